@@ -1,0 +1,74 @@
+/*
+ * MessagePack: a pull reader over bytes in memory and a writer. Pure.
+ * Reading never recurses beyond max_depth and never trusts a length beyond the input.
+ */
+#ifndef WEIR_BASE_MSGPACK_H
+#define WEIR_BASE_MSGPACK_H
+
+#include "base/buf.h"
+#include "base/span.h"
+
+enum weir_mp_type {
+    WEIR_MP_ERROR,
+    WEIR_MP_NIL,
+    WEIR_MP_BOOL,
+    WEIR_MP_UINT,  /* value >= 0 */
+    WEIR_MP_INT,   /* value < 0 */
+    WEIR_MP_FLOAT, /* 32 or 64 bit */
+    WEIR_MP_STR,
+    WEIR_MP_BIN,
+    WEIR_MP_ARRAY,
+    WEIR_MP_MAP,
+    WEIR_MP_EXT,
+};
+
+struct weir_mp {
+    const unsigned char *buf; /* borrowed */
+    size_t len, pos;
+    bool failed; /* sticky: all later reads return false */
+};
+
+void weir_mp_init(struct weir_mp *m, struct weir_span bytes);
+enum weir_mp_type weir_mp_peek(const struct weir_mp *m);
+bool weir_mp_nil(struct weir_mp *m);
+bool weir_mp_bool(struct weir_mp *m, bool *ret_value);
+/* Integers of any width; u64 refuses negatives, i64 refuses above INT64_MAX. */
+bool weir_mp_u64(struct weir_mp *m, uint64_t *ret_value);
+bool weir_mp_i64(struct weir_mp *m, int64_t *ret_value);
+/* Any integer, negative ones bit-reinterpreted (engine block hashes). */
+bool weir_mp_bits64(struct weir_mp *m, uint64_t *ret_value);
+/* Floats and integers. */
+bool weir_mp_f64(struct weir_mp *m, double *ret_value);
+bool weir_mp_str(struct weir_mp *m, struct weir_span *ret_str);
+bool weir_mp_bin(struct weir_mp *m, struct weir_span *ret_bytes);
+/* Number of elements / pairs; a count that cannot fit in the rest of the input is refused. */
+bool weir_mp_array(struct weir_mp *m, uint32_t *ret_count);
+bool weir_mp_map(struct weir_mp *m, uint32_t *ret_pairs);
+/* Passes over any one value (nesting at most 64); *ret_raw (may be NULL) becomes its bytes. */
+bool weir_mp_skip(struct weir_mp *m, struct weir_span *ret_raw);
+bool weir_mp_fail(struct weir_mp *m);
+
+/* Writer: the first failure sticks in `status`. Integers take their shortest form. */
+struct weir_mpw {
+    struct weir_buf *buf; /* borrowed */
+    enum weir_status status;
+};
+void weir_mpw_init(struct weir_mpw *w, struct weir_buf *buf);
+void weir_mpw_nil(struct weir_mpw *w);
+void weir_mpw_bool(struct weir_mpw *w, bool value);
+void weir_mpw_u64(struct weir_mpw *w, uint64_t value);
+void weir_mpw_i64(struct weir_mpw *w, int64_t value);
+void weir_mpw_f64(struct weir_mpw *w, double value);
+void weir_mpw_str(struct weir_mpw *w, struct weir_span text);
+void weir_mpw_str_z(struct weir_mpw *w, const char *text);
+void weir_mpw_bin(struct weir_mpw *w, struct weir_span bytes);
+void weir_mpw_array(struct weir_mpw *w, uint32_t count);
+void weir_mpw_map(struct weir_mpw *w, uint32_t pairs);
+void weir_mpw_raw(struct weir_mpw *w, struct weir_span msgpack);
+/* One JSON value as MessagePack (objects as maps, numbers as integers where they are integers).
+ * WEIR_INVALID for text that is not JSON or is nested deeper than 64. */
+enum weir_status weir_mp_from_json(struct weir_span json, struct weir_buf *out) WEIR_MUST_CHECK;
+/* One MessagePack value as JSON text; bin becomes an array of integers; ext is refused. */
+enum weir_status weir_mp_to_json(struct weir_span msgpack, struct weir_buf *out) WEIR_MUST_CHECK;
+
+#endif

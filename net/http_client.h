@@ -1,0 +1,60 @@
+/*
+ * Pooled HTTP/1.1 client on one loop: keep-alive, TLS, chunked and fixed bodies, streamed answers,
+ * deadlines. One pool per origin. Used by the bench and by engines that speak HTTP.
+ */
+#ifndef WEIR_NET_HTTP_CLIENT_H
+#define WEIR_NET_HTTP_CLIENT_H
+
+#include "net/http_server.h"
+
+struct weir_http_client; /* a pool for one origin */
+struct weir_http_call;   /* one request */
+
+struct weir_http_client_config {
+    const char *ip; /* literal */
+    uint16_t port;
+    const char *host;      /* Host header and SNI; NULL = ip:port */
+    struct weir_tls *tls;  /* or NULL */
+    unsigned max_conns;    /* 0 = 128 */
+    unsigned max_waiting;  /* calls waiting for a connection; 0 = 1024 */
+    uint64_t connect_ms;   /* 0 = 5000 */
+    uint64_t idle_ms;      /* idle connections close; 0 = 60,000 */
+    size_t max_head_bytes; /* 0 = 64 KiB */
+};
+
+struct weir_http_call_config {
+    const char *method;
+    const char *target;
+    const struct weir_http_header *headers; /* extra */
+    size_t n_headers;
+    struct weir_span body;  /* copied; empty: no body */
+    uint64_t first_byte_ms; /* 0 = off */
+    uint64_t total_ms;      /* 0 = off */
+};
+
+struct weir_http_call_ops {
+    void (*on_head)(void *arg, int status, const struct weir_http_header *headers,
+                    size_t n_headers);
+    void (*on_body)(void *arg, struct weir_span bytes);
+    /* Exactly once, last, unless cancelled. WEIR_OK = whole answer received. `sent_any` false means
+     * no byte of the request left: safe to retry elsewhere. */
+    void (*on_done)(void *arg, enum weir_status status, bool sent_any);
+};
+
+enum weir_status weir_http_client_create(struct weir_loop *loop,
+                                         const struct weir_http_client_config *config,
+                                         struct weir_http_client **ret_client) WEIR_MUST_CHECK;
+/* Open calls end with WEIR_CANCELLED. Accepts NULL. */
+void weir_http_client_destroy(struct weir_http_client *client);
+enum weir_status weir_http_call_start(struct weir_http_client *client,
+                                      const struct weir_http_call_config *config,
+                                      const struct weir_http_call_ops *ops, void *arg,
+                                      struct weir_http_call **ret_call) WEIR_MUST_CHECK;
+/* No callback after this; the connection closes if the answer was on its way. */
+void weir_http_call_cancel(struct weir_http_call *call);
+/* Back-pressure. */
+void weir_http_call_pause(struct weir_http_call *call);
+void weir_http_call_resume(struct weir_http_call *call);
+unsigned weir_http_client_conns(const struct weir_http_client *client);
+
+#endif

@@ -1,0 +1,98 @@
+/*
+ * Byte streams: TCP and TLS behind one object, on one loop.
+ *
+ * Reading starts when the stream is open; weir_stream_read_stop() holds the peer back (TCP window).
+ * Writes are copied into a bounded queue and flushed at the end of the loop turn, so that many
+ * small writes of one turn cost one system call. Every close carries a reason that reaches the log.
+ * Callbacks never fire from inside the call that causes them, except where said; after on_close
+ * nothing fires and the pointer is dead.
+ */
+#ifndef WEIR_NET_STREAM_H
+#define WEIR_NET_STREAM_H
+
+#include "base/span.h"
+#include "net/loop.h"
+#include "net/tls.h"
+
+struct weir_stream;
+struct weir_listener;
+
+struct weir_stream_ops {
+    /* Connecting streams: once, when bytes can flow (after the TLS handshake). May be NULL. */
+    void (*on_open)(void *arg);
+    /* Bytes came; borrowed for the call. The callee may close the stream from here. */
+    void (*on_read)(void *arg, struct weir_span bytes);
+    /* The peer finished sending (FIN / close_notify). Default when NULL: close the stream. */
+    void (*on_eof)(void *arg);
+    /* The write queue fell below its low mark after having been above the high mark. May be NULL.
+     */
+    void (*on_drain)(void *arg);
+    /* Exactly once, last. status WEIR_OK = closed by us without error. */
+    void (*on_close)(void *arg, enum weir_status status, const char *reason);
+};
+
+struct weir_stream_limits {
+    size_t write_max;        /* bytes queued before a write is refused; 0 = 64 MiB */
+    size_t write_high;       /* above it weir_stream_writable() is false; 0 = 256 KiB */
+    uint64_t open_ms;        /* connect plus handshake; 0 = 5000 */
+    uint64_t write_stall_ms; /* queue not empty and no byte accepted by the peer for so long →
+                                close; 0 = off */
+};
+
+/* Address: literal IPv4 or IPv6 (no name look-up on this path). */
+enum weir_status weir_stream_connect(struct weir_loop *loop, const char *ip, uint16_t port,
+                                     struct weir_tls *tls /* or NULL */,
+                                     const char *sni /* or NULL */,
+                                     const struct weir_stream_limits *limits,
+                                     const struct weir_stream_ops *ops, void *arg,
+                                     struct weir_stream **ret_stream) WEIR_MUST_CHECK;
+/* Queues a copy. WEIR_TOO_LARGE over write_max (nothing queued), WEIR_DISCONNECTED when closing. */
+enum weir_status weir_stream_write(struct weir_stream *s, const void *data,
+                                   size_t len) WEIR_MUST_CHECK;
+bool weir_stream_writable(const struct weir_stream *s);
+size_t weir_stream_queued(const struct weir_stream *s);
+/* Direct access to the tail of the write queue for producers that format in place: the returned
+ * buffer may be appended to (bounded by write_max); call weir_stream_flush_later afterwards. */
+struct weir_buf *weir_stream_out(struct weir_stream *s);
+void weir_stream_flush_later(struct weir_stream *s);
+/* Pushes the queue out now instead of at the end of the turn. */
+void weir_stream_flush(struct weir_stream *s);
+void weir_stream_read_stop(struct weir_stream *s);
+void weir_stream_read_start(struct weir_stream *s);
+/* Sends FIN / close_notify after the queue has gone out; reading goes on. */
+void weir_stream_shutdown(struct weir_stream *s);
+/* Idempotent. Queued bytes are dropped. on_close follows in a later turn. `reason` is static text.
+ */
+void weir_stream_close(struct weir_stream *s, enum weir_status status, const char *reason);
+/* Closes after the queue has gone out, at the latest after linger_ms. */
+void weir_stream_close_flushed(struct weir_stream *s, uint64_t linger_ms, const char *reason);
+/* "ip:port" of the other end; lives as long as the stream. */
+const char *weir_stream_peer(const struct weir_stream *s);
+/* "h2", "http/1.1" or "". */
+const char *weir_stream_alpn(const struct weir_stream *s);
+struct weir_loop *weir_stream_loop(struct weir_stream *s);
+
+/* Accepted stream: the callee sets ops and arg with weir_stream_adopt() before it returns, or
+ * closes. */
+typedef void (*weir_accept_fn)(void *arg, struct weir_stream *s);
+struct weir_listen_config {
+    const char *ip;       /* literal; "::" or "0.0.0.0" for any */
+    uint16_t port;        /* 0 = the system chooses */
+    bool reuse_port;      /* SO_REUSEPORT: one listener per loop on the same port */
+    int backlog;          /* 0 = 1024 */
+    unsigned max_conns;   /* open at once; above it the newest is closed at once; 0 = 65,536 */
+    bool linger_reset;    /* SO_LINGER 0 on accepted sockets (call-home listener) */
+    struct weir_tls *tls; /* or NULL; borrowed: outlives the listener */
+    struct weir_stream_limits limits; /* of accepted streams */
+};
+enum weir_status weir_listen(struct weir_loop *loop, const struct weir_listen_config *config,
+                             weir_accept_fn on_accept, void *arg,
+                             struct weir_listener **ret_listener,
+                             struct weir_err *err) WEIR_MUST_CHECK;
+uint16_t weir_listener_port(const struct weir_listener *l);
+unsigned weir_listener_conns(const struct weir_listener *l);
+/* Stops accepting; open streams go on. Accepts NULL. */
+void weir_listener_close(struct weir_listener *l);
+void weir_stream_adopt(struct weir_stream *s, const struct weir_stream_ops *ops, void *arg);
+
+#endif

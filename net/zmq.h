@@ -1,0 +1,36 @@
+/*
+ * ZeroMQ PUB and SUB on a loop: the only file that knows libzmq. One context per process.
+ * Messages are lists of frames; a message over the bounds is dropped and counted.
+ */
+#ifndef WEIR_NET_ZMQ_H
+#define WEIR_NET_ZMQ_H
+
+#include "base/span.h"
+#include "net/loop.h"
+
+struct weir_zmq_pub;
+struct weir_zmq_sub;
+
+enum { WEIR_ZMQ_MAX_FRAMES = 8 };
+
+/* Binds to tcp://ip:0 (or the given port) with a send high-water mark of 100,000. */
+enum weir_status weir_zmq_pub_open(const char *ip, uint16_t port, struct weir_zmq_pub **ret_pub,
+                                   struct weir_err *err) WEIR_MUST_CHECK;
+uint16_t weir_zmq_pub_port(const struct weir_zmq_pub *pub);
+/* Never blocks. WEIR_LIMIT: dropped at the high-water mark. Thread: the one that opened it. */
+enum weir_status weir_zmq_pub_send(struct weir_zmq_pub *pub, const struct weir_span *frames,
+                                   size_t n_frames) WEIR_MUST_CHECK;
+void weir_zmq_pub_close(struct weir_zmq_pub *pub);
+
+/* Frames are borrowed for the call. At most 256 messages are handed over per loop turn. */
+typedef void (*weir_zmq_fn)(void *arg, const struct weir_span *frames, size_t n_frames);
+enum weir_status weir_zmq_sub_open(struct weir_loop *loop, const char *endpoint,
+                                   struct weir_span topic, weir_zmq_fn fn, void *arg,
+                                   struct weir_zmq_sub **ret_sub,
+                                   struct weir_err *err) WEIR_MUST_CHECK;
+/* No callback after this. Accepts NULL. */
+void weir_zmq_sub_close(struct weir_zmq_sub *sub);
+/* Ends the process-wide context; all sockets must be closed. */
+void weir_zmq_shutdown(void);
+
+#endif

@@ -1,0 +1,144 @@
+/*
+ * The router of one worker set: which (worker, rank) shall serve a request, and how loaded each one
+ * is.
+ *
+ * The decisions are pure functions in cost.h, select.h and busy.h; this object holds the state they
+ * read (worker table, index, bookings) behind one short lock. Threads: any, for every function; no
+ * function blocks on I/O. Times are monotonic milliseconds given by the caller.
+ */
+#ifndef WEIR_ROUTER_ROUTER_H
+#define WEIR_ROUTER_ROUTER_H
+
+#include "base/rng.h"
+#include "base/span.h"
+#include "base/status.h"
+#include "wire/kv_event.h"
+
+struct weir_router;
+
+enum weir_router_mode { /* same order as the choices of --router-mode */
+                        WEIR_ROUTE_ROUND_ROBIN,
+                        WEIR_ROUTE_RANDOM,
+                        WEIR_ROUTE_POWER_OF_TWO,
+                        WEIR_ROUTE_KV,
+                        WEIR_ROUTE_DIRECT,
+                        WEIR_ROUTE_LEAST_LOADED,
+                        WEIR_ROUTE_DEVICE_AWARE,
+};
+
+struct weir_router_config {
+    enum weir_router_mode mode;
+    uint32_t block_size;                                 /* tokens */
+    double overlap_score_credit;                         /* 1.0 */
+    double overlap_credit_decay;                         /* 0 */
+    double prefill_load_scale;                           /* 1.0 */
+    double decode_active_request_weight;                 /* 0 */
+    double host_cache_hit_weight, disk_cache_hit_weight; /* 0.75, 0.25 */
+    double temperature;                                  /* 0 */
+    bool use_kv_events;                                  /* false: predict from own decisions */
+    bool track_active_blocks, assume_kv_reuse, track_prefill_tokens;
+    double ttl_s;           /* 120; approximate mode */
+    uint64_t expiry_ms;     /* stale bookings; 0 = 3,600,000 */
+    uint64_t inhibit_ms;    /* a failed worker is avoided so long; 0 = off */
+    size_t index_max_bytes; /* 0 = 1 GiB */
+    unsigned max_workers;   /* 0 = 65,536 ranks */
+    unsigned max_bookings;  /* 0 = 262,144 */
+};
+/* Defaults of the reference system. */
+void weir_router_config_init(struct weir_router_config *config);
+
+enum weir_status weir_router_create(const struct weir_router_config *config,
+                                    struct weir_router **ret_router) WEIR_MUST_CHECK;
+void weir_router_destroy(struct weir_router *router);
+
+struct weir_router_worker {
+    uint64_t worker_id;
+    uint32_t dp_start, dp_size;
+    uint64_t total_kv_blocks, max_num_batched_tokens; /* 0 = unknown */
+};
+/* Adds or updates. */
+enum weir_status weir_router_worker_put(struct weir_router *router,
+                                        const struct weir_router_worker *worker) WEIR_MUST_CHECK;
+/* Its bookings stay until freed; its blocks leave the index. */
+void weir_router_worker_remove(struct weir_router *router, uint64_t worker_id);
+unsigned weir_router_workers(struct weir_router *router);
+
+void weir_router_kv_event(struct weir_router *router, const struct weir_kv_event *event);
+void weir_router_load_event(struct weir_router *router, const struct weir_active_load *load);
+/* A rank's events are no longer trustworthy (gap without recovery): forget its blocks. */
+void weir_router_clear_rank(struct weir_router *router, uint64_t worker_id, uint32_t dp_rank);
+
+/* Per-request overrides; NAN / -1 = not set. */
+struct weir_route_override {
+    double overlap_score_credit, prefill_load_scale, temperature;
+    int assume_kv_reuse, track_prefill_tokens;
+};
+struct weir_route_query {
+    const uint64_t *local_hashes;    /* content hashes of the complete prompt blocks */
+    const uint64_t *sequence_hashes; /* rolling hashes of the same blocks */
+    size_t n_blocks;
+    size_t isl_tokens;
+    bool has_pinned_worker;
+    uint64_t pinned_worker;
+    int64_t pinned_rank;     /* -1 = any */
+    const uint64_t *exclude; /* workers already tried by this request */
+    size_t n_exclude;
+    const struct weir_route_override *override; /* or NULL */
+    bool query_only;                            /* choose, book nothing */
+    struct weir_rng *rng;                       /* the caller's */
+    uint64_t now_ms;
+};
+struct weir_route {
+    uint64_t worker_id;
+    uint32_t dp_rank;
+    uint32_t overlap_blocks;      /* of the chosen one */
+    uint32_t best_overlap_blocks; /* of any eligible one */
+    double cost;
+    uint64_t booking; /* handle for the calls below; 0 = none */
+};
+/* WEIR_UNAVAILABLE no worker at all or none eligible (down, inhibited, excluded); WEIR_OVERLOADED
+ * all busy; WEIR_INVALID pinned worker unknown; WEIR_LIMIT booking table full. */
+enum weir_status weir_router_route(struct weir_router *router, const struct weir_route_query *query,
+                                   struct weir_route *ret_route) WEIR_MUST_CHECK;
+/* First token seen: prompt tokens no longer count as prefill load. Idempotent; 0 is ignored. */
+void weir_router_prefill_done(struct weir_router *router, uint64_t booking);
+/* End of the request, whatever happened. Idempotent; 0 is ignored. */
+void weir_router_free(struct weir_router *router, uint64_t booking);
+/* A connection-like failure of this worker at now_ms: leave it out for inhibit_ms. */
+void weir_router_worker_failed(struct weir_router *router, uint64_t worker_id, uint64_t now_ms);
+/* Frees bookings older than expiry_ms; returns how many. */
+unsigned weir_router_expire(struct weir_router *router, uint64_t now_ms);
+
+struct weir_busy_thresholds {
+    double decode_blocks;       /* fraction 0..1, NAN = off */
+    int64_t prefill_tokens;     /* -1 = off */
+    double prefill_tokens_frac; /* NAN = off */
+};
+void weir_router_get_thresholds(struct weir_router *router, struct weir_busy_thresholds *ret);
+void weir_router_set_thresholds(struct weir_router *router, const struct weir_busy_thresholds *t);
+/* True when there is at least one worker and all are busy: a new request would be refused. Needs no
+ * tokens, so it is asked before tokenization. */
+bool weir_router_all_busy(struct weir_router *router);
+
+struct weir_worker_load {
+    uint64_t worker_id;
+    uint32_t dp_rank;
+    uint64_t active_decode_blocks, active_prefill_tokens, active_requests, kv_used_blocks;
+    uint64_t total_kv_blocks;
+    bool busy, inhibited;
+};
+/* Snapshot of all ranks; returns how many there are (may exceed room). */
+size_t weir_router_loads(struct weir_router *router, uint64_t now_ms, struct weir_worker_load *ret,
+                         size_t room);
+struct weir_router_index_stats {
+    uint64_t entries, events_ok, events_failed;
+    size_t bytes;
+};
+void weir_router_index_stats(struct weir_router *router, struct weir_router_index_stats *ret);
+/* KV events applied by (type, result name), for metrics: fn is called for each non-zero cell. */
+void weir_router_event_counts(struct weir_router *router,
+                              void (*fn)(void *arg, const char *type, const char *result,
+                                         uint64_t n),
+                              void *arg);
+
+#endif

@@ -1,0 +1,51 @@
+/*
+ * Discovery: who is there. One interface; backends mem (this process), file (Dynamo's layout,
+ * shared spec "transport" 1.5) and static (workers named by flag or in a watched TOML file). etcd
+ * and Kubernetes come behind the same interface.
+ *
+ * Thread: the loop it was opened on, for every call and callback.
+ */
+#ifndef WEIR_RUNTIME_DISCOVERY_H
+#define WEIR_RUNTIME_DISCOVERY_H
+
+#include "net/loop.h"
+#include "wire/record.h"
+
+struct weir_discovery;
+
+enum weir_discovery_backend { WEIR_DISCOVERY_MEM, WEIR_DISCOVERY_FILE, WEIR_DISCOVERY_STATIC };
+
+struct weir_discovery_config {
+    enum weir_discovery_backend backend;
+    const char *file_root;   /* file: NULL = $DYN_FILE_KV, else $TMPDIR/dynamo_store_kv */
+    uint64_t ttl_ms;         /* file: 0 = 10,000; stale records of anybody are removed after it */
+    const char *static_path; /* static: TOML file with [[worker]] tables, watched */
+    const char *const *static_workers; /* static: "ip:port/path[,model=…][,block_size=…]" */
+    size_t n_static_workers;
+    unsigned max_records; /* 0 = 65,536 */
+};
+
+enum weir_discovery_change { WEIR_DISCOVERY_PUT, WEIR_DISCOVERY_DELETE };
+/* PUT: record is borrowed for the call (a changed record is PUT again). DELETE: kind and key only.
+ */
+typedef void (*weir_discovery_fn)(void *arg, enum weir_discovery_change change,
+                                  enum weir_record_kind kind, struct weir_span key,
+                                  const struct weir_record *record);
+
+enum weir_status weir_discovery_open(struct weir_loop *loop,
+                                     const struct weir_discovery_config *config,
+                                     struct weir_discovery **ret_disc,
+                                     struct weir_err *err) WEIR_MUST_CHECK;
+/* Delivers what is known (from a later loop turn), then every change. At most 16 watches. */
+enum weir_status weir_discovery_watch(struct weir_discovery *disc, weir_discovery_fn fn,
+                                      void *arg) WEIR_MUST_CHECK;
+/* Publishes and keeps alive until unpublished or closed. An own record that somebody deleted is
+ * written again. WEIR_EXISTS: the key is taken by another owner. */
+enum weir_status weir_discovery_publish(struct weir_discovery *disc,
+                                        const struct weir_record *record,
+                                        struct weir_err *err) WEIR_MUST_CHECK;
+void weir_discovery_unpublish(struct weir_discovery *disc, const struct weir_record *record);
+/* Removes the own records and stops the watches. Accepts NULL. */
+void weir_discovery_close(struct weir_discovery *disc);
+
+#endif

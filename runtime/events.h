@@ -1,0 +1,59 @@
+/*
+ * Event plane over ZMQ: publishers announce themselves in discovery, subscribers follow discovery.
+ * Source: shared spec "transport" 4. Thread: the loop given.
+ */
+#ifndef WEIR_RUNTIME_EVENTS_H
+#define WEIR_RUNTIME_EVENTS_H
+
+#include "runtime/discovery.h"
+#include "wire/kv_event.h"
+
+struct weir_event_pub;
+struct weir_event_sub;
+
+struct weir_event_pub_config {
+    struct weir_endpoint_id scope;
+    const char *topic; /* "kv-events", "kv_metrics", … */
+    const char *ip;    /* advertised and bound; NULL = first local IPv4 */
+    /* topic kv-events: also an EventSource record for this worker rank, needed by routers. */
+    bool with_source;
+    uint64_t worker_id;
+    uint32_t dp_rank;
+    struct weir_span recovery_address;
+};
+/* Binds a PUB socket and publishes the EventChannel (and EventSource) record. */
+enum weir_status weir_event_pub_open(struct weir_loop *loop, struct weir_discovery *disc,
+                                     const struct weir_event_pub_config *config,
+                                     struct weir_event_pub **ret_pub,
+                                     struct weir_err *err) WEIR_MUST_CHECK;
+uint64_t weir_event_pub_id(const struct weir_event_pub *pub);
+/* Publishes the EventSource later, when the recovery endpoint is known. */
+enum weir_status weir_event_pub_send(struct weir_event_pub *pub,
+                                     struct weir_span payload) WEIR_MUST_CHECK;
+void weir_event_pub_close(struct weir_event_pub *pub);
+
+/* One subscriber for a topic over all scopes that `want` accepts. A gap or restart of a publisher's
+ * sequence is reported with lost > 0 (messages lost) before the message. */
+struct weir_event_msg {
+    struct weir_endpoint_id scope;
+    uint64_t publisher_id, sequence, published_at_ms;
+    uint64_t lost;
+    struct weir_span payload;
+};
+struct weir_event_sub_ops {
+    void (*on_event)(void *arg, const struct weir_event_msg *msg);
+    /* kv-events: a source appeared / went (its worker rank must be restored / dropped). May be
+     * NULL. */
+    void (*on_source)(void *arg, const struct weir_record *source, bool present);
+};
+/* require_source: connect to a channel only when a matching EventSource record exists (kv-events).
+ */
+enum weir_status weir_event_sub_open(struct weir_loop *loop, struct weir_discovery *disc,
+                                     const char *topic, bool require_source,
+                                     const struct weir_event_sub_ops *ops, void *arg,
+                                     struct weir_event_sub **ret_sub,
+                                     struct weir_err *err) WEIR_MUST_CHECK;
+unsigned weir_event_sub_sources(const struct weir_event_sub *sub);
+void weir_event_sub_close(struct weir_event_sub *sub);
+
+#endif

@@ -1,0 +1,86 @@
+/*
+ * Request plane, calling side: sends a request to a worker over a pooled TCP connection and
+ * receives the response stream on this loop's call-home listener. Source: shared spec
+ * "transport" 2.
+ *
+ * One client per loop. Happy path: call_start → request frame out → ack → worker dials back with
+ * our subject → prologue → on_item … → on_end. Failure modes: no connection, ack refused or late,
+ * no call-home, error prologue, broken stream, item deadline: each ends in exactly one on_end.
+ */
+#ifndef WEIR_RUNTIME_PLANE_CLIENT_H
+#define WEIR_RUNTIME_PLANE_CLIENT_H
+
+#include "net/stream.h"
+#include "wire/output.h"
+
+struct weir_plane_client;
+struct weir_plane_call;
+
+struct weir_plane_client_config {
+    const char *response_ip; /* bind address of the call-home listener; NULL = first local IPv4,
+                                127.0.0.1 when none */
+    const char *response_advertise;           /* NULL = response_ip */
+    uint16_t response_port;                   /* 0 = any; several loops then need port 0 */
+    struct weir_tls *server_tls, *client_tls; /* or NULL */
+    unsigned pool_conns;                      /* per worker address; 0 = 100 */
+    unsigned in_flight;                       /* unacknowledged requests per connection; 0 = 1024 */
+    unsigned max_calls;                       /* open calls of this client; 0 = 100,000 */
+    uint64_t connect_ms, ack_ms;              /* 0 = 5000 each */
+    uint64_t prologue_ms;                     /* ack to prologue; 0 = 60,000 */
+    uint64_t handshake_ms; /* accepted call-home connection to its handshake; 0 = 10,000 */
+    uint64_t host_idle_ms; /* 0 = 300,000 */
+    size_t max_message;    /* 0 = 32 MiB, both directions */
+};
+
+struct weir_plane_end {
+    enum weir_status status;      /* WEIR_OK = complete_final seen */
+    struct weir_wire_error error; /* when status != OK: http_status and texts for the client */
+    const char *stage; /* "connect", "ack", "prologue", "stream", "deadline": for log and metrics */
+    bool inhibit;      /* the worker should be avoided for a while (connection-like failure) */
+};
+
+struct weir_plane_call_ops {
+    /* A response item; everything in it is borrowed for the call. The callee may cancel the call.
+     */
+    void (*on_item)(void *arg, const struct weir_output *item);
+    /* Exactly once, last; never from inside call_start, never after cancel. */
+    void (*on_end)(void *arg, const struct weir_plane_end *end);
+};
+
+struct weir_plane_call_config {
+    struct weir_span address;    /* "ip:port/path" of the worker's record */
+    struct weir_span request_id; /* UUID text */
+    enum weir_codec codec;
+    /* The encoded request. Taken: the call empties it. */
+    struct weir_buf *take_body;
+    struct weir_span traceparent; /* or NULL: frame header for the worker */
+    uint64_t item_ms;             /* no item for so long → WEIR_TIMEOUT; 0 = off */
+};
+
+enum weir_status weir_plane_client_create(struct weir_loop *loop,
+                                          const struct weir_plane_client_config *config,
+                                          struct weir_plane_client **ret_client,
+                                          struct weir_err *err) WEIR_MUST_CHECK;
+/* Open calls end with WEIR_CANCELLED (on_end fires). Asynchronous. Accepts NULL. */
+void weir_plane_client_destroy(struct weir_plane_client *client);
+enum weir_status weir_plane_call_start(struct weir_plane_client *client,
+                                       const struct weir_plane_call_config *config,
+                                       const struct weir_plane_call_ops *ops, void *arg,
+                                       struct weir_plane_call **ret_call) WEIR_MUST_CHECK;
+/* Sends "kill" (or "stop" when graceful) to the worker and frees the leg at once. No callback
+ * after. */
+void weir_plane_call_cancel(struct weir_plane_call *call, bool graceful);
+/* Back-pressure on the response connection. */
+void weir_plane_call_pause(struct weir_plane_call *call);
+void weir_plane_call_resume(struct weir_plane_call *call);
+/* Fails calls to this address that have not reached the prologue (its instance left discovery). */
+void weir_plane_client_drop_address(struct weir_plane_client *client, struct weir_span address);
+unsigned weir_plane_client_calls(const struct weir_plane_client *client);
+
+struct weir_plane_stats {
+    uint64_t bytes_sent, bytes_received, errors;
+    unsigned conns_active, conns_idle, calls;
+};
+void weir_plane_client_stats(const struct weir_plane_client *client, struct weir_plane_stats *ret);
+
+#endif

@@ -1,0 +1,72 @@
+/*
+ * Request plane, worker side: one listener for all endpoints of a process, call-home response
+ * streams. Source: shared spec "transport" 2. Thread: its loop.
+ */
+#ifndef WEIR_RUNTIME_PLANE_SERVER_H
+#define WEIR_RUNTIME_PLANE_SERVER_H
+
+#include "net/stream.h"
+#include "wire/output.h"
+
+struct weir_plane_server;
+struct weir_plane_request; /* one request in work and its response stream */
+
+struct weir_plane_server_config {
+    const char *ip;        /* bind; NULL = first local IPv4, 127.0.0.1 when none */
+    const char *advertise; /* NULL = ip */
+    uint16_t port;         /* 0 = any */
+    struct weir_tls *server_tls, *client_tls;
+    unsigned max_active;   /* requests in work; above: "Server overloaded: …"; 0 = 10,000 */
+    size_t max_message;    /* 0 = 32 MiB */
+    size_t max_prompt_ids; /* 0 = 4 Mi */
+};
+
+struct weir_plane_handler {
+    /* A decoded request; `req` and its spans live until on_done of r. Must lead to prologue + items
+     * + end, or an error prologue, now or later. */
+    void (*on_request)(void *arg, struct weir_plane_request *r,
+                       const struct weir_prep_request *req);
+    /* The caller sent stop / kill or went away: produce nothing more. on_done follows. */
+    void (*on_cancel)(void *arg, struct weir_plane_request *r);
+    /* Exactly once, last. */
+    void (*on_done)(void *arg, struct weir_plane_request *r);
+};
+
+enum weir_status weir_plane_server_create(struct weir_loop *loop,
+                                          const struct weir_plane_server_config *config,
+                                          struct weir_plane_server **ret_server,
+                                          struct weir_err *err) WEIR_MUST_CHECK;
+/* "ip:port/path" for the discovery record. The path is registered verbatim. */
+enum weir_status weir_plane_server_register(struct weir_plane_server *server, const char *path,
+                                            const struct weir_plane_handler *handler,
+                                            void *arg) WEIR_MUST_CHECK;
+/* Appends the advertised address of a path. */
+enum weir_status weir_plane_server_address(const struct weir_plane_server *server, const char *path,
+                                           struct weir_buf *out) WEIR_MUST_CHECK;
+/* Stops accepting requests ("Server unavailable: …"); running ones go on. */
+void weir_plane_server_drain(struct weir_plane_server *server);
+unsigned weir_plane_server_active(const struct weir_plane_server *server);
+/* Cuts everything. Asynchronous. Accepts NULL. */
+void weir_plane_server_destroy(struct weir_plane_server *server);
+
+struct weir_span weir_plane_request_id(const struct weir_plane_request *r);
+void weir_plane_request_set_user(struct weir_plane_request *r, void *user);
+void *weir_plane_request_user(const struct weir_plane_request *r);
+/* error NULL = success. After an error prologue nothing else may be sent. */
+void weir_plane_reply_prologue(struct weir_plane_request *r, const char *error);
+void weir_plane_reply_item(struct weir_plane_request *r, const struct weir_output *item);
+/* A raw, already encoded wrapper (answers of query endpoints). */
+void weir_plane_reply_raw(struct weir_plane_request *r, struct weir_span body);
+/* complete_final and sentinel; on_done follows when the caller has closed or 10 s later. */
+void weir_plane_reply_end(struct weir_plane_request *r);
+/* Breaks the stream without an end (fault tests). */
+void weir_plane_reply_abort(struct weir_plane_request *r);
+/* The raw request body, for endpoints whose request is not a PreprocessedRequest: register with
+ * weir_plane_server_register_raw; on_request then gets req == NULL. */
+enum weir_status weir_plane_server_register_raw(struct weir_plane_server *server, const char *path,
+                                                const struct weir_plane_handler *handler,
+                                                void *arg) WEIR_MUST_CHECK;
+struct weir_span weir_plane_request_body(const struct weir_plane_request *r,
+                                         enum weir_codec *ret_codec);
+
+#endif

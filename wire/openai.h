@@ -1,0 +1,92 @@
+/*
+ * OpenAI requests: body bytes to a validated struct, with the reference system's texts for every
+ * refusal. Source: shared spec "frontend" 2.2 to 2.6. Pure. Spans point into the body or the arena.
+ */
+#ifndef WEIR_WIRE_OPENAI_H
+#define WEIR_WIRE_OPENAI_H
+
+#include "wire/request.h"
+
+enum weir_openai_kind { WEIR_OPENAI_CHAT, WEIR_OPENAI_COMPLETION };
+
+struct weir_openai_rules {
+    bool ignore_unknown_fields; /* DYN_IGNORE_OPENAI_FE_UNSUPPORTED_FIELDS */
+    bool drop_nvext; /* DYN_DISABLE_FRONTEND_NVEXT: checked, then dropped (cache salt kept) */
+};
+
+/* A refusal: status and message as the client sees them. */
+struct weir_openai_error {
+    int http_status;          /* 400, 501 … */
+    struct weir_span message; /* in the arena */
+    struct weir_span param;   /* field at fault for the nested form, or NULL */
+};
+
+enum weir_prompt_kind { WEIR_PROMPT_TEXT, WEIR_PROMPT_IDS };
+struct weir_prompt {
+    enum weir_prompt_kind kind;
+    struct weir_span text;
+    struct weir_ids ids;
+};
+
+enum { /* nvext.extra_fields, annotations */
+       WEIR_EXTRA_WORKER_ID = 1 << 0,
+       WEIR_EXTRA_TIMING = 1 << 1,
+       WEIR_EXTRA_STOP_REASON = 1 << 2,
+       WEIR_EXTRA_TOKEN_IDS = 1 << 3, /* completion_token_ids */
+       WEIR_EXTRA_ENGINE_DATA = 1 << 4,
+       WEIR_EXTRA_PROMPT_LOGPROBS = 1 << 5,
+       WEIR_EXTRA_ROUTED_EXPERTS = 1 << 6,
+       WEIR_ANNOTATE_REQUEST_ID = 1 << 16,
+       WEIR_ANNOTATE_FORMATTED_PROMPT = 1 << 17,
+       WEIR_ANNOTATE_TOKEN_IDS = 1 << 18,
+       WEIR_ANNOTATE_QUERY_INSTANCE = 1 << 19,
+};
+
+struct weir_openai_request {
+    enum weir_openai_kind kind;
+    struct weir_span model;
+    bool stream, include_usage, continuous_usage;
+    unsigned n; /* 1 when absent */
+    /* chat */
+    struct weir_span messages;    /* validated JSON array, NUL bytes and repairs applied */
+    struct weir_span tools;       /* JSON array or NULL */
+    struct weir_span tool_choice; /* JSON or NULL */
+    bool tool_choice_none;
+    bool parallel_tool_calls;       /* true when absent */
+    struct weir_span template_args; /* merged chat_template_args object or NULL */
+    bool add_generation_prompt;     /* true when absent */
+    bool continue_final_message;
+    bool logprobs;    /* chat: logprobs true */
+    int top_logprobs; /* chat top_logprobs / completions logprobs; -1 unset */
+    /* completions */
+    const struct weir_prompt *prompts;
+    size_t n_prompts;
+    bool echo;
+    struct weir_span suffix;
+    /* both */
+    bool max_tokens_set;
+    bool skip_special_tokens;
+    bool return_tokens_as_token_ids;
+    /* Filled as the worker shall see them; model, token_ids, eos ids, mdc_sum are the pipeline's.
+     */
+    struct weir_prep_request prep;
+    /* nvext */
+    bool use_raw_prompt;
+    struct weir_ids token_data;
+    bool has_token_data;
+    uint32_t extras;             /* bits above */
+    struct weir_span cache_salt; /* root field or nvext */
+    bool repaired;               /* control characters or UTF-8 were mended: log a warning */
+};
+
+/* WEIR_OK, or WEIR_INVALID/UNSUPPORTED with *ret_error filled, or WEIR_NOMEM. `body` must stay
+ * until the request ends. */
+enum weir_status weir_openai_parse(enum weir_openai_kind kind, struct weir_span body,
+                                   const struct weir_openai_rules *rules, struct weir_arena *arena,
+                                   struct weir_openai_request *ret_req,
+                                   struct weir_openai_error *ret_error) WEIR_MUST_CHECK;
+/* Only the `model` member, found without validating the rest: for readiness and overload answers
+ * that come before the full parse. data NULL when there is none. */
+struct weir_span weir_openai_peek_model(struct weir_span body, struct weir_arena *arena);
+
+#endif

@@ -1,0 +1,78 @@
+/*
+ * OpenAI answers as bytes: chunks, unary bodies, errors, in the reference system's key order. Hot:
+ * the constant parts of a chunk are made once per choice. Source: shared spec "frontend" 2.4, 2.6.
+ */
+#ifndef WEIR_WIRE_OPENAI_ANSWER_H
+#define WEIR_WIRE_OPENAI_ANSWER_H
+
+#include "wire/openai.h"
+#include "wire/output.h"
+
+struct weir_usage {
+    uint64_t prompt_tokens, completion_tokens;
+    int64_t cached_tokens; /* -1 unknown */
+};
+
+struct weir_answer_head {
+    enum weir_openai_kind kind;
+    struct weir_span id; /* "chatcmpl-…" */
+    struct weir_span model;
+    uint64_t created_s;
+    struct weir_span reasoning_field; /* for later parsers; NULL = reasoning_content */
+};
+
+/* One piece of one choice. */
+struct weir_answer_piece {
+    unsigned index;
+    bool role; /* chat: first delta of this choice */
+    bool has_text;
+    struct weir_span text;
+    const char *finish_reason;      /* NULL = null / absent */
+    struct weir_span logprobs;      /* JSON or NULL */
+    struct weir_span nvext;         /* JSON object or NULL */
+    const struct weir_usage *usage; /* continuous usage or NULL */
+};
+
+/* Each appends one whole SSE frame "data: {…}\n\n". */
+enum weir_status weir_answer_chunk(const struct weir_answer_head *head,
+                                   const struct weir_answer_piece *piece,
+                                   struct weir_buf *out) WEIR_MUST_CHECK;
+enum weir_status weir_answer_usage_chunk(const struct weir_answer_head *head,
+                                         const struct weir_usage *usage,
+                                         struct weir_buf *out) WEIR_MUST_CHECK;
+/* "event: name\n: json\n\n" */
+enum weir_status weir_answer_annotation(const char *name, struct weir_span json,
+                                        struct weir_buf *out) WEIR_MUST_CHECK;
+/* Mid-stream error frame; type as the status says (internal_server_error, service_unavailable, …).
+ */
+enum weir_status weir_answer_error_frame(int http_status, struct weir_span message,
+                                         struct weir_buf *out) WEIR_MUST_CHECK;
+struct weir_span weir_answer_done(void); /* "data: [DONE]\n\n" */
+
+struct weir_answer_choice {
+    unsigned index;
+    struct weir_span text;
+    const char *finish_reason;
+    struct weir_span logprobs; /* JSON or NULL */
+};
+enum weir_status weir_answer_unary(const struct weir_answer_head *head,
+                                   const struct weir_answer_choice *choices, size_t n_choices,
+                                   const struct weir_usage *usage, struct weir_span nvext,
+                                   struct weir_buf *out) WEIR_MUST_CHECK;
+
+enum weir_error_format { WEIR_ERROR_DYNAMO, WEIR_ERROR_OPENAI, WEIR_ERROR_BOTH };
+/* {"message","type","code"} flat, nested {"error":{message,type,param,code}}, or both in one
+ * object. `details` (JSON or NULL) goes to the flat form. */
+enum weir_status weir_answer_error_body(enum weir_error_format format, int http_status,
+                                        struct weir_span message, struct weir_span param,
+                                        struct weir_span details,
+                                        struct weir_buf *out) WEIR_MUST_CHECK;
+
+/* logprobs JSON of one piece: chat form {content:[…],refusal:null} or completions form. `texts` are
+ * the raw bytes of each token id. */
+enum weir_status weir_answer_logprobs(enum weir_openai_kind kind, const struct weir_output *item,
+                                      const struct weir_span *texts, int top_logprobs,
+                                      bool tokens_as_ids, size_t text_offset,
+                                      struct weir_buf *out) WEIR_MUST_CHECK;
+
+#endif

@@ -1,0 +1,64 @@
+/*
+ * Response items of a worker: {"data": Annotated<LLMEngineOutput>, "complete_final": bool}, in JSON
+ * or MessagePack. Source: shared spec "transport" 3.3, 3.4. Pure; decoding a plain token item takes
+ * no allocation. Spans point into the input or the arena.
+ */
+#ifndef WEIR_WIRE_OUTPUT_H
+#define WEIR_WIRE_OUTPUT_H
+
+#include "wire/request.h"
+
+enum weir_finish {
+    WEIR_FINISH_NONE,
+    WEIR_FINISH_EOS,
+    WEIR_FINISH_STOP,
+    WEIR_FINISH_LENGTH,
+    WEIR_FINISH_CANCELLED,
+    WEIR_FINISH_CONTENT_FILTER,
+    WEIR_FINISH_ERROR, /* {"error": text} or an unknown word */
+};
+
+struct weir_top_logprob {
+    uint32_t rank, token_id;
+    struct weir_span token; /* may be NULL */
+    double logprob;
+};
+struct weir_token_logprob {
+    double logprob;
+    const struct weir_top_logprob *top;
+    size_t n_top;
+};
+
+struct weir_output {
+    bool has_data; /* an item was there (false: bare complete_final) */
+    bool complete_final;
+    struct weir_span event; /* annotation name; NULL for plain data */
+    struct weir_strings comment;
+    bool is_error; /* event "error" or an error object */
+    struct weir_wire_error error;
+    /* LLMEngineOutput */
+    bool has_output;
+    struct weir_ids token_ids;                 /* only the new ones */
+    struct weir_span text;                     /* NULL unless the engine detokenized */
+    const struct weir_token_logprob *logprobs; /* one per token id, or NULL */
+    double cum_log_probs;                      /* NAN unset */
+    enum weir_finish finish;
+    struct weir_span finish_text; /* of an error */
+    struct weir_span stop_reason; /* JSON or NULL */
+    int64_t index;                /* -1 unset */
+    bool has_usage;
+    int64_t prompt_tokens, completion_tokens, cached_tokens; /* -1 unset */
+    struct weir_span disaggregated_params; /* JSON (or MessagePack bytes in that codec) or NULL */
+    struct weir_span engine_data;          /* the same */
+};
+/* WEIR_PROTOCOL: undecodable, no `complete_final`, empty wrapper, item without token_ids. Token ids
+ * are written to ids_room (room for n_ids_room), or to the arena when there are more. */
+enum weir_status weir_output_decode(struct weir_span bytes, enum weir_codec codec,
+                                    uint32_t *ids_room, size_t n_ids_room, struct weir_arena *arena,
+                                    struct weir_output *ret_out) WEIR_MUST_CHECK;
+/* Encodes what is set (engine side). */
+void weir_output_init(struct weir_output *out);
+enum weir_status weir_output_encode(const struct weir_output *item, enum weir_codec codec,
+                                    struct weir_buf *out) WEIR_MUST_CHECK;
+
+#endif
