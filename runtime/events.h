@@ -17,9 +17,11 @@ struct weir_event_pub_config {
     const char *ip;    /* advertised and bound; NULL = first local IPv4 */
     /* topic kv-events: also an EventSource record for this worker rank, needed by routers. */
     bool with_source;
+    uint64_t publisher_id; /* below 2^53; 0 = drawn at random */
     uint64_t worker_id;
     uint32_t dp_rank;
-    struct weir_span recovery_address;
+    struct weir_span recovery_endpoint; /* name of the query endpoint, worker_kv_query_source_… */
+    struct weir_span recovery_address;  /* its tcp transport */
 };
 /* Binds a PUB socket and publishes the EventChannel (and EventSource) record. */
 enum weir_status weir_event_pub_open(struct weir_loop *loop, struct weir_discovery *disc,

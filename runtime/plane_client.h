@@ -43,6 +43,9 @@ struct weir_plane_call_ops {
     /* A response item; everything in it is borrowed for the call. The callee may cancel the call.
      */
     void (*on_item)(void *arg, const struct weir_output *item);
+    /* For query endpoints: when set, items are not decoded but handed over as they came (the whole
+     * wrapper, in the call's codec), and on_item is not used. Borrowed for the call. */
+    void (*on_raw)(void *arg, struct weir_span wrapper);
     /* Exactly once, last; never from inside call_start, never after cancel. */
     void (*on_end)(void *arg, const struct weir_plane_end *end);
 };

@@ -77,7 +77,9 @@ struct weir_record {
     /* EventSource */
     uint64_t worker_id;
     uint32_t dp_rank;
-    struct weir_span recovery_address; /* tcp transport of the query endpoint */
+    struct weir_span recovery_endpoint; /* name of the query endpoint */
+    struct weir_span recovery_address;  /* its tcp transport */
+    enum weir_codec recovery_codec;
     uint64_t recovery_instance_id;
 };
 /* Refuses, with words in *err, what would otherwise poison other records (bad slug, unknown type).
