@@ -1,0 +1,1 @@
+weir_test(unit_engine SOURCES test/unit/worker/engine.c LINK weir_worker)

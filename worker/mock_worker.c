@@ -1,0 +1,484 @@
+/*
+ * Happy path: open registers the generate path and one query path a rank, opens the event publishers
+ * and publishes the records (card, instance, query instances); a request becomes one sequence a
+ * choice on a rank; tokens go out as response items; the last choice's last token ends the stream.
+ * Failure modes: a request that does not fit is answered with a typed error item; the caller's stop,
+ * kill or loss cancels its sequences at once (on_cancel), on_done frees the request.
+ * Closing: drain first, then close when no request is left, or close to cut.
+ */
+#include "worker/mock_worker.h"
+
+#include "base/list.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "kvindex/kvi.h"
+#include "worker/mock_rank.h"
+#include "worker/mock_text.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <unistd.h>
+
+enum { MAX_CHOICES = 128, MAX_TOP = 20, PATH_BYTES = 512 };
+
+struct choice {
+    struct request *request; /* borrowed: its owner */
+    struct weir_sequence *seq; /* NULL once it ended */
+    struct weir_mock_text text;
+    uint32_t index, position;
+};
+
+struct request {
+    struct weir_list node;
+    struct weir_mock_worker *worker;
+    struct weir_plane_request *plane; /* borrowed: lives until on_done */
+    struct weir_mock_rank *rank;
+    uint32_t n_choices, n_running, n_prompt;
+    int logprobs;
+    bool indexed; /* n > 1: items carry the choice index */
+    struct choice choices[];
+};
+
+struct rank_slot {
+    struct weir_mock_worker *worker;
+    struct weir_mock_rank *rank;
+    struct weir_event_pub *kv_pub;
+    struct weir_record query_record;
+    char query_path[PATH_BYTES];
+    char query_name[64];
+};
+
+struct weir_mock_worker {
+    struct weir_loop *loop;
+    struct weir_plane_server *plane; /* borrowed */
+    struct weir_discovery *disc;     /* borrowed */
+    struct weir_mock_worker_config config;
+    struct weir_event_pub *load_pub;
+    struct weir_record instance, model;
+    char path[PATH_BYTES];
+    struct weir_buf address;
+    struct weir_arena arena; /* strings of the records */
+    struct weir_list requests;
+    unsigned n_requests;
+    uint32_t next_rank;
+    bool published, drained;
+    uint32_t n_ranks;
+    struct rank_slot ranks[];
+};
+
+/* ---- requests ----------------------------------------------------------------------------- */
+
+static void refuse(struct weir_plane_request *r, enum weir_status status, const char *text) {
+    struct weir_output item;
+    weir_output_init(&item);
+    item.has_data = true;
+    item.is_error = true;
+    item.error.status = status;
+    item.error.http_status = weir_status_http(status);
+    item.error.message = weir_span_z(text);
+    weir_plane_reply_prologue(r, NULL);
+    weir_plane_reply_item(r, &item);
+    weir_plane_reply_end(r);
+}
+
+static void cancel_choices(struct request *q) {
+    for (uint32_t i = 0; i < q->n_choices; i++)
+        if (q->choices[i].seq != NULL) {
+            weir_mock_rank_cancel(q->rank, q->choices[i].seq);
+            q->choices[i].seq = NULL;
+        }
+    q->n_running = 0;
+}
+
+static void fill_logprobs(const struct choice *c, int n_top, struct weir_top_logprob *top,
+                          struct weir_token_logprob *ret) {
+    ret->logprob = weir_mock_text_logprob(&c->text, c->position, 0);
+    ret->top = top;
+    ret->n_top = (size_t)n_top;
+    for (int k = 0; k < n_top; k++) {
+        uint32_t token = weir_mock_text_token(&c->text, c->position + (uint32_t)k);
+        top[k] = (struct weir_top_logprob){
+            .rank = (uint32_t)k + 1,
+            .token_id = token,
+            .logprob = weir_mock_text_logprob(&c->text, c->position, (uint32_t)k)};
+    }
+}
+
+static void on_token(void *arg, void *user, uint32_t token, uint32_t cached_tokens,
+                     enum weir_engine_finish finish) {
+    (void)arg;
+    struct choice *c = user;
+    struct request *q = c->request;
+    struct weir_output item;
+    weir_output_init(&item);
+    item.has_data = item.has_output = true;
+    item.token_ids = (struct weir_ids){&token, 1};
+    struct weir_token_logprob logprob;
+    struct weir_top_logprob top[MAX_TOP];
+    if (q->logprobs >= 0) {
+        fill_logprobs(c, q->logprobs, top, &logprob);
+        item.logprobs = &logprob;
+    }
+    if (q->indexed)
+        item.index = c->index;
+    bool last = finish != WEIR_ENGINE_RUNNING;
+    c->position++;
+    if (last) {
+        c->seq = NULL;
+        q->n_running--;
+        item.finish = WEIR_FINISH_LENGTH;
+    }
+    if (last || c->position == 1) {
+        item.has_usage = true;
+        item.prompt_tokens = q->n_prompt;
+        item.completion_tokens = c->position;
+        item.cached_tokens = cached_tokens;
+    }
+    weir_plane_reply_item(q->plane, &item);
+    if (last && q->n_running == 0)
+        weir_plane_reply_end(q->plane);
+}
+
+static uint32_t next_token(void *arg, void *user, uint32_t position) {
+    (void)arg;
+    const struct choice *c = user;
+    return weir_mock_text_token(&c->text, position);
+}
+
+/* Rank: as the router asked, else in turn. NULL: out of range. */
+static struct weir_mock_rank *pick_rank(struct weir_mock_worker *w, int64_t dp_rank) {
+    int64_t start = w->config.card.dp_start_rank;
+    if (dp_rank < 0)
+        return w->ranks[w->next_rank++ % w->n_ranks].rank;
+    if (dp_rank < start || dp_rank >= start + w->n_ranks)
+        return NULL;
+    return w->ranks[dp_rank - start].rank;
+}
+
+static enum weir_status add_choices(struct request *q, const struct weir_prep_request *req,
+                                    uint32_t max_tokens) {
+    uint64_t seed = kvi_seed(req->routing.lora_name.data, req->routing.lora_name.len,
+                             req->routing.cache_salt.data, req->routing.cache_salt.len);
+    for (uint32_t i = 0; i < q->n_choices; i++) {
+        struct choice *c = &q->choices[i];
+        *c = (struct choice){.request = q,
+                             .index = i,
+                             .text = {.vocab = q->worker->config.vocab,
+                                      .bytes = q->worker->config.bytes_text,
+                                      .seed = (req->sampling.has_seed
+                                                   ? (uint64_t)req->sampling.seed
+                                                   : 0) +
+                                              (uint64_t)i * 37}};
+        struct weir_sequence_config sc = {.prompt = req->token_ids.ids,
+                                          .n_prompt = (uint32_t)req->token_ids.n,
+                                          .max_tokens = max_tokens,
+                                          .hash_seed = seed,
+                                          .user = c};
+        enum weir_status st = weir_mock_rank_add(q->rank, &sc, &c->seq);
+        if (st != WEIR_OK)
+            return st;
+        q->n_running++;
+    }
+    return WEIR_OK;
+}
+
+static enum weir_status start_request(struct weir_mock_worker *w, struct weir_plane_request *r,
+                                      const struct weir_prep_request *req, const char **ret_why) {
+    *ret_why = "the worker is out of memory";
+    int64_t max_tokens = req->stop.max_tokens >= 0 ? req->stop.max_tokens
+                                                   : w->config.default_max_tokens;
+    struct weir_mock_rank *rank = pick_rank(w, req->routing.dp_rank);
+    uint32_t n = req->sampling.n > 1 ? (uint32_t)req->sampling.n : 1;
+    if (max_tokens <= 0 || rank == NULL || n > MAX_CHOICES || req->token_ids.n > UINT32_MAX / 2) {
+        *ret_why = rank == NULL       ? "dp_rank is outside of this worker's ranks"
+                   : max_tokens <= 0 ? "max_tokens is required and must be above 0"
+                                     : "too many choices or prompt tokens";
+        return WEIR_INVALID;
+    }
+    struct request *q = weir_calloc(1, sizeof(*q) + n * sizeof(q->choices[0]));
+    if (q == NULL)
+        return WEIR_NOMEM;
+    q->worker = w;
+    q->plane = r;
+    q->rank = rank;
+    q->n_choices = n;
+    q->n_prompt = (uint32_t)req->token_ids.n;
+    q->logprobs = req->output.logprobs > MAX_TOP ? MAX_TOP : req->output.logprobs;
+    q->indexed = n > 1;
+    enum weir_status st =
+        add_choices(q, req, max_tokens > UINT32_MAX / 4 ? UINT32_MAX / 4 : (uint32_t)max_tokens);
+    if (st != WEIR_OK) {
+        *ret_why = st == WEIR_TOO_LARGE ? "the prompt is longer than the model or the KV cache allows"
+                   : st == WEIR_INVALID ? "the prompt is empty"
+                                        : "too many requests are waiting";
+        cancel_choices(q);
+        weir_free(q);
+        return st;
+    }
+    weir_list_push_back(&w->requests, &q->node);
+    w->n_requests++;
+    weir_plane_request_set_user(r, q);
+    weir_plane_reply_prologue(r, NULL);
+    return WEIR_OK;
+}
+
+/* True when a fault took the request. */
+static bool inject_fault(struct weir_mock_worker *w, struct weir_plane_request *r) {
+    struct weir_mock_faults *f = w->config.faults;
+    if (f->exit_after >= 0 && f->n_requests++ >= (uint64_t)f->exit_after) {
+        WEIR_LOG(WEIR_LOG_WARN, "mocker", "--exit-after: leaving without a word");
+        _exit(1);
+    }
+    double dice = weir_rng_unit(weir_loop_rng(w->loop));
+    if (dice < f->hang_rate)
+        return true;
+    if (dice < f->hang_rate + f->fail_rate) {
+        refuse(r, WEIR_INTERNAL, "injected failure (--fail-rate)");
+        return true;
+    }
+    return false;
+}
+
+static void on_request(void *arg, struct weir_plane_request *r, const struct weir_prep_request *req) {
+    struct weir_mock_worker *w = arg;
+    if (inject_fault(w, r))
+        return;
+    const char *why;
+    enum weir_status st = start_request(w, r, req, &why);
+    if (st == WEIR_OK)
+        return;
+    if (st == WEIR_TOO_LARGE)
+        st = WEIR_INVALID;
+    else if (st == WEIR_LIMIT || st == WEIR_NOMEM)
+        st = WEIR_OVERLOADED;
+    refuse(r, st, why);
+}
+
+static void on_cancel(void *arg, struct weir_plane_request *r) {
+    (void)arg;
+    struct request *q = weir_plane_request_user(r);
+    if (q != NULL)
+        cancel_choices(q);
+}
+
+static void on_done(void *arg, struct weir_plane_request *r) {
+    struct weir_mock_worker *w = arg;
+    struct request *q = weir_plane_request_user(r);
+    if (q == NULL)
+        return;
+    cancel_choices(q);
+    weir_list_remove(&q->node);
+    w->n_requests--;
+    weir_free(q);
+}
+
+static const struct weir_plane_handler generate_handler = {on_request, on_cancel, on_done};
+
+/* ---- KV query endpoint -------------------------------------------------------------------- */
+
+static void on_query(void *arg, struct weir_plane_request *r, const struct weir_prep_request *req) {
+    (void)req;
+    struct rank_slot *slot = arg;
+    enum weir_codec codec;
+    struct weir_span body = weir_plane_request_body(r, &codec);
+    struct weir_buf out;
+    weir_buf_init(&out, 256 * 1024 * 1024);
+    enum weir_status st = weir_mock_rank_query(slot->rank, body, codec, &out);
+    weir_plane_reply_prologue(r, st == WEIR_OK ? NULL : weir_status_text(st));
+    if (st == WEIR_OK) {
+        weir_plane_reply_raw(r, weir_buf_span(&out));
+        weir_plane_reply_end(r);
+    }
+    weir_buf_fini(&out);
+}
+
+static void on_query_over(void *arg, struct weir_plane_request *r) {
+    (void)arg;
+    (void)r;
+}
+
+static const struct weir_plane_handler query_handler = {on_query, on_query_over, on_query_over};
+
+/* ---- opening and closing ------------------------------------------------------------------ */
+
+static enum weir_status address_of(struct weir_mock_worker *w, const char *path,
+                                   struct weir_span *ret_address) {
+    weir_buf_clear(&w->address);
+    enum weir_status st = weir_plane_server_address(w->plane, path, &w->address);
+    if (st == WEIR_OK) {
+        *ret_address = weir_arena_copy(&w->arena, weir_buf_span(&w->address));
+        st = ret_address->data != NULL ? WEIR_OK : WEIR_NOMEM;
+    }
+    return st;
+}
+
+static struct weir_record endpoint_record(const struct weir_mock_worker *w) {
+    return (struct weir_record){.kind = WEIR_RECORD_ENDPOINT,
+                                .endpoint = w->config.endpoint,
+                                .instance_id = w->config.worker_id,
+                                .codec = w->config.codec};
+}
+
+/* The query endpoint is named after the publisher, so the publisher's id is drawn first. */
+static enum weir_status open_rank_events(struct weir_mock_worker *w, struct rank_slot *slot,
+                                         uint32_t dp_rank, struct weir_err *err) {
+    uint64_t publisher = weir_rng_u64(weir_loop_rng(w->loop)) & ((1ull << 52) - 1);
+    snprintf(slot->query_name, sizeof(slot->query_name), "worker_kv_query_source_%" PRIx64,
+             publisher);
+    snprintf(slot->query_path, sizeof(slot->query_path), "%" PRIx64 "/%.*s/%.*s/%s",
+             w->config.worker_id, WEIR_SPAN_ARG(w->config.endpoint.ns),
+             WEIR_SPAN_ARG(w->config.endpoint.component), slot->query_name);
+    enum weir_status st =
+        weir_plane_server_register_raw(w->plane, slot->query_path, &query_handler, slot);
+    slot->query_record = endpoint_record(w);
+    slot->query_record.endpoint.name = weir_span_z(slot->query_name);
+    if (st == WEIR_OK)
+        st = address_of(w, slot->query_path, &slot->query_record.tcp_address);
+    if (st != WEIR_OK)
+        return weir_err_set(err, st, "cannot register the KV query endpoint");
+    struct weir_event_pub_config pc = {.scope = w->config.endpoint,
+                                       .topic = "kv-events",
+                                       .ip = w->config.event_ip,
+                                       .with_source = true,
+                                       .publisher_id = publisher,
+                                       .worker_id = w->config.worker_id,
+                                       .dp_rank = dp_rank,
+                                       .recovery_endpoint = weir_span_z(slot->query_name),
+                                       .recovery_address = slot->query_record.tcp_address};
+    st = weir_discovery_publish(w->disc, &slot->query_record, err);
+    if (st == WEIR_OK)
+        st = weir_event_pub_open(w->loop, w->disc, &pc, &slot->kv_pub, err);
+    return st;
+}
+
+static enum weir_status open_ranks(struct weir_mock_worker *w, struct weir_err *err) {
+    for (uint32_t i = 0; i < w->config.n_ranks; i++) {
+        struct rank_slot *slot = &w->ranks[i];
+        slot->worker = w;
+        struct weir_mock_rank_config rc = {.engine = w->config.engine,
+                                           .worker_id = w->config.worker_id,
+                                           .dp_rank = w->config.card.dp_start_rank + i,
+                                           .on_token = on_token,
+                                           .next_token = next_token,
+                                           .arg = w};
+        enum weir_status st = weir_mock_rank_open(w->loop, &rc, &slot->rank);
+        if (st != WEIR_OK)
+            return weir_err_set(err, st, "cannot create the engine of rank %u: %s", i,
+                                weir_status_text(st));
+        w->n_ranks++;
+        if (w->config.kv_events) {
+            st = open_rank_events(w, slot, rc.dp_rank, err);
+            if (st != WEIR_OK)
+                return st;
+        }
+        weir_mock_rank_set_publishers(slot->rank, slot->kv_pub, w->load_pub);
+    }
+    return WEIR_OK;
+}
+
+/* The order in which the reference worker writes its records: card, then instance. */
+static enum weir_status publish(struct weir_mock_worker *w, struct weir_err *err) {
+    snprintf(w->path, sizeof(w->path), "%" PRIx64 "/%.*s/%.*s/%.*s", w->config.worker_id,
+             WEIR_SPAN_ARG(w->config.endpoint.ns), WEIR_SPAN_ARG(w->config.endpoint.component),
+             WEIR_SPAN_ARG(w->config.endpoint.name));
+    enum weir_status st = weir_plane_server_register(w->plane, w->path, &generate_handler, w);
+    w->instance = endpoint_record(w);
+    if (st == WEIR_OK)
+        st = address_of(w, w->path, &w->instance.tcp_address);
+    if (st != WEIR_OK)
+        return weir_err_set(err, st, "cannot register the endpoint: %s", weir_status_text(st));
+    w->model = (struct weir_record){.kind = WEIR_RECORD_MODEL,
+                                    .endpoint = w->config.endpoint,
+                                    .instance_id = w->config.worker_id,
+                                    .card = w->config.card};
+    st = weir_discovery_publish(w->disc, &w->model, err);
+    if (st == WEIR_OK)
+        st = weir_discovery_publish(w->disc, &w->instance, err);
+    w->published = st == WEIR_OK;
+    return st;
+}
+
+enum weir_status weir_mock_worker_open(struct weir_loop *loop, struct weir_plane_server *plane,
+                                       struct weir_discovery *disc,
+                                       const struct weir_mock_worker_config *config,
+                                       struct weir_mock_worker **ret_worker, struct weir_err *err) {
+    struct weir_mock_worker *w =
+        weir_calloc(1, sizeof(*w) + config->n_ranks * sizeof(w->ranks[0]));
+    if (w == NULL)
+        return weir_err_set(err, WEIR_NOMEM, "out of memory");
+    w->loop = loop;
+    w->plane = plane;
+    w->disc = disc;
+    w->config = *config;
+    weir_list_init(&w->requests);
+    weir_buf_init(&w->address, 1024);
+    weir_arena_init(&w->arena, 1 << 20);
+    struct weir_event_pub_config load = {
+        .scope = config->endpoint, .topic = "kv_metrics", .ip = config->event_ip};
+    enum weir_status st = weir_event_pub_open(loop, disc, &load, &w->load_pub, err);
+    if (st == WEIR_OK)
+        st = open_ranks(w, err);
+    if (st == WEIR_OK)
+        st = publish(w, err);
+    if (st != WEIR_OK) {
+        weir_mock_worker_close(w);
+        return st;
+    }
+    *ret_worker = w;
+    return WEIR_OK;
+}
+
+void weir_mock_worker_drain(struct weir_mock_worker *worker) {
+    if (worker->drained || !worker->published)
+        return;
+    worker->drained = true;
+    weir_discovery_unpublish(worker->disc, &worker->instance);
+    weir_discovery_unpublish(worker->disc, &worker->model);
+}
+
+void weir_mock_worker_close(struct weir_mock_worker *worker) {
+    if (worker == NULL)
+        return;
+    weir_mock_worker_drain(worker);
+    WEIR_LIST_FOREACH(it, &worker->requests) {
+        struct request *q = WEIR_CONTAINER_OF(it, struct request, node);
+        cancel_choices(q);
+        weir_plane_request_set_user(q->plane, NULL);
+        weir_list_remove(&q->node);
+        weir_free(q);
+    }
+    for (uint32_t i = 0; i < worker->n_ranks; i++) {
+        weir_event_pub_close(worker->ranks[i].kv_pub);
+        if (worker->ranks[i].query_record.tcp_address.data != NULL)
+            weir_discovery_unpublish(worker->disc, &worker->ranks[i].query_record);
+        weir_mock_rank_close(worker->ranks[i].rank);
+    }
+    weir_event_pub_close(worker->load_pub);
+    weir_buf_fini(&worker->address);
+    weir_arena_fini(&worker->arena);
+    weir_free(worker);
+}
+
+unsigned weir_mock_worker_requests(const struct weir_mock_worker *worker) {
+    return worker->n_requests;
+}
+
+void weir_mock_worker_get_stats(const struct weir_mock_worker *worker,
+                                struct weir_engine_stats *ret) {
+    struct weir_engine_stats sum = {0};
+    for (uint32_t i = 0; i < worker->n_ranks; i++) {
+        struct weir_engine_stats one;
+        weir_mock_rank_get_stats(worker->ranks[i].rank, &one);
+        sum.running += one.running;
+        sum.waiting += one.waiting;
+        sum.kv_used_blocks += one.kv_used_blocks;
+        sum.kv_cached_blocks += one.kv_cached_blocks;
+        sum.prompt_tokens += one.prompt_tokens;
+        sum.cached_tokens += one.cached_tokens;
+        sum.output_tokens += one.output_tokens;
+        sum.preemptions += one.preemptions;
+        sum.steps += one.steps;
+        sum.finished += one.finished;
+    }
+    *ret = sum;
+}
