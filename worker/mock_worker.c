@@ -1,9 +1,9 @@
 /*
- * Happy path: open registers the generate path and one query path a rank, opens the event publishers
- * and publishes the records (card, instance, query instances); a request becomes one sequence a
- * choice on a rank; tokens go out as response items; the last choice's last token ends the stream.
- * Failure modes: a request that does not fit is answered with a typed error item; the caller's stop,
- * kill or loss cancels its sequences at once (on_cancel), on_done frees the request.
+ * Happy path: open registers the generate path and one query path a rank, opens the event
+ * publishers and publishes the records (card, instance, query instances); a request becomes one
+ * sequence a choice on a rank; tokens go out as response items; the last choice's last token ends
+ * the stream. Failure modes: a request that does not fit is answered with a typed error item; the
+ * caller's stop, kill or loss cancels its sequences at once (on_cancel), on_done frees the request.
  * Closing: drain first, then close when no request is left, or close to cut.
  */
 #include "worker/mock_worker.h"
@@ -22,7 +22,7 @@
 enum { MAX_CHOICES = 128, MAX_TOP = 20, PATH_BYTES = 512 };
 
 struct choice {
-    struct request *request; /* borrowed: its owner */
+    struct request *request;   /* borrowed: its owner */
     struct weir_sequence *seq; /* NULL once it ended */
     struct weir_mock_text text;
     uint32_t index, position;
@@ -161,14 +161,13 @@ static enum weir_status add_choices(struct request *q, const struct weir_prep_re
                              req->routing.cache_salt.data, req->routing.cache_salt.len);
     for (uint32_t i = 0; i < q->n_choices; i++) {
         struct choice *c = &q->choices[i];
-        *c = (struct choice){.request = q,
-                             .index = i,
-                             .text = {.vocab = q->worker->config.vocab,
-                                      .bytes = q->worker->config.bytes_text,
-                                      .seed = (req->sampling.has_seed
-                                                   ? (uint64_t)req->sampling.seed
-                                                   : 0) +
-                                              (uint64_t)i * 37}};
+        *c = (struct choice){
+            .request = q,
+            .index = i,
+            .text = {.vocab = q->worker->config.vocab,
+                     .bytes = q->worker->config.bytes_text,
+                     .seed = (req->sampling.has_seed ? (uint64_t)req->sampling.seed : 0) +
+                             (uint64_t)i * 37}};
         struct weir_sequence_config sc = {.prompt = req->token_ids.ids,
                                           .n_prompt = (uint32_t)req->token_ids.n,
                                           .max_tokens = max_tokens,
@@ -185,12 +184,12 @@ static enum weir_status add_choices(struct request *q, const struct weir_prep_re
 static enum weir_status start_request(struct weir_mock_worker *w, struct weir_plane_request *r,
                                       const struct weir_prep_request *req, const char **ret_why) {
     *ret_why = "the worker is out of memory";
-    int64_t max_tokens = req->stop.max_tokens >= 0 ? req->stop.max_tokens
-                                                   : w->config.default_max_tokens;
+    int64_t max_tokens =
+        req->stop.max_tokens >= 0 ? req->stop.max_tokens : w->config.default_max_tokens;
     struct weir_mock_rank *rank = pick_rank(w, req->routing.dp_rank);
     uint32_t n = req->sampling.n > 1 ? (uint32_t)req->sampling.n : 1;
     if (max_tokens <= 0 || rank == NULL || n > MAX_CHOICES || req->token_ids.n > UINT32_MAX / 2) {
-        *ret_why = rank == NULL       ? "dp_rank is outside of this worker's ranks"
+        *ret_why = rank == NULL      ? "dp_rank is outside of this worker's ranks"
                    : max_tokens <= 0 ? "max_tokens is required and must be above 0"
                                      : "too many choices or prompt tokens";
         return WEIR_INVALID;
@@ -208,7 +207,8 @@ static enum weir_status start_request(struct weir_mock_worker *w, struct weir_pl
     enum weir_status st =
         add_choices(q, req, max_tokens > UINT32_MAX / 4 ? UINT32_MAX / 4 : (uint32_t)max_tokens);
     if (st != WEIR_OK) {
-        *ret_why = st == WEIR_TOO_LARGE ? "the prompt is longer than the model or the KV cache allows"
+        *ret_why = st == WEIR_TOO_LARGE
+                       ? "the prompt is longer than the model or the KV cache allows"
                    : st == WEIR_INVALID ? "the prompt is empty"
                                         : "too many requests are waiting";
         cancel_choices(q);
@@ -239,7 +239,8 @@ static bool inject_fault(struct weir_mock_worker *w, struct weir_plane_request *
     return false;
 }
 
-static void on_request(void *arg, struct weir_plane_request *r, const struct weir_prep_request *req) {
+static void on_request(void *arg, struct weir_plane_request *r,
+                       const struct weir_prep_request *req) {
     struct weir_mock_worker *w = arg;
     if (inject_fault(w, r))
         return;
@@ -402,8 +403,7 @@ enum weir_status weir_mock_worker_open(struct weir_loop *loop, struct weir_plane
                                        struct weir_discovery *disc,
                                        const struct weir_mock_worker_config *config,
                                        struct weir_mock_worker **ret_worker, struct weir_err *err) {
-    struct weir_mock_worker *w =
-        weir_calloc(1, sizeof(*w) + config->n_ranks * sizeof(w->ranks[0]));
+    struct weir_mock_worker *w = weir_calloc(1, sizeof(*w) + config->n_ranks * sizeof(w->ranks[0]));
     if (w == NULL)
         return weir_err_set(err, WEIR_NOMEM, "out of memory");
     w->loop = loop;

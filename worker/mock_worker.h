@@ -1,6 +1,6 @@
 /*
- * One mock worker: its ranks, its place in discovery, and its requests. Several may share a process,
- * a loop and a request-plane listener. Thread: its loop.
+ * One mock worker: its ranks, its place in discovery, and its requests. Several may share a
+ * process, a loop and a request-plane listener. Thread: its loop.
  */
 #ifndef WEIR_WORKER_MOCK_WORKER_H
 #define WEIR_WORKER_MOCK_WORKER_H
@@ -13,37 +13,39 @@ struct weir_mock_worker;
 
 /* Process-wide fault switches, shared by its workers. */
 struct weir_mock_faults {
-    double fail_rate;     /* share of requests that end with an error */
-    double hang_rate;     /* share of requests that are taken and never answered */
-    int64_t exit_after;   /* requests until the process exits at once; -1 = never */
+    double fail_rate;   /* share of requests that end with an error */
+    double hang_rate;   /* share of requests that are taken and never answered */
+    int64_t exit_after; /* requests until the process exits at once; -1 = never */
     uint64_t n_requests;
 };
 
 struct weir_mock_worker_config {
-    uint64_t worker_id;          /* < 2^53 */
+    uint64_t worker_id; /* < 2^53 */
     struct weir_endpoint_id endpoint;
-    struct weir_card card;       /* of the model; runtime_config members included */
+    struct weir_card card; /* of the model; runtime_config members included */
     struct weir_engine_config engine;
     uint32_t n_ranks;
     bool bytes_text;
     uint32_t vocab;
-    bool kv_events;              /* false for decode workers */
-    const char *event_ip;        /* NULL = first local address */
-    int64_t default_max_tokens;  /* for requests without; -1 = refuse them as the reference mocker does */
+    bool kv_events;             /* false for decode workers */
+    const char *event_ip;       /* NULL = first local address */
+    int64_t default_max_tokens; /* for requests without; -1 = refuse them as the reference mocker
+                                   does */
     struct weir_mock_faults *faults; /* borrowed */
-    enum weir_codec codec;       /* advertised */
+    enum weir_codec codec;           /* advertised */
 };
 
 enum weir_status weir_mock_worker_open(struct weir_loop *loop, struct weir_plane_server *plane,
                                        struct weir_discovery *disc,
                                        const struct weir_mock_worker_config *config,
-                                       struct weir_mock_worker **ret_worker, struct weir_err *err)
-    WEIR_MUST_CHECK;
+                                       struct weir_mock_worker **ret_worker,
+                                       struct weir_err *err) WEIR_MUST_CHECK;
 /* Leaves discovery; running requests go on. */
 void weir_mock_worker_drain(struct weir_mock_worker *worker);
 void weir_mock_worker_close(struct weir_mock_worker *worker);
 unsigned weir_mock_worker_requests(const struct weir_mock_worker *worker);
 /* Sums over the ranks. */
-void weir_mock_worker_get_stats(const struct weir_mock_worker *worker, struct weir_engine_stats *ret);
+void weir_mock_worker_get_stats(const struct weir_mock_worker *worker,
+                                struct weir_engine_stats *ret);
 
 #endif
