@@ -61,7 +61,9 @@ enum weir_status wtok_id_bytes(const struct wtok *tok, uint32_t id,
 
 /*
  * Stop strings over a stream of text: withholds exactly the longest suffix that may still become a
- * stop string; the earliest match (by position, then longest) wins.
+ * stop string. The stop whose last byte comes first ends the text (an engine that looks after every
+ * byte would stop there); of several that end there the longest counts. So the answer does not
+ * depend on how the text was cut into pieces.
  */
 struct wtok_stop;
 enum weir_status wtok_stop_create(const struct weir_span *stops, size_t n, bool include_in_output,

@@ -1,0 +1,148 @@
+#include "tokenizer/wtok.h"
+
+#include "base/mem.h"
+
+/*
+ * The "bytes" tokenizer: id = byte value; 256 is the end of a sequence, spelt EOS_TEXT in rendered
+ * templates. It needs no files, so demo and tests run anywhere, and every text is representable.
+ */
+enum { BYTES_EOS = 256, BYTES_VOCAB = 257 };
+#define EOS_TEXT "<|end|>"
+
+struct wtok {
+    uint32_t vocab;
+    uint32_t eos[1];
+};
+
+enum weir_status wtok_create_bytes(struct wtok **ret_tok) {
+    struct wtok *tok = weir_malloc(sizeof(*tok));
+    if (tok == NULL)
+        return WEIR_NOMEM;
+    *tok = (struct wtok){.vocab = BYTES_VOCAB, .eos = {BYTES_EOS}};
+    *ret_tok = tok;
+    return WEIR_OK;
+}
+
+void wtok_destroy(struct wtok *tok) {
+    weir_free(tok);
+}
+
+const char *wtok_kind(const struct wtok *tok) {
+    (void)tok;
+    return "bytes";
+}
+
+uint32_t wtok_vocab_size(const struct wtok *tok) {
+    return tok->vocab;
+}
+
+const uint32_t *wtok_eos_ids(const struct wtok *tok, size_t *ret_n) {
+    *ret_n = WEIR_ARRAY_LEN(tok->eos);
+    return tok->eos;
+}
+
+size_t wtok_encode_bound(const struct wtok *tok, size_t bytes) {
+    (void)tok;
+    return bytes;
+}
+
+enum weir_status wtok_encode(const struct wtok *tok, struct weir_span text, bool special,
+                             uint32_t *ids, size_t room, size_t *ret_n) {
+    (void)tok;
+    const struct weir_span eos = WEIR_SPAN_LIT(EOS_TEXT);
+    size_t n = 0;
+    for (size_t i = 0; i < text.len;) {
+        if (n == room)
+            return WEIR_TOO_LARGE;
+        if (special && text.data[i] == eos.data[0] &&
+            weir_span_starts(weir_span(text.data + i, text.len - i), eos)) {
+            ids[n++] = BYTES_EOS;
+            i += eos.len;
+        } else {
+            ids[n++] = (unsigned char)text.data[i++];
+        }
+    }
+    *ret_n = n;
+    return WEIR_OK;
+}
+
+enum weir_status wtok_id_bytes(const struct wtok *tok, uint32_t id, struct weir_buf *out) {
+    if (id >= tok->vocab)
+        return WEIR_INVALID;
+    return id == BYTES_EOS ? weir_buf_append_z(out, EOS_TEXT) : weir_buf_append_c(out, (char)id);
+}
+
+/* ---- incremental decoding ---------------------------------------------------------------- */
+
+static const struct weir_span replacement = {"\xEF\xBF\xBD", 3};
+
+void wtok_stream_init(struct wtok_stream *s, const struct wtok *tok, bool skip_special) {
+    *s = (struct wtok_stream){.tok = tok, .skip_special = skip_special};
+}
+
+/* Length of the UTF-8 sequence that `lead` opens; 0 when no sequence begins so. */
+static unsigned sequence_len(unsigned char lead) {
+    if (lead < 0x80)
+        return 1;
+    if (lead >= 0xC2 && lead <= 0xDF)
+        return 2;
+    if (lead >= 0xE0 && lead <= 0xEF)
+        return 3;
+    return lead >= 0xF0 && lead <= 0xF4 ? 4 : 0;
+}
+
+/* May `c` follow the n held bytes of a sequence (Unicode 15, table 3-7)? */
+static bool may_follow(const unsigned char *held, unsigned n, unsigned char c) {
+    if (n == 1) {
+        if (held[0] == 0xE0)
+            return c >= 0xA0 && c <= 0xBF;
+        if (held[0] == 0xED)
+            return c >= 0x80 && c <= 0x9F;
+        if (held[0] == 0xF0)
+            return c >= 0x90 && c <= 0xBF;
+        if (held[0] == 0xF4)
+            return c >= 0x80 && c <= 0x8F;
+    }
+    return c >= 0x80 && c <= 0xBF;
+}
+
+static enum weir_status push_byte(struct wtok_stream *s, unsigned char c, struct weir_buf *out) {
+    if (s->n_held > 0 && !may_follow(s->held, s->n_held, c)) {
+        /* One replacement for the maximal part of an ill-formed sequence. */
+        enum weir_status st = weir_buf_append_span(out, replacement);
+        if (st != WEIR_OK)
+            return st;
+        s->n_held = 0;
+    }
+    if (s->n_held == 0 && c < 0x80)
+        return weir_buf_append_c(out, (char)c);
+    if (s->n_held == 0 && sequence_len(c) == 0)
+        return weir_buf_append_span(out, replacement);
+    s->held[s->n_held++] = c;
+    if (s->n_held < sequence_len(s->held[0]))
+        return WEIR_OK;
+    enum weir_status st = weir_buf_append(out, s->held, s->n_held);
+    if (st == WEIR_OK)
+        s->n_held = 0;
+    else
+        s->n_held--;
+    return st;
+}
+
+enum weir_status wtok_stream_push(struct wtok_stream *s, uint32_t id, struct weir_buf *out) {
+    if (id >= s->tok->vocab)
+        return WEIR_INVALID;
+    if (id != BYTES_EOS)
+        return push_byte(s, (unsigned char)id, out);
+    enum weir_status st = wtok_stream_finish(s, out);
+    return st != WEIR_OK || s->skip_special ? st : weir_buf_append_z(out, EOS_TEXT);
+}
+
+enum weir_status wtok_stream_finish(struct wtok_stream *s, struct weir_buf *out) {
+    if (s->n_held == 0)
+        return WEIR_OK;
+    enum weir_status st = weir_buf_append_span(out, replacement);
+    if (st == WEIR_OK)
+        s->n_held = 0;
+    return st;
+}
