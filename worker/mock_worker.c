@@ -19,7 +19,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
-enum { MAX_CHOICES = 128, MAX_TOP = 20, PATH_BYTES = 512 };
+enum { MAX_CHOICES = 128, MAX_TOP = 20 };
 
 struct choice {
     struct request *request;   /* borrowed: its owner */
@@ -44,7 +44,7 @@ struct rank_slot {
     struct weir_mock_rank *rank;
     struct weir_event_pub *kv_pub;
     struct weir_record query_record;
-    char query_path[PATH_BYTES];
+    const char *query_path; /* in the worker's arena */
     char query_name[64];
 };
 
@@ -55,7 +55,7 @@ struct weir_mock_worker {
     struct weir_mock_worker_config config;
     struct weir_event_pub *load_pub;
     struct weir_record instance, model;
-    char path[PATH_BYTES];
+    const char *path; /* in the arena */
     struct weir_buf address;
     struct weir_arena arena; /* strings of the records */
     struct weir_list requests;
@@ -313,6 +313,16 @@ static enum weir_status address_of(struct weir_mock_worker *w, const char *path,
     return st;
 }
 
+/* "id/namespace/component/endpoint" in the arena; NULL: out of memory. */
+static const char *make_path(struct weir_mock_worker *w, struct weir_span endpoint) {
+    weir_buf_clear(&w->address);
+    enum weir_status st =
+        weir_buf_printf(&w->address, "%" PRIx64 "/%.*s/%.*s/%.*s", w->config.worker_id,
+                        WEIR_SPAN_ARG(w->config.endpoint.ns),
+                        WEIR_SPAN_ARG(w->config.endpoint.component), WEIR_SPAN_ARG(endpoint));
+    return st == WEIR_OK ? weir_arena_copy(&w->arena, weir_buf_span(&w->address)).data : NULL;
+}
+
 static struct weir_record endpoint_record(const struct weir_mock_worker *w) {
     return (struct weir_record){.kind = WEIR_RECORD_ENDPOINT,
                                 .endpoint = w->config.endpoint,
@@ -326,11 +336,11 @@ static enum weir_status open_rank_events(struct weir_mock_worker *w, struct rank
     uint64_t publisher = weir_rng_u64(weir_loop_rng(w->loop)) & ((1ull << 52) - 1);
     snprintf(slot->query_name, sizeof(slot->query_name), "worker_kv_query_source_%" PRIx64,
              publisher);
-    snprintf(slot->query_path, sizeof(slot->query_path), "%" PRIx64 "/%.*s/%.*s/%s",
-             w->config.worker_id, WEIR_SPAN_ARG(w->config.endpoint.ns),
-             WEIR_SPAN_ARG(w->config.endpoint.component), slot->query_name);
+    slot->query_path = make_path(w, weir_span_z(slot->query_name));
     enum weir_status st =
-        weir_plane_server_register_raw(w->plane, slot->query_path, &query_handler, slot);
+        slot->query_path == NULL
+            ? WEIR_NOMEM
+            : weir_plane_server_register_raw(w->plane, slot->query_path, &query_handler, slot);
     slot->query_record = endpoint_record(w);
     slot->query_record.endpoint.name = weir_span_z(slot->query_name);
     if (st == WEIR_OK)
@@ -379,10 +389,10 @@ static enum weir_status open_ranks(struct weir_mock_worker *w, struct weir_err *
 
 /* The order in which the reference worker writes its records: card, then instance. */
 static enum weir_status publish(struct weir_mock_worker *w, struct weir_err *err) {
-    snprintf(w->path, sizeof(w->path), "%" PRIx64 "/%.*s/%.*s/%.*s", w->config.worker_id,
-             WEIR_SPAN_ARG(w->config.endpoint.ns), WEIR_SPAN_ARG(w->config.endpoint.component),
-             WEIR_SPAN_ARG(w->config.endpoint.name));
-    enum weir_status st = weir_plane_server_register(w->plane, w->path, &generate_handler, w);
+    w->path = make_path(w, w->config.endpoint.name);
+    enum weir_status st = w->path == NULL
+                              ? WEIR_NOMEM
+                              : weir_plane_server_register(w->plane, w->path, &generate_handler, w);
     w->instance = endpoint_record(w);
     if (st == WEIR_OK)
         st = address_of(w, w->path, &w->instance.tcp_address);

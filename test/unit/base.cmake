@@ -1,1 +1,7 @@
 weir_test(unit_buf SOURCES test/unit/base/buf.c LINK weir_base)
+weir_test(unit_json SOURCES test/unit/base/json.c LINK weir_base)
+weir_test(unit_json_suite SOURCES test/unit/base/json_suite.c LINK weir_base)
+weir_test(unit_msgpack SOURCES test/unit/base/msgpack.c LINK weir_base)
+weir_test(unit_map SOURCES test/unit/base/map.c LINK weir_base)
+weir_test(unit_metrics SOURCES test/unit/base/metrics.c LINK weir_base LABELS "unit;stress")
+weir_test(unit_log SOURCES test/unit/base/log.c LINK weir_base)

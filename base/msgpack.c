@@ -1,0 +1,567 @@
+/* Source of the format: the MessagePack specification. */
+#include "base/msgpack.h"
+
+#include "base/json.h"
+
+#include <string.h>
+
+enum { MAX_DEPTH = 64 };
+
+void weir_mp_init(struct weir_mp *m, struct weir_span bytes) {
+    *m = (struct weir_mp){.buf = (const unsigned char *)bytes.data, .len = bytes.len};
+}
+
+bool weir_mp_fail(struct weir_mp *m) {
+    m->failed = true;
+    return false;
+}
+
+enum weir_mp_type weir_mp_peek(const struct weir_mp *m) {
+    if (m->failed || m->pos >= m->len)
+        return WEIR_MP_ERROR;
+    unsigned char c = m->buf[m->pos];
+    if (c <= 0x7f)
+        return WEIR_MP_UINT;
+    if (c <= 0x8f)
+        return WEIR_MP_MAP;
+    if (c <= 0x9f)
+        return WEIR_MP_ARRAY;
+    if (c <= 0xbf)
+        return WEIR_MP_STR;
+    if (c >= 0xe0)
+        return WEIR_MP_INT;
+    /* 0xc0 to 0xdf */
+    static const unsigned char kinds[32] = {
+        WEIR_MP_NIL,  WEIR_MP_ERROR, WEIR_MP_BOOL, WEIR_MP_BOOL, WEIR_MP_BIN,   WEIR_MP_BIN,
+        WEIR_MP_BIN,  WEIR_MP_EXT,   WEIR_MP_EXT,  WEIR_MP_EXT,  WEIR_MP_FLOAT, WEIR_MP_FLOAT,
+        WEIR_MP_UINT, WEIR_MP_UINT,  WEIR_MP_UINT, WEIR_MP_UINT, WEIR_MP_INT,   WEIR_MP_INT,
+        WEIR_MP_INT,  WEIR_MP_INT,   WEIR_MP_EXT,  WEIR_MP_EXT,  WEIR_MP_EXT,   WEIR_MP_EXT,
+        WEIR_MP_EXT,  WEIR_MP_STR,   WEIR_MP_STR,  WEIR_MP_STR,  WEIR_MP_ARRAY, WEIR_MP_ARRAY,
+        WEIR_MP_MAP,  WEIR_MP_MAP};
+    return (enum weir_mp_type)kinds[c - 0xc0];
+}
+
+/* n big-endian bytes behind the type byte at pos. */
+static bool be(struct weir_mp *m, unsigned n, uint64_t *ret_value) {
+    if (m->len - m->pos < 1 + (size_t)n)
+        return weir_mp_fail(m);
+    uint64_t v = 0;
+    for (unsigned i = 0; i < n; i++)
+        v = v << 8 | m->buf[m->pos + 1 + i];
+    m->pos += 1 + n;
+    *ret_value = v;
+    return true;
+}
+
+bool weir_mp_nil(struct weir_mp *m) {
+    if (weir_mp_peek(m) != WEIR_MP_NIL)
+        return weir_mp_fail(m);
+    m->pos++;
+    return true;
+}
+
+bool weir_mp_bool(struct weir_mp *m, bool *ret_value) {
+    if (weir_mp_peek(m) != WEIR_MP_BOOL)
+        return weir_mp_fail(m);
+    *ret_value = m->buf[m->pos++] == 0xc3;
+    return true;
+}
+
+/* Any integer as 64 bits and whether they are to be read as signed. */
+static bool integer(struct weir_mp *m, uint64_t *ret_bits, bool *ret_negative) {
+    enum weir_mp_type type = weir_mp_peek(m);
+    if (type != WEIR_MP_UINT && type != WEIR_MP_INT)
+        return weir_mp_fail(m);
+    unsigned char c = m->buf[m->pos];
+    if (c <= 0x7f || c >= 0xe0) {
+        m->pos++;
+        *ret_bits = (uint64_t)(int64_t)(signed char)c;
+        *ret_negative = c >= 0xe0;
+        return true;
+    }
+    unsigned bytes = 1u << (c & 3);
+    uint64_t v = 0;
+    if (!be(m, bytes, &v))
+        return false;
+    bool is_signed = c >= 0xd0;
+    unsigned shift = 64 - 8 * bytes;
+    if (is_signed)
+        v = (uint64_t)((int64_t)(v << shift) >> shift);
+    *ret_bits = v;
+    *ret_negative = is_signed && (int64_t)v < 0;
+    return true;
+}
+
+bool weir_mp_u64(struct weir_mp *m, uint64_t *ret_value) {
+    uint64_t v = 0;
+    bool negative = false;
+    if (!integer(m, &v, &negative) || negative)
+        return weir_mp_fail(m);
+    *ret_value = v;
+    return true;
+}
+
+bool weir_mp_i64(struct weir_mp *m, int64_t *ret_value) {
+    uint64_t v = 0;
+    bool negative = false;
+    if (!integer(m, &v, &negative) || (!negative && v > INT64_MAX))
+        return weir_mp_fail(m);
+    *ret_value = (int64_t)v;
+    return true;
+}
+
+bool weir_mp_bits64(struct weir_mp *m, uint64_t *ret_value) {
+    uint64_t v = 0;
+    bool negative = false;
+    if (!integer(m, &v, &negative))
+        return false;
+    *ret_value = v;
+    return true;
+}
+
+bool weir_mp_f64(struct weir_mp *m, double *ret_value) {
+    enum weir_mp_type type = weir_mp_peek(m);
+    uint64_t v = 0;
+    if (type == WEIR_MP_UINT || type == WEIR_MP_INT) {
+        bool negative;
+        if (!integer(m, &v, &negative))
+            return false;
+        *ret_value = negative ? (double)(int64_t)v : (double)v;
+        return true;
+    }
+    if (type != WEIR_MP_FLOAT)
+        return weir_mp_fail(m);
+    if (m->buf[m->pos] == 0xca) {
+        if (!be(m, 4, &v))
+            return false;
+        uint32_t bits = (uint32_t)v;
+        float f;
+        memcpy(&f, &bits, sizeof(f));
+        *ret_value = (double)f;
+        return true;
+    }
+    if (!be(m, 8, &v))
+        return false;
+    memcpy(ret_value, &v, sizeof(v));
+    return true;
+}
+
+static bool take(struct weir_mp *m, uint64_t n, struct weir_span *ret) {
+    if (n > m->len - m->pos)
+        return weir_mp_fail(m);
+    *ret = weir_span((const char *)m->buf + m->pos, (size_t)n);
+    m->pos += (size_t)n;
+    return true;
+}
+
+bool weir_mp_str(struct weir_mp *m, struct weir_span *ret_str) {
+    if (weir_mp_peek(m) != WEIR_MP_STR)
+        return weir_mp_fail(m);
+    unsigned char c = m->buf[m->pos];
+    uint64_t n = c & 31;
+    if (c <= 0xbf)
+        m->pos++;
+    else if (!be(m, 1u << (c - 0xd9), &n))
+        return false;
+    return take(m, n, ret_str);
+}
+
+bool weir_mp_bin(struct weir_mp *m, struct weir_span *ret_bytes) {
+    if (weir_mp_peek(m) != WEIR_MP_BIN)
+        return weir_mp_fail(m);
+    uint64_t n = 0;
+    return be(m, 1u << (m->buf[m->pos] - 0xc4), &n) && take(m, n, ret_bytes);
+}
+
+/* Each element takes at least one byte, so a count beyond the rest is a lie. */
+static bool count(struct weir_mp *m, unsigned char fix, unsigned char first, unsigned per,
+                  uint32_t *ret) {
+    unsigned char c = m->buf[m->pos];
+    uint64_t n = c & 15;
+    if ((c & 0xf0) == fix)
+        m->pos++;
+    else if (!be(m, c == first ? 2 : 4, &n))
+        return false;
+    if (n * per > m->len - m->pos)
+        return weir_mp_fail(m);
+    *ret = (uint32_t)n;
+    return true;
+}
+
+bool weir_mp_array(struct weir_mp *m, uint32_t *ret_count) {
+    return weir_mp_peek(m) == WEIR_MP_ARRAY ? count(m, 0x90, 0xdc, 1, ret_count) : weir_mp_fail(m);
+}
+
+bool weir_mp_map(struct weir_mp *m, uint32_t *ret_pairs) {
+    return weir_mp_peek(m) == WEIR_MP_MAP ? count(m, 0x80, 0xde, 2, ret_pairs) : weir_mp_fail(m);
+}
+
+static bool skip_ext(struct weir_mp *m) {
+    unsigned char c = m->buf[m->pos];
+    uint64_t n = 0;
+    struct weir_span ignored;
+    if (c <= 0xc9)
+        return be(m, 1u << (c - 0xc7), &n) && take(m, n + 1, &ignored);
+    m->pos++;
+    return take(m, 1 + (1u << (c - 0xd4)), &ignored);
+}
+
+/* One value that holds no others. */
+static bool skip_leaf(struct weir_mp *m, enum weir_mp_type type) {
+    uint64_t ignored;
+    struct weir_span bytes;
+    bool negative = false;
+    switch (type) {
+    case WEIR_MP_UINT:
+    case WEIR_MP_INT:
+        return integer(m, &ignored, &negative);
+    case WEIR_MP_FLOAT:
+        return be(m, m->buf[m->pos] == 0xca ? 4 : 8, &ignored);
+    case WEIR_MP_STR:
+        return weir_mp_str(m, &bytes);
+    case WEIR_MP_BIN:
+        return weir_mp_bin(m, &bytes);
+    case WEIR_MP_EXT:
+        return skip_ext(m);
+    case WEIR_MP_NIL:
+    case WEIR_MP_BOOL:
+        m->pos++;
+        return true;
+    default:
+        return weir_mp_fail(m);
+    }
+}
+
+bool weir_mp_skip(struct weir_mp *m, struct weir_span *ret_raw) {
+    size_t start = m->pos;
+    uint64_t left[MAX_DEPTH]; /* values still to pass over on each level */
+    int depth = 0;
+    left[0] = 1;
+    while (depth >= 0) {
+        if (left[depth] == 0) {
+            depth--;
+            continue;
+        }
+        left[depth]--;
+        enum weir_mp_type type = weir_mp_peek(m);
+        uint32_t n = 0;
+        if (type != WEIR_MP_ARRAY && type != WEIR_MP_MAP) {
+            if (!skip_leaf(m, type))
+                return false;
+            continue;
+        }
+        if (!(type == WEIR_MP_ARRAY ? weir_mp_array(m, &n) : weir_mp_map(m, &n)))
+            return false;
+        if (depth + 1 == MAX_DEPTH)
+            return weir_mp_fail(m);
+        left[++depth] = type == WEIR_MP_MAP ? 2 * (uint64_t)n : n;
+    }
+    if (ret_raw != NULL)
+        *ret_raw = weir_span((const char *)m->buf + start, m->pos - start);
+    return true;
+}
+
+/* ---- writer ------------------------------------------------------------------------------- */
+
+void weir_mpw_init(struct weir_mpw *w, struct weir_buf *buf) {
+    *w = (struct weir_mpw){.buf = buf};
+}
+
+static void put(struct weir_mpw *w, const void *data, size_t len) {
+    if (w->status == WEIR_OK)
+        w->status = weir_buf_append(w->buf, data, len);
+}
+
+/* Type byte and n big-endian bytes. */
+static void put_be(struct weir_mpw *w, unsigned char type, uint64_t value, unsigned n) {
+    unsigned char bytes[9] = {type};
+    for (unsigned i = 0; i < n; i++)
+        bytes[1 + i] = (unsigned char)(value >> (8 * (n - 1 - i)));
+    put(w, bytes, 1 + n);
+}
+
+void weir_mpw_nil(struct weir_mpw *w) {
+    put_be(w, 0xc0, 0, 0);
+}
+
+void weir_mpw_bool(struct weir_mpw *w, bool value) {
+    put_be(w, value ? 0xc3 : 0xc2, 0, 0);
+}
+
+void weir_mpw_u64(struct weir_mpw *w, uint64_t value) {
+    if (value <= 0x7f)
+        put_be(w, (unsigned char)value, 0, 0);
+    else if (value <= UINT8_MAX)
+        put_be(w, 0xcc, value, 1);
+    else if (value <= UINT16_MAX)
+        put_be(w, 0xcd, value, 2);
+    else if (value <= UINT32_MAX)
+        put_be(w, 0xce, value, 4);
+    else
+        put_be(w, 0xcf, value, 8);
+}
+
+void weir_mpw_i64(struct weir_mpw *w, int64_t value) {
+    if (value >= 0)
+        weir_mpw_u64(w, (uint64_t)value);
+    else if (value >= -32)
+        put_be(w, (unsigned char)value, 0, 0);
+    else if (value >= INT8_MIN)
+        put_be(w, 0xd0, (uint64_t)value, 1);
+    else if (value >= INT16_MIN)
+        put_be(w, 0xd1, (uint64_t)value, 2);
+    else if (value >= INT32_MIN)
+        put_be(w, 0xd2, (uint64_t)value, 4);
+    else
+        put_be(w, 0xd3, (uint64_t)value, 8);
+}
+
+void weir_mpw_f64(struct weir_mpw *w, double value) {
+    uint64_t bits;
+    memcpy(&bits, &value, sizeof(bits));
+    put_be(w, 0xcb, bits, 8);
+}
+
+void weir_mpw_str(struct weir_mpw *w, struct weir_span text) {
+    if (text.len <= 31)
+        put_be(w, (unsigned char)(0xa0 | text.len), 0, 0);
+    else if (text.len <= UINT8_MAX)
+        put_be(w, 0xd9, text.len, 1);
+    else if (text.len <= UINT16_MAX)
+        put_be(w, 0xda, text.len, 2);
+    else
+        put_be(w, 0xdb, text.len, 4);
+    put(w, text.data, text.len);
+}
+
+void weir_mpw_str_z(struct weir_mpw *w, const char *text) {
+    weir_mpw_str(w, weir_span_z(text));
+}
+
+void weir_mpw_bin(struct weir_mpw *w, struct weir_span bytes) {
+    if (bytes.len <= UINT8_MAX)
+        put_be(w, 0xc4, bytes.len, 1);
+    else if (bytes.len <= UINT16_MAX)
+        put_be(w, 0xc5, bytes.len, 2);
+    else
+        put_be(w, 0xc6, bytes.len, 4);
+    put(w, bytes.data, bytes.len);
+}
+
+static void put_count(struct weir_mpw *w, unsigned char fix, unsigned char first, uint32_t n) {
+    if (n <= 15)
+        put_be(w, (unsigned char)(fix | n), 0, 0);
+    else if (n <= UINT16_MAX)
+        put_be(w, first, n, 2);
+    else
+        put_be(w, (unsigned char)(first + 1), n, 4);
+}
+
+void weir_mpw_array(struct weir_mpw *w, uint32_t n) {
+    put_count(w, 0x90, 0xdc, n);
+}
+
+void weir_mpw_map(struct weir_mpw *w, uint32_t pairs) {
+    put_count(w, 0x80, 0xde, pairs);
+}
+
+void weir_mpw_raw(struct weir_mpw *w, struct weir_span msgpack) {
+    put(w, msgpack.data, msgpack.len);
+}
+
+/* ---- between JSON and MessagePack --------------------------------------------------------- */
+
+static void number_from_json(struct weir_mpw *w, struct weir_span raw) {
+    uint64_t u;
+    int64_t i;
+    double d;
+    if (weir_span_u64(raw, &u))
+        weir_mpw_u64(w, u);
+    else if (weir_span_i64(raw, &i))
+        weir_mpw_i64(w, i);
+    else if (weir_span_f64(raw, &d))
+        weir_mpw_f64(w, d);
+    else if (w->status == WEIR_OK)
+        w->status = WEIR_INVALID;
+}
+
+static void string_from_json(struct weir_mpw *w, struct weir_json_str s) {
+    if (!s.escaped) {
+        weir_mpw_str(w, s.raw);
+        return;
+    }
+    struct weir_buf text;
+    weir_buf_init(&text, s.raw.len);
+    enum weir_status st = weir_json_unescape(s, &text);
+    if (st == WEIR_OK)
+        weir_mpw_str(w, weir_buf_span(&text));
+    else if (w->status == WEIR_OK)
+        w->status = st;
+    weir_buf_fini(&text);
+}
+
+static void value_from_json(struct weir_json *j, struct weir_mpw *w);
+
+/* The number of elements stands before them: a 32-bit count is filled in afterwards. */
+static void container_from_json(struct weir_json *j, struct weir_mpw *w, bool object) {
+    size_t mark = w->buf->len;
+    put_be(w, object ? 0xdf : 0xdd, 0, 4);
+    uint32_t n = 0;
+    struct weir_json_str key;
+    bool ok = object ? weir_json_object_enter(j) : weir_json_array_enter(j);
+    while (ok && w->status == WEIR_OK &&
+           (object ? weir_json_object_next(j, &key) : weir_json_array_next(j))) {
+        if (object)
+            string_from_json(w, key);
+        value_from_json(j, w);
+        n++;
+    }
+    for (int i = 0; i < 4 && w->status == WEIR_OK; i++)
+        w->buf->data[mark + 1 + (size_t)i] = (char)(n >> (24 - 8 * i));
+}
+
+/* Recursion is bounded by the scanner's depth limit. */
+static void value_from_json(struct weir_json *j, struct weir_mpw *w) {
+    struct weir_json_str s;
+    struct weir_span raw;
+    bool b;
+    switch (weir_json_peek(j)) {
+    case WEIR_JSON_NULL:
+        if (weir_json_null(j))
+            weir_mpw_nil(w);
+        break;
+    case WEIR_JSON_TRUE:
+    case WEIR_JSON_FALSE:
+        if (weir_json_bool(j, &b))
+            weir_mpw_bool(w, b);
+        break;
+    case WEIR_JSON_NUMBER:
+        if (weir_json_number(j, &raw))
+            number_from_json(w, raw);
+        break;
+    case WEIR_JSON_STRING:
+        if (weir_json_string(j, &s))
+            string_from_json(w, s);
+        break;
+    case WEIR_JSON_ARRAY:
+        container_from_json(j, w, false);
+        break;
+    case WEIR_JSON_OBJECT:
+        container_from_json(j, w, true);
+        break;
+    case WEIR_JSON_ERROR:
+        break;
+    }
+    if (j->error != WEIR_JSON_ERR_NONE && w->status == WEIR_OK)
+        w->status = WEIR_INVALID;
+}
+
+enum weir_status weir_mp_from_json(struct weir_span json, struct weir_buf *out) {
+    struct weir_json j;
+    struct weir_mpw w;
+    weir_json_init(&j, json, MAX_DEPTH);
+    weir_mpw_init(&w, out);
+    value_from_json(&j, &w);
+    if (w.status == WEIR_OK && !weir_json_finish(&j))
+        w.status = WEIR_INVALID;
+    return w.status;
+}
+
+static void value_to_json(struct weir_mp *m, struct weir_jsonw *w, unsigned depth);
+
+static void map_to_json(struct weir_mp *m, struct weir_jsonw *w, unsigned depth) {
+    uint32_t n;
+    if (!weir_mp_map(m, &n))
+        return;
+    weir_jsonw_object_begin(w);
+    for (uint32_t i = 0; i < n && !m->failed && w->status == WEIR_OK; i++) {
+        struct weir_span key;
+        if (!weir_mp_str(m, &key))
+            return;
+        weir_jsonw_key_span(w, key);
+        value_to_json(m, w, depth + 1);
+    }
+    weir_jsonw_object_end(w);
+}
+
+static void array_to_json(struct weir_mp *m, struct weir_jsonw *w, unsigned depth) {
+    uint32_t n;
+    if (!weir_mp_array(m, &n))
+        return;
+    weir_jsonw_array_begin(w);
+    for (uint32_t i = 0; i < n && !m->failed && w->status == WEIR_OK; i++)
+        value_to_json(m, w, depth + 1);
+    weir_jsonw_array_end(w);
+}
+
+static void bin_to_json(struct weir_mp *m, struct weir_jsonw *w) {
+    struct weir_span bytes;
+    if (!weir_mp_bin(m, &bytes))
+        return;
+    weir_jsonw_array_begin(w);
+    for (size_t i = 0; i < bytes.len; i++)
+        weir_jsonw_u64(w, (unsigned char)bytes.data[i]);
+    weir_jsonw_array_end(w);
+}
+
+/* Recursion is bounded by MAX_DEPTH. */
+static void value_to_json(struct weir_mp *m, struct weir_jsonw *w, unsigned depth) {
+    uint64_t u;
+    int64_t i;
+    double d;
+    bool b;
+    struct weir_span s;
+    if (depth > MAX_DEPTH) {
+        weir_mp_fail(m);
+        return;
+    }
+    switch (weir_mp_peek(m)) {
+    case WEIR_MP_NIL:
+        if (weir_mp_nil(m))
+            weir_jsonw_null(w);
+        break;
+    case WEIR_MP_BOOL:
+        if (weir_mp_bool(m, &b))
+            weir_jsonw_bool(w, b);
+        break;
+    case WEIR_MP_UINT:
+        if (weir_mp_u64(m, &u))
+            weir_jsonw_u64(w, u);
+        break;
+    case WEIR_MP_INT:
+        /* A signed form may hold a positive value. */
+        if (weir_mp_i64(m, &i))
+            weir_jsonw_i64(w, i);
+        break;
+    case WEIR_MP_FLOAT:
+        if (weir_mp_f64(m, &d))
+            weir_jsonw_f64(w, d);
+        break;
+    case WEIR_MP_STR:
+        if (weir_mp_str(m, &s))
+            weir_jsonw_string(w, s);
+        break;
+    case WEIR_MP_BIN:
+        bin_to_json(m, w);
+        break;
+    case WEIR_MP_ARRAY:
+        array_to_json(m, w, depth);
+        break;
+    case WEIR_MP_MAP:
+        map_to_json(m, w, depth);
+        break;
+    default:
+        weir_mp_fail(m);
+    }
+}
+
+enum weir_status weir_mp_to_json(struct weir_span msgpack, struct weir_buf *out) {
+    struct weir_mp m;
+    struct weir_jsonw w;
+    weir_mp_init(&m, msgpack);
+    weir_jsonw_init(&w, out);
+    value_to_json(&m, &w, 0);
+    if (w.status == WEIR_OK && (m.failed || m.pos != m.len))
+        return WEIR_INVALID;
+    return w.status;
+}

@@ -1,0 +1,49 @@
+#include "kvindex/kvi.h"
+
+#define XXH_INLINE_ALL
+#include <string.h>
+#include <xxhash.h>
+
+/* The wire form of tokens and hashes is little-endian. */
+#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "kvindex hashes the in-memory form of integers, which must be little-endian"
+#endif
+
+uint64_t kvi_seed(const char *lora, size_t lora_len, const char *ns, size_t ns_len) {
+    uint64_t seed = KVI_SEED;
+    if (lora_len > 0)
+        seed += XXH3_64bits_withSeed(lora, lora_len, 0);
+    if (ns_len > 0)
+        seed += XXH3_64bits_withSeed(ns, ns_len, 1);
+    return seed;
+}
+
+uint64_t kvi_block_hash(const uint32_t *tokens, size_t n_tokens, uint64_t seed) {
+    return XXH3_64bits_withSeed(tokens, n_tokens * sizeof(*tokens), seed);
+}
+
+size_t kvi_block_count(size_t n_tokens, uint32_t block_size, bool eagle) {
+    if (block_size == 0)
+        return 0;
+    return eagle ? (n_tokens > 0 ? (n_tokens - 1) / block_size : 0) : n_tokens / block_size;
+}
+
+size_t kvi_hash_blocks(const uint32_t *tokens, size_t n_tokens, uint32_t block_size, uint64_t seed,
+                       bool eagle, uint64_t *ret_hashes, size_t room) {
+    size_t n = kvi_block_count(n_tokens, block_size, eagle);
+    if (n > room)
+        n = room;
+    size_t window = (size_t)block_size + eagle;
+    for (size_t i = 0; i < n; i++)
+        ret_hashes[i] = kvi_block_hash(tokens + i * block_size, window, seed);
+    return n;
+}
+
+void kvi_chain(const uint64_t *local, size_t n, uint64_t *ret_sequence) {
+    uint64_t pair[2];
+    for (size_t i = 0; i < n; i++) {
+        pair[1] = local[i];
+        pair[0] = i == 0 ? pair[1] : XXH3_64bits_withSeed(pair, sizeof(pair), KVI_SEED);
+        ret_sequence[i] = pair[0];
+    }
+}

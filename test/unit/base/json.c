@@ -1,0 +1,191 @@
+#include "base/json.h"
+
+#include "base/mem.h"
+#include "test/check.h"
+
+#include <math.h>
+
+/* Error words, line and column as a live reference system (serde_json) reported them. */
+static void case_errors_as_clients_know_them(void) {
+    static const struct {
+        const char *text, *want;
+        unsigned line, column;
+    } rows[] = {
+        {"", "EOF while parsing a value", 1, 0},
+        {"{", "EOF while parsing an object", 1, 1},
+        {"{\"a\":1,}", "trailing comma", 1, 8},
+        {"{a:1}", "key must be a string", 1, 2},
+        {"[1,]", "trailing comma", 1, 4},
+        {"[1 2]", "expected `,` or `]`", 1, 4},
+        {"{\"a\" 1}", "expected `:`", 1, 6},
+        {"{\"a\":1 \"b\":2}", "expected `,` or `}`", 1, 8},
+        {"\"ab", "EOF while parsing a string", 1, 3},
+        {"\"\\q\"", "invalid escape", 1, 3},
+        {"\"\\ud800\"", "unexpected end of hex escape", 1, 8},
+        {"\"\\udc00\"", "lone leading surrogate in hex escape", 1, 7},
+        {"nul", "EOF while parsing a value", 1, 3},
+        {"nulx", "expected ident", 1, 4},
+        {"01", "invalid number", 1, 2},
+        {"1e999", "number out of range", 1, 5},
+        {"1 2", "trailing characters", 1, 3},
+        {"[\n\n  x]", "expected value", 3, 3},
+        {"\"a\x01\"", "control character (\\u0000-\\u001F) found while parsing a string", 1, 3},
+    };
+    for (size_t i = 0; i < WEIR_ARRAY_LEN(rows); i++) {
+        struct weir_json j;
+        struct weir_span text = weir_span_z(rows[i].text);
+        weir_json_init(&j, text, 128);
+        double d;
+        if (weir_json_peek(&j) == WEIR_JSON_NUMBER)
+            weir_json_f64(&j, &d);
+        else
+            weir_json_skip(&j, NULL);
+        CHECK_MSG(!weir_json_finish(&j), "accepted %s", rows[i].text);
+        unsigned line, column;
+        weir_json_line_column(text, j.error_pos, &line, &column);
+        CHECK_MSG(strcmp(weir_json_error_text(j.error), rows[i].want) == 0 &&
+                      line == rows[i].line && column == rows[i].column,
+                  "%s: got %s at %u:%u, want %s at %u:%u", rows[i].text,
+                  weir_json_error_text(j.error), line, column, rows[i].want, rows[i].line,
+                  rows[i].column);
+    }
+}
+
+static void case_walk(void) {
+    struct weir_json j;
+    weir_json_init(&j,
+                   WEIR_SPAN_LIT("{\"a\":[1,{\"b\":[]},\"x\"],\"n\":18446744073709551615,"
+                                 "\"i\":-5,\"f\":1.5,\"t\":true,\"z\":null}"),
+                   128);
+    struct weir_json_str key, s;
+    uint64_t u = 0;
+    int64_t i = 0;
+    double f = 0;
+    bool b = false;
+    struct weir_span raw;
+    CHECK(weir_json_object_enter(&j));
+    CHECK(weir_json_object_next(&j, &key) && weir_json_str_eqz(key, "a"));
+    CHECK(weir_json_array_enter(&j));
+    CHECK(weir_json_array_next(&j) && weir_json_u64(&j, &u) && u == 1);
+    CHECK(weir_json_array_next(&j) && weir_json_skip(&j, &raw));
+    CHECK_EQ_STR(raw.data, raw.len, "{\"b\":[]}");
+    CHECK(weir_json_array_next(&j) && weir_json_string(&j, &s));
+    CHECK(!weir_json_array_next(&j));
+    CHECK(weir_json_object_next(&j, &key) && weir_json_u64(&j, &u) && u == UINT64_MAX);
+    CHECK(weir_json_object_next(&j, &key) && weir_json_i64(&j, &i) && i == -5);
+    CHECK(weir_json_object_next(&j, &key) && weir_json_f64(&j, &f) && f == 1.5);
+    CHECK(weir_json_object_next(&j, &key) && weir_json_bool(&j, &b) && b);
+    CHECK(weir_json_object_next(&j, &key) && weir_json_null(&j));
+    CHECK(!weir_json_object_next(&j, &key));
+    CHECK(weir_json_finish(&j));
+}
+
+static void case_integers_are_exact_or_refused(void) {
+    static const char *const refused[] = {"2.0", "1e1", "18446744073709551616", "-1", "\"1\""};
+    for (size_t k = 0; k < WEIR_ARRAY_LEN(refused); k++) {
+        struct weir_json j;
+        uint64_t u = 7;
+        weir_json_init(&j, weir_span_z(refused[k]), 8);
+        CHECK(!weir_json_u64(&j, &u) && j.error == WEIR_JSON_ERR_TYPE && u == 7);
+    }
+}
+
+static void case_depth_is_bounded(void) {
+    char text[400];
+    memset(text, '[', 200);
+    memset(text + 200, ']', 200);
+    struct weir_json j;
+    weir_json_init(&j, weir_span(text + 73, 254), 128);
+    CHECK(weir_json_skip(&j, NULL) && weir_json_finish(&j));
+    weir_json_init(&j, weir_span(text + 72, 256), 128);
+    CHECK(!weir_json_skip(&j, NULL) && j.error == WEIR_JSON_ERR_TOO_DEEP);
+    CHECK_EQ_U64(j.error_pos, 128);
+}
+
+static void case_unescape(void) {
+    struct weir_json j;
+    struct weir_json_str s;
+    weir_json_init(&j, WEIR_SPAN_LIT("\"a\\n\\u00e9\\ud83d\\ude00\\\"\\\\\\/\""), 8);
+    CHECK(weir_json_string(&j, &s) && s.escaped);
+    struct weir_buf out;
+    weir_buf_init(&out, 100);
+    CHECK(weir_json_unescape(s, &out) == WEIR_OK);
+    CHECK_EQ_STR(out.data, out.len, "a\n\xC3\xA9\xF0\x9F\x98\x80\"\\/");
+    CHECK(weir_json_str_eqz(s, "a\n\xC3\xA9\xF0\x9F\x98\x80\"\\/"));
+    CHECK(!weir_json_str_eqz(s, "a\n\xC3\xA9\xF0\x9F\x98\x80\"\\"));
+    weir_buf_fini(&out);
+}
+
+/* Every position of a special byte relative to the 16- and 32-byte steps of the string scan. */
+static void case_string_scan_at_every_alignment(void) {
+    char text[300];
+    for (size_t n = 0; n < 200; n++)
+        for (size_t at = 0; at < n; at += n < 70 ? 1 : 7) {
+            text[0] = '"';
+            memset(text + 1, 'x', n);
+            text[1 + n] = '"';
+            struct weir_json j;
+            struct weir_json_str s;
+            weir_json_init(&j, weir_span(text, n + 2), 8);
+            CHECK(weir_json_string(&j, &s) && s.raw.len == n && !s.escaped);
+            text[1 + at] = '\x1f';
+            weir_json_init(&j, weir_span(text, n + 2), 8);
+            CHECK(!weir_json_string(&j, &s) && j.error_pos == at + 2);
+            text[1 + at] = '\x80';
+            weir_json_init(&j, weir_span(text, n + 2), 8);
+            CHECK(!weir_json_string(&j, &s) && j.error == WEIR_JSON_ERR_INVALID_UTF8);
+        }
+}
+
+static void case_writer(void) {
+    struct weir_buf out;
+    weir_buf_init(&out, 1000);
+    struct weir_jsonw w;
+    weir_jsonw_init(&w, &out);
+    weir_jsonw_object_begin(&w);
+    weir_jsonw_key(&w, "s");
+    weir_jsonw_string(&w, WEIR_SPAN_LIT("q\"\\\n\x01\xC3\xA9\xFF."));
+    weir_jsonw_key(&w, "n");
+    weir_jsonw_array_begin(&w);
+    weir_jsonw_u64(&w, UINT64_MAX);
+    weir_jsonw_i64(&w, INT64_MIN);
+    weir_jsonw_f64(&w, 1);
+    weir_jsonw_f64(&w, 0.1);
+    weir_jsonw_f64(&w, NAN);
+    weir_jsonw_array_end(&w);
+    weir_jsonw_key(&w, "o");
+    weir_jsonw_object_begin(&w);
+    weir_jsonw_object_end(&w);
+    weir_jsonw_key(&w, "b");
+    weir_jsonw_bool(&w, false);
+    weir_jsonw_object_end(&w);
+    CHECK(w.status == WEIR_OK);
+    CHECK_EQ_STR(out.data, out.len,
+                 "{\"s\":\"q\\\"\\\\\\n\\u0001\xC3\xA9\xEF\xBF\xBD.\",\"n\":[18446744073709551615,"
+                 "-9223372036854775808,1.0,0.1,null],\"o\":{},\"b\":false}");
+    weir_buf_fini(&out);
+}
+
+static void case_writer_failure_sticks(void) {
+    struct weir_buf out;
+    weir_buf_init(&out, 8);
+    struct weir_jsonw w;
+    weir_jsonw_init(&w, &out);
+    weir_jsonw_string(&w, WEIR_SPAN_LIT("longer than eight"));
+    CHECK(w.status == WEIR_TOO_LARGE);
+    weir_jsonw_null(&w);
+    CHECK(w.status == WEIR_TOO_LARGE && out.len <= 8);
+    weir_buf_fini(&out);
+}
+
+int main(void) {
+    CHECK_RUN(case_errors_as_clients_know_them);
+    CHECK_RUN(case_walk);
+    CHECK_RUN(case_integers_are_exact_or_refused);
+    CHECK_RUN(case_depth_is_bounded);
+    CHECK_RUN(case_unescape);
+    CHECK_RUN(case_string_scan_at_every_alignment);
+    CHECK_RUN(case_writer);
+    CHECK_RUN(case_writer_failure_sticks);
+    return check_finish();
+}

@@ -1,0 +1,162 @@
+/* Random operations on the index and on the naive model: equal results, scores, dumps, and no
+ * growth. */
+#include "base/rng.h"
+#include "test/check.h"
+#include "test/unit/kvindex/naive.h"
+
+static struct weir_rng rng;
+static struct naive naive;
+
+static uint64_t below(uint64_t n) {
+    return weir_rng_below(&rng, n);
+}
+
+static struct kvi_worker worker_of(uint32_t rank) {
+    return (struct kvi_worker){100 + rank / 2, rank % 2};
+}
+
+static bool restore(void *arg, struct kvi_worker w, bool has_parent, uint64_t parent,
+                    const struct kvi_block *blocks, size_t n) {
+    return kvi_store(arg, w, has_parent, parent, blocks, n, NULL) == KVI_OK;
+}
+
+static void compare(struct kvi_index *x, size_t depth) {
+    uint64_t query[NAIVE_DEPTH];
+    for (size_t i = 0; i < depth; i++)
+        query[i] = below(3);
+    struct kvi_score scores[NAIVE_RANKS];
+    size_t n = kvi_find(x, query, depth, scores, NAIVE_RANKS), want_n = 0;
+    for (uint32_t r = 0; r < NAIVE_RANKS; r++) {
+        uint32_t want = naive_score(&naive, r, query, depth), got = 0;
+        want_n += want > 0;
+        for (size_t i = 0; i < n; i++)
+            if (scores[i].worker.worker_id == worker_of(r).worker_id &&
+                scores[i].worker.dp_rank == worker_of(r).dp_rank)
+                got = scores[i].blocks;
+        CHECK_MSG(got == want, "rank %u: score %u, want %u", r, got, want);
+    }
+    CHECK_EQ_U64(n, want_n);
+}
+
+static void random_step(struct kvi_index *x) {
+    uint32_t rank = (uint32_t)below(NAIVE_RANKS);
+    struct kvi_block blocks[4];
+    uint64_t hashes[4], parent = below(300);
+    size_t n = below(5);
+    for (size_t i = 0; i < n; i++) {
+        blocks[i] = (struct kvi_block){below(300), below(3)};
+        hashes[i] = below(300);
+    }
+    switch (below(12)) {
+    case 0:
+    case 1:
+    case 2:
+    case 3:
+    case 4: {
+        bool has_parent = below(4) > 0;
+        for (int k = 0; has_parent && k < NAIVE_BLOCKS; k++) /* the model's paths are bounded */
+            if (naive.blocks[rank][k].used && naive.blocks[rank][k].hash == parent &&
+                naive.blocks[rank][k].depth + n > NAIVE_DEPTH)
+                return;
+        enum kvi_result want = naive_store(&naive, rank, has_parent, parent, blocks, n);
+        CHECK(kvi_store(x, worker_of(rank), has_parent, parent, blocks, n, NULL) == want);
+        break;
+    }
+    case 5:
+    case 6:
+    case 7:
+        CHECK(kvi_remove(x, worker_of(rank), hashes, n) == naive_remove(&naive, rank, hashes, n));
+        break;
+    case 8:
+        if (below(40) == 0) {
+            kvi_clear(x, worker_of(rank));
+            naive_clear(&naive, rank);
+        } else if (below(60) == 0) {
+            kvi_remove_worker(x, worker_of(rank).worker_id);
+            naive_clear(&naive, rank & ~1u);
+            naive_clear(&naive, rank | 1u);
+        }
+        break;
+    default:
+        compare(x, below(NAIVE_DEPTH));
+    }
+}
+
+static void case_equals_the_naive_model(void) {
+    const char *more = getenv("WEIR_MODEL_OPS");
+    uint64_t ops = more != NULL ? strtoull(more, NULL, 0) : 300000;
+    for (int round = 0; round < 10; round++) {
+        weir_rng_seed(&rng, check_seed() + (uint64_t)round);
+        memset(&naive, 0, sizeof(naive));
+        struct kvi_index *x = kvi_create(NULL), *copy = kvi_create(NULL);
+        CHECK(x != NULL && copy != NULL);
+        for (uint64_t i = 0; i < ops / 10; i++)
+            random_step(x);
+        struct kvi_stats stats;
+        kvi_get_stats(x, &stats);
+        CHECK_EQ_U64(stats.entries, naive_entries(&naive));
+        kvi_dump(x, restore, copy);
+        for (int i = 0; i < 2000; i++)
+            compare(copy, below(NAIVE_DEPTH));
+        for (uint32_t r = 0; r < NAIVE_RANKS; r++)
+            kvi_remove_worker(x, worker_of(r).worker_id);
+        kvi_get_stats(x, &stats);
+        CHECK_EQ_U64(stats.entries, 0);
+        CHECK_EQ_U64(stats.nodes, 0);
+        CHECK_EQ_U64(stats.ranks, 0);
+        kvi_destroy(x);
+        kvi_destroy(copy);
+    }
+}
+
+static void case_budget_is_held(void) {
+    struct kvi_options o = {.max_bytes = 200000};
+    struct kvi_index *x = kvi_create(&o);
+    CHECK(x != NULL);
+    struct kvi_stats stats;
+    enum kvi_result r = KVI_OK;
+    for (uint64_t i = 1; i < 100000 && r == KVI_OK; i++) {
+        struct kvi_block b = {i, i};
+        r = kvi_store(x, (struct kvi_worker){1, 0}, i > 1, i - 1, &b, 1, NULL);
+    }
+    CHECK(r == KVI_CAPACITY);
+    kvi_get_stats(x, &stats);
+    CHECK(stats.bytes <= o.max_bytes && stats.entries > 1000);
+    kvi_clear(x, (struct kvi_worker){1, 0});
+    kvi_get_stats(x, &stats);
+    CHECK_EQ_U64(stats.nodes, 0);
+    struct kvi_block b = {1, 1};
+    CHECK(kvi_store(x, (struct kvi_worker){1, 0}, false, 0, &b, 1, NULL) == KVI_OK);
+    kvi_destroy(x);
+}
+
+static void case_churn_does_not_grow(void) {
+    struct kvi_index *x = kvi_create(NULL);
+    CHECK(x != NULL);
+    struct kvi_stats after_first = {0}, stats = {0};
+    for (int round = 0; round < 20; round++) {
+        for (uint64_t i = 0; i < 5000; i++) {
+            uint64_t base = (uint64_t)round << 32 | i << 2;
+            struct kvi_block b[3] = {{base + 1, base}, {base + 2, base + 1}, {base + 3, base}};
+            CHECK(kvi_store(x, (struct kvi_worker){i % 5, 0}, false, 0, b, 3, NULL) == KVI_OK);
+        }
+        for (uint64_t i = 0; i < 5000; i++) {
+            uint64_t base = (uint64_t)round << 32 | i << 2;
+            uint64_t h[3] = {base + 3, base + 2, base + 1};
+            CHECK(kvi_remove(x, (struct kvi_worker){i % 5, 0}, h, 3) == KVI_OK);
+        }
+        kvi_get_stats(x, &stats);
+        if (round == 0)
+            after_first = stats;
+        CHECK_EQ_U64(stats.nodes, 0);
+    }
+    CHECK(stats.bytes <= after_first.bytes);
+    kvi_destroy(x);
+}
+
+int main(void) {
+    CHECK_RUN(case_equals_the_naive_model);
+    CHECK_RUN(case_budget_is_held);
+    CHECK_RUN(case_churn_does_not_grow);
+    return check_finish();
+}
