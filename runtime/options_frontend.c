@@ -1,0 +1,130 @@
+/* Table of `weir frontend`, its rules across options and its presets. */
+#include "runtime/options_frontend.h"
+
+#define OPTIONS_STRUCT struct weir_frontend_options
+static const struct weir_option options[] = {
+/* clang-format off */
+#include "runtime/options_table_begin.def"
+#include "runtime/options_frontend.def"
+#include "runtime/options_end.def"
+    /* clang-format on */
+};
+
+static enum weir_status pair(const char *a, const char *a_name, const char *b, const char *b_name,
+                             struct weir_err *err) {
+    if ((a != NULL) == (b != NULL))
+        return WEIR_OK;
+    return weir_err_set(err, WEIR_INVALID, "%s needs %s: give both or neither",
+                        a != NULL ? a_name : b_name, a != NULL ? b_name : a_name);
+}
+
+static enum weir_status needs(const char *a, const char *a_name, const char *b, const char *b_name,
+                              struct weir_err *err) {
+    if (a == NULL || b != NULL)
+        return WEIR_OK;
+    return weir_err_set(err, WEIR_INVALID, "%s needs %s", a_name, b_name);
+}
+
+static enum weir_status check_tls(const struct weir_frontend_options *o, struct weir_err *err) {
+    enum weir_status st =
+        pair(o->tls_cert_path, "--tls-cert-path", o->tls_key_path, "--tls-key-path", err);
+    if (st == WEIR_OK)
+        st = needs(o->tls_client_ca_cert_path, "--tls-client-ca-cert-path", o->tls_cert_path,
+                   "--tls-cert-path and --tls-key-path", err);
+    if (st == WEIR_OK)
+        st = pair(o->tcp_tls_cert_path, "--tcp-tls-cert-path", o->tcp_tls_key_path,
+                  "--tcp-tls-key-path", err);
+    if (st == WEIR_OK)
+        st = pair(o->tcp_tls_client_cert_path, "--tcp-tls-client-cert-path",
+                  o->tcp_tls_client_key_path, "--tcp-tls-client-key-path", err);
+    if (st == WEIR_OK)
+        st = needs(o->tcp_tls_client_ca_cert_path, "--tcp-tls-client-ca-cert-path",
+                   o->tcp_tls_cert_path, "--tcp-tls-cert-path and --tcp-tls-key-path", err);
+    return st;
+}
+
+static enum weir_status check_static(const struct weir_frontend_options *o, struct weir_err *err) {
+    bool any = o->static_worker.n > 0 || o->static_workers_file != NULL;
+    bool chosen = o->discovery_backend == WEIR_OPT_DISCOVERY_STATIC;
+    if (any && !chosen)
+        return weir_err_set(err, WEIR_INVALID,
+                            "--static-worker and --static-workers-file need --discovery-backend "
+                            "static");
+    if (chosen && !any)
+        return weir_err_set(err, WEIR_INVALID,
+                            "--discovery-backend static needs --static-worker or "
+                            "--static-workers-file");
+    return WEIR_OK;
+}
+
+static enum weir_status check_buckets(const char *name, double lo, double hi,
+                                      struct weir_err *err) {
+    if (lo < hi)
+        return WEIR_OK;
+    return weir_err_set(err, WEIR_INVALID,
+                        "DYN_METRICS_%s_MIN (%g) must be less than DYN_METRICS_%s_MAX (%g)", name,
+                        lo, name, hi);
+}
+
+static enum weir_status check_metrics(const struct weir_frontend_options *o, struct weir_err *err) {
+    const struct {
+        const char *name;
+        double lo, hi;
+    } rows[] = {
+        {"REQUEST_DURATION", o->metrics_request_duration_min, o->metrics_request_duration_max},
+        {"INPUT_SEQUENCE", o->metrics_input_sequence_min, o->metrics_input_sequence_max},
+        {"OUTPUT_SEQUENCE", o->metrics_output_sequence_min, o->metrics_output_sequence_max},
+        {"TTFT", o->metrics_ttft_min, o->metrics_ttft_max},
+        {"ITL", o->metrics_itl_min, o->metrics_itl_max},
+        {"EMBEDDING_LATENCY", o->metrics_embedding_latency_min, o->metrics_embedding_latency_max},
+    };
+    for (size_t i = 0; i < WEIR_ARRAY_LEN(rows); i++) {
+        enum weir_status st = check_buckets(rows[i].name, rows[i].lo, rows[i].hi, err);
+        if (st != WEIR_OK)
+            return st;
+    }
+    return WEIR_OK;
+}
+
+static enum weir_status check(const void *config, struct weir_err *err) {
+    const struct weir_frontend_options *o = config;
+    enum weir_status st = check_tls(o, err);
+    if (st == WEIR_OK)
+        st = check_static(o, err);
+    if (st == WEIR_OK)
+        st = check_metrics(o, err);
+    return st;
+}
+
+/* Presets and legacy names: shared spec "frontend" 1.3, "kvrouter" 5. */
+static void resolve(void *config) {
+    struct weir_frontend_options *o = config;
+    if (o->load_aware) {
+        o->router_mode = WEIR_OPT_ROUTER_MODE_KV;
+        o->router_kv_overlap_score_credit = 0;
+        o->router_kv_events = false;
+        o->router_assume_kv_reuse = false;
+        o->router_track_active_blocks = true;
+        o->router_track_prefill_tokens = true;
+    }
+    if (!isnan(o->router_kv_overlap_score_weight)) {
+        o->router_prefill_load_scale = o->router_kv_overlap_score_weight;
+        if (o->router_kv_overlap_score_weight == 0)
+            o->router_kv_overlap_score_credit = 0;
+    }
+}
+
+const struct weir_program weir_frontend_program = {
+    .name = "frontend",
+    .title = "OpenAI HTTP server with an embedded KV-cache-aware router",
+    .description =
+        "Serves the OpenAI HTTP API, turns prompts into tokens, chooses the worker whose KV cache "
+        "holds most of the prompt, and streams the answer back. It takes the flags and variables "
+        "of Dynamo's frontend.",
+    .version_text = "Dynamo Frontend 1.6.1 (weir " WEIR_VERSION ")",
+    .options = options,
+    .n_options = WEIR_ARRAY_LEN(options),
+    .struct_bytes = sizeof(struct weir_frontend_options),
+    .check = check,
+    .resolve = resolve,
+};

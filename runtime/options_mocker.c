@@ -1,0 +1,44 @@
+/* Table of `weir mocker` and its rules across options. */
+#include "runtime/options_mocker.h"
+
+#define OPTIONS_STRUCT struct weir_mocker_options
+static const struct weir_option options[] = {
+/* clang-format off */
+#include "runtime/options_table_begin.def"
+#include "runtime/options_mocker.def"
+#include "runtime/options_end.def"
+    /* clang-format on */
+};
+
+static enum weir_status check(const void *config, struct weir_err *err) {
+    const struct weir_mocker_options *o = config;
+    if ((o->tcp_tls_cert_path != NULL) != (o->tcp_tls_key_path != NULL))
+        return weir_err_set(err, WEIR_INVALID,
+                            "DYN_TCP_TLS_CERT_PATH and DYN_TCP_TLS_KEY_PATH: give both or neither");
+    if ((o->tcp_tls_client_cert_path != NULL) != (o->tcp_tls_client_key_path != NULL))
+        return weir_err_set(err, WEIR_INVALID,
+                            "DYN_TCP_TLS_CLIENT_CERT_PATH and DYN_TCP_TLS_CLIENT_KEY_PATH: give "
+                            "both or neither");
+    if (o->tcp_tls_client_ca_cert_path != NULL && o->tcp_tls_cert_path == NULL)
+        return weir_err_set(err, WEIR_INVALID,
+                            "DYN_TCP_TLS_CLIENT_CA_CERT_PATH needs DYN_TCP_TLS_CERT_PATH and "
+                            "DYN_TCP_TLS_KEY_PATH");
+    if (o->fail_rate + o->hang_rate > 1)
+        return weir_err_set(err, WEIR_INVALID,
+                            "--fail-rate and --hang-rate are shares of all requests: together at "
+                            "most 1");
+    return WEIR_OK;
+}
+
+const struct weir_program weir_mocker_program = {
+    .name = "mocker",
+    .title = "simulated inference engines that join as real workers do",
+    .description = "Serves requests as an engine with continuous batching, a paged KV cache and "
+                   "prefix reuse would, without a GPU: timing comes from a model, text is "
+                   "deterministic, KV events and load metrics are real.",
+    .version_text = "Dynamo Mocker 1.6.1 (weir " WEIR_VERSION ")",
+    .options = options,
+    .n_options = WEIR_ARRAY_LEN(options),
+    .struct_bytes = sizeof(struct weir_mocker_options),
+    .check = check,
+};

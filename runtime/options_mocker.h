@@ -1,0 +1,18 @@
+/* Options of `weir mocker`; contract in runtime/config.h. */
+#ifndef WEIR_RUNTIME_OPTIONS_MOCKER_H
+#define WEIR_RUNTIME_OPTIONS_MOCKER_H
+
+#include "runtime/config.h"
+
+struct weir_mocker_options {
+    struct weir_config_meta *meta;
+/* clang-format off */
+#include "runtime/options_struct_begin.def"
+#include "runtime/options_mocker.def"
+#include "runtime/options_end.def"
+    /* clang-format on */
+};
+
+extern const struct weir_program weir_mocker_program;
+
+#endif
