@@ -1,1 +1,2 @@
 weir_test(unit_config_load SOURCES test/unit/config/load.c LINK weir_runtime)
+weir_test(unit_toml SOURCES test/unit/config/toml.c LINK weir_runtime)
