@@ -1,9 +1,111 @@
 /* The executable: a command table only. */
+#include "runtime/options_bench.h"
+#include "runtime/options_frontend.h"
+#include "runtime/options_mocker.h"
+
 #include <stdio.h>
 #include <string.h>
 
+static const struct command {
+    const struct weir_program *program;
+    int (*run)(int argc, char **argv); /* argv[0] is the command's name */
+} commands[] = {
+    {&weir_frontend_program, NULL},
+    {&weir_mocker_program, NULL},
+    {&weir_bench_program, NULL},
+};
+
+static const struct command *find(const char *name) {
+    for (size_t i = 0; i < WEIR_ARRAY_LEN(commands); i++)
+        if (strcmp(commands[i].program->name, name) == 0)
+            return &commands[i];
+    fprintf(stderr, "weir: unknown command %s; see 'weir --help'\n", name);
+    return NULL;
+}
+
+static void usage(FILE *out) {
+    fputs("Usage: weir COMMAND [options]\n\n"
+          "KV-cache-aware inference router and OpenAI frontend.\n\nCommands:\n",
+          out);
+    for (size_t i = 0; i < WEIR_ARRAY_LEN(commands); i++)
+        fprintf(out, "  %-10s %s\n", commands[i].program->name, commands[i].program->title);
+    fputs("  help C     options of command C\n"
+          "  manual C   manual page of command C in roff (| man -l -); without C that of weir;\n"
+          "             --markdown: all options as Markdown\n\n"
+          "  --version  print the version\n"
+          "  --help     print this text\n",
+          out);
+}
+
+static enum weir_status manual_of_weir(struct weir_buf *out) {
+    enum weir_status st = weir_buf_append_z(
+        out, ".TH WEIR 1 \"\" \"weir " WEIR_VERSION "\"\n.SH NAME\nweir \\- KV\\-cache\\-aware "
+             "inference router and OpenAI frontend\n.SH SYNOPSIS\n.B weir\n\\fICOMMAND\\fR "
+             "[\\fIoptions\\fR]\n.SH COMMANDS\n");
+    for (size_t i = 0; i < WEIR_ARRAY_LEN(commands) && st == WEIR_OK; i++) {
+        const struct weir_program *p = commands[i].program;
+        st = weir_buf_printf(out, ".TP\n.BR weir\\-%s (1)\n%s\n", p->name, p->title);
+    }
+    return st;
+}
+
+static enum weir_status all_markdown(struct weir_buf *out) {
+    enum weir_status st = weir_buf_append_z(out, WEIR_CONFIG_MARKDOWN_HEAD);
+    for (size_t i = 0; i < WEIR_ARRAY_LEN(commands) && st == WEIR_OK; i++)
+        st = weir_config_markdown(commands[i].program, out);
+    return st;
+}
+
+static int print(enum weir_status st, struct weir_buf *text) {
+    if (st == WEIR_OK && fwrite(text->data, 1, text->len, stdout) != text->len)
+        st = WEIR_IO;
+    if (fflush(stdout) != 0)
+        st = WEIR_IO;
+    weir_buf_fini(text);
+    if (st != WEIR_OK)
+        fprintf(stderr, "weir: %s\n", weir_status_text(st));
+    return st == WEIR_OK ? 0 : 1;
+}
+
+static int manual(const char *name) {
+    struct weir_buf text;
+    weir_buf_init(&text, (size_t)4 << 20);
+    if (name == NULL)
+        return print(manual_of_weir(&text), &text);
+    if (strcmp(name, "--markdown") == 0)
+        return print(all_markdown(&text), &text);
+    const struct command *c = find(name);
+    return c != NULL ? print(weir_config_manual(c->program, &text), &text) : 1;
+}
+
+static int help(const char *name) {
+    if (name == NULL) {
+        usage(stdout);
+        return 0;
+    }
+    struct weir_buf text;
+    weir_buf_init(&text, (size_t)1 << 20);
+    const struct command *c = find(name);
+    return c != NULL ? print(weir_config_help(c->program, 80, &text), &text) : 1;
+}
+
 int main(int argc, char **argv) {
-    (void)argc;
-    (void)argv;
-    return 0;
+    const char *name = argc > 1 ? argv[1] : NULL;
+    const char *operand = argc > 2 ? argv[2] : NULL;
+    if (name == NULL) {
+        usage(stderr);
+        return 1;
+    }
+    if (strcmp(name, "--version") == 0) {
+        puts("weir " WEIR_VERSION);
+        return 0;
+    }
+    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0)
+        return help(operand);
+    if (strcmp(name, "manual") == 0)
+        return manual(operand);
+    const struct command *c = find(name);
+    if (c != NULL && c->run != NULL)
+        return c->run(argc - 1, argv + 1);
+    return 1;
 }

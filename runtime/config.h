@@ -121,10 +121,32 @@ enum weir_config_source weir_config_source_of(const struct weir_program *program
  * redacted. */
 enum weir_status weir_config_dump(const struct weir_program *program, const void *config,
                                   struct weir_buf *out) WEIR_MUST_CHECK;
+/* Before threads start: sets up the log from DYN_LOG and its companions and writes the dump where
+ * --dump-config-to says (or, at debug level, to stderr). Only a wrong log filter is an error; a
+ * dump that cannot be written is logged and goes to stderr. */
+enum weir_status weir_config_begin(const struct weir_program *program, const void *config,
+                                   struct weir_err *err) WEIR_MUST_CHECK;
 /* Manual page in roff. */
 enum weir_status weir_config_manual(const struct weir_program *program,
                                     struct weir_buf *out) WEIR_MUST_CHECK;
-/* The same as a section of docs/OPTIONS.md. */
+/* The same as a section of docs/OPTIONS.md, which begins with WEIR_CONFIG_MARKDOWN_HEAD. */
+#define WEIR_CONFIG_MARKDOWN_HEAD                                                                  \
+    "# Options\n\nMade by `weir manual --markdown` from the tables in `runtime/options_*.def`; a " \
+    "test holds it to them.\n\nPrecedence: flag, environment, `/opt/dynamo/etc/runtime.toml`, "    \
+    "`/opt/dynamo/defaults/runtime.toml`, default. In those files the top-level keys are the "     \
+    "ones "                                                                                        \
+    "named below, and a table `[frontend]`, `[mocker]` or `[bench]` holds any option of that "     \
+    "command, named as its flag with underscores. `WEIR_CONFIG_ROOT` puts a directory before "     \
+    "these paths. Booleans take `--x` and `--no-x`; in variables and files `1`, `true`, `yes`, "   \
+    "`on` and their opposites. An empty variable counts as unset. Rows without a flag are "        \
+    "variables only.\n\nDifferences from Dynamo 1.6.1, on purpose:\n\n"                            \
+    "- `--discovery-backend` defaults to `file` instead of `etcd`: Weir promises to need nothing " \
+    "else running.\n"                                                                              \
+    "- Options of Dynamo that change what is served and that this build lacks are refused when "   \
+    "they are set, never dropped in silence; those without effect on answers are accepted with a " \
+    "warning. The tables say which.\n"                                                             \
+    "- Flags that older releases had are accepted with a warning; Dynamo refuses them.\n"          \
+    "- A flag may not be shortened to a unique beginning; the error names the whole one.\n"
 enum weir_status weir_config_markdown(const struct weir_program *program,
                                       struct weir_buf *out) WEIR_MUST_CHECK;
 /* Text of --help for a terminal of `columns`. */

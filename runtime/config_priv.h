@@ -5,6 +5,7 @@
 #ifndef WEIR_RUNTIME_CONFIG_PRIV_H
 #define WEIR_RUNTIME_CONFIG_PRIV_H
 
+#include "base/json.h"
 #include "runtime/config.h"
 
 struct config_setting {
@@ -65,6 +66,9 @@ bool config_is_default(const struct weir_option *option, const void *member);
 /* "WORD", "whole number from 0 to 65535", …: what an option takes, for help and messages. */
 enum weir_status config_allowed(const struct weir_option *option,
                                 struct weir_buf *out) WEIR_MUST_CHECK;
+
+/* A value: {"count":n,"gpus":[…]} or null. */
+void config_put_gpu_info(struct weir_jsonw *w);
 
 /* Damerau-Levenshtein distance (optimal alignment), at most `cap`. */
 unsigned config_distance(struct weir_span a, struct weir_span b, unsigned cap);

@@ -51,7 +51,7 @@ static enum weir_status parse_bool(struct weir_span text, bool *member, struct w
 
 /* Numbers in the text of tables and messages: whole ones without a fraction. */
 static int format_number(char *out, size_t room, double v) {
-    if (v == floor(v) && fabs(v) < 1e15)
+    if (v == floor(v) && fabs(v) < 1e16)
         return snprintf(out, room, "%.0f", v);
     return snprintf(out, room, "%g", v);
 }
