@@ -43,7 +43,7 @@ enum weir_status weir_request_frame_decode(struct weir_span in, size_t max_bytes
  * bytes. */
 enum weir_status weir_request_frame_begin(struct weir_span path, struct weir_span headers,
                                           struct weir_buf *out, size_t *ret_mark) WEIR_MUST_CHECK;
-/* WEIR_TOO_LARGE when the payload exceeds 4 GiB - 1 (out is cut back to before the frame). */
+/* WEIR_TOO_LARGE when the payload exceeds 4 GiB - 1: the frame is not usable. */
 enum weir_status weir_request_frame_end(struct weir_buf *out, size_t mark) WEIR_MUST_CHECK;
 
 /* text empty = acknowledgement. */

@@ -1,0 +1,748 @@
+#include "wire/record.h"
+
+#include "wire/codec_priv.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+/* ---- names -------------------------------------------------------------------------------- */
+
+const char *weir_record_bucket(enum weir_record_kind kind) {
+    static const char *const buckets[] = {"v1/instances", "v1/mdc", "v1/event_channels",
+                                          "v1/event_sources"};
+    return buckets[kind];
+}
+
+static bool alnum(char c) {
+    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
+
+/* Percent-encodes all but letters, digits and the bytes of `also`. */
+static enum weir_status put_percent(struct weir_span text, const char *also, struct weir_buf *out) {
+    static const char hex[] = "0123456789ABCDEF";
+    enum weir_status st = WEIR_OK;
+    for (size_t i = 0; i < text.len && st == WEIR_OK; i++) {
+        unsigned char c = (unsigned char)text.data[i];
+        if (alnum((char)c) || (c != 0 && strchr(also, c) != NULL)) {
+            st = weir_buf_append_c(out, (char)c);
+        } else {
+            char e[3] = {'%', hex[c >> 4], hex[c & 15]};
+            st = weir_buf_append(out, e, 3);
+        }
+    }
+    return st;
+}
+
+enum weir_status weir_file_name_encode(struct weir_span key, struct weir_buf *out) {
+    return put_percent(key, "", out);
+}
+
+enum weir_status weir_file_name_decode(struct weir_span name, struct weir_buf *out) {
+    enum weir_status st = WEIR_OK;
+    for (size_t i = 0; i < name.len && st == WEIR_OK; i++) {
+        uint64_t v = (unsigned char)name.data[i];
+        if (v == '%') {
+            if (name.len - i < 3 || !weir_span_hex64(weir_span(name.data + i + 1, 2), &v))
+                return WEIR_INVALID;
+            i += 2;
+        } else if (!alnum((char)v)) {
+            return WEIR_INVALID;
+        }
+        st = weir_buf_append_c(out, (char)v);
+    }
+    return st;
+}
+
+enum weir_status weir_slug(struct weir_span display_name, struct weir_buf *out) {
+    enum weir_status st = WEIR_OK;
+    for (size_t i = 0; i < display_name.len && st == WEIR_OK; i++) {
+        char c = display_name.data[i];
+        if (c >= 'A' && c <= 'Z')
+            c = (char)(c + 32);
+        st = weir_buf_append_c(out, alnum(c) || c == '-' || c == '_' ? c : '_');
+    }
+    return st;
+}
+
+static bool slug_ok(struct weir_span slug) {
+    for (size_t i = 0; i < slug.len; i++) {
+        char c = slug.data[i];
+        if (!((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '_'))
+            return false;
+    }
+    return slug.len > 0;
+}
+
+static enum weir_status put_scope(const struct weir_endpoint_id *e, struct weir_buf *out) {
+    const struct {
+        const char *label;
+        struct weir_span name;
+    } parts[] = {{"namespace/", e->ns}, {"/component/", e->component}, {"/endpoint/", e->name}};
+    enum weir_status st = WEIR_OK;
+    for (size_t i = 0; i < WEIR_ARRAY_LEN(parts) && st == WEIR_OK && parts[i].name.len > 0; i++) {
+        st = weir_buf_append_z(out, parts[i].label);
+        if (st == WEIR_OK)
+            st = put_percent(parts[i].name, "-_", out);
+    }
+    return st;
+}
+
+enum weir_status weir_record_key(const struct weir_record *record, struct weir_buf *out) {
+    const struct weir_endpoint_id *e = &record->endpoint;
+    enum weir_status st;
+    if (record->kind == WEIR_RECORD_ENDPOINT || record->kind == WEIR_RECORD_MODEL) {
+        st = weir_buf_printf(out, "%.*s/%.*s/%.*s/%" PRIx64, WEIR_SPAN_ARG(e->ns),
+                             WEIR_SPAN_ARG(e->component), WEIR_SPAN_ARG(e->name),
+                             record->instance_id);
+        if (st == WEIR_OK && record->suffix.len > 0)
+            st = weir_buf_printf(out, "/%.*s", WEIR_SPAN_ARG(record->suffix));
+        return st;
+    }
+    st = put_scope(e, out);
+    if (st == WEIR_OK)
+        st = weir_buf_append_z(out, "/topic/");
+    if (st == WEIR_OK)
+        st = put_percent(record->topic, "-_", out);
+    return st == WEIR_OK ? weir_buf_printf(out, "/%" PRIx64, record->instance_id) : st;
+}
+
+/* ---- reading ------------------------------------------------------------------------------ */
+
+/* A reader of one member: true when it was one of its keys (and then *ret_ok says how it went). */
+static bool read_str(struct weir_dec *d, struct weir_span *ret) {
+    struct weir_span s;
+    if (weir_dec_is_null(d))
+        return weir_dec_skip(d, NULL);
+    if (!weir_dec_str(d, &s))
+        return false;
+    *ret = weir_arena_copy(d->arena, s);
+    return ret->data != NULL || weir_dec_fail(d);
+}
+
+static bool read_u64(struct weir_dec *d, uint64_t *ret) {
+    return weir_dec_is_null(d) ? weir_dec_skip(d, NULL) : weir_dec_u64(d, ret);
+}
+
+static bool read_u32(struct weir_dec *d, uint32_t *ret) {
+    uint64_t v = *ret;
+    if (!read_u64(d, &v) || v > UINT32_MAX)
+        return weir_dec_fail(d);
+    *ret = (uint32_t)v;
+    return true;
+}
+
+static bool read_bool(struct weir_dec *d, bool *ret) {
+    return weir_dec_is_null(d) ? weir_dec_skip(d, NULL) : weir_dec_bool(d, ret);
+}
+
+static bool read_codec(struct weir_dec *d, enum weir_codec *ret) {
+    struct weir_span word = {NULL, 0};
+    if (!read_str(d, &word))
+        return false;
+    *ret = weir_span_eqz(word, "msgpack") ? WEIR_CODEC_MSGPACK : WEIR_CODEC_JSON;
+    return word.data == NULL || *ret == WEIR_CODEC_MSGPACK || weir_span_eqz(word, "json") ||
+           weir_dec_fail(d);
+}
+
+/* {"tcp": "…"} or {"nats_tcp": "…"} */
+static bool read_transport(struct weir_dec *d, struct weir_span *tcp, struct weir_span *nats) {
+    struct weir_dec_box box;
+    struct weir_span key;
+    if (!weir_dec_map(d, &box))
+        return false;
+    while (weir_dec_map_next(d, &box, &key))
+        if (!(weir_span_eqz(key, "tcp")        ? read_str(d, tcp)
+              : weir_span_eqz(key, "nats_tcp") ? read_str(d, nats)
+                                               : weir_dec_skip(d, NULL)))
+            return false;
+    return !weir_dec_failed(d);
+}
+
+static bool read_file(struct weir_dec *d, struct weir_file_ref *f) {
+    struct weir_dec_box box;
+    struct weir_span key;
+    if (!weir_dec_map(d, &box))
+        return false;
+    f->size = -1;
+    while (weir_dec_map_next(d, &box, &key)) {
+        bool ok = weir_span_eqz(key, "path")                           ? read_str(d, &f->path)
+                  : weir_span_eqz(key, "checksum")                     ? read_str(d, &f->checksum)
+                  : weir_span_eqz(key, "size") && !weir_dec_is_null(d) ? weir_dec_i64(d, &f->size)
+                                                                       : weir_dec_skip(d, NULL);
+        if (!ok)
+            return false;
+    }
+    return !weir_dec_failed(d);
+}
+
+/* {"hf_tokenizer_json": FILE}; a template has {"hf_chat_template": {"is_custom", "file": FILE}}. */
+static bool read_file_in(struct weir_dec *d, struct weir_file_ref *f, bool *ret_builtin) {
+    struct weir_dec_box box, inner;
+    struct weir_span key, word = {NULL, 0};
+    if (weir_dec_is_null(d))
+        return weir_dec_skip(d, NULL);
+    if (!weir_dec_map(d, &box))
+        return false;
+    while (weir_dec_map_next(d, &box, &key)) {
+        bool ok;
+        if (weir_span_eqz(key, "weir_builtin")) {
+            ok = read_str(d, &word);
+            *ret_builtin = weir_span_eqz(word, "bytes");
+        } else if (!weir_span_starts(key, WEIR_SPAN_LIT("hf_chat_template"))) {
+            ok = read_file(d, f);
+        } else {
+            ok = weir_dec_map(d, &inner);
+            while (ok && weir_dec_map_next(d, &inner, &key))
+                ok = weir_span_eqz(key, "file") ? read_file(d, f) : weir_dec_skip(d, NULL);
+        }
+        if (!ok)
+            return false;
+    }
+    return !weir_dec_failed(d);
+}
+
+static void apply_model_type(struct weir_card *c) {
+    struct weir_span rest = c->model_type;
+    while (rest.data != NULL) {
+        struct weir_span flag = weir_span_trim(weir_span_split(rest, '|', &rest));
+        c->chat |= weir_span_eqz(flag, "Chat");
+        c->completions |= weir_span_eqz(flag, "Completions");
+    }
+}
+
+static bool read_worker_type(struct weir_dec *d, enum weir_worker_type *ret) {
+    static const char *const names[] = {"", "aggregated", "prefill", "decode", "encode"};
+    struct weir_span word = {NULL, 0};
+    if (!read_str(d, &word) || word.data == NULL)
+        return !weir_dec_failed(d);
+    for (size_t i = 1; i < WEIR_ARRAY_LEN(names); i++)
+        if (weir_span_eqz(word, names[i])) {
+            *ret = (enum weir_worker_type)i;
+            return true;
+        }
+    return weir_dec_fail(d);
+}
+
+static bool read_runtime_config(struct weir_dec *d, struct weir_card *c) {
+    struct weir_dec_box box;
+    struct weir_span key;
+    if (weir_dec_is_null(d))
+        return weir_dec_skip(d, NULL);
+    if (!weir_dec_map(d, &box))
+        return false;
+    while (weir_dec_map_next(d, &box, &key)) {
+        bool ok =
+            weir_span_eqz(key, "total_kv_blocks")          ? read_u64(d, &c->total_kv_blocks)
+            : weir_span_eqz(key, "max_num_seqs")           ? read_u64(d, &c->max_num_seqs)
+            : weir_span_eqz(key, "max_num_batched_tokens") ? read_u64(d, &c->max_num_batched_tokens)
+            : weir_span_eqz(key, "data_parallel_start_rank") ? read_u32(d, &c->dp_start_rank)
+            : weir_span_eqz(key, "data_parallel_size")       ? read_u32(d, &c->dp_size)
+            : weir_span_eqz(key, "enable_local_indexer") ? read_bool(d, &c->enable_local_indexer)
+            : weir_span_eqz(key, "kv_event_publishing_enabled")
+                ? read_bool(d, &c->kv_event_publishing)
+            : weir_span_eqz(key, "enable_eagle")     ? read_bool(d, &c->enable_eagle)
+            : weir_span_eqz(key, "tool_call_parser") ? read_str(d, &c->tool_call_parser)
+            : weir_span_eqz(key, "reasoning_parser") ? read_str(d, &c->reasoning_parser)
+                                                     : weir_dec_skip(d, NULL);
+        if (!ok)
+            return false;
+    }
+    return !weir_dec_failed(d);
+}
+
+static bool read_lora(struct weir_dec *d, struct weir_card *c) {
+    struct weir_dec_box box;
+    struct weir_span key;
+    if (weir_dec_is_null(d))
+        return weir_dec_skip(d, NULL);
+    if (!weir_dec_map(d, &box))
+        return false;
+    while (weir_dec_map_next(d, &box, &key))
+        if (!(weir_span_eqz(key, "name") ? read_str(d, &c->lora_name) : weir_dec_skip(d, NULL)))
+            return false;
+    return !weir_dec_failed(d);
+}
+
+static bool read_aliases(struct weir_dec *d, struct weir_card *c) {
+    enum { MAX_ALIASES = 64 };
+    struct weir_dec_box box;
+    if (weir_dec_is_null(d))
+        return weir_dec_skip(d, NULL);
+    struct weir_span *items = weir_arena_alloc(d->arena, MAX_ALIASES * sizeof(*items));
+    size_t n = 0;
+    if (items == NULL || !weir_dec_array(d, &box))
+        return weir_dec_fail(d);
+    while (weir_dec_array_next(d, &box))
+        if (n == MAX_ALIASES || !read_str(d, &items[n++]))
+            return weir_dec_fail(d);
+    c->aliases.items = items;
+    c->aliases.n = n;
+    return !weir_dec_failed(d);
+}
+
+static bool read_card_member(struct weir_dec *d, struct weir_span key, struct weir_card *c) {
+    bool ignored = false;
+    struct weir_span word = {NULL, 0};
+    if (weir_span_eqz(key, "display_name"))
+        return read_str(d, &c->display_name);
+    if (weir_span_eqz(key, "slug"))
+        return read_str(d, &c->slug);
+    if (weir_span_eqz(key, "source_path"))
+        return read_str(d, &c->source_path);
+    if (weir_span_eqz(key, "model_info"))
+        return read_file_in(d, &c->model_info, &ignored);
+    if (weir_span_eqz(key, "tokenizer"))
+        return read_file_in(d, &c->tokenizer, &c->builtin_bytes_tokenizer);
+    if (weir_span_eqz(key, "prompt_formatter"))
+        return read_file_in(d, &c->prompt_formatter, &ignored);
+    if (weir_span_eqz(key, "chat_template_file"))
+        return read_file_in(d, &c->chat_template, &ignored);
+    if (weir_span_eqz(key, "gen_config"))
+        return read_file_in(d, &c->gen_config, &ignored);
+    if (weir_span_eqz(key, "context_length"))
+        return read_u32(d, &c->context_length);
+    if (weir_span_eqz(key, "kv_cache_block_size"))
+        return read_u32(d, &c->kv_cache_block_size);
+    if (weir_span_eqz(key, "migration_limit"))
+        return read_u32(d, &c->migration_limit);
+    if (weir_span_eqz(key, "model_type"))
+        return read_str(d, &c->model_type);
+    if (weir_span_eqz(key, "model_input")) {
+        bool ok = read_str(d, &word);
+        c->input_tokens = weir_span_eqz(word, "Tokens");
+        return ok;
+    }
+    if (weir_span_eqz(key, "worker_type"))
+        return read_worker_type(d, &c->worker_type);
+    if (weir_span_eqz(key, "runtime_config"))
+        return read_runtime_config(d, c);
+    if (weir_span_eqz(key, "lora"))
+        return read_lora(d, c);
+    if (weir_span_eqz(key, "aliases"))
+        return read_aliases(d, c);
+    return weir_dec_skip(d, NULL);
+}
+
+static bool read_card(struct weir_dec *d, struct weir_card *c) {
+    struct weir_dec_box box;
+    struct weir_span key, raw;
+    struct weir_dec whole = *d;
+    *c = (struct weir_card){.dp_size = 1, .enable_local_indexer = true};
+    if (!weir_dec_skip(&whole, &raw) || !weir_dec_map(d, &box))
+        return weir_dec_fail(d);
+    c->json = weir_arena_copy(d->arena, raw);
+    while (weir_dec_map_next(d, &box, &key))
+        if (!read_card_member(d, key, c))
+            return weir_dec_fail(d);
+    apply_model_type(c);
+    return !weir_dec_failed(d) && c->json.data != NULL;
+}
+
+/* {"kind":"endpoint","endpoint":{"namespace","component","name"}}; the widest scope is
+ * {"kind":"namespace","name"}. */
+static bool read_endpoint_id(struct weir_dec *d, struct weir_endpoint_id *e) {
+    struct weir_dec_box box;
+    struct weir_span key;
+    if (!weir_dec_map(d, &box))
+        return false;
+    while (weir_dec_map_next(d, &box, &key)) {
+        bool object = weir_dec_type(d) == WEIR_JSON_OBJECT;
+        bool ok = weir_span_eqz(key, "namespace")            ? read_str(d, &e->ns)
+                  : weir_span_eqz(key, "component")          ? read_str(d, &e->component)
+                  : weir_span_eqz(key, "endpoint") && object ? read_endpoint_id(d, e)
+                  : weir_span_eqz(key, "name")               ? read_str(d, &e->name)
+                                                             : weir_dec_skip(d, NULL);
+        if (!ok)
+            return false;
+    }
+    if (e->ns.len == 0) {
+        e->ns = e->name;
+        e->name = weir_span(NULL, 0);
+    }
+    return !weir_dec_failed(d);
+}
+
+/* {"kind":"Zmq","config":{"endpoint":"tcp://…"}} */
+static bool read_channel_transport(struct weir_dec *d, struct weir_span *zmq) {
+    struct weir_dec_box box, inner;
+    struct weir_span key;
+    if (!weir_dec_map(d, &box))
+        return false;
+    while (weir_dec_map_next(d, &box, &key)) {
+        bool ok;
+        if (weir_span_eqz(key, "config") && weir_dec_type(d) == WEIR_JSON_OBJECT) {
+            ok = weir_dec_map(d, &inner);
+            while (ok && weir_dec_map_next(d, &inner, &key))
+                ok = weir_span_eqz(key, "endpoint") ? read_str(d, zmq) : weir_dec_skip(d, NULL);
+        } else {
+            ok = weir_dec_skip(d, NULL);
+        }
+        if (!ok)
+            return false;
+    }
+    return !weir_dec_failed(d);
+}
+
+static bool read_recovery(struct weir_dec *d, struct weir_record *r) {
+    struct weir_dec_box box;
+    struct weir_span key, ignored;
+    if (!weir_dec_map(d, &box))
+        return false;
+    while (weir_dec_map_next(d, &box, &key)) {
+        bool ok = weir_span_eqz(key, "endpoint")      ? read_str(d, &r->recovery_endpoint)
+                  : weir_span_eqz(key, "instance_id") ? read_u64(d, &r->recovery_instance_id)
+                  : weir_span_eqz(key, "transport")
+                      ? read_transport(d, &r->recovery_address, &ignored)
+                  : weir_span_eqz(key, "request_plane_codec") ? read_codec(d, &r->recovery_codec)
+                                                              : weir_dec_skip(d, NULL);
+        if (!ok)
+            return false;
+    }
+    return !weir_dec_failed(d);
+}
+
+/* metadata of an EventSource: worker {worker_id, dp_rank}, recovery_target. */
+static bool read_metadata(struct weir_dec *d, struct weir_record *r) {
+    struct weir_dec_box box, inner;
+    struct weir_span key;
+    if (!weir_dec_map(d, &box))
+        return false;
+    while (weir_dec_map_next(d, &box, &key)) {
+        bool ok;
+        if (weir_span_eqz(key, "recovery_target") && !weir_dec_is_null(d)) {
+            ok = read_recovery(d, r);
+        } else if (weir_span_eqz(key, "worker")) {
+            ok = weir_dec_map(d, &inner);
+            while (ok && weir_dec_map_next(d, &inner, &key))
+                ok = weir_span_eqz(key, "worker_id") ? read_u64(d, &r->worker_id)
+                     : weir_span_eqz(key, "dp_rank") ? read_u32(d, &r->dp_rank)
+                                                     : weir_dec_skip(d, NULL);
+        } else {
+            ok = weir_dec_skip(d, NULL);
+        }
+        if (!ok)
+            return false;
+    }
+    return !weir_dec_failed(d);
+}
+
+static bool read_device(struct weir_dec *d, struct weir_record *r) {
+    return read_str(d, &r->device_type) &&
+           (r->device_type.data == NULL || weir_span_eqz(r->device_type, "cpu") ||
+            weir_span_eqz(r->device_type, "cuda") || weir_dec_fail(d));
+}
+
+static bool read_record_member(struct weir_dec *d, struct weir_span key, struct weir_record *r) {
+    bool channel = r->kind == WEIR_RECORD_EVENT_CHANNEL;
+    struct weir_endpoint_id *e = &r->endpoint;
+    if (weir_span_eqz(key, "namespace"))
+        return read_str(d, &e->ns);
+    if (weir_span_eqz(key, "component"))
+        return read_str(d, &e->component);
+    if (weir_span_eqz(key, "endpoint"))
+        return read_str(d, &e->name);
+    if (weir_span_eqz(key, "instance_id") || weir_span_eqz(key, "publisher_id"))
+        return read_u64(d, &r->instance_id);
+    if (weir_span_eqz(key, "transport"))
+        return channel ? read_channel_transport(d, &r->zmq_endpoint)
+                       : read_transport(d, &r->tcp_address, &r->nats_subject);
+    if (weir_span_eqz(key, "request_plane_codec"))
+        return read_codec(d, &r->codec);
+    if (weir_span_eqz(key, "device_type"))
+        return read_device(d, r);
+    if (weir_span_eqz(key, "model_suffix"))
+        return read_str(d, &r->suffix);
+    if (weir_span_eqz(key, "card_json"))
+        return read_card(d, &r->card);
+    if (weir_span_eqz(key, "topic"))
+        return read_str(d, &r->topic);
+    if (weir_span_eqz(key, "scope"))
+        return read_endpoint_id(d, e);
+    if (weir_span_eqz(key, "metadata"))
+        return read_metadata(d, r);
+    return weir_dec_skip(d, NULL);
+}
+
+/* The tag may stand anywhere; it decides how the rest is read. */
+static bool find_kind(struct weir_span json, struct weir_arena *arena, enum weir_record_kind *ret) {
+    static const char *const names[] = {"Endpoint", "Model", "EventChannel", "EventSource"};
+    struct weir_dec d;
+    struct weir_dec_box box;
+    struct weir_span key, word;
+    weir_dec_init(&d, WEIR_CODEC_JSON, json, arena);
+    if (!weir_dec_map(&d, &box))
+        return false;
+    while (weir_dec_map_next(&d, &box, &key)) {
+        if (!weir_span_eqz(key, "type")) {
+            if (!weir_dec_skip(&d, NULL))
+                return false;
+            continue;
+        }
+        if (!weir_dec_str(&d, &word))
+            return false;
+        for (size_t i = 0; i < WEIR_ARRAY_LEN(names); i++)
+            if (weir_span_eqz(word, names[i])) {
+                *ret = (enum weir_record_kind)i;
+                return true;
+            }
+        return false;
+    }
+    return false;
+}
+
+static enum weir_status check_card(const struct weir_card *c, struct weir_err *err) {
+    if (c->display_name.len == 0 || !slug_ok(c->slug))
+        return weir_err_set(
+            err, WEIR_INVALID,
+            "the card has no display_name, or its slug \"%.*s\" holds an illegal byte",
+            WEIR_SPAN_ARG(c->slug));
+    if (c->kv_cache_block_size == 0)
+        return weir_err_set(err, WEIR_INVALID, "the card has no kv_cache_block_size");
+    bool files = c->model_info.path.data != NULL && c->tokenizer.path.data != NULL &&
+                 c->prompt_formatter.path.data != NULL;
+    if (!c->builtin_bytes_tokenizer && !files)
+        return weir_err_set(err, WEIR_INVALID,
+                            "the card lacks model_info, tokenizer or prompt_formatter");
+    if (c->dp_size == 0 || c->dp_size > 4096)
+        return weir_err_set(err, WEIR_INVALID, "data_parallel_size %u is out of range", c->dp_size);
+    return WEIR_OK;
+}
+
+enum weir_status weir_record_decode(struct weir_span json, struct weir_arena *arena,
+                                    struct weir_record *ret_record, struct weir_err *err) {
+    struct weir_record r = {0};
+    struct weir_dec d;
+    struct weir_dec_box box;
+    struct weir_span key = {"", 0};
+    if (!find_kind(json, arena, &r.kind))
+        return weir_err_set(err, WEIR_INVALID, "not a record: no known \"type\"");
+    weir_dec_init(&d, WEIR_CODEC_JSON, json, arena);
+    bool ok = weir_dec_map(&d, &box);
+    while (ok && weir_dec_map_next(&d, &box, &key))
+        ok = read_record_member(&d, key, &r);
+    if (!ok || !weir_dec_finish(&d))
+        return weir_err_set(err, WEIR_INVALID, "unreadable at member \"%.*s\"", WEIR_SPAN_ARG(key));
+    if (r.endpoint.ns.len == 0)
+        return weir_err_set(err, WEIR_INVALID, "the record has no namespace");
+    bool has_address = r.tcp_address.data != NULL || r.nats_subject.data != NULL;
+    if (r.kind == WEIR_RECORD_ENDPOINT && (!has_address || r.endpoint.name.len == 0))
+        return weir_err_set(err, WEIR_INVALID, "the instance has no endpoint or no transport");
+    if (r.kind == WEIR_RECORD_MODEL) {
+        enum weir_status st = check_card(&r.card, err);
+        if (st != WEIR_OK)
+            return st;
+    }
+    *ret_record = r;
+    return WEIR_OK;
+}
+
+/* ---- writing ------------------------------------------------------------------------------ */
+
+static void put_span(struct weir_jsonw *w, const char *key, struct weir_span v) {
+    weir_jsonw_key(w, key);
+    weir_jsonw_string(w, v);
+}
+
+static void put_num(struct weir_jsonw *w, const char *key, uint64_t v) {
+    weir_jsonw_key(w, key);
+    weir_jsonw_u64(w, v);
+}
+
+static void put_file(struct weir_jsonw *w, const char *member, const char *form,
+                     const struct weir_file_ref *f) {
+    if (f->path.data == NULL)
+        return;
+    weir_jsonw_key(w, member);
+    weir_jsonw_object_begin(w);
+    weir_jsonw_key(w, form);
+    weir_jsonw_object_begin(w);
+    put_span(w, "path", f->path);
+    put_span(w, "checksum", f->checksum);
+    if (f->size >= 0)
+        put_num(w, "size", (uint64_t)f->size);
+    weir_jsonw_object_end(w);
+    weir_jsonw_object_end(w);
+}
+
+static void put_runtime_config(struct weir_jsonw *w, const struct weir_card *c) {
+    weir_jsonw_key(w, "runtime_config");
+    weir_jsonw_object_begin(w);
+    put_num(w, "total_kv_blocks", c->total_kv_blocks);
+    put_num(w, "max_num_seqs", c->max_num_seqs);
+    put_num(w, "max_num_batched_tokens", c->max_num_batched_tokens);
+    if (c->tool_call_parser.data != NULL)
+        put_span(w, "tool_call_parser", c->tool_call_parser);
+    if (c->reasoning_parser.data != NULL)
+        put_span(w, "reasoning_parser", c->reasoning_parser);
+    put_num(w, "data_parallel_start_rank", c->dp_start_rank);
+    put_num(w, "data_parallel_size", c->dp_size);
+    weir_jsonw_key(w, "enable_local_indexer");
+    weir_jsonw_bool(w, c->enable_local_indexer);
+    weir_jsonw_key(w, "kv_event_publishing_enabled");
+    weir_jsonw_bool(w, c->kv_event_publishing);
+    weir_jsonw_object_end(w);
+}
+
+static void put_card(struct weir_jsonw *w, const struct weir_card *c) {
+    static const char *const types[] = {"", "aggregated", "prefill", "decode", "encode"};
+    if (c->json.data != NULL) {
+        weir_jsonw_raw(w, c->json);
+        return;
+    }
+    weir_jsonw_object_begin(w);
+    put_span(w, "display_name", c->display_name);
+    put_span(w, "slug", c->slug);
+    if (c->source_path.data != NULL)
+        put_span(w, "source_path", c->source_path);
+    put_file(w, "model_info", "hf_config_json", &c->model_info);
+    if (c->builtin_bytes_tokenizer) {
+        weir_jsonw_key(w, "tokenizer");
+        weir_jsonw_raw(w, WEIR_SPAN_LIT("{\"weir_builtin\":\"bytes\"}"));
+    } else {
+        put_file(w, "tokenizer", "hf_tokenizer_json", &c->tokenizer);
+    }
+    put_file(w, "prompt_formatter", "hf_tokenizer_config_json", &c->prompt_formatter);
+    put_file(w, "gen_config", "hf_generation_config_json", &c->gen_config);
+    put_num(w, "context_length", c->context_length);
+    put_num(w, "kv_cache_block_size", c->kv_cache_block_size);
+    put_num(w, "migration_limit", c->migration_limit);
+    put_span(w, "model_type", c->model_type);
+    weir_jsonw_key(w, "model_input");
+    weir_jsonw_string_z(w, c->input_tokens ? "Tokens" : "Text");
+    if (c->worker_type != WEIR_WORKER_UNSET) {
+        weir_jsonw_key(w, "worker_type");
+        weir_jsonw_string_z(w, types[c->worker_type]);
+        weir_jsonw_key(w, "needs");
+        weir_jsonw_raw(w, c->worker_type == WEIR_WORKER_PREFILL  ? WEIR_SPAN_LIT("[[\"decode\"]]")
+                          : c->worker_type == WEIR_WORKER_DECODE ? WEIR_SPAN_LIT("[[\"prefill\"]]")
+                                                                 : WEIR_SPAN_LIT("[]"));
+    }
+    put_runtime_config(w, c);
+    weir_jsonw_object_end(w);
+}
+
+enum weir_status weir_card_encode(const struct weir_card *card, struct weir_buf *out) {
+    struct weir_jsonw w;
+    weir_jsonw_init(&w, out);
+    put_card(&w, card);
+    return w.status;
+}
+
+static const char *codec_name(enum weir_codec codec) {
+    return codec == WEIR_CODEC_MSGPACK ? "msgpack" : "json";
+}
+
+static void put_scope_json(struct weir_jsonw *w, const struct weir_endpoint_id *e) {
+    weir_jsonw_key(w, "scope");
+    weir_jsonw_object_begin(w);
+    weir_jsonw_key(w, "kind");
+    if (e->name.len > 0) {
+        weir_jsonw_string_z(w, "endpoint");
+        weir_jsonw_key(w, "endpoint");
+        weir_jsonw_object_begin(w);
+        put_span(w, "namespace", e->ns);
+        put_span(w, "component", e->component);
+        put_span(w, "name", e->name);
+        weir_jsonw_object_end(w);
+    } else if (e->component.len > 0) {
+        weir_jsonw_string_z(w, "component");
+        put_span(w, "namespace", e->ns);
+        put_span(w, "component", e->component);
+    } else {
+        weir_jsonw_string_z(w, "namespace");
+        put_span(w, "name", e->ns);
+    }
+    weir_jsonw_object_end(w);
+}
+
+static void put_instance(struct weir_jsonw *w, const struct weir_record *r) {
+    put_span(w, "component", r->endpoint.component);
+    put_span(w, "endpoint", r->endpoint.name);
+    put_span(w, "namespace", r->endpoint.ns);
+    put_num(w, "instance_id", r->instance_id);
+    weir_jsonw_key(w, "transport");
+    weir_jsonw_object_begin(w);
+    put_span(w, r->tcp_address.data != NULL ? "tcp" : "nats_tcp",
+             r->tcp_address.data != NULL ? r->tcp_address : r->nats_subject);
+    weir_jsonw_object_end(w);
+    if (r->device_type.data != NULL)
+        put_span(w, "device_type", r->device_type);
+    weir_jsonw_key(w, "request_plane_codec");
+    weir_jsonw_string_z(w, codec_name(r->codec));
+}
+
+static void put_source_metadata(struct weir_jsonw *w, const struct weir_record *r) {
+    weir_jsonw_key(w, "metadata");
+    weir_jsonw_object_begin(w);
+    weir_jsonw_key(w, "kv_state_endpoint");
+    weir_jsonw_object_begin(w);
+    put_span(w, "namespace", r->endpoint.ns);
+    put_span(w, "component", r->endpoint.component);
+    put_span(w, "name", r->endpoint.name);
+    weir_jsonw_object_end(w);
+    weir_jsonw_key(w, "worker");
+    weir_jsonw_object_begin(w);
+    put_num(w, "worker_id", r->worker_id);
+    put_num(w, "dp_rank", r->dp_rank);
+    weir_jsonw_object_end(w);
+    put_num(w, "publisher_id", r->instance_id);
+    if (r->recovery_address.data != NULL) {
+        struct weir_record target = {
+            .endpoint = {r->endpoint.ns, r->endpoint.component, r->recovery_endpoint},
+            .instance_id = r->recovery_instance_id,
+            .tcp_address = r->recovery_address,
+            .codec = r->recovery_codec};
+        weir_jsonw_key(w, "recovery_target");
+        weir_jsonw_object_begin(w);
+        put_instance(w, &target);
+        weir_jsonw_object_end(w);
+    }
+    weir_jsonw_object_end(w);
+}
+
+enum weir_status weir_record_encode(const struct weir_record *record, struct weir_buf *out) {
+    static const char *const types[] = {"Endpoint", "Model", "EventChannel", "EventSource"};
+    const struct weir_record *r = record;
+    struct weir_jsonw writer, *w = &writer;
+    weir_jsonw_init(w, out);
+    weir_jsonw_object_begin(w);
+    weir_jsonw_key(w, "type");
+    weir_jsonw_string_z(w, types[r->kind]);
+    switch (r->kind) {
+    case WEIR_RECORD_ENDPOINT:
+        put_instance(w, r);
+        break;
+    case WEIR_RECORD_MODEL:
+        put_span(w, "namespace", r->endpoint.ns);
+        put_span(w, "component", r->endpoint.component);
+        put_span(w, "endpoint", r->endpoint.name);
+        put_num(w, "instance_id", r->instance_id);
+        weir_jsonw_key(w, "card_json");
+        put_card(w, &r->card);
+        if (r->suffix.len > 0)
+            put_span(w, "model_suffix", r->suffix);
+        break;
+    case WEIR_RECORD_EVENT_CHANNEL:
+        put_scope_json(w, &r->endpoint);
+        put_span(w, "topic", r->topic);
+        put_num(w, "instance_id", r->instance_id);
+        weir_jsonw_key(w, "transport");
+        weir_jsonw_object_begin(w);
+        weir_jsonw_key(w, "kind");
+        weir_jsonw_string_z(w, "Zmq");
+        weir_jsonw_key(w, "config");
+        weir_jsonw_object_begin(w);
+        put_span(w, "endpoint", r->zmq_endpoint);
+        weir_jsonw_object_end(w);
+        weir_jsonw_object_end(w);
+        break;
+    case WEIR_RECORD_EVENT_SOURCE:
+        put_scope_json(w, &r->endpoint);
+        put_span(w, "topic", r->topic);
+        put_num(w, "publisher_id", r->instance_id);
+        put_source_metadata(w, r);
+        break;
+    }
+    weir_jsonw_object_end(w);
+    return w->status;
+}
