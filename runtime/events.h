@@ -56,6 +56,7 @@ enum weir_status weir_event_sub_open(struct weir_loop *loop, struct weir_discove
                                      struct weir_event_sub **ret_sub,
                                      struct weir_err *err) WEIR_MUST_CHECK;
 unsigned weir_event_sub_sources(const struct weir_event_sub *sub);
+/* After the discovery that it watches was closed. Accepts NULL. */
 void weir_event_sub_close(struct weir_event_sub *sub);
 
 #endif

@@ -1,0 +1,23 @@
+/* Network addresses of this machine and of workers. Pure but for weir_local_ip(). */
+#ifndef WEIR_RUNTIME_ADDRESS_H
+#define WEIR_RUNTIME_ADDRESS_H
+
+#include "base/span.h"
+#include "base/status.h"
+
+enum { WEIR_IP_BYTES = 64 };
+
+struct weir_address {
+    char ip[WEIR_IP_BYTES]; /* literal, without brackets */
+    uint16_t port;
+};
+
+/* First IPv4 address of an interface that is up and is not the loopback; "127.0.0.1" when none. */
+void weir_local_ip(char ret_ip[WEIR_IP_BYTES]);
+/* "1.2.3.4:80", "[::1]:80" or "::1:80" (split at the last colon). *ret_rest: what follows the port
+ * behind a '/', data NULL without one. An optional "tcp://" in front is accepted. Host names:
+ * WEIR_INVALID, except localhost. */
+enum weir_status weir_address_parse(struct weir_span text, struct weir_address *ret_address,
+                                    struct weir_span *ret_rest) WEIR_MUST_CHECK;
+
+#endif

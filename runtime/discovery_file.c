@@ -1,0 +1,305 @@
+/*
+ * The file backend: one flat file a record, as the reference system lays it out (shared spec
+ * "transport" 1.5). One inotify descriptor serves all buckets.
+ *
+ * Happy path: make the bucket folders, watch them, list them; then follow the events. Own files are
+ * touched every third of the lease; every file older than the lease is removed, whoever wrote it.
+ * Failure modes: an overflowed or broken event queue leads to a full scan; an own file that
+ * somebody removed is written again at the next touch.
+ */
+#include "base/log.h"
+#include "base/mem.h"
+#include "runtime/discovery_priv.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/inotify.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { BUCKETS = 4, DEFAULT_TTL_MS = 10000, MIN_TOUCH_MS = 20 };
+
+struct file_backend {
+    char *root; /* owned */
+    uint64_t ttl_ms;
+    int fd; /* inotify */
+    int watch[BUCKETS];
+    struct weir_poll *poll;
+    struct weir_timer timer;
+};
+
+/* PATH_MAX bounds every path; a record whose name does not fit is refused. */
+static bool bucket_path(const struct file_backend *f, int bucket, const char *name,
+                        char out[PATH_MAX]) {
+    int n = snprintf(out, PATH_MAX, "%s/%s%s%s", f->root,
+                     weir_record_bucket((enum weir_record_kind)bucket), name != NULL ? "/" : "",
+                     name != NULL ? name : "");
+    return n > 0 && n < PATH_MAX;
+}
+
+static enum weir_status make_folders(const char *path) {
+    char part[PATH_MAX];
+    size_t len = strlen(path);
+    if (len >= sizeof(part))
+        return WEIR_TOO_LARGE;
+    for (size_t i = 1; i <= len; i++)
+        if (path[i] == '/' || path[i] == '\0') {
+            memcpy(part, path, i);
+            part[i] = '\0';
+            if (mkdir(part, 0777) != 0 && errno != EEXIST)
+                return WEIR_IO;
+        }
+    return WEIR_OK;
+}
+
+/* ---- reading ------------------------------------------------------------------------------ */
+
+static void read_record(struct weir_discovery *d, int bucket, const char *name) {
+    struct file_backend *f = d->backend;
+    char path[PATH_MAX];
+    struct weir_buf key, json;
+    if (strncmp(name, ".tmp_", 5) == 0 || !bucket_path(f, bucket, name, path))
+        return;
+    weir_buf_init(&key, PATH_MAX);
+    weir_buf_init(&json, WEIR_RECORD_MAX_BYTES);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    struct stat info;
+    bool ok = fd >= 0 && fstat(fd, &info) == 0 && S_ISREG(info.st_mode) && info.st_size > 0 &&
+              info.st_size <= WEIR_RECORD_MAX_BYTES &&
+              weir_buf_reserve(&json, (size_t)info.st_size) == WEIR_OK &&
+              weir_file_name_decode(weir_span_z(name), &key) == WEIR_OK;
+    ssize_t n = ok ? read(fd, json.data, (size_t)info.st_size) : -1;
+    if (n > 0)
+        weir_discovery_put(d, (enum weir_record_kind)bucket, weir_buf_span(&key),
+                           weir_span(json.data, (size_t)n));
+    if (fd >= 0)
+        close(fd);
+    weir_buf_fini(&key);
+    weir_buf_fini(&json);
+}
+
+static void forget_record(struct weir_discovery *d, int bucket, const char *name) {
+    struct weir_buf key;
+    weir_buf_init(&key, PATH_MAX);
+    if (weir_file_name_decode(weir_span_z(name), &key) == WEIR_OK)
+        weir_discovery_delete(d, (enum weir_record_kind)bucket, weir_buf_span(&key));
+    weir_buf_fini(&key);
+}
+
+static void scan_bucket(struct weir_discovery *d, int bucket) {
+    char path[PATH_MAX];
+    DIR *dir = bucket_path(d->backend, bucket, NULL, path) ? opendir(path) : NULL;
+    if (dir == NULL)
+        return;
+    weir_discovery_scan_begin(d);
+    for (struct dirent *e; (e = readdir(dir)) != NULL;)
+        if (e->d_name[0] != '.')
+            read_record(d, bucket, e->d_name);
+    closedir(dir);
+    weir_discovery_scan_end(d, (enum weir_record_kind)bucket);
+}
+
+static void on_event(struct weir_discovery *d, const struct inotify_event *e) {
+    struct file_backend *f = d->backend;
+    if ((e->mask & IN_Q_OVERFLOW) != 0) {
+        for (int b = 0; b < BUCKETS; b++)
+            scan_bucket(d, b);
+        return;
+    }
+    for (int b = 0; b < BUCKETS; b++) {
+        if (f->watch[b] != e->wd || e->len == 0 || e->name[0] == '.')
+            continue;
+        if ((e->mask & (IN_DELETE | IN_MOVED_FROM)) != 0)
+            forget_record(d, b, e->name);
+        else
+            read_record(d, b, e->name);
+    }
+}
+
+static void on_readable(void *arg) {
+    struct weir_discovery *d = arg;
+    struct file_backend *f = d->backend;
+    union {
+        struct inotify_event align;
+        char bytes[16384];
+    } room;
+    ssize_t n;
+    while ((n = read(f->fd, room.bytes, sizeof(room.bytes))) > 0)
+        for (char *p = room.bytes; p < room.bytes + n;) {
+            const struct inotify_event *e = (const struct inotify_event *)(const void *)p;
+            on_event(d, e);
+            p += sizeof(*e) + e->len;
+        }
+}
+
+/* ---- own records and leases --------------------------------------------------------------- */
+
+static bool own_path(const struct file_backend *f, const struct weir_discovery_own *own,
+                     char out[PATH_MAX]) {
+    struct weir_buf name;
+    weir_buf_init(&name, NAME_MAX);
+    bool ok = weir_file_name_encode(weir_span_z(own->key), &name) == WEIR_OK &&
+              weir_buf_append_c(&name, '\0') == WEIR_OK &&
+              bucket_path(f, (int)own->kind, name.data, out);
+    weir_buf_fini(&name);
+    return ok;
+}
+
+/* Readers open a file as soon as its name exists, so it must be whole by then: a temporary file is
+ * linked to the name. */
+static enum weir_status write_own(struct weir_discovery *d, const struct weir_discovery_own *own) {
+    struct file_backend *f = d->backend;
+    char path[PATH_MAX], temp[PATH_MAX], name[32];
+    snprintf(name, sizeof(name), ".tmp_%016" PRIx64, weir_rng_u64(weir_loop_rng(d->loop)));
+    if (!own_path(f, own, path) || !bucket_path(f, (int)own->kind, name, temp))
+        return WEIR_TOO_LARGE;
+    int fd = open(temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (fd < 0)
+        return WEIR_IO;
+    size_t len = strlen(own->json);
+    bool wrote = write(fd, own->json, len) == (ssize_t)len;
+    enum weir_status st = wrote ? WEIR_OK : WEIR_IO;
+    close(fd);
+    if (wrote && link(temp, path) != 0)
+        st = errno == EEXIST ? WEIR_EXISTS : WEIR_IO;
+    unlink(temp);
+    return st;
+}
+
+static enum weir_status file_publish(struct weir_discovery *disc, struct weir_discovery_own *own,
+                                     struct weir_err *err) {
+    enum weir_status st = write_own(disc, own);
+    return st == WEIR_OK
+               ? st
+               : weir_err_set(err, st, "cannot write the record %s/%s: %s",
+                              weir_record_bucket(own->kind), own->key, weir_status_text(st));
+}
+
+static void file_unpublish(struct weir_discovery *disc, struct weir_discovery_own *own) {
+    char path[PATH_MAX];
+    if (own_path(disc->backend, own, path))
+        unlink(path);
+}
+
+static void touch_own(struct weir_discovery *d) {
+    WEIR_LIST_FOREACH(it, &d->owns) {
+        struct weir_discovery_own *own = WEIR_CONTAINER_OF(it, struct weir_discovery_own, node);
+        char path[PATH_MAX];
+        if (!own_path(d->backend, own, path) || utimensat(AT_FDCWD, path, NULL, 0) == 0)
+            continue;
+        if (errno == ENOENT && write_own(d, own) == WEIR_OK)
+            WEIR_LOG(WEIR_LOG_WARN, "discovery", "own record %s was removed; it is written again",
+                     own->key);
+    }
+}
+
+static void remove_stale(struct weir_discovery *d, int bucket) {
+    struct file_backend *f = d->backend;
+    char path[PATH_MAX];
+    DIR *dir = bucket_path(f, bucket, NULL, path) ? opendir(path) : NULL;
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    for (struct dirent *e; dir != NULL && (e = readdir(dir)) != NULL;) {
+        struct stat info;
+        if (fstatat(dirfd(dir), e->d_name, &info, AT_SYMLINK_NOFOLLOW) != 0 ||
+            !S_ISREG(info.st_mode))
+            continue;
+        int64_t age_ms = (now.tv_sec - info.st_mtim.tv_sec) * 1000 +
+                         (now.tv_nsec - info.st_mtim.tv_nsec) / 1000000;
+        if (age_ms > (int64_t)f->ttl_ms)
+            unlinkat(dirfd(dir), e->d_name, 0);
+    }
+    if (dir != NULL)
+        closedir(dir);
+}
+
+static void on_timer(void *arg) {
+    struct weir_discovery *d = arg;
+    struct file_backend *f = d->backend;
+    touch_own(d);
+    for (int b = 0; b < BUCKETS; b++)
+        remove_stale(d, b);
+    uint64_t every = f->ttl_ms / 3;
+    if (weir_timer_start(&f->timer, every > MIN_TOUCH_MS ? every : MIN_TOUCH_MS) != WEIR_OK)
+        WEIR_LOG(WEIR_LOG_ERROR, "discovery",
+                 "out of memory: the records of this process will expire");
+}
+
+static void file_close(struct weir_discovery *disc) {
+    struct file_backend *f = disc->backend;
+    if (f == NULL)
+        return;
+    weir_timer_stop(&f->timer);
+    weir_poll_close(f->poll);
+    if (f->fd >= 0)
+        close(f->fd);
+    weir_free(f->root);
+    weir_free(f);
+    disc->backend = NULL;
+}
+
+static enum weir_status watch_buckets(struct weir_discovery *d, struct weir_err *err) {
+    struct file_backend *f = d->backend;
+    const uint32_t mask =
+        IN_CREATE | IN_MODIFY | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE | IN_ONLYDIR;
+    for (int b = 0; b < BUCKETS; b++) {
+        char path[PATH_MAX];
+        enum weir_status st = bucket_path(f, b, NULL, path) ? make_folders(path) : WEIR_TOO_LARGE;
+        if (st != WEIR_OK)
+            return weir_err_set(err, st, "cannot make the folder %s: %s", path, strerror(errno));
+        f->watch[b] = inotify_add_watch(f->fd, path, mask);
+        if (f->watch[b] < 0)
+            return weir_err_set(err, WEIR_IO, "cannot watch the folder %s: %s", path,
+                                strerror(errno));
+    }
+    return WEIR_OK;
+}
+
+static char *default_root(void) {
+    const char *root = getenv("DYN_FILE_KV"), *tmp = getenv("TMPDIR");
+    char path[PATH_MAX];
+    if (root != NULL && *root != '\0')
+        return weir_strdup(root);
+    snprintf(path, sizeof(path), "%s/dynamo_store_kv", tmp != NULL && *tmp != '\0' ? tmp : "/tmp");
+    return weir_strdup(path);
+}
+
+enum weir_status weir_discovery_file_open(struct weir_discovery *disc,
+                                          const struct weir_discovery_config *config,
+                                          struct weir_err *err) {
+    static const struct weir_discovery_backend_ops ops = {file_publish, file_unpublish, file_close};
+    struct file_backend *f = weir_calloc(1, sizeof(*f));
+    if (f == NULL)
+        return weir_err_set(err, WEIR_NOMEM, "out of memory");
+    disc->ops = &ops;
+    disc->backend = f;
+    f->ttl_ms = config->ttl_ms > 0 ? config->ttl_ms : DEFAULT_TTL_MS;
+    f->fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+    weir_timer_init(&f->timer, disc->loop, on_timer, disc);
+    f->root = config->file_root != NULL ? weir_strdup(config->file_root) : default_root();
+    if (f->root == NULL)
+        return weir_err_set(err, WEIR_NOMEM, "out of memory");
+    if (f->fd < 0)
+        return weir_err_set(
+            err, WEIR_IO,
+            "cannot watch files: %s (the sysctl fs.inotify.max_user_instances may be "
+            "too small)",
+            strerror(errno));
+    enum weir_status st = watch_buckets(disc, err);
+    if (st != WEIR_OK)
+        return st;
+    st = weir_poll_open(disc->loop, f->fd, on_readable, disc, &f->poll);
+    if (st != WEIR_OK)
+        return weir_err_set(err, st, "cannot watch files: %s", weir_status_text(st));
+    on_timer(disc); /* stale files of dead processes must not be listed */
+    for (int b = 0; b < BUCKETS; b++)
+        scan_bucket(disc, b);
+    return WEIR_OK;
+}

@@ -1,0 +1,68 @@
+/* The common part of discovery and the interface of its backends. */
+#ifndef WEIR_RUNTIME_DISCOVERY_PRIV_H
+#define WEIR_RUNTIME_DISCOVERY_PRIV_H
+
+#include "base/list.h"
+#include "runtime/discovery.h"
+
+enum { WEIR_DISCOVERY_MAX_WATCHES = 16, WEIR_RECORD_MAX_BYTES = 1 << 20 };
+
+/* A record that is known. Owner: the table of its discovery. */
+struct weir_discovery_entry {
+    struct weir_list node;
+    enum weir_record_kind kind;
+    struct weir_span key;  /* in the arena */
+    struct weir_span json; /* in the arena: to see whether a new text is a change */
+    struct weir_record record;
+    struct weir_arena arena;
+    unsigned mark; /* of the last full scan that saw it */
+};
+
+/* A record of ours that is kept alive. */
+struct weir_discovery_own {
+    struct weir_list node;
+    enum weir_record_kind kind;
+    char *key, *json; /* owned */
+};
+
+struct weir_discovery_backend_ops {
+    enum weir_status (*publish)(struct weir_discovery *disc, struct weir_discovery_own *own,
+                                struct weir_err *err);
+    void (*unpublish)(struct weir_discovery *disc, struct weir_discovery_own *own);
+    void (*close)(struct weir_discovery *disc);
+};
+
+struct weir_discovery {
+    struct weir_loop *loop; /* borrowed */
+    const struct weir_discovery_backend_ops *ops;
+    void *backend; /* owned by the backend */
+    struct {
+        weir_discovery_fn fn;
+        void *arg;
+        bool primed; /* has been told what was known when it began */
+    } watches[WEIR_DISCOVERY_MAX_WATCHES];
+    size_t n_watches;
+    struct weir_timer prime;
+    struct weir_list entries, owns;
+    unsigned n_entries, max_entries;
+    unsigned scan; /* number of the current full scan */
+};
+
+/* A record's text as the backend found it. A malformed one is refused alone, with a log line. */
+void weir_discovery_put(struct weir_discovery *disc, enum weir_record_kind kind,
+                        struct weir_span key, struct weir_span json);
+void weir_discovery_delete(struct weir_discovery *disc, enum weir_record_kind kind,
+                           struct weir_span key);
+/* A full scan: begin, put all, end (what was not put is deleted). */
+void weir_discovery_scan_begin(struct weir_discovery *disc);
+void weir_discovery_scan_end(struct weir_discovery *disc, enum weir_record_kind kind);
+
+enum weir_status weir_discovery_file_open(struct weir_discovery *disc,
+                                          const struct weir_discovery_config *config,
+                                          struct weir_err *err) WEIR_MUST_CHECK;
+enum weir_status weir_discovery_mem_open(struct weir_discovery *disc) WEIR_MUST_CHECK;
+enum weir_status weir_discovery_static_open(struct weir_discovery *disc,
+                                            const struct weir_discovery_config *config,
+                                            struct weir_err *err) WEIR_MUST_CHECK;
+
+#endif

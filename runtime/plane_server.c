@@ -1,0 +1,502 @@
+/*
+ * Happy path: a frontend connects and sends request frames → each is acknowledged at once and
+ * decoded → we dial the caller's listener, hand over the handshake → the application replies with a
+ * prologue, items and the end → the caller closes (at the latest CLOSE_MS later) → on_done.
+ *
+ * Failure modes: unknown path, overload and draining are refused in the reply; a frame too large is
+ * refused and the connection closed; an unreadable request is acknowledged and dropped with a log
+ * line, as the reference system does; a caller that cannot be reached, sends stop or kill, or goes
+ * away leads to on_cancel and on_done.
+ *
+ * Who may close when: a request ends by reply_end, reply_abort, an error prologue or the caller.
+ * Nothing fires for it after on_done.
+ */
+#include "runtime/plane_server.h"
+
+#include "base/list.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "runtime/address.h"
+#include "wire/frame.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { MAX_PATHS = 4096, CLOSE_MS = 10000, REQUEST_ARENA = 256 << 20, REFUSAL_BYTES = 512 };
+
+struct path {
+    struct weir_list node;
+    char *path; /* owned */
+    const struct weir_plane_handler *handler;
+    void *arg;
+    bool raw;
+};
+
+struct weir_plane_request {
+    struct weir_list node; /* in server.requests */
+    struct weir_plane_server *server;
+    const struct weir_plane_handler *handler;
+    void *arg, *user;
+    struct weir_arena arena;
+    struct weir_buf payload; /* the two-part message: spans of `control` and `body` point into it */
+    struct weir_control control;
+    struct weir_span body;
+    struct weir_prep_request prep;
+    struct weir_stream *stream; /* to the caller; NULL when it is gone */
+    struct weir_timer timer;    /* the caller must close after the end */
+    bool ended;                 /* nothing more may be replied */
+    bool cancelled;
+};
+
+struct conn {
+    struct weir_list node;
+    struct weir_plane_server *server;
+    struct weir_stream *stream;
+    struct weir_buf in;
+    bool closing;
+};
+
+struct weir_plane_server {
+    struct weir_loop *loop;
+    struct weir_plane_server_config config;
+    struct weir_listener *listener;
+    char advertised[WEIR_IP_BYTES];
+    struct weir_list paths, conns, requests;
+    unsigned n_paths, n_active, n_streams;
+    bool draining, destroyed;
+    struct weir_buf scratch;
+};
+
+static void on_accept(void *arg, struct weir_stream *s);
+
+enum weir_status weir_plane_server_create(struct weir_loop *loop,
+                                          const struct weir_plane_server_config *config,
+                                          struct weir_plane_server **ret_server,
+                                          struct weir_err *err) {
+    struct weir_plane_server *s = weir_calloc(1, sizeof(*s));
+    if (s == NULL)
+        return weir_err_set(err, WEIR_NOMEM, "out of memory");
+    s->loop = loop;
+    s->config = *config;
+    if (s->config.max_active == 0)
+        s->config.max_active = 10000;
+    if (s->config.max_message == 0)
+        s->config.max_message = (size_t)32 << 20;
+    if (s->config.max_prompt_ids == 0)
+        s->config.max_prompt_ids = (size_t)4 << 20;
+    weir_list_init(&s->paths);
+    weir_list_init(&s->conns);
+    weir_list_init(&s->requests);
+    weir_buf_init(&s->scratch, s->config.max_message);
+    char ip[WEIR_IP_BYTES];
+    if (config->ip != NULL)
+        snprintf(ip, sizeof(ip), "%s", config->ip);
+    else
+        weir_local_ip(ip);
+    snprintf(s->advertised, sizeof(s->advertised), "%s",
+             config->advertise != NULL ? config->advertise : ip);
+    struct weir_listen_config lc = {.ip = ip,
+                                    .port = config->port,
+                                    .tls = config->server_tls,
+                                    .limits = {.write_max = 1 << 20}};
+    enum weir_status st = weir_listen(loop, &lc, on_accept, s, &s->listener, err);
+    if (st != WEIR_OK) {
+        weir_err_prefix(err, "request plane listener");
+        weir_buf_fini(&s->scratch);
+        weir_free(s);
+        return st;
+    }
+    *ret_server = s;
+    return WEIR_OK;
+}
+
+static enum weir_status add_path(struct weir_plane_server *s, const char *path,
+                                 const struct weir_plane_handler *handler, void *arg, bool raw) {
+    if (s->n_paths == MAX_PATHS)
+        return WEIR_LIMIT;
+    struct path *p = weir_calloc(1, sizeof(*p));
+    if (p == NULL)
+        return WEIR_NOMEM;
+    *p = (struct path){.path = weir_strdup(path), .handler = handler, .arg = arg, .raw = raw};
+    if (p->path == NULL) {
+        weir_free(p);
+        return WEIR_NOMEM;
+    }
+    weir_list_push_back(&s->paths, &p->node);
+    s->n_paths++;
+    return WEIR_OK;
+}
+
+enum weir_status weir_plane_server_register(struct weir_plane_server *server, const char *path,
+                                            const struct weir_plane_handler *handler, void *arg) {
+    return add_path(server, path, handler, arg, false);
+}
+
+enum weir_status weir_plane_server_register_raw(struct weir_plane_server *server, const char *path,
+                                                const struct weir_plane_handler *handler,
+                                                void *arg) {
+    return add_path(server, path, handler, arg, true);
+}
+
+enum weir_status weir_plane_server_address(const struct weir_plane_server *server, const char *path,
+                                           struct weir_buf *out) {
+    bool v6 = strchr(server->advertised, ':') != NULL;
+    return weir_buf_printf(out, "%s%s%s:%u/%s", v6 ? "[" : "", server->advertised, v6 ? "]" : "",
+                           weir_listener_port(server->listener), path);
+}
+
+static void maybe_free(struct weir_plane_server *s) {
+    if (!s->destroyed || s->n_streams > 0)
+        return;
+    WEIR_LIST_FOREACH(it, &s->paths) {
+        struct path *p = WEIR_CONTAINER_OF(it, struct path, node);
+        weir_free(p->path);
+        weir_free(p);
+    }
+    weir_buf_fini(&s->scratch);
+    weir_free(s);
+}
+
+/* ---- requests ----------------------------------------------------------------------------- */
+
+static void free_request(struct weir_plane_request *r) {
+    weir_timer_stop(&r->timer);
+    weir_buf_fini(&r->payload);
+    weir_arena_fini(&r->arena);
+    weir_free(r);
+}
+
+/* The caller is gone or has what it wanted. */
+static void on_caller_close(void *arg, enum weir_status status, const char *reason) {
+    struct weir_plane_request *r = arg;
+    struct weir_plane_server *s = r->server;
+    (void)status;
+    (void)reason;
+    r->stream = NULL;
+    if (!r->ended && !r->cancelled) {
+        r->cancelled = true;
+        r->handler->on_cancel(r->arg, r);
+    }
+    r->handler->on_done(r->arg, r);
+    weir_list_remove(&r->node);
+    s->n_active--;
+    s->n_streams--;
+    free_request(r);
+    maybe_free(s);
+}
+
+static void on_caller_read(void *arg, struct weir_span bytes) {
+    struct weir_plane_request *r = arg;
+    (void)bytes; /* stop, kill or nonsense: each ends the request */
+    if (r->ended || r->cancelled)
+        return;
+    r->cancelled = true;
+    r->handler->on_cancel(r->arg, r);
+    weir_stream_close(r->stream, WEIR_OK, "cancelled by the caller");
+}
+
+static void on_caller_eof(void *arg) {
+    struct weir_plane_request *r = arg;
+    weir_stream_close(r->stream, WEIR_OK, "caller closed");
+}
+
+static const struct weir_stream_ops caller_ops = {
+    .on_read = on_caller_read, .on_eof = on_caller_eof, .on_close = on_caller_close};
+
+static void on_close_late(void *arg) {
+    struct weir_plane_request *r = arg;
+    weir_stream_close(r->stream, WEIR_OK, "caller did not close");
+}
+
+static enum weir_status dial(struct weir_plane_request *r) {
+    struct weir_plane_server *s = r->server;
+    struct weir_address address;
+    enum weir_status st = weir_address_parse(r->control.address, &address, NULL);
+    if (st != WEIR_OK)
+        return st;
+    struct weir_stream_limits limits = {.write_stall_ms = 60000};
+    st = weir_stream_connect(s->loop, address.ip, address.port, s->config.client_tls, NULL, &limits,
+                             &caller_ops, r, &r->stream);
+    if (st != WEIR_OK)
+        return st;
+    s->n_streams++;
+    s->n_active++;
+    weir_list_push_back(&s->requests, &r->node);
+    weir_buf_clear(&s->scratch);
+    st = weir_handshake_encode(r->control.subject, &s->scratch);
+    if (st == WEIR_OK)
+        st = weir_two_part_encode(weir_buf_span(&s->scratch), weir_span(NULL, 0),
+                                  weir_stream_out(r->stream));
+    if (st != WEIR_OK)
+        weir_stream_close(r->stream, st, "no handshake");
+    weir_stream_flush_later(r->stream);
+    return WEIR_OK;
+}
+
+/* Decodes an acknowledged request and hands it over. */
+static enum weir_status begin_request(struct weir_plane_server *s, const struct path *p,
+                                      struct weir_span payload, struct weir_err *err) {
+    struct weir_plane_request *r = weir_calloc(1, sizeof(*r));
+    if (r == NULL)
+        return weir_err_set(err, WEIR_NOMEM, "out of memory");
+    *r = (struct weir_plane_request){.server = s, .handler = p->handler, .arg = p->arg};
+    weir_list_init(&r->node);
+    weir_arena_init(&r->arena, REQUEST_ARENA);
+    weir_buf_init(&r->payload, s->config.max_message);
+    weir_timer_init(&r->timer, s->loop, on_close_late, r);
+    struct weir_two_part msg;
+    size_t used = 0, need = 0;
+    enum weir_status st = weir_buf_append_span(&r->payload, payload);
+    if (st == WEIR_OK)
+        st = weir_two_part_decode(weir_buf_span(&r->payload), s->config.max_message, &msg, &used,
+                                  &need);
+    if (st == WEIR_OK)
+        st = weir_control_decode(msg.header, &r->arena, &r->control);
+    if (st != WEIR_OK)
+        weir_err_set(err, st, "control header: %s", weir_status_text(st));
+    r->body = st == WEIR_OK ? msg.body : weir_span(NULL, 0);
+    if (st == WEIR_OK && !p->raw)
+        st = weir_prep_request_decode(r->body, r->control.codec, s->config.max_prompt_ids,
+                                      &r->arena, &r->prep, err);
+    if (st == WEIR_OK) {
+        st = dial(r);
+        if (st != WEIR_OK)
+            weir_err_set(err, st, "cannot dial %.*s", WEIR_SPAN_ARG(r->control.address));
+    }
+    if (st != WEIR_OK) {
+        free_request(r);
+        return st;
+    }
+    r->handler->on_request(r->arg, r, p->raw ? NULL : &r->prep);
+    return WEIR_OK;
+}
+
+/* ---- request connections ------------------------------------------------------------------ */
+
+static const struct path *find_path(const struct weir_plane_server *s, struct weir_span path) {
+    WEIR_LIST_FOREACH(it, &s->paths) {
+        const struct path *p = WEIR_CONTAINER_OF(it, struct path, node);
+        if (weir_span_eqz(path, p->path))
+            return p;
+    }
+    return NULL;
+}
+
+static void reply(struct conn *k, const char *text) {
+    enum weir_status st = weir_reply_frame_encode(weir_span_z(text), weir_stream_out(k->stream));
+    if (st != WEIR_OK) {
+        k->closing = true;
+        weir_stream_close(k->stream, st, "reply queue full");
+        return;
+    }
+    weir_stream_flush_later(k->stream);
+}
+
+static void on_request_frame(struct conn *k, const struct weir_request_frame *frame) {
+    static struct weir_log_limit limit;
+    struct weir_plane_server *s = k->server;
+    const struct path *p = find_path(s, frame->path);
+    char refusal[REFUSAL_BYTES];
+    struct weir_err err;
+    uint32_t dropped;
+    if (p == NULL || s->draining) {
+        snprintf(refusal, sizeof(refusal), "Server unavailable: %s%.*s",
+                 p == NULL ? "unknown endpoint " : "draining ",
+                 (int)(frame->path.len < 256 ? frame->path.len : 256), frame->path.data);
+        reply(k, refusal);
+    } else if (s->n_active >= s->config.max_active) {
+        reply(k, "Server overloaded: too many requests are in work");
+    } else {
+        reply(k, "");
+        if (begin_request(s, p, frame->payload, &err) != WEIR_OK &&
+            weir_log_limit_ok(&limit, 5, &dropped))
+            WEIR_LOG(WEIR_LOG_WARN, "plane", "a request to %s was dropped: %s", p->path, err.text);
+    }
+}
+
+static void refuse_large(struct conn *k, size_t bytes) {
+    char text[128];
+    k->closing = true;
+    snprintf(text, sizeof(text), "Read error: message too large: %zu bytes (max: %zu bytes)", bytes,
+             k->server->config.max_message);
+    if (weir_reply_frame_encode(weir_span_z(text), weir_stream_out(k->stream)) == WEIR_OK)
+        weir_stream_flush_later(k->stream);
+    weir_stream_close_flushed(k->stream, 1000, "message too large");
+}
+
+static size_t eat_frames(struct conn *k, struct weir_span bytes) {
+    size_t used = 0, n = 0, need = 0;
+    while (!k->closing) {
+        struct weir_request_frame frame;
+        enum weir_status st =
+            weir_request_frame_decode(weir_span(bytes.data + used, bytes.len - used),
+                                      k->server->config.max_message, &frame, &n, &need);
+        if (st == WEIR_AGAIN)
+            break;
+        if (st != WEIR_OK) {
+            refuse_large(k, bytes.len - used);
+            break;
+        }
+        used += n;
+        on_request_frame(k, &frame);
+    }
+    return used;
+}
+
+static void on_conn_read(void *arg, struct weir_span bytes) {
+    struct conn *k = arg;
+    if (k->in.len == 0) {
+        size_t used = eat_frames(k, bytes);
+        bytes = weir_span(bytes.data + used, bytes.len - used);
+        if (k->closing || bytes.len == 0)
+            return;
+    }
+    if (weir_buf_append_span(&k->in, bytes) != WEIR_OK) {
+        refuse_large(k, k->in.len + bytes.len);
+        return;
+    }
+    weir_buf_consume(&k->in, eat_frames(k, weir_buf_span(&k->in)));
+    if (k->in.len == 0)
+        weir_buf_fini(&k->in);
+}
+
+static void on_conn_close(void *arg, enum weir_status status, const char *reason) {
+    struct conn *k = arg;
+    struct weir_plane_server *s = k->server;
+    (void)status;
+    (void)reason;
+    weir_list_remove(&k->node);
+    weir_buf_fini(&k->in);
+    weir_free(k);
+    s->n_streams--;
+    maybe_free(s);
+}
+
+static const struct weir_stream_ops conn_ops = {.on_read = on_conn_read, .on_close = on_conn_close};
+
+static void on_accept(void *arg, struct weir_stream *stream) {
+    struct weir_plane_server *s = arg;
+    struct conn *k = weir_calloc(1, sizeof(*k));
+    if (k == NULL) {
+        weir_stream_close(stream, WEIR_NOMEM, "out of memory");
+        return;
+    }
+    k->server = s;
+    k->stream = stream;
+    /* One frame and the start of the next. */
+    weir_buf_init(&k->in, s->config.max_message + (1 << 20));
+    weir_list_push_back(&s->conns, &k->node);
+    s->n_streams++;
+    weir_stream_adopt(stream, &conn_ops, k);
+}
+
+/* ---- replying ----------------------------------------------------------------------------- */
+
+static bool can_reply(const struct weir_plane_request *r) {
+    return r->stream != NULL && !r->ended && !r->cancelled;
+}
+
+/* A queue that is full means a caller that does not read: the stream is cut. */
+static void check(struct weir_plane_request *r, enum weir_status st) {
+    if (st != WEIR_OK)
+        weir_stream_close(r->stream, st, "response queue full");
+    else
+        weir_stream_flush_later(r->stream);
+}
+
+static void finish(struct weir_plane_request *r) {
+    r->ended = true;
+    if (weir_timer_start(&r->timer, CLOSE_MS) != WEIR_OK)
+        weir_stream_close_flushed(r->stream, CLOSE_MS, "out of memory");
+}
+
+void weir_plane_reply_prologue(struct weir_plane_request *r, const char *error) {
+    struct weir_buf *scratch = &r->server->scratch;
+    if (!can_reply(r))
+        return;
+    weir_buf_clear(scratch);
+    enum weir_status st = weir_prologue_encode(error, scratch);
+    if (st == WEIR_OK)
+        st = weir_two_part_encode(weir_buf_span(scratch), weir_span(NULL, 0),
+                                  weir_stream_out(r->stream));
+    check(r, st);
+    if (error != NULL)
+        finish(r);
+}
+
+void weir_plane_reply_item(struct weir_plane_request *r, const struct weir_output *item) {
+    size_t mark = 0;
+    if (!can_reply(r))
+        return;
+    struct weir_buf *out = weir_stream_out(r->stream);
+    enum weir_status st = weir_two_part_begin(weir_span(NULL, 0), out, &mark);
+    if (st == WEIR_OK)
+        st = weir_output_encode(item, r->control.codec, out);
+    if (st == WEIR_OK)
+        weir_two_part_end(out, mark);
+    check(r, st);
+}
+
+void weir_plane_reply_raw(struct weir_plane_request *r, struct weir_span body) {
+    if (can_reply(r))
+        check(r, weir_two_part_encode(weir_span(NULL, 0), body, weir_stream_out(r->stream)));
+}
+
+void weir_plane_reply_end(struct weir_plane_request *r) {
+    struct weir_output final;
+    if (!can_reply(r))
+        return;
+    weir_output_init(&final);
+    final.complete_final = true;
+    weir_plane_reply_item(r, &final);
+    struct weir_span sentinel = weir_ctl_frame(WEIR_CTL_SENTINEL);
+    check(r, weir_buf_append_span(weir_stream_out(r->stream), sentinel));
+    finish(r);
+}
+
+void weir_plane_reply_abort(struct weir_plane_request *r) {
+    if (!can_reply(r))
+        return;
+    r->ended = true;
+    weir_stream_close_flushed(r->stream, 1000, "aborted");
+}
+
+struct weir_span weir_plane_request_id(const struct weir_plane_request *r) {
+    return r->control.id;
+}
+void weir_plane_request_set_user(struct weir_plane_request *r, void *user) {
+    r->user = user;
+}
+void *weir_plane_request_user(const struct weir_plane_request *r) {
+    return r->user;
+}
+struct weir_span weir_plane_request_body(const struct weir_plane_request *r,
+                                         enum weir_codec *ret_codec) {
+    *ret_codec = r->control.codec;
+    return r->body;
+}
+
+/* ---- ending ------------------------------------------------------------------------------- */
+
+void weir_plane_server_drain(struct weir_plane_server *server) {
+    server->draining = true;
+}
+
+unsigned weir_plane_server_active(const struct weir_plane_server *server) {
+    return server->n_active;
+}
+
+void weir_plane_server_destroy(struct weir_plane_server *server) {
+    if (server == NULL || server->destroyed)
+        return;
+    server->destroyed = true;
+    weir_listener_close(server->listener);
+    WEIR_LIST_FOREACH(it, &server->requests) {
+        struct weir_plane_request *r = WEIR_CONTAINER_OF(it, struct weir_plane_request, node);
+        weir_stream_close(r->stream, WEIR_OK, "shutdown");
+    }
+    WEIR_LIST_FOREACH(it, &server->conns) {
+        weir_stream_close(WEIR_CONTAINER_OF(it, struct conn, node)->stream, WEIR_OK, "shutdown");
+    }
+    maybe_free(server);
+}
