@@ -1,0 +1,58 @@
+#include "router/cost.h"
+
+#include <math.h>
+
+double weir_cost(const struct weir_cost_params *p, const struct weir_candidate *c) {
+    double bs = p->block_size;
+    double cached = round(bs * (c->device_blocks + p->host_weight * c->host_blocks +
+                                p->disk_weight * c->disk_blocks));
+    double raw_tokens = 0;
+    if (p->track_prefill_tokens)
+        raw_tokens = c->active_prefill_tokens + fmax(p->isl_tokens - cached, 0) + cached;
+    double decay = 1;
+    if (p->track_prefill_tokens && p->overlap_credit_decay > 0) {
+        double request_blocks = fmax(ceil(p->isl_tokens / bs), 1);
+        double excess = (c->active_prefill_tokens - p->min_active_prefill_tokens) / bs;
+        decay = 1 / (1 + p->overlap_credit_decay * excess / request_blocks);
+    }
+    double credit = p->overlap_score_credit * decay * c->device_blocks +
+                    p->host_weight * c->host_blocks + p->disk_weight * c->disk_blocks;
+    double prefill = fmax(raw_tokens / bs - credit, 0);
+    return p->prefill_load_scale * prefill + c->active_decode_blocks + c->additional_active_blocks +
+           p->decode_active_request_weight * c->active_requests;
+}
+
+static size_t lowest(const struct weir_candidate *c, size_t n, struct weir_rng *rng) {
+    size_t best = 0, ties = 1;
+    for (size_t i = 1; i < n; i++) {
+        if (c[i].cost < c[best].cost) {
+            best = i;
+            ties = 1;
+        } else if (c[i].cost <= c[best].cost && weir_rng_below(rng, ++ties) == 0) {
+            best = i; /* each of the equal ones with the same probability */
+        }
+    }
+    return best;
+}
+
+size_t weir_select(const struct weir_candidate *c, size_t n, double temperature,
+                   struct weir_rng *rng) {
+    double min = c[0].cost, max = c[0].cost, sum = 0, seen = 0;
+    if (!(temperature > 0))
+        return lowest(c, n, rng);
+    for (size_t i = 1; i < n; i++) {
+        min = fmin(min, c[i].cost);
+        max = fmax(max, c[i].cost);
+    }
+    if (max <= min)
+        return (size_t)weir_rng_below(rng, n);
+    for (size_t i = 0; i < n; i++)
+        sum += exp(-(c[i].cost - min) / ((max - min) * temperature));
+    double u = weir_rng_unit(rng) * sum;
+    for (size_t i = 0; i < n; i++) {
+        seen += exp(-(c[i].cost - min) / ((max - min) * temperature));
+        if (seen >= u)
+            return i;
+    }
+    return n - 1;
+}

@@ -1,0 +1,37 @@
+/* Cost of a candidate, and the choice among candidates. Pure. Source: shared spec
+ * "kvrouter" 4.1, 4.2. */
+#ifndef WEIR_ROUTER_COST_H
+#define WEIR_ROUTER_COST_H
+
+#include "base/rng.h"
+#include "router/router.h"
+
+/* What the cost of one (worker, rank) depends on. Blocks and tokens of this request and of the
+ * load. */
+struct weir_candidate {
+    uint64_t worker_id;
+    uint32_t dp_rank;
+    double device_blocks; /* cached prefix */
+    double host_blocks, disk_blocks;
+    double active_prefill_tokens, active_decode_blocks, active_requests;
+    double additional_active_blocks; /* prompt blocks that no running request of it holds */
+    double cost;                     /* out */
+};
+
+struct weir_cost_params {
+    uint32_t block_size;
+    double isl_tokens;
+    double overlap_score_credit, overlap_credit_decay, prefill_load_scale;
+    double decode_active_request_weight, host_weight, disk_weight;
+    bool track_prefill_tokens;
+    double min_active_prefill_tokens; /* over all eligible candidates; for the decay */
+};
+
+double weir_cost(const struct weir_cost_params *params, const struct weir_candidate *candidate);
+
+/* Index of the chosen one. temperature 0: lowest cost, ties broken uniformly; above: softmax over
+ * the normalised costs. n > 0. */
+size_t weir_select(const struct weir_candidate *candidates, size_t n, double temperature,
+                   struct weir_rng *rng);
+
+#endif

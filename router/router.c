@@ -1,0 +1,708 @@
+/*
+ * State behind one lock: ranks (a worker's data-parallel ranks stand one after another), the KV
+ * index, and bookings. Critical sections are short: no I/O, no waiting, and allocation only when a
+ * table grows. Lock order: the lock is a leaf.
+ *
+ * A booking is what one request holds on one rank from its dispatch to its end: its prompt blocks
+ * (shared with other requests of the rank: counted once, by reference) and, until its first token,
+ * its prompt tokens that are not cached.
+ */
+#include "router/router.h"
+
+#include "base/map.h"
+#include "base/mem.h"
+#include "kvindex/kvi.h"
+#include "router/busy.h"
+#include "router/cost.h"
+
+#include <math.h>
+#include <pthread.h>
+#include <string.h>
+
+enum { EVENT_TYPES = 3, EVENT_RESULTS = 6, MAX_APPROX_BLOCKS = 1 << 20 };
+
+struct rank {
+    struct weir_router_worker worker; /* the whole worker's figures */
+    uint32_t dp_rank;
+    uint64_t prefill_tokens, requests, kv_used;
+    struct weir_map blocks; /* sequence hash -> references by bookings */
+    uint64_t inhibited_until_ms;
+};
+
+struct booking {
+    uint64_t handle; /* 0 = free */
+    uint64_t worker_id;
+    uint32_t dp_rank;
+    uint32_t next_free;
+    uint64_t prefill_tokens;
+    uint64_t *hashes; /* owned */
+    size_t n_hashes;
+    uint64_t born_ms;
+};
+
+/* Approximate mode: when the predicted blocks of a decision lapse. Ring in order of time. */
+struct lapse {
+    uint64_t due_ms;
+    struct kvi_worker worker;
+    uint64_t *hashes; /* owned */
+    size_t n;
+};
+
+struct weir_router {
+    pthread_mutex_t lock;
+    struct weir_router_config config;
+    struct weir_busy_thresholds thresholds;
+    struct rank *ranks; /* owned; ranks of one worker adjacent */
+    size_t n_ranks, cap_ranks;
+    unsigned n_workers;
+    struct kvi_index *index;
+    struct booking *bookings; /* owned */
+    uint32_t n_bookings, cap_bookings, free_booking;
+    uint64_t next_generation, turn;
+    struct kvi_score *scores;          /* scratch: one a rank */
+    struct weir_candidate *candidates; /* scratch: one a rank */
+    size_t cap_scratch;
+    struct lapse *lapses; /* ring */
+    size_t lapse_first, n_lapses, cap_lapses;
+    uint64_t event_counts[EVENT_TYPES][EVENT_RESULTS];
+};
+
+void weir_router_config_init(struct weir_router_config *config) {
+    *config = (struct weir_router_config){.block_size = 16,
+                                          .overlap_score_credit = 1,
+                                          .prefill_load_scale = 1,
+                                          .host_cache_hit_weight = 0.75,
+                                          .disk_cache_hit_weight = 0.25,
+                                          .use_kv_events = true,
+                                          .track_active_blocks = true,
+                                          .assume_kv_reuse = true,
+                                          .track_prefill_tokens = true,
+                                          .ttl_s = 120};
+}
+
+enum weir_status weir_router_create(const struct weir_router_config *config,
+                                    struct weir_router **ret_router) {
+    if (config->block_size == 0)
+        return WEIR_INVALID;
+    struct weir_router *r = weir_calloc(1, sizeof(*r));
+    if (r == NULL)
+        return WEIR_NOMEM;
+    r->config = *config;
+    if (r->config.max_workers == 0)
+        r->config.max_workers = 65536;
+    if (r->config.max_bookings == 0)
+        r->config.max_bookings = 262144;
+    if (r->config.expiry_ms == 0)
+        r->config.expiry_ms = 3600000;
+    r->thresholds = (struct weir_busy_thresholds){NAN, -1, NAN};
+    r->free_booking = UINT32_MAX;
+    r->next_generation = 1;
+    struct kvi_options o = {.max_bytes = config->index_max_bytes,
+                            .max_ranks = r->config.max_workers};
+    r->index = kvi_create(&o);
+    if (r->index == NULL) {
+        weir_free(r);
+        return WEIR_NOMEM;
+    }
+    pthread_mutex_init(&r->lock, NULL);
+    *ret_router = r;
+    return WEIR_OK;
+}
+
+void weir_router_destroy(struct weir_router *router) {
+    if (router == NULL)
+        return;
+    for (size_t i = 0; i < router->n_ranks; i++)
+        weir_map_fini(&router->ranks[i].blocks);
+    for (uint32_t i = 0; i < router->n_bookings; i++)
+        weir_free(router->bookings[i].hashes);
+    for (size_t i = 0; i < router->n_lapses; i++)
+        weir_free(router->lapses[(router->lapse_first + i) % router->cap_lapses].hashes);
+    weir_free(router->lapses);
+    weir_free(router->bookings);
+    weir_free(router->ranks);
+    weir_free(router->scores);
+    weir_free(router->candidates);
+    kvi_destroy(router->index);
+    pthread_mutex_destroy(&router->lock);
+    weir_free(router);
+}
+
+/* ---- workers ------------------------------------------------------------------------------ */
+
+static struct rank *find_rank(struct weir_router *r, uint64_t worker_id, uint32_t dp_rank) {
+    for (size_t i = 0; i < r->n_ranks; i++)
+        if (r->ranks[i].worker.worker_id == worker_id && r->ranks[i].dp_rank == dp_rank)
+            return &r->ranks[i];
+    return NULL;
+}
+
+static enum weir_status reserve_ranks(struct weir_router *r, size_t n) {
+    if (n > r->config.max_workers)
+        return WEIR_LIMIT;
+    if (n > r->cap_ranks) {
+        size_t cap = r->cap_ranks * 2 > n ? r->cap_ranks * 2 : n;
+        struct rank *ranks = weir_realloc(r->ranks, cap * sizeof(*ranks));
+        if (ranks == NULL)
+            return WEIR_NOMEM;
+        r->ranks = ranks;
+        r->cap_ranks = cap;
+    }
+    if (n > r->cap_scratch) {
+        struct kvi_score *scores = weir_realloc(r->scores, n * 2 * sizeof(*scores));
+        if (scores == NULL)
+            return WEIR_NOMEM;
+        r->scores = scores;
+        struct weir_candidate *candidates =
+            weir_realloc(r->candidates, n * 2 * sizeof(*candidates));
+        if (candidates == NULL)
+            return WEIR_NOMEM;
+        r->candidates = candidates;
+        r->cap_scratch = n * 2;
+    }
+    return WEIR_OK;
+}
+
+static void drop_ranks(struct weir_router *r, uint64_t worker_id) {
+    size_t kept = 0;
+    bool any = false;
+    for (size_t i = 0; i < r->n_ranks; i++) {
+        if (r->ranks[i].worker.worker_id == worker_id) {
+            weir_map_fini(&r->ranks[i].blocks);
+            any = true;
+        } else {
+            r->ranks[kept++] = r->ranks[i];
+        }
+    }
+    r->n_ranks = kept;
+    r->n_workers -= any;
+}
+
+enum weir_status weir_router_worker_put(struct weir_router *router,
+                                        const struct weir_router_worker *worker) {
+    enum weir_status st = WEIR_OK;
+    pthread_mutex_lock(&router->lock);
+    struct rank *old = find_rank(router, worker->worker_id, worker->dp_start);
+    bool same = old != NULL && old->worker.dp_start == worker->dp_start &&
+                old->worker.dp_size == worker->dp_size;
+    if (same) {
+        for (size_t i = 0; i < router->n_ranks; i++)
+            if (router->ranks[i].worker.worker_id == worker->worker_id)
+                router->ranks[i].worker = *worker;
+    } else {
+        drop_ranks(router, worker->worker_id);
+        st = worker->dp_size == 0 ? WEIR_INVALID
+                                  : reserve_ranks(router, router->n_ranks + worker->dp_size);
+        for (uint32_t k = 0; st == WEIR_OK && k < worker->dp_size; k++) {
+            struct rank *x = &router->ranks[router->n_ranks++];
+            *x = (struct rank){.worker = *worker, .dp_rank = worker->dp_start + k};
+            weir_map_init(&x->blocks, SIZE_MAX);
+        }
+        router->n_workers += st == WEIR_OK;
+    }
+    pthread_mutex_unlock(&router->lock);
+    return st;
+}
+
+void weir_router_worker_remove(struct weir_router *router, uint64_t worker_id) {
+    pthread_mutex_lock(&router->lock);
+    drop_ranks(router, worker_id);
+    kvi_remove_worker(router->index, worker_id);
+    pthread_mutex_unlock(&router->lock);
+}
+
+unsigned weir_router_workers(struct weir_router *router) {
+    pthread_mutex_lock(&router->lock);
+    unsigned n = router->n_workers;
+    pthread_mutex_unlock(&router->lock);
+    return n;
+}
+
+void weir_router_worker_failed(struct weir_router *router, uint64_t worker_id, uint64_t now_ms) {
+    pthread_mutex_lock(&router->lock);
+    for (size_t i = 0; i < router->n_ranks; i++)
+        if (router->ranks[i].worker.worker_id == worker_id)
+            router->ranks[i].inhibited_until_ms = now_ms + router->config.inhibit_ms;
+    pthread_mutex_unlock(&router->lock);
+}
+
+/* ---- events ------------------------------------------------------------------------------- */
+
+/* Blocks of lower tiers earn nothing yet; only device blocks enter the index. */
+void weir_router_kv_event(struct weir_router *router, const struct weir_kv_event *event) {
+    struct kvi_worker w = {event->worker_id, event->dp_rank};
+    enum kvi_result result = KVI_OK;
+    if (event->tier != WEIR_TIER_DEVICE && event->kind != WEIR_KV_CLEARED)
+        return;
+    _Static_assert(sizeof(struct weir_kv_block) == sizeof(struct kvi_block), "same layout");
+    pthread_mutex_lock(&router->lock);
+    switch (event->kind) {
+    case WEIR_KV_STORED:
+        if (!event->has_parent && event->has_start_position && event->start_position > 0)
+            result = KVI_PARENT_NOT_FOUND;
+        else
+            result = kvi_store(router->index, w, event->has_parent, event->parent_hash,
+                               (const struct kvi_block *)(const void *)event->blocks,
+                               event->n_blocks, NULL);
+        break;
+    case WEIR_KV_REMOVED:
+        result = kvi_remove(router->index, w, event->removed, event->n_removed);
+        break;
+    case WEIR_KV_CLEARED:
+        kvi_clear(router->index, w);
+        break;
+    }
+    router->event_counts[event->kind][result]++;
+    pthread_mutex_unlock(&router->lock);
+}
+
+void weir_router_load_event(struct weir_router *router, const struct weir_active_load *load) {
+    pthread_mutex_lock(&router->lock);
+    struct rank *x = find_rank(router, load->worker_id, load->dp_rank);
+    if (x != NULL && load->has_kv_used)
+        x->kv_used = load->kv_used_blocks;
+    pthread_mutex_unlock(&router->lock);
+}
+
+void weir_router_clear_rank(struct weir_router *router, uint64_t worker_id, uint32_t dp_rank) {
+    pthread_mutex_lock(&router->lock);
+    kvi_clear(router->index, (struct kvi_worker){worker_id, dp_rank});
+    pthread_mutex_unlock(&router->lock);
+}
+
+/* ---- bookings ----------------------------------------------------------------------------- */
+
+/* A handle is the slot's number and a generation, so that a stale one is recognised. */
+static struct booking *booking_at(struct weir_router *r, uint64_t handle) {
+    uint32_t slot = (uint32_t)handle;
+    if (handle == 0 || slot >= r->n_bookings || r->bookings[slot].handle != handle)
+        return NULL;
+    return &r->bookings[slot];
+}
+
+static enum weir_status new_booking(struct weir_router *r, struct booking **ret) {
+    uint32_t slot = r->free_booking;
+    if (slot != UINT32_MAX) {
+        r->free_booking = r->bookings[slot].next_free;
+    } else {
+        if (r->n_bookings == r->config.max_bookings)
+            return WEIR_LIMIT;
+        if (r->n_bookings == r->cap_bookings) {
+            uint32_t cap = r->cap_bookings == 0 ? 64 : r->cap_bookings * 2;
+            struct booking *more = weir_realloc(r->bookings, cap * sizeof(*more));
+            if (more == NULL)
+                return WEIR_NOMEM;
+            r->bookings = more;
+            r->cap_bookings = cap;
+        }
+        slot = r->n_bookings++;
+    }
+    r->bookings[slot] = (struct booking){.handle = r->next_generation++ << 32 | slot};
+    *ret = &r->bookings[slot];
+    return WEIR_OK;
+}
+
+static void unreference(struct rank *x, const uint64_t *hashes, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        uint64_t *count = weir_map_at(&x->blocks, hashes[i]);
+        if (count != NULL && --*count == 0)
+            weir_map_remove(&x->blocks, hashes[i]);
+    }
+}
+
+static void prefill_over(struct weir_router *r, struct booking *b) {
+    struct rank *x = find_rank(r, b->worker_id, b->dp_rank);
+    if (x != NULL)
+        x->prefill_tokens -=
+            b->prefill_tokens < x->prefill_tokens ? b->prefill_tokens : x->prefill_tokens;
+    b->prefill_tokens = 0;
+}
+
+static void free_booking(struct weir_router *r, struct booking *b) {
+    struct rank *x = find_rank(r, b->worker_id, b->dp_rank);
+    prefill_over(r, b);
+    if (x != NULL) {
+        unreference(x, b->hashes, b->n_hashes);
+        x->requests -= x->requests > 0;
+    }
+    weir_free(b->hashes);
+    *b = (struct booking){.next_free = r->free_booking};
+    r->free_booking = (uint32_t)(b - r->bookings);
+}
+
+static void reference(struct rank *x, struct booking *b, const uint64_t *hashes, size_t n) {
+    b->hashes = weir_malloc((n + 1) * sizeof(*b->hashes));
+    for (size_t i = 0; b->hashes != NULL && i < n; i++) {
+        uint64_t *count = weir_map_at(&x->blocks, hashes[i]);
+        if (count != NULL)
+            ++*count;
+        else if (weir_map_put(&x->blocks, hashes[i], 1) != WEIR_OK)
+            return; /* out of memory: the load of this request is undercounted */
+        b->hashes[b->n_hashes++] = hashes[i];
+    }
+}
+
+void weir_router_prefill_done(struct weir_router *router, uint64_t booking) {
+    pthread_mutex_lock(&router->lock);
+    struct booking *b = booking_at(router, booking);
+    if (b != NULL && b->prefill_tokens > 0)
+        prefill_over(router, b);
+    pthread_mutex_unlock(&router->lock);
+}
+
+void weir_router_free(struct weir_router *router, uint64_t booking) {
+    pthread_mutex_lock(&router->lock);
+    struct booking *b = booking_at(router, booking);
+    if (b != NULL)
+        free_booking(router, b);
+    pthread_mutex_unlock(&router->lock);
+}
+
+/* ---- approximate mode --------------------------------------------------------------------- */
+
+static void run_lapses(struct weir_router *r, uint64_t now_ms) {
+    while (r->n_lapses > 0 && r->lapses[r->lapse_first].due_ms <= now_ms) {
+        struct lapse *l = &r->lapses[r->lapse_first];
+        /* Tail first, so that a prefix never goes before what stands on it. A block that a later
+         * decision stored again lapses with the earlier one: it is a prediction. */
+        for (size_t i = l->n; i-- > 0;)
+            kvi_remove(r->index, l->worker, &l->hashes[i], 1);
+        weir_free(l->hashes);
+        r->lapse_first = (r->lapse_first + 1) % r->cap_lapses;
+        r->n_lapses--;
+    }
+}
+
+/* Assumes that the chosen rank will hold the prompt. Out of memory: nothing is assumed. */
+static void predict(struct weir_router *r, struct kvi_worker w, const struct weir_route_query *q) {
+    if (q->n_blocks == 0 || q->n_blocks > MAX_APPROX_BLOCKS)
+        return;
+    if (r->n_lapses == r->cap_lapses) {
+        size_t cap = r->cap_lapses == 0 ? 256 : r->cap_lapses * 2;
+        if (cap > r->config.max_bookings)
+            return;
+        struct lapse *more = weir_malloc(cap * sizeof(*more));
+        if (more == NULL)
+            return;
+        for (size_t i = 0; i < r->n_lapses; i++)
+            more[i] = r->lapses[(r->lapse_first + i) % r->cap_lapses];
+        weir_free(r->lapses);
+        r->lapses = more;
+        r->cap_lapses = cap;
+        r->lapse_first = 0;
+    }
+    uint64_t *hashes = weir_malloc(q->n_blocks * sizeof(*hashes));
+    struct kvi_block *blocks = weir_malloc(q->n_blocks * sizeof(*blocks));
+    if (hashes != NULL && blocks != NULL) {
+        for (size_t i = 0; i < q->n_blocks; i++)
+            blocks[i] = (struct kvi_block){q->sequence_hashes[i], q->local_hashes[i]};
+        memcpy(hashes, q->sequence_hashes, q->n_blocks * sizeof(*hashes));
+        if (kvi_store(r->index, w, false, 0, blocks, q->n_blocks, NULL) == KVI_OK) {
+            r->lapses[(r->lapse_first + r->n_lapses++) % r->cap_lapses] = (struct lapse){
+                q->now_ms + (uint64_t)(r->config.ttl_s * 1000), w, hashes, q->n_blocks};
+            hashes = NULL;
+        }
+    }
+    weir_free(hashes);
+    weir_free(blocks);
+}
+
+/* ---- routing ------------------------------------------------------------------------------ */
+
+static bool rank_busy(const struct weir_router *r, const struct rank *x) {
+    struct weir_busy_load l = {.active_decode_blocks = weir_map_len(&x->blocks),
+                               .kv_used_blocks = x->kv_used,
+                               .active_prefill_tokens = x->prefill_tokens,
+                               .total_kv_blocks = x->worker.total_kv_blocks,
+                               .max_num_batched_tokens = x->worker.max_num_batched_tokens};
+    return weir_busy(&r->thresholds, &l);
+}
+
+/* A worker is busy when all its ranks are. Ranks of a worker are adjacent. */
+static bool worker_busy(const struct weir_router *r, uint64_t worker_id) {
+    for (size_t i = 0; i < r->n_ranks; i++)
+        if (r->ranks[i].worker.worker_id == worker_id && !rank_busy(r, &r->ranks[i]))
+            return false;
+    return true;
+}
+
+static bool thresholds_set(const struct weir_router *r) {
+    return !isnan(r->thresholds.decode_blocks) || r->thresholds.prefill_tokens >= 0 ||
+           !isnan(r->thresholds.prefill_tokens_frac);
+}
+
+static bool all_busy(const struct weir_router *r) {
+    if (r->n_ranks == 0 || !thresholds_set(r))
+        return false;
+    for (size_t i = 0; i < r->n_ranks; i++)
+        if (!rank_busy(r, &r->ranks[i]))
+            return false;
+    return true;
+}
+
+static bool excluded(const struct weir_route_query *q, uint64_t worker_id) {
+    for (size_t i = 0; i < q->n_exclude; i++)
+        if (q->exclude[i] == worker_id)
+            return true;
+    return false;
+}
+
+/* Prompt blocks beyond the longest prefix that running requests of the rank hold. */
+static size_t additional_blocks(const struct rank *x, const struct weir_route_query *q) {
+    uint64_t ignored;
+    size_t shared = 0;
+    while (shared < q->n_blocks && weir_map_get(&x->blocks, q->sequence_hashes[shared], &ignored))
+        shared++;
+    return q->n_blocks - shared;
+}
+
+struct eligible {
+    size_t n;
+    bool any_known, any_busy; /* why nobody may be left */
+};
+
+/* Fills the candidates. A pinned worker need only be known and not busy. */
+static struct eligible gather(struct weir_router *r, const struct weir_route_query *q) {
+    struct eligible e = {0, false, false};
+    bool busy_matters = thresholds_set(r);
+    for (size_t i = 0; i < r->n_ranks; i++) {
+        struct rank *x = &r->ranks[i];
+        if (q->has_pinned_worker && x->worker.worker_id != q->pinned_worker)
+            continue;
+        if (q->pinned_rank >= 0 && q->has_pinned_worker && x->dp_rank != (uint64_t)q->pinned_rank)
+            continue;
+        e.any_known = true;
+        if (excluded(q, x->worker.worker_id) || x->inhibited_until_ms > q->now_ms)
+            continue;
+        if (busy_matters && worker_busy(r, x->worker.worker_id)) {
+            e.any_busy = true;
+            continue;
+        }
+        r->candidates[e.n++] = (struct weir_candidate){
+            .worker_id = x->worker.worker_id,
+            .dp_rank = x->dp_rank,
+            .active_prefill_tokens = (double)x->prefill_tokens,
+            .active_decode_blocks =
+                r->config.track_active_blocks ? (double)weir_map_len(&x->blocks) : 0,
+            .active_requests = (double)x->requests,
+            .additional_active_blocks =
+                r->config.track_active_blocks ? (double)additional_blocks(x, q) : 0};
+    }
+    return e;
+}
+
+static void add_overlaps(struct weir_router *r, const struct weir_route_query *q, size_t n) {
+    size_t found = kvi_find(r->index, q->local_hashes, q->n_blocks, r->scores, r->cap_scratch);
+    if (found > r->cap_scratch)
+        found = r->cap_scratch;
+    for (size_t k = 0; k < found; k++)
+        for (size_t i = 0; i < n; i++)
+            if (r->candidates[i].worker_id == r->scores[k].worker.worker_id &&
+                r->candidates[i].dp_rank == r->scores[k].worker.dp_rank) {
+                r->candidates[i].device_blocks = r->scores[k].blocks;
+                break;
+            }
+}
+
+static double or_override(double value, double fallback) {
+    return isnan(value) ? fallback : value;
+}
+
+static size_t choose_kv(struct weir_router *r, const struct weir_route_query *q, size_t n) {
+    static const struct weir_route_override none = {NAN, NAN, NAN, -1, -1};
+    const struct weir_route_override *o = q->override != NULL ? q->override : &none;
+    const struct weir_router_config *c = &r->config;
+    struct weir_cost_params p = {
+        .block_size = c->block_size,
+        .isl_tokens = (double)q->isl_tokens,
+        .overlap_score_credit = or_override(o->overlap_score_credit, c->overlap_score_credit),
+        .overlap_credit_decay = c->overlap_credit_decay,
+        .prefill_load_scale = or_override(o->prefill_load_scale, c->prefill_load_scale),
+        .decode_active_request_weight = c->decode_active_request_weight,
+        .host_weight = c->host_cache_hit_weight,
+        .disk_weight = c->disk_cache_hit_weight,
+        .track_prefill_tokens =
+            o->track_prefill_tokens >= 0 ? o->track_prefill_tokens != 0 : c->track_prefill_tokens,
+        .min_active_prefill_tokens = INFINITY};
+    for (size_t i = 0; i < n; i++)
+        p.min_active_prefill_tokens =
+            fmin(p.min_active_prefill_tokens, r->candidates[i].active_prefill_tokens);
+    for (size_t i = 0; i < n; i++)
+        r->candidates[i].cost = weir_cost(&p, &r->candidates[i]);
+    return weir_select(r->candidates, n, or_override(o->temperature, c->temperature), q->rng);
+}
+
+static size_t choose_least_loaded(struct weir_router *r, const struct weir_route_query *q,
+                                  size_t n) {
+    for (size_t i = 0; i < n; i++)
+        r->candidates[i].cost = r->candidates[i].active_requests;
+    return weir_select(r->candidates, n, 0, q->rng);
+}
+
+static size_t choose_power_of_two(struct weir_router *r, const struct weir_route_query *q,
+                                  size_t n) {
+    size_t a = (size_t)weir_rng_below(q->rng, n), b = (size_t)weir_rng_below(q->rng, n);
+    return r->candidates[a].active_requests <= r->candidates[b].active_requests ? a : b;
+}
+
+static size_t choose(struct weir_router *r, const struct weir_route_query *q, size_t n) {
+    switch (r->config.mode) {
+    case WEIR_ROUTE_KV:
+        return choose_kv(r, q, n);
+    case WEIR_ROUTE_RANDOM:
+        return (size_t)weir_rng_below(q->rng, n);
+    case WEIR_ROUTE_POWER_OF_TWO:
+        return choose_power_of_two(r, q, n);
+    case WEIR_ROUTE_LEAST_LOADED:
+    case WEIR_ROUTE_DEVICE_AWARE: /* all workers of one device kind: the same thing */
+        return choose_least_loaded(r, q, n);
+    case WEIR_ROUTE_ROUND_ROBIN:
+    case WEIR_ROUTE_DIRECT: /* a request that names no worker takes its turn */
+        break;
+    }
+    return (size_t)(r->turn++ % n);
+}
+
+static enum weir_status book(struct weir_router *r, const struct weir_route_query *q,
+                             const struct weir_candidate *c, struct weir_route *route) {
+    struct booking *b;
+    enum weir_status st = new_booking(r, &b);
+    if (st != WEIR_OK)
+        return st;
+    struct rank *x = find_rank(r, c->worker_id, c->dp_rank);
+    double cached = c->device_blocks * r->config.block_size;
+    b->worker_id = c->worker_id;
+    b->dp_rank = c->dp_rank;
+    b->born_ms = q->now_ms;
+    if (r->config.track_prefill_tokens && (double)q->isl_tokens > cached)
+        b->prefill_tokens = q->isl_tokens - (uint64_t)cached;
+    x->prefill_tokens += b->prefill_tokens;
+    x->requests++;
+    if (r->config.track_active_blocks)
+        reference(x, b, q->sequence_hashes, q->n_blocks);
+    if (r->config.mode == WEIR_ROUTE_KV && !r->config.use_kv_events)
+        predict(r, (struct kvi_worker){c->worker_id, c->dp_rank}, q);
+    route->booking = b->handle;
+    return WEIR_OK;
+}
+
+static enum weir_status route_locked(struct weir_router *r, const struct weir_route_query *q,
+                                     struct weir_route *ret) {
+    run_lapses(r, q->now_ms);
+    struct eligible e = gather(r, q);
+    if (q->has_pinned_worker && !e.any_known)
+        return WEIR_INVALID;
+    if (e.n == 0)
+        return e.any_busy ? WEIR_OVERLOADED : WEIR_UNAVAILABLE;
+    bool kv = r->config.mode == WEIR_ROUTE_KV;
+    if (kv && q->n_blocks > 0)
+        add_overlaps(r, q, e.n);
+    size_t at = choose(r, q, e.n);
+    const struct weir_candidate *c = &r->candidates[at];
+    double best = 0;
+    for (size_t i = 0; i < e.n; i++)
+        best = fmax(best, r->candidates[i].device_blocks);
+    struct weir_route route = {.worker_id = c->worker_id,
+                               .dp_rank = c->dp_rank,
+                               .overlap_blocks = (uint32_t)c->device_blocks,
+                               .best_overlap_blocks = (uint32_t)best,
+                               .cost = c->cost};
+    enum weir_status st = q->query_only ? WEIR_OK : book(r, q, c, &route);
+    if (st == WEIR_OK)
+        *ret = route;
+    return st;
+}
+
+enum weir_status weir_router_route(struct weir_router *router, const struct weir_route_query *query,
+                                   struct weir_route *ret_route) {
+    pthread_mutex_lock(&router->lock);
+    enum weir_status st = route_locked(router, query, ret_route);
+    pthread_mutex_unlock(&router->lock);
+    return st;
+}
+
+unsigned weir_router_expire(struct weir_router *router, uint64_t now_ms) {
+    unsigned n = 0;
+    pthread_mutex_lock(&router->lock);
+    run_lapses(router, now_ms);
+    for (uint32_t i = 0; i < router->n_bookings; i++) {
+        struct booking *b = &router->bookings[i];
+        if (b->handle != 0 && now_ms > b->born_ms &&
+            now_ms - b->born_ms > router->config.expiry_ms) {
+            free_booking(router, b);
+            n++;
+        }
+    }
+    pthread_mutex_unlock(&router->lock);
+    return n;
+}
+
+/* ---- thresholds and figures --------------------------------------------------------------- */
+
+void weir_router_get_thresholds(struct weir_router *router, struct weir_busy_thresholds *ret) {
+    pthread_mutex_lock(&router->lock);
+    *ret = router->thresholds;
+    pthread_mutex_unlock(&router->lock);
+}
+
+void weir_router_set_thresholds(struct weir_router *router, const struct weir_busy_thresholds *t) {
+    pthread_mutex_lock(&router->lock);
+    router->thresholds = *t;
+    pthread_mutex_unlock(&router->lock);
+}
+
+bool weir_router_all_busy(struct weir_router *router) {
+    pthread_mutex_lock(&router->lock);
+    bool busy = all_busy(router);
+    pthread_mutex_unlock(&router->lock);
+    return busy;
+}
+
+size_t weir_router_loads(struct weir_router *router, uint64_t now_ms, struct weir_worker_load *ret,
+                         size_t room) {
+    pthread_mutex_lock(&router->lock);
+    size_t n = router->n_ranks;
+    for (size_t i = 0; i < n && i < room; i++) {
+        const struct rank *x = &router->ranks[i];
+        ret[i] = (struct weir_worker_load){.worker_id = x->worker.worker_id,
+                                           .dp_rank = x->dp_rank,
+                                           .active_decode_blocks = weir_map_len(&x->blocks),
+                                           .active_prefill_tokens = x->prefill_tokens,
+                                           .active_requests = x->requests,
+                                           .kv_used_blocks = x->kv_used,
+                                           .total_kv_blocks = x->worker.total_kv_blocks,
+                                           .busy = rank_busy(router, x),
+                                           .inhibited = x->inhibited_until_ms > now_ms};
+    }
+    pthread_mutex_unlock(&router->lock);
+    return n;
+}
+
+void weir_router_index_stats(struct weir_router *router, struct weir_router_index_stats *ret) {
+    struct kvi_stats s;
+    struct weir_router_index_stats out = {0};
+    pthread_mutex_lock(&router->lock);
+    kvi_get_stats(router->index, &s);
+    for (int t = 0; t < EVENT_TYPES; t++)
+        for (int k = 0; k < EVENT_RESULTS; k++)
+            *(k == KVI_OK ? &out.events_ok : &out.events_failed) += router->event_counts[t][k];
+    pthread_mutex_unlock(&router->lock);
+    out.entries = s.entries;
+    out.bytes = s.bytes;
+    *ret = out;
+}
+
+void weir_router_event_counts(struct weir_router *router,
+                              void (*fn)(void *arg, const char *type, const char *result,
+                                         uint64_t n),
+                              void *arg) {
+    static const char *const types[] = {"stored", "removed", "cleared"};
+    uint64_t counts[EVENT_TYPES][EVENT_RESULTS];
+    pthread_mutex_lock(&router->lock);
+    memcpy(counts, router->event_counts, sizeof(counts));
+    pthread_mutex_unlock(&router->lock);
+    for (int t = 0; t < EVENT_TYPES; t++)
+        for (int k = 0; k < EVENT_RESULTS; k++)
+            if (counts[t][k] > 0)
+                fn(arg, types[t], kvi_result_name((enum kvi_result)k), counts[t][k]);
+}

@@ -1,0 +1,2 @@
+weir_test(unit_cost SOURCES test/unit/router/cost.c LINK weir_router)
+weir_test(unit_router SOURCES test/unit/router/router.c LINK weir_router LABELS "unit;stress")

@@ -1,0 +1,94 @@
+/* Vectors of shared spec "kvrouter" 4.1 and the rules of 4.2. */
+#include "router/cost.h"
+
+#include "router/busy.h"
+#include "test/check.h"
+
+#include <math.h>
+
+static void case_reference_vectors(void) {
+    struct weir_cost_params p = {.block_size = 16,
+                                 .isl_tokens = 64,
+                                 .overlap_score_credit = 1,
+                                 .prefill_load_scale = 2,
+                                 .host_weight = 0.75,
+                                 .disk_weight = 0.25,
+                                 .track_prefill_tokens = true};
+    struct weir_candidate c = {.device_blocks = 6,
+                               .active_prefill_tokens = 16,
+                               .active_decode_blocks = 2,
+                               .additional_active_blocks = 3};
+    CHECK(weir_cost(&p, &c) == 7.0);
+    p.track_prefill_tokens = false;
+    CHECK(weir_cost(&p, &c) == 5.0);
+}
+
+static void case_documented_example(void) {
+    static const struct {
+        double overlap, decode, want;
+    } rows[] = {{2, 10, 18}, {5, 5, 10}, {8, 9, 11}};
+    struct weir_cost_params p = {.block_size = 16,
+                                 .isl_tokens = 160,
+                                 .overlap_score_credit = 1,
+                                 .prefill_load_scale = 1,
+                                 .track_prefill_tokens = true};
+    for (size_t i = 0; i < WEIR_ARRAY_LEN(rows); i++) {
+        struct weir_candidate c = {.device_blocks = rows[i].overlap,
+                                   .active_decode_blocks = rows[i].decode};
+        CHECK(weir_cost(&p, &c) == rows[i].want);
+    }
+}
+
+static void case_ties_are_broken_evenly(void) {
+    struct weir_rng rng;
+    weir_rng_seed(&rng, check_seed());
+    struct weir_candidate c[4] = {{.cost = 1}, {.cost = 0}, {.cost = 0}, {.cost = 0}};
+    unsigned hits[4] = {0};
+    for (int i = 0; i < 30000; i++)
+        hits[weir_select(c, 4, 0, &rng)]++;
+    CHECK(hits[0] == 0);
+    for (int i = 1; i < 4; i++) /* six standard deviations of 10,000 */
+        CHECK(hits[i] > 10000 - 500 && hits[i] < 10000 + 500);
+}
+
+static void case_softmax_follows_its_formula(void) {
+    struct weir_rng rng;
+    weir_rng_seed(&rng, check_seed());
+    struct weir_candidate c[2] = {{.cost = 10}, {.cost = 20}};
+    unsigned first = 0;
+    for (int i = 0; i < 40000; i++)
+        first += weir_select(c, 2, 0.5, &rng) == 0;
+    double want = 1 / (1 + exp(-1 / 0.5));
+    CHECK(fabs(first / 40000.0 - want) < 0.02);
+}
+
+static void case_busy_thresholds(void) {
+    struct weir_busy_thresholds t = {NAN, -1, NAN};
+    struct weir_busy_load l = {.active_decode_blocks = 90,
+                               .active_prefill_tokens = 1001,
+                               .total_kv_blocks = 100,
+                               .max_num_batched_tokens = 1000};
+    CHECK(!weir_busy(&t, &l));
+    t.decode_blocks = 0.9;
+    CHECK(!weir_busy(&t, &l)); /* above, not at */
+    l.kv_used_blocks = 91;
+    CHECK(weir_busy(&t, &l));
+    t = (struct weir_busy_thresholds){NAN, 1000, NAN};
+    CHECK(weir_busy(&t, &l));
+    t = (struct weir_busy_thresholds){NAN, -1, 1.0};
+    CHECK(weir_busy(&t, &l));
+    l.max_num_batched_tokens = 0;
+    CHECK(!weir_busy(&t, &l));
+    t = (struct weir_busy_thresholds){0, -1, NAN};
+    l.total_kv_blocks = 0;
+    CHECK(!weir_busy(&t, &l));
+}
+
+int main(void) {
+    CHECK_RUN(case_reference_vectors);
+    CHECK_RUN(case_documented_example);
+    CHECK_RUN(case_ties_are_broken_evenly);
+    CHECK_RUN(case_softmax_follows_its_formula);
+    CHECK_RUN(case_busy_thresholds);
+    return check_finish();
+}

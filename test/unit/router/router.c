@@ -1,0 +1,289 @@
+#include "router/router.h"
+
+#include "kvindex/kvi.h"
+#include "test/check.h"
+
+#include <math.h>
+#include <pthread.h>
+
+static struct weir_rng rng;
+
+static struct weir_router *start(enum weir_router_mode mode, unsigned workers) {
+    struct weir_router_config c;
+    struct weir_router *r = NULL;
+    weir_router_config_init(&c);
+    c.mode = mode;
+    c.block_size = 4;
+    c.inhibit_ms = 5000;
+    c.use_kv_events = true;
+    CHECK(weir_router_create(&c, &r) == WEIR_OK);
+    for (unsigned i = 1; i <= workers; i++) {
+        struct weir_router_worker w = {
+            .worker_id = i, .dp_size = 1, .total_kv_blocks = 100, .max_num_batched_tokens = 64};
+        CHECK(weir_router_worker_put(r, &w) == WEIR_OK);
+    }
+    return r;
+}
+
+struct prompt {
+    uint64_t local[8], seq[8];
+    struct weir_route_query q;
+};
+
+static void prompt_init(struct prompt *p, uint32_t first, size_t n_tokens) {
+    uint32_t tokens[32];
+    for (uint32_t i = 0; i < n_tokens; i++)
+        tokens[i] = first + i;
+    size_t n = kvi_hash_blocks(tokens, n_tokens, 4, KVI_SEED, false, p->local, 8);
+    kvi_chain(p->local, n, p->seq);
+    p->q = (struct weir_route_query){.local_hashes = p->local,
+                                     .sequence_hashes = p->seq,
+                                     .n_blocks = n,
+                                     .isl_tokens = n_tokens,
+                                     .pinned_rank = -1,
+                                     .rng = &rng};
+}
+
+static void store(struct weir_router *r, uint64_t worker, const struct prompt *p, size_t n) {
+    struct weir_kv_block blocks[8];
+    for (size_t i = 0; i < n; i++)
+        blocks[i] = (struct weir_kv_block){p->seq[i], p->local[i]};
+    struct weir_kv_event e = {
+        .worker_id = worker, .kind = WEIR_KV_STORED, .blocks = blocks, .n_blocks = n};
+    weir_router_kv_event(r, &e);
+}
+
+static struct weir_worker_load load_of(struct weir_router *r, uint64_t worker) {
+    struct weir_worker_load l[8];
+    size_t n = weir_router_loads(r, 0, l, 8);
+    for (size_t i = 0; i < n; i++)
+        if (l[i].worker_id == worker)
+            return l[i];
+    CHECK(false);
+    return l[0];
+}
+
+static void case_kv_mode_follows_the_prefix(void) {
+    struct weir_router *r = start(WEIR_ROUTE_KV, 3);
+    struct prompt p;
+    prompt_init(&p, 0, 17);
+    store(r, 2, &p, 3);
+    struct weir_route route;
+    for (int i = 0; i < 20; i++) {
+        CHECK(weir_router_route(r, &p.q, &route) == WEIR_OK);
+        CHECK_EQ_U64(route.worker_id, 2);
+        CHECK_EQ_U64(route.overlap_blocks, 3);
+        weir_router_free(r, route.booking);
+    }
+    weir_router_worker_remove(r, 2);
+    CHECK(weir_router_route(r, &p.q, &route) == WEIR_OK && route.worker_id != 2);
+    CHECK_EQ_U64(route.best_overlap_blocks, 0);
+    weir_router_destroy(r);
+}
+
+static void case_load_is_booked_and_released(void) {
+    struct weir_router *r = start(WEIR_ROUTE_KV, 1);
+    struct prompt p;
+    prompt_init(&p, 0, 14);
+    store(r, 1, &p, 2);
+    struct weir_route a, b;
+    CHECK(weir_router_route(r, &p.q, &a) == WEIR_OK && weir_router_route(r, &p.q, &b) == WEIR_OK);
+    struct weir_worker_load l = load_of(r, 1);
+    CHECK_EQ_U64(l.active_requests, 2);
+    CHECK_EQ_U64(l.active_prefill_tokens, 12); /* 14 - 8 cached, twice */
+    CHECK_EQ_U64(l.active_decode_blocks, 3);   /* the same prompt: counted once */
+    weir_router_prefill_done(r, a.booking);
+    weir_router_prefill_done(r, a.booking);
+    CHECK_EQ_U64(load_of(r, 1).active_prefill_tokens, 6);
+    weir_router_free(r, a.booking);
+    weir_router_free(r, a.booking);
+    weir_router_free(r, b.booking);
+    l = load_of(r, 1);
+    CHECK_EQ_U64(l.active_requests + l.active_prefill_tokens + l.active_decode_blocks, 0);
+    weir_router_destroy(r);
+}
+
+static void case_round_robin_takes_turns(void) {
+    struct weir_router *r = start(WEIR_ROUTE_ROUND_ROBIN, 3);
+    struct prompt p;
+    prompt_init(&p, 0, 4);
+    unsigned hits[4] = {0};
+    for (int i = 0; i < 30; i++) {
+        struct weir_route route;
+        CHECK(weir_router_route(r, &p.q, &route) == WEIR_OK);
+        hits[route.worker_id]++;
+    }
+    CHECK(hits[1] == 10 && hits[2] == 10 && hits[3] == 10);
+    weir_router_destroy(r);
+}
+
+static void case_least_loaded_and_power_of_two_avoid_load(void) {
+    for (int mode = 0; mode < 2; mode++) {
+        struct weir_router *r = start(mode ? WEIR_ROUTE_LEAST_LOADED : WEIR_ROUTE_POWER_OF_TWO, 2);
+        struct prompt p;
+        prompt_init(&p, 0, 4);
+        for (int i = 0; i < 40; i++) {
+            struct weir_route route;
+            CHECK(weir_router_route(r, &p.q, &route) == WEIR_OK);
+        }
+        uint64_t a = load_of(r, 1).active_requests, b = load_of(r, 2).active_requests;
+        CHECK(a + b == 40 && (mode ? a == b : (a > 10 && b > 10)));
+        weir_router_destroy(r);
+    }
+}
+
+static void case_pinned_worker(void) {
+    struct weir_router *r = start(WEIR_ROUTE_KV, 2);
+    struct prompt p;
+    struct weir_route route;
+    prompt_init(&p, 0, 8);
+    p.q.has_pinned_worker = true;
+    p.q.pinned_worker = 2;
+    CHECK(weir_router_route(r, &p.q, &route) == WEIR_OK && route.worker_id == 2);
+    p.q.pinned_rank = 1;
+    CHECK(weir_router_route(r, &p.q, &route) == WEIR_INVALID);
+    p.q.pinned_rank = -1;
+    p.q.pinned_worker = 9;
+    CHECK(weir_router_route(r, &p.q, &route) == WEIR_INVALID);
+    weir_router_destroy(r);
+}
+
+static void case_failed_workers_are_avoided_for_a_while(void) {
+    struct weir_router *r = start(WEIR_ROUTE_ROUND_ROBIN, 2);
+    struct prompt p;
+    struct weir_route route;
+    prompt_init(&p, 0, 8);
+    p.q.now_ms = 1000;
+    weir_router_worker_failed(r, 1, 1000);
+    for (int i = 0; i < 6; i++)
+        CHECK(weir_router_route(r, &p.q, &route) == WEIR_OK && route.worker_id == 2);
+    uint64_t tried[] = {2};
+    p.q.exclude = tried;
+    p.q.n_exclude = 1;
+    CHECK(weir_router_route(r, &p.q, &route) == WEIR_UNAVAILABLE);
+    p.q.now_ms = 6001;
+    CHECK(weir_router_route(r, &p.q, &route) == WEIR_OK && route.worker_id == 1);
+    weir_router_destroy(r);
+}
+
+static void case_overload_only_when_all_are_busy(void) {
+    struct weir_router *r = start(WEIR_ROUTE_ROUND_ROBIN, 2);
+    struct weir_busy_thresholds t = {0.5, -1, NAN};
+    struct prompt p;
+    struct weir_route route;
+    prompt_init(&p, 0, 8);
+    weir_router_set_thresholds(r, &t);
+    struct weir_active_load l = {.worker_id = 1, .has_kv_used = true, .kv_used_blocks = 51};
+    weir_router_load_event(r, &l);
+    CHECK(!weir_router_all_busy(r));
+    for (int i = 0; i < 4; i++)
+        CHECK(weir_router_route(r, &p.q, &route) == WEIR_OK && route.worker_id == 2);
+    l.worker_id = 2;
+    weir_router_load_event(r, &l);
+    CHECK(weir_router_all_busy(r));
+    CHECK(weir_router_route(r, &p.q, &route) == WEIR_OVERLOADED);
+    l.kv_used_blocks = 50;
+    weir_router_load_event(r, &l);
+    CHECK(weir_router_route(r, &p.q, &route) == WEIR_OK);
+    weir_router_destroy(r);
+}
+
+static void case_stale_bookings_expire(void) {
+    struct weir_router *r = start(WEIR_ROUTE_KV, 1);
+    struct prompt p;
+    struct weir_route route;
+    prompt_init(&p, 0, 8);
+    CHECK(weir_router_route(r, &p.q, &route) == WEIR_OK);
+    CHECK_EQ_U64(weir_router_expire(r, 3600000), 0);
+    CHECK_EQ_U64(weir_router_expire(r, 3600001), 1);
+    CHECK_EQ_U64(load_of(r, 1).active_requests, 0);
+    weir_router_free(r, route.booking); /* a stale handle does nothing */
+    weir_router_destroy(r);
+}
+
+static void case_predicts_without_events(void) {
+    struct weir_router_config c;
+    struct weir_router *r = NULL;
+    weir_router_config_init(&c);
+    c.mode = WEIR_ROUTE_KV;
+    c.block_size = 4;
+    c.use_kv_events = false;
+    c.ttl_s = 1;
+    CHECK(weir_router_create(&c, &r) == WEIR_OK);
+    for (unsigned i = 1; i <= 2; i++)
+        CHECK(weir_router_worker_put(
+                  r, &(struct weir_router_worker){.worker_id = i, .dp_size = 1}) == WEIR_OK);
+    struct prompt p;
+    struct weir_route first, again;
+    prompt_init(&p, 0, 16);
+    CHECK(weir_router_route(r, &p.q, &first) == WEIR_OK && first.overlap_blocks == 0);
+    weir_router_free(r, first.booking);
+    p.q.now_ms = 999;
+    CHECK(weir_router_route(r, &p.q, &again) == WEIR_OK);
+    CHECK(again.worker_id == first.worker_id && again.overlap_blocks == 4);
+    weir_router_free(r, again.booking);
+    p.q.now_ms = 5000;
+    CHECK(weir_router_route(r, &p.q, &again) == WEIR_OK && again.best_overlap_blocks == 0);
+    weir_router_destroy(r);
+}
+
+/* ---- threads ------------------------------------------------------------------------------ */
+
+static void *route_many(void *arg) {
+    struct weir_router *r = arg;
+    struct weir_rng own;
+    weir_rng_seed(&own, (uint64_t)(uintptr_t)&own);
+    for (uint32_t i = 0; i < 5000; i++) {
+        struct prompt p;
+        struct weir_route route;
+        prompt_init(&p, i % 50, 16);
+        p.q.rng = &own;
+        if (weir_router_route(r, &p.q, &route) != WEIR_OK)
+            continue;
+        if (i % 2 == 0)
+            weir_router_prefill_done(r, route.booking);
+        weir_router_free(r, route.booking);
+    }
+    return NULL;
+}
+
+static void *publish_many(void *arg) {
+    struct weir_router *r = arg;
+    for (uint32_t i = 0; i < 5000; i++) {
+        struct prompt p;
+        prompt_init(&p, i % 50, 16);
+        store(r, 1 + i % 3, &p, 4);
+        if (i % 7 == 0)
+            weir_router_clear_rank(r, 1 + i % 3, 0);
+    }
+    return NULL;
+}
+
+static void case_threads_leave_no_load_behind(void) {
+    struct weir_router *r = start(WEIR_ROUTE_KV, 3);
+    pthread_t t[4];
+    for (int i = 0; i < 4; i++)
+        CHECK(pthread_create(&t[i], NULL, i < 3 ? route_many : publish_many, r) == 0);
+    for (int i = 0; i < 4; i++)
+        pthread_join(t[i], NULL);
+    for (uint64_t w = 1; w <= 3; w++) {
+        struct weir_worker_load l = load_of(r, w);
+        CHECK_EQ_U64(l.active_requests + l.active_prefill_tokens + l.active_decode_blocks, 0);
+    }
+    weir_router_destroy(r);
+}
+
+int main(void) {
+    weir_rng_seed(&rng, check_seed());
+    CHECK_RUN(case_kv_mode_follows_the_prefix);
+    CHECK_RUN(case_load_is_booked_and_released);
+    CHECK_RUN(case_round_robin_takes_turns);
+    CHECK_RUN(case_least_loaded_and_power_of_two_avoid_load);
+    CHECK_RUN(case_pinned_worker);
+    CHECK_RUN(case_failed_workers_are_avoided_for_a_while);
+    CHECK_RUN(case_overload_only_when_all_are_busy);
+    CHECK_RUN(case_stale_bookings_expire);
+    CHECK_RUN(case_predicts_without_events);
+    CHECK_RUN(case_threads_leave_no_load_behind);
+    return check_finish();
+}
