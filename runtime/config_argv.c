@@ -70,10 +70,9 @@ static struct weir_span split_argument(const char *arg, struct weir_span *ret_va
     return whole;
 }
 
-static bool is_flag_of(const struct weir_program *p, const char *arg) {
-    struct weir_span value;
-    struct weir_span name = split_argument(arg, &value);
-    return find_flag(p, name).option != NULL;
+/* "-1" may be a value, "--x" only behind "=". */
+static bool may_be_value(const struct weir_program *p, const char *arg) {
+    return strncmp(arg, "--", 2) != 0 && find_flag(p, weir_span_z(arg)).option == NULL;
 }
 
 /* Takes one option with its value; returns the number of arguments used. */
@@ -96,7 +95,7 @@ static int take_option(struct config_load *load, int argc, char **argv, int at) 
     if (m.negated && value.data != NULL) {
         config_error(load, "%s takes no value", s.spelling);
     } else if (!is_bool && value.data == NULL) {
-        if (at + 1 >= argc || is_flag_of(load->program, argv[at + 1])) {
+        if (at + 1 >= argc || !may_be_value(load->program, argv[at + 1])) {
             config_error(load, "%s needs a value; write %s=VALUE or %s VALUE", s.spelling,
                          s.spelling, s.spelling);
             return 1;
@@ -119,13 +118,16 @@ enum config_argv_result config_read_argv(struct config_load *load, int argc, cha
         if (is_word(argv[i], "--version", NULL))
             return CONFIG_ARGV_VERSION;
     }
+    bool options_end = false;
     for (int i = 1; i < argc;) {
-        if (argv[i][0] == '-' && argv[i][1] != '\0' && strcmp(argv[i], "--") != 0) {
+        bool is_end = strcmp(argv[i], "--") == 0;
+        if (!options_end && !is_end && argv[i][0] == '-' && argv[i][1] != '\0') {
             i += take_option(load, argc, argv, i);
             continue;
         }
-        if (strcmp(argv[i], "--") != 0)
+        if (options_end || !is_end)
             stray_word(load, argv[i]);
+        options_end = options_end || is_end;
         i++;
     }
     return CONFIG_ARGV_VALUES;

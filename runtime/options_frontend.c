@@ -1,6 +1,8 @@
 /* Table of `weir frontend`, its rules across options and its presets. */
 #include "runtime/options_frontend.h"
 
+#include <arpa/inet.h>
+
 #define OPTIONS_STRUCT struct weir_frontend_options
 static const struct weir_option options[] = {
 /* clang-format off */
@@ -23,6 +25,17 @@ static enum weir_status needs(const char *a, const char *a_name, const char *b, 
     if (a == NULL || b != NULL)
         return WEIR_OK;
     return weir_err_set(err, WEIR_INVALID, "%s needs %s", a_name, b_name);
+}
+
+/* Pure: no name is looked up. */
+static enum weir_status check_host(const struct weir_frontend_options *o, struct weir_err *err) {
+    struct in6_addr any;
+    if (inet_pton(AF_INET, o->http_host, &any) == 1 || inet_pton(AF_INET6, o->http_host, &any) == 1)
+        return WEIR_OK;
+    return weir_err_set(err, WEIR_INVALID,
+                        "--http-host %.80s: not an IP address; give one such as 127.0.0.1, "
+                        "0.0.0.0 or :: (no name, no brackets, no port)",
+                        o->http_host);
 }
 
 static enum weir_status check_tls(const struct weir_frontend_options *o, struct weir_err *err) {
@@ -88,7 +101,9 @@ static enum weir_status check_metrics(const struct weir_frontend_options *o, str
 
 static enum weir_status check(const void *config, struct weir_err *err) {
     const struct weir_frontend_options *o = config;
-    enum weir_status st = check_tls(o, err);
+    enum weir_status st = check_host(o, err);
+    if (st == WEIR_OK)
+        st = check_tls(o, err);
     if (st == WEIR_OK)
         st = check_static(o, err);
     if (st == WEIR_OK)

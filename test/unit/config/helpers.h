@@ -13,7 +13,7 @@ struct loaded {
     enum weir_config_outcome outcome;
     struct weir_arena arena;
     _Alignas(16) char config[8192];
-    char out[65536], err[16384];
+    char out[65536], err[65536];
 };
 
 static inline void slurp(int fd, char *text, size_t room) {

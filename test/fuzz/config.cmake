@@ -1,0 +1,3 @@
+weir_fuzz(fuzz_toml SOURCES test/fuzz/fuzz_toml.c CORPUS test/fuzz/corpus/toml LINK weir_runtime)
+weir_fuzz(fuzz_config SOURCES test/fuzz/fuzz_config.c CORPUS test/fuzz/corpus/config
+          LINK weir_runtime)
