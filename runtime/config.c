@@ -152,9 +152,10 @@ static void apply_setting(struct config_load *load, const struct weir_option *o,
     if (apply_value(load, o, s, member, &err) == WEIR_OK) {
         load->sources[index_of(load, o)] = (unsigned char)s->source;
         warn_about(load, o, s, member);
-    } else if ((o->flags & (WEIR_OPT_LENIENT | WEIR_OPT_REMOVED)) != 0) {
-        config_warn(load, "%s: %s; the default stays", describe(o, s, text, sizeof(text)),
-                    err.text);
+    } else if ((o->flags & (WEIR_OPT_LENIENT | WEIR_OPT_REMOVED | WEIR_OPT_IGNORED)) != 0) {
+        bool effect = (o->flags & WEIR_OPT_LENIENT) != 0;
+        config_warn(load, "%s: %s; %s", describe(o, s, text, sizeof(text)), err.text,
+                    effect ? "the default stays" : "it has no effect anyway");
     } else {
         config_error(load, "%s: %s", describe(o, s, text, sizeof(text)), err.text);
     }

@@ -12,7 +12,8 @@ static unsigned min3(unsigned a, unsigned b, unsigned c) {
 
 /* Three rolling rows of the edit matrix: insert, delete, replace, swap of neighbours. */
 unsigned config_distance(struct weir_span a, struct weir_span b, unsigned cap) {
-    if (a.len > NAME_MAX_BYTES || b.len > NAME_MAX_BYTES)
+    size_t apart = a.len > b.len ? a.len - b.len : b.len - a.len;
+    if (a.len > NAME_MAX_BYTES || b.len > NAME_MAX_BYTES || apart >= cap)
         return cap;
     unsigned rows[3][NAME_MAX_BYTES + 1];
     for (size_t j = 0; j <= b.len; j++)
@@ -20,7 +21,8 @@ unsigned config_distance(struct weir_span a, struct weir_span b, unsigned cap) {
     for (size_t i = 1; i <= a.len; i++) {
         unsigned *row = rows[i % 3];
         const unsigned *up = rows[(i + 2) % 3], *up2 = rows[(i + 1) % 3];
-        row[0] = (unsigned)i;
+        unsigned best = (unsigned)i;
+        row[0] = best;
         for (size_t j = 1; j <= b.len; j++) {
             bool same = a.data[i - 1] == b.data[j - 1];
             row[j] = min3(up[j] + 1, row[j - 1] + 1, up[j - 1] + !same);
@@ -28,7 +30,11 @@ unsigned config_distance(struct weir_span a, struct weir_span b, unsigned cap) {
                 i > 1 && j > 1 && a.data[i - 1] == b.data[j - 2] && a.data[i - 2] == b.data[j - 1];
             if (swap && up2[j - 2] + 1 < row[j])
                 row[j] = up2[j - 2] + 1;
+            best = row[j] < best ? row[j] : best;
         }
+        /* What follows is no lower: a swap adds one to a row that is at most one lower. */
+        if (best > cap)
+            return cap;
     }
     unsigned d = rows[a.len % 3][b.len];
     return d < cap ? d : cap;
