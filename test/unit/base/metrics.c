@@ -74,7 +74,7 @@ static void case_series_are_bounded(void) {
 static void *hammer(void *arg) {
     struct weir_metric_family *r = arg;
     for (int i = 0; i < 20000; i++) {
-        char code[8];
+        char code[16];
         snprintf(code, sizeof(code), "%d", i % 7);
         weir_metric_inc(weir_metric_get(r, (const char *[]){"m", code}));
     }
@@ -98,7 +98,7 @@ static void case_threads_lose_nothing(void) {
         pthread_join(t[i], NULL);
     double sum = 0;
     for (int i = 0; i < 7; i++) {
-        char code[8];
+        char code[16];
         snprintf(code, sizeof(code), "%d", i);
         sum += weir_metric_value(weir_metric_get(r, (const char *[]){"m", code}));
     }

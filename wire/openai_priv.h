@@ -1,0 +1,77 @@
+/* Shared by the files that read OpenAI requests. */
+#ifndef WEIR_WIRE_OPENAI_PRIV_H
+#define WEIR_WIRE_OPENAI_PRIV_H
+
+#include "base/json.h"
+#include "wire/openai.h"
+
+enum { WEIR_OPENAI_MAX_MEMBERS = 256, WEIR_OPENAI_DEPTH = 128 };
+
+/* One member of the body: its value as raw JSON. */
+struct weir_member {
+    struct weir_json_str key;
+    struct weir_span raw;
+};
+
+/*
+ * What the readers of one request share. A refusal is recorded once: the first `*_fail` wins and
+ * returns false, which travels up.
+ */
+struct weir_openai_reading {
+    enum weir_openai_kind kind;
+    struct weir_span body;
+    size_t end; /* offset behind the object's closing brace: where the reference system sees most
+                   type errors, because it buffers the members first */
+    struct weir_arena *arena;
+    struct weir_openai_request *req;
+    struct weir_openai_error *error;
+    bool failed, nomem;
+    /* Members that need others to be judged. */
+    struct weir_span response_format, stream_options, thinking, reasoning_effort, logit_bias;
+    struct weir_span guided[4]; /* json, regex, choice, grammar */
+    struct weir_span guided_backend, guided_whitespace, nvext;
+    int64_t max_tokens, max_completion_tokens; /* -1 unset */
+    bool has_model, has_messages, has_prompt, messages_empty, stop_is_ids;
+    struct weir_span temperature_text;
+    struct weir_span cache_salt;
+};
+
+/* Refusals. `fmt` as printf. deser: adds "Failed to deserialize…" in front and the position behind. */
+bool weir_openai_fail(struct weir_openai_reading *r, int http_status, const char *fmt, ...)
+    WEIR_PRINTF(3, 4);
+bool weir_openai_fail_at(struct weir_openai_reading *r, size_t pos, const char *fmt, ...)
+    WEIR_PRINTF(3, 4);
+bool weir_openai_nomem(struct weir_openai_reading *r);
+/* "invalid type: string \"x\", expected u32" with `raw` at fault; pos as for fail_at. */
+bool weir_openai_fail_type(struct weir_openai_reading *r, size_t pos, struct weir_span raw,
+                           const char *expected);
+
+/* Type of a raw value. */
+enum weir_json_type weir_raw_type(struct weir_span raw);
+/* Typed values out of raw JSON; false after a recorded refusal. */
+bool weir_raw_string(struct weir_openai_reading *r, size_t pos, struct weir_span raw,
+                     struct weir_span *ret);
+bool weir_raw_bool(struct weir_openai_reading *r, size_t pos, struct weir_span raw, bool *ret);
+/* Integer within [min, max]; `expected` is the type's name (u8, u32, i32, i64, u64). */
+bool weir_raw_int(struct weir_openai_reading *r, size_t pos, struct weir_span raw,
+                  const char *expected, int64_t min, uint64_t max, int64_t *ret);
+bool weir_raw_u64(struct weir_openai_reading *r, size_t pos, struct weir_span raw, uint64_t *ret);
+bool weir_raw_f64(struct weir_openai_reading *r, size_t pos, struct weir_span raw,
+                  const char *expected, double *ret);
+/* Ids of an array of u32; false without a refusal when it is none. */
+bool weir_raw_ids(struct weir_openai_reading *r, struct weir_span raw, struct weir_ids *ret);
+/* The member of an object; false when absent. */
+bool weir_raw_get(struct weir_span object, const char *key, struct weir_span *ret);
+/* A number as the reference system prints an f32. */
+const char *weir_f32_text(double value, char room[32]);
+
+/* openai_chat.c, openai_completion.c, openai_nvext.c */
+bool weir_openai_check_messages(struct weir_openai_reading *r, struct weir_span raw);
+bool weir_openai_check_tools(struct weir_openai_reading *r);
+bool weir_openai_check_response_format(struct weir_openai_reading *r);
+bool weir_openai_read_prompt(struct weir_openai_reading *r, struct weir_span raw);
+bool weir_openai_read_nvext(struct weir_openai_reading *r, struct weir_span raw);
+/* Settles what several members decide together, and the bounds. */
+bool weir_openai_validate(struct weir_openai_reading *r);
+
+#endif

@@ -1,0 +1,218 @@
+/* Typed values out of raw JSON, with the reference system's words for what does not fit. */
+#include "wire/openai_priv.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MESSAGE_MAX = 4096, SHOWN_MAX = 1024 };
+
+static bool record(struct weir_openai_reading *r, int http_status, const char *text, size_t len) {
+    if (r->failed)
+        return false;
+    r->failed = true;
+    r->error->http_status = http_status;
+    r->error->message = weir_arena_copy(r->arena, weir_span(text, len));
+    r->nomem = r->error->message.data == NULL;
+    return false;
+}
+
+bool weir_openai_nomem(struct weir_openai_reading *r) {
+    r->failed = r->nomem = true;
+    return false;
+}
+
+bool weir_openai_fail(struct weir_openai_reading *r, int http_status, const char *fmt, ...) {
+    char text[MESSAGE_MAX];
+    va_list ap;
+    va_start(ap, fmt);
+    int n = vsnprintf(text, sizeof(text), fmt, ap);
+    va_end(ap);
+    return record(r, http_status, text,
+                  n < 0 ? 0 : (size_t)n < sizeof(text) ? (size_t)n : sizeof(text) - 1);
+}
+
+bool weir_openai_fail_at(struct weir_openai_reading *r, size_t pos, const char *fmt, ...) {
+    char what[MESSAGE_MAX - 256];
+    unsigned line, column;
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(what, sizeof(what), fmt, ap);
+    va_end(ap);
+    weir_json_line_column(r->body, pos, &line, &column);
+    return weir_openai_fail(
+        r, 400, "Failed to deserialize the JSON body into the target type: %s at line %u column %u",
+        what, line, column);
+}
+
+enum weir_json_type weir_raw_type(struct weir_span raw) {
+    struct weir_json j;
+    weir_json_init(&j, raw, 2);
+    return weir_json_peek(&j);
+}
+
+static bool is_integer(struct weir_span raw) {
+    uint64_t u;
+    int64_t i;
+    return weir_span_u64(raw, &u) || weir_span_i64(raw, &i);
+}
+
+/* A float as serde names it: always with a point or an exponent. */
+static void show_float(struct weir_span raw, char *out, size_t room) {
+    double d = 0;
+    char text[40];
+    weir_span_f64(raw, &d);
+    for (int digits = 1; digits <= 17; digits++) {
+        snprintf(text, sizeof(text), "%.*g", digits, d);
+        if (strtod(text, NULL) == d)
+            break;
+    }
+    if (strchr(text, 'e') != NULL && fabs(d) < 1e16)
+        snprintf(text, sizeof(text), "%.0f", d);
+    snprintf(out, room, "floating point `%s%s`", text,
+             strpbrk(text, ".e") == NULL ? ".0" : "");
+}
+
+static void show(struct weir_openai_reading *r, struct weir_span raw, char *out, size_t room) {
+    struct weir_span text;
+    struct weir_json j;
+    struct weir_json_str s;
+    switch (weir_raw_type(raw)) {
+    case WEIR_JSON_NULL:
+        snprintf(out, room, "null");
+        break;
+    case WEIR_JSON_TRUE:
+    case WEIR_JSON_FALSE:
+        snprintf(out, room, "boolean `%.*s`", WEIR_SPAN_ARG(raw));
+        break;
+    case WEIR_JSON_NUMBER:
+        if (is_integer(raw))
+            snprintf(out, room, "integer `%.*s`", WEIR_SPAN_ARG(raw));
+        else
+            show_float(raw, out, room);
+        break;
+    case WEIR_JSON_STRING:
+        weir_json_init(&j, raw, 2);
+        text = weir_json_string(&j, &s) ? weir_json_text(s, r->arena) : weir_span("", 0);
+        snprintf(out, room, "string \"%.*s\"", (int)(text.len < SHOWN_MAX ? text.len : SHOWN_MAX),
+                 text.data != NULL ? text.data : "");
+        break;
+    case WEIR_JSON_ARRAY:
+        snprintf(out, room, "sequence");
+        break;
+    default:
+        snprintf(out, room, "map");
+    }
+}
+
+bool weir_openai_fail_type(struct weir_openai_reading *r, size_t pos, struct weir_span raw,
+                           const char *expected) {
+    char shown[SHOWN_MAX + 64];
+    show(r, raw, shown, sizeof(shown));
+    return weir_openai_fail_at(r, pos, "invalid type: %s, expected %s", shown, expected);
+}
+
+bool weir_raw_string(struct weir_openai_reading *r, size_t pos, struct weir_span raw,
+                     struct weir_span *ret) {
+    struct weir_json j;
+    struct weir_json_str s;
+    if (weir_raw_type(raw) != WEIR_JSON_STRING)
+        return weir_openai_fail_type(r, pos, raw, "a string");
+    weir_json_init(&j, raw, 2);
+    weir_json_string(&j, &s);
+    struct weir_span text = weir_json_text(s, r->arena);
+    if (text.data == NULL)
+        return weir_openai_nomem(r);
+    *ret = text;
+    return true;
+}
+
+bool weir_raw_bool(struct weir_openai_reading *r, size_t pos, struct weir_span raw, bool *ret) {
+    enum weir_json_type type = weir_raw_type(raw);
+    if (type != WEIR_JSON_TRUE && type != WEIR_JSON_FALSE)
+        return weir_openai_fail_type(r, pos, raw, "a boolean");
+    *ret = type == WEIR_JSON_TRUE;
+    return true;
+}
+
+bool weir_raw_int(struct weir_openai_reading *r, size_t pos, struct weir_span raw,
+                  const char *expected, int64_t min, uint64_t max, int64_t *ret) {
+    int64_t i = 0;
+    uint64_t u = 0;
+    if (weir_raw_type(raw) != WEIR_JSON_NUMBER || !is_integer(raw))
+        return weir_openai_fail_type(r, pos, raw, expected);
+    bool fits = weir_span_i64(raw, &i) ? i >= min && (i < 0 || (uint64_t)i <= max)
+                                       : weir_span_u64(raw, &u) && u <= max;
+    if (!fits)
+        return weir_openai_fail_at(r, pos, "invalid value: integer `%.*s`, expected %s",
+                                   WEIR_SPAN_ARG(raw), expected);
+    *ret = i;
+    return true;
+}
+
+bool weir_raw_u64(struct weir_openai_reading *r, size_t pos, struct weir_span raw, uint64_t *ret) {
+    int64_t ignored;
+    return weir_raw_int(r, pos, raw, "u64", 0, UINT64_MAX, &ignored) && weir_span_u64(raw, ret);
+}
+
+bool weir_raw_f64(struct weir_openai_reading *r, size_t pos, struct weir_span raw,
+                  const char *expected, double *ret) {
+    if (weir_raw_type(raw) != WEIR_JSON_NUMBER)
+        return weir_openai_fail_type(r, pos, raw, expected);
+    double d = 0;
+    if (!weir_span_f64(raw, &d))
+        return weir_openai_fail_at(r, pos, "number out of range");
+    *ret = d;
+    return true;
+}
+
+bool weir_raw_ids(struct weir_openai_reading *r, struct weir_span raw, struct weir_ids *ret) {
+    struct weir_json j;
+    size_t n = 0, room = 1;
+    if (weir_raw_type(raw) != WEIR_JSON_ARRAY)
+        return false;
+    for (size_t i = 0; i < raw.len; i++)
+        room += raw.data[i] == ',';
+    uint32_t *ids = weir_arena_alloc(r->arena, room * sizeof(*ids));
+    if (ids == NULL)
+        return weir_openai_nomem(r);
+    weir_json_init(&j, raw, 2 + 1);
+    weir_json_array_enter(&j);
+    while (weir_json_array_next(&j)) {
+        uint64_t v = 0;
+        if (!weir_json_u64(&j, &v) || v > UINT32_MAX)
+            return false;
+        ids[n++] = (uint32_t)v;
+    }
+    *ret = (struct weir_ids){ids, n};
+    return true;
+}
+
+bool weir_raw_get(struct weir_span object, const char *key, struct weir_span *ret) {
+    struct weir_json j;
+    struct weir_json_str name;
+    weir_json_init(&j, object, WEIR_OPENAI_DEPTH);
+    if (weir_raw_type(object) != WEIR_JSON_OBJECT || !weir_json_object_enter(&j))
+        return false;
+    while (weir_json_object_next(&j, &name)) {
+        struct weir_span raw;
+        if (!weir_json_skip(&j, &raw))
+            return false;
+        if (weir_json_str_eqz(name, key)) {
+            *ret = raw;
+            return true;
+        }
+    }
+    return false;
+}
+
+const char *weir_f32_text(double value, char room[32]) {
+    for (int digits = 1; digits <= 9; digits++) {
+        snprintf(room, 32, "%.*g", digits, value);
+        if (strtof(room, NULL) == (float)value)
+            break;
+    }
+    return room;
+}
