@@ -1,7 +1,7 @@
 /*
  * Body → members → typed fields → bounds. The reference system buffers the members of the request
- * first, so type errors are reported at the end of the body; syntax errors and errors inside `nvext`
- * are reported where they are.
+ * first, so type errors are reported at the end of the body; syntax errors and errors inside
+ * `nvext` are reported where they are.
  */
 #include "wire/openai_priv.h"
 
@@ -31,7 +31,7 @@ struct values {
         comp_logprobs, prompt_logprobs, ignored_int;
     bool stream, ignore_eos, has_ignore_eos, skip_special_tokens, include_stop, has_include_stop,
         logprobs, parallel_tool_calls, add_generation_prompt, continue_final_message, echo,
-        tokens_as_ids, has_seed, has_top_k, ignored_bool;
+        has_seed, has_top_k, ignored_bool;
 };
 
 struct reading {
@@ -141,7 +141,8 @@ static bool read_tool_choice(struct weir_openai_reading *r, struct weir_span raw
     }
     if (!ok)
         return weir_openai_fail_at(
-            r, r->end, "data did not match any variant of untagged enum ChatCompletionToolChoiceOption");
+            r, r->end,
+            "data did not match any variant of untagged enum ChatCompletionToolChoiceOption");
     r->req->tool_choice_none = weir_span_eqz(word, "none");
     return keep(&r->req->tool_choice, raw);
 }
@@ -156,10 +157,22 @@ static bool read_logit_bias(struct weir_openai_reading *r, struct weir_span raw)
     return keep(&r->logit_bias, raw);
 }
 
+/* Members that the reference system reads where they stand: the error is behind a scalar, before a
+ * container. */
+static size_t here(const struct weir_openai_reading *r, struct weir_span raw) {
+    enum weir_json_type type = weir_raw_type(raw);
+    bool container = type == WEIR_JSON_ARRAY || type == WEIR_JSON_OBJECT;
+    return (size_t)(raw.data - r->body.data) + (container ? 0 : raw.len);
+}
+
 static bool read_template_args(struct weir_openai_reading *r, struct weir_span raw) {
     if (weir_raw_type(raw) != WEIR_JSON_OBJECT)
-        return weir_openai_fail_type(r, r->end, raw, "a map");
+        return weir_openai_fail_type(r, here(r, raw), raw, "a map");
     return keep(&r->req->template_args, raw);
+}
+
+static bool read_tokens_as_ids(struct weir_openai_reading *r, struct weir_span raw) {
+    return weir_raw_bool(r, here(r, raw), raw, &r->req->return_tokens_as_token_ids);
 }
 
 static bool read_thinking(struct weir_openai_reading *r, struct weir_span raw) {
@@ -177,20 +190,21 @@ static bool read_word(struct weir_openai_reading *r, struct weir_span raw, const
     for (; *words != NULL; words++)
         if (weir_span_eqz(word, *words))
             return true;
-    return weir_openai_fail_at(r, r->end, "unknown variant `%.*s`, expected %s", WEIR_SPAN_ARG(word),
-                               all);
+    return weir_openai_fail_at(r, r->end, "unknown variant `%.*s`, expected %s",
+                               WEIR_SPAN_ARG(word), all);
 }
 
 static bool read_reasoning_effort(struct weir_openai_reading *r, struct weir_span raw) {
-    static const char *const words[] = {"none",  "minimal", "low", "medium",
-                                        "high",  "xhigh",   "max", NULL};
+    static const char *const words[] = {"none", "minimal", "low", "medium",
+                                        "high", "xhigh",   "max", NULL};
     r->reasoning_effort = raw;
     return read_word(r, raw, words,
                      "one of `none`, `minimal`, `low`, `medium`, `high`, `xhigh`, `max`");
 }
 
 static bool read_service_tier(struct weir_openai_reading *r, struct weir_span raw) {
-    static const char *const words[] = {"auto", "default", "flex", "scale", "priority", "fast", NULL};
+    static const char *const words[] = {"auto",     "default", "flex", "scale",
+                                        "priority", "fast",    NULL};
     return read_word(r, raw, words,
                      "one of `auto`, `default`, `flex`, `scale`, `priority`, `fast`");
 }
@@ -226,8 +240,9 @@ static bool read_audio(struct weir_openai_reading *r, struct weir_span raw) {
 }
 
 static bool read_deprecated(struct weir_openai_reading *r, const char *name, const char *instead) {
-    return weir_openai_fail(
-        r, 501, "Validation: `%s` is deprecated. Please migrate to use `%s` instead.", name, instead);
+    return weir_openai_fail(r, 501,
+                            "Validation: `%s` is deprecated. Please migrate to use `%s` instead.",
+                            name, instead);
 }
 static bool read_function_call(struct weir_openai_reading *r, struct weir_span raw) {
     (void)raw;
@@ -328,7 +343,8 @@ static bool read_suffix(struct weir_openai_reading *r, struct weir_span raw) {
         chars += (r->req->suffix.data[i] & 0xC0) != 0x80;
     return chars <= MAX_SUFFIX
                ? true
-               : weir_openai_fail(r, 400, "Validation: Suffix is too long, maximum 10000 characters");
+               : weir_openai_fail(r, 400,
+                                  "Validation: Suffix is too long, maximum 10000 characters");
 }
 static bool read_prompt_embeds(struct weir_openai_reading *r, struct weir_span raw) {
     enum { MIN_BYTES = 100, MAX_BYTES = 10 << 20 };
@@ -399,7 +415,7 @@ static const struct field fields[] = {
     {"guided_grammar", BOTH, F_CUSTOM, read_guided_grammar, 0},
     {"guided_decoding_backend", BOTH, F_CUSTOM, read_guided_backend, 0},
     {"guided_whitespace_pattern", BOTH, F_CUSTOM, read_guided_whitespace, 0},
-    {"return_tokens_as_token_ids", BOTH, F_BOOL, NULL, AT(tokens_as_ids)},
+    {"return_tokens_as_token_ids", BOTH, F_CUSTOM, read_tokens_as_ids, 0},
     {"cache_salt", BOTH, F_CUSTOM, read_cache_salt, 0},
     {"stop_token_ids", BOTH, F_CUSTOM, read_stop_token_ids, 0},
     {"detokenize", BOTH, F_CUSTOM, read_detokenize, 0},
@@ -448,7 +464,8 @@ static bool read_field(struct reading *x, const struct field *f, struct weir_spa
     char *at = (char *)&x->v + f->offset;
     struct weir_span ignored;
     enum weir_json_type type = weir_raw_type(raw);
-    bool required = f->custom == read_model || f->custom == read_messages || f->custom == read_prompt;
+    bool required =
+        f->custom == read_model || f->custom == read_messages || f->custom == read_prompt;
     if (type == WEIR_JSON_NULL && !required)
         return true;
     switch (f->type) {
@@ -555,12 +572,15 @@ static bool read_members(struct reading *x, const struct weir_openai_rules *rule
     /* Deprecated and bounded members are judged after unknown ones, types before. */
     for (size_t i = 0; i < n; i++)
         if (at[i] >= 0 && fields[at[i]].custom != read_function_call &&
-            fields[at[i]].custom != read_functions && !read_field(x, &fields[at[i]], members[i].raw))
+            fields[at[i]].custom != read_functions &&
+            !read_field(x, &fields[at[i]], members[i].raw))
             return false;
     if (kind == CHAT ? !r->has_messages : !r->has_model)
-        return weir_openai_fail_at(r, r->end, "missing field `%s`", kind == CHAT ? "messages" : "model");
+        return weir_openai_fail_at(r, r->end, "missing field `%s`",
+                                   kind == CHAT ? "messages" : "model");
     if (kind == CHAT ? !r->has_model : !r->has_prompt)
-        return weir_openai_fail_at(r, r->end, "missing field `%s`", kind == CHAT ? "model" : "prompt");
+        return weir_openai_fail_at(r, r->end, "missing field `%s`",
+                                   kind == CHAT ? "model" : "prompt");
     if (!rules->ignore_unknown_fields && !refuse_unknown(r, members, n, unknown))
         return false;
     for (size_t i = 0; i < n; i++)
@@ -622,7 +642,6 @@ static void place_values(struct reading *x) {
     q->add_generation_prompt = v->add_generation_prompt;
     q->continue_final_message = v->continue_final_message;
     q->skip_special_tokens = v->skip_special_tokens;
-    q->return_tokens_as_token_ids = v->tokens_as_ids;
     if (q->logprobs)
         q->prep.output.logprobs = q->top_logprobs > 0 ? q->top_logprobs : 0;
 }

@@ -36,7 +36,8 @@ struct weir_openai_reading {
     struct weir_span cache_salt;
 };
 
-/* Refusals. `fmt` as printf. deser: adds "Failed to deserialize…" in front and the position behind. */
+/* Refusals. `fmt` as printf. deser: adds "Failed to deserialize…" in front and the position behind.
+ */
 bool weir_openai_fail(struct weir_openai_reading *r, int http_status, const char *fmt, ...)
     WEIR_PRINTF(3, 4);
 bool weir_openai_fail_at(struct weir_openai_reading *r, size_t pos, const char *fmt, ...)

@@ -31,7 +31,9 @@ bool weir_openai_fail(struct weir_openai_reading *r, int http_status, const char
     int n = vsnprintf(text, sizeof(text), fmt, ap);
     va_end(ap);
     return record(r, http_status, text,
-                  n < 0 ? 0 : (size_t)n < sizeof(text) ? (size_t)n : sizeof(text) - 1);
+                  n < 0                      ? 0
+                  : (size_t)n < sizeof(text) ? (size_t)n
+                                             : sizeof(text) - 1);
 }
 
 bool weir_openai_fail_at(struct weir_openai_reading *r, size_t pos, const char *fmt, ...) {
@@ -71,8 +73,7 @@ static void show_float(struct weir_span raw, char *out, size_t room) {
     }
     if (strchr(text, 'e') != NULL && fabs(d) < 1e16)
         snprintf(text, sizeof(text), "%.0f", d);
-    snprintf(out, room, "floating point `%s%s`", text,
-             strpbrk(text, ".e") == NULL ? ".0" : "");
+    snprintf(out, room, "floating point `%s%s`", text, strpbrk(text, ".e") == NULL ? ".0" : "");
 }
 
 static void show(struct weir_openai_reading *r, struct weir_span raw, char *out, size_t room) {

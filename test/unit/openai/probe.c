@@ -1,0 +1,38 @@
+/* Parses request bodies given in hex, one a line, and prints "status message" for each (200 for
+ * what passes). For comparisons with recorded cases by a script. */
+#include "base/mem.h"
+#include "wire/openai.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+int main(void) {
+    char *line = NULL;
+    size_t room = 0;
+    ssize_t n;
+    while ((n = getline(&line, &room, stdin)) > 0) {
+        bool chat = strncmp(line, "chat ", 5) == 0;
+        const char *hex = strchr(line, ' ') + 1;
+        struct weir_buf body;
+        weir_buf_init(&body, (size_t)n);
+        for (uint64_t v; hex[0] > ' ' && weir_span_hex64(weir_span(hex, 2), &v); hex += 2)
+            if (weir_buf_append_c(&body, (char)v) != WEIR_OK)
+                return 1;
+        struct weir_arena arena;
+        weir_arena_init(&arena, 512u << 20);
+        struct weir_openai_request req;
+        struct weir_openai_error error = {0};
+        const struct weir_openai_rules rules = {0};
+        enum weir_status st = weir_openai_parse(chat ? WEIR_OPENAI_CHAT : WEIR_OPENAI_COMPLETION,
+                                                weir_buf_span(&body), &rules, &arena, &req, &error);
+        if (st == WEIR_OK)
+            puts("200");
+        else
+            printf("%d %.*s\n", error.http_status, WEIR_SPAN_ARG(error.message));
+        weir_arena_fini(&arena);
+        weir_buf_fini(&body);
+    }
+    free(line);
+    return 0;
+}

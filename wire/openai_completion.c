@@ -1,0 +1,86 @@
+/* Prompts of completion requests. */
+#include "wire/openai_priv.h"
+
+enum { MAX_PROMPTS = 4096 };
+
+static bool fail_variant(struct weir_openai_reading *r) {
+    return weir_openai_fail_at(r, r->end, "data did not match any variant of untagged enum Prompt");
+}
+
+static bool one_text(struct weir_openai_reading *r, struct weir_span raw, struct weir_prompt *p) {
+    p->kind = WEIR_PROMPT_TEXT;
+    return weir_raw_string(r, r->end, raw, &p->text);
+}
+
+/* [1, 2, 3] */
+static bool one_ids(struct weir_openai_reading *r, struct weir_span raw, struct weir_prompt *p) {
+    p->kind = WEIR_PROMPT_IDS;
+    return weir_raw_ids(r, raw, &p->ids);
+}
+
+/* All elements must be of the first one's kind. */
+static bool read_list(struct weir_openai_reading *r, struct weir_span raw,
+                      struct weir_prompt *prompts, size_t *ret_n) {
+    struct weir_json j;
+    enum weir_json_type first = WEIR_JSON_NULL;
+    size_t n = 0;
+    weir_json_init(&j, raw, WEIR_OPENAI_DEPTH);
+    weir_json_array_enter(&j);
+    while (weir_json_array_next(&j)) {
+        struct weir_span item;
+        enum weir_json_type type = weir_json_peek(&j);
+        if (n == 0)
+            first = type;
+        if (first == WEIR_JSON_NUMBER) { /* the whole list is one prompt */
+            *ret_n = 1;
+            return one_ids(r, raw, &prompts[0]) || (!r->failed && fail_variant(r));
+        }
+        if (type != first || (type != WEIR_JSON_STRING && type != WEIR_JSON_ARRAY))
+            return fail_variant(r);
+        if (n == MAX_PROMPTS)
+            return weir_openai_fail(r, 400, "Validation: more than %d prompts", MAX_PROMPTS);
+        if (!weir_json_skip(&j, &item))
+            return false;
+        bool ok = type == WEIR_JSON_STRING ? one_text(r, item, &prompts[n])
+                                           : one_ids(r, item, &prompts[n]);
+        if (!ok)
+            return r->failed ? false : fail_variant(r);
+        n++;
+    }
+    *ret_n = n;
+    return true;
+}
+
+static bool refuse_empty(struct weir_openai_reading *r, const struct weir_prompt *p, size_t n,
+                         bool list) {
+    if (n == 0)
+        return weir_openai_fail(r, 400, "Validation: Prompt string array cannot be empty");
+    for (size_t i = 0; i < n; i++) {
+        bool text = p[i].kind == WEIR_PROMPT_TEXT;
+        if (text ? p[i].text.len > 0 : p[i].ids.n > 0)
+            continue;
+        if (!list)
+            return weir_openai_fail(r, 400, "Validation: Prompt string cannot be empty");
+        return weir_openai_fail(r, 400, "Validation: Prompt %s at index %zu cannot be empty",
+                                text ? "string" : "integer array", i);
+    }
+    return true;
+}
+
+bool weir_openai_read_prompt(struct weir_openai_reading *r, struct weir_span raw) {
+    enum weir_json_type type = weir_raw_type(raw);
+    size_t n = 1, room = 1;
+    if (type != WEIR_JSON_STRING && type != WEIR_JSON_ARRAY)
+        return fail_variant(r);
+    for (size_t i = 0; type == WEIR_JSON_ARRAY && i < raw.len && room < MAX_PROMPTS + 1; i++)
+        room += raw.data[i] == ',';
+    struct weir_prompt *prompts = weir_arena_zalloc(r->arena, room * sizeof(*prompts));
+    if (prompts == NULL)
+        return weir_openai_nomem(r);
+    bool ok = type == WEIR_JSON_STRING ? one_text(r, raw, prompts) : read_list(r, raw, prompts, &n);
+    if (!ok || !refuse_empty(r, prompts, n, type == WEIR_JSON_ARRAY))
+        return false;
+    r->req->prompts = prompts;
+    r->req->n_prompts = n;
+    return true;
+}
