@@ -49,8 +49,8 @@ static inline uint64_t check_seed(void) {
     } while (0)
 /* a: data and length; z: C string. */
 #define CHECK_EQ_STR(data, len, z)                                                                 \
-    CHECK_MSG((len) == strlen(z) && memcmp((data), (z), (len)) == 0, "got \"%.*s\", want \"%s\"",  \
-              (int)(len), (const char *)(data), (z))
+    CHECK_MSG((len) == strlen(z) && ((len) == 0 || memcmp((data), (z), (len)) == 0),               \
+              "got \"%.*s\", want \"%s\"", (int)(len), (const char *)(data), (z))
 
 #define CHECK_RUN(fn) check_run(#fn, fn)
 static inline void check_run(const char *name, void (*fn)(void)) {
