@@ -34,6 +34,18 @@ size_t kvi_block_count(size_t n_tokens, uint32_t block_size, bool eagle);
  * place ok. */
 void kvi_chain(const uint64_t *local, size_t n, uint64_t *ret_sequence);
 
+/* Blocks with images or other media. Two schemes coexist: media hashes appended to the tokens of
+ * the block (kvi_block_hash_media), or placeholder tokens replaced by kvi_media_pad and hashed as
+ * plain tokens. */
+/* Content hash of a block and the media in it. `media` is sorted in place. */
+uint64_t kvi_block_hash_media(const uint32_t *tokens, size_t n_tokens, uint64_t *media,
+                              size_t n_media, uint64_t seed);
+/* The token that stands for a placeholder of this media object. */
+uint32_t kvi_media_pad(uint64_t media_hash);
+/* Hash of a media identifier: 64 hex digits give their first 16 as a number, any other text its
+ * XXH3. False for an empty one. */
+bool kvi_media_hash(const char *id, size_t len, uint64_t *ret_hash);
+
 /* ---- index ------------------------------------------------------------------------------ */
 
 enum kvi_result {

@@ -47,3 +47,50 @@ void kvi_chain(const uint64_t *local, size_t n, uint64_t *ret_sequence) {
         ret_sequence[i] = pair[0];
     }
 }
+
+static void sort(uint64_t *a, size_t n) {
+    for (size_t i = 1; i < n; i++) { /* a block holds few media objects */
+        uint64_t x = a[i];
+        size_t k = i;
+        for (; k > 0 && a[k - 1] > x; k--)
+            a[k] = a[k - 1];
+        a[k] = x;
+    }
+}
+
+uint64_t kvi_block_hash_media(const uint32_t *tokens, size_t n_tokens, uint64_t *media,
+                              size_t n_media, uint64_t seed) {
+    XXH3_state_t state;
+    sort(media, n_media);
+    XXH3_INITSTATE(&state);
+    XXH3_64bits_reset_withSeed(&state, seed);
+    XXH3_64bits_update(&state, tokens, n_tokens * sizeof(*tokens));
+    XXH3_64bits_update(&state, media, n_media * sizeof(*media));
+    return XXH3_64bits_digest(&state);
+}
+
+uint32_t kvi_media_pad(uint64_t media_hash) {
+    return 1000000 + (uint32_t)(media_hash & ((1u << 30) - 1));
+}
+
+static int hex_digit(char c) {
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    c |= 0x20;
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+bool kvi_media_hash(const char *id, size_t len, uint64_t *ret_hash) {
+    uint64_t first = 0;
+    bool hex = len == 64;
+    for (size_t i = 0; hex && i < len; i++) {
+        int digit = hex_digit(id[i]);
+        hex = digit >= 0;
+        if (i < 16)
+            first = first << 4 | (uint64_t)(digit & 15);
+    }
+    if (len == 0)
+        return false;
+    *ret_hash = hex ? first : XXH3_64bits_withSeed(id, len, 0);
+    return true;
+}

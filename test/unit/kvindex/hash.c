@@ -1,7 +1,9 @@
 /* Hash vectors: from the reference system's own tests, from captured events, and computed with the
  * system xxHash from the published rules (shared spec "kvrouter" 1.5). */
+#include "base/status.h"
 #include "kvindex/kvi.h"
 #include "test/check.h"
+#include "test/unit/kvindex/captured.h"
 
 static uint64_t sequence(uint32_t n, uint64_t seed) {
     uint32_t tokens[512];
@@ -47,6 +49,8 @@ static void case_seeds(void) {
     CHECK_EQ_U64(kvi_seed("adapter-a", 9, "tenant-a", 8), 10790858310771630931u);
     CHECK_EQ_U64(sequence(4, lora), 6665157333201000639u);
     CHECK_EQ_U64(sequence(4, ns), 17009624042690211646u);
+    CHECK_EQ_U64(sequence(4, kvi_seed("tenant-a", 8, NULL, 0)), 582854293518545300u);
+    CHECK_EQ_U64(sequence(4, kvi_seed("adapter-a", 9, "tenant-a", 8)), 8269515957840517240u);
 }
 
 static void case_eagle_windows_overlap(void) {
@@ -58,6 +62,84 @@ static void case_eagle_windows_overlap(void) {
     CHECK_EQ_U64(kvi_block_count(0, 2, true), 0);
     CHECK_EQ_U64(kvi_block_count(5, 2, true), 2);
     CHECK_EQ_U64(kvi_block_count(5, 0, false), 0);
+}
+
+static void case_media_identifiers_and_pads(void) {
+    uint64_t hash = 0;
+    CHECK(kvi_media_hash("opaque-renderer-image-0", 23, &hash));
+    CHECK_EQ_U64(hash, 14437604544409538977u);
+    CHECK(kvi_media_hash("0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef", 64,
+                         &hash));
+    CHECK_EQ_U64(hash, 0x0123456789abcdefu);
+    CHECK(kvi_media_hash("FEDCBA98765432100123456789abcdef0123456789abcdef0123456789abcdef", 64,
+                         &hash));
+    CHECK_EQ_U64(hash, 0xfedcba9876543210u);
+    CHECK(!kvi_media_hash("", 0, &hash));
+    CHECK_EQ_U64(kvi_media_pad(0), 1000000);
+    CHECK_EQ_U64(kvi_media_pad((1u << 30) | 0xCAFE), 1000000 + 0xCAFE);
+}
+
+static void case_media_are_hashed_sorted_behind_the_tokens(void) {
+    const uint32_t tokens[] = {0, 1, 2, 3};
+    uint64_t one[] = {42}, two[] = {7, 42}, swapped[] = {42, 7};
+    CHECK_EQ_U64(kvi_block_hash_media(tokens, 2, one, 1, KVI_SEED), 6100948656312251355u);
+    CHECK_EQ_U64(kvi_block_hash(tokens, 2, KVI_SEED), 10918435022357402928u);
+    CHECK_EQ_U64(kvi_block_hash_media(tokens, 2, NULL, 0, KVI_SEED), 10918435022357402928u);
+    CHECK_EQ_U64(kvi_block_hash(tokens + 2, 2, KVI_SEED), 10731123482949079648u);
+    CHECK_EQ_U64(kvi_block_hash_media(tokens, 2, two, 2, KVI_SEED),
+                 kvi_block_hash_media(tokens, 2, swapped, 2, KVI_SEED));
+}
+
+static void case_mooncake_blocks(void) {
+    static const uint64_t want[] = {16456450638077811066u, 10716031498429279048u,
+                                    17161484913955091167u};
+    uint32_t tokens[512];
+    for (uint32_t id = 0; id < 3; id++) {
+        for (size_t i = 0; i < 512; i++)
+            tokens[i] = id;
+        CHECK_EQ_U64(kvi_block_hash(tokens, 512, KVI_SEED), want[id]);
+    }
+}
+
+static void case_blocks_of_real_stored_events(void) {
+    for (size_t i = 0; i < WEIR_ARRAY_LEN(captured_blocks); i++) {
+        const struct captured_block *b = &captured_blocks[i];
+        uint64_t chain[2] = {b->parent, kvi_block_hash(b->tokens, b->block_size, KVI_SEED)};
+        CHECK_EQ_U64(chain[1], b->tokens_hash);
+        kvi_chain(b->has_parent ? chain : chain + 1, b->has_parent ? 2 : 1,
+                  b->has_parent ? chain : chain + 1);
+        CHECK_EQ_U64(chain[1], b->block_hash);
+    }
+}
+
+static void case_salted_blocks_that_a_real_router_matched(void) {
+    uint32_t tokens[96];
+    for (uint32_t i = 0; i < 96; i++)
+        tokens[i] = 1000 + i;
+    for (size_t i = 0; i < WEIR_ARRAY_LEN(captured_salts); i++) {
+        const struct captured_salt *s = &captured_salts[i];
+        uint64_t got[6];
+        uint64_t seed = kvi_seed(s->lora, s->lora != NULL ? strlen(s->lora) : 0, s->salt,
+                                 s->salt != NULL ? strlen(s->salt) : 0);
+        CHECK_EQ_U64(seed, s->seed);
+        CHECK_EQ_U64(kvi_hash_blocks(tokens, 96, 16, seed, false, got, 6), 6);
+        for (int k = 0; k < 6; k++)
+            CHECK_EQ_U64(got[k], s->tokens_hash[k]);
+    }
+}
+
+static void case_trailing_tokens_and_short_room(void) {
+    const uint32_t tokens[] = {1, 2, 3, 4, 5, 6, 7, 8, 9};
+    uint64_t h[3] = {0, 0, 77};
+    CHECK_EQ_U64(kvi_hash_blocks(tokens, 3, 4, KVI_SEED, false, h, 3), 0);
+    CHECK_EQ_U64(kvi_hash_blocks(tokens, 9, 4, KVI_SEED, false, h, 3), 2);
+    CHECK_EQ_U64(h[2], 77);
+    h[1] = 77;
+    CHECK_EQ_U64(kvi_hash_blocks(tokens, 9, 4, KVI_SEED, false, h, 1), 1);
+    CHECK_EQ_U64(h[1], 77);
+    CHECK_EQ_U64(kvi_block_count(9, 4, true), 2);
+    CHECK_EQ_U64(kvi_block_count(8, 4, true), 1);
+    CHECK_EQ_U64(kvi_block_count(SIZE_MAX, 1, false), SIZE_MAX);
 }
 
 static void case_captured_blocks(void) {
@@ -73,11 +155,41 @@ static void case_captured_blocks(void) {
     CHECK_EQ_U64(seq[1], 7366005819767674425u);
 }
 
+/* The table above was copied from this file; a newer capture must be copied too. */
+static void case_shared_capture_file_holds_the_same_blocks(void) {
+    const char *shared = getenv("WEIR_SHARED");
+    char path[512], text[32768], number[32];
+    snprintf(path, sizeof(path), "%s/data/dynamo/wire/hash-vectors.json",
+             shared != NULL ? shared : "../shared");
+    FILE *f = fopen(path, "rb");
+    if (f == NULL) {
+        fprintf(stderr, "skipped: %s is not here (WEIR_SHARED names the shared folder)\n", path);
+        return;
+    }
+    size_t len = fread(text, 1, sizeof(text) - 1, f), blocks = 0;
+    fclose(f);
+    text[len] = '\0';
+    for (const char *at = text; (at = strstr(at, "\"block_size\"")) != NULL; at++)
+        blocks++;
+    CHECK_EQ_U64(blocks, WEIR_ARRAY_LEN(captured_blocks) + WEIR_ARRAY_LEN(captured_salts));
+    for (size_t i = 0; i < WEIR_ARRAY_LEN(captured_blocks); i++) {
+        snprintf(number, sizeof(number), "%" PRIu64, captured_blocks[i].block_hash);
+        CHECK_MSG(strstr(text, number) != NULL, "%s is not in the file", number);
+    }
+}
+
 int main(void) {
     CHECK_RUN(case_block_hash_on_every_length_path);
     CHECK_RUN(case_chain);
     CHECK_RUN(case_seeds);
     CHECK_RUN(case_eagle_windows_overlap);
     CHECK_RUN(case_captured_blocks);
+    CHECK_RUN(case_blocks_of_real_stored_events);
+    CHECK_RUN(case_salted_blocks_that_a_real_router_matched);
+    CHECK_RUN(case_media_identifiers_and_pads);
+    CHECK_RUN(case_media_are_hashed_sorted_behind_the_tokens);
+    CHECK_RUN(case_mooncake_blocks);
+    CHECK_RUN(case_trailing_tokens_and_short_room);
+    CHECK_RUN(case_shared_capture_file_holds_the_same_blocks);
     return check_finish();
 }
