@@ -1,18 +1,31 @@
 #include "base/json.h"
-#include "base/utf8_priv.h"
+#include "base/number.h"
+#include "base/scan_priv.h"
+#include "base/utf8.h"
 
 #include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 void weir_jsonw_init(struct weir_jsonw *w, struct weir_buf *buf) {
     *w = (struct weir_jsonw){.buf = buf};
 }
 
+/* n more bytes at the end of the buffer, or NULL and the failure on record. */
+static char *room(struct weir_jsonw *w, size_t n) {
+    struct weir_buf *b = w->buf;
+    if (w->status != WEIR_OK)
+        return NULL;
+    if (n > b->cap - b->len && (w->status = weir_buf_reserve(b, n)) != WEIR_OK)
+        return NULL;
+    char *p = b->data + b->len;
+    b->len += n;
+    return p;
+}
+
 static void put(struct weir_jsonw *w, const char *data, size_t len) {
-    if (w->status == WEIR_OK)
-        w->status = weir_buf_append(w->buf, data, len);
+    char *p = room(w, len);
+    if (p != NULL && len > 0)
+        memcpy(p, data, len);
 }
 
 static void begin_value(struct weir_jsonw *w) {
@@ -46,10 +59,14 @@ void weir_jsonw_array_end(struct weir_jsonw *w) {
 }
 
 void weir_jsonw_key(struct weir_jsonw *w, const char *key) {
+    size_t len = strlen(key);
     begin_value(w);
-    put(w, "\"", 1);
-    put(w, key, strlen(key));
-    put(w, "\":", 2);
+    char *p = room(w, len + 3);
+    if (p != NULL) {
+        *p = '"';
+        memcpy(p + 1, key, len);
+        memcpy(p + 1 + len, "\":", 2);
+    }
     w->need_comma = false;
 }
 
@@ -59,37 +76,57 @@ void weir_jsonw_key_span(struct weir_jsonw *w, struct weir_span key) {
     w->need_comma = false;
 }
 
+/* ---- strings ------------------------------------------------------------------------------ */
+
 static void put_escape(struct weir_jsonw *w, unsigned char c) {
-    static const char from[] = "\"\\\b\f\n\r\t", to[] = "\"\\bfnrt";
-    const char *at = c != 0 ? strchr(from, c) : NULL;
-    char text[7];
-    if (at != NULL) {
-        text[0] = '\\';
-        text[1] = to[at - from];
-        put(w, text, 2);
-    } else {
-        snprintf(text, sizeof(text), "\\u%04x", c);
-        put(w, text, 6);
+    static const char hex[] = "0123456789abcdef";
+    static const char shorts[256] = {['"'] = '"',  ['\\'] = '\\', ['\b'] = 'b', ['\f'] = 'f',
+                                     ['\n'] = 'n', ['\r'] = 'r',  ['\t'] = 't'};
+    if (shorts[c] != 0)
+        put(w, (char[]){'\\', shorts[c]}, 2);
+    else
+        put(w, (char[]){'\\', 'u', '0', '0', hex[c >> 4], hex[c & 15]}, 6);
+}
+
+/* Well-formed text, or text without a byte above 0x7f. */
+static void put_escaped(struct weir_jsonw *w, struct weir_span text) {
+    const struct weir_scan *scan = weir_scan_best();
+    for (size_t i = 0; i < text.len && w->status == WEIR_OK;) {
+        bool high = false;
+        size_t run = scan->run(text.data + i, text.len - i, &high);
+        put(w, text.data + i, run);
+        for (i += run; i < text.len && w->status == WEIR_OK; i++) {
+            unsigned char c = (unsigned char)text.data[i];
+            if (c >= 0x20 && c != '"' && c != '\\')
+                break;
+            put_escape(w, c);
+        }
     }
+}
+
+static void put_repaired(struct weir_jsonw *w, struct weir_span text) {
+    size_t i = 0, start = 0;
+    while (i < text.len && w->status == WEIR_OK) {
+        struct weir_span rest = weir_span(text.data + i, text.len - i);
+        size_t n = weir_utf8_char(rest);
+        if (n == 0) {
+            put_escaped(w, weir_span(text.data + start, i - start));
+            put(w, "\xEF\xBF\xBD", 3);
+            n = weir_utf8_bad(rest);
+            start = i + n;
+        }
+        i += n;
+    }
+    put_escaped(w, weir_span(text.data + start, i - start));
 }
 
 void weir_jsonw_string(struct weir_jsonw *w, struct weir_span text) {
     begin_value(w);
     put(w, "\"", 1);
-    size_t i = 0;
-    while (i < text.len) {
-        size_t run = weir_utf8_plain_run(text.data + i, text.len - i);
-        run += weir_utf8_multibyte_run(text.data + i + run, text.len - i - run);
-        put(w, text.data + i, run);
-        i += run;
-        if (i == text.len || run > 0)
-            continue;
-        unsigned char c = (unsigned char)text.data[i++];
-        if (c >= 0x80)
-            put(w, "\xEF\xBF\xBD", 3);
-        else
-            put_escape(w, c);
-    }
+    if (weir_utf8_valid(text))
+        put_escaped(w, text);
+    else
+        put_repaired(w, text);
     put(w, "\"", 1);
 }
 
@@ -97,44 +134,32 @@ void weir_jsonw_string_z(struct weir_jsonw *w, const char *text) {
     weir_jsonw_string(w, weir_span_z(text));
 }
 
+/* ---- other scalars ------------------------------------------------------------------------ */
+
 void weir_jsonw_u64(struct weir_jsonw *w, uint64_t value) {
-    char text[20];
-    size_t at = sizeof(text);
-    do
-        text[--at] = (char)('0' + value % 10);
-    while ((value /= 10) > 0);
+    char text[WEIR_U64_TEXT];
     begin_value(w);
-    put(w, text + at, sizeof(text) - at);
+    put(w, text, weir_u64_text(value, text));
 }
 
 void weir_jsonw_i64(struct weir_jsonw *w, int64_t value) {
+    char text[1 + WEIR_U64_TEXT] = {'-'};
     if (value >= 0) {
         weir_jsonw_u64(w, (uint64_t)value);
         return;
     }
     begin_value(w);
-    put(w, "-", 1);
-    w->need_comma = false;
-    weir_jsonw_u64(w, 0 - (uint64_t)value);
+    put(w, text, 1 + weir_u64_text(0 - (uint64_t)value, text + 1));
 }
 
 void weir_jsonw_f64(struct weir_jsonw *w, double value) {
+    char text[WEIR_F64_TEXT];
     if (!isfinite(value)) {
         weir_jsonw_null(w);
         return;
     }
-    char text[40];
-    for (int digits = 15; digits <= 17; digits++) {
-        snprintf(text, sizeof(text) - 2, "%.*g", digits, value);
-        if (strtod(text, NULL) == value)
-            break;
-    }
-    if (strpbrk(text, ".e") == NULL) {
-        size_t len = strlen(text);
-        memcpy(text + len, ".0", 3);
-    }
     begin_value(w);
-    put(w, text, strlen(text));
+    put(w, text, weir_f64_text(value, text));
 }
 
 void weir_jsonw_bool(struct weir_jsonw *w, bool value) {

@@ -1,8 +1,5 @@
 #include "base/span.h"
 
-#include <math.h>
-#include <stdlib.h>
-
 static char lower(char c) {
     return c >= 'A' && c <= 'Z' ? (char)(c + 32) : c;
 }
@@ -82,26 +79,6 @@ bool weir_span_hex64(struct weir_span a, uint64_t *ret_value) {
         else
             return false;
     }
-    *ret_value = v;
-    return true;
-}
-
-bool weir_span_f64(struct weir_span a, double *ret_value) {
-    char text[128];
-    if (a.len == 0 || a.len >= sizeof(text))
-        return false;
-    for (size_t i = 0; i < a.len; i++) {
-        char c = lower(a.data[i]);
-        if (!((c >= '0' && c <= '9') || c == '+' || c == '-' || c == '.' || c == 'e'))
-            return false;
-    }
-    memcpy(text, a.data, a.len);
-    text[a.len] = '\0';
-    /* The program never calls setlocale(), so strtod reads a point. */
-    char *end = NULL;
-    double v = strtod(text, &end);
-    if (end != text + a.len || !isfinite(v))
-        return false;
     *ret_value = v;
     return true;
 }

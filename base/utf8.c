@@ -1,102 +1,80 @@
-#include "base/utf8_priv.h"
+#include "base/utf8.h"
 
-#include <stdbool.h>
-#include <stdint.h>
-#include <string.h>
+#include "base/scan_priv.h"
 
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
-
-static bool is_plain(unsigned char c) {
-    return c >= 0x20 && c < 0x80 && c != '"' && c != '\\';
-}
-
-#if defined(__x86_64__)
-/* Bit i: byte i ends a plain run. A signed comparison with 0x20 catches control bytes and >= 0x80.
- */
-static unsigned ends16(const char *p) {
-    __m128i v = _mm_loadu_si128((const __m128i *)(const void *)p);
-    __m128i bad = _mm_or_si128(_mm_cmplt_epi8(v, _mm_set1_epi8(0x20)),
-                               _mm_or_si128(_mm_cmpeq_epi8(v, _mm_set1_epi8('"')),
-                                            _mm_cmpeq_epi8(v, _mm_set1_epi8('\\'))));
-    return (unsigned)_mm_movemask_epi8(bad);
-}
-
-__attribute__((target("avx2"))) static size_t plain_run_avx2(const char *p, size_t len) {
-    size_t i = 0;
-    const __m256i space = _mm256_set1_epi8(0x20), quote = _mm256_set1_epi8('"'),
-                  slash = _mm256_set1_epi8('\\');
-    for (; i + 32 <= len; i += 32) {
-        __m256i v = _mm256_loadu_si256((const __m256i *)(const void *)(p + i));
-        __m256i bad = _mm256_or_si256(
-            _mm256_cmpgt_epi8(space, v),
-            _mm256_or_si256(_mm256_cmpeq_epi8(v, quote), _mm256_cmpeq_epi8(v, slash)));
-        unsigned mask = (unsigned)_mm256_movemask_epi8(bad);
-        if (mask != 0)
-            return i + (size_t)__builtin_ctz(mask);
-    }
-    return i;
-}
-
-size_t weir_utf8_plain_run(const char *p, size_t len) {
-    size_t i = 0;
-    /* Most strings are short: one 16-byte look before the wide loop. */
-    if (len >= 16) {
-        unsigned mask = ends16(p);
-        if (mask != 0)
-            return (size_t)__builtin_ctz(mask);
-        i = 16;
-        if (len >= 128 && __builtin_cpu_supports("avx2"))
-            i += plain_run_avx2(p + i, len - i);
-        for (; i + 16 <= len; i += 16) {
-            mask = ends16(p + i);
-            if (mask != 0)
-                return i + (size_t)__builtin_ctz(mask);
-        }
-    }
-    while (i < len && is_plain((unsigned char)p[i]))
-        i++;
-    return i;
-}
-#else
-size_t weir_utf8_plain_run(const char *p, size_t len) {
-    size_t i = 0;
-    while (i < len && is_plain((unsigned char)p[i]))
-        i++;
-    return i;
-}
-#endif
-
-static bool tail(unsigned char c) {
+static bool is_tail(unsigned char c) {
     return (c & 0xC0) == 0x80;
 }
 
-/* Length of the well-formed character at p (Unicode 15, table 3-7), 0 when there is none. */
-static size_t one(const unsigned char *p, size_t len) {
-    if (len >= 2 && p[0] >= 0xC2 && p[0] <= 0xDF)
-        return tail(p[1]) ? 2 : 0;
-    if (len >= 3 && (p[0] & 0xF0) == 0xE0) {
-        unsigned char low = p[0] == 0xE0 ? 0xA0 : 0x80, high = p[0] == 0xED ? 0x9F : 0xBF;
-        return p[1] >= low && p[1] <= high && tail(p[2]) ? 3 : 0;
+/* The second byte of a character decides about overlong forms, surrogates and the last plane. */
+static bool second_ok(unsigned char first, unsigned char second) {
+    switch (first) {
+    case 0xE0:
+        return second >= 0xA0 && second <= 0xBF;
+    case 0xED:
+        return second >= 0x80 && second <= 0x9F;
+    case 0xF0:
+        return second >= 0x90 && second <= 0xBF;
+    case 0xF4:
+        return second >= 0x80 && second <= 0x8F;
+    default:
+        return is_tail(second);
     }
-    if (len >= 4 && p[0] >= 0xF0 && p[0] <= 0xF4) {
-        unsigned char low = p[0] == 0xF0 ? 0x90 : 0x80, high = p[0] == 0xF4 ? 0x8F : 0xBF;
-        return p[1] >= low && p[1] <= high && tail(p[2]) && tail(p[3]) ? 4 : 0;
-    }
-    return 0;
 }
 
-size_t weir_utf8_multibyte_run(const char *p, size_t len) {
-    const unsigned char *u = (const unsigned char *)p;
-    size_t i = 0;
-    while (i < len && u[i] >= 0x80) {
-        size_t n = one(u + i, len - i);
-        if (n == 0)
-            break;
-        i += n;
-    }
+/* Bytes that a character with this first byte has; 0 when no character begins with it. */
+static size_t promised(unsigned char first) {
+    if (first < 0x80)
+        return 1;
+    if (first < 0xC2 || first > 0xF4)
+        return 0;
+    return first < 0xE0 ? 2 : first < 0xF0 ? 3 : 4;
+}
+
+/* How many of the promised bytes are there and right; at least 1. */
+static size_t good_bytes(struct weir_span text, size_t n) {
+    const unsigned char *u = (const unsigned char *)text.data;
+    size_t i = 1;
+    while (i < n && i < text.len && (i == 1 ? second_ok(u[0], u[1]) : is_tail(u[i])))
+        i++;
     return i;
+}
+
+size_t weir_utf8_char(struct weir_span text) {
+    size_t n = text.len > 0 ? promised((unsigned char)text.data[0]) : 0;
+    return n > 0 && good_bytes(text, n) == n ? n : 0;
+}
+
+size_t weir_utf8_bad(struct weir_span text) {
+    size_t n = promised((unsigned char)text.data[0]);
+    return n > 1 ? good_bytes(text, n) : 1;
+}
+
+bool weir_utf8_valid(struct weir_span text) {
+    return weir_scan_best()->utf8_valid(text.data, text.len);
+}
+
+enum weir_status weir_utf8_append_lossy(struct weir_buf *out, struct weir_span text) {
+    if (weir_utf8_valid(text))
+        return weir_buf_append_span(out, text);
+    size_t before = out->len, clean = 0; /* clean: start of the run not yet copied */
+    enum weir_status st = WEIR_OK;
+    for (size_t i = 0; i < text.len && st == WEIR_OK;) {
+        struct weir_span rest = weir_span(text.data + i, text.len - i);
+        size_t n = weir_utf8_char(rest);
+        i += n;
+        if (n > 0 && i < text.len)
+            continue;
+        st = weir_buf_append(out, text.data + clean, i - clean);
+        if (n == 0 && st == WEIR_OK) {
+            st = weir_buf_append(out, "\xEF\xBF\xBD", 3);
+            i += weir_utf8_bad(rest);
+        }
+        clean = i;
+    }
+    if (st != WEIR_OK)
+        out->len = before;
+    return st;
 }
 
 size_t weir_utf8_encode(unsigned code, char out[4]) {
