@@ -1,0 +1,82 @@
+/* What the files of the frontend share: the process, one loop of it, and answering helpers. */
+#ifndef WEIR_FRONTEND_APP_PRIV_H
+#define WEIR_FRONTEND_APP_PRIV_H
+
+#include "frontend/metrics.h"
+#include "frontend/models.h"
+#include "net/http_server.h"
+#include "runtime/options_frontend.h"
+#include "runtime/plane_client.h"
+#include "wire/openai_answer.h"
+
+#include <stdatomic.h>
+
+enum weir_stage { WEIR_STAGE_READY, WEIR_STAGE_DRAINING };
+
+struct weir_app {
+    struct weir_frontend_options options; /* read-only after start */
+    struct weir_front_metrics *metrics;
+    struct weir_models *models;
+    enum weir_error_format error_format;
+    struct weir_openai_rules rules;
+    int overload_status;
+    size_t body_limit;
+    uint64_t item_ms, keep_alive_ms; /* 0 = off */
+    unsigned migration_limit;
+    _Atomic int stage;            /* enum weir_stage; relaxed: a turn late does no harm */
+    _Atomic unsigned n_inference; /* requests in work, over all loops */
+};
+
+/* One loop: its server, its way to the workers. */
+struct weir_front_loop {
+    struct weir_app *app; /* borrowed: outlives the loop */
+    struct weir_loop *loop;
+    struct weir_http_server *server;
+    struct weir_plane_client *plane;
+};
+
+/* ---- respond.c ---------------------------------------------------------------------------- */
+
+/* Whole answers; every one echoes x-request-id. `allow` and `retry_after_s` (0 = none) add headers.
+ */
+void weir_front_json(struct weir_http_exchange *x, int status, struct weir_span body);
+void weir_front_text(struct weir_http_exchange *x, int status, const char *content_type,
+                     struct weir_span body);
+void weir_front_empty(struct weir_http_exchange *x, int status, const char *allow);
+/* An error in the configured format. */
+void weir_front_error(struct weir_front_loop *fl, struct weir_http_exchange *x, int status,
+                      const char *message);
+void weir_front_error_span(struct weir_front_loop *fl, struct weir_http_exchange *x, int status,
+                           struct weir_span message, struct weir_span param);
+/* Begins an event stream. */
+void weir_front_sse_begin(struct weir_http_exchange *x);
+bool weir_front_draining(const struct weir_app *app);
+
+/* ---- routes.c: the handler table of the HTTP server; arg is a struct weir_front_loop ----------
+ */
+extern const struct weir_http_handler weir_front_handler;
+
+/* ---- small.c: everything that needs no worker ------------------------------------------------ */
+void weir_front_live(struct weir_front_loop *fl, struct weir_http_exchange *x);
+void weir_front_health(struct weir_front_loop *fl, struct weir_http_exchange *x);
+void weir_front_metrics_page(struct weir_front_loop *fl, struct weir_http_exchange *x);
+void weir_front_openapi(struct weir_front_loop *fl, struct weir_http_exchange *x);
+void weir_front_models_list(struct weir_front_loop *fl, struct weir_http_exchange *x);
+void weir_front_model_get(struct weir_front_loop *fl, struct weir_http_exchange *x,
+                          struct weir_span id);
+void weir_front_busy_get(struct weir_front_loop *fl, struct weir_http_exchange *x);
+void weir_front_busy_post(struct weir_front_loop *fl, struct weir_http_exchange *x);
+void weir_front_tokenize(struct weir_front_loop *fl, struct weir_http_exchange *x);
+void weir_front_detokenize(struct weir_front_loop *fl, struct weir_http_exchange *x);
+
+/* ---- request.c: chat and completions -------------------------------------------------------- */
+struct weir_request;
+void weir_request_start(struct weir_front_loop *fl, struct weir_http_exchange *x,
+                        enum weir_openai_kind kind);
+/* The client went away. */
+void weir_request_abort(struct weir_request *request);
+void weir_request_writable(struct weir_request *request);
+/* The exchange is over; frees the request. */
+void weir_request_done(struct weir_request *request);
+
+#endif

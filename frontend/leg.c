@@ -1,0 +1,269 @@
+/*
+ * Happy path: route (books the load) → encode → send → items → end.
+ * Failure modes: no worker, all busy, a worker that cannot be reached or breaks off. A failure
+ * before the worker took the request costs nothing and goes to another worker; one behind that
+ * point counts against --migration-limit, and what was generated is sent along so that the answer
+ * goes on.
+ */
+#include "base/log.h"
+#include "frontend/request_priv.h"
+
+#include <string.h>
+
+enum { FREE_RETRIES = 3 };
+
+static void on_item(void *arg, const struct weir_output *item);
+static void on_end(void *arg, const struct weir_plane_end *end);
+static const struct weir_plane_call_ops call_ops = {.on_item = on_item, .on_end = on_end};
+
+static void release(struct weir_leg *leg) {
+    weir_router_free(weir_model_info(leg->request->model)->router, leg->booking);
+    leg->booking = 0;
+}
+
+void weir_leg_stop(struct weir_leg *leg, bool graceful) {
+    if (leg->call != NULL)
+        weir_plane_call_cancel(leg->call, graceful);
+    leg->call = NULL;
+    if (leg->booking != 0)
+        release(leg);
+    leg->state = WEIR_LEG_DONE;
+}
+
+/* ---- choosing a worker --------------------------------------------------------------------- */
+
+static enum weir_status route(struct weir_leg *leg, struct weir_route *ret) {
+    struct weir_request *r = leg->request;
+    const struct weir_routing_hints *h = &r->q.prep.routing;
+    struct weir_route_query q = {.local_hashes = leg->local,
+                                 .sequence_hashes = leg->sequence,
+                                 .n_blocks = leg->n_blocks,
+                                 .isl_tokens = leg->prompt.n,
+                                 .pinned_rank = h->dp_rank,
+                                 .exclude = leg->tried,
+                                 .n_exclude = leg->n_tried,
+                                 .rng = weir_loop_rng(r->fl->loop),
+                                 .now_ms = weir_loop_now_ms(r->fl->loop)};
+    if (h->has_backend_instance_id || h->has_decode_worker_id) {
+        q.has_pinned_worker = true;
+        q.pinned_worker = h->has_backend_instance_id ? h->backend_instance_id : h->decode_worker_id;
+    }
+    uint64_t begin = weir_now_ns();
+    enum weir_status st = weir_router_route(weir_model_info(r->model)->router, &q, ret);
+    double ms = (double)(weir_now_ns() - begin) / 1e6;
+    if (st == WEIR_OK)
+        weir_front_observe_route(
+            r->fl->app->metrics, 0, ms,
+            leg->n_blocks > 0 ? (double)ret->overlap_blocks / (double)leg->n_blocks : 0);
+    return st;
+}
+
+static void fail_route(struct weir_leg *leg, enum weir_status st) {
+    struct weir_request *r = leg->request;
+    leg->state = WEIR_LEG_DONE;
+    if (st == WEIR_OVERLOADED) {
+        weir_front_count_rejected(r->fl->app->metrics, weir_model_info(r->model)->name,
+                                  r->endpoint);
+        weir_request_fail(r, r->fl->app->overload_status,
+                          WEIR_SPAN_LIT("Service temporarily overloaded"), "overload");
+    } else if (st == WEIR_INVALID) {
+        weir_request_fail(
+            r, 400,
+            WEIR_SPAN_LIT("Invalid request: the worker or dp_rank that the request is "
+                          "pinned to is not known for this model"),
+            "validation");
+    } else {
+        weir_request_fail(r, 503, WEIR_SPAN_LIT("Service temporarily unavailable"), "unavailable");
+    }
+}
+
+/* ---- sending ------------------------------------------------------------------------------- */
+
+/* The request as this attempt sends it: after a migration the prompt has grown. */
+static enum weir_status encode(struct weir_leg *leg, enum weir_codec codec, struct weir_buf *out) {
+    struct weir_request *r = leg->request;
+    struct weir_prep_request p = r->q.prep;
+    p.token_ids = leg->prompt;
+    size_t n = leg->emitted.len / sizeof(uint32_t);
+    if (n > 0) {
+        uint32_t *ids = weir_arena_alloc(&r->arena, (leg->prompt.n + n) * sizeof(*ids));
+        if (ids == NULL)
+            return WEIR_NOMEM;
+        memcpy(ids, leg->prompt.ids, leg->prompt.n * sizeof(*ids));
+        memcpy(ids + leg->prompt.n, leg->emitted.data, leg->emitted.len);
+        p.token_ids = (struct weir_ids){ids, leg->prompt.n + n};
+        if (p.stop.max_tokens > 0)
+            p.stop.max_tokens -=
+                (int64_t)n < p.stop.max_tokens ? (int64_t)n : p.stop.max_tokens - 1;
+    }
+    if (weir_model_info(r->model)->router != NULL && leg->booking != 0) {
+        p.routing.set = true;
+        p.routing.dp_rank = leg->dp_rank;
+    }
+    return weir_prep_request_encode(&p, codec, out);
+}
+
+static enum weir_status send(struct weir_leg *leg, const struct weir_model_worker *worker) {
+    struct weir_request *r = leg->request;
+    struct weir_buf body;
+    weir_buf_init(&body, WEIR_OUT_MAX);
+    enum weir_status st = encode(leg, worker->codec, &body);
+    struct weir_plane_call_config c = {.address = weir_span_z(worker->address),
+                                       .request_id = weir_span_z(r->uuid),
+                                       .codec = worker->codec,
+                                       .take_body = &body,
+                                       .traceparent = r->traceparent,
+                                       .item_ms = r->fl->app->item_ms};
+    if (st == WEIR_OK)
+        st = weir_plane_call_start(r->fl->plane, &c, &call_ops, leg, &leg->call);
+    weir_buf_fini(&body);
+    return st;
+}
+
+void weir_leg_start(struct weir_leg *leg) {
+    struct weir_request *r = leg->request;
+    struct weir_route chosen;
+    struct weir_model_worker worker;
+    leg->state = WEIR_LEG_RUNNING;
+    for (;;) {
+        enum weir_status st = route(leg, &chosen);
+        if (st != WEIR_OK) {
+            fail_route(leg, st);
+            return;
+        }
+        leg->booking = chosen.booking;
+        leg->worker_id = chosen.worker_id;
+        leg->dp_rank = chosen.dp_rank;
+        leg->overlap_blocks = chosen.overlap_blocks;
+        /* The worker may have left between the choice and now. */
+        if (weir_model_worker(r->model, chosen.worker_id, &worker)) {
+            st = send(leg, &worker);
+            if (st == WEIR_OK)
+                return;
+            if (st == WEIR_TOO_LARGE || st == WEIR_NOMEM) {
+                release(leg);
+                leg->state = WEIR_LEG_DONE;
+                weir_request_fail(
+                    r, st == WEIR_NOMEM ? 503 : 413,
+                    st == WEIR_NOMEM
+                        ? WEIR_SPAN_LIT("Service temporarily unavailable")
+                        : WEIR_SPAN_LIT("The prompt is larger than the request plane's "
+                                        "message limit (DYN_TCP_MAX_MESSAGE_SIZE)"),
+                    st == WEIR_NOMEM ? "unavailable" : "validation");
+                return;
+            }
+        }
+        release(leg);
+        if (leg->n_tried == WEIR_MAX_TRIED) {
+            fail_route(leg, WEIR_UNAVAILABLE);
+            return;
+        }
+        leg->tried[leg->n_tried++] = chosen.worker_id;
+    }
+}
+
+/* ---- items and the end --------------------------------------------------------------------- */
+
+static bool may_migrate(const struct weir_leg *leg) {
+    return leg->moves < leg->request->fl->app->migration_limit && leg->n_tried < WEIR_MAX_TRIED &&
+           leg->n_choices == 1 && leg->request->q.prep.sampling.guided_decoding.data == NULL;
+}
+
+static void first_item(struct weir_leg *leg) {
+    struct weir_request *r = leg->request;
+    leg->first_item = true;
+    weir_router_prefill_done(weir_model_info(r->model)->router, leg->booking);
+}
+
+static void fail_from_worker(struct weir_leg *leg, const struct weir_wire_error *e) {
+    struct weir_request *r = leg->request;
+    int status = e->http_status == 529 ? r->fl->app->overload_status : e->http_status;
+    struct weir_span text = e->public_text;
+    if (text.len == 0)
+        text = e->http_status == 529   ? WEIR_SPAN_LIT("Service temporarily overloaded")
+               : e->http_status == 503 ? WEIR_SPAN_LIT("Service temporarily unavailable")
+               : e->http_status == 504 ? WEIR_SPAN_LIT("Request deadline exceeded")
+               : e->http_status >= 500 ? WEIR_SPAN_LIT("Internal server error")
+               : e->message.len > 0    ? e->message
+                                       : WEIR_SPAN_LIT("Invalid request");
+    weir_request_fail(r, status, weir_arena_copy(&r->arena, text),
+                      weir_request_error_type(e->http_status));
+}
+
+static void on_item(void *arg, const struct weir_output *item) {
+    struct weir_leg *leg = arg;
+    struct weir_request *r = leg->request;
+    if (item->is_error) {
+        struct weir_wire_error e = item->error;
+        fail_from_worker(leg, &e);
+        return;
+    }
+    if (!item->has_output)
+        return; /* an annotation of the worker: not passed on */
+    if (!leg->first_item && item->token_ids.n > 0)
+        first_item(leg);
+    if (may_migrate(leg) && weir_buf_append(&leg->emitted, item->token_ids.ids,
+                                            item->token_ids.n * sizeof(uint32_t)) != WEIR_OK)
+        weir_buf_clear(&leg->emitted);
+    enum weir_status st = weir_output_item(leg, item);
+    if (st != WEIR_OK && !r->answered) {
+        weir_request_fail(r, 500, WEIR_SPAN_LIT("Internal server error"), "internal");
+        return;
+    }
+    if (leg->n_open == 0 && leg->state == WEIR_LEG_RUNNING) {
+        /* All choices have ended, here or at the worker: no need to wait for the rest. */
+        weir_leg_stop(leg, true);
+        weir_request_leg_over(r);
+    }
+}
+
+/* A failure that another worker may cure: true when the leg goes on there. */
+static bool move_on(struct weir_leg *leg, const struct weir_plane_end *end) {
+    struct weir_request *r = leg->request;
+    bool pinned =
+        r->q.prep.routing.has_backend_instance_id || r->q.prep.routing.has_decode_worker_id;
+    bool untouched =
+        !leg->first_item && (strcmp(end->stage, "connect") == 0 ||
+                             (strcmp(end->stage, "ack") == 0 && end->status != WEIR_TIMEOUT &&
+                              end->status != WEIR_DISCONNECTED));
+    if (!end->error.migratable || pinned || leg->n_tried == WEIR_MAX_TRIED)
+        return false;
+    if (untouched && leg->n_tried < FREE_RETRIES) {
+        leg->tried[leg->n_tried++] = leg->worker_id;
+    } else if (may_migrate(leg)) {
+        leg->tried[leg->n_tried++] = leg->worker_id;
+        leg->moves++;
+        weir_front_count_migration(r->fl->app->metrics, weir_model_info(r->model)->name,
+                                   leg->first_item);
+    } else {
+        return false;
+    }
+    return true;
+}
+
+static void on_end(void *arg, const struct weir_plane_end *end) {
+    struct weir_leg *leg = arg;
+    struct weir_request *r = leg->request;
+    struct weir_plane_end e = *end;
+    leg->call = NULL;
+    release(leg);
+    if (e.status == WEIR_OK) {
+        leg->state = WEIR_LEG_DONE;
+        weir_output_leg_over(leg);
+        weir_request_leg_over(r);
+        return;
+    }
+    if (e.inhibit)
+        weir_router_worker_failed(weir_model_info(r->model)->router, leg->worker_id,
+                                  weir_loop_now_ms(r->fl->loop));
+    WEIR_LOG(WEIR_LOG_DEBUG, "request", "%s: worker %llu failed at %s: %s", r->uuid,
+             (unsigned long long)leg->worker_id, e.stage, weir_status_text(e.status));
+    if (r->answered)
+        return;
+    if (move_on(leg, &e)) {
+        weir_leg_start(leg);
+        return;
+    }
+    leg->state = WEIR_LEG_DONE;
+    fail_from_worker(leg, &e.error);
+}

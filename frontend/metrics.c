@@ -1,0 +1,238 @@
+#include "frontend/metrics.h"
+
+#include "base/mem.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+static const double b_duration[] = {0, 2, 4, 8, 16, 32, 64, 130, 260, 510};
+static const double b_input[] = {0,    100,  210,   430,   870,   1800,
+                                 3600, 7400, 15000, 31000, 63000, 130000};
+static const double b_output[] = {0, 100, 210, 430, 880, 1800, 3700, 7600, 16000, 32000};
+static const double b_ttft[] = {0, .0022, .0047, .01, .022, .047, .1,  .22, .47,
+                                1, 2.2,   4.7,   10,  22,   48,   100, 220, 480};
+static const double b_itl[] = {0,   .0018, .0033, .0059, .011, .02, .035, .064, .12, .21,
+                               .38, .69,   1.2,   2.3,   4.1,  7.4, 13,   24,   44,  80};
+static const double b_tokenizer[] = {.5, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512};
+static const double b_stage[] = {.0001, .0005, .001, .005, .01, .05, .1, .5, 1, 2.5, 5};
+static const double b_hashing[] = {.001, .002, .004,  .008,  .016,  .032,  .064,  .128,
+                                   .256, .512, 1.024, 2.048, 4.096, 8.192, 16.384};
+static const double b_routing[] = {.01,   .03,   .09,    .27,    .81,     2.43,   7.29,
+                                   21.87, 65.61, 196.83, 590.49, 1771.47, 5314.41};
+static const double b_rate[] = {0,   .05, .1,  .15, .2,  .25, .3,  .35, .4,  .45, .5,
+                                .55, .6,  .65, .7,  .75, .8,  .85, .9,  .95, 1};
+
+/* X(id, suffix of the name, type, help, buckets or NULL, labels…): one row a metric. Names begin
+ * with the frontend's prefix unless they begin with '!'. */
+#define BUCKETS(b) b, WEIR_ARRAY_LEN(b)
+#define NONE NULL, 0
+#define FAMILIES(X)                                                                                \
+    X(STARTED, "requests_started_total", WEIR_COUNTER, "Requests that reached the handler.", NONE, \
+      "model", "endpoint", "request_type")                                                         \
+    X(REQUESTS, "requests_total", WEIR_COUNTER, "Requests finished, by outcome.", NONE, "model",   \
+      "endpoint", "request_type", "status", "error_type")                                          \
+    X(INFLIGHT, "inflight_requests", WEIR_GAUGE, "Older name of active_requests.", NONE, "model")  \
+    X(ACTIVE, "active_requests", WEIR_GAUGE, "Requests admitted and not finished.", NONE, "model") \
+    X(QUEUED, "queued_requests", WEIR_GAUGE, "Requests between handler entry and first token.",    \
+      NONE, "model")                                                                               \
+    X(DISCONNECTED, "disconnected_clients", WEIR_GAUGE, "Clients that left before the end.", NONE, \
+      NULL)                                                                                        \
+    X(DURATION, "request_duration_seconds", WEIR_HISTOGRAM, "Whole request.", BUCKETS(b_duration), \
+      "model")                                                                                     \
+    X(INPUT, "input_sequence_tokens", WEIR_HISTOGRAM, "Prompt length.", BUCKETS(b_input), "model") \
+    X(OUTPUT, "output_sequence_tokens", WEIR_HISTOGRAM, "Generated length.", BUCKETS(b_output),    \
+      "model")                                                                                     \
+    X(CACHED, "cached_tokens", WEIR_HISTOGRAM, "Prompt tokens found in the KV cache.",             \
+      BUCKETS(b_input), "model")                                                                   \
+    X(OUTPUT_TOTAL, "output_tokens_total", WEIR_COUNTER, "Generated tokens.", NONE, "model")       \
+    X(TTFT, "time_to_first_token_seconds", WEIR_HISTOGRAM,                                         \
+      "Handler entry to the first item with a token.", BUCKETS(b_ttft), "model")                   \
+    X(ITL, "inter_token_latency_seconds", WEIR_HISTOGRAM, "Gap between items over their tokens.",  \
+      BUCKETS(b_itl), "model")                                                                     \
+    X(TOKENIZER, "tokenizer_latency_ms", WEIR_HISTOGRAM,                                           \
+      "Encoding time of a request, mean decoding time of a request.", BUCKETS(b_tokenizer),        \
+      "operation")                                                                                 \
+    X(STAGE, "stage_duration_seconds", WEIR_HISTOGRAM, "Time per pipeline stage.",                 \
+      BUCKETS(b_stage), "stage")                                                                   \
+    X(READY, "model_ready", WEIR_GAUGE, "1 when a complete set of workers is there.", NONE,        \
+      "model")                                                                                     \
+    X(TOTAL_KV, "model_total_kv_blocks", WEIR_GAUGE, "KV blocks of a worker.", NONE, "model")      \
+    X(MAX_SEQS, "model_max_num_seqs", WEIR_GAUGE, "Engine sequence limit.", NONE, "model")         \
+    X(MAX_BATCHED, "model_max_num_batched_tokens", WEIR_GAUGE, "Engine batch token limit.", NONE,  \
+      "model")                                                                                     \
+    X(CONTEXT, "model_context_length", WEIR_GAUGE, "Context length of the card, 0 = not given.",   \
+      NONE, "model")                                                                               \
+    X(BLOCK_SIZE, "model_kv_cache_block_size", WEIR_GAUGE, "Tokens per KV block.", NONE, "model")  \
+    X(MIGRATION_LIMIT, "model_migration_limit", WEIR_GAUGE, "Retries allowed on another worker.",  \
+      NONE, "model")                                                                               \
+    X(MIGRATION, "model_migration_total", WEIR_COUNTER, "Requests moved to another worker.", NONE, \
+      "model", "migration_type")                                                                   \
+    X(CANCELLATION, "model_cancellation_total", WEIR_COUNTER, "Requests given up by the client.",  \
+      NONE, "model", "endpoint", "request_type")                                                   \
+    X(REJECTION, "model_rejection_total", WEIR_COUNTER, "Requests refused: workers are busy.",     \
+      NONE, "model", "endpoint")                                                                   \
+    X(WORKER_BLOCKS, "worker_active_decode_blocks", WEIR_GAUGE,                                    \
+      "KV blocks a worker uses for running requests.", NONE, "worker_id", "dp_rank",               \
+      "worker_type")                                                                               \
+    X(WORKER_PREFILL, "worker_active_prefill_tokens", WEIR_GAUGE,                                  \
+      "Prompt tokens a worker still has to compute.", NONE, "worker_id", "dp_rank", "worker_type") \
+    X(HASHING, "!dynamo_router_overhead_block_hashing_ms", WEIR_HISTOGRAM,                         \
+      "Hashing of the prompt's blocks.", BUCKETS(b_hashing), "router_id")                          \
+    X(SCHEDULING, "!dynamo_router_overhead_scheduling_ms", WEIR_HISTOGRAM,                         \
+      "Index look-up, cost and choice.", BUCKETS(b_routing), "router_id")                          \
+    X(HIT_RATE, "!dynamo_component_router_kv_hit_rate", WEIR_HISTOGRAM,                            \
+      "Share of prompt blocks predicted as cached.", BUCKETS(b_rate), "router_id")
+
+enum family {
+#define X(id, ...) F_##id,
+    FAMILIES(X)
+#undef X
+        N_FAMILIES
+};
+
+static const struct weir_metric_desc rows[] = {
+#define X(id, n, t, h, ...) ROW(n, t, h, __VA_ARGS__)
+#define ROW(n, t, h, b, nb, ...)                                                                   \
+    {.name = n, .type = t, .help = h, .buckets = b, .n_buckets = nb, .labels = {__VA_ARGS__}},
+#define EXPAND_ROWS FAMILIES(X)
+    EXPAND_ROWS
+#undef X
+};
+
+enum { NAME_BYTES = 128 };
+
+struct weir_front_metrics {
+    struct weir_metrics *registry;
+    struct weir_metric_desc descs[N_FAMILIES]; /* rows with their whole names */
+    char names[N_FAMILIES][NAME_BYTES];
+    struct weir_metric_family *families[N_FAMILIES];
+};
+
+enum weir_status weir_front_metrics_create(const char *prefix,
+                                           struct weir_front_metrics **ret_metrics) {
+    struct weir_front_metrics *m = weir_calloc(1, sizeof(*m));
+    if (m == NULL)
+        return WEIR_NOMEM;
+    enum weir_status st = weir_metrics_create(&m->registry);
+    for (int i = 0; i < N_FAMILIES && st == WEIR_OK; i++) {
+        bool whole = rows[i].name[0] == '!';
+        snprintf(m->names[i], NAME_BYTES, "%s%s%s", whole ? "" : prefix, whole ? "" : "_",
+                 rows[i].name + whole);
+        m->descs[i] = rows[i];
+        m->descs[i].name = m->names[i];
+        m->families[i] = weir_metrics_family(m->registry, &m->descs[i], 0);
+        if (m->families[i] == NULL)
+            st = WEIR_NOMEM;
+    }
+    if (st != WEIR_OK) {
+        weir_front_metrics_destroy(m);
+        return st;
+    }
+    *ret_metrics = m;
+    return WEIR_OK;
+}
+
+void weir_front_metrics_destroy(struct weir_front_metrics *metrics) {
+    if (metrics == NULL)
+        return;
+    weir_metrics_destroy(metrics->registry);
+    weir_free(metrics);
+}
+
+struct weir_metrics *weir_front_metrics_registry(struct weir_front_metrics *metrics) {
+    return metrics->registry;
+}
+
+static struct weir_metric *one(struct weir_front_metrics *m, enum family f, const char *a,
+                               const char *b, const char *c, const char *d, const char *e) {
+    const char *values[] = {a, b, c, d, e};
+    return weir_metric_get(m->families[f], values);
+}
+
+static struct weir_metric *of_model(struct weir_front_metrics *m, enum family f,
+                                    const char *model) {
+    return one(m, f, model, NULL, NULL, NULL, NULL);
+}
+
+void weir_front_metrics_model(struct weir_front_metrics *m, const char *model,
+                              struct weir_front_model_metrics *ret) {
+    *ret = (struct weir_front_model_metrics){
+        .inflight = of_model(m, F_INFLIGHT, model),
+        .active = of_model(m, F_ACTIVE, model),
+        .queued = of_model(m, F_QUEUED, model),
+        .duration = of_model(m, F_DURATION, model),
+        .input_tokens = of_model(m, F_INPUT, model),
+        .output_tokens = of_model(m, F_OUTPUT, model),
+        .cached_tokens = of_model(m, F_CACHED, model),
+        .output_total = of_model(m, F_OUTPUT_TOTAL, model),
+        .ttft = of_model(m, F_TTFT, model),
+        .itl = of_model(m, F_ITL, model),
+        .ready = of_model(m, F_READY, model),
+        .total_kv_blocks = of_model(m, F_TOTAL_KV, model),
+        .max_num_seqs = of_model(m, F_MAX_SEQS, model),
+        .max_num_batched_tokens = of_model(m, F_MAX_BATCHED, model),
+        .context_length = of_model(m, F_CONTEXT, model),
+        .block_size = of_model(m, F_BLOCK_SIZE, model),
+        .migration_limit = of_model(m, F_MIGRATION_LIMIT, model)};
+}
+
+/* Names that no model has would make one series each: they share one. */
+static const char *known(const char *model) {
+    return model != NULL ? model : "unknown_model";
+}
+
+static const char *type_of(bool stream) {
+    return stream ? "stream" : "unary";
+}
+
+void weir_front_count_started(struct weir_front_metrics *m, const char *model, const char *endpoint,
+                              bool stream) {
+    weir_metric_inc(one(m, F_STARTED, known(model), endpoint, type_of(stream), NULL, NULL));
+}
+
+void weir_front_count_done(struct weir_front_metrics *m, const char *model, const char *endpoint,
+                           bool stream, const char *error_type) {
+    weir_metric_inc(one(m, F_REQUESTS, known(model), endpoint, type_of(stream),
+                        *error_type == '\0' ? "success" : "error", error_type));
+}
+
+void weir_front_count_cancelled(struct weir_front_metrics *m, const char *model,
+                                const char *endpoint, bool stream) {
+    weir_metric_inc(one(m, F_DISCONNECTED, NULL, NULL, NULL, NULL, NULL));
+    weir_metric_inc(one(m, F_CANCELLATION, known(model), endpoint, type_of(stream), NULL, NULL));
+}
+
+void weir_front_count_rejected(struct weir_front_metrics *m, const char *model,
+                               const char *endpoint) {
+    weir_metric_inc(one(m, F_REJECTION, known(model), endpoint, NULL, NULL, NULL));
+}
+
+void weir_front_count_migration(struct weir_front_metrics *m, const char *model, bool ongoing) {
+    weir_metric_inc(
+        one(m, F_MIGRATION, model, ongoing ? "ongoing_request" : "new_request", NULL, NULL, NULL));
+}
+
+void weir_front_observe_tokenizer(struct weir_front_metrics *m, bool tokenize, double ms) {
+    weir_metric_observe(of_model(m, F_TOKENIZER, tokenize ? "tokenize" : "detokenize"), ms);
+}
+
+void weir_front_observe_stage(struct weir_front_metrics *m, const char *stage, double seconds) {
+    weir_metric_observe(of_model(m, F_STAGE, stage), seconds);
+}
+
+void weir_front_observe_route(struct weir_front_metrics *m, double hash_ms, double route_ms,
+                              double hit_rate) {
+    weir_metric_observe(of_model(m, F_HASHING, "0"), hash_ms);
+    weir_metric_observe(of_model(m, F_SCHEDULING, "0"), route_ms);
+    weir_metric_observe(of_model(m, F_HIT_RATE, "0"), hit_rate);
+}
+
+void weir_front_set_worker(struct weir_front_metrics *m, uint64_t worker_id, uint32_t dp_rank,
+                           double decode_blocks, double prefill_tokens) {
+    char id[24], rank[12];
+    snprintf(id, sizeof(id), "%" PRIu64, worker_id);
+    snprintf(rank, sizeof(rank), "%u", dp_rank);
+    weir_metric_set(one(m, F_WORKER_BLOCKS, id, rank, "decode", NULL, NULL), decode_blocks);
+    weir_metric_set(one(m, F_WORKER_PREFILL, id, rank, "decode", NULL, NULL), prefill_tokens);
+}

@@ -1,0 +1,79 @@
+/*
+ * The models that discovery shows: cards and instances joined to worker sets, each with its router
+ * and tokenizer. Changes come from one thread (the control loop); any thread looks models up. A
+ * model found is held by a reference and stays usable after it has left discovery.
+ */
+#ifndef WEIR_FRONTEND_MODELS_H
+#define WEIR_FRONTEND_MODELS_H
+
+#include "frontend/metrics.h"
+#include "router/router.h"
+#include "runtime/discovery.h"
+#include "tokenizer/wtok.h"
+
+struct weir_models;
+struct weir_model;
+
+enum { WEIR_ADDRESS_MAX = 512 };
+
+struct weir_models_config {
+    struct weir_router_config router;       /* block_size is the card's */
+    struct weir_busy_thresholds thresholds; /* at start */
+    uint32_t block_size;                    /* 0 = the card's */
+    const char *ns, *ns_prefix;             /* filters or NULL */
+    struct weir_front_metrics *metrics;     /* borrowed */
+};
+
+/* What does not change while the model lives. */
+struct weir_model_info {
+    const char *name;
+    uint32_t context_length, block_size, migration_limit;
+    uint64_t total_kv_blocks, max_num_seqs, max_num_batched_tokens;
+    bool chat, completions, eagle;
+    struct wtok *tok;
+    struct weir_router *router;
+    struct weir_front_model_metrics metrics;
+};
+
+enum weir_status weir_models_create(const struct weir_models_config *config,
+                                    struct weir_models **ret_models) WEIR_MUST_CHECK;
+void weir_models_destroy(struct weir_models *models);
+/* A discovery callback. */
+void weir_models_on_change(void *models, enum weir_discovery_change change,
+                           enum weir_record_kind kind, struct weir_span key,
+                           const struct weir_record *record);
+
+/* By name or alias; NULL when unknown. The caller unrefs. */
+struct weir_model *weir_models_find(struct weir_models *models, struct weir_span name);
+void weir_model_unref(struct weir_model *model);
+const struct weir_model_info *weir_model_info(const struct weir_model *model);
+/* At least one worker has both its card and its instance. */
+bool weir_model_ready(struct weir_model *model);
+/* True when a model for that endpoint kind is registered. */
+bool weir_models_any(struct weir_models *models, bool chat);
+/* fn is called with the registry's lock held: it must not call back into it. */
+typedef void (*weir_model_fn)(void *arg, struct weir_model *model, bool ready);
+void weir_models_each(struct weir_models *models, weir_model_fn fn, void *arg);
+
+/* A worker of a model, as the request plane needs it. */
+struct weir_model_worker {
+    char address[WEIR_ADDRESS_MAX];
+    enum weir_codec codec;
+};
+bool weir_model_worker(struct weir_model *model, uint64_t worker_id, struct weir_model_worker *ret);
+/* fn(instance record fields) for every instance with a card, for /health and /ready. */
+struct weir_model_instance {
+    const struct weir_endpoint_id *endpoint;
+    uint64_t id;
+    const char *address;
+    enum weir_codec codec;
+    const char *model;
+};
+typedef void (*weir_model_instance_fn)(void *arg, const struct weir_model_instance *instance);
+void weir_models_instances(struct weir_models *models, weir_model_instance_fn fn, void *arg);
+
+/* The router that the events of a worker belong to: the model whose worker it is. Held by a
+ * reference. */
+struct weir_model *weir_models_of_worker(struct weir_models *models, uint64_t worker_id);
+
+#endif

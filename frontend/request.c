@@ -1,0 +1,531 @@
+/*
+ * Happy path: parse and validate → model → load check → render → tokenize → hash → one leg a prompt
+ * → items come back (leg.c, output.c) → last leg over → answer ends → on_done frees everything.
+ * Failure modes: a refusal before the first byte becomes its HTTP status; a failure after it
+ * becomes an error event and [DONE]. A client that leaves frees every leg at once. The request
+ * lives in the exchange's user pointer; only on_done frees it.
+ */
+#include "base/json.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "frontend/request_priv.h"
+#include "kvindex/kvi.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+const char *weir_request_error_type(int http_status) {
+    switch (http_status) {
+    case 404:
+        return "not_found";
+    case 499:
+        return "cancelled";
+    case 501:
+        return "not_implemented";
+    case 503:
+        return "unavailable";
+    case 504:
+        return "response_timeout";
+    case 529:
+        return "overload";
+    default:
+        return http_status < 500 ? "validation" : "internal";
+    }
+}
+
+/* ---- gauges ------------------------------------------------------------------------------- */
+
+static void count_in(struct weir_request *r) {
+    const struct weir_front_model_metrics *m = &weir_model_info(r->model)->metrics;
+    r->counted = r->queued = true;
+    weir_metric_inc(m->inflight);
+    weir_metric_inc(m->active);
+    weir_metric_inc(m->queued);
+    atomic_fetch_add_explicit(&r->fl->app->n_inference, 1, memory_order_relaxed);
+}
+
+static void leave_queue(struct weir_request *r) {
+    if (r->queued)
+        weir_metric_dec(weir_model_info(r->model)->metrics.queued);
+    r->queued = false;
+}
+
+static void count_out(struct weir_request *r) {
+    const struct weir_front_model_metrics *m = &weir_model_info(r->model)->metrics;
+    uint64_t tokens = 0;
+    leave_queue(r);
+    weir_metric_dec(m->inflight);
+    weir_metric_dec(m->active);
+    weir_metric_observe(m->duration, (double)(weir_now_ns() - r->start_ns) / 1e9);
+    for (size_t i = 0; i < r->n_legs; i++)
+        tokens += r->legs[i].n_tokens;
+    if (tokens > 0)
+        weir_metric_observe(m->output_tokens, (double)tokens);
+    atomic_fetch_sub_explicit(&r->fl->app->n_inference, 1, memory_order_relaxed);
+}
+
+/* ---- ending ------------------------------------------------------------------------------- */
+
+void weir_request_fail(struct weir_request *r, int http_status, struct weir_span message,
+                       const char *error_type) {
+    if (r->answered)
+        return;
+    r->error_type = error_type;
+    r->status = http_status;
+    for (size_t i = 0; i < r->n_legs; i++)
+        weir_leg_stop(&r->legs[i], false);
+    r->answered = true;
+    weir_timer_stop(&r->keep_alive);
+    if (r->committed)
+        weir_output_error(r, http_status, message);
+    else
+        weir_front_error_span(r->fl, r->x, http_status, message, weir_span(NULL, 0));
+}
+
+void weir_request_leg_over(struct weir_request *r) {
+    if (--r->n_open > 0 || r->answered)
+        return;
+    r->answered = true;
+    r->error_type = "";
+    r->status = 200;
+    weir_timer_stop(&r->keep_alive);
+    weir_output_finish(r);
+}
+
+void weir_request_abort(struct weir_request *r) {
+    if (r->answered)
+        return;
+    r->answered = true;
+    r->error_type = "cancelled";
+    r->status = 499;
+    for (size_t i = 0; i < r->n_legs; i++)
+        weir_leg_stop(&r->legs[i], false);
+    if (r->model != NULL)
+        weir_front_count_cancelled(r->fl->app->metrics, weir_model_info(r->model)->name,
+                                   r->endpoint, r->q.stream);
+}
+
+static void log_access(const struct weir_request *r) {
+    uint64_t tokens = 0;
+    for (size_t i = 0; i < r->n_legs; i++)
+        tokens += r->legs[i].n_tokens;
+    double ttft_ms = r->first_token_ns > 0 ? (double)(r->first_token_ns - r->start_ns) / 1e6 : -1;
+    struct weir_log_field fields[] = {
+        WEIR_LOG_STR("request_id", weir_span_z(r->uuid)),
+        WEIR_LOG_STR("model", r->model != NULL ? weir_span_z(weir_model_info(r->model)->name)
+                                               : WEIR_SPAN_LIT("unknown")),
+        WEIR_LOG_STR("endpoint", weir_span_z(r->endpoint)),
+        WEIR_LOG_STR("request_type", weir_span_z(r->q.stream ? "stream" : "unary")),
+        WEIR_LOG_NUM("status", r->status),
+        WEIR_LOG_STR("error_type", weir_span_z(r->error_type)),
+        WEIR_LOG_NUM("elapsed_ms", (double)(weir_now_ns() - r->start_ns) / 1e6),
+        WEIR_LOG_NUM("input_tokens", r->prompt_tokens),
+        WEIR_LOG_NUM("output_tokens", tokens),
+        WEIR_LOG_NUM("ttft_ms", ttft_ms),
+        WEIR_LOG_NUM("avg_itl_ms", r->itl_n > 0 ? r->itl_sum * 1e3 / (double)r->itl_n : -1),
+        WEIR_LOG_NUM("worker_id", r->n_legs > 0 ? (double)r->legs[0].worker_id : 0),
+        WEIR_LOG_NUM("overlap_blocks", r->n_legs > 0 ? r->legs[0].overlap_blocks : 0)};
+    WEIR_LOG_FIELDS(WEIR_LOG_INFO, "access", fields, "request completed");
+}
+
+void weir_request_done(struct weir_request *r) {
+    for (size_t i = 0; i < r->n_legs; i++) {
+        weir_leg_stop(&r->legs[i], false);
+        weir_buf_fini(&r->legs[i].emitted);
+        for (unsigned k = 0; k < r->legs[i].n_choices; k++)
+            weir_output_destroy_choice(&r->legs[i].choices[k]);
+    }
+    weir_timer_stop(&r->keep_alive);
+    if (r->counted) {
+        count_out(r);
+        weir_front_count_done(r->fl->app->metrics, weir_model_info(r->model)->name, r->endpoint,
+                              r->q.stream, r->error_type);
+    } else {
+        weir_front_count_done(r->fl->app->metrics, NULL, r->endpoint, r->q.stream, r->error_type);
+    }
+    log_access(r);
+    weir_model_unref(r->model);
+    weir_buf_fini(&r->out);
+    weir_arena_fini(&r->arena);
+    weir_http_exchange_set_user(r->x, NULL);
+    weir_free(r);
+}
+
+/* ---- keep-alive comments and back-pressure ------------------------------------------------- */
+
+static void on_keep_alive(void *arg) {
+    struct weir_request *r = arg;
+    if (r->answered)
+        return;
+    if (r->committed && weir_http_stream_write(r->x, WEIR_SPAN_LIT(":\n\n")) != WEIR_OK)
+        return;
+    if (weir_timer_start(&r->keep_alive, r->fl->app->keep_alive_ms) != WEIR_OK)
+        WEIR_LOG(WEIR_LOG_WARN, "http", "out of memory: no more keep-alive comments for a stream");
+}
+
+void weir_request_writable(struct weir_request *r) {
+    if (!r->paused)
+        return;
+    r->paused = false;
+    for (size_t i = 0; i < r->n_legs; i++)
+        if (r->legs[i].call != NULL)
+            weir_plane_call_resume(r->legs[i].call);
+}
+
+/* ---- routing headers (shared spec "frontend" 2.5) ------------------------------------------ */
+
+static bool header_u64(const struct weir_http_request *h, const char *const *names, uint64_t *ret) {
+    for (; *names != NULL; names++) {
+        struct weir_span v = weir_http_header_get(h, *names);
+        if (v.data != NULL && weir_span_u64(weir_span_trim(v), ret))
+            return true;
+    }
+    return false;
+}
+
+static bool put_salt(struct weir_request *r, struct weir_span tenant) {
+    struct weir_buf out;
+    struct weir_jsonw *w = &(struct weir_jsonw){0};
+    weir_buf_init(&out, tenant.len * 6 + 64);
+    weir_jsonw_init(w, &out);
+    weir_jsonw_object_begin(w);
+    weir_jsonw_key(w, "nvext");
+    weir_jsonw_object_begin(w);
+    weir_jsonw_key(w, "cache_salt");
+    weir_jsonw_string(w, tenant);
+    weir_jsonw_object_end(w);
+    weir_jsonw_object_end(w);
+    if (w->status == WEIR_OK)
+        r->q.prep.extra_args = weir_arena_copy(&r->arena, weir_buf_span(&out));
+    weir_buf_fini(&out);
+    r->q.cache_salt = r->q.prep.routing.cache_salt = tenant;
+    return r->q.prep.extra_args.data != NULL;
+}
+
+static bool apply_headers(struct weir_request *r) {
+    static const char *const worker[] = {"x-dynamo-worker-instance-id", "x-worker-instance-id",
+                                         NULL};
+    static const char *const prefill[] = {"x-dynamo-prefill-instance-id", "x-prefill-instance-id",
+                                          NULL};
+    static const char *const rank[] = {"x-dynamo-dp-rank", "x-dp-rank", "x-data-parallel-rank",
+                                       NULL};
+    const struct weir_http_request *h = weir_http_exchange_request(r->x);
+    struct weir_routing_hints *k = &r->q.prep.routing;
+    uint64_t v = 0;
+    if (header_u64(h, worker, &v)) {
+        k->set = k->has_backend_instance_id = k->has_decode_worker_id = true;
+        k->backend_instance_id = k->decode_worker_id = v;
+    }
+    if (header_u64(h, prefill, &v)) {
+        k->set = k->has_prefill_worker_id = true;
+        k->prefill_worker_id = v;
+    }
+    if (header_u64(h, rank, &v) && v <= UINT32_MAX) {
+        k->set = true;
+        k->dp_rank = (int64_t)v;
+    }
+    struct weir_span tenant = weir_http_header_get(h, "x-tenant-id");
+    return tenant.len == 0 || put_salt(r, tenant);
+}
+
+/* Metadata headers are bounded; what they carry is not passed on yet. */
+static bool metadata_fits(struct weir_request *r) {
+    enum { MAX_ENTRIES = 64, MAX_BYTES = 64 << 10 };
+    const char *prefix = r->fl->app->options.metadata_header;
+    const struct weir_http_request *h = weir_http_exchange_request(r->x);
+    size_t n = 0, bytes = 0, len = prefix != NULL ? strlen(prefix) : 0;
+    for (size_t i = 0; len > 0 && i < h->n_headers; i++)
+        if (h->headers[i].name.len > len &&
+            weir_span_ieq(weir_span(h->headers[i].name.data, len), weir_span_z(prefix))) {
+            n++;
+            bytes += h->headers[i].name.len - len + h->headers[i].value.len;
+        }
+    if (n <= MAX_ENTRIES && bytes <= MAX_BYTES)
+        return true;
+    weir_request_fail(r, 431,
+                      n > MAX_ENTRIES
+                          ? WEIR_SPAN_LIT("metadata headers exceed the limit of 64 entries")
+                          : WEIR_SPAN_LIT("metadata headers exceed the limit of 65536 bytes"),
+                      "validation");
+    return false;
+}
+
+/* ---- preparation --------------------------------------------------------------------------- */
+
+static bool fail_memory(struct weir_request *r) {
+    weir_request_fail(r, 503, WEIR_SPAN_LIT("Service temporarily unavailable"), "unavailable");
+    return false;
+}
+
+static bool encode(struct weir_request *r, struct weir_span text, bool special,
+                   struct weir_ids *ret) {
+    const struct wtok *tok = weir_model_info(r->model)->tok;
+    size_t room = wtok_encode_bound(tok, text.len), n = 0;
+    uint64_t begin = weir_now_ns();
+    uint32_t *ids = weir_arena_alloc(&r->arena, (room + 1) * sizeof(*ids));
+    if (ids == NULL || wtok_encode(tok, text, special, ids, room, &n) != WEIR_OK)
+        return fail_memory(r);
+    weir_front_observe_tokenizer(r->fl->app->metrics, true, (double)(weir_now_ns() - begin) / 1e6);
+    *ret = (struct weir_ids){ids, n};
+    return true;
+}
+
+static bool prepare_chat(struct weir_request *r, struct weir_ids *ret) {
+    struct weir_buf text;
+    struct weir_err err = {.text = ""};
+    struct wtok_chat chat = {.messages = r->q.messages,
+                             .tools = r->q.tool_choice_none ? weir_span(NULL, 0) : r->q.tools,
+                             .template_args = r->q.template_args,
+                             .add_generation_prompt = r->q.add_generation_prompt,
+                             .continue_final_message = r->q.continue_final_message};
+    if (r->q.has_token_data) {
+        *ret = r->q.token_data;
+        return true;
+    }
+    weir_buf_init(&text, WEIR_REQUEST_ARENA);
+    enum weir_status st = wtok_render_chat(weir_model_info(r->model)->tok, &chat, &text, &err);
+    bool ok = st == WEIR_OK && encode(r, weir_buf_span(&text), true, ret);
+    if (ok && (r->q.extras & WEIR_ANNOTATE_FORMATTED_PROMPT) != 0)
+        r->formatted_prompt = weir_arena_copy(&r->arena, weir_buf_span(&text));
+    weir_buf_fini(&text);
+    if (st == WEIR_INVALID)
+        weir_request_fail(r, 400, weir_span_z(err.text), "validation");
+    else if (st != WEIR_OK)
+        fail_memory(r);
+    return ok;
+}
+
+static bool prepare_prompt(struct weir_request *r, const struct weir_prompt *p,
+                           struct weir_ids *ret) {
+    if (p->kind == WEIR_PROMPT_TEXT)
+        return encode(r, p->text, false, ret);
+    uint32_t vocab = wtok_vocab_size(weir_model_info(r->model)->tok);
+    for (size_t i = 0; i < p->ids.n; i++)
+        if (p->ids.ids[i] >= vocab) {
+            char text[128];
+            int n = snprintf(text, sizeof(text),
+                             "Prompt token id %u is outside of the model's vocabulary of %u",
+                             p->ids.ids[i], vocab);
+            weir_request_fail(r, 400, weir_arena_copy(&r->arena, weir_span(text, (size_t)n)),
+                              "validation");
+            return false;
+        }
+    *ret = p->ids;
+    return true;
+}
+
+static bool hash_leg(struct weir_request *r, struct weir_leg *leg) {
+    const struct weir_model_info *info = weir_model_info(r->model);
+    size_t n = kvi_block_count(leg->prompt.n, info->block_size, info->eagle);
+    struct weir_span salt = r->q.cache_salt;
+    uint64_t seed = kvi_seed(NULL, 0, salt.data, salt.len);
+    leg->local = weir_arena_alloc(&r->arena, (n + 1) * sizeof(*leg->local));
+    leg->sequence = weir_arena_alloc(&r->arena, (n + 1) * sizeof(*leg->sequence));
+    if (leg->local == NULL || leg->sequence == NULL)
+        return fail_memory(r);
+    leg->n_blocks = kvi_hash_blocks(leg->prompt.ids, leg->prompt.n, info->block_size, seed,
+                                    info->eagle, leg->local, n);
+    kvi_chain(leg->local, leg->n_blocks, leg->sequence);
+    return true;
+}
+
+static bool init_choices(struct weir_request *r, struct weir_leg *leg, size_t leg_index) {
+    const struct weir_stop_conditions *stop = &r->q.prep.stop;
+    leg->n_choices = leg->n_open = r->q.n;
+    leg->choices = weir_arena_zalloc(&r->arena, leg->n_choices * sizeof(*leg->choices));
+    if (leg->choices == NULL) {
+        leg->n_choices = 0;
+        return fail_memory(r);
+    }
+    for (unsigned k = 0; k < leg->n_choices; k++) {
+        struct weir_choice *c = &leg->choices[k];
+        c->index = (unsigned)leg_index * r->q.n + k;
+        c->stop_index = -1;
+        c->stop_id = -1;
+        wtok_stream_init(&c->decoder, weir_model_info(r->model)->tok, r->q.skip_special_tokens);
+        weir_buf_init(&c->text, WEIR_OUT_MAX);
+        weir_buf_init(&c->logprobs, WEIR_OUT_MAX);
+        if (stop->stop.n > 0 && wtok_stop_create(stop->stop.items, stop->stop.n,
+                                                 r->q.prep.sampling.include_stop_str_in_output == 1,
+                                                 &c->stop) != WEIR_OK)
+            return fail_memory(r);
+    }
+    return true;
+}
+
+static bool prepare_legs(struct weir_request *r) {
+    size_t n = r->q.kind == WEIR_OPENAI_CHAT ? 1 : r->q.n_prompts;
+    const struct weir_model_info *info = weir_model_info(r->model);
+    r->legs = weir_arena_zalloc(&r->arena, n * sizeof(*r->legs));
+    if (r->legs == NULL)
+        return fail_memory(r);
+    for (size_t i = 0; i < n; i++) {
+        struct weir_leg *leg = &r->legs[i];
+        leg->request = r;
+        leg->cached_tokens = -1;
+        weir_buf_init(&leg->emitted, WEIR_OUT_MAX);
+        r->n_legs = i + 1;
+        if (!(r->q.kind == WEIR_OPENAI_CHAT ? prepare_chat(r, &leg->prompt)
+                                            : prepare_prompt(r, &r->q.prompts[i], &leg->prompt)))
+            return false;
+        if (!hash_leg(r, leg) || !init_choices(r, leg, i))
+            return false;
+        r->prompt_tokens += leg->prompt.n;
+        if (info->context_length > 0 && leg->prompt.n >= info->context_length) {
+            char text[256];
+            int len = snprintf(text, sizeof(text),
+                               "This model's maximum context length is %u tokens. However, your %s "
+                               "resulted in %zu tokens. Please reduce the length of the %s.",
+                               info->context_length,
+                               r->q.kind == WEIR_OPENAI_CHAT ? "messages" : "prompt", leg->prompt.n,
+                               r->q.kind == WEIR_OPENAI_CHAT ? "messages" : "prompt");
+            weir_request_fail(r, 400, weir_arena_copy(&r->arena, weir_span(text, (size_t)len)),
+                              "validation");
+            return false;
+        }
+    }
+    return true;
+}
+
+/* End-of-sequence ids go to the worker, unless the client wants to read on behind them. */
+static void fill_prep(struct weir_request *r) {
+    size_t n = 0;
+    struct weir_prep_request *p = &r->q.prep;
+    p->model = weir_span_z(weir_model_info(r->model)->name);
+    const uint32_t *eos = wtok_eos_ids(weir_model_info(r->model)->tok, &n);
+    if (p->stop.ignore_eos != 1) {
+        p->eos_token_ids = (struct weir_ids){eos, n};
+        p->stop.stop_token_ids_hidden = p->eos_token_ids;
+    } else {
+        p->eos_token_ids = p->stop.stop_token_ids_hidden = (struct weir_ids){eos, 0};
+    }
+}
+
+/* ---- admission ----------------------------------------------------------------------------- */
+
+static bool find_model(struct weir_request *r) {
+    struct weir_app *app = r->fl->app;
+    r->model = weir_models_find(app->models, r->q.model);
+    if (r->model == NULL) {
+        weir_request_fail(r, 404, WEIR_SPAN_LIT("Model not found"), "not_found");
+        return false;
+    }
+    const struct weir_model_info *info = weir_model_info(r->model);
+    if (r->q.kind == WEIR_OPENAI_CHAT ? !info->chat : !info->completions) {
+        weir_request_fail(r, 404, WEIR_SPAN_LIT("Model not found"), "not_found");
+        return false;
+    }
+    if (!weir_model_ready(r->model)) {
+        char text[512];
+        int n =
+            snprintf(text, sizeof(text),
+                     "Model `%s` is not ready to serve requests yet. The deployment may still be "
+                     "starting up or is not fully provisioned. Please retry shortly.",
+                     info->name);
+        weir_request_fail(r, 503,
+                          weir_arena_copy(&r->arena, weir_span(text, n < 0 ? 0 : (size_t)n)),
+                          "unavailable");
+        return false;
+    }
+    return true;
+}
+
+static bool parse(struct weir_request *r) {
+    struct weir_openai_error error = {0};
+    enum weir_status st = weir_openai_parse(r->q.kind, weir_http_exchange_request(r->x)->body,
+                                            &r->fl->app->rules, &r->arena, &r->q, &error);
+    if (st == WEIR_OK) {
+        if (r->q.repaired)
+            WEIR_LOG(WEIR_LOG_WARN, "http",
+                     "a request body held raw control characters or broken UTF-8 "
+                     "and was mended");
+        return true;
+    }
+    if (st == WEIR_NOMEM)
+        return fail_memory(r);
+    weir_request_fail(r, error.http_status, error.message,
+                      weir_request_error_type(error.http_status));
+    return false;
+}
+
+static void make_ids(struct weir_request *r) {
+    const struct weir_http_request *h = weir_http_exchange_request(r->x);
+    struct weir_span own = weir_http_header_get(h, "x-dynamo-request-id");
+    weir_rng_uuid(weir_loop_rng(r->fl->loop), r->uuid);
+    bool uuid = own.len == 36;
+    for (size_t i = 0; uuid && i < own.len; i++) {
+        uint64_t ignored;
+        uuid = i == 8 || i == 13 || i == 18 || i == 23
+                   ? own.data[i] == '-'
+                   : weir_span_hex64(weir_span(own.data + i, 1), &ignored);
+    }
+    if (uuid)
+        memcpy(r->uuid, own.data, 36);
+    snprintf(r->id, sizeof(r->id), "%s%s", r->q.kind == WEIR_OPENAI_CHAT ? "chatcmpl-" : "cmpl-",
+             r->uuid);
+    r->traceparent = weir_http_header_get(h, "traceparent");
+}
+
+static bool admit(struct weir_request *r) {
+    struct weir_app *app = r->fl->app;
+    if (weir_front_draining(app)) {
+        weir_request_fail(r, 503, WEIR_SPAN_LIT("Service is not ready"), "unavailable");
+        return false;
+    }
+    enum weir_openai_kind kind = r->q.kind;
+    if (!parse(r))
+        return false;
+    r->q.kind = kind;
+    if (!metadata_fits(r) || !find_model(r))
+        return false;
+    weir_front_count_started(app->metrics, weir_model_info(r->model)->name, r->endpoint,
+                             r->q.stream);
+    count_in(r);
+    /* Nothing below needs tokens to be refused for load, so it is asked before they are made. */
+    if (weir_router_all_busy(weir_model_info(r->model)->router)) {
+        weir_front_count_rejected(app->metrics, weir_model_info(r->model)->name, r->endpoint);
+        weir_request_fail(r, app->overload_status, WEIR_SPAN_LIT("Service temporarily overloaded"),
+                          "overload");
+        return false;
+    }
+    return true;
+}
+
+void weir_request_start(struct weir_front_loop *fl, struct weir_http_exchange *x,
+                        enum weir_openai_kind kind) {
+    struct weir_request *r = weir_calloc(1, sizeof(*r));
+    if (r == NULL) {
+        weir_front_error(fl, x, 503, "Service temporarily unavailable");
+        return;
+    }
+    r->fl = fl;
+    r->x = x;
+    r->q.kind = kind;
+    r->start_ns = weir_now_ns();
+    r->endpoint = kind == WEIR_OPENAI_CHAT ? "chat_completions" : "completions";
+    r->error_type = "internal";
+    weir_arena_init(&r->arena, WEIR_REQUEST_ARENA);
+    weir_buf_init(&r->out, WEIR_OUT_MAX);
+    weir_timer_init(&r->keep_alive, fl->loop, on_keep_alive, r);
+    weir_http_exchange_set_user(x, r);
+    make_ids(r);
+    if (!admit(r) || (!fl->app->options.disable_frontend_nvext && !apply_headers(r)) ||
+        !prepare_legs(r))
+        return;
+    fill_prep(r);
+    weir_metric_observe(weir_model_info(r->model)->metrics.input_tokens, (double)r->prompt_tokens);
+    if (fl->app->options.enable_force_include_usage)
+        r->q.include_usage = r->q.include_usage || r->q.stream;
+    r->head = (struct weir_answer_head){.kind = kind,
+                                        .id = weir_span_z(r->id),
+                                        .model = weir_span_z(weir_model_info(r->model)->name),
+                                        .created_s = weir_wall_ms() / 1000};
+    weir_front_observe_stage(fl->app->metrics, "preprocess",
+                             (double)(weir_now_ns() - r->start_ns) / 1e9);
+    if (r->q.stream && fl->app->keep_alive_ms > 0)
+        on_keep_alive(r);
+    r->n_open = r->n_legs;
+    for (size_t i = 0; i < r->n_legs && !r->answered; i++)
+        weir_leg_start(&r->legs[i]);
+}

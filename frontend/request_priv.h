@@ -1,0 +1,101 @@
+/*
+ * One chat or completions request and its parts. Files: request.c (admission, preparation, ending),
+ * leg.c (routing, sending, retries), output.c (from worker items to the client's bytes).
+ */
+#ifndef WEIR_FRONTEND_REQUEST_PRIV_H
+#define WEIR_FRONTEND_REQUEST_PRIV_H
+
+#include "frontend/app_priv.h"
+
+enum { WEIR_MAX_TRIED = 16, WEIR_REQUEST_ARENA = 1 << 30, WEIR_OUT_MAX = 64 << 20 };
+
+struct weir_leg;
+
+/* One answer: its decoder, and for unary requests its text. */
+struct weir_choice {
+    unsigned index; /* as the client counts */
+    struct wtok_stream decoder;
+    struct wtok_stop *stop;   /* owned; NULL without stop strings */
+    struct weir_buf text;     /* unary: the whole text; streamed: scratch of one piece */
+    struct weir_buf logprobs; /* unary: entries gathered so far */
+    const char *finish;       /* NULL while it runs */
+    int stop_index;           /* matched stop string, -1 none */
+    int64_t stop_id;          /* matched stop id, -1 none */
+    uint64_t n_tokens;
+    size_t text_offset; /* bytes given out, for logprobs of completions */
+    bool role_sent;
+};
+
+enum weir_leg_state { WEIR_LEG_IDLE, WEIR_LEG_RUNNING, WEIR_LEG_DONE };
+
+/* One prompt of the request on its way through one worker (after another). */
+struct weir_leg {
+    struct weir_request *request;
+    enum weir_leg_state state;
+    struct weir_ids prompt;
+    uint64_t *local, *sequence; /* block hashes, in the arena */
+    size_t n_blocks;
+    struct weir_plane_call *call;
+    uint64_t booking, worker_id;
+    uint32_t dp_rank, overlap_blocks;
+    uint64_t tried[WEIR_MAX_TRIED];
+    unsigned n_tried,
+        moves;       /* workers that failed; of these, retries that count against the limit */
+    bool first_item; /* an item has been seen */
+    struct weir_buf emitted; /* ids generated so far, kept only while a migration is possible */
+    int64_t cached_tokens;   /* -1 unknown */
+    uint64_t n_tokens;
+    uint64_t last_token_ns;
+    unsigned n_open; /* choices that run */
+    struct weir_choice *choices;
+    unsigned n_choices;
+};
+
+struct weir_request {
+    struct weir_front_loop *fl;   /* borrowed: outlives the request */
+    struct weir_http_exchange *x; /* borrowed: until on_done */
+    struct weir_arena arena;
+    struct weir_model *model; /* a reference; NULL before look-up */
+    struct weir_openai_request q;
+    struct weir_answer_head head;
+    char id[64], uuid[37];
+    const char *endpoint;  /* metric label */
+    struct weir_leg *legs; /* in the arena */
+    size_t n_legs, n_open; /* legs; of these, running */
+    struct weir_buf out;   /* frames of this item */
+    struct weir_timer keep_alive;
+    struct weir_span formatted_prompt;
+    struct weir_span traceparent;
+    uint64_t start_ns, first_token_ns;
+    double itl_sum;
+    uint64_t itl_n, prompt_tokens;
+    bool counted;   /* the gauges of the model count it */
+    bool queued;    /* the queue gauge counts it */
+    bool committed; /* the 200 of a stream has been sent */
+    bool answered;  /* an answer has been handed to the server, whole or begun and ended */
+    bool paused;
+    const char *error_type; /* "" = success; for the counters */
+    int status;             /* for the access line */
+};
+
+/* leg.c */
+void weir_leg_start(struct weir_leg *leg);
+/* Frees call and booking; nothing fires afterwards. */
+void weir_leg_stop(struct weir_leg *leg, bool graceful);
+
+/* output.c */
+enum weir_status weir_output_item(struct weir_leg *leg, const struct weir_output *item);
+/* The leg has ended well: closes choices that have no finish reason yet. */
+void weir_output_leg_over(struct weir_leg *leg);
+void weir_output_finish(struct weir_request *r);
+void weir_output_error(struct weir_request *r, int http_status, struct weir_span message);
+void weir_output_destroy_choice(struct weir_choice *c);
+void weir_output_flush(struct weir_request *r);
+
+/* request.c */
+void weir_request_fail(struct weir_request *r, int http_status, struct weir_span message,
+                       const char *error_type);
+void weir_request_leg_over(struct weir_request *r);
+const char *weir_request_error_type(int http_status);
+
+#endif

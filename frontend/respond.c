@@ -1,0 +1,65 @@
+#include "base/mem.h"
+#include "frontend/app_priv.h"
+
+#include <string.h>
+
+enum { BODY_MAX = 64 << 20, MAX_EXTRA = 4 };
+
+static size_t echo_id(struct weir_http_exchange *x, struct weir_http_header *headers, size_t n) {
+    struct weir_span id = weir_http_header_get(weir_http_exchange_request(x), "x-request-id");
+    if (id.data != NULL)
+        headers[n++] = (struct weir_http_header){WEIR_SPAN_LIT("x-request-id"), id};
+    return n;
+}
+
+void weir_front_text(struct weir_http_exchange *x, int status, const char *content_type,
+                     struct weir_span body) {
+    struct weir_http_header headers[MAX_EXTRA];
+    size_t n = echo_id(x, headers, 0);
+    weir_http_respond(x, status, content_type, headers, n, body);
+}
+
+void weir_front_json(struct weir_http_exchange *x, int status, struct weir_span body) {
+    weir_front_text(x, status, "application/json", body);
+}
+
+void weir_front_empty(struct weir_http_exchange *x, int status, const char *allow) {
+    struct weir_http_header headers[MAX_EXTRA];
+    size_t n = echo_id(x, headers, 0);
+    if (allow != NULL)
+        headers[n++] = (struct weir_http_header){WEIR_SPAN_LIT("allow"), weir_span_z(allow)};
+    weir_http_respond(x, status, NULL, headers, n, weir_span("", 0));
+}
+
+void weir_front_error_span(struct weir_front_loop *fl, struct weir_http_exchange *x, int status,
+                           struct weir_span message, struct weir_span param) {
+    struct weir_http_header headers[MAX_EXTRA];
+    struct weir_buf body;
+    weir_buf_init(&body, BODY_MAX);
+    size_t n = echo_id(x, headers, 0);
+    /* Who was turned away for load may come again soon; SDKs honour the hint. */
+    if (status == fl->app->overload_status || status == 503)
+        headers[n++] = (struct weir_http_header){WEIR_SPAN_LIT("retry-after"), WEIR_SPAN_LIT("1")};
+    if (weir_answer_error_body(fl->app->error_format, status, message, param, weir_span(NULL, 0),
+                               &body) != WEIR_OK)
+        weir_buf_clear(&body);
+    weir_http_respond(x, status, "application/json", headers, n, weir_buf_span(&body));
+    weir_buf_fini(&body);
+}
+
+void weir_front_error(struct weir_front_loop *fl, struct weir_http_exchange *x, int status,
+                      const char *message) {
+    weir_front_error_span(fl, x, status, weir_span_z(message), weir_span(NULL, 0));
+}
+
+void weir_front_sse_begin(struct weir_http_exchange *x) {
+    struct weir_http_header headers[MAX_EXTRA];
+    size_t n = echo_id(x, headers, 0);
+    headers[n++] =
+        (struct weir_http_header){WEIR_SPAN_LIT("cache-control"), WEIR_SPAN_LIT("no-cache")};
+    weir_http_stream_begin(x, 200, "text/event-stream", headers, n);
+}
+
+bool weir_front_draining(const struct weir_app *app) {
+    return atomic_load_explicit(&app->stage, memory_order_relaxed) == WEIR_STAGE_DRAINING;
+}
