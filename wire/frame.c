@@ -107,7 +107,8 @@ enum weir_status weir_request_frame_begin(struct weir_span path, struct weir_spa
         return st;
     char *p = out->data + out->len;
     put_be(p, path.len, 2);
-    memcpy(p + 2, path.data, path.len);
+    if (path.len > 0)
+        memcpy(p + 2, path.data, path.len);
     p += 2 + path.len;
     put_be(p, headers.len, 2);
     if (headers.len > 0)
@@ -143,6 +144,8 @@ enum weir_status weir_reply_frame_decode(struct weir_span in, size_t max_bytes,
 
 enum weir_status weir_reply_frame_encode(struct weir_span text, struct weir_buf *out) {
     char head[4];
+    if (text.len > UINT32_MAX)
+        return WEIR_TOO_LARGE;
     put_be(head, text.len, 4);
     enum weir_status st = weir_buf_reserve(out, 4 + text.len);
     if (st == WEIR_OK)

@@ -250,16 +250,34 @@ static bool read_cache_event(struct weir_mp *m, struct weir_arena *arena, struct
     return data || weir_mp_fail(m);
 }
 
-/* Persistent caches of a cache owner are not worker caches: such events are not for this index. */
-static bool read_domain(struct weir_mp *m) {
+/* Caches of another owner than the worker are not for this index. */
+static bool read_domain(struct weir_mp *m, bool *ret_foreign) {
     struct weir_span word;
-    return weir_mp_str(m, &word) && (weir_span_eqz(word, "worker") || weir_mp_fail(m));
+    *ret_foreign = true;
+    if (weir_mp_peek(m) == WEIR_MP_NIL)
+        return weir_mp_nil(m);
+    if (!weir_mp_str(m, &word))
+        return false;
+    *ret_foreign = !weir_span_eqz(word, "worker");
+    return true;
+}
+
+/* Its id still counts, or a gap would be seen: it becomes a removal of nothing. */
+static void make_empty(struct weir_kv_event *e) {
+    static const uint64_t none;
+    *e = (struct weir_kv_event){.worker_id = e->worker_id,
+                                .dp_rank = e->dp_rank,
+                                .event_id = e->event_id,
+                                .tier = e->tier,
+                                .kind = WEIR_KV_REMOVED,
+                                .removed = &none};
 }
 
 static bool read_router_event(struct weir_mp *m, struct weir_arena *arena,
                               struct weir_kv_event *e) {
     uint32_t pairs = 0;
     unsigned seen = 0;
+    bool foreign = false;
     if (!weir_mp_map(m, &pairs))
         return false;
     for (uint32_t i = 0; i < pairs; i++) {
@@ -274,12 +292,14 @@ static bool read_router_event(struct weir_mp *m, struct weir_arena *arena,
         else if (weir_span_eqz(key, "storage_tier"))
             ok = read_tier(m, &e->tier);
         else if (weir_span_eqz(key, "residency_domain"))
-            ok = read_domain(m);
+            ok = read_domain(m, &foreign);
         else
             ok = weir_mp_skip(m, NULL);
         if (!ok)
             return false;
     }
+    if (foreign)
+        make_empty(e);
     return seen == 3 || weir_mp_fail(m);
 }
 

@@ -48,9 +48,10 @@ struct weir_kv_event {
     const uint64_t *removed;
     size_t n_removed;
 };
-/* The payload of topic kv-events: an array of RouterEvents. Each is handed to fn; a malformed or
- * unsupported one ends the decode with WEIR_INVALID after the good ones before it were delivered.
- * Blocks live in the arena, which is reset between events. */
+/* The payload of topic kv-events: an array of RouterEvents. Each is handed to fn; a malformed one
+ * ends the decode with WEIR_INVALID after the good ones before it were delivered. One of another
+ * residency domain than "worker" comes as a removal of nothing. Blocks live in the arena, which is
+ * reset between events: `payload` must not lie in it. */
 typedef void (*weir_kv_event_fn)(void *arg, const struct weir_kv_event *event);
 enum weir_status weir_kv_events_decode(struct weir_span payload, struct weir_arena *arena,
                                        weir_kv_event_fn fn, void *arg) WEIR_MUST_CHECK;

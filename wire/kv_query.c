@@ -80,7 +80,7 @@ enum weir_status weir_kv_query_decode(struct weir_span body, enum weir_codec cod
         enum weir_status st = weir_mp_from_json(body, &bytes);
         if (st != WEIR_OK) {
             weir_buf_fini(&bytes);
-            return st;
+            return st == WEIR_NOMEM ? st : WEIR_INVALID;
         }
         body = weir_buf_span(&bytes);
     }
@@ -93,6 +93,7 @@ enum weir_status weir_kv_query_decode(struct weir_span body, enum weir_codec cod
         struct weir_span key;
         ok = weir_mp_str(&m, &key) && read_query_field(&m, key, &q, &worker);
     }
+    ok = ok && m.pos == m.len;
     weir_buf_fini(&bytes);
     if (!ok || !worker)
         return WEIR_INVALID;
@@ -222,7 +223,7 @@ enum weir_status weir_kv_answer_decode(struct weir_span body, enum weir_codec co
         weir_buf_clear(scratch);
         enum weir_status st = weir_mp_from_json(body, scratch);
         if (st != WEIR_OK)
-            return st;
+            return st == WEIR_INVALID ? WEIR_PROTOCOL : st;
         body = weir_buf_span(scratch);
     }
     struct weir_kv_answer a = {0};
@@ -238,7 +239,7 @@ enum weir_status weir_kv_answer_decode(struct weir_span body, enum weir_codec co
         else if (ok)
             ok = weir_mp_skip(&m, NULL);
     }
-    if (!ok || !found)
+    if (!ok || !found || m.pos != m.len)
         return WEIR_PROTOCOL;
     *ret_answer = a;
     return WEIR_OK;

@@ -18,7 +18,7 @@ struct weir_kv_query {
 };
 enum weir_status weir_kv_query_encode(const struct weir_kv_query *query, enum weir_codec codec,
                                       struct weir_buf *out) WEIR_MUST_CHECK;
-/* WEIR_INVALID: unreadable, or without worker_id. */
+/* WEIR_INVALID: unreadable (over 64 KiB too), or without worker_id. */
 enum weir_status weir_kv_query_decode(struct weir_span body, enum weir_codec codec,
                                       struct weir_kv_query *ret_query) WEIR_MUST_CHECK;
 
@@ -39,7 +39,8 @@ struct weir_kv_answer {
 /* Appends the wrapper {"data":{…},"complete_final":false}. */
 enum weir_status weir_kv_answer_encode(const struct weir_kv_answer *answer, enum weir_codec codec,
                                        struct weir_buf *out) WEIR_MUST_CHECK;
-/* JSON is turned into MessagePack in `scratch`; spans point into it or into the body. */
+/* JSON is turned into MessagePack in `scratch`; spans point into it or into the body.
+ * WEIR_PROTOCOL: unreadable; WEIR_TOO_LARGE: JSON that does not fit the scratch. */
 enum weir_status weir_kv_answer_decode(struct weir_span body, enum weir_codec codec,
                                        struct weir_buf *scratch,
                                        struct weir_kv_answer *ret_answer) WEIR_MUST_CHECK;

@@ -189,6 +189,19 @@ static bool read_finish(struct weir_dec *d, struct weir_output *o) {
     return !weir_dec_failed(d);
 }
 
+static bool read_usage_details(struct weir_dec *d, struct weir_output *o) {
+    struct weir_dec_box box;
+    struct weir_span key;
+    if (!weir_dec_map(d, &box))
+        return false;
+    while (weir_dec_map_next(d, &box, &key)) {
+        bool cached = weir_span_eqz(key, "cached_tokens") && !weir_dec_is_null(d);
+        if (!(cached ? weir_dec_i64(d, &o->cached_tokens) : weir_dec_skip(d, NULL)))
+            return false;
+    }
+    return !weir_dec_failed(d);
+}
+
 static bool read_usage(struct weir_dec *d, struct weir_output *o) {
     struct weir_dec_box box;
     struct weir_span key;
@@ -198,15 +211,14 @@ static bool read_usage(struct weir_dec *d, struct weir_output *o) {
     while (weir_dec_map_next(d, &box, &key)) {
         int64_t *to = weir_span_eqz(key, "prompt_tokens")       ? &o->prompt_tokens
                       : weir_span_eqz(key, "completion_tokens") ? &o->completion_tokens
-                      : weir_span_eqz(key, "cached_tokens")     ? &o->cached_tokens
                                                                 : NULL;
         bool ok;
         if (weir_dec_is_null(d) || (to == NULL && !weir_span_eqz(key, "prompt_tokens_details")))
             ok = weir_dec_skip(d, NULL);
         else if (to != NULL)
             ok = weir_dec_i64(d, to);
-        else /* the details hold cached_tokens: one level down, the same reader */
-            ok = read_usage(d, o);
+        else
+            ok = read_usage_details(d, o);
         if (!ok)
             return false;
     }
@@ -399,19 +411,35 @@ static void put_logprobs(struct weir_enc *e, struct weir_enc_box *b, const struc
 
 static void put_usage(struct weir_enc *e, const struct weir_output *o) {
     struct weir_enc_box b, d;
+    int64_t prompt = o->prompt_tokens > 0 ? o->prompt_tokens : 0;
+    int64_t completion = o->completion_tokens > 0 ? o->completion_tokens : 0;
     weir_enc_map(e, &b);
     weir_enc_key(e, &b, "prompt_tokens");
-    weir_enc_i64(e, o->prompt_tokens);
+    weir_enc_i64(e, prompt);
     weir_enc_key(e, &b, "completion_tokens");
-    weir_enc_i64(e, o->completion_tokens);
+    weir_enc_i64(e, completion);
     weir_enc_key(e, &b, "total_tokens");
-    weir_enc_i64(e, o->prompt_tokens + o->completion_tokens);
-    weir_enc_key(e, &b, "prompt_tokens_details");
-    weir_enc_map(e, &d);
-    weir_enc_key(e, &d, "cached_tokens");
-    weir_enc_i64(e, o->cached_tokens);
-    weir_enc_map_end(e, &d);
+    weir_enc_i64(e, prompt + completion);
+    if (o->cached_tokens >= 0) {
+        weir_enc_key(e, &b, "prompt_tokens_details");
+        weir_enc_map(e, &d);
+        weir_enc_key(e, &d, "cached_tokens");
+        weir_enc_i64(e, o->cached_tokens);
+        weir_enc_map_end(e, &d);
+    }
     weir_enc_map_end(e, &b);
+}
+
+/* A value that is in the codec already. */
+static void put_raw(struct weir_enc *e, struct weir_enc_box *b, const char *key,
+                    struct weir_span raw) {
+    if (raw.data == NULL)
+        return;
+    weir_enc_key(e, b, key);
+    if (e->codec == WEIR_CODEC_MSGPACK)
+        weir_mpw_raw(&e->m, raw);
+    else
+        weir_jsonw_raw(&e->j, raw);
 }
 
 static void put_engine_output(struct weir_enc *e, const struct weir_output *o) {
@@ -425,6 +453,10 @@ static void put_engine_output(struct weir_enc *e, const struct weir_output *o) {
         weir_enc_key(e, &b, "text");
         weir_enc_str(e, o->text);
     }
+    if (!isnan(o->cum_log_probs)) {
+        weir_enc_key(e, &b, "cum_log_probs");
+        weir_enc_f64(e, o->cum_log_probs);
+    }
     if (o->logprobs != NULL)
         put_logprobs(e, &b, o);
     if (o->finish == WEIR_FINISH_ERROR) {
@@ -432,7 +464,7 @@ static void put_engine_output(struct weir_enc *e, const struct weir_output *o) {
         weir_enc_key(e, &b, "finish_reason");
         weir_enc_map(e, &f);
         weir_enc_key(e, &f, "error");
-        weir_enc_str(e, o->finish_text);
+        weir_enc_str(e, o->finish_text.data != NULL ? o->finish_text : WEIR_SPAN_LIT(""));
         weir_enc_map_end(e, &f);
     } else if (o->finish != WEIR_FINISH_NONE) {
         weir_enc_key(e, &b, "finish_reason");
@@ -442,10 +474,16 @@ static void put_engine_output(struct weir_enc *e, const struct weir_output *o) {
         weir_enc_key(e, &b, "index");
         weir_enc_i64(e, o->index);
     }
+    if (o->stop_reason.data != NULL) {
+        weir_enc_key(e, &b, "stop_reason");
+        weir_enc_json(e, o->stop_reason);
+    }
+    put_raw(e, &b, "disaggregated_params", o->disaggregated_params);
     if (o->has_usage) {
         weir_enc_key(e, &b, "completion_usage");
         put_usage(e, o);
     }
+    put_raw(e, &b, "engine_data", o->engine_data);
     weir_enc_map_end(e, &b);
 }
 
@@ -465,6 +503,13 @@ enum weir_status weir_output_encode(const struct weir_output *item, enum weir_co
         if (item->is_error || item->event.data != NULL) {
             weir_enc_key(e, &a, "event");
             weir_enc_str(e, item->event.data != NULL ? item->event : WEIR_SPAN_LIT("error"));
+        }
+        if (item->comment.set) {
+            weir_enc_key(e, &a, "comment");
+            weir_enc_array(e, (uint32_t)item->comment.n);
+            for (size_t i = 0; i < item->comment.n; i++)
+                weir_enc_str(e, item->comment.items[i]);
+            weir_enc_array_end(e);
         }
         if (item->is_error) {
             weir_enc_key(e, &a, "error");

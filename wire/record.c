@@ -37,6 +37,7 @@ enum weir_status weir_file_name_encode(struct weir_span key, struct weir_buf *ou
     return put_percent(key, "", out);
 }
 
+/* Other writers may leave more bytes as they are than we do: only a broken escape is refused. */
 enum weir_status weir_file_name_decode(struct weir_span name, struct weir_buf *out) {
     enum weir_status st = WEIR_OK;
     for (size_t i = 0; i < name.len && st == WEIR_OK; i++) {
@@ -45,8 +46,6 @@ enum weir_status weir_file_name_decode(struct weir_span name, struct weir_buf *o
             if (name.len - i < 3 || !weir_span_hex64(weir_span(name.data + i + 1, 2), &v))
                 return WEIR_INVALID;
             i += 2;
-        } else if (!alnum((char)v)) {
-            return WEIR_INVALID;
         }
         st = weir_buf_append_c(out, (char)v);
     }
@@ -57,6 +56,8 @@ enum weir_status weir_slug(struct weir_span display_name, struct weir_buf *out) 
     enum weir_status st = WEIR_OK;
     for (size_t i = 0; i < display_name.len && st == WEIR_OK; i++) {
         char c = display_name.data[i];
+        if (((unsigned char)c & 0xc0) == 0x80)
+            continue; /* one '_' a character, not a byte */
         if (c >= 'A' && c <= 'Z')
             c = (char)(c + 32);
         st = weir_buf_append_c(out, alnum(c) || c == '-' || c == '_' ? c : '_');
@@ -362,8 +363,9 @@ static bool read_endpoint_id(struct weir_dec *d, struct weir_endpoint_id *e) {
     return !weir_dec_failed(d);
 }
 
-/* {"kind":"Zmq","config":{"endpoint":"tcp://…"}} */
-static bool read_channel_transport(struct weir_dec *d, struct weir_span *zmq) {
+/* {"kind":"Zmq","config":{"endpoint":"tcp://…"}} or {"kind":"Nats","config":{"subject_prefix":"…"}}
+ */
+static bool read_channel_transport(struct weir_dec *d, struct weir_record *r) {
     struct weir_dec_box box, inner;
     struct weir_span key;
     if (!weir_dec_map(d, &box))
@@ -373,7 +375,9 @@ static bool read_channel_transport(struct weir_dec *d, struct weir_span *zmq) {
         if (weir_span_eqz(key, "config") && weir_dec_type(d) == WEIR_JSON_OBJECT) {
             ok = weir_dec_map(d, &inner);
             while (ok && weir_dec_map_next(d, &inner, &key))
-                ok = weir_span_eqz(key, "endpoint") ? read_str(d, zmq) : weir_dec_skip(d, NULL);
+                ok = weir_span_eqz(key, "endpoint")         ? read_str(d, &r->zmq_endpoint)
+                     : weir_span_eqz(key, "subject_prefix") ? read_str(d, &r->subject_prefix)
+                                                            : weir_dec_skip(d, NULL);
         } else {
             ok = weir_dec_skip(d, NULL);
         }
@@ -383,16 +387,22 @@ static bool read_channel_transport(struct weir_dec *d, struct weir_span *zmq) {
     return !weir_dec_failed(d);
 }
 
+static bool read_device(struct weir_dec *d, struct weir_span *ret) {
+    return read_str(d, ret) && (ret->data == NULL || weir_span_eqz(*ret, "cpu") ||
+                                weir_span_eqz(*ret, "cuda") || weir_dec_fail(d));
+}
+
 static bool read_recovery(struct weir_dec *d, struct weir_record *r) {
     struct weir_dec_box box;
-    struct weir_span key, ignored;
+    struct weir_span key;
     if (!weir_dec_map(d, &box))
         return false;
     while (weir_dec_map_next(d, &box, &key)) {
         bool ok = weir_span_eqz(key, "endpoint")      ? read_str(d, &r->recovery_endpoint)
                   : weir_span_eqz(key, "instance_id") ? read_u64(d, &r->recovery_instance_id)
+                  : weir_span_eqz(key, "device_type") ? read_device(d, &r->recovery_device)
                   : weir_span_eqz(key, "transport")
-                      ? read_transport(d, &r->recovery_address, &ignored)
+                      ? read_transport(d, &r->recovery_address, &r->recovery_subject)
                   : weir_span_eqz(key, "request_plane_codec") ? read_codec(d, &r->recovery_codec)
                                                               : weir_dec_skip(d, NULL);
         if (!ok)
@@ -426,12 +436,6 @@ static bool read_metadata(struct weir_dec *d, struct weir_record *r) {
     return !weir_dec_failed(d);
 }
 
-static bool read_device(struct weir_dec *d, struct weir_record *r) {
-    return read_str(d, &r->device_type) &&
-           (r->device_type.data == NULL || weir_span_eqz(r->device_type, "cpu") ||
-            weir_span_eqz(r->device_type, "cuda") || weir_dec_fail(d));
-}
-
 static bool read_record_member(struct weir_dec *d, struct weir_span key, struct weir_record *r) {
     bool channel = r->kind == WEIR_RECORD_EVENT_CHANNEL;
     struct weir_endpoint_id *e = &r->endpoint;
@@ -444,12 +448,12 @@ static bool read_record_member(struct weir_dec *d, struct weir_span key, struct 
     if (weir_span_eqz(key, "instance_id") || weir_span_eqz(key, "publisher_id"))
         return read_u64(d, &r->instance_id);
     if (weir_span_eqz(key, "transport"))
-        return channel ? read_channel_transport(d, &r->zmq_endpoint)
+        return channel ? read_channel_transport(d, r)
                        : read_transport(d, &r->tcp_address, &r->nats_subject);
     if (weir_span_eqz(key, "request_plane_codec"))
         return read_codec(d, &r->codec);
     if (weir_span_eqz(key, "device_type"))
-        return read_device(d, r);
+        return read_device(d, &r->device_type);
     if (weir_span_eqz(key, "model_suffix"))
         return read_str(d, &r->suffix);
     if (weir_span_eqz(key, "card_json"))
@@ -686,11 +690,13 @@ static void put_source_metadata(struct weir_jsonw *w, const struct weir_record *
     put_num(w, "dp_rank", r->dp_rank);
     weir_jsonw_object_end(w);
     put_num(w, "publisher_id", r->instance_id);
-    if (r->recovery_address.data != NULL) {
+    if (r->recovery_address.data != NULL || r->recovery_subject.data != NULL) {
         struct weir_record target = {
             .endpoint = {r->endpoint.ns, r->endpoint.component, r->recovery_endpoint},
             .instance_id = r->recovery_instance_id,
             .tcp_address = r->recovery_address,
+            .nats_subject = r->recovery_subject,
+            .device_type = r->recovery_device,
             .codec = r->recovery_codec};
         weir_jsonw_key(w, "recovery_target");
         weir_jsonw_object_begin(w);
@@ -729,10 +735,13 @@ enum weir_status weir_record_encode(const struct weir_record *record, struct wei
         weir_jsonw_key(w, "transport");
         weir_jsonw_object_begin(w);
         weir_jsonw_key(w, "kind");
-        weir_jsonw_string_z(w, "Zmq");
+        weir_jsonw_string_z(w, r->subject_prefix.data != NULL ? "Nats" : "Zmq");
         weir_jsonw_key(w, "config");
         weir_jsonw_object_begin(w);
-        put_span(w, "endpoint", r->zmq_endpoint);
+        if (r->subject_prefix.data != NULL)
+            put_span(w, "subject_prefix", r->subject_prefix);
+        else
+            put_span(w, "endpoint", r->zmq_endpoint);
         weir_jsonw_object_end(w);
         weir_jsonw_object_end(w);
         break;

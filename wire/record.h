@@ -73,12 +73,15 @@ struct weir_record {
     struct weir_card card;
     /* EventChannel, EventSource */
     struct weir_span topic;
-    struct weir_span zmq_endpoint; /* "tcp://…" or NULL */
+    struct weir_span zmq_endpoint;   /* "tcp://…" or NULL */
+    struct weir_span subject_prefix; /* of a channel over NATS, or NULL */
     /* EventSource */
     uint64_t worker_id;
     uint32_t dp_rank;
     struct weir_span recovery_endpoint; /* name of the query endpoint */
-    struct weir_span recovery_address;  /* its tcp transport */
+    struct weir_span recovery_address;  /* its tcp transport, or NULL */
+    struct weir_span recovery_subject;  /* its NATS subject, or NULL */
+    struct weir_span recovery_device;   /* its device_type, or NULL */
     enum weir_codec recovery_codec;
     uint64_t recovery_instance_id;
 };

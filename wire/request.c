@@ -87,6 +87,7 @@ static void put_stop(struct weir_enc *e, const struct weir_stop_conditions *s) {
     else
         weir_enc_null(e);
     key_ids(e, &b, "stop_token_ids", s->stop_token_ids);
+    key_ids(e, &b, "stop_token_ids_visible", s->stop_token_ids_visible);
     key_ids(e, &b, "stop_token_ids_hidden", s->stop_token_ids_hidden);
     key_int(e, &b, "min_tokens", s->min_tokens);
     key_bool(e, &b, "ignore_eos", s->ignore_eos);
@@ -190,6 +191,44 @@ static void put_routing(struct weir_enc *e, const struct weir_routing_hints *r) 
     weir_enc_map_end(e, &b);
 }
 
+static void key_json(struct weir_enc *e, struct weir_enc_box *b, const char *key,
+                     struct weir_span json) {
+    if (json.data == NULL)
+        return;
+    weir_enc_key(e, b, key);
+    weir_enc_json(e, json);
+}
+
+static void put_uuid(struct weir_enc *e, const unsigned char id[16]) {
+    static const char digits[] = "0123456789abcdef";
+    char text[36], *p = text;
+    if (e->codec == WEIR_CODEC_MSGPACK) {
+        weir_mpw_bin(&e->m, weir_span((const char *)id, 16));
+        return;
+    }
+    for (unsigned i = 0; i < 16; i++) {
+        if (i == 4 || i == 6 || i == 8 || i == 10)
+            *p++ = '-';
+        *p++ = digits[id[i] >> 4];
+        *p++ = digits[id[i] & 15];
+    }
+    weir_enc_str(e, weir_span(text, sizeof(text)));
+}
+
+static void put_bootstrap(struct weir_enc *e, const struct weir_bootstrap *s) {
+    struct weir_enc_box b;
+    weir_enc_map(e, &b);
+    key_str(e, &b, "bootstrap_host", s->host);
+    key_int(e, &b, "bootstrap_port", s->port);
+    weir_enc_key(e, &b, "bootstrap_room");
+    weir_enc_u64(e, s->room);
+    if (s->has_handoff_id) {
+        weir_enc_key(e, &b, "handoff_id");
+        put_uuid(e, s->handoff_id);
+    }
+    weir_enc_map_end(e, &b);
+}
+
 enum weir_status weir_prep_request_encode(const struct weir_prep_request *req,
                                           enum weir_codec codec, struct weir_buf *out) {
     struct weir_enc enc, *e = &enc;
@@ -219,18 +258,13 @@ enum weir_status weir_prep_request_encode(const struct weir_prep_request *req,
         weir_enc_json(e, req->router_config_override);
     else
         weir_enc_null(e);
-    const struct {
-        const char *key;
-        struct weir_span json;
-    } rest[] = {{"prefill_result", req->prefill_result},
-                {"bootstrap_info", req->bootstrap_info},
-                {"extra_args", req->extra_args},
-                {"agent_context", req->agent_context}};
-    for (size_t i = 0; i < WEIR_ARRAY_LEN(rest); i++)
-        if (rest[i].json.data != NULL) {
-            weir_enc_key(e, &b, rest[i].key);
-            weir_enc_json(e, rest[i].json);
-        }
+    key_json(e, &b, "prefill_result", req->prefill_result);
+    if (req->bootstrap.set) {
+        weir_enc_key(e, &b, "bootstrap_info");
+        put_bootstrap(e, &req->bootstrap);
+    }
+    key_json(e, &b, "extra_args", req->extra_args);
+    key_json(e, &b, "agent_context", req->agent_context);
     if (!isnan(req->request_timestamp_ms))
         key_f64(e, &b, "request_timestamp_ms", req->request_timestamp_ms);
     weir_enc_map_end(e, &b);
@@ -342,15 +376,16 @@ static bool read_stop(struct reading *r, struct weir_stop_conditions *s) {
     if (!weir_dec_map(d, &box))
         return false;
     while (weir_dec_map_next(d, &box, &key)) {
-        bool ok = weir_span_eqz(key, "max_tokens")       ? read_int(d, &s->max_tokens)
-                  : weir_span_eqz(key, "stop")           ? read_strings(d, &s->stop)
-                  : weir_span_eqz(key, "stop_token_ids") ? read_ids(r, &s->stop_token_ids)
-                  : weir_span_eqz(key, "stop_token_ids_hidden")
-                      ? read_ids(r, &s->stop_token_ids_hidden)
-                  : weir_span_eqz(key, "min_tokens")          ? read_int(d, &s->min_tokens)
-                  : weir_span_eqz(key, "ignore_eos")          ? read_flag(d, &s->ignore_eos)
-                  : weir_span_eqz(key, "max_thinking_tokens") ? read_int(d, &s->max_thinking_tokens)
-                                                              : weir_dec_skip(d, NULL);
+        bool ok =
+            weir_span_eqz(key, "max_tokens")               ? read_int(d, &s->max_tokens)
+            : weir_span_eqz(key, "stop")                   ? read_strings(d, &s->stop)
+            : weir_span_eqz(key, "stop_token_ids")         ? read_ids(r, &s->stop_token_ids)
+            : weir_span_eqz(key, "stop_token_ids_visible") ? read_ids(r, &s->stop_token_ids_visible)
+            : weir_span_eqz(key, "stop_token_ids_hidden")  ? read_ids(r, &s->stop_token_ids_hidden)
+            : weir_span_eqz(key, "min_tokens")             ? read_int(d, &s->min_tokens)
+            : weir_span_eqz(key, "ignore_eos")             ? read_flag(d, &s->ignore_eos)
+            : weir_span_eqz(key, "max_thinking_tokens")    ? read_int(d, &s->max_thinking_tokens)
+                                                           : weir_dec_skip(d, NULL);
         if (!ok)
             return false;
     }
@@ -477,12 +512,63 @@ static bool read_routing(struct weir_dec *d, struct weir_routing_hints *r) {
         else if (weir_span_eqz(key, "priority") && !weir_dec_is_null(d)) {
             ok = r->has_priority = weir_dec_i64(d, &v) && v >= INT32_MIN && v <= INT32_MAX;
             r->priority = (int32_t)v;
-        } else
+        } else if (weir_span_eqz(key, "routing_constraints"))
+            ok = weir_dec_json(d, &r->routing_constraints);
+        else
             ok = weir_dec_skip(d, NULL);
         if (!ok)
             return weir_dec_fail(d);
     }
     return !weir_dec_failed(d);
+}
+
+/* Text with hyphens, or 16 raw bytes. */
+static bool read_uuid(struct weir_dec *d, unsigned char ret_id[16]) {
+    struct weir_span s;
+    if (d->codec == WEIR_CODEC_MSGPACK && weir_mp_peek(&d->m) == WEIR_MP_BIN) {
+        if (!weir_mp_bin(&d->m, &s) || s.len != 16)
+            return weir_dec_fail(d);
+        memcpy(ret_id, s.data, 16);
+        return true;
+    }
+    if (!weir_dec_str(d, &s))
+        return false;
+    size_t at = 0;
+    for (unsigned i = 0; i < 16; i++, at += 2) {
+        uint64_t byte = 0;
+        if (at < s.len && s.data[at] == '-')
+            at++;
+        if (s.len < at + 2 || !weir_span_hex64(weir_span(s.data + at, 2), &byte))
+            return weir_dec_fail(d);
+        ret_id[i] = (unsigned char)byte;
+    }
+    return at == s.len || weir_dec_fail(d);
+}
+
+static bool read_bootstrap(struct weir_dec *d, struct weir_bootstrap *s) {
+    struct weir_dec_box box;
+    struct weir_span key;
+    uint64_t v = 0;
+    if (!weir_dec_map(d, &box))
+        return false;
+    while (weir_dec_map_next(d, &box, &key)) {
+        bool ok;
+        if (weir_span_eqz(key, "bootstrap_host"))
+            ok = weir_dec_str(d, &s->host);
+        else if (weir_span_eqz(key, "bootstrap_port")) {
+            ok = weir_dec_u64(d, &v) && v <= UINT16_MAX;
+            s->port = (uint16_t)v;
+        } else if (weir_span_eqz(key, "bootstrap_room"))
+            ok = weir_dec_u64(d, &s->room);
+        else if (weir_span_eqz(key, "handoff_id") && !weir_dec_is_null(d))
+            ok = s->has_handoff_id = read_uuid(d, s->handoff_id);
+        else
+            ok = weir_dec_skip(d, NULL);
+        if (!ok)
+            return weir_dec_fail(d);
+    }
+    s->set = s->host.data != NULL;
+    return s->set || weir_dec_fail(d);
 }
 
 static bool read_member(struct reading *r, struct weir_span key, struct weir_prep_request *q,
@@ -512,10 +598,12 @@ static bool read_member(struct reading *r, struct weir_span key, struct weir_pre
         return weir_dec_json(d, &q->router_config_override);
     if (weir_span_eqz(key, "extra_args"))
         return weir_dec_json(d, &q->extra_args);
+    if (weir_span_eqz(key, "agent_context"))
+        return weir_dec_json(d, &q->agent_context);
     if (weir_span_eqz(key, "prefill_result"))
         return weir_dec_json(d, &q->prefill_result);
     if (weir_span_eqz(key, "bootstrap_info"))
-        return weir_dec_json(d, &q->bootstrap_info);
+        return read_bootstrap(d, &q->bootstrap);
     if (weir_span_eqz(key, "request_timestamp_ms"))
         return weir_dec_f64(d, &q->request_timestamp_ms);
     return weir_dec_skip(d, NULL);

@@ -21,11 +21,12 @@ struct weir_strings {
 struct weir_stop_conditions {
     int64_t max_tokens; /* -1 unset */
     struct weir_strings stop;
-    struct weir_ids stop_token_ids;        /* what the request named */
-    struct weir_ids stop_token_ids_hidden; /* the model's end-of-sequence ids */
-    int64_t min_tokens;                    /* -1 unset */
-    int ignore_eos;                        /* -1 unset, 0, 1 */
-    int64_t max_thinking_tokens;           /* -1 unset */
+    struct weir_ids stop_token_ids;         /* what the request named */
+    struct weir_ids stop_token_ids_visible; /* stop and show; frontends send null */
+    struct weir_ids stop_token_ids_hidden;  /* the model's end-of-sequence ids */
+    int64_t min_tokens;                     /* -1 unset */
+    int ignore_eos;                         /* -1 unset, 0, 1 */
+    int64_t max_thinking_tokens;            /* -1 unset */
 };
 
 struct weir_sampling {
@@ -64,6 +65,16 @@ struct weir_routing_hints {
     struct weir_span routing_constraints; /* JSON or NULL */
 };
 
+/* How a decode worker meets its prefill worker. */
+struct weir_bootstrap {
+    bool set;
+    struct weir_span host;
+    uint16_t port;
+    uint64_t room;
+    bool has_handoff_id;
+    unsigned char handoff_id[16]; /* a UUID: text in JSON, 16 raw bytes in MessagePack */
+};
+
 struct weir_prep_request {
     struct weir_span model;
     struct weir_ids token_ids;
@@ -74,11 +85,12 @@ struct weir_prep_request {
     struct weir_span mdc_sum; /* NULL → null */
     struct weir_strings annotations;
     struct weir_routing_hints routing;
-    struct weir_span router_config_override;         /* JSON or NULL → null */
-    struct weir_span extra_args;                     /* JSON or NULL → left out */
-    struct weir_span prefill_result, bootstrap_info; /* JSON or NULL → left out */
-    struct weir_span agent_context;                  /* JSON or NULL → left out */
-    double request_timestamp_ms;                     /* NAN → left out */
+    struct weir_span router_config_override; /* JSON or NULL → null */
+    struct weir_span prefill_result;         /* JSON or NULL → left out */
+    struct weir_bootstrap bootstrap;         /* not set → left out */
+    struct weir_span extra_args;             /* JSON or NULL → left out */
+    struct weir_span agent_context;          /* JSON or NULL → left out */
+    double request_timestamp_ms;             /* NAN → left out */
 };
 /* Everything unset. */
 void weir_prep_request_init(struct weir_prep_request *req);
