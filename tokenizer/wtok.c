@@ -1,6 +1,7 @@
 #include "tokenizer/wtok.h"
 
 #include "base/mem.h"
+#include "tokenizer/wtok_priv.h"
 
 /*
  * The "bytes" tokenizer: id = byte value; 256 is the end of a sequence, spelt EOS_TEXT in rendered
@@ -9,21 +10,26 @@
 enum { BYTES_EOS = 256, BYTES_VOCAB = 257 };
 #define EOS_TEXT "<|end|>"
 
-struct wtok {
-    uint32_t vocab;
-    uint32_t eos[1];
-};
-
 enum weir_status wtok_create_bytes(struct wtok **ret_tok) {
-    struct wtok *tok = weir_malloc(sizeof(*tok));
+    struct wtok *tok = weir_calloc(1, sizeof(*tok));
     if (tok == NULL)
         return WEIR_NOMEM;
-    *tok = (struct wtok){.vocab = BYTES_VOCAB, .eos = {BYTES_EOS}};
+    *tok = (struct wtok){.vocab = BYTES_VOCAB, .eos = {BYTES_EOS}, .n_eos = 1};
     *ret_tok = tok;
     return WEIR_OK;
 }
 
+enum weir_status wtok_load(const char *dir, const struct wtok_config *config, struct wtok **ret_tok,
+                           struct weir_err *err) {
+    (void)config;
+    (void)ret_tok;
+    return weir_err_set(err, WEIR_UNSUPPORTED, "%s: model directories cannot be read yet", dir);
+}
+
 void wtok_destroy(struct wtok *tok) {
+    if (tok == NULL)
+        return;
+    wtok_chat_detach(tok);
     weir_free(tok);
 }
 
@@ -37,7 +43,7 @@ uint32_t wtok_vocab_size(const struct wtok *tok) {
 }
 
 const uint32_t *wtok_eos_ids(const struct wtok *tok, size_t *ret_n) {
-    *ret_n = WEIR_ARRAY_LEN(tok->eos);
+    *ret_n = tok->n_eos;
     return tok->eos;
 }
 
@@ -46,7 +52,7 @@ size_t wtok_encode_bound(const struct wtok *tok, size_t bytes) {
     return bytes;
 }
 
-enum weir_status wtok_encode(const struct wtok *tok, struct weir_span text, bool special,
+enum weir_status wtok_encode(const struct wtok *tok, struct weir_span text, unsigned flags,
                              uint32_t *ids, size_t room, size_t *ret_n) {
     (void)tok;
     const struct weir_span eos = WEIR_SPAN_LIT(EOS_TEXT);
@@ -54,7 +60,7 @@ enum weir_status wtok_encode(const struct wtok *tok, struct weir_span text, bool
     for (size_t i = 0; i < text.len;) {
         if (n == room)
             return WEIR_TOO_LARGE;
-        if (special && text.data[i] == eos.data[0] &&
+        if ((flags & WTOK_SPECIAL) != 0 && text.data[i] == eos.data[0] &&
             weir_span_starts(weir_span(text.data + i, text.len - i), eos)) {
             ids[n++] = BYTES_EOS;
             i += eos.len;

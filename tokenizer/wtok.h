@@ -1,9 +1,12 @@
 /*
  * Text to token ids and back, behind one interface (usable alone: only base/ is needed).
  *
- * First implementation: "bytes" (one id per UTF-8 byte, ids 0 to 255, end of sequence 256) with a
- * built-in chat template, for the demo and tests. Real tokenizers come behind the same functions.
- * A tokenizer is immutable after creation: any thread may use it.
+ * Two makers: wtok_load() reads a model directory (tokenizer.json as the Hugging Face "tokenizers"
+ * library writes it, or a tiktoken file); wtok_create_bytes() needs no files (one id per UTF-8
+ * byte, ids 0 to 255, end of sequence 256) and serves demo and tests.
+ *
+ * A tokenizer does not change after creation: any thread may use it, many at once. The caches
+ * inside are an implementation matter and never change an answer.
  */
 #ifndef WEIR_TOKENIZER_WTOK_H
 #define WEIR_TOKENIZER_WTOK_H
@@ -14,19 +17,95 @@
 struct wtok;
 
 enum weir_status wtok_create_bytes(struct wtok **ret_tok) WEIR_MUST_CHECK;
+
+/* Zeroed = the defaults. Strings are read during wtok_load() only. */
+struct wtok_config {
+    /* Where compiled tokenizers are kept. NULL: $XDG_CACHE_HOME/weir, else ~/.cache/weir; "": none
+     * is kept. A directory that cannot be used costs start-up time, never the start. */
+    const char *cache_dir;
+    /* Memory for ids of texts between special tokens, kept from one call to the next; 0: none. */
+    size_t segment_cache_bytes;
+    /* Splitting pattern for a directory with a tiktoken file only, which does not name it: "gpt2",
+     * "cl100k", "qwen2", "o200k" or "tekken". NULL: such a directory is refused. */
+    const char *tiktoken_pattern;
+};
+/*
+ * Loads the tokenizer of a model directory: tokenizer.json (or one *.tiktoken file, or a
+ * tokenizer.model in that form), and where they exist tokenizer_config.json,
+ * generation_config.json, config.json and chat_template.jinja. `config` may be NULL.
+ *
+ * The answer is exact or refused: whatever a file asks for that is not known here ends in
+ * WEIR_UNSUPPORTED, and *err (may be NULL) names the file and the field. WEIR_NOT_FOUND: no
+ * tokenizer in the directory; WEIR_INVALID: a file is broken; WEIR_IO, WEIR_NOMEM. Blocking; 5 ms
+ * from a compiled file, about a second without it.
+ */
+enum weir_status wtok_load(const char *dir, const struct wtok_config *config, struct wtok **ret_tok,
+                           struct weir_err *err) WEIR_MUST_CHECK;
+/* Accepts NULL. No call may be in work. */
 void wtok_destroy(struct wtok *tok);
-/* "bytes", … for logs and metrics. */
+
+/* "bytes", "gpt2", "cl100k", "qwen2", "o200k", "tekken", "deepseek", "sentencepiece", "generic":
+ * for logs and metrics. */
 const char *wtok_kind(const struct wtok *tok);
+/* Ids are below this. */
 uint32_t wtok_vocab_size(const struct wtok *tok);
-/* End-of-sequence ids. */
+/* End-of-sequence ids: those of generation_config.json, then the eos_token of
+ * tokenizer_config.json; without any those of config.json. */
 const uint32_t *wtok_eos_ids(const struct wtok *tok, size_t *ret_n);
+/* Longest sequence in tokens: config.json, else tokenizer_config.json; 0 when neither says. */
+uint64_t wtok_context_length(const struct wtok *tok);
+
+/* Raw material of the chat template: the files as they are; data is NULL where one is missing.
+ * Borrowed from the tokenizer. */
+struct wtok_chat_files {
+    struct weir_span chat_template_jinja;
+    struct weir_span tokenizer_config;
+};
+struct wtok_chat_files wtok_chat_files(const struct wtok *tok);
+
+/* ---- text to ids ------------------------------------------------------------------------- */
+
+/* Numbers of the flags: a bool stands for WTOK_SPECIAL. */
+enum wtok_encode_flags {
+    /* Special tokens written in the text become their ids (rendered templates, and what engines do
+     * with a plain prompt too); without it they are text. Added tokens that are not special are
+     * recognised always. */
+    WTOK_SPECIAL = 1,
+    /* Add what the post-processor adds to a plain prompt, such as a begin-of-sequence token. */
+    WTOK_ADD_SPECIAL = 2,
+    /* The text is a part that follows another one (wtok_encode_parts): no begin of text. */
+    WTOK_CONTINUES = 4,
+    /* Do not keep ids of this text in the segment cache. */
+    WTOK_NO_CACHE = 8,
+};
 
 /* Upper bound on ids for `bytes` bytes of text, for sizing. */
 size_t wtok_encode_bound(const struct wtok *tok, size_t bytes);
-/* Writes at most `room` ids; WEIR_TOO_LARGE when they do not fit. Special tokens in the text are
- * recognised when `special` is true (rendered templates), else treated as text. */
-enum weir_status wtok_encode(const struct wtok *tok, struct weir_span text, bool special,
+/* Writes at most `room` ids; WEIR_TOO_LARGE when they do not fit. The text must be valid UTF-8:
+ * what is not is WEIR_INVALID. */
+enum weir_status wtok_encode(const struct wtok *tok, struct weir_span text, unsigned flags,
                              uint32_t *ids, size_t room, size_t *ret_n) WEIR_MUST_CHECK;
+/*
+ * Cuts a long text into at most `want` parts of similar length such that the ids of the parts, one
+ * after the other, are the ids of the whole; a pool may then encode them at the same time. Encode
+ * part 0 with the flags of the whole less WTOK_ADD_SPECIAL, the others also with WTOK_CONTINUES,
+ * and put wtok_prefix_ids()/wtok_suffix_ids() around them yourself where wanted. Returns the number
+ * of parts, 1 when no place is known to be safe. `want` >= 1.
+ */
+size_t wtok_encode_parts(const struct wtok *tok, struct weir_span text, size_t want,
+                         struct weir_span *ret_parts);
+/* What WTOK_ADD_SPECIAL puts before and behind the text. */
+const uint32_t *wtok_prefix_ids(const struct wtok *tok, size_t *ret_n);
+const uint32_t *wtok_suffix_ids(const struct wtok *tok, size_t *ret_n);
+
+/* Counters since creation, for metrics. */
+struct wtok_stats {
+    uint64_t segment_hits, segment_misses, segment_evictions;
+    uint64_t segment_bytes; /* held now */
+};
+void wtok_stats(const struct wtok *tok, struct wtok_stats *ret_stats);
+
+/* ---- chat ---------------------------------------------------------------------------------- */
 
 /* Chat template input: the request's own JSON, validated before. */
 struct wtok_chat {
@@ -41,21 +120,35 @@ struct wtok_chat {
 enum weir_status wtok_render_chat(const struct wtok *tok, const struct wtok_chat *chat,
                                   struct weir_buf *out, struct weir_err *err) WEIR_MUST_CHECK;
 
-/* Incremental decoding of one choice: holds back bytes of an unfinished UTF-8 character. */
+/* ---- ids to text ------------------------------------------------------------------------- */
+
+/* Text of a whole sequence, as the reference decodes it. WEIR_INVALID: an id outside the
+ * vocabulary. */
+enum weir_status wtok_decode(const struct wtok *tok, const uint32_t *ids, size_t n,
+                             bool skip_special, struct weir_buf *out) WEIR_MUST_CHECK;
+
+/*
+ * Incremental decoding of one choice: the chunks are those of the reference's DecodeStream. Text
+ * that ends in U+FFFD (an unfinished or broken character) is held back until it is complete or
+ * what follows settles it; the reference holds any amount, here more than WTOK_HELD bytes are let
+ * go early. Threads: one at a time.
+ */
+enum { WTOK_HELD = 112 };
 struct wtok_stream {
     const struct wtok *tok; /* borrowed */
     bool skip_special;
-    unsigned char held[8];
+    bool begun; /* some text was let go: leading blanks are no longer stripped */
     uint8_t n_held;
+    unsigned char held[WTOK_HELD];
 };
 void wtok_stream_init(struct wtok_stream *s, const struct wtok *tok, bool skip_special);
 /* Appends the text that id completes (maybe nothing). Invalid sequences become U+FFFD.
  * WEIR_INVALID: id outside the vocabulary. */
 enum weir_status wtok_stream_push(struct wtok_stream *s, uint32_t id,
                                   struct weir_buf *out) WEIR_MUST_CHECK;
-/* End of the stream: appends U+FFFD for a held incomplete character. */
+/* End of the stream: appends what is held, with U+FFFD for what is broken. */
 enum weir_status wtok_stream_finish(struct wtok_stream *s, struct weir_buf *out) WEIR_MUST_CHECK;
-/* Text of a single id as logprobs show it (invalid UTF-8 replaced), and its raw bytes. */
+/* The bytes of a single id, which need not be valid UTF-8 (logprobs). */
 enum weir_status wtok_id_bytes(const struct wtok *tok, uint32_t id,
                                struct weir_buf *out) WEIR_MUST_CHECK;
 
