@@ -1,9 +1,18 @@
 /*
- * kvindex: block hashes to workers. A library of its own (prefix kvi_, needs only xxHash and libc).
+ * kvindex: block hashes to workers. A library of its own (prefix kvi_, needs only xxHash and libc;
+ * README.md in this folder says how to use it alone).
  *
- * Hashing: shared spec "kvrouter" 1. Index semantics: 3.2. First form: every function of one index
- * from one thread at a time (the router holds its lock); a later form makes reads concurrent behind
- * this same header.
+ * Hashing: shared spec "kvrouter" 1. Events and matching: 2.1, 3.2, 3.5; where the reference's back
+ * ends disagree, the function's comment says what this one does.
+ *
+ * Threads. Writers (every function that takes `struct kvi_index *` without const): any thread, any
+ * time; the events of one (worker, rank) must be handed over in their order, so keep each rank on
+ * one thread. Writers take turns inside on one short lock. Readers (every function that takes
+ * `struct kvi_reader *`): wait-free, inline in an event loop, one reader object per thread. A
+ * search sees each event that was applied before it began; an event that is applied meanwhile may
+ * be seen in part, never more than was true for a rank at some moment of the search (only for a
+ * rank with a block missing in mid-chain may a search overlap the loss and a later store and see
+ * their sum).
  */
 #ifndef KVI_H
 #define KVI_H
@@ -50,62 +59,141 @@ bool kvi_media_hash(const char *id, size_t len, uint64_t *ret_hash);
 
 enum kvi_result {
     KVI_OK,
-    KVI_PARENT_NOT_FOUND,
-    KVI_BLOCK_NOT_FOUND, /* a removed hash was unknown; the others were applied */
-    KVI_INVALID,         /* parent inside own blocks, n == 0 */
-    KVI_CAPACITY,        /* byte budget or rank table full: the event was not applied */
-    KVI_NOMEM,
+    KVI_PARENT_NOT_FOUND, /* the event was not applied */
+    KVI_BLOCK_NOT_FOUND,  /* a removed hash was unknown; the others were applied */
+    KVI_INVALID,          /* parent inside own blocks, n == 0, no such tier */
+    KVI_CAPACITY,         /* byte budget or rank table full: applied in part or not at all */
+    KVI_NOMEM,            /* the same, because the system gave no memory */
+    KVI_RESULTS,
 };
-const char *
-kvi_result_name(enum kvi_result r); /* as the metric label: "ok", "parent_block_not_found", … */
+/* As the metric label: "ok", "parent_block_not_found", … */
+const char *kvi_result_name(enum kvi_result r);
+
+/* Where a worker keeps a block. */
+enum kvi_tier { KVI_DEVICE, KVI_HOST, KVI_DISK, KVI_EXTERNAL, KVI_TIERS };
 
 struct kvi_worker {
     uint64_t worker_id;
     uint32_t dp_rank;
 };
+/* block_hash: the engine's name of the prefix that ends with the block, opaque. tokens_hash: the
+ * content hash of the block alone (kvi_block_hash). Engines may give different names to the same
+ * prefix; a rank may use two names for one block, or a name again for another block, which then
+ * takes the old one's place. */
 struct kvi_block {
     uint64_t block_hash, tokens_hash;
 };
 
 struct kvi_index;
 struct kvi_options {
-    size_t max_bytes;   /* 0 = 1 GiB */
-    uint32_t max_ranks; /* 0 = 65,536 (worker, rank) pairs */
+    size_t max_bytes;     /* 0 = 1 GiB. Over 15/16 of it the coldest blocks give way. */
+    uint32_t max_ranks;   /* 0 = 65,536 (worker, rank) pairs, which is also the most */
+    uint32_t max_readers; /* 0 = 64 */
 };
 struct kvi_index *kvi_create(const struct kvi_options *options); /* NULL: out of memory */
+/* Accepts NULL. Every reader must be closed before. */
 void kvi_destroy(struct kvi_index *index);
 
-/* has_parent false: the blocks start a sequence. *ret_duplicate (may be NULL): nothing new. */
-enum kvi_result kvi_store(struct kvi_index *index, struct kvi_worker worker, bool has_parent,
-                          uint64_t parent_hash, const struct kvi_block *blocks, size_t n,
-                          bool *ret_duplicate);
-enum kvi_result kvi_remove(struct kvi_index *index, struct kvi_worker worker,
-                           const uint64_t *block_hashes, size_t n);
-/* Everything of one (worker, rank). */
-void kvi_clear(struct kvi_index *index, struct kvi_worker worker);
-/* Everything of all ranks of a worker. */
+/* The rank's number, below max_ranks: made known if it is new. Numbers of removed ranks are used
+ * again, the longest unused first. */
+enum kvi_result kvi_rank_add(struct kvi_index *index, struct kvi_worker worker, uint32_t *ret_rank);
+/* Everything of one (worker, rank), its number too. */
+void kvi_rank_remove(struct kvi_index *index, struct kvi_worker worker);
+/* The same for all ranks of a worker. */
 void kvi_remove_worker(struct kvi_index *index, uint64_t worker_id);
+
+/* Blocks of one tier; an unknown rank is made known. has_parent false: they start a sequence. The
+ * parent must be held by the rank on the same tier, on a lower tier on any tier.
+ * *ret_duplicate (may be NULL): nothing was new. */
+enum kvi_result kvi_store(struct kvi_index *index, struct kvi_worker worker, enum kvi_tier tier,
+                          bool has_parent, uint64_t parent_hash, const struct kvi_block *blocks,
+                          size_t n, bool *ret_duplicate);
+/* What stands behind a removed block stays, unmatched until the block is stored again. */
+enum kvi_result kvi_remove(struct kvi_index *index, struct kvi_worker worker, enum kvi_tier tier,
+                           const uint64_t *block_hashes, size_t n);
+/* All blocks of one (worker, rank) on all tiers; the rank stays known. */
+void kvi_clear(struct kvi_index *index, struct kvi_worker worker);
+
+/* One engine event. A stored one with start_position > 0 and no parent is an orphan. */
+enum kvi_kind { KVI_STORED, KVI_REMOVED, KVI_CLEARED, KVI_KINDS };
+struct kvi_event {
+    struct kvi_worker worker;
+    enum kvi_kind kind;
+    enum kvi_tier tier;
+    bool has_parent; /* stored */
+    uint32_t start_position;
+    uint64_t parent_hash;
+    const struct kvi_block *blocks; /* stored, borrowed for the call */
+    const uint64_t *removed;        /* removed, borrowed for the call */
+    size_t n;                       /* blocks or removed */
+};
+/* Applies in order under one turn of the lock and counts each result in the statistics.
+ * ret_results (n of them) may be NULL. */
+void kvi_apply(struct kvi_index *index, const struct kvi_event *events, size_t n,
+               enum kvi_result *ret_results);
+
+/* Idle work: frees what readers have let go of, gives unused memory back. Never needed for
+ * correctness. */
+void kvi_maintain(struct kvi_index *index);
+
+/* ---- search ----------------------------------------------------------------------------- */
+
+struct kvi_reader;
+/* NULL: max_readers are open, or out of memory. The reader belongs to the calling thread until it
+ * is closed. */
+struct kvi_reader *kvi_reader_open(struct kvi_index *index);
+void kvi_reader_close(struct kvi_reader *reader); /* accepts NULL */
 
 struct kvi_score {
     struct kvi_worker worker;
-    uint32_t blocks; /* matched prefix, in blocks, >= 1 */
+    uint32_t rank; /* number, see kvi_rank_add */
+    /* blocks[KVI_DEVICE]: leading blocks held on the device. The others: the blocks that follow
+     * without a gap, tier after tier. At least one is > 0. */
+    uint32_t blocks[KVI_TIERS];
 };
-/* Longest cached prefix per (worker, rank). Writes at most `room` scores, best first within the
- * room only if the whole set fits; returns the number of matching ranks (may exceed room). */
-size_t kvi_find(struct kvi_index *index, const uint64_t *local_hashes, size_t n,
+/* Longest cached prefix per (worker, rank), in no particular order. Writes at most `room` scores
+ * and returns the number of matching ranks, which may exceed room.
+ *
+ * early_exit: stops where at most one rank still holds everything; the score of that one is then a
+ * lower bound, greater than every other, and lower tiers are not looked at. */
+size_t kvi_find(struct kvi_reader *reader, const uint64_t *local_hashes, size_t n, bool early_exit,
                 struct kvi_score *ret_scores, size_t room);
 
+/* The same search without the list: leading device blocks by rank number. */
+struct kvi_match {
+    const uint32_t *device; /* owned by the reader, valid until its next call */
+    uint32_t n_ranks;       /* a rank number at or above it has matched nothing */
+};
+void kvi_match(struct kvi_reader *reader, const uint64_t *local_hashes, size_t n, bool early_exit,
+               struct kvi_match *ret_match);
+
+/* ---- statistics and dump ---------------------------------------------------------------- */
+
 struct kvi_stats {
-    uint64_t entries; /* (block, rank) pairs */
+    uint64_t entries;         /* (rank, tier, block name), all tiers together */
+    uint64_t tier[KVI_TIERS]; /* the same by tier */
+    uint64_t aliases;         /* those of them whose name differs from the first one's */
+    uint64_t blocks;          /* distinct blocks in their context */
     uint64_t nodes;
     uint32_t ranks;
-    size_t bytes;
+    size_t bytes, max_bytes;
+    uint64_t events[KVI_KINDS][KVI_RESULTS];
+    uint64_t duplicates; /* stored events in which nothing was new */
+    uint64_t unknown;    /* removed hashes that were not held */
+    uint64_t evicted;    /* entries dropped to stay inside the budget */
 };
-void kvi_get_stats(const struct kvi_index *index, struct kvi_stats *ret_stats);
-/* Stored events that rebuild the index, parents first. fn returning false stops. */
-typedef bool (*kvi_dump_fn)(void *arg, struct kvi_worker worker, bool has_parent,
-                            uint64_t parent_hash, const struct kvi_block *blocks, size_t n);
-void kvi_dump(const struct kvi_index *index, kvi_dump_fn fn, void *arg);
+/* Any thread; takes a writer's turn. */
+void kvi_get_stats(struct kvi_index *index, struct kvi_stats *ret_stats);
+/* Entries of one rank, all tiers; 0 for an unknown one. */
+uint64_t kvi_rank_entries(struct kvi_index *index, struct kvi_worker worker);
+
+/* Stored events that rebuild the index, parents first; blocks that no match can reach are left
+ * out. fn returning false stops. Writers wait meanwhile: fn must be quick and must not write. */
+typedef bool (*kvi_dump_fn)(void *arg, const struct kvi_event *event);
+enum kvi_result kvi_dump(struct kvi_index *index, kvi_dump_fn fn, void *arg);
+/* The same for one (worker, rank). */
+enum kvi_result kvi_dump_rank(struct kvi_index *index, struct kvi_worker worker, kvi_dump_fn fn,
+                              void *arg);
 
 #ifdef __cplusplus
 }

@@ -8,10 +8,12 @@
  * so a block removed in mid-chain hides what lies behind it for that rank until it is stored again.
  *
  * Bound: every allocation is counted in `bytes` and refused beyond the budget; a refused event
- * leaves the index consistent (blocks before the refusal stay). Threads: one at a time.
+ * leaves the index consistent (blocks before the refusal stay). Threads: one lock for all.
+ * Lower tiers are accepted and not yet kept.
  */
 #include "kvindex/kvi.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -48,6 +50,8 @@ struct rank {
 };
 
 struct kvi_index {
+    pthread_mutex_t lock;
+    struct kvi_stats counts;
     size_t bytes, max_bytes;
     struct node *nodes;
     uint32_t n_nodes, cap_nodes, free_node, live_nodes;
@@ -60,6 +64,12 @@ struct kvi_index {
     uint64_t entries;
     uint32_t *active, *next_active; /* scratch of a search */
     uint32_t cap_active;
+};
+
+struct kvi_reader {
+    struct kvi_index *index;
+    uint32_t *device; /* by rank number */
+    uint32_t cap;
 };
 
 static uint64_t mix(uint64_t x) {
@@ -94,6 +104,7 @@ const char *kvi_result_name(enum kvi_result r) {
                                         "invalid_block",
                                         "capacity_exhausted",
                                         "allocation_failed"};
+    _Static_assert(sizeof(names) / sizeof(names[0]) == KVI_RESULTS, "one name a result");
     return names[r];
 }
 
@@ -404,6 +415,7 @@ struct kvi_index *kvi_create(const struct kvi_options *options) {
     struct kvi_index *x = calloc(1, sizeof(*x));
     if (x == NULL)
         return NULL;
+    pthread_mutex_init(&x->lock, NULL);
     x->max_bytes = options != NULL && options->max_bytes > 0 ? options->max_bytes : (size_t)1 << 30;
     x->max_ranks = options != NULL && options->max_ranks > 0 ? options->max_ranks : 65536;
     x->bytes = sizeof(*x);
@@ -443,6 +455,7 @@ void kvi_destroy(struct kvi_index *x) {
     free(x->by_worker);
     free(x->active);
     free(x->next_active);
+    pthread_mutex_destroy(&x->lock);
     free(x);
 }
 
@@ -468,9 +481,9 @@ static bool map_block(struct kvi_index *x, uint32_t rank, uint64_t hash, uint32_
     return true;
 }
 
-enum kvi_result kvi_store(struct kvi_index *x, struct kvi_worker worker, bool has_parent,
-                          uint64_t parent_hash, const struct kvi_block *blocks, size_t n,
-                          bool *ret_duplicate) {
+static enum kvi_result store(struct kvi_index *x, struct kvi_worker worker, bool has_parent,
+                             uint64_t parent_hash, const struct kvi_block *blocks, size_t n,
+                             bool *ret_duplicate) {
     if (n == 0)
         return KVI_INVALID;
     for (size_t i = 0; has_parent && i < n; i++)
@@ -507,8 +520,8 @@ enum kvi_result kvi_store(struct kvi_index *x, struct kvi_worker worker, bool ha
     return KVI_OK;
 }
 
-enum kvi_result kvi_remove(struct kvi_index *x, struct kvi_worker worker,
-                           const uint64_t *block_hashes, size_t n) {
+static enum kvi_result remove_blocks(struct kvi_index *x, struct kvi_worker worker,
+                                     const uint64_t *block_hashes, size_t n) {
     uint32_t rank = x->by_worker[worker_slot(x, worker)];
     if (rank == NO_NODE)
         return n > 0 ? KVI_BLOCK_NOT_FOUND : KVI_OK;
@@ -518,6 +531,7 @@ enum kvi_result kvi_remove(struct kvi_index *x, struct kvi_worker worker,
         uint32_t node = node_of(r, block_hashes[i]);
         if (node == NO_NODE) {
             result = KVI_BLOCK_NOT_FOUND;
+            x->counts.unknown++;
             continue;
         }
         remove_slot(x, r, block_hashes[i]);
@@ -537,19 +551,107 @@ static void clear_rank(struct kvi_index *x, uint32_t rank) {
     r->cap = r->len = 0;
 }
 
-void kvi_clear(struct kvi_index *index, struct kvi_worker worker) {
-    uint32_t rank = index->by_worker[worker_slot(index, worker)];
-    if (rank != NO_NODE)
-        clear_rank(index, rank);
+enum kvi_result kvi_store(struct kvi_index *x, struct kvi_worker worker, enum kvi_tier tier,
+                          bool has_parent, uint64_t parent_hash, const struct kvi_block *blocks,
+                          size_t n, bool *ret_duplicate) {
+    bool duplicate = false;
+    pthread_mutex_lock(&x->lock);
+    enum kvi_result r = tier == KVI_DEVICE
+                            ? store(x, worker, has_parent, parent_hash, blocks, n, &duplicate)
+                            : KVI_OK;
+    x->counts.events[KVI_STORED][r]++;
+    x->counts.duplicates += duplicate;
+    pthread_mutex_unlock(&x->lock);
+    if (ret_duplicate != NULL)
+        *ret_duplicate = duplicate;
+    return r;
 }
 
-void kvi_remove_worker(struct kvi_index *index, uint64_t worker_id) {
-    for (uint32_t i = 0; i < index->n_ranks; i++)
-        if (index->ranks[i].used && index->ranks[i].worker.worker_id == worker_id) {
-            clear_rank(index, i);
-            unlink_worker(index, index->ranks[i].worker);
-            index->ranks[i].used = false;
+enum kvi_result kvi_remove(struct kvi_index *x, struct kvi_worker worker, enum kvi_tier tier,
+                           const uint64_t *block_hashes, size_t n) {
+    pthread_mutex_lock(&x->lock);
+    enum kvi_result r = tier == KVI_DEVICE ? remove_blocks(x, worker, block_hashes, n) : KVI_OK;
+    x->counts.events[KVI_REMOVED][r]++;
+    pthread_mutex_unlock(&x->lock);
+    return r;
+}
+
+void kvi_clear(struct kvi_index *x, struct kvi_worker worker) {
+    pthread_mutex_lock(&x->lock);
+    uint32_t rank = x->by_worker[worker_slot(x, worker)];
+    if (rank != NO_NODE)
+        clear_rank(x, rank);
+    x->counts.events[KVI_CLEARED][KVI_OK]++;
+    pthread_mutex_unlock(&x->lock);
+}
+
+void kvi_apply(struct kvi_index *x, const struct kvi_event *events, size_t n,
+               enum kvi_result *ret_results) {
+    for (size_t i = 0; i < n; i++) {
+        const struct kvi_event *e = &events[i];
+        enum kvi_result r = KVI_OK;
+        switch (e->kind) {
+        case KVI_STORED:
+            r = !e->has_parent && e->start_position > 0
+                    ? KVI_PARENT_NOT_FOUND
+                    : kvi_store(x, e->worker, e->tier, e->has_parent, e->parent_hash, e->blocks,
+                                e->n, NULL);
+            break;
+        case KVI_REMOVED:
+            r = kvi_remove(x, e->worker, e->tier, e->removed, e->n);
+            break;
+        case KVI_CLEARED:
+        case KVI_KINDS:
+            kvi_clear(x, e->worker);
+            break;
         }
+        if (ret_results != NULL)
+            ret_results[i] = r;
+    }
+}
+
+enum kvi_result kvi_rank_add(struct kvi_index *x, struct kvi_worker worker, uint32_t *ret_rank) {
+    pthread_mutex_lock(&x->lock);
+    uint32_t rank = rank_for(x, worker);
+    pthread_mutex_unlock(&x->lock);
+    if (rank == NO_NODE)
+        return KVI_CAPACITY;
+    *ret_rank = rank;
+    return KVI_OK;
+}
+
+static void remove_rank(struct kvi_index *x, uint32_t i) {
+    clear_rank(x, i);
+    unlink_worker(x, x->ranks[i].worker);
+    x->ranks[i].used = false;
+}
+
+void kvi_rank_remove(struct kvi_index *x, struct kvi_worker worker) {
+    pthread_mutex_lock(&x->lock);
+    uint32_t rank = x->by_worker[worker_slot(x, worker)];
+    if (rank != NO_NODE)
+        remove_rank(x, rank);
+    pthread_mutex_unlock(&x->lock);
+}
+
+void kvi_remove_worker(struct kvi_index *x, uint64_t worker_id) {
+    pthread_mutex_lock(&x->lock);
+    for (uint32_t i = 0; i < x->n_ranks; i++)
+        if (x->ranks[i].used && x->ranks[i].worker.worker_id == worker_id)
+            remove_rank(x, i);
+    pthread_mutex_unlock(&x->lock);
+}
+
+uint64_t kvi_rank_entries(struct kvi_index *x, struct kvi_worker worker) {
+    pthread_mutex_lock(&x->lock);
+    uint32_t rank = x->by_worker[worker_slot(x, worker)];
+    uint64_t n = rank != NO_NODE ? x->ranks[rank].len : 0;
+    pthread_mutex_unlock(&x->lock);
+    return n;
+}
+
+void kvi_maintain(struct kvi_index *x) {
+    (void)x;
 }
 
 /* ---- search ------------------------------------------------------------------------------- */
@@ -579,7 +681,7 @@ struct scores {
 
 static void emit(const struct kvi_index *x, struct scores *s, uint32_t rank, uint32_t blocks) {
     if (s->n < s->room)
-        s->out[s->n] = (struct kvi_score){x->ranks[rank].worker, blocks};
+        s->out[s->n] = (struct kvi_score){x->ranks[rank].worker, rank, {blocks}};
     s->n++;
 }
 
@@ -600,8 +702,8 @@ static uint32_t narrow(struct kvi_index *x, struct node *node, uint32_t n_active
     return kept;
 }
 
-size_t kvi_find(struct kvi_index *x, const uint64_t *local_hashes, size_t n,
-                struct kvi_score *ret_scores, size_t room) {
+static size_t find(struct kvi_index *x, const uint64_t *local_hashes, size_t n,
+                   struct kvi_score *ret_scores, size_t room) {
     struct scores s = {ret_scores, room, 0};
     uint32_t node = n > 0 ? find_child(x, ROOT, local_hashes[0]) : NO_NODE;
     if (node == NO_NODE || !room_for_active(x, x->nodes[node].n_members))
@@ -620,6 +722,51 @@ size_t kvi_find(struct kvi_index *x, const uint64_t *local_hashes, size_t n,
     for (uint32_t i = 0; i < n_active; i++)
         emit(x, &s, x->active[i], depth);
     return s.n;
+}
+
+struct kvi_reader *kvi_reader_open(struct kvi_index *index) {
+    struct kvi_reader *r = calloc(1, sizeof(*r));
+    if (r != NULL)
+        r->index = index;
+    return r;
+}
+
+void kvi_reader_close(struct kvi_reader *reader) {
+    if (reader != NULL)
+        free(reader->device);
+    free(reader);
+}
+
+size_t kvi_find(struct kvi_reader *reader, const uint64_t *local_hashes, size_t n, bool early_exit,
+                struct kvi_score *ret_scores, size_t room) {
+    (void)early_exit;
+    pthread_mutex_lock(&reader->index->lock);
+    size_t found = find(reader->index, local_hashes, n, ret_scores, room);
+    pthread_mutex_unlock(&reader->index->lock);
+    return found;
+}
+
+void kvi_match(struct kvi_reader *reader, const uint64_t *local_hashes, size_t n, bool early_exit,
+               struct kvi_match *ret_match) {
+    struct kvi_index *x = reader->index;
+    *ret_match = (struct kvi_match){NULL, 0};
+    pthread_mutex_lock(&x->lock);
+    uint32_t ranks = x->n_ranks;
+    struct kvi_score *scores = malloc((ranks + 1) * sizeof(*scores));
+    uint32_t *device = calloc(ranks + 1, sizeof(*device));
+    if (scores != NULL && device != NULL) {
+        size_t found = find(x, local_hashes, n, scores, ranks);
+        for (size_t i = 0; i < found && i < ranks; i++)
+            device[scores[i].rank] = scores[i].blocks[KVI_DEVICE];
+        free(reader->device);
+        reader->device = device;
+        *ret_match = (struct kvi_match){device, ranks};
+        device = NULL;
+    }
+    pthread_mutex_unlock(&x->lock);
+    (void)early_exit;
+    free(device);
+    free(scores);
 }
 
 /* ---- dump --------------------------------------------------------------------------------- */
@@ -644,7 +791,7 @@ static const struct dump_entry *entry_of(const struct dump_entry *e, size_t n, u
 
 /* One event a block, so that branches need no care. Blocks behind a hole match nothing and are left
  * out. */
-static bool dump_rank(const struct kvi_index *x, const struct rank *r, kvi_dump_fn fn, void *arg) {
+static bool dump_rank(struct kvi_index *x, const struct rank *r, kvi_dump_fn fn, void *arg) {
     struct dump_entry *e = malloc((r->len + 1) * sizeof(*e));
     if (e == NULL)
         return false;
@@ -663,25 +810,46 @@ static bool dump_rank(const struct kvi_index *x, const struct rank *r, kvi_dump_
         struct kvi_block block = {e[i].hash, node->tokens_hash};
         e[i].reachable = node->depth == 1 || (parent != NULL && parent->reachable);
         if (e[i].reachable)
-            go_on =
-                fn(arg, r->worker, parent != NULL, parent != NULL ? parent->hash : 0, &block, 1);
+            go_on = fn(arg, &(struct kvi_event){.worker = r->worker,
+                                                .kind = KVI_STORED,
+                                                .has_parent = parent != NULL,
+                                                .parent_hash = parent != NULL ? parent->hash : 0,
+                                                .blocks = &block,
+                                                .n = 1});
     }
     free(e);
     return go_on;
 }
 
-void kvi_dump(const struct kvi_index *index, kvi_dump_fn fn, void *arg) {
-    for (uint32_t i = 0; i < index->n_ranks; i++)
-        if (index->ranks[i].used && !dump_rank(index, &index->ranks[i], fn, arg))
-            return;
+enum kvi_result kvi_dump(struct kvi_index *x, kvi_dump_fn fn, void *arg) {
+    bool go_on = true;
+    pthread_mutex_lock(&x->lock);
+    for (uint32_t i = 0; i < x->n_ranks && go_on; i++)
+        if (x->ranks[i].used)
+            go_on = dump_rank(x, &x->ranks[i], fn, arg);
+    pthread_mutex_unlock(&x->lock);
+    return KVI_OK;
 }
 
-void kvi_get_stats(const struct kvi_index *index, struct kvi_stats *ret_stats) {
-    uint32_t ranks = 0;
-    for (uint32_t i = 0; i < index->n_ranks; i++)
-        ranks += index->ranks[i].used;
-    *ret_stats = (struct kvi_stats){.entries = index->entries,
-                                    .nodes = index->live_nodes,
-                                    .ranks = ranks,
-                                    .bytes = index->bytes};
+enum kvi_result kvi_dump_rank(struct kvi_index *x, struct kvi_worker worker, kvi_dump_fn fn,
+                              void *arg) {
+    pthread_mutex_lock(&x->lock);
+    uint32_t rank = x->by_worker[worker_slot(x, worker)];
+    if (rank != NO_NODE)
+        dump_rank(x, &x->ranks[rank], fn, arg);
+    pthread_mutex_unlock(&x->lock);
+    return KVI_OK;
+}
+
+void kvi_get_stats(struct kvi_index *x, struct kvi_stats *ret_stats) {
+    pthread_mutex_lock(&x->lock);
+    struct kvi_stats s = x->counts;
+    for (uint32_t i = 0; i < x->n_ranks; i++)
+        s.ranks += x->ranks[i].used;
+    s.entries = s.tier[KVI_DEVICE] = x->entries;
+    s.nodes = s.blocks = x->live_nodes;
+    s.bytes = x->bytes;
+    s.max_bytes = x->max_bytes;
+    pthread_mutex_unlock(&x->lock);
+    *ret_stats = s;
 }

@@ -19,7 +19,7 @@
 #include <pthread.h>
 #include <string.h>
 
-enum { EVENT_TYPES = 3, EVENT_RESULTS = 6, MAX_APPROX_BLOCKS = 1 << 20 };
+enum { EVENT_TYPES = 3, EVENT_RESULTS = KVI_RESULTS, MAX_APPROX_BLOCKS = 1 << 20 };
 
 struct rank {
     struct weir_router_worker worker; /* the whole worker's figures */
@@ -56,7 +56,8 @@ struct weir_router {
     size_t n_ranks, cap_ranks;
     unsigned n_workers;
     struct kvi_index *index;
-    struct booking *bookings; /* owned */
+    struct kvi_reader *reader; /* used under the lock */
+    struct booking *bookings;  /* owned */
     uint32_t n_bookings, cap_bookings, free_booking;
     uint64_t next_generation, turn;
     struct kvi_score *scores;          /* scratch: one a rank */
@@ -100,7 +101,9 @@ enum weir_status weir_router_create(const struct weir_router_config *config,
     struct kvi_options o = {.max_bytes = config->index_max_bytes,
                             .max_ranks = r->config.max_workers};
     r->index = kvi_create(&o);
-    if (r->index == NULL) {
+    r->reader = r->index != NULL ? kvi_reader_open(r->index) : NULL;
+    if (r->reader == NULL) {
+        kvi_destroy(r->index);
         weir_free(r);
         return WEIR_NOMEM;
     }
@@ -123,6 +126,7 @@ void weir_router_destroy(struct weir_router *router) {
     weir_free(router->ranks);
     weir_free(router->scores);
     weir_free(router->candidates);
+    kvi_reader_close(router->reader);
     kvi_destroy(router->index);
     pthread_mutex_destroy(&router->lock);
     weir_free(router);
@@ -241,12 +245,12 @@ void weir_router_kv_event(struct weir_router *router, const struct weir_kv_event
         if (!event->has_parent && event->has_start_position && event->start_position > 0)
             result = KVI_PARENT_NOT_FOUND;
         else
-            result = kvi_store(router->index, w, event->has_parent, event->parent_hash,
+            result = kvi_store(router->index, w, KVI_DEVICE, event->has_parent, event->parent_hash,
                                (const struct kvi_block *)(const void *)event->blocks,
                                event->n_blocks, NULL);
         break;
     case WEIR_KV_REMOVED:
-        result = kvi_remove(router->index, w, event->removed, event->n_removed);
+        result = kvi_remove(router->index, w, KVI_DEVICE, event->removed, event->n_removed);
         break;
     case WEIR_KV_CLEARED:
         kvi_clear(router->index, w);
@@ -366,7 +370,7 @@ static void run_lapses(struct weir_router *r, uint64_t now_ms) {
         /* Tail first, so that a prefix never goes before what stands on it. A block that a later
          * decision stored again lapses with the earlier one: it is a prediction. */
         for (size_t i = l->n; i-- > 0;)
-            kvi_remove(r->index, l->worker, &l->hashes[i], 1);
+            kvi_remove(r->index, l->worker, KVI_DEVICE, &l->hashes[i], 1);
         weir_free(l->hashes);
         r->lapse_first = (r->lapse_first + 1) % r->cap_lapses;
         r->n_lapses--;
@@ -397,7 +401,7 @@ static void predict(struct weir_router *r, struct kvi_worker w, const struct wei
         for (size_t i = 0; i < q->n_blocks; i++)
             blocks[i] = (struct kvi_block){q->sequence_hashes[i], q->local_hashes[i]};
         memcpy(hashes, q->sequence_hashes, q->n_blocks * sizeof(*hashes));
-        if (kvi_store(r->index, w, false, 0, blocks, q->n_blocks, NULL) == KVI_OK) {
+        if (kvi_store(r->index, w, KVI_DEVICE, false, 0, blocks, q->n_blocks, NULL) == KVI_OK) {
             r->lapses[(r->lapse_first + r->n_lapses++) % r->cap_lapses] = (struct lapse){
                 q->now_ms + (uint64_t)(r->config.ttl_s * 1000), w, hashes, q->n_blocks};
             hashes = NULL;
@@ -492,14 +496,15 @@ static struct eligible gather(struct weir_router *r, const struct weir_route_que
 }
 
 static void add_overlaps(struct weir_router *r, const struct weir_route_query *q, size_t n) {
-    size_t found = kvi_find(r->index, q->local_hashes, q->n_blocks, r->scores, r->cap_scratch);
+    size_t found =
+        kvi_find(r->reader, q->local_hashes, q->n_blocks, false, r->scores, r->cap_scratch);
     if (found > r->cap_scratch)
         found = r->cap_scratch;
     for (size_t k = 0; k < found; k++)
         for (size_t i = 0; i < n; i++)
             if (r->candidates[i].worker_id == r->scores[k].worker.worker_id &&
                 r->candidates[i].dp_rank == r->scores[k].worker.dp_rank) {
-                r->candidates[i].device_blocks = r->scores[k].blocks;
+                r->candidates[i].device_blocks = r->scores[k].blocks[KVI_DEVICE];
                 break;
             }
 }

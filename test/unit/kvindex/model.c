@@ -15,9 +15,10 @@ static struct kvi_worker worker_of(uint32_t rank) {
     return (struct kvi_worker){100 + rank / 2, rank % 2};
 }
 
-static bool restore(void *arg, struct kvi_worker w, bool has_parent, uint64_t parent,
-                    const struct kvi_block *blocks, size_t n) {
-    return kvi_store(arg, w, has_parent, parent, blocks, n, NULL) == KVI_OK;
+static bool restore(void *arg, const struct kvi_event *event) {
+    enum kvi_result r;
+    kvi_apply(arg, event, 1, &r);
+    return r == KVI_OK;
 }
 
 static void compare(struct kvi_index *x, size_t depth) {
@@ -25,14 +26,17 @@ static void compare(struct kvi_index *x, size_t depth) {
     for (size_t i = 0; i < depth; i++)
         query[i] = below(3);
     struct kvi_score scores[NAIVE_RANKS];
-    size_t n = kvi_find(x, query, depth, scores, NAIVE_RANKS), want_n = 0;
+    struct kvi_reader *reader = kvi_reader_open(x);
+    CHECK(reader != NULL);
+    size_t n = kvi_find(reader, query, depth, false, scores, NAIVE_RANKS), want_n = 0;
+    kvi_reader_close(reader);
     for (uint32_t r = 0; r < NAIVE_RANKS; r++) {
         uint32_t want = naive_score(&naive, r, query, depth), got = 0;
         want_n += want > 0;
         for (size_t i = 0; i < n; i++)
             if (scores[i].worker.worker_id == worker_of(r).worker_id &&
                 scores[i].worker.dp_rank == worker_of(r).dp_rank)
-                got = scores[i].blocks;
+                got = scores[i].blocks[KVI_DEVICE];
         CHECK_MSG(got == want, "rank %u: score %u, want %u", r, got, want);
     }
     CHECK_EQ_U64(n, want_n);
@@ -59,13 +63,15 @@ static void random_step(struct kvi_index *x) {
                 naive.blocks[rank][k].depth + n > NAIVE_DEPTH)
                 return;
         enum kvi_result want = naive_store(&naive, rank, has_parent, parent, blocks, n);
-        CHECK(kvi_store(x, worker_of(rank), has_parent, parent, blocks, n, NULL) == want);
+        CHECK(kvi_store(x, worker_of(rank), KVI_DEVICE, has_parent, parent, blocks, n, NULL) ==
+              want);
         break;
     }
     case 5:
     case 6:
     case 7:
-        CHECK(kvi_remove(x, worker_of(rank), hashes, n) == naive_remove(&naive, rank, hashes, n));
+        CHECK(kvi_remove(x, worker_of(rank), KVI_DEVICE, hashes, n) ==
+              naive_remove(&naive, rank, hashes, n));
         break;
     case 8:
         if (below(40) == 0) {
@@ -117,7 +123,7 @@ static void case_budget_is_held(void) {
     enum kvi_result r = KVI_OK;
     for (uint64_t i = 1; i < 100000 && r == KVI_OK; i++) {
         struct kvi_block b = {i, i};
-        r = kvi_store(x, (struct kvi_worker){1, 0}, i > 1, i - 1, &b, 1, NULL);
+        r = kvi_store(x, (struct kvi_worker){1, 0}, KVI_DEVICE, i > 1, i - 1, &b, 1, NULL);
     }
     CHECK(r == KVI_CAPACITY);
     kvi_get_stats(x, &stats);
@@ -126,7 +132,7 @@ static void case_budget_is_held(void) {
     kvi_get_stats(x, &stats);
     CHECK_EQ_U64(stats.nodes, 0);
     struct kvi_block b = {1, 1};
-    CHECK(kvi_store(x, (struct kvi_worker){1, 0}, false, 0, &b, 1, NULL) == KVI_OK);
+    CHECK(kvi_store(x, (struct kvi_worker){1, 0}, KVI_DEVICE, false, 0, &b, 1, NULL) == KVI_OK);
     kvi_destroy(x);
 }
 
@@ -138,12 +144,13 @@ static void case_churn_does_not_grow(void) {
         for (uint64_t i = 0; i < 5000; i++) {
             uint64_t base = (uint64_t)round << 32 | i << 2;
             struct kvi_block b[3] = {{base + 1, base}, {base + 2, base + 1}, {base + 3, base}};
-            CHECK(kvi_store(x, (struct kvi_worker){i % 5, 0}, false, 0, b, 3, NULL) == KVI_OK);
+            CHECK(kvi_store(x, (struct kvi_worker){i % 5, 0}, KVI_DEVICE, false, 0, b, 3, NULL) ==
+                  KVI_OK);
         }
         for (uint64_t i = 0; i < 5000; i++) {
             uint64_t base = (uint64_t)round << 32 | i << 2;
             uint64_t h[3] = {base + 3, base + 2, base + 1};
-            CHECK(kvi_remove(x, (struct kvi_worker){i % 5, 0}, h, 3) == KVI_OK);
+            CHECK(kvi_remove(x, (struct kvi_worker){i % 5, 0}, KVI_DEVICE, h, 3) == KVI_OK);
         }
         kvi_get_stats(x, &stats);
         if (round == 0)
