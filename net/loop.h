@@ -43,7 +43,8 @@ struct weir_rng *weir_loop_rng(struct weir_loop *loop);
 
 /*
  * A timer lives inside its owner's struct; it needs no close. Starting a running timer moves it.
- * The callback runs once per start, on the loop's thread, and may start the timer again.
+ * The callback runs once per start, on the loop's thread, and may start the timer again. Timers
+ * fire in the order of their due times, those of one millisecond in the order of starting.
  */
 struct weir_timer {
     struct weir_loop *loop; /* borrowed */
@@ -51,6 +52,7 @@ struct weir_timer {
     void *arg;
     uint64_t due_ms;
     uint32_t heap_index; /* 0 = not running */
+    uint32_t seq;        /* order of starting: timers of one millisecond fire in it */
 };
 void weir_timer_init(struct weir_timer *t, struct weir_loop *loop, weir_timer_fn fn, void *arg);
 /* Fails only for memory. */

@@ -1,0 +1,286 @@
+/*
+ * ZeroMQ PUB and SUB.
+ *
+ * A socket's descriptor (ZMQ_FD) is edge-triggered and says only "look at ZMQ_EVENTS": it may be
+ * readable without a message, and it is not readable again while messages that were there before
+ * wait. So after each wake-up, and once after opening, ZMQ_EVENTS is read until no message is left;
+ * when the turn's share is used up, a timer of zero goes on in the next turn.
+ *
+ * A slow subscriber loses messages at its own high-water mark and the others do not (the publisher
+ * would otherwise stop for the slowest); consumers see the gap in the sequence numbers.
+ */
+#include "net/zmq.h"
+
+#include "base/log.h"
+#include "base/mem.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <zmq.h>
+
+enum {
+    HWM = 100000,
+    MAX_SOCKETS = 16384, /* one per worker rank at most */
+    RECONNECT_MS = 100,
+    RECONNECT_MAX_MS = 5000,
+    PER_TURN = 256,
+};
+#define MAX_MESSAGE ((int64_t)64 << 20)
+
+static pthread_mutex_t context_lock = PTHREAD_MUTEX_INITIALIZER;
+static void *context; /* guarded by context_lock */
+
+#if defined(__SANITIZE_THREAD__)
+/* libzmq hands messages between its threads through lock-free pipes that the sanitizer cannot see
+ * into, as the library is not built with it. */
+const char *__tsan_default_suppressions(void);
+const char *__tsan_default_suppressions(void) {
+    return "called_from_lib:libzmq.so\n";
+}
+#endif
+
+static void *open_socket(int type, struct weir_err *err) {
+    pthread_mutex_lock(&context_lock);
+    if (context == NULL) {
+        context = zmq_ctx_new();
+        if (context != NULL) {
+            zmq_ctx_set(context, ZMQ_MAX_SOCKETS, MAX_SOCKETS);
+            zmq_ctx_set(context, ZMQ_BLOCKY, 0);
+            zmq_ctx_set(context, ZMQ_IPV6, 1);
+        }
+    }
+    void *socket = context != NULL ? zmq_socket(context, type) : NULL;
+    pthread_mutex_unlock(&context_lock);
+    if (socket == NULL)
+        weir_err_set(err, errno == EMFILE ? WEIR_LIMIT : WEIR_NOMEM, "cannot make a socket: %s",
+                     zmq_strerror(errno));
+    return socket;
+}
+
+void weir_zmq_shutdown(void) {
+    pthread_mutex_lock(&context_lock);
+    if (context != NULL)
+        zmq_ctx_term(context);
+    context = NULL;
+    pthread_mutex_unlock(&context_lock);
+}
+
+static int set_int(void *socket, int option, int value) {
+    return zmq_setsockopt(socket, option, &value, sizeof(value));
+}
+
+/* ---- publisher ---------------------------------------------------------------------------- */
+
+struct weir_zmq_pub {
+    void *socket; /* owned */
+    uint16_t port;
+};
+
+static enum weir_status bind_pub(struct weir_zmq_pub *pub, const char *ip, uint16_t port,
+                                 struct weir_err *err) {
+    char endpoint[96];
+    snprintf(endpoint, sizeof(endpoint), strchr(ip, ':') != NULL ? "tcp://[%s]:%u" : "tcp://%s:%u",
+             ip, port);
+    set_int(pub->socket, ZMQ_SNDHWM, HWM);
+    set_int(pub->socket, ZMQ_LINGER, 0);
+    if (zmq_bind(pub->socket, endpoint) != 0)
+        return weir_err_set(err, errno == EADDRINUSE ? WEIR_EXISTS : WEIR_IO,
+                            "cannot publish on %s: %s", endpoint, zmq_strerror(errno));
+    char bound[128] = "";
+    size_t len = sizeof(bound);
+    uint64_t value = 0;
+    const char *colon = NULL;
+    if (zmq_getsockopt(pub->socket, ZMQ_LAST_ENDPOINT, bound, &len) == 0)
+        colon = strrchr(bound, ':');
+    if (colon == NULL || !weir_span_u64(weir_span_z(colon + 1), &value) || value > UINT16_MAX)
+        return weir_err_set(err, WEIR_INTERNAL, "no port in '%s'", bound);
+    pub->port = (uint16_t)value;
+    return WEIR_OK;
+}
+
+enum weir_status weir_zmq_pub_open(const char *ip, uint16_t port, struct weir_zmq_pub **ret_pub,
+                                   struct weir_err *err) {
+    struct weir_zmq_pub *pub = weir_calloc(1, sizeof(*pub));
+    if (pub == NULL)
+        return weir_err_set(err, WEIR_NOMEM, "out of memory");
+    struct weir_err local = {0};
+    pub->socket = open_socket(ZMQ_PUB, &local);
+    enum weir_status st = pub->socket != NULL ? bind_pub(pub, ip, port, &local) : local.status;
+    if (st != WEIR_OK) {
+        weir_zmq_pub_close(pub);
+        return weir_err_set(err, st, "%s", local.text);
+    }
+    *ret_pub = pub;
+    return WEIR_OK;
+}
+
+uint16_t weir_zmq_pub_port(const struct weir_zmq_pub *pub) {
+    return pub->port;
+}
+
+enum weir_status weir_zmq_pub_send(struct weir_zmq_pub *pub, const struct weir_span *frames,
+                                   size_t n_frames) {
+    if (n_frames == 0 || n_frames > WEIR_ZMQ_MAX_FRAMES)
+        return WEIR_INVALID;
+    for (size_t i = 0; i < n_frames; i++) {
+        int flags = ZMQ_DONTWAIT | (i + 1 < n_frames ? ZMQ_SNDMORE : 0);
+        while (zmq_send(pub->socket, frames[i].data, frames[i].len, flags) < 0) {
+            if (errno == EINTR)
+                continue;
+            return errno == EAGAIN ? WEIR_LIMIT : WEIR_IO;
+        }
+    }
+    return WEIR_OK;
+}
+
+void weir_zmq_pub_close(struct weir_zmq_pub *pub) {
+    if (pub == NULL)
+        return;
+    if (pub->socket != NULL)
+        zmq_close(pub->socket);
+    weir_free(pub);
+}
+
+/* ---- subscriber --------------------------------------------------------------------------- */
+
+struct weir_zmq_sub {
+    void *socket;           /* owned */
+    struct weir_loop *loop; /* borrowed */
+    struct weir_poll *poll; /* owned */
+    struct weir_timer again;
+    weir_zmq_fn fn;
+    void *arg;
+    bool in_call, closed; /* closed from inside fn: memory goes when fn is back */
+};
+
+static bool readable(struct weir_zmq_sub *sub) {
+    int events = 0;
+    size_t len = sizeof(events);
+    return zmq_getsockopt(sub->socket, ZMQ_EVENTS, &events, &len) == 0 && (events & ZMQ_POLLIN);
+}
+
+static void drop_message(const char *why) {
+    static struct weir_log_limit limit;
+    uint32_t dropped = 0;
+    if (weir_log_limit_ok(&limit, 1, &dropped))
+        WEIR_LOG(WEIR_LOG_WARN, "zmq", "message dropped: %s (%u like this were not logged)", why,
+                 dropped);
+}
+
+/* Receives the rest of a message whose first frames are in parts[0 .. n). Returns the number of
+ * frames, which is above the limit when the message is to be dropped; 0 for none there. */
+static size_t receive(struct weir_zmq_sub *sub, zmq_msg_t *parts) {
+    size_t n = 0;
+    for (;;) {
+        zmq_msg_t *part = &parts[n < WEIR_ZMQ_MAX_FRAMES ? n : WEIR_ZMQ_MAX_FRAMES];
+        zmq_msg_init(part);
+        if (zmq_msg_recv(part, sub->socket, ZMQ_DONTWAIT) < 0) {
+            zmq_msg_close(part); /* messages arrive whole, so this is at the first frame */
+            return n;
+        }
+        bool more = zmq_msg_more(part);
+        if (n >= WEIR_ZMQ_MAX_FRAMES)
+            zmq_msg_close(part);
+        n++;
+        if (!more)
+            return n;
+    }
+}
+
+static bool hand_over_one(struct weir_zmq_sub *sub) {
+    zmq_msg_t parts[WEIR_ZMQ_MAX_FRAMES + 1];
+    size_t n = receive(sub, parts);
+    if (n == 0)
+        return false;
+    size_t kept = n < WEIR_ZMQ_MAX_FRAMES ? n : WEIR_ZMQ_MAX_FRAMES;
+    struct weir_span frames[WEIR_ZMQ_MAX_FRAMES];
+    for (size_t i = 0; i < kept; i++)
+        frames[i] = weir_span(zmq_msg_data(&parts[i]), zmq_msg_size(&parts[i]));
+    if (n <= WEIR_ZMQ_MAX_FRAMES)
+        sub->fn(sub->arg, frames, n);
+    else
+        drop_message("too many frames");
+    for (size_t i = 0; i < kept; i++)
+        zmq_msg_close(&parts[i]);
+    return true;
+}
+
+static void on_ready(void *arg) {
+    struct weir_zmq_sub *sub = arg;
+    unsigned n = 0;
+    sub->in_call = true;
+    while (!sub->closed && n < PER_TURN && readable(sub)) {
+        while (!sub->closed && n < PER_TURN && hand_over_one(sub))
+            n++;
+    }
+    sub->in_call = false;
+    if (sub->closed) {
+        zmq_close(sub->socket);
+        weir_free(sub);
+    } else if (n == PER_TURN && weir_timer_start(&sub->again, 0) != WEIR_OK) {
+        drop_message("out of memory"); /* the next message wakes us again */
+    }
+}
+
+static enum weir_status connect_sub(struct weir_zmq_sub *sub, const char *endpoint,
+                                    struct weir_span topic, struct weir_err *err) {
+    int64_t max_message = MAX_MESSAGE;
+    set_int(sub->socket, ZMQ_RCVHWM, HWM);
+    set_int(sub->socket, ZMQ_LINGER, 0);
+    set_int(sub->socket, ZMQ_RECONNECT_IVL, RECONNECT_MS);
+    set_int(sub->socket, ZMQ_RECONNECT_IVL_MAX, RECONNECT_MAX_MS);
+    set_int(sub->socket, ZMQ_TCP_KEEPALIVE, 1);
+    set_int(sub->socket, ZMQ_TCP_KEEPALIVE_IDLE, 30);
+    zmq_setsockopt(sub->socket, ZMQ_MAXMSGSIZE, &max_message, sizeof(max_message));
+    if (zmq_setsockopt(sub->socket, ZMQ_SUBSCRIBE, topic.len > 0 ? topic.data : "", topic.len) !=
+            0 ||
+        zmq_connect(sub->socket, endpoint) != 0)
+        return weir_err_set(err, errno == EINVAL ? WEIR_INVALID : WEIR_IO,
+                            "cannot subscribe to '%s': %s", endpoint, zmq_strerror(errno));
+    int fd = -1;
+    size_t len = sizeof(fd);
+    if (zmq_getsockopt(sub->socket, ZMQ_FD, &fd, &len) != 0)
+        return weir_err_set(err, WEIR_IO, "no descriptor: %s", zmq_strerror(errno));
+    enum weir_status st = weir_poll_open(sub->loop, fd, on_ready, sub, &sub->poll);
+    if (st == WEIR_OK)
+        st = weir_timer_start(&sub->again, 0);
+    return st == WEIR_OK ? st : weir_err_set(err, st, "cannot watch '%s'", endpoint);
+}
+
+enum weir_status weir_zmq_sub_open(struct weir_loop *loop, const char *endpoint,
+                                   struct weir_span topic, weir_zmq_fn fn, void *arg,
+                                   struct weir_zmq_sub **ret_sub, struct weir_err *err) {
+    struct weir_zmq_sub *sub = weir_calloc(1, sizeof(*sub));
+    if (sub == NULL)
+        return weir_err_set(err, WEIR_NOMEM, "out of memory");
+    sub->loop = loop;
+    sub->fn = fn;
+    sub->arg = arg;
+    weir_timer_init(&sub->again, loop, on_ready, sub);
+    struct weir_err local = {0};
+    sub->socket = open_socket(ZMQ_SUB, &local);
+    enum weir_status st =
+        sub->socket != NULL ? connect_sub(sub, endpoint, topic, &local) : local.status;
+    if (st != WEIR_OK) {
+        weir_zmq_sub_close(sub);
+        return weir_err_set(err, st, "%s", local.text);
+    }
+    *ret_sub = sub;
+    return WEIR_OK;
+}
+
+void weir_zmq_sub_close(struct weir_zmq_sub *sub) {
+    if (sub == NULL || sub->closed)
+        return;
+    sub->closed = true;
+    weir_timer_stop(&sub->again);
+    weir_poll_close(sub->poll);
+    if (sub->in_call)
+        return;
+    if (sub->socket != NULL)
+        zmq_close(sub->socket);
+    weir_free(sub);
+}
