@@ -334,7 +334,7 @@ static size_t eat_frames(struct conn *k, struct weir_span bytes) {
         if (st == WEIR_AGAIN)
             break;
         if (st != WEIR_OK) {
-            refuse_large(k, bytes.len - used);
+            refuse_large(k, need);
             break;
         }
         used += n;

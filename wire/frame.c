@@ -82,8 +82,10 @@ enum weir_status weir_request_frame_decode(struct weir_span in, size_t max_bytes
             return WEIR_AGAIN;
         len[i] = (size_t)get_be(in.data + at, width[i]);
         at += width[i];
-        if (at + len[i] > max_bytes)
+        if (at + len[i] > max_bytes) {
+            *ret_need = at + len[i];
             return WEIR_TOO_LARGE;
+        }
         part[i] = in.data + at;
         at += len[i];
         if (in.len < at) {

@@ -36,6 +36,8 @@ struct weir_request_frame {
     struct weir_span headers; /* JSON object or empty */
     struct weir_span payload; /* a two-part message */
 };
+/* WEIR_AGAIN and WEIR_TOO_LARGE (the frame exceeds max_bytes): *ret_need = its bytes as far as the
+ * lengths that were seen tell; 0 when they tell nothing. */
 enum weir_status weir_request_frame_decode(struct weir_span in, size_t max_bytes,
                                            struct weir_request_frame *ret_frame,
                                            size_t *ret_consumed, size_t *ret_need) WEIR_MUST_CHECK;

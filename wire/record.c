@@ -552,19 +552,23 @@ static void put_num(struct weir_jsonw *w, const char *key, uint64_t v) {
     weir_jsonw_u64(w, v);
 }
 
-static void put_file(struct weir_jsonw *w, const char *member, const char *form,
-                     const struct weir_file_ref *f) {
-    if (f->path.data == NULL)
-        return;
-    weir_jsonw_key(w, member);
-    weir_jsonw_object_begin(w);
-    weir_jsonw_key(w, form);
+static void put_file_ref(struct weir_jsonw *w, const char *key, const struct weir_file_ref *f) {
+    weir_jsonw_key(w, key);
     weir_jsonw_object_begin(w);
     put_span(w, "path", f->path);
     put_span(w, "checksum", f->checksum);
     if (f->size >= 0)
         put_num(w, "size", (uint64_t)f->size);
     weir_jsonw_object_end(w);
+}
+
+static void put_file(struct weir_jsonw *w, const char *member, const char *form,
+                     const struct weir_file_ref *f) {
+    if (f->path.data == NULL)
+        return;
+    weir_jsonw_key(w, member);
+    weir_jsonw_object_begin(w);
+    put_file_ref(w, form, f);
     weir_jsonw_object_end(w);
 }
 
@@ -584,6 +588,10 @@ static void put_runtime_config(struct weir_jsonw *w, const struct weir_card *c) 
     weir_jsonw_bool(w, c->enable_local_indexer);
     weir_jsonw_key(w, "kv_event_publishing_enabled");
     weir_jsonw_bool(w, c->kv_event_publishing);
+    if (c->enable_eagle) {
+        weir_jsonw_key(w, "enable_eagle");
+        weir_jsonw_bool(w, true);
+    }
     weir_jsonw_object_end(w);
 }
 
@@ -606,6 +614,17 @@ static void put_card(struct weir_jsonw *w, const struct weir_card *c) {
         put_file(w, "tokenizer", "hf_tokenizer_json", &c->tokenizer);
     }
     put_file(w, "prompt_formatter", "hf_tokenizer_config_json", &c->prompt_formatter);
+    if (c->chat_template.path.data != NULL) {
+        weir_jsonw_key(w, "chat_template_file");
+        weir_jsonw_object_begin(w);
+        weir_jsonw_key(w, "hf_chat_template");
+        weir_jsonw_object_begin(w);
+        weir_jsonw_key(w, "is_custom");
+        weir_jsonw_bool(w, false);
+        put_file_ref(w, "file", &c->chat_template);
+        weir_jsonw_object_end(w);
+        weir_jsonw_object_end(w);
+    }
     put_file(w, "gen_config", "hf_generation_config_json", &c->gen_config);
     put_num(w, "context_length", c->context_length);
     put_num(w, "kv_cache_block_size", c->kv_cache_block_size);
@@ -620,6 +639,19 @@ static void put_card(struct weir_jsonw *w, const struct weir_card *c) {
         weir_jsonw_raw(w, c->worker_type == WEIR_WORKER_PREFILL  ? WEIR_SPAN_LIT("[[\"decode\"]]")
                           : c->worker_type == WEIR_WORKER_DECODE ? WEIR_SPAN_LIT("[[\"prefill\"]]")
                                                                  : WEIR_SPAN_LIT("[]"));
+    }
+    if (c->lora_name.data != NULL) {
+        weir_jsonw_key(w, "lora");
+        weir_jsonw_object_begin(w);
+        put_span(w, "name", c->lora_name);
+        weir_jsonw_object_end(w);
+    }
+    if (c->aliases.n > 0) {
+        weir_jsonw_key(w, "aliases");
+        weir_jsonw_array_begin(w);
+        for (size_t i = 0; i < c->aliases.n; i++)
+            weir_jsonw_string(w, c->aliases.items[i]);
+        weir_jsonw_array_end(w);
     }
     put_runtime_config(w, c);
     weir_jsonw_object_end(w);
