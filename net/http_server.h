@@ -1,5 +1,5 @@
 /*
- * HTTP/1.1 server on llhttp: keep-alive, pipelining in order, chunked in both directions,
+ * HTTP/1.1 server: keep-alive, pipelining in order, chunked in both directions,
  * Expect: 100-continue, strict against request smuggling, and bounded in every direction.
  *
  * Life of an exchange: head read → on_head (the application may set a body limit, or answer at
@@ -10,6 +10,7 @@
 #define WEIR_NET_HTTP_SERVER_H
 
 #include "base/arena.h"
+#include "base/buf.h"
 #include "net/stream.h"
 
 struct weir_http_server;
@@ -36,9 +37,10 @@ struct weir_http_request {
 };
 
 enum weir_http_done {
-    WEIR_HTTP_DONE_SENT,    /* the answer was handed to the socket whole */
-    WEIR_HTTP_DONE_ABORTED, /* the connection went first: peer left, write failed, limit, shutdown
-                             */
+    /* The whole answer is on its way, and less than the high mark of the queue is left to send. */
+    WEIR_HTTP_DONE_SENT,
+    /* The connection went first: peer left, write failed, limit, shutdown. */
+    WEIR_HTTP_DONE_ABORTED,
 };
 
 struct weir_http_handler {
@@ -67,13 +69,19 @@ struct weir_http_limits {
     uint64_t idle_ms;        /* keep-alive; 0 = 75,000 */
     uint64_t write_stall_ms; /* slow reader: no progress for so long; 0 = 60,000 */
     size_t write_max;        /* bytes queued for one connection; 0 = 16 MiB */
-    unsigned pipeline; /* requests parsed ahead; 0 = 1 (reading pauses while one is in work) */
 };
+
+/* The text of an answer that the server gives by itself: a head that is no HTTP, a limit of heads,
+ * a head that came too slowly (400, 408, 414, 417, 431, 501, 503, 505). Fills `body` and returns
+ * its content type (static), or NULL for an answer without body. `text` says what is wrong. */
+typedef const char *(*weir_http_error_fn)(void *arg, int status, const char *text,
+                                          struct weir_buf *body);
 
 struct weir_http_server_config {
     struct weir_listen_config listen;
     struct weir_http_limits limits;
     const struct weir_http_handler *handler; /* static */
+    weir_http_error_fn on_error;             /* NULL: the text as text/plain */
     void *arg;
 };
 
@@ -97,7 +105,7 @@ const struct weir_http_request *weir_http_exchange_request(const struct weir_htt
 struct weir_span weir_http_header_get(const struct weir_http_request *req, const char *name);
 void weir_http_exchange_set_user(struct weir_http_exchange *x, void *user);
 void *weir_http_exchange_user(const struct weir_http_exchange *x);
-/* Memory of the exchange, freed after on_done. */
+/* Memory of the exchange, freed after on_done; 4 MiB at most. */
 struct weir_arena *weir_http_exchange_arena(struct weir_http_exchange *x);
 const char *weir_http_exchange_peer(const struct weir_http_exchange *x);
 struct weir_loop *weir_http_exchange_loop(struct weir_http_exchange *x);

@@ -1,0 +1,392 @@
+/*
+ * Answers of the HTTP server, built in the stream's queue. A whole answer is one reservation and
+ * plain copies. Streamed pieces go out as chunks; a chunk that is still the end of the queue grows
+ * in place, so that the pieces of one loop turn share one chunk and one send.
+ */
+#include "net/http_server_priv.h"
+
+#include <stdio.h>
+#include <time.h>
+
+#define REASON_MAP(X)                                                                              \
+    X(100, "Continue")                                                                             \
+    X(101, "Switching Protocols")                                                                  \
+    X(200, "OK")                                                                                   \
+    X(201, "Created")                                                                              \
+    X(202, "Accepted")                                                                             \
+    X(204, "No Content")                                                                           \
+    X(206, "Partial Content")                                                                      \
+    X(301, "Moved Permanently")                                                                    \
+    X(302, "Found")                                                                                \
+    X(304, "Not Modified")                                                                         \
+    X(307, "Temporary Redirect")                                                                   \
+    X(308, "Permanent Redirect")                                                                   \
+    X(400, "Bad Request")                                                                          \
+    X(401, "Unauthorized")                                                                         \
+    X(402, "Payment Required")                                                                     \
+    X(403, "Forbidden")                                                                            \
+    X(404, "Not Found")                                                                            \
+    X(405, "Method Not Allowed")                                                                   \
+    X(406, "Not Acceptable")                                                                       \
+    X(408, "Request Timeout")                                                                      \
+    X(409, "Conflict")                                                                             \
+    X(410, "Gone")                                                                                 \
+    X(411, "Length Required")                                                                      \
+    X(412, "Precondition Failed")                                                                  \
+    X(413, "Payload Too Large")                                                                    \
+    X(414, "URI Too Long")                                                                         \
+    X(415, "Unsupported Media Type")                                                               \
+    X(416, "Range Not Satisfiable")                                                                \
+    X(417, "Expectation Failed")                                                                   \
+    X(421, "Misdirected Request")                                                                  \
+    X(422, "Unprocessable Entity")                                                                 \
+    X(425, "Too Early")                                                                            \
+    X(426, "Upgrade Required")                                                                     \
+    X(428, "Precondition Required")                                                                \
+    X(429, "Too Many Requests")                                                                    \
+    X(431, "Request Header Fields Too Large")                                                      \
+    X(451, "Unavailable For Legal Reasons")                                                        \
+    X(499, "Client Closed Request")                                                                \
+    X(500, "Internal Server Error")                                                                \
+    X(501, "Not Implemented")                                                                      \
+    X(502, "Bad Gateway")                                                                          \
+    X(503, "Service Unavailable")                                                                  \
+    X(504, "Gateway Timeout")                                                                      \
+    X(505, "HTTP Version Not Supported")                                                           \
+    X(507, "Insufficient Storage")                                                                 \
+    X(529, "Overloaded")
+
+const char *weir_http_reason(int status) {
+    switch (status) {
+#define X(code, text)                                                                              \
+    case code:                                                                                     \
+        return text;
+        REASON_MAP(X)
+#undef X
+    }
+    return "Unknown";
+}
+
+/* ---- heads ---------------------------------------------------------------------------------- */
+
+static const char *date_now(struct weir_http_server *s) {
+    uint64_t now = weir_loop_now_ms(s->loop);
+    if (now < s->date_until_ms)
+        return s->date;
+    static const char days[] = "SunMonTueWedThuFriSat";
+    static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
+    uint64_t wall = weir_wall_ms();
+    time_t seconds = (time_t)(wall / 1000);
+    struct tm t;
+    gmtime_r(&seconds, &t);
+    snprintf(s->date, sizeof(s->date), "%.3s, %02u %.3s %04u %02u:%02u:%02u GMT",
+             days + 3 * t.tm_wday, (unsigned)t.tm_mday % 100, months + 3 * t.tm_mon,
+             (unsigned)(t.tm_year + 1900) % 10000, (unsigned)t.tm_hour % 100,
+             (unsigned)t.tm_min % 100, (unsigned)t.tm_sec % 100);
+    s->date_until_ms = now + 1000 - wall % 1000;
+    return s->date;
+}
+
+static char *put(char *p, const char *data, size_t len) {
+    if (len > 0)
+        memcpy(p, data, len);
+    return p + len;
+}
+
+static char *put_z(char *p, const char *text) {
+    return put(p, text, strlen(text));
+}
+
+static char *put_u64(char *p, uint64_t value) {
+    char digits[20];
+    size_t n = 0;
+    do
+        digits[sizeof(digits) - ++n] = (char)('0' + value % 10);
+    while ((value /= 10) > 0);
+    return put(p, digits + sizeof(digits) - n, n);
+}
+
+struct head {
+    int status;
+    const char *content_type;
+    const struct weir_http_header *headers;
+    size_t n_headers;
+    int64_t content_length; /* -1: no such line */
+    bool chunked;
+};
+
+/* Beside the extra lines: the status line, lengths, connection, date. */
+enum { FIXED_BYTES = 320 };
+
+static size_t head_bytes(const struct head *h) {
+    size_t n = FIXED_BYTES + (h->content_type != NULL ? strlen(h->content_type) : 0);
+    for (size_t i = 0; i < h->n_headers; i++)
+        n += h->headers[i].name.len + h->headers[i].value.len + 4;
+    return n;
+}
+
+static char *put_head(struct conn *c, const struct head *h, char *p) {
+    const struct weir_http_exchange *x = &c->x;
+    p = put_z(p, x->req.http10 ? "HTTP/1.0 " : "HTTP/1.1 ");
+    p = put_u64(p, (unsigned)h->status);
+    *p++ = ' ';
+    p = put_z(p, weir_http_reason(h->status));
+    if (h->content_type != NULL) {
+        p = put_z(p, "\r\ncontent-type: ");
+        p = put_z(p, h->content_type);
+    }
+    for (size_t i = 0; i < h->n_headers; i++) {
+        const struct weir_http_header *e = &h->headers[i];
+        /* A value that could end the line is left out rather than split the answer in two. */
+        if (!weir_http_token_ok(e->name) || !weir_http_value_ok(e->value))
+            continue;
+        p = put_z(p, "\r\n");
+        p = put(p, e->name.data, e->name.len);
+        p = put_z(p, ": ");
+        p = put(p, e->value.data, e->value.len);
+    }
+    if (h->content_length >= 0) {
+        p = put_z(p, "\r\ncontent-length: ");
+        p = put_u64(p, (uint64_t)h->content_length);
+    }
+    if (h->chunked)
+        p = put_z(p, "\r\ntransfer-encoding: chunked");
+    if (x->close_after)
+        p = put_z(p, "\r\nconnection: close");
+    else if (x->req.http10)
+        p = put_z(p, "\r\nconnection: keep-alive");
+    p = put_z(p, "\r\ndate: ");
+    p = put_z(p, date_now(c->server));
+    return put_z(p, "\r\n\r\n");
+}
+
+static bool bodyless(int status) {
+    return status < 200 || status == 204 || status == 304;
+}
+
+/* Head and body in one reservation. */
+static enum weir_status put_answer(struct conn *c, const struct head *h, struct weir_span body) {
+    struct weir_buf *out = weir_stream_out(c->stream);
+    enum weir_status st = weir_buf_reserve(out, head_bytes(h) + body.len);
+    if (st != WEIR_OK)
+        return st;
+    char *p = put_head(c, h, out->data + out->len);
+    p = put(p, body.data, body.len);
+    out->len = (size_t)(p - out->data);
+    weir_stream_flush_later(c->stream);
+    return WEIR_OK;
+}
+
+/* ---- whole answers -------------------------------------------------------------------------- */
+
+/* The client has not been told to send its body, or the rest of it is too long to be skipped. */
+static bool must_close(const struct conn *c) {
+    const struct weir_http_exchange *x = &c->x;
+    if (c->server->draining)
+        return true;
+    if (c->state != CONN_BODY)
+        return false;
+    if (x->framing.expect_continue && !x->continued)
+        return true;
+    return x->framing.content_length > 0 &&
+           (uint64_t)x->framing.content_length - x->body_len > DISCARD_MAX;
+}
+
+/* False: the connection is gone, and on_done is on its way. */
+static bool begin_answer(struct weir_http_exchange *x) {
+    struct conn *c = conn_of(x);
+    if (c->state == CONN_CLOSED)
+        return false;
+    WEIR_ASSERT(x->open && !x->answered);
+    x->answered = true;
+    x->close_after |= must_close(c);
+    return true;
+}
+
+static void end_answer(struct weir_http_exchange *x) {
+    struct conn *c = conn_of(x);
+    x->ended = true;
+    if (!c->busy)
+        weir_loop_defer(c->server->loop, &c->later);
+}
+
+void weir_http_respond(struct weir_http_exchange *x, int status, const char *content_type,
+                       const struct weir_http_header *headers, size_t n_headers,
+                       struct weir_span body) {
+    struct conn *c = conn_of(x);
+    if (!begin_answer(x))
+        return;
+    const struct head h = {.status = status,
+                           .content_type = content_type,
+                           .headers = headers,
+                           .n_headers = n_headers,
+                           .content_length = bodyless(status) ? -1 : (int64_t)body.len};
+    if (bodyless(status) || x->head_only)
+        body.len = 0;
+    if (put_answer(c, &h, body) != WEIR_OK) {
+        weir_http_conn_close(c, WEIR_TOO_LARGE, "no room for the answer");
+        return;
+    }
+    end_answer(x);
+}
+
+void weir_http_answer_fault(struct conn *c, struct weir_http_fault fault) {
+    struct weir_buf body;
+    weir_buf_init(&body, 64 * 1024);
+    const char *type = "text/plain; charset=utf-8";
+    if (c->server->on_error != NULL)
+        type = c->server->on_error(c->server->arg, fault.status, fault.text, &body);
+    else if (weir_buf_printf(&body, "%s\n", fault.text) != WEIR_OK)
+        type = NULL;
+    memset(&c->x, 0, sizeof(c->x));
+    c->x.close_after = true;
+    const struct head h = {.status = fault.status,
+                           .content_type = type,
+                           .content_length = type != NULL ? (int64_t)body.len : 0};
+    if (type == NULL)
+        weir_buf_clear(&body);
+    if (put_answer(c, &h, weir_buf_span(&body)) != WEIR_OK)
+        weir_http_conn_close(c, WEIR_TOO_LARGE, "no room for the answer");
+    weir_buf_fini(&body);
+}
+
+/* ---- streamed answers ----------------------------------------------------------------------- */
+
+void weir_http_stream_begin(struct weir_http_exchange *x, int status, const char *content_type,
+                            const struct weir_http_header *headers, size_t n_headers) {
+    struct conn *c = conn_of(x);
+    if (!begin_answer(x))
+        return;
+    x->streaming = true;
+    x->chunked = !x->req.http10 && !bodyless(status);
+    x->head_only |= bodyless(status);
+    if (x->req.http10 && !bodyless(status))
+        x->close_after = true; /* only the end of the connection ends the body */
+    const struct head h = {.status = status,
+                           .content_type = content_type,
+                           .headers = headers,
+                           .n_headers = n_headers,
+                           .content_length = -1,
+                           .chunked = x->chunked};
+    if (put_answer(c, &h, weir_span("", 0)) != WEIR_OK)
+        weir_http_conn_close(c, WEIR_TOO_LARGE, "no room for the answer");
+}
+
+static size_t hex_digits(size_t value) {
+    size_t n = 1;
+    while (value >>= 4)
+        n++;
+    return n;
+}
+
+static void put_hex(char *end, size_t n_digits, size_t value) {
+    for (; n_digits > 0; n_digits--, value >>= 4)
+        *--end = "0123456789abcdef"[value & 15];
+}
+
+/* The last chunk can take the piece as well when it is still the end of the queue (whatever was
+ * sent shortens the queue, and only we append) and its size keeps its number of digits. */
+static bool grow_chunk(struct weir_http_exchange *x, struct weir_buf *out, struct weir_span bytes) {
+    size_t digits = hex_digits(x->chunk_len);
+    if (x->chunk_len == 0 || out->len != x->chunk_end ||
+        hex_digits(x->chunk_len + bytes.len) != digits)
+        return false;
+    x->chunk_len += bytes.len;
+    put_hex(out->data + x->chunk_at + digits, digits, x->chunk_len);
+    memcpy(out->data + out->len - 2, bytes.data, bytes.len);
+    out->len += bytes.len;
+    return true;
+}
+
+static void new_chunk(struct weir_http_exchange *x, struct weir_buf *out, struct weir_span bytes) {
+    size_t digits = hex_digits(bytes.len);
+    x->chunk_at = out->len;
+    x->chunk_len = bytes.len;
+    char *p = out->data + out->len + digits;
+    put_hex(p, digits, bytes.len);
+    p = put_z(p, "\r\n");
+    p = put(p, bytes.data, bytes.len);
+    out->len = (size_t)(p - out->data) + 2;
+}
+
+enum weir_status weir_http_stream_write(struct weir_http_exchange *x, struct weir_span bytes) {
+    struct conn *c = conn_of(x);
+    if (c->state == CONN_CLOSED)
+        return WEIR_DISCONNECTED;
+    WEIR_ASSERT(x->streaming && !x->ended);
+    if (bytes.len == 0 || x->head_only)
+        return WEIR_OK;
+    enum { FRAMING = 24 };
+    if (weir_stream_queued(c->stream) + bytes.len + FRAMING > c->server->limits.write_max)
+        return WEIR_TOO_LARGE;
+    if (!x->chunked)
+        return weir_stream_write(c->stream, bytes.data, bytes.len);
+    struct weir_buf *out = weir_stream_out(c->stream);
+    enum weir_status st = weir_buf_reserve(out, bytes.len + FRAMING);
+    if (st != WEIR_OK)
+        return st;
+    if (!grow_chunk(x, out, bytes))
+        new_chunk(x, out, bytes);
+    memcpy(out->data + out->len - 2, "\r\n", 2);
+    x->chunk_end = out->len;
+    weir_stream_flush_later(c->stream);
+    return WEIR_OK;
+}
+
+bool weir_http_stream_writable(const struct weir_http_exchange *x) {
+    const struct conn *c = conn_of(x);
+    return c->state != CONN_CLOSED && weir_stream_writable(c->stream);
+}
+
+void weir_http_stream_end(struct weir_http_exchange *x) {
+    struct conn *c = conn_of(x);
+    if (c->state == CONN_CLOSED)
+        return;
+    WEIR_ASSERT(x->streaming && !x->ended);
+    enum weir_status st = WEIR_OK;
+    if (x->chunked && !x->head_only)
+        st = weir_stream_write(c->stream, "0\r\n\r\n", 5);
+    if (st != WEIR_OK) {
+        weir_http_conn_close(c, st, "no room for the end of the answer");
+        return;
+    }
+    end_answer(x);
+}
+
+void weir_http_abort(struct weir_http_exchange *x, const char *reason) {
+    weir_http_conn_close(conn_of(x), WEIR_CANCELLED, reason);
+}
+
+/* ---- accessors ------------------------------------------------------------------------------ */
+
+const struct weir_http_request *weir_http_exchange_request(const struct weir_http_exchange *x) {
+    return &x->req;
+}
+
+struct weir_span weir_http_header_get(const struct weir_http_request *req, const char *name) {
+    struct weir_span wanted = weir_span_z(name);
+    for (size_t i = 0; i < req->n_headers; i++)
+        if (weir_span_ieq(req->headers[i].name, wanted))
+            return req->headers[i].value;
+    return weir_span(NULL, 0);
+}
+
+void weir_http_exchange_set_user(struct weir_http_exchange *x, void *user) {
+    x->user = user;
+}
+
+void *weir_http_exchange_user(const struct weir_http_exchange *x) {
+    return x->user;
+}
+
+struct weir_arena *weir_http_exchange_arena(struct weir_http_exchange *x) {
+    return &x->arena;
+}
+
+const char *weir_http_exchange_peer(const struct weir_http_exchange *x) {
+    return weir_stream_peer(conn_of(x)->stream);
+}
+
+struct weir_loop *weir_http_exchange_loop(struct weir_http_exchange *x) {
+    return conn_of(x)->server->loop;
+}

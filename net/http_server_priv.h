@@ -1,0 +1,95 @@
+/*
+ * A connection of the HTTP server. http_server.c owns its life and reads; http_server_answer.c
+ * writes. See the happy path at the head of http_server.c.
+ */
+#ifndef WEIR_NET_HTTP_SERVER_PRIV_H
+#define WEIR_NET_HTTP_SERVER_PRIV_H
+
+#include "base/list.h"
+#include "net/http_parse_priv.h"
+
+enum conn_state {
+    CONN_IDLE,    /* between requests */
+    CONN_HEAD,    /* part of a head is there */
+    CONN_BODY,    /* an exchange is open and its body not complete */
+    CONN_WORK,    /* an exchange is open; whatever comes belongs to the next one */
+    CONN_DISCARD, /* answered before its body was complete: the rest is dropped */
+    CONN_LINGER,  /* FIN is sent; input is dropped so that no reset kills the answer on its way */
+    CONN_CLOSED,  /* the stream is told to close; only on_close follows */
+};
+
+enum {
+    READ_AHEAD = 64 * 1024,    /* bytes of later requests kept while one is in work */
+    DISCARD_MAX = 256 * 1024,  /* a rest of a body up to this is dropped, above it we close */
+    LINGER_MS = 2000,
+    FLUSH_MS = 60000,          /* for a slow reader of the last answer, beside the stall limit */
+    SPARE_ARENAS = 64,
+    ARENA_BYTES = 4 << 20,     /* for the application, beside the head */
+    BODY_IN_ARENA = 2048,      /* a declared length up to this needs no buffer of its own */
+    BODY_TRUST = 1 << 20,      /* room made at once for a declared length */
+};
+
+/* One at a time for each connection, so it lives inside it. Owner: the connection. */
+struct weir_http_exchange {
+    struct weir_http_request req;
+    void *user;
+    struct weir_arena arena;
+    struct weir_http_framing framing;
+    struct weir_buf body; /* not used when the body is in the arena */
+    char *small_body;     /* in the arena, or NULL */
+    size_t body_limit;
+    uint64_t body_len;    /* bytes that came, dropped ones included */
+    bool open;            /* on_head was called, on_done was not */
+    bool head_only;       /* HEAD */
+    bool answered, streaming, chunked, ended;
+    bool close_after;
+    bool continued; /* 100 Continue was sent or is not needed */
+    bool broken;    /* the input cannot be followed any more: it is dropped */
+    /* The last chunk in the stream's queue; it grows as long as it is the end of the queue. */
+    size_t chunk_at, chunk_end, chunk_len;
+};
+
+struct conn {
+    struct weir_http_exchange x;
+    struct weir_http_server *server; /* borrowed: lives until its last connection is gone */
+    struct weir_stream *stream;      /* owned until on_close */
+    struct weir_list node;
+    enum conn_state state;
+    bool read_stopped;
+    bool busy; /* inside input(): an answer is settled there and not by `later` */
+    struct weir_http_finder finder;
+    struct weir_http_chunks chunks;
+    struct weir_buf in; /* part of a head, or later requests */
+    struct weir_timer timer;
+    uint64_t deadline_ms;      /* of the loop's clock; 0 = none. The timer may be earlier. */
+    uint64_t body_deadline_ms; /* for the whole body */
+    struct weir_deferred later;
+};
+
+struct weir_http_server {
+    struct weir_loop *loop;
+    struct weir_http_limits limits;
+    const struct weir_http_handler *handler;
+    weir_http_error_fn on_error;
+    void *arg;
+    struct weir_listener *listener; /* owned; NULL when draining */
+    uint16_t port;
+    struct weir_list conns;
+    unsigned n_conns, n_open;
+    bool draining, destroyed;
+    struct weir_arena spare[SPARE_ARENAS]; /* reset, one block each */
+    unsigned n_spare;
+    char date[32]; /* "Thu, 26 Nov 2026 14:23:14 GMT" */
+    uint64_t date_until_ms;
+};
+
+static inline struct conn *conn_of(const struct weir_http_exchange *x) {
+    return WEIR_CONTAINER_OF(x, struct conn, x);
+}
+
+/* Answers a request that no exchange stands for, and closes. */
+void weir_http_answer_fault(struct conn *c, struct weir_http_fault fault);
+/* The connection ends at once; on_done follows in a later turn. */
+void weir_http_conn_close(struct conn *c, enum weir_status status, const char *reason);
+
+#endif

@@ -1,0 +1,349 @@
+#include "test/unit/http/fake_net.h"
+
+#include "base/mem.h"
+
+#include <stdlib.h>
+
+struct weir_listener {
+    struct weir_loop *loop;
+    weir_accept_fn on_accept;
+    void *arg;
+    struct weir_stream_limits limits;
+};
+
+struct weir_loop {
+    uint64_t now_ms;
+    struct weir_list deferred, closing;
+    struct weir_timer *timers[64];
+    unsigned n_timers;
+    struct weir_listener *listener;
+    struct fake_end *next;
+    unsigned n_streams;
+};
+
+struct weir_stream {
+    struct weir_loop *loop;
+    struct weir_stream_ops ops;
+    void *arg;
+    struct fake_end *end;
+    struct weir_buf out;
+    struct weir_deferred flush;
+    struct weir_list node; /* in closing */
+    size_t high;
+    bool blocked, above, fin_wanted, lingering, eof, closed;
+};
+
+/* ---- loop ----------------------------------------------------------------------------------- */
+
+struct weir_loop *fake_loop_create(void) {
+    struct weir_loop *l = weir_calloc(1, sizeof(*l));
+    if (l == NULL)
+        abort();
+    l->now_ms = 1000;
+    weir_list_init(&l->deferred);
+    weir_list_init(&l->closing);
+    return l;
+}
+
+void fake_loop_destroy(struct weir_loop *l) {
+    fake_loop_turn(l);
+    WEIR_ASSERT(l->n_timers == 0 && l->n_streams == 0 && l->listener == NULL);
+    weir_free(l);
+}
+
+uint64_t weir_loop_now_ms(const struct weir_loop *l) {
+    return l->now_ms;
+}
+uint64_t weir_now_ns(void) {
+    return 1;
+}
+uint64_t weir_wall_ms(void) {
+    return 1000;
+}
+
+void weir_deferred_init(struct weir_deferred *d, weir_post_fn fn, void *arg) {
+    weir_list_init(&d->node);
+    d->fn = fn;
+    d->arg = arg;
+}
+void weir_loop_defer(struct weir_loop *l, struct weir_deferred *d) {
+    if (weir_list_empty(&d->node))
+        weir_list_push_back(&l->deferred, &d->node);
+}
+void weir_deferred_cancel(struct weir_deferred *d) {
+    weir_list_remove(&d->node);
+}
+
+void weir_timer_init(struct weir_timer *t, struct weir_loop *l, weir_timer_fn fn, void *arg) {
+    *t = (struct weir_timer){.loop = l, .fn = fn, .arg = arg};
+}
+enum weir_status weir_timer_start(struct weir_timer *t, uint64_t delay_ms) {
+    struct weir_loop *l = t->loop;
+    t->due_ms = l->now_ms + delay_ms;
+    if (t->heap_index != 0)
+        return WEIR_OK;
+    if (l->n_timers == WEIR_ARRAY_LEN(l->timers))
+        return WEIR_NOMEM;
+    l->timers[l->n_timers++] = t;
+    t->heap_index = 1;
+    return WEIR_OK;
+}
+void weir_timer_stop(struct weir_timer *t) {
+    struct weir_loop *l = t->loop;
+    for (unsigned i = 0; i < l->n_timers; i++)
+        if (l->timers[i] == t)
+            l->timers[i] = l->timers[--l->n_timers];
+    t->heap_index = 0;
+}
+
+static void close_now(struct weir_stream *s) {
+    struct fake_end *end = s->end;
+    end->stream = NULL;
+    end->fin = true;
+    if (s->ops.on_close != NULL)
+        s->ops.on_close(s->arg, end->status, end->reason);
+    weir_buf_fini(&s->out);
+    s->loop->n_streams--;
+    weir_free(s);
+}
+
+void fake_loop_turn(struct weir_loop *l) {
+    for (;;) {
+        if (!weir_list_empty(&l->deferred)) {
+            struct weir_list *node = l->deferred.next;
+            struct weir_deferred *d = WEIR_CONTAINER_OF(node, struct weir_deferred, node);
+            weir_list_remove(node);
+            d->fn(d->arg);
+        } else if (!weir_list_empty(&l->closing)) {
+            struct weir_list *node = l->closing.next;
+            weir_list_remove(node);
+            close_now(WEIR_CONTAINER_OF(node, struct weir_stream, node));
+        } else {
+            return;
+        }
+    }
+}
+
+void fake_loop_advance(struct weir_loop *l, uint64_t ms) {
+    uint64_t until = l->now_ms + ms;
+    for (;;) {
+        struct weir_timer *first = NULL;
+        for (unsigned i = 0; i < l->n_timers; i++)
+            if (l->timers[i]->due_ms <= until &&
+                (first == NULL || l->timers[i]->due_ms < first->due_ms))
+                first = l->timers[i];
+        if (first == NULL)
+            break;
+        if (first->due_ms > l->now_ms)
+            l->now_ms = first->due_ms;
+        weir_timer_stop(first);
+        first->fn(first->arg);
+        fake_loop_turn(l);
+    }
+    l->now_ms = until;
+}
+
+/* ---- streams -------------------------------------------------------------------------------- */
+
+static void flush(void *arg) {
+    struct weir_stream *s = arg;
+    if (s->closed)
+        return;
+    if (!s->blocked) {
+        if (weir_buf_append_span(&s->end->sent, weir_buf_span(&s->out)) != WEIR_OK)
+            abort();
+        /* As the real one does: the memory goes back, so that a stale pointer is found. */
+        weir_buf_fini(&s->out);
+        if (s->above && !s->fin_wanted) {
+            s->above = false;
+            if (s->ops.on_drain != NULL)
+                s->ops.on_drain(s->arg);
+        }
+    }
+    if (s->out.len > s->high)
+        s->above = true;
+    if (s->out.len == 0 && s->fin_wanted)
+        s->end->fin = true;
+    if (s->lingering && s->end->fin && s->eof)
+        weir_stream_close(s, WEIR_OK, s->end->reason);
+}
+
+static struct weir_stream *create(struct weir_loop *l, struct fake_end *end,
+                                  const struct weir_stream_limits *limits) {
+    struct weir_stream *s = weir_calloc(1, sizeof(*s));
+    if (s == NULL)
+        abort();
+    *end = (struct fake_end){.stream = s, .reading = true};
+    weir_buf_init(&end->sent, (size_t)1 << 30);
+    s->loop = l;
+    s->end = end;
+    s->high = limits != NULL && limits->write_high != 0 ? limits->write_high : 256 * 1024;
+    weir_buf_init(&s->out, limits != NULL && limits->write_max != 0 ? limits->write_max : 64 << 20);
+    weir_deferred_init(&s->flush, flush, s);
+    weir_list_init(&s->node);
+    l->n_streams++;
+    return s;
+}
+
+void fake_accept(struct weir_loop *l, struct fake_end *end) {
+    create(l, end, &l->listener->limits);
+    l->listener->on_accept(l->listener->arg, end->stream);
+}
+
+void fake_expect_connect(struct weir_loop *l, struct fake_end *end) {
+    l->next = end;
+}
+
+enum weir_status weir_stream_connect(struct weir_loop *l, const char *ip, uint16_t port,
+                                     struct weir_tls *tls, const char *sni,
+                                     const struct weir_stream_limits *limits,
+                                     const struct weir_stream_ops *ops, void *arg,
+                                     struct weir_stream **ret_stream) {
+    (void)ip;
+    (void)port;
+    (void)tls;
+    (void)sni;
+    if (l->next == NULL)
+        return WEIR_CANNOT_CONNECT;
+    struct weir_stream *s = create(l, l->next, limits);
+    l->next = NULL;
+    weir_stream_adopt(s, ops, arg);
+    *ret_stream = s;
+    return WEIR_OK;
+}
+
+void fake_open(struct fake_end *end) {
+    if (end->stream != NULL && !end->stream->closed && end->stream->ops.on_open != NULL)
+        end->stream->ops.on_open(end->stream->arg);
+}
+
+void fake_feed(struct weir_loop *l, struct fake_end *end, const void *data, size_t len) {
+    struct weir_stream *s = end->stream;
+    if (s != NULL && !s->closed && !s->lingering) {
+        /* A copy of exactly this size, so that reading beyond it is found. */
+        char *copy = weir_malloc(len > 0 ? len : 1);
+        if (copy == NULL)
+            abort();
+        memcpy(copy, data, len);
+        s->ops.on_read(s->arg, weir_span(copy, len));
+        weir_free(copy);
+    }
+    fake_loop_turn(l);
+}
+
+void fake_eof(struct weir_loop *l, struct fake_end *end) {
+    struct weir_stream *s = end->stream;
+    if (s != NULL && !s->closed) {
+        s->eof = true;
+        if (s->lingering)
+            flush(s);
+        else if (s->ops.on_eof != NULL)
+            s->ops.on_eof(s->arg);
+        else
+            weir_stream_close(s, WEIR_DISCONNECTED, "closed by the peer");
+    }
+    fake_loop_turn(l);
+}
+
+void fake_block(struct fake_end *end, bool blocked) {
+    struct weir_stream *s = end->stream;
+    if (s == NULL)
+        return;
+    s->blocked = blocked;
+    weir_stream_flush_later(s);
+}
+
+void fake_end_fini(struct fake_end *end) {
+    weir_buf_fini(&end->sent);
+}
+
+enum weir_status weir_stream_write(struct weir_stream *s, const void *data, size_t len) {
+    if (s->closed || s->fin_wanted)
+        return WEIR_DISCONNECTED;
+    enum weir_status st = weir_buf_append(&s->out, data, len);
+    weir_stream_flush_later(s);
+    return st;
+}
+bool weir_stream_writable(const struct weir_stream *s) {
+    return s->out.len <= s->high;
+}
+size_t weir_stream_queued(const struct weir_stream *s) {
+    return s->out.len;
+}
+struct weir_buf *weir_stream_out(struct weir_stream *s) {
+    return &s->out;
+}
+void weir_stream_flush_later(struct weir_stream *s) {
+    if (!s->closed)
+        weir_loop_defer(s->loop, &s->flush);
+}
+void weir_stream_flush(struct weir_stream *s) {
+    flush(s);
+}
+void weir_stream_read_stop(struct weir_stream *s) {
+    s->end->reading = false;
+}
+void weir_stream_read_start(struct weir_stream *s) {
+    s->end->reading = true;
+}
+void weir_stream_shutdown(struct weir_stream *s) {
+    s->fin_wanted = true;
+    weir_stream_flush_later(s);
+}
+void weir_stream_close(struct weir_stream *s, enum weir_status status, const char *reason) {
+    if (s->closed)
+        return;
+    s->closed = s->end->closed = true;
+    s->end->status = status;
+    s->end->reason = reason;
+    weir_deferred_cancel(&s->flush);
+    weir_list_push_back(&s->loop->closing, &s->node);
+}
+void weir_stream_close_flushed(struct weir_stream *s, uint64_t linger_ms, const char *reason) {
+    (void)linger_ms;
+    if (s->closed || s->lingering)
+        return;
+    s->lingering = s->fin_wanted = true;
+    s->end->reason = reason;
+    weir_stream_flush_later(s);
+}
+const char *weir_stream_peer(const struct weir_stream *s) {
+    (void)s;
+    return "192.0.2.1:1";
+}
+const char *weir_stream_alpn(const struct weir_stream *s) {
+    (void)s;
+    return "";
+}
+struct weir_loop *weir_stream_loop(struct weir_stream *s) {
+    return s->loop;
+}
+void weir_stream_adopt(struct weir_stream *s, const struct weir_stream_ops *ops, void *arg) {
+    s->ops = *ops;
+    s->arg = arg;
+}
+
+enum weir_status weir_listen(struct weir_loop *l, const struct weir_listen_config *config,
+                             weir_accept_fn on_accept, void *arg,
+                             struct weir_listener **ret_listener, struct weir_err *err) {
+    struct weir_listener *listener = weir_calloc(1, sizeof(*listener));
+    if (listener == NULL)
+        return weir_err_set(err, WEIR_NOMEM, "out of memory");
+    *listener = (struct weir_listener){l, on_accept, arg, config->limits};
+    l->listener = listener;
+    *ret_listener = listener;
+    return WEIR_OK;
+}
+uint16_t weir_listener_port(const struct weir_listener *l) {
+    (void)l;
+    return 1;
+}
+unsigned weir_listener_conns(const struct weir_listener *l) {
+    return l->loop->n_streams;
+}
+void weir_listener_close(struct weir_listener *l) {
+    if (l == NULL)
+        return;
+    l->loop->listener = NULL;
+    weir_free(l);
+}
