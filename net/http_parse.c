@@ -14,20 +14,20 @@ enum {
 #define V (VALUE | TARGET)
 #define U (VALUE | TARGET | HOST)
 static const uint8_t classes[128] = {
-    ['\t'] = VALUE, [' '] = VALUE, ['!'] = H, ['"'] = V,  ['#'] = T,  ['$'] = H,  ['%'] = H,
-    ['&'] = H,      ['\''] = H,    ['('] = U, [')'] = U,  ['*'] = H,  ['+'] = H,  [','] = U,
-    ['-'] = H,      ['.'] = H,     ['/'] = V, ['0'] = H,  ['1'] = H,  ['2'] = H,  ['3'] = H,
-    ['4'] = H,      ['5'] = H,     ['6'] = H, ['7'] = H,  ['8'] = H,  ['9'] = H,  [':'] = U,
-    [';'] = U,      ['<'] = V,     ['='] = U, ['>'] = V,  ['?'] = V,  ['@'] = V,  ['A'] = H,
-    ['B'] = H,      ['C'] = H,     ['D'] = H, ['E'] = H,  ['F'] = H,  ['G'] = H,  ['H'] = H,
-    ['I'] = H,      ['J'] = H,     ['K'] = H, ['L'] = H,  ['M'] = H,  ['N'] = H,  ['O'] = H,
-    ['P'] = H,      ['Q'] = H,     ['R'] = H, ['S'] = H,  ['T'] = H,  ['U'] = H,  ['V'] = H,
-    ['W'] = H,      ['X'] = H,     ['Y'] = H, ['Z'] = H,  ['['] = U,  ['\\'] = V, [']'] = U,
-    ['^'] = T,      ['_'] = H,     ['`'] = T, ['a'] = H,  ['b'] = H,  ['c'] = H,  ['d'] = H,
-    ['e'] = H,      ['f'] = H,     ['g'] = H, ['h'] = H,  ['i'] = H,  ['j'] = H,  ['k'] = H,
-    ['l'] = H,      ['m'] = H,     ['n'] = H, ['o'] = H,  ['p'] = H,  ['q'] = H,  ['r'] = H,
-    ['s'] = H,      ['t'] = H,     ['u'] = H, ['v'] = H,  ['w'] = H,  ['x'] = H,  ['y'] = H,
-    ['z'] = H,      ['{'] = V,     ['|'] = T, ['}'] = V,  ['~'] = H,
+    ['\t'] = VALUE, [' '] = VALUE, ['!'] = H, ['"'] = V, ['#'] = T, ['$'] = H,  ['%'] = H,
+    ['&'] = H,      ['\''] = H,    ['('] = U, [')'] = U, ['*'] = H, ['+'] = H,  [','] = U,
+    ['-'] = H,      ['.'] = H,     ['/'] = V, ['0'] = H, ['1'] = H, ['2'] = H,  ['3'] = H,
+    ['4'] = H,      ['5'] = H,     ['6'] = H, ['7'] = H, ['8'] = H, ['9'] = H,  [':'] = U,
+    [';'] = U,      ['<'] = V,     ['='] = U, ['>'] = V, ['?'] = V, ['@'] = V,  ['A'] = H,
+    ['B'] = H,      ['C'] = H,     ['D'] = H, ['E'] = H, ['F'] = H, ['G'] = H,  ['H'] = H,
+    ['I'] = H,      ['J'] = H,     ['K'] = H, ['L'] = H, ['M'] = H, ['N'] = H,  ['O'] = H,
+    ['P'] = H,      ['Q'] = H,     ['R'] = H, ['S'] = H, ['T'] = H, ['U'] = H,  ['V'] = H,
+    ['W'] = H,      ['X'] = H,     ['Y'] = H, ['Z'] = H, ['['] = U, ['\\'] = V, [']'] = U,
+    ['^'] = T,      ['_'] = H,     ['`'] = T, ['a'] = H, ['b'] = H, ['c'] = H,  ['d'] = H,
+    ['e'] = H,      ['f'] = H,     ['g'] = H, ['h'] = H, ['i'] = H, ['j'] = H,  ['k'] = H,
+    ['l'] = H,      ['m'] = H,     ['n'] = H, ['o'] = H, ['p'] = H, ['q'] = H,  ['r'] = H,
+    ['s'] = H,      ['t'] = H,     ['u'] = H, ['v'] = H, ['w'] = H, ['x'] = H,  ['y'] = H,
+    ['z'] = H,      ['{'] = V,     ['|'] = T, ['}'] = V, ['~'] = H,
 };
 #undef T
 #undef H
@@ -111,9 +111,8 @@ size_t weir_http_head_find(struct weir_http_finder *f, struct weir_span bytes,
             struct weir_http_fault first = no_fault;
             if (f->n_lines == 0)
                 first = unfinished_first_line(part(bytes, f->line, end), limits);
-            return refuse(ret_fault, first.status != 0
-                                         ? first
-                                         : fault(431, "the request head is too large"));
+            return refuse(ret_fault,
+                          first.status != 0 ? first : fault(431, "the request head is too large"));
         }
         f->seen = end;
         if (at < 0) {
@@ -316,8 +315,8 @@ static void see(struct seen *s, const struct weir_http_header *h, struct weir_ht
     }
 }
 
-static struct weir_http_fault read_framing(const struct weir_http_header *headers,
-                                           size_t n_headers, bool http10, struct seen *s,
+static struct weir_http_fault read_framing(const struct weir_http_header *headers, size_t n_headers,
+                                           bool http10, struct seen *s,
                                            struct weir_http_framing *f) {
     *f = (struct weir_http_framing){.content_length = -1};
     *s = (struct seen){.hosts = 0};

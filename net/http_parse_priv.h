@@ -27,12 +27,12 @@ struct weir_http_fault {
  * again, and more; each byte is looked at once. Zeroed = start.
  */
 struct weir_http_finder {
-    size_t line;       /* where the line begins that is not complete */
-    size_t seen;       /* no LF from `line` to here */
-    size_t start;      /* of the first line, after skipped empty ones */
-    unsigned n_lines;  /* complete lines after the skipped ones, without the empty last one */
-    unsigned n_blank;  /* skipped lines */
-    size_t first_len;  /* of the first line, without its end */
+    size_t line;      /* where the line begins that is not complete */
+    size_t seen;      /* no LF from `line` to here */
+    size_t start;     /* of the first line, after skipped empty ones */
+    unsigned n_lines; /* complete lines after the skipped ones, without the empty last one */
+    unsigned n_blank; /* skipped lines */
+    size_t first_len; /* of the first line, without its end */
 };
 
 struct weir_http_head_limits {
@@ -88,8 +88,8 @@ enum {
 /* Zeroed = before the first size line. */
 struct weir_http_chunks {
     uint8_t state;
-    uint8_t digits;    /* of the size line */
-    uint64_t left;     /* of the chunk */
+    uint8_t digits; /* of the size line */
+    uint64_t left;  /* of the chunk */
     size_t extension_bytes, trailer_bytes;
 };
 

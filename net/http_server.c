@@ -488,8 +488,8 @@ static void on_timer(void *arg) {
             weir_http_conn_close(c, WEIR_OK, "idle"); /* nothing but empty lines came */
             break;
         }
-        weir_http_answer_fault(
-            c, (struct weir_http_fault){408, "the request head came too slowly"});
+        weir_http_answer_fault(c,
+                               (struct weir_http_fault){408, "the request head came too slowly"});
         linger(c);
         break;
     case CONN_BODY:

@@ -19,14 +19,14 @@ enum conn_state {
 };
 
 enum {
-    READ_AHEAD = 64 * 1024,    /* bytes of later requests kept while one is in work */
-    DISCARD_MAX = 256 * 1024,  /* a rest of a body up to this is dropped, above it we close */
+    READ_AHEAD = 64 * 1024,   /* bytes of later requests kept while one is in work */
+    DISCARD_MAX = 256 * 1024, /* a rest of a body up to this is dropped, above it we close */
     LINGER_MS = 2000,
-    FLUSH_MS = 60000,          /* for a slow reader of the last answer, beside the stall limit */
+    FLUSH_MS = 60000, /* for a slow reader of the last answer, beside the stall limit */
     SPARE_ARENAS = 64,
-    ARENA_BYTES = 4 << 20,     /* for the application, beside the head */
-    BODY_IN_ARENA = 2048,      /* a declared length up to this needs no buffer of its own */
-    BODY_TRUST = 1 << 20,      /* room made at once for a declared length */
+    ARENA_BYTES = 4 << 20, /* for the application, beside the head */
+    BODY_IN_ARENA = 2048,  /* a declared length up to this needs no buffer of its own */
+    BODY_TRUST = 1 << 20,  /* room made at once for a declared length */
 };
 
 /* One at a time for each connection, so it lives inside it. Owner: the connection. */
@@ -38,9 +38,9 @@ struct weir_http_exchange {
     struct weir_buf body; /* not used when the body is in the arena */
     char *small_body;     /* in the arena, or NULL */
     size_t body_limit;
-    uint64_t body_len;    /* bytes that came, dropped ones included */
-    bool open;            /* on_head was called, on_done was not */
-    bool head_only;       /* HEAD */
+    uint64_t body_len; /* bytes that came, dropped ones included */
+    bool open;         /* on_head was called, on_done was not */
+    bool head_only;    /* HEAD */
     bool answered, streaming, chunked, ended;
     bool close_after;
     bool continued; /* 100 Continue was sent or is not needed */

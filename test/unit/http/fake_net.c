@@ -149,6 +149,8 @@ static void flush(void *arg) {
     struct weir_stream *s = arg;
     if (s->closed)
         return;
+    if (s->out.len > s->high)
+        s->above = true;
     if (!s->blocked) {
         if (weir_buf_append_span(&s->end->sent, weir_buf_span(&s->out)) != WEIR_OK)
             abort();
@@ -160,8 +162,6 @@ static void flush(void *arg) {
                 s->ops.on_drain(s->arg);
         }
     }
-    if (s->out.len > s->high)
-        s->above = true;
     if (s->out.len == 0 && s->fin_wanted)
         s->end->fin = true;
     if (s->lingering && s->end->fin && s->eof)

@@ -26,7 +26,8 @@ struct wire_row {
 #define G "GET /a HTTP/1.1\r\nHost: h\r\n"
 #define P "POST /a HTTP/1.1\r\nHost: h\r\n"
 #define CHUNKED P "Transfer-Encoding: chunked\r\n\r\n"
-#define ROW(name, input, want, open, contains) {name, input, sizeof(input) - 1, want, open, contains}
+#define ROW(name, input, want, open, contains)                                                     \
+    { name, input, sizeof(input) - 1, want, open, contains }
 
 static const struct wire_row wire_rows[] = {
     /* plain requests */
@@ -47,7 +48,7 @@ static const struct wire_row wire_rows[] = {
     ROW("length-zeros", P "Content-Length: 0005\r\n\r\nhello", "200", true, "[hello]"),
     ROW("put", "PUT /a HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\nx", "200", true, "[x]"),
     ROW("delete", "DELETE /a HTTP/1.1\r\nHost: h\r\n\r\n", "200", true, "DELETE"),
-    ROW("head", "HEAD /a HTTP/1.1\r\nHost: h\r\n\r\n", "200", true, "content-length: 10\r\n"),
+    ROW("head", "HEAD /a HTTP/1.1\r\nHost: h\r\n\r\n", "200", true, "content-length: 11\r\n"),
     ROW("head-then-get", "HEAD /a HTTP/1.1\r\nHost: h\r\n\r\n" G "\r\n", "200 200", true, NULL),
     ROW("head-stream", "HEAD /stream HTTP/1.1\r\nHost: h\r\n\r\n" G "\r\n", "200 200", true, NULL),
     ROW("options", "OPTIONS /a HTTP/1.1\r\nHost: h\r\n\r\n", "200", true, "OPTIONS /a"),
@@ -78,14 +79,16 @@ static const struct wire_row wire_rows[] = {
     ROW("http10-stream", "GET /stream HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", "200", false,
         "pieces"),
     ROW("pipeline-2", G "\r\n" G "\r\n", "200 200", true, NULL),
-    ROW("pipeline-4", G "\r\n" P "Content-Length: 3\r\n\r\nabc" CHUNKED "1\r\nx\r\n0\r\n\r\n" G "\r\n",
+    ROW("pipeline-4",
+        G "\r\n" P "Content-Length: 3\r\n\r\nabc" CHUNKED "1\r\nx\r\n0\r\n\r\n" G "\r\n",
         "200 200 200 200", true, "[abc]"),
     ROW("pipeline-bad-second", G "\r\nGET\r\n\r\n", "200 400", false, NULL),
 
     /* empty lines before a request */
     ROW("leading-crlf", "\r\n\r\n" G "\r\n", "200", true, NULL),
     ROW("crlf-after-post", P "Content-Length: 2\r\n\r\nhi\r\n" G "\r\n", "200 200", true, NULL),
-    ROW("leading-crlf-many", "\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n" G "\r\n", "400", false, NULL),
+    ROW("leading-crlf-many", "\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n" G "\r\n", "400", false,
+        NULL),
     ROW("leading-lf", "\n" G "\r\n", "400", false, NULL),
     ROW("leading-blank", " " G "\r\n", "400", false, NULL),
 
@@ -129,7 +132,10 @@ static const struct wire_row wire_rows[] = {
     ROW("bare-cr-name", G "X\r: a\r\n\r\n", "400", false, NULL),
     ROW("bare-cr-target", "GET /a\r HTTP/1.1\r\nHost: h\r\n\r\n", "400", false, NULL),
     ROW("cr-cr-lf", G "X: a\r\r\n\r\n", "400", false, NULL),
-    ROW("cr-inside-request", G "X: a\r" "Y: b\r\n\r\n", "400", false, NULL),
+    ROW("cr-inside-request",
+        G "X: a\r"
+          "Y: b\r\n\r\n",
+        "400", false, NULL),
     ROW("fold-blank", G "X: a\r\n b\r\n\r\n", "400", false, "folded"),
     ROW("fold-tab", G "X: a\r\n\tb\r\n\r\n", "400", false, NULL),
     ROW("fold-first", "GET /a HTTP/1.1\r\n Host: h\r\n\r\n", "400", false, NULL),
@@ -182,7 +188,10 @@ static const struct wire_row wire_rows[] = {
     ROW("te-quoted", P "Transfer-Encoding: \"chunked\"\r\n\r\n", "400", false, NULL),
     ROW("te-parameter", P "Transfer-Encoding: chunked;q=1\r\n\r\n", "400", false, NULL),
     ROW("te-empty", P "Transfer-Encoding:\r\n\r\n", "400", false, NULL),
-    ROW("te-vtab", P "Transfer-Encoding: \x0b" "chunked\r\n\r\n", "400", false, NULL),
+    ROW("te-vtab",
+        P "Transfer-Encoding: \x0b"
+          "chunked\r\n\r\n",
+        "400", false, NULL),
     ROW("te-blank-colon", P "Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n", "400", false, NULL),
     ROW("te-http10", "POST /a HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "400",
         false, NULL),
@@ -193,10 +202,11 @@ static const struct wire_row wire_rows[] = {
     ROW("chunked-empty", CHUNKED "0\r\n\r\n", "200", true, "[]"),
     ROW("chunked-hex", CHUNKED "A\r\n0123456789\r\n0b\r\n01234567890\r\n00\r\n\r\n", "200", true,
         "[012345678901234567890]"),
-    ROW("chunked-extension", CHUNKED "5;a=b;c=\"d\"\r\nhello\r\n0;x\r\n\r\n", "200", true, "[hello]"),
+    ROW("chunked-extension", CHUNKED "5;a=b;c=\"d\"\r\nhello\r\n0;x\r\n\r\n", "200", true,
+        "[hello]"),
     ROW("chunked-extension-blank", CHUNKED "5 ;a\r\nhello\r\n0\r\n\r\n", "200", true, "[hello]"),
-    ROW("chunked-trailer", CHUNKED "1\r\nx\r\n0\r\nX-T: 1\r\nY: 2\r\n\r\n" G "\r\n", "200 200", true,
-        "[x]"),
+    ROW("chunked-trailer", CHUNKED "1\r\nx\r\n0\r\nX-T: 1\r\nY: 2\r\n\r\n" G "\r\n", "200 200",
+        true, "[x]"),
     ROW("chunked-trailer-length", CHUNKED "1\r\nx\r\n0\r\nContent-Length: 99\r\n\r\n" G "\r\n",
         "200 200", true, NULL),
     ROW("chunked-no-size", CHUNKED "\r\n", "400", false, NULL),
@@ -224,9 +234,10 @@ static const struct wire_row wire_rows[] = {
 
     /* expectations and limits of bodies */
     ROW("expect", P "Expect: 100-continue\r\nContent-Length: 2\r\n\r\n", "100", true, NULL),
-    ROW("expect-chunked", P "Expect: 100-Continue\r\nTransfer-Encoding: chunked\r\n\r\n", "100", true,
-        NULL),
-    ROW("expect-body", P "Expect: 100-continue\r\nContent-Length: 2\r\n\r\nhi", "200", true, "[hi]"),
+    ROW("expect-chunked", P "Expect: 100-Continue\r\nTransfer-Encoding: chunked\r\n\r\n", "100",
+        true, NULL),
+    ROW("expect-body", P "Expect: 100-continue\r\nContent-Length: 2\r\n\r\nhi", "200", true,
+        "[hi]"),
     ROW("expect-no-body", P "Expect: 100-continue\r\n\r\n", "200", true, NULL),
     ROW("expect-other", P "Expect: 200-ok\r\nContent-Length: 2\r\n\r\nhi", "417", false, NULL),
     ROW("expect-http10", "POST /a HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\nhi",
@@ -245,8 +256,9 @@ static const struct wire_row wire_rows[] = {
         "POST /small HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
         "6\r\n012345\r\n5\r\n67890\r\n0\r\n\r\n",
         "413", false, NULL),
-    ROW("early-skips-body", "POST /early HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhello" G "\r\n",
-        "404 200", true, NULL),
+    ROW("early-skips-body",
+        "POST /early HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhello" G "\r\n", "404 200",
+        true, NULL),
     ROW("early-skips-chunks",
         "POST /early HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
         "5\r\nhello\r\n0\r\n\r\n" G "\r\n",
