@@ -1,2 +1,0 @@
-/* The first source of this folder; replaced by the real ones. */
-typedef int weir_bench_placeholder;

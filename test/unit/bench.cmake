@@ -1,0 +1,2 @@
+weir_test(unit_bench_hist SOURCES test/unit/bench/hist.c LINK weir_bench)
+weir_test(unit_bench_plan SOURCES test/unit/bench/plan.c LINK weir_bench)
