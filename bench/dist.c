@@ -135,7 +135,8 @@ static double draw(const struct weir_dist *d, struct weir_rng *rng) {
 }
 
 uint64_t weir_dist_sample(const struct weir_dist *dist, struct weir_rng *rng) {
-    /* The mean is above the floor, so half of a normal's draws fit: a hundred misses are no case. */
+    /* The mean is above the floor, so half of a normal's draws fit: a hundred misses are no case.
+     */
     for (int tries = 0; tries < 100; tries++) {
         double value = rint(draw(dist, rng));
         if (value >= (double)dist->floor && value <= WEIR_DIST_MAX)

@@ -17,7 +17,7 @@ struct weir_plan {
     struct weir_dist think_ms; /* between an answer and the next turn */
     uint64_t prefix_groups;    /* 0 = no shared beginnings */
     uint64_t prefix_tokens;
-    uint64_t turns;        /* of a conversation, at least 1 */
+    uint64_t turns; /* of a conversation, at least 1 */
     double chars_per_token;
     const struct weir_trace *trace; /* or NULL */
     uint32_t trace_block;           /* tokens of a hash id */
@@ -27,8 +27,8 @@ struct weir_turn {
     uint64_t conversation, turn;
     uint64_t user_tokens; /* of this turn's own text, shared beginning not counted */
     uint32_t max_tokens;
-    uint64_t think_ns; /* before this turn; 0 for the first */
-    uint64_t group;    /* of the shared beginning; meaningless without groups */
+    uint64_t think_ns;                  /* before this turn; 0 for the first */
+    uint64_t group;                     /* of the shared beginning; meaningless without groups */
     const struct weir_trace_line *line; /* of the trace, or NULL */
 };
 

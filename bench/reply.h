@@ -8,11 +8,11 @@
 #include "base/json.h"
 
 struct weir_reply {
-    bool has_text;             /* of choice 0: content, reasoning, a completion's text, or tools */
-    struct weir_span text;     /* still escaped; of content or a completion's text only */
-    bool finished;             /* a finish_reason stands there */
-    bool is_error;             /* an error instead of an answer */
-    struct weir_span message;  /* of the error, still escaped; may be empty */
+    bool has_text;            /* of choice 0: content, reasoning, a completion's text, or tools */
+    struct weir_span text;    /* still escaped; of content or a completion's text only */
+    bool finished;            /* a finish_reason stands there */
+    bool is_error;            /* an error instead of an answer */
+    struct weir_span message; /* of the error, still escaped; may be empty */
     bool has_usage;
     uint64_t prompt_tokens, completion_tokens, cached_tokens;
 };

@@ -154,7 +154,7 @@ void weir_tally_merge(struct weir_tally *dst, struct weir_tally *src) {
 #define SUM(member) dst->member += src->member
     SUM(warmup), SUM(ok), SUM(good), SUM(unfinished), SUM(turns_dropped), SUM(without_usage);
     SUM(empty), SUM(prompt_tokens), SUM(completion_tokens), SUM(cached_tokens), SUM(chunks);
-    SUM(all_requests), SUM(all_tokens);
+    SUM(all_requests), SUM(all_tokens), SUM(unsent);
 #undef SUM
     for (int i = 0; i < WEIR_BENCH_FAULTS; i++) {
         dst->faults[i] += src->faults[i];

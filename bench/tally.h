@@ -65,9 +65,10 @@ struct weir_tally {
 #undef X
     struct weir_timeline timeline; /* of the whole run, warm-up included */
     struct weir_bench_slo slo;
-    uint64_t start_ns; /* of the run */
+    uint64_t start_ns;                  /* of the run */
     uint64_t first_due_ns, last_end_ns; /* of what was measured */
     uint64_t warmup, ok, good, unfinished, turns_dropped, without_usage, empty;
+    uint64_t unsent; /* due, but held back by --concurrency until the time was over */
     uint64_t faults[WEIR_BENCH_FAULTS];
     uint64_t statuses[WEIR_TALLY_STATUSES];
     char samples[WEIR_BENCH_FAULTS][WEIR_TALLY_SAMPLE]; /* first words of each kind */

@@ -11,7 +11,7 @@ enum { WEIR_TIMELINE_BUCKETS = 240, WEIR_TIMELINE_BITS = 4 };
 
 struct weir_timeline_bucket {
     uint64_t sent, done, errors, tokens;
-    uint64_t in_flight; /* the most seen */
+    uint64_t in_flight;    /* the most seen */
     struct weir_hist ttft; /* of answers that began here; whole answer when not streamed */
 };
 

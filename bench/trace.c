@@ -57,9 +57,8 @@ struct seen {
     bool timestamp, input, output, ids;
 };
 
-static enum weir_status read_member(struct reader *r, struct weir_json *j,
-                                    struct weir_json_str key, struct weir_trace_line *line,
-                                    struct seen *seen) {
+static enum weir_status read_member(struct reader *r, struct weir_json *j, struct weir_json_str key,
+                                    struct weir_trace_line *line, struct seen *seen) {
     uint64_t tokens = 0;
     bool input = weir_json_str_eqz(key, "input_length");
     if (input || weir_json_str_eqz(key, "output_length")) {

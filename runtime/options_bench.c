@@ -16,6 +16,10 @@ static enum weir_status check(const void *config, struct weir_err *err) {
         return weir_err_set(err, WEIR_INVALID,
                             "--trace brings its own arrival times: leave --rate out, or change "
                             "them by --trace-speedup");
+    if (o->trace != NULL && o->turns > 1)
+        return weir_err_set(err, WEIR_INVALID, "--trace brings whole prompts: leave --turns out");
+    if (o->requests != WEIR_CONFIG_NONE && o->conversations != WEIR_CONFIG_NONE)
+        return weir_err_set(err, WEIR_INVALID, "--requests and --conversations: give one of them");
     if ((o->prefix_groups > 0) != (o->prefix_len > 0))
         return weir_err_set(err, WEIR_INVALID,
                             "--prefix-groups and --prefix-len: give both or neither");

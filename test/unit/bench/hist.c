@@ -1,6 +1,6 @@
 /* Histogram, timeline and tally against exact sums and sorts. */
-#include "bench/tally.h"
 #include "base/rng.h"
+#include "bench/tally.h"
 #include "test/check.h"
 
 #include <math.h>

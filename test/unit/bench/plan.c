@@ -60,10 +60,21 @@ static void case_distributions_keep_the_floor(void) {
 }
 
 static void case_distributions_refuse(void) {
-    const char *const bad[] = {"",          "abc",          "-1",           "uniform:5",
-                               "uniform:9-5", "uniform:1.5-3", "normal:5",   "normal:1,2,3",
-                               "lognormal:0,1", "exponential:", "nothing:3", "1e9",
-                               "nan",       "file:",        "0"};
+    const char *const bad[] = {"",
+                               "abc",
+                               "-1",
+                               "uniform:5",
+                               "uniform:9-5",
+                               "uniform:1.5-3",
+                               "normal:5",
+                               "normal:1,2,3",
+                               "lognormal:0,1",
+                               "exponential:",
+                               "nothing:3",
+                               "1e9",
+                               "nan",
+                               "file:",
+                               "0"};
     for (size_t i = 0; i < WEIR_ARRAY_LEN(bad); i++) {
         struct weir_dist d;
         struct weir_err err = {.text = ""};
@@ -75,7 +86,8 @@ static void case_distributions_refuse(void) {
 static void case_distribution_of_a_file(void) {
     struct weir_dist d;
     struct weir_err err;
-    CHECK(weir_dist_from_lines(WEIR_SPAN_LIT("# lengths\n10\n\n 20 \r\n30"), 1, &d, &err) == WEIR_OK);
+    CHECK(weir_dist_from_lines(WEIR_SPAN_LIT("# lengths\n10\n\n 20 \r\n30"), 1, &d, &err) ==
+          WEIR_OK);
     CHECK_EQ_U64(d.n_values, 3);
     CHECK(weir_dist_mean(&d) == 20);
     struct weir_rng rng;
@@ -180,8 +192,7 @@ static void case_trace_refuses(void) {
         {"{\"timestamp\":9,\"input_length\":4,\"output_length\":1,\"hash_ids\":[1]}\n"
          "{\"timestamp\":8,\"input_length\":4,\"output_length\":1,\"hash_ids\":[1]}",
          "line 2"},
-        {"{\"timestamp\":9,\"input_length\":4,\"output_length\":1,\"hash_ids\":[1]} x",
-         "trailing"},
+        {"{\"timestamp\":9,\"input_length\":4,\"output_length\":1,\"hash_ids\":[1]} x", "trailing"},
     };
     for (size_t i = 0; i < WEIR_ARRAY_LEN(rows); i++) {
         struct weir_trace t;
@@ -220,9 +231,11 @@ static void case_plan_is_a_function_of_its_seed(void) {
 }
 
 static void case_dialog_grows_by_answers(void) {
-    struct weir_plan plan = {
-        .isl = dist("3", 1), .osl = dist("2", 1), .think_ms = dist("0", 0), .turns = 2,
-        .chars_per_token = 1};
+    struct weir_plan plan = {.isl = dist("3", 1),
+                             .osl = dist("2", 1),
+                             .think_ms = dist("0", 0),
+                             .turns = 2,
+                             .chars_per_token = 1};
     struct weir_dialog_form form = {.model = "m\"", .chat = true, .stream = true};
     struct weir_dialog d;
     struct weir_span body;
@@ -231,7 +244,8 @@ static void case_dialog_grows_by_answers(void) {
     weir_buf_init(&one, 100);
     weir_buf_init(&two, 100);
     struct weir_turn t0 = weir_plan_turn(&plan, 0, 0), t1 = weir_plan_turn(&plan, 0, 1);
-    CHECK(weir_plan_text(&plan, &t0, &one) == WEIR_OK && weir_plan_text(&plan, &t1, &two) == WEIR_OK);
+    CHECK(weir_plan_text(&plan, &t0, &one) == WEIR_OK &&
+          weir_plan_text(&plan, &t1, &two) == WEIR_OK);
     CHECK(weir_dialog_begin(&d, &form) == WEIR_OK);
     CHECK(weir_dialog_user(&d, &plan, &t0) == WEIR_OK);
     CHECK(weir_dialog_body(&d, 9, &body) == WEIR_OK);
@@ -244,11 +258,12 @@ static void case_dialog_grows_by_answers(void) {
     CHECK(weir_dialog_answer(&d, WEIR_SPAN_LIT("a\\n")) == WEIR_OK);
     CHECK(weir_dialog_user(&d, &plan, &t1) == WEIR_OK);
     CHECK(weir_dialog_body(&d, 8, &body) == WEIR_OK);
-    snprintf(want, sizeof(want),
-             "{\"model\":\"m\\\"\",\"messages\":[{\"role\":\"user\",\"content\":\"%.3s\"},"
-             "{\"role\":\"assistant\",\"content\":\"a\\n\"},{\"role\":\"user\",\"content\":\"%.3s\"}"
-             "],\"max_tokens\":8,\"stream\":true,\"stream_options\":{\"include_usage\":true}}",
-             one.data, two.data);
+    snprintf(
+        want, sizeof(want),
+        "{\"model\":\"m\\\"\",\"messages\":[{\"role\":\"user\",\"content\":\"%.3s\"},"
+        "{\"role\":\"assistant\",\"content\":\"a\\n\"},{\"role\":\"user\",\"content\":\"%.3s\"}"
+        "],\"max_tokens\":8,\"stream\":true,\"stream_options\":{\"include_usage\":true}}",
+        one.data, two.data);
     CHECK_EQ_STR(body.data, body.len, want);
     form = (struct weir_dialog_form){.model = "m", .ignore_eos = true};
     CHECK(weir_dialog_begin(&d, &form) == WEIR_OK);
@@ -279,8 +294,9 @@ static void case_replies_are_read(void) {
     CHECK_EQ_STR(r.text.data, r.text.len, "a\\\"b");
     r = reply("{\"choices\":[{\"delta\":{\"content\":\"\"},\"finish_reason\":\"length\"}]}");
     CHECK(!r.has_text && r.finished);
-    r = reply("{\"choices\":[],\"usage\":{\"prompt_tokens\":7,\"completion_tokens\":3,"
-              "\"total_tokens\":10,\"prompt_tokens_details\":{\"audio\":null,\"cached_tokens\":4}}}");
+    r = reply(
+        "{\"choices\":[],\"usage\":{\"prompt_tokens\":7,\"completion_tokens\":3,"
+        "\"total_tokens\":10,\"prompt_tokens_details\":{\"audio\":null,\"cached_tokens\":4}}}");
     CHECK(r.has_usage && r.prompt_tokens == 7 && r.completion_tokens == 3 && r.cached_tokens == 4);
     r = reply("{\"choices\":[{\"text\":\"hi\",\"finish_reason\":\"stop\"},{\"text\":\"no\"}],"
               "\"usage\":{\"prompt_tokens\":1,\"completion_tokens\":2,"
@@ -294,8 +310,8 @@ static void case_replies_are_read(void) {
     CHECK_EQ_STR(r.message.data, r.message.len, "no");
     CHECK(reply("{\"message\":\"flat\",\"type\":\"t\",\"code\":500}").is_error);
     CHECK(!reply("{\"error\":null,\"choices\":[]}").is_error);
-    const char *const bad[] = {"", "{", "[]", "{}", "{\"choices\":1}", "{\"choices\":[1]}", "null",
-                               "{\"choices\":[]} x"};
+    const char *const bad[] = {
+        "", "{", "[]", "{}", "{\"choices\":1}", "{\"choices\":[1]}", "null", "{\"choices\":[]} x"};
     for (size_t i = 0; i < WEIR_ARRAY_LEN(bad); i++)
         CHECK_MSG(!weir_reply_read(weir_span_z(bad[i]), &r), "taken: %s", bad[i]);
 }
