@@ -1,5 +1,4 @@
 /* The executable: a command table only. */
-#include "bench/bench.h"
 #include "runtime/options_bench.h"
 #include "runtime/options_frontend.h"
 #include "runtime/options_mocker.h"
@@ -13,7 +12,7 @@ static const struct command {
 } commands[] = {
     {&weir_frontend_program, NULL},
     {&weir_mocker_program, NULL},
-    {&weir_bench_program, weir_bench_main},
+    {&weir_bench_program, NULL},
 };
 
 static const struct command *find(const char *name) {
