@@ -1,0 +1,15 @@
+/* Names and aliases of parsers. */
+#ifndef WEIR_PARSERS_NAMES_PRIV_H
+#define WEIR_PARSERS_NAMES_PRIV_H
+
+#include "base/span.h"
+
+struct name_row {
+    const char *name; /* as written in model cards; NULL ends the table */
+    const char *row;  /* name of the row that it stands for */
+};
+extern const struct name_row *const wprs_tool_names, *const wprs_reasoning_names;
+/* NULL when unknown. */
+const char *wprs_name_row(const struct name_row *table, struct weir_span name);
+
+#endif
