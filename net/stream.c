@@ -37,8 +37,10 @@ static void on_deferred(void *arg);
 static void on_alloc(uv_handle_t *h, size_t suggested, uv_buf_t *ret_buf) {
     struct weir_stream *s = h->data;
     (void)suggested;
-    /* No buffer makes libuv call on_read with ENOBUFS, which is where it may be stopped. */
-    *ret_buf = s->paused ? uv_buf_init(NULL, 0) : uv_buf_init(s->loop->scratch, WEIR_LOOP_SCRATCH);
+    /* No buffer makes libuv call on_read with ENOBUFS, which is where it may be stopped. A
+     * handshake goes on whatever the owner wants. */
+    bool stop = s->paused && s->state == WEIR_STREAM_OPEN;
+    *ret_buf = stop ? uv_buf_init(NULL, 0) : uv_buf_init(s->loop->scratch, WEIR_LOOP_SCRATCH);
 }
 
 static void on_read(uv_stream_t *uv, ssize_t n, const uv_buf_t *buf) {

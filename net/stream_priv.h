@@ -29,6 +29,7 @@ struct weir_stream {
     struct weir_listener *listener; /* borrowed: lives while it has streams; NULL: we connected */
 
     struct weir_buf out;  /* what the owner queued and was not taken yet */
+    size_t out_off;       /* bytes of out that are in records already (TLS) */
     struct weir_buf wire; /* what libuv is sending; must not move while write_busy */
     size_t wire_off;      /* bytes of wire that are out */
     size_t slice;         /* bytes of the write in flight */

@@ -22,7 +22,7 @@ static struct weir_buf *source(struct weir_stream *s) {
 
 size_t weir_stream_queued(const struct weir_stream *s) {
     size_t cipher = s->tls != NULL ? weir_stls_cipher((struct weir_stream *)s)->len : 0;
-    return s->out.len + cipher + s->wire.len - s->wire_off;
+    return s->out.len - s->out_off + cipher + s->wire.len - s->wire_off;
 }
 
 bool weir_stream_writable(const struct weir_stream *s) {
@@ -53,7 +53,7 @@ void weir_stream_flush_later(struct weir_stream *s) {
 /* What `out` may still take, given what waits behind it. */
 static void bound_out(struct weir_stream *s) {
     size_t behind = s->wire.len - s->wire_off;
-    s->out.max = behind < s->write_max ? s->write_max - behind : 0;
+    s->out.max = (behind < s->write_max ? s->write_max - behind : 0) + s->out_off;
     if (s->out.max < s->out.len)
         s->out.max = s->out.len;
 }
@@ -70,7 +70,7 @@ static void writing_failed(struct weir_stream *s, const char *reason) {
         return;
     }
     s->write_dead = true;
-    s->out.len = 0;
+    s->out.len = s->out_off = 0;
     if (s->tls != NULL)
         source(s)->len = 0;
 }

@@ -69,8 +69,11 @@ static void on_peer_read(void *arg, struct weir_span bytes) {
     p->seen += bytes.len;
     if (p->seen >= 8)
         memcpy(&p->cut_at, p->head, 8);
-    if (weir_stream_write(p->stream, bytes.data, bytes.len) != WEIR_OK) {
-        wrong(p->run, "peer: write refused", weir_stream_queued(p->stream), bytes.len);
+    enum weir_status st = weir_stream_write(p->stream, bytes.data, bytes.len);
+    if (st != WEIR_OK) {
+        /* The client may be gone, with bytes of it still to be read. */
+        if (st != WEIR_DISCONNECTED)
+            wrong(p->run, "peer: write refused", weir_stream_queued(p->stream), bytes.len);
         return;
     }
     p->run->result.bytes += bytes.len;

@@ -174,7 +174,7 @@ static void case_a_late_subscriber_misses_only_the_beginning(void) {
 static void on_restart(void *arg) {
     struct bed *b = arg;
     CHECK(weir_timer_start(&b->tick, 5) == WEIR_OK);
-    if (b->sub_up && b->next == 0) {
+    if (b->pub != NULL && b->sub_up && b->next == 0) {
         uint16_t port = weir_zmq_pub_port(b->pub);
         weir_zmq_pub_close(b->pub);
         b->pub = NULL;
