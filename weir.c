@@ -1,7 +1,9 @@
 /* The executable: a command table only. */
+#include "frontend/frontend.h"
 #include "runtime/options_bench.h"
 #include "runtime/options_frontend.h"
 #include "runtime/options_mocker.h"
+#include "worker/mocker.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -10,8 +12,8 @@ static const struct command {
     const struct weir_program *program;
     int (*run)(int argc, char **argv); /* argv[0] is the command's name */
 } commands[] = {
-    {&weir_frontend_program, NULL},
-    {&weir_mocker_program, NULL},
+    {&weir_frontend_program, weir_frontend_main},
+    {&weir_mocker_program, weir_mocker_main},
     {&weir_bench_program, NULL},
 };
 

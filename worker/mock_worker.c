@@ -229,7 +229,7 @@ static bool inject_fault(struct weir_mock_worker *w, struct weir_plane_request *
         WEIR_LOG(WEIR_LOG_WARN, "mocker", "--exit-after: leaving without a word");
         _exit(1);
     }
-    double dice = weir_rng_unit(weir_loop_rng(w->loop));
+    double dice = weir_rng_unit(&w->config.faults->rng);
     if (dice < f->hang_rate)
         return true;
     if (dice < f->hang_rate + f->fail_rate) {
@@ -467,6 +467,10 @@ void weir_mock_worker_close(struct weir_mock_worker *worker) {
     weir_buf_fini(&worker->address);
     weir_arena_fini(&worker->arena);
     weir_free(worker);
+}
+
+uint64_t weir_mock_worker_id(const struct weir_mock_worker *worker) {
+    return worker->config.worker_id;
 }
 
 unsigned weir_mock_worker_requests(const struct weir_mock_worker *worker) {

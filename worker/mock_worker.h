@@ -5,6 +5,7 @@
 #ifndef WEIR_WORKER_MOCK_WORKER_H
 #define WEIR_WORKER_MOCK_WORKER_H
 
+#include "base/rng.h"
 #include "runtime/discovery.h"
 #include "runtime/plane_server.h"
 #include "worker/engine.h"
@@ -17,6 +18,7 @@ struct weir_mock_faults {
     double hang_rate;   /* share of requests that are taken and never answered */
     int64_t exit_after; /* requests until the process exits at once; -1 = never */
     uint64_t n_requests;
+    struct weir_rng rng; /* of its own, so that --seed repeats the faults but no id */
 };
 
 struct weir_mock_worker_config {
@@ -43,6 +45,7 @@ enum weir_status weir_mock_worker_open(struct weir_loop *loop, struct weir_plane
 /* Leaves discovery; running requests go on. */
 void weir_mock_worker_drain(struct weir_mock_worker *worker);
 void weir_mock_worker_close(struct weir_mock_worker *worker);
+uint64_t weir_mock_worker_id(const struct weir_mock_worker *worker);
 unsigned weir_mock_worker_requests(const struct weir_mock_worker *worker);
 /* Sums over the ranks. */
 void weir_mock_worker_get_stats(const struct weir_mock_worker *worker,

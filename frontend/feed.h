@@ -1,0 +1,19 @@
+/*
+ * From the event plane into the routers: KV events and load figures of all workers. Thread: the
+ * control loop. The routers guard themselves.
+ */
+#ifndef WEIR_FRONTEND_FEED_H
+#define WEIR_FRONTEND_FEED_H
+
+#include "frontend/models.h"
+
+struct weir_feed;
+
+/* Follows topics kv-events and kv_metrics of every worker that discovery shows. */
+enum weir_status weir_feed_open(struct weir_loop *loop, struct weir_discovery *disc,
+                                struct weir_models *models, struct weir_feed **ret_feed,
+                                struct weir_err *err) WEIR_MUST_CHECK;
+/* After the discovery was closed. Accepts NULL. */
+void weir_feed_close(struct weir_feed *feed);
+
+#endif

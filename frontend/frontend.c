@@ -1,0 +1,421 @@
+/*
+ * `weir frontend`. Threads: the control loop on the main thread (discovery, events, signals,
+ * housekeeping) and one serving loop a core (HTTP, request plane). Happy path: options → models and
+ * metrics → serving loops on one shared port → discovery → serve until SIGTERM or SIGINT → new
+ * inference is refused, what runs finishes → exit 0. A second signal ends at once.
+ */
+#include "frontend/frontend.h"
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "frontend/app_priv.h"
+#include "frontend/feed.h"
+#include "net/zmq.h"
+
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <unistd.h>
+
+enum {
+    TICK_MS = 1000,       /* housekeeping: expired bookings, worker gauges */
+    TLS_CHECK_TICKS = 30, /* the reference system looks for a new certificate as often */
+    DRAIN_POLL_MS = 20,
+    MAX_LOOPS = 1024,
+    MAX_LOADS = 65536,
+};
+
+struct frontend {
+    struct weir_app app;
+    struct weir_arena arena;       /* of the options */
+    struct weir_loop *control;     /* owned; runs on the main thread */
+    struct weir_front_loop *loops; /* owned, n_loops */
+    unsigned n_loops, n_started;   /* made; of these, with a running thread */
+    struct weir_discovery *disc;
+    struct weir_feed *feed;
+    struct weir_tls *http_tls, *plane_server_tls, *plane_client_tls; /* owned, or NULL */
+    struct weir_timer tick, drain;
+    unsigned ticks;
+    uint64_t drain_deadline_ms;
+    struct weir_worker_load *loads; /* scratch of the gauges */
+    int exit_code;
+};
+
+/* ---- options → parts ------------------------------------------------------------------------ */
+
+static uint64_t ms_of(double seconds) {
+    return isnan(seconds) ? 0 : (uint64_t)(seconds * 1000);
+}
+
+static void fill_router(const struct weir_frontend_options *o, struct weir_router_config *r) {
+    weir_router_config_init(r);
+    r->mode = (enum weir_router_mode)o->router_mode;
+    r->overlap_score_credit = o->router_kv_overlap_score_credit;
+    r->overlap_credit_decay = o->router_kv_overlap_score_credit_decay;
+    r->prefill_load_scale = o->router_prefill_load_scale;
+    r->decode_active_request_weight = o->router_decode_active_request_weight;
+    r->host_cache_hit_weight = o->router_host_cache_hit_weight;
+    r->disk_cache_hit_weight = o->router_disk_cache_hit_weight;
+    r->temperature = o->router_temperature;
+    r->use_kv_events = o->router_kv_events;
+    r->track_active_blocks = o->router_track_active_blocks;
+    r->assume_kv_reuse = o->router_assume_kv_reuse;
+    r->track_prefill_tokens = o->router_track_prefill_tokens;
+    r->ttl_s = o->router_ttl_secs;
+    r->expiry_ms = ms_of(o->router_active_request_expiry_secs);
+    r->inhibit_ms = ms_of(o->runtime_inhibited_duration_secs);
+}
+
+static enum weir_status open_app(struct frontend *f, struct weir_err *err) {
+    const struct weir_frontend_options *o = &f->app.options;
+    struct weir_app *app = &f->app;
+    app->error_format = (enum weir_error_format)o->error_format;
+    app->rules =
+        (struct weir_openai_rules){.ignore_unknown_fields = o->ignore_openai_fe_unsupported_fields,
+                                   .drop_nvext = o->disable_frontend_nvext};
+    /* 1xx is no final answer; the reference system takes its default then. */
+    app->overload_status = (int)o->http_overload_status_code;
+    app->body_limit = (size_t)o->http_body_limit_mb << 20;
+    app->item_ms = ms_of(o->http_backend_stream_timeout_secs);
+    app->keep_alive_ms = (uint64_t)o->http_sse_keep_alive_interval_ms;
+    app->migration_limit = (unsigned)o->migration_limit;
+    enum weir_status st = weir_front_metrics_create(
+        o->metrics_prefix != NULL ? o->metrics_prefix : "dynamo_frontend", &app->metrics);
+    struct weir_models_config mc = {
+        .thresholds = {.decode_blocks = o->active_decode_blocks_threshold,
+                       .prefill_tokens = o->active_prefill_tokens_threshold != WEIR_CONFIG_NONE
+                                             ? o->active_prefill_tokens_threshold
+                                             : -1,
+                       .prefill_tokens_frac = o->active_prefill_tokens_threshold_frac},
+        .block_size =
+            o->kv_cache_block_size != WEIR_CONFIG_NONE ? (uint32_t)o->kv_cache_block_size : 0,
+        .ns = o->namespace,
+        .ns_prefix = o->namespace_prefix,
+        .metrics = app->metrics};
+    fill_router(o, &mc.router);
+    if (st == WEIR_OK)
+        st = weir_models_create(&mc, &app->models);
+    f->loads = weir_calloc(MAX_LOADS, sizeof(*f->loads));
+    if (st == WEIR_OK && f->loads == NULL)
+        st = WEIR_NOMEM;
+    return st == WEIR_OK ? st : weir_err_set(err, st, "cannot start: %s", weir_status_text(st));
+}
+
+static enum weir_status open_tls(struct frontend *f, struct weir_err *err) {
+    const struct weir_frontend_options *o = &f->app.options;
+    struct weir_tls_config http = {.server = true,
+                                   .cert_path = o->tls_cert_path,
+                                   .key_path = o->tls_key_path,
+                                   .ca_path = o->tls_client_ca_cert_path,
+                                   .alpn = "http/1.1"};
+    struct weir_tls_config server = {.server = true,
+                                     .cert_path = o->tcp_tls_cert_path,
+                                     .key_path = o->tcp_tls_key_path,
+                                     .ca_path = o->tcp_tls_client_ca_cert_path};
+    struct weir_tls_config client = {.cert_path = o->tcp_tls_client_cert_path,
+                                     .key_path = o->tcp_tls_client_key_path,
+                                     .ca_path = o->tcp_tls_ca_cert_path,
+                                     .insecure = o->tcp_tls_insecure};
+    enum weir_status st = WEIR_OK;
+    if (http.cert_path != NULL)
+        st = weir_tls_create(&http, &f->http_tls, err);
+    if (st == WEIR_OK && server.cert_path != NULL)
+        st = weir_tls_create(&server, &f->plane_server_tls, err);
+    if (st == WEIR_OK && (client.ca_path != NULL || client.insecure))
+        st = weir_tls_create(&client, &f->plane_client_tls, err);
+    return st;
+}
+
+/* ---- serving loops --------------------------------------------------------------------------- */
+
+static enum weir_status open_plane(struct frontend *f, struct weir_front_loop *fl,
+                                   struct weir_err *err) {
+    const struct weir_frontend_options *o = &f->app.options;
+    struct weir_plane_client_config pc = {.response_ip = o->tcp_response_stream_host,
+                                          .response_advertise =
+                                              o->tcp_response_stream_advertise_host,
+                                          .response_port = (uint16_t)o->tcp_response_stream_port,
+                                          .server_tls = f->plane_server_tls,
+                                          .client_tls = f->plane_client_tls,
+                                          .pool_conns = (unsigned)o->tcp_pool_size,
+                                          .in_flight = (unsigned)o->tcp_channel_buffer,
+                                          .max_calls = (unsigned)o->weir_http_max_requests,
+                                          .connect_ms = ms_of(o->tcp_connect_timeout),
+                                          .ack_ms = ms_of(o->tcp_request_timeout),
+                                          .host_idle_ms = ms_of(o->tcp_host_idle_ttl_secs),
+                                          .max_message = (size_t)o->tcp_max_message_size};
+    return weir_plane_client_create(fl->loop, &pc, &fl->plane, err);
+}
+
+static enum weir_status open_http(struct frontend *f, struct weir_front_loop *fl, uint16_t port,
+                                  struct weir_err *err) {
+    const struct weir_frontend_options *o = &f->app.options;
+    struct weir_http_server_config hc = {
+        .listen = {.ip = o->http_host,
+                   .port = port,
+                   .reuse_port = true,
+                   .max_conns = (unsigned)o->weir_http_max_connections,
+                   .tls = f->http_tls},
+        .limits = {.header_bytes = (size_t)o->weir_http_header_bytes,
+                   .header_count = (unsigned)o->weir_http_header_count,
+                   .target_bytes = (size_t)o->weir_http_target_bytes,
+                   .header_ms = (uint64_t)o->weir_http_header_timeout_ms,
+                   .body_ms = (uint64_t)o->weir_http_body_timeout_ms,
+                   .body_total_ms = (uint64_t)o->weir_http_body_total_timeout_ms,
+                   .idle_ms = (uint64_t)o->weir_http_idle_timeout_ms,
+                   .write_stall_ms = (uint64_t)o->weir_http_write_stall_timeout_ms,
+                   .write_max = (size_t)o->weir_http_write_queue_bytes},
+        .handler = &weir_front_handler,
+        .arg = fl};
+    return weir_http_server_create(fl->loop, &hc, &fl->server, err);
+}
+
+static void close_at_once(void *arg, struct weir_stream *s) {
+    (void)arg;
+    weir_stream_close(s, WEIR_OK, "probe");
+}
+
+/* SO_REUSEPORT lets two frontends share a port unnoticed: a plain bind first tells. */
+static enum weir_status probe_port(struct frontend *f, struct weir_err *err) {
+    const struct weir_frontend_options *o = &f->app.options;
+    struct weir_listen_config lc = {.ip = o->http_host, .port = (uint16_t)o->http_port};
+    struct weir_listener *probe = NULL;
+    if (o->http_port == 0)
+        return WEIR_OK;
+    enum weir_status st = weir_listen(f->control, &lc, close_at_once, f, &probe, err);
+    weir_listener_close(probe);
+    if (st == WEIR_EXISTS)
+        return weir_err_set(err, st,
+                            "Failed to start HTTP server: port %" PRId64
+                            " already in use. Use --http-port to choose another one",
+                            o->http_port);
+    return st;
+}
+
+static enum weir_status open_loops(struct frontend *f, struct weir_err *err) {
+    const struct weir_frontend_options *o = &f->app.options;
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    unsigned n = o->loops > 0 ? (unsigned)o->loops : cores > 0 ? (unsigned)cores : 1;
+    if (n > MAX_LOOPS)
+        n = MAX_LOOPS;
+    uint16_t port = (uint16_t)o->http_port;
+    enum weir_status st = probe_port(f, err);
+    f->loops = weir_calloc(n, sizeof(*f->loops));
+    if (st == WEIR_OK && f->loops == NULL)
+        st = weir_err_set(err, WEIR_NOMEM, "out of memory");
+    for (unsigned i = 0; i < n && st == WEIR_OK; i++) {
+        struct weir_front_loop *fl = &f->loops[i];
+        fl->app = &f->app;
+        st = weir_loop_create(i + 1, &fl->loop);
+        if (st != WEIR_OK)
+            return weir_err_set(err, st, "cannot create an event loop");
+        f->n_loops++;
+        st = open_plane(f, fl, err);
+        if (st == WEIR_OK)
+            st = open_http(f, fl, port, err);
+        if (st == WEIR_OK)
+            port = weir_http_server_port(fl->server);
+    }
+    return st;
+}
+
+static enum weir_status start_loops(struct frontend *f, struct weir_err *err) {
+    for (; f->n_started < f->n_loops; f->n_started++) {
+        char name[16];
+        snprintf(name, sizeof(name), "weir-loop-%u", f->n_started % 1000);
+        enum weir_status st = weir_loop_thread_start(f->loops[f->n_started].loop, name);
+        if (st != WEIR_OK)
+            return weir_err_set(err, st, "cannot start a thread for a loop");
+    }
+    return WEIR_OK;
+}
+
+static enum weir_status open_discovery(struct frontend *f, struct weir_err *err) {
+    static const enum weir_discovery_backend backends[] = {
+        [WEIR_OPT_DISCOVERY_FILE] = WEIR_DISCOVERY_FILE,
+        [WEIR_OPT_DISCOVERY_MEM] = WEIR_DISCOVERY_MEM,
+        [WEIR_OPT_DISCOVERY_STATIC] = WEIR_DISCOVERY_STATIC};
+    const struct weir_frontend_options *o = &f->app.options;
+    struct weir_discovery_config dc = {.backend = backends[o->discovery_backend],
+                                       .file_root = o->file_kv,
+                                       .static_path = o->static_workers_file,
+                                       .static_workers = o->static_worker.items,
+                                       .n_static_workers = o->static_worker.n};
+    enum weir_status st = weir_discovery_open(f->control, &dc, &f->disc, err);
+    if (st != WEIR_OK)
+        return st;
+    st = weir_discovery_watch(f->disc, weir_models_on_change, f->app.models);
+    if (st != WEIR_OK)
+        return weir_err_set(err, st, "cannot watch discovery: %s", weir_status_text(st));
+    return weir_feed_open(f->control, f->disc, f->app.models, &f->feed, err);
+}
+
+/* ---- housekeeping ------------------------------------------------------------------------------
+ */
+
+static void refresh_model(void *arg, struct weir_model *model, bool ready) {
+    (void)ready;
+    struct frontend *f = arg;
+    struct weir_router *router = weir_model_info(model)->router;
+    uint64_t now = weir_loop_now_ms(f->control);
+    unsigned expired = weir_router_expire(router, now);
+    if (expired > 0)
+        WEIR_LOG(WEIR_LOG_WARN, "router",
+                 "model %s: %u load bookings were older than "
+                 "DYN_ROUTER_ACTIVE_REQUEST_EXPIRY_SECS and were dropped",
+                 weir_model_info(model)->name, expired);
+    size_t n = weir_router_loads(router, now, f->loads, MAX_LOADS);
+    for (size_t i = 0; i < n && i < MAX_LOADS; i++)
+        weir_front_set_worker(f->app.metrics, f->loads[i].worker_id, f->loads[i].dp_rank,
+                              (double)f->loads[i].active_decode_blocks,
+                              (double)f->loads[i].active_prefill_tokens);
+}
+
+static void reload_tls(struct weir_tls *tls, const char *what) {
+    bool changed = false;
+    struct weir_err err;
+    if (tls == NULL)
+        return;
+    if (weir_tls_reload(tls, &changed, &err) != WEIR_OK)
+        WEIR_LOG(WEIR_LOG_ERROR, "tls", "%s: the last good certificate stays in use: %s", what,
+                 err.text);
+    else if (changed)
+        WEIR_LOG(WEIR_LOG_INFO, "tls", "%s: certificate reloaded", what);
+}
+
+static void on_tick(void *arg) {
+    struct frontend *f = arg;
+    weir_models_each(f->app.models, refresh_model, f);
+    if (++f->ticks % TLS_CHECK_TICKS == 0) {
+        reload_tls(f->http_tls, "HTTP server");
+        reload_tls(f->plane_server_tls, "answers of workers");
+        reload_tls(f->plane_client_tls, "requests to workers");
+    }
+    if (weir_timer_start(&f->tick, TICK_MS) != WEIR_OK)
+        WEIR_LOG(WEIR_LOG_ERROR, "frontend", "out of memory: housekeeping has stopped");
+}
+
+/* ---- leaving ----------------------------------------------------------------------------------
+ */
+
+static void on_drain(void *arg) {
+    struct frontend *f = arg;
+    unsigned running = atomic_load_explicit(&f->app.n_inference, memory_order_relaxed);
+    if (running > 0 && weir_loop_now_ms(f->control) < f->drain_deadline_ms &&
+        weir_timer_start(&f->drain, DRAIN_POLL_MS) == WEIR_OK)
+        return;
+    if (running > 0)
+        WEIR_LOG(WEIR_LOG_WARN, "frontend",
+                 "%u requests still run after DYN_RUNTIME_GRACEFUL_SHUTDOWN_TIMEOUT_SECS: cut",
+                 running);
+    weir_loop_stop(f->control);
+}
+
+static void on_signal(void *arg, int signum) {
+    struct frontend *f = arg;
+    if (signum == SIGHUP) {
+        reload_tls(f->http_tls, "HTTP server");
+        reload_tls(f->plane_server_tls, "answers of workers");
+        reload_tls(f->plane_client_tls, "requests to workers");
+        return;
+    }
+    if (weir_front_draining(&f->app)) {
+        weir_loop_stop(f->control);
+        return;
+    }
+    atomic_store_explicit(&f->app.stage, WEIR_STAGE_DRAINING, memory_order_relaxed);
+    WEIR_LOG(WEIR_LOG_INFO, "frontend", "signal %d: no new requests; %u are running", signum,
+             atomic_load_explicit(&f->app.n_inference, memory_order_relaxed));
+    f->drain_deadline_ms =
+        weir_loop_now_ms(f->control) + ms_of(f->app.options.runtime_graceful_shutdown_timeout_secs);
+    on_drain(f);
+}
+
+static void close_loop(void *arg) {
+    struct weir_front_loop *fl = arg;
+    weir_http_server_destroy(fl->server);
+    weir_plane_client_destroy(fl->plane);
+    weir_loop_stop(fl->loop);
+}
+
+static void close_all(struct frontend *f) {
+    for (unsigned i = 0; i < f->n_loops; i++) {
+        struct weir_front_loop *fl = &f->loops[i];
+        if (i >= f->n_started) {
+            close_loop(fl);
+        } else if (weir_loop_post(fl->loop, close_loop, fl) == WEIR_OK) {
+            weir_loop_thread_join(fl->loop);
+        }
+        weir_loop_destroy(fl->loop);
+    }
+    weir_free(f->loops);
+    weir_discovery_close(f->disc);
+    weir_feed_close(f->feed);
+    weir_loop_destroy(f->control);
+    weir_models_destroy(f->app.models);
+    weir_front_metrics_destroy(f->app.metrics);
+    weir_tls_destroy(f->http_tls);
+    weir_tls_destroy(f->plane_server_tls);
+    weir_tls_destroy(f->plane_client_tls);
+    weir_free(f->loads);
+    weir_zmq_shutdown();
+    weir_arena_fini(&f->arena);
+}
+
+/* ---- start ------------------------------------------------------------------------------------
+ */
+
+static enum weir_status open_all(struct frontend *f, struct weir_err *err) {
+    static const int signals[] = {SIGTERM, SIGINT, SIGHUP};
+    enum weir_status st = weir_loop_create(0, &f->control);
+    if (st != WEIR_OK)
+        return weir_err_set(err, st, "cannot create the control loop");
+    weir_timer_init(&f->tick, f->control, on_tick, f);
+    weir_timer_init(&f->drain, f->control, on_drain, f);
+    for (size_t i = 0; i < WEIR_ARRAY_LEN(signals) && st == WEIR_OK; i++)
+        st = weir_loop_on_signal(f->control, signals[i], on_signal, f);
+    if (st == WEIR_OK)
+        st = weir_timer_start(&f->tick, TICK_MS);
+    if (st != WEIR_OK)
+        return weir_err_set(err, st, "cannot start: %s", weir_status_text(st));
+    st = open_app(f, err);
+    if (st == WEIR_OK)
+        st = open_tls(f, err);
+    if (st == WEIR_OK)
+        st = open_loops(f, err);
+    if (st == WEIR_OK)
+        st = open_discovery(f, err);
+    return st == WEIR_OK ? start_loops(f, err) : st;
+}
+
+int weir_frontend_main(int argc, char **argv) {
+    struct frontend *f = weir_calloc(1, sizeof(*f));
+    struct weir_err err;
+    if (f == NULL)
+        return 1;
+    weir_arena_init(&f->arena, WEIR_CONFIG_ARENA_BYTES);
+    enum weir_config_outcome outcome =
+        weir_config_load(&weir_frontend_program, argc, argv, NULL, &f->arena, &f->app.options);
+    if (outcome != WEIR_CONFIG_RUN) {
+        weir_arena_fini(&f->arena);
+        weir_free(f);
+        return outcome == WEIR_CONFIG_EXIT_OK ? 0 : 1;
+    }
+    signal(SIGPIPE, SIG_IGN);
+    enum weir_status st = weir_config_begin(&weir_frontend_program, &f->app.options, &err);
+    if (st == WEIR_OK)
+        st = open_all(f, &err);
+    if (st == WEIR_OK) {
+        WEIR_LOG(WEIR_LOG_INFO, "frontend", "serving %s on %s port %u with %u loops",
+                 f->http_tls != NULL ? "HTTPS" : "HTTP", f->app.options.http_host,
+                 weir_http_server_port(f->loops[0].server), f->n_loops);
+        weir_loop_run(f->control);
+    } else {
+        WEIR_LOG(WEIR_LOG_ERROR, "frontend", "%s", err.text);
+        f->exit_code = 1;
+    }
+    int exit_code = f->exit_code;
+    close_all(f);
+    weir_free(f);
+    return exit_code;
+}

@@ -1,0 +1,397 @@
+/*
+ * `weir mocker`. Happy path: options → loop, discovery, request-plane listener → --startup-time
+ * passes → one mock worker per --num-workers → serve until SIGTERM or SIGINT → leave discovery, let
+ * running requests finish (at most the grace period) → exit 0. A second signal ends at once.
+ */
+#include "worker/mocker.h"
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/metrics.h"
+#include "net/zmq.h"
+#include "runtime/options_mocker.h"
+#include "runtime/status_server.h"
+#include "worker/mock_worker.h"
+
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { DRAIN_POLL_MS = 20, MAX_WORKER_ID_BITS = 53 };
+
+struct mocker {
+    struct weir_mocker_options options;
+    struct weir_arena arena; /* strings of options, card and endpoint */
+    struct weir_loop *loop;
+    struct weir_discovery *disc;
+    struct weir_tls *server_tls, *client_tls; /* owned, or NULL */
+    struct weir_plane_server *plane;
+    struct weir_metrics *metrics;
+    struct weir_status_server *status; /* NULL when its port is off */
+    struct weir_mock_worker **workers; /* owned, n_workers */
+    unsigned n_workers;
+    struct weir_mock_worker_config worker;
+    struct weir_mock_faults faults;
+    struct weir_timer startup, drain;
+    uint64_t drain_deadline_ms;
+    bool draining;
+    int exit_code;
+};
+
+static void fail(struct mocker *m, const struct weir_err *err) {
+    WEIR_LOG(WEIR_LOG_ERROR, "mocker", "%s", err->text);
+    m->exit_code = 1;
+    weir_loop_stop(m->loop);
+}
+
+/* ---- from options to the worker's configuration ------------------------------------------- */
+
+/* "dyn://ns.component.endpoint" or "ns.component.endpoint". */
+static enum weir_status parse_endpoint(struct mocker *m, const char *text, struct weir_err *err) {
+    struct weir_span rest = weir_span_z(text);
+    if (weir_span_starts(rest, WEIR_SPAN_LIT("dyn://")))
+        rest = weir_span(rest.data + 6, rest.len - 6);
+    struct weir_endpoint_id *e = &m->worker.endpoint;
+    e->ns = weir_span_split(rest, '.', &rest);
+    e->component = weir_span_split(rest, '.', &rest);
+    e->name = weir_span_split(rest, '.', &rest);
+    if (e->ns.len == 0 || e->component.len == 0 || e->name.len == 0 || rest.data != NULL)
+        return weir_err_set(err, WEIR_INVALID,
+                            "--endpoint %s: write it as dyn://namespace.component.endpoint", text);
+    return WEIR_OK;
+}
+
+static void fill_engine(struct mocker *m) {
+    const struct weir_mocker_options *o = &m->options;
+    m->worker.engine = (struct weir_engine_config){
+        .block_size = o->block_size != WEIR_CONFIG_NONE ? (uint32_t)o->block_size : 64,
+        .n_blocks = o->num_gpu_blocks_override != WEIR_CONFIG_NONE
+                        ? (uint32_t)o->num_gpu_blocks_override
+                        : 16384,
+        .max_num_seqs = (uint32_t)o->max_num_seqs,
+        .max_num_batched_tokens = (uint32_t)o->max_num_batched_tokens,
+        .max_model_len = o->max_model_len != WEIR_CONFIG_NONE ? (uint32_t)o->max_model_len : 0,
+        .prefix_caching = o->enable_prefix_caching,
+        .chunked_prefill = o->enable_chunked_prefill,
+        .prefill_tokens_per_s = o->prefill_tokens_per_s,
+        .decode_base_ms = o->decode_base_ms,
+        .decode_per_request_ms = o->decode_per_request_ms,
+        .speedup = o->speedup_ratio,
+        .decode_speedup = o->decode_speedup_ratio};
+}
+
+static enum weir_status fill_card(struct mocker *m, struct weir_err *err) {
+    const struct weir_mocker_options *o = &m->options;
+    const struct weir_engine_config *e = &m->worker.engine;
+    struct weir_card *c = &m->worker.card;
+    const char *name = o->model_name != NULL ? o->model_name : "mock";
+    struct weir_buf slug;
+    weir_buf_init(&slug, 1024);
+    enum weir_status st = weir_slug(weir_span_z(name), &slug);
+    *c = (struct weir_card){.display_name = weir_span_z(name),
+                            .slug = weir_arena_copy(&m->arena, weir_buf_span(&slug)),
+                            .builtin_bytes_tokenizer = true,
+                            .context_length = e->max_model_len,
+                            .kv_cache_block_size = e->block_size,
+                            .chat = true,
+                            .completions = true,
+                            .model_type = WEIR_SPAN_LIT("Chat | Completions"),
+                            .input_tokens = true,
+                            .worker_type = WEIR_WORKER_AGGREGATED,
+                            .total_kv_blocks = e->n_blocks,
+                            .max_num_seqs = e->max_num_seqs,
+                            .max_num_batched_tokens = e->max_num_batched_tokens,
+                            .dp_size = m->worker.n_ranks,
+                            .enable_local_indexer = true,
+                            .kv_event_publishing = true};
+    weir_buf_fini(&slug);
+    if (st != WEIR_OK || c->slug.data == NULL)
+        return weir_err_set(err, WEIR_INVALID, "--model-name %s cannot be made into a slug", name);
+    return WEIR_OK;
+}
+
+static enum weir_status fill_worker(struct mocker *m, struct weir_err *err) {
+    const struct weir_mocker_options *o = &m->options;
+    const char *endpoint = o->endpoint;
+    char text[512];
+    if (endpoint == NULL) {
+        snprintf(text, sizeof(text), "dyn://%s.backend.generate",
+                 o->namespace != NULL ? o->namespace : "dynamo");
+        endpoint = weir_arena_copy(&m->arena, weir_span_z(text)).data;
+    }
+    m->faults = (struct weir_mock_faults){
+        .fail_rate = o->fail_rate,
+        .hang_rate = o->hang_rate,
+        .exit_after = o->exit_after != WEIR_CONFIG_NONE ? o->exit_after : -1};
+    if (o->seed != 0)
+        weir_rng_seed(&m->faults.rng, (uint64_t)o->seed);
+    else
+        weir_rng_seed_os(&m->faults.rng);
+    m->worker.n_ranks =
+        o->data_parallel_size != WEIR_CONFIG_NONE ? (uint32_t)o->data_parallel_size : 1;
+    m->worker.bytes_text = true;
+    m->worker.vocab = 257;
+    m->worker.kv_events = o->enable_prefix_caching;
+    m->worker.event_ip = o->event_plane_host;
+    m->worker.default_max_tokens = o->default_max_tokens;
+    m->worker.faults = &m->faults;
+    m->worker.codec = o->request_plane_codec == 0 ? WEIR_CODEC_JSON : WEIR_CODEC_MSGPACK;
+    fill_engine(m);
+    enum weir_status st = parse_endpoint(m, endpoint, err);
+    return st == WEIR_OK ? fill_card(m, err) : st;
+}
+
+/* ---- metrics ------------------------------------------------------------------------------ */
+
+/* What the engines themselves counted, summed over workers at each scrape. */
+struct figure {
+    struct weir_metric_desc desc;
+    size_t offset; /* of the number in struct weir_engine_stats */
+    bool wide;     /* uint64_t, else uint32_t */
+};
+#define FIGURE(name_, type_, member, wide_, help_)                                                 \
+    {                                                                                              \
+        {.name = "weir_mocker_" name_, .type = (type_), .help = (help_), .labels = {"worker_id"}}, \
+            offsetof(struct weir_engine_stats, member), wide_                                      \
+    }
+static const struct figure figures[] = {
+    FIGURE("requests_running", WEIR_GAUGE, running, false, "Sequences in the running batch."),
+    FIGURE("requests_waiting", WEIR_GAUGE, waiting, false, "Sequences waiting to run."),
+    FIGURE("kv_used_blocks", WEIR_GAUGE, kv_used_blocks, false, "KV blocks held by sequences."),
+    FIGURE("kv_cached_blocks", WEIR_GAUGE, kv_cached_blocks, false,
+           "KV blocks that can be reused, held or not."),
+    FIGURE("prompt_tokens_total", WEIR_COUNTER, prompt_tokens, true,
+           "Prompt tokens of sequences that began to run."),
+    FIGURE("cached_tokens_total", WEIR_COUNTER, cached_tokens, true,
+           "Of these, tokens found in the prefix cache."),
+    FIGURE("output_tokens_total", WEIR_COUNTER, output_tokens, true, "Tokens generated."),
+    FIGURE("preemptions_total", WEIR_COUNTER, preemptions, true,
+           "Sequences that gave up their blocks and started over."),
+    FIGURE("steps_total", WEIR_COUNTER, steps, true, "Forward passes."),
+    FIGURE("finished_total", WEIR_COUNTER, finished, true, "Sequences that ran to their end."),
+};
+#undef FIGURE
+
+static void on_scrape(void *arg) {
+    struct mocker *m = arg;
+    for (unsigned i = 0; i < m->n_workers; i++) {
+        struct weir_engine_stats stats;
+        char id[24];
+        const char *labels[] = {id};
+        snprintf(id, sizeof(id), "%" PRIx64, weir_mock_worker_id(m->workers[i]));
+        weir_mock_worker_get_stats(m->workers[i], &stats);
+        for (size_t k = 0; k < WEIR_ARRAY_LEN(figures); k++) {
+            const char *at = (const char *)&stats + figures[k].offset;
+            uint32_t narrow;
+            uint64_t value;
+            memcpy(&narrow, at, sizeof(narrow));
+            if (figures[k].wide)
+                memcpy(&value, at, sizeof(value));
+            else
+                value = narrow;
+            struct weir_metric_family *f = weir_metrics_family(m->metrics, &figures[k].desc, 0);
+            weir_metric_set(weir_metric_get(f, labels), (double)value);
+        }
+    }
+}
+
+static bool is_ready(void *arg) {
+    const struct mocker *m = arg;
+    return !m->draining && m->n_workers == (unsigned)m->options.num_workers;
+}
+
+static enum weir_status open_status(struct mocker *m, struct weir_err *err) {
+    static const char *const endpoints[] = {"generate"};
+    const struct weir_mocker_options *o = &m->options;
+    enum weir_status st = weir_metrics_create(&m->metrics);
+    if (st == WEIR_OK)
+        st = weir_metrics_on_scrape(m->metrics, on_scrape, m);
+    if (st != WEIR_OK)
+        return weir_err_set(err, st, "out of memory");
+    if (o->system_port < 0)
+        return WEIR_OK;
+    struct weir_status_server_config sc = {.host = o->system_host,
+                                           .port = (uint16_t)o->system_port,
+                                           .health_path = o->system_health_path,
+                                           .live_path = o->system_live_path,
+                                           .endpoints = endpoints,
+                                           .n_endpoints = WEIR_ARRAY_LEN(endpoints),
+                                           .is_ready = is_ready,
+                                           .arg = m,
+                                           .metrics = m->metrics};
+    st = weir_status_server_open(m->loop, &sc, &m->status, err);
+    if (st == WEIR_OK)
+        WEIR_LOG(WEIR_LOG_INFO, "mocker", "status server on %s port %u", o->system_host,
+                 weir_status_server_port(m->status));
+    return st;
+}
+
+/* ---- life --------------------------------------------------------------------------------- */
+
+static void on_start(void *arg) {
+    struct mocker *m = arg;
+    struct weir_err err;
+    double stagger_ms = m->options.stagger_delay * 1000;
+    while (m->n_workers < (unsigned)m->options.num_workers && !m->draining) {
+        m->worker.worker_id =
+            weir_rng_u64(weir_loop_rng(m->loop)) & ((1ull << MAX_WORKER_ID_BITS) - 1);
+        enum weir_status st = weir_mock_worker_open(m->loop, m->plane, m->disc, &m->worker,
+                                                    &m->workers[m->n_workers], &err);
+        if (st != WEIR_OK) {
+            fail(m, &err);
+            return;
+        }
+        m->n_workers++;
+        WEIR_LOG(WEIR_LOG_INFO, "mocker", "worker %" PRIx64 " serves model %.*s",
+                 m->worker.worker_id, WEIR_SPAN_ARG(m->worker.card.display_name));
+        if (stagger_ms >= 1 && weir_timer_start(&m->startup, (uint64_t)stagger_ms) == WEIR_OK)
+            return;
+    }
+}
+
+static void log_totals(const struct mocker *m) {
+    struct weir_engine_stats sum = {0};
+    for (unsigned i = 0; i < m->n_workers; i++) {
+        struct weir_engine_stats one;
+        weir_mock_worker_get_stats(m->workers[i], &one);
+        sum.prompt_tokens += one.prompt_tokens;
+        sum.cached_tokens += one.cached_tokens;
+        sum.output_tokens += one.output_tokens;
+        sum.preemptions += one.preemptions;
+        sum.finished += one.finished;
+    }
+    struct weir_log_field fields[] = {WEIR_LOG_NUM("finished", sum.finished),
+                                      WEIR_LOG_NUM("prompt_tokens", sum.prompt_tokens),
+                                      WEIR_LOG_NUM("cached_tokens", sum.cached_tokens),
+                                      WEIR_LOG_NUM("output_tokens", sum.output_tokens),
+                                      WEIR_LOG_NUM("preemptions", sum.preemptions)};
+    WEIR_LOG_FIELDS(WEIR_LOG_INFO, "mocker", fields, "engine totals");
+}
+
+static void on_drain(void *arg) {
+    struct mocker *m = arg;
+    bool late = weir_loop_now_ms(m->loop) >= m->drain_deadline_ms;
+    if (late || weir_plane_server_active(m->plane) == 0 ||
+        weir_timer_start(&m->drain, DRAIN_POLL_MS) != WEIR_OK)
+        weir_loop_stop(m->loop);
+}
+
+static void on_signal(void *arg, int signum) {
+    struct mocker *m = arg;
+    if (m->draining) {
+        weir_loop_stop(m->loop);
+        return;
+    }
+    m->draining = true;
+    WEIR_LOG(WEIR_LOG_INFO, "mocker", "signal %d: leaving; %u requests are running", signum,
+             weir_plane_server_active(m->plane));
+    weir_timer_stop(&m->startup);
+    for (unsigned i = 0; i < m->n_workers; i++)
+        weir_mock_worker_drain(m->workers[i]);
+    weir_plane_server_drain(m->plane);
+    m->drain_deadline_ms =
+        weir_loop_now_ms(m->loop) + (uint64_t)(m->options.worker_graceful_shutdown_timeout * 1000);
+    on_drain(m);
+}
+
+static enum weir_status open_tls(struct mocker *m, struct weir_err *err) {
+    const struct weir_mocker_options *o = &m->options;
+    struct weir_tls_config server = {.server = true,
+                                     .cert_path = o->tcp_tls_cert_path,
+                                     .key_path = o->tcp_tls_key_path,
+                                     .ca_path = o->tcp_tls_client_ca_cert_path};
+    struct weir_tls_config client = {.cert_path = o->tcp_tls_client_cert_path,
+                                     .key_path = o->tcp_tls_client_key_path,
+                                     .ca_path = o->tcp_tls_ca_cert_path,
+                                     .insecure = o->tcp_tls_insecure};
+    enum weir_status st = WEIR_OK;
+    if (server.cert_path != NULL)
+        st = weir_tls_create(&server, &m->server_tls, err);
+    if (st == WEIR_OK && (client.ca_path != NULL || client.insecure))
+        st = weir_tls_create(&client, &m->client_tls, err);
+    return st;
+}
+
+static enum weir_status open_plane(struct mocker *m, struct weir_err *err) {
+    const struct weir_mocker_options *o = &m->options;
+    struct weir_plane_server_config pc = {.ip = o->tcp_rpc_host,
+                                          .advertise = o->tcp_rpc_advertise_host,
+                                          .port = (uint16_t)o->tcp_rpc_port,
+                                          .server_tls = m->server_tls,
+                                          .client_tls = m->client_tls,
+                                          .max_active = (unsigned)o->tcp_worker_pool_size,
+                                          .max_message = (size_t)o->tcp_max_message_size};
+    return weir_plane_server_create(m->loop, &pc, &m->plane, err);
+}
+
+static enum weir_status open_all(struct mocker *m, struct weir_err *err) {
+    const struct weir_mocker_options *o = &m->options;
+    enum weir_status st = weir_loop_create(0, &m->loop);
+    if (st != WEIR_OK)
+        return weir_err_set(err, st, "cannot create the event loop");
+    weir_timer_init(&m->startup, m->loop, on_start, m);
+    weir_timer_init(&m->drain, m->loop, on_drain, m);
+    m->workers = weir_calloc((size_t)o->num_workers, sizeof(*m->workers));
+    if (m->workers == NULL)
+        return weir_err_set(err, WEIR_NOMEM, "out of memory");
+    struct weir_discovery_config dc = {.backend = WEIR_DISCOVERY_FILE, .file_root = o->file_kv};
+    st = weir_discovery_open(m->loop, &dc, &m->disc, err);
+    if (st == WEIR_OK)
+        st = open_tls(m, err);
+    if (st == WEIR_OK)
+        st = open_plane(m, err);
+    if (st == WEIR_OK)
+        st = open_status(m, err);
+    if (st != WEIR_OK)
+        return st;
+    st = weir_loop_on_signal(m->loop, SIGTERM, on_signal, m);
+    if (st == WEIR_OK)
+        st = weir_loop_on_signal(m->loop, SIGINT, on_signal, m);
+    double startup_s = isnan(o->startup_time) ? 0 : o->startup_time;
+    if (st == WEIR_OK)
+        st = weir_timer_start(&m->startup, (uint64_t)(startup_s * 1000));
+    return st == WEIR_OK ? st : weir_err_set(err, st, "cannot start: %s", weir_status_text(st));
+}
+
+static void close_all(struct mocker *m) {
+    for (unsigned i = 0; i < m->n_workers; i++)
+        weir_mock_worker_close(m->workers[i]);
+    weir_free(m->workers);
+    weir_status_server_close(m->status);
+    weir_plane_server_destroy(m->plane);
+    weir_discovery_close(m->disc);
+    weir_loop_destroy(m->loop);
+    weir_tls_destroy(m->server_tls);
+    weir_tls_destroy(m->client_tls);
+    weir_metrics_destroy(m->metrics);
+    weir_zmq_shutdown();
+    weir_arena_fini(&m->arena);
+}
+
+int weir_mocker_main(int argc, char **argv) {
+    struct mocker m = {0};
+    struct weir_err err;
+    weir_arena_init(&m.arena, WEIR_CONFIG_ARENA_BYTES);
+    enum weir_config_outcome outcome =
+        weir_config_load(&weir_mocker_program, argc, argv, NULL, &m.arena, &m.options);
+    if (outcome != WEIR_CONFIG_RUN) {
+        weir_arena_fini(&m.arena);
+        return outcome == WEIR_CONFIG_EXIT_OK ? 0 : 1;
+    }
+    signal(SIGPIPE, SIG_IGN);
+    enum weir_status st = weir_config_begin(&weir_mocker_program, &m.options, &err);
+    if (st == WEIR_OK)
+        st = fill_worker(&m, &err);
+    if (st == WEIR_OK)
+        st = open_all(&m, &err);
+    if (st != WEIR_OK) {
+        WEIR_LOG(WEIR_LOG_ERROR, "mocker", "%s", err.text);
+        m.exit_code = 1;
+    } else {
+        weir_loop_run(m.loop);
+        log_totals(&m);
+    }
+    close_all(&m);
+    return m.exit_code;
+}
