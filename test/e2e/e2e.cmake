@@ -1,0 +1,9 @@
+# Each test_*.py is one ctest entry, so that they run side by side and name what failed.
+file(GLOB e2e_files CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/test/e2e/test_*.py)
+foreach(file ${e2e_files})
+  get_filename_component(name ${file} NAME_WE)
+  string(REPLACE "test_" "e2e_" name ${name})
+  add_test(NAME ${name} COMMAND ${CMAKE_SOURCE_DIR}/test/e2e/run $<TARGET_FILE:weir> ${file}
+           WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+  set_tests_properties(${name} PROPERTIES LABELS e2e SKIP_RETURN_CODE 77 TIMEOUT 600)
+endforeach()
