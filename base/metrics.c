@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { DEFAULT_MAX_SERIES = 1024, MAX_SCRAPES = 16 };
@@ -45,6 +46,23 @@ struct weir_metrics {
 static const struct weir_metric_desc sink_desc = {.name = "sink", .type = WEIR_COUNTER};
 /* Takes updates that have no series of their own; never exported. */
 static struct weir_metric sink = {.desc = &sink_desc};
+
+static double two_digits(double v) {
+    char text[32];
+    snprintf(text, sizeof(text), "%.1e", v);
+    return strtod(text, NULL);
+}
+
+unsigned weir_metric_log_buckets(double min, double max, unsigned count, double *ret_bounds) {
+    unsigned n = 0;
+    ret_bounds[n++] = 0;
+    for (unsigned i = 1; i < count; i++) {
+        double bound = two_digits(min * pow(max / min, (double)i / (count - 1)));
+        if (bound > ret_bounds[n - 1])
+            ret_bounds[n++] = bound;
+    }
+    return n;
+}
 
 enum weir_status weir_metrics_create(struct weir_metrics **ret_metrics) {
     struct weir_metrics *m = weir_calloc(1, sizeof(*m));

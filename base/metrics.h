@@ -11,7 +11,7 @@
 
 enum weir_metric_type { WEIR_COUNTER, WEIR_GAUGE, WEIR_HISTOGRAM };
 
-enum { WEIR_METRIC_MAX_LABELS = 8, WEIR_METRIC_MAX_BUCKETS = 32 };
+enum { WEIR_METRIC_MAX_LABELS = 8, WEIR_METRIC_MAX_BUCKETS = 512 };
 
 /* One row of a table. Static storage. */
 struct weir_metric_desc {
@@ -22,6 +22,11 @@ struct weir_metric_desc {
     const double *buckets;                      /* histogram: ascending upper bounds without +Inf */
     unsigned n_buckets;
 };
+
+/* Bucket bounds of the reference system (shared spec "frontend" 4): 0, then `count` - 1 bounds
+ * spaced evenly by logarithm over (min, max], rounded to two significant digits, each once. Returns
+ * how many were written, at most `count`. 0 < min < max, 1 <= count <= WEIR_METRIC_MAX_BUCKETS. */
+unsigned weir_metric_log_buckets(double min, double max, unsigned count, double *ret_bounds);
 
 struct weir_metrics;       /* the registry */
 struct weir_metric_family; /* lives as long as the registry */

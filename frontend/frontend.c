@@ -79,8 +79,17 @@ static enum weir_status open_app(struct frontend *f, struct weir_err *err) {
     app->item_ms = ms_of(o->http_backend_stream_timeout_secs);
     app->keep_alive_ms = (uint64_t)o->http_sse_keep_alive_interval_ms;
     app->migration_limit = (unsigned)o->migration_limit;
+#define SPREAD(m)                                                                                  \
+    { o->metrics_##m##_min, o->metrics_##m##_max, (unsigned)o->metrics_##m##_count }
+    const struct weir_spread spreads[WEIR_N_SPREADS] = {
+        [WEIR_SPREAD_DURATION] = SPREAD(request_duration),
+        [WEIR_SPREAD_INPUT] = SPREAD(input_sequence),
+        [WEIR_SPREAD_OUTPUT] = SPREAD(output_sequence),
+        [WEIR_SPREAD_TTFT] = SPREAD(ttft),
+        [WEIR_SPREAD_ITL] = SPREAD(itl)};
+#undef SPREAD
     enum weir_status st = weir_front_metrics_create(
-        o->metrics_prefix != NULL ? o->metrics_prefix : "dynamo_frontend", &app->metrics);
+        o->metrics_prefix != NULL ? o->metrics_prefix : "dynamo_frontend", spreads, &app->metrics);
     struct weir_models_config mc = {
         .thresholds = {.decode_blocks = o->active_decode_blocks_threshold,
                        .prefill_tokens = o->active_prefill_tokens_threshold != WEIR_CONFIG_NONE

@@ -6,14 +6,6 @@
 #include <stdio.h>
 #include <string.h>
 
-static const double b_duration[] = {0, 2, 4, 8, 16, 32, 64, 130, 260, 510};
-static const double b_input[] = {0,    100,  210,   430,   870,   1800,
-                                 3600, 7400, 15000, 31000, 63000, 130000};
-static const double b_output[] = {0, 100, 210, 430, 880, 1800, 3700, 7600, 16000, 32000};
-static const double b_ttft[] = {0, .0022, .0047, .01, .022, .047, .1,  .22, .47,
-                                1, 2.2,   4.7,   10,  22,   48,   100, 220, 480};
-static const double b_itl[] = {0,   .0018, .0033, .0059, .011, .02, .035, .064, .12, .21,
-                               .38, .69,   1.2,   2.3,   4.1,  7.4, 13,   24,   44,  80};
 static const double b_tokenizer[] = {.5, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512};
 static const double b_stage[] = {.0001, .0005, .001, .005, .01, .05, .1, .5, 1, 2.5, 5};
 static const double b_hashing[] = {.001, .002, .004,  .008,  .016,  .032,  .064,  .128,
@@ -27,6 +19,8 @@ static const double b_rate[] = {0,   .05, .1,  .15, .2,  .25, .3,  .35, .4,  .45
  * with the frontend's prefix unless they begin with '!'. */
 #define BUCKETS(b) b, WEIR_ARRAY_LEN(b)
 #define NONE NULL, 0
+/* Bounds from the configuration: the row carries which ones. */
+#define SPREAD(id) NULL, 1 + WEIR_SPREAD_##id
 #define FAMILIES(X)                                                                                \
     X(STARTED, "requests_started_total", WEIR_COUNTER, "Requests that reached the handler.", NONE, \
       "model", "endpoint", "request_type")                                                         \
@@ -38,18 +32,18 @@ static const double b_rate[] = {0,   .05, .1,  .15, .2,  .25, .3,  .35, .4,  .45
       NONE, "model")                                                                               \
     X(DISCONNECTED, "disconnected_clients", WEIR_GAUGE, "Clients that left before the end.", NONE, \
       NULL)                                                                                        \
-    X(DURATION, "request_duration_seconds", WEIR_HISTOGRAM, "Whole request.", BUCKETS(b_duration), \
+    X(DURATION, "request_duration_seconds", WEIR_HISTOGRAM, "Whole request.", SPREAD(DURATION),    \
       "model")                                                                                     \
-    X(INPUT, "input_sequence_tokens", WEIR_HISTOGRAM, "Prompt length.", BUCKETS(b_input), "model") \
-    X(OUTPUT, "output_sequence_tokens", WEIR_HISTOGRAM, "Generated length.", BUCKETS(b_output),    \
+    X(INPUT, "input_sequence_tokens", WEIR_HISTOGRAM, "Prompt length.", SPREAD(INPUT), "model")    \
+    X(OUTPUT, "output_sequence_tokens", WEIR_HISTOGRAM, "Generated length.", SPREAD(OUTPUT),       \
       "model")                                                                                     \
     X(CACHED, "cached_tokens", WEIR_HISTOGRAM, "Prompt tokens found in the KV cache.",             \
-      BUCKETS(b_input), "model")                                                                   \
+      SPREAD(INPUT), "model")                                                                      \
     X(OUTPUT_TOTAL, "output_tokens_total", WEIR_COUNTER, "Generated tokens.", NONE, "model")       \
     X(TTFT, "time_to_first_token_seconds", WEIR_HISTOGRAM,                                         \
-      "Handler entry to the first item with a token.", BUCKETS(b_ttft), "model")                   \
+      "Handler entry to the first item with a token.", SPREAD(TTFT), "model")                      \
     X(ITL, "inter_token_latency_seconds", WEIR_HISTOGRAM, "Gap between items over their tokens.",  \
-      BUCKETS(b_itl), "model")                                                                     \
+      SPREAD(ITL), "model")                                                                        \
     X(TOKENIZER, "tokenizer_latency_ms", WEIR_HISTOGRAM,                                           \
       "Encoding time of a request, mean decoding time of a request.", BUCKETS(b_tokenizer),        \
       "operation")                                                                                 \
@@ -106,14 +100,27 @@ struct weir_front_metrics {
     struct weir_metrics *registry;
     struct weir_metric_desc descs[N_FAMILIES]; /* rows with their whole names */
     char names[N_FAMILIES][NAME_BYTES];
+    double bounds[WEIR_N_SPREADS][WEIR_METRIC_MAX_BUCKETS];
+    unsigned n_bounds[WEIR_N_SPREADS];
     struct weir_metric_family *families[N_FAMILIES];
 };
 
-enum weir_status weir_front_metrics_create(const char *prefix,
+static void take_bounds(struct weir_front_metrics *m, struct weir_metric_desc *desc) {
+    if (desc->type != WEIR_HISTOGRAM || desc->buckets != NULL)
+        return;
+    unsigned spread = desc->n_buckets - 1;
+    desc->buckets = m->bounds[spread];
+    desc->n_buckets = m->n_bounds[spread];
+}
+
+enum weir_status weir_front_metrics_create(const char *prefix, const struct weir_spread *spreads,
                                            struct weir_front_metrics **ret_metrics) {
     struct weir_front_metrics *m = weir_calloc(1, sizeof(*m));
     if (m == NULL)
         return WEIR_NOMEM;
+    for (int i = 0; i < WEIR_N_SPREADS; i++)
+        m->n_bounds[i] =
+            weir_metric_log_buckets(spreads[i].min, spreads[i].max, spreads[i].count, m->bounds[i]);
     enum weir_status st = weir_metrics_create(&m->registry);
     for (int i = 0; i < N_FAMILIES && st == WEIR_OK; i++) {
         bool whole = rows[i].name[0] == '!';
@@ -121,6 +128,7 @@ enum weir_status weir_front_metrics_create(const char *prefix,
                  rows[i].name + whole);
         m->descs[i] = rows[i];
         m->descs[i].name = m->names[i];
+        take_bounds(m, &m->descs[i]);
         m->families[i] = weir_metrics_family(m->registry, &m->descs[i], 0);
         if (m->families[i] == NULL)
             st = WEIR_NOMEM;

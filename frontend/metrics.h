@@ -14,7 +14,21 @@ struct weir_front_model_metrics {
         *max_num_batched_tokens, *context_length, *block_size, *migration_limit;
 };
 
-enum weir_status weir_front_metrics_create(const char *prefix,
+/* Histograms whose bounds are configured (DYN_METRICS_…); see weir_metric_log_buckets. */
+enum weir_spread_id {
+    WEIR_SPREAD_DURATION,
+    WEIR_SPREAD_INPUT, /* input and cached tokens */
+    WEIR_SPREAD_OUTPUT,
+    WEIR_SPREAD_TTFT,
+    WEIR_SPREAD_ITL,
+    WEIR_N_SPREADS
+};
+struct weir_spread {
+    double min, max;
+    unsigned count;
+};
+
+enum weir_status weir_front_metrics_create(const char *prefix, const struct weir_spread *spreads,
                                            struct weir_front_metrics **ret_metrics) WEIR_MUST_CHECK;
 void weir_front_metrics_destroy(struct weir_front_metrics *metrics);
 struct weir_metrics *weir_front_metrics_registry(struct weir_front_metrics *metrics);

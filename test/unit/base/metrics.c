@@ -107,7 +107,45 @@ static void case_threads_lose_nothing(void) {
     weir_metrics_destroy(m);
 }
 
+/* The reference system's own bounds, read off its /metrics page. */
+static void case_log_buckets(void) {
+    static const struct {
+        double min, max;
+        unsigned count, n;
+        double bounds[20];
+    } rows[] = {
+        {1, 512, 10, 10, {0, 2, 4, 8, 16, 32, 64, 130, 260, 510}},
+        {50,
+         128000,
+         12,
+         12,
+         {0, 100, 210, 430, 870, 1800, 3600, 7400, 15000, 31000, 63000, 130000}},
+        {50, 32000, 10, 10, {0, 100, 210, 430, 880, 1800, 3700, 7600, 16000, 32000}},
+        {.001,
+         480,
+         18,
+         18,
+         {0, .0022, .0047, .01, .022, .047, .1, .22, .47, 1, 2.2, 4.7, 10, 22, 48, 100, 220, 480}},
+        {.001, 80, 20, 20, {0,   .0018, .0033, .0059, .011, .02, .035, .064, .12, .21,
+                            .38, .69,   1.2,   2.3,   4.1,  7.4, 13,   24,   44,  80}},
+        {.001,
+         10,
+         14,
+         14,
+         {0, .002, .0041, .0084, .017, .035, .07, .14, .29, .59, 1.2, 2.4, 4.9, 10}},
+        {1, 1.2, 9, 4, {0, 1, 1.1, 1.2}}, /* equal after rounding: once */
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        double got[WEIR_METRIC_MAX_BUCKETS];
+        unsigned n = weir_metric_log_buckets(rows[i].min, rows[i].max, rows[i].count, got);
+        CHECK(n == rows[i].n);
+        for (unsigned k = 0; k < n && k < rows[i].n; k++)
+            CHECK(got[k] == rows[i].bounds[k]);
+    }
+}
+
 int main(void) {
+    CHECK_RUN(case_log_buckets);
     CHECK_RUN(case_text_format);
     CHECK_RUN(case_series_are_bounded);
     CHECK_RUN(case_threads_lose_nothing);
