@@ -100,7 +100,11 @@ static enum weir_status open_app(struct frontend *f, struct weir_err *err) {
             o->kv_cache_block_size != WEIR_CONFIG_NONE ? (uint32_t)o->kv_cache_block_size : 0,
         .ns = o->namespace,
         .ns_prefix = o->namespace_prefix,
-        .metrics = app->metrics};
+        .model_name = o->model_name,
+        .model_path = o->model_path,
+        .bytes_tokenizer = o->tokenizer == WEIR_OPT_TOKENIZER_BYTES,
+        .metrics = app->metrics,
+        .loop = f->control};
     fill_router(o, &mc.router);
     if (st == WEIR_OK)
         st = weir_models_create(&mc, &app->models);

@@ -3,6 +3,7 @@
 #include "base/list.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "frontend/models_load.h"
 
 #include <inttypes.h>
 #include <pthread.h>
@@ -22,7 +23,10 @@ struct weir_model {
     struct weir_arena arena;
     struct weir_span *aliases; /* in the arena */
     size_t n_aliases;
-    unsigned n_cards, n_ready; /* workers with a card; of these, with an instance too */
+    unsigned n_cards, n_ready;  /* workers with a card; of these, with an instance too, and with a
+                                   tokenizer loaded */
+    struct weir_tok_load *load; /* under way; NULL otherwise. Touched on the control loop only */
+    bool failed;                /* the tokenizer cannot be loaded: never ready */
 };
 
 /* A worker: what its two records say. Key = "ns/component/endpoint/id". */
@@ -89,6 +93,8 @@ void weir_models_destroy(struct weir_models *models) {
     }
     WEIR_LIST_FOREACH(it, &models->models) {
         weir_list_remove(it);
+        if (weir_tok_load_cancel(MODEL(it)->load))
+            weir_model_unref(MODEL(it));
         weir_model_unref(MODEL(it));
     }
     pthread_mutex_destroy(&models->lock);
@@ -249,23 +255,45 @@ static enum weir_status fill_model(struct weir_models *m, struct weir_model *x,
         .completions = card->completions,
         .eagle = card->enable_eagle};
     rc.block_size = x->info.block_size;
-    enum weir_status st = wtok_create_bytes(&x->info.tok);
-    if (st == WEIR_OK)
-        st = weir_router_create(&rc, &x->info.router);
+    enum weir_status st = weir_router_create(&rc, &x->info.router);
     if (st == WEIR_OK)
         weir_router_set_thresholds(x->info.router, &m->config.thresholds);
     return st;
 }
 
-static struct weir_model *new_model(struct weir_models *m, const struct weir_card *card) {
-    if (!card->builtin_bytes_tokenizer) {
-        WEIR_LOG(
-            WEIR_LOG_WARN, "models",
-            "model %.*s needs a tokenizer that this build does not have yet (only the built-in "
-            "bytes tokenizer); it is left out",
-            WEIR_SPAN_ARG(card->display_name));
-        return NULL;
+static void join(struct worker *w);
+
+/* The tokenizer is there, or cannot be had. On the control loop. */
+static void on_loaded(void *arg, struct wtok *tok, const struct weir_err *err) {
+    struct weir_model *x = arg;
+    struct weir_models *m = x->models;
+    pthread_mutex_lock(&m->lock);
+    x->load = NULL;
+    x->info.tok = tok;
+    x->failed = tok == NULL;
+    if (x->failed)
+        WEIR_LOG(WEIR_LOG_ERROR, "models", "model %s is not served: %s", x->name, err->text);
+    WEIR_LIST_FOREACH(it, &m->workers) {
+        if (tok != NULL && WORKER(it)->model == x && WORKER(it)->address != NULL)
+            join(WORKER(it));
     }
+    pthread_mutex_unlock(&m->lock);
+    weir_model_unref(x);
+}
+
+static enum weir_status start_load(struct weir_models *m, struct weir_model *x,
+                                   const struct weir_card *card) {
+    if (card->builtin_bytes_tokenizer || m->config.bytes_tokenizer)
+        return wtok_create_bytes(&x->info.tok);
+    atomic_fetch_add_explicit(&x->refs, 1, memory_order_relaxed);
+    enum weir_status st =
+        weir_tok_load_start(m->config.loop, card, m->config.model_path, on_loaded, x, &x->load);
+    if (st != WEIR_OK)
+        atomic_fetch_sub_explicit(&x->refs, 1, memory_order_relaxed);
+    return st;
+}
+
+static struct weir_model *new_model(struct weir_models *m, const struct weir_card *card) {
     struct weir_model *x = weir_calloc(1, sizeof(*x));
     if (x == NULL)
         return NULL;
@@ -273,7 +301,15 @@ static struct weir_model *new_model(struct weir_models *m, const struct weir_car
     weir_arena_init(&x->arena, 1 << 20);
     atomic_init(&x->refs, 1);
     x->models = m;
-    if (fill_model(m, x, card) != WEIR_OK) {
+    enum weir_status st = fill_model(m, x, card);
+    if (st == WEIR_OK)
+        st = start_load(m, x, card);
+    if (st != WEIR_OK) {
+        WEIR_LOG(WEIR_LOG_ERROR, "models", "model %.*s is not served: %s",
+                 WEIR_SPAN_ARG(card->display_name),
+                 st == WEIR_NOT_FOUND ? "the tokenizer files that its card names are not on this "
+                                        "machine; name their directory with --model-path"
+                                      : weir_status_text(st));
         free_model(x);
         return NULL;
     }
@@ -296,7 +332,7 @@ static void set_ready(struct weir_model *x, int by) {
              x->n_ready == 1 ? "" : "s");
 }
 
-/* Both records are there: the router may choose this worker. */
+/* Both records and the tokenizer are there: the router may choose this worker. */
 static void join(struct worker *w) {
     if (weir_router_worker_put(w->model->info.router, &w->figures) != WEIR_OK)
         WEIR_LOG(WEIR_LOG_WARN, "models", "worker %" PRIx64 " does not fit the router's table",
@@ -320,7 +356,7 @@ static void on_instance(struct weir_models *m, struct weir_span key, const struc
     weir_free(w->address);
     w->address = address;
     w->codec = r->codec;
-    if (fresh && w->model != NULL)
+    if (fresh && w->model != NULL && w->model->info.tok != NULL)
         join(w);
 }
 
@@ -328,7 +364,8 @@ static void on_card(struct weir_models *m, struct weir_span key, const struct we
     const struct weir_card *c = &r->card;
     struct worker *w = find_worker(m, key);
     if ((w != NULL && w->model != NULL) || c->worker_type == WEIR_WORKER_PREFILL ||
-        !c->input_tokens)
+        !c->input_tokens ||
+        (m->config.model_name != NULL && !weir_span_eqz(c->display_name, m->config.model_name)))
         return;
     struct weir_model *x = find_model(m, c->display_name);
     if (x != NULL && m->config.block_size == 0 && x->info.block_size != c->kv_cache_block_size) {
@@ -350,7 +387,7 @@ static void on_card(struct weir_models *m, struct weir_span key, const struct we
                                              .total_kv_blocks = c->total_kv_blocks,
                                              .max_num_batched_tokens = c->max_num_batched_tokens};
     x->n_cards++;
-    if (w->address != NULL)
+    if (w->address != NULL && x->info.tok != NULL)
         join(w);
 }
 
@@ -359,7 +396,7 @@ static void on_gone(struct weir_models *m, enum weir_record_kind kind, struct we
     if (w == NULL)
         return;
     struct weir_model *x = w->model;
-    if (x != NULL && w->address != NULL)
+    if (x != NULL && w->address != NULL && x->info.tok != NULL)
         part(w);
     if (kind == WEIR_RECORD_ENDPOINT) {
         weir_free(w->address);

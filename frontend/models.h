@@ -1,7 +1,8 @@
 /*
  * The models that discovery shows: cards and instances joined to worker sets, each with its router
  * and tokenizer. Changes come from one thread (the control loop); any thread looks models up. A
- * model found is held by a reference and stays usable after it has left discovery.
+ * model found is held by a reference and stays usable after it has left discovery. Tokenizer files
+ * are read on a thread of their own (models_load.c); until then the model is there but not ready.
  */
 #ifndef WEIR_FRONTEND_MODELS_H
 #define WEIR_FRONTEND_MODELS_H
@@ -21,7 +22,11 @@ struct weir_models_config {
     struct weir_busy_thresholds thresholds; /* at start */
     uint32_t block_size;                    /* 0 = the card's */
     const char *ns, *ns_prefix;             /* filters or NULL */
+    const char *model_name;                 /* serve only this one, or NULL */
+    const char *model_path;                 /* directory with tokenizer files, or NULL */
+    bool bytes_tokenizer;                   /* --tokenizer bytes: for every model */
     struct weir_front_metrics *metrics;     /* borrowed */
+    struct weir_loop *loop;                 /* borrowed: where changes come from; loads end there */
 };
 
 /* What does not change while the model lives. */
@@ -37,6 +42,7 @@ struct weir_model_info {
 
 enum weir_status weir_models_create(const struct weir_models_config *config,
                                     struct weir_models **ret_models) WEIR_MUST_CHECK;
+/* After the loop has stopped; waits for loads that are under way. */
 void weir_models_destroy(struct weir_models *models);
 /* A discovery callback. */
 void weir_models_on_change(void *models, enum weir_discovery_change change,

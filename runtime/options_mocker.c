@@ -23,6 +23,8 @@ static enum weir_status check(const void *config, struct weir_err *err) {
         return weir_err_set(err, WEIR_INVALID,
                             "DYN_TCP_TLS_CLIENT_CA_CERT_PATH needs DYN_TCP_TLS_CERT_PATH and "
                             "DYN_TCP_TLS_KEY_PATH");
+    if (o->tokenizer == WEIR_OPT_MOCKER_TOKENIZER_MODEL && o->model_path == NULL)
+        return weir_err_set(err, WEIR_INVALID, "--tokenizer model needs --model-path");
     if (o->fail_rate + o->hang_rate > 1)
         return weir_err_set(err, WEIR_INVALID,
                             "--fail-rate and --hang-rate are shares of all requests: together at "

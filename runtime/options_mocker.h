@@ -4,6 +4,12 @@
 
 #include "runtime/config.h"
 
+enum weir_opt_mocker_tokenizer {
+    WEIR_OPT_MOCKER_TOKENIZER_UNSET = -1,
+    WEIR_OPT_MOCKER_TOKENIZER_BYTES,
+    WEIR_OPT_MOCKER_TOKENIZER_MODEL,
+};
+
 struct weir_mocker_options {
     struct weir_config_meta *meta;
 /* clang-format off */

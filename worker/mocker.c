@@ -11,12 +11,17 @@
 #include "net/zmq.h"
 #include "runtime/options_mocker.h"
 #include "runtime/status_server.h"
+#include "tokenizer/wtok.h"
 #include "worker/mock_worker.h"
 
+#include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 enum { DRAIN_POLL_MS = 20, MAX_WORKER_ID_BITS = 53 };
 
@@ -81,17 +86,66 @@ static void fill_engine(struct mocker *m) {
         .decode_speedup = o->decode_speedup_ratio};
 }
 
+static bool uses_model(const struct weir_mocker_options *o) {
+    return o->model_path != NULL && o->tokenizer != WEIR_OPT_MOCKER_TOKENIZER_BYTES;
+}
+
+/* The name of the model directory, for a model without --model-name. */
+static const char *last_part(struct mocker *m, const char *path) {
+    struct weir_span p = weir_span_z(path);
+    while (p.len > 1 && p.data[p.len - 1] == '/')
+        p.len--;
+    for (ptrdiff_t slash; (slash = weir_span_find(p, '/')) >= 0 && p.len > 1;)
+        p = weir_span(p.data + slash + 1, p.len - (size_t)slash - 1);
+    return weir_arena_copy(&m->arena, p).data;
+}
+
+/* Absolute path of a file in the model directory; empty where there is none. */
+static struct weir_file_ref file_of(struct mocker *m, const char *dir, const char *name) {
+    char path[PATH_MAX];
+    struct stat st;
+    struct weir_file_ref ref = {.size = -1};
+    int n = snprintf(path, sizeof(path), "%s/%s", dir, name);
+    if (n > 0 && (size_t)n < sizeof(path) && stat(path, &st) == 0 && S_ISREG(st.st_mode)) {
+        ref.path = weir_arena_copy(&m->arena, weir_span(path, (size_t)n));
+        ref.size = st.st_size;
+    }
+    return ref;
+}
+
+static enum weir_status fill_files(struct mocker *m, struct weir_card *c, struct weir_err *err) {
+    char dir[PATH_MAX];
+    struct wtok *tok = NULL;
+    if (realpath(m->options.model_path, dir) == NULL)
+        return weir_err_set(err, WEIR_IO, "--model-path %s: %s", m->options.model_path,
+                            strerror(errno));
+    enum weir_status st = wtok_load(dir, NULL, &tok, err);
+    if (st != WEIR_OK)
+        return st;
+    m->worker.vocab = wtok_vocab_size(tok);
+    wtok_destroy(tok);
+    c->source_path = weir_arena_copy(&m->arena, weir_span_z(dir));
+    c->model_info = file_of(m, dir, "config.json");
+    c->tokenizer = file_of(m, dir, "tokenizer.json");
+    c->prompt_formatter = file_of(m, dir, "tokenizer_config.json");
+    c->chat_template = file_of(m, dir, "chat_template.jinja");
+    c->gen_config = file_of(m, dir, "generation_config.json");
+    return WEIR_OK;
+}
+
 static enum weir_status fill_card(struct mocker *m, struct weir_err *err) {
     const struct weir_mocker_options *o = &m->options;
     const struct weir_engine_config *e = &m->worker.engine;
     struct weir_card *c = &m->worker.card;
-    const char *name = o->model_name != NULL ? o->model_name : "mock";
+    const char *name = o->model_name != NULL   ? o->model_name
+                       : o->model_path != NULL ? last_part(m, o->model_path)
+                                               : "mock";
     struct weir_buf slug;
     weir_buf_init(&slug, 1024);
     enum weir_status st = weir_slug(weir_span_z(name), &slug);
     *c = (struct weir_card){.display_name = weir_span_z(name),
                             .slug = weir_arena_copy(&m->arena, weir_buf_span(&slug)),
-                            .builtin_bytes_tokenizer = true,
+                            .builtin_bytes_tokenizer = !uses_model(o),
                             .context_length = e->max_model_len,
                             .kv_cache_block_size = e->block_size,
                             .chat = true,
@@ -108,7 +162,7 @@ static enum weir_status fill_card(struct mocker *m, struct weir_err *err) {
     weir_buf_fini(&slug);
     if (st != WEIR_OK || c->slug.data == NULL)
         return weir_err_set(err, WEIR_INVALID, "--model-name %s cannot be made into a slug", name);
-    return WEIR_OK;
+    return uses_model(o) ? fill_files(m, c, err) : WEIR_OK;
 }
 
 static enum weir_status fill_worker(struct mocker *m, struct weir_err *err) {
@@ -130,7 +184,7 @@ static enum weir_status fill_worker(struct mocker *m, struct weir_err *err) {
         weir_rng_seed_os(&m->faults.rng);
     m->worker.n_ranks =
         o->data_parallel_size != WEIR_CONFIG_NONE ? (uint32_t)o->data_parallel_size : 1;
-    m->worker.bytes_text = true;
+    m->worker.bytes_text = !uses_model(o);
     m->worker.vocab = 257;
     m->worker.kv_events = o->enable_prefix_caching;
     m->worker.event_ip = o->event_plane_host;
