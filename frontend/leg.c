@@ -51,9 +51,10 @@ static enum weir_status route(struct weir_leg *leg, struct weir_route *ret) {
     uint64_t begin = weir_now_ns();
     enum weir_status st = weir_router_route(weir_model_info(r->model)->router, &q, ret);
     double ms = (double)(weir_now_ns() - begin) / 1e6;
+    weir_front_observe_stage(r->fl->app->metrics, WEIR_FRONT_ROUTE, ms / 1e3);
     if (st == WEIR_OK)
         weir_front_observe_route(
-            r->fl->app->metrics, 0, ms,
+            r->fl->app->metrics, ms,
             leg->n_blocks > 0 ? (double)ret->overlap_blocks / (double)leg->n_blocks : 0);
     return st;
 }
@@ -114,6 +115,7 @@ static enum weir_status send(struct weir_leg *leg, const struct weir_model_worke
                                        .take_body = &body,
                                        .traceparent = r->traceparent,
                                        .item_ms = r->fl->app->item_ms};
+    leg->sent_ns = weir_now_ns();
     if (st == WEIR_OK)
         st = weir_plane_call_start(r->fl->plane, &c, &call_ops, leg, &leg->call);
     weir_buf_fini(&body);
@@ -172,6 +174,8 @@ static bool may_migrate(const struct weir_leg *leg) {
 static void first_item(struct weir_leg *leg) {
     struct weir_request *r = leg->request;
     leg->first_item = true;
+    weir_front_observe_stage(r->fl->app->metrics, WEIR_FRONT_ROUNDTRIP,
+                             (double)(weir_now_ns() - leg->sent_ns) / 1e9);
     weir_router_prefill_done(weir_model_info(r->model)->router, leg->booking);
 }
 

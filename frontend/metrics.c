@@ -7,6 +7,8 @@
 #include <string.h>
 
 static const double b_tokenizer[] = {.5, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512};
+static const double b_tokenize_s[] = {.0001, .0005, .001, .005, .01, .05, .1, .5, 1};
+static const double b_template_s[] = {.00001, .00005, .0001, .0005, .001, .005, .01, .05};
 static const double b_stage[] = {.0001, .0005, .001, .005, .01, .05, .1, .5, 1, 2.5, 5};
 static const double b_hashing[] = {.001, .002, .004,  .008,  .016,  .032,  .064,  .128,
                                    .256, .512, 1.024, 2.048, 4.096, 8.192, 16.384};
@@ -47,6 +49,13 @@ static const double b_rate[] = {0,   .05, .1,  .15, .2,  .25, .3,  .35, .4,  .45
     X(TOKENIZER, "tokenizer_latency_ms", WEIR_HISTOGRAM,                                           \
       "Encoding time of a request, mean decoding time of a request.", BUCKETS(b_tokenizer),        \
       "operation")                                                                                 \
+    X(TOKENIZE_S, "tokenize_seconds", WEIR_HISTOGRAM, "Prompt encoding.", BUCKETS(b_tokenize_s),   \
+      NULL)                                                                                        \
+    X(TEMPLATE_S, "template_seconds", WEIR_HISTOGRAM, "Chat template rendering.",                  \
+      BUCKETS(b_template_s), NULL)                                                                 \
+    X(DETOKENIZE_US, "detokenize_total_us", WEIR_COUNTER, "Microseconds spent decoding tokens.",   \
+      NONE, NULL)                                                                                  \
+    X(DETOKENIZE_N, "detokenize_token_count", WEIR_COUNTER, "Tokens decoded.", NONE, NULL)         \
     X(STAGE, "stage_duration_seconds", WEIR_HISTOGRAM, "Time per pipeline stage.",                 \
       BUCKETS(b_stage), "stage")                                                                   \
     X(READY, "model_ready", WEIR_GAUGE, "1 when a complete set of workers is there.", NONE,        \
@@ -102,6 +111,9 @@ struct weir_front_metrics {
     char names[N_FAMILIES][NAME_BYTES];
     double bounds[WEIR_N_SPREADS][WEIR_METRIC_MAX_BUCKETS];
     unsigned n_bounds[WEIR_N_SPREADS];
+    /* Series without a model, looked up once. */
+    struct weir_metric *stages[WEIR_FRONT_N_STAGES], *tokenize, *detokenize, *tokenize_s,
+        *template_s, *detokenize_us, *detokenize_n, *hashing, *scheduling, *hit_rate;
     struct weir_metric_family *families[N_FAMILIES];
 };
 
@@ -111,6 +123,39 @@ static void take_bounds(struct weir_front_metrics *m, struct weir_metric_desc *d
     unsigned spread = desc->n_buckets - 1;
     desc->buckets = m->bounds[spread];
     desc->n_buckets = m->n_bounds[spread];
+}
+
+static struct weir_metric *one(struct weir_front_metrics *m, enum family f, const char *a,
+                               const char *b, const char *c, const char *d, const char *e) {
+    const char *values[] = {a, b, c, d, e};
+    return weir_metric_get(m->families[f], values);
+}
+
+static struct weir_metric *of_model(struct weir_front_metrics *m, enum family f,
+                                    const char *model) {
+    return one(m, f, model, NULL, NULL, NULL, NULL);
+}
+
+static const char *type_of(bool stream) {
+    return stream ? "stream" : "unary";
+}
+
+static const char *const endpoint_names[] = {"chat_completions", "completions"};
+
+static void find_series(struct weir_front_metrics *m) {
+    static const char *const stage_names[] = {"preprocess", "route", "transport_roundtrip",
+                                              "postprocess"};
+    for (int i = 0; i < WEIR_FRONT_N_STAGES; i++)
+        m->stages[i] = of_model(m, F_STAGE, stage_names[i]);
+    m->tokenize = of_model(m, F_TOKENIZER, "tokenize");
+    m->detokenize = of_model(m, F_TOKENIZER, "detokenize");
+    m->tokenize_s = of_model(m, F_TOKENIZE_S, NULL);
+    m->template_s = of_model(m, F_TEMPLATE_S, NULL);
+    m->detokenize_us = of_model(m, F_DETOKENIZE_US, NULL);
+    m->detokenize_n = of_model(m, F_DETOKENIZE_N, NULL);
+    m->hashing = of_model(m, F_HASHING, "0");
+    m->scheduling = of_model(m, F_SCHEDULING, "0");
+    m->hit_rate = of_model(m, F_HIT_RATE, "0");
 }
 
 enum weir_status weir_front_metrics_create(const char *prefix, const struct weir_spread *spreads,
@@ -137,6 +182,7 @@ enum weir_status weir_front_metrics_create(const char *prefix, const struct weir
         weir_front_metrics_destroy(m);
         return st;
     }
+    find_series(m);
     *ret_metrics = m;
     return WEIR_OK;
 }
@@ -150,17 +196,6 @@ void weir_front_metrics_destroy(struct weir_front_metrics *metrics) {
 
 struct weir_metrics *weir_front_metrics_registry(struct weir_front_metrics *metrics) {
     return metrics->registry;
-}
-
-static struct weir_metric *one(struct weir_front_metrics *m, enum family f, const char *a,
-                               const char *b, const char *c, const char *d, const char *e) {
-    const char *values[] = {a, b, c, d, e};
-    return weir_metric_get(m->families[f], values);
-}
-
-static struct weir_metric *of_model(struct weir_front_metrics *m, enum family f,
-                                    const char *model) {
-    return one(m, f, model, NULL, NULL, NULL, NULL);
 }
 
 void weir_front_metrics_model(struct weir_front_metrics *m, const char *model,
@@ -183,6 +218,13 @@ void weir_front_metrics_model(struct weir_front_metrics *m, const char *model,
         .context_length = of_model(m, F_CONTEXT, model),
         .block_size = of_model(m, F_BLOCK_SIZE, model),
         .migration_limit = of_model(m, F_MIGRATION_LIMIT, model)};
+    for (int e = 0; e < WEIR_FRONT_N_ENDPOINTS; e++)
+        for (int stream = 0; stream < 2; stream++) {
+            ret->started[e][stream] =
+                one(m, F_STARTED, model, endpoint_names[e], type_of(stream), NULL, NULL);
+            ret->succeeded[e][stream] =
+                one(m, F_REQUESTS, model, endpoint_names[e], type_of(stream), "success", "");
+        }
 }
 
 /* Names that no model has would make one series each: they share one. */
@@ -190,30 +232,23 @@ static const char *known(const char *model) {
     return model != NULL ? model : "unknown_model";
 }
 
-static const char *type_of(bool stream) {
-    return stream ? "stream" : "unary";
-}
-
-void weir_front_count_started(struct weir_front_metrics *m, const char *model, const char *endpoint,
-                              bool stream) {
-    weir_metric_inc(one(m, F_STARTED, known(model), endpoint, type_of(stream), NULL, NULL));
-}
-
-void weir_front_count_done(struct weir_front_metrics *m, const char *model, const char *endpoint,
-                           bool stream, const char *error_type) {
-    weir_metric_inc(one(m, F_REQUESTS, known(model), endpoint, type_of(stream),
-                        *error_type == '\0' ? "success" : "error", error_type));
+void weir_front_count_failed(struct weir_front_metrics *m, const char *model,
+                             enum weir_front_endpoint endpoint, bool stream,
+                             const char *error_type) {
+    weir_metric_inc(one(m, F_REQUESTS, known(model), endpoint_names[endpoint], type_of(stream),
+                        "error", error_type));
 }
 
 void weir_front_count_cancelled(struct weir_front_metrics *m, const char *model,
-                                const char *endpoint, bool stream) {
+                                enum weir_front_endpoint endpoint, bool stream) {
     weir_metric_inc(one(m, F_DISCONNECTED, NULL, NULL, NULL, NULL, NULL));
-    weir_metric_inc(one(m, F_CANCELLATION, known(model), endpoint, type_of(stream), NULL, NULL));
+    weir_metric_inc(one(m, F_CANCELLATION, known(model), endpoint_names[endpoint], type_of(stream),
+                        NULL, NULL));
 }
 
 void weir_front_count_rejected(struct weir_front_metrics *m, const char *model,
-                               const char *endpoint) {
-    weir_metric_inc(one(m, F_REJECTION, known(model), endpoint, NULL, NULL, NULL));
+                               enum weir_front_endpoint endpoint) {
+    weir_metric_inc(one(m, F_REJECTION, known(model), endpoint_names[endpoint], NULL, NULL, NULL));
 }
 
 void weir_front_count_migration(struct weir_front_metrics *m, const char *model, bool ongoing) {
@@ -221,19 +256,35 @@ void weir_front_count_migration(struct weir_front_metrics *m, const char *model,
         one(m, F_MIGRATION, model, ongoing ? "ongoing_request" : "new_request", NULL, NULL, NULL));
 }
 
-void weir_front_observe_tokenizer(struct weir_front_metrics *m, bool tokenize, double ms) {
-    weir_metric_observe(of_model(m, F_TOKENIZER, tokenize ? "tokenize" : "detokenize"), ms);
+void weir_front_observe_tokenize(struct weir_front_metrics *m, double seconds) {
+    weir_metric_observe(m->tokenize, seconds * 1e3);
+    weir_metric_observe(m->tokenize_s, seconds);
 }
 
-void weir_front_observe_stage(struct weir_front_metrics *m, const char *stage, double seconds) {
-    weir_metric_observe(of_model(m, F_STAGE, stage), seconds);
+void weir_front_observe_template(struct weir_front_metrics *m, double seconds) {
+    weir_metric_observe(m->template_s, seconds);
 }
 
-void weir_front_observe_route(struct weir_front_metrics *m, double hash_ms, double route_ms,
-                              double hit_rate) {
-    weir_metric_observe(of_model(m, F_HASHING, "0"), hash_ms);
-    weir_metric_observe(of_model(m, F_SCHEDULING, "0"), route_ms);
-    weir_metric_observe(of_model(m, F_HIT_RATE, "0"), hit_rate);
+void weir_front_observe_detokenize(struct weir_front_metrics *m, double seconds, uint64_t tokens) {
+    if (tokens == 0)
+        return;
+    weir_metric_observe(m->detokenize, seconds * 1e3 / (double)tokens);
+    weir_metric_add(m->detokenize_us, seconds * 1e6);
+    weir_metric_add(m->detokenize_n, (double)tokens);
+}
+
+void weir_front_observe_stage(struct weir_front_metrics *m, enum weir_front_stage stage,
+                              double seconds) {
+    weir_metric_observe(m->stages[stage], seconds);
+}
+
+void weir_front_observe_hashing(struct weir_front_metrics *m, double ms) {
+    weir_metric_observe(m->hashing, ms);
+}
+
+void weir_front_observe_route(struct weir_front_metrics *m, double ms, double hit_rate) {
+    weir_metric_observe(m->scheduling, ms);
+    weir_metric_observe(m->hit_rate, hit_rate);
 }
 
 void weir_front_set_worker(struct weir_front_metrics *m, uint64_t worker_id, uint32_t dp_rank,

@@ -7,8 +7,19 @@
 
 struct weir_front_metrics;
 
-/* Series of one model, looked up once. */
+enum weir_front_endpoint { WEIR_FRONT_CHAT, WEIR_FRONT_COMPLETIONS, WEIR_FRONT_N_ENDPOINTS };
+enum weir_front_stage {
+    WEIR_FRONT_PREPROCESS, /* body to tokens and hashes */
+    WEIR_FRONT_ROUTE,      /* choosing a worker */
+    WEIR_FRONT_ROUNDTRIP,  /* sent to first item */
+    WEIR_FRONT_POSTPROCESS,
+    WEIR_FRONT_N_STAGES
+};
+
+/* Series of one model, looked up once: a look-up formats labels and takes the registry's lock. */
 struct weir_front_model_metrics {
+    /* [endpoint][stream]; succeeded = requests_total with status success */
+    struct weir_metric *started[WEIR_FRONT_N_ENDPOINTS][2], *succeeded[WEIR_FRONT_N_ENDPOINTS][2];
     struct weir_metric *inflight, *active, *queued, *duration, *input_tokens, *output_tokens,
         *cached_tokens, *output_total, *ttft, *itl, *ready, *total_kv_blocks, *max_num_seqs,
         *max_num_batched_tokens, *context_length, *block_size, *migration_limit;
@@ -34,20 +45,24 @@ void weir_front_metrics_destroy(struct weir_front_metrics *metrics);
 struct weir_metrics *weir_front_metrics_registry(struct weir_front_metrics *metrics);
 void weir_front_metrics_model(struct weir_front_metrics *metrics, const char *model,
                               struct weir_front_model_metrics *ret);
-/* Counters with more labels; `model` NULL = "unknown_model". */
-void weir_front_count_started(struct weir_front_metrics *m, const char *model, const char *endpoint,
-                              bool stream);
-void weir_front_count_done(struct weir_front_metrics *m, const char *model, const char *endpoint,
-                           bool stream, const char *error_type /* "" = success */);
+/* Counters with more labels; `model` NULL = "unknown_model". Not for the hot path. */
+void weir_front_count_failed(struct weir_front_metrics *m, const char *model,
+                             enum weir_front_endpoint endpoint, bool stream,
+                             const char *error_type);
 void weir_front_count_cancelled(struct weir_front_metrics *m, const char *model,
-                                const char *endpoint, bool stream);
+                                enum weir_front_endpoint endpoint, bool stream);
 void weir_front_count_rejected(struct weir_front_metrics *m, const char *model,
-                               const char *endpoint);
+                               enum weir_front_endpoint endpoint);
 void weir_front_count_migration(struct weir_front_metrics *m, const char *model, bool ongoing);
-void weir_front_observe_tokenizer(struct weir_front_metrics *m, bool tokenize, double ms);
-void weir_front_observe_stage(struct weir_front_metrics *m, const char *stage, double seconds);
-void weir_front_observe_route(struct weir_front_metrics *m, double hash_ms, double route_ms,
-                              double hit_rate);
+/* Prompt encoding of one request. */
+void weir_front_observe_tokenize(struct weir_front_metrics *m, double seconds);
+void weir_front_observe_template(struct weir_front_metrics *m, double seconds);
+/* Decoding of one request: all its tokens. */
+void weir_front_observe_detokenize(struct weir_front_metrics *m, double seconds, uint64_t tokens);
+void weir_front_observe_stage(struct weir_front_metrics *m, enum weir_front_stage stage,
+                              double seconds);
+void weir_front_observe_hashing(struct weir_front_metrics *m, double ms);
+void weir_front_observe_route(struct weir_front_metrics *m, double ms, double hit_rate);
 /* Gauges of one worker rank. */
 void weir_front_set_worker(struct weir_front_metrics *m, uint64_t worker_id, uint32_t dp_rank,
                            double decode_blocks, double prefill_tokens);

@@ -115,7 +115,8 @@ static void log_access(const struct weir_request *r) {
         WEIR_LOG_STR("request_id", weir_span_z(r->uuid)),
         WEIR_LOG_STR("model", r->model != NULL ? weir_span_z(weir_model_info(r->model)->name)
                                                : WEIR_SPAN_LIT("unknown")),
-        WEIR_LOG_STR("endpoint", weir_span_z(r->endpoint)),
+        WEIR_LOG_STR("endpoint", weir_span_z(r->endpoint == WEIR_FRONT_CHAT ? "chat_completions"
+                                                                            : "completions")),
         WEIR_LOG_STR("request_type", weir_span_z(r->q.stream ? "stream" : "unary")),
         WEIR_LOG_NUM("status", r->status),
         WEIR_LOG_STR("error_type", weir_span_z(r->error_type)),
@@ -139,10 +140,13 @@ void weir_request_done(struct weir_request *r) {
     weir_timer_stop(&r->keep_alive);
     if (r->counted) {
         count_out(r);
-        weir_front_count_done(r->fl->app->metrics, weir_model_info(r->model)->name, r->endpoint,
-                              r->q.stream, r->error_type);
+        if (*r->error_type == '\0')
+            weir_metric_inc(weir_model_info(r->model)->metrics.succeeded[r->endpoint][r->q.stream]);
+        else
+            weir_front_count_failed(r->fl->app->metrics, weir_model_info(r->model)->name,
+                                    r->endpoint, r->q.stream, r->error_type);
     } else {
-        weir_front_count_done(r->fl->app->metrics, NULL, r->endpoint, r->q.stream, r->error_type);
+        weir_front_count_failed(r->fl->app->metrics, NULL, r->endpoint, r->q.stream, r->error_type);
     }
     log_access(r);
     weir_model_unref(r->model);
@@ -266,7 +270,7 @@ static bool encode(struct weir_request *r, struct weir_span text, bool special,
     uint32_t *ids = weir_arena_alloc(&r->arena, (room + 1) * sizeof(*ids));
     if (ids == NULL || wtok_encode(tok, text, special, ids, room, &n) != WEIR_OK)
         return fail_memory(r);
-    weir_front_observe_tokenizer(r->fl->app->metrics, true, (double)(weir_now_ns() - begin) / 1e6);
+    weir_front_observe_tokenize(r->fl->app->metrics, (double)(weir_now_ns() - begin) / 1e9);
     *ret = (struct weir_ids){ids, n};
     return true;
 }
@@ -274,8 +278,10 @@ static bool encode(struct weir_request *r, struct weir_span text, bool special,
 static bool prepare_chat(struct weir_request *r, struct weir_ids *ret) {
     struct weir_buf text;
     struct weir_err err = {.text = ""};
+    bool hide_tools =
+        r->q.tool_choice_none && r->fl->app->options.exclude_tools_when_tool_choice_none;
     struct wtok_chat chat = {.messages = r->q.messages,
-                             .tools = r->q.tool_choice_none ? weir_span(NULL, 0) : r->q.tools,
+                             .tools = hide_tools ? weir_span(NULL, 0) : r->q.tools,
                              .template_args = r->q.template_args,
                              .add_generation_prompt = r->q.add_generation_prompt,
                              .continue_final_message = r->q.continue_final_message};
@@ -284,7 +290,9 @@ static bool prepare_chat(struct weir_request *r, struct weir_ids *ret) {
         return true;
     }
     weir_buf_init(&text, WEIR_REQUEST_ARENA);
+    uint64_t begin = weir_now_ns();
     enum weir_status st = wtok_render_chat(weir_model_info(r->model)->tok, &chat, &text, &err);
+    weir_front_observe_template(r->fl->app->metrics, (double)(weir_now_ns() - begin) / 1e9);
     bool ok = st == WEIR_OK && encode(r, weir_buf_span(&text), true, ret);
     if (ok && (r->q.extras & WEIR_ANNOTATE_FORMATTED_PROMPT) != 0)
         r->formatted_prompt = weir_arena_copy(&r->arena, weir_buf_span(&text));
@@ -324,9 +332,11 @@ static bool hash_leg(struct weir_request *r, struct weir_leg *leg) {
     leg->sequence = weir_arena_alloc(&r->arena, (n + 1) * sizeof(*leg->sequence));
     if (leg->local == NULL || leg->sequence == NULL)
         return fail_memory(r);
+    uint64_t begin = weir_now_ns();
     leg->n_blocks = kvi_hash_blocks(leg->prompt.ids, leg->prompt.n, info->block_size, seed,
                                     info->eagle, leg->local, n);
     kvi_chain(leg->local, leg->n_blocks, leg->sequence);
+    weir_front_observe_hashing(r->fl->app->metrics, (double)(weir_now_ns() - begin) / 1e6);
     return true;
 }
 
@@ -479,8 +489,7 @@ static bool admit(struct weir_request *r) {
     r->q.kind = kind;
     if (!metadata_fits(r) || !find_model(r))
         return false;
-    weir_front_count_started(app->metrics, weir_model_info(r->model)->name, r->endpoint,
-                             r->q.stream);
+    weir_metric_inc(weir_model_info(r->model)->metrics.started[r->endpoint][r->q.stream]);
     count_in(r);
     /* Nothing below needs tokens to be refused for load, so it is asked before they are made. */
     if (weir_router_all_busy(weir_model_info(r->model)->router)) {
@@ -503,7 +512,7 @@ void weir_request_start(struct weir_front_loop *fl, struct weir_http_exchange *x
     r->x = x;
     r->q.kind = kind;
     r->start_ns = weir_now_ns();
-    r->endpoint = kind == WEIR_OPENAI_CHAT ? "chat_completions" : "completions";
+    r->endpoint = kind == WEIR_OPENAI_CHAT ? WEIR_FRONT_CHAT : WEIR_FRONT_COMPLETIONS;
     r->error_type = "internal";
     weir_arena_init(&r->arena, WEIR_REQUEST_ARENA);
     weir_buf_init(&r->out, WEIR_OUT_MAX);
@@ -521,7 +530,7 @@ void weir_request_start(struct weir_front_loop *fl, struct weir_http_exchange *x
                                         .id = weir_span_z(r->id),
                                         .model = weir_span_z(weir_model_info(r->model)->name),
                                         .created_s = weir_wall_ms() / 1000};
-    weir_front_observe_stage(fl->app->metrics, "preprocess",
+    weir_front_observe_stage(fl->app->metrics, WEIR_FRONT_PREPROCESS,
                              (double)(weir_now_ns() - r->start_ns) / 1e9);
     if (r->q.stream && fl->app->keep_alive_ms > 0)
         on_keep_alive(r);

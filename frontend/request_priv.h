@@ -45,7 +45,7 @@ struct weir_leg {
     struct weir_buf emitted; /* ids generated so far, kept only while a migration is possible */
     int64_t cached_tokens;   /* -1 unknown */
     uint64_t n_tokens;
-    uint64_t last_token_ns;
+    uint64_t sent_ns, last_token_ns;
     unsigned n_open; /* choices that run */
     struct weir_choice *choices;
     unsigned n_choices;
@@ -59,7 +59,7 @@ struct weir_request {
     struct weir_openai_request q;
     struct weir_answer_head head;
     char id[64], uuid[37];
-    const char *endpoint;  /* metric label */
+    enum weir_front_endpoint endpoint;
     struct weir_leg *legs; /* in the arena */
     size_t n_legs, n_open; /* legs; of these, running */
     struct weir_buf out;   /* frames of this item */
