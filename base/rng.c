@@ -66,7 +66,7 @@ double weir_rng_normal(struct weir_rng *rng) {
 
 void weir_rng_uuid(struct weir_rng *rng, char ret_text[37]) {
     static const char hex[] = "0123456789abcdef";
-    uint64_t hi = (weir_rng_u64(rng) & ~0xF000u) | 0x4000u;
+    uint64_t hi = (weir_rng_u64(rng) & ~UINT64_C(0xF000)) | 0x4000u;
     uint64_t lo = (weir_rng_u64(rng) & 0x3FFFFFFFFFFFFFFFu) | 0x8000000000000000u;
     char *p = ret_text;
     for (int i = 0; i < 32; i++) {
