@@ -25,6 +25,7 @@ struct choice {
     struct request *request;   /* borrowed: its owner */
     struct weir_sequence *seq; /* NULL once it ended */
     struct weir_mock_text text;
+    uint32_t resume; /* tokens of the text that the prompt holds already: a moved request */
     uint32_t index, position;
 };
 
@@ -92,57 +93,66 @@ static void cancel_choices(struct request *q) {
 
 static void fill_logprobs(const struct choice *c, int n_top, struct weir_top_logprob *top,
                           struct weir_token_logprob *ret) {
-    ret->logprob = weir_mock_text_logprob(&c->text, c->position, 0);
+    uint32_t at = c->resume + c->position;
+    ret->logprob = weir_mock_text_logprob(&c->text, at, 0);
     ret->top = top;
     ret->n_top = (size_t)n_top;
     for (int k = 0; k < n_top; k++) {
-        uint32_t token = weir_mock_text_token(&c->text, c->position + (uint32_t)k);
-        top[k] = (struct weir_top_logprob){
-            .rank = (uint32_t)k + 1,
-            .token_id = token,
-            .logprob = weir_mock_text_logprob(&c->text, c->position, (uint32_t)k)};
+        uint32_t token = weir_mock_text_token(&c->text, at + (uint32_t)k);
+        top[k] =
+            (struct weir_top_logprob){.rank = (uint32_t)k + 1,
+                                      .token_id = token,
+                                      .logprob = weir_mock_text_logprob(&c->text, at, (uint32_t)k)};
     }
 }
 
+static void put_usage(const struct choice *c, uint32_t cached_tokens, struct weir_output *item) {
+    item->has_usage = true;
+    item->prompt_tokens = c->request->n_prompt;
+    item->completion_tokens = c->position;
+    item->cached_tokens = cached_tokens;
+}
+
+/* As the reference mocker: usage with the first token, and the end as an item of its own. */
 static void on_token(void *arg, void *user, uint32_t token, uint32_t cached_tokens,
                      enum weir_engine_finish finish) {
     (void)arg;
     struct choice *c = user;
     struct request *q = c->request;
     struct weir_output item;
+    struct weir_token_logprob logprob;
+    struct weir_top_logprob top[MAX_TOP];
     weir_output_init(&item);
     item.has_data = item.has_output = true;
     item.token_ids = (struct weir_ids){&token, 1};
-    struct weir_token_logprob logprob;
-    struct weir_top_logprob top[MAX_TOP];
     if (q->logprobs >= 0) {
         fill_logprobs(c, q->logprobs, top, &logprob);
         item.logprobs = &logprob;
     }
     if (q->indexed)
         item.index = c->index;
-    bool last = finish != WEIR_ENGINE_RUNNING;
-    c->position++;
-    if (last) {
-        c->seq = NULL;
-        q->n_running--;
-        item.finish = WEIR_FINISH_LENGTH;
-    }
-    if (last || c->position == 1) {
-        item.has_usage = true;
-        item.prompt_tokens = q->n_prompt;
-        item.completion_tokens = c->position;
-        item.cached_tokens = cached_tokens;
-    }
+    if (++c->position == 1)
+        put_usage(c, cached_tokens, &item);
     weir_plane_reply_item(q->plane, &item);
-    if (last && q->n_running == 0)
+    if (finish == WEIR_ENGINE_RUNNING)
+        return;
+    c->seq = NULL;
+    q->n_running--;
+    weir_output_init(&item);
+    item.has_data = item.has_output = true;
+    item.finish = WEIR_FINISH_LENGTH;
+    if (q->indexed)
+        item.index = c->index;
+    put_usage(c, cached_tokens, &item);
+    weir_plane_reply_item(q->plane, &item);
+    if (q->n_running == 0)
         weir_plane_reply_end(q->plane);
 }
 
 static uint32_t next_token(void *arg, void *user, uint32_t position) {
     (void)arg;
     const struct choice *c = user;
-    return weir_mock_text_token(&c->text, position);
+    return weir_mock_text_token(&c->text, c->resume + position);
 }
 
 /* Rank: as the router asked, else in turn. NULL: out of range. */
@@ -168,6 +178,7 @@ static enum weir_status add_choices(struct request *q, const struct weir_prep_re
                      .bytes = q->worker->config.bytes_text,
                      .seed = (req->sampling.has_seed ? (uint64_t)req->sampling.seed : 0) +
                              (uint64_t)i * 37}};
+        c->resume = weir_mock_text_resume(&c->text, req->token_ids.ids, req->token_ids.n);
         struct weir_sequence_config sc = {.prompt = req->token_ids.ids,
                                           .n_prompt = (uint32_t)req->token_ids.n,
                                           .max_tokens = max_tokens,
@@ -190,7 +201,8 @@ static enum weir_status start_request(struct weir_mock_worker *w, struct weir_pl
     uint32_t n = req->sampling.n > 1 ? (uint32_t)req->sampling.n : 1;
     if (max_tokens <= 0 || rank == NULL || n > MAX_CHOICES || req->token_ids.n > UINT32_MAX / 2) {
         *ret_why = rank == NULL      ? "dp_rank is outside of this worker's ranks"
-                   : max_tokens <= 0 ? "max_tokens is required and must be above 0"
+                   : max_tokens <= 0 ? "`max_output_tokens` (or `max_tokens`) is required by the "
+                                       "mocker worker"
                                      : "too many choices or prompt tokens";
         return WEIR_INVALID;
     }
