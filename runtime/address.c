@@ -4,6 +4,7 @@
 #include <ifaddrs.h>
 #include <net/if.h>
 #include <netinet/in.h>
+#include <stdio.h>
 
 void weir_local_ip(char ret_ip[WEIR_IP_BYTES]) {
     struct ifaddrs *all = NULL;
@@ -19,6 +20,59 @@ void weir_local_ip(char ret_ip[WEIR_IP_BYTES]) {
             break;
     }
     freeifaddrs(all);
+}
+
+static bool is_literal(const char *text) {
+    struct in6_addr ignored;
+    return inet_pton(AF_INET, text, &ignored) == 1 || inet_pton(AF_INET6, text, &ignored) == 1;
+}
+
+static bool stands_for_all(const char *ip) {
+    struct in6_addr v6;
+    return strcmp(ip, "0.0.0.0") == 0 ||
+           (inet_pton(AF_INET6, ip, &v6) == 1 && IN6_IS_ADDR_UNSPECIFIED(&v6));
+}
+
+static bool interface_address(const char *name, int family, char ret_ip[WEIR_IP_BYTES]) {
+    struct ifaddrs *all = NULL;
+    bool found = false;
+    if (getifaddrs(&all) != 0)
+        return false;
+    for (const struct ifaddrs *i = all; i != NULL && !found; i = i->ifa_next) {
+        if (i->ifa_addr == NULL || i->ifa_addr->sa_family != family ||
+            strcmp(i->ifa_name, name) != 0)
+            continue;
+        const void *a =
+            family == AF_INET
+                ? (const void *)&((const struct sockaddr_in *)(const void *)i->ifa_addr)->sin_addr
+                : (const void *)&((const struct sockaddr_in6 *)(const void *)i->ifa_addr)
+                      ->sin6_addr;
+        found = inet_ntop(family, a, ret_ip, WEIR_IP_BYTES) != NULL;
+    }
+    freeifaddrs(all);
+    return found;
+}
+
+enum weir_status weir_address_bind(const char *host, const char *advertise,
+                                   char ret_ip[WEIR_IP_BYTES], char ret_shown[WEIR_HOST_BYTES],
+                                   struct weir_err *err) {
+    char local[WEIR_IP_BYTES], ip[WEIR_IP_BYTES];
+    bool given = host != NULL && *host != '\0';
+    bool told = advertise != NULL && *advertise != '\0';
+    weir_local_ip(local);
+    if (!given)
+        snprintf(ip, sizeof(ip), "%s", local);
+    else if (is_literal(host) && strlen(host) < sizeof(ip))
+        snprintf(ip, sizeof(ip), "%s", host);
+    else if (!interface_address(host, AF_INET, ip) && !interface_address(host, AF_INET6, ip))
+        return weir_err_set(err, WEIR_INVALID,
+                            "\"%s\" is neither an IP address nor an interface with one", host);
+    if (told && strlen(advertise) >= WEIR_HOST_BYTES)
+        return weir_err_set(err, WEIR_INVALID, "the address to advertise is too long");
+    const char *shown = stands_for_all(ip) ? local : ip;
+    snprintf(ret_shown, WEIR_HOST_BYTES, "%s", told ? advertise : shown);
+    memcpy(ret_ip, ip, sizeof(ip));
+    return WEIR_OK;
 }
 
 enum weir_status weir_address_parse(struct weir_span text, struct weir_address *ret_address,
@@ -39,14 +93,13 @@ enum weir_status weir_address_parse(struct weir_span text, struct weir_address *
         host = WEIR_SPAN_LIT("127.0.0.1");
     struct weir_address a;
     uint64_t number = 0;
-    struct in6_addr ignored;
-    if (host.len == 0 || host.len >= sizeof(a.ip) || !weir_span_u64(port, &number) ||
+    if (host.len == 0 || host.len >= sizeof(a.ip) || !weir_span_u64(port, &number) || number == 0 ||
         number > UINT16_MAX)
         return WEIR_INVALID;
     memcpy(a.ip, host.data, host.len);
     a.ip[host.len] = '\0';
     a.port = (uint16_t)number;
-    if (inet_pton(AF_INET, a.ip, &ignored) != 1 && inet_pton(AF_INET6, a.ip, &ignored) != 1)
+    if (!is_literal(a.ip))
         return WEIR_INVALID;
     *ret_address = a;
     if (ret_rest != NULL)

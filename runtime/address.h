@@ -5,7 +5,7 @@
 #include "base/span.h"
 #include "base/status.h"
 
-enum { WEIR_IP_BYTES = 64 };
+enum { WEIR_IP_BYTES = 64, WEIR_HOST_BYTES = 256 };
 
 struct weir_address {
     char ip[WEIR_IP_BYTES]; /* literal, without brackets */
@@ -14,6 +14,13 @@ struct weir_address {
 
 /* First IPv4 address of an interface that is up and is not the loopback; "127.0.0.1" when none. */
 void weir_local_ip(char ret_ip[WEIR_IP_BYTES]);
+/* What to bind and what to tell others, from settings that may be NULL or empty. `host`: a literal
+ * address or the name of an interface (its first address, IPv4 before IPv6); without it the first
+ * local address. ret_shown is `advertise` where that is given; else what is bound, or the first
+ * local address when that stands for all addresses. */
+enum weir_status weir_address_bind(const char *host, const char *advertise,
+                                   char ret_ip[WEIR_IP_BYTES], char ret_shown[WEIR_HOST_BYTES],
+                                   struct weir_err *err) WEIR_MUST_CHECK;
 /* "1.2.3.4:80", "[::1]:80" or "::1:80" (split at the last colon). *ret_rest: what follows the port
  * behind a '/', data NULL without one. An optional "tcp://" in front is accepted. Host names:
  * WEIR_INVALID, except localhost. */

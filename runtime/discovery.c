@@ -24,6 +24,7 @@ enum weir_status weir_discovery_open(struct weir_loop *loop,
     d->max_entries = config->max_records > 0 ? config->max_records : 65536;
     weir_list_init(&d->entries);
     weir_list_init(&d->owns);
+    weir_map_init(&d->by_key, d->max_entries);
     weir_timer_init(&d->prime, loop, on_prime, d);
     enum weir_status st;
     if (config->backend == WEIR_DISCOVERY_FILE)
@@ -42,8 +43,23 @@ enum weir_status weir_discovery_open(struct weir_loop *loop,
 
 /* ---- the table ---------------------------------------------------------------------------- */
 
+static uint64_t hash_of(enum weir_record_kind kind, struct weir_span key) {
+    uint64_t h = 0xcbf29ce484222325u ^ (uint64_t)kind;
+    for (size_t i = 0; i < key.len; i++)
+        h = (h ^ (unsigned char)key.data[i]) * 0x100000001b3u;
+    return h;
+}
+
 static struct weir_discovery_entry *find(struct weir_discovery *d, enum weir_record_kind kind,
                                          struct weir_span key) {
+    uint64_t value = 0;
+    if (weir_map_get(&d->by_key, hash_of(kind, key), &value)) {
+        struct weir_discovery_entry *e = (struct weir_discovery_entry *)(uintptr_t)value;
+        if (e->kind == kind && weir_span_eq(e->key, key))
+            return e;
+    }
+    if (d->n_unindexed == 0)
+        return NULL;
     WEIR_LIST_FOREACH(it, &d->entries) {
         struct weir_discovery_entry *e = WEIR_CONTAINER_OF(it, struct weir_discovery_entry, node);
         if (e->kind == kind && weir_span_eq(e->key, key))
@@ -60,9 +76,24 @@ static void tell(struct weir_discovery *d, enum weir_discovery_change change,
                              change == WEIR_DISCOVERY_PUT ? &e->record : NULL);
 }
 
+static void add_entry(struct weir_discovery *d, struct weir_discovery_entry *e) {
+    uint64_t hash = hash_of(e->kind, e->key), other;
+    /* Without memory for the index the record is found by walking. */
+    e->indexed = !weir_map_get(&d->by_key, hash, &other) &&
+                 weir_map_put(&d->by_key, hash, (uint64_t)(uintptr_t)e) == WEIR_OK;
+    d->n_unindexed += !e->indexed;
+    e->mark = d->scan;
+    weir_list_push_back(&d->entries, &e->node);
+    d->n_entries++;
+}
+
 static void free_entry(struct weir_discovery *d, struct weir_discovery_entry *e) {
     weir_list_remove(&e->node);
     d->n_entries--;
+    if (e->indexed)
+        weir_map_remove(&d->by_key, hash_of(e->kind, e->key));
+    else
+        d->n_unindexed--;
     weir_arena_fini(&e->arena);
     weir_free(e);
 }
@@ -114,9 +145,7 @@ void weir_discovery_put(struct weir_discovery *d, enum weir_record_kind kind, st
     }
     if (old != NULL)
         free_entry(d, old);
-    e->mark = d->scan;
-    weir_list_push_back(&d->entries, &e->node);
-    d->n_entries++;
+    add_entry(d, e);
     tell(d, WEIR_DISCOVERY_PUT, e);
 }
 
@@ -241,6 +270,7 @@ void weir_discovery_close(struct weir_discovery *disc) {
     WEIR_LIST_FOREACH(it, &disc->entries) {
         free_entry(disc, WEIR_CONTAINER_OF(it, struct weir_discovery_entry, node));
     }
+    weir_map_fini(&disc->by_key);
     weir_free(disc);
 }
 

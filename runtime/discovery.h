@@ -20,7 +20,8 @@ struct weir_discovery_config {
     const char *file_root;   /* file: NULL = $DYN_FILE_KV, else $TMPDIR/dynamo_store_kv */
     uint64_t ttl_ms;         /* file: 0 = 10,000; stale records of anybody are removed after it */
     const char *static_path; /* static: TOML file with [[worker]] tables, watched */
-    const char *const *static_workers; /* static: "ip:port/path[,model=…][,block_size=…]" */
+    /* static: "ip:port/path[,model=…][,block_size=…]"; borrowed: outlive the discovery */
+    const char *const *static_workers;
     size_t n_static_workers;
     unsigned max_records; /* 0 = 65,536 */
 };
@@ -36,7 +37,8 @@ enum weir_status weir_discovery_open(struct weir_loop *loop,
                                      const struct weir_discovery_config *config,
                                      struct weir_discovery **ret_disc,
                                      struct weir_err *err) WEIR_MUST_CHECK;
-/* Delivers what is known (from a later loop turn), then every change. At most 16 watches. */
+/* Delivers what is known (from a later loop turn), then every change. At most 16 watches. fn must
+ * not call back into discovery. */
 enum weir_status weir_discovery_watch(struct weir_discovery *disc, weir_discovery_fn fn,
                                       void *arg) WEIR_MUST_CHECK;
 /* Publishes and keeps alive until unpublished or closed. An own record that somebody deleted is

@@ -4,8 +4,10 @@
  *
  * Happy path: make the bucket folders, watch them, list them; then follow the events. Own files are
  * touched every third of the lease; every file older than the lease is removed, whoever wrote it.
- * Failure modes: an overflowed or broken event queue leads to a full scan; an own file that
- * somebody removed is written again at the next touch.
+ * Failure modes: an overflowed event queue leads to a full scan; an own file that somebody removed
+ * is written again at the next touch; a folder that was removed or replaced is made and watched
+ * again, also at the next touch; a wall clock that jumps removes nothing, as it makes every file
+ * look old.
  */
 #include "base/log.h"
 #include "base/mem.h"
@@ -29,8 +31,10 @@ enum { BUCKETS = 4, DEFAULT_TTL_MS = 10000, MIN_TOUCH_MS = 20 };
 struct file_backend {
     char *root; /* owned */
     uint64_t ttl_ms;
-    int fd; /* inotify */
-    int watch[BUCKETS];
+    int fd;                  /* inotify */
+    int watch[BUCKETS];      /* -1: to be made again */
+    struct stat id[BUCKETS]; /* device and inode of the folder that is watched */
+    int64_t clock_gap_ms;    /* wall clock less monotonic clock, at the last touch */
     struct weir_poll *poll;
     struct weir_timer timer;
 };
@@ -85,8 +89,14 @@ static void read_record(struct weir_discovery *d, int bucket, const char *name) 
     weir_buf_fini(&json);
 }
 
+/* The name may be there again: the event is older than what is read now. */
 static void forget_record(struct weir_discovery *d, int bucket, const char *name) {
     struct weir_buf key;
+    char path[PATH_MAX];
+    if (bucket_path(d->backend, bucket, name, path) && access(path, F_OK) == 0) {
+        read_record(d, bucket, name);
+        return;
+    }
     weir_buf_init(&key, PATH_MAX);
     if (weir_file_name_decode(weir_span_z(name), &key) == WEIR_OK)
         weir_discovery_delete(d, (enum weir_record_kind)bucket, weir_buf_span(&key));
@@ -114,6 +124,8 @@ static void on_event(struct weir_discovery *d, const struct inotify_event *e) {
         return;
     }
     for (int b = 0; b < BUCKETS; b++) {
+        if (f->watch[b] == e->wd && (e->mask & IN_IGNORED) != 0)
+            f->watch[b] = -1;
         if (f->watch[b] != e->wd || e->len == 0 || e->name[0] == '.')
             continue;
         if ((e->mask & (IN_DELETE | IN_MOVED_FROM)) != 0)
@@ -144,7 +156,7 @@ static void on_readable(void *arg) {
 static bool own_path(const struct file_backend *f, const struct weir_discovery_own *own,
                      char out[PATH_MAX]) {
     struct weir_buf name;
-    weir_buf_init(&name, NAME_MAX);
+    weir_buf_init(&name, NAME_MAX + 1);
     bool ok = weir_file_name_encode(weir_span_z(own->key), &name) == WEIR_OK &&
               weir_buf_append_c(&name, '\0') == WEIR_OK &&
               bucket_path(f, (int)own->kind, name.data, out);
@@ -220,11 +232,62 @@ static void remove_stale(struct weir_discovery *d, int bucket) {
         closedir(dir);
 }
 
+/* A step of the wall clock, or a sleep of the machine: others must get the time to touch theirs. */
+static bool clock_jumped(struct file_backend *f) {
+    int64_t gap = (int64_t)weir_wall_ms() - (int64_t)(weir_now_ns() / 1000000u);
+    int64_t jump = gap - f->clock_gap_ms;
+    f->clock_gap_ms = gap;
+    return jump > (int64_t)f->ttl_ms / 3;
+}
+
+static enum weir_status watch_bucket(struct weir_discovery *d, int bucket, struct weir_err *err) {
+    struct file_backend *f = d->backend;
+    const uint32_t mask =
+        IN_CREATE | IN_MODIFY | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE | IN_ONLYDIR;
+    char path[PATH_MAX];
+    if (!bucket_path(f, bucket, NULL, path))
+        return weir_err_set(err, WEIR_TOO_LARGE, "the path of the folder is too long");
+    enum weir_status st = make_folders(path);
+    if (st != WEIR_OK)
+        return weir_err_set(err, st, "cannot make the folder %s: %s", path, strerror(errno));
+    f->watch[bucket] = inotify_add_watch(f->fd, path, mask);
+    if (f->watch[bucket] < 0 || stat(path, &f->id[bucket]) != 0)
+        return weir_err_set(err, WEIR_IO, "cannot watch the folder %s: %s", path, strerror(errno));
+    return WEIR_OK;
+}
+
+static void check_bucket(struct weir_discovery *d, int bucket) {
+    static struct weir_log_limit limit;
+    struct file_backend *f = d->backend;
+    struct stat now;
+    struct weir_err err;
+    uint32_t dropped;
+    char path[PATH_MAX];
+    bool same = bucket_path(f, bucket, NULL, path) && f->watch[bucket] >= 0 &&
+                stat(path, &now) == 0 && now.st_ino == f->id[bucket].st_ino &&
+                now.st_dev == f->id[bucket].st_dev;
+    if (same)
+        return;
+    if (f->watch[bucket] >= 0)
+        inotify_rm_watch(f->fd, f->watch[bucket]);
+    f->watch[bucket] = -1;
+    if (watch_bucket(d, bucket, &err) != WEIR_OK) {
+        if (weir_log_limit_ok(&limit, 1, &dropped))
+            WEIR_LOG(WEIR_LOG_WARN, "discovery", "%s", err.text);
+        return;
+    }
+    WEIR_LOG(WEIR_LOG_WARN, "discovery", "the folder %s was replaced; it is read again", path);
+    scan_bucket(d, bucket);
+}
+
 static void on_timer(void *arg) {
     struct weir_discovery *d = arg;
     struct file_backend *f = d->backend;
-    touch_own(d);
     for (int b = 0; b < BUCKETS; b++)
+        check_bucket(d, b);
+    touch_own(d);
+    bool jumped = clock_jumped(f);
+    for (int b = 0; b < BUCKETS && !jumped; b++)
         remove_stale(d, b);
     uint64_t every = f->ttl_ms / 3;
     if (weir_timer_start(&f->timer, every > MIN_TOUCH_MS ? every : MIN_TOUCH_MS) != WEIR_OK)
@@ -243,23 +306,6 @@ static void file_close(struct weir_discovery *disc) {
     weir_free(f->root);
     weir_free(f);
     disc->backend = NULL;
-}
-
-static enum weir_status watch_buckets(struct weir_discovery *d, struct weir_err *err) {
-    struct file_backend *f = d->backend;
-    const uint32_t mask =
-        IN_CREATE | IN_MODIFY | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE | IN_ONLYDIR;
-    for (int b = 0; b < BUCKETS; b++) {
-        char path[PATH_MAX];
-        enum weir_status st = bucket_path(f, b, NULL, path) ? make_folders(path) : WEIR_TOO_LARGE;
-        if (st != WEIR_OK)
-            return weir_err_set(err, st, "cannot make the folder %s: %s", path, strerror(errno));
-        f->watch[b] = inotify_add_watch(f->fd, path, mask);
-        if (f->watch[b] < 0)
-            return weir_err_set(err, WEIR_IO, "cannot watch the folder %s: %s", path,
-                                strerror(errno));
-    }
-    return WEIR_OK;
 }
 
 static char *default_root(void) {
@@ -292,9 +338,12 @@ enum weir_status weir_discovery_file_open(struct weir_discovery *disc,
             "cannot watch files: %s (the sysctl fs.inotify.max_user_instances may be "
             "too small)",
             strerror(errno));
-    enum weir_status st = watch_buckets(disc, err);
+    enum weir_status st = WEIR_OK;
+    for (int b = 0; b < BUCKETS && st == WEIR_OK; b++)
+        st = watch_bucket(disc, b, err);
     if (st != WEIR_OK)
         return st;
+    clock_jumped(f);
     st = weir_poll_open(disc->loop, f->fd, on_readable, disc, &f->poll);
     if (st != WEIR_OK)
         return weir_err_set(err, st, "cannot watch files: %s", weir_status_text(st));

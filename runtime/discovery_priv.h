@@ -3,6 +3,7 @@
 #define WEIR_RUNTIME_DISCOVERY_PRIV_H
 
 #include "base/list.h"
+#include "base/map.h"
 #include "runtime/discovery.h"
 
 enum { WEIR_DISCOVERY_MAX_WATCHES = 16, WEIR_RECORD_MAX_BYTES = 1 << 20 };
@@ -16,6 +17,7 @@ struct weir_discovery_entry {
     struct weir_record record;
     struct weir_arena arena;
     unsigned mark; /* of the last full scan that saw it */
+    bool indexed;  /* in by_key; false only for the second of two keys with one hash */
 };
 
 /* A record of ours that is kept alive. */
@@ -44,7 +46,8 @@ struct weir_discovery {
     size_t n_watches;
     struct weir_timer prime;
     struct weir_list entries, owns;
-    unsigned n_entries, max_entries;
+    struct weir_map by_key; /* hash of kind and key to entry */
+    unsigned n_entries, max_entries, n_unindexed;
     unsigned scan; /* number of the current full scan */
 };
 

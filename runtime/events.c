@@ -32,8 +32,10 @@ struct weir_event_pub {
 static enum weir_status announce(struct weir_event_pub *p,
                                  const struct weir_event_pub_config *config, const char *ip,
                                  struct weir_err *err) {
-    char endpoint[WEIR_IP_BYTES + 32];
-    snprintf(endpoint, sizeof(endpoint), "tcp://%s:%u", ip, weir_zmq_pub_port(p->socket));
+    char endpoint[WEIR_HOST_BYTES + 32];
+    bool v6 = strchr(ip, ':') != NULL;
+    snprintf(endpoint, sizeof(endpoint), "tcp://%s%s%s:%u", v6 ? "[" : "", ip, v6 ? "]" : "",
+             weir_zmq_pub_port(p->socket));
     struct weir_endpoint_id scope = {weir_arena_copy(&p->arena, config->scope.ns),
                                      weir_arena_copy(&p->arena, config->scope.component),
                                      weir_arena_copy(&p->arena, config->scope.name)};
@@ -76,14 +78,12 @@ enum weir_status weir_event_pub_open(struct weir_loop *loop, struct weir_discove
                                       : weir_rng_u64(weir_loop_rng(loop)) & ((1ull << 52) - 1);
     weir_arena_init(&p->arena, 1 << 20);
     weir_buf_init(&p->frame, ENVELOPE_MAX);
-    char ip[WEIR_IP_BYTES];
-    if (config->ip != NULL)
-        snprintf(ip, sizeof(ip), "%s", config->ip);
-    else
-        weir_local_ip(ip);
-    enum weir_status st = weir_zmq_pub_open(ip, 0, &p->socket, err);
+    char ip[WEIR_IP_BYTES], shown[WEIR_HOST_BYTES];
+    enum weir_status st = weir_address_bind(config->ip, NULL, ip, shown, err);
     if (st == WEIR_OK)
-        st = announce(p, config, ip, err);
+        st = weir_zmq_pub_open(ip, 0, &p->socket, err);
+    if (st == WEIR_OK)
+        st = announce(p, config, shown, err);
     if (st != WEIR_OK) {
         weir_event_pub_close(p);
         return st;
@@ -141,10 +141,12 @@ struct source {
     char *key;                    /* owned: key of the channel and of the source record */
     bool has_channel, has_source; /* which records are there */
     char *endpoint;               /* owned: of the channel */
-    struct weir_arena arena;      /* of `scope` and `record` */
+    struct weir_arena arena;      /* of `scope` */
+    struct weir_arena source_arena;
     struct weir_endpoint_id scope;
-    struct weir_record record; /* the source record, when it is there */
+    struct weir_record record; /* the source record, when it is there; in source_arena */
     struct weir_zmq_sub *socket;
+    bool told;         /* the owner knows of the source */
     bool live;         /* a message has been seen */
     uint64_t expected; /* next sequence */
     uint64_t publisher;
@@ -185,7 +187,8 @@ static struct source *source_for(struct weir_event_sub *s, struct weir_span key)
         return NULL;
     }
     x->sub = s;
-    weir_arena_init(&x->arena, 1 << 20);
+    weir_arena_init(&x->arena, 1 << 16);
+    weir_arena_init(&x->source_arena, 1 << 16);
     weir_list_push_back(&s->sources, &x->node);
     s->n_sources++;
     return x;
@@ -205,6 +208,7 @@ static void free_source(struct source *x) {
     weir_list_remove(&x->node);
     x->sub->n_sources--;
     weir_arena_fini(&x->arena);
+    weir_arena_fini(&x->source_arena);
     weir_free(x->key);
     weir_free(x->endpoint);
     weir_free(x);
@@ -256,7 +260,8 @@ static void connect_if_ready(struct source *x) {
         return;
     }
     s->n_connected++;
-    if (x->has_source && s->ops.on_source != NULL)
+    x->told = x->has_source;
+    if (x->told && s->ops.on_source != NULL)
         s->ops.on_source(s->arg, &x->record, true);
 }
 
@@ -268,34 +273,53 @@ static bool keep_scope(struct source *x, const struct weir_endpoint_id *scope) {
            x->scope.name.data != NULL;
 }
 
+/* Closes the socket and tells the owner, when it was told of the source. */
+static void lose(struct source *x) {
+    struct weir_event_sub *s = x->sub;
+    bool was_connected = x->socket != NULL;
+    disconnect(x);
+    if (was_connected && x->told && s->ops.on_source != NULL)
+        s->ops.on_source(s->arg, &x->record, false);
+    x->told = false;
+}
+
 static void on_channel(struct source *x, const struct weir_record *record) {
+    if (x->has_channel && weir_span_eqz(record->zmq_endpoint, x->endpoint))
+        return;
     char *endpoint = weir_strndup(record->zmq_endpoint.data, record->zmq_endpoint.len);
     if (endpoint == NULL)
         return;
-    if (x->endpoint != NULL && strcmp(x->endpoint, endpoint) != 0)
-        disconnect(x);
+    lose(x);
     weir_free(x->endpoint);
     x->endpoint = endpoint;
-    if (!x->has_channel && !keep_scope(x, &record->endpoint))
+    if (x->scope.ns.data == NULL && !keep_scope(x, &record->endpoint))
         return;
     x->has_channel = true;
     connect_if_ready(x);
 }
 
 static void on_source_record(struct source *x, const struct weir_record *record) {
-    if (x->has_source)
-        return;
+    lose(x); /* a changed record: another rank, or another place to ask */
+    struct weir_arena *a = &x->source_arena;
+    weir_arena_reset(a);
     x->record = *record;
-    x->record.endpoint =
-        (struct weir_endpoint_id){weir_arena_copy(&x->arena, record->endpoint.ns),
-                                  weir_arena_copy(&x->arena, record->endpoint.component),
-                                  weir_arena_copy(&x->arena, record->endpoint.name)};
-    x->record.topic = weir_arena_copy(&x->arena, record->topic);
-    x->record.recovery_endpoint = weir_arena_copy(&x->arena, record->recovery_endpoint);
-    x->record.recovery_address = record->recovery_address.data != NULL
-                                     ? weir_arena_copy(&x->arena, record->recovery_address)
-                                     : weir_span(NULL, 0);
+    struct weir_endpoint_id *e = &x->record.endpoint;
+    struct weir_span *const spans[] = {&e->ns,
+                                       &e->component,
+                                       &e->name,
+                                       &x->record.topic,
+                                       &x->record.recovery_endpoint,
+                                       &x->record.recovery_address,
+                                       &x->record.recovery_subject,
+                                       &x->record.recovery_device};
     x->has_source = true;
+    for (size_t i = 0; i < WEIR_ARRAY_LEN(spans); i++)
+        if (spans[i]->data != NULL) {
+            *spans[i] = weir_arena_copy(a, *spans[i]);
+            x->has_source = x->has_source && spans[i]->data != NULL;
+        }
+    if (!x->has_source)
+        return; /* out of memory: as if the record had not come */
     connect_if_ready(x);
 }
 
@@ -303,22 +327,20 @@ static void on_gone(struct weir_event_sub *s, enum weir_record_kind kind, struct
     struct source *x = find_source(s, key);
     if (x == NULL)
         return;
-    bool was_connected = x->socket != NULL;
     if (kind == WEIR_RECORD_EVENT_CHANNEL)
         x->has_channel = false;
     else
         x->has_source = false;
-    if (!x->has_channel || s->require_source) {
-        disconnect(x);
-        if (was_connected && s->ops.on_source != NULL && x->record.topic.data != NULL)
-            s->ops.on_source(s->arg, &x->record, false);
-    }
+    if (!x->has_channel || s->require_source)
+        lose(x);
     if (!x->has_channel && !x->has_source)
         free_source(x);
 }
 
 static void on_change(void *arg, enum weir_discovery_change change, enum weir_record_kind kind,
                       struct weir_span key, const struct weir_record *record) {
+    static struct weir_log_limit limit;
+    uint32_t dropped;
     struct weir_event_sub *s = arg;
     if (s->closed || (kind != WEIR_RECORD_EVENT_CHANNEL && kind != WEIR_RECORD_EVENT_SOURCE))
         return;
@@ -330,8 +352,12 @@ static void on_change(void *arg, enum weir_discovery_change change, enum weir_re
         (kind == WEIR_RECORD_EVENT_CHANNEL && record->zmq_endpoint.data == NULL))
         return;
     struct source *x = source_for(s, key);
-    if (x == NULL)
+    if (x == NULL) {
+        if (weir_log_limit_ok(&limit, 1, &dropped))
+            WEIR_LOG(WEIR_LOG_WARN, "events", "%.*s is left out: too many sources or no memory",
+                     WEIR_SPAN_ARG(key));
         return;
+    }
     if (kind == WEIR_RECORD_EVENT_CHANNEL)
         on_channel(x, record);
     else

@@ -14,7 +14,7 @@ struct weir_event_sub;
 struct weir_event_pub_config {
     struct weir_endpoint_id scope;
     const char *topic; /* "kv-events", "kv_metrics", … */
-    const char *ip;    /* advertised and bound; NULL = first local IPv4 */
+    const char *ip;    /* bound and advertised, as weir_address_bind() reads it */
     /* topic kv-events: also an EventSource record for this worker rank, needed by routers. */
     bool with_source;
     uint64_t publisher_id; /* below 2^53; 0 = drawn at random */

@@ -29,6 +29,7 @@ enum {
     SUBJECT_BYTES = 37,
     MAX_REPLY = 64 * 1024,
     MAX_HOSTS = 65536,
+    MAX_HANDSHAKE = 4096, /* bytes that a stranger may send */
     ITEM_IDS = 64,
     ARENA_MAX = 64 << 20,
 };
@@ -53,6 +54,7 @@ struct weir_plane_call {
     char *address;     /* owned: of the worker, as its record has it */
     struct conn *conn; /* where the ack is awaited; NULL when it came */
     uint64_t ack_seq;
+    uint64_t born;     /* number of the call */
     struct home *home; /* response stream; NULL until the worker dialled */
     bool paused, complete;
     uint64_t item_ms, last_item_ms;
@@ -67,13 +69,17 @@ struct conn {
     struct weir_buf in;
     struct weir_plane_call **waiters; /* ring by sequence; NULL = cancelled meanwhile */
     uint64_t first, next;             /* sequences of the oldest waiter and of the next request */
+    unsigned n_waiting;               /* waiters that were not cancelled */
     bool open;
+    bool stuck; /* an ack is overdue, and replies come in order: nothing new is sent here */
+    bool closing;
 };
 
 struct host {
     struct weir_list node; /* in client.hosts */
     struct weir_plane_client *client;
     struct weir_address address;
+    uint64_t key; /* in client.by_host */
     struct weir_list conns;
     unsigned n_conns;
     uint64_t used_ms;
@@ -94,14 +100,15 @@ struct weir_plane_client {
     struct weir_loop *loop;
     struct weir_plane_client_config config;
     struct weir_listener *listener;
-    char response_address[WEIR_IP_BYTES + 8];
+    char response_address[WEIR_HOST_BYTES + 8];
     struct weir_list hosts, homes, calls;
-    struct weir_map by_subject;
+    struct weir_map by_subject, by_host;
     struct weir_buf scratch;
     struct weir_arena arena; /* of the item that is being handed over */
     struct weir_timer idle;
     struct weir_plane_stats stats;
     unsigned n_hosts, n_calls, n_streams;
+    uint64_t n_born;
     bool destroyed;
 };
 
@@ -126,20 +133,19 @@ static void apply_defaults(struct weir_plane_client_config *c) {
 }
 
 static enum weir_status listen_for_answers(struct weir_plane_client *c, struct weir_err *err) {
-    char ip[WEIR_IP_BYTES];
-    if (c->config.response_ip != NULL)
-        snprintf(ip, sizeof(ip), "%s", c->config.response_ip);
-    else
-        weir_local_ip(ip);
+    char ip[WEIR_IP_BYTES], shown[WEIR_HOST_BYTES];
+    enum weir_status st =
+        weir_address_bind(c->config.response_ip, c->config.response_advertise, ip, shown, err);
+    if (st != WEIR_OK)
+        return weir_err_prefix(err, "response stream listener");
     struct weir_listen_config lc = {.ip = ip,
                                     .port = c->config.response_port,
                                     .linger_reset = true,
                                     .tls = c->config.server_tls,
                                     .limits = {.write_max = 1 << 16}};
-    enum weir_status st = weir_listen(c->loop, &lc, on_accept, c, &c->listener, err);
+    st = weir_listen(c->loop, &lc, on_accept, c, &c->listener, err);
     if (st != WEIR_OK)
         return weir_err_prefix(err, "response stream listener");
-    const char *shown = c->config.response_advertise != NULL ? c->config.response_advertise : ip;
     snprintf(c->response_address, sizeof(c->response_address), "%s:%u", shown,
              weir_listener_port(c->listener));
     return WEIR_OK;
@@ -159,6 +165,7 @@ enum weir_status weir_plane_client_create(struct weir_loop *loop,
     weir_list_init(&c->homes);
     weir_list_init(&c->calls);
     weir_map_init(&c->by_subject, c->config.max_calls);
+    weir_map_init(&c->by_host, MAX_HOSTS);
     weir_buf_init(&c->scratch, 128 * 1024);
     weir_arena_init(&c->arena, ARENA_MAX);
     weir_timer_init(&c->idle, loop, on_idle, c);
@@ -180,6 +187,7 @@ static void maybe_free(struct weir_plane_client *c) {
         weir_free(WEIR_CONTAINER_OF(it, struct host, node));
     }
     weir_map_fini(&c->by_subject);
+    weir_map_fini(&c->by_host);
     weir_buf_fini(&c->scratch);
     weir_arena_fini(&c->arena);
     weir_free(c);
@@ -187,11 +195,29 @@ static void maybe_free(struct weir_plane_client *c) {
 
 /* ---- ending a call ------------------------------------------------------------------------ */
 
-static uint64_t subject_key(struct weir_span subject) {
+static uint64_t hash_of(struct weir_span text) {
     uint64_t h = 0xcbf29ce484222325u;
-    for (size_t i = 0; i < subject.len; i++)
-        h = (h ^ (unsigned char)subject.data[i]) * 0x100000001b3u;
+    for (size_t i = 0; i < text.len; i++)
+        h = (h ^ (unsigned char)text.data[i]) * 0x100000001b3u;
     return h;
+}
+
+static uint64_t subject_key(struct weir_span subject) {
+    return hash_of(subject);
+}
+
+static void close_conn(struct conn *k, enum weir_status status, const char *reason) {
+    k->closing = true;
+    weir_stream_close(k->stream, status, reason);
+}
+
+/* Nobody waits for this place in the order of replies any more. */
+static void leave_conn(struct weir_plane_call *call) {
+    struct conn *k = call->conn;
+    k->waiters[call->ack_seq % call->client->config.in_flight] = NULL;
+    call->conn = NULL;
+    if (--k->n_waiting == 0 && k->stuck && !k->closing)
+        close_conn(k, WEIR_TIMEOUT, "replies are overdue");
 }
 
 static void close_home(struct home *h, const char *reason) {
@@ -210,7 +236,7 @@ static void unlink_call(struct weir_plane_call *call, const char *reason) {
     weir_list_remove(&call->node);
     weir_map_remove(&c->by_subject, subject_key(weir_span(call->subject, SUBJECT_BYTES - 1)));
     if (call->conn != NULL)
-        call->conn->waiters[call->ack_seq % c->config.in_flight] = NULL;
+        leave_conn(call);
     if (call->home != NULL)
         close_home(call->home, reason);
     c->n_calls--;
@@ -249,6 +275,8 @@ static void on_call_timer(void *arg) {
     struct weir_plane_call *call = arg;
     switch (call->state) {
     case CALL_SENT:
+        if (call->conn != NULL)
+            call->conn->stuck = true;
         fail_call(call, WEIR_TIMEOUT, 504, "ack", true, WEIR_SPAN_LIT("Request deadline exceeded"));
         return;
     case CALL_ACKED:
@@ -280,13 +308,12 @@ static bool rejection_is_overload(struct weir_span text) {
 /* One reply: the oldest waiter's. */
 static void on_reply(struct conn *k, struct weir_span text) {
     struct weir_plane_client *c = k->host->client;
-    struct weir_plane_call **slot = &k->waiters[k->first % c->config.in_flight];
-    struct weir_plane_call *call = *slot;
-    *slot = NULL;
+    struct weir_plane_call *call = k->waiters[k->first % c->config.in_flight];
     k->first++;
+    k->stuck = false;
     if (call == NULL)
         return;
-    call->conn = NULL;
+    leave_conn(call);
     if (text.len > 0) {
         bool overload = rejection_is_overload(text);
         fail_call(call, overload ? WEIR_OVERLOADED : WEIR_UNAVAILABLE, overload ? 529 : 503, "ack",
@@ -301,13 +328,14 @@ static void on_conn_read(void *arg, struct weir_span bytes) {
     struct conn *k = arg;
     k->host->client->stats.bytes_received += bytes.len;
     if (weir_buf_append_span(&k->in, bytes) != WEIR_OK) {
-        weir_stream_close(k->stream, WEIR_PROTOCOL, "reply too long");
+        close_conn(k, WEIR_PROTOCOL, "reply too long");
         return;
     }
     struct weir_span text;
     size_t used = 0, n = 0;
-    enum weir_status st;
-    while ((st = weir_reply_frame_decode(weir_span(k->in.data + used, k->in.len - used), MAX_REPLY,
+    enum weir_status st = WEIR_AGAIN;
+    while (!k->closing &&
+           (st = weir_reply_frame_decode(weir_span(k->in.data + used, k->in.len - used), MAX_REPLY,
                                          &text, &n)) == WEIR_OK) {
         used += n;
         if (k->first == k->next) {
@@ -317,14 +345,15 @@ static void on_conn_read(void *arg, struct weir_span bytes) {
         on_reply(k, text);
     }
     weir_buf_consume(&k->in, used);
-    if (st != WEIR_AGAIN)
-        weir_stream_close(k->stream, WEIR_PROTOCOL, "reply without a request or too long");
+    if (st != WEIR_AGAIN && !k->closing)
+        close_conn(k, WEIR_PROTOCOL, "reply without a request or too long");
 }
 
 static void on_conn_close(void *arg, enum weir_status status, const char *reason) {
     struct conn *k = arg;
     struct weir_plane_client *c = k->host->client;
     (void)reason;
+    k->closing = true;
     weir_list_remove(&k->node);
     k->host->n_conns--;
     bool opened = k->open;
@@ -332,7 +361,7 @@ static void on_conn_close(void *arg, enum weir_status status, const char *reason
         struct weir_plane_call *call = k->waiters[k->first % c->config.in_flight];
         if (call == NULL)
             continue;
-        call->conn = NULL;
+        leave_conn(call);
         if (call->state == CALL_STREAMING)
             continue; /* the answer is coming already: the ack does not matter */
         fail_call(call, opened ? WEIR_DISCONNECTED : WEIR_CANNOT_CONNECT, 503,
@@ -346,8 +375,14 @@ static void on_conn_close(void *arg, enum weir_status status, const char *reason
     maybe_free(c);
 }
 
-static const struct weir_stream_ops conn_ops = {
-    .on_open = on_conn_open, .on_read = on_conn_read, .on_close = on_conn_close};
+static void on_conn_eof(void *arg) {
+    close_conn(arg, WEIR_DISCONNECTED, "worker closed the connection");
+}
+
+static const struct weir_stream_ops conn_ops = {.on_open = on_conn_open,
+                                                .on_read = on_conn_read,
+                                                .on_eof = on_conn_eof,
+                                                .on_close = on_conn_close};
 
 static enum weir_status open_conn(struct host *host, struct conn **ret_conn) {
     struct weir_plane_client *c = host->client;
@@ -377,13 +412,32 @@ static enum weir_status open_conn(struct host *host, struct conn **ret_conn) {
     return WEIR_OK;
 }
 
+static bool same_address(const struct weir_address *a, const struct weir_address *b) {
+    return a->port == b->port && strcmp(a->ip, b->ip) == 0;
+}
+
+static void free_host(struct host *h) {
+    struct weir_plane_client *c = h->client;
+    uint64_t value = 0;
+    if (weir_map_get(&c->by_host, h->key, &value) && value == (uint64_t)(uintptr_t)h)
+        weir_map_remove(&c->by_host, h->key);
+    weir_list_remove(&h->node);
+    c->n_hosts--;
+    weir_free(h);
+}
+
 static enum weir_status find_host(struct weir_plane_client *c, const struct weir_address *address,
                                   struct host **ret_host) {
-    WEIR_LIST_FOREACH(it, &c->hosts) {
-        struct host *h = WEIR_CONTAINER_OF(it, struct host, node);
-        if (h->address.port == address->port && strcmp(h->address.ip, address->ip) == 0) {
-            *ret_host = h;
+    uint64_t key = hash_of(weir_span_z(address->ip)) ^ address->port, value = 0;
+    if (weir_map_get(&c->by_host, key, &value)) {
+        *ret_host = (struct host *)(uintptr_t)value;
+        if (same_address(&(*ret_host)->address, address))
             return WEIR_OK;
+        /* Two addresses with one hash: the other is found by walking. */
+        WEIR_LIST_FOREACH(it, &c->hosts) {
+            *ret_host = WEIR_CONTAINER_OF(it, struct host, node);
+            if (same_address(&(*ret_host)->address, address))
+                return WEIR_OK;
         }
     }
     if (c->n_hosts == MAX_HOSTS)
@@ -393,6 +447,12 @@ static enum weir_status find_host(struct weir_plane_client *c, const struct weir
         return WEIR_NOMEM;
     h->client = c;
     h->address = *address;
+    h->key = key;
+    if (!weir_map_get(&c->by_host, key, &value) &&
+        weir_map_put(&c->by_host, key, (uint64_t)(uintptr_t)h) != WEIR_OK) {
+        weir_free(h);
+        return WEIR_NOMEM;
+    }
     weir_list_init(&h->conns);
     weir_list_push_back(&c->hosts, &h->node);
     c->n_hosts++;
@@ -406,6 +466,8 @@ static enum weir_status pick_conn(struct host *host, struct conn **ret_conn) {
     struct conn *best = NULL;
     WEIR_LIST_FOREACH(it, &host->conns) {
         struct conn *k = WEIR_CONTAINER_OF(it, struct conn, node);
+        if (k->stuck || k->closing)
+            continue;
         if (best == NULL || k->next - k->first < best->next - best->first)
             best = k;
     }
@@ -429,14 +491,11 @@ static void on_idle(void *arg) {
             continue;
         WEIR_LIST_FOREACH(jt, &h->conns) {
             struct conn *k = WEIR_CONTAINER_OF(jt, struct conn, node);
-            if (k->first == k->next)
-                weir_stream_close(k->stream, WEIR_OK, "idle");
+            if (k->n_waiting == 0 && !k->closing)
+                close_conn(k, WEIR_OK, "idle");
         }
-        if (weir_list_empty(&h->conns)) {
-            weir_list_remove(&h->node);
-            c->n_hosts--;
-            weir_free(h);
-        }
+        if (weir_list_empty(&h->conns))
+            free_host(h);
     }
     if (weir_timer_start(&c->idle, c->config.host_idle_ms) != WEIR_OK)
         WEIR_LOG(WEIR_LOG_WARN, "plane", "out of memory: idle connections stay open");
@@ -512,6 +571,7 @@ static enum weir_status send_request(struct weir_plane_call *call, struct conn *
     call->conn = k;
     call->ack_seq = k->next++;
     k->waiters[call->ack_seq % c->config.in_flight] = call;
+    k->n_waiting++;
     return WEIR_OK;
 }
 
@@ -526,6 +586,7 @@ static struct weir_plane_call *new_call(struct weir_plane_client *c,
         return NULL;
     }
     call->client = c;
+    call->born = ++c->n_born;
     call->address = address;
     call->ops = ops;
     call->arg = arg;
@@ -545,6 +606,8 @@ enum weir_status weir_plane_call_start(struct weir_plane_client *client,
     struct weir_span path;
     struct host *host;
     struct conn *k = NULL;
+    if (client->destroyed)
+        return WEIR_CANCELLED;
     if (client->n_calls >= client->config.max_calls)
         return WEIR_LIMIT;
     enum weir_status st = weir_address_parse(config->address, &address, &path);
@@ -706,11 +769,12 @@ static void on_frame(struct home *h, struct weir_two_part msg) {
 
 /* Handles all whole frames of `bytes`; returns what was used. */
 static size_t eat_frames(struct home *h, struct weir_span bytes) {
-    size_t used = 0, n = 0, need = 0;
+    size_t used = 0, n = 0, need = 0, max = h->client->config.max_message;
     while (!h->closing) {
         struct weir_two_part msg;
-        enum weir_status st = weir_two_part_decode(weir_span(bytes.data + used, bytes.len - used),
-                                                   h->client->config.max_message, &msg, &n, &need);
+        enum weir_status st =
+            weir_two_part_decode(weir_span(bytes.data + used, bytes.len - used),
+                                 h->call != NULL ? max : MAX_HANDSHAKE, &msg, &n, &need);
         if (st == WEIR_AGAIN)
             break;
         if (st != WEIR_OK) {
@@ -799,22 +863,33 @@ static void on_accept(void *arg, struct weir_stream *s) {
 
 /* ---- the rest ----------------------------------------------------------------------------- */
 
-void weir_plane_client_drop_address(struct weir_plane_client *client, struct weir_span address) {
+/* Calls are in order of birth. on_end may end and start calls, so each search begins anew. */
+static struct weir_plane_call *find_waiting(struct weir_plane_client *client,
+                                            struct weir_span address, uint64_t newest) {
     WEIR_LIST_FOREACH(it, &client->calls) {
         struct weir_plane_call *call = WEIR_CONTAINER_OF(it, struct weir_plane_call, node);
+        if (call->born > newest)
+            break;
         if (call->state != CALL_STREAMING && weir_span_eqz(address, call->address))
-            fail_call(call, WEIR_DISCONNECTED, 503, "prologue", true,
-                      WEIR_SPAN_LIT("the worker left"));
+            return call;
     }
+    return NULL;
+}
+
+void weir_plane_client_drop_address(struct weir_plane_client *client, struct weir_span address) {
+    struct weir_plane_call *call;
+    uint64_t newest = client->n_born;
+    while ((call = find_waiting(client, address, newest)) != NULL)
+        fail_call(call, WEIR_DISCONNECTED, 503, "prologue", true, WEIR_SPAN_LIT("the worker left"));
 }
 
 void weir_plane_client_destroy(struct weir_plane_client *client) {
     if (client == NULL || client->destroyed)
         return;
+    client->destroyed = true; /* on_end starts nothing new */
     while (!weir_list_empty(&client->calls))
         fail_call(WEIR_CONTAINER_OF(client->calls.next, struct weir_plane_call, node),
                   WEIR_CANCELLED, 503, "shutdown", false, WEIR_SPAN_LIT("shutting down"));
-    client->destroyed = true;
     weir_timer_stop(&client->idle);
     weir_listener_close(client->listener);
     WEIR_LIST_FOREACH(it, &client->homes) {
@@ -823,8 +898,7 @@ void weir_plane_client_destroy(struct weir_plane_client *client) {
     WEIR_LIST_FOREACH(it, &client->hosts) {
         struct host *h = WEIR_CONTAINER_OF(it, struct host, node);
         WEIR_LIST_FOREACH(jt, &h->conns) {
-            weir_stream_close(WEIR_CONTAINER_OF(jt, struct conn, node)->stream, WEIR_OK,
-                              "shutdown");
+            close_conn(WEIR_CONTAINER_OF(jt, struct conn, node), WEIR_OK, "shutdown");
         }
     }
     maybe_free(client);
@@ -841,7 +915,7 @@ void weir_plane_client_stats(const struct weir_plane_client *client, struct weir
         struct host *h = WEIR_CONTAINER_OF(it, struct host, node);
         WEIR_LIST_FOREACH(jt, &h->conns) {
             struct conn *k = WEIR_CONTAINER_OF(jt, struct conn, node);
-            *(k->first != k->next ? &s.conns_active : &s.conns_idle) += 1;
+            *(k->n_waiting > 0 ? &s.conns_active : &s.conns_idle) += 1;
         }
     }
     *ret = s;

@@ -17,10 +17,9 @@ struct weir_plane_client;
 struct weir_plane_call;
 
 struct weir_plane_client_config {
-    const char *response_ip; /* bind address of the call-home listener; NULL = first local IPv4,
-                                127.0.0.1 when none */
-    const char *response_advertise;           /* NULL = response_ip */
-    uint16_t response_port;                   /* 0 = any; several loops then need port 0 */
+    const char *response_ip;        /* call-home listener: as weir_address_bind() reads them */
+    const char *response_advertise; /* the same */
+    uint16_t response_port;         /* 0 = any; several loops then need port 0 */
     struct weir_tls *server_tls, *client_tls; /* or NULL */
     unsigned pool_conns;                      /* per worker address; 0 = 100 */
     unsigned in_flight;                       /* unacknowledged requests per connection; 0 = 1024 */

@@ -60,7 +60,7 @@ struct weir_plane_server {
     struct weir_loop *loop;
     struct weir_plane_server_config config;
     struct weir_listener *listener;
-    char advertised[WEIR_IP_BYTES];
+    char advertised[WEIR_HOST_BYTES];
     struct weir_list paths, conns, requests;
     unsigned n_paths, n_active, n_streams;
     bool draining, destroyed;
@@ -89,17 +89,13 @@ enum weir_status weir_plane_server_create(struct weir_loop *loop,
     weir_list_init(&s->requests);
     weir_buf_init(&s->scratch, s->config.max_message);
     char ip[WEIR_IP_BYTES];
-    if (config->ip != NULL)
-        snprintf(ip, sizeof(ip), "%s", config->ip);
-    else
-        weir_local_ip(ip);
-    snprintf(s->advertised, sizeof(s->advertised), "%s",
-             config->advertise != NULL ? config->advertise : ip);
+    enum weir_status st = weir_address_bind(config->ip, config->advertise, ip, s->advertised, err);
     struct weir_listen_config lc = {.ip = ip,
                                     .port = config->port,
                                     .tls = config->server_tls,
                                     .limits = {.write_max = 1 << 20}};
-    enum weir_status st = weir_listen(loop, &lc, on_accept, s, &s->listener, err);
+    if (st == WEIR_OK)
+        st = weir_listen(loop, &lc, on_accept, s, &s->listener, err);
     if (st != WEIR_OK) {
         weir_err_prefix(err, "request plane listener");
         weir_buf_fini(&s->scratch);

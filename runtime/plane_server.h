@@ -12,9 +12,8 @@ struct weir_plane_server;
 struct weir_plane_request; /* one request in work and its response stream */
 
 struct weir_plane_server_config {
-    const char *ip;        /* bind; NULL = first local IPv4, 127.0.0.1 when none */
-    const char *advertise; /* NULL = ip */
-    uint16_t port;         /* 0 = any */
+    const char *ip, *advertise; /* as weir_address_bind() reads them */
+    uint16_t port;              /* 0 = any */
     struct weir_tls *server_tls, *client_tls;
     unsigned max_active;   /* requests in work; above: "Server overloaded: …"; 0 = 10,000 */
     size_t max_message;    /* 0 = 32 MiB */
