@@ -1,6 +1,6 @@
 /*
- * A connection of the HTTP server. http_server.c owns its life and reads; http_server_answer.c
- * writes. See the happy path at the head of http_server.c.
+ * The inside of the HTTP server: http_server.c has the server, http_server_conn.c the life and the
+ * input of its connections (the happy path stands there), http_server_answer.c the way out.
  */
 #ifndef WEIR_NET_HTTP_SERVER_PRIV_H
 #define WEIR_NET_HTTP_SERVER_PRIV_H
@@ -87,9 +87,16 @@ static inline struct conn *conn_of(const struct weir_http_exchange *x) {
     return WEIR_CONTAINER_OF(x, struct conn, x);
 }
 
-/* Answers a request that no exchange stands for, and closes. */
-void weir_http_answer_fault(struct conn *c, struct weir_http_fault fault);
+/* ---- http_server.c ---- */
+void weir_http_server_free(struct weir_http_server *s);
+/* ---- http_server_conn.c ---- */
+void weir_http_conn_accept(void *server, struct weir_stream *stream);
+/* Closes a connection that waits for a request. */
+void weir_http_conn_drain(struct conn *c);
 /* The connection ends at once; on_done follows in a later turn. */
 void weir_http_conn_close(struct conn *c, enum weir_status status, const char *reason);
+/* ---- http_server_answer.c ---- */
+/* Answers a request that no exchange stands for, and closes. */
+void weir_http_answer_fault(struct conn *c, struct weir_http_fault fault);
 
 #endif
