@@ -5,3 +5,7 @@ set(http_fake test/unit/http/fake_net.c test/unit/http/handler.c)
 weir_test(unit_http_server SOURCES test/unit/http/server.c ${http_fake} ${http_server_sources}
           LINK weir_base)
 weir_test(unit_http_socket SOURCES test/unit/http/socket.c test/unit/http/handler.c LINK weir_net)
+set(http_client_sources net/http_client.c net/http_client_conn.c net/http_parse.c net/http_chunk.c)
+weir_test(unit_http_client SOURCES test/unit/http/client.c test/unit/http/fake_net.c
+          ${http_client_sources} LINK weir_base)
+weir_test(unit_sse SOURCES test/unit/http/sse.c test/unit/http/sse_naive.c net/sse.c LINK weir_base)

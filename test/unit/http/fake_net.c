@@ -219,7 +219,7 @@ void fake_open(struct fake_end *end) {
 
 void fake_feed(struct weir_loop *l, struct fake_end *end, const void *data, size_t len) {
     struct weir_stream *s = end->stream;
-    if (s != NULL && !s->closed && !s->lingering) {
+    if (s != NULL && !s->closed && !s->lingering && len > 0) {
         /* A copy of exactly this size, so that reading beyond it is found. */
         char *copy = weir_malloc(len > 0 ? len : 1);
         if (copy == NULL)
