@@ -1,15 +1,16 @@
 #include "base/log.h"
 
 #include "base/json.h"
+#include "base/mem.h"
 
-#include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { MAX_LINE = 8192, MAX_FILTERS = 32, MAX_SUBSYSTEM = 32 };
+enum { MAX_LINE = 8192, MAX_HELD = 16384, MAX_FILTERS = 32, MAX_SUBSYSTEM = 32 };
 
 /* Written by weir_log_setup() before threads start, read-only afterwards. */
 static struct weir_log_config log_config = {.utc = true};
@@ -20,6 +21,10 @@ static struct {
     enum weir_log_level level;
 } filters[MAX_FILTERS];
 static size_t n_filters;
+
+/* Lines that this thread holds back. */
+static _Thread_local char *held;
+static _Thread_local size_t n_held;
 
 static const char *const level_names[] = {"TRACE", "DEBUG", "INFO", "WARN", "ERROR", "OFF"};
 
@@ -79,24 +84,63 @@ bool weir_log_on(enum weir_log_level level, const char *subsystem) {
     return level >= default_level;
 }
 
+/* The part down to the second is made once a second. */
 static void format_time(char out[40]) {
+    static _Thread_local time_t second = -1;
+    static _Thread_local char text[24];
     struct timespec ts;
-    struct tm tm;
     clock_gettime(CLOCK_REALTIME, &ts);
+    if (ts.tv_sec != second) {
+        struct tm tm;
+        if (log_config.utc)
+            gmtime_r(&ts.tv_sec, &tm);
+        else
+            localtime_r(&ts.tv_sec, &tm);
+        strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S", &tm);
+        second = ts.tv_sec;
+    }
+    size_t n = strlen(text);
+    memcpy(out, text, n);
+    out[n++] = '.';
+    for (long unit = 100000, us = ts.tv_nsec / 1000; unit > 0; unit /= 10)
+        out[n++] = (char)('0' + us / unit % 10);
     if (log_config.utc)
-        gmtime_r(&ts.tv_sec, &tm);
-    else
-        localtime_r(&ts.tv_sec, &tm);
-    size_t n = strftime(out, 24, "%Y-%m-%dT%H:%M:%S", &tm);
-    snprintf(out + n, 40 - n, ".%06ld%s", ts.tv_nsec / 1000, log_config.utc ? "Z" : "");
+        out[n++] = 'Z';
+    out[n] = '\0';
+}
+
+/* Whole numbers as they are, others to a thousandth. */
+static enum weir_status put_number(struct weir_buf *line, double number) {
+    char text[32], *at = text + sizeof(text);
+    double thousandths = round(fabs(number) * 1000);
+    if (!(thousandths < 9e18))
+        return weir_buf_printf(line, "%.15g", number);
+    uint64_t whole = (uint64_t)thousandths / 1000, rest = (uint64_t)thousandths % 1000;
+    if (rest != 0) {
+        for (int i = 0; i < 3; i++, rest /= 10)
+            *--at = (char)('0' + rest % 10);
+        *--at = '.';
+    }
+    do
+        *--at = (char)('0' + whole % 10);
+    while ((whole /= 10) > 0);
+    if (number < 0 && thousandths > 0)
+        *--at = '-';
+    return weir_buf_append(line, at, (size_t)(text + sizeof(text) - at));
 }
 
 static void put_fields_text(struct weir_buf *line, const struct weir_log_field *f, size_t n) {
     enum weir_status st = WEIR_OK;
-    for (size_t i = 0; i < n && st == WEIR_OK; i++)
-        st = f[i].text.data != NULL
-                 ? weir_buf_printf(line, " %s=%.*s", f[i].key, WEIR_SPAN_ARG(f[i].text))
-                 : weir_buf_printf(line, " %s=%.15g", f[i].key, f[i].number);
+    for (size_t i = 0; i < n && st == WEIR_OK; i++) {
+        st = weir_buf_append_c(line, ' ');
+        if (st == WEIR_OK)
+            st = weir_buf_append_z(line, f[i].key);
+        if (st == WEIR_OK)
+            st = weir_buf_append_c(line, '=');
+        if (st == WEIR_OK)
+            st = f[i].text.data != NULL ? weir_buf_append_span(line, f[i].text)
+                                        : put_number(line, f[i].number);
+    }
 }
 
 static void put_json(struct weir_buf *line, const char *when, enum weir_log_level level,
@@ -123,6 +167,40 @@ static void put_json(struct weir_buf *line, const char *when, enum weir_log_leve
     weir_jsonw_object_end(&w);
 }
 
+/* A full or closed stderr loses lines rather than holding the program up. */
+static void write_out(const char *text, size_t len) {
+    ssize_t wrote = write(STDERR_FILENO, text, len);
+    (void)wrote;
+}
+
+static void put_line(enum weir_log_level level, const char *line, size_t len) {
+    if (held != NULL && n_held + len > MAX_HELD)
+        weir_log_flush();
+    if (held == NULL || level >= WEIR_LOG_WARN) {
+        weir_log_flush(); /* what was said before stands before it */
+        write_out(line, len);
+        return;
+    }
+    memcpy(held + n_held, line, len);
+    n_held += len;
+}
+
+void weir_log_flush(void) {
+    if (n_held > 0)
+        write_out(held, n_held);
+    n_held = 0;
+}
+
+void weir_log_hold(bool on) {
+    if (on && held == NULL) {
+        held = weir_malloc(MAX_HELD); /* NULL: lines are written one by one */
+    } else if (!on && held != NULL) {
+        weir_log_flush();
+        weir_free(held);
+        held = NULL;
+    }
+}
+
 void weir_log_write(enum weir_log_level level, const char *subsystem,
                     const struct weir_log_field *fields, size_t n_fields, const char *fmt, ...) {
     char room[MAX_LINE], message[MAX_LINE / 2], when[40];
@@ -145,9 +223,7 @@ void weir_log_write(enum weir_log_level level, const char *subsystem,
     if (line.len == sizeof(room))
         line.len--;
     room[line.len++] = '\n';
-    /* One write a line; a full or closed stderr loses it rather than holding the program up. */
-    ssize_t wrote = write(STDERR_FILENO, room, line.len);
-    (void)wrote;
+    put_line(level, room, line.len);
 }
 
 bool weir_log_limit_ok(struct weir_log_limit *limit, uint32_t per_second, uint32_t *ret_dropped) {

@@ -56,6 +56,14 @@ void weir_log_write(enum weir_log_level level, const char *subsystem,
          ? weir_log_write((level), (subsystem), (fields), WEIR_ARRAY_LEN(fields), __VA_ARGS__)     \
          : (void)0)
 
+/*
+ * Lines of this thread at INFO and below are gathered from now on and written by weir_log_flush(),
+ * by a line at WARN or above, or when 16 KiB are full: one system call for many lines. A loop
+ * flushes before it waits. `on` false writes what is held and gives the memory back.
+ */
+void weir_log_hold(bool on);
+void weir_log_flush(void);
+
 /* At most `per_second` lines a second from this place; the next line says how many were left out.
  */
 struct weir_log_limit {

@@ -22,6 +22,7 @@ static void release(struct weir_leg *leg) {
 }
 
 void weir_leg_stop(struct weir_leg *leg, bool graceful) {
+    weir_deferred_cancel(&leg->finish);
     if (leg->call != NULL)
         weir_plane_call_cancel(leg->call, graceful);
     leg->call = NULL;
@@ -214,11 +215,23 @@ static void on_item(void *arg, const struct weir_output *item) {
         weir_request_fail(r, 500, WEIR_SPAN_LIT("Internal server error"), "internal");
         return;
     }
-    if (leg->n_open == 0 && leg->state == WEIR_LEG_RUNNING) {
-        /* All choices have ended, here or at the worker: no need to wait for the rest. */
-        weir_leg_stop(leg, true);
-        weir_request_leg_over(r);
-    }
+    /* All choices have ended. The worker's own end is mostly in the same read: it is waited for
+     * until the end of this turn, so that a worker that has finished is not told to stop. */
+    if (leg->n_open == 0 && leg->state == WEIR_LEG_RUNNING)
+        weir_loop_defer(r->fl->loop, &leg->finish);
+}
+
+static void on_finish(void *arg) {
+    struct weir_leg *leg = arg;
+    weir_leg_stop(leg, true);
+    weir_request_leg_over(leg->request);
+}
+
+void weir_leg_init(struct weir_leg *leg, struct weir_request *r) {
+    leg->request = r;
+    leg->cached_tokens = -1;
+    weir_buf_init(&leg->emitted, WEIR_OUT_MAX);
+    weir_deferred_init(&leg->finish, on_finish, leg);
 }
 
 /* A failure that another worker may cure: true when the leg goes on there. */
@@ -251,7 +264,10 @@ static void on_end(void *arg, const struct weir_plane_end *end) {
     struct weir_plane_end e = *end;
     leg->call = NULL;
     release(leg);
-    if (e.status == WEIR_OK) {
+    /* A stream that breaks off behind the last finish reason has ended well for the client. */
+    bool finished = leg->n_choices > 0 && leg->n_open == 0;
+    weir_deferred_cancel(&leg->finish);
+    if (e.status == WEIR_OK || finished) {
         leg->state = WEIR_LEG_DONE;
         weir_output_leg_over(leg);
         weir_request_leg_over(r);

@@ -372,9 +372,7 @@ static bool prepare_legs(struct weir_request *r) {
         return fail_memory(r);
     for (size_t i = 0; i < n; i++) {
         struct weir_leg *leg = &r->legs[i];
-        leg->request = r;
-        leg->cached_tokens = -1;
-        weir_buf_init(&leg->emitted, WEIR_OUT_MAX);
+        weir_leg_init(leg, r);
         r->n_legs = i + 1;
         if (!(r->q.kind == WEIR_OPENAI_CHAT ? prepare_chat(r, &leg->prompt)
                                             : prepare_prompt(r, &r->q.prompts[i], &leg->prompt)))

@@ -36,6 +36,7 @@ struct weir_leg {
     uint64_t *local, *sequence; /* block hashes, in the arena */
     size_t n_blocks;
     struct weir_plane_call *call;
+    struct weir_deferred finish; /* armed when all choices have ended */
     uint64_t booking, worker_id;
     uint32_t dp_rank, overlap_blocks;
     uint64_t tried[WEIR_MAX_TRIED];
@@ -79,6 +80,7 @@ struct weir_request {
 };
 
 /* leg.c */
+void weir_leg_init(struct weir_leg *leg, struct weir_request *r);
 void weir_leg_start(struct weir_leg *leg);
 /* Frees call and booking; nothing fires afterwards. */
 void weir_leg_stop(struct weir_leg *leg, bool graceful);

@@ -8,6 +8,7 @@
 #include "net/loop_priv.h"
 
 #include "base/buf.h"
+#include "base/log.h"
 #include "base/mem.h"
 
 #include <signal.h>
@@ -91,6 +92,7 @@ static void on_prepare(uv_prepare_t *prepare) {
         else
             uv_idle_stop(&loop->busy);
     }
+    weir_log_flush();
 }
 
 static void on_check(uv_check_t *check) {
@@ -170,9 +172,11 @@ void weir_loop_run(struct weir_loop *loop) {
     }
     pthread_mutex_unlock(&loop->lock);
     loop->running = true;
+    weir_log_hold(true);
     uv_update_time(&loop->uv);
     uv_run(&loop->uv, UV_RUN_DEFAULT);
     last_turns(loop);
+    weir_log_hold(false);
     loop->running = false;
     pthread_mutex_lock(&loop->lock);
     loop->ended = true;

@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-enum { STEPS_PER_TURN = 16, SCRATCH_MAX = 16 * 1024 * 1024 };
+enum { STEPS_PER_TURN = 16, LOAD_MS = 20, SCRATCH_MAX = 16 * 1024 * 1024 };
 
 /* ---- cache events ------------------------------------------------------------------------- */
 
@@ -94,12 +94,17 @@ static void on_cleared(void *arg) {
     flush_pending(r);
 }
 
+/* A change is told at once, then at most every LOAD_MS: a worker without delays would otherwise
+ * send one message a step. */
 static void publish_load(struct weir_mock_rank *r) {
     struct weir_engine_stats st;
     weir_engine_get_stats(r->engine, &st);
-    if (r->config.load_pub == NULL || st.kv_used_blocks == r->last_used_blocks)
+    if (r->config.load_pub == NULL || st.kv_used_blocks == r->last_used_blocks ||
+        weir_timer_active(&r->load_timer))
         return;
     r->last_used_blocks = st.kv_used_blocks;
+    if (weir_timer_start(&r->load_timer, LOAD_MS) != WEIR_OK)
+        WEIR_LOG(WEIR_LOG_DEBUG, "mocker", "out of memory: load metrics are not spaced");
     struct weir_active_load load = {.worker_id = r->config.worker_id,
                                     .dp_rank = r->config.dp_rank,
                                     .has_kv_used = true,
@@ -108,6 +113,10 @@ static void publish_load(struct weir_mock_rank *r) {
     if (weir_active_load_encode(&load, &r->scratch) == WEIR_OK &&
         weir_event_pub_send(r->config.load_pub, weir_buf_span(&r->scratch)) != WEIR_OK)
         WEIR_LOG(WEIR_LOG_DEBUG, "mocker", "a load metric was dropped at the high-water mark");
+}
+
+static void on_load_timer(void *arg) {
+    publish_load(arg);
 }
 
 /* ---- steps -------------------------------------------------------------------------------- */
@@ -173,6 +182,7 @@ enum weir_status weir_mock_rank_open(struct weir_loop *loop,
     r->next_id = 1;
     weir_buf_init(&r->scratch, SCRATCH_MAX);
     weir_timer_init(&r->timer, loop, on_step, r);
+    weir_timer_init(&r->load_timer, loop, on_load_timer, r);
     enum weir_status st = weir_engine_create(&config->engine, &engine_ops, r, &r->engine);
     if (st != WEIR_OK) {
         weir_free(r);
@@ -186,6 +196,7 @@ void weir_mock_rank_close(struct weir_mock_rank *rank) {
     if (rank == NULL)
         return;
     weir_timer_stop(&rank->timer);
+    weir_timer_stop(&rank->load_timer);
     weir_engine_destroy(rank->engine);
     for (size_t i = 0; i < WEIR_MOCK_RING; i++)
         weir_free(rank->ring[i].memory);

@@ -16,7 +16,7 @@ struct weir_mock_rank {
     struct weir_loop *loop; /* borrowed */
     struct weir_mock_rank_config config;
     struct weir_engine *engine; /* owned */
-    struct weir_timer timer;
+    struct weir_timer timer, load_timer;
     bool stepping;
     /* Changes of the running step, merged while they chain. */
     enum weir_kv_kind pending_kind;
