@@ -62,6 +62,10 @@ static void set_options(const struct weir_listener *l) {
     setsockopt(l->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
     if (l->config.reuse_port)
         setsockopt(l->fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on));
+    if (l->config.peer_speaks_first) {
+        int seconds = 1;
+        setsockopt(l->fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, &seconds, sizeof(seconds));
+    }
     if (l->config.linger_reset) {
         struct linger reset = {.l_onoff = 1, .l_linger = 0};
         setsockopt(l->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
@@ -168,6 +172,8 @@ static void take(struct weir_listener *l, int fd, const struct sockaddr *from) {
         log_limited(l, "over the connection limit: closed the newest");
     } else if (weir_stream_accept(l, fd, from, &s) != WEIR_OK) {
         log_limited(l, "no memory for a connection");
+    } else if (l->config.peer_speaks_first) {
+        weir_stream_read_now(s, fd);
     }
 }
 

@@ -65,6 +65,16 @@ static void on_read(uv_stream_t *uv, ssize_t n, const uv_buf_t *buf) {
     }
 }
 
+void weir_stream_read_now(struct weir_stream *s, int fd) {
+    if (s->state == WEIR_STREAM_CLOSED || !s->uv_reading || s->paused)
+        return;
+    ssize_t n = recv(fd, s->loop->scratch, WEIR_LOOP_SCRATCH, MSG_DONTWAIT);
+    uv_buf_t buf = uv_buf_init(s->loop->scratch, WEIR_LOOP_SCRATCH);
+    /* The end of the stream and errors are left to libuv, which meets them again. */
+    if (n > 0)
+        on_read((uv_stream_t *)&s->tcp, n, &buf);
+}
+
 static void start_reading(struct weir_stream *s) {
     if (s->uv_reading || s->eof)
         return;

@@ -76,13 +76,15 @@ struct weir_loop *weir_stream_loop(struct weir_stream *s);
  * closes. */
 typedef void (*weir_accept_fn)(void *arg, struct weir_stream *s);
 struct weir_listen_config {
-    const char *ip;       /* literal; "::" or "0.0.0.0" for any */
-    uint16_t port;        /* 0 = the system chooses */
-    bool reuse_port;      /* SO_REUSEPORT: one listener per loop on the same port */
-    int backlog;          /* 0 = 1024 */
-    unsigned max_conns;   /* open at once; above it the newest is closed at once; 0 = 65,536 */
-    bool linger_reset;    /* SO_LINGER 0 on accepted sockets (call-home listener) */
-    struct weir_tls *tls; /* or NULL; borrowed: outlives the listener */
+    const char *ip;         /* literal; "::" or "0.0.0.0" for any */
+    uint16_t port;          /* 0 = the system chooses */
+    bool reuse_port;        /* SO_REUSEPORT: one listener per loop on the same port */
+    int backlog;            /* 0 = 1024 */
+    unsigned max_conns;     /* open at once; above it the newest is closed at once; 0 = 65,536 */
+    bool linger_reset;      /* SO_LINGER 0 on accepted sockets (call-home listener) */
+    bool peer_speaks_first; /* accept only when bytes are there (TCP_DEFER_ACCEPT, a second at most)
+                               and read them at once: short connections cost half the calls */
+    struct weir_tls *tls;   /* or NULL; borrowed: outlives the listener */
     struct weir_stream_limits limits; /* of accepted streams */
 };
 enum weir_status weir_listen(struct weir_loop *loop, const struct weir_listen_config *config,

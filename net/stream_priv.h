@@ -63,6 +63,9 @@ struct weir_stream {
 /* A stream over an accepted descriptor, which it owns from here on, even on failure. */
 enum weir_status weir_stream_accept(struct weir_listener *l, int fd, const struct sockaddr *from,
                                     struct weir_stream **ret_stream);
+/* One read on a stream that was just accepted, before libuv watches its descriptor: a stream that
+ * ends with it is never watched at all. */
+void weir_stream_read_now(struct weir_stream *s, int fd);
 /* Bytes can flow: tells the owner (or the listener) and sends what was queued. */
 void weir_stream_opened(struct weir_stream *s);
 void weir_stream_got_eof(struct weir_stream *s);

@@ -141,6 +141,7 @@ static enum weir_status listen_for_answers(struct weir_plane_client *c, struct w
     struct weir_listen_config lc = {.ip = ip,
                                     .port = c->config.response_port,
                                     .linger_reset = true,
+                                    .peer_speaks_first = true,
                                     .tls = c->config.server_tls,
                                     .limits = {.write_max = 1 << 16}};
     st = weir_listen(c->loop, &lc, on_accept, c, &c->listener, err);
