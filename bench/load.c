@@ -371,6 +371,8 @@ static void on_done(void *arg, enum weir_status status, bool sent_any) {
     k->outcome.end_ns = weir_now_ns();
     k->outcome.fault = judge(k, status);
     weir_tally_outcome(&load->tally, &k->outcome);
+    if (load->run->on_outcome != NULL)
+        load->run->on_outcome(load->run->outcome_arg, &k->turn, &k->outcome);
     if (k->outcome.fault == WEIR_BENCH_FAULT_NONE) {
         k->sse_fresh = true;
         count(&load->live.done, 1);

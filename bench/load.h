@@ -37,6 +37,10 @@ struct weir_load_run {
     uint64_t start_ns;
     unsigned n_loops;
 
+    /* Called after each request, on its loop's thread. May be NULL. */
+    void (*on_outcome)(void *arg, const struct weir_turn *turn, const struct weir_outcome *outcome);
+    void *outcome_arg;
+
     _Atomic uint64_t next_conversation; /* closed loop */
     _Atomic uint64_t window_ns;         /* closed loop: first measured send; 0 = not yet */
 };
