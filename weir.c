@@ -1,4 +1,5 @@
 /* The executable: a command table only. */
+#include "bench/bench.h"
 #include "frontend/frontend.h"
 #include "runtime/options_bench.h"
 #include "runtime/options_frontend.h"
@@ -14,7 +15,7 @@ static const struct command {
 } commands[] = {
     {&weir_frontend_program, weir_frontend_main},
     {&weir_mocker_program, weir_mocker_main},
-    {&weir_bench_program, NULL},
+    {&weir_bench_program, weir_bench_main},
 };
 
 static const struct command *find(const char *name) {
