@@ -4,6 +4,8 @@
 #include "runtime/options_bench.h"
 #include "runtime/options_frontend.h"
 #include "runtime/options_mocker.h"
+#include "runtime/options_parse.h"
+#include "tools/tools.h"
 #include "worker/mocker.h"
 
 #include <stdio.h>
@@ -16,6 +18,7 @@ static const struct command {
     {&weir_frontend_program, weir_frontend_main},
     {&weir_mocker_program, weir_mocker_main},
     {&weir_bench_program, weir_bench_main},
+    {&weir_parse_program, weir_parse_main},
 };
 
 static const struct command *find(const char *name) {

@@ -15,6 +15,7 @@
 
 #include "parsers/formats_priv.h"
 #include "parsers/jscan_priv.h"
+#include "parsers/literal_priv.h"
 #include "parsers/pattern_priv.h"
 #include "parsers/wprs.h"
 
@@ -75,11 +76,13 @@ struct wprs {
 
     /* text */
     enum state state;
-    bool in_section; /* calls were given out and the block's end marker has not come */
-    bool start_seen; /* in reasoning: its start tag */
-    bool no_hold;    /* in reasoning: more was held back than allowed */
-    unsigned nested; /* STATE_HOLD, envelopes: messages that began inside */
-    bool reason_gap; /* only white space in this reasoning block so far */
+    bool in_section;  /* calls were given out and the block's end marker has not come */
+    bool start_seen;  /* in reasoning: its start tag */
+    bool no_hold;     /* in reasoning: more was held back than allowed */
+    unsigned nested;  /* STATE_HOLD, envelopes: messages that began inside */
+    bool reason_gap;  /* only white space in this reasoning block so far */
+    bool reasoned;    /* reasoning was given out */
+    bool reason_line; /* a line feed parts it from more */
     enum gap gap;
     unsigned char ws_len;
     char ws[GAP_MAX];
@@ -99,8 +102,10 @@ struct wprs {
     struct jscan scan;
     struct weir_span schema; /* of the current call's parameters; borrowed from `tools` */
     unsigned types;          /* of the current value */
-    char quote;              /* PYTHON: of the current string */
-    bool triple, raw_string, strip_start;
+    bool guess;              /* … by how it reads, too */
+    bool filled;             /* the arguments have a member */
+    bool strip_start;        /* TAGS: a line feed here is layout */
+    struct literal literal;
     unsigned depth;
     struct level levels[DEPTH_MAX];
 
@@ -158,6 +163,8 @@ void wprs_enter(struct wprs *p, enum state state);
 enum step wprs_close_block(struct wprs *p);
 /* The block goes on as text. */
 enum step wprs_leave_block(struct wprs *p);
+/* Behind a call at the end of all text: part of an end marker and separators are layout. */
+enum step wprs_end_of_text(struct wprs *p, struct cursor *c);
 
 /* ---- envelope.c ---- */
 enum header { HEADER_CONTENT, HEADER_REASON, HEADER_CALL, HEADER_END };
@@ -169,6 +176,8 @@ enum match wprs_envelope(enum envelope envelope, const char *d, size_t n, bool f
 enum step wprs_step_json(struct wprs *p, struct cursor *c);
 enum step wprs_step_tags(struct wprs *p, struct cursor *c);
 enum step wprs_step_tree(struct wprs *p, struct cursor *c);
+/* TAGS and TREE: between calls. Both go on in sub-state 1. */
+enum step wprs_step_tags_top(struct wprs *p, struct cursor *c);
 enum step wprs_step_literal(struct wprs *p, struct cursor *c);
 /* Does a call without start marker begin at d? */
 enum match wprs_bare_json(const struct format *fmt, const char *d, size_t n, bool final);

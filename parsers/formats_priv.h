@@ -58,6 +58,7 @@ struct reasoning {
     bool effort_only;  /* … by an effort only */
     bool switchable;   /* thinking false or effort none switches it off */
     bool prose;        /* tags are sentences: one that stands alone is text */
+    bool lines;        /* blocks are joined by a line feed */
     bool append_start; /* separates nothing: the answer begins with the start tag */
 };
 

@@ -226,14 +226,6 @@ static enum step top_step(struct wprs *p, struct cursor *c) {
     return m == MATCH_FULL ? named_call(p, c, &s) : m == MATCH_PART ? STEP_MORE : STEP_BREAK;
 }
 
-/* Behind a call at the end of all text: part of an end marker and separators are layout. */
-static enum step end_of_text(struct wprs *p, struct cursor *c) {
-    weir_buf_clear(&p->raw);
-    c->n = 0;
-    wprs_enter(p, STATE_TEXT);
-    return STEP_GO;
-}
-
 static enum step take_to(struct wprs *p, struct cursor *c, size_t n, unsigned sub) {
     wprs_take(p, c, n);
     p->sub = sub;
@@ -248,7 +240,10 @@ static enum step next_step(struct wprs *p, struct cursor *c) {
     struct cursor open = {c->d, c->n, false};
     if (p->list && p->sub == NEXT && (ch == ',' || ch == ']')) {
         p->list = ch == ',';
-        return take_to(p, c, 1, ch == ',' ? ITEM : LIST_END);
+        take_to(p, c, 1, ch == ',' ? ITEM : LIST_END);
+        if (ch == ']')
+            weir_buf_clear(&p->raw); /* layout, whatever follows */
+        return STEP_GO;
     }
     enum match m = wprs_match_any(f->end, WEIR_ARRAY_LEN(f->end), &open, &s);
     if (m == MATCH_FULL) {
@@ -256,7 +251,7 @@ static enum step next_step(struct wprs *p, struct cursor *c) {
         return wprs_close_block(p);
     }
     if (m == MATCH_PART)
-        return c->final ? end_of_text(p, c) : STEP_MORE;
+        return c->final ? wprs_end_of_text(p, c) : STEP_MORE;
     if (p->list)
         return wprs_leave_block(p);
     if (p->sub == NEXT && f->separator != '\0' && ch == f->separator)
@@ -270,7 +265,7 @@ static enum step next_step(struct wprs *p, struct cursor *c) {
         if (m == MATCH_FULL)
             return take_to(p, c, s.len, NEXT);
         if (m == MATCH_PART)
-            return c->final ? end_of_text(p, c) : STEP_MORE;
+            return c->final ? wprs_end_of_text(p, c) : STEP_MORE;
     }
     if (f->family == FAMILY_ARGS) {
         m = wprs_match_any(f->call, WEIR_ARRAY_LEN(f->call), c, &s);
@@ -290,7 +285,7 @@ enum step wprs_step_json(struct wprs *p, struct cursor *c) {
         return STEP_BREAK;
     const bool behind = p->sub >= NEXT && p->block_calls > 0;
     if (c->n == 0)
-        return behind && c->final ? end_of_text(p, c) : STEP_MORE;
+        return behind && c->final ? wprs_end_of_text(p, c) : STEP_MORE;
     if (p->sub >= NEXT)
         return next_step(p, c);
     switch (p->sub) {

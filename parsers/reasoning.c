@@ -35,10 +35,10 @@ static const struct reasoning rows[] = {
      .opt_in = true,
      .switchable = true},
     {.name = "append", .start = "<think>", .append_start = true},
-    {.name = "harmony", .envelope = ENVELOPE_HARMONY},
+    {.name = "harmony", .envelope = ENVELOPE_HARMONY, .lines = true},
     {.name = "inkling", .envelope = ENVELOPE_INKLING},
     {.name = "kimi_k3", .envelope = ENVELOPE_KIMI3, .switchable = true},
-    {.name = "muse_glimmer", .envelope = ENVELOPE_MUSE, .switchable = true},
+    {.name = "muse_glimmer", .envelope = ENVELOPE_MUSE, .lines = true, .switchable = true},
 };
 
 static const struct name_row names[] = {

@@ -42,6 +42,10 @@ void wprs_reason(struct wprs *p, const char *d, size_t n) {
     if (n == 0)
         return;
     p->reason_gap = false;
+    if (p->reason_line)
+        emit(p, WPRS_REASONING, "\n", 1);
+    p->reason_line = false;
+    p->reasoned = true;
     emit(p, WPRS_REASONING, d, n);
 }
 
@@ -62,26 +66,7 @@ void wprs_put_z(struct wprs *p, struct weir_buf *buf, const char *z) {
 }
 
 void wprs_put_escaped(struct wprs *p, struct weir_buf *buf, const char *d, size_t n) {
-    static const char hex[] = "0123456789abcdef";
-    size_t from = 0;
-    for (size_t i = 0; i < n; i++) {
-        unsigned char ch = (unsigned char)d[i];
-        if (ch >= 0x20 && ch != '"' && ch != '\\')
-            continue;
-        wprs_put(p, buf, d + from, i - from);
-        from = i + 1;
-        char code[6] = {'\\', 'u', '0', '0', hex[ch >> 4], hex[ch & 15]};
-        const char *brief = ch == '"'    ? "\\\""
-                            : ch == '\\' ? "\\\\"
-                            : ch == '\n' ? "\\n"
-                            : ch == '\t' ? "\\t"
-                            : ch == '\r' ? "\\r"
-                            : ch == '\b' ? "\\b"
-                            : ch == '\f' ? "\\f"
-                                         : NULL;
-        wprs_put(p, buf, brief != NULL ? brief : code, brief != NULL ? 2 : 6);
-    }
-    wprs_put(p, buf, d + from, n - from);
+    check(p, wprs_escape(buf, d, n));
 }
 
 void wprs_take(struct wprs *p, struct cursor *c, size_t n) {

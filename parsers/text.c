@@ -231,6 +231,7 @@ static void begin_reasoning(struct wprs *p) {
     p->ws_len = 0;
     p->start_seen = true;
     p->no_hold = false;
+    p->reason_line = p->reasoned && p->reasoning->lines;
     wprs_enter(p, STATE_REASON);
 }
 
@@ -317,6 +318,13 @@ enum step wprs_leave_block(struct wprs *p) {
     return STEP_GO;
 }
 
+enum step wprs_end_of_text(struct wprs *p, struct cursor *c) {
+    weir_buf_clear(&p->raw);
+    c->n = 0;
+    wprs_enter(p, STATE_TEXT);
+    return STEP_GO;
+}
+
 /* ---- steps ---------------------------------------------------------------------------------- */
 
 static size_t to_trigger(const struct wprs *p, const char *d, size_t i, size_t n) {
@@ -361,7 +369,9 @@ static enum match find_in_reasoning(const struct wprs *p, const char *d, size_t 
     if (m == MATCH_NO && p->envelope != ENVELOPE_NONE) {
         m = wprs_envelope(p->envelope, d, n, final, &f->len, &f->header, &f->name);
         f->hit = f->header == HEADER_CALL ? HIT_BLOCK : HIT_HEADER;
-        if (m == MATCH_FULL && f->hit == HIT_BLOCK && p->tool == NULL)
+        /* Thinking about thinking is text; so is a call where none is looked for. */
+        if (m == MATCH_FULL &&
+            (f->header == HEADER_REASON || (f->hit == HIT_BLOCK && p->tool == NULL)))
             m = MATCH_NO;
     }
     if (m == MATCH_NO && p->tool != NULL && !p->no_hold)
@@ -414,13 +424,7 @@ enum step wprs_step_reason(struct wprs *p, struct cursor *c) {
             drop(c, f.len);
             return STEP_GO;
         }
-        if (f.hit == HIT_HEADER && f.header == HEADER_REASON) {
-            drop(c, f.len);
-            p->reason_gap = true;
-            return STEP_GO;
-        }
-        if (f.hit == HIT_CLOSE || f.header == HEADER_END || f.header == HEADER_CONTENT)
-            drop(c, f.len);
+        drop(c, f.len);
         end_reasoning(p);
         return STEP_GO;
     }
