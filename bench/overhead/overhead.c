@@ -154,7 +154,7 @@ static void start_haproxy(struct setup *s, const char *binary) {
     char path[WEIR_PROC_PATH], log[WEIR_PROC_PATH];
     weir_buf_init(&text, 1 << 16);
     must(weir_buf_printf(&text,
-                         "global\n maxconn 15000\n nbthread 1\n"
+                         "global\n maxconn 12000\n nbthread 1\n no strict-limits\n"
                          "defaults\n mode http\n timeout connect 5s\n timeout client 600s\n"
                          " timeout server 600s\n option http-keep-alive\n http-reuse always\n"
                          "frontend f\n bind 127.0.0.1:%u backlog 4096\n default_backend b\n"
