@@ -1,6 +1,7 @@
 #include "tokenizer/wtok.h"
 
 #include "base/mem.h"
+#include "tokenizer/model_priv.h"
 #include "tokenizer/wtok_priv.h"
 
 /*
@@ -19,23 +20,18 @@ enum weir_status wtok_create_bytes(struct wtok **ret_tok) {
     return WEIR_OK;
 }
 
-enum weir_status wtok_load(const char *dir, const struct wtok_config *config, struct wtok **ret_tok,
-                           struct weir_err *err) {
-    (void)config;
-    (void)ret_tok;
-    return weir_err_set(err, WEIR_UNSUPPORTED, "%s: model directories cannot be read yet", dir);
-}
-
 void wtok_destroy(struct wtok *tok) {
     if (tok == NULL)
         return;
     wtok_chat_detach(tok);
+    wtok_model_close(tok->model);
     weir_free(tok);
 }
 
 const char *wtok_kind(const struct wtok *tok) {
-    (void)tok;
-    return "bytes";
+    static const char *const kinds[] = {"gpt2",   "cl100k",   "qwen2",         "o200k",
+                                        "tekken", "deepseek", "sentencepiece", "generic"};
+    return tok->model != NULL ? kinds[tok->model->image->family] : "bytes";
 }
 
 uint32_t wtok_vocab_size(const struct wtok *tok) {
@@ -47,14 +43,32 @@ const uint32_t *wtok_eos_ids(const struct wtok *tok, size_t *ret_n) {
     return tok->eos;
 }
 
+uint64_t wtok_context_length(const struct wtok *tok) {
+    return tok->context_length;
+}
+
+struct wtok_chat_files wtok_chat_files(const struct wtok *tok) {
+    return tok->files;
+}
+
+const uint32_t *wtok_prefix_ids(const struct wtok *tok, size_t *ret_n) {
+    *ret_n = tok->model != NULL ? tok->model->n_prefix : 0;
+    return tok->model != NULL ? tok->model->prefix : NULL;
+}
+
+const uint32_t *wtok_suffix_ids(const struct wtok *tok, size_t *ret_n) {
+    *ret_n = tok->model != NULL ? tok->model->n_suffix : 0;
+    return tok->model != NULL ? tok->model->suffix : NULL;
+}
+
 size_t wtok_encode_bound(const struct wtok *tok, size_t bytes) {
-    (void)tok;
-    return bytes;
+    return tok->model != NULL ? wtok_model_bound(tok->model, bytes) : bytes;
 }
 
 enum weir_status wtok_encode(const struct wtok *tok, struct weir_span text, unsigned flags,
                              uint32_t *ids, size_t room, size_t *ret_n) {
-    (void)tok;
+    if (tok->model != NULL)
+        return wtok_model_encode(tok->model, text, flags, ids, room, ret_n);
     const struct weir_span eos = WEIR_SPAN_LIT(EOS_TEXT);
     size_t n = 0;
     for (size_t i = 0; i < text.len;) {
@@ -75,7 +89,21 @@ enum weir_status wtok_encode(const struct wtok *tok, struct weir_span text, unsi
 enum weir_status wtok_id_bytes(const struct wtok *tok, uint32_t id, struct weir_buf *out) {
     if (id >= tok->vocab)
         return WEIR_INVALID;
+    if (tok->model != NULL)
+        return wtok_model_id_bytes(tok->model, id, out);
     return id == BYTES_EOS ? weir_buf_append_z(out, EOS_TEXT) : weir_buf_append_c(out, (char)id);
+}
+
+enum weir_status wtok_decode(const struct wtok *tok, const uint32_t *ids, size_t n,
+                             bool skip_special, struct weir_buf *out) {
+    if (tok->model != NULL)
+        return wtok_model_decode(tok->model, ids, n, skip_special, out);
+    struct wtok_stream s;
+    enum weir_status st = WEIR_OK;
+    wtok_stream_init(&s, tok, skip_special);
+    for (size_t i = 0; i < n && st == WEIR_OK; i++)
+        st = wtok_stream_push(&s, ids[i], out);
+    return st == WEIR_OK ? wtok_stream_finish(&s, out) : st;
 }
 
 /* ---- incremental decoding ---------------------------------------------------------------- */
@@ -138,6 +166,8 @@ static enum weir_status push_byte(struct wtok_stream *s, unsigned char c, struct
 enum weir_status wtok_stream_push(struct wtok_stream *s, uint32_t id, struct weir_buf *out) {
     if (id >= s->tok->vocab)
         return WEIR_INVALID;
+    if (s->tok->model != NULL)
+        return wtok_model_push(s, id, out);
     if (id != BYTES_EOS)
         return push_byte(s, (unsigned char)id, out);
     enum weir_status st = wtok_stream_finish(s, out);
@@ -145,6 +175,8 @@ enum weir_status wtok_stream_push(struct wtok_stream *s, uint32_t id, struct wei
 }
 
 enum weir_status wtok_stream_finish(struct wtok_stream *s, struct weir_buf *out) {
+    if (s->tok->model != NULL)
+        return wtok_model_finish(s, out);
     if (s->n_held == 0)
         return WEIR_OK;
     enum weir_status st = weir_buf_append_span(out, replacement);

@@ -137,8 +137,8 @@ enum { WTOK_HELD = 112 };
 struct wtok_stream {
     const struct wtok *tok; /* borrowed */
     bool skip_special;
-    bool begun; /* some text was let go: leading blanks are no longer stripped */
-    uint8_t n_held;
+    bool begun;             /* some text was let go: leading blanks are no longer stripped */
+    uint8_t n_held, n_text; /* the first n_text bytes of held are settled text */
     unsigned char held[WTOK_HELD];
 };
 void wtok_stream_init(struct wtok_stream *s, const struct wtok *tok, bool skip_special);

@@ -21,4 +21,17 @@ struct wtok {
 enum weir_status wtok_chat_attach(struct wtok *tok, struct weir_err *err) WEIR_MUST_CHECK;
 void wtok_chat_detach(struct wtok *tok);
 
+/* encode.c, decode.c: the functions of wtok.h for a loaded model. */
+enum weir_status wtok_model_encode(const struct wtok_model *m, struct weir_span text,
+                                   unsigned flags, uint32_t *ids, size_t room,
+                                   size_t *ret_n) WEIR_MUST_CHECK;
+size_t wtok_model_bound(const struct wtok_model *m, size_t bytes);
+enum weir_status wtok_model_decode(const struct wtok_model *m, const uint32_t *ids, size_t n,
+                                   bool skip_special, struct weir_buf *out) WEIR_MUST_CHECK;
+enum weir_status wtok_model_push(struct wtok_stream *s, uint32_t id,
+                                 struct weir_buf *out) WEIR_MUST_CHECK;
+enum weir_status wtok_model_finish(struct wtok_stream *s, struct weir_buf *out) WEIR_MUST_CHECK;
+enum weir_status wtok_model_id_bytes(const struct wtok_model *m, uint32_t id,
+                                     struct weir_buf *out) WEIR_MUST_CHECK;
+
 #endif

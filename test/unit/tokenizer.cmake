@@ -1,3 +1,13 @@
 weir_test(unit_wtok_stream SOURCES test/unit/tokenizer/stream.c LINK weir_tokenizer)
 weir_test(unit_wtok_stop SOURCES test/unit/tokenizer/stop.c LINK weir_tokenizer)
 weir_test(unit_wtok_chat SOURCES test/unit/tokenizer/chat.c LINK weir_tokenizer)
+# Answers a script in bulk: see the head of the file.
+add_executable(tok_probe ${CMAKE_SOURCE_DIR}/test/unit/tokenizer/probe.c)
+target_include_directories(tok_probe PRIVATE ${CMAKE_SOURCE_DIR})
+target_link_libraries(tok_probe PRIVATE weir_tokenizer)
+set_target_properties(tok_probe PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/test)
+# Against the official package on real tokenizer files. WEIR_TOK_COUNT sets the strings per family.
+add_test(NAME tokenizer_reference
+         COMMAND python3 ${CMAKE_SOURCE_DIR}/test/unit/tokenizer/reference.py $<TARGET_FILE:tok_probe>
+         WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+set_tests_properties(tokenizer_reference PROPERTIES LABELS "model;slow" SKIP_RETURN_CODE 77 TIMEOUT 1200)

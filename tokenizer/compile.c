@@ -1,0 +1,519 @@
+/*
+ * From the description of a tokenizer to its image. The order matters: texts and merges first, then
+ * what is derived by running the merges (which words are one token).
+ */
+#include "base/mem.h"
+#include "tokenizer/encode_priv.h"
+#include "tokenizer/spec_priv.h"
+#include "tokenizer/unicode.h"
+
+#include <stdlib.h>
+
+typedef unsigned char u8;
+#define MARK "\xE2\x96\x81"
+enum { WORD_MAX = 16 };
+
+struct compiler {
+    const struct wtok_spec *spec;
+    struct weir_buf out; /* the image */
+    struct weir_err *err;
+    struct weir_buf text; /* section TEXT */
+    struct weir_buf bytes;
+    uint32_t *offsets; /* owned; n_ids + 1 */
+    u8 *flags;         /* owned; n_ids */
+};
+
+static enum weir_status no_memory(struct weir_err *err) {
+    return weir_err_set(err, WEIR_NOMEM, "out of memory while compiling the tokenizer");
+}
+
+static struct wtok_image *head(struct compiler *c) {
+    return (struct wtok_image *)(void *)c->out.data;
+}
+
+/* Appends a section, 64-byte aligned. */
+static bool put(struct compiler *c, enum wtok_section section, const void *data, size_t n,
+                size_t size) {
+    static const char zeros[64];
+    size_t pad = (64 - c->out.len % 64) % 64;
+    if (weir_buf_append(&c->out, zeros, pad) != WEIR_OK)
+        return false;
+    head(c)->sections[section].at = c->out.len;
+    head(c)->sections[section].n = n;
+    return n == 0 || weir_buf_append(&c->out, data, n * size) == WEIR_OK;
+}
+
+/* ---- texts of tokens ---------------------------------------------------------------------------
+ */
+
+/* GPT-2's alphabet: printable Latin-1 stands for itself, the other bytes for U+0100 and up. */
+static void byte_alphabet(int16_t byte_of[0x144]) {
+    int next = 0x100;
+    for (int i = 0; i < 0x144; i++)
+        byte_of[i] = -1;
+    for (int b = 0; b < 256; b++) {
+        bool plain = (b >= 0x21 && b <= 0x7E) || (b >= 0xA1 && b <= 0xAC) || b >= 0xAE;
+        byte_of[plain ? b : next++] = (int16_t)b;
+    }
+}
+
+/* The bytes that a token of the byte alphabet stands for; false when it holds another character. */
+static bool to_bytes(const int16_t byte_of[0x144], struct weir_span text, struct weir_buf *out,
+                     enum weir_status *st) {
+    const u8 *p = (const u8 *)text.data, *e = p + text.len;
+    size_t from = out->len;
+    while (p < e && *st == WEIR_OK) {
+        unsigned n;
+        uint32_t ch = wtok_char(p, &n);
+        if (ch >= 0x144 || byte_of[ch] < 0) {
+            out->len = from;
+            return false;
+        }
+        *st = weir_buf_append_c(out, (char)byte_of[ch]);
+        p += n;
+    }
+    return true;
+}
+
+/* Text with U+2581 as a blank. */
+static enum weir_status to_blanks(struct weir_span text, struct weir_buf *out) {
+    enum weir_status st = WEIR_OK;
+    for (size_t i = 0; i < text.len && st == WEIR_OK;) {
+        bool mark = weir_span_starts(weir_span(text.data + i, text.len - i), WEIR_SPAN_LIT(MARK));
+        st = weir_buf_append_c(out, mark ? ' ' : text.data[i]);
+        i += mark ? 3 : 1;
+    }
+    return st;
+}
+
+static int hex_digit(char c) {
+    return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+/* "<0x0A>" → 10; -1 otherwise. */
+static int fallback_byte(struct weir_span t) {
+    if (t.len != 6 || memcmp(t.data, "<0x", 3) != 0 || t.data[5] != '>')
+        return -1;
+    int hi = hex_digit(t.data[3]), lo = hex_digit(t.data[4]);
+    return hi < 0 || lo < 0 ? -1 : hi << 4 | lo;
+}
+
+static enum weir_status token_text(struct compiler *c, const int16_t byte_of[0x144], size_t id) {
+    const struct wtok_spec *s = c->spec;
+    struct weir_span text = s->tokens[id].text;
+    enum weir_status st = WEIR_OK;
+    u8 flags = WTOK_TOKEN_PRESENT | (s->tokens[id].special ? WTOK_TOKEN_SPECIAL : 0);
+    int byte = s->byte_level ? -1 : fallback_byte(text);
+    if (s->byte_level) {
+        if (to_bytes(byte_of, text, &c->bytes, &st))
+            flags |= s->tokens[id].in_vocab ? WTOK_TOKEN_WORD : 0;
+        else if (st == WEIR_OK)
+            st = weir_buf_append_span(&c->bytes, text);
+    } else if (byte >= 0) {
+        flags |= WTOK_TOKEN_BYTE;
+        st = weir_buf_append_c(&c->bytes, (char)byte);
+    } else {
+        bool blank = memchr(text.data, ' ', text.len) != NULL;
+        bool word = s->tokens[id].in_vocab && !(s->blanks_marked && blank);
+        flags |= word ? WTOK_TOKEN_WORD : 0;
+        st = s->blanks_marked ? to_blanks(text, &c->bytes) : weir_buf_append_span(&c->bytes, text);
+    }
+    c->flags[id] = flags;
+    return st;
+}
+
+static enum weir_status texts(struct compiler *c) {
+    int16_t byte_of[0x144];
+    size_t n = c->spec->n_ids;
+    byte_alphabet(byte_of);
+    c->offsets = weir_malloc((n + 1) * sizeof(*c->offsets));
+    c->flags = weir_calloc(n + 1, 1);
+    if (c->offsets == NULL || c->flags == NULL)
+        return no_memory(c->err);
+    for (size_t id = 0; id < n; id++) {
+        c->offsets[id] = (uint32_t)c->bytes.len;
+        if (c->spec->tokens[id].text.data != NULL && token_text(c, byte_of, id) != WEIR_OK)
+            return no_memory(c->err);
+    }
+    c->offsets[n] = (uint32_t)c->bytes.len;
+    static const char pad[WORD_MAX];
+    if (weir_buf_append(&c->bytes, pad, sizeof(pad)) != WEIR_OK)
+        return no_memory(c->err);
+    bool ok = put(c, WTOK_SECTION_BYTES, c->bytes.data, c->bytes.len, 1) &&
+              put(c, WTOK_SECTION_OFFSETS, c->offsets, n + 1, sizeof(*c->offsets)) &&
+              put(c, WTOK_SECTION_TOKEN_FLAGS, c->flags, n, 1);
+    return ok ? WEIR_OK : no_memory(c->err);
+}
+
+static const u8 *text_at(const struct compiler *c, size_t id, size_t *ret_n) {
+    *ret_n = c->offsets[id + 1] - c->offsets[id];
+    return (const u8 *)c->bytes.data + c->offsets[id];
+}
+
+/* ---- first symbols
+ * --------------------------------------------------------------------------------- */
+
+static enum weir_status byte_ids(struct compiler *c) {
+    struct wtok_image *h = head(c);
+    bool all = true;
+    memset(h->byte_ids, 0xFF, sizeof(h->byte_ids));
+    for (size_t id = 0; id < c->spec->n_ids; id++) {
+        size_t n;
+        const u8 *p = text_at(c, id, &n);
+        unsigned want = c->spec->byte_level ? WTOK_TOKEN_WORD : WTOK_TOKEN_BYTE;
+        if ((c->flags[id] & want) != 0 && n == 1 && c->spec->tokens[id].in_vocab)
+            h->byte_ids[*p] = (uint32_t)id;
+    }
+    for (unsigned b = 0; b < 256; b++)
+        all = all && h->byte_ids[b] != WTOK_NO_ID;
+    if (c->spec->byte_fallback && !c->spec->byte_level && !all)
+        return weir_err_set(c->err, WEIR_UNSUPPORTED,
+                            "model.byte_fallback without all 256 byte tokens is not understood");
+    return WEIR_OK;
+}
+
+static size_t table_size(size_t n) {
+    size_t cap = 16;
+    while (cap * 3 < n * 5)
+        cap *= 2;
+    return cap;
+}
+
+static enum weir_status chars(struct compiler *c) {
+    size_t n = 0, len;
+    if (c->spec->byte_level)
+        return put(c, WTOK_SECTION_CHARS, NULL, 0, 0) ? WEIR_OK : no_memory(c->err);
+    for (size_t id = 0; id < c->spec->n_ids; id++) {
+        const u8 *p = text_at(c, id, &len);
+        unsigned one = 0;
+        if ((c->flags[id] & WTOK_TOKEN_WORD) != 0 && len > 0 && len <= 4)
+            (void)wtok_char(p, &one);
+        n += one != 0 && one == len;
+    }
+    size_t cap = table_size(n);
+    struct wtok_word *table = weir_calloc(cap, sizeof(*table));
+    if (table == NULL)
+        return no_memory(c->err);
+    for (size_t id = 0; id < c->spec->n_ids; id++) {
+        const u8 *p = text_at(c, id, &len);
+        unsigned one = 0;
+        if ((c->flags[id] & WTOK_TOKEN_WORD) != 0 && len > 0 && len <= 4)
+            (void)wtok_char(p, &one);
+        if (one == 0 || one != len)
+            continue;
+        uint64_t k = 0;
+        memcpy(&k, p, len);
+        size_t i = wtok_mix(k, len) & (cap - 1);
+        while (table[i].len != 0)
+            i = (i + 1) & (cap - 1);
+        table[i] = (struct wtok_word){.k0 = k, .id = (uint32_t)id, .len = (uint32_t)len};
+    }
+    bool ok = put(c, WTOK_SECTION_CHARS, table, cap, sizeof(*table));
+    weir_free(table);
+    return ok ? WEIR_OK : no_memory(c->err);
+}
+
+/* ---- merges
+ * ---------------------------------------------------------------------------------------- */
+
+static enum weir_status merges(struct compiler *c) {
+    const struct wtok_spec *s = c->spec;
+    size_t cap = table_size(s->n_merges), n_ranks = 0;
+    uint64_t *table = weir_malloc(cap * sizeof(*table));
+    uint32_t *ids = weir_calloc(s->n_merges + 1, sizeof(*ids));
+    uint64_t *cuts = weir_calloc(WTOK_CUT_WORDS, sizeof(*cuts));
+    enum weir_status st = WEIR_NOMEM;
+    if (table == NULL || ids == NULL || cuts == NULL)
+        goto done;
+    memset(table, 0xFF, cap * sizeof(*table));
+    for (size_t i = 0; i < s->n_merges; i++) {
+        const struct wtok_spec_merge *m = &s->merges[i];
+        size_t rank = s->ranks != NULL ? s->ranks[i] : i, n;
+        uint64_t pair = wtok_merge_pair(m->left, m->right);
+        size_t at = wtok_merge_hash(pair) & (cap - 1);
+        /* A pair that is listed twice counts where it stands last, as in the reference. */
+        while (table[at] != UINT64_MAX && (table[at] & ~(uint64_t)WTOK_RANK_MASK) != pair)
+            at = (at + 1) & (cap - 1);
+        table[at] = pair | rank;
+        ids[rank] = m->id;
+        n_ranks = rank + 1 > n_ranks ? rank + 1 : n_ranks;
+        const u8 *p = text_at(c, m->id, &n);
+        wtok_cut_learn(cuts, p, n);
+    }
+    if (put(c, WTOK_SECTION_MERGES, table, cap, sizeof(*table)) &&
+        put(c, WTOK_SECTION_RANK_IDS, ids, n_ranks, sizeof(*ids)) &&
+        put(c, WTOK_SECTION_CUTS, cuts, WTOK_CUT_WORDS, sizeof(*cuts)))
+        st = WEIR_OK;
+done:
+    weir_free(table);
+    weir_free(ids);
+    weir_free(cuts);
+    return st == WEIR_OK ? st : no_memory(c->err);
+}
+
+/* ---- whole words
+ * ------------------------------------------------------------------------------------- */
+
+/* Marks the tokens that a word of their text becomes. A model may list tokens that merging never
+ * makes; with ignore_merges a word is looked up before any merging. */
+static enum weir_status mark_words(struct compiler *c, bool *is_word, size_t *ret_short,
+                                   size_t *ret_long) {
+    struct wtok_model view = {0};
+    struct wtok_heap heap = {0};
+    enum weir_status st = WEIR_OK;
+    uint32_t *ids = NULL;
+    size_t room = 0;
+    wtok_model_view(&view, head(c));
+    for (size_t id = 0; id < c->spec->n_ids && st == WEIR_OK; id++) {
+        size_t n, out = 0;
+        const u8 *p = text_at(c, id, &n);
+        if ((c->flags[id] & WTOK_TOKEN_WORD) == 0 || n == 0)
+            continue;
+        if (n > room) {
+            room = n * 2;
+            uint32_t *more = weir_realloc(ids, room * sizeof(*ids));
+            if (more == NULL) {
+                st = WEIR_NOMEM;
+                break;
+            }
+            ids = more;
+        }
+        if (!c->spec->ignore_merges)
+            st = wtok_merge(&view, &heap, p, n, ids, &out);
+        is_word[id] = c->spec->ignore_merges || (out == 1 && ids[0] == id);
+        *(n <= WORD_MAX ? ret_short : ret_long) += is_word[id];
+    }
+    wtok_heap_fini(&heap);
+    weir_free(ids);
+    return st;
+}
+
+static enum weir_status words(struct compiler *c) {
+    size_t n_short = 0, n_long = 0, cap_short, cap_long, n;
+    bool *is_word = weir_calloc(c->spec->n_ids + 1, sizeof(*is_word));
+    struct wtok_word *table = NULL;
+    uint32_t *longs = NULL;
+    enum weir_status st = is_word != NULL ? mark_words(c, is_word, &n_short, &n_long) : WEIR_NOMEM;
+    if (st != WEIR_OK)
+        goto done;
+    cap_short = table_size(n_short);
+    cap_long = table_size(n_long * 2);
+    table = weir_calloc(cap_short, sizeof(*table));
+    longs = weir_malloc(cap_long * sizeof(*longs));
+    st = WEIR_NOMEM;
+    if (table == NULL || longs == NULL)
+        goto done;
+    memset(longs, 0xFF, cap_long * sizeof(*longs));
+    for (size_t id = 0; id < c->spec->n_ids; id++) {
+        const u8 *p = text_at(c, id, &n);
+        if (!is_word[id])
+            continue;
+        if (n > WORD_MAX) {
+            size_t at = wtok_hash_long(p, n) & (cap_long - 1);
+            while (longs[at] != WTOK_NO_ID)
+                at = (at + 1) & (cap_long - 1);
+            longs[at] = (uint32_t)id;
+            continue;
+        }
+        struct wtok_word w = {.id = (uint32_t)id, .len = (uint32_t)n};
+        wtok_key(p, n, &w.k0, &w.k1);
+        size_t at = wtok_word_slot(wtok_key_hash(w.k0, w.k1, n)) & (cap_short - 1);
+        while (table[at].len != 0)
+            at = (at + 1) & (cap_short - 1);
+        table[at] = w;
+    }
+    if (put(c, WTOK_SECTION_WORDS, table, cap_short, sizeof(*table)) &&
+        put(c, WTOK_SECTION_LONG_WORDS, longs, cap_long, sizeof(*longs)))
+        st = WEIR_OK;
+done:
+    weir_free(is_word);
+    weir_free(table);
+    weir_free(longs);
+    return st == WEIR_OK ? st : no_memory(c->err);
+}
+
+/* ---- steps and texts
+ * ---------------------------------------------------------------------------------- */
+
+static struct wtok_text keep(struct compiler *c, struct weir_span text, bool *ok) {
+    struct wtok_text t = {(uint32_t)c->text.len, (uint32_t)text.len};
+    if (text.len > 0 && weir_buf_append_span(&c->text, text) != WEIR_OK)
+        *ok = false;
+    return t;
+}
+
+static bool put_steps(struct compiler *c, enum wtok_section section,
+                      const struct wtok_spec_step *steps, size_t n) {
+    struct wtok_step out[WTOK_MAX_STEPS];
+    bool ok = true;
+    memset(out, 0, sizeof(out));
+    for (size_t i = 0; i < n; i++)
+        out[i] = (struct wtok_step){.kind = steps[i].kind,
+                                    .arg = steps[i].arg,
+                                    .flags = steps[i].flags,
+                                    .a = keep(c, steps[i].a, &ok),
+                                    .b = keep(c, steps[i].b, &ok)};
+    return put(c, section, out, n, sizeof(out[0])) && ok;
+}
+
+/* ---- added tokens
+ * --------------------------------------------------------------------------------------- */
+
+struct trie {
+    struct wtok_trie_node *nodes; /* owned */
+    size_t n, cap;
+};
+
+static bool trie_insert(struct trie *t, struct weir_span text, uint32_t index) {
+    uint32_t at = 0;
+    for (size_t i = 0; i < text.len; i++) {
+        uint32_t byte = (u8)text.data[i], next = t->nodes[at].child;
+        while (next != 0 && t->nodes[next].byte != byte)
+            next = t->nodes[next].sibling;
+        if (next == 0) {
+            if (t->n == t->cap) {
+                size_t cap = t->cap * 2;
+                void *more = weir_realloc(t->nodes, cap * sizeof(*t->nodes));
+                if (more == NULL)
+                    return false;
+                t->nodes = more;
+                t->cap = cap;
+            }
+            next = (uint32_t)t->n++;
+            t->nodes[next] = (struct wtok_trie_node){.sibling = t->nodes[at].child, .byte = byte};
+            t->nodes[at].child = next;
+        }
+        at = next;
+    }
+    t->nodes[at].added = index + 1;
+    return true;
+}
+
+static enum weir_status put_trie(struct compiler *c, enum wtok_section section, bool normalized) {
+    const struct wtok_spec *s = c->spec;
+    struct trie t = {.nodes = weir_calloc(64, sizeof(*t.nodes)), .n = 1, .cap = 64};
+    struct wtok_model view = {0};
+    struct weir_buf text;
+    bool ok = t.nodes != NULL;
+    weir_buf_init(&text, 1 << 24);
+    wtok_model_view(&view, head(c));
+    for (size_t i = 0; i < s->n_added && ok; i++) {
+        if (s->added[i].normalized != normalized)
+            continue;
+        struct weir_span spelt = s->added[i].text;
+        weir_buf_clear(&text);
+        if (normalized) {
+            ok = wtok_normalize_section(&view, spelt, true, &text) == WEIR_OK;
+            spelt = weir_buf_span(&text);
+        }
+        ok = ok && trie_insert(&t, spelt, (uint32_t)i);
+    }
+    ok = ok && put(c, section, t.nodes, t.n, sizeof(*t.nodes));
+    weir_free(t.nodes);
+    weir_buf_fini(&text);
+    return ok ? WEIR_OK : no_memory(c->err);
+}
+
+static enum weir_status added(struct compiler *c) {
+    const struct wtok_spec *s = c->spec;
+    struct wtok_added *list = weir_calloc(s->n_added + 1, sizeof(*list));
+    if (list == NULL)
+        return no_memory(c->err);
+    for (size_t i = 0; i < s->n_added; i++)
+        list[i] = (struct wtok_added){.id = s->added[i].id,
+                                      .special = s->added[i].special,
+                                      .lstrip = s->added[i].lstrip,
+                                      .rstrip = s->added[i].rstrip,
+                                      .single_word = s->added[i].single_word};
+    bool ok = put(c, WTOK_SECTION_ADDED, list, s->n_added, sizeof(*list));
+    weir_free(list);
+    if (!ok)
+        return no_memory(c->err);
+    enum weir_status st = put_trie(c, WTOK_SECTION_RAW_TRIE, false);
+    return st != WEIR_OK ? st : put_trie(c, WTOK_SECTION_NORMAL_TRIE, true);
+}
+
+/* ---- all together
+ * ------------------------------------------------------------------------------------------ */
+
+static void scalars(struct compiler *c, const uint64_t source[2]) {
+    const struct wtok_spec *s = c->spec;
+    struct wtok_image *h = head(c);
+    memcpy(h->magic, WTOK_IMAGE_MAGIC, 8);
+    h->version = WTOK_IMAGE_VERSION;
+    h->source[0] = source[0];
+    h->source[1] = source[1];
+    h->n_ids = (uint32_t)s->n_ids;
+    h->family = s->family;
+    h->prepend = s->prepend;
+    h->split_spaces = s->split_spaces;
+    h->decoding = s->decoding;
+    h->byte_level = s->byte_level;
+    h->blanks_marked = s->blanks_marked;
+    h->metaspace = s->metaspace;
+    h->byte_fallback = s->byte_fallback && !s->byte_level;
+    h->fuse_unk = s->fuse_unk;
+    h->ignore_merges = s->ignore_merges;
+    h->unk_id = s->unk.data != NULL ? wtok_spec_find(s, s->unk) : WTOK_NO_ID;
+    h->strip_start = s->strip_start;
+    h->strip_first = s->strip_first;
+    h->context_length = s->context_length;
+}
+
+static enum weir_status small_sections(struct compiler *c) {
+    const struct wtok_spec *s = c->spec;
+    bool ok = true;
+    struct wtok_text chat = keep(c, s->chat_template, &ok);
+    struct wtok_text config = keep(c, s->tokenizer_config, &ok);
+    ok = ok && put_steps(c, WTOK_SECTION_NORMALIZERS, s->normalizers, s->n_normalizers) &&
+         put_steps(c, WTOK_SECTION_SPLITTERS, s->splitters, s->n_splitters) &&
+         put(c, WTOK_SECTION_PREFIX, s->prefix, s->n_prefix, sizeof(uint32_t)) &&
+         put(c, WTOK_SECTION_SUFFIX, s->suffix, s->n_suffix, sizeof(uint32_t)) &&
+         put(c, WTOK_SECTION_EOS, s->eos, s->n_eos, sizeof(uint32_t)) &&
+         put(c, WTOK_SECTION_TEXT, c->text.data, c->text.len, 1);
+    head(c)->chat_template = chat;
+    head(c)->tokenizer_config = config;
+    return ok ? WEIR_OK : no_memory(c->err);
+}
+
+enum weir_status wtok_compile(const struct wtok_spec *spec, const uint64_t source[2],
+                              struct wtok_image **ret_image, size_t *ret_bytes,
+                              struct weir_err *err) {
+    struct compiler c = {.spec = spec, .err = err};
+    static const struct wtok_image empty;
+    weir_buf_init(&c.out, WTOK_IMAGE_MAX);
+    weir_buf_init(&c.text, 1 << 28);
+    weir_buf_init(&c.bytes, 1 << 28);
+    enum weir_status st = weir_buf_append(&c.out, &empty, sizeof(empty));
+    if (st == WEIR_OK)
+        scalars(&c, source);
+    if (st == WEIR_OK && spec->unk.len != 0 && head(&c)->unk_id == WTOK_NO_ID)
+        st = weir_err_set(err, WEIR_INVALID, "model.unk_token is not in the vocabulary");
+    if (st == WEIR_OK)
+        st = texts(&c);
+    if (st == WEIR_OK)
+        st = byte_ids(&c);
+    if (st == WEIR_OK)
+        st = chars(&c);
+    if (st == WEIR_OK)
+        st = merges(&c);
+    if (st == WEIR_OK)
+        st = small_sections(&c);
+    if (st == WEIR_OK)
+        st = words(&c);
+    if (st == WEIR_OK)
+        st = added(&c);
+    if (st == WEIR_OK) {
+        head(&c)->total = c.out.len;
+        *ret_bytes = c.out.len;
+        *ret_image = (struct wtok_image *)(void *)c.out.data;
+        c.out.data = NULL; /* taken */
+        c.out.len = c.out.cap = 0;
+    }
+    weir_buf_fini(&c.out);
+    weir_buf_fini(&c.text);
+    weir_buf_fini(&c.bytes);
+    weir_free(c.offsets);
+    weir_free(c.flags);
+    return st;
+}

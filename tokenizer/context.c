@@ -1,0 +1,106 @@
+/*
+ * Encoder contexts: word cache and scratch memory of one encoding at a time. A thread comes back to
+ * the slot it had, so its cache stays warm in its core; when all slots are in use a context without
+ * a home serves the call and is freed.
+ */
+#include "base/mem.h"
+#include "tokenizer/encode_priv.h"
+
+#include <stdatomic.h>
+
+enum { SLOTS = 64, SCRATCH_KEPT = 1 << 20 };
+
+struct wtok_pool {
+    struct {
+        _Alignas(64) _Atomic(struct wtok_context *) idle; /* owned while here */
+    } slots[SLOTS];
+};
+
+enum weir_status wtok_pool_create(struct wtok_pool **ret_pool) {
+    struct wtok_pool *pool = weir_calloc(1, sizeof(*pool) + 64);
+    if (pool == NULL)
+        return WEIR_NOMEM;
+    *ret_pool = pool;
+    return WEIR_OK;
+}
+
+static void context_destroy(struct wtok_context *ctx) {
+    if (ctx == NULL)
+        return;
+    weir_free(ctx->memos);
+    weir_free(ctx->scratch);
+    wtok_heap_fini(&ctx->heap);
+    weir_buf_fini(&ctx->normal);
+    weir_buf_fini(&ctx->marked);
+    weir_buf_fini(&ctx->tail);
+    weir_buf_fini(&ctx->steps);
+    weir_free(ctx);
+}
+
+void wtok_pool_destroy(struct wtok_pool *pool) {
+    if (pool == NULL)
+        return;
+    for (size_t i = 0; i < SLOTS; i++)
+        context_destroy(atomic_load_explicit(&pool->slots[i].idle, memory_order_acquire));
+    weir_free(pool);
+}
+
+static struct wtok_context *context_create(void) {
+    struct wtok_context *ctx = weir_calloc(1, sizeof(*ctx));
+    if (ctx == NULL)
+        return NULL;
+    ctx->memos = weir_calloc((size_t)1 << WTOK_MEMO_BITS, sizeof(*ctx->memos));
+    weir_buf_init(&ctx->normal, SIZE_MAX / 4);
+    weir_buf_init(&ctx->marked, SIZE_MAX / 4);
+    weir_buf_init(&ctx->tail, SIZE_MAX / 4);
+    weir_buf_init(&ctx->steps, SIZE_MAX / 4);
+    if (ctx->memos == NULL) {
+        context_destroy(ctx);
+        return NULL;
+    }
+    return ctx;
+}
+
+/* A number per thread, handed out in order. */
+static unsigned home_slot(void) {
+    static atomic_uint next;
+    static _Thread_local unsigned mine; /* + 1 */
+    if (mine == 0)
+        mine = atomic_fetch_add_explicit(&next, 1, memory_order_relaxed) % SLOTS + 1;
+    return mine - 1;
+}
+
+struct wtok_context *wtok_context_take(const struct wtok_model *m) {
+    unsigned home = home_slot();
+    for (unsigned i = 0; i < SLOTS; i++) {
+        /* Pairs with the release in give. */
+        struct wtok_context *ctx = atomic_exchange_explicit(
+            &m->pool->slots[(home + i) % SLOTS].idle, NULL, memory_order_acquire);
+        if (ctx != NULL)
+            return ctx;
+        if (i == 0) /* the usual case of a thread's first call: do not rob others of their homes */
+            break;
+    }
+    return context_create();
+}
+
+static void trim(struct weir_buf *buf) {
+    if (buf->cap > SCRATCH_KEPT)
+        weir_buf_fini(buf);
+}
+
+void wtok_context_give(const struct wtok_model *m, struct wtok_context *ctx) {
+    trim(&ctx->normal);
+    trim(&ctx->marked);
+    trim(&ctx->tail);
+    trim(&ctx->steps);
+    if (ctx->scratch_room * sizeof(*ctx->scratch) > SCRATCH_KEPT) {
+        weir_free(ctx->scratch);
+        ctx->scratch = NULL;
+        ctx->scratch_room = 0;
+    }
+    struct wtok_context *none = NULL;
+    if (!atomic_compare_exchange_strong_explicit(&m->pool->slots[home_slot()].idle, &none, ctx,
+                                                 memory_order_release, memory_order_relaxed))
+        context_destroy(ctx);
+}

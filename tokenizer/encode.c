@@ -1,0 +1,139 @@
+/* A text to ids: added tokens cut it into sections, sections are normalized, words are looked up.
+ */
+#include "base/mem.h"
+#include "base/utf8.h"
+#include "tokenizer/encode_priv.h"
+#include "tokenizer/wtok_priv.h"
+
+static enum weir_status put_id(struct wtok_out *out, uint32_t id) {
+    if (out->n == out->room)
+        return WEIR_TOO_LARGE;
+    out->ids[out->n++] = id;
+    return WEIR_OK;
+}
+
+static enum weir_status put_all(struct wtok_out *out, const uint32_t *ids, size_t n) {
+    if (n > out->room - out->n)
+        return WEIR_TOO_LARGE;
+    memcpy(out->ids + out->n, ids, n * sizeof(*ids));
+    out->n += n;
+    return WEIR_OK;
+}
+
+/* A run of normalized text between added tokens. */
+static enum weir_status encode_run(const struct wtok_model *m, struct wtok_context *ctx,
+                                   struct weir_span text, bool first, struct wtok_out *out) {
+    if (text.len == 0)
+        return WEIR_OK;
+    if (wtok_metaspace_is_done(m, text, first))
+        return wtok_encode_words(m, ctx, text, out);
+    weir_buf_clear(&ctx->marked);
+    enum weir_status st = wtok_metaspace(m, text, first, &ctx->marked);
+    return st != WEIR_OK ? st : wtok_encode_words(m, ctx, weir_buf_span(&ctx->marked), out);
+}
+
+/* A section of raw text between added tokens that are found before normalization. */
+static enum weir_status encode_section(const struct wtok_model *m, struct wtok_context *ctx,
+                                       struct weir_span text, bool first, bool prepend,
+                                       bool special, struct wtok_out *out) {
+    enum weir_status st = WEIR_OK;
+    if (text.len == 0)
+        return WEIR_OK;
+    if (!wtok_section_is_normal(m, text)) {
+        weir_buf_clear(&ctx->normal);
+        st = wtok_normalize_section(m, text, prepend, &ctx->normal);
+        text = weir_buf_span(&ctx->normal);
+    }
+    struct wtok_finder f = {.m = m,
+                            .text = (const unsigned char *)text.data,
+                            .len = text.len,
+                            .which = 1,
+                            .special = special};
+    size_t from, to, done = 0;
+    uint32_t id;
+    while (st == WEIR_OK && wtok_find_added(&f, &from, &to, &id)) {
+        if (from > done)
+            st = encode_run(m, ctx, weir_span(text.data + done, from - done), first && done == 0,
+                            out);
+        if (st == WEIR_OK)
+            st = put_id(out, id);
+        done = to;
+    }
+    if (st == WEIR_OK && text.len > done)
+        st = encode_run(m, ctx, weir_span(text.data + done, text.len - done), first && done == 0,
+                        out);
+    return st;
+}
+
+static enum weir_status encode_text(const struct wtok_model *m, struct wtok_context *ctx,
+                                    struct weir_span text, unsigned flags, struct wtok_out *out) {
+    struct wtok_finder f = {.m = m,
+                            .text = (const unsigned char *)text.data,
+                            .len = text.len,
+                            .which = 0,
+                            .special = (flags & WTOK_SPECIAL) != 0};
+    bool begins = (flags & WTOK_CONTINUES) == 0;
+    size_t from, to, done = 0;
+    uint32_t id;
+    enum weir_status st = WEIR_OK;
+    while (st == WEIR_OK && wtok_find_added(&f, &from, &to, &id)) {
+        if (from > done)
+            st = encode_section(m, ctx, weir_span(text.data + done, from - done),
+                                begins && done == 0, begins || done > 0, f.special, out);
+        if (st == WEIR_OK)
+            st = put_id(out, id);
+        done = to;
+    }
+    if (st == WEIR_OK && text.len > done)
+        st = encode_section(m, ctx, weir_span(text.data + done, text.len - done),
+                            begins && done == 0, begins || done > 0, f.special, out);
+    return st;
+}
+
+enum weir_status wtok_model_encode(const struct wtok_model *m, struct weir_span text,
+                                   unsigned flags, uint32_t *ids, size_t room, size_t *ret_n) {
+    struct wtok_out out = {.ids = ids, .room = room};
+    enum weir_status st = WEIR_OK;
+    if (!weir_utf8_valid(text))
+        return WEIR_INVALID;
+    if ((flags & WTOK_ADD_SPECIAL) != 0)
+        st = put_all(&out, m->prefix, m->n_prefix);
+    if (st == WEIR_OK && text.len > 0) {
+        struct wtok_context *ctx = wtok_context_take(m);
+        if (ctx == NULL)
+            return WEIR_NOMEM;
+        st = encode_text(m, ctx, text, flags, &out);
+        wtok_context_give(m, ctx);
+    }
+    if (st == WEIR_OK && (flags & WTOK_ADD_SPECIAL) != 0)
+        st = put_all(&out, m->suffix, m->n_suffix);
+    if (st == WEIR_OK)
+        *ret_n = out.n;
+    return st;
+}
+
+size_t wtok_model_bound(const struct wtok_model *m, size_t bytes) {
+    size_t factor = 1;
+    for (size_t i = 0; i < m->n_normalizers; i++)
+        switch (m->normalizers[i].kind) {
+        case WTOK_STEP_NFC: /* U+1D160: 4 bytes become 12 */
+        case WTOK_STEP_NFD: /* U+0390: 2 bytes become 6 */
+            factor *= 3;
+            break;
+        case WTOK_STEP_NFKC: /* U+FDFA: 3 bytes become 33 */
+        case WTOK_STEP_NFKD:
+            factor *= 11;
+            break;
+        case WTOK_STEP_REPLACE:
+            factor *= 1 + m->normalizers[i].b.len / (m->normalizers[i].a.len + 0u);
+            break;
+        case WTOK_STEP_PREPEND: /* once for each section, which has at least a byte */
+            factor *= 1 + m->normalizers[i].a.len;
+            break;
+        default:
+            break;
+        }
+    /* A blank in front of each section; sections and added tokens take turns. */
+    size_t blanks = m->image->prepend != WTOK_PREPEND_NEVER ? bytes / 2 + 1 : 0;
+    return bytes * factor + blanks + m->n_prefix + m->n_suffix + 4;
+}

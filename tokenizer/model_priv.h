@@ -1,0 +1,289 @@
+/*
+ * The compiled form of a tokenizer: one flat run of bytes without pointers, which is built from the
+ * JSON files (compile.c) or mapped from a cache file (cache.c), and the typed view of it.
+ */
+#ifndef WEIR_TOKENIZER_MODEL_PRIV_H
+#define WEIR_TOKENIZER_MODEL_PRIV_H
+
+#include "base/buf.h"
+#include "tokenizer/wtok.h"
+
+enum { WTOK_NONE = -1 };
+#define WTOK_NO_ID UINT32_MAX
+/* Bounds that the packed merge slots need; larger tokenizers are refused. */
+#define WTOK_MAX_IDS (1u << 22)
+#define WTOK_MAX_RANKS ((1u << 20) - 1)
+
+/* How text falls into words. The first six are regular expressions that we scan by hand. */
+enum wtok_family {
+    WTOK_GPT2,
+    WTOK_CL100K,   /* digits in groups of up to three (Llama 3) */
+    WTOK_QWEN2,    /* the same, digits one by one */
+    WTOK_O200K,    /* letter case cuts words; contractions belong to them (gpt-oss) */
+    WTOK_TEKKEN,   /* the same without contractions, digits one by one (Mistral) */
+    WTOK_DEEPSEEK, /* three splits, one after the other (DeepSeek V3) */
+    WTOK_SPM,      /* no words: a whole section is one, blanks are U+2581 */
+    WTOK_GENERIC,  /* a list of steps */
+    WTOK_N_FAMILIES,
+};
+
+enum wtok_step_kind {
+    /* normalizers */
+    WTOK_STEP_NFC,
+    WTOK_STEP_NFD,
+    WTOK_STEP_NFKC,
+    WTOK_STEP_NFKD,
+    WTOK_STEP_PREPEND, /* a */
+    WTOK_STEP_REPLACE, /* a by b */
+    WTOK_STEP_STRIP,   /* flag 1: left, 2: right */
+    /* pre-tokenizers */
+    WTOK_STEP_SCAN,   /* arg: family */
+    WTOK_STEP_REGEX,  /* a: pattern; arg: behaviour; flag 1: invert */
+    WTOK_STEP_STRING, /* the same with a literal */
+    WTOK_STEP_DIGITS, /* flag 1: one by one */
+    WTOK_STEP_WHITESPACE_SPLIT,
+    WTOK_STEP_PREFIX_SPACE, /* ByteLevel's add_prefix_space */
+};
+enum wtok_behaviour {
+    WTOK_ISOLATED,
+    WTOK_REMOVED,
+    WTOK_MERGED_PREVIOUS,
+    WTOK_MERGED_NEXT,
+    WTOK_CONTIGUOUS,
+};
+struct wtok_text { /* bytes in section TEXT */
+    uint32_t at, len;
+};
+struct wtok_step {
+    uint32_t kind, arg, flags;
+    struct wtok_text a, b;
+};
+
+enum wtok_prepend {
+    WTOK_PREPEND_NEVER,
+    WTOK_PREPEND_ALWAYS,
+    WTOK_PREPEND_MISSING,
+    WTOK_PREPEND_FIRST
+};
+enum wtok_decoding {
+    WTOK_DECODE_BYTES, /* ByteLevel: bytes of all ids in a row, then lossy */
+    WTOK_DECODE_TEXT,  /* texts and byte-fallback runs */
+};
+
+enum wtok_token_flags {
+    WTOK_TOKEN_SPECIAL = 1, /* left out with skip_special */
+    WTOK_TOKEN_BYTE = 2,    /* byte fallback: its text is one byte */
+    WTOK_TOKEN_PRESENT = 4,
+    WTOK_TOKEN_WORD = 8, /* its text is what the encoder would see */
+};
+
+/* A token found in raw or normalized text before anything else. */
+struct wtok_added {
+    uint32_t id;
+    uint8_t special, lstrip, rstrip, single_word;
+};
+/* Trie of added tokens: children are a sibling list. Node 0 is the root, whose children are found
+ * through `roots`. */
+struct wtok_trie_node {
+    uint32_t child, sibling; /* 0: none */
+    uint32_t added;          /* index of the token that ends here + 1, or 0 */
+    uint32_t byte;
+};
+
+/* A vocabulary entry of at most 16 bytes that a whole word may be: key zero-padded. */
+struct wtok_word {
+    uint64_t k0, k1;
+    uint32_t id;
+    uint32_t len; /* 0: empty slot */
+};
+
+/* X(name, element type, member) */
+#define WTOK_SECTION_MAP(X)                                                                        \
+    X(BYTES, unsigned char, bytes)       /* texts of ids, one after the other; 16 more bytes */    \
+    X(OFFSETS, uint32_t, offsets)        /* n_ids + 1 */                                           \
+    X(TOKEN_FLAGS, unsigned char, flags) /* n_ids */                                               \
+    X(MERGES, uint64_t, merges)          /* open addressing; see merge_slot */                     \
+    X(RANK_IDS, uint32_t, rank_ids)      /* rank -> id of the merged token */                      \
+    X(WORDS, struct wtok_word, words)    /* open addressing */                                     \
+    X(LONG_WORDS, uint32_t, long_words)  /* open addressing over ids, WTOK_NO_ID: empty */         \
+    X(CUTS, uint64_t, cuts)              /* bit tables of cut.c */                                 \
+    X(CHARS, struct wtok_word, chars)    /* text models: one character -> id */                    \
+    X(ADDED, struct wtok_added, added)                                                             \
+    X(RAW_TRIE, struct wtok_trie_node, raw_trie)                                                   \
+    X(NORMAL_TRIE, struct wtok_trie_node, normal_trie)                                             \
+    X(NORMALIZERS, struct wtok_step, normalizers)                                                  \
+    X(SPLITTERS, struct wtok_step, splitters)                                                      \
+    X(PREFIX, uint32_t, prefix)                                                                    \
+    X(SUFFIX, uint32_t, suffix)                                                                    \
+    X(EOS, uint32_t, eos)                                                                          \
+    X(TEXT, char, text)
+
+enum wtok_section {
+#define X(name, type, member) WTOK_SECTION_##name,
+    WTOK_SECTION_MAP(X)
+#undef X
+        WTOK_N_SECTIONS
+};
+
+#define WTOK_IMAGE_MAGIC "weirtok\n"
+enum { WTOK_IMAGE_VERSION = 1, WTOK_IMAGE_MAX = 1 << 29 };
+struct wtok_image {
+    char magic[8];
+    uint64_t checksum;  /* XXH3-64 of all that follows */
+    uint64_t total;     /* bytes, this head included */
+    uint64_t source[2]; /* identity of the files it was made from */
+    uint32_t version;
+    uint32_t n_ids;
+    uint32_t family, prepend, split_spaces, decoding;
+    uint32_t byte_level, byte_fallback, fuse_unk, ignore_merges;
+    uint32_t blanks_marked; /* texts and sections hold a blank where the file has U+2581 */
+    uint32_t metaspace;     /* the pre-tokenizer marks them, not the normalizer */
+    uint32_t unk_id;        /* or WTOK_NO_ID */
+    uint32_t strip_start;   /* decoder: blanks taken off the front of the whole text */
+    uint32_t strip_first;   /* decoder: U+2581 of the first token vanish (Metaspace) */
+    uint64_t context_length;
+    struct wtok_text chat_template, tokenizer_config;
+    uint32_t byte_ids[256];
+    struct {
+        uint64_t at, n; /* byte offset from the head, elements */
+    } sections[WTOK_N_SECTIONS];
+};
+
+struct wtok_regex;
+struct wtok_pool;
+struct wtok_segments;
+
+/* The typed view, and what is made at each start: contexts and caches. */
+struct wtok_model {
+    const struct wtok_image *image; /* owned: mapped, or from weir_malloc */
+    bool mapped;
+#define X(name, type, member)                                                                      \
+    const type *member;                                                                            \
+    size_t n_##member;
+    WTOK_SECTION_MAP(X)
+#undef X
+    uint64_t merge_mask, word_mask, long_mask, char_mask;
+    bool roots[2][256]; /* first bytes of added tokens, raw and normalized */
+    uint32_t root_nodes[2][256];
+    unsigned char scan_byte[2]; /* the only first byte, when n_roots is 1 */
+    unsigned n_roots[2];
+    struct wtok_regex **regexes;    /* owned; one per splitter, NULL for those that need none */
+    struct wtok_pool *pool;         /* owned: encoder contexts */
+    struct wtok_segments *segments; /* owned; NULL without a segment cache */
+};
+
+/* Sets pointers and masks from the sections that the image has so far. */
+void wtok_model_view(struct wtok_model *m, const struct wtok_image *image);
+/* Takes the image (from weir_malloc or mmap) and makes the view; frees it on failure. Checks every
+ * offset, so that a broken cache file cannot lead outside of it. */
+enum weir_status wtok_model_open(const struct wtok_image *image, size_t bytes, bool mapped,
+                                 const struct wtok_config *config, struct wtok_model **ret_model,
+                                 struct weir_err *err) WEIR_MUST_CHECK;
+void wtok_model_close(struct wtok_model *model);
+
+static inline struct weir_span wtok_image_text(const struct wtok_model *m, struct wtok_text t) {
+    return weir_span(m->text + t.at, t.len);
+}
+
+/* ---- hashing and keys ------------------------------------------------------------------------ */
+
+static inline uint64_t wtok_mix(uint64_t a, uint64_t b) {
+    __extension__ typedef unsigned __int128 wide;
+    wide r = (wide)(a ^ 0x9E3779B97F4A7C15u) * (b ^ 0xD6E8FEB86659FD93u);
+    return (uint64_t)r ^ (uint64_t)(r >> 64);
+}
+
+/* Key of 1 to 16 bytes; 16 bytes must be readable at p. */
+static inline void wtok_key(const unsigned char *p, size_t n, uint64_t *ret_k0, uint64_t *ret_k1) {
+    uint64_t a, b;
+    memcpy(&a, p, 8);
+    memcpy(&b, p + 8, 8);
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    a = __builtin_bswap64(a);
+    b = __builtin_bswap64(b);
+#endif
+    if (n <= 8) {
+        a &= UINT64_MAX >> (64 - 8 * n);
+        b = 0;
+    } else {
+        b &= UINT64_MAX >> (128 - 8 * n);
+    }
+    *ret_k0 = a;
+    *ret_k1 = b;
+}
+
+static inline uint64_t wtok_key_hash(uint64_t k0, uint64_t k1, size_t n) {
+    return wtok_mix(k0, k1 + n);
+}
+
+/* Place of a hash in the table of words: other bits than the word caches use. */
+static inline uint64_t wtok_word_slot(uint64_t hash) {
+    return hash >> 24;
+}
+
+uint64_t wtok_hash_long(const unsigned char *p, size_t n);
+
+/* A merge slot: left id (22 bits), right id (22), rank (20); all ones is empty. */
+static inline uint64_t wtok_merge_pair(uint32_t left, uint32_t right) {
+    return (uint64_t)left << 42 | (uint64_t)right << 20;
+}
+#define WTOK_RANK_MASK 0xFFFFFu
+#define WTOK_NO_RANK UINT32_MAX
+static inline uint64_t wtok_merge_hash(uint64_t pair) {
+    uint64_t h = pair * 0x9E3779B97F4A7C15u;
+    return h ^ h >> 29;
+}
+/* The rank of a pair, or WTOK_NO_RANK. */
+static inline uint32_t wtok_merge_rank(const struct wtok_model *m, uint32_t left, uint32_t right) {
+    uint64_t pair = wtok_merge_pair(left, right);
+    for (uint64_t i = wtok_merge_hash(pair) & m->merge_mask;; i = (i + 1) & m->merge_mask) {
+        uint64_t slot = m->merges[i];
+        if ((slot & ~(uint64_t)WTOK_RANK_MASK) == pair && slot != UINT64_MAX)
+            return (uint32_t)(slot & WTOK_RANK_MASK);
+        if (slot == UINT64_MAX)
+            return WTOK_NO_RANK;
+    }
+}
+
+/* The id that a whole word is, or WTOK_NO_ID. 16 readable bytes at p for words of up to 16. */
+uint32_t wtok_find_word(const struct wtok_model *m, const unsigned char *p, size_t n);
+
+/* ---- merges (merge.c) ------------------------------------------------------------------------ */
+
+/* Room for the heap merge of long words; grows with them. */
+struct wtok_heap {
+    void *block; /* owned */
+    size_t cap;  /* symbols */
+};
+void wtok_heap_fini(struct wtok_heap *heap);
+/* Ids of a word by merging alone: lowest rank first, leftmost among equals. Writes at most n ids
+ * (text models: n + 3). */
+enum weir_status wtok_merge(const struct wtok_model *m, struct wtok_heap *heap,
+                            const unsigned char *p, size_t n, uint32_t *ids,
+                            size_t *ret_n) WEIR_MUST_CHECK;
+
+/* ---- cuts (cut.c): places inside a word over which no token reaches ----------------------------
+ */
+
+enum {
+    WTOK_CUT_BITS = 21,
+    WTOK_CUT_TABLES = 3,
+    WTOK_CUT_WORDS = WTOK_CUT_TABLES * (1 << (WTOK_CUT_BITS - 6)) + 256 * 4
+};
+/* Enters all pairs of characters in a token's text. */
+void wtok_cut_learn(uint64_t *cuts, const unsigned char *p, size_t n);
+/* May a token hold the end of character x (last byte lx) and the start of y (first byte fy)? */
+bool wtok_cut_joined(const uint64_t *cuts, uint32_t x, unsigned char lx, uint32_t y,
+                     unsigned char fy);
+
+/* ---- splitting (scan.c, steps.c) ---------------------------------------------------------------
+ */
+
+/* End of the word at p, in the scalar reference; p < e, whole characters. DeepSeek keeps the end of
+ * the current isolated run in *run (start with NULL). */
+const unsigned char *wtok_scan_next(enum wtok_family family, const unsigned char *p,
+                                    const unsigned char *e, const unsigned char **run);
+/* Pattern text -> family; false when it is not one that is scanned by hand. */
+bool wtok_scan_known(struct weir_span pattern, enum wtok_family *ret_family);
+
+#endif
