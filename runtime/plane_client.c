@@ -299,7 +299,13 @@ static void on_call_timer(void *arg) {
 
 static void on_conn_open(void *arg) {
     struct conn *k = arg;
+    const struct weir_plane_client_config *config = &k->host->client->config;
     k->open = true;
+    for (uint64_t i = k->first; i != k->next; i++) {
+        struct weir_plane_call *call = k->waiters[i % config->in_flight];
+        if (call != NULL && call->state == CALL_SENT)
+            start_timer(call, config->ack_ms);
+    }
 }
 
 static bool rejection_is_overload(struct weir_span text) {

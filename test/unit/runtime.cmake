@@ -1,1 +1,8 @@
 weir_test(unit_discovery SOURCES test/unit/runtime/discovery.c test/unit/runtime/turns.c LINK weir_runtime)
+weir_test(unit_plane_client
+  SOURCES test/unit/runtime/plane_client.c test/unit/runtime/peer.c test/unit/runtime/turns.c
+          test/unit/wire/vectors.c
+  LINK weir_runtime Threads::Threads)
+weir_test(unit_plane_server
+  SOURCES test/unit/runtime/plane_server.c test/unit/runtime/turns.c test/unit/wire/vectors.c
+  LINK weir_runtime)
