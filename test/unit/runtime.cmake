@@ -6,3 +6,6 @@ weir_test(unit_plane_client
 weir_test(unit_plane_server
   SOURCES test/unit/runtime/plane_server.c test/unit/runtime/turns.c test/unit/wire/vectors.c
   LINK weir_runtime)
+weir_test(unit_events
+  SOURCES test/unit/runtime/events.c test/unit/runtime/turns.c test/unit/wire/vectors.c
+  LINK weir_runtime)

@@ -300,10 +300,13 @@ static void case_failures(void) {
     };
     for (size_t i = 0; i < WEIR_ARRAY_LEN(rows); i++) {
         struct call c;
-        run_script(&rows[i].script,
-                   &(struct weir_plane_client_config){
-                       .ack_ms = 150, .connect_ms = 500, .prologue_ms = 150},
-                   150, &c);
+        /* Only the deadline that the row is about is near: this machine may be slow. */
+        bool late = rows[i].status == WEIR_TIMEOUT;
+        struct weir_plane_client_config config = {
+            .ack_ms = late && strcmp(rows[i].stage, "ack") == 0 ? 150 : 0,
+            .prologue_ms = late && strcmp(rows[i].stage, "prologue") == 0 ? 150 : 0};
+        run_script(&rows[i].script, &config,
+                   late && strcmp(rows[i].stage, "deadline") == 0 ? 150 : 0, &c);
         CHECK_MSG(c.status == rows[i].status && c.http == rows[i].http &&
                       strcmp(c.stage, rows[i].stage) == 0 && c.inhibit == rows[i].inhibit,
                   "%s: %s %d at %s, inhibit %d (%s)", rows[i].name, weir_status_name(c.status),
