@@ -124,7 +124,7 @@ static void run_script(const struct peer_script *script,
 
 static void check_stream(const struct vector *v) {
     static const size_t chunks[] = {0, 1, 7};
-    int want = atoi(v->expected.data);
+    int want = (int)strtol(v->expected.data, NULL, 10);
     /* We end with complete_final, and what comes behind it is not looked at. */
     if (strstr(v->name, "data_after_final") != NULL)
         want = 200;
