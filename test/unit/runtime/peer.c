@@ -93,7 +93,8 @@ static void stream(struct peer *p, const char *address, const char *subject) {
     char host[128], frame[256] = {0}, text[160];
     const char *colon = strrchr(address, ':');
     snprintf(host, sizeof(host), "%.*s", (int)(colon - address), address);
-    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)strtoul(colon + 1, NULL, 10))};
+    struct sockaddr_in to = {.sin_family = AF_INET,
+                             .sin_port = htons((uint16_t)strtoul(colon + 1, NULL, 10))};
     inet_pton(AF_INET, host, &to.sin_addr);
     int fd = socket(AF_INET, SOCK_STREAM, 0), on = 1;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
