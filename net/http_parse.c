@@ -64,31 +64,31 @@ static struct weir_span part(struct weir_span s, size_t from, size_t to) {
 
 /* ---- finding the end ------------------------------------------------------------------------ */
 
-/* A first line whose end has not come may already be too long. */
+/* A first line whose end has not come may already be too long. What is wrong with a start of a line
+ * is wrong with the line, so that it does not matter how the bytes come. */
 static struct weir_http_fault unfinished_first_line(struct weir_span line,
                                                     const struct weir_http_head_limits *limits) {
     if (limits->response)
         return no_fault;
+    if (line.len > 0 && line.data[line.len - 1] == '\r')
+        line.len--;
     ptrdiff_t blank = weir_span_find(line, ' ');
-    if (blank < 0 && line.len > WEIR_HTTP_METHOD_BYTES)
+    if (line.len > WEIR_HTTP_METHOD_BYTES && (blank < 0 || blank > WEIR_HTTP_METHOD_BYTES))
         return fault(400, "the request line has no method");
-    if (blank >= 0 && line.len - (size_t)blank - 1 > limits->target_bytes + sizeof(" HTTP/1.1\r"))
+    if (blank >= 0 && line.len - (size_t)blank - 1 > limits->target_bytes + strlen(" HTTP/1.1"))
         return fault(414, "the request target is too long");
     return no_fault;
 }
 
 static struct weir_http_fault check_first_line(struct weir_span line,
                                                const struct weir_http_head_limits *limits) {
-    struct weir_http_fault f = unfinished_first_line(line, limits);
-    if (f.status != 0)
-        return f;
     if (limits->response) {
         int status;
         bool http10;
         return weir_http_status_line(line, &status, &http10);
     }
     struct weir_http_request_line request;
-    f = weir_http_request_line(line, &request);
+    struct weir_http_fault f = weir_http_request_line(line, &request);
     if (f.status == 0 && request.target.len > limits->target_bytes)
         return fault(414, "the request target is too long");
     return f;
@@ -99,6 +99,14 @@ static size_t refuse(struct weir_http_fault *ret, struct weir_http_fault f) {
     return 0;
 }
 
+static struct weir_http_fault too_large(const struct weir_http_finder *f, struct weir_span bytes,
+                                        const struct weir_http_head_limits *limits) {
+    struct weir_http_fault first = no_fault;
+    if (f->n_lines == 0 && f->line <= limits->bytes)
+        first = unfinished_first_line(part(bytes, f->line, limits->bytes + 1), limits);
+    return first.status != 0 ? first : fault(431, "the request head is too large");
+}
+
 size_t weir_http_head_find(struct weir_http_finder *f, struct weir_span bytes,
                            const struct weir_http_head_limits *limits,
                            struct weir_http_fault *ret_fault) {
@@ -107,19 +115,15 @@ size_t weir_http_head_find(struct weir_http_finder *f, struct weir_span bytes,
         struct weir_span rest = part(bytes, f->seen, bytes.len);
         ptrdiff_t at = weir_span_find(rest, '\n');
         size_t end = at < 0 ? bytes.len : f->seen + (size_t)at; /* of what is seen of the line */
-        if (end > limits->bytes) {
-            struct weir_http_fault first = no_fault;
-            if (f->n_lines == 0)
-                first = unfinished_first_line(part(bytes, f->line, end), limits);
-            return refuse(ret_fault,
-                          first.status != 0 ? first : fault(431, "the request head is too large"));
-        }
-        f->seen = end;
-        if (at < 0) {
-            if (f->n_lines == 0)
-                *ret_fault = unfinished_first_line(part(bytes, f->line, end), limits);
+        if (end > limits->bytes)
+            return refuse(ret_fault, too_large(f, bytes, limits));
+        if (f->n_lines == 0)
+            *ret_fault = unfinished_first_line(part(bytes, f->line, end), limits);
+        if (ret_fault->status != 0)
             return 0;
-        }
+        f->seen = end;
+        if (at < 0)
+            return 0;
         if (end == f->line || bytes.data[end - 1] != '\r')
             return refuse(ret_fault, fault(400, "a line does not end with CR LF"));
         struct weir_span line = part(bytes, f->line, end - 1);
@@ -197,8 +201,6 @@ struct weir_http_fault weir_http_request_line(struct weir_span line,
     r.method = weir_span_split(line, ' ', &rest);
     if (!weir_http_token_ok(r.method) || rest.data == NULL)
         return fault(400, "the request line is malformed");
-    if (r.method.len > WEIR_HTTP_METHOD_BYTES)
-        return fault(400, "the method is too long");
     r.target = weir_span_split(rest, ' ', &rest);
     if (r.target.len == 0 || rest.data == NULL || !all(r.target, TARGET))
         return fault(400, "the request target is malformed");
