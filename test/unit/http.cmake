@@ -9,3 +9,5 @@ set(http_client_sources net/http_client.c net/http_client_conn.c net/http_parse.
 weir_test(unit_http_client SOURCES test/unit/http/client.c test/unit/http/fake_net.c
           ${http_client_sources} LINK weir_base)
 weir_test(unit_sse SOURCES test/unit/http/sse.c test/unit/http/sse_naive.c net/sse.c LINK weir_base)
+weir_test(unit_http_loopback SOURCES test/unit/http/loopback.c test/unit/net/certs.c
+          LINK weir_net OpenSSL::SSL LABELS "unit;stress")
