@@ -11,7 +11,8 @@ struct weir_busy_load {
     uint64_t total_kv_blocks, max_num_batched_tokens; /* 0 = unknown */
 };
 
-/* True when one of the thresholds that are set is exceeded. An unknown block total is never
+/* True when one of the thresholds that are set is exceeded. Booked and reported blocks both count,
+ * so both must fall below before a worker is free again. An unknown block total is never
  * exceeded; an unknown token budget counts as 10,000,000. */
 bool weir_busy(const struct weir_busy_thresholds *thresholds, const struct weir_busy_load *load);
 

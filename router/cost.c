@@ -2,10 +2,15 @@
 
 #include <math.h>
 
+double weir_cached_tokens(uint32_t block_size, double host_weight, double disk_weight,
+                          const struct weir_candidate *c) {
+    return round(block_size *
+                 (c->device_blocks + host_weight * c->host_blocks + disk_weight * c->disk_blocks));
+}
+
 double weir_cost(const struct weir_cost_params *p, const struct weir_candidate *c) {
     double bs = p->block_size;
-    double cached = round(bs * (c->device_blocks + p->host_weight * c->host_blocks +
-                                p->disk_weight * c->disk_blocks));
+    double cached = weir_cached_tokens(p->block_size, p->host_weight, p->disk_weight, c);
     double raw_tokens = 0;
     if (p->track_prefill_tokens)
         raw_tokens = c->active_prefill_tokens + fmax(p->isl_tokens - cached, 0) + cached;

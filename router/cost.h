@@ -27,6 +27,9 @@ struct weir_cost_params {
     double min_active_prefill_tokens; /* over all eligible candidates; for the decay */
 };
 
+/* Tokens that the cached blocks save, lower tiers in part. */
+double weir_cached_tokens(uint32_t block_size, double host_weight, double disk_weight,
+                          const struct weir_candidate *candidate);
 double weir_cost(const struct weir_cost_params *params, const struct weir_candidate *candidate);
 
 /* Index of the chosen one. temperature 0: lowest cost, ties broken uniformly; above: softmax over

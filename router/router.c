@@ -1,7 +1,8 @@
 /*
- * State behind one lock: ranks (a worker's data-parallel ranks stand one after another), the KV
- * index, and bookings. Critical sections are short: no I/O, no waiting, and allocation only when a
- * table grows. Lock order: the lock is a leaf.
+ * State behind one lock: ranks (a worker's data-parallel ranks stand one after another) and
+ * bookings. Critical sections are short: no I/O, no waiting, and allocation only when a table
+ * grows. The KV index has a lock of its own, so that events do not hold routing up; it is taken
+ * inside ours or alone, never the other way round.
  *
  * A booking is what one request holds on one rank from its dispatch to its end: its prompt blocks
  * (shared with other requests of the rank: counted once, by reference) and, until its first token,
@@ -17,6 +18,7 @@
 
 #include <math.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
 
 enum { EVENT_TYPES = 3, EVENT_RESULTS = KVI_RESULTS, MAX_APPROX_BLOCKS = 1 << 20 };
@@ -24,6 +26,7 @@ enum { EVENT_TYPES = 3, EVENT_RESULTS = KVI_RESULTS, MAX_APPROX_BLOCKS = 1 << 20
 struct rank {
     struct weir_router_worker worker; /* the whole worker's figures */
     uint32_t dp_rank;
+    uint32_t number; /* in the index; UINT32_MAX when that is full */
     uint64_t prefill_tokens, requests, kv_used;
     struct weir_map blocks; /* sequence hash -> references by bookings */
     uint64_t inhibited_until_ms;
@@ -63,9 +66,12 @@ struct weir_router {
     struct kvi_score *scores;          /* scratch: one a rank */
     struct weir_candidate *candidates; /* scratch: one a rank */
     size_t cap_scratch;
+    struct weir_map by_rank; /* hash of worker and rank -> place in ranks */
+    uint32_t *by_number;     /* number in the index -> place in candidates of this search */
+    size_t cap_numbers;
     struct lapse *lapses; /* ring */
     size_t lapse_first, n_lapses, cap_lapses;
-    uint64_t event_counts[EVENT_TYPES][EVENT_RESULTS];
+    _Atomic uint64_t event_counts[EVENT_TYPES][EVENT_RESULTS]; /* relaxed: figures only */
 };
 
 void weir_router_config_init(struct weir_router_config *config) {
@@ -98,6 +104,7 @@ enum weir_status weir_router_create(const struct weir_router_config *config,
     r->thresholds = (struct weir_busy_thresholds){NAN, -1, NAN};
     r->free_booking = UINT32_MAX;
     r->next_generation = 1;
+    weir_map_init(&r->by_rank, r->config.max_workers);
     struct kvi_options o = {.max_bytes = config->index_max_bytes,
                             .max_ranks = r->config.max_workers};
     r->index = kvi_create(&o);
@@ -125,6 +132,8 @@ void weir_router_destroy(struct weir_router *router) {
     weir_free(router->bookings);
     weir_free(router->ranks);
     weir_free(router->scores);
+    weir_free(router->by_number);
+    weir_map_fini(&router->by_rank);
     weir_free(router->candidates);
     kvi_reader_close(router->reader);
     kvi_destroy(router->index);
@@ -134,11 +143,52 @@ void weir_router_destroy(struct weir_router *router) {
 
 /* ---- workers ------------------------------------------------------------------------------ */
 
+static uint64_t rank_key(uint64_t worker_id, uint32_t dp_rank) {
+    return worker_id ^ ((uint64_t)dp_rank * 0x9e3779b97f4a7c15u);
+}
+
+static bool is_rank(const struct rank *x, uint64_t worker_id, uint32_t dp_rank) {
+    return x->worker.worker_id == worker_id && x->dp_rank == dp_rank;
+}
+
 static struct rank *find_rank(struct weir_router *r, uint64_t worker_id, uint32_t dp_rank) {
+    uint64_t at = 0;
+    if (weir_map_get(&r->by_rank, rank_key(worker_id, dp_rank), &at) &&
+        is_rank(&r->ranks[at], worker_id, dp_rank))
+        return &r->ranks[at];
+    if (weir_map_len(&r->by_rank) == r->n_ranks)
+        return NULL;
+    /* Two ranks with one key, or no memory for the map. */
     for (size_t i = 0; i < r->n_ranks; i++)
-        if (r->ranks[i].worker.worker_id == worker_id && r->ranks[i].dp_rank == dp_rank)
+        if (is_rank(&r->ranks[i], worker_id, dp_rank))
             return &r->ranks[i];
     return NULL;
+}
+
+/* Cold: whenever ranks come or go. */
+static void index_ranks(struct weir_router *r) {
+    weir_map_fini(&r->by_rank);
+    weir_map_init(&r->by_rank, r->config.max_workers);
+    for (size_t i = 0; i < r->n_ranks; i++) {
+        uint64_t key = rank_key(r->ranks[i].worker.worker_id, r->ranks[i].dp_rank), other;
+        if (!weir_map_get(&r->by_rank, key, &other) && weir_map_put(&r->by_rank, key, i) != WEIR_OK)
+            return;
+    }
+}
+
+/* Room for the number that the index gives to a rank. */
+static bool reserve_number(struct weir_router *r, uint32_t number) {
+    if (number < r->cap_numbers)
+        return true;
+    size_t cap = number < 64 ? 64 : (size_t)number * 2;
+    uint32_t *more = weir_realloc(r->by_number, cap * sizeof(*more));
+    if (more == NULL)
+        return false;
+    for (size_t i = r->cap_numbers; i < cap; i++)
+        more[i] = UINT32_MAX;
+    r->by_number = more;
+    r->cap_numbers = cap;
+    return true;
 }
 
 static enum weir_status reserve_ranks(struct weir_router *r, size_t n) {
@@ -180,6 +230,19 @@ static void drop_ranks(struct weir_router *r, uint64_t worker_id) {
     }
     r->n_ranks = kept;
     r->n_workers -= any;
+    index_ranks(r);
+}
+
+static void add_rank(struct weir_router *r, const struct weir_router_worker *worker,
+                     uint32_t dp_rank) {
+    struct rank *x = &r->ranks[r->n_ranks++];
+    *x = (struct rank){.worker = *worker, .dp_rank = dp_rank, .number = UINT32_MAX};
+    weir_map_init(&x->blocks, SIZE_MAX);
+    uint32_t number = 0;
+    if (kvi_rank_add(r->index, (struct kvi_worker){worker->worker_id, dp_rank}, &number) ==
+            KVI_OK &&
+        reserve_number(r, number))
+        x->number = number;
 }
 
 enum weir_status weir_router_worker_put(struct weir_router *router,
@@ -197,12 +260,10 @@ enum weir_status weir_router_worker_put(struct weir_router *router,
         drop_ranks(router, worker->worker_id);
         st = worker->dp_size == 0 ? WEIR_INVALID
                                   : reserve_ranks(router, router->n_ranks + worker->dp_size);
-        for (uint32_t k = 0; st == WEIR_OK && k < worker->dp_size; k++) {
-            struct rank *x = &router->ranks[router->n_ranks++];
-            *x = (struct rank){.worker = *worker, .dp_rank = worker->dp_start + k};
-            weir_map_init(&x->blocks, SIZE_MAX);
-        }
+        for (uint32_t k = 0; st == WEIR_OK && k < worker->dp_size; k++)
+            add_rank(router, worker, worker->dp_start + k);
         router->n_workers += st == WEIR_OK;
+        index_ranks(router);
     }
     pthread_mutex_unlock(&router->lock);
     return st;
@@ -232,32 +293,33 @@ void weir_router_worker_failed(struct weir_router *router, uint64_t worker_id, u
 
 /* ---- events ------------------------------------------------------------------------------- */
 
-/* Blocks of lower tiers earn nothing yet; only device blocks enter the index. */
+/* Thread: the events of one rank in their order; the index has its own lock. */
 void weir_router_kv_event(struct weir_router *router, const struct weir_kv_event *event) {
     struct kvi_worker w = {event->worker_id, event->dp_rank};
+    enum kvi_tier tier = (enum kvi_tier)event->tier;
     enum kvi_result result = KVI_OK;
-    if (event->tier != WEIR_TIER_DEVICE && event->kind != WEIR_KV_CLEARED)
-        return;
     _Static_assert(sizeof(struct weir_kv_block) == sizeof(struct kvi_block), "same layout");
-    pthread_mutex_lock(&router->lock);
+    _Static_assert((int)WEIR_TIER_HOST == (int)KVI_HOST && (int)WEIR_TIER_DISK == (int)KVI_DISK &&
+                       (int)WEIR_TIER_EXTERNAL == (int)KVI_EXTERNAL,
+                   "same order");
     switch (event->kind) {
     case WEIR_KV_STORED:
         if (!event->has_parent && event->has_start_position && event->start_position > 0)
             result = KVI_PARENT_NOT_FOUND;
         else
-            result = kvi_store(router->index, w, KVI_DEVICE, event->has_parent, event->parent_hash,
+            result = kvi_store(router->index, w, tier, event->has_parent, event->parent_hash,
                                (const struct kvi_block *)(const void *)event->blocks,
                                event->n_blocks, NULL);
         break;
     case WEIR_KV_REMOVED:
-        result = kvi_remove(router->index, w, KVI_DEVICE, event->removed, event->n_removed);
+        if (event->n_removed > 0) /* none: an event whose id alone counts */
+            result = kvi_remove(router->index, w, tier, event->removed, event->n_removed);
         break;
     case WEIR_KV_CLEARED:
         kvi_clear(router->index, w);
         break;
     }
-    router->event_counts[event->kind][result]++;
-    pthread_mutex_unlock(&router->lock);
+    atomic_fetch_add_explicit(&router->event_counts[event->kind][result], 1, memory_order_relaxed);
 }
 
 void weir_router_load_event(struct weir_router *router, const struct weir_active_load *load) {
@@ -269,9 +331,7 @@ void weir_router_load_event(struct weir_router *router, const struct weir_active
 }
 
 void weir_router_clear_rank(struct weir_router *router, uint64_t worker_id, uint32_t dp_rank) {
-    pthread_mutex_lock(&router->lock);
     kvi_clear(router->index, (struct kvi_worker){worker_id, dp_rank});
-    pthread_mutex_unlock(&router->lock);
 }
 
 /* ---- bookings ----------------------------------------------------------------------------- */
@@ -334,15 +394,18 @@ static void free_booking(struct weir_router *r, struct booking *b) {
     r->free_booking = (uint32_t)(b - r->bookings);
 }
 
-static void reference(struct rank *x, struct booking *b, const uint64_t *hashes, size_t n) {
+/* hashes NULL: blocks that no other request shares, under names drawn for them. */
+static void reference(struct rank *x, struct booking *b, const uint64_t *hashes, size_t n,
+                      struct weir_rng *rng) {
     b->hashes = weir_malloc((n + 1) * sizeof(*b->hashes));
     for (size_t i = 0; b->hashes != NULL && i < n; i++) {
-        uint64_t *count = weir_map_at(&x->blocks, hashes[i]);
+        uint64_t hash = hashes != NULL ? hashes[i] : weir_rng_u64(rng);
+        uint64_t *count = weir_map_at(&x->blocks, hash);
         if (count != NULL)
             ++*count;
-        else if (weir_map_put(&x->blocks, hashes[i], 1) != WEIR_OK)
+        else if (weir_map_put(&x->blocks, hash, 1) != WEIR_OK)
             return; /* out of memory: the load of this request is undercounted */
-        b->hashes[b->n_hashes++] = hashes[i];
+        b->hashes[b->n_hashes++] = hash;
     }
 }
 
@@ -422,10 +485,11 @@ static bool rank_busy(const struct weir_router *r, const struct rank *x) {
     return weir_busy(&r->thresholds, &l);
 }
 
-/* A worker is busy when all its ranks are. Ranks of a worker are adjacent. */
-static bool worker_busy(const struct weir_router *r, uint64_t worker_id) {
-    for (size_t i = 0; i < r->n_ranks; i++)
-        if (r->ranks[i].worker.worker_id == worker_id && !rank_busy(r, &r->ranks[i]))
+/* A worker is busy when all its ranks are. They stand one after another, from `first` on. */
+static bool worker_busy(const struct weir_router *r, size_t first) {
+    for (size_t i = first;
+         i < r->n_ranks && r->ranks[i].worker.worker_id == r->ranks[first].worker.worker_id; i++)
+        if (!rank_busy(r, &r->ranks[i]))
             return false;
     return true;
 }
@@ -460,6 +524,18 @@ static size_t additional_blocks(const struct rank *x, const struct weir_route_qu
     return q->n_blocks - shared;
 }
 
+static bool assumes_reuse(const struct weir_router *r, const struct weir_route_query *q) {
+    return q->override != NULL && q->override->assume_kv_reuse >= 0
+               ? q->override->assume_kv_reuse != 0
+               : r->config.assume_kv_reuse;
+}
+
+static bool tracks_prefill(const struct weir_router *r, const struct weir_route_query *q) {
+    return q->override != NULL && q->override->track_prefill_tokens >= 0
+               ? q->override->track_prefill_tokens != 0
+               : r->config.track_prefill_tokens;
+}
+
 struct eligible {
     size_t n;
     bool any_known, any_busy; /* why nobody may be left */
@@ -468,9 +544,14 @@ struct eligible {
 /* Fills the candidates. A pinned worker need only be known and not busy. */
 static struct eligible gather(struct weir_router *r, const struct weir_route_query *q) {
     struct eligible e = {0, false, false};
-    bool busy_matters = thresholds_set(r);
+    bool busy_matters = thresholds_set(r), busy = false, reuse = assumes_reuse(r, q);
     for (size_t i = 0; i < r->n_ranks; i++) {
         struct rank *x = &r->ranks[i];
+        bool first = i == 0 || x->worker.worker_id != r->ranks[i - 1].worker.worker_id;
+        if (busy_matters && first)
+            busy = worker_busy(r, i);
+        if (x->number != UINT32_MAX)
+            r->by_number[x->number] = UINT32_MAX;
         if (q->has_pinned_worker && x->worker.worker_id != q->pinned_worker)
             continue;
         if (q->pinned_rank >= 0 && q->has_pinned_worker && x->dp_rank != (uint64_t)q->pinned_rank)
@@ -478,10 +559,12 @@ static struct eligible gather(struct weir_router *r, const struct weir_route_que
         e.any_known = true;
         if (excluded(q, x->worker.worker_id) || x->inhibited_until_ms > q->now_ms)
             continue;
-        if (busy_matters && worker_busy(r, x->worker.worker_id)) {
+        if (busy) {
             e.any_busy = true;
             continue;
         }
+        if (x->number != UINT32_MAX)
+            r->by_number[x->number] = (uint32_t)e.n;
         r->candidates[e.n++] = (struct weir_candidate){
             .worker_id = x->worker.worker_id,
             .dp_rank = x->dp_rank,
@@ -489,8 +572,9 @@ static struct eligible gather(struct weir_router *r, const struct weir_route_que
             .active_decode_blocks =
                 r->config.track_active_blocks ? (double)weir_map_len(&x->blocks) : 0,
             .active_requests = (double)x->requests,
-            .additional_active_blocks =
-                r->config.track_active_blocks ? (double)additional_blocks(x, q) : 0};
+            .additional_active_blocks = !r->config.track_active_blocks ? 0
+                                        : reuse ? (double)additional_blocks(x, q)
+                                                : (double)q->n_blocks};
     }
     return e;
 }
@@ -500,13 +584,18 @@ static void add_overlaps(struct weir_router *r, const struct weir_route_query *q
         kvi_find(r->reader, q->local_hashes, q->n_blocks, false, r->scores, r->cap_scratch);
     if (found > r->cap_scratch)
         found = r->cap_scratch;
-    for (size_t k = 0; k < found; k++)
-        for (size_t i = 0; i < n; i++)
-            if (r->candidates[i].worker_id == r->scores[k].worker.worker_id &&
-                r->candidates[i].dp_rank == r->scores[k].worker.dp_rank) {
-                r->candidates[i].device_blocks = r->scores[k].blocks[KVI_DEVICE];
-                break;
-            }
+    for (size_t k = 0; k < found; k++) {
+        const struct kvi_score *s = &r->scores[k];
+        uint32_t at = s->rank < r->cap_numbers ? r->by_number[s->rank] : UINT32_MAX;
+        if (at >= n)
+            continue; /* not eligible */
+        struct weir_candidate *c = &r->candidates[at];
+        if (c->worker_id != s->worker.worker_id || c->dp_rank != s->worker.dp_rank)
+            continue; /* not a worker of ours (any more): its number was another's */
+        c->device_blocks = s->blocks[KVI_DEVICE];
+        c->host_blocks = s->blocks[KVI_HOST];
+        c->disk_blocks = (double)s->blocks[KVI_DISK] + s->blocks[KVI_EXTERNAL];
+    }
 }
 
 static double or_override(double value, double fallback) {
@@ -526,8 +615,7 @@ static size_t choose_kv(struct weir_router *r, const struct weir_route_query *q,
         .decode_active_request_weight = c->decode_active_request_weight,
         .host_weight = c->host_cache_hit_weight,
         .disk_weight = c->disk_cache_hit_weight,
-        .track_prefill_tokens =
-            o->track_prefill_tokens >= 0 ? o->track_prefill_tokens != 0 : c->track_prefill_tokens,
+        .track_prefill_tokens = tracks_prefill(r, q),
         .min_active_prefill_tokens = INFINITY};
     for (size_t i = 0; i < n; i++)
         p.min_active_prefill_tokens =
@@ -575,16 +663,17 @@ static enum weir_status book(struct weir_router *r, const struct weir_route_quer
     if (st != WEIR_OK)
         return st;
     struct rank *x = find_rank(r, c->worker_id, c->dp_rank);
-    double cached = c->device_blocks * r->config.block_size;
+    double cached = weir_cached_tokens(r->config.block_size, r->config.host_cache_hit_weight,
+                                       r->config.disk_cache_hit_weight, c);
     b->worker_id = c->worker_id;
     b->dp_rank = c->dp_rank;
     b->born_ms = q->now_ms;
-    if (r->config.track_prefill_tokens && (double)q->isl_tokens > cached)
+    if (tracks_prefill(r, q) && (double)q->isl_tokens > cached)
         b->prefill_tokens = q->isl_tokens - (uint64_t)cached;
     x->prefill_tokens += b->prefill_tokens;
     x->requests++;
     if (r->config.track_active_blocks)
-        reference(x, b, q->sequence_hashes, q->n_blocks);
+        reference(x, b, assumes_reuse(r, q) ? q->sequence_hashes : NULL, q->n_blocks, q->rng);
     if (r->config.mode == WEIR_ROUTE_KV && !r->config.use_kv_events)
         predict(r, (struct kvi_worker){c->worker_id, c->dp_rank}, q);
     route->booking = b->handle;
@@ -690,7 +779,8 @@ void weir_router_index_stats(struct weir_router *router, struct weir_router_inde
     kvi_get_stats(router->index, &s);
     for (int t = 0; t < EVENT_TYPES; t++)
         for (int k = 0; k < EVENT_RESULTS; k++)
-            *(k == KVI_OK ? &out.events_ok : &out.events_failed) += router->event_counts[t][k];
+            *(k == KVI_OK ? &out.events_ok : &out.events_failed) +=
+                atomic_load_explicit(&router->event_counts[t][k], memory_order_relaxed);
     pthread_mutex_unlock(&router->lock);
     out.entries = s.entries;
     out.bytes = s.bytes;
@@ -702,12 +792,10 @@ void weir_router_event_counts(struct weir_router *router,
                                          uint64_t n),
                               void *arg) {
     static const char *const types[] = {"stored", "removed", "cleared"};
-    uint64_t counts[EVENT_TYPES][EVENT_RESULTS];
-    pthread_mutex_lock(&router->lock);
-    memcpy(counts, router->event_counts, sizeof(counts));
-    pthread_mutex_unlock(&router->lock);
     for (int t = 0; t < EVENT_TYPES; t++)
-        for (int k = 0; k < EVENT_RESULTS; k++)
-            if (counts[t][k] > 0)
-                fn(arg, types[t], kvi_result_name((enum kvi_result)k), counts[t][k]);
+        for (int k = 0; k < EVENT_RESULTS; k++) {
+            uint64_t n = atomic_load_explicit(&router->event_counts[t][k], memory_order_relaxed);
+            if (n > 0)
+                fn(arg, types[t], kvi_result_name((enum kvi_result)k), n);
+        }
 }
