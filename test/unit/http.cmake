@@ -11,3 +11,5 @@ weir_test(unit_http_client SOURCES test/unit/http/client.c test/unit/http/fake_n
 weir_test(unit_sse SOURCES test/unit/http/sse.c test/unit/http/sse_naive.c net/sse.c LINK weir_base)
 weir_test(unit_http_loopback SOURCES test/unit/http/loopback.c test/unit/net/certs.c
           LINK weir_net OpenSSL::SSL LABELS "unit;stress")
+weir_test(unit_http_torture SOURCES test/unit/http/torture.c ${http_fake} ${http_server_sources}
+          net/http_client.c net/http_client_conn.c LINK weir_base)

@@ -104,7 +104,7 @@ static void close_now(struct weir_stream *s) {
         s->ops.on_close(s->arg, end->status, end->reason);
     weir_buf_fini(&s->out);
     s->loop->n_streams--;
-    weir_free(s);
+    free(s);
 }
 
 void fake_loop_turn(struct weir_loop *l) {
@@ -145,6 +145,19 @@ void fake_loop_advance(struct weir_loop *l, uint64_t ms) {
 
 /* ---- streams -------------------------------------------------------------------------------- */
 
+/* Not through base/mem.h: failures that a test arms are for the code under test. */
+static void keep_sent(struct weir_buf *sent, struct weir_span bytes) {
+    if (sent->len + bytes.len > sent->cap) {
+        sent->cap = 2 * (sent->len + bytes.len) + 1024;
+        sent->data = realloc(sent->data, sent->cap);
+        if (sent->data == NULL)
+            abort();
+    }
+    if (bytes.len > 0)
+        memcpy(sent->data + sent->len, bytes.data, bytes.len);
+    sent->len += bytes.len;
+}
+
 static void flush(void *arg) {
     struct weir_stream *s = arg;
     if (s->closed)
@@ -152,8 +165,7 @@ static void flush(void *arg) {
     if (s->out.len > s->high)
         s->above = true;
     if (!s->blocked) {
-        if (weir_buf_append_span(&s->end->sent, weir_buf_span(&s->out)) != WEIR_OK)
-            abort();
+        keep_sent(&s->end->sent, weir_buf_span(&s->out));
         /* As the real one does: the memory goes back, so that a stale pointer is found. */
         weir_buf_fini(&s->out);
         if (s->above && !s->fin_wanted) {
@@ -170,11 +182,11 @@ static void flush(void *arg) {
 
 static struct weir_stream *create(struct weir_loop *l, struct fake_end *end,
                                   const struct weir_stream_limits *limits) {
-    struct weir_stream *s = weir_calloc(1, sizeof(*s));
-    if (s == NULL)
-        abort();
+    struct weir_stream *s = calloc(1, sizeof(*s));
     *end = (struct fake_end){.stream = s, .reading = true};
     weir_buf_init(&end->sent, (size_t)1 << 30);
+    if (s == NULL)
+        abort();
     s->loop = l;
     s->end = end;
     s->high = limits != NULL && limits->write_high != 0 ? limits->write_high : 256 * 1024;
@@ -221,12 +233,12 @@ void fake_feed(struct weir_loop *l, struct fake_end *end, const void *data, size
     struct weir_stream *s = end->stream;
     if (s != NULL && !s->closed && !s->lingering && len > 0) {
         /* A copy of exactly this size, so that reading beyond it is found. */
-        char *copy = weir_malloc(len > 0 ? len : 1);
+        char *copy = malloc(len);
         if (copy == NULL)
             abort();
         memcpy(copy, data, len);
         s->ops.on_read(s->arg, weir_span(copy, len));
-        weir_free(copy);
+        free(copy);
     }
     fake_loop_turn(l);
 }
@@ -326,7 +338,7 @@ void weir_stream_adopt(struct weir_stream *s, const struct weir_stream_ops *ops,
 enum weir_status weir_listen(struct weir_loop *l, const struct weir_listen_config *config,
                              weir_accept_fn on_accept, void *arg,
                              struct weir_listener **ret_listener, struct weir_err *err) {
-    struct weir_listener *listener = weir_calloc(1, sizeof(*listener));
+    struct weir_listener *listener = calloc(1, sizeof(*listener));
     if (listener == NULL)
         return weir_err_set(err, WEIR_NOMEM, "out of memory");
     *listener = (struct weir_listener){l, on_accept, arg, config->limits};
@@ -345,5 +357,5 @@ void weir_listener_close(struct weir_listener *l) {
     if (l == NULL)
         return;
     l->loop->listener = NULL;
-    weir_free(l);
+    free(l);
 }

@@ -16,9 +16,10 @@ static size_t on_head(void *arg, struct weir_http_exchange *x) {
     }
     if (path_is(x, "/head-stream")) {
         weir_http_stream_begin(x, 200, "text/plain", NULL, 0);
-        if (weir_http_stream_write(x, WEIR_SPAN_LIT("streamed early")) != WEIR_OK)
-            abort();
-        weir_http_stream_end(x);
+        if (weir_http_stream_write(x, WEIR_SPAN_LIT("streamed early")) == WEIR_OK)
+            weir_http_stream_end(x);
+        else
+            weir_http_abort(x, "no memory for a piece");
         return 0;
     }
     if (path_is(x, "/small"))
@@ -29,9 +30,12 @@ static size_t on_head(void *arg, struct weir_http_exchange *x) {
 static void answer_stream(struct weir_http_exchange *x) {
     static const char *const pieces[] = {"some ", "pieces", "", " of one answer\n"};
     weir_http_stream_begin(x, 200, "text/event-stream", NULL, 0);
-    for (size_t i = 0; i < WEIR_ARRAY_LEN(pieces); i++)
-        if (weir_http_stream_write(x, weir_span_z(pieces[i])) != WEIR_OK)
-            abort();
+    for (size_t i = 0; i < WEIR_ARRAY_LEN(pieces); i++) {
+        if (weir_http_stream_write(x, weir_span_z(pieces[i])) != WEIR_OK) {
+            weir_http_abort(x, "no memory for a piece");
+            return;
+        }
+    }
     weir_http_stream_end(x);
 }
 
