@@ -225,6 +225,13 @@ bool weir_proc_find(const char *name, char ret_path[WEIR_PROC_PATH]) {
     return false;
 }
 
+bool weir_proc_beside(const char *self, char ret_path[WEIR_PROC_PATH]) {
+    const char *slash = strrchr(self, '/');
+    int n = snprintf(ret_path, WEIR_PROC_PATH, "%.*s/../weir",
+                     slash != NULL ? (int)(slash - self) : 1, slash != NULL ? self : ".");
+    return n < WEIR_PROC_PATH && access(ret_path, X_OK) == 0;
+}
+
 uint64_t weir_proc_open_files(void) {
     struct rlimit limit;
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0)

@@ -50,6 +50,8 @@ enum weir_status weir_proc_wait_http(struct weir_proc *p, uint16_t port, const c
                                      struct weir_err *err) WEIR_MUST_CHECK;
 /* First executable of that name in PATH and the usual places of servers. */
 bool weir_proc_find(const char *name, char ret_path[WEIR_PROC_PATH]);
+/* The executable weir where a program of this folder is built: build/…/bench/x → build/…/weir. */
+bool weir_proc_beside(const char *self, char ret_path[WEIR_PROC_PATH]);
 /* Pauses without spinning. */
 void weir_proc_sleep_ms(unsigned ms);
 /* Raises the limit of open files as far as it goes; returns it. */

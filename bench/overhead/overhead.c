@@ -566,20 +566,6 @@ static void parse(struct setup *s, int argc, char **argv) {
     }
 }
 
-/* build/release/bench/overhead → build/release/weir */
-static void find_weir(struct setup *s, const char *self, char path[WEIR_PROC_PATH]) {
-    const char *slash = strrchr(self, '/');
-    int n = snprintf(path, WEIR_PROC_PATH, "%.*s/../weir", slash != NULL ? (int)(slash - self) : 1,
-                     slash != NULL ? self : ".");
-    if (s->weir == NULL && n < WEIR_PROC_PATH)
-        s->weir = path;
-    if (s->weir == NULL || access(s->weir, X_OK) != 0) {
-        fprintf(stderr, "overhead: no executable at %s: build it, or name it by --weir\n",
-                s->weir != NULL ? s->weir : path);
-        exit(1);
-    }
-}
-
 int main(int argc, char **argv) {
     enum { PACE_MS = 20, PACED_STREAMS = 64 };
     static struct setup s = {.rounds = 5,
@@ -590,7 +576,13 @@ int main(int argc, char **argv) {
                              .peers = true};
     char path[WEIR_PROC_PATH];
     parse(&s, argc, argv);
-    find_weir(&s, argv[0], path);
+    if (s.weir == NULL && weir_proc_beside(argv[0], path))
+        s.weir = path;
+    if (s.weir == NULL) {
+        fputs("overhead: the executable weir is not where it is built: name it by --weir\n",
+              stderr);
+        return 1;
+    }
     make_answers(&s);
     (void)weir_proc_open_files(); /* the children inherit it */
     start_all(&s, 0);
