@@ -1,0 +1,312 @@
+/*
+ * Stored and removed events: what the names of one holder map to.
+ *
+ * For every holder (rank, tier) the index keeps the map "name -> place" exactly as if it were a
+ * table of its own: storing a name again at another place moves it, a place is covered as long as a
+ * name maps to it. In the usual case nothing of that table exists: covering a place means that the
+ * block's first name maps there. kvi_alias.c has the exceptions; KVI_DUP on a node says that one of
+ * its first names may stand elsewhere too, so that the holder might have it there.
+ *
+ * Linearization. Stored: the new blocks are published (kvi_tree.c), then covered run by run, top
+ * down; the store of each cutoff makes its run visible. Removed: cutoffs fall run by run, before
+ * blocks that nobody needs go.
+ */
+#include "kvindex/kvi_priv.h"
+
+static bool covered_run(const struct kvi_index *x, const struct kvi_node *n, struct kvi_holder h,
+                        uint32_t off) {
+    return atomic_load_explicit(&n->masks, memory_order_relaxed) == 0 || kvi_covered(x, n, h, off);
+}
+
+/* Uncovers [from, to) of names no longer mapped; `names` of them went. */
+static void uncover(struct kvi_index *x, struct kvi_holder h, uint32_t node, uint32_t from,
+                    uint32_t to, uint32_t names) {
+    kvi_count(x, h, -(int64_t)names);
+    if (kvi_uncover(x, &x->nodes[node], h, from, to) == KVI_NO_ROOM)
+        kvi_drop_holder(x, node, h); /* no memory for a hole: it forgets the whole node */
+    kvi_trim(x, node);
+}
+
+/* Takes the holder's name at the place away. */
+static void unmap(struct kvi_index *x, struct kvi_holder h, uint32_t place) {
+    uint32_t node = place >> 7, off = place & 127;
+    if ((x->nodes[node].flags & KVI_TYPE) == KVI_ALIAS) {
+        node = x->nodes[node].parent;
+        if (kvi_alias_remove(x, place))
+            uncover(x, h, node, off, off + 1, 1);
+        else
+            kvi_count(x, h, -1);
+    } else if (kvi_alias_any(x, h, node, off)) {
+        kvi_alias_set_also(x, h, node, off, false);
+        kvi_count(x, h, -1);
+    } else {
+        uncover(x, h, node, off, off + 1, 1);
+    }
+}
+
+/* ---- names that stand at several places --------------------------------------------------- */
+
+struct twin {
+    struct kvi_index *x;
+    struct kvi_holder h;
+    uint64_t name;
+    uint32_t own, last; /* places own+1 .. last were stored later by the same event */
+};
+
+static bool other_mapping(void *arg, uint32_t place) {
+    struct twin *t = arg;
+    struct kvi_node *n = &t->x->nodes[place >> 7];
+    if ((n->flags & KVI_TYPE) == KVI_NODE)
+        n->flags |= KVI_DUP;
+    return (place < t->own || place > t->last) && kvi_maps(t->x, t->h, place, t->name);
+}
+
+/* The holder has stored the name at `own`: it maps to no other place any more. */
+static void move_here(struct kvi_index *x, struct kvi_holder h, uint64_t name, uint32_t own,
+                      uint32_t last) {
+    struct twin t = {x, h, name, own, last};
+    uint32_t place;
+    while ((place = kvi_names_each(x, name, other_mapping, &t)) != 0)
+        unmap(x, h, place);
+}
+
+/* ---- stored ------------------------------------------------------------------------------- */
+
+struct cursor {
+    uint32_t node, off; /* the next block goes before offset off of the node; root: 0, 0 */
+};
+
+/* One block that the tree has at the place. False: no memory. */
+static bool store_known(struct kvi_index *x, struct kvi_holder h, struct cursor at, uint64_t name,
+                        bool *any_new) {
+    struct kvi_node *n = &x->nodes[at.node];
+    bool is_first = kvi_name_array(x, kvi_body(n))[at.off] == name;
+    uint32_t old = is_first && (n->flags & KVI_DUP) == 0 ? 0 : kvi_names_find(x, h, name);
+    if (is_first && kvi_first_name_held(x, h, at.node, at.off))
+        return true;
+    if (old != 0 && (x->nodes[old >> 7].flags & KVI_TYPE) == KVI_ALIAS &&
+        x->nodes[old >> 7].parent == at.node && (old & 127) == at.off)
+        return true;
+    if (!kvi_cover_reserve(x, n, h, at.off))
+        return false;
+    if (is_first && kvi_alias_any(x, h, at.node, at.off)) {
+        kvi_alias_set_also(x, h, at.node, at.off, true);
+    } else if (is_first) {
+        kvi_cover(x, n, h, at.off, at.off + 1);
+    } else {
+        if (!kvi_alias_add(x, h, at.node, at.off, name))
+            return false;
+        kvi_cover(x, n, h, at.off, at.off + 1);
+        struct twin mark = {x, h, 0, 0, UINT32_MAX};
+        (void)kvi_names_each(x, name, other_mapping, &mark);
+    }
+    kvi_count(x, h, 1);
+    *any_new = true;
+    if (old != 0)
+        unmap(x, h, old);
+    return true;
+}
+
+/* Leading blocks whose content the node has from `off` on; *ret_named: those of them whose name is
+ * the first name too. */
+static uint32_t same_blocks(const struct kvi_index *x, uint64_t body, uint32_t off,
+                            const struct kvi_block *blocks, uint32_t n, uint32_t *ret_named) {
+    const uint64_t *content = kvi_content(x, body) + off, *names = kvi_name_array(x, body) + off;
+    uint32_t room = kvi_len(body) - off, i = 0;
+    n = n < room ? n : room;
+    while (i < n && ((content[i] ^ blocks[i].tokens_hash) | (names[i] ^ blocks[i].block_hash)) == 0)
+        i++;
+    *ret_named = i;
+    while (i < n && content[i] == blocks[i].tokens_hash)
+        i++;
+    return i;
+}
+
+/* Blocks that the node has from at.off on. Returns how many of them were stored. */
+static uint32_t store_known_run(struct kvi_index *x, struct kvi_holder h, struct cursor at,
+                                const struct kvi_block *blocks, uint32_t n, uint32_t named,
+                                bool *any_new) {
+    struct kvi_node *node = &x->nodes[at.node];
+    bool plain = (node->flags & KVI_DUP) == 0 &&
+                 ((node->flags & KVI_ALIASED) == 0 || x->ranks[h.rank].aliases == 0);
+    uint32_t done = 0;
+    if (plain && named > 0) {
+        if (!kvi_cover_reserve(x, node, h, at.off))
+            return 0;
+        uint32_t added = kvi_cover(x, node, h, at.off, at.off + named);
+        kvi_count(x, h, added);
+        *any_new |= added > 0;
+        done = named;
+    }
+    /* A name that moves here may take away the last need for blocks further on. */
+    for (at.off += done; done < n && at.off < kvi_len(kvi_body(node)); done++, at.off++)
+        if (!store_known(x, h, at, blocks[done].block_hash, any_new))
+            break;
+    return done;
+}
+
+/* New blocks; returns how many were stored and moves the cursor behind them. */
+static uint32_t store_new(struct kvi_index *x, struct kvi_holder h, struct cursor *at,
+                          const struct kvi_block *blocks, uint32_t n) {
+    struct kvi_node *node = &x->nodes[at->node];
+    uint32_t len = at->node != 0 ? kvi_len(kvi_body(node)) : 0, added = 0, from = at->off;
+    bool equal = false;
+    if (at->node != 0 && at->off == len && len < KVI_NODE_BLOCKS &&
+        (node->flags & KVI_SEALED) == 0) {
+        n = n < KVI_NODE_BLOCKS - len ? n : KVI_NODE_BLOCKS - len;
+        if (kvi_cover_reserve(x, node, h, from))
+            added = kvi_append(x, at->node, blocks, n, &equal);
+    } else {
+        n = n < KVI_NODE_BLOCKS ? n : KVI_NODE_BLOCKS;
+        uint32_t i = kvi_branch(x, at->node, at->off, blocks, n, &added, &equal);
+        if (i == 0)
+            return 0;
+        *at = (struct cursor){i, 0};
+        node = &x->nodes[i];
+        from = 0;
+        if (!kvi_cover_reserve(x, node, h, 0)) {
+            kvi_trim(x, i);
+            *at = (struct cursor){0, 0};
+            return 0;
+        }
+    }
+    if (added == 0)
+        return 0;
+    kvi_count(x, h, kvi_cover(x, node, h, from, from + added));
+    at->off = from + added;
+    uint32_t first = at->node << 7 | from, last = first + added - 1;
+    for (uint32_t i = 0; equal && i < added; i++)
+        move_here(x, h, blocks[i].block_hash, first + i, last);
+    return added;
+}
+
+/* The place of the holder's name as a place of the tree. */
+static bool find_parent(struct kvi_index *x, struct kvi_holder h, uint64_t name,
+                        struct cursor *ret) {
+    uint32_t place = x->ranks[h.rank].store_hint;
+    if (place == 0 || !kvi_maps(x, h, place, name))
+        place = kvi_names_find(x, h, name);
+    for (int t = 0; place == 0 && h.tier != KVI_DEVICE && t < KVI_TIERS; t++)
+        place = kvi_names_find(x, (struct kvi_holder){h.rank, (enum kvi_tier)t}, name);
+    if (place == 0)
+        return false;
+    uint32_t node = place >> 7;
+    if ((x->nodes[node].flags & KVI_TYPE) == KVI_ALIAS)
+        node = x->nodes[node].parent;
+    *ret = (struct cursor){node, (place & 127) + 1};
+    return true;
+}
+
+/* Stores at the cursor what one node takes; returns the number of blocks, 0: no memory. */
+static uint32_t store_some(struct kvi_index *x, struct kvi_holder h, struct cursor *at,
+                           const struct kvi_block *blocks, uint32_t n, bool *any_new) {
+    struct kvi_node *node = &x->nodes[at->node];
+    if (at->node != 0) {
+        kvi_touch(x, node);
+        uint64_t body = kvi_body(node);
+        uint32_t named,
+            same = at->off < kvi_len(body) ? same_blocks(x, body, at->off, blocks, n, &named) : 0;
+        if (same > 0) {
+            uint32_t done = store_known_run(x, h, *at, blocks, same, named, any_new);
+            at->off += done;
+            return done;
+        }
+    }
+    uint32_t child = 0;
+    if (atomic_load_explicit(&node->n_children, memory_order_relaxed) > 0 &&
+        atomic_load_explicit(&node->high_child, memory_order_relaxed) >= at->off)
+        child = kvi_child_find(x, at->node, at->off, blocks[0].tokens_hash);
+    if (child != 0) {
+        *at = (struct cursor){child, 0};
+        return store_some(x, h, at, blocks, n, any_new);
+    }
+    struct cursor before = *at;
+    uint32_t done = store_new(x, h, at, blocks, n);
+    if (done == 0)
+        *at = before;
+    *any_new |= done > 0;
+    return done;
+}
+
+enum kvi_result kvi_store_locked(struct kvi_index *x, struct kvi_holder h, bool has_parent,
+                                 uint64_t parent_hash, const struct kvi_block *blocks, size_t n,
+                                 bool *ret_duplicate) {
+    struct cursor at = {0, 0};
+    if (has_parent && !find_parent(x, h, parent_hash, &at))
+        return KVI_PARENT_NOT_FOUND;
+    bool any_new = false;
+    for (size_t i = 0; i < n;) {
+        uint32_t most = n - i < KVI_NODE_BLOCKS ? (uint32_t)(n - i) : KVI_NODE_BLOCKS;
+        uint32_t done = store_some(x, h, &at, blocks + i, most, &any_new);
+        if (done == 0 && !kvi_evict(x, at.node))
+            return KVI_CAPACITY;
+        i += done;
+    }
+    x->ranks[h.rank].store_hint = at.node << 7 | (at.off - 1);
+    *ret_duplicate = !any_new;
+    return KVI_OK;
+}
+
+/* ---- removed ------------------------------------------------------------------------------ */
+
+static uint32_t place_below(const struct kvi_index *x, uint32_t node, uint32_t off) {
+    if (off > 0)
+        return node << 7 | (off - 1);
+    const struct kvi_node *n = &x->nodes[node];
+    return n->parent != 0 ? n->parent << 7 | (uint32_t)(n->parent_off - 1) : 0;
+}
+
+/* Removes the name at the place and those of the following names that stand beside it, downwards or
+ * upwards. Returns how many. */
+static uint32_t remove_run(struct kvi_index *x, struct kvi_holder h, uint32_t place,
+                           const uint64_t *names, size_t n) {
+    uint32_t node = place >> 7, off = place & 127, k = 1;
+    struct kvi_node *at = &x->nodes[node];
+    struct kvi_rank *rank = &x->ranks[h.rank];
+    if ((at->flags & KVI_TYPE) == KVI_ALIAS ||
+        ((at->flags & KVI_ALIASED) != 0 && rank->aliases > 0)) {
+        rank->below = off > 0 ? place - 1 : 0;
+        rank->above = off + 1 < KVI_NODE_BLOCKS ? place + 1 : 0;
+        unmap(x, h, place);
+        return 1;
+    }
+    uint64_t body = kvi_body(at);
+    const uint64_t *first = kvi_name_array(x, body);
+    while (k < n && k <= off && first[off - k] == names[k] && covered_run(x, at, h, off - k))
+        k++;
+    uint32_t from = off + 1 - k, to = off + 1;
+    if (k == 1)
+        while (k < n && off + k < kvi_len(body) && first[off + k] == names[k] &&
+               kvi_covered(x, at, h, off + k)) {
+            k++;
+            to++;
+        }
+    rank->below = place_below(x, node, from);
+    rank->above = to < KVI_NODE_BLOCKS ? node << 7 | to : 0;
+    uncover(x, h, node, from, to, k);
+    return k;
+}
+
+enum kvi_result kvi_remove_locked(struct kvi_index *x, struct kvi_holder h, const uint64_t *names,
+                                  size_t n) {
+    struct kvi_rank *rank = &x->ranks[h.rank];
+    enum kvi_result result = KVI_OK;
+    for (size_t i = 0; rank->aliases > 0 && i < n; i++)
+        kvi_names_prefetch(x, names[i]);
+    for (size_t i = 0; i < n;) {
+        uint32_t place = rank->below;
+        if (place == 0 || !kvi_maps(x, h, place, names[i])) {
+            place = rank->above;
+            if (place == 0 || !kvi_maps(x, h, place, names[i]))
+                place = kvi_names_find(x, h, names[i]);
+        }
+        if (place != 0) {
+            i += remove_run(x, h, place, names + i, n - i);
+            continue;
+        }
+        x->counts.unknown++;
+        result = KVI_BLOCK_NOT_FOUND;
+        i++;
+    }
+    return result;
+}

@@ -1,0 +1,266 @@
+/*
+ * Search: from the root along the nodes whose content is the query's, without a lock.
+ *
+ * The scores are the active set: at depth d a rank still holds everything exactly when its score is
+ * d. So a node with m matching blocks adds min(cutoff, m) to the ranks whose score is d, and the
+ * walk ends when no rank got m, when a node matches only in part and nothing branches there, or
+ * with the query. What is linearized where: kvi_hold.c (coverage), kvi_tree.c (content),
+ * kvi_epoch.c (why what is read here still exists). Nothing here waits or retries; the work is
+ * bounded by the query's length and the holders of the nodes on its way.
+ *
+ * Lower tiers take a second walk over the same nodes: every rank goes on from its device score as
+ * far as its host blocks reach, from there with disk, then external.
+ */
+#include "kvindex/kvi_priv.h"
+
+#include <stdlib.h>
+
+#define ACQUIRE memory_order_acquire
+#define RELAXED memory_order_relaxed
+
+/* ---- readers ---------------------------------------------------------------------------- */
+
+struct kvi_reader *kvi_reader_open(struct kvi_index *index) {
+    struct kvi_reader *r = NULL;
+    pthread_mutex_lock(&index->lock);
+    for (uint32_t i = 0; i < index->max_readers && r == NULL; i++)
+        if (!index->readers[i].open)
+            r = &index->readers[i];
+    if (r != NULL) {
+        size_t n = ((size_t)index->max_ranks + 63) / 64 * 64;
+        bool ok = true;
+        r->index = index;
+        r->scores = calloc(n, sizeof(*r->scores)); /* untouched parts cost no memory */
+        r->touched = calloc(n, sizeof(*r->touched));
+        for (int t = KVI_HOST; t < KVI_TIERS; t++)
+            ok &= (r->lower[t] = calloc(n, sizeof(uint32_t))) != NULL;
+        r->open = true;
+        if (!ok || r->scores == NULL || r->touched == NULL) {
+            pthread_mutex_unlock(&index->lock);
+            kvi_reader_close(r);
+            return NULL;
+        }
+    }
+    pthread_mutex_unlock(&index->lock);
+    return r;
+}
+
+void kvi_reader_close(struct kvi_reader *reader) {
+    if (reader == NULL)
+        return;
+    struct kvi_index *x = reader->index;
+    pthread_mutex_lock(&x->lock);
+    free(reader->scores);
+    free(reader->touched);
+    for (int t = KVI_HOST; t < KVI_TIERS; t++)
+        free(reader->lower[t]);
+    atomic_store_explicit(&reader->pinned, 0, memory_order_release);
+    reader->open = false;
+    reader->n_touched = reader->n_ranks = 0;
+    reader->all = reader->with_lower = false;
+    pthread_mutex_unlock(&x->lock);
+}
+
+/* Forgets the last search. */
+static void reset(struct kvi_reader *r) {
+    if (r->all) {
+        memset(r->scores, 0, r->n_ranks * sizeof(*r->scores));
+        for (int t = KVI_HOST; r->with_lower && t < KVI_TIERS; t++)
+            memset(r->lower[t], 0, r->n_ranks * sizeof(uint32_t));
+    } else {
+        for (uint32_t i = 0; i < r->n_touched; i++) {
+            r->scores[r->touched[i]] = 0;
+            for (int t = KVI_HOST; r->with_lower && t < KVI_TIERS; t++)
+                r->lower[t][r->touched[i]] = 0;
+        }
+    }
+    r->n_touched = 0;
+    r->all = r->with_lower = false;
+    /* Rounded up to what the vector loops take at once; ranks beyond have no cutoffs. */
+    uint32_t n = (atomic_load_explicit(&r->index->n_ranks, ACQUIRE) + 15) / 16 * 16;
+    r->n_ranks = n;
+}
+
+/* ---- the walk ----------------------------------------------------------------------------- */
+
+static uint32_t add_cells(struct kvi_reader *r, const _Atomic uint32_t *cells, uint32_t n,
+                          uint32_t d, uint32_t m) {
+    uint32_t active = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t v = atomic_load_explicit(&cells[i], ACQUIRE), cut = v & 255, rank = (v >> 8) - 1;
+        if (cut == 0 || rank >= r->n_ranks || r->scores[rank] != d)
+            continue;
+        if (d == 0) /* the first node has every rank that can score */
+            r->touched[r->n_touched++] = rank;
+        r->scores[rank] += cut < m ? cut : m;
+        active += cut >= m;
+    }
+    return active;
+}
+
+/* Adds what the node's holders have of its first m blocks; number of ranks with all of them. */
+static uint32_t add_holders(struct kvi_reader *r, const struct kvi_node *n, uint32_t d,
+                            uint32_t m) {
+    uint32_t ref = atomic_load_explicit(&n->list, ACQUIRE); /* pairs with grow_list */
+    if (ref == 0)
+        return add_cells(r, n->cells, KVI_INLINE, d, m);
+    const struct kvi_list *l = kvi_at(r->index, ref);
+    if (!l->dense)
+        return add_cells(r, l->u.cells, l->cap, d, m);
+    r->all |= d == 0;
+    uint32_t n_cuts = l->cap < r->n_ranks ? l->cap : r->n_ranks;
+    return r->index->kernels->add_cuts(l->u.cut, n_cuts, d, m, r->scores);
+}
+
+/* The node that goes on with the content before offset off of the node. */
+static uint32_t next_node(const struct kvi_index *x, uint32_t node, uint32_t off,
+                          uint64_t content) {
+    const struct kvi_node *n = &x->nodes[node];
+    if (atomic_load_explicit(&n->n_children, RELAXED) == 0 ||
+        atomic_load_explicit(&n->high_child, RELAXED) < off)
+        return 0;
+    uint32_t guess = atomic_load_explicit(&n->child, ACQUIRE);
+    if (guess != 0) {
+        const struct kvi_node *g = &x->nodes[guess];
+        if (g->first == content && g->parent == node && g->parent_off == off)
+            return guess;
+    }
+    return kvi_child_find(x, node, off, content);
+}
+
+static void walk(struct kvi_reader *r, const uint64_t *query, uint32_t n, bool early_exit) {
+    const struct kvi_index *x = r->index;
+    uint8_t tick = atomic_load_explicit(&x->tick, RELAXED);
+    uint32_t node = n > 0 ? kvi_child_find(x, 0, 0, query[0]) : 0;
+    for (uint32_t d = 0; node != 0;) {
+        struct kvi_node *at = &x->nodes[node];
+        uint32_t guess = atomic_load_explicit(&at->child, RELAXED);
+        if (guess != 0)
+            __builtin_prefetch(&x->nodes[guess]);
+        uint64_t body = atomic_load_explicit(&at->body, ACQUIRE); /* pairs with set_body */
+        uint32_t len = kvi_len(body) < n - d ? kvi_len(body) : n - d;
+        uint32_t m = x->kernels->match(kvi_content(x, body), query + d, len);
+        uint32_t active = m > 0 ? add_holders(r, at, d, m) : 0;
+        if (atomic_load_explicit(&at->stamp, RELAXED) != tick)
+            atomic_store_explicit(&at->stamp, tick, RELAXED);
+        d += m;
+        if (active == 0 || d == n || (early_exit && active <= 1))
+            return;
+        node = next_node(x, node, m, query[d]);
+    }
+}
+
+/* ---- lower tiers -------------------------------------------------------------------------- */
+
+static uint32_t reached(const struct kvi_reader *r, uint32_t rank) {
+    return r->scores[rank] + r->lower[KVI_HOST][rank] + r->lower[KVI_DISK][rank] +
+           r->lower[KVI_EXTERNAL][rank];
+}
+
+/* A rank does not go back to a tier above the one it goes on with. */
+static bool passed(const struct kvi_reader *r, uint32_t rank, int tier) {
+    for (int t = tier + 1; t < KVI_TIERS; t++)
+        if (r->lower[t][rank] > 0)
+            return true;
+    return false;
+}
+
+static uint32_t run_from(const struct kvi_mask *e, uint32_t off) {
+    uint64_t b[2];
+    for (int w = 0; w < 2; w++)
+        b[w] = atomic_load_explicit(&e->bits[w], ACQUIRE);
+    uint32_t at = off;
+    while (at < KVI_NODE_BLOCKS) {
+        uint64_t absent = ~b[at >> 6] >> (at & 63);
+        if (absent != 0) {
+            at += (uint32_t)__builtin_ctzll(absent);
+            break;
+        }
+        at = (at | 63) + 1;
+    }
+    return at - off;
+}
+
+/* One tier's masks of a node whose first m blocks match at depth d. */
+static void add_masks(struct kvi_reader *r, const struct kvi_masks *m, int tier, uint32_t d,
+                      uint32_t matched) {
+    for (uint32_t i = 0; i < m->cap; i++) {
+        uint32_t key = atomic_load_explicit(&m->at[i].key, ACQUIRE); /* pairs with put_mask */
+        uint32_t rank = (key - 1) >> 2;
+        if (key == 0 || (int)((key - 1) & 3) != tier || rank >= r->n_ranks)
+            continue;
+        uint32_t at = reached(r, rank);
+        if (at < d || at >= d + matched || passed(r, rank, tier))
+            continue;
+        uint32_t run = run_from(&m->at[i], at - d), room = d + matched - at;
+        run = run < room ? run : room;
+        if (at == 0 && run > 0 && !r->all)
+            r->touched[r->n_touched++] = rank;
+        r->lower[tier][rank] += run;
+    }
+}
+
+static void walk_lower(struct kvi_reader *r, const uint64_t *query, uint32_t n) {
+    const struct kvi_index *x = r->index;
+    uint32_t node = n > 0 ? kvi_child_find(x, 0, 0, query[0]) : 0;
+    r->with_lower = true;
+    for (uint32_t d = 0; node != 0;) {
+        const struct kvi_node *at = &x->nodes[node];
+        uint64_t body = atomic_load_explicit(&at->body, ACQUIRE);
+        uint32_t len = kvi_len(body) < n - d ? kvi_len(body) : n - d;
+        uint32_t m = x->kernels->match(kvi_content(x, body), query + d, len);
+        uint32_t ref = atomic_load_explicit(&at->masks, ACQUIRE); /* pairs with grow_masks */
+        for (int t = KVI_HOST; ref != 0 && t < KVI_TIERS; t++)
+            add_masks(r, kvi_at(x, ref), t, d, m);
+        d += m;
+        node = m > 0 && d < n ? next_node(x, node, m, query[d]) : 0;
+    }
+}
+
+/* ---- the door --------------------------------------------------------------------------- */
+
+static void emit(const struct kvi_reader *r, uint32_t rank, struct kvi_score *ret, size_t room,
+                 size_t *n) {
+    uint32_t lower[KVI_TIERS] = {0};
+    for (int t = KVI_HOST; r->with_lower && t < KVI_TIERS; t++)
+        lower[t] = r->lower[t][rank];
+    if ((r->scores[rank] | lower[KVI_HOST] | lower[KVI_DISK] | lower[KVI_EXTERNAL]) == 0)
+        return;
+    if (*n < room) {
+        const struct kvi_rank *k = &r->index->ranks[rank];
+        ret[*n] = (struct kvi_score){
+            .worker = {atomic_load_explicit(&k->worker_id, RELAXED),
+                       atomic_load_explicit(&k->dp_rank, RELAXED)},
+            .rank = rank,
+            .blocks = {r->scores[rank], lower[KVI_HOST], lower[KVI_DISK], lower[KVI_EXTERNAL]}};
+    }
+    ++*n;
+}
+
+size_t kvi_find(struct kvi_reader *reader, const uint64_t *local_hashes, size_t n, bool early_exit,
+                struct kvi_score *ret_scores, size_t room) {
+    size_t found = 0;
+    uint32_t most = n < UINT32_MAX ? (uint32_t)n : UINT32_MAX;
+    reset(reader);
+    kvi_pin(reader);
+    walk(reader, local_hashes, most, early_exit);
+    if (!early_exit && atomic_load_explicit(&reader->index->lower_entries, RELAXED) > 0)
+        walk_lower(reader, local_hashes, most);
+    if (reader->all)
+        for (uint32_t i = 0; i < reader->n_ranks; i++)
+            emit(reader, i, ret_scores, room, &found);
+    else
+        for (uint32_t i = 0; i < reader->n_touched; i++)
+            emit(reader, reader->touched[i], ret_scores, room, &found);
+    kvi_unpin(reader);
+    return found;
+}
+
+void kvi_match(struct kvi_reader *reader, const uint64_t *local_hashes, size_t n, bool early_exit,
+               struct kvi_match *ret_match) {
+    reset(reader);
+    kvi_pin(reader);
+    walk(reader, local_hashes, n < UINT32_MAX ? (uint32_t)n : UINT32_MAX, early_exit);
+    kvi_unpin(reader);
+    *ret_match = (struct kvi_match){reader->scores, reader->n_ranks};
+}

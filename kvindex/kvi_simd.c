@@ -1,0 +1,152 @@
+/*
+ * Inner loops of the search in three widths; the widest that the processor has is chosen once per
+ * index. Vector loads of cutoffs read bytes that a writer may be storing: each byte is old or new,
+ * which is all that the search needs (kvi_hold.c). Under ThreadSanitizer, which cannot see that,
+ * and on other processors the plain loops run.
+ */
+#include "kvindex/kvi_priv.h"
+
+#if defined(__x86_64__) && !defined(KVI_TSAN)
+#define VECTORS 1
+#include <immintrin.h>
+#endif
+
+static uint32_t match_plain(const uint64_t *a, const uint64_t *b, uint32_t n) {
+    uint32_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        uint64_t differ = 0;
+        for (int k = 0; k < 8; k++)
+            differ |= a[i + k] ^ b[i + k];
+        if (differ != 0)
+            break;
+    }
+    while (i < n && a[i] == b[i])
+        i++;
+    return i;
+}
+
+static uint32_t add_cuts_plain(const _Atomic uint8_t *cut, uint32_t n, uint32_t d, uint32_t m,
+                               uint32_t *scores) {
+    uint32_t active = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t c = atomic_load_explicit(&cut[i], memory_order_acquire);
+        bool here = scores[i] == d;
+        scores[i] += here ? (c < m ? c : m) : 0;
+        active += here && c >= m;
+    }
+    return active;
+}
+
+#ifdef VECTORS
+
+static uint32_t add_cuts_sse2(const _Atomic uint8_t *cut, uint32_t n, uint32_t d, uint32_t m,
+                              uint32_t *scores) {
+    const uint8_t *c = (const uint8_t *)cut;
+    __m128i vd = _mm_set1_epi32((int)d), vm = _mm_set1_epi8((char)m), zero = _mm_setzero_si128();
+    uint32_t active = 0;
+    for (uint32_t i = 0; i < n; i += 16) {
+        __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)(c + i));
+        __m128i full = _mm_cmpeq_epi8(_mm_max_epu8(bytes, vm), bytes);
+        __m128i least = _mm_min_epu8(bytes, vm);
+        __m128i half[2] = {_mm_unpacklo_epi8(least, zero), _mm_unpackhi_epi8(least, zero)};
+        __m128i here8 = zero;
+        __m128i here32[4];
+        for (int k = 0; k < 4; k++) {
+            __m128i add = k % 2 == 0 ? _mm_unpacklo_epi16(half[k / 2], zero)
+                                     : _mm_unpackhi_epi16(half[k / 2], zero);
+            __m128i *at = (__m128i *)(void *)(scores + i + 4 * k);
+            __m128i s = _mm_loadu_si128(at);
+            here32[k] = _mm_cmpeq_epi32(s, vd);
+            _mm_storeu_si128(at, _mm_add_epi32(s, _mm_and_si128(here32[k], add)));
+        }
+        here8 = _mm_packs_epi16(_mm_packs_epi32(here32[0], here32[1]),
+                                _mm_packs_epi32(here32[2], here32[3]));
+        active +=
+            (uint32_t)__builtin_popcount((unsigned)_mm_movemask_epi8(_mm_and_si128(here8, full)));
+    }
+    return active;
+}
+
+__attribute__((target("avx2,popcnt"))) static uint32_t match_avx2(const uint64_t *a,
+                                                                  const uint64_t *b, uint32_t n) {
+    uint32_t i = 0;
+    for (; i + 4 <= n; i += 4) {
+        __m256i x = _mm256_loadu_si256((const __m256i *)(const void *)(a + i));
+        __m256i y = _mm256_loadu_si256((const __m256i *)(const void *)(b + i));
+        uint32_t same = (uint32_t)_mm256_movemask_pd(_mm256_castsi256_pd(_mm256_cmpeq_epi64(x, y)));
+        if (same != 15)
+            return i + (uint32_t)__builtin_ctz(~same);
+    }
+    while (i < n && a[i] == b[i])
+        i++;
+    return i;
+}
+
+__attribute__((target("avx2,popcnt"))) static uint32_t
+add_cuts_avx2(const _Atomic uint8_t *cut, uint32_t n, uint32_t d, uint32_t m, uint32_t *scores) {
+    const uint8_t *c = (const uint8_t *)cut;
+    __m256i vd = _mm256_set1_epi32((int)d), vm = _mm256_set1_epi32((int)m);
+    uint32_t active = 0;
+    for (uint32_t i = 0; i < n; i += 8) {
+        __m256i v = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)(c + i)));
+        __m256i *at = (__m256i *)(void *)(scores + i), s = _mm256_loadu_si256(at);
+        __m256i here = _mm256_cmpeq_epi32(s, vd), least = _mm256_min_epu32(v, vm);
+        _mm256_storeu_si256(at, _mm256_add_epi32(s, _mm256_and_si256(here, least)));
+        __m256i full = _mm256_and_si256(here, _mm256_cmpeq_epi32(least, vm));
+        active +=
+            (uint32_t)__builtin_popcount((unsigned)_mm256_movemask_ps(_mm256_castsi256_ps(full)));
+    }
+    return active;
+}
+
+__attribute__((target("avx512f,avx512bw,popcnt,bmi"))) static uint32_t
+match_avx512(const uint64_t *a, const uint64_t *b, uint32_t n) {
+    uint32_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        __mmask8 differ =
+            _mm512_cmpneq_epi64_mask(_mm512_loadu_si512(a + i), _mm512_loadu_si512(b + i));
+        if (differ != 0)
+            return i + (uint32_t)__builtin_ctz(differ);
+    }
+    if (i < n) {
+        __mmask8 rest = (__mmask8)((1u << (n - i)) - 1);
+        __mmask8 differ = _mm512_mask_cmpneq_epi64_mask(rest, _mm512_maskz_loadu_epi64(rest, a + i),
+                                                        _mm512_maskz_loadu_epi64(rest, b + i));
+        return differ != 0 ? i + (uint32_t)__builtin_ctz(differ) : n;
+    }
+    return n;
+}
+
+__attribute__((target("avx512f,avx512bw,popcnt,bmi"))) static uint32_t
+add_cuts_avx512(const _Atomic uint8_t *cut, uint32_t n, uint32_t d, uint32_t m, uint32_t *scores) {
+    const uint8_t *c = (const uint8_t *)cut;
+    __m512i vd = _mm512_set1_epi32((int)d), vm = _mm512_set1_epi32((int)m);
+    uint32_t active = 0;
+    for (uint32_t i = 0; i < n; i += 16) {
+        __m512i v = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)(c + i)));
+        __m512i s = _mm512_loadu_si512(scores + i);
+        __mmask16 here = _mm512_cmpeq_epi32_mask(s, vd);
+        _mm512_storeu_si512(scores + i, _mm512_mask_add_epi32(s, here, s, _mm512_min_epu32(v, vm)));
+        active += (uint32_t)__builtin_popcount(_mm512_mask_cmpge_epu32_mask(here, v, vm));
+    }
+    return active;
+}
+
+#endif
+
+const struct kvi_kernels *kvi_kernels_for_this_cpu(void) {
+    static const struct kvi_kernels plain = {match_plain, add_cuts_plain};
+#ifdef VECTORS
+    static const struct kvi_kernels sse2 = {match_plain, add_cuts_sse2};
+    static const struct kvi_kernels avx2 = {match_avx2, add_cuts_avx2};
+    static const struct kvi_kernels avx512 = {match_avx512, add_cuts_avx512};
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("bmi"))
+        return &avx512;
+    if (__builtin_cpu_supports("avx2"))
+        return &avx2;
+    if (__builtin_cpu_supports("sse2"))
+        return &sse2;
+#endif
+    return &plain;
+}
