@@ -15,6 +15,7 @@
  */
 #include "net/http_client_priv.h"
 
+#include "base/log.h"
 #include "base/mem.h"
 
 void weir_hc_conn_close(struct hc_conn *k, enum weir_status status, const char *reason) {
@@ -326,7 +327,8 @@ static void on_close(void *arg, enum weir_status status, const char *reason) {
     struct hc_conn *k = arg;
     struct weir_http_client *c = k->client;
     struct weir_http_call *call = k->call;
-    (void)reason;
+    WEIR_LOG(WEIR_LOG_DEBUG, "http", "connection to %s closed: %s (%s)",
+             weir_stream_peer(k->stream), reason, weir_status_text(status));
     k->state = HC_CLOSED;
     if (call != NULL && may_retry(k, !call->sent_any)) {
         retry(k, !call->sent_any);

@@ -5,6 +5,8 @@
  */
 #include "net/http_server_priv.h"
 
+#include "base/log.h"
+
 #include <stdio.h>
 #include <time.h>
 
@@ -231,6 +233,8 @@ void weir_http_respond(struct weir_http_exchange *x, int status, const char *con
 }
 
 void weir_http_answer_fault(struct conn *c, struct weir_http_fault fault) {
+    WEIR_LOG(WEIR_LOG_DEBUG, "http", "%s refused with %d: %s", weir_stream_peer(c->stream),
+             fault.status, fault.text);
     struct weir_buf body;
     weir_buf_init(&body, 64 * 1024);
     const char *type = "text/plain; charset=utf-8";

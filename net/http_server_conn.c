@@ -15,6 +15,7 @@
  */
 #include "net/http_server_priv.h"
 
+#include "base/log.h"
 #include "base/mem.h"
 
 /* ---- deadlines ------------------------------------------------------------------------------ */
@@ -138,7 +139,10 @@ static void settle(struct conn *c) {
     end_exchange(c, WEIR_HTTP_DONE_SENT);
     c->x.framing = framing;
     c->x.body_len = body_len;
-    set_state(c, body_open ? CONN_DISCARD : CONN_IDLE);
+    if (c->server->draining) /* since that callback */
+        linger(c);
+    else
+        set_state(c, body_open ? CONN_DISCARD : CONN_IDLE);
 }
 
 static void body_error(struct conn *c, int status) {
@@ -519,8 +523,8 @@ static void on_timer(void *arg) {
 static void on_close(void *arg, enum weir_status status, const char *reason) {
     struct conn *c = arg;
     struct weir_http_server *s = c->server;
-    (void)status;
-    (void)reason;
+    WEIR_LOG(WEIR_LOG_DEBUG, "http", "%s closed: %s (%s)", weir_stream_peer(c->stream), reason,
+             weir_status_text(status));
     c->state = CONN_CLOSED;
     if (c->x.open)
         end_exchange(c, WEIR_HTTP_DONE_ABORTED);
