@@ -41,15 +41,28 @@ enum weir_mp_type weir_mp_peek(const struct weir_mp *m) {
     return (enum weir_mp_type)kinds[c - 0xc0];
 }
 
-/* n big-endian bytes behind the type byte at pos. */
-static bool be(struct weir_mp *m, unsigned n, uint64_t *ret_value) {
+/* Written out, so that each width is one load and a byte swap. */
+static uint64_t load_be(const unsigned char *p, unsigned n) {
+    switch (n) {
+    case 1:
+        return p[0];
+    case 2:
+        return (uint64_t)p[0] << 8 | p[1];
+    case 4:
+        return (uint64_t)p[0] << 24 | (uint64_t)p[1] << 16 | (uint64_t)p[2] << 8 | p[3];
+    default:
+        return (uint64_t)p[0] << 56 | (uint64_t)p[1] << 48 | (uint64_t)p[2] << 40 |
+               (uint64_t)p[3] << 32 | (uint64_t)p[4] << 24 | (uint64_t)p[5] << 16 |
+               (uint64_t)p[6] << 8 | p[7];
+    }
+}
+
+/* n (1, 2, 4 or 8) big-endian bytes behind the type byte at pos. */
+static inline bool be(struct weir_mp *m, unsigned n, uint64_t *ret_value) {
     if (m->len - m->pos < 1 + (size_t)n)
         return weir_mp_fail(m);
-    uint64_t v = 0;
-    for (unsigned i = 0; i < n; i++)
-        v = v << 8 | m->buf[m->pos + 1 + i];
+    *ret_value = load_be(m->buf + m->pos + 1, n);
     m->pos += 1 + n;
-    *ret_value = v;
     return true;
 }
 
@@ -95,6 +108,17 @@ static bool integer(struct weir_mp *m, uint64_t *ret_bits, bool *ret_negative) {
 bool weir_mp_u64(struct weir_mp *m, uint64_t *ret_value) {
     uint64_t v = 0;
     bool negative = false;
+    /* Token ids: small or unsigned forms, nearly always. */
+    if (!m->failed && m->pos < m->len) {
+        unsigned char c = m->buf[m->pos];
+        if (c <= 0x7f) {
+            m->pos++;
+            *ret_value = c;
+            return true;
+        }
+        if ((c & 0xfc) == 0xcc)
+            return be(m, 1u << (c & 3), ret_value);
+    }
     if (!integer(m, &v, &negative) || negative)
         return weir_mp_fail(m);
     *ret_value = v;
@@ -268,16 +292,25 @@ void weir_mpw_init(struct weir_mpw *w, struct weir_buf *buf) {
 }
 
 static void put(struct weir_mpw *w, const void *data, size_t len) {
-    if (w->status == WEIR_OK)
-        w->status = weir_buf_append(w->buf, data, len);
+    if (w->status == WEIR_OK && w->buf->cap - w->buf->len < len)
+        w->status = weir_buf_reserve(w->buf, len);
+    if (w->status != WEIR_OK || len == 0)
+        return;
+    memcpy(w->buf->data + w->buf->len, data, len);
+    w->buf->len += len;
 }
 
 /* Type byte and n big-endian bytes. */
 static void put_be(struct weir_mpw *w, unsigned char type, uint64_t value, unsigned n) {
-    unsigned char bytes[9] = {type};
-    for (unsigned i = 0; i < n; i++)
-        bytes[1 + i] = (unsigned char)(value >> (8 * (n - 1 - i)));
-    put(w, bytes, 1 + n);
+    if (w->status == WEIR_OK && w->buf->cap - w->buf->len < 1 + n)
+        w->status = weir_buf_reserve(w->buf, 1 + n);
+    if (w->status != WEIR_OK)
+        return;
+    char *p = w->buf->data + w->buf->len;
+    *p++ = (char)type;
+    for (unsigned i = n; i-- > 0;)
+        *p++ = (char)(value >> (8 * i));
+    w->buf->len += 1 + n;
 }
 
 void weir_mpw_nil(struct weir_mpw *w) {

@@ -7,7 +7,46 @@
 
 enum { DEPTH = 32 };
 
+/* No byte that JSON would escape. */
+static bool is_plain(struct weir_span s) {
+    for (size_t i = 0; i < s.len; i++) {
+        unsigned char c = (unsigned char)s.data[i];
+        if (c < 0x20 || c >= 0x7f || c == '"' || c == '\\')
+            return false;
+    }
+    return true;
+}
+
+/* One a request, and nearly always of ids that need no escapes: put together from its parts. */
+static enum weir_status encode_plain(const struct weir_control *c, struct weir_buf *out) {
+    const struct weir_span parts[] = {
+        WEIR_SPAN_LIT("{\"id\":\""),
+        c->id,
+        WEIR_SPAN_LIT("\",\"request_type\":\""),
+        c->many_in ? WEIR_SPAN_LIT("many_in") : WEIR_SPAN_LIT("single_in"),
+        WEIR_SPAN_LIT("\",\"response_type\":\"many_out\",\"payload_codec\":\""),
+        c->codec == WEIR_CODEC_JSON ? WEIR_SPAN_LIT("json") : WEIR_SPAN_LIT("msgpack"),
+        WEIR_SPAN_LIT("\",\"connection_info\":{\"transport\":\"tcp_server\",\"info\":\""
+                      "{\\\"address\\\":\\\""),
+        c->address,
+        WEIR_SPAN_LIT("\\\",\\\"subject\\\":\\\""),
+        c->subject,
+        WEIR_SPAN_LIT("\\\",\\\"context\\\":\\\""),
+        c->context,
+        WEIR_SPAN_LIT("\\\",\\\"stream_type\\\":\\\"response\\\"}\"}}")};
+    size_t total = 0;
+    for (size_t i = 0; i < WEIR_ARRAY_LEN(parts); i++)
+        total += parts[i].len;
+    enum weir_status st = weir_buf_reserve(out, total);
+    for (size_t i = 0; i < WEIR_ARRAY_LEN(parts) && st == WEIR_OK; i++)
+        st = weir_buf_append_span(out, parts[i]);
+    return st;
+}
+
 enum weir_status weir_control_encode(const struct weir_control *control, struct weir_buf *out) {
+    if (is_plain(control->id) && is_plain(control->address) && is_plain(control->subject) &&
+        is_plain(control->context))
+        return encode_plain(control, out);
     /* `info` is a string that holds JSON. */
     char room[512];
     struct weir_buf info = {.data = room, .cap = sizeof(room), .max = sizeof(room)};

@@ -320,8 +320,11 @@ static bool read_ids(struct reading *r, struct weir_ids *ret) {
     uint64_t v = 0;
     if (!weir_dec_array(&count, &box))
         return weir_dec_fail(d);
-    while (weir_dec_array_next(&count, &box) && weir_dec_u64(&count, &v))
-        n++;
+    if (d->codec == WEIR_CODEC_MSGPACK)
+        n = box.left;
+    else
+        while (weir_dec_array_next(&count, &box) && weir_dec_u64(&count, &v))
+            n++;
     if (weir_dec_failed(&count) || n > r->max_ids) {
         r->too_many = n > r->max_ids;
         return weir_dec_fail(d);

@@ -62,6 +62,34 @@ static void case_control_forms(void) {
     }
 }
 
+/* The quick way for plain texts writes what the general one writes. */
+static void case_control_two_ways(void) {
+    static const struct weir_span ids[] = {WEIR_SPAN_LIT("11111111-2222-4333-8444-555555555555"),
+                                           WEIR_SPAN_LIT("x"), WEIR_SPAN_LIT("a b/c~")};
+    for (size_t i = 0; i < WEIR_ARRAY_LEN(ids); i++)
+        for (int k = 0; k < 4; k++) {
+            char odd[64];
+            struct weir_control c = {.id = ids[i],
+                                     .context = ids[i],
+                                     .subject = WEIR_SPAN_LIT("sub"),
+                                     .address = WEIR_SPAN_LIT("::1:9301"),
+                                     .many_in = (k & 1) != 0,
+                                     .codec = (enum weir_codec)(k >> 1)};
+            fresh();
+            CHECK(weir_control_encode(&c, &out) == WEIR_OK);
+            size_t plain = out.len;
+            /* The general way: DEL sends it there, and is written as it is. */
+            snprintf(odd, sizeof(odd), "sub\x7f");
+            c.subject = weir_span_z(odd);
+            CHECK(weir_control_encode(&c, &out) == WEIR_OK);
+            CHECK_EQ_U64(out.len - plain, plain + 1);
+            char *del = memchr(out.data + plain, 0x7f, out.len - plain);
+            CHECK(del != NULL);
+            memmove(del, del + 1, (size_t)(out.data + out.len - del) - 1);
+            CHECK(memcmp(out.data, out.data + plain, plain) == 0);
+        }
+}
+
 /* Texts that need escapes pass two levels of JSON unharmed. */
 static void case_control_escapes(void) {
     const struct weir_control c = {.id = WEIR_SPAN_LIT("a \"quoted\"\n\\ id \xc3\xa9"),
@@ -86,6 +114,16 @@ static void case_control_too_long(void) {
                                    .subject = WEIR_SPAN_LIT("s"),
                                    .address = WEIR_SPAN_LIT("127.0.0.1:1")};
     fresh();
+    CHECK(weir_control_encode(&c, &out) == WEIR_OK);
+    /* With an escape in it, it must fit the room for the inner text. */
+    id[7] = '"';
+    weir_buf_clear(&out);
+    CHECK(weir_control_encode(&c, &out) == WEIR_TOO_LARGE);
+    CHECK_EQ_U64(out.len, 0);
+    /* Out of the buffer's room: nothing is written. */
+    id[7] = 'x';
+    weir_buf_fini(&out);
+    weir_buf_init(&out, 700);
     CHECK(weir_control_encode(&c, &out) == WEIR_TOO_LARGE);
     CHECK_EQ_U64(out.len, 0);
 }
@@ -206,6 +244,7 @@ static void case_prologue_written(void) {
 
 int main(void) {
     CHECK_RUN(case_control_forms);
+    CHECK_RUN(case_control_two_ways);
     CHECK_RUN(case_control_escapes);
     CHECK_RUN(case_control_too_long);
     CHECK_RUN(case_handshake);
