@@ -1,1 +1,3 @@
 weir_test(unit_wprs_basic SOURCES test/unit/parsers/basic.c LINK weir_parsers weir_base)
+weir_test(model_wprs_cases SOURCES test/unit/parsers/cases.c test/unit/parsers/collect.c
+          LINK weir_parsers weir_base LABELS model)
