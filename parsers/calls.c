@@ -20,7 +20,7 @@ enum match wprs_bare_python(const char *d, size_t n, bool final) {
 static enum step read_value(struct wprs *p, struct cursor *c) {
     size_t used = 0;
     enum literal_result r = literal_feed(&p->literal, c->d, c->n, c->final, &p->args, &used);
-    wprs_take(p, c, used);
+    wprs_take_given(p, c, used);
     p->over |= p->literal.status == WEIR_TOO_LARGE;
     if (p->literal.status != WEIR_OK && !p->over)
         p->status = p->literal.status;
@@ -71,7 +71,7 @@ static enum step begin_keyword(struct wprs *p, struct cursor *c) {
     p->filled = true;
     wprs_put(p, &p->args, s.name.data, s.name.len);
     wprs_put_z(p, &p->args, "\":");
-    wprs_take(p, c, s.len);
+    wprs_take_given(p, c, s.len);
     literal_init(&p->literal, false);
     p->sub = VALUE;
     return STEP_GO;

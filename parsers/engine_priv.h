@@ -144,6 +144,9 @@ void wprs_call_start(struct wprs *p);
 void wprs_call_done(struct wprs *p);
 /* Gives out what rewritten arguments there are (WPRS_CALLS_PIECES). */
 void wprs_flush_args(struct wprs *p);
+/* As wprs_take(), of bytes whose meaning is in the arguments now: of a call that was given out
+ * they, and what was taken before, never go back. */
+void wprs_take_given(struct wprs *p, struct cursor *c, size_t n);
 /* `raw` goes to the user as text. */
 void wprs_give_back(struct wprs *p);
 

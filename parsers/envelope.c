@@ -43,10 +43,12 @@ static enum match one_of(const struct fixed *rows, size_t n_rows, const char *d,
 static enum match up_to_message(const char *d, size_t n, bool final, size_t *ret_len,
                                 struct weir_span *ret_text) {
     static const char stop[] = "<|message|>";
-    const size_t look = n < HEADER_MAX ? n : HEADER_MAX;
+    size_t look = n < HEADER_MAX ? n : HEADER_MAX;
+    const char *line = memchr(d, '\n', look);
+    look = line != NULL ? (size_t)(line - d) : look;
     const char *at = memmem(d, look, stop, sizeof(stop) - 1);
     if (at == NULL)
-        return look == HEADER_MAX || final || memchr(d, '\n', look) != NULL ? MATCH_NO : MATCH_PART;
+        return look == HEADER_MAX || line != NULL || final ? MATCH_NO : MATCH_PART;
     *ret_text = weir_span(d, (size_t)(at - d));
     *ret_len = ret_text->len + sizeof(stop) - 1;
     return MATCH_FULL;

@@ -96,11 +96,11 @@ static int number_step(unsigned state, char ch) {
     case MINUS:
         return ch == '0' ? ZERO : is_digit(ch) ? DIGITS : -1;
     case DIGITS:
-        if (is_digit(ch))
-            return DIGITS;
-        /* fall through */
     case ZERO:
-        return ch == '.' ? POINT : ch == 'e' || ch == 'E' ? EXP : AFTER;
+        return state == DIGITS && is_digit(ch) ? DIGITS
+               : ch == '.'                     ? POINT
+               : ch == 'e' || ch == 'E'        ? EXP
+                                               : AFTER;
     case POINT:
         return is_digit(ch) ? FRACTION : -1;
     case FRACTION:
@@ -131,10 +131,9 @@ static bool structure_step(struct jscan *s, char ch) {
             break;
         return begin_value(s, ch);
     case FIRST_KEY:
-        if (ch == '}')
-            break;
-        /* fall through */
     case KEY:
+        if (ch == '}' && s->state == FIRST_KEY)
+            break;
         s->state = STRING;
         s->key = true;
         return ch == '"';

@@ -82,6 +82,8 @@ static enum step read_name(struct wprs *p, struct cursor *c) {
         return STEP_BREAK;
     weir_buf_clear(&p->value);
     enum weir_status st = weir_json_unescape(s, &p->value);
+    if (st == WEIR_TOO_LARGE)
+        return STEP_BREAK;
     if (st != WEIR_OK) {
         p->status = st;
         return STEP_GO;

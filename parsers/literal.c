@@ -51,6 +51,8 @@ enum weir_status wprs_escape(struct weir_buf *out, const char *d, size_t n) {
     static const char hex[] = "0123456789abcdef";
     size_t from = 0;
     enum weir_status st = WEIR_OK;
+    if (n == 0)
+        return WEIR_OK;
     for (size_t i = 0; i < n && st == WEIR_OK; i++) {
         unsigned char ch = (unsigned char)d[i];
         if (ch >= 0x20 && ch != '"' && ch != '\\')

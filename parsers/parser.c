@@ -36,7 +36,8 @@ static void init_buffers(struct wprs *p, size_t max) {
     max = max > 0 ? max : WPRS_MAX_HELD_DEFAULT;
     weir_buf_init(&p->pend, SIZE_MAX / 2); /* what a piece leaves undecided: LOOK_MAX and less */
     weir_buf_init(&p->raw, max);
-    weir_buf_init(&p->args, max + max / 2);
+    /* Escapes make text longer: `raw` is full first. */
+    weir_buf_init(&p->args, 8 * max + ((size_t)1 << 20));
     weir_buf_init(&p->value, max);
     weir_buf_init(&p->held, max);
     weir_buf_init(&p->name, NAME_MAX);
@@ -140,7 +141,7 @@ void wprs_replay(struct wprs *p) {
             wprs_reason(p, held.data, held.len);
             break;
         }
-        struct cursor c = {held.data, held.len, true};
+        struct cursor c = {held.data, held.len, true}; /* never empty: a call's start is in it */
         p->id_state = id_state;
         p->gap = GAP_REASON;
         p->ws_len = 0;
@@ -179,7 +180,7 @@ enum weir_status wprs_finish(struct wprs *p, enum wprs_finish finish, wprs_delta
                              enum wprs_finish *ret_finish) {
     p->fn = fn;
     p->arg = arg;
-    struct cursor c = {p->pend.data, p->pend.len, true};
+    struct cursor c = {p->pend.data != NULL ? p->pend.data : "", p->pend.len, true};
     wprs_run(p, &c);
     if (p->state == STATE_HOLD && p->status == WEIR_OK)
         wprs_replay(p);

@@ -14,6 +14,8 @@ static void emit(struct wprs *p, enum wprs_kind kind, const char *d, size_t n) {
 /* White space at the start of text waits for what follows: between calls, and behind reasoning, it
  * is layout. */
 void wprs_content(struct wprs *p, const char *d, size_t n) {
+    if (n == 0)
+        return;
     if (p->gap != GAP_NONE) {
         size_t run = wprs_ws_run(d, n);
         if (run == n && p->ws_len + n <= GAP_MAX) {
@@ -30,12 +32,11 @@ void wprs_content(struct wprs *p, const char *d, size_t n) {
             return;
         p->gap = GAP_NONE;
     }
-    if (n > 0)
-        emit(p, WPRS_CONTENT, d, n);
+    emit(p, WPRS_CONTENT, d, n);
 }
 
 void wprs_reason(struct wprs *p, const char *d, size_t n) {
-    if (p->reason_gap) {
+    if (p->reason_gap && n > 0) {
         size_t run = wprs_ws_run(d, n);
         d += run, n -= run;
     }
@@ -186,7 +187,16 @@ void wprs_flush_args(struct wprs *p) {
     if (!p->dropped_call)
         emit(p, WPRS_ARGUMENTS, p->args.data, p->args.len);
     weir_buf_clear(&p->args);
+}
+
+void wprs_take_given(struct wprs *p, struct cursor *c, size_t n) {
+    if (!p->started) {
+        wprs_take(p, c, n);
+        return;
+    }
     weir_buf_clear(&p->raw);
+    c->d += n;
+    c->n -= n;
 }
 
 static struct weir_span whole_args(const struct wprs *p) {

@@ -82,19 +82,20 @@ static void begin_parameter(struct wprs *p, struct cursor *c, const struct slots
     bool text = p->types == TYPE_STRING || (p->types == 0 && !p->guess);
     p->strip_start = p->fmt->strip;
     weir_buf_clear(&p->value);
-    wprs_take(p, c, s->len);
     if (text)
         wprs_put_z(p, &p->args, "\"");
-    wprs_flush_args(p);
+    wprs_take_given(p, c, s->len);
     p->sub = text ? IN_STRING : IN_VALUE;
 }
 
 static void value_bytes(struct wprs *p, struct cursor *c, size_t n) {
-    if (p->sub == IN_STRING)
+    if (p->sub == IN_STRING) {
         wprs_put_escaped(p, &p->args, c->d, n);
-    else
+        wprs_take_given(p, c, n);
+    } else {
         wprs_put(p, &p->value, c->d, n);
-    wprs_take(p, c, n);
+        wprs_take(p, c, n);
+    }
 }
 
 static void end_value(struct wprs *p, struct cursor *c, size_t len) {
@@ -107,7 +108,7 @@ static void end_value(struct wprs *p, struct cursor *c, size_t len) {
         if (st != WEIR_OK && st != WEIR_TOO_LARGE)
             p->status = st;
     }
-    wprs_take(p, c, len);
+    wprs_take_given(p, c, len);
     p->sub = PARAMETER;
 }
 

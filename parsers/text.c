@@ -282,7 +282,8 @@ static void on_found(struct wprs *p, struct cursor *c, const struct found *f) {
     case HIT_CLOSE:
         p->in_section = false;
         wprs_enter(p, STATE_TEXT);
-        /* fall through */
+        drop(c, f->len);
+        break;
     case HIT_DROP:
         drop(c, f->len);
         break;
@@ -414,6 +415,7 @@ enum step wprs_step_reason(struct wprs *p, struct cursor *c) {
             return STEP_MORE;
         if (f.hit == HIT_BLOCK || f.hit == HIT_BARE) {
             p->nested = p->envelope != ENVELOPE_NONE;
+            p->start_seen = true;
             wprs_enter(p, STATE_HOLD);
             size_t first = f.len > 0 ? f.len : 1;
             hold(p, c, first);

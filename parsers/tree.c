@@ -94,15 +94,14 @@ static enum step open_element(struct wprs *p, struct cursor *c, const struct slo
     }
     p->levels[p->depth++] = (struct level){.name = p->names.len, .schema = schema};
     wprs_put(p, &p->names, name.data, name.len);
-    wprs_take(p, c, s->len);
-    wprs_flush_args(p);
+    wprs_take_given(p, c, s->len);
     weir_buf_clear(&p->value);
     p->sub = BODY;
     return STEP_GO;
 }
 
 static void close_element(struct wprs *p, struct cursor *c, size_t len) {
-    wprs_take(p, c, len);
+    wprs_take_given(p, c, len);
     p->names.len = p->levels[--p->depth].name;
     p->sub = CHILDREN;
 }
