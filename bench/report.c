@@ -108,6 +108,8 @@ static void put_load(struct weir_jsonw *w, const struct weir_bench_options *o) {
     put_z(w, "think_time_ms", o->think_time_ms);
     put_z(w, "trace", o->trace);
     put_f(w, "trace_speedup", o->trace_speedup);
+    weir_jsonw_key(w, "trace_spread");
+    weir_jsonw_bool(w, o->trace_spread);
     put_f(w, "chars_per_token", o->chars_per_token);
     weir_jsonw_object_end(w);
 }

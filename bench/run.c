@@ -134,9 +134,12 @@ static enum weir_status prepare_plan(struct bench *b, struct weir_err *err) {
     if (o->trace == NULL)
         return WEIR_OK;
     st = weir_trace_load(o->trace, b->plan.trace_block, &b->trace, err);
-    if (st == WEIR_OK)
-        b->plan.trace = &b->trace;
-    return st;
+    if (st != WEIR_OK)
+        return st;
+    if (o->trace_spread)
+        weir_trace_spread(&b->trace);
+    b->plan.trace = &b->trace;
+    return WEIR_OK;
 }
 
 static uint64_t wanted_requests(const struct bench *b) {

@@ -164,6 +164,19 @@ enum weir_status weir_trace_load(const char *path, uint32_t block_tokens,
     return st;
 }
 
+void weir_trace_spread(struct weir_trace *trace) {
+    double step = 0;
+    for (size_t from = 0, to; from < trace->n_lines; from = to) {
+        double at = trace->lines[from].timestamp_ms;
+        for (to = from; to < trace->n_lines && trace->lines[to].timestamp_ms == at;)
+            to++;
+        if (to < trace->n_lines)
+            step = trace->lines[to].timestamp_ms - at;
+        for (size_t i = from; i < to; i++)
+            trace->lines[i].timestamp_ms = at + step * (double)(i - from) / (double)(to - from);
+    }
+}
+
 void weir_trace_fini(struct weir_trace *trace) {
     if (trace == NULL)
         return;

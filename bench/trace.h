@@ -33,6 +33,10 @@ enum weir_status weir_trace_parse(struct weir_span text, uint32_t block_tokens,
 enum weir_status weir_trace_load(const char *path, uint32_t block_tokens,
                                  struct weir_trace *ret_trace,
                                  struct weir_err *err) WEIR_MUST_CHECK;
+/* Requests that share a timestamp are spread evenly over the time until the next one: recorders
+ * that look at the clock every few seconds make bursts that never were. The last group takes the
+ * step before it. */
+void weir_trace_spread(struct weir_trace *trace);
 /* Accepts NULL. */
 void weir_trace_fini(struct weir_trace *trace);
 const uint64_t *weir_trace_ids(const struct weir_trace *trace, const struct weir_trace_line *line);

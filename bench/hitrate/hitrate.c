@@ -452,6 +452,7 @@ static void prepare(struct setup *s) {
         die("trace", &err);
     if (s->trace_lines == 0 || s->trace_lines > s->trace.n_lines)
         s->trace_lines = s->trace.n_lines;
+    weir_trace_spread(&s->trace);
     s->plan.trace = &s->trace;
 }
 

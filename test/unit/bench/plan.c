@@ -174,6 +174,25 @@ static void case_trace_is_read(void) {
     weir_trace_fini(&t);
 }
 
+static void case_trace_is_spread(void) {
+    struct weir_trace t;
+    struct weir_err err;
+    struct weir_buf text;
+    const double at[] = {0, 0, 0, 3000, 6000, 6000}, want[] = {0, 1000, 2000, 3000, 6000, 7500};
+    weir_buf_init(&text, 1 << 16);
+    for (size_t i = 0; i < WEIR_ARRAY_LEN(at); i++)
+        CHECK(weir_buf_printf(&text,
+                              "{\"timestamp\":%g,\"input_length\":4,\"output_length\":1,"
+                              "\"hash_ids\":[1]}\n",
+                              at[i]) == WEIR_OK);
+    CHECK(weir_trace_parse(weir_buf_span(&text), 4, &t, &err) == WEIR_OK);
+    weir_trace_spread(&t);
+    for (size_t i = 0; i < WEIR_ARRAY_LEN(at); i++)
+        CHECK(t.lines[i].timestamp_ms == want[i]);
+    weir_trace_fini(&t);
+    weir_buf_fini(&text);
+}
+
 static void case_trace_refuses(void) {
     const struct {
         const char *line, *words;
@@ -324,6 +343,7 @@ int main(void) {
     CHECK_RUN(case_arrivals);
     CHECK_RUN(case_texts);
     CHECK_RUN(case_trace_is_read);
+    CHECK_RUN(case_trace_is_spread);
     CHECK_RUN(case_trace_refuses);
     CHECK_RUN(case_plan_is_a_function_of_its_seed);
     CHECK_RUN(case_dialog_grows_by_answers);
