@@ -39,19 +39,20 @@ struct weir_http_request {
 enum weir_http_done {
     /* The whole answer is on its way, and less than the high mark of the queue is left to send. */
     WEIR_HTTP_DONE_SENT,
-    /* The connection went first: peer left, write failed, limit, shutdown. */
+    /* The connection went first: peer left (a client that only ends its sending side counts as
+     * gone, as with the reference system), write failed, limit, shutdown. */
     WEIR_HTTP_DONE_ABORTED,
 };
 
 struct weir_http_handler {
-    /* Head complete. Return the body limit in bytes for this request; a declared length over it is
-     * answered 413 by on_too_large before any 100 Continue. May respond at once (then the rest of
-     * the request is discarded or the connection closes). */
+    /* Head complete. Return the body limit in bytes for this request; a declared length over it
+     * goes to on_body_error before any 100 Continue. May respond at once (then the rest of the
+     * request is discarded or the connection closes). */
     size_t (*on_head)(void *arg, struct weir_http_exchange *x);
     /* Whole request is there. */
     void (*on_request)(void *arg, struct weir_http_exchange *x);
-    /* The body is over the limit (status 413), broken (400) or too slow (408): answer it. The
-     * server closes the connection after the answer. */
+    /* The body is over the limit (status 413), broken (400), too slow (408) or there is no memory
+     * for it (503): answer it. The server closes the connection after the answer. */
     void (*on_body_error)(void *arg, struct weir_http_exchange *x, int http_status);
     /* Streamed answer: the send queue has room again. May be NULL. */
     void (*on_writable)(void *arg, struct weir_http_exchange *x);
