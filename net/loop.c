@@ -186,9 +186,11 @@ void weir_loop_run(struct weir_loop *loop) {
 void weir_loop_destroy(struct weir_loop *loop) {
     if (loop == NULL)
         return;
-    weir_streams_close_all(loop);
     weir_signals_close_all(loop);
-    last_turns(loop);
+    do {
+        weir_streams_close_all(loop); /* an on_close may have opened another */
+        last_turns(loop);
+    } while (!weir_list_empty(&loop->streams));
     uv_close((uv_handle_t *)&loop->wake, NULL);
     uv_close((uv_handle_t *)&loop->prepare, NULL);
     uv_close((uv_handle_t *)&loop->check, NULL);
@@ -230,6 +232,7 @@ void weir_deferred_cancel(struct weir_deferred *d) {
 void weir_loop_block_take(struct weir_loop *loop, struct weir_buf *buf) {
     if (loop->n_blocks > 0) {
         struct weir_block b = loop->blocks[--loop->n_blocks];
+        loop->stock -= b.cap;
         buf->data = b.data;
         buf->cap = b.cap;
         return;
@@ -242,10 +245,12 @@ void weir_loop_block_give(struct weir_loop *loop, struct weir_buf *buf) {
     if (buf->data == NULL)
         return;
     if (loop->n_blocks < WEIR_LOOP_BLOCKS && buf->cap >= WEIR_LOOP_BLOCK_MIN &&
-        buf->cap <= WEIR_LOOP_BLOCK_MAX)
+        buf->cap <= WEIR_LOOP_BLOCK_MAX && loop->stock + buf->cap <= WEIR_LOOP_STOCK) {
         loop->blocks[loop->n_blocks++] = (struct weir_block){buf->data, buf->cap};
-    else
+        loop->stock += buf->cap;
+    } else {
         weir_free(buf->data);
+    }
     buf->data = NULL;
     buf->len = buf->cap = 0;
 }

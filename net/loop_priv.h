@@ -10,7 +10,8 @@
 
 enum {
     WEIR_LOOP_SCRATCH = 64 * 1024, /* bytes of one read */
-    WEIR_LOOP_BLOCKS = 32,         /* spare write blocks kept per loop */
+    WEIR_LOOP_BLOCKS = 256,        /* spare write blocks kept per loop … */
+    WEIR_LOOP_STOCK = 2 << 20,     /* … and their bytes */
     WEIR_LOOP_BLOCK_MIN = 4096,
     WEIR_LOOP_BLOCK_MAX = 64 * 1024,
     WEIR_LOOP_MAX_POSTS = 65536,
@@ -60,6 +61,7 @@ struct weir_loop {
     char *scratch, *scratch2; /* owned; WEIR_LOOP_SCRATCH bytes each; scratch2 on first TLS use */
     struct weir_block blocks[WEIR_LOOP_BLOCKS];
     unsigned n_blocks;
+    size_t stock; /* bytes of the blocks */
     struct weir_rng rng;
     unsigned index;
     pthread_t thread; /* valid while `started` */

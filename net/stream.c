@@ -158,14 +158,14 @@ static enum weir_status create(struct weir_loop *loop, const struct weir_stream_
     uv_tcp_init(&loop->uv, &s->tcp);
     s->tcp.data = s;
     weir_list_push_back(&loop->streams, &s->node);
-    uint64_t open_ms = limits != NULL && limits->open_ms != 0 ? limits->open_ms : OPEN_MS;
-    enum weir_status st = weir_timer_start(&s->timer, open_ms);
-    if (st != WEIR_OK) {
-        weir_stream_close(s, st, "out of memory"); /* no ops yet: nothing is called */
-        return st;
-    }
     *ret_stream = s;
     return WEIR_OK;
+}
+
+static enum weir_status start_deadline(struct weir_stream *s,
+                                       const struct weir_stream_limits *limits) {
+    bool set = limits != NULL && limits->open_ms != 0;
+    return weir_timer_start(&s->timer, set ? limits->open_ms : OPEN_MS);
 }
 
 enum weir_status weir_stream_connect(struct weir_loop *loop, const char *ip, uint16_t port,
@@ -181,6 +181,8 @@ enum weir_status weir_stream_connect(struct weir_loop *loop, const char *ip, uin
         st = WEIR_INVALID;
     if (st == WEIR_OK && tls != NULL)
         st = weir_stls_create(s, tls, false, sni, ip);
+    if (st == WEIR_OK)
+        st = start_deadline(s, limits);
     if (st == WEIR_OK) {
         s->req.connect.data = s;
         int rc = uv_tcp_connect(&s->req.connect, &s->tcp, &s->address.any, on_connect);
@@ -188,7 +190,7 @@ enum weir_status weir_stream_connect(struct weir_loop *loop, const char *ip, uin
             st = rc == UV_EMFILE || rc == UV_ENFILE ? WEIR_LIMIT : WEIR_CANNOT_CONNECT;
     }
     if (st != WEIR_OK) {
-        weir_stream_close(s, st, "not connected");
+        weir_stream_close(s, st, "not connected"); /* no ops yet: nothing is called */
         return st;
     }
     s->ops = *ops;
@@ -218,6 +220,8 @@ enum weir_status weir_stream_accept(struct weir_listener *l, int fd, const struc
         st = WEIR_IO;
     } else if (config->tls != NULL) {
         st = weir_stls_create(s, config->tls, true, NULL, NULL);
+        if (st == WEIR_OK)
+            st = start_deadline(s, &config->limits);
     }
     if (st != WEIR_OK) {
         weir_stream_close(s, st, "not accepted");

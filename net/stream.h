@@ -18,11 +18,13 @@ struct weir_stream;
 struct weir_listener;
 
 struct weir_stream_ops {
-    /* Connecting streams: once, when bytes can flow (after the TLS handshake). May be NULL. */
+    /* Connecting streams: once, when bytes can flow (after the TLS handshake). May be NULL.
+     * Accepted streams are open when they are handed over. */
     void (*on_open)(void *arg);
     /* Bytes came; borrowed for the call. The callee may close the stream from here. */
     void (*on_read)(void *arg, struct weir_span bytes);
-    /* The peer finished sending (FIN / close_notify). Default when NULL: close the stream. */
+    /* The peer finished sending (FIN / close_notify). Default when NULL: close the stream with
+     * WEIR_DISCONNECTED. TLS without close_notify is no end but an error: on_close alone. */
     void (*on_eof)(void *arg);
     /* The write queue fell below its low mark after having been above the high mark. May be NULL.
      */
@@ -46,7 +48,9 @@ enum weir_status weir_stream_connect(struct weir_loop *loop, const char *ip, uin
                                      const struct weir_stream_limits *limits,
                                      const struct weir_stream_ops *ops, void *arg,
                                      struct weir_stream **ret_stream) WEIR_MUST_CHECK;
-/* Queues a copy. WEIR_TOO_LARGE over write_max (nothing queued), WEIR_DISCONNECTED when closing. */
+/* Queues a copy; also before the stream is open. WEIR_TOO_LARGE over write_max (nothing queued),
+ * WEIR_DISCONNECTED when closing, after shutdown, and when the peer takes no more bytes (what it
+ * sent before is still read; on_close follows within a second). */
 enum weir_status weir_stream_write(struct weir_stream *s, const void *data,
                                    size_t len) WEIR_MUST_CHECK;
 bool weir_stream_writable(const struct weir_stream *s);
@@ -64,7 +68,10 @@ void weir_stream_shutdown(struct weir_stream *s);
 /* Idempotent. Queued bytes are dropped. on_close follows in a later turn. `reason` is static text.
  */
 void weir_stream_close(struct weir_stream *s, enum weir_status status, const char *reason);
-/* Closes after the queue has gone out, at the latest after linger_ms. */
+/* Closes in an orderly way: the queue goes out, then FIN / close_notify, then what the peer still
+ * sends is thrown away until it ends too (closing earlier would make the kernel reset the
+ * connection and the peer could lose the last bytes); at the latest after linger_ms, with
+ * WEIR_TIMEOUT when bytes were left. Only on_close is called from here on. */
 void weir_stream_close_flushed(struct weir_stream *s, uint64_t linger_ms, const char *reason);
 /* "ip:port" of the other end; lives as long as the stream. */
 const char *weir_stream_peer(const struct weir_stream *s);
@@ -73,7 +80,8 @@ const char *weir_stream_alpn(const struct weir_stream *s);
 struct weir_loop *weir_stream_loop(struct weir_stream *s);
 
 /* Accepted stream: the callee sets ops and arg with weir_stream_adopt() before it returns, or
- * closes. */
+ * closes. With TLS this comes after the handshake, so weir_stream_alpn() is known; a handshake that
+ * fails or takes longer than limits.open_ms is never seen here. */
 typedef void (*weir_accept_fn)(void *arg, struct weir_stream *s);
 struct weir_listen_config {
     const char *ip;         /* literal; "::" or "0.0.0.0" for any */

@@ -23,10 +23,12 @@
 
 enum {
     HWM = 100000,
+    BACKLOG = 1024,
     MAX_SOCKETS = 16384, /* one per worker rank at most */
     RECONNECT_MS = 100,
     RECONNECT_MAX_MS = 5000,
     PER_TURN = 256,
+    MAX_SUBSCRIPTION = 64 * 1024, /* bytes; all that a publisher ever receives */
 };
 #define MAX_MESSAGE ((int64_t)64 << 20)
 
@@ -84,8 +86,11 @@ static enum weir_status bind_pub(struct weir_zmq_pub *pub, const char *ip, uint1
     char endpoint[96];
     snprintf(endpoint, sizeof(endpoint), strchr(ip, ':') != NULL ? "tcp://[%s]:%u" : "tcp://%s:%u",
              ip, port);
+    int64_t max_message = MAX_SUBSCRIPTION;
     set_int(pub->socket, ZMQ_SNDHWM, HWM);
     set_int(pub->socket, ZMQ_LINGER, 0);
+    set_int(pub->socket, ZMQ_BACKLOG, BACKLOG);
+    zmq_setsockopt(pub->socket, ZMQ_MAXMSGSIZE, &max_message, sizeof(max_message));
     if (zmq_bind(pub->socket, endpoint) != 0)
         return weir_err_set(err, errno == EADDRINUSE ? WEIR_EXISTS : WEIR_IO,
                             "cannot publish on %s: %s", endpoint, zmq_strerror(errno));

@@ -17,7 +17,8 @@ enum { WEIR_ZMQ_MAX_FRAMES = 8 };
 enum weir_status weir_zmq_pub_open(const char *ip, uint16_t port, struct weir_zmq_pub **ret_pub,
                                    struct weir_err *err) WEIR_MUST_CHECK;
 uint16_t weir_zmq_pub_port(const struct weir_zmq_pub *pub);
-/* Never blocks. WEIR_LIMIT: dropped at the high-water mark. Thread: the one that opened it. */
+/* Never blocks. A subscriber at its high-water mark loses the message and the others do not, which
+ * libzmq does not report; WEIR_LIMIT: dropped for all. Thread: the one that opened it. */
 enum weir_status weir_zmq_pub_send(struct weir_zmq_pub *pub, const struct weir_span *frames,
                                    size_t n_frames) WEIR_MUST_CHECK;
 void weir_zmq_pub_close(struct weir_zmq_pub *pub);

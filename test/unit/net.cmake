@@ -4,4 +4,5 @@ weir_test(unit_net_stream SOURCES test/unit/net/stream.c test/unit/net/echo.c te
           LINK weir_net)
 weir_test(unit_net_tls SOURCES test/unit/net/tls.c test/unit/net/echo.c test/unit/net/certs.c
           LINK weir_net OpenSSL::SSL LABELS "unit;stress")
-weir_test(unit_net_zmq SOURCES test/unit/net/zmq.c LINK weir_net LABELS "unit;stress")
+weir_test(unit_net_zmq SOURCES test/unit/net/zmq.c LINK weir_net PkgConfig::ZMQ
+          LABELS "unit;stress")

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { CHUNK = 96 * 1024 };
 enum fate { WHOLE, CLIENT_CLOSES, SERVER_CLOSES, CLIENT_LINGERS };
 
 struct run {
@@ -17,6 +18,7 @@ struct run {
     unsigned started, n, ended;
     uint64_t total;
     struct weir_timer guard;
+    char *chunk; /* owned; CHUNK bytes */
 };
 
 struct client {
@@ -128,9 +130,9 @@ static void on_accept(void *arg, struct weir_stream *s) {
 /* ---- client ------------------------------------------------------------------------------- */
 
 static void send_some(struct client *c) {
-    static char chunk[96 * 1024];
+    char *chunk = c->run->chunk;
     while (c->sent < c->total && weir_stream_writable(c->stream)) {
-        uint64_t most = weir_rng_below(&c->run->rng, 8) == 0 ? sizeof(chunk) : 2000;
+        uint64_t most = weir_rng_below(&c->run->rng, 8) == 0 ? CHUNK : 2000;
         size_t n = (size_t)weir_rng_below(&c->run->rng, most) + 1;
         n = n < c->total - c->sent ? n : (size_t)(c->total - c->sent);
         uint64_t cut = c->fate == SERVER_CLOSES ? c->cut_at : 0;
@@ -260,6 +262,7 @@ struct echo_result echo_run(uint64_t seed, unsigned n, uint64_t total, struct we
                             struct weir_tls *client, const char *sni) {
     struct run r = {.n = n, .total = total, .client_tls = client, .sni = sni};
     weir_rng_seed(&r.rng, seed);
+    r.chunk = malloc(CHUNK);
     struct weir_listen_config config = {
         .ip = "127.0.0.1", .tls = server, .limits = {.write_high = 32768, .write_stall_ms = 30000}};
     if (weir_loop_create(0, &r.loop) != WEIR_OK ||
@@ -275,5 +278,6 @@ struct echo_result echo_run(uint64_t seed, unsigned n, uint64_t total, struct we
     r.result.conns = weir_listener_conns(r.listener);
     weir_listener_close(r.listener);
     weir_loop_destroy(r.loop);
+    free(r.chunk);
     return r.result;
 }

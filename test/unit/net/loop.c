@@ -285,6 +285,77 @@ static void case_a_loop_runs_again_after_a_stop(void) {
     weir_loop_destroy(loop);
 }
 
+struct racer {
+    struct weir_loop *loop;
+    unsigned accepted;
+    _Atomic unsigned *ran;
+};
+
+static void on_race(void *arg) {
+    atomic_fetch_add((_Atomic unsigned *)arg, 1);
+}
+
+static void *post_until_refused(void *arg) {
+    struct racer *r = arg;
+    for (;;) {
+        enum weir_status st = weir_loop_post(r->loop, on_race, r->ran);
+        if (st == WEIR_CANCELLED)
+            return NULL;
+        if (st == WEIR_OK && ++r->accepted == 1000)
+            weir_loop_stop(r->loop);
+    }
+}
+
+static void case_a_stop_in_the_middle_loses_no_accepted_post(void) {
+    for (int round = 0; round < 20; round++) {
+        struct weir_loop *loop = make_loop();
+        _Atomic unsigned ran = 0;
+        struct racer racers[3];
+        pthread_t threads[3];
+        CHECK(weir_loop_thread_start(loop, "raced") == WEIR_OK);
+        for (int i = 0; i < 3; i++) {
+            racers[i] = (struct racer){loop, 0, &ran};
+            CHECK(pthread_create(&threads[i], NULL, post_until_refused, &racers[i]) == 0);
+        }
+        unsigned accepted = 0;
+        for (int i = 0; i < 3; i++) {
+            pthread_join(threads[i], NULL);
+            accepted += racers[i].accepted;
+        }
+        weir_loop_thread_join(loop);
+        CHECK_EQ_U64(atomic_load(&ran), accepted);
+        weir_loop_destroy(loop);
+    }
+}
+
+struct rally {
+    struct weir_loop *loops[2];
+    unsigned hits;
+};
+
+static void on_hit(void *arg) {
+    struct rally *r = arg; /* one post is on its way at a time: the posts order the accesses */
+    unsigned n = ++r->hits;
+    if (n == 20000) {
+        weir_loop_stop(r->loops[0]);
+        weir_loop_stop(r->loops[1]);
+    } else {
+        CHECK(weir_loop_post(r->loops[n % 2], on_hit, r) == WEIR_OK);
+    }
+}
+
+static void case_two_loops_hand_over_to_each_other(void) {
+    struct rally r = {.loops = {make_loop(), make_loop()}};
+    CHECK(weir_loop_post(r.loops[0], on_hit, &r) == WEIR_OK);
+    CHECK(weir_loop_thread_start(r.loops[0], "left") == WEIR_OK);
+    CHECK(weir_loop_thread_start(r.loops[1], "right") == WEIR_OK);
+    weir_loop_thread_join(r.loops[0]);
+    weir_loop_thread_join(r.loops[1]);
+    CHECK_EQ_U64(r.hits, 20000);
+    weir_loop_destroy(r.loops[0]);
+    weir_loop_destroy(r.loops[1]);
+}
+
 /* ---- descriptors and signals -------------------------------------------------------------- */
 
 struct watch {
@@ -329,6 +400,8 @@ int main(void) {
     CHECK_RUN(case_posts_of_each_thread_arrive_in_order);
     CHECK_RUN(case_the_queue_is_bounded_and_accepted_posts_run);
     CHECK_RUN(case_a_loop_runs_again_after_a_stop);
+    CHECK_RUN(case_a_stop_in_the_middle_loses_no_accepted_post);
+    CHECK_RUN(case_two_loops_hand_over_to_each_other);
     CHECK_RUN(case_polls_and_signals);
     return check_finish();
 }

@@ -2,6 +2,7 @@
  * The other side is our own client where both are to be tested, and plain OpenSSL in a thread where
  * an independent or misbehaving one is needed. */
 #include "net/tls.h"
+#include "base/mem.h"
 #include "net/stream.h"
 #include "test/check.h"
 #include "test/unit/net/certs.h"
@@ -11,6 +12,7 @@
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -467,6 +469,80 @@ static void case_reload_takes_new_files_and_keeps_good_ones(void) {
     weir_tls_destroy(server);
 }
 
+struct echo_thread {
+    pthread_t thread;
+    uint64_t seed;
+    struct weir_tls *server, *client;
+    struct echo_result result;
+    _Atomic bool done;
+};
+
+static void *run_echo(void *arg) {
+    struct echo_thread *t = arg;
+    t->result = echo_run(t->seed, 60, 1 << 14, t->server, t->client, "localhost");
+    atomic_store(&t->done, true);
+    return NULL;
+}
+
+static void case_reloads_do_not_disturb_other_threads(void) {
+    char cert[128], key[128];
+    snprintf(cert, sizeof(cert), "%s/moving.pem", certs.dir);
+    snprintf(key, sizeof(key), "%s/moving.key", certs.dir);
+    certs_copy(certs.server, cert);
+    certs_copy(certs.server_key, key);
+    struct weir_tls *server =
+        make((struct weir_tls_config){.server = true, .cert_path = cert, .key_path = key});
+    struct weir_tls *client = make_client(NULL);
+    struct echo_thread threads[2];
+    for (int i = 0; i < 2; i++) {
+        threads[i].seed = check_seed() + (uint64_t)i;
+        threads[i].server = server;
+        threads[i].client = client;
+        atomic_init(&threads[i].done, false);
+        CHECK(pthread_create(&threads[i].thread, NULL, run_echo, &threads[i]) == 0);
+    }
+    unsigned changes = 0;
+    while (!atomic_load(&threads[0].done) || !atomic_load(&threads[1].done)) {
+        bool changed = false, second = changes % 2 == 0;
+        certs_copy(second ? certs.server2 : certs.server, cert);
+        certs_copy(second ? certs.server2_key : certs.server_key, key);
+        CHECK(weir_tls_reload(server, &changed, NULL) == WEIR_OK && changed);
+        changes++;
+    }
+    for (int i = 0; i < 2; i++) {
+        pthread_join(threads[i].thread, NULL);
+        CHECK_MSG(threads[i].result.wrong == 0, "%s", threads[i].result.first);
+        CHECK(!threads[i].result.timed_out);
+    }
+    CHECK(changes > 1);
+    weir_tls_destroy(client);
+    weir_tls_destroy(server);
+}
+
+/* ---- memory runs out ---------------------------------------------------------------------- */
+
+/* Each allocation of ours fails once in the life of a TLS connection (OpenSSL has its own). */
+static void case_every_failed_allocation_is_survived(void) {
+    struct weir_tls *server = make_server(NULL, NULL), *client = make_client(NULL);
+    unsigned whole = 0;
+    for (uint64_t k = 1; k < 40; k++) {
+        struct scene sc = {0};
+        scene_open(&sc, server, 0);
+        weir_mem_fail_at(k);
+        enum weir_status st =
+            weir_stream_connect(sc.loop, "127.0.0.1", weir_listener_port(sc.listener), client,
+                                "localhost", NULL, &client_ops, &sc.client, &sc.client.stream);
+        CHECK(st == WEIR_OK || (st == WEIR_NOMEM && sc.client.stream == NULL));
+        scene_close(&sc);
+        weir_mem_fail_at(0);
+        CHECK(sc.client.closed == (st == WEIR_OK));
+        whole += st == WEIR_OK && sc.client.status == WEIR_OK;
+    }
+    CHECK(whole > 10 && whole < 39);
+    weir_tls_destroy(client);
+    weir_tls_destroy(server);
+}
+
 /* ---- error texts -------------------------------------------------------------------------- */
 
 static void case_bad_files_are_named(void) {
@@ -520,6 +596,8 @@ int main(void) {
     CHECK_RUN(case_a_silent_peer_is_thrown_out_before_anyone_hears_of_it);
     CHECK_RUN(case_plain_text_on_a_tls_port_is_refused);
     CHECK_RUN(case_reload_takes_new_files_and_keeps_good_ones);
+    CHECK_RUN(case_reloads_do_not_disturb_other_threads);
+    CHECK_RUN(case_every_failed_allocation_is_survived);
     CHECK_RUN(case_bad_files_are_named);
     certs_remove(&certs);
     return check_finish();

@@ -2,6 +2,8 @@
 #include "net/zmq.h"
 #include "test/check.h"
 
+#include <zmq.h>
+
 enum { BURST = 10000 };
 
 struct bed {
@@ -10,9 +12,9 @@ struct bed {
     struct weir_zmq_sub *sub, *late;
     struct weir_timer tick, guard;
     char endpoint[64];
-    uint32_t next, got, late_first, late_next, turns_with_more;
+    uint32_t next, got, late_first, late_next;
     bool sub_up, late_up, wrong, timed_out;
-    uint64_t turn_ms;
+    void *foreign;
 };
 
 static void on_guard(void *arg) {
@@ -210,6 +212,48 @@ static void case_a_subscriber_finds_a_restarted_publisher(void) {
     bed_fini(&b);
 }
 
+/* A publisher of another make: messages of one and of nine frames, the latter over our bound. */
+static void on_count_frames(void *arg, const struct weir_span *frames, size_t n) {
+    struct bed *b = arg;
+    b->wrong |= n != 1 && n != WEIR_ZMQ_MAX_FRAMES;
+    b->wrong |= !weir_span_eqz(frames[n - 1], "last");
+    b->got += n == 1;
+    b->late_next += n == WEIR_ZMQ_MAX_FRAMES;
+    if (b->got >= 100)
+        weir_loop_stop(b->loop);
+}
+
+static void on_foreign(void *arg) {
+    struct bed *b = arg;
+    CHECK(weir_timer_start(&b->tick, 1) == WEIR_OK);
+    for (int n = 1; n <= 9; n += n == 1 ? 7 : 1)
+        for (int i = 0; i < n; i++) {
+            const char *text = i + 1 < n ? "more" : "last";
+            CHECK(zmq_send(b->foreign, text, 4, i + 1 < n ? ZMQ_SNDMORE : 0) == 4);
+        }
+}
+
+static void case_messages_of_too_many_frames_are_dropped(void) {
+    struct bed b;
+    bed_init(&b);
+    void *context = zmq_ctx_new();
+    b.foreign = zmq_socket(context, ZMQ_PUB);
+    CHECK(zmq_bind(b.foreign, "tcp://127.0.0.1:*") == 0);
+    char endpoint[128];
+    size_t len = sizeof(endpoint);
+    CHECK(zmq_getsockopt(b.foreign, ZMQ_LAST_ENDPOINT, endpoint, &len) == 0);
+    CHECK(weir_zmq_sub_open(b.loop, endpoint, WEIR_SPAN_LIT(""), on_count_frames, &b, &b.sub,
+                            NULL) == WEIR_OK);
+    weir_timer_init(&b.tick, b.loop, on_foreign, &b);
+    CHECK(weir_timer_start(&b.tick, 0) == WEIR_OK);
+    weir_loop_run(b.loop);
+    CHECK(!b.timed_out && !b.wrong);
+    CHECK(b.late_next >= 99); /* eight frames are within the bound */
+    zmq_close(b.foreign);
+    zmq_ctx_term(context);
+    bed_fini(&b);
+}
+
 static void case_bad_arguments_are_errors(void) {
     struct bed b;
     bed_init(&b);
@@ -234,6 +278,7 @@ int main(void) {
     CHECK_RUN(case_a_trickle_never_stops);
     CHECK_RUN(case_a_late_subscriber_misses_only_the_beginning);
     CHECK_RUN(case_a_subscriber_finds_a_restarted_publisher);
+    CHECK_RUN(case_messages_of_too_many_frames_are_dropped);
     CHECK_RUN(case_bad_arguments_are_errors);
     return check_finish();
 }
