@@ -262,6 +262,21 @@ static void case_a_peer_that_leaves_is_an_eof(void) {
     CHECK_EQ_U64(p.client.eofs, 1);
 }
 
+static void say_two(struct end *e) {
+    CHECK(weir_stream_write(e->stream, "two", 3) == WEIR_OK);
+    weir_stream_shutdown(e->stream);
+}
+
+static void case_a_peer_that_speaks_first_is_read_at_once(void) {
+    struct pair p = {.client.on_open = say_two};
+    struct weir_listen_config config = {.peer_speaks_first = true};
+    pair_open(&p, &config, NULL);
+    pair_run(&p);
+    CHECK_EQ_STR(p.server.last, strlen(p.server.last), "two");
+    CHECK_EQ_U64(p.server.reads, 1);
+    CHECK_EQ_U64(p.server.eofs, 1);
+}
+
 static void case_linger_reset_is_inherited(void) {
     struct pair p = {.server.on_open = close_now};
     struct weir_listen_config config = {.linger_reset = true};
@@ -410,6 +425,7 @@ int main(void) {
     CHECK_RUN(case_closing_again_changes_nothing);
     CHECK_RUN(case_what_was_queued_before_the_opening_goes_out);
     CHECK_RUN(case_a_peer_that_leaves_is_an_eof);
+    CHECK_RUN(case_a_peer_that_speaks_first_is_read_at_once);
     CHECK_RUN(case_linger_reset_is_inherited);
     CHECK_RUN(case_nobody_listens);
     CHECK_RUN(case_connecting_has_a_deadline);
