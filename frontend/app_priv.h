@@ -2,6 +2,7 @@
 #ifndef WEIR_FRONTEND_APP_PRIV_H
 #define WEIR_FRONTEND_APP_PRIV_H
 
+#include "base/json.h"
 #include "frontend/metrics.h"
 #include "frontend/models.h"
 #include "net/http_server.h"
@@ -43,6 +44,10 @@ void weir_front_json(struct weir_http_exchange *x, int status, struct weir_span 
 void weir_front_text(struct weir_http_exchange *x, int status, const char *content_type,
                      struct weir_span body);
 void weir_front_empty(struct weir_http_exchange *x, int status, const char *allow);
+/* Sends what a writer wrote (503 when it ran out of memory) and frees the buffer. */
+void weir_front_send(struct weir_http_exchange *x, int status, struct weir_jsonw *w,
+                     struct weir_buf *body);
+void weir_front_put_z(struct weir_jsonw *w, const char *key, const char *value);
 /* An error in the configured format. */
 void weir_front_error(struct weir_front_loop *fl, struct weir_http_exchange *x, int status,
                       const char *message);
@@ -56,7 +61,10 @@ bool weir_front_draining(const struct weir_app *app);
  */
 extern const struct weir_http_handler weir_front_handler;
 
-/* ---- small.c: everything that needs no worker ------------------------------------------------ */
+/* ---- small.c, models_page.c, busy_page.c, tokenize_page.c: what needs no worker ---------------
+ */
+void weir_front_docs_redirect(struct weir_http_exchange *x);
+void weir_front_docs(struct weir_http_exchange *x);
 void weir_front_live(struct weir_front_loop *fl, struct weir_http_exchange *x);
 void weir_front_health(struct weir_front_loop *fl, struct weir_http_exchange *x);
 void weir_front_metrics_page(struct weir_front_loop *fl, struct weir_http_exchange *x);

@@ -90,13 +90,14 @@ static enum weir_status put_annotations(struct weir_request *r) {
     return st;
 }
 
-/* The 200 goes out with the first item, so an earlier failure keeps its own status. */
-static enum weir_status commit(struct weir_request *r) {
+enum weir_status weir_output_commit(struct weir_request *r) {
     if (r->committed)
         return WEIR_OK;
     r->committed = true;
     weir_front_sse_begin(r->x);
-    return put_annotations(r);
+    enum weir_status st = put_annotations(r);
+    weir_output_flush(r);
+    return st;
 }
 
 /* ---- nvext of the answer --------------------------------------------------------------------- */
@@ -123,6 +124,13 @@ static void put_timing(struct weir_jsonw *w, const struct weir_request *r,
     weir_jsonw_object_begin(w);
     weir_jsonw_key(w, "request_received_ms");
     weir_jsonw_u64(w, (uint64_t)received);
+    /* Without a queue of its own the wait is the way to the worker; prefill ends with the first
+     * token. */
+    weir_jsonw_key(w, "prefill_wait_time_ms");
+    weir_jsonw_f64(w, (double)(leg->sent_ns - r->start_ns) / 1e6);
+    weir_jsonw_key(w, "prefill_time_ms");
+    weir_jsonw_f64(
+        w, r->first_token_ns > leg->sent_ns ? (double)(r->first_token_ns - leg->sent_ns) / 1e6 : 0);
     weir_jsonw_key(w, "ttft_ms");
     weir_jsonw_f64(w, r->first_token_ns > 0 ? (double)(r->first_token_ns - r->start_ns) / 1e6 : 0);
     weir_jsonw_key(w, "total_time_ms");
@@ -320,7 +328,7 @@ static enum weir_status put_piece(struct weir_leg *leg, struct weir_choice *c,
         int n = snprintf(id, sizeof(id), "%s-%zu", r->id, (size_t)(leg - r->legs));
         head.id = weir_span(id, (size_t)n);
     }
-    enum weir_status st = commit(r);
+    enum weir_status st = weir_output_commit(r);
     return st == WEIR_OK ? weir_answer_chunk(&head, &p, &r->out) : st;
 }
 
@@ -412,7 +420,7 @@ void weir_output_leg_over(struct weir_leg *leg) {
  */
 
 static void finish_stream(struct weir_request *r) {
-    enum weir_status st = commit(r);
+    enum weir_status st = weir_output_commit(r);
     struct weir_usage usage = usage_of(r);
     if (st == WEIR_OK && r->q.include_usage)
         st = weir_answer_usage_chunk(&r->head, &usage, &r->out);

@@ -158,14 +158,18 @@ void weir_request_done(struct weir_request *r) {
 
 /* ---- keep-alive comments and back-pressure ------------------------------------------------- */
 
-static void on_keep_alive(void *arg) {
-    struct weir_request *r = arg;
-    if (r->answered)
-        return;
-    if (r->committed && weir_http_stream_write(r->x, WEIR_SPAN_LIT(":\n\n")) != WEIR_OK)
-        return;
+static void arm_keep_alive(struct weir_request *r) {
     if (weir_timer_start(&r->keep_alive, r->fl->app->keep_alive_ms) != WEIR_OK)
         WEIR_LOG(WEIR_LOG_WARN, "http", "out of memory: no more keep-alive comments for a stream");
+}
+
+/* Silence for so long that a proxy may give up: the head of the answer has to go out too. */
+static void on_keep_alive(void *arg) {
+    struct weir_request *r = arg;
+    if (r->answered || weir_output_commit(r) != WEIR_OK ||
+        weir_http_stream_write(r->x, WEIR_SPAN_LIT(":\n\n")) != WEIR_OK)
+        return;
+    arm_keep_alive(r);
 }
 
 void weir_request_writable(struct weir_request *r) {
@@ -439,6 +443,26 @@ static bool find_model(struct weir_request *r) {
     return true;
 }
 
+/* What the request asks of its worker and no worker here can give. */
+static bool can_serve(struct weir_request *r) {
+    if (r->q.has_media) {
+        weir_request_fail(r, 400,
+                          WEIR_SPAN_LIT("This model takes text only: message parts of type "
+                                        "image_url, video_url, audio_url or input_audio are not "
+                                        "supported"),
+                          "validation");
+        return false;
+    }
+    if (r->q.has_required_taints) {
+        weir_request_fail(r, 400,
+                          WEIR_SPAN_LIT("nvext.routing_constraints.required_taints: no worker has "
+                                        "the required taints"),
+                          "validation");
+        return false;
+    }
+    return true;
+}
+
 static bool parse(struct weir_request *r) {
     struct weir_openai_error error = {0};
     enum weir_status st = weir_openai_parse(r->q.kind, weir_http_exchange_request(r->x)->body,
@@ -485,7 +509,7 @@ static bool admit(struct weir_request *r) {
     if (!parse(r))
         return false;
     r->q.kind = kind;
-    if (!metadata_fits(r) || !find_model(r))
+    if (!metadata_fits(r) || !find_model(r) || !can_serve(r))
         return false;
     weir_metric_inc(weir_model_info(r->model)->metrics.started[r->endpoint][r->q.stream]);
     count_in(r);
@@ -531,7 +555,7 @@ void weir_request_start(struct weir_front_loop *fl, struct weir_http_exchange *x
     weir_front_observe_stage(fl->app->metrics, WEIR_FRONT_PREPROCESS,
                              (double)(weir_now_ns() - r->start_ns) / 1e9);
     if (r->q.stream && fl->app->keep_alive_ms > 0)
-        on_keep_alive(r);
+        arm_keep_alive(r);
     r->n_open = r->n_legs;
     for (size_t i = 0; i < r->n_legs && !r->answered; i++)
         weir_leg_start(&r->legs[i]);

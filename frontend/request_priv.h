@@ -86,6 +86,9 @@ void weir_leg_start(struct weir_leg *leg);
 void weir_leg_stop(struct weir_leg *leg, bool graceful);
 
 /* output.c */
+/* Sends the 200 of a stream, once. It goes with the first item or the first keep-alive comment, so
+ * an earlier failure keeps its own status. */
+enum weir_status weir_output_commit(struct weir_request *r);
 enum weir_status weir_output_item(struct weir_leg *leg, const struct weir_output *item);
 /* The leg has ended well: closes choices that have no finish reason yet. */
 void weir_output_leg_over(struct weir_leg *leg);

@@ -31,6 +31,20 @@ void weir_front_empty(struct weir_http_exchange *x, int status, const char *allo
     weir_http_respond(x, status, NULL, headers, n, weir_span("", 0));
 }
 
+void weir_front_send(struct weir_http_exchange *x, int status, struct weir_jsonw *w,
+                     struct weir_buf *body) {
+    if (w->status == WEIR_OK)
+        weir_front_json(x, status, weir_buf_span(body));
+    else
+        weir_front_empty(x, 503, NULL);
+    weir_buf_fini(body);
+}
+
+void weir_front_put_z(struct weir_jsonw *w, const char *key, const char *value) {
+    weir_jsonw_key(w, key);
+    weir_jsonw_string_z(w, value);
+}
+
 void weir_front_error_span(struct weir_front_loop *fl, struct weir_http_exchange *x, int status,
                            struct weir_span message, struct weir_span param) {
     struct weir_http_header headers[MAX_EXTRA];

@@ -15,6 +15,8 @@ enum route_id {
     R_LIVE,
     R_METRICS,
     R_OPENAPI,
+    R_DOCS_REDIRECT,
+    R_DOCS,
     R_BUSY,
     R_TOKENIZE,
     R_DETOKENIZE,
@@ -42,6 +44,8 @@ static struct route route_of(const struct weir_app *app, struct weir_span path) 
         {o->http_svc_live_path != NULL ? o->http_svc_live_path : "/live", R_LIVE, GET},
         {o->http_svc_metrics_path != NULL ? o->http_svc_metrics_path : "/metrics", R_METRICS, GET},
         {"/openapi.json", R_OPENAPI, GET},
+        {"/docs", R_DOCS_REDIRECT, GET},
+        {"/docs/", R_DOCS, GET},
         {"/busy_threshold", R_BUSY, GET | POST},
         {"/tokenize", R_TOKENIZE, POST},
         {"/detokenize", R_DETOKENIZE, POST},
@@ -77,7 +81,7 @@ static bool is_json_type(struct weir_span value) {
     if (weir_span_ieq(type, WEIR_SPAN_LIT("application/json")))
         return true;
     const size_t head = 12, tail = 5;
-    return type.len > head + tail &&
+    return type.len >= head + tail &&
            weir_span_ieq(weir_span(type.data, head), WEIR_SPAN_LIT("application/")) &&
            weir_span_ieq(weir_span(type.data + type.len - tail, tail), WEIR_SPAN_LIT("+json"));
 }
@@ -104,7 +108,7 @@ static bool answer_early(struct weir_front_loop *fl, struct weir_http_exchange *
     if (inference && !weir_models_any(fl->app->models, r->id == R_CHAT) &&
         !weir_front_draining(fl->app)) {
         if (fl->app->error_format == WEIR_ERROR_DYNAMO)
-            weir_front_empty(x, 404, NULL);
+            weir_front_empty(x, 404, method_ok(q->method, r->methods) ? NULL : "POST");
         else
             weir_front_error(fl, x, 404, "Model not found: no model is registered yet");
         return true;
@@ -163,6 +167,12 @@ static void on_request(void *arg, struct weir_http_exchange *x) {
         break;
     case R_OPENAPI:
         weir_front_openapi(fl, x);
+        break;
+    case R_DOCS_REDIRECT:
+        weir_front_docs_redirect(x);
+        break;
+    case R_DOCS:
+        weir_front_docs(x);
         break;
     case R_BUSY:
         if (weir_span_eqz(q->method, "POST"))

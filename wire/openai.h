@@ -76,6 +76,8 @@ struct weir_openai_request {
     bool has_token_data;
     uint32_t extras;             /* bits above */
     struct weir_span cache_salt; /* root field or nvext */
+    bool has_media;              /* a message part that is no text */
+    bool has_required_taints;    /* routing_constraints ask for workers of some kind */
     bool repaired;               /* control characters or UTF-8 were mended: log a warning */
 };
 

@@ -48,9 +48,10 @@ static bool check_content(struct weir_openai_reading *r, struct weir_span raw, c
     weir_json_init(&j, raw, WEIR_OPENAI_DEPTH);
     weir_json_array_enter(&j);
     while (weir_json_array_next(&j)) {
-        struct weir_span part;
+        struct weir_span part, type;
         if (!weir_json_skip(&j, &part) || !part_ok(part, strcmp(role, "User") != 0))
             return fail_content(r, role);
+        r->req->has_media |= weir_raw_get(part, "type", &type) && !weir_span_eqz(type, "\"text\"");
     }
     return true;
 }

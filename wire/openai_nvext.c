@@ -185,6 +185,13 @@ static bool read_routed(struct weir_openai_reading *r, struct weir_json_str key,
     if (weir_json_str_eqz(key, "prefill_dp_rank"))
         return read_u32(r, raw, &h->prefill_dp_rank);
     h->routing_constraints = raw;
+    struct weir_span taints;
+    struct weir_json j;
+    if (weir_raw_get(raw, "required_taints", &taints) && weir_raw_type(taints) == WEIR_JSON_ARRAY) {
+        weir_json_init(&j, taints, WEIR_OPENAI_DEPTH);
+        weir_json_array_enter(&j);
+        r->req->has_required_taints = weir_json_array_next(&j);
+    }
     return true;
 }
 

@@ -275,9 +275,10 @@ bool weir_engine_begin_step(struct weir_engine *e, uint64_t *ret_us) {
     if (e->config.speedup > 0) {
         if (e->config.prefill_tokens_per_s > 0)
             us += prefill * 1e6 / e->config.prefill_tokens_per_s;
-        if (decodes > 0)
-            us += (e->config.decode_base_ms + e->config.decode_per_request_ms * decodes) * 1000 /
-                  (e->config.decode_speedup > 0 ? e->config.decode_speedup : 1);
+        /* A pass costs its base whatever is in it. */
+        double base = (e->config.decode_base_ms + e->config.decode_per_request_ms * decodes) * 1000;
+        bool speeds = decodes > 0 && e->config.decode_speedup > 0;
+        us += base / (speeds ? e->config.decode_speedup : 1);
         us /= e->config.speedup;
     }
     e->in_step = true;

@@ -100,9 +100,9 @@ static void case_timing_follows_the_model(void) {
     for (uint32_t i = 0; i < 20; i++)
         prompt[i] = i;
     add(&w, 0, prompt, 20, 3);
-    /* 16 + 4 prompt tokens at 1 ms each (the last pass yields token 1), then two decode passes of
-     * 11 ms. */
-    CHECK_EQ_U64(run(&w), 20000 + 2 * 11000);
+    /* Two passes of 16 + 4 prompt tokens at 1 ms each and 10 ms base (the last yields token 1),
+     * then two decode passes of 11 ms. */
+    CHECK_EQ_U64(run(&w), 20000 + 2 * 10000 + 2 * 11000);
     CHECK_EQ_U64(w.requests[0].tokens, 3);
     CHECK(w.requests[0].finished);
     weir_engine_destroy(w.engine);

@@ -1,0 +1,189 @@
+/* /tokenize and /detokenize in the shape of vLLM. */
+#include "base/json.h"
+#include "base/mem.h"
+#include "frontend/app_priv.h"
+
+enum { DEPTH = 64 };
+
+struct tokenize_request {
+    struct weir_span model, prompt, messages, tools;
+    struct weir_span tokens; /* raw array */
+    bool has_prompt, strings, no_generation_prompt;
+};
+
+static bool read_tokenize(struct weir_http_exchange *x, struct tokenize_request *t) {
+    struct weir_json j;
+    struct weir_json_str key, s;
+    struct weir_arena *arena = weir_http_exchange_arena(x);
+    weir_json_init(&j, weir_http_exchange_request(x)->body, DEPTH);
+    if (weir_json_peek(&j) != WEIR_JSON_OBJECT || !weir_json_object_enter(&j))
+        return false;
+    while (weir_json_object_next(&j, &key)) {
+        enum weir_json_type type = weir_json_peek(&j);
+        bool flag = false;
+        if (weir_json_str_eqz(key, "model") && type == WEIR_JSON_STRING) {
+            weir_json_string(&j, &s);
+            t->model = weir_json_text(s, arena);
+        } else if (weir_json_str_eqz(key, "prompt") && type == WEIR_JSON_STRING) {
+            t->has_prompt = weir_json_string(&j, &s);
+            t->prompt = weir_json_text(s, arena);
+        } else if (weir_json_str_eqz(key, "messages") && type == WEIR_JSON_ARRAY) {
+            weir_json_skip(&j, &t->messages);
+        } else if (weir_json_str_eqz(key, "tools") && type == WEIR_JSON_ARRAY) {
+            weir_json_skip(&j, &t->tools);
+        } else if (weir_json_str_eqz(key, "tokens") && type == WEIR_JSON_ARRAY) {
+            weir_json_skip(&j, &t->tokens);
+        } else if (weir_json_str_eqz(key, "return_token_strs") && type == WEIR_JSON_TRUE) {
+            t->strings = weir_json_bool(&j, &flag);
+        } else if (weir_json_str_eqz(key, "add_generation_prompt") && type == WEIR_JSON_FALSE) {
+            t->no_generation_prompt = weir_json_bool(&j, &flag);
+        } else {
+            weir_json_skip(&j, NULL);
+        }
+    }
+    return weir_json_finish(&j);
+}
+
+/* The named model, or the only one. */
+struct only {
+    struct weir_span name;
+    unsigned n;
+};
+
+static void on_only(void *arg, struct weir_model *model, bool ready) {
+    struct only *o = arg;
+    (void)ready;
+    o->n++;
+    o->name = weir_span_z(weir_model_info(model)->name);
+}
+
+static struct weir_model *pick_model(struct weir_front_loop *fl, struct weir_span name) {
+    struct only o = {0};
+    if (name.data == NULL) {
+        weir_models_each(fl->app->models, on_only, &o);
+        name = o.name;
+    }
+    struct weir_model *model =
+        name.data != NULL && o.n <= 1 ? weir_models_find(fl->app->models, name) : NULL;
+    /* Without a worker its tokenizer may not be loaded. */
+    if (model != NULL && !weir_model_ready(model)) {
+        weir_model_unref(model);
+        model = NULL;
+    }
+    return model;
+}
+
+static void put_token_strings(struct weir_jsonw *w, const struct wtok *tok, const uint32_t *ids,
+                              size_t n) {
+    weir_jsonw_key(w, "token_strs");
+    weir_jsonw_array_begin(w);
+    for (size_t i = 0; i < n; i++) {
+        struct weir_buf text;
+        weir_buf_init(&text, 4096);
+        enum weir_status st = wtok_id_bytes(tok, ids[i], &text);
+        weir_jsonw_string(w, st == WEIR_OK ? weir_buf_span(&text) : weir_span("", 0));
+        weir_buf_fini(&text);
+    }
+    weir_jsonw_array_end(w);
+}
+
+static void answer_tokens(struct weir_http_exchange *x, const struct weir_model_info *info,
+                          const struct tokenize_request *t, const uint32_t *ids, size_t n) {
+    struct weir_buf body;
+    struct weir_jsonw w;
+    weir_buf_init(&body, (size_t)1 << 30);
+    weir_jsonw_init(&w, &body);
+    weir_jsonw_object_begin(&w);
+    weir_jsonw_key(&w, "count");
+    weir_jsonw_u64(&w, n);
+    weir_jsonw_key(&w, "max_model_len");
+    weir_jsonw_u64(&w, info->context_length);
+    weir_jsonw_key(&w, "tokens");
+    weir_jsonw_array_begin(&w);
+    for (size_t i = 0; i < n; i++)
+        weir_jsonw_u64(&w, ids[i]);
+    weir_jsonw_array_end(&w);
+    if (t->strings)
+        put_token_strings(&w, info->tok, ids, n);
+    weir_jsonw_object_end(&w);
+    weir_front_send(x, 200, &w, &body);
+}
+
+void weir_front_tokenize(struct weir_front_loop *fl, struct weir_http_exchange *x) {
+    struct tokenize_request t = {0};
+    struct weir_err err = {.text = "out of memory"};
+    if (!read_tokenize(x, &t) || t.has_prompt == (t.messages.data != NULL)) {
+        weir_front_error(fl, x, 400,
+                         "a JSON object with either `prompt` or `messages` is expected");
+        return;
+    }
+    struct weir_model *model = pick_model(fl, t.model);
+    if (model == NULL) {
+        weir_front_error(fl, x, 404, "Model not found");
+        return;
+    }
+    const struct weir_model_info *info = weir_model_info(model);
+    struct weir_buf text;
+    weir_buf_init(&text, (size_t)256 << 20);
+    enum weir_status st;
+    if (t.has_prompt) {
+        st = weir_buf_append_span(&text, t.prompt);
+    } else {
+        struct wtok_chat chat = {.messages = t.messages,
+                                 .tools = t.tools,
+                                 .add_generation_prompt = !t.no_generation_prompt};
+        st = wtok_render_chat(info->tok, &chat, &text, &err);
+    }
+    size_t n = 0, room = wtok_encode_bound(info->tok, text.len);
+    uint32_t *ids = st == WEIR_OK ? weir_malloc((room + 1) * sizeof(*ids)) : NULL;
+    if (ids != NULL)
+        st = wtok_encode(info->tok, weir_buf_span(&text), !t.has_prompt, ids, room, &n);
+    if (ids != NULL && st == WEIR_OK)
+        answer_tokens(x, info, &t, ids, n);
+    else
+        weir_front_error(fl, x, st == WEIR_INVALID ? 400 : 503, err.text);
+    weir_free(ids);
+    weir_buf_fini(&text);
+    weir_model_unref(model);
+}
+
+void weir_front_detokenize(struct weir_front_loop *fl, struct weir_http_exchange *x) {
+    struct tokenize_request t = {0};
+    if (!read_tokenize(x, &t) || t.tokens.data == NULL) {
+        weir_front_error(fl, x, 400, "a JSON object with `tokens` is expected");
+        return;
+    }
+    struct weir_model *model = pick_model(fl, t.model);
+    if (model == NULL) {
+        weir_front_error(fl, x, 404, "Model not found");
+        return;
+    }
+    struct weir_buf text, body;
+    struct weir_json j;
+    struct wtok_stream s;
+    uint64_t id = 0;
+    enum weir_status st = WEIR_OK;
+    weir_buf_init(&text, (size_t)256 << 20);
+    wtok_stream_init(&s, weir_model_info(model)->tok, false);
+    weir_json_init(&j, t.tokens, DEPTH);
+    weir_json_array_enter(&j);
+    while (st == WEIR_OK && weir_json_array_next(&j))
+        st = weir_json_u64(&j, &id) && id <= UINT32_MAX ? wtok_stream_push(&s, (uint32_t)id, &text)
+                                                        : WEIR_INVALID;
+    if (st == WEIR_OK)
+        st = wtok_stream_finish(&s, &text);
+    if (st == WEIR_OK) {
+        struct weir_jsonw w;
+        weir_buf_init(&body, (size_t)1 << 30);
+        weir_jsonw_init(&w, &body);
+        weir_jsonw_object_begin(&w);
+        weir_jsonw_key(&w, "prompt");
+        weir_jsonw_string(&w, weir_buf_span(&text));
+        weir_jsonw_object_end(&w);
+        weir_front_send(x, 200, &w, &body);
+    } else {
+        weir_front_error(fl, x, 400, "`tokens` must be an array of ids of this model's vocabulary");
+    }
+    weir_buf_fini(&text);
+    weir_model_unref(model);
+}
