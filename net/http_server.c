@@ -3,44 +3,7 @@
 
 #include "base/mem.h"
 
-static void drop_spare_bodies(struct weir_http_server *s) {
-    while (s->n_spare_bodies > 0)
-        weir_buf_fini(&s->spare_body[--s->n_spare_bodies]);
-}
-
-static void on_spare_timer(void *arg) {
-    struct weir_http_server *s = arg;
-    if (!s->spare_body_used || weir_timer_start(&s->spare_timer, SPARE_MS) != WEIR_OK)
-        drop_spare_bodies(s);
-    s->spare_body_used = false;
-}
-
-void weir_http_server_body_take(struct weir_http_server *s, struct weir_buf *body) {
-    if (s->n_spare_bodies == 0)
-        return;
-    size_t max = body->max;
-    *body = s->spare_body[--s->n_spare_bodies];
-    body->max = max;
-    s->spare_body_used = true;
-}
-
-void weir_http_server_body_give(struct weir_http_server *s, struct weir_buf *body) {
-    bool keep = body->cap >= SPARE_BODY_MIN && body->cap <= BODY_TRUST && !s->destroyed &&
-                s->n_spare_bodies < SPARE_BODIES &&
-                (weir_timer_active(&s->spare_timer) ||
-                 weir_timer_start(&s->spare_timer, SPARE_MS) == WEIR_OK);
-    if (!keep) {
-        weir_buf_fini(body);
-        return;
-    }
-    weir_buf_clear(body);
-    s->spare_body[s->n_spare_bodies++] = *body;
-    *body = (struct weir_buf){.max = body->max};
-}
-
 void weir_http_server_free(struct weir_http_server *s) {
-    weir_timer_stop(&s->spare_timer);
-    drop_spare_bodies(s);
     for (unsigned i = 0; i < s->n_spare; i++)
         weir_arena_fini(&s->spare[i]);
     weir_free(s);
@@ -85,7 +48,6 @@ enum weir_status weir_http_server_create(struct weir_loop *loop,
     s->on_error = config->on_error;
     s->arg = config->arg;
     weir_list_init(&s->conns);
-    weir_timer_init(&s->spare_timer, loop, on_spare_timer, s);
     struct weir_listen_config listen = config->listen;
     listen.limits.write_max = s->limits.write_max;
     listen.limits.write_stall_ms = s->limits.write_stall_ms;

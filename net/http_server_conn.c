@@ -106,7 +106,7 @@ static void take_arena(struct conn *c) {
 
 static void release_exchange(struct conn *c) {
     struct weir_http_server *s = c->server;
-    weir_http_server_body_give(s, &c->x.body);
+    weir_buf_fini(&c->x.body);
     weir_arena_reset(&c->x.arena);
     if (s->n_spare < SPARE_ARENAS && !s->destroyed && c->x.arena.blocks != NULL)
         s->spare[s->n_spare++] = c->x.arena;
@@ -160,16 +160,13 @@ static bool has_body(const struct weir_http_framing *f) {
     return f->chunked || f->content_length > 0;
 }
 
-static enum weir_status prepare_body(struct conn *c) {
-    struct weir_http_exchange *x = &c->x;
+static enum weir_status prepare_body(struct weir_http_exchange *x) {
     int64_t n = x->framing.content_length;
     if (n >= 0 && n <= BODY_IN_ARENA) {
         x->small_body = weir_arena_alloc(&x->arena, (size_t)n);
         return x->small_body != NULL ? WEIR_OK : WEIR_NOMEM;
     }
     weir_buf_init(&x->body, x->body_limit);
-    if (n >= SPARE_BODY_MIN)
-        weir_http_server_body_take(c->server, &x->body);
     return weir_buf_reserve(&x->body, n < 0 ? 0 : n < BODY_TRUST ? (size_t)n : BODY_TRUST);
 }
 
@@ -179,7 +176,7 @@ static void start_body(struct conn *c, bool more_is_here) {
         body_error(c, 413);
         return;
     }
-    if (prepare_body(c) != WEIR_OK) {
+    if (prepare_body(x) != WEIR_OK) {
         body_error(c, 503);
         return;
     }

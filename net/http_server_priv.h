@@ -24,12 +24,9 @@ enum {
     LINGER_MS = 2000,
     FLUSH_MS = 60000, /* for a slow reader of the last answer, beside the stall limit */
     SPARE_ARENAS = 64,
-    SPARE_BODIES = 2,
-    SPARE_BODY_MIN = 64 * 1024, /* below it the allocator is fast; above it, it asks the system */
-    SPARE_MS = 5000,            /* spare bodies go when they were not used for so long */
-    ARENA_BYTES = 4 << 20,      /* for the application, beside the head */
-    BODY_IN_ARENA = 2048,       /* a declared length up to this needs no buffer of its own */
-    BODY_TRUST = 1 << 20,       /* room made at once for a declared length */
+    ARENA_BYTES = 4 << 20, /* for the application, beside the head */
+    BODY_IN_ARENA = 2048,  /* a declared length up to this needs no buffer of its own */
+    BODY_TRUST = 1 << 20,  /* room made at once for a declared length */
 };
 
 /* One at a time for each connection, so it lives inside it. Owner: the connection. */
@@ -82,10 +79,6 @@ struct weir_http_server {
     bool draining, destroyed;
     struct weir_arena spare[SPARE_ARENAS]; /* reset, one block each */
     unsigned n_spare;
-    struct weir_buf spare_body[SPARE_BODIES]; /* empty, up to BODY_TRUST each */
-    unsigned n_spare_bodies;
-    bool spare_body_used; /* since the timer looked */
-    struct weir_timer spare_timer;
     char date[32]; /* "Thu, 26 Nov 2026 14:23:14 GMT" */
     uint64_t date_until_ms;
 };
@@ -96,10 +89,6 @@ static inline struct conn *conn_of(const struct weir_http_exchange *x) {
 
 /* ---- http_server.c ---- */
 void weir_http_server_free(struct weir_http_server *s);
-/* Memory for a large body, or none / back to the stock. Fresh pages for every large body cost more
- * than all the rest of a request. */
-void weir_http_server_body_take(struct weir_http_server *s, struct weir_buf *body);
-void weir_http_server_body_give(struct weir_http_server *s, struct weir_buf *body);
 /* ---- http_server_conn.c ---- */
 void weir_http_conn_accept(void *server, struct weir_stream *stream);
 /* Closes a connection that waits for a request. */
