@@ -9,3 +9,5 @@ weir_test(unit_plane_server
 weir_test(unit_events
   SOURCES test/unit/runtime/events.c test/unit/runtime/turns.c test/unit/wire/vectors.c
   LINK weir_runtime)
+weir_test(unit_kv_follow SOURCES test/unit/runtime/kv_follow.c test/unit/runtime/turns.c
+  LINK weir_runtime)
