@@ -33,6 +33,7 @@ struct frontend {
     unsigned n_loops, n_started;   /* made; of these, with a running thread */
     struct weir_discovery *disc;
     struct weir_feed *feed;
+    struct weir_plane_client *recovery; /* asks workers for their caches; NULL: not in kv mode */
     struct weir_tls *http_tls, *plane_server_tls, *plane_client_tls; /* owned, or NULL */
     struct weir_timer tick, drain;
     unsigned ticks;
@@ -137,6 +138,24 @@ static enum weir_status open_tls(struct frontend *f, struct weir_err *err) {
     if (st == WEIR_OK && (client.ca_path != NULL || client.insecure))
         st = weir_tls_create(&client, &f->plane_client_tls, err);
     return st;
+}
+
+/* The caches of workers come in one answer each, far larger than any answer of an engine. */
+static enum weir_status open_recovery(struct frontend *f, struct weir_err *err) {
+    const struct weir_frontend_options *o = &f->app.options;
+    struct weir_plane_client_config pc = {.response_ip = o->tcp_response_stream_host,
+                                          .response_advertise =
+                                              o->tcp_response_stream_advertise_host,
+                                          .server_tls = f->plane_server_tls,
+                                          .client_tls = f->plane_client_tls,
+                                          .pool_conns = 1,
+                                          .in_flight = 64,
+                                          .connect_ms = ms_of(o->tcp_connect_timeout),
+                                          .ack_ms = ms_of(o->tcp_request_timeout),
+                                          .max_message = (size_t)512 << 20};
+    if (o->router_mode != WEIR_OPT_ROUTER_MODE_KV || !o->router_kv_events)
+        return WEIR_OK;
+    return weir_plane_client_create(f->control, &pc, &f->recovery, err);
 }
 
 /* ---- serving loops --------------------------------------------------------------------------- */
@@ -260,7 +279,10 @@ static enum weir_status open_discovery(struct frontend *f, struct weir_err *err)
     st = weir_discovery_watch(f->disc, weir_models_on_change, f->app.models);
     if (st != WEIR_OK)
         return weir_err_set(err, st, "cannot watch discovery: %s", weir_status_text(st));
-    return weir_feed_open(f->control, f->disc, f->app.models, &f->feed, err);
+    st = open_recovery(f, err);
+    return st == WEIR_OK
+               ? weir_feed_open(f->control, f->disc, f->app.models, f->recovery, &f->feed, err)
+               : st;
 }
 
 /* ---- housekeeping ------------------------------------------------------------------------------
@@ -364,6 +386,7 @@ static void close_all(struct frontend *f) {
     weir_free(f->loops);
     weir_discovery_close(f->disc);
     weir_feed_close(f->feed);
+    weir_plane_client_destroy(f->recovery);
     weir_loop_destroy(f->control);
     weir_models_destroy(f->app.models);
     weir_front_metrics_destroy(f->app.metrics);
