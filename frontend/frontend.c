@@ -11,6 +11,7 @@
 #include "frontend/app_priv.h"
 #include "frontend/feed.h"
 #include "net/zmq.h"
+#include "parsers/wprs.h"
 
 #include <inttypes.h>
 #include <signal.h>
@@ -104,9 +105,14 @@ static enum weir_status open_app(struct frontend *f, struct weir_err *err) {
         .model_name = o->model_name,
         .model_path = o->model_path,
         .bytes_tokenizer = o->tokenizer == WEIR_OPT_TOKENIZER_BYTES,
+        .tool_parser = o->tool_call_parser,
+        .reasoning_parser = o->reasoning_parser,
         .metrics = app->metrics,
         .loop = f->control};
     fill_router(o, &mc.router);
+    if (st == WEIR_OK && (st = wprs_check_names(weir_span_z(o->tool_call_parser),
+                                                weir_span_z(o->reasoning_parser), err)) != WEIR_OK)
+        return st;
     if (st == WEIR_OK)
         st = weir_models_create(&mc, &app->models);
     f->loads = weir_calloc(MAX_LOADS, sizeof(*f->loads));

@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "frontend/models_load.h"
+#include "parsers/wprs.h"
 
 #include <inttypes.h>
 #include <pthread.h>
@@ -234,6 +235,24 @@ static struct worker *worker_for(struct weir_models *m, struct weir_span key,
     return w;
 }
 
+/* A model whose calls nobody could read is not served: better than calls as plain text. */
+static enum weir_status fill_parsers(struct weir_models *m, struct weir_model *x,
+                                     const struct weir_card *card, struct weir_err *err) {
+    struct weir_span tool = m->config.tool_parser != NULL ? weir_span_z(m->config.tool_parser)
+                                                          : card->tool_call_parser,
+                     reasoning = m->config.reasoning_parser != NULL
+                                     ? weir_span_z(m->config.reasoning_parser)
+                                     : card->reasoning_parser;
+    enum weir_status st = wprs_check_names(tool, reasoning, err);
+    if (st != WEIR_OK)
+        return st;
+    x->info.tool_parser = weir_arena_copy(&x->arena, tool);
+    x->info.reasoning_parser = weir_arena_copy(&x->arena, reasoning);
+    return x->info.tool_parser.data != NULL && x->info.reasoning_parser.data != NULL
+               ? WEIR_OK
+               : weir_err_set(err, WEIR_NOMEM, "out of memory");
+}
+
 static enum weir_status fill_model(struct weir_models *m, struct weir_model *x,
                                    const struct weir_card *card) {
     struct weir_router_config rc = m->config.router;
@@ -301,15 +320,19 @@ static struct weir_model *new_model(struct weir_models *m, const struct weir_car
     weir_arena_init(&x->arena, 1 << 20);
     atomic_init(&x->refs, 1);
     x->models = m;
+    struct weir_err err = {.text = ""};
     enum weir_status st = fill_model(m, x, card);
+    if (st == WEIR_OK)
+        st = fill_parsers(m, x, card, &err);
     if (st == WEIR_OK)
         st = start_load(m, x, card);
     if (st != WEIR_OK) {
         WEIR_LOG(WEIR_LOG_ERROR, "models", "model %.*s is not served: %s",
                  WEIR_SPAN_ARG(card->display_name),
-                 st == WEIR_NOT_FOUND ? "the tokenizer files that its card names are not on this "
-                                        "machine; name their directory with --model-path"
-                                      : weir_status_text(st));
+                 err.text[0] != '\0'    ? err.text
+                 : st == WEIR_NOT_FOUND ? "the tokenizer files that its card names are not on this "
+                                          "machine; name their directory with --model-path"
+                                        : weir_status_text(st));
         free_model(x);
         return NULL;
     }

@@ -25,6 +25,8 @@ struct weir_models_config {
     const char *model_name;                 /* serve only this one, or NULL */
     const char *model_path;                 /* directory with tokenizer files, or NULL */
     bool bytes_tokenizer;                   /* --tokenizer bytes: for every model */
+    const char *tool_parser;                /* for every model, or NULL: what the card names */
+    const char *reasoning_parser;           /* likewise */
     struct weir_front_metrics *metrics;     /* borrowed */
     struct weir_loop *loop;                 /* borrowed: where changes come from; loads end there */
 };
@@ -35,6 +37,7 @@ struct weir_model_info {
     uint32_t context_length, block_size, migration_limit;
     uint64_t total_kv_blocks, max_num_seqs, max_num_batched_tokens;
     bool chat, completions, eagle;
+    struct weir_span tool_parser, reasoning_parser; /* known names (parsers/wprs.h), or empty */
     struct wtok *tok;
     struct weir_router *router;
     struct weir_front_model_metrics metrics;

@@ -23,6 +23,7 @@ static const char *finish_word(enum weir_finish f) {
 
 void weir_output_destroy_choice(struct weir_choice *c) {
     wtok_stop_destroy(c->stop);
+    weir_parsed_destroy(c->parsed);
     weir_buf_fini(&c->text);
     weir_buf_fini(&c->logprobs);
 }
@@ -305,31 +306,38 @@ static enum weir_status logprobs_of(struct weir_request *r, struct weir_choice *
     return st;
 }
 
-static enum weir_status put_piece(struct weir_leg *leg, struct weir_choice *c,
-                                  struct weir_span text, struct weir_span logprobs) {
+enum weir_status weir_output_put(struct weir_leg *leg, struct weir_choice *c,
+                                 struct weir_answer_piece *p) {
     struct weir_request *r = leg->request;
     struct weir_usage usage = usage_of(r);
-    struct weir_answer_piece p = {
-        .index = c->index,
-        .role = !c->role_sent && text.len > 0,
-        .has_text = text.len > 0,
-        .text = text,
-        .finish_reason = c->finish,
-        .logprobs = logprobs,
-        .nvext = c->finish != NULL ? nvext_of(r, leg, c) : weir_span(NULL, 0),
-        .usage = r->q.include_usage && r->q.continuous_usage ? &usage : NULL};
-    /* Nothing to say: a character that is still assembling, or text that may become a stop. */
-    if (text.len == 0 && c->finish == NULL)
-        return WEIR_OK;
-    c->role_sent |= p.role;
     char id[80];
     struct weir_answer_head head = r->head;
+    p->index = c->index;
+    p->role = !c->role_sent && (p->has_text || p->reasoning.data != NULL || p->call != NULL);
+    p->nvext = p->finish_reason != NULL ? nvext_of(r, leg, c) : weir_span(NULL, 0);
+    p->usage = r->q.include_usage && r->q.continuous_usage ? &usage : NULL;
+    if (c->logprobs.len > 0)
+        p->logprobs = weir_buf_span(&c->logprobs);
+    c->role_sent |= p->role;
     if (r->n_legs > 1) { /* a streamed batch: each prompt has an id of its own */
         int n = snprintf(id, sizeof(id), "%s-%zu", r->id, (size_t)(leg - r->legs));
         head.id = weir_span(id, (size_t)n);
     }
     enum weir_status st = weir_output_commit(r);
-    return st == WEIR_OK ? weir_answer_chunk(&head, &p, &r->out) : st;
+    if (st == WEIR_OK)
+        st = weir_answer_chunk(&head, p, &r->out);
+    weir_buf_clear(&c->logprobs);
+    return st;
+}
+
+static enum weir_status put_piece(struct weir_leg *leg, struct weir_choice *c,
+                                  struct weir_span text, struct weir_span logprobs) {
+    struct weir_answer_piece p = {
+        .has_text = text.len > 0, .text = text, .finish_reason = c->finish, .logprobs = logprobs};
+    /* Nothing to say: a character that is still assembling, or text that may become a stop. */
+    if (text.len == 0 && c->finish == NULL)
+        return WEIR_OK;
+    return weir_output_put(leg, c, &p);
 }
 
 /* Entries of several items become one list: the outer object of all but the first is cut away. */
@@ -344,14 +352,19 @@ static enum weir_status gather_logprobs(struct weir_choice *c, struct weir_span 
                          : st;
 }
 
+/* `over`: nothing follows, with or without a finish reason. */
 static enum weir_status give_out(struct weir_leg *leg, struct weir_choice *c,
-                                 struct weir_buf *piece, struct weir_span logprobs) {
-    if (leg->request->q.stream) {
-        enum weir_status st = put_piece(leg, c, weir_buf_span(piece), logprobs);
-        weir_buf_clear(piece);
-        return st;
+                                 struct weir_span logprobs, bool over) {
+    enum weir_status st = WEIR_OK;
+    if (logprobs.data != NULL && (c->parsed != NULL || !leg->request->q.stream))
+        st = gather_logprobs(c, logprobs);
+    if (st == WEIR_OK && c->parsed != NULL)
+        return weir_parsed_give(leg, c, over);
+    if (st == WEIR_OK && leg->request->q.stream) {
+        st = put_piece(leg, c, weir_buf_span(&c->text), logprobs);
+        weir_buf_clear(&c->text);
     }
-    return logprobs.data != NULL ? gather_logprobs(c, logprobs) : WEIR_OK;
+    return st;
 }
 
 static struct weir_choice *choice_of(struct weir_leg *leg, const struct weir_output *item) {
@@ -395,7 +408,7 @@ enum weir_status weir_output_item(struct weir_leg *leg, const struct weir_output
     if (r->q.logprobs && item->logprobs != NULL)
         st = logprobs_of(r, c, item, &logprobs);
     if (st == WEIR_OK)
-        st = give_out(leg, c, &c->text, weir_buf_span(&logprobs));
+        st = give_out(leg, c, weir_buf_span(&logprobs), finish != NULL);
     weir_buf_fini(&logprobs);
     if (r->q.stream && st == WEIR_OK)
         weir_output_flush(r);
@@ -408,8 +421,7 @@ void weir_output_leg_over(struct weir_leg *leg) {
         struct weir_choice *c = &leg->choices[k];
         if (c->finish != NULL)
             continue;
-        if (drain(c, &c->text) != WEIR_OK ||
-            give_out(leg, c, &c->text, weir_span(NULL, 0)) != WEIR_OK)
+        if (drain(c, &c->text) != WEIR_OK || give_out(leg, c, weir_span(NULL, 0), true) != WEIR_OK)
             WEIR_LOG(WEIR_LOG_WARN, "request", "%s: out of memory at the end of an answer",
                      leg->request->uuid);
     }
@@ -442,11 +454,14 @@ static void finish_unary(struct weir_request *r) {
     for (size_t i = 0; choices != NULL && i < r->n_legs; i++)
         for (unsigned k = 0; k < r->legs[i].n_choices; k++) {
             const struct weir_choice *c = &r->legs[i].choices[k];
-            choices[n++] = (struct weir_answer_choice){
+            choices[n] = (struct weir_answer_choice){
                 .index = c->index,
                 .text = c->text.len > 0 ? weir_buf_span(&c->text) : weir_span("", 0),
                 .finish_reason = c->finish,
                 .logprobs = c->logprobs.len > 0 ? weir_buf_span(&c->logprobs) : weir_span(NULL, 0)};
+            if (c->parsed != NULL)
+                weir_parsed_fill(c->parsed, &choices[n]);
+            n++;
         }
     struct weir_span nvext = nvext_of(r, &r->legs[0], &r->legs[0].choices[0]);
     weir_buf_clear(&r->out);

@@ -279,6 +279,13 @@ static bool encode(struct weir_request *r, struct weir_span text, bool special,
     return true;
 }
 
+static void keep_tail(struct weir_request *r, struct weir_span text) {
+    size_t n = text.len < sizeof(r->prompt_tail) ? text.len : sizeof(r->prompt_tail);
+    if (n > 0)
+        memcpy(r->prompt_tail, text.data + text.len - n, n);
+    r->prompt_tail_len = n;
+}
+
 static bool prepare_chat(struct weir_request *r, struct weir_ids *ret) {
     struct weir_buf text;
     struct weir_err err = {.text = ""};
@@ -298,6 +305,7 @@ static bool prepare_chat(struct weir_request *r, struct weir_ids *ret) {
     enum weir_status st = wtok_render_chat(weir_model_info(r->model)->tok, &chat, &text, &err);
     weir_front_observe_template(r->fl->app->metrics, (double)(weir_now_ns() - begin) / 1e9);
     bool ok = st == WEIR_OK && encode(r, weir_buf_span(&text), true, ret);
+    keep_tail(r, weir_buf_span(&text));
     if (ok && (r->q.extras & WEIR_ANNOTATE_FORMATTED_PROMPT) != 0)
         r->formatted_prompt = weir_arena_copy(&r->arena, weir_buf_span(&text));
     weir_buf_fini(&text);
@@ -363,6 +371,8 @@ static bool init_choices(struct weir_request *r, struct weir_leg *leg, size_t le
         if (stop->stop.n > 0 && wtok_stop_create(stop->stop.items, stop->stop.n,
                                                  r->q.prep.sampling.include_stop_str_in_output == 1,
                                                  &c->stop) != WEIR_OK)
+            return fail_memory(r);
+        if (weir_parsed_create(r, &c->parsed) != WEIR_OK)
             return fail_memory(r);
     }
     return true;
@@ -523,6 +533,12 @@ static bool admit(struct weir_request *r) {
     return true;
 }
 
+static struct weir_span reasoning_field(const struct weir_app *app) {
+    return app->options.reasoning_field_name == WEIR_OPT_REASONING_FIELD_REASONING
+               ? WEIR_SPAN_LIT("reasoning")
+               : WEIR_SPAN_LIT("reasoning_content");
+}
+
 void weir_request_start(struct weir_front_loop *fl, struct weir_http_exchange *x,
                         enum weir_openai_kind kind) {
     struct weir_request *r = weir_calloc(1, sizeof(*r));
@@ -544,6 +560,10 @@ void weir_request_start(struct weir_front_loop *fl, struct weir_http_exchange *x
     if (!admit(r) || (!fl->app->options.disable_frontend_nvext && !apply_headers(r)) ||
         !prepare_legs(r))
         return;
+    if (weir_parsed_guide(r) != WEIR_OK) {
+        fail_memory(r);
+        return;
+    }
     fill_prep(r);
     weir_metric_observe(weir_model_info(r->model)->metrics.input_tokens, (double)r->prompt_tokens);
     if (fl->app->options.enable_force_include_usage)
@@ -551,7 +571,8 @@ void weir_request_start(struct weir_front_loop *fl, struct weir_http_exchange *x
     r->head = (struct weir_answer_head){.kind = kind,
                                         .id = weir_span_z(r->id),
                                         .model = weir_span_z(weir_model_info(r->model)->name),
-                                        .created_s = weir_wall_ms() / 1000};
+                                        .created_s = weir_wall_ms() / 1000,
+                                        .reasoning_field = reasoning_field(fl->app)};
     weir_front_observe_stage(fl->app->metrics, WEIR_FRONT_PREPROCESS,
                              (double)(weir_now_ns() - r->start_ns) / 1e9);
     if (r->q.stream && fl->app->keep_alive_ms > 0)

@@ -6,6 +6,7 @@
 #define WEIR_FRONTEND_REQUEST_PRIV_H
 
 #include "frontend/app_priv.h"
+#include "frontend/parse_output_priv.h"
 
 enum { WEIR_MAX_TRIED = 16, WEIR_REQUEST_ARENA = 1 << 30, WEIR_OUT_MAX = 64 << 20 };
 
@@ -15,12 +16,13 @@ struct weir_leg;
 struct weir_choice {
     unsigned index; /* as the client counts */
     struct wtok_stream decoder;
-    struct wtok_stop *stop;   /* owned; NULL without stop strings */
-    struct weir_buf text;     /* unary: the whole text; streamed: scratch of one piece */
-    struct weir_buf logprobs; /* unary: entries gathered so far */
-    const char *finish;       /* NULL while it runs */
-    int stop_index;           /* matched stop string, -1 none */
-    int64_t stop_id;          /* matched stop id, -1 none */
+    struct wtok_stop *stop;     /* owned; NULL without stop strings */
+    struct weir_buf text;       /* unary: the whole text; streamed: scratch of one piece */
+    struct weir_buf logprobs;   /* unary: entries gathered so far */
+    struct weir_parsed *parsed; /* owned; NULL: the text is the answer */
+    const char *finish;         /* NULL while it runs */
+    int stop_index;             /* matched stop string, -1 none */
+    int64_t stop_id;            /* matched stop id, -1 none */
     uint64_t n_tokens;
     size_t text_offset; /* bytes given out, for logprobs of completions */
     bool role_sent;
@@ -66,6 +68,8 @@ struct weir_request {
     struct weir_buf out;   /* frames of this item */
     struct weir_timer keep_alive;
     struct weir_span formatted_prompt;
+    char prompt_tail[64]; /* last bytes of the rendered prompt: does it open a reasoning block? */
+    size_t prompt_tail_len;
     struct weir_span traceparent;
     uint64_t start_ns, first_token_ns;
     double itl_sum;
@@ -96,6 +100,10 @@ void weir_output_finish(struct weir_request *r);
 void weir_output_error(struct weir_request *r, int http_status, struct weir_span message);
 void weir_output_destroy_choice(struct weir_choice *c);
 void weir_output_flush(struct weir_request *r);
+/* One frame of a choice; fills in index, role, usage, nvext and log probabilities gathered since
+ * the last. */
+enum weir_status weir_output_put(struct weir_leg *leg, struct weir_choice *c,
+                                 struct weir_answer_piece *piece);
 
 /* request.c */
 void weir_request_fail(struct weir_request *r, int http_status, struct weir_span message,

@@ -27,6 +27,11 @@ enum weir_opt_reasoning_field {
     WEIR_OPT_REASONING_FIELD_REASONING_CONTENT,
     WEIR_OPT_REASONING_FIELD_REASONING,
 };
+enum weir_opt_deltas {
+    WEIR_OPT_DELTAS_PIECES,
+    WEIR_OPT_DELTAS_CHECKED,
+    WEIR_OPT_DELTAS_WHOLE,
+};
 enum weir_opt_codec {
     WEIR_OPT_CODEC_UNSET = -1,
     WEIR_OPT_CODEC_JSON,

@@ -86,7 +86,48 @@ static void put_tail(struct weir_jsonw *w, const struct weir_answer_head *head, 
     weir_jsonw_object_end(w);
 }
 
-static void put_chat_delta(struct weir_jsonw *w, const struct weir_answer_piece *p) {
+static void put_call(struct weir_jsonw *w, const struct weir_answer_call *c, bool chunk) {
+    weir_jsonw_object_begin(w);
+    if (chunk) {
+        weir_jsonw_key(w, "index");
+        weir_jsonw_u64(w, c->index);
+    }
+    if (c->id.data != NULL) {
+        weir_jsonw_key(w, "id");
+        weir_jsonw_string(w, c->id);
+        weir_jsonw_key(w, "type");
+        weir_jsonw_string_z(w, "function");
+    }
+    weir_jsonw_key(w, "function");
+    weir_jsonw_object_begin(w);
+    if (c->id.data != NULL) {
+        weir_jsonw_key(w, "name");
+        weir_jsonw_string(w, c->name);
+    }
+    weir_jsonw_key(w, "arguments");
+    weir_jsonw_string(w, c->arguments);
+    weir_jsonw_object_end(w);
+    weir_jsonw_object_end(w);
+}
+
+static void put_calls(struct weir_jsonw *w, const struct weir_answer_call *calls, size_t n,
+                      bool chunk) {
+    weir_jsonw_key(w, "tool_calls");
+    weir_jsonw_array_begin(w);
+    for (size_t i = 0; i < n; i++)
+        put_call(w, &calls[i], chunk);
+    weir_jsonw_array_end(w);
+}
+
+static void put_reasoning(struct weir_jsonw *w, const struct weir_answer_head *head,
+                          struct weir_span text) {
+    weir_jsonw_key_span(w, head->reasoning_field.data != NULL ? head->reasoning_field
+                                                              : WEIR_SPAN_LIT("reasoning_content"));
+    weir_jsonw_string(w, text);
+}
+
+static void put_chat_delta(struct weir_jsonw *w, const struct weir_answer_head *head,
+                           const struct weir_answer_piece *p) {
     weir_jsonw_object_begin(w);
     weir_jsonw_key(w, "index");
     weir_jsonw_u64(w, p->index);
@@ -96,10 +137,14 @@ static void put_chat_delta(struct weir_jsonw *w, const struct weir_answer_piece 
         weir_jsonw_key(w, "content");
         weir_jsonw_string(w, p->text);
     }
+    if (p->call != NULL)
+        put_calls(w, p->call, 1, true);
     if (p->role) {
         weir_jsonw_key(w, "role");
         weir_jsonw_string_z(w, "assistant");
     }
+    if (p->reasoning.data != NULL)
+        put_reasoning(w, head, p->reasoning);
     weir_jsonw_object_end(w);
     put_finish(w, p->finish_reason);
     put_raw_or_null(w, "logprobs", p->logprobs);
@@ -141,7 +186,7 @@ enum weir_status weir_answer_chunk(const struct weir_answer_head *head,
         return w.status;
     put_head(&w, head);
     if (head->kind == WEIR_OPENAI_CHAT)
-        put_chat_delta(&w, piece);
+        put_chat_delta(&w, head, piece);
     else
         put_text_choice(&w, piece->index, piece->text, piece->finish_reason, piece->logprobs);
     put_tail(&w, head, true, piece->usage, piece->nvext);
@@ -240,11 +285,18 @@ enum weir_status weir_answer_unary(const struct weir_answer_head *head,
         weir_jsonw_key(&w, "message");
         weir_jsonw_object_begin(&w);
         weir_jsonw_key(&w, "content");
-        weir_jsonw_string(&w, c->text);
+        if (c->text.data != NULL)
+            weir_jsonw_string(&w, c->text);
+        else
+            weir_jsonw_null(&w);
         weir_jsonw_key(&w, "refusal");
         weir_jsonw_null(&w);
+        if (c->n_calls > 0)
+            put_calls(&w, c->calls, c->n_calls, false);
         weir_jsonw_key(&w, "role");
         weir_jsonw_string_z(&w, "assistant");
+        if (c->reasoning.data != NULL)
+            put_reasoning(&w, head, c->reasoning);
         weir_jsonw_object_end(&w);
         put_finish(&w, c->finish_reason);
         put_raw_or_null(&w, "logprobs", c->logprobs);

@@ -18,7 +18,15 @@ struct weir_answer_head {
     struct weir_span id; /* "chatcmpl-…" */
     struct weir_span model;
     uint64_t created_s;
-    struct weir_span reasoning_field; /* for later parsers; NULL = reasoning_content */
+    struct weir_span reasoning_field; /* key of reasoning text; NULL data = reasoning_content */
+};
+
+/* A tool call or, in a stream, a part of one: the first has id and name, later ones (id.data NULL)
+ * only more of the arguments. */
+struct weir_answer_call {
+    unsigned index;
+    struct weir_span id, name;
+    struct weir_span arguments;
 };
 
 /* One piece of one choice. */
@@ -27,10 +35,12 @@ struct weir_answer_piece {
     bool role; /* chat: first delta of this choice */
     bool has_text;
     struct weir_span text;
-    const char *finish_reason;      /* NULL = null / absent */
-    struct weir_span logprobs;      /* JSON or NULL */
-    struct weir_span nvext;         /* JSON object or NULL */
-    const struct weir_usage *usage; /* continuous usage or NULL */
+    struct weir_span reasoning;          /* chat; NULL data = none */
+    const struct weir_answer_call *call; /* chat; NULL = none */
+    const char *finish_reason;           /* NULL = null / absent */
+    struct weir_span logprobs;           /* JSON or NULL */
+    struct weir_span nvext;              /* JSON object or NULL */
+    const struct weir_usage *usage;      /* continuous usage or NULL */
 };
 
 /* Each appends one whole SSE frame "data: {…}\n\n". */
@@ -51,7 +61,10 @@ struct weir_span weir_answer_done(void); /* "data: [DONE]\n\n" */
 
 struct weir_answer_choice {
     unsigned index;
-    struct weir_span text;
+    struct weir_span text;                /* chat: NULL data = null */
+    struct weir_span reasoning;           /* chat; NULL data = none */
+    const struct weir_answer_call *calls; /* chat */
+    size_t n_calls;
     const char *finish_reason;
     struct weir_span logprobs; /* JSON or NULL */
 };
