@@ -1,0 +1,121 @@
+"""A worker whose answers a test writes: discovery records in files, the TCP request plane, no library.
+
+The shapes are those of the shared spec "transport", 2.11 "proven minimum": JSON payloads, one item
+per piece of text.
+"""
+import json
+import os
+import socket
+import struct
+import threading
+from urllib.parse import quote
+
+
+def two_part(header=b"", body=b""):
+    return struct.pack(">QQQ", len(header), len(body), 0) + header + body
+
+
+def exactly(sock, n):
+    out = b""
+    while len(out) < n:
+        more = sock.recv(n - len(out))
+        if not more:
+            raise ConnectionError("the other side closed")
+        out += more
+    return out
+
+
+class ScriptedWorker:
+    """`answer(request)` gives (pieces of text, finish reason); `request` is the decoded payload."""
+
+    def __init__(self, folder, answer, model="m", worker_id=0x51, **runtime_config):
+        self.answer, self.id = answer, worker_id
+        self.requests, self.failure = [], None
+        self.closing = threading.Event()
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.path = f"{worker_id:x}/dynamo/backend/generate"
+        place = {"namespace": "dynamo", "component": "backend", "endpoint": "generate",
+                 "instance_id": worker_id}
+        port = self.listener.getsockname()[1]
+        card = {"display_name": model, "slug": model, "kv_cache_block_size": 16, "migration_limit": 0,
+                "model_type": "Chat | Completions", "model_input": "Tokens", "worker_type": "aggregated",
+                "needs": [], "tokenizer": {"weir_builtin": "bytes"}, "context_length": 100000,
+                "runtime_config": runtime_config}
+        self.files = [
+            self.publish(folder, "v1/instances", {"type": "Endpoint", **place, "request_plane_codec": "json",
+                                                  "transport": {"tcp": f"127.0.0.1:{port}/{self.path}"}}),
+            self.publish(folder, "v1/mdc", {"type": "Model", **place, "card_json": card})]
+        self.threads = [threading.Thread(target=f, daemon=True) for f in (self.serve, self.keep_alive)]
+        for t in self.threads:
+            t.start()
+
+    def publish(self, folder, bucket, record):
+        where = os.path.join(folder, bucket)
+        os.makedirs(where, exist_ok=True)
+        name = quote(f"dynamo/backend/generate/{self.id:x}", safe="")
+        path = os.path.join(where, name)
+        draft = os.path.join(where, f".tmp_{self.id:016x}")
+        with open(draft, "w", encoding="utf-8") as f:
+            json.dump(record, f)
+        os.rename(draft, path)
+        return path
+
+    def keep_alive(self):
+        while not self.closing.wait(2):
+            for f in self.files:
+                os.utime(f)
+
+    def serve(self):
+        while True:
+            try:
+                conn, _ = self.listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self.connection, args=(conn,), daemon=True).start()
+
+    def connection(self, conn):
+        try:
+            while True:
+                exactly(conn, struct.unpack(">H", exactly(conn, 2))[0])
+                exactly(conn, struct.unpack(">H", exactly(conn, 2))[0])
+                payload = exactly(conn, struct.unpack(">I", exactly(conn, 4))[0])
+                head, body, _ = struct.unpack(">QQQ", payload[:24])
+                conn.sendall(bytes(4))
+                control = json.loads(payload[24:24 + head])
+                self.stream(control, json.loads(payload[24 + head:24 + head + body]))
+        except (ConnectionError, OSError):
+            conn.close()
+        except Exception as e:  # the test looks at it
+            self.failure = e
+
+    def stream(self, control, request):
+        self.requests.append(request)
+        info = json.loads(control["connection_info"]["info"])
+        host, port = info["address"].rsplit(":", 1)
+        pieces, finish = self.answer(request)
+        with socket.create_connection((host, int(port))) as out:
+            def say(header=b"", body=None):
+                out.sendall(two_part(header, json.dumps(body).encode() if body is not None else b""))
+            say(json.dumps({"subject": info["subject"], "stream_type": "response"}).encode())
+            say(b'{"error":null}')
+            for text in pieces:
+                say(body={"data": {"data": {"token_ids": [65], "text": text}}, "complete_final": False})
+            say(body={"data": {"data": {"token_ids": [], "finish_reason": finish}}, "complete_final": False})
+            say(body={"complete_final": True})
+            say(b'"sentinel"')
+            try:
+                out.recv(1)
+            except ConnectionError:
+                pass
+
+    def close(self):
+        self.closing.set()
+        for f in self.files:
+            os.unlink(f)
+        self.listener.close()
+        assert self.failure is None, self.failure
+
+
+def cut(text, step=3):
+    """In pieces, as tokens come: markers fall apart anywhere."""
+    return [text[i:i + step] for i in range(0, len(text), step)]
