@@ -144,7 +144,7 @@ static void put_requests(struct weir_jsonw *w, const struct weir_bench_report *r
     weir_jsonw_object_begin(w);
     for (int i = 0; i < WEIR_TALLY_STATUSES; i++)
         if (t->statuses[i] > 0) {
-            char key[8];
+            char key[16];
             snprintf(key, sizeof(key), "%d", i);
             put_u(w, key, t->statuses[i]);
         }
@@ -307,6 +307,9 @@ enum weir_status weir_bench_report_text(const struct weir_bench_report *r, struc
     if (st == WEIR_OK && t->unsent > 0)
         st = weir_buf_printf(out, "%llu requests were due but held back by --concurrency\n",
                              (unsigned long long)t->unsent);
+    if (st == WEIR_OK && t->unfinished > 0)
+        st = weir_buf_printf(out, "%llu requests were cut off before their end\n",
+                             (unsigned long long)t->unfinished);
     if (st == WEIR_OK && weir_bench_report_saturated(r))
         st = weir_buf_append_z(out, "warning: the generator itself was near its limit; add "
                                     "--loops, or its figures are not the server's\n");

@@ -439,7 +439,8 @@ static enum weir_status report(struct bench *b, double cpu_s, double wall_s, boo
         st = write_report(&r, weir_bench_report_json, b->options.json_out, err);
     if (st == WEIR_OK && b->options.html_out != NULL)
         st = write_report(&r, weir_bench_report_html, b->options.html_out, err);
-    *ret_failed = weir_bench_report_error_share(&r) > b->options.max_error_share;
+    *ret_failed = weir_bench_report_error_share(&r) > b->options.max_error_share ||
+                  (all->ok == 0 && weir_tally_errors(all) == 0);
     weir_free(loop_cpu_s);
     return st;
 }
