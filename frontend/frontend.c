@@ -16,6 +16,7 @@
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 enum {
@@ -42,6 +43,36 @@ struct frontend {
     struct weir_worker_load *loads; /* scratch of the gauges */
     int exit_code;
 };
+
+/* ---- workers that leave ------------------------------------------------------------------------
+ */
+
+struct left {
+    struct weir_front_loop *fl;
+    uint64_t silent_ms;
+    char address[];
+};
+
+static void tell_loop(void *arg) {
+    struct left *l = arg;
+    weir_plane_client_worker_left(l->fl->plane, weir_span_z(l->address), l->silent_ms);
+    weir_free(l);
+}
+
+static void on_worker_left(void *arg, const char *address) {
+    struct frontend *f = arg;
+    size_t bytes = strlen(address) + 1;
+    for (unsigned i = 0; i < f->n_loops; i++) {
+        struct left *l = weir_malloc(sizeof(*l) + bytes);
+        if (l == NULL)
+            return; /* the worker's connections still tell of its end */
+        l->fl = &f->loops[i];
+        l->silent_ms = (uint64_t)(f->app.options.weir_worker_left_timeout_secs * 1000);
+        memcpy(l->address, address, bytes);
+        if (weir_loop_post(f->loops[i].loop, tell_loop, l) != WEIR_OK)
+            weir_free(l);
+    }
+}
 
 /* ---- options → parts ------------------------------------------------------------------------ */
 
@@ -107,6 +138,8 @@ static enum weir_status open_app(struct frontend *f, struct weir_err *err) {
         .bytes_tokenizer = o->tokenizer == WEIR_OPT_TOKENIZER_BYTES,
         .tool_parser = o->tool_call_parser,
         .reasoning_parser = o->reasoning_parser,
+        .on_worker_left = on_worker_left,
+        .arg = f,
         .metrics = app->metrics,
         .loop = f->control};
     fill_router(o, &mc.router);

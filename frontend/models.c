@@ -422,6 +422,8 @@ static void on_gone(struct weir_models *m, enum weir_record_kind kind, struct we
     if (x != NULL && w->address != NULL && x->info.tok != NULL)
         part(w);
     if (kind == WEIR_RECORD_ENDPOINT) {
+        if (w->address != NULL && m->config.on_worker_left != NULL)
+            m->config.on_worker_left(m->config.arg, w->address);
         weir_free(w->address);
         w->address = NULL;
     } else if (x != NULL) {

@@ -27,8 +27,12 @@ struct weir_models_config {
     bool bytes_tokenizer;                   /* --tokenizer bytes: for every model */
     const char *tool_parser;                /* for every model, or NULL: what the card names */
     const char *reasoning_parser;           /* likewise */
-    struct weir_front_metrics *metrics;     /* borrowed */
-    struct weir_loop *loop;                 /* borrowed: where changes come from; loads end there */
+    /* A worker's instance record is gone; address is borrowed for the call. On the control loop,
+     * with the registry's lock held. May be NULL. */
+    void (*on_worker_left)(void *arg, const char *address);
+    void *arg;
+    struct weir_front_metrics *metrics; /* borrowed */
+    struct weir_loop *loop;             /* borrowed: where changes come from; loads end there */
 };
 
 /* What does not change while the model lives. */

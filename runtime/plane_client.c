@@ -890,6 +890,23 @@ void weir_plane_client_drop_address(struct weir_plane_client *client, struct wei
         fail_call(call, WEIR_DISCONNECTED, 503, "prologue", true, WEIR_SPAN_LIT("the worker left"));
 }
 
+void weir_plane_client_worker_left(struct weir_plane_client *client, struct weir_span address,
+                                   uint64_t silent_ms) {
+    uint64_t now = weir_loop_now_ms(client->loop);
+    WEIR_LIST_FOREACH(it, &client->calls) {
+        struct weir_plane_call *call = WEIR_CONTAINER_OF(it, struct weir_plane_call, node);
+        if (!weir_span_eqz(address, call->address))
+            continue;
+        if (call->state != CALL_STREAMING) {
+            start_timer(call, silent_ms);
+        } else if (call->item_ms == 0 || call->item_ms > silent_ms) {
+            call->item_ms = silent_ms;
+            call->last_item_ms = now;
+            start_timer(call, silent_ms);
+        }
+    }
+}
+
 void weir_plane_client_destroy(struct weir_plane_client *client) {
     if (client == NULL || client->destroyed)
         return;

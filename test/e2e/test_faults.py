@@ -1,0 +1,199 @@
+"""Workers that die, hang or leave, and clients that go away: every stream ends once, every gauge returns to zero."""
+import asyncio
+import json
+import os
+import random
+import signal
+import threading
+
+import pytest
+
+from weir import sse, until
+
+GAUGES = ("dynamo_frontend_inflight_requests", "dynamo_frontend_active_requests",
+          "dynamo_frontend_queued_requests")
+CLIENTS = int(os.environ.get("WEIR_TEST_CLIENTS", "2000"))  # the long run takes 10,000
+
+
+def all_free(fleet, mockers):
+    def probe():
+        series = fleet.front.metrics()
+        busy = [k for k, v in series.items() if k.startswith(GAUGES) and v != 0]
+        return not busy and not any(m.metric("requests_running") + m.metric("requests_waiting") for m in mockers)
+    until("all gauges at zero", probe)
+
+
+class Stream(threading.Thread):
+    """One streamed chat, read to its end."""
+
+    def __init__(self, front, **fields):
+        super().__init__()
+        self.front, self.fields = front, {"max_tokens": 400, "stream": True, **fields}
+        self.first, self.body, self.status = threading.Event(), b"", None
+        self.start()
+
+    def run(self):
+        c = self.front.connect()
+        body = {"model": "m", "messages": [{"role": "user", "content": "hello"}], **self.fields}
+        c.request("POST", "/v1/chat/completions", json.dumps(body), {"content-type": "application/json"})
+        r = c.getresponse()
+        self.status = r.status
+        while True:
+            piece = r.read1(65536)
+            if not piece:
+                break
+            self.body += piece
+            self.first.set()
+        self.first.set()
+        c.close()
+
+    def ended(self):
+        """"stop", "error" or "broken"; a stream that began ends exactly once."""
+        self.join(60)
+        assert not self.is_alive(), "a stream hangs"
+        if self.status != 200:
+            return f"status {self.status}"
+        events = sse(self.body)
+        assert events.count("[DONE]") == 1 and events[-1] == "[DONE]", events[-3:]
+        errors = [e for e in events[:-1] if "error" in e]
+        finishes = [c["finish_reason"] for e in events[:-1] if "choices" in e for c in e["choices"] if c["finish_reason"]]
+        assert len(errors) + len(finishes) == 1, (errors, finishes)
+        return "error" if errors else finishes[0]
+
+
+def test_kill_one_of_two(fleet):
+    victim = fleet.mocker("--speedup-ratio", "0.5")
+    other = fleet.mocker("--speedup-ratio", "0.5")
+    fleet.front = fleet.frontend("--router-mode", "round-robin").ready(workers=2)
+    streams = [Stream(fleet.front) for _ in range(20)]
+    for s in streams:
+        assert s.first.wait(30)
+    hit = int(victim.metric("requests_running"))
+    assert 0 < hit < 20
+    victim.kill()
+    ends = [s.ended() for s in streams]
+    assert ends.count("error") == hit and ends.count("length") == 20 - hit, ends
+    # New requests go elsewhere, at once.
+    for _ in range(10):
+        assert fleet.front.chat(max_tokens=2).status == 200
+    until("the dead worker to leave", lambda: len([i for i in fleet.front.get("/health").json()["instances"]
+                                                   if i["endpoint"] == "generate"]) == 1, 30)
+    all_free(fleet, [other])
+
+
+def test_stopped_worker_is_given_up(fleet):
+    env = {"WEIR_WORKER_LEFT_TIMEOUT_SECS": "1"}
+    victim = fleet.mocker("--speedup-ratio", "0.5")
+    fleet.front = fleet.frontend("--router-mode", "round-robin", env=env).ready()
+    streams = [Stream(fleet.front) for _ in range(4)]
+    for s in streams:
+        assert s.first.wait(30)
+    victim.signal(signal.SIGSTOP)
+    try:
+        assert [s.ended() for s in streams] == ["error"] * 4
+        all_free(fleet, [])
+        assert fleet.front.chat(max_tokens=2).status in (503, 504, 404)
+    finally:
+        victim.signal(signal.SIGCONT)
+
+
+def test_hanging_worker_meets_the_stream_deadline(fleet):
+    fleet.mocker("--hang-rate", "1")
+    fleet.front = fleet.frontend(env={"DYN_HTTP_BACKEND_STREAM_TIMEOUT_SECS": "0.3"}).ready()
+    r = fleet.front.chat()
+    assert r.status in (503, 504), r
+    all_free(fleet, [])
+
+
+def test_failing_worker_has_its_status(fleet):
+    fleet.mocker("--fail-rate", "1")
+    fleet.front = fleet.frontend().ready()
+    assert fleet.front.chat().status == 500
+    r = fleet.front.chat(stream=True)
+    assert r.status == 500 and r.json()["error"]["message"], r  # nothing was sent yet: a real status
+    all_free(fleet, [])
+
+
+def test_drain_lets_streams_finish(fleet):
+    fleet.mocker("--speedup-ratio", "1")
+    fleet.front = fleet.frontend().ready()
+    streams = [Stream(fleet.front, max_tokens=200) for _ in range(3)]
+    for s in streams:
+        assert s.first.wait(30)
+    fleet.front.signal(signal.SIGTERM)
+    until("readiness to fail", lambda: fleet.front.get("/live").status == 503)
+    assert fleet.front.get("/health").status == 503
+    assert fleet.front.chat().status == 503
+    assert [s.ended() for s in streams] == ["length"] * 3
+    assert fleet.front.wait() == 0
+
+
+def test_worker_drain_lets_streams_finish(fleet):
+    leaving = fleet.mocker("--speedup-ratio", "1")
+    fleet.front = fleet.frontend().ready()
+    streams = [Stream(fleet.front, max_tokens=200) for _ in range(3)]
+    for s in streams:
+        assert s.first.wait(30)
+    leaving.signal(signal.SIGTERM)
+    assert [s.ended() for s in streams] == ["length"] * 3
+    assert leaving.wait() == 0
+
+
+def test_client_gone_frees_the_worker_within_50_ms(fleet):
+    m = fleet.mocker("--speedup-ratio", "0.02")
+    fleet.front = fleet.frontend().ready()
+    body = json.dumps({"model": "m", "stream": True, "max_tokens": 5000,
+                       "messages": [{"role": "user", "content": "hello"}]}).encode()
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+    for _ in range(5):
+        s = fleet.front.socket()
+        s.sendall(head % len(body) + body)
+        until("the request at the worker", lambda: m.metric("requests_running") == 1)
+        s.close()
+        until("the worker to be free", lambda: m.metric("requests_running") == 0)
+    assert fleet.front.metric("dynamo_frontend_model_cancellation_total") == 5
+
+
+@pytest.mark.parametrize("seed", [1])
+def test_clients_that_leave_at_random_points(fleet, seed):
+    m = [fleet.mocker("--speedup-ratio", "20", "--max-num-seqs", "512") for _ in range(2)]
+    fleet.front = fleet.frontend("--router-mode", "kv").ready(workers=2)
+    rng = random.Random(seed)
+
+    async def client(gate):
+        async with gate:
+            stream = rng.random() < 0.7
+            body = json.dumps({"model": "m", "stream": stream, "max_tokens": rng.randrange(1, 60), "n": rng.choice((1, 1, 2)),
+                               "messages": [{"role": "user", "content": "x" * rng.randrange(1, 3000)}]}).encode()
+            raw = (b"POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n"
+                   b"content-length: %d\r\n\r\n" % len(body)) + body
+            reader, writer = await asyncio.open_connection("127.0.0.1", fleet.front.port)
+            kind = rng.randrange(4)
+            try:
+                if kind == 0:    # in the middle of the request
+                    writer.write(raw[:rng.randrange(len(raw))])
+                    await writer.drain()
+                elif kind == 1:  # at once behind it
+                    writer.write(raw)
+                    await writer.drain()
+                elif kind == 2:  # after some of the answer
+                    writer.write(raw)
+                    await reader.read(rng.randrange(1, 2000))
+                else:            # after all of it
+                    writer.write(raw)
+                    await reader.readuntil(b"\r\n\r\n")
+                    await reader.read(1 << 16)
+                if rng.random() < 0.5:
+                    writer.transport.abort()
+            except (ConnectionError, asyncio.IncompleteReadError):
+                pass
+            finally:
+                writer.close()
+
+    async def crowd():
+        gate = asyncio.Semaphore(200)
+        await asyncio.gather(*(client(gate) for _ in range(CLIENTS)))
+
+    asyncio.run(crowd())
+    all_free(fleet, m)
+    assert fleet.front.chat(max_tokens=2).status == 200
