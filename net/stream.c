@@ -52,7 +52,7 @@ static void on_read(uv_stream_t *uv, ssize_t n, const uv_buf_t *buf) {
         s->uv_reading = false;
     } else if (n == UV_EOF) {
         s->uv_reading = false;
-        if (s->tls != NULL && !s->lingering)
+        if (s->tls != NULL && (s->state == WEIR_STREAM_HANDSHAKE || !s->lingering))
             weir_stls_eof(s);
         else
             weir_stream_got_eof(s);
