@@ -33,6 +33,12 @@ void weir_leg_stop(struct weir_leg *leg, bool graceful) {
 
 /* ---- choosing a worker --------------------------------------------------------------------- */
 
+double weir_leg_hit_rate(const struct weir_leg *leg, uint32_t overlap_blocks) {
+    size_t bs = weir_model_info(leg->request->model)->block_size;
+    size_t blocks = bs > 0 ? (leg->prompt.n + bs - 1) / bs : 0;
+    return blocks > 0 ? (double)overlap_blocks / (double)blocks : 0;
+}
+
 static enum weir_status route(struct weir_leg *leg, struct weir_route *ret) {
     struct weir_request *r = leg->request;
     const struct weir_routing_hints *h = &r->q.prep.routing;
@@ -54,9 +60,8 @@ static enum weir_status route(struct weir_leg *leg, struct weir_route *ret) {
     double ms = (double)(weir_now_ns() - begin) / 1e6;
     weir_front_observe_stage(r->fl->app->metrics, WEIR_FRONT_ROUTE, ms / 1e3);
     if (st == WEIR_OK)
-        weir_front_observe_route(
-            r->fl->app->metrics, ms,
-            leg->n_blocks > 0 ? (double)ret->overlap_blocks / (double)leg->n_blocks : 0);
+        weir_front_observe_route(r->fl->app->metrics, ms,
+                                 weir_leg_hit_rate(leg, ret->overlap_blocks));
     return st;
 }
 

@@ -86,6 +86,8 @@ struct weir_request {
 /* leg.c */
 void weir_leg_init(struct weir_leg *leg, struct weir_request *r);
 void weir_leg_start(struct weir_leg *leg);
+/* Share of the prompt's blocks, a partial last one included, that are held already. */
+double weir_leg_hit_rate(const struct weir_leg *leg, uint32_t overlap_blocks);
 /* Frees call and booking; nothing fires afterwards. */
 void weir_leg_stop(struct weir_leg *leg, bool graceful);
 
