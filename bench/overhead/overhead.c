@@ -589,8 +589,8 @@ int main(int argc, char **argv) {
     figure_idle(&s);
     figure_requests(&s);
     figure_tokens(&s, "token_burst", s.concurrency, 300);
-    figure_connections(&s);
     figure_flat(&s);
+    figure_connections(&s); /* last: what its peak leaves behind would hide growth */
     stop_all(&s);
     if (wanted(&s, "token_paced")) {
         start_all(&s, PACE_MS);
