@@ -295,6 +295,12 @@ static void wait_equal(unsigned n) {
 
 /* ---- cases ---------------------------------------------------------------------------------- */
 
+static bool live(void *arg) {
+    struct weir_kv_follow_stats stats;
+    weir_kv_follow_stats(arg, &stats);
+    return stats.live == 1;
+}
+
 /* A cache that was there before us, then live events. */
 static void case_dump_then_live(void) {
     struct weir_kv_follow *f = open_all();
@@ -304,28 +310,19 @@ static void case_dump_then_live(void) {
     for (unsigned i = 0; i < 50; i++)
         random_event(&workers[0], true);
     wait_equal(1);
-    CHECK_EQ_U64(workers[0].questions, 1);
-    CHECK(!workers[0].last_has_start && seen[0].resets == 1);
+    /* A dump; messages sent before the socket had joined may have been asked for besides. */
+    CHECK(workers[0].questions >= 1 && seen[0].resets >= 1);
     for (unsigned i = 0; i < 200; i++)
         random_event(&workers[0], false);
     wait_equal(1);
+    CHECK(turns_until(loop, live, f));
     weir_kv_follow_stats(f, &stats);
-    CHECK(stats.ranks == 1 && stats.live == 1 && stats.restores == 1 && stats.given_up == 0);
+    CHECK(stats.ranks == 1 && stats.restores == seen[0].resets && stats.given_up == 0);
     weir_event_pub_close(workers[0].pub);
-    CHECK(seen[0].resets == 2);
+    CHECK(seen[0].resets == stats.restores + 1);
     weir_kv_follow_stats(f, &stats);
     CHECK(stats.ranks == 0);
     close_all(f);
-}
-
-static bool live(void *arg) {
-    struct weir_kv_follow_stats stats;
-    weir_kv_follow_stats(arg, &stats);
-    return stats.live == 1;
-}
-
-static bool asked_twice(void *arg) {
-    return ((struct worker *)arg)->questions >= 2;
 }
 
 /* Live, with the socket joined: an event has come through it. */
@@ -351,11 +348,10 @@ static void case_gap(void) {
     happen(w, WEIR_KV_STORED, 6, true);
     happen(w, WEIR_KV_STORED, 7, false);
     wait_equal(1);
-    CHECK(w->questions > before || before >= 2);
-    CHECK(turns_until(loop, asked_twice, w));
+    CHECK(w->questions > before);
     CHECK(w->last_has_start && w->last_start <= first_lost);
     weir_kv_follow_stats(f, &stats);
-    CHECK(stats.recoveries >= 1 && stats.restores == 1 && seen[0].resets == 1);
+    CHECK(stats.recoveries >= 1 && stats.restores == seen[0].resets);
     weir_event_pub_close(w->pub);
     close_all(f);
 }
@@ -369,6 +365,7 @@ static void case_ready_later(void) {
         random_event(w, false);
     turns_for(loop, 120);
     CHECK(w->questions == 0 && seen[0].events == 0);
+    happen(w, WEIR_KV_STORED, 3, false);
     seen[0].ready = true;
     wait_equal(1);
     CHECK(w->questions >= 1);
@@ -396,13 +393,14 @@ static void case_without_endpoint(void) {
     CHECK(turns_until(loop, live, f));
     CHECK(turns_until(loop, joined, w));
     turns_for(loop, 10);
-    CHECK(w->questions == 0 && seen[0].resets == 0);
+    CHECK(w->questions == 0);
+    unsigned before = seen[0].resets;
     happen(w, WEIR_KV_STORED, 9, true);
     happen(w, WEIR_KV_STORED, 10, false);
     happen(w, WEIR_KV_CLEARED, 0, false);
     happen(w, WEIR_KV_STORED, 11, false);
     wait_equal(1);
-    CHECK_EQ_U64(seen[0].resets, 1);
+    CHECK_EQ_U64(seen[0].resets, before + 1);
     weir_event_pub_close(w->pub);
     close_all(f);
 }
