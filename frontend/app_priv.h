@@ -53,6 +53,10 @@ void weir_front_error(struct weir_front_loop *fl, struct weir_http_exchange *x, 
                       const char *message);
 void weir_front_error_span(struct weir_front_loop *fl, struct weir_http_exchange *x, int status,
                            struct weir_span message, struct weir_span param);
+/* A weir_http_error_fn: answers to requests that never became one. arg is a struct weir_front_loop.
+ */
+const char *weir_front_protocol_error(void *arg, int status, const char *text,
+                                      struct weir_buf *body);
 /* Begins an event stream. */
 void weir_front_sse_begin(struct weir_http_exchange *x);
 bool weir_front_draining(const struct weir_app *app);

@@ -237,6 +237,7 @@ static enum weir_status open_http(struct frontend *f, struct weir_front_loop *fl
                    .write_stall_ms = (uint64_t)o->weir_http_write_stall_timeout_ms,
                    .write_max = (size_t)o->weir_http_write_queue_bytes},
         .handler = &weir_front_handler,
+        .on_error = weir_front_protocol_error,
         .arg = fl};
     return weir_http_server_create(fl->loop, &hc, &fl->server, err);
 }

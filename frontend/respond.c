@@ -66,6 +66,17 @@ void weir_front_error(struct weir_front_loop *fl, struct weir_http_exchange *x, 
     weir_front_error_span(fl, x, status, weir_span_z(message), weir_span(NULL, 0));
 }
 
+/* Dynamo sends these without a body; every other client is told what was wrong with its request. */
+const char *weir_front_protocol_error(void *arg, int status, const char *text,
+                                      struct weir_buf *body) {
+    const struct weir_front_loop *fl = arg;
+    if (fl->app->error_format == WEIR_ERROR_DYNAMO ||
+        weir_answer_error_body(fl->app->error_format, status, weir_span_z(text), weir_span(NULL, 0),
+                               weir_span(NULL, 0), body) != WEIR_OK)
+        return NULL;
+    return "application/json";
+}
+
 void weir_front_sse_begin(struct weir_http_exchange *x) {
     struct weir_http_header headers[MAX_EXTRA];
     size_t n = echo_id(x, headers, 0);
