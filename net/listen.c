@@ -172,8 +172,6 @@ static void take(struct weir_listener *l, int fd, const struct sockaddr *from) {
         log_limited(l, "over the connection limit: closed the newest");
     } else if (weir_stream_accept(l, fd, from, &s) != WEIR_OK) {
         log_limited(l, "no memory for a connection");
-    } else if (l->config.peer_speaks_first) {
-        weir_stream_read_now(s, fd);
     }
 }
 

@@ -65,10 +65,9 @@ static void on_read(uv_stream_t *uv, ssize_t n, const uv_buf_t *buf) {
     }
 }
 
-void weir_stream_read_now(struct weir_stream *s, int fd) {
-    if (s->state == WEIR_STREAM_CLOSED || !s->uv_reading || s->paused)
-        return;
-    ssize_t n = recv(fd, s->loop->scratch, WEIR_LOOP_SCRATCH, MSG_DONTWAIT);
+/* The first read of a connection that was accepted with bytes. */
+static void read_now(struct weir_stream *s) {
+    ssize_t n = recv(s->fd, s->loop->scratch, WEIR_LOOP_SCRATCH, MSG_DONTWAIT);
     uv_buf_t buf = uv_buf_init(s->loop->scratch, WEIR_LOOP_SCRATCH);
     /* The end of the stream and errors are left to libuv, which meets them again. */
     if (n > 0)
@@ -76,7 +75,7 @@ void weir_stream_read_now(struct weir_stream *s, int fd) {
 }
 
 static void start_reading(struct weir_stream *s) {
-    if (s->uv_reading || s->eof)
+    if (s->uv_reading || s->eof || s->fd >= 0)
         return;
     s->uv_reading = uv_read_start((uv_stream_t *)&s->tcp, on_alloc, on_read) == 0;
 }
@@ -148,6 +147,7 @@ static enum weir_status create(struct weir_loop *loop, const struct weir_stream_
     if (s == NULL)
         return WEIR_NOMEM;
     s->loop = loop;
+    s->fd = -1;
     s->write_max = limits != NULL && limits->write_max != 0 ? limits->write_max : WRITE_MAX;
     s->write_high = limits != NULL && limits->write_high != 0 ? limits->write_high : WRITE_HIGH;
     s->stall_ms = limits != NULL ? limits->write_stall_ms : 0;
@@ -200,6 +200,32 @@ enum weir_status weir_stream_connect(struct weir_loop *loop, const char *ip, uin
     return WEIR_OK;
 }
 
+bool weir_stream_settle(struct weir_stream *s) {
+    if (s->state == WEIR_STREAM_CLOSED)
+        return false;
+    if (s->fd < 0)
+        return true;
+    int fd = s->fd;
+    s->fd = -1;
+    if (uv_tcp_open(&s->tcp, fd) != 0) {
+        close(fd);
+        weir_stream_close(s, WEIR_IO, "cannot watch the connection");
+        return false;
+    }
+    start_reading(s);
+    return true;
+}
+
+static void accepted_plain(struct weir_stream *s, bool read_first) {
+    if (!read_first && !weir_stream_settle(s))
+        return;
+    weir_stream_opened(s);
+    /* A stream that ends with its first bytes never meets libuv: two system calls less. */
+    if (s->fd >= 0 && s->state == WEIR_STREAM_OPEN && !s->paused)
+        read_now(s);
+    weir_stream_settle(s);
+}
+
 enum weir_status weir_stream_accept(struct weir_listener *l, int fd, const struct sockaddr *from,
                                     struct weir_stream **ret_stream) {
     struct weir_stream *s = NULL;
@@ -209,16 +235,14 @@ enum weir_status weir_stream_accept(struct weir_listener *l, int fd, const struc
         close(fd);
         return st;
     }
+    s->fd = fd;
     s->listener = l;
     weir_listener_stream_came(l);
     if (from->sa_family == AF_INET6)
         memcpy(&s->address.v6, from, sizeof(s->address.v6));
     else
         memcpy(&s->address.v4, from, sizeof(s->address.v4));
-    if (uv_tcp_open(&s->tcp, fd) != 0) {
-        close(fd);
-        st = WEIR_IO;
-    } else if (config->tls != NULL) {
+    if (config->tls != NULL) {
         st = weir_stls_create(s, config->tls, true, NULL, NULL);
         if (st == WEIR_OK)
             st = start_deadline(s, &config->limits);
@@ -229,9 +253,10 @@ enum weir_status weir_stream_accept(struct weir_listener *l, int fd, const struc
     }
     s->state = WEIR_STREAM_HANDSHAKE;
     *ret_stream = s;
-    start_reading(s);
     if (config->tls == NULL)
-        weir_stream_opened(s);
+        accepted_plain(s, config->peer_speaks_first);
+    else
+        weir_stream_settle(s);
     return WEIR_OK;
 }
 
@@ -274,6 +299,8 @@ void weir_stream_close(struct weir_stream *s, enum weir_status status, const cha
     weir_deferred_cancel(&s->deferred);
     weir_list_remove(&s->node);
     s->loop->n_closing++;
+    if (s->fd >= 0)
+        close(s->fd);
     uv_close((uv_handle_t *)&s->tcp, on_uv_closed);
 }
 

@@ -41,6 +41,7 @@ struct weir_stream {
     enum weir_stream_state state;
     enum weir_status status;
     const char *reason;
+    int fd;                  /* accepted and not libuv's yet; else -1 */
     bool paused, uv_reading; /* the owner wants no bytes; libuv is told to read */
     bool flush_due, drain_due, resume_due;
     bool write_busy, write_dead; /* dead: the peer takes no more; what it sent is still read */
@@ -63,9 +64,8 @@ struct weir_stream {
 /* A stream over an accepted descriptor, which it owns from here on, even on failure. */
 enum weir_status weir_stream_accept(struct weir_listener *l, int fd, const struct sockaddr *from,
                                     struct weir_stream **ret_stream);
-/* One read on a stream that was just accepted, before libuv watches its descriptor: a stream that
- * ends with it is never watched at all. */
-void weir_stream_read_now(struct weir_stream *s, int fd);
+/* Gives an accepted descriptor to libuv, if it has not got it yet. false: the stream was closed. */
+bool weir_stream_settle(struct weir_stream *s);
 /* Bytes can flow: tells the owner (or the listener) and sends what was queued. */
 void weir_stream_opened(struct weir_stream *s);
 void weir_stream_got_eof(struct weir_stream *s);

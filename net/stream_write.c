@@ -194,6 +194,8 @@ void weir_stream_push(struct weir_stream *s) {
     s->flush_due = false;
     if (s->state == WEIR_STREAM_CONNECTING || s->state == WEIR_STREAM_CLOSED)
         return;
+    if (s->fd >= 0 && !weir_stream_settle(s))
+        return;
     note_marks(s);
     if (s->write_dead) {
         s->out.len = 0;

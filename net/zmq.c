@@ -1,10 +1,12 @@
 /*
  * ZeroMQ PUB and SUB.
  *
- * A socket's descriptor (ZMQ_FD) is edge-triggered and says only "look at ZMQ_EVENTS": it may be
- * readable without a message, and it is not readable again while messages that were there before
- * wait. So after each wake-up, and once after opening, ZMQ_EVENTS is read until no message is left;
- * when the turn's share is used up, a timer of zero goes on in the next turn.
+ * A socket's descriptor (ZMQ_FD) is edge-triggered and says only that the socket's mailbox has
+ * commands: it may be readable without a message, and it is not readable again while messages that
+ * were there before wait. The mailbox is emptied by asking for ZMQ_EVENTS, and just as well by a
+ * zmq_msg_recv() that finds no message, which saves a poll(2) and a getpid(2) for each wake-up. So
+ * after each wake-up, and once after opening, we receive until there is none; when the turn's share
+ * is used up, a timer of zero goes on in the next turn.
  *
  * A slow subscriber loses messages at its own high-water mark and the others do not (the publisher
  * would otherwise stop for the slowest); consumers see the gap in the sequence numbers.
@@ -161,12 +163,6 @@ struct weir_zmq_sub {
     bool in_call, closed; /* closed from inside fn: memory goes when fn is back */
 };
 
-static bool readable(struct weir_zmq_sub *sub) {
-    int events = 0;
-    size_t len = sizeof(events);
-    return zmq_getsockopt(sub->socket, ZMQ_EVENTS, &events, &len) == 0 && (events & ZMQ_POLLIN);
-}
-
 static void drop_message(const char *why) {
     static struct weir_log_limit limit;
     uint32_t dropped = 0;
@@ -182,7 +178,11 @@ static size_t receive(struct weir_zmq_sub *sub, zmq_msg_t *parts) {
     for (;;) {
         zmq_msg_t *part = &parts[n < WEIR_ZMQ_MAX_FRAMES ? n : WEIR_ZMQ_MAX_FRAMES];
         zmq_msg_init(part);
-        if (zmq_msg_recv(part, sub->socket, ZMQ_DONTWAIT) < 0) {
+        int rc;
+        do
+            rc = zmq_msg_recv(part, sub->socket, ZMQ_DONTWAIT);
+        while (rc < 0 && errno == EINTR);
+        if (rc < 0) {
             zmq_msg_close(part); /* messages arrive whole, so this is at the first frame */
             return n;
         }
@@ -217,10 +217,8 @@ static void on_ready(void *arg) {
     struct weir_zmq_sub *sub = arg;
     unsigned n = 0;
     sub->in_call = true;
-    while (!sub->closed && n < PER_TURN && readable(sub)) {
-        while (!sub->closed && n < PER_TURN && hand_over_one(sub))
-            n++;
-    }
+    while (!sub->closed && n < PER_TURN && hand_over_one(sub))
+        n++;
     sub->in_call = false;
     if (sub->closed) {
         zmq_close(sub->socket);

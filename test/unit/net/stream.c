@@ -277,6 +277,44 @@ static void case_a_peer_that_speaks_first_is_read_at_once(void) {
     CHECK_EQ_U64(p.server.eofs, 1);
 }
 
+static void close_on_read(struct end *e, struct weir_span bytes) {
+    (void)bytes;
+    weir_stream_close(e->stream, WEIR_OK, "had all");
+}
+
+static void answer_at_once(struct end *e, struct weir_span bytes) {
+    CHECK(weir_stream_write(e->stream, bytes.data, bytes.len) == WEIR_OK);
+    weir_stream_flush(e->stream);
+    CHECK_EQ_U64(weir_stream_queued(e->stream), 0);
+}
+
+/* Such a stream is given to libuv only after its first read: whatever its owner does before. */
+static void case_owners_may_do_anything_before_the_first_read_is_over(void) {
+    struct weir_listen_config config = {.peer_speaks_first = true};
+    struct pair end_at_once = {.client.on_open = say_two, .server.on_read = close_on_read};
+    pair_open(&end_at_once, &config, NULL);
+    pair_run(&end_at_once);
+    CHECK(end_at_once.server.reads == 1 && end_at_once.server.status == WEIR_OK);
+    struct pair end_before = {.client.on_open = say_two, .server.on_open = close_now};
+    pair_open(&end_before, &config, NULL);
+    pair_run(&end_before);
+    CHECK(end_before.server.reads == 0 && end_before.server.closed == 1);
+    struct pair answer = {.client.on_open = say_two, .server.on_read = answer_at_once};
+    pair_open(&answer, &config, NULL);
+    pair_run(&answer);
+    CHECK_EQ_STR(answer.client.last, strlen(answer.client.last), "two");
+    struct pair refusal = {
+        .client.on_open = write_much, .client.on_read = take_answer, .server.on_read = refuse};
+    pair_open(&refusal, &config, NULL);
+    pair_run(&refusal);
+    CHECK_EQ_U64(refusal.client.got, 9);
+    CHECK_EQ_U64(refusal.server.reads, 1);
+    struct pair paused = {.client.on_open = write_much_and_end, .server.on_open = stop_for_a_while};
+    pair_open(&paused, &config, NULL);
+    pair_run(&paused);
+    CHECK_EQ_U64(paused.server.got, 32 << 20);
+}
+
 static void case_linger_reset_is_inherited(void) {
     struct pair p = {.server.on_open = close_now};
     struct weir_listen_config config = {.linger_reset = true};
@@ -426,6 +464,7 @@ int main(void) {
     CHECK_RUN(case_what_was_queued_before_the_opening_goes_out);
     CHECK_RUN(case_a_peer_that_leaves_is_an_eof);
     CHECK_RUN(case_a_peer_that_speaks_first_is_read_at_once);
+    CHECK_RUN(case_owners_may_do_anything_before_the_first_read_is_over);
     CHECK_RUN(case_linger_reset_is_inherited);
     CHECK_RUN(case_nobody_listens);
     CHECK_RUN(case_connecting_has_a_deadline);
