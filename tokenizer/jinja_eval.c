@@ -1,0 +1,844 @@
+/*
+ * Expressions: operators with Python's rules, attribute and item access of Jinja2's sandbox, calls.
+ */
+#include "tokenizer/jinja_priv.h"
+
+#include <math.h>
+
+/* ---- arithmetic --------------------------------------------------------------------------- */
+
+static const char *op_text(enum wj_op op) {
+    static const char *const texts[] = {"+", "-", "*", "/", "//", "%", "** or pow()"};
+    return texts[op];
+}
+
+static _Noreturn void fail_operands(struct wj_run *x, enum wj_op op, struct wj_val a,
+                                    struct wj_val b) {
+    if (a.kind == WJ_UNDEF)
+        wj_fail_undefined(x, a);
+    if (b.kind == WJ_UNDEF)
+        wj_fail_undefined(x, b);
+    if (op == WJ_OP_ADD && a.kind == WJ_STR)
+        wj_fail(x, WTOK_JINJA_ERR_TYPE, "can only concatenate str (not \"%s\") to str",
+                wj_type_name(b));
+    if (op == WJ_OP_ADD && wj_is_seq(a))
+        wj_fail(x, WTOK_JINJA_ERR_TYPE, "can only concatenate %s (not \"%s\") to %s",
+                wj_type_name(a), wj_type_name(b), wj_type_name(a));
+    if (op == WJ_OP_MUL && (a.kind == WJ_STR || wj_is_seq(a) || b.kind == WJ_STR || wj_is_seq(b)))
+        wj_fail(x, WTOK_JINJA_ERR_TYPE, "can't multiply sequence by non-int of type '%s'",
+                wj_type_name(a.kind == WJ_STR || wj_is_seq(a) ? b : a));
+    wj_fail(x, WTOK_JINJA_ERR_TYPE, "unsupported operand type(s) for %s: '%s' and '%s'",
+            op_text(op), wj_type_name(a), wj_type_name(b));
+}
+
+static _Noreturn void fail_big(struct wj_run *x) {
+    wj_fail(x, WTOK_JINJA_ERR_UNSUPPORTED, "arithmetic beyond 64-bit integers");
+}
+
+static struct wj_val floor_divide(struct wj_run *x, enum wj_op op, int64_t a, int64_t b) {
+    if (b == 0)
+        wj_fail(x, WTOK_JINJA_ERR_ZERO_DIVISION, "integer division or modulo by zero");
+    if (b == -1) {
+        if (op == WJ_OP_MOD)
+            return wj_int(0);
+        if (a == INT64_MIN)
+            fail_big(x);
+        return wj_int(-a);
+    }
+    int64_t q = a / b, r = a % b;
+    if (r != 0 && (r < 0) != (b < 0)) {
+        r += b;
+        q--;
+    }
+    return wj_int(op == WJ_OP_MOD ? r : q);
+}
+
+static struct wj_val int_power(struct wj_run *x, int64_t base, int64_t exp) {
+    int64_t result = 1;
+    if (exp < 0) {
+        if (base == 0)
+            wj_fail(x, WTOK_JINJA_ERR_ZERO_DIVISION, "0.0 cannot be raised to a negative power");
+        return wj_float(pow((double)base, (double)exp));
+    }
+    while (exp > 0) {
+        if ((exp & 1) != 0 && __builtin_mul_overflow(result, base, &result))
+            fail_big(x);
+        exp >>= 1;
+        if (exp > 0 && __builtin_mul_overflow(base, base, &base))
+            fail_big(x);
+    }
+    return wj_int(result);
+}
+
+static struct wj_val int_binary(struct wj_run *x, enum wj_op op, int64_t a, int64_t b) {
+    const int64_t exact = (int64_t)1 << 53;
+    int64_t r;
+    bool over = false;
+    switch (op) {
+    case WJ_OP_ADD:
+        over = __builtin_add_overflow(a, b, &r);
+        break;
+    case WJ_OP_SUB:
+        over = __builtin_sub_overflow(a, b, &r);
+        break;
+    case WJ_OP_MUL:
+        over = __builtin_mul_overflow(a, b, &r);
+        break;
+    case WJ_OP_DIV:
+        if (b == 0)
+            wj_fail(x, WTOK_JINJA_ERR_ZERO_DIVISION, "division by zero");
+        if (a > exact || a < -exact || b > exact || b < -exact)
+            fail_big(x);
+        return wj_float((double)a / (double)b);
+    case WJ_OP_POW:
+        return int_power(x, a, b);
+    default:
+        return floor_divide(x, op, a, b);
+    }
+    if (over)
+        fail_big(x);
+    return wj_int(r);
+}
+
+static double float_mod(double a, double b) {
+    double m = fmod(a, b);
+    if (m == 0)
+        return copysign(0.0, b);
+    return (m < 0) != (b < 0) ? m + b : m;
+}
+
+static double float_floordiv(double a, double b) {
+    double m = fmod(a, b), d = (a - m) / b;
+    if (m != 0 && (m < 0) != (b < 0))
+        d -= 1;
+    if (d == 0)
+        return copysign(0.0, a / b);
+    double f = floor(d);
+    return d - f > 0.5 ? f + 1 : f;
+}
+
+static struct wj_val float_power(struct wj_run *x, double a, double b) {
+    if (a == 0 && b < 0)
+        wj_fail(x, WTOK_JINJA_ERR_ZERO_DIVISION, "0.0 cannot be raised to a negative power");
+    if (a < 0 && isfinite(a) && isfinite(b) && b != floor(b))
+        wj_fail(x, WTOK_JINJA_ERR_UNSUPPORTED, "a complex number");
+    double r = pow(a, b);
+    if (isinf(r) && isfinite(a) && isfinite(b))
+        wj_fail(x, WTOK_JINJA_ERR_OVERFLOW, "(34, 'Numerical result out of range')");
+    return wj_float(r);
+}
+
+static struct wj_val float_binary(struct wj_run *x, enum wj_op op, double a, double b) {
+    switch (op) {
+    case WJ_OP_ADD:
+        return wj_float(a + b);
+    case WJ_OP_SUB:
+        return wj_float(a - b);
+    case WJ_OP_MUL:
+        return wj_float(a * b);
+    case WJ_OP_POW:
+        return float_power(x, a, b);
+    default:
+        break;
+    }
+    if (b == 0)
+        wj_fail(x, WTOK_JINJA_ERR_ZERO_DIVISION,
+                op == WJ_OP_DIV   ? "float division by zero"
+                : op == WJ_OP_MOD ? "float modulo"
+                                  : "float floor division by zero");
+    return wj_float(op == WJ_OP_DIV   ? a / b
+                    : op == WJ_OP_MOD ? float_mod(a, b)
+                                      : float_floordiv(a, b));
+}
+
+static bool is_number(struct wj_val v) {
+    return wj_is_int(v) || v.kind == WJ_FLOAT || v.kind == WJ_BIG;
+}
+
+static double as_double(struct wj_run *x, struct wj_val v) {
+    if (v.kind == WJ_BIG)
+        fail_big(x);
+    return v.kind == WJ_FLOAT ? v.u.f : (double)v.u.i;
+}
+
+/* ---- sequences ---------------------------------------------------------------------------- */
+
+/* "+" with markup on either side escapes the other side. */
+static struct wj_val add_strings(struct wj_run *x, struct wj_val a, struct wj_val b) {
+    if (((a.flags | b.flags) & WJ_MARKUP) == 0)
+        return wj_concat(x, a, b);
+    struct wj_val v = wj_concat(x, wj_escape(x, a), wj_escape(x, b));
+    v.flags |= WJ_MARKUP;
+    return v;
+}
+
+static struct wj_val join_lists(struct wj_run *x, struct wj_val a, struct wj_val b) {
+    size_t n = (size_t)a.len + b.len;
+    if (n > UINT32_MAX / 2)
+        wj_fail(x, WTOK_JINJA_ERR_LIMIT, "a list is too long");
+    wj_charge(x, n / 8);
+    struct wj_val *items = wj_alloc(x, (n + 1) * sizeof(*items));
+    if (a.len > 0)
+        memcpy(items, a.u.items, a.len * sizeof(*items));
+    if (b.len > 0)
+        memcpy(items + a.len, b.u.items, b.len * sizeof(*items));
+    return a.kind == WJ_LIST ? wj_list(items, n) : wj_tuple(items, n);
+}
+
+static struct wj_val repeat(struct wj_run *x, struct wj_val v, int64_t times) {
+    uint64_t n = times > 0 ? (uint64_t)times : 0;
+    if (v.len == 0)
+        n = 0;
+    if (n > 0 && v.len > x->out->max / n)
+        wj_fail(x, WTOK_JINJA_ERR_LIMIT, "a repeated value is too large");
+    if (v.kind == WJ_STR) {
+        struct weir_span s = wj_text(x, v);
+        char *p = wj_alloc(x, s.len * n + 1);
+        wj_charge(x, s.len * n / 64);
+        for (uint64_t i = 0; i < n; i++)
+            memcpy(p + i * s.len, s.data, s.len);
+        struct wj_val r = wj_str(weir_span(p, s.len * n));
+        r.flags = v.flags & WJ_MARKUP;
+        return r;
+    }
+    wj_charge(x, v.len * n / 8);
+    struct wj_val *items = wj_alloc(x, v.len * n * sizeof(*items) + 1);
+    for (uint64_t i = 0; i < n; i++)
+        memcpy(items + i * v.len, v.u.items, v.len * sizeof(*items));
+    return v.kind == WJ_LIST ? wj_list(items, v.len * n) : wj_tuple(items, v.len * n);
+}
+
+struct wj_val wj_binary(struct wj_run *x, enum wj_op op, struct wj_val a, struct wj_val b) {
+    if (wj_is_int(a) && wj_is_int(b))
+        return int_binary(x, op, a.u.i, b.u.i);
+    if (is_number(a) && is_number(b)) {
+        if (a.kind == WJ_BIG && b.kind == WJ_BIG)
+            fail_big(x);
+        return float_binary(x, op, as_double(x, a), as_double(x, b));
+    }
+    if (op == WJ_OP_ADD) {
+        if (a.kind == WJ_STR && b.kind == WJ_STR)
+            return add_strings(x, a, b);
+        if (wj_is_seq(a) && a.kind == b.kind)
+            return join_lists(x, a, b);
+    } else if (op == WJ_OP_MUL) {
+        if ((a.kind == WJ_STR || wj_is_seq(a)) && wj_is_int(b))
+            return repeat(x, a, b.u.i);
+        if ((b.kind == WJ_STR || wj_is_seq(b)) && wj_is_int(a))
+            return repeat(x, b, a.u.i);
+        if ((a.kind == WJ_STR || wj_is_seq(a) || b.kind == WJ_STR || wj_is_seq(b)) &&
+            (a.kind == WJ_BIG || b.kind == WJ_BIG))
+            wj_fail(x, WTOK_JINJA_ERR_OVERFLOW, "cannot fit 'int' into an index-sized integer");
+    } else if (op == WJ_OP_MOD && a.kind == WJ_STR) {
+        return wj_percent(x, a, b);
+    } else if (op == WJ_OP_SUB && a.kind == WJ_VIEW && a.sub != WJ_VIEW_VALUES) {
+        wj_fail(x, WTOK_JINJA_ERR_UNSUPPORTED, "set arithmetic on dict views");
+    }
+    fail_operands(x, op, a, b);
+}
+
+static struct wj_val negate(struct wj_run *x, struct wj_val v, bool minus) {
+    if (v.kind == WJ_UNDEF)
+        wj_fail_undefined(x, v);
+    if (v.kind == WJ_FLOAT)
+        return wj_float(minus ? -v.u.f : v.u.f);
+    if (v.kind == WJ_BIG && !minus)
+        return v;
+    if (v.kind == WJ_BIG || (wj_is_int(v) && v.u.i == INT64_MIN))
+        fail_big(x);
+    if (!wj_is_int(v))
+        wj_fail(x, WTOK_JINJA_ERR_TYPE, "bad operand type for unary %s: '%s'", minus ? "-" : "+",
+                wj_type_name(v));
+    return wj_int(minus ? -v.u.i : v.u.i);
+}
+
+static bool apply_compare(struct wj_run *x, enum wj_op op, struct wj_val a, struct wj_val b) {
+    switch (op) {
+    case WJ_OP_EQ:
+        return wj_equal(x, a, b);
+    case WJ_OP_NE:
+        return !wj_equal(x, a, b);
+    case WJ_OP_IN:
+        return wj_contains(x, b, a);
+    case WJ_OP_NOTIN:
+        return !wj_contains(x, b, a);
+    default:
+        return wj_order(x, op, a, b);
+    }
+}
+
+/* ---- access ------------------------------------------------------------------------------- */
+
+static struct wj_val undefined(struct wj_run *x, enum wj_undef_type type, struct wj_val obj,
+                               struct weir_span name, struct wj_val item) {
+    struct wj_undef *u = wj_alloc(x, sizeof(*u));
+    *u = (struct wj_undef){type, obj, name, item};
+    return (struct wj_val){.kind = WJ_UNDEF, .u.undef = u};
+}
+
+/* obj[key] where Python would not raise. */
+static bool item(struct wj_run *x, struct wj_val v, struct wj_val key, struct wj_val *ret) {
+    struct wj_val *hit;
+    int64_t i;
+    switch (v.kind) {
+    case WJ_UNDEF:
+        wj_fail_undefined(x, v);
+    case WJ_DICT:
+        if (key.kind == WJ_LIST || key.kind == WJ_DICT)
+            return false; /* unhashable: a TypeError that Jinja2 swallows */
+        hit = wj_dict_get(x, v.u.dict, key);
+        if (hit != NULL)
+            *ret = *hit;
+        return hit != NULL;
+    case WJ_LIST:
+    case WJ_TUPLE:
+        if (!wj_is_int(key))
+            return false;
+        i = key.u.i < 0 ? key.u.i + v.len : key.u.i;
+        if (i < 0 || i >= v.len)
+            return false;
+        *ret = v.u.items[i];
+        return true;
+    case WJ_STR: {
+        if (!wj_is_int(key))
+            return false;
+        struct weir_span s = wj_text(x, v);
+        int64_t n = wj_is_ascii(s) ? (int64_t)s.len : (int64_t)wj_points(s);
+        wj_charge(x, s.len / 64);
+        i = key.u.i < 0 ? key.u.i + n : key.u.i;
+        if (i < 0 || i >= n)
+            return false;
+        size_t at = (size_t)n == s.len ? (size_t)i : wj_offset(s, (size_t)i);
+        s = weir_span(s.data + at, s.len - at);
+        s.len = wj_offset(s, 1);
+        *ret = wj_str(s);
+        ret->flags = v.flags & WJ_MARKUP;
+        return true;
+    }
+    case WJ_RANGE:
+        if (!wj_is_int(key))
+            return false;
+        i = key.u.i < 0 ? key.u.i + v.u.range->n : key.u.i;
+        if (i < 0 || i >= v.u.range->n)
+            return false;
+        *ret = wj_int(v.u.range->start + i * v.u.range->step);
+        return true;
+    default: /* a namespace has __setitem__ only */
+        return false;
+    }
+}
+
+struct wj_val wj_getattr(struct wj_run *x, struct wj_val v, struct weir_span name, unsigned attr) {
+    struct wj_val *hit, ret;
+    switch (v.kind) {
+    case WJ_UNDEF:
+        if (attr != 0 && name.data[0] == '_') /* the class has it */
+            return undefined(x, WJ_UNDEF_UNSAFE, v, name, wj_none());
+        wj_fail_undefined(x, v);
+    case WJ_NS:
+        hit = wj_dict_find(x, v.u.dict, name);
+        if (hit != NULL && name.len > 0 && name.data[0] == '_')
+            return undefined(x, WJ_UNDEF_UNSAFE, v, name, wj_none());
+        return hit != NULL ? *hit : undefined(x, WJ_UNDEF_ATTR, v, name, wj_none());
+    case WJ_LOOP:
+        ret = wj_loop_attr(x, v, name);
+        break;
+    case WJ_MACRO:
+        ret = wj_macro_attr(x, v, name);
+        break;
+    default:
+        if (attr != 0 && wj_has_attr(v, attr))
+            return wj_get_attr(x, v, attr);
+        if (item(x, v, wj_str(name), &ret))
+            return ret;
+        ret.kind = WJ_MISSING;
+    }
+    return ret.kind != WJ_MISSING ? ret : undefined(x, WJ_UNDEF_ATTR, v, name, wj_none());
+}
+
+struct wj_val wj_getitem(struct wj_run *x, struct wj_val v, struct wj_val key) {
+    struct wj_val ret;
+    if (item(x, v, key, &ret))
+        return ret;
+    if (key.kind != WJ_STR)
+        return undefined(x, WJ_UNDEF_ITEM, v, weir_span(NULL, 0), key);
+    struct weir_span name = wj_text(x, key);
+    return wj_getattr(x, v, name, wj_attr_number(name));
+}
+
+static bool slice_bound(struct wj_run *x, const struct wj_node *n, int64_t *ret) {
+    if (n == NULL)
+        return false;
+    struct wj_val v = wj_eval(x, n);
+    if (v.kind == WJ_NONE)
+        return false;
+    if (!wj_is_int(v))
+        wj_fail(x, WTOK_JINJA_ERR_TYPE,
+                "slice indices must be integers or None or have an __index__ method");
+    *ret = v.u.i;
+    return true;
+}
+
+static int64_t clamp(int64_t i, int64_t n, int64_t low, int64_t high) {
+    if (i < 0)
+        i = i < -n - 1 ? -1 : i + n;
+    return i < low ? low : i > high ? high : i;
+}
+
+struct slice {
+    int64_t start, step, n;
+};
+
+/* PySlice_AdjustIndices for a sequence of `len`. */
+static struct slice adjust(struct wj_run *x, const struct wj_node *node, int64_t len) {
+    int64_t start = 0, stop = 0, step = 1;
+    bool has_start = slice_bound(x, node->a, &start), has_stop = slice_bound(x, node->b, &stop);
+    if (slice_bound(x, node->c, &step) && step == 0)
+        wj_fail(x, WTOK_JINJA_ERR_VALUE, "slice step cannot be zero");
+    if (step < -INT64_MAX)
+        step = -INT64_MAX;
+    int64_t low = step < 0 ? -1 : 0, high = step < 0 ? len - 1 : len;
+    start = has_start ? clamp(start, len, low, high) : step < 0 ? high : low;
+    stop = has_stop ? clamp(stop, len, low, high) : step < 0 ? low : high;
+    int64_t n = step > 0 ? (stop > start ? (stop - start - 1) / step + 1 : 0)
+                         : (start > stop ? (start - stop - 1) / -step + 1 : 0);
+    return (struct slice){start, step, n};
+}
+
+static struct wj_val slice_text(struct wj_run *x, struct wj_val v, const struct wj_node *node) {
+    struct weir_span s = wj_text(x, v);
+    bool ascii = wj_is_ascii(s);
+    wj_charge(x, s.len / 64);
+    struct slice c = adjust(x, node, ascii ? (int64_t)s.len : (int64_t)wj_points(s));
+    struct wj_val r;
+    if (c.step == 1) {
+        size_t from = ascii ? (size_t)c.start : wj_offset(s, (size_t)c.start);
+        s = weir_span(s.data + from, s.len - from);
+        s.len = ascii ? (size_t)c.n : wj_offset(s, (size_t)c.n);
+        r = wj_str(s);
+    } else {
+        size_t mark = x->out->len;
+        wj_charge(x, (uint64_t)c.n);
+        if (ascii) {
+            for (int64_t i = 0; i < c.n; i++)
+                wj_put(x, s.data + c.start + i * c.step, 1);
+        } else {
+            uint32_t *codes = wj_alloc(x, s.len * sizeof(*codes) + 1);
+            size_t n = 0;
+            for (const char *p = s.data; p < s.data + s.len;)
+                codes[n++] = wj_decode(&p, s.data + s.len);
+            for (int64_t i = 0; i < c.n; i++)
+                wj_put_code(x, codes[c.start + i * c.step]);
+        }
+        r = wj_cut(x, mark);
+    }
+    r.flags = v.flags & WJ_MARKUP;
+    return r;
+}
+
+static struct wj_val slice_items(struct wj_run *x, struct wj_val v, const struct wj_node *node) {
+    struct slice c = adjust(x, node, v.len);
+    const struct wj_val *items = v.u.items + c.start;
+    if (c.step != 1 || c.n == v.len) { /* a whole copy is another object */
+        struct wj_val *copy = wj_alloc(x, (size_t)c.n * sizeof(*copy) + 1);
+        wj_charge(x, (uint64_t)c.n / 8);
+        for (int64_t i = 0; i < c.n; i++)
+            copy[i] = v.u.items[c.start + i * c.step];
+        items = copy;
+    }
+    return v.kind == WJ_LIST ? wj_list(items, (size_t)c.n) : wj_tuple(items, (size_t)c.n);
+}
+
+static struct wj_val eval_slice(struct wj_run *x, struct wj_val v, const struct wj_node *node) {
+    struct wj_range *r;
+    switch (v.kind) {
+    case WJ_UNDEF:
+        wj_fail_undefined(x, v);
+    case WJ_STR:
+        return slice_text(x, v, node);
+    case WJ_LIST:
+    case WJ_TUPLE:
+        return slice_items(x, v, node);
+    case WJ_RANGE: {
+        struct slice c = adjust(x, node, v.u.range->n);
+        r = wj_alloc(x, sizeof(*r));
+        *r = (struct wj_range){.start = v.u.range->start + c.start * v.u.range->step,
+                               .step = v.u.range->step * c.step,
+                               .n = c.n};
+        r->stop = r->start + r->n * r->step;
+        return (struct wj_val){.kind = WJ_RANGE, .u.range = r};
+    }
+    case WJ_DICT:
+        wj_fail(x, WTOK_JINJA_ERR_TYPE, "unhashable type: 'slice'");
+    default:
+        wj_fail(x, WTOK_JINJA_ERR_TYPE, "'%s' object is not subscriptable", wj_type_name(v));
+    }
+}
+
+/* ---- calls -------------------------------------------------------------------------------- */
+
+static struct wj_vec spread_list(struct wj_run *x, const struct wj_node *list) {
+    struct wj_val v = wj_eval(x, list);
+    if (!wj_is_iterable(v))
+        wj_fail(x, WTOK_JINJA_ERR_TYPE, "argument after * must be an iterable, not %s",
+                wj_type_name(v));
+    return wj_collect(x, v);
+}
+
+static void add_named(struct wj_run *x, struct wj_args *a, struct weir_span *names,
+                      struct weir_span name, struct wj_val v) {
+    for (uint32_t i = 0; i < a->n_named; i++)
+        if (weir_span_eq(names[i], name))
+            wj_fail(x, WTOK_JINJA_ERR_TYPE, "got multiple values for keyword argument '%.*s'",
+                    WEIR_SPAN_ARG(name));
+    names[a->n_named] = name;
+    a->named[a->n_named++] = v;
+}
+
+/* Room for one more by name is left (the caller of a call block). */
+void wj_eval_args(struct wj_run *x, const struct wj_node *node, struct wj_args *a) {
+    uint32_t n_named = node->n_args - node->n_positional;
+    *a = (struct wj_args){0};
+    if (node->n_args == 0 && node->b == NULL && node->c == NULL)
+        return;
+    struct wj_val *at = wj_alloc(x, (node->n_positional + 1) * sizeof(*at));
+    for (uint32_t i = 0; i < node->n_positional; i++)
+        at[i] = wj_eval(x, node->args[i].value);
+    a->at = at;
+    a->n = node->n_positional;
+    if (n_named == 0 && node->b == NULL && node->c == NULL)
+        return;
+    struct wj_val *named = wj_alloc(x, (n_named + 1) * sizeof(*named));
+    struct weir_span *names = wj_alloc(x, (n_named + 1) * sizeof(*names));
+    struct wj_vec extra = {0};
+    if (node->b != NULL)
+        extra = spread_list(x, node->b);
+    a->named = named;
+    for (uint32_t i = 0; i < n_named; i++)
+        add_named(x, a, names, node->args[node->n_positional + i].name,
+                  wj_eval(x, node->args[node->n_positional + i].value));
+    if (extra.n > 0) {
+        struct wj_val *all = wj_alloc(x, (a->n + extra.n) * sizeof(*all));
+        memcpy(all, a->at, a->n * sizeof(*all));
+        memcpy(all + a->n, extra.at, extra.n * sizeof(*all));
+        a->at = all;
+        a->n += extra.n;
+    }
+    if (node->c != NULL) {
+        struct wj_val d = wj_eval(x, node->c);
+        if (d.kind != WJ_DICT)
+            wj_fail(x, WTOK_JINJA_ERR_TYPE, "argument after ** must be a mapping, not %s",
+                    wj_type_name(d));
+        struct wj_val *more = wj_alloc(x, (n_named + d.u.dict->n + 1) * sizeof(*more));
+        struct weir_span *more_names =
+            wj_alloc(x, (n_named + d.u.dict->n + 1) * sizeof(*more_names));
+        if (n_named > 0) {
+            memcpy(more, named, n_named * sizeof(*more));
+            memcpy(more_names, names, n_named * sizeof(*more_names));
+        }
+        a->named = more;
+        names = more_names;
+        for (uint32_t i = 0; i < d.u.dict->n; i++) {
+            if (d.u.dict->pairs[i].key.kind != WJ_STR)
+                wj_fail(x, WTOK_JINJA_ERR_TYPE, "keywords must be strings");
+            add_named(x, a, names, wj_text(x, d.u.dict->pairs[i].key), d.u.dict->pairs[i].value);
+        }
+    }
+    a->names = names;
+}
+
+struct wj_val wj_call(struct wj_run *x, struct wj_val callee, const struct wj_args *a) {
+    struct wj_val r;
+    wj_charge(x, 4);
+    switch (callee.kind) {
+    case WJ_UNDEF:
+        wj_fail_undefined(x, callee);
+    case WJ_FUNC:
+        return wj_call_global(x, callee.sub, a);
+    case WJ_METHOD:
+        return wj_call_method(x, callee.u.method->self, callee.sub, a);
+    case WJ_MACRO:
+        return wj_call_macro(x, callee, a);
+    case WJ_LOOP:
+        return wj_call_loop(x, callee, a);
+    case WJ_JOINER:
+        r = callee.u.joiner->used ? callee.u.joiner->sep : wj_str(weir_span("", 0));
+        callee.u.joiner->used = true;
+        return r;
+    default:
+        wj_fail(x, WTOK_JINJA_ERR_TYPE, "'%s' object is not callable", wj_type_name(callee));
+    }
+}
+
+static struct wj_val eval_call(struct wj_run *x, const struct wj_node *node) {
+    const struct wj_node *f = node->a;
+    struct wj_args a;
+    if (f->kind == WJ_N_GETATTR && f->attr != 0) {
+        struct wj_val self = wj_eval(x, f->a);
+        struct weir_span name = weir_span(f->value.u.s, f->value.len);
+        /* The usual call of a method needs no bound method. */
+        if (self.kind == WJ_STR || self.kind == WJ_DICT || self.kind == WJ_LIST) {
+            if (wj_has_attr(self, f->attr)) {
+                wj_eval_args(x, node, &a);
+                x->line = node->line;
+                wj_charge(x, 4);
+                return wj_call_method(x, self, f->attr, &a);
+            }
+        }
+        struct wj_val callee = wj_getattr(x, self, name, f->attr);
+        wj_eval_args(x, node, &a);
+        x->line = node->line;
+        return wj_call(x, callee, &a);
+    }
+    struct wj_val callee = wj_eval(x, f);
+    wj_eval_args(x, node, &a);
+    x->line = node->line;
+    return wj_call(x, callee, &a);
+}
+
+static struct wj_val apply_filter(struct wj_run *x, const struct wj_node *node) {
+    struct wj_val v = wj_eval(x, node->a);
+    struct wj_args a;
+    wj_eval_args(x, node, &a);
+    x->line = node->line;
+    wj_charge(x, 4);
+    if (node->filter == NULL && a.n_named > 0)
+        wj_fail(x, WTOK_JINJA_ERR_TYPE, "got an unexpected keyword argument '%.*s'",
+                WEIR_SPAN_ARG(a.names[0]));
+    if (node->filter == NULL)
+        wj_fail(x, WTOK_JINJA_ERR_RUNTIME, "No %s named '%.*s' found.",
+                node->kind == WJ_N_FILTER ? "filter" : "test", (int)node->value.len,
+                node->value.u.s);
+    return node->filter->fn(x, v, &a);
+}
+
+/* ---- evaluation --------------------------------------------------------------------------- */
+
+static struct wj_frame *frame_at(const struct wj_run *x, unsigned up) {
+    struct wj_frame *f = x->frame;
+    for (; up > 0; up--)
+        f = f->up;
+    return f;
+}
+
+static struct wj_val eval_name(struct wj_run *x, const struct wj_node *node) {
+    struct wj_val v = frame_at(x, node->up)->slots[node->slot];
+    if (v.kind != WJ_MISSING)
+        return v;
+    return undefined(x, WJ_UNDEF_NAME, wj_none(), weir_span(node->value.u.s, node->value.len),
+                     wj_none());
+}
+
+/* A sum of strings is put together once, not pairwise. */
+struct parts {
+    struct wj_val *at;
+    uint32_t n;
+    uint64_t len;
+};
+
+static struct wj_val join_parts(struct wj_run *x, const struct parts *p) {
+    if (p->n == 1)
+        return p->at[0];
+    if (p->len >= 512 || p->len > x->out->max) {
+        struct wj_val v = p->at[0];
+        for (uint32_t i = 1; i < p->n; i++)
+            v = wj_concat(x, v, p->at[i]);
+        return v;
+    }
+    char *text = wj_alloc(x, p->len + 1), *end = text;
+    for (uint32_t i = 0; i < p->n; i++) {
+        struct weir_span s = wj_text(x, p->at[i]);
+        if (s.len > 0)
+            memcpy(end, s.data, s.len);
+        end += s.len;
+    }
+    return wj_str(weir_span(text, p->len));
+}
+
+static bool is_plain(struct wj_val v) {
+    return v.kind == WJ_STR && (v.flags & WJ_MARKUP) == 0;
+}
+
+/* The operands of a sum as strings whose concatenation is the sum, or the sum itself as one. */
+static struct parts sum_parts(struct wj_run *x, const struct wj_node *node) {
+    struct parts p = {wj_alloc(x, node->n * sizeof(struct wj_val)), 1, 0};
+    p.at[0] = wj_eval(x, node->list[0]);
+    if (p.at[0].kind == WJ_STR)
+        p.len = p.at[0].len;
+    for (uint32_t i = 1; i < node->n; i++) {
+        struct wj_val v = wj_eval(x, node->list[i]);
+        if (is_plain(v) && is_plain(p.at[0])) {
+            p.at[p.n++] = v;
+            p.len += v.len;
+            continue;
+        }
+        x->line = node->line;
+        v = wj_binary(x, WJ_OP_ADD, join_parts(x, &p), v);
+        p.at[0] = v;
+        p.n = 1;
+        p.len = v.kind == WJ_STR ? v.len : 0;
+    }
+    return p;
+}
+
+static struct wj_val eval_concat(struct wj_run *x, const struct wj_node *node) {
+    struct parts p = {wj_alloc(x, node->n * sizeof(struct wj_val)), node->n, 0};
+    for (uint32_t i = 0; i < node->n; i++)
+        p.at[i] = wj_eval(x, node->list[i]);
+    for (uint32_t i = 0; i < node->n; i++) {
+        p.at[i] = wj_to_str(x, p.at[i]);
+        p.at[i].flags &= WJ_ROPE;
+        p.len += p.at[i].len;
+    }
+    return join_parts(x, &p);
+}
+
+static struct wj_val eval_items(struct wj_run *x, const struct wj_node *node) {
+    struct wj_val *items = node->n > 0 ? wj_alloc(x, node->n * sizeof(*items)) : NULL;
+    for (uint32_t i = 0; i < node->n; i++)
+        items[i] = wj_eval(x, node->list[i]);
+    return node->kind == WJ_N_LIST ? wj_list(items, node->n) : wj_tuple(items, node->n);
+}
+
+static struct wj_val eval_dict(struct wj_run *x, const struct wj_node *node) {
+    struct wj_val v = wj_dict_new(x, node->n / 2);
+    for (uint32_t i = 0; i < node->n; i += 2) {
+        struct wj_val key = wj_eval(x, node->list[i]);
+        struct wj_val value = wj_eval(x, node->list[i + 1]);
+        wj_need_hashable(x, key);
+        wj_dict_set(x, v.u.dict, key, value);
+    }
+    return v;
+}
+
+static bool eval_compare(struct wj_run *x, const struct wj_node *node) {
+    struct wj_val left = wj_eval(x, node->a);
+    for (uint32_t i = 0; i < node->n; i++) {
+        struct wj_val right = wj_eval(x, node->list[i]);
+        x->line = node->line;
+        if (!apply_compare(x, (enum wj_op)node->ops[i], left, right))
+            return false;
+        left = right;
+    }
+    return true;
+}
+
+static struct wj_val eval_getitem(struct wj_run *x, const struct wj_node *node) {
+    struct wj_val v = wj_eval(x, node->a);
+    x->line = node->line;
+    if (node->b->kind == WJ_N_SLICE)
+        return eval_slice(x, v, node->b);
+    return wj_getitem(x, v, wj_eval(x, node->b));
+}
+
+static struct wj_val eval_cond(struct wj_run *x, const struct wj_node *node) {
+    if (wj_eval_test(x, node->a))
+        return wj_eval(x, node->b);
+    if (node->c != NULL)
+        return wj_eval(x, node->c);
+    size_t mark = x->out->len;
+    wj_putz(x, "the inline if-expression on line ");
+    wj_put_repr(x, wj_int(node->line));
+    wj_putz(x, " evaluated to false and no else section was defined.");
+    struct wj_val text = wj_cut(x, mark), v = wj_hint(x, "");
+    v.u.undef->text = weir_span(text.u.s, text.len);
+    return v;
+}
+
+static struct wj_val eval_inner(struct wj_run *x, const struct wj_node *node) {
+    struct wj_val v;
+    switch (node->kind) {
+    case WJ_N_LIST:
+    case WJ_N_TUPLE:
+        return eval_items(x, node);
+    case WJ_N_DICT:
+        return eval_dict(x, node);
+    case WJ_N_COND:
+        return eval_cond(x, node);
+    case WJ_N_OR:
+        v = wj_eval(x, node->a);
+        return wj_truth(v) ? v : wj_eval(x, node->b);
+    case WJ_N_AND:
+        v = wj_eval(x, node->a);
+        return wj_truth(v) ? wj_eval(x, node->b) : v;
+    case WJ_N_NOT:
+        return wj_bool(!wj_eval_test(x, node->a));
+    case WJ_N_COMPARE:
+        return wj_bool(eval_compare(x, node));
+    case WJ_N_ADD: {
+        struct parts p = sum_parts(x, node);
+        return join_parts(x, &p);
+    }
+    case WJ_N_BINARY: {
+        struct wj_val a = wj_eval(x, node->a), b = wj_eval(x, node->b);
+        x->line = node->line;
+        return wj_binary(x, (enum wj_op)node->op, a, b);
+    }
+    case WJ_N_NEG:
+    case WJ_N_POS:
+        return negate(x, wj_eval(x, node->a), node->kind == WJ_N_NEG);
+    case WJ_N_CONCAT:
+        return eval_concat(x, node);
+    case WJ_N_GETITEM:
+        return eval_getitem(x, node);
+    case WJ_N_CALL:
+        return eval_call(x, node);
+    case WJ_N_FILTER:
+    case WJ_N_TEST:
+        return apply_filter(x, node);
+    default:
+        wj_fail(x, WTOK_JINJA_ERR_RUNTIME, "unexpected expression");
+    }
+}
+
+struct wj_val wj_eval(struct wj_run *x, const struct wj_node *node) {
+    wj_charge(x, 1);
+    if (node->kind == WJ_N_CONST)
+        return node->flag ? x->block_text : node->value;
+    if (node->kind == WJ_N_NAME)
+        return eval_name(x, node);
+    wj_enter(x);
+    struct wj_val v;
+    if (node->kind == WJ_N_GETATTR) {
+        v = wj_eval(x, node->a);
+        x->line = node->line;
+        v = wj_getattr(x, v, weir_span(node->value.u.s, node->value.len), node->attr);
+    } else {
+        v = eval_inner(x, node);
+    }
+    wj_leave(x);
+    return v;
+}
+
+bool wj_eval_test(struct wj_run *x, const struct wj_node *node) {
+    switch (node->kind) {
+    case WJ_N_NOT:
+        wj_charge(x, 1);
+        return !wj_eval_test(x, node->a);
+    case WJ_N_AND:
+        wj_charge(x, 1);
+        return wj_eval_test(x, node->a) && wj_eval_test(x, node->b);
+    case WJ_N_OR:
+        wj_charge(x, 1);
+        return wj_eval_test(x, node->a) || wj_eval_test(x, node->b);
+    case WJ_N_COMPARE:
+        wj_charge(x, 1);
+        return eval_compare(x, node);
+    default:
+        return wj_truth(wj_eval(x, node));
+    }
+}
+
+/* {{ a + b }}: the parts go out without being put together first. */
+void wj_print(struct wj_run *x, const struct wj_node *node) {
+    if (node->kind == WJ_N_ADD) {
+        wj_charge(x, 1);
+        wj_enter(x);
+        struct parts p = sum_parts(x, node);
+        wj_leave(x);
+        for (uint32_t i = 0; i < p.n; i++)
+            wj_put_str(x, p.at[i]);
+        return;
+    }
+    wj_put_str(x, wj_eval(x, node));
+}
