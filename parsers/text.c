@@ -371,8 +371,8 @@ static enum match find_in_reasoning(const struct wprs *p, const char *d, size_t 
         m = wprs_envelope(p->envelope, d, n, final, &f->len, &f->header, &f->name);
         f->hit = f->header == HEADER_CALL ? HIT_BLOCK : HIT_HEADER;
         /* Thinking about thinking is text; so is a call where none is looked for. */
-        if (m == MATCH_FULL &&
-            (f->header == HEADER_REASON || (f->hit == HIT_BLOCK && p->tool == NULL)))
+        if (m == MATCH_FULL && (f->header == HEADER_REASON ||
+                                (f->hit == HIT_BLOCK && (p->tool == NULL || p->no_hold))))
             m = MATCH_NO;
     }
     if (m == MATCH_NO && p->tool != NULL && !p->no_hold)
