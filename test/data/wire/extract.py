@@ -170,6 +170,10 @@ def main(folder):
             records(name, value)
         if name.startswith("frontend-vs-scripted-worker-1.6"):
             scripted(name, value)
+        if name == "mdcsum-vectors":
+            for n, v in enumerate(value):
+                emit(f"{name}/{n}", "mdcsum", "-", v["hashed_hex"], v["mdc_sum"])
+            continue
         if name.startswith("kv-recovery"):
             answers(name, value)
         find_exchanges(name, value)

@@ -3,6 +3,7 @@
  * encoded again: the result says the same in the same order of keys. What is JSON on the wire comes
  * back byte by byte.
  */
+#include "base/blake3.h"
 #include "base/json.h"
 #include "base/msgpack.h"
 #include "test/unit/wire/vectors.h"
@@ -375,6 +376,20 @@ static void case_records(void) {
     CHECK_EQ_U64(vectors_run("record", check_record), 60);
 }
 
+/* Card checksums as real requests carried them: BLAKE3 of the captured bytes. */
+static void check_sum(const struct vector *v) {
+    struct weir_blake3 h;
+    char hex[65];
+    weir_blake3_init(&h);
+    weir_blake3_update(&h, v->bytes);
+    weir_blake3_hex(&h, hex);
+    VECTOR_EQ(v, weir_span_z(hex), v->expected);
+}
+
+static void case_card_sums(void) {
+    CHECK_EQ_U64(vectors_run("mdcsum", check_sum), 3);
+}
+
 int main(void) {
     CHECK_RUN(case_requests);
     CHECK_RUN(case_queries);
@@ -386,6 +401,7 @@ int main(void) {
     CHECK_RUN(case_envelopes);
     CHECK_RUN(case_answers);
     CHECK_RUN(case_records);
+    CHECK_RUN(case_card_sums);
     fresh();
     return check_finish();
 }
