@@ -29,7 +29,7 @@ struct record {
 struct setup {
     const char *weir, *trace_path;
     uint64_t conversations, turns, blocks, block_size, concurrency, trace_lines, seed;
-    double trace_speedup;
+    double trace_speedup, require;
     const char *load_scale; /* --router-prefill-load-scale, or NULL */
     const char *isl, *osl, *think;
     struct weir_plan plan;
@@ -303,7 +303,8 @@ static void put_whole(struct weir_jsonw *w, const char *key, uint64_t value) {
     weir_jsonw_u64(w, value);
 }
 
-static void measure(struct setup *s) {
+/* False: below --require, or not better than round-robin. */
+static bool measure(struct setup *s) {
     struct counted kv = run(s, "kv");
     qsort(s->records, s->n_records, sizeof(*s->records), by_time);
     double best = best_rate(s, s->blocks * WORKERS), endless = best_rate(s, all_blocks(s));
@@ -333,6 +334,7 @@ static void measure(struct setup *s) {
     weir_jsonw_object_end(&w);
     printf("%.*s\n", WEIR_SPAN_ARG(weir_buf_span(&line)));
     weir_buf_fini(&line);
+    return s->require == 0 || (kv_rate / best >= s->require && kv_rate > rr_rate);
 }
 
 static const char usage[] =
@@ -350,7 +352,9 @@ static const char usage[] =
     "  --load-scale X       the frontend's --router-prefill-load-scale (its default)\n"
     "  --block-size N       tokens of a KV block (64)\n"
     "  --blocks N           KV blocks of each worker (5000; trace 32768)\n"
-    "  --seed N             (1)\n";
+    "  --seed N             (1)\n"
+    "  --require SHARE      exit with 2 when KV routing reaches less of the best rate, or no more\n"
+    "                       than round-robin\n";
 
 static uint64_t whole(const char *text) {
     uint64_t v;
@@ -376,6 +380,7 @@ static void parse(struct setup *s, int argc, char **argv) {
                                             {"seed", required_argument, NULL, 's'},
                                             {"trace-speedup", required_argument, NULL, 'x'},
                                             {"load-scale", required_argument, NULL, 'L'},
+                                            {"require", required_argument, NULL, 'R'},
                                             {"help", no_argument, NULL, 'h'},
                                             {NULL, 0, NULL, 0}};
     for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {
@@ -418,6 +423,12 @@ static void parse(struct setup *s, int argc, char **argv) {
             break;
         case 'L':
             s->load_scale = optarg;
+            break;
+        case 'R':
+            if (!weir_span_f64(weir_span_z(optarg), &s->require) || s->require < 0) {
+                fputs("hitrate: --require: a share such as 0.95 is needed\n", stderr);
+                exit(1);
+            }
             break;
         case 's':
             s->seed = whole(optarg);
@@ -474,11 +485,11 @@ int main(int argc, char **argv) {
         return 1;
     }
     prepare(&s);
-    measure(&s);
+    bool good = measure(&s);
     weir_dist_fini(&s.plan.isl);
     weir_dist_fini(&s.plan.osl);
     weir_dist_fini(&s.plan.think_ms);
     weir_trace_fini(&s.trace);
     weir_free(s.records);
-    return 0;
+    return good ? 0 : 2;
 }
