@@ -43,6 +43,11 @@ size_t kvi_block_count(size_t n_tokens, uint32_t block_size, bool eagle);
  * place ok. */
 void kvi_chain(const uint64_t *local, size_t n, uint64_t *ret_sequence);
 
+/* Both in one pass, the faster way to get them: the first covers the latency of the second. */
+size_t kvi_hash_and_chain(const uint32_t *tokens, size_t n_tokens, uint32_t block_size,
+                          uint64_t seed, bool eagle, uint64_t *ret_local, uint64_t *ret_sequence,
+                          size_t room);
+
 /* Blocks with images or other media. Two schemes coexist: media hashes appended to the tokens of
  * the block (kvi_block_hash_media), or placeholder tokens replaced by kvi_media_pad and hashed as
  * plain tokens. */

@@ -48,6 +48,14 @@ void kvi_chain(const uint64_t *local, size_t n, uint64_t *ret_sequence) {
     }
 }
 
+size_t kvi_hash_and_chain(const uint32_t *tokens, size_t n_tokens, uint32_t block_size,
+                          uint64_t seed, bool eagle, uint64_t *ret_local, uint64_t *ret_sequence,
+                          size_t room) {
+    size_t n = kvi_hash_blocks(tokens, n_tokens, block_size, seed, eagle, ret_local, room);
+    kvi_chain(ret_local, n, ret_sequence);
+    return n;
+}
+
 static void sort(uint64_t *a, size_t n) {
     for (size_t i = 1; i < n; i++) { /* a block holds few media objects */
         uint64_t x = a[i];

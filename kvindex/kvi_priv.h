@@ -228,6 +228,10 @@ void kvi_names_prefetch(const struct kvi_index *x, uint64_t name);
 /* False: no memory. *ret_equal is set when the name was there already, at any place. */
 bool kvi_names_add(struct kvi_index *x, uint64_t name, uint32_t place, bool *ret_equal);
 void kvi_names_delete(struct kvi_index *x, uint64_t name, uint32_t place);
+/* The same for up to 128 names at places one after another; number of those added. */
+uint32_t kvi_names_add_many(struct kvi_index *x, const uint64_t *names, uint32_t n, uint32_t place,
+                            bool *ret_equal);
+void kvi_names_delete_many(struct kvi_index *x, const uint64_t *names, uint32_t n, uint32_t place);
 /* Calls fn for each place with the name until fn returns true; its place, or 0. */
 uint32_t kvi_names_each(struct kvi_index *x, uint64_t name, bool (*fn)(void *arg, uint32_t place),
                         void *arg);

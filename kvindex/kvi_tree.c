@@ -103,8 +103,6 @@ uint32_t kvi_append(struct kvi_index *x, uint32_t node, const struct kvi_block *
     struct kvi_node *at = &x->nodes[node];
     uint32_t len = kvi_len(kvi_body(at));
     uint32_t cap = (uint32_t)(kvi_body(at) >> 16) != 0 ? kvi_cap(kvi_body(at)) : 0;
-    for (uint32_t i = 0; i < n; i++)
-        kvi_names_prefetch(x, blocks[i].block_hash);
     if (len + n > cap && !move_data(x, at, len + n, len, x->soft_bytes))
         n = cap - len;
     uint64_t body = kvi_body(at), *content = kvi_content(x, body) + len;
@@ -113,9 +111,7 @@ uint32_t kvi_append(struct kvi_index *x, uint32_t node, const struct kvi_block *
         content[i] = blocks[i].tokens_hash;
         names[i] = blocks[i].block_hash;
     }
-    uint32_t done = 0;
-    while (done < n && kvi_names_add(x, names[done], node << 7 | (len + done), ret_equal))
-        done++;
+    uint32_t done = kvi_names_add_many(x, names, n, node << 7 | len, ret_equal);
     x->blocks += done;
     set_body(at, (uint32_t)(body >> 16), (uint32_t)(body >> 8 & 255), len + done);
     return done;
@@ -136,11 +132,11 @@ uint32_t kvi_branch(struct kvi_index *x, uint32_t parent, uint32_t off,
         return i;
     }
     uint64_t body = kvi_body(&x->nodes[i]);
-    for (uint32_t k = 0; k < *ret_n; k++)
-        kvi_names_delete(x, blocks[k].block_hash, i << 7 | k);
-    x->blocks -= *ret_n;
-    if ((uint32_t)(body >> 16) != 0)
+    if ((uint32_t)(body >> 16) != 0) {
+        kvi_names_delete_many(x, kvi_name_array(x, body), *ret_n, i << 7);
+        x->blocks -= *ret_n;
         kvi_retire(x, KVI_RETIRED_MEMORY, (uint32_t)(body >> 16), data_bytes(body));
+    }
     kvi_node_free(x, i);
     return 0;
 }
@@ -150,12 +146,9 @@ static void cut_off(struct kvi_index *x, uint32_t node, uint32_t len) {
     struct kvi_node *n = &x->nodes[node];
     uint64_t body = kvi_body(n), *names = kvi_name_array(x, body);
     uint32_t old = kvi_len(body);
-    for (uint32_t i = len; i < old; i++)
-        kvi_names_prefetch(x, names[i]);
     n->flags |= KVI_SEALED;
     set_body(n, (uint32_t)(body >> 16), (uint32_t)(body >> 8 & 255), len);
-    for (uint32_t i = len; i < old; i++)
-        kvi_names_delete(x, names[i], node << 7 | i);
+    kvi_names_delete_many(x, names + len, old - len, node << 7 | len);
     x->blocks -= old - len;
     if (len > 0 && kvi_class_blocks(kvi_class_for(len)) * 2 <= kvi_cap(body))
         (void)move_data(x, n, len, len, x->max_bytes); /* without memory it stays large */

@@ -1,0 +1,206 @@
+#include "bench/kvindex/bench.h"
+#include "kvindex/kvi.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+/* ---- clocks ------------------------------------------------------------------------------- */
+
+static uint64_t now(clockid_t clock) {
+    struct timespec t;
+    clock_gettime(clock, &t);
+    return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}
+
+uint64_t bench_wall(void) {
+    return now(CLOCK_MONOTONIC);
+}
+
+uint64_t bench_cpu(void) {
+    return now(CLOCK_THREAD_CPUTIME_ID);
+}
+
+double bench_rss_mb(void) {
+    char line[256];
+    double kb = 0;
+    FILE *f = fopen("/proc/self/status", "r");
+    while (f != NULL && fgets(line, sizeof(line), f) != NULL)
+        if (strncmp(line, "VmRSS:", 6) == 0)
+            kb = strtod(line + 6, NULL);
+    if (f != NULL)
+        fclose(f);
+    return kb / 1024;
+}
+
+static int by_value(const void *a, const void *b) {
+    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+    return (x > y) - (x < y);
+}
+
+double bench_quantile_us(uint32_t *ns, size_t n, double q, uint32_t overhead_ns) {
+    if (n == 0)
+        return 0;
+    qsort(ns, n, sizeof(*ns), by_value);
+    uint32_t v = ns[(size_t)((double)(n - 1) * q)];
+    return v > overhead_ns ? (v - overhead_ns) / 1000.0 : 0;
+}
+
+uint32_t bench_clock_overhead(void) {
+    uint32_t ns[1001];
+    for (int i = 0; i < 1001; i++) {
+        uint64_t t = bench_wall();
+        ns[i] = (uint32_t)(bench_wall() - t);
+    }
+    qsort(ns, 1001, sizeof(ns[0]), by_value);
+    return ns[500];
+}
+
+/* ---- churn: measured 2.5 --------------------------------------------------------------------- */
+
+enum { CHURN_WORKERS = 16, CHURN_BLOCKS = 65536, MAX_EVENT = 128 };
+
+struct fifo { /* whole requests: the oldest goes first, its tail first */
+    uint64_t *names;
+    size_t head, n;
+};
+
+/* Stores the request's new blocks and evicts as many of the worker's oldest; returns block-ops. */
+static uint64_t churn_request(struct kvi_index *x, struct fifo *f, uint32_t worker, uint64_t *L,
+                              uint64_t *S, uint32_t n) {
+    struct kvi_worker w = {worker, 0};
+    struct kvi_block blocks[MAX_EVENT];
+    uint64_t gone[MAX_EVENT], ops = 0;
+    size_t over = f->n + n > CHURN_BLOCKS ? f->n + n - CHURN_BLOCKS : 0;
+    while (over > 0) {
+        size_t k = over < MAX_EVENT ? over : MAX_EVENT;
+        for (size_t i = 0; i < k; i++)
+            gone[i] = f->names[(f->head + i) % CHURN_BLOCKS];
+        f->head = (f->head + k) % CHURN_BLOCKS;
+        f->n -= k;
+        over -= k;
+        ops += k;
+        kvi_remove(x, w, KVI_DEVICE, gone, k);
+    }
+    for (uint32_t i = 0; i < n; i += MAX_EVENT) {
+        uint32_t k = n - i < MAX_EVENT ? n - i : MAX_EVENT;
+        for (uint32_t j = 0; j < k; j++)
+            blocks[j] = (struct kvi_block){S[i + j], L[i + j]};
+        kvi_store(x, w, KVI_DEVICE, i > 0, i > 0 ? S[i - 1] : 0, blocks, k, NULL);
+        ops += k;
+    }
+    for (uint32_t i = n; i-- > 0;)
+        f->names[(f->head + f->n++) % CHURN_BLOCKS] = S[i];
+    return ops;
+}
+
+int bench_churn(const struct gen_trace *trace, uint64_t ops) {
+    struct kvi_options options = {.max_bytes = (size_t)2 << 30, .max_ranks = CHURN_WORKERS};
+    struct kvi_index *x = kvi_create(&options);
+    struct fifo fifo[CHURN_WORKERS];
+    static uint64_t L[1 << 16], S[1 << 16];
+    for (int i = 0; i < CHURN_WORKERS; i++)
+        fifo[i] = (struct fifo){malloc(CHURN_BLOCKS * sizeof(uint64_t)), 0, 0};
+    uint64_t done = 0, mark = ops / 10, since = 0, cpu = bench_cpu();
+    for (uint64_t pass = 0; done < ops; pass++) {
+        for (uint32_t t = 0; t < trace->n_lines && done < ops; t++) {
+            uint32_t n = 0;
+            for (uint32_t k = trace->first[t]; k < trace->first[t + 1]; k++)
+                for (uint32_t i = 0; i < 32;
+                     i++) /* fresh ids each pass; content need not be hashed */
+                    L[n++] = kvi_block_hash((uint32_t[]){trace->ids[k], i, (uint32_t)pass, t}, 4,
+                                            KVI_SEED);
+            kvi_chain(L, n, S);
+            done += churn_request(x, &fifo[t % CHURN_WORKERS], t % CHURN_WORKERS, L, S, n);
+            if (done >= mark) {
+                struct kvi_stats s;
+                kvi_maintain(x);
+                kvi_get_stats(x, &s);
+                uint64_t c = bench_cpu();
+                printf("{\"bench\":\"kvindex_churn\",\"ops\":%" PRIu64 ",\"live\":%" PRIu64
+                       ",\"own_mb\":%.1f,\"bytes_per_live\":%.1f,\"rss_mb\":%.1f,"
+                       "\"cpu_ns_per_op_with_hashing\":%.1f}\n",
+                       done, s.entries, (double)s.bytes / 1e6, (double)s.bytes / (double)s.entries,
+                       bench_rss_mb(), (double)(c - cpu) / (double)(done - since));
+                fflush(stdout);
+                cpu = c;
+                since = done;
+                mark += ops / 10;
+            }
+        }
+    }
+    for (int i = 0; i < CHURN_WORKERS; i++)
+        free(fifo[i].names);
+    kvi_destroy(x);
+    return 0;
+}
+
+/* ---- growth: no long stop -------------------------------------------------------------------- */
+
+int bench_grow(uint64_t blocks) {
+    struct kvi_options options = {.max_bytes = (size_t)16 << 30};
+    struct kvi_index *x = kvi_create(&options);
+    enum { N = 1 << 20 };
+    static uint32_t ns[N];
+    size_t n = 0;
+    uint64_t worst = 0, cpu = bench_cpu();
+    for (uint64_t i = 0; i < blocks; i += MAX_EVENT) {
+        struct kvi_block b[MAX_EVENT];
+        for (uint64_t k = 0; k < MAX_EVENT; k++)
+            b[k] = (struct kvi_block){
+                kvi_block_hash((uint32_t[]){(uint32_t)(i + k), 1}, 2, KVI_SEED), i + k};
+        uint64_t t = bench_cpu();
+        kvi_store(x, (struct kvi_worker){i / MAX_EVENT % 64, 0}, KVI_DEVICE, false, 0, b, MAX_EVENT,
+                  NULL);
+        t = bench_cpu() - t;
+        worst = t > worst ? t : worst;
+        ns[n++ % N] = (uint32_t)t;
+    }
+    struct kvi_stats s;
+    kvi_get_stats(x, &s);
+    n = n < N ? n : N;
+    printf("{\"bench\":\"kvindex_grow\",\"blocks\":%" PRIu64 ",\"writer_p50_us\":%.2f,"
+           "\"writer_p999_us\":%.2f,\"writer_worst_us\":%.1f,\"bytes_per_entry\":%.2f,"
+           "\"cpu_s_with_generator\":%.2f}\n",
+           s.entries, bench_quantile_us(ns, n, 0.5, 0), bench_quantile_us(ns, n, 0.999, 0),
+           (double)worst / 1000, (double)s.bytes / (double)s.entries,
+           (double)(bench_cpu() - cpu) / 1e9);
+    kvi_destroy(x);
+    return 0;
+}
+
+/* ---- hashing --------------------------------------------------------------------------------- */
+
+int bench_hash(void) {
+    enum { TOKENS = 100000, RUNS = 401 };
+    static uint32_t tokens[TOKENS];
+    static uint64_t local[TOKENS], sequence[TOKENS];
+    static const uint32_t sizes[] = {16, 32, 64, 128};
+    for (uint32_t i = 0; i < TOKENS; i++)
+        tokens[i] = i * 2654435761u;
+    for (size_t k = 0; k < sizeof(sizes) / sizeof(sizes[0]); k++) {
+        static uint32_t l[RUNS], s[RUNS], both[RUNS];
+        size_t n = 0;
+        for (int i = 0; i < RUNS; i++) {
+            uint64_t a = bench_wall();
+            n = kvi_hash_blocks(tokens, TOKENS, sizes[k], KVI_SEED, false, local, TOKENS);
+            uint64_t b = bench_wall();
+            kvi_chain(local, n, sequence);
+            uint64_t c = bench_wall();
+            kvi_hash_and_chain(tokens, TOKENS, sizes[k], KVI_SEED, false, local, sequence, TOKENS);
+            uint64_t d = bench_wall();
+            l[i] = (uint32_t)(b - a);
+            s[i] = (uint32_t)(c - b);
+            both[i] = (uint32_t)(d - c);
+        }
+        printf("{\"bench\":\"kvindex_hash\",\"tokens\":%d,\"block_size\":%u,\"blocks\":%zu,"
+               "\"local_us\":%.2f,\"chain_us\":%.2f,\"both_us\":%.2f,\"last\":\"%016" PRIx64
+               "\"}\n",
+               TOKENS, sizes[k], n, bench_quantile_us(l, RUNS, 0.5, 0),
+               bench_quantile_us(s, RUNS, 0.5, 0), bench_quantile_us(both, RUNS, 0.5, 0),
+               sequence[n - 1]);
+    }
+    return 0;
+}
