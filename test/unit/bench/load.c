@@ -66,10 +66,10 @@ static void put_body(int fd, int status, const char *body) {
 /* False: the connection is to be closed. */
 static bool play(int fd, enum play p) {
     char byte;
+    if (p == SLOW)
+        (void)poll(NULL, 0, 60);
     switch (p) {
     case SLOW:
-        (void)poll(NULL, 0, 60);
-        /* fall through */
     case STREAM:
     case NO_DONE:
     case ERROR_EVENT:
