@@ -7,3 +7,9 @@ foreach(file ${e2e_files})
            WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
   set_tests_properties(${name} PROPERTIES LABELS e2e SKIP_RETURN_CODE 77 TIMEOUT 600)
 endforeach()
+# Against a real Dynamo; skips unless WEIR_INTEROP=1, as it fetches some 200 MB.
+add_test(NAME interop_dynamo
+         COMMAND ${CMAKE_SOURCE_DIR}/test/e2e/run $<TARGET_FILE:weir>
+                 ${CMAKE_SOURCE_DIR}/test/e2e/interop_dynamo.py
+         WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+set_tests_properties(interop_dynamo PROPERTIES LABELS "interop" SKIP_RETURN_CODE 77 TIMEOUT 1500)

