@@ -57,7 +57,6 @@ static enum step begin_call(struct wprs *p, struct cursor *c) {
     p->args_rewritten = true;
     p->filled = false;
     wprs_take(p, c, s.len);
-    wprs_call_start(p);
     p->sub = ARGUMENTS;
     return STEP_GO;
 }
@@ -71,6 +70,7 @@ static enum step begin_keyword(struct wprs *p, struct cursor *c) {
     p->filled = true;
     wprs_put(p, &p->args, s.name.data, s.name.len);
     wprs_put_z(p, &p->args, "\":");
+    wprs_call_start(p); /* not before a keyword: prose knows [these(s)] too */
     wprs_take_given(p, c, s.len);
     literal_init(&p->literal, false);
     p->sub = VALUE;

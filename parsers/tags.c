@@ -65,6 +65,7 @@ static enum match value_ends(const struct wprs *p, const char *d, size_t n, bool
 /* ---- values --------------------------------------------------------------------------------- */
 
 static void begin_parameter(struct wprs *p, struct cursor *c, const struct slots *s) {
+    wprs_call_start(p);
     wprs_put_z(p, &p->args, p->filled ? "," : "{");
     p->filled = true;
     wprs_put_z(p, &p->args, "\"");
@@ -165,7 +166,8 @@ static void begin_call(struct wprs *p, struct cursor *c, const struct slots *s) 
     p->filled = false;
     p->schema = wprs_schema_tool(p->tools, weir_buf_span(&p->name));
     wprs_take(p, c, s->len);
-    wprs_call_start(p);
+    if (!p->fmt->closes_block) /* a bare word behind the start marker is no name yet */
+        wprs_call_start(p);
     p->sub = PARAMETER;
 }
 
