@@ -1,5 +1,6 @@
 /* The typed view of an image, and the life of a model. */
 #include "base/mem.h"
+#include "tokenizer/blocks_priv.h"
 #include "tokenizer/encode_priv.h"
 
 #include <sys/mman.h>
@@ -114,6 +115,7 @@ enum weir_status wtok_model_open(const struct wtok_image *image, size_t bytes, b
         return weir_err_set(err, WEIR_NOMEM, "out of memory while loading the tokenizer");
     }
     m->mapped = mapped;
+    m->isa = wtok_isa_best();
     wtok_model_view(m, image);
     enum weir_status st = wtok_pool_create(&m->pool);
     if (st == WEIR_OK)

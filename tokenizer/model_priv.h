@@ -157,6 +157,7 @@ struct wtok_segments;
 struct wtok_model {
     const struct wtok_image *image; /* owned: mapped, or from weir_malloc */
     bool mapped;
+    int isa; /* enum wtok_isa of the block scanner */
 #define X(name, type, member)                                                                      \
     const type *member;                                                                            \
     size_t n_##member;

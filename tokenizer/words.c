@@ -2,6 +2,7 @@
  * Words to ids: a word cache first, then the vocabulary, then merges, which safe cuts keep short.
  */
 #include "base/mem.h"
+#include "tokenizer/blocks_priv.h"
 #include "tokenizer/encode_priv.h"
 #include "tokenizer/unicode.h"
 
@@ -41,6 +42,10 @@ static enum weir_status merge_into(const struct wtok_model *m, struct wtok_conte
     return st == WEIR_OK ? put_ids(out, ctx->scratch, got) : st;
 }
 
+static struct wtok_memo *memo_of(struct wtok_context *ctx, uint64_t hash) {
+    return &ctx->memos[hash & ((1u << WTOK_MEMO_BITS) - 1)];
+}
+
 static void remember(struct wtok_memo *memo, uint64_t k0, uint64_t k1, uint32_t key_meta,
                      const uint32_t *ids, size_t n) {
     memo->k0 = k0;
@@ -61,7 +66,7 @@ static enum weir_status segment(const struct wtok_model *m, struct wtok_context 
     uint32_t key_meta = (uint32_t)n | (apart ? SEGMENT : 0);
     wtok_key(p, n, &k0, &k1);
     uint64_t hash = wtok_key_hash(k0, k1, n);
-    struct wtok_memo *memo = &ctx->memos[hash & ((1u << WTOK_MEMO_BITS) - 1)];
+    struct wtok_memo *memo = memo_of(ctx, hash);
     if (memo->k0 == k0 && memo->k1 == k1 && (memo->meta & ~0xFF00u) == key_meta)
         return put_ids(out, memo->ids, memo->meta >> 8 & 0xFF);
     uint32_t id = apart ? WTOK_NO_ID : wtok_find_word(m, p, n);
@@ -109,7 +114,7 @@ enum weir_status wtok_encode_word(const struct wtok_model *m, struct wtok_contex
     uint64_t k0, k1;
     wtok_key(p, n, &k0, &k1);
     uint64_t hash = wtok_key_hash(k0, k1, n);
-    struct wtok_memo *memo = &ctx->memos[hash & ((1u << WTOK_MEMO_BITS) - 1)];
+    struct wtok_memo *memo = memo_of(ctx, hash);
     if (memo->k0 == k0 && memo->k1 == k1 && (memo->meta & ~0xFF00u) == n)
         return put_ids(out, memo->ids, memo->meta >> 8 & 0xFF);
     size_t from = out->n;
@@ -139,22 +144,63 @@ static const u8 *next_marked(const struct wtok_model *m, const u8 *p, const u8 *
     return e;
 }
 
-static const u8 *next_word(const struct wtok_model *m, const u8 *p, const u8 *e, const u8 **run) {
-    if (m->image->family == WTOK_SPM)
-        return m->image->blanks_marked != 0 ? next_marked(m, p, e) : e;
-    return wtok_scan_next((enum wtok_family)m->image->family, p, e, run);
+/* A batch of words in two passes: keys first, so that the cache lines of all of them are on their
+ * way when the second pass asks for them. `ends` are offsets from p. */
+static enum weir_status encode_batch(const struct wtok_model *m, struct wtok_context *ctx,
+                                     const u8 *p, const uint32_t *ends, size_t n,
+                                     struct wtok_out *out) {
+    uint64_t k0[WTOK_BLOCK_WORDS], k1[WTOK_BLOCK_WORDS];
+    struct wtok_memo *memos[WTOK_BLOCK_WORDS];
+    enum weir_status st = WEIR_OK;
+    uint32_t from = 0;
+    /* Three ids are stored at a time, whatever the number that counts. */
+    bool roomy = out->room - out->n >= (size_t)ends[n - 1] + MEMO_IDS;
+    for (size_t i = 0; i < n && roomy; from = ends[i++]) {
+        size_t len = ends[i] - from;
+        wtok_key(p + from, len <= KEY_MAX ? len : KEY_MAX, &k0[i], &k1[i]);
+        memos[i] = memo_of(ctx, wtok_key_hash(k0[i], k1[i], len));
+        __builtin_prefetch(memos[i]);
+    }
+    from = 0;
+    for (size_t i = 0; i < n && st == WEIR_OK; from = ends[i++]) {
+        uint32_t len = ends[i] - from;
+        if (roomy && memos[i]->k0 == k0[i] && memos[i]->k1 == k1[i] &&
+            (memos[i]->meta & ~0xFF00u) == len) {
+            memcpy(out->ids + out->n, memos[i]->ids, sizeof(memos[i]->ids));
+            out->n += memos[i]->meta >> 8 & 0xFF;
+        } else {
+            st = wtok_encode_word(m, ctx, p + from, len, out);
+        }
+    }
+    return st;
 }
 
-/* Words from p on, as long as they begin before `stop`; returns where the next would begin. */
+static size_t find_words(const struct wtok_model *m, const u8 *p, const u8 *stop, const u8 *e,
+                         uint32_t *ends) {
+    if (m->image->family != WTOK_SPM)
+        return wtok_scan_block((enum wtok_isa)m->isa, (enum wtok_family)m->image->family, p, stop,
+                               e, ends);
+    const u8 *base = p;
+    size_t n = 0;
+    while (p < stop && n < WTOK_BLOCK_WORDS) {
+        p = m->image->blanks_marked != 0 ? next_marked(m, p, e) : e;
+        ends[n++] = (uint32_t)(p - base);
+    }
+    return n;
+}
+
+/* Words from *at on, as long as they begin before `stop`; *at becomes where the next would begin.
+ */
 static enum weir_status words_until(const struct wtok_model *m, struct wtok_context *ctx,
                                     const u8 **at, const u8 *stop, const u8 *e,
                                     struct wtok_out *out) {
-    const u8 *run = NULL, *p = *at;
+    uint32_t ends[WTOK_BLOCK_WORDS];
+    const u8 *p = *at;
     enum weir_status st = WEIR_OK;
     while (p < stop && st == WEIR_OK) {
-        const u8 *q = next_word(m, p, e, &run);
-        st = wtok_encode_word(m, ctx, p, (size_t)(q - p), out);
-        p = q;
+        size_t n = find_words(m, p, stop, e, ends);
+        st = encode_batch(m, ctx, p, ends, n, out);
+        p += ends[n - 1];
     }
     *at = p;
     return st;

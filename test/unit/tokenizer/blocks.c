@@ -1,0 +1,145 @@
+/* The block scanners against the scalar reference: every family, every instruction set that this
+ * machine has, random texts at every alignment, cut at every place. */
+#include "base/rng.h"
+#include "base/utf8.h"
+#include "test/check.h"
+#include "tokenizer/blocks_priv.h"
+
+enum { TEXT_MAX = 400 };
+
+static const char *const atoms[] = {
+    "a",
+    "b",
+    "Z",
+    "foo",
+    "Bar",
+    "HTTP",
+    "'",
+    "'s",
+    "'S",
+    "'ll",
+    "'re",
+    "'x",
+    "''",
+    " ",
+    "  ",
+    "\t",
+    "\n",
+    "\r",
+    "\n\n",
+    " \n",
+    "\n ",
+    "0",
+    "12",
+    "345",
+    "6789",
+    "1234567",
+    ".",
+    ",",
+    "(",
+    "/",
+    "\n/",
+    "...",
+    "!=",
+    "_",
+    "-",
+    "\x01",
+    "\x7F",
+    "\x1C",
+    "\xC3\xA9",         /* é */
+    "\xC3\x89",         /* É */
+    "\xC5\xBF",         /* ſ */
+    "'\xC5\xBF",        /* 'ſ */
+    "\xCC\x81",         /* combining acute */
+    "\xE5\xAD\x97",     /* 字 */
+    "\xE3\x81\x82",     /* あ */
+    "\xE3\x83\xBB",     /* ・ */
+    "\xE3\x80\x82",     /* 。 */
+    "\xEF\xBC\x8C",     /* ， */
+    "\xE2\x80\x9C",     /* “ */
+    "\xC2\xA0",         /* no-break space */
+    "\xE3\x80\x80",     /* ideographic space */
+    "\xC2\x85",         /* next line */
+    "\xD9\xA3",         /* Arabic digit three */
+    "\xC7\x85",         /* a title-case letter */
+    "\xCA\xB0",         /* a modifier letter */
+    "\xF0\x9F\x98\x80", /* a smiley */
+    "\xF0\x9D\x92\x9C", /* a mathematical capital */
+    "\xE3\x82\x97",     /* unassigned */
+};
+
+static size_t random_text(struct weir_rng *rng, char *out) {
+    size_t n = 0, want = weir_rng_below(rng, TEXT_MAX - 32);
+    uint64_t style = weir_rng_below(rng, 4);
+    while (n < want) {
+        /* Long runs of one kind, and mixtures. */
+        size_t span = style == 0 ? 12 : style == 1 ? 38 : WEIR_ARRAY_LEN(atoms);
+        const char *atom = atoms[weir_rng_below(rng, span)];
+        uint64_t repeat = weir_rng_below(rng, 8) == 0 ? weir_rng_below(rng, 90) : 1;
+        size_t len = strlen(atom);
+        for (uint64_t i = 0; i < repeat && n < want; i++, n += len)
+            memcpy(out + n, atom, len);
+        if (style == 3 && weir_rng_below(rng, 3) == 0) {
+            unsigned c = (unsigned)weir_rng_below(rng, 0x30000);
+            if (c < 0xD800 || c > 0xDFFF)
+                n += weir_utf8_encode(c, out + n);
+        }
+    }
+    return n;
+}
+
+static void compare(enum wtok_isa isa, enum wtok_family family, const unsigned char *p, size_t n) {
+    const unsigned char *e = p + n, *at = p, *run = NULL, *want = p;
+    while (at < e) {
+        uint32_t ends[WTOK_BLOCK_WORDS];
+        size_t k = wtok_scan_block(isa, family, at, e, e, ends);
+        CHECK(k >= 1 && k <= WTOK_BLOCK_WORDS);
+        for (size_t i = 0; i < k; i++) {
+            want = wtok_scan_next(family, want, e, &run);
+            CHECK_MSG(at + ends[i] == want,
+                      "isa %d family %d: a word ends at %td, the reference says %td: \"%.*s\"",
+                      (int)isa, (int)family, at + ends[i] - p, want - p, (int)n, (const char *)p);
+        }
+        at += ends[k - 1];
+    }
+}
+
+static void case_blocks_equal_the_reference(void) {
+    struct weir_rng rng;
+    const char *rounds = getenv("WEIR_TEST_ROUNDS");
+    unsigned n_rounds = rounds != NULL ? (unsigned)strtoul(rounds, NULL, 10) : 20000;
+    static unsigned char room[64 + TEXT_MAX + 128];
+    weir_rng_seed(&rng, check_seed());
+    for (unsigned round = 0; round < n_rounds; round++) {
+        char text[TEXT_MAX + 400];
+        size_t n = random_text(&rng, text);
+        unsigned char *p = room + round % 64;
+        memset(room, '\'', sizeof(room));
+        memcpy(p, text, n);
+        for (int isa = 0; isa < WTOK_N_ISAS; isa++)
+            for (int f = WTOK_GPT2; f <= WTOK_DEEPSEEK && wtok_isa_usable((enum wtok_isa)isa); f++)
+                compare((enum wtok_isa)isa, (enum wtok_family)f, p, n);
+    }
+}
+
+/* Every length of prefix of one text that has everything in it. */
+static void case_every_length(void) {
+    static unsigned char room[2048];
+    size_t n = 0;
+    for (size_t i = 0; i < WEIR_ARRAY_LEN(atoms); i++)
+        for (size_t k = i; k < WEIR_ARRAY_LEN(atoms) && n < 1600; k += 7) {
+            memcpy(room + n, atoms[k], strlen(atoms[k]));
+            n += strlen(atoms[k]);
+        }
+    for (size_t len = 1; len <= n; len++)
+        if ((room[len] & 0xC0) != 0x80)
+            for (int isa = 0; isa < WTOK_N_ISAS; isa++)
+                for (int f = 0; f <= WTOK_DEEPSEEK && wtok_isa_usable((enum wtok_isa)isa); f++)
+                    compare((enum wtok_isa)isa, (enum wtok_family)f, room, len);
+}
+
+int main(void) {
+    CHECK_RUN(case_blocks_equal_the_reference);
+    CHECK_RUN(case_every_length);
+    return check_finish();
+}

@@ -1,0 +1,469 @@
+/*
+ * The splitting patterns on bit masks. A block is up to 64 characters from the start of a word on;
+ * bit i of a mask says that character i has a class. All words that end surely inside the block
+ * come out at once, without a branch per word; the next block begins where the last of them ended,
+ * so no state goes from block to block (a pattern never looks back).
+ *
+ * What decides whether a word begins at i, in the notation of scan.c (R: \r \n; W: all blanks):
+ *   letters   begin a word unless the character before is a prefix of theirs: a blank other than R
+ *             (which, standing last in its run, is a word of its own otherwise), or a single O that
+ *             itself begins a word
+ *   numbers   begin a word, again after each third
+ *   O         begins a word at the start of its run unless a space before takes it along
+ *   blanks    begin a word at the start of their run (R directly behind O belong to that O), behind
+ *             the last R of the run, and at the last blank when it is no R
+ * Where a rule needs more than the block shows, or a rare character breaks it, the block is cut
+ * short there ("doubt") and the scalar scanner takes one word.
+ */
+#include "tokenizer/blocks_priv.h"
+#include "tokenizer/unicode.h"
+
+#include <stdlib.h>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+#if defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
+typedef unsigned char u8;
+#define INLINE static inline __attribute__((always_inline))
+
+struct masks {
+    uint64_t letter, upper, lower, number, blank, line, space, quote, slash, ascii;
+    uint64_t cjk;   /* isolated by DeepSeek's second pattern */
+    uint64_t doubt; /* classes that the rules do not cover */
+};
+
+typedef void (*load_fn)(const u8 *p, struct masks *m, uint64_t *ret_high);
+
+/* ---- 64 bytes to masks; *ret_high: bytes that are not ASCII -------------------------------------
+ */
+
+INLINE void load_scalar(const u8 *p, struct masks *m, uint64_t *ret_high) {
+    uint64_t high = 0;
+    memset(m, 0, sizeof(*m));
+    for (unsigned i = 0; i < 64; i++) {
+        uint64_t bit = 1ull << i;
+        u8 c = p[i];
+        u8 folded = c | 0x20;
+        if (folded >= 'a' && folded <= 'z') {
+            m->letter |= bit;
+            if (c < 'a')
+                m->upper |= bit;
+        } else if (c >= '0' && c <= '9') {
+            m->number |= bit;
+        } else if (c == ' ' || (c >= 9 && c <= 13)) {
+            m->blank |= bit;
+            if (c == ' ')
+                m->space |= bit;
+            else if (c == '\n' || c == '\r')
+                m->line |= bit;
+        } else if (c >= 0x80) {
+            high |= bit;
+        } else if (c < 0x20 || c == 0x7F) {
+            m->doubt |= bit;
+        } else if (c == '\'') {
+            m->quote |= bit;
+        } else if (c == '/') {
+            m->slash |= bit;
+        }
+    }
+    m->lower = m->letter & ~m->upper;
+    m->ascii = ~0ull;
+    *ret_high = high;
+}
+
+#if defined(__x86_64__)
+#define AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,bmi,bmi2,lzcnt,popcnt")))
+#define AVX2 __attribute__((target("avx2,bmi,bmi2,lzcnt,popcnt")))
+
+AVX512 INLINE void load_avx512(const u8 *p, struct masks *m, uint64_t *ret_high) {
+    __m512i v = _mm512_loadu_si512(p);
+    __m512i folded = _mm512_or_si512(v, _mm512_set1_epi8(0x20));
+#define IN(x, lo, hi)                                                                              \
+    _mm512_cmple_epu8_mask(_mm512_sub_epi8((x), _mm512_set1_epi8(lo)),                             \
+                           _mm512_set1_epi8((hi) - (lo)))
+#define IS(x, c) _mm512_cmpeq_epi8_mask((x), _mm512_set1_epi8(c))
+    m->letter = IN(folded, 'a', 'z');
+    m->lower = IN(v, 'a', 'z');
+    m->upper = m->letter & ~m->lower;
+    m->number = IN(v, '0', '9');
+    m->space = IS(v, ' ');
+    m->line = IS(v, '\n') | IS(v, '\r');
+    m->blank = m->space | IN(v, 9, 13);
+    m->quote = IS(v, '\'');
+    m->slash = IS(v, '/');
+    m->doubt = (_mm512_cmplt_epu8_mask(v, _mm512_set1_epi8(0x20)) & ~m->blank) | IS(v, 0x7F);
+#undef IN
+#undef IS
+    m->ascii = ~0ull;
+    m->cjk = 0;
+    *ret_high = _mm512_movepi8_mask(v);
+}
+
+AVX2 INLINE uint64_t bits2(__m256i a, __m256i b) {
+    return (uint32_t)_mm256_movemask_epi8(a) | (uint64_t)(uint32_t)_mm256_movemask_epi8(b) << 32;
+}
+/* lo <= byte <= hi, all below 0x80; bytes from 0x80 on are negative and fall out. */
+AVX2 INLINE uint64_t within2(__m256i a, __m256i b, char lo, char hi) {
+    __m256i l = _mm256_set1_epi8((char)(lo - 1)), h = _mm256_set1_epi8((char)(hi + 1));
+    return bits2(_mm256_and_si256(_mm256_cmpgt_epi8(a, l), _mm256_cmpgt_epi8(h, a)),
+                 _mm256_and_si256(_mm256_cmpgt_epi8(b, l), _mm256_cmpgt_epi8(h, b)));
+}
+AVX2 INLINE uint64_t equal2(__m256i a, __m256i b, char c) {
+    __m256i x = _mm256_set1_epi8(c);
+    return bits2(_mm256_cmpeq_epi8(a, x), _mm256_cmpeq_epi8(b, x));
+}
+AVX2 INLINE void load_avx2(const u8 *p, struct masks *m, uint64_t *ret_high) {
+    __m256i a = _mm256_loadu_si256((const __m256i *)(const void *)p);
+    __m256i b = _mm256_loadu_si256((const __m256i *)(const void *)(p + 32));
+    m->lower = within2(a, b, 'a', 'z');
+    m->upper = within2(a, b, 'A', 'Z');
+    m->letter = m->lower | m->upper;
+    m->number = within2(a, b, '0', '9');
+    m->space = equal2(a, b, ' ');
+    m->line = equal2(a, b, '\n') | equal2(a, b, '\r');
+    m->blank = m->space | within2(a, b, 9, 13);
+    m->quote = equal2(a, b, '\'');
+    m->slash = equal2(a, b, '/');
+    m->doubt = (within2(a, b, 0, 0x1F) & ~m->blank) | equal2(a, b, 0x7F);
+    m->ascii = ~0ull;
+    m->cjk = 0;
+    *ret_high = bits2(a, b);
+}
+#endif
+
+#if defined(__aarch64__)
+/* One bit per byte of four vectors whose bytes are 0 or 0xFF. */
+INLINE uint64_t bits4(uint8x16_t a, uint8x16_t b, uint8x16_t c, uint8x16_t d) {
+    static const u8 weights[16] = {1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128};
+    const uint8x16_t w = vld1q_u8(weights);
+    uint8x16_t ab = vpaddq_u8(vandq_u8(a, w), vandq_u8(b, w));
+    uint8x16_t cd = vpaddq_u8(vandq_u8(c, w), vandq_u8(d, w));
+    uint8x16_t all = vpaddq_u8(ab, cd);
+    return vgetq_lane_u64(vreinterpretq_u64_u8(vpaddq_u8(all, all)), 0);
+}
+INLINE uint64_t within4(const uint8x16_t v[4], u8 lo, u8 hi) {
+    const uint8x16_t l = vdupq_n_u8(lo), n = vdupq_n_u8((u8)(hi - lo));
+    return bits4(vcleq_u8(vsubq_u8(v[0], l), n), vcleq_u8(vsubq_u8(v[1], l), n),
+                 vcleq_u8(vsubq_u8(v[2], l), n), vcleq_u8(vsubq_u8(v[3], l), n));
+}
+INLINE void load_neon(const u8 *p, struct masks *m, uint64_t *ret_high) {
+    const uint8x16_t v[4] = {vld1q_u8(p), vld1q_u8(p + 16), vld1q_u8(p + 32), vld1q_u8(p + 48)};
+    m->lower = within4(v, 'a', 'z');
+    m->upper = within4(v, 'A', 'Z');
+    m->letter = m->lower | m->upper;
+    m->number = within4(v, '0', '9');
+    m->space = within4(v, ' ', ' ');
+    m->line = within4(v, '\n', '\n') | within4(v, '\r', '\r');
+    m->blank = m->space | within4(v, 9, 13);
+    m->quote = within4(v, '\'', '\'');
+    m->slash = within4(v, '/', '/');
+    m->doubt = (within4(v, 0, 0x1F) & ~m->blank) | within4(v, 0x7F, 0x7F);
+    m->ascii = ~0ull;
+    m->cjk = 0;
+    *ret_high = within4(v, 0x80, 0xFF);
+}
+#endif
+
+/* ---- up to 64 characters of any kind to masks -------------------------------------------------
+ */
+
+static unsigned load_chars(enum wtok_family family, const u8 *p, const u8 *e, struct masks *m,
+                           uint32_t offsets[65]) {
+    const u8 *base = p;
+    unsigned i = 0;
+    memset(m, 0, sizeof(*m));
+    for (; i < 64 && p < e; i++) {
+        uint64_t bit = 1ull << i;
+        unsigned n;
+        uint32_t c = wtok_char(p, &n);
+        unsigned cls = wtok_class_of(c);
+        offsets[i] = (uint32_t)(p - base);
+        p += n;
+        m->letter |= (cls & WTOK_L) != 0 ? bit : 0;
+        m->upper |= (cls & (WTOK_LU | WTOK_LT)) != 0 ? bit : 0;
+        m->lower |= (cls & WTOK_LL) != 0 ? bit : 0;
+        m->number |= (cls & WTOK_N) != 0 ? bit : 0;
+        m->blank |= (cls & WTOK_WS) != 0 ? bit : 0;
+        m->ascii |= c < 0x80 ? bit : 0;
+        m->line |= c == '\n' || c == '\r' ? bit : 0;
+        m->space |= c == ' ' ? bit : 0;
+        m->quote |= c == '\'' ? bit : 0;
+        m->slash |= c == '/' ? bit : 0;
+        if (family == WTOK_DEEPSEEK) {
+            bool cjk = (c >= 0x4E00 && c <= 0x9FA5) || (c >= 0x3040 && c <= 0x30FF);
+            bool known = (cls & (WTOK_L | WTOK_N | WTOK_WS | WTOK_P | WTOK_S)) != 0;
+            m->cjk |= cjk ? bit : 0;
+            m->doubt |= !known || (cjk && (cls & WTOK_L) == 0) ? bit : 0;
+        } else {
+            m->doubt |= (cls & WTOK_M) != 0 ? bit : 0;
+        }
+    }
+    offsets[i] = (uint32_t)(p - base);
+    return i;
+}
+
+/* ---- rules
+ * ----------------------------------------------------------------------------------------- */
+
+INLINE unsigned low_bit(uint64_t x) {
+    return (unsigned)__builtin_ctzll(x);
+}
+INLINE uint64_t below(unsigned i) {
+    return i >= 64 ? ~0ull : (1ull << i) - 1;
+}
+
+/* The bytes of character i: in an ASCII block offsets is NULL. */
+INLINE const u8 *char_at(const u8 *p, const uint32_t *offsets, unsigned i) {
+    return p + (offsets != NULL ? offsets[i] : i);
+}
+
+/* Characters of a contraction whose quote is character i (all of it is inside the block), or 0. */
+static unsigned contraction(const u8 *p, const uint32_t *offsets, unsigned i, unsigned n,
+                            bool any_case) {
+    if (i + 1 >= n)
+        return 0;
+    const u8 *a = char_at(p, offsets, i + 1);
+    u8 c = any_case && *a < 0x80 ? *a | 0x20 : *a;
+    if (c == 's' || c == 't' || c == 'm' || c == 'd')
+        return 2;
+    if (any_case && a[0] == 0xC5 && a[1] == 0xBF)
+        return 2;
+    if (i + 2 >= n)
+        return 0;
+    const u8 *b = char_at(p, offsets, i + 2);
+    u8 d = any_case && *b < 0x80 ? *b | 0x20 : *b;
+    return (c == 'r' && d == 'e') || (c == 'v' && d == 'e') || (c == 'l' && d == 'l') ? 3 : 0;
+}
+
+/* Starts of number words: each run's, and every `group` behind it. */
+INLINE uint64_t number_starts(uint64_t number, unsigned group) {
+    if (group == 1)
+        return number;
+    uint64_t starts = number & ~(number << 1);
+    if (group == 0)
+        return starts;
+    uint64_t fourth = number & number << 1 & number << 2 & number << 3;
+    for (uint64_t t = starts << 3 & fourth; t != 0; t = t << 3 & fourth)
+        starts |= t;
+    return starts;
+}
+
+/* Starts inside runs of blanks with the line rule. `hold`: positions whose successor counts as a
+ * blank (nothing is split off before the end of a section). */
+INLINE uint64_t blank_starts(uint64_t blank, uint64_t line, uint64_t taken, uint64_t next_blank) {
+    uint64_t rest = blank & ~taken, plain = blank & ~line;
+    uint64_t starts = (rest & ~(rest << 1)) | (plain & ~next_blank);
+    uint64_t behind_line = plain & line << 1;
+    /* Blanks between two lines go with the second: their start does not count. */
+    for (uint64_t bad = plain & line >> 1; bad != 0; bad &= bad - 1) {
+        uint64_t before = ~plain & below(low_bit(bad));
+        behind_line &= before == 0 ? ~1ull : ~(2ull << (63 - (unsigned)__builtin_clzll(before)));
+    }
+    return starts | behind_line;
+}
+
+/*
+ * Starts of words among characters 1 to n - 1. *ret_sure becomes the number of characters up to
+ * which they are sure. `last`: the text ends with the block.
+ */
+INLINE uint64_t word_starts(const enum wtok_family family, struct masks *m, const u8 *p,
+                            const uint32_t *offsets, unsigned n, bool last, unsigned *ret_sure) {
+    const bool cased = family == WTOK_O200K || family == WTOK_TEKKEN;
+    const bool deepseek = family == WTOK_DEEPSEEK, gpt2 = family == WTOK_GPT2;
+    const unsigned group = gpt2 ? 0 : family == WTOK_QWEN2 || family == WTOK_TEKKEN ? 1 : 3;
+    uint64_t valid = below(n), doubt = offsets != NULL || deepseek ? m->doubt & valid : 0;
+    uint64_t letter = m->letter & valid, number = m->number & valid, blank = m->blank & valid;
+    uint64_t line = m->line & valid, space = m->space & valid;
+    uint64_t cjk = offsets != NULL && deepseek ? m->cjk & valid : 0;
+    letter &= ~cjk;
+    uint64_t other = valid & ~(letter | number | blank | cjk);
+    uint64_t end = last ? 1ull << (n - 1) : 0;
+    uint64_t next_blank = (blank >> 1) | end | (deepseek ? (number | cjk) >> 1 : 0);
+    uint64_t other_start = other & ~(other << 1) & ~(space << 1);
+    uint64_t letter_start = letter & ~(letter << 1);
+    uint64_t starts;
+    if (gpt2) {
+        starts = other_start | (letter_start & ~(space << 1)) |
+                 (number_starts(number, 0) & ~(space << 1)) | (blank & ~(blank << 1)) |
+                 (blank & ~next_blank);
+    } else {
+        uint64_t prefix = (blank & ~line) | other_start;
+        if (deepseek) {
+            uint64_t plain = m->ascii & valid;
+            prefix = (blank & ~line) | (other_start & plain & (letter & plain) >> 1);
+            doubt |= letter & ~plain & (letter & plain) << 1;
+        }
+        /* Lines directly behind other characters belong to them. */
+        uint64_t taken = line & ~(line + (line & other << 1));
+        starts = other_start | (letter_start & ~(prefix << 1)) | number_starts(number, group) |
+                 blank_starts(blank, line, taken, next_blank) | (cjk & ~(cjk << 1));
+        if (cased) {
+            uint64_t upper = m->upper & valid, lower = m->lower & valid;
+            starts |= upper & lower << 1;
+            doubt |= (offsets != NULL ? upper & (letter & ~upper & ~lower) << 1 : 0) |
+                     (m->slash & valid & taken << 1);
+        }
+    }
+    /* Contractions. Without case their quote begins a word; with case it ends one. */
+    if (family != WTOK_TEKKEN && !deepseek) {
+        unsigned done = 0;
+        uint64_t quotes = m->quote & valid & letter >> 1;
+        quotes &= cased ? letter << 1 : other_start;
+        for (; quotes != 0; quotes &= quotes - 1) {
+            unsigned at = low_bit(quotes), len = contraction(p, offsets, at, n, !gpt2);
+            if (len == 0 || (cased && at < done))
+                continue;
+            done = at + len + 1; /* a quote right behind is no second one */
+            uint64_t inside = below(at + len) & ~below(at + 1);
+            starts &= ~(inside | (cased ? 1ull << at : 0));
+            starts |= at + len < 64 ? letter & 1ull << (at + len) : 0;
+        }
+    }
+    unsigned sure = last ? n : n - 3;
+    if (!last) {
+        /* A run of blanks that reaches the end may change its mind. */
+        uint64_t not_blank = valid & ~blank;
+        unsigned run = not_blank == 0 ? 0 : 64 - (unsigned)__builtin_clzll(not_blank);
+        sure = run < sure ? run : sure;
+    }
+    if (doubt != 0) {
+        unsigned at = low_bit(doubt);
+        at = at < 3 ? 0 : at - 3;
+        /* Blanks before it may depend on it. */
+        while (at > 0 && (blank >> at & 1) != 0)
+            at--;
+        sure = at < sure ? at : sure;
+    }
+    *ret_sure = sure;
+    return starts & ~1ull;
+}
+
+/* ---- blocks
+ * ---------------------------------------------------------------------------------------------- */
+
+INLINE size_t scan_blocks(const enum wtok_family family, const load_fn load, const u8 *p,
+                          const u8 *stop, const u8 *e, uint32_t *ends) {
+    const u8 *base = p;
+    size_t k = 0;
+    while (p < stop && k <= WTOK_BLOCK_WORDS - 65) {
+        struct masks m;
+        uint32_t offsets[65];
+        uint64_t high, starts;
+        size_t left = (size_t)(e - p), from = k;
+        unsigned n = left < 64 ? (unsigned)left : 64, sure = 0;
+        load(p, &m, &high);
+        unsigned plain = high != 0 ? low_bit(high) : 64;
+        if (plain >= n || plain >= 24) {
+            bool last = plain >= n && left <= 64;
+            n = plain < n ? plain : n;
+            if (n > 3 || last) {
+                starts = word_starts(family, &m, p, NULL, n, last, &sure);
+                uint32_t at = (uint32_t)(p - base);
+                for (starts &= below(sure + 1) & below(n); starts != 0; starts &= starts - 1)
+                    ends[k++] = at + low_bit(starts);
+                if (last && sure == n)
+                    ends[k++] = at + n;
+            }
+        } else {
+            n = load_chars(family, p, e, &m, offsets);
+            bool last = p + offsets[n] == e;
+            if (n > 3 || last) {
+                starts = word_starts(family, &m, p, offsets, n, last, &sure);
+                uint32_t at = (uint32_t)(p - base);
+                for (starts &= below(sure + 1) & below(n); starts != 0; starts &= starts - 1)
+                    ends[k++] = at + offsets[low_bit(starts)];
+                if (last && sure == n)
+                    ends[k++] = at + offsets[n];
+            }
+        }
+        if (k == from) {
+            const u8 *run = NULL;
+            ends[k++] = (uint32_t)(wtok_scan_next(family, p, e, &run) - base);
+        }
+        p = base + ends[k - 1];
+    }
+    return k;
+}
+
+#define SCAN(name, target, load)                                                                   \
+    target static size_t name(enum wtok_family family, const u8 *p, const u8 *stop, const u8 *e,   \
+                              uint32_t *ends) {                                                    \
+        switch (family) {                                                                          \
+        case WTOK_GPT2:                                                                            \
+            return scan_blocks(WTOK_GPT2, load, p, stop, e, ends);                                 \
+        case WTOK_CL100K:                                                                          \
+            return scan_blocks(WTOK_CL100K, load, p, stop, e, ends);                               \
+        case WTOK_QWEN2:                                                                           \
+            return scan_blocks(WTOK_QWEN2, load, p, stop, e, ends);                                \
+        case WTOK_O200K:                                                                           \
+            return scan_blocks(WTOK_O200K, load, p, stop, e, ends);                                \
+        case WTOK_TEKKEN:                                                                          \
+            return scan_blocks(WTOK_TEKKEN, load, p, stop, e, ends);                               \
+        default:                                                                                   \
+            return scan_blocks(WTOK_DEEPSEEK, load, p, stop, e, ends);                             \
+        }                                                                                          \
+    }
+
+SCAN(scan_scalar, , load_scalar)
+#if defined(__x86_64__)
+SCAN(scan_avx2, AVX2, load_avx2)
+SCAN(scan_avx512, AVX512, load_avx512)
+#endif
+#if defined(__aarch64__)
+SCAN(scan_neon, , load_neon)
+#endif
+
+size_t wtok_scan_block(enum wtok_isa isa, enum wtok_family family, const u8 *p, const u8 *stop,
+                       const u8 *e, uint32_t ends[WTOK_BLOCK_WORDS]) {
+#if defined(__x86_64__)
+    if (isa == WTOK_ISA_AVX512)
+        return scan_avx512(family, p, stop, e, ends);
+    if (isa == WTOK_ISA_AVX2)
+        return scan_avx2(family, p, stop, e, ends);
+#endif
+#if defined(__aarch64__)
+    if (isa == WTOK_ISA_NEON)
+        return scan_neon(family, p, stop, e, ends);
+#endif
+    (void)isa;
+    return scan_scalar(family, p, stop, e, ends);
+}
+
+/* ---- which machine this is
+ * ------------------------------------------------------------------------------- */
+
+bool wtok_isa_usable(enum wtok_isa isa) {
+    switch (isa) {
+    case WTOK_ISA_SCALAR:
+        return true;
+#if defined(__x86_64__)
+    case WTOK_ISA_AVX2:
+        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2");
+    case WTOK_ISA_AVX512:
+        return __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+               __builtin_cpu_supports("bmi2");
+#endif
+#if defined(__aarch64__)
+    case WTOK_ISA_NEON:
+        return true;
+#endif
+    default:
+        return false;
+    }
+}
+
+enum wtok_isa wtok_isa_best(void) {
+    static const char *const names[] = {"scalar", "avx2", "avx512", "neon"};
+    const char *wish = getenv("WEIR_TOKENIZER_ISA");
+    for (int i = 0; wish != NULL && i < WTOK_N_ISAS; i++)
+        if (strcmp(wish, names[i]) == 0 && wtok_isa_usable((enum wtok_isa)i))
+            return (enum wtok_isa)i;
+    for (int i = WTOK_N_ISAS - 1; i > 0; i--)
+        if (wtok_isa_usable((enum wtok_isa)i))
+            return (enum wtok_isa)i;
+    return WTOK_ISA_SCALAR;
+}
