@@ -38,8 +38,7 @@ struct masks {
 
 typedef void (*load_fn)(const u8 *p, struct masks *m, uint64_t *ret_high);
 
-/* ---- 64 bytes to masks; *ret_high: bytes that are not ASCII -------------------------------------
- */
+/* ---- 64 bytes to masks; *ret_high: bytes that are not ASCII ---------------------------------- */
 
 INLINE void load_scalar(const u8 *p, struct masks *m, uint64_t *ret_high) {
     uint64_t high = 0;
@@ -168,46 +167,137 @@ INLINE void load_neon(const u8 *p, struct masks *m, uint64_t *ret_high) {
 }
 #endif
 
-/* ---- up to 64 characters of any kind to masks -------------------------------------------------
- */
+/* ---- up to 64 characters of any kind to masks ------------------------------------------------ */
 
-static unsigned load_chars(enum wtok_family family, const u8 *p, const u8 *e, struct masks *m,
-                           uint32_t offsets[65]) {
+/* What the masks need to know of a character, in one byte. */
+enum { LETTER = 1, UPPER = 2, LOWER = 4, NUMBER = 8, BLANK = 16, DOUBT = 32, CJK = 64 };
+
+static u8 kind_of(enum wtok_family family, uint32_t c) {
+    unsigned cls = wtok_class_of(c);
+    unsigned k = ((cls & WTOK_L) != 0 ? LETTER : 0) | ((cls & WTOK_LL) != 0 ? LOWER : 0) |
+                 ((cls & (WTOK_LU | WTOK_LT)) != 0 ? UPPER : 0) |
+                 ((cls & WTOK_N) != 0 ? NUMBER : 0) | ((cls & WTOK_WS) != 0 ? BLANK : 0);
+    if (family != WTOK_DEEPSEEK)
+        return (u8)(k | ((cls & WTOK_M) != 0 ? DOUBT : 0));
+    bool cjk = (c >= 0x4E00 && c <= 0x9FA5) || (c >= 0x3040 && c <= 0x30FF);
+    bool known = (cls & (WTOK_L | WTOK_N | WTOK_WS | WTOK_P | WTOK_S)) != 0;
+    return (u8)(k | (cjk ? CJK : 0) | (!known || (cjk && (cls & WTOK_L) == 0) ? DOUBT : 0));
+}
+
+/* Characters from p on: their kind, and their byte where they are ASCII (else 0x80). */
+INLINE unsigned read_chars(const enum wtok_family family, const u8 *p, const u8 *e, u8 *kinds,
+                           u8 *bytes, uint32_t *offsets) {
     const u8 *base = p;
+    const u8 ideograph = family == WTOK_DEEPSEEK ? LETTER | CJK : LETTER;
     unsigned i = 0;
-    memset(m, 0, sizeof(*m));
     for (; i < 64 && p < e; i++) {
-        uint64_t bit = 1ull << i;
-        unsigned n;
-        uint32_t c = wtok_char(p, &n);
-        unsigned cls = wtok_class_of(c);
+        unsigned n = 3;
         offsets[i] = (uint32_t)(p - base);
-        p += n;
-        m->letter |= (cls & WTOK_L) != 0 ? bit : 0;
-        m->upper |= (cls & (WTOK_LU | WTOK_LT)) != 0 ? bit : 0;
-        m->lower |= (cls & WTOK_LL) != 0 ? bit : 0;
-        m->number |= (cls & WTOK_N) != 0 ? bit : 0;
-        m->blank |= (cls & WTOK_WS) != 0 ? bit : 0;
-        m->ascii |= c < 0x80 ? bit : 0;
-        m->line |= c == '\n' || c == '\r' ? bit : 0;
-        m->space |= c == ' ' ? bit : 0;
-        m->quote |= c == '\'' ? bit : 0;
-        m->slash |= c == '/' ? bit : 0;
-        if (family == WTOK_DEEPSEEK) {
-            bool cjk = (c >= 0x4E00 && c <= 0x9FA5) || (c >= 0x3040 && c <= 0x30FF);
-            bool known = (cls & (WTOK_L | WTOK_N | WTOK_WS | WTOK_P | WTOK_S)) != 0;
-            m->cjk |= cjk ? bit : 0;
-            m->doubt |= !known || (cjk && (cls & WTOK_L) == 0) ? bit : 0;
+        bytes[i] = 0x80;
+        if (*p >= 0xE5 && *p <= 0xE8) { /* U+5000 to U+8FFF */
+            kinds[i] = ideograph;
         } else {
-            m->doubt |= (cls & WTOK_M) != 0 ? bit : 0;
+            uint32_t c = wtok_char(p, &n);
+            kinds[i] = kind_of(family, c);
+            bytes[i] = c < 0x80 ? (u8)c : 0x80;
         }
+        p += n;
     }
     offsets[i] = (uint32_t)(p - base);
     return i;
 }
 
-/* ---- rules
- * ----------------------------------------------------------------------------------------- */
+typedef void (*test_fn)(const u8 kinds[64], const u8 bytes[64], struct masks *m);
+
+INLINE void test_scalar(const u8 kinds[64], const u8 bytes[64], struct masks *m) {
+    memset(m, 0, sizeof(*m));
+    for (unsigned i = 0; i < 64; i++) {
+        m->letter |= (uint64_t)(kinds[i] & 1) << i;
+        m->upper |= (uint64_t)(kinds[i] >> 1 & 1) << i;
+        m->lower |= (uint64_t)(kinds[i] >> 2 & 1) << i;
+        m->number |= (uint64_t)(kinds[i] >> 3 & 1) << i;
+        m->blank |= (uint64_t)(kinds[i] >> 4 & 1) << i;
+        m->doubt |= (uint64_t)(kinds[i] >> 5 & 1) << i;
+        m->cjk |= (uint64_t)(kinds[i] >> 6 & 1) << i;
+        m->ascii |= (uint64_t)(bytes[i] < 0x80) << i;
+        m->line |= (uint64_t)(bytes[i] == '\n' || bytes[i] == '\r') << i;
+        m->space |= (uint64_t)(bytes[i] == ' ') << i;
+        m->quote |= (uint64_t)(bytes[i] == '\'') << i;
+        m->slash |= (uint64_t)(bytes[i] == '/') << i;
+    }
+}
+
+#if defined(__x86_64__)
+AVX512 INLINE void test_avx512(const u8 kinds[64], const u8 bytes[64], struct masks *m) {
+    __m512i k = _mm512_loadu_si512(kinds), b = _mm512_loadu_si512(bytes);
+#define HAS(bit) _mm512_test_epi8_mask(k, _mm512_set1_epi8(bit))
+#define IS(c) _mm512_cmpeq_epi8_mask(b, _mm512_set1_epi8(c))
+    m->letter = HAS(LETTER);
+    m->upper = HAS(UPPER);
+    m->lower = HAS(LOWER);
+    m->number = HAS(NUMBER);
+    m->blank = HAS(BLANK);
+    m->doubt = HAS(DOUBT);
+    m->cjk = HAS(CJK);
+    m->ascii = ~_mm512_movepi8_mask(b);
+    m->line = IS('\n') | IS('\r');
+    m->space = IS(' ');
+    m->quote = IS('\'');
+    m->slash = IS('/');
+#undef HAS
+#undef IS
+}
+
+/* Bit number `bit` of each byte. */
+AVX2 INLINE uint64_t bit2(__m256i a, __m256i b, int bit) {
+    return bits2(_mm256_slli_epi16(a, 7 - bit), _mm256_slli_epi16(b, 7 - bit));
+}
+AVX2 INLINE void test_avx2(const u8 kinds[64], const u8 bytes[64], struct masks *m) {
+    __m256i a = _mm256_loadu_si256((const __m256i *)(const void *)kinds);
+    __m256i b = _mm256_loadu_si256((const __m256i *)(const void *)(kinds + 32));
+    m->letter = bit2(a, b, 0);
+    m->upper = bit2(a, b, 1);
+    m->lower = bit2(a, b, 2);
+    m->number = bit2(a, b, 3);
+    m->blank = bit2(a, b, 4);
+    m->doubt = bit2(a, b, 5);
+    m->cjk = bit2(a, b, 6);
+    a = _mm256_loadu_si256((const __m256i *)(const void *)bytes);
+    b = _mm256_loadu_si256((const __m256i *)(const void *)(bytes + 32));
+    m->ascii = ~bits2(a, b);
+    m->line = equal2(a, b, '\n') | equal2(a, b, '\r');
+    m->space = equal2(a, b, ' ');
+    m->quote = equal2(a, b, '\'');
+    m->slash = equal2(a, b, '/');
+}
+#endif
+
+#if defined(__aarch64__)
+INLINE uint64_t has4(const uint8x16_t v[4], u8 bit) {
+    const uint8x16_t b = vdupq_n_u8(bit);
+    return bits4(vtstq_u8(v[0], b), vtstq_u8(v[1], b), vtstq_u8(v[2], b), vtstq_u8(v[3], b));
+}
+INLINE void test_neon(const u8 kinds[64], const u8 bytes[64], struct masks *m) {
+    const uint8x16_t k[4] = {vld1q_u8(kinds), vld1q_u8(kinds + 16), vld1q_u8(kinds + 32),
+                             vld1q_u8(kinds + 48)};
+    const uint8x16_t b[4] = {vld1q_u8(bytes), vld1q_u8(bytes + 16), vld1q_u8(bytes + 32),
+                             vld1q_u8(bytes + 48)};
+    m->letter = has4(k, LETTER);
+    m->upper = has4(k, UPPER);
+    m->lower = has4(k, LOWER);
+    m->number = has4(k, NUMBER);
+    m->blank = has4(k, BLANK);
+    m->doubt = has4(k, DOUBT);
+    m->cjk = has4(k, CJK);
+    m->ascii = ~has4(b, 0x80);
+    m->line = within4(b, '\n', '\n') | within4(b, '\r', '\r');
+    m->space = within4(b, ' ', ' ');
+    m->quote = within4(b, '\'', '\'');
+    m->slash = within4(b, '/', '/');
+}
+#endif
+
+/* ---- rules ----------------------------------------------------------------------------------- */
 
 INLINE unsigned low_bit(uint64_t x) {
     return (unsigned)__builtin_ctzll(x);
@@ -342,11 +432,10 @@ INLINE uint64_t word_starts(const enum wtok_family family, struct masks *m, cons
     return starts & ~1ull;
 }
 
-/* ---- blocks
- * ---------------------------------------------------------------------------------------------- */
+/* ---- blocks ---------------------------------------------------------------------------------- */
 
-INLINE size_t scan_blocks(const enum wtok_family family, const load_fn load, const u8 *p,
-                          const u8 *stop, const u8 *e, uint32_t *ends) {
+INLINE size_t scan_blocks(const enum wtok_family family, const load_fn load, const test_fn test,
+                          const u8 *p, const u8 *stop, const u8 *e, uint32_t *ends) {
     const u8 *base = p;
     size_t k = 0;
     while (p < stop && k <= WTOK_BLOCK_WORDS - 65) {
@@ -369,7 +458,9 @@ INLINE size_t scan_blocks(const enum wtok_family family, const load_fn load, con
                     ends[k++] = at + n;
             }
         } else {
-            n = load_chars(family, p, e, &m, offsets);
+            u8 kinds[64], bytes[64];
+            n = read_chars(family, p, e, kinds, bytes, offsets);
+            test(kinds, bytes, &m);
             bool last = p + offsets[n] == e;
             if (n > 3 || last) {
                 starts = word_starts(family, &m, p, offsets, n, last, &sure);
@@ -389,32 +480,32 @@ INLINE size_t scan_blocks(const enum wtok_family family, const load_fn load, con
     return k;
 }
 
-#define SCAN(name, target, load)                                                                   \
+#define SCAN(name, target, load, test)                                                             \
     target static size_t name(enum wtok_family family, const u8 *p, const u8 *stop, const u8 *e,   \
                               uint32_t *ends) {                                                    \
         switch (family) {                                                                          \
         case WTOK_GPT2:                                                                            \
-            return scan_blocks(WTOK_GPT2, load, p, stop, e, ends);                                 \
+            return scan_blocks(WTOK_GPT2, load, test, p, stop, e, ends);                           \
         case WTOK_CL100K:                                                                          \
-            return scan_blocks(WTOK_CL100K, load, p, stop, e, ends);                               \
+            return scan_blocks(WTOK_CL100K, load, test, p, stop, e, ends);                         \
         case WTOK_QWEN2:                                                                           \
-            return scan_blocks(WTOK_QWEN2, load, p, stop, e, ends);                                \
+            return scan_blocks(WTOK_QWEN2, load, test, p, stop, e, ends);                          \
         case WTOK_O200K:                                                                           \
-            return scan_blocks(WTOK_O200K, load, p, stop, e, ends);                                \
+            return scan_blocks(WTOK_O200K, load, test, p, stop, e, ends);                          \
         case WTOK_TEKKEN:                                                                          \
-            return scan_blocks(WTOK_TEKKEN, load, p, stop, e, ends);                               \
+            return scan_blocks(WTOK_TEKKEN, load, test, p, stop, e, ends);                         \
         default:                                                                                   \
-            return scan_blocks(WTOK_DEEPSEEK, load, p, stop, e, ends);                             \
+            return scan_blocks(WTOK_DEEPSEEK, load, test, p, stop, e, ends);                       \
         }                                                                                          \
     }
 
-SCAN(scan_scalar, , load_scalar)
+SCAN(scan_scalar, , load_scalar, test_scalar)
 #if defined(__x86_64__)
-SCAN(scan_avx2, AVX2, load_avx2)
-SCAN(scan_avx512, AVX512, load_avx512)
+SCAN(scan_avx2, AVX2, load_avx2, test_avx2)
+SCAN(scan_avx512, AVX512, load_avx512, test_avx512)
 #endif
 #if defined(__aarch64__)
-SCAN(scan_neon, , load_neon)
+SCAN(scan_neon, , load_neon, test_neon)
 #endif
 
 size_t wtok_scan_block(enum wtok_isa isa, enum wtok_family family, const u8 *p, const u8 *stop,
@@ -433,8 +524,7 @@ size_t wtok_scan_block(enum wtok_isa isa, enum wtok_family family, const u8 *p, 
     return scan_scalar(family, p, stop, e, ends);
 }
 
-/* ---- which machine this is
- * ------------------------------------------------------------------------------- */
+/* ---- which machine this is ------------------------------------------------------------------- */
 
 bool wtok_isa_usable(enum wtok_isa isa) {
     switch (isa) {

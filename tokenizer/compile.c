@@ -43,8 +43,7 @@ static bool put(struct compiler *c, enum wtok_section section, const void *data,
     return n == 0 || weir_buf_append(&c->out, data, n * size) == WEIR_OK;
 }
 
-/* ---- texts of tokens ---------------------------------------------------------------------------
- */
+/* ---- texts of tokens ------------------------------------------------------------------------- */
 
 /* GPT-2's alphabet: printable Latin-1 stands for itself, the other bytes for U+0100 and up. */
 static void byte_alphabet(int16_t byte_of[0x144]) {
@@ -103,15 +102,14 @@ static enum weir_status token_text(struct compiler *c, const int16_t byte_of[0x1
     struct weir_span text = s->tokens[id].text;
     enum weir_status st = WEIR_OK;
     u8 flags = WTOK_TOKEN_PRESENT | (s->tokens[id].special ? WTOK_TOKEN_SPECIAL : 0);
-    int byte = s->byte_level ? -1 : fallback_byte(text);
     if (s->byte_level) {
         if (to_bytes(byte_of, text, &c->bytes, &st))
             flags |= s->tokens[id].in_vocab ? WTOK_TOKEN_WORD : 0;
         else if (st == WEIR_OK)
             st = weir_buf_append_span(&c->bytes, text);
-    } else if (byte >= 0) {
+    } else if (s->decode_bytes && fallback_byte(text) >= 0) {
         flags |= WTOK_TOKEN_BYTE;
-        st = weir_buf_append_c(&c->bytes, (char)byte);
+        st = weir_buf_append_c(&c->bytes, (char)fallback_byte(text));
     } else {
         bool blank = memchr(text.data, ' ', text.len) != NULL;
         bool word = s->tokens[id].in_vocab && !(s->blanks_marked && blank);
@@ -122,19 +120,65 @@ static enum weir_status token_text(struct compiler *c, const int16_t byte_of[0x1
     return st;
 }
 
+/* An added token with `normalized` is decoded as the normalizers make it (and then is not the text
+ * that counts as special). The new text replaces the last one of `bytes`. */
+static enum weir_status normalized_text(struct compiler *c, const int16_t byte_of[0x144],
+                                        const struct wtok_spec_added *a) {
+    struct wtok_model view = {0};
+    struct weir_buf form;
+    size_t from = c->offsets[a->id];
+    weir_buf_init(&form, 1 << 24);
+    wtok_model_view(&view, head(c));
+    enum weir_status st = wtok_normalize_section(&view, a->text, true, &form);
+    struct weir_span now = weir_buf_span(&form);
+    struct weir_span was = weir_span(c->bytes.data + from, c->bytes.len - from);
+    if (st == WEIR_OK && !weir_span_eq(now, was) && !weir_span_eq(now, a->text)) {
+        if (c->spec->tokens[a->id].in_vocab) {
+            st = weir_err_set(c->err, WEIR_UNSUPPORTED,
+                              "added_tokens: \"%.*s\" is in model.vocab and normalized to another "
+                              "text, which is not understood",
+                              (int)(a->text.len < 60 ? a->text.len : 60), a->text.data);
+        } else {
+            c->bytes.len = from;
+            c->flags[a->id] &= (u8) ~(WTOK_TOKEN_SPECIAL | WTOK_TOKEN_WORD);
+            if (!c->spec->byte_level || !to_bytes(byte_of, now, &c->bytes, &st))
+                st = st == WEIR_OK ? weir_buf_append_span(&c->bytes, now) : st;
+        }
+    }
+    weir_buf_fini(&form);
+    return st;
+}
+
+/* The added token of each id, or NULL. */
+static const struct wtok_spec_added **added_by_id(const struct wtok_spec *s) {
+    const struct wtok_spec_added **by_id = weir_calloc(s->n_ids + 1, sizeof(*by_id));
+    for (size_t i = 0; by_id != NULL && i < s->n_added; i++)
+        by_id[s->added[i].id] = &s->added[i];
+    return by_id;
+}
+
 static enum weir_status texts(struct compiler *c) {
     int16_t byte_of[0x144];
     size_t n = c->spec->n_ids;
+    const struct wtok_spec_added **added_of = added_by_id(c->spec);
+    enum weir_status st = WEIR_OK;
     byte_alphabet(byte_of);
     c->offsets = weir_malloc((n + 1) * sizeof(*c->offsets));
     c->flags = weir_calloc(n + 1, 1);
-    if (c->offsets == NULL || c->flags == NULL)
+    if (c->offsets == NULL || c->flags == NULL || added_of == NULL) {
+        weir_free(added_of);
         return no_memory(c->err);
-    for (size_t id = 0; id < n; id++) {
-        c->offsets[id] = (uint32_t)c->bytes.len;
-        if (c->spec->tokens[id].text.data != NULL && token_text(c, byte_of, id) != WEIR_OK)
-            return no_memory(c->err);
     }
+    for (size_t id = 0; id < n && st == WEIR_OK; id++) {
+        c->offsets[id] = (uint32_t)c->bytes.len;
+        if (c->spec->tokens[id].text.data != NULL)
+            st = token_text(c, byte_of, id);
+        if (st == WEIR_OK && added_of[id] != NULL && added_of[id]->normalized)
+            st = normalized_text(c, byte_of, added_of[id]);
+    }
+    weir_free(added_of);
+    if (st != WEIR_OK)
+        return st == WEIR_NOMEM ? no_memory(c->err) : st;
     c->offsets[n] = (uint32_t)c->bytes.len;
     static const char pad[WORD_MAX];
     if (weir_buf_append(&c->bytes, pad, sizeof(pad)) != WEIR_OK)
@@ -150,8 +194,7 @@ static const u8 *text_at(const struct compiler *c, size_t id, size_t *ret_n) {
     return (const u8 *)c->bytes.data + c->offsets[id];
 }
 
-/* ---- first symbols
- * --------------------------------------------------------------------------------- */
+/* ---- first symbols --------------------------------------------------------------------------- */
 
 static enum weir_status byte_ids(struct compiler *c) {
     struct wtok_image *h = head(c);
@@ -160,9 +203,13 @@ static enum weir_status byte_ids(struct compiler *c) {
     for (size_t id = 0; id < c->spec->n_ids; id++) {
         size_t n;
         const u8 *p = text_at(c, id, &n);
-        unsigned want = c->spec->byte_level ? WTOK_TOKEN_WORD : WTOK_TOKEN_BYTE;
-        if ((c->flags[id] & want) != 0 && n == 1 && c->spec->tokens[id].in_vocab)
-            h->byte_ids[*p] = (uint32_t)id;
+        if (!c->spec->tokens[id].in_vocab)
+            continue;
+        int byte = c->spec->byte_level ? -1 : fallback_byte(c->spec->tokens[id].text);
+        if (c->spec->byte_level && (c->flags[id] & WTOK_TOKEN_WORD) != 0 && n == 1)
+            byte = *p;
+        if (byte >= 0)
+            h->byte_ids[byte] = (uint32_t)id;
     }
     for (unsigned b = 0; b < 256; b++)
         all = all && h->byte_ids[b] != WTOK_NO_ID;
@@ -213,8 +260,7 @@ static enum weir_status chars(struct compiler *c) {
     return ok ? WEIR_OK : no_memory(c->err);
 }
 
-/* ---- merges
- * ---------------------------------------------------------------------------------------- */
+/* ---- merges ---------------------------------------------------------------------------------- */
 
 static enum weir_status merges(struct compiler *c) {
     const struct wtok_spec *s = c->spec;
@@ -251,8 +297,34 @@ done:
     return st == WEIR_OK ? st : no_memory(c->err);
 }
 
-/* ---- whole words
- * ------------------------------------------------------------------------------------- */
+/* Aids of the merge table: which ids are ever merged on which side, and all pairs of bytes. */
+static enum weir_status merge_aids(struct compiler *c) {
+    const struct wtok_spec *s = c->spec;
+    size_t half = s->n_ids / 64 + 1, n_pairs = s->byte_level ? 65536 : 0;
+    uint64_t *bits = weir_calloc(half * 2, sizeof(*bits));
+    uint32_t *pairs = weir_malloc(n_pairs * sizeof(*pairs) + 1);
+    bool ok = bits != NULL && pairs != NULL;
+    for (size_t i = 0; i < s->n_merges && ok; i++) {
+        bits[s->merges[i].left / 64] |= 1ull << s->merges[i].left % 64;
+        bits[half + s->merges[i].right / 64] |= 1ull << s->merges[i].right % 64;
+    }
+    ok = ok && put(c, WTOK_SECTION_PAIR_BITS, bits, half * 2, sizeof(*bits));
+    if (ok) {
+        struct wtok_model view = {0};
+        wtok_model_view(&view, head(c));
+        for (size_t i = 0; i < n_pairs; i++) {
+            uint32_t a = head(c)->byte_ids[i >> 8], b = head(c)->byte_ids[i & 255];
+            pairs[i] =
+                a != WTOK_NO_ID && b != WTOK_NO_ID ? wtok_merge_rank(&view, a, b) : WTOK_NO_RANK;
+        }
+        ok = put(c, WTOK_SECTION_BYTE_PAIRS, pairs, n_pairs, sizeof(*pairs));
+    }
+    weir_free(bits);
+    weir_free(pairs);
+    return ok ? WEIR_OK : no_memory(c->err);
+}
+
+/* ---- whole words ----------------------------------------------------------------------------- */
 
 /* Marks the tokens that a word of their text becomes. A model may list tokens that merging never
  * makes; with ignore_merges a word is looked up before any merging. */
@@ -332,8 +404,7 @@ done:
     return st == WEIR_OK ? st : no_memory(c->err);
 }
 
-/* ---- steps and texts
- * ---------------------------------------------------------------------------------- */
+/* ---- steps and texts ------------------------------------------------------------------------- */
 
 static struct wtok_text keep(struct compiler *c, struct weir_span text, bool *ok) {
     struct wtok_text t = {(uint32_t)c->text.len, (uint32_t)text.len};
@@ -356,8 +427,7 @@ static bool put_steps(struct compiler *c, enum wtok_section section,
     return put(c, section, out, n, sizeof(out[0])) && ok;
 }
 
-/* ---- added tokens
- * --------------------------------------------------------------------------------------- */
+/* ---- added tokens ---------------------------------------------------------------------------- */
 
 struct trie {
     struct wtok_trie_node *nodes; /* owned */
@@ -433,8 +503,7 @@ static enum weir_status added(struct compiler *c) {
     return st != WEIR_OK ? st : put_trie(c, WTOK_SECTION_NORMAL_TRIE, true);
 }
 
-/* ---- all together
- * ------------------------------------------------------------------------------------------ */
+/* ---- all together ---------------------------------------------------------------------------- */
 
 static void scalars(struct compiler *c, const uint64_t source[2]) {
     const struct wtok_spec *s = c->spec;
@@ -490,6 +559,8 @@ enum weir_status wtok_compile(const struct wtok_spec *spec, const uint64_t sourc
     if (st == WEIR_OK && spec->unk.len != 0 && head(&c)->unk_id == WTOK_NO_ID)
         st = weir_err_set(err, WEIR_INVALID, "model.unk_token is not in the vocabulary");
     if (st == WEIR_OK)
+        st = small_sections(&c);
+    if (st == WEIR_OK)
         st = texts(&c);
     if (st == WEIR_OK)
         st = byte_ids(&c);
@@ -498,7 +569,7 @@ enum weir_status wtok_compile(const struct wtok_spec *spec, const uint64_t sourc
     if (st == WEIR_OK)
         st = merges(&c);
     if (st == WEIR_OK)
-        st = small_sections(&c);
+        st = merge_aids(&c);
     if (st == WEIR_OK)
         st = words(&c);
     if (st == WEIR_OK)

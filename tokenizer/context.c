@@ -1,7 +1,7 @@
 /*
  * Encoder contexts: word cache and scratch memory of one encoding at a time. A thread comes back to
- * the slot it had, so its cache stays warm in its core; when all slots are in use a context without
- * a home serves the call and is freed.
+ * its slot, so its cache stays warm in its core. Threads beyond the number of slots share them: who
+ * finds the slot empty makes a context, and one that finds its slot taken at the end is freed.
  */
 #include "base/mem.h"
 #include "tokenizer/encode_priv.h"
@@ -12,12 +12,13 @@ enum { SLOTS = 64, SCRATCH_KEPT = 1 << 20 };
 
 struct wtok_pool {
     struct {
-        _Alignas(64) _Atomic(struct wtok_context *) idle; /* owned while here */
+        _Atomic(struct wtok_context *) idle; /* owned while here */
+        char pad[56];                        /* threads do not share a cache line */
     } slots[SLOTS];
 };
 
 enum weir_status wtok_pool_create(struct wtok_pool **ret_pool) {
-    struct wtok_pool *pool = weir_calloc(1, sizeof(*pool) + 64);
+    struct wtok_pool *pool = weir_calloc(1, sizeof(*pool));
     if (pool == NULL)
         return WEIR_NOMEM;
     *ret_pool = pool;
@@ -72,16 +73,10 @@ static unsigned home_slot(void) {
 
 struct wtok_context *wtok_context_take(const struct wtok_model *m) {
     unsigned home = home_slot();
-    for (unsigned i = 0; i < SLOTS; i++) {
-        /* Pairs with the release in give. */
-        struct wtok_context *ctx = atomic_exchange_explicit(
-            &m->pool->slots[(home + i) % SLOTS].idle, NULL, memory_order_acquire);
-        if (ctx != NULL)
-            return ctx;
-        if (i == 0) /* the usual case of a thread's first call: do not rob others of their homes */
-            break;
-    }
-    return context_create();
+    /* Pairs with the release in give. */
+    struct wtok_context *ctx =
+        atomic_exchange_explicit(&m->pool->slots[home].idle, NULL, memory_order_acquire);
+    return ctx != NULL ? ctx : context_create();
 }
 
 static void trim(struct weir_buf *buf) {

@@ -44,8 +44,7 @@ static struct weir_span first_text(struct weir_span text, uint32_t strip) {
     return text;
 }
 
-/* ---- a whole sequence --------------------------------------------------------------------------
- */
+/* ---- a whole sequence ------------------------------------------------------------------------ */
 
 static enum weir_status decode_bytes(const struct wtok_model *m, const uint32_t *ids, size_t n,
                                      bool skip_special, struct weir_buf *raw) {
@@ -121,8 +120,7 @@ enum weir_status wtok_model_decode(const struct wtok_model *m, const uint32_t *i
     return st;
 }
 
-/* ---- incremental
- * --------------------------------------------------------------------------------- */
+/* ---- incremental ----------------------------------------------------------------------------- */
 
 /* Lets go what is held, and `text` behind it, as if the sequence ended here. */
 static enum weir_status let_go(struct wtok_stream *s, struct weir_buf *out) {

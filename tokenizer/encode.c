@@ -2,7 +2,7 @@
  */
 #include "base/mem.h"
 #include "base/utf8.h"
-#include "tokenizer/encode_priv.h"
+#include "tokenizer/segments_priv.h"
 #include "tokenizer/wtok_priv.h"
 
 static enum weir_status put_id(struct wtok_out *out, uint32_t id) {
@@ -32,23 +32,28 @@ static enum weir_status encode_run(const struct wtok_model *m, struct wtok_conte
     return st != WEIR_OK ? st : wtok_encode_words(m, ctx, weir_buf_span(&ctx->marked), out);
 }
 
+/* How a section is to be read. The bits tell apart equal texts in the segment cache. */
+enum section_kind {
+    SECTION_FIRST = 1,   /* the text begins with it */
+    SECTION_PREPEND = 2, /* it is a whole section, not the rest of one that was cut for parts */
+    SECTION_SPECIAL = 4, /* special tokens count */
+};
+
 /* A section of raw text between added tokens that are found before normalization. */
 static enum weir_status encode_section(const struct wtok_model *m, struct wtok_context *ctx,
-                                       struct weir_span text, bool first, bool prepend,
-                                       bool special, struct wtok_out *out) {
+                                       struct weir_span text, unsigned kind, struct wtok_out *out) {
     enum weir_status st = WEIR_OK;
-    if (text.len == 0)
-        return WEIR_OK;
+    bool first = (kind & SECTION_FIRST) != 0;
     if (!wtok_section_is_normal(m, text)) {
         weir_buf_clear(&ctx->normal);
-        st = wtok_normalize_section(m, text, prepend, &ctx->normal);
+        st = wtok_normalize_section(m, text, (kind & SECTION_PREPEND) != 0, &ctx->normal);
         text = weir_buf_span(&ctx->normal);
     }
     struct wtok_finder f = {.m = m,
                             .text = (const unsigned char *)text.data,
                             .len = text.len,
                             .which = 1,
-                            .special = special};
+                            .special = (kind & SECTION_SPECIAL) != 0};
     size_t from, to, done = 0;
     uint32_t id;
     while (st == WEIR_OK && wtok_find_added(&f, &from, &to, &id)) {
@@ -65,6 +70,22 @@ static enum weir_status encode_section(const struct wtok_model *m, struct wtok_c
     return st;
 }
 
+static enum weir_status cached_section(const struct wtok_model *m, struct wtok_context *ctx,
+                                       struct weir_span text, unsigned kind, bool keep,
+                                       struct wtok_out *out) {
+    uint64_t hash;
+    size_t from = out->n;
+    if (m->segments == NULL || !keep || text.len < WTOK_SEGMENT_MIN)
+        return encode_section(m, ctx, text, kind, out);
+    enum weir_status st = wtok_segments_get(m->segments, text, kind, out, &hash);
+    if (st != WEIR_NOT_FOUND)
+        return st;
+    st = encode_section(m, ctx, text, kind, out);
+    if (st == WEIR_OK)
+        wtok_segments_put(m->segments, text, kind, hash, out->ids + from, out->n - from);
+    return st;
+}
+
 static enum weir_status encode_text(const struct wtok_model *m, struct wtok_context *ctx,
                                     struct weir_span text, unsigned flags, struct wtok_out *out) {
     struct wtok_finder f = {.m = m,
@@ -72,21 +93,22 @@ static enum weir_status encode_text(const struct wtok_model *m, struct wtok_cont
                             .len = text.len,
                             .which = 0,
                             .special = (flags & WTOK_SPECIAL) != 0};
-    bool begins = (flags & WTOK_CONTINUES) == 0;
-    size_t from, to, done = 0;
-    uint32_t id;
+    bool keep = (flags & WTOK_NO_CACHE) == 0, more = true;
+    unsigned special = f.special ? SECTION_SPECIAL : 0;
+    unsigned kind = special | ((flags & WTOK_CONTINUES) == 0 ? SECTION_FIRST | SECTION_PREPEND : 0);
+    size_t done = 0;
     enum weir_status st = WEIR_OK;
-    while (st == WEIR_OK && wtok_find_added(&f, &from, &to, &id)) {
+    while (more && st == WEIR_OK) {
+        size_t from = text.len, to = text.len;
+        uint32_t id = WTOK_NO_ID;
+        more = wtok_find_added(&f, &from, &to, &id);
         if (from > done)
-            st = encode_section(m, ctx, weir_span(text.data + done, from - done),
-                                begins && done == 0, begins || done > 0, f.special, out);
-        if (st == WEIR_OK)
+            st = cached_section(m, ctx, weir_span(text.data + done, from - done), kind, keep, out);
+        if (more && st == WEIR_OK)
             st = put_id(out, id);
+        kind = special | SECTION_PREPEND;
         done = to;
     }
-    if (st == WEIR_OK && text.len > done)
-        st = encode_section(m, ctx, weir_span(text.data + done, text.len - done),
-                            begins && done == 0, begins || done > 0, f.special, out);
     return st;
 }
 
@@ -110,6 +132,61 @@ enum weir_status wtok_model_encode(const struct wtok_model *m, struct weir_span 
     if (st == WEIR_OK)
         *ret_n = out.n;
     return st;
+}
+
+static bool ascii_letter(unsigned char c) {
+    return (c | 0x20) >= 'a' && (c | 0x20) <= 'z';
+}
+
+/*
+ * Where a text may be cut so that the parts can be encoded apart. Byte-level families: between a
+ * line feed and an ASCII letter. No pattern lets a word reach over that place, no normal form joins
+ * the two; added tokens that hold such a place, or that look at what stands beside them, rule the
+ * method out (none of the known models has one). Text models: before a blank that follows an
+ * ASCII letter, where no token joins the two; the blank then begins the part.
+ */
+static bool parts_possible(const struct wtok_model *m) {
+    for (size_t i = 0; i < m->n_added; i++) {
+        const struct wtok_added *a = &m->added[i];
+        if (a->lstrip || a->rstrip || a->single_word)
+            return false;
+        const unsigned char *p = m->bytes + m->offsets[a->id];
+        const unsigned char *e = m->bytes + m->offsets[a->id + 1];
+        for (; p + 1 < e; p++)
+            if ((p[0] == '\n' && ascii_letter(p[1])) || (ascii_letter(p[0]) && p[1] == ' '))
+                return false;
+    }
+    for (size_t i = 0; i < m->n_normalizers; i++)
+        if (m->normalizers[i].kind > WTOK_STEP_NFKD)
+            return false;
+    if (m->image->family == WTOK_SPM)
+        return m->image->blanks_marked != 0 && m->image->byte_fallback != 0;
+    return m->image->family != WTOK_GENERIC;
+}
+
+static bool may_cut(const struct wtok_model *m, const unsigned char *p) {
+    if (m->image->family != WTOK_SPM)
+        return p[-1] == '\n' && ascii_letter(*p);
+    return *p == ' ' && ascii_letter(p[-1]) && ascii_letter(p[1]) &&
+           (m->image->split_spaces != 0 || !wtok_cut_joined(m->cuts, p[-1], p[-1], ' ', ' '));
+}
+
+size_t wtok_model_parts(const struct wtok_model *m, struct weir_span text, size_t want,
+                        struct weir_span *ret_parts) {
+    size_t n = 0, done = 0;
+    bool possible = parts_possible(m);
+    while (possible && n + 1 < want && done < text.len) {
+        size_t at = done + (text.len - done) / (want - n);
+        at = at > done ? at : done + 1;
+        while (at + 1 < text.len && !may_cut(m, (const unsigned char *)text.data + at))
+            at++;
+        if (at + 1 >= text.len)
+            break;
+        ret_parts[n++] = weir_span(text.data + done, at - done);
+        done = at;
+    }
+    ret_parts[n++] = weir_span(text.data + done, text.len - done);
+    return n;
 }
 
 size_t wtok_model_bound(const struct wtok_model *m, size_t bytes) {

@@ -50,8 +50,7 @@ static enum weir_status read_file(const char *path, struct weir_buf *out, struct
     return st == WEIR_OK ? st : weir_err_set(err, st, "%s: %s", path, weir_status_text(st));
 }
 
-/* ---- which files there are ----------------------------------------------------------------------
- */
+/* ---- which files there are ------------------------------------------------------------------- */
 
 static bool ends_with(const char *name, const char *end) {
     size_t n = strlen(name), m = strlen(end);
@@ -110,8 +109,7 @@ static enum weir_status look(const char *dir, struct files *f, uint64_t source[2
     return WEIR_OK;
 }
 
-/* ---- making the image ---------------------------------------------------------------------------
- */
+/* ---- making the image ------------------------------------------------------------------------ */
 
 static struct weir_span file_text(const struct files *f, enum which i) {
     return f->there[i] ? weir_buf_span(&f->text[i]) : weir_span(NULL, 0);
@@ -171,8 +169,7 @@ static enum weir_status open_model(struct files *f, const struct wtok_config *co
     return wtok_model_open(built, bytes, false, config, ret_model, err);
 }
 
-/* ---- the tokenizer
- * ------------------------------------------------------------------------------- */
+/* ---- the tokenizer --------------------------------------------------------------------------- */
 
 static struct weir_span kept_text(const struct wtok_model *m, struct wtok_text t) {
     return t.len > 0 ? wtok_image_text(m, t) : weir_span(NULL, 0);

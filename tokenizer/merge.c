@@ -57,17 +57,31 @@ static size_t first_symbols(const struct wtok_model *m, const u8 *p, size_t n, u
     return out;
 }
 
-/* ---- arrays ------------------------------------------------------------------------------------
- */
+/* ---- arrays ---------------------------------------------------------------------------------- */
 
 static uint32_t rank_at(const struct wtok_model *m, const uint32_t *ids, size_t i, size_t n) {
     return i + 1 < n ? wtok_merge_rank(m, ids[i], ids[i + 1]) : WTOK_NO_RANK;
 }
 
-static size_t merge_array(const struct wtok_model *m, uint32_t *ids, size_t n) {
+/* Ranks of the first pairs. Where every byte is a symbol they stand in a table. */
+static void first_ranks(const struct wtok_model *m, const u8 *p, size_t bytes, const uint32_t *ids,
+                        size_t n, uint32_t *ranks) {
+    if (m->image->byte_level != 0 && n == bytes) {
+        for (size_t i = 0; i + 1 < n; i++)
+            ranks[i] = m->byte_pairs[(size_t)p[i] << 8 | p[i + 1]];
+        ranks[n - 1] = WTOK_NO_RANK;
+    } else {
+        for (size_t i = 0; i < n; i++)
+            ranks[i] = rank_at(m, ids, i, n);
+    }
+}
+
+static size_t merge_array(const struct wtok_model *m, const u8 *p, size_t bytes, uint32_t *ids,
+                          size_t n) {
     uint32_t ranks[SMALL];
-    for (size_t i = 0; i < n; i++)
-        ranks[i] = rank_at(m, ids, i, n);
+    if (n == 0)
+        return 0;
+    first_ranks(m, p, bytes, ids, n, ranks);
     for (;;) {
         uint32_t best = WTOK_NO_RANK;
         size_t at = 0;
@@ -90,8 +104,7 @@ static size_t merge_array(const struct wtok_model *m, uint32_t *ids, size_t n) {
     }
 }
 
-/* ---- heap --------------------------------------------------------------------------------------
- */
+/* ---- heap ------------------------------------------------------------------------------------ */
 
 /* Symbols of a long word as a linked list; a heap entry is rank << 32 | position, and is stale when
  * the position's rank has changed since. */
@@ -142,11 +155,14 @@ static void new_pair(const struct wtok_model *m, struct work *w, uint32_t left, 
         heap_push(w, (uint64_t)w->ranks[left] << 32 | left);
 }
 
-static size_t merge_heap(const struct wtok_model *m, struct work *w, uint32_t n) {
+static size_t merge_heap(const struct wtok_model *m, const u8 *p, size_t bytes, struct work *w,
+                         uint32_t n) {
+    if (n == 0)
+        return 0;
+    first_ranks(m, p, bytes, w->ids, n, w->ranks);
     for (uint32_t i = 0; i < n; i++) {
         w->next[i] = i + 1;
         w->prev[i] = i - 1; /* of 0: UINT32_MAX */
-        w->ranks[i] = rank_at(m, w->ids, i, n);
         if (w->ranks[i] != WTOK_NO_RANK)
             w->heap[w->n_heap++] = (uint64_t)w->ranks[i] << 32 | i;
     }
@@ -200,7 +216,7 @@ enum weir_status wtok_merge(const struct wtok_model *m, struct wtok_heap *heap, 
                             size_t n, uint32_t *ids, size_t *ret_n) {
     if (n <= SMALL) {
         uint32_t small[SMALL];
-        size_t out = merge_array(m, small, first_symbols(m, p, n, small));
+        size_t out = merge_array(m, p, n, small, first_symbols(m, p, n, small));
         memcpy(ids, small, out * sizeof(*ids));
         *ret_n = out;
         return WEIR_OK;
@@ -210,7 +226,7 @@ enum weir_status wtok_merge(const struct wtok_model *m, struct wtok_heap *heap, 
         return WEIR_TOO_LARGE;
     if (!heap_room(heap, n, &w))
         return WEIR_NOMEM;
-    size_t out = merge_heap(m, &w, (uint32_t)first_symbols(m, p, n, w.ids));
+    size_t out = merge_heap(m, p, n, &w, (uint32_t)first_symbols(m, p, n, w.ids));
     memcpy(ids, w.ids, out * sizeof(*ids));
     *ret_n = out;
     /* A giant word leaves no giant block behind. */

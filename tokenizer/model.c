@@ -2,10 +2,19 @@
 #include "base/mem.h"
 #include "tokenizer/blocks_priv.h"
 #include "tokenizer/encode_priv.h"
+#include "tokenizer/segments_priv.h"
 
 #include <sys/mman.h>
 
 typedef unsigned char u8;
+
+#define FULL UINT64_MAX
+#define BYTES(n) (FULL >> (64 - 8 * (n)))
+const uint64_t wtok_key_masks[17][2] = {
+    {0, 0},           {BYTES(1), 0},    {BYTES(2), 0},    {BYTES(3), 0},    {BYTES(4), 0},
+    {BYTES(5), 0},    {BYTES(6), 0},    {BYTES(7), 0},    {FULL, 0},        {FULL, BYTES(1)},
+    {FULL, BYTES(2)}, {FULL, BYTES(3)}, {FULL, BYTES(4)}, {FULL, BYTES(5)}, {FULL, BYTES(6)},
+    {FULL, BYTES(7)}, {FULL, FULL}};
 
 uint64_t wtok_hash_long(const u8 *p, size_t n) {
     uint64_t h = n, x = 0;
@@ -90,6 +99,8 @@ static bool sections_fit(const struct wtok_image *image, size_t bytes) {
     }
     return image->sections[WTOK_SECTION_OFFSETS].n == (uint64_t)image->n_ids + 1 &&
            image->sections[WTOK_SECTION_TOKEN_FLAGS].n == image->n_ids &&
+           image->sections[WTOK_SECTION_PAIR_BITS].n == 2 * ((uint64_t)image->n_ids / 64 + 1) &&
+           image->sections[WTOK_SECTION_BYTE_PAIRS].n == (image->byte_level != 0 ? 65536 : 0) &&
            image->sections[WTOK_SECTION_CUTS].n == WTOK_CUT_WORDS &&
            image->family < WTOK_N_FAMILIES;
 }
@@ -104,7 +115,6 @@ static void release(const struct wtok_image *image, size_t bytes, bool mapped) {
 enum weir_status wtok_model_open(const struct wtok_image *image, size_t bytes, bool mapped,
                                  const struct wtok_config *config, struct wtok_model **ret_model,
                                  struct weir_err *err) {
-    (void)config;
     if (bytes < sizeof(*image) || image->total != bytes || !sections_fit(image, bytes)) {
         release(image, bytes, mapped);
         return weir_err_set(err, WEIR_INVALID, "the compiled tokenizer is broken");
@@ -118,6 +128,8 @@ enum weir_status wtok_model_open(const struct wtok_image *image, size_t bytes, b
     m->isa = wtok_isa_best();
     wtok_model_view(m, image);
     enum weir_status st = wtok_pool_create(&m->pool);
+    if (st == WEIR_OK && config->segment_cache_bytes > 0)
+        st = wtok_segments_create(config->segment_cache_bytes, &m->segments);
     if (st == WEIR_OK)
         st = wtok_steps_open(m, err);
     else
@@ -135,6 +147,7 @@ void wtok_model_close(struct wtok_model *m) {
         return;
     wtok_steps_close(m);
     wtok_pool_destroy(m->pool);
+    wtok_segments_destroy(m->segments);
     release(m->image, m->image->total, m->mapped);
     weir_free(m);
 }

@@ -103,6 +103,8 @@ struct wtok_word {
     X(OFFSETS, uint32_t, offsets)        /* n_ids + 1 */                                           \
     X(TOKEN_FLAGS, unsigned char, flags) /* n_ids */                                               \
     X(MERGES, uint64_t, merges)          /* open addressing; see merge_slot */                     \
+    X(BYTE_PAIRS, uint32_t, byte_pairs)  /* byte models: rank of two bytes, 65536 of them */       \
+    X(PAIR_BITS, uint64_t, pair_bits)    /* ids that are left of a merge, then right */            \
     X(RANK_IDS, uint32_t, rank_ids)      /* rank -> id of the merged token */                      \
     X(WORDS, struct wtok_word, words)    /* open addressing */                                     \
     X(LONG_WORDS, uint32_t, long_words)  /* open addressing over ids, WTOK_NO_ID: empty */         \
@@ -126,7 +128,7 @@ enum wtok_section {
 };
 
 #define WTOK_IMAGE_MAGIC "weirtok\n"
-enum { WTOK_IMAGE_VERSION = 1, WTOK_IMAGE_MAX = 1 << 29 };
+enum { WTOK_IMAGE_VERSION = 3, WTOK_IMAGE_MAX = 1 << 29 };
 struct wtok_image {
     char magic[8];
     uint64_t checksum;  /* XXH3-64 of all that follows */
@@ -194,6 +196,8 @@ static inline uint64_t wtok_mix(uint64_t a, uint64_t b) {
     return (uint64_t)r ^ (uint64_t)(r >> 64);
 }
 
+/* The first n of 16 bytes, in two words. */
+extern const uint64_t wtok_key_masks[17][2];
 /* Key of 1 to 16 bytes; 16 bytes must be readable at p. */
 static inline void wtok_key(const unsigned char *p, size_t n, uint64_t *ret_k0, uint64_t *ret_k1) {
     uint64_t a, b;
@@ -203,12 +207,8 @@ static inline void wtok_key(const unsigned char *p, size_t n, uint64_t *ret_k0, 
     a = __builtin_bswap64(a);
     b = __builtin_bswap64(b);
 #endif
-    if (n <= 8) {
-        a &= UINT64_MAX >> (64 - 8 * n);
-        b = 0;
-    } else {
-        b &= UINT64_MAX >> (128 - 8 * n);
-    }
+    a &= wtok_key_masks[n][0];
+    b &= wtok_key_masks[n][1];
     *ret_k0 = a;
     *ret_k1 = b;
 }
@@ -234,8 +234,12 @@ static inline uint64_t wtok_merge_hash(uint64_t pair) {
     uint64_t h = pair * 0x9E3779B97F4A7C15u;
     return h ^ h >> 29;
 }
-/* The rank of a pair, or WTOK_NO_RANK. */
+/* The rank of a pair, or WTOK_NO_RANK. Most pairs have none, and most of those because one of the
+ * two is never part of a merge on its side, which two bits tell. */
 static inline uint32_t wtok_merge_rank(const struct wtok_model *m, uint32_t left, uint32_t right) {
+    const uint64_t *rights = m->pair_bits + m->n_pair_bits / 2;
+    if ((m->pair_bits[left / 64] >> left % 64 & rights[right / 64] >> right % 64 & 1) == 0)
+        return WTOK_NO_RANK;
     uint64_t pair = wtok_merge_pair(left, right);
     for (uint64_t i = wtok_merge_hash(pair) & m->merge_mask;; i = (i + 1) & m->merge_mask) {
         uint64_t slot = m->merges[i];
@@ -263,8 +267,7 @@ enum weir_status wtok_merge(const struct wtok_model *m, struct wtok_heap *heap,
                             const unsigned char *p, size_t n, uint32_t *ids,
                             size_t *ret_n) WEIR_MUST_CHECK;
 
-/* ---- cuts (cut.c): places inside a word over which no token reaches ----------------------------
- */
+/* ---- cuts (cut.c): places inside a word over which no token reaches -------------------------- */
 
 enum {
     WTOK_CUT_BITS = 21,
@@ -277,8 +280,7 @@ void wtok_cut_learn(uint64_t *cuts, const unsigned char *p, size_t n);
 bool wtok_cut_joined(const uint64_t *cuts, uint32_t x, unsigned char lx, uint32_t y,
                      unsigned char fy);
 
-/* ---- splitting (scan.c, steps.c) ---------------------------------------------------------------
- */
+/* ---- splitting (scan.c, steps.c) ------------------------------------------------------------- */
 
 /* End of the word at p, in the scalar reference; p < e, whole characters. DeepSeek keeps the end of
  * the current isolated run in *run (start with NULL). */

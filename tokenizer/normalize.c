@@ -174,46 +174,84 @@ static void compose(struct run *r) {
     r->n = out;
 }
 
-bool wtok_is_normal(struct weir_span text, enum wtok_form form) {
+static unsigned care_of(enum wtok_form form) {
     static const unsigned care[] = {
         [WTOK_FORM_NFC] = WTOK_NFC_CARE,
         [WTOK_FORM_NFD] = WTOK_NFD_CARE,
         [WTOK_FORM_NFKC] = WTOK_NFC_CARE | WTOK_COMPAT,
         [WTOK_FORM_NFKD] = WTOK_NFD_CARE | WTOK_COMPAT,
     };
-    const unsigned char *p = (const unsigned char *)text.data, *e = p + text.len;
+    return care[form];
+}
+
+/* The first character that may be out of the form, or e. */
+static const unsigned char *next_care(const unsigned char *p, const unsigned char *e,
+                                      unsigned care) {
     while (p < e) {
         uint64_t eight;
         if (e - p >= 8 && (memcpy(&eight, p, 8), (eight & 0x8080808080808080u) == 0)) {
             p += 8;
-            continue;
+        } else if (*p < 0x80) {
+            p++;
+        } else if (*p >= 0xE5 && *p <= 0xE9) { /* U+5000 to U+9FFF: ideographs, never touched */
+            p += 3;
+        } else {
+            unsigned n;
+            if ((wtok_class_of(wtok_char(p, &n)) & care) != 0)
+                return p;
+            p += n;
         }
-        unsigned n;
-        uint32_t c = wtok_char(p, &n);
-        if (c >= 0x80 && (wtok_class_of(c) & care[form]) != 0)
-            return false;
-        p += n;
     }
-    return true;
+    return e;
 }
 
-enum weir_status wtok_normalize(struct weir_span text, enum wtok_form form, struct weir_buf *out) {
-    bool compat = form == WTOK_FORM_NFKC || form == WTOK_FORM_NFKD;
+bool wtok_is_normal(struct weir_span text, enum wtok_form form) {
     const unsigned char *p = (const unsigned char *)text.data, *e = p + text.len;
+    return next_care(p, e, care_of(form)) == e;
+}
+
+/* Appends a stretch in the form; the run is scratch memory. */
+static enum weir_status normalize_stretch(struct run *r, const unsigned char *p,
+                                          const unsigned char *e, enum wtok_form form,
+                                          struct weir_buf *out) {
+    bool compat = form == WTOK_FORM_NFKC || form == WTOK_FORM_NFKD;
+    enum weir_status st = WEIR_OK;
+    r->n = 0;
+    while (p < e && st == WEIR_OK) {
+        unsigned n;
+        st = decompose(r, wtok_char(p, &n), compat) ? WEIR_OK : WEIR_NOMEM;
+        p += n;
+    }
+    if (st == WEIR_OK && !order(r))
+        st = WEIR_NOMEM;
+    if (st == WEIR_OK && (form == WTOK_FORM_NFC || form == WTOK_FORM_NFKC))
+        compose(r);
+    for (size_t i = 0; i < r->n && st == WEIR_OK; i++) {
+        char c[4];
+        st = weir_buf_append(out, c, weir_utf8_encode(r->items[i].code, c));
+    }
+    return st;
+}
+
+/* Only runs of characters that need care are worked on, each with the character before it, to which
+ * the first of them may belong; all others are starters that stay as they are. */
+enum weir_status wtok_normalize(struct weir_span text, enum wtok_form form, struct weir_buf *out) {
+    const unsigned char *p = (const unsigned char *)text.data, *e = p + text.len;
+    unsigned care = care_of(form);
     struct run r = {0};
     enum weir_status st = WEIR_OK;
     while (p < e && st == WEIR_OK) {
+        const unsigned char *from = next_care(p, e, care), *to = from;
         unsigned n;
-        st = decompose(&r, wtok_char(p, &n), compat) ? WEIR_OK : WEIR_NOMEM;
-        p += n;
-    }
-    if (st == WEIR_OK && !order(&r))
-        st = WEIR_NOMEM;
-    if (st == WEIR_OK && (form == WTOK_FORM_NFC || form == WTOK_FORM_NFKC))
-        compose(&r);
-    for (size_t i = 0; i < r.n && st == WEIR_OK; i++) {
-        char c[4];
-        st = weir_buf_append(out, c, weir_utf8_encode(r.items[i].code, c));
+        if (from < e && from > p)
+            for (from--; from > p && (*from & 0xC0) == 0x80;)
+                from--;
+        while (to < e && (wtok_class_of(wtok_char(to, &n)) & care) != 0)
+            to += n;
+        st = weir_buf_append(out, p, (size_t)(from - p));
+        if (st == WEIR_OK && from < e)
+            st = normalize_stretch(&r, from, to, form, out);
+        p = to;
     }
     weir_free(r.items);
     return st;

@@ -243,7 +243,7 @@ const u8 *wtok_scan_next(enum wtok_family family, const u8 *p, const u8 *e, cons
     }
 }
 
-/* ---- recognising patterns ------------------------------------------------------------------- */
+/* ---- recognising patterns -------------------------------------------------------------------- */
 
 #define TAIL "|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
 #define CONTRACTIONS "(?i:'s|'t|'re|'ve|'m|'ll|'d)"

@@ -24,8 +24,7 @@ static enum weir_status no_memory(struct weir_err *err) {
     return weir_err_set(err, WEIR_NOMEM, "out of memory while loading the tokenizer");
 }
 
-/* ---- tokens by id and by text ------------------------------------------------------------------
- */
+/* ---- tokens by id and by text ---------------------------------------------------------------- */
 
 static uint64_t hash_text(struct weir_span text) {
     return wtok_hash_long((const unsigned char *)text.data, text.len);
@@ -98,8 +97,7 @@ enum weir_status wtok_spec_put(struct wtok_spec *spec, uint32_t id, struct weir_
     return WEIR_OK;
 }
 
-/* ---- model
- * --------------------------------------------------------------------------------------- */
+/* ---- model ----------------------------------------------------------------------------------- */
 
 static enum weir_status read_vocab(struct wtok_spec *spec, struct weir_span json,
                                    struct weir_err *err) {
@@ -242,8 +240,7 @@ enum weir_status wtok_spec_model(struct wtok_spec *spec, struct weir_span json,
     return st != WEIR_OK ? st : read_merges(spec, wtok_field_raw(json, "merges"), err);
 }
 
-/* ---- added tokens
- * --------------------------------------------------------------------------------- */
+/* ---- added tokens ---------------------------------------------------------------------------- */
 
 /* The id that the reference gives to a text that is not in the vocabulary: one more than the
  * highest. It does not look at the id in the file, so another one there is refused. */
@@ -345,8 +342,7 @@ enum weir_status wtok_spec_added_overlay(struct wtok_spec *spec, struct weir_spa
     return WEIR_OK;
 }
 
-/* ---- the whole file
- * -------------------------------------------------------------------------------- */
+/* ---- the whole file -------------------------------------------------------------------------- */
 
 enum weir_status wtok_spec_tokenizer_json(struct wtok_spec *spec, struct weir_span text,
                                           struct weir_err *err) {

@@ -35,8 +35,7 @@ static enum weir_status add_step(struct wtok_spec_step *steps, size_t *n,
     return WEIR_OK;
 }
 
-/* ---- normalizer -------------------------------------------------------------------------------
- */
+/* ---- normalizer ------------------------------------------------------------------------------ */
 
 static enum weir_status one_normalizer(struct wtok_spec *spec, struct weir_span json,
                                        struct weir_span type, struct weir_err *err) {
@@ -100,8 +99,7 @@ enum weir_status wtok_spec_normalizer(struct wtok_spec *spec, struct weir_span j
     return st;
 }
 
-/* ---- pre-tokenizer ------------------------------------------------------------------------------
- */
+/* ---- pre-tokenizer --------------------------------------------------------------------------- */
 
 static enum weir_status split(struct wtok_spec *spec, struct weir_span json, struct weir_err *err) {
     static const char *const behaviours[] = {"Isolated", "Removed", "MergedWithPrevious",
@@ -225,8 +223,7 @@ enum weir_status wtok_spec_pre_tokenizer(struct wtok_spec *spec, struct weir_spa
     return WEIR_OK;
 }
 
-/* ---- decoder
- * -------------------------------------------------------------------------------------- */
+/* ---- decoder --------------------------------------------------------------------------------- */
 
 static enum weir_status one_decoder(struct wtok_spec *spec, struct weir_span json,
                                     struct weir_span type, struct weir_err *err) {
@@ -259,7 +256,9 @@ static enum weir_status one_decoder(struct wtok_spec *spec, struct weir_span jso
         spec->decode_blanks = true;
         spec->strip_first = scheme.data != NULL ? !weir_span_eqz(scheme, "never")
                                                 : wtok_field_bool(json, "add_prefix_space", true);
-    } else if (!weir_span_eqz(type, "ByteFallback") && !weir_span_eqz(type, "Fuse")) {
+    } else if (weir_span_eqz(type, "ByteFallback")) {
+        spec->decode_bytes = true;
+    } else if (!weir_span_eqz(type, "Fuse")) {
         return wtok_refuse(err, "decoder.type", type);
     }
     return WEIR_OK;
@@ -269,11 +268,15 @@ enum weir_status wtok_spec_decoder(struct wtok_spec *spec, struct weir_span json
                                    struct weir_err *err) {
     if (json.data == NULL)
         return weir_err_set(err, WEIR_UNSUPPORTED, "decoder is null, which is not understood");
-    return each(spec, json, "decoders", "decoder", 4, one_decoder, err);
+    enum weir_status st = each(spec, json, "decoders", "decoder", 4, one_decoder, err);
+    if (st == WEIR_OK && spec->blanks_marked != spec->decode_blanks)
+        st = weir_err_set(err, WEIR_UNSUPPORTED,
+                          "decoder: blanks that are marked by U+2581 and not unmarked, or the "
+                          "reverse, are not understood");
+    return st;
 }
 
-/* ---- post-processor
- * --------------------------------------------------------------------------------- */
+/* ---- post-processor -------------------------------------------------------------------------- */
 
 static enum weir_status affix_id(struct wtok_spec *spec, bool *seen_text, uint32_t id,
                                  struct weir_err *err) {

@@ -47,6 +47,7 @@ struct wtok_spec {
     enum wtok_decoding decoding;
     bool byte_level, blanks_marked, metaspace, split_spaces, byte_fallback, fuse_unk, ignore_merges;
     bool decode_blanks; /* the decoder turns U+2581 into a blank */
+    bool decode_bytes;  /* … and <0xNN> into bytes */
     uint32_t strip_start;
     bool strip_first;
     struct weir_span unk;

@@ -144,32 +144,45 @@ static const u8 *next_marked(const struct wtok_model *m, const u8 *p, const u8 *
     return e;
 }
 
-/* A batch of words in two passes: keys first, so that the cache lines of all of them are on their
- * way when the second pass asks for them. `ends` are offsets from p. */
+/* A batch of words in three passes: keys, so that the cache lines of all memos are on their way
+ * when the second pass asks for them; likewise the vocabulary slots of those that no memo knows;
+ * then ids. `ends` are offsets from p. */
 static enum weir_status encode_batch(const struct wtok_model *m, struct wtok_context *ctx,
                                      const u8 *p, const uint32_t *ends, size_t n,
                                      struct wtok_out *out) {
-    uint64_t k0[WTOK_BLOCK_WORDS], k1[WTOK_BLOCK_WORDS];
-    struct wtok_memo *memos[WTOK_BLOCK_WORDS];
+    struct {
+        uint64_t k0, k1, hash;
+        const struct wtok_memo *memo; /* NULL after the second pass: not known */
+    } w[WTOK_BLOCK_WORDS];
     enum weir_status st = WEIR_OK;
     uint32_t from = 0;
-    /* Three ids are stored at a time, whatever the number that counts. */
-    bool roomy = out->room - out->n >= (size_t)ends[n - 1] + MEMO_IDS;
-    for (size_t i = 0; i < n && roomy; from = ends[i++]) {
+    for (size_t i = 0; i < n; from = ends[i++]) {
         size_t len = ends[i] - from;
-        wtok_key(p + from, len <= KEY_MAX ? len : KEY_MAX, &k0[i], &k1[i]);
-        memos[i] = memo_of(ctx, wtok_key_hash(k0[i], k1[i], len));
-        __builtin_prefetch(memos[i]);
+        wtok_key(p + from, len <= KEY_MAX ? len : KEY_MAX, &w[i].k0, &w[i].k1);
+        w[i].hash = wtok_key_hash(w[i].k0, w[i].k1, len);
+        w[i].memo = memo_of(ctx, w[i].hash);
+        __builtin_prefetch(w[i].memo);
     }
     from = 0;
+    for (size_t i = 0; i < n; from = ends[i++]) {
+        const struct wtok_memo *memo = w[i].memo;
+        if (((memo->k0 ^ w[i].k0) | (memo->k1 ^ w[i].k1) |
+             ((memo->meta & ~0xFF00u) ^ (ends[i] - from))) == 0)
+            continue;
+        __builtin_prefetch(&m->words[wtok_word_slot(w[i].hash) & m->word_mask]);
+        w[i].memo = NULL;
+    }
+    from = 0;
+    /* Three ids are stored at a time, whatever the number that counts. */
+    bool roomy = out->room - out->n >= (size_t)ends[n - 1] + MEMO_IDS;
     for (size_t i = 0; i < n && st == WEIR_OK; from = ends[i++]) {
-        uint32_t len = ends[i] - from;
-        if (roomy && memos[i]->k0 == k0[i] && memos[i]->k1 == k1[i] &&
-            (memos[i]->meta & ~0xFF00u) == len) {
-            memcpy(out->ids + out->n, memos[i]->ids, sizeof(memos[i]->ids));
-            out->n += memos[i]->meta >> 8 & 0xFF;
+        /* A word before this one may have taken its memo over: then the key differs. */
+        if (roomy && w[i].memo != NULL && w[i].memo->k0 == w[i].k0 && w[i].memo->k1 == w[i].k1 &&
+            (w[i].memo->meta & ~0xFF00u) == ends[i] - from) {
+            memcpy(out->ids + out->n, w[i].memo->ids, sizeof(w[i].memo->ids));
+            out->n += w[i].memo->meta >> 8 & 0xFF;
         } else {
-            st = wtok_encode_word(m, ctx, p + from, len, out);
+            st = wtok_encode_word(m, ctx, p + from, ends[i] - from, out);
         }
     }
     return st;

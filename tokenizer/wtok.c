@@ -1,7 +1,7 @@
 #include "tokenizer/wtok.h"
 
 #include "base/mem.h"
-#include "tokenizer/model_priv.h"
+#include "tokenizer/segments_priv.h"
 #include "tokenizer/wtok_priv.h"
 
 /*
@@ -61,6 +61,20 @@ const uint32_t *wtok_suffix_ids(const struct wtok *tok, size_t *ret_n) {
     return tok->model != NULL ? tok->model->suffix : NULL;
 }
 
+void wtok_stats(const struct wtok *tok, struct wtok_stats *ret_stats) {
+    *ret_stats = (struct wtok_stats){0};
+    if (tok->model != NULL && tok->model->segments != NULL)
+        wtok_segments_stats(tok->model->segments, ret_stats);
+}
+
+size_t wtok_encode_parts(const struct wtok *tok, struct weir_span text, size_t want,
+                         struct weir_span *ret_parts) {
+    if (tok->model != NULL)
+        return wtok_model_parts(tok->model, text, want, ret_parts);
+    ret_parts[0] = text;
+    return 1;
+}
+
 size_t wtok_encode_bound(const struct wtok *tok, size_t bytes) {
     return tok->model != NULL ? wtok_model_bound(tok->model, bytes) : bytes;
 }
@@ -106,7 +120,7 @@ enum weir_status wtok_decode(const struct wtok *tok, const uint32_t *ids, size_t
     return st == WEIR_OK ? wtok_stream_finish(&s, out) : st;
 }
 
-/* ---- incremental decoding ---------------------------------------------------------------- */
+/* ---- incremental decoding -------------------------------------------------------------------- */
 
 static const struct weir_span replacement = {"\xEF\xBF\xBD", 3};
 

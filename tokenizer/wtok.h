@@ -63,7 +63,7 @@ struct wtok_chat_files {
 };
 struct wtok_chat_files wtok_chat_files(const struct wtok *tok);
 
-/* ---- text to ids ------------------------------------------------------------------------- */
+/* ---- text to ids ----------------------------------------------------------------------------- */
 
 /* Numbers of the flags: a bool stands for WTOK_SPECIAL. */
 enum wtok_encode_flags {
@@ -105,7 +105,7 @@ struct wtok_stats {
 };
 void wtok_stats(const struct wtok *tok, struct wtok_stats *ret_stats);
 
-/* ---- chat ---------------------------------------------------------------------------------- */
+/* ---- chat ------------------------------------------------------------------------------------ */
 
 /* Chat template input: the request's own JSON, validated before. */
 struct wtok_chat {
@@ -120,7 +120,7 @@ struct wtok_chat {
 enum weir_status wtok_render_chat(const struct wtok *tok, const struct wtok_chat *chat,
                                   struct weir_buf *out, struct weir_err *err) WEIR_MUST_CHECK;
 
-/* ---- ids to text ------------------------------------------------------------------------- */
+/* ---- ids to text ----------------------------------------------------------------------------- */
 
 /* Text of a whole sequence, as the reference decodes it. WEIR_INVALID: an id outside the
  * vocabulary. */

