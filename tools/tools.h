@@ -3,5 +3,6 @@
 #define WEIR_TOOLS_TOOLS_H
 
 int weir_parse_main(int argc, char **argv);
+int weir_tokenize_main(int argc, char **argv);
 
 #endif
