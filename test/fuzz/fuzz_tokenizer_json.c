@@ -1,0 +1,59 @@
+/* tokenizer.json of any content: it is refused with words, or it encodes and decodes without harm,
+ * and the bound on the number of ids holds. */
+#include "base/mem.h"
+#include "tokenizer/spec_priv.h"
+#include "tokenizer/wtok_priv.h"
+
+#include <stdlib.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static const struct weir_span texts[] = {
+    WEIR_SPAN_LIT("Hello world, it's 12345 \n\n  tabs\there <s> </s>"),
+    WEIR_SPAN_LIT("\xE4\xBD\xA0\xE5\xA5\xBD e\xCC\x81 \xF0\x9F\x98\x80\xE2\x96\x81\xE2\x96\x81"),
+    WEIR_SPAN_LIT(
+        "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"),
+};
+
+static void use(struct wtok_model *model) {
+    struct wtok tok = {.model = model, .vocab = model->image->n_ids};
+    for (size_t i = 0; i < WEIR_ARRAY_LEN(texts); i++) {
+        size_t room = wtok_encode_bound(&tok, texts[i].len), n = 0;
+        uint32_t *ids = weir_malloc(room * sizeof(*ids));
+        struct weir_buf out;
+        weir_buf_init(&out, 1 << 24);
+        enum weir_status st =
+            wtok_encode(&tok, texts[i], WTOK_SPECIAL | WTOK_ADD_SPECIAL, ids, room, &n);
+        if (st == WEIR_TOO_LARGE)
+            abort();
+        if (st == WEIR_OK && wtok_decode(&tok, ids, n, false, &out) != WEIR_OK)
+            abort();
+        weir_buf_fini(&out);
+        weir_free(ids);
+    }
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    static const uint64_t source[2];
+    static const struct wtok_config config = {.segment_cache_bytes = 1 << 16};
+    struct wtok_spec spec;
+    struct wtok_image *image = NULL;
+    struct wtok_model *model = NULL;
+    struct weir_err err = {.text = ""};
+    size_t bytes = 0;
+    wtok_spec_init(&spec);
+    enum weir_status st =
+        wtok_spec_tokenizer_json(&spec, weir_span((const char *)data, size), &err);
+    /* Ids may be spread far; a fuzzer has no use for tables of many megabytes. */
+    if (st == WEIR_OK && spec.n_ids <= 1 << 16)
+        st = wtok_compile(&spec, source, &image, &bytes, &err);
+    if (st == WEIR_OK && image != NULL)
+        st = wtok_model_open(image, bytes, false, &config, &model, &err);
+    if (st != WEIR_OK && err.text[0] == '\0')
+        abort();
+    if (st == WEIR_OK && model != NULL)
+        use(model);
+    wtok_model_close(model);
+    wtok_spec_fini(&spec);
+    return 0;
+}
