@@ -16,10 +16,8 @@ static const struct command {
     const struct weir_program *program;
     int (*run)(int argc, char **argv); /* argv[0] is the command's name */
 } commands[] = {
-    {&weir_frontend_program, weir_frontend_main},
-    {&weir_mocker_program, weir_mocker_main},
-    {&weir_bench_program, weir_bench_main},
-    {&weir_parse_program, weir_parse_main},
+    {&weir_frontend_program, weir_frontend_main}, {&weir_mocker_program, weir_mocker_main},
+    {&weir_bench_program, weir_bench_main},       {&weir_parse_program, weir_parse_main},
     {&weir_tokenize_program, weir_tokenize_main},
 };
 
