@@ -5,6 +5,7 @@
 #include "runtime/options_frontend.h"
 #include "runtime/options_mocker.h"
 #include "runtime/options_parse.h"
+#include "runtime/options_render.h"
 #include "runtime/options_tokenize.h"
 #include "tools/tools.h"
 #include "worker/mocker.h"
@@ -18,7 +19,7 @@ static const struct command {
 } commands[] = {
     {&weir_frontend_program, weir_frontend_main}, {&weir_mocker_program, weir_mocker_main},
     {&weir_bench_program, weir_bench_main},       {&weir_parse_program, weir_parse_main},
-    {&weir_tokenize_program, weir_tokenize_main},
+    {&weir_tokenize_program, weir_tokenize_main}, {&weir_render_program, weir_render_main},
 };
 
 static const struct command *find(const char *name) {

@@ -1,12 +1,396 @@
-/* The chat template of a loaded model: none yet, so its conversations are refused. */
-#include "tokenizer/wtok_priv.h"
+/*
+ * The chat templates of a model and their use: which template a conversation gets, what variables
+ * it sees, and how a message of the assistant is continued.
+ */
+#include "tokenizer/chat.h"
 
-enum weir_status wtok_chat_attach(struct wtok *tok, struct weir_err *err) {
-    (void)tok;
-    (void)err;
+#include "base/json.h"
+#include "base/mem.h"
+#include "tokenizer/chat_priv.h"
+
+static const char *const token_names[] = {"bos_token", "eos_token", "unk_token",  "sep_token",
+                                          "pad_token", "cls_token", "mask_token", NULL};
+
+/* ---- creation ----------------------------------------------------------------------------- */
+
+struct reading {
+    struct wj_run x;
+    struct weir_span text;
+    struct wj_val config; /* tokenizer_config.json */
+};
+
+static void read_config(struct wj_run *x) {
+    struct reading *r = WEIR_CONTAINER_OF(x, struct reading, x);
+    r->config = wj_from_json(x, r->text);
+    if (r->config.kind != WJ_DICT)
+        wj_fail(x, WTOK_JINJA_ERR_VALUE, "not a JSON object");
+}
+
+static enum weir_status add_template(struct wtok_template *t, struct weir_span name,
+                                     struct weir_span text, struct weir_err *err) {
+    struct wtok_jinja_failure failure;
+    struct wtok_jinja *tpl = NULL;
+    for (size_t i = 0; i < t->n; i++)
+        if (weir_span_eq(t->list[i].name, name))
+            return WEIR_OK; /* the first source wins */
+    if (t->n == WTOK_MAX_TEMPLATES)
+        return weir_err_set(err, WEIR_LIMIT, "more than %d chat templates", WTOK_MAX_TEMPLATES);
+    enum weir_status st = wtok_jinja_parse(text, &tpl, &failure);
+    if (st != WEIR_OK)
+        return weir_err_set(err, st, "chat template %.*s, line %u: %s", WEIR_SPAN_ARG(name),
+                            failure.line, failure.text);
+    struct weir_span kept = weir_arena_copy(&t->arena, name);
+    if (kept.data == NULL) {
+        wtok_jinja_destroy(tpl);
+        return weir_err_set(err, WEIR_NOMEM, "out of memory");
+    }
+    t->list[t->n++] = (struct wtok_named_template){kept, tpl, wtok_jinja_wants_parts_sglang(tpl)};
     return WEIR_OK;
 }
 
+/* "chat_template": a text, or a list of objects with name and template. */
+static enum weir_status add_from_config(struct wtok_template *t, struct reading *r,
+                                        struct weir_err *err) {
+    struct wj_val v = wtok_member(&r->x, r->config, "chat_template");
+    if (v.kind == WJ_STR)
+        return add_template(t, WEIR_SPAN_LIT("default"), wj_text(&r->x, v), err);
+    enum weir_status st = WEIR_OK;
+    for (uint32_t i = 0; v.kind == WJ_LIST && i < v.len && st == WEIR_OK; i++) {
+        struct wj_val name = wtok_member(&r->x, v.u.items[i], "name");
+        struct wj_val text = wtok_member(&r->x, v.u.items[i], "template");
+        if (name.kind != WJ_STR || text.kind != WJ_STR)
+            return weir_err_set(err, WEIR_INVALID,
+                                "tokenizer_config.json: chat_template is neither a text nor a list "
+                                "of named templates");
+        st = add_template(t, wj_text(&r->x, name), wj_text(&r->x, text), err);
+    }
+    return st;
+}
+
+/* A token is written as its text or as an object with "content". */
+static void put_token(struct reading *r, struct weir_jsonw *w, struct weir_span name,
+                      struct wj_val v) {
+    if (v.kind == WJ_DICT)
+        v = wtok_member(&r->x, v, "content");
+    if (v.kind != WJ_STR)
+        return;
+    weir_jsonw_key_span(w, name);
+    weir_jsonw_string(w, wj_text(&r->x, v));
+}
+
+static enum weir_status keep_tokens(struct wtok_template *t, struct reading *r) {
+    struct weir_buf buf;
+    struct weir_jsonw w;
+    weir_buf_init(&buf, (size_t)1 << 20);
+    weir_jsonw_init(&w, &buf);
+    weir_jsonw_object_begin(&w);
+    for (size_t i = 0; token_names[i] != NULL; i++)
+        put_token(r, &w, weir_span_z(token_names[i]),
+                  wtok_member(&r->x, r->config, token_names[i]));
+    struct wj_val extra = wtok_member(&r->x, r->config, "extra_special_tokens");
+    for (uint32_t i = 0; extra.kind == WJ_DICT && i < extra.u.dict->n; i++)
+        put_token(r, &w, wj_text(&r->x, extra.u.dict->pairs[i].key), extra.u.dict->pairs[i].value);
+    weir_jsonw_object_end(&w);
+    t->tokens = weir_arena_copy(&t->arena, weir_buf_span(&buf));
+    weir_buf_fini(&buf);
+    return w.status != WEIR_OK ? w.status : t->tokens.data != NULL ? WEIR_OK : WEIR_NOMEM;
+}
+
+static enum weir_status use_config(struct wtok_template *t, struct weir_span config,
+                                   struct weir_err *err) {
+    struct weir_arena arena;
+    struct weir_buf scratch;
+    struct wtok_jinja_render none = {.arena = &arena};
+    struct reading r = {.text = config};
+    weir_arena_init(&arena, ((size_t)64 << 20) + config.len * 64);
+    weir_buf_init(&scratch, (size_t)64 << 20);
+    wj_begin(&r.x, &none, &scratch);
+    enum weir_status st = wj_guard(&r.x, read_config);
+    if (st != WEIR_OK)
+        st = weir_err_set(err, st, "tokenizer_config.json: %s", r.x.failure.text);
+    if (st == WEIR_OK)
+        st = add_from_config(t, &r, err);
+    if (st == WEIR_OK && keep_tokens(t, &r) != WEIR_OK)
+        st = weir_err_set(err, WEIR_NOMEM, "out of memory");
+    weir_buf_fini(&scratch);
+    weir_arena_fini(&arena);
+    return st;
+}
+
+enum weir_status wtok_template_create(const struct wtok_template_sources *sources,
+                                      struct wtok_template **ret_template, struct weir_err *err) {
+    struct wtok_template *t = weir_calloc(1, sizeof(*t));
+    if (t == NULL)
+        return weir_err_set(err, WEIR_NOMEM, "out of memory");
+    weir_arena_init(&t->arena, (size_t)4 << 20);
+    t->tokens = WEIR_SPAN_LIT("{}");
+    enum weir_status st = WEIR_OK;
+    if (sources->chat_template_jinja.data != NULL)
+        st = add_template(t, WEIR_SPAN_LIT("default"), sources->chat_template_jinja, err);
+    for (size_t i = 0; i < sources->n_additional && st == WEIR_OK; i++)
+        st = add_template(t, sources->additional[i].name, sources->additional[i].text, err);
+    if (st == WEIR_OK && sources->tokenizer_config.data != NULL)
+        st = use_config(t, sources->tokenizer_config, err);
+    if (st == WEIR_OK && t->n == 0)
+        st = weir_err_set(err, WEIR_NOT_FOUND, "the model has no chat template");
+    if (st != WEIR_OK) {
+        wtok_template_destroy(t);
+        return st;
+    }
+    *ret_template = t;
+    return WEIR_OK;
+}
+
+void wtok_template_destroy(struct wtok_template *t) {
+    if (t == NULL)
+        return;
+    for (size_t i = 0; i < t->n; i++)
+        wtok_jinja_destroy(t->list[i].tpl);
+    weir_arena_fini(&t->arena);
+    weir_free(t);
+}
+
+/* ---- rendering ---------------------------------------------------------------------------- */
+
+#define CONTINUE_TAG "CONTINUE_FINAL_MESSAGE_TAG"
+
+struct chat_run {
+    struct wj_run x;
+    const struct wtok_template *t;
+    const struct wtok_chat *chat;
+    bool flat_tools;
+    bool add_generation_prompt, continues;
+    struct wj_val messages, tools, documents, args;
+    struct weir_span final_text; /* of the message that is continued */
+    struct weir_span prefix;     /* goes behind the prompt */
+};
+
+static const struct wtok_named_template *pick(const struct wtok_template *t, bool with_tools) {
+    static const char *const wanted[] = {"tool_use", "default"};
+    for (size_t w = with_tools ? 0 : 1; w < 2; w++)
+        for (size_t i = 0; i < t->n; i++)
+            if (weir_span_eqz(t->list[i].name, wanted[w]))
+                return &t->list[i];
+    return t->n == 1 ? &t->list[0] : NULL;
+}
+
+struct weir_span wtok_template_name(const struct wtok_template *t, bool with_tools) {
+    const struct wtok_named_template *n = pick(t, with_tools);
+    return n != NULL ? n->name : weir_span("", 0);
+}
+
+static struct wj_val json_or_none(struct wj_run *x, struct weir_span text) {
+    return text.data != NULL ? wj_from_json(x, text) : wj_none();
+}
+
+/* Arguments of the template may stand for members of the request; others become variables. */
+static void take_args(struct chat_run *r, struct wj_val variables) {
+    static const char *const refused[] = {"messages",      "conversation", "tools",
+                                          "chat_template", "tokenize",     "return_dict"};
+    for (uint32_t i = 0; r->args.kind == WJ_DICT && i < r->args.u.dict->n; i++) {
+        struct wj_pair p = r->args.u.dict->pairs[i];
+        struct weir_span name = wj_text(&r->x, p.key);
+        for (size_t k = 0; k < WEIR_ARRAY_LEN(refused); k++)
+            if (weir_span_eqz(name, refused[k]))
+                wj_fail(&r->x, WTOK_JINJA_ERR_VALUE,
+                        "chat_template_kwargs may not hold \"%s\": it is a member of the request",
+                        refused[k]);
+        if (weir_span_eqz(name, "add_generation_prompt"))
+            r->add_generation_prompt = wj_truth(p.value);
+        else if (weir_span_eqz(name, "continue_final_message"))
+            r->continues = wj_truth(p.value);
+        else if (weir_span_eqz(name, "documents"))
+            r->documents = p.value;
+        else
+            wj_dict_set(&r->x, variables.u.dict, p.key, p.value);
+    }
+}
+
+static struct wj_val with_tag(struct wj_run *x, struct wj_val text) {
+    return wj_concat(x, text, wj_strz(CONTINUE_TAG " "));
+}
+
+static struct wj_val replaced(struct wj_run *x, struct wj_val dict, const char *name,
+                              struct wj_val v) {
+    struct wj_val copy = wj_dict_new(x, dict.u.dict->n);
+    for (uint32_t i = 0; i < dict.u.dict->n; i++)
+        wj_dict_set(x, copy.u.dict, dict.u.dict->pairs[i].key, dict.u.dict->pairs[i].value);
+    wtok_set(x, copy, name, v);
+    return copy;
+}
+
+static struct wj_val with_item(struct wj_run *x, struct wj_val list, uint32_t i, struct wj_val v) {
+    struct wj_val *items = wj_alloc(x, list.len * sizeof(*items));
+    memcpy(items, list.u.items, list.len * sizeof(*items));
+    items[i] = v;
+    return wj_list(items, list.len);
+}
+
+/* As transformers does: a mark behind the last message's text shows where to cut the prompt. */
+static void mark_final(struct chat_run *r) {
+    struct wj_run *x = &r->x;
+    uint32_t at = r->messages.len - 1;
+    struct wj_val last =
+        r->messages.len > 0 ? r->messages.u.items[at] : (struct wj_val){.kind = WJ_NONE};
+    struct wj_val content = wtok_member(x, last, "content"), text = content;
+    if (content.kind == WJ_STR) {
+        content = with_tag(x, content);
+    } else if (content.kind == WJ_LIST) {
+        uint32_t i = content.len;
+        text.kind = WJ_NONE;
+        while (i > 0 && text.kind != WJ_STR)
+            text = wtok_member(x, content.u.items[--i], "text");
+        if (text.kind == WJ_STR)
+            content = with_item(x, content, i,
+                                replaced(x, content.u.items[i], "text", with_tag(x, text)));
+    }
+    if (text.kind != WJ_STR)
+        wj_fail(x, WTOK_JINJA_ERR_VALUE,
+                "continue_final_message is set but the final message has no text to continue");
+    r->final_text = wj_strip(x, wj_text(x, text), wj_none(), 3);
+    r->messages = with_item(x, r->messages, at, replaced(x, last, "content", content));
+}
+
+static void cut_final(struct chat_run *r) {
+    struct wj_run *x = &r->x;
+    struct weir_span text = weir_span(x->out->data + x->base, x->out->len - x->base);
+    struct weir_span tag = WEIR_SPAN_LIT(CONTINUE_TAG);
+    ptrdiff_t at = -1, next = 0;
+    while ((next = wj_find(text, tag, (size_t)next)) >= 0)
+        at = next++;
+    if (at < 0 || wj_find(text, r->final_text, 0) < 0)
+        wj_fail(x, WTOK_JINJA_ERR_VALUE,
+                "continue_final_message is set but the final message does not appear in the chat "
+                "after applying the chat template");
+    size_t behind = (size_t)at + tag.len;
+    bool spaced = behind < text.len && text.data[behind] == ' ';
+    text.len = (size_t)at;
+    if (!spaced) /* the template trims, so the text goes without its blanks */
+        text = wj_strip(x, text, wj_none(), 2);
+    x->out->len = x->base + text.len;
+}
+
+static struct wj_val flattened(struct wj_run *x, struct wj_val tools) {
+    struct wj_val *items = wj_alloc(x, tools.len * sizeof(*items) + 1);
+    for (uint32_t i = 0; i < tools.len; i++)
+        items[i] = wtok_member(x, tools.u.items[i], "function");
+    return wj_list(items, tools.len);
+}
+
+static void read_request(struct chat_run *r) {
+    struct wj_run *x = &r->x;
+    r->add_generation_prompt = r->chat->add_generation_prompt;
+    r->continues = r->chat->continue_final_message;
+    r->messages = wj_from_json(x, r->chat->messages);
+    r->tools = json_or_none(x, r->chat->tools);
+    r->documents = json_or_none(x, r->chat->documents);
+    r->args = json_or_none(x, r->chat->template_args);
+    if (r->tools.kind != WJ_LIST && r->tools.kind != WJ_NONE)
+        wj_fail(x, WTOK_JINJA_ERR_VALUE, "the tools are not a JSON array");
+}
+
+static void shape(struct chat_run *r, const struct wtok_named_template *named) {
+    enum wtok_flavour flavour = r->chat->flavour;
+    bool sglang = flavour == WTOK_FLAVOUR_SGLANG;
+    bool parts = sglang ? named->sglang_parts : wtok_jinja_wants_parts(named->tpl);
+    r->messages = wtok_shape_messages(&r->x, flavour, r->messages, parts);
+    r->tools = wtok_shape_tools(&r->x, flavour, r->tools);
+    if (r->flat_tools)
+        r->tools = flattened(&r->x, r->tools);
+    if (sglang) {
+        r->prefix = wtok_shape_last(&r->x, &r->messages, r->continues);
+        r->continues = false;
+        r->add_generation_prompt = true;
+    }
+}
+
+static void render(struct wj_run *x) {
+    struct chat_run *r = WEIR_CONTAINER_OF(x, struct chat_run, x);
+    read_request(r);
+    const struct wtok_named_template *named = pick(r->t, r->tools.kind == WJ_LIST);
+    if (named == NULL)
+        wj_fail(x, WTOK_JINJA_ERR_UNSUPPORTED,
+                "the model has several chat templates and none is named default");
+    struct wj_val v = wj_from_json(x, r->t->tokens);
+    take_args(r, v);
+    shape(r, named);
+    if (r->continues && r->add_generation_prompt)
+        wj_fail(x, WTOK_JINJA_ERR_VALUE,
+                "Cannot set both `continue_final_message` and `add_generation_prompt` to True.");
+    if (r->continues)
+        mark_final(r);
+    wtok_set(x, v, "messages", r->messages);
+    wtok_set(x, v, "tools", r->tools);
+    wtok_set(x, v, "documents", r->documents);
+    wtok_set(x, v, "add_generation_prompt", wj_bool(r->add_generation_prompt));
+    x->variables = v;
+    x->tpl = named->tpl;
+    wj_run_template(x);
+    if (r->continues)
+        cut_final(r);
+    wj_puts(x, r->prefix);
+}
+
+static enum weir_status render_once(const struct wtok_template *t, const struct wtok_chat *chat,
+                                    bool flat_tools, struct weir_buf *out,
+                                    struct wtok_jinja_failure *failure) {
+    struct weir_arena arena;
+    struct wtok_jinja_render limits = {.arena = &arena, .now_us = chat->now_us};
+    struct chat_run r = {.t = t, .chat = chat, .flat_tools = flat_tools};
+    size_t before = out->len;
+    weir_arena_init(&arena, (size_t)1 << 30);
+    wj_begin(&r.x, &limits, out);
+    enum weir_status st = wj_guard(&r.x, render);
+    if (st != WEIR_OK)
+        out->len = before;
+    *failure = r.x.failure;
+    weir_arena_fini(&arena);
+    return st;
+}
+
+enum weir_status wtok_template_render(const struct wtok_template *t, const struct wtok_chat *chat,
+                                      struct weir_buf *out, struct weir_err *err) {
+    struct wtok_jinja_failure failure;
+    enum weir_status st = render_once(t, chat, false, out, &failure);
+    /* SGLang tries once more with the tools bare, which some templates want. */
+    if (st == WEIR_INVALID && chat->flavour == WTOK_FLAVOUR_SGLANG && chat->tools.data != NULL) {
+        struct wtok_jinja_failure second;
+        st = render_once(t, chat, true, out, &second);
+        failure = st == WEIR_OK ? second : failure;
+    }
+    if (st == WEIR_OK || st == WEIR_NOMEM)
+        return st == WEIR_OK ? st : weir_err_set(err, st, "out of memory");
+    st =
+        WEIR_INVALID; /* refusals and limits, too: this conversation and this template do not fit */
+    if (failure.error == WTOK_JINJA_ERR_TEMPLATE || failure.line == 0)
+        return weir_err_set(err, st, "%s", failure.text);
+    return weir_err_set(err, st, "%s (line %u of the chat template)", failure.text, failure.line);
+}
+
+/* ---- the tokenizer's ---------------------------------------------------------------------- */
+
+enum weir_status wtok_chat_attach(struct wtok *tok, struct weir_err *err) {
+    struct wtok_template_sources sources = {
+        .chat_template_jinja = tok->files.chat_template_jinja,
+        .tokenizer_config = tok->files.tokenizer_config,
+    };
+    enum weir_status st = wtok_template_create(&sources, &tok->chat, err);
+    /* A model without a template still completes plain prompts. */
+    return st == WEIR_NOT_FOUND ? WEIR_OK : st;
+}
+
 void wtok_chat_detach(struct wtok *tok) {
+    wtok_template_destroy(tok->chat);
     tok->chat = NULL;
+}
+
+enum weir_status wtok_render_chat(const struct wtok *tok, const struct wtok_chat *chat,
+                                  struct weir_buf *out, struct weir_err *err) {
+    if (tok->chat != NULL)
+        return wtok_template_render(tok->chat, chat, out, err);
+    if (tok->model == NULL)
+        return wtok_chat_builtin(chat, out, err);
+    return weir_err_set(err, WEIR_INVALID,
+                        "the model has no chat template: use completions, or add "
+                        "chat_template.jinja to its directory");
 }

@@ -5,7 +5,7 @@
  * KV blocks.
  */
 #include "base/json.h"
-#include "tokenizer/wtok.h"
+#include "tokenizer/chat_priv.h"
 
 enum { MAX_DEPTH = 128 };
 
@@ -110,9 +110,8 @@ static bool is_last(struct weir_json j) {
     return !weir_json_skip(&j, NULL) || !weir_json_array_next(&j);
 }
 
-enum weir_status wtok_render_chat(const struct wtok *tok, const struct wtok_chat *chat,
-                                  struct weir_buf *out, struct weir_err *err) {
-    (void)tok;
+enum weir_status wtok_chat_builtin(const struct wtok_chat *chat, struct weir_buf *out,
+                                   struct weir_err *err) {
     struct render r = {out, WEIR_OK};
     if (chat->tools.data != NULL) {
         put_z(&r, "<|tools|>");

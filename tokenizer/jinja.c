@@ -119,10 +119,6 @@ bool wtok_jinja_wants_parts(const struct wtok_jinja *tpl) {
     return tpl->wants_parts;
 }
 
-bool wtok_jinja_mentions(const struct wtok_jinja *tpl, struct weir_span word) {
-    return wj_find(tpl->source, word, 0) >= 0;
-}
-
 /* ---- rendering ---------------------------------------------------------------------------- */
 
 static void resolve_context(struct wj_run *x) {

@@ -63,11 +63,10 @@ void wtok_jinja_destroy(struct wtok_jinja *tpl);
 bool wtok_jinja_wants(const struct wtok_jinja *tpl, struct weir_span name);
 /* The i-th of these names; data is NULL behind the last. Borrowed: outlived by the template. */
 struct weir_span wtok_jinja_variable(const struct wtok_jinja *tpl, size_t i);
-/* The template walks over the parts of message.content itself, so it wants them as a list: the rule
- * of vLLM's content format "openai". */
+/* The template walks over the parts of message.content itself, so it wants them as a list: what
+ * vLLM and SGLang decide about their content format "openai". */
 bool wtok_jinja_wants_parts(const struct wtok_jinja *tpl);
-/* Any string of the template holds one of these words (SGLang's rule for media). */
-bool wtok_jinja_mentions(const struct wtok_jinja *tpl, struct weir_span word);
+bool wtok_jinja_wants_parts_sglang(const struct wtok_jinja *tpl);
 
 /* A {% generation %} block, in bytes of the output. */
 struct wtok_jinja_range {

@@ -65,12 +65,21 @@ static void collect(const struct wtok_jinja *tpl, struct finder f) {
 
 bool wj_detect_parts(const struct wtok_jinja *tpl) {
     struct names messages = {.at = {WEIR_SPAN_LIT("messages")}, .n = 1}, message = {.n = 0};
-    struct names contents = {.n = 0}, parts = {.n = 0};
+    struct names parts = {.n = 0};
     collect(tpl, (struct finder){&messages, &messages, NULL, WJ_N_SET});
     collect(tpl, (struct finder){&messages, &message, NULL, WJ_N_FOR});
     collect(tpl, (struct finder){&message, &parts, "content", WJ_N_FOR});
-    collect(tpl, (struct finder){&message, &contents, "content", WJ_N_SET});
-    collect(tpl, (struct finder){&contents, &contents, NULL, WJ_N_SET});
-    collect(tpl, (struct finder){&contents, &parts, NULL, WJ_N_FOR});
+    return parts.n > 0;
+}
+
+bool wtok_jinja_wants_parts_sglang(const struct wtok_jinja *tpl) {
+    static const char *const media[] = {"image", "audio", "video", "vision"};
+    for (size_t i = 0; i < WEIR_ARRAY_LEN(media); i++)
+        if (wj_find(tpl->source, weir_span_z(media[i]), 0) >= 0)
+            return true;
+    struct names message = {
+        .at = {WEIR_SPAN_LIT("message"), WEIR_SPAN_LIT("msg"), WEIR_SPAN_LIT("m")}, .n = 3};
+    struct names parts = {.n = 0};
+    collect(tpl, (struct finder){&message, &parts, "content", WJ_N_FOR});
     return parts.n > 0;
 }

@@ -273,7 +273,18 @@ static struct wj_val read_value(struct reader *r) {
         if (literal(r, "null"))
             return wj_none();
         break;
+    case 'N': /* Python's json knows these */
+        if (literal(r, "NaN"))
+            return wj_float(NAN);
+        break;
+    case 'I':
+        if (literal(r, "Infinity"))
+            return wj_float(INFINITY);
+        break;
     case '-':
+        if (literal(r, "-Infinity"))
+            return wj_float(-INFINITY);
+        return read_number(r);
     case '0':
     case '1':
     case '2':
@@ -303,6 +314,27 @@ struct wj_val wj_from_json(struct wj_run *x, struct weir_span json) {
     if (r.p != r.end)
         bad(&r, "trailing characters");
     return v;
+}
+
+bool wj_try_json(struct wj_run *x, struct weir_span json, struct wj_val *ret) {
+    jmp_buf outer;
+    size_t mark = x->out->len;
+    unsigned depth = x->depth;
+    memcpy(&outer, &x->leave, sizeof(outer));
+    volatile bool ok = false;
+    if (setjmp(x->leave) == 0) {
+        *ret = wj_from_json(x, json);
+        ok = true;
+    }
+    memcpy(&x->leave, &outer, sizeof(outer));
+    if (ok)
+        return true;
+    if (x->failure.error != WTOK_JINJA_ERR_VALUE)
+        longjmp(x->leave, 1);
+    x->out->len = mark;
+    x->depth = depth;
+    x->failure = (struct wtok_jinja_failure){.error = WTOK_JINJA_ERR_NONE};
+    return false;
 }
 
 /* ---- writing ------------------------------------------------------------------------------ */

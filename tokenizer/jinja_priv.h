@@ -434,6 +434,8 @@ int wj_decimal_value(uint32_t code); /* -1: none */
 
 /* Valid UTF-8 is a precondition. */
 struct wj_val wj_from_json(struct wj_run *x, struct weir_span json);
+/* False when the text is no JSON. */
+bool wj_try_json(struct wj_run *x, struct weir_span json, struct wj_val *ret);
 void wj_put_json(struct wj_run *x, struct wj_val v); /* HF tojson without options */
 struct wj_val wj_filter_tojson(struct wj_run *x, struct wj_val v, const struct wj_args *a);
 

@@ -107,16 +107,25 @@ void wtok_stats(const struct wtok *tok, struct wtok_stats *ret_stats);
 
 /* ---- chat ------------------------------------------------------------------------------------ */
 
+/* Who will read the prompt: what an engine makes of a request before its template sees it. */
+enum wtok_flavour {
+    WTOK_FLAVOUR_VLLM,
+    WTOK_FLAVOUR_SGLANG,
+    WTOK_FLAVOUR_PLAIN, /* everything as it stands in the request, as transformers does */
+};
 /* Chat template input: the request's own JSON, validated before. */
 struct wtok_chat {
     struct weir_span messages;      /* JSON array */
     struct weir_span tools;         /* JSON array or NULL */
+    struct weir_span documents;     /* JSON array or NULL */
     struct weir_span template_args; /* JSON object or NULL */
     bool add_generation_prompt;
     bool continue_final_message;
+    enum wtok_flavour flavour;
+    int64_t now_us; /* local time of templates that print one: microseconds since 1970, 0 = now */
 };
-/* Appends the rendered prompt. WEIR_INVALID with words when the template refuses the conversation.
- */
+/* Appends the rendered prompt. WEIR_INVALID with words when the template refuses the conversation,
+ * there is no template, or one that asks for what is not known here; WEIR_NOMEM. */
 enum weir_status wtok_render_chat(const struct wtok *tok, const struct wtok_chat *chat,
                                   struct weir_buf *out, struct weir_err *err) WEIR_MUST_CHECK;
 

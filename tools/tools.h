@@ -4,5 +4,6 @@
 
 int weir_parse_main(int argc, char **argv);
 int weir_tokenize_main(int argc, char **argv);
+int weir_render_main(int argc, char **argv);
 
 #endif

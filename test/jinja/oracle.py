@@ -53,12 +53,16 @@ env.globals["strftime_now"] = strftime_now
 KINDS = {"SyntaxError": "TemplateSyntaxError", "RecursionError": "limit"}
 
 
-def render(case):
-    """{"out": text} or {"err": kind, "text": message}, as the driver answers."""
+def render(case, compiled=None):
+    """{"out": text} or {"err": kind, "text": message}, as the driver answers. `compiled` keeps templates."""
     NOW[0] = case.get("now", 0)
     try:
         data = json.loads(json.dumps(case["d"]))
-        template = env.from_string(case["t"])
+        template = compiled.get(case["t"]) if compiled is not None else None
+        if template is None:
+            template = env.from_string(case["t"])
+        if compiled is not None:
+            compiled[case["t"]] = template
         if not case.get("g"):
             return {"out": template.render(**data)}
         env.ranges.clear()

@@ -9,3 +9,13 @@ add_test(NAME jinja_differential
                  $<TARGET_FILE:jinja_lines> --count 1500 --sample 40
          WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
 set_tests_properties(jinja_differential PROPERTIES LABELS "model" SKIP_RETURN_CODE 77 TIMEOUT 600)
+
+add_test(NAME jinja_models
+         COMMAND ${CMAKE_SOURCE_DIR}/test/jinja/run ${CMAKE_BINARY_DIR} ${CMAKE_SOURCE_DIR}/test/jinja/models.py
+                 $<TARGET_FILE:jinja_lines> ${CMAKE_BINARY_DIR}/templates --count 20
+         WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+add_test(NAME jinja_flavours
+         COMMAND ${CMAKE_SOURCE_DIR}/test/jinja/run ${CMAKE_BINARY_DIR} ${CMAKE_SOURCE_DIR}/test/jinja/flavours.py
+                 $<TARGET_FILE:weir> ${CMAKE_BINARY_DIR}/template-models --count 60
+         WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+set_tests_properties(jinja_models jinja_flavours PROPERTIES LABELS "model" SKIP_RETURN_CODE 77 TIMEOUT 600)

@@ -9,12 +9,13 @@
 #include "runtime/options_frontend.h"
 #include "runtime/options_mocker.h"
 #include "runtime/options_parse.h"
+#include "runtime/options_render.h"
 #include "runtime/options_tokenize.h"
 #include "test/check.h"
 
 static const struct weir_program *const programs[] = {&weir_frontend_program, &weir_mocker_program,
-                                                      &weir_bench_program, &weir_parse_program,
-                                                      &weir_tokenize_program};
+                                                      &weir_bench_program,    &weir_parse_program,
+                                                      &weir_tokenize_program, &weir_render_program};
 
 /* Deliberate differences from the reference system; docs/OPTIONS.md gives them too. */
 static const struct {

@@ -1,0 +1,41 @@
+/* What the files of the chat renderer share. */
+#ifndef WEIR_TOKENIZER_CHAT_PRIV_H
+#define WEIR_TOKENIZER_CHAT_PRIV_H
+
+#include "tokenizer/chat.h"
+#include "tokenizer/jinja_priv.h"
+#include "tokenizer/wtok_priv.h"
+
+enum { WTOK_MAX_TEMPLATES = 16 };
+
+struct wtok_named_template {
+    struct weir_span name;  /* in the arena */
+    struct wtok_jinja *tpl; /* owned */
+    bool sglang_parts;
+};
+/* Immutable after creation. */
+struct wtok_template {
+    struct weir_arena arena;
+    struct wtok_named_template list[WTOK_MAX_TEMPLATES];
+    size_t n;
+    struct weir_span tokens; /* JSON object: bos_token and its kin, in the arena */
+    bool harmony;
+};
+
+/* chat_builtin.c */
+enum weir_status wtok_chat_builtin(const struct wtok_chat *chat, struct weir_buf *out,
+                                   struct weir_err *err) WEIR_MUST_CHECK;
+
+/* chat_shape.c: what an engine makes of the request. Both fail through wj_fail. `parts`: the
+ * template wants content as a list. */
+struct wj_val wtok_shape_messages(struct wj_run *x, enum wtok_flavour flavour,
+                                  struct wj_val messages, bool parts);
+struct wj_val wtok_shape_tools(struct wj_run *x, enum wtok_flavour flavour, struct wj_val tools);
+/* SGLang takes the last message of the assistant away and puts its text behind the prompt, or makes
+ * it one of the user. Returns the text or a null span. */
+struct weir_span wtok_shape_last(struct wj_run *x, struct wj_val *messages, bool continues);
+/* Small helpers on dicts. */
+struct wj_val wtok_member(struct wj_run *x, struct wj_val dict, const char *name);
+void wtok_set(struct wj_run *x, struct wj_val dict, const char *name, struct wj_val v);
+
+#endif

@@ -1,0 +1,370 @@
+/*
+ * What engines make of a chat request before their template sees it. vLLM: fields of a message by
+ * role, contents as text or as parts, arguments of calls as objects, tools with their null members.
+ * SGLang: the members of its own classes, other joints. TEMPLATES.md names the versions read.
+ */
+#include "tokenizer/chat_priv.h"
+
+struct wj_val wtok_member(struct wj_run *x, struct wj_val dict, const char *name) {
+    struct wj_val *v =
+        dict.kind == WJ_DICT ? wj_dict_find(x, dict.u.dict, weir_span_z(name)) : NULL;
+    return v != NULL ? *v : (struct wj_val){.kind = WJ_MISSING};
+}
+
+void wtok_set(struct wj_run *x, struct wj_val dict, const char *name, struct wj_val v) {
+    wj_dict_set(x, dict.u.dict, wj_strz(name), v);
+}
+
+static bool has(struct wj_val v) {
+    return v.kind != WJ_MISSING && v.kind != WJ_NONE;
+}
+
+static bool is_text(struct wj_val v, const char *text) {
+    return v.kind == WJ_STR && weir_span_eqz(weir_span(v.u.s, v.len), text);
+}
+
+static void copy_if(struct wj_run *x, struct wj_val to, struct wj_val from, const char *name) {
+    struct wj_val v = wtok_member(x, from, name);
+    if (v.kind != WJ_MISSING)
+        wtok_set(x, to, name, v);
+}
+
+static _Noreturn void bad_message(struct wj_run *x, const char *text) {
+    wj_fail(x, WTOK_JINJA_ERR_VALUE, "%s", text);
+}
+
+/* ---- parts of a content ------------------------------------------------------------------- */
+
+/* Text of a part, or MISSING; *ret_media names what else it is. */
+static struct wj_val part_text(struct wj_run *x, struct wj_val part, bool sglang,
+                               const char **ret_media) {
+    static const char *const texts[][2] = {{"text", "text"},
+                                           {"input_text", "text"},
+                                           {"output_text", "text"},
+                                           {"refusal", "refusal"},
+                                           {"thinking", "thinking"}};
+    static const char *const media[][2] = {{"image_url", "image"},    {"input_image", "image"},
+                                           {"image_embeds", "image"}, {"video_url", "video"},
+                                           {"video_embeds", "video"}, {"audio_url", "audio"},
+                                           {"input_audio", "audio"},  {"audio_embeds", "audio"}};
+    struct wj_val type = wtok_member(x, part, "type");
+    *ret_media = NULL;
+    for (size_t i = 0; i < (sglang ? 2 : WEIR_ARRAY_LEN(texts)); i++)
+        if (is_text(type, texts[i][0]))
+            return wtok_member(x, part, texts[i][1]);
+    for (size_t i = 0; i < WEIR_ARRAY_LEN(media); i++)
+        if (is_text(type, media[i][0]) || (!has(type) && has(wtok_member(x, part, media[i][0])))) {
+            *ret_media = media[i][1];
+            return (struct wj_val){.kind = WJ_MISSING};
+        }
+    *ret_media = "";
+    return (struct wj_val){.kind = WJ_MISSING};
+}
+
+static struct wj_val typed_part(struct wj_run *x, const char *type, struct wj_val text) {
+    struct wj_val d = wj_dict_new(x, 2);
+    wtok_set(x, d, "type", wj_strz(type));
+    if (text.kind != WJ_MISSING)
+        wtok_set(x, d, "text", text);
+    return d;
+}
+
+static struct wj_val join(struct wj_run *x, const struct wj_vec *texts, const char *sep) {
+    size_t mark = x->out->len;
+    for (uint32_t i = 0; i < texts->n; i++) {
+        if (i > 0)
+            wj_putz(x, sep);
+        wj_put_str(x, texts->at[i]);
+    }
+    return wj_cut(x, mark);
+}
+
+static void refuse_part(struct wj_run *x, struct wj_val part, const char *media) {
+    struct wj_val type = wtok_member(x, part, "type");
+    if (media[0] != '\0')
+        wj_fail(x, WTOK_JINJA_ERR_UNSUPPORTED,
+                "the model's chat template has no place for %s parts", media);
+    if (type.kind == WJ_STR)
+        wj_fail(x, WTOK_JINJA_ERR_VALUE, "Unsupported chat content part type: '%.*s'",
+                (int)type.len, type.u.s);
+    bad_message(x, "Missing 'type' field in a content part");
+}
+
+/* A list of parts as vLLM hands it on: all with a type, or only their texts with newlines between.
+ */
+static struct wj_val vllm_parts(struct wj_run *x, struct wj_val content, bool parts) {
+    struct wj_vec out = {0};
+    for (uint32_t i = 0; i < content.len; i++) {
+        struct wj_val part = content.u.items[i], text = part;
+        const char *media = NULL;
+        if (part.kind == WJ_DICT)
+            text = part_text(x, part, false, &media);
+        else if (part.kind != WJ_STR)
+            bad_message(x, "a content part must be an object or a string");
+        if (media != NULL && (!parts || media[0] == '\0'))
+            refuse_part(x, part, media);
+        if (media != NULL)
+            wj_push(x, &out, typed_part(x, media, text));
+        else if (text.kind == WJ_STR && parts)
+            wj_push(x, &out, typed_part(x, "text", text));
+        else if (text.kind == WJ_STR && text.len > 0)
+            wj_push(x, &out, text);
+    }
+    return parts ? wj_list(out.at, out.n) : join(x, &out, "\n");
+}
+
+static bool all_text(struct wj_run *x, struct wj_val list) {
+    for (uint32_t i = 0; i < list.len; i++)
+        if (list.u.items[i].kind != WJ_STR &&
+            !is_text(wtok_member(x, list.u.items[i], "type"), "text"))
+            return false;
+    return true;
+}
+
+static struct wj_val joined_texts(struct wj_run *x, struct wj_val list, const char *sep) {
+    struct wj_vec out = {0};
+    for (uint32_t i = 0; i < list.len; i++) {
+        struct wj_val t = list.u.items[i];
+        if (t.kind == WJ_DICT)
+            t = wtok_member(x, t, "text");
+        wj_push(x, &out, t.kind == WJ_STR ? t : wj_strz(""));
+    }
+    return join(x, &out, sep);
+}
+
+static struct wj_val vllm_content(struct wj_run *x, struct wj_val content, bool parts, bool tool) {
+    if (!has(content))
+        content = wj_list(NULL, 0);
+    if (content.kind == WJ_STR) {
+        if (!parts)
+            return content;
+        struct wj_val *one = wj_alloc(x, sizeof(*one));
+        *one = typed_part(x, "text", content);
+        content = wj_list(one, 1);
+    } else if (content.kind == WJ_LIST) {
+        content = vllm_parts(x, content, parts);
+    } else {
+        bad_message(x, "a message's content must be text or a list of parts");
+    }
+    if (tool && content.kind == WJ_LIST && all_text(x, content))
+        return joined_texts(x, content, "\n");
+    return content;
+}
+
+/* ---- calls -------------------------------------------------------------------------------- */
+
+/* {} for what is no object: a broken call in the history must not end the conversation. */
+static struct wj_val vllm_arguments(struct wj_run *x, struct wj_val v) {
+    struct wj_val parsed;
+    if (v.kind == WJ_DICT)
+        return v;
+    if (v.kind == WJ_STR && wj_try_json(x, wj_text(x, v), &parsed) && parsed.kind == WJ_DICT)
+        return parsed;
+    return wj_dict_new(x, 0);
+}
+
+static struct wj_val copy_dict(struct wj_run *x, struct wj_val d) {
+    struct wj_val c = wj_dict_new(x, d.u.dict->n + 1);
+    for (uint32_t i = 0; i < d.u.dict->n; i++)
+        wj_dict_set(x, c.u.dict, d.u.dict->pairs[i].key, d.u.dict->pairs[i].value);
+    return c;
+}
+
+static struct wj_val vllm_call(struct wj_run *x, struct wj_val call) {
+    struct wj_val type = wtok_member(x, call, "type"), f = wtok_member(x, call, "function");
+    if (call.kind != WJ_DICT)
+        bad_message(x, "assistant tool_calls entries must be objects.");
+    if (f.kind != WJ_DICT || (type.kind != WJ_MISSING && !is_text(type, "function")))
+        bad_message(x, "chat completions only support assistant tool_calls of type 'function'.");
+    call = copy_dict(x, call);
+    f = copy_dict(x, f);
+    wtok_set(x, f, "arguments", vllm_arguments(x, wtok_member(x, f, "arguments")));
+    wtok_set(x, call, "function", f);
+    return call;
+}
+
+static struct wj_val sglang_call(struct wj_run *x, struct wj_val call) {
+    static const char *const members[] = {"id", "index", "type", "function"};
+    struct wj_val out = wj_dict_new(x, 4), f = wtok_member(x, call, "function");
+    if (f.kind != WJ_DICT)
+        bad_message(x, "a tool call needs a function");
+    struct wj_val inner = wj_dict_new(x, 2), name = wtok_member(x, f, "name");
+    struct wj_val arguments = wtok_member(x, f, "arguments");
+    if (arguments.kind == WJ_STR) {
+        if (!wj_try_json(x, wj_text(x, arguments), &arguments))
+            bad_message(x, "Assistant tool call function.arguments must be valid JSON.");
+        if (arguments.kind != WJ_DICT)
+            bad_message(x, "Assistant tool call function.arguments must be a JSON object.");
+    }
+    wtok_set(x, inner, "name", has(name) ? name : wj_none());
+    wtok_set(x, inner, "arguments", has(arguments) ? arguments : wj_none());
+    for (size_t i = 0; i < 3; i++) {
+        struct wj_val v = wtok_member(x, call, members[i]);
+        wtok_set(x, out, members[i], has(v) ? v : i == 2 ? wj_strz("function") : wj_none());
+    }
+    wtok_set(x, out, members[3], inner);
+    return out;
+}
+
+static struct wj_val calls(struct wj_run *x, struct wj_val list, bool sglang) {
+    struct wj_val *items = wj_alloc(x, list.len * sizeof(*items) + 1);
+    for (uint32_t i = 0; i < list.len; i++)
+        items[i] = sglang ? sglang_call(x, list.u.items[i]) : vllm_call(x, list.u.items[i]);
+    return wj_list(items, list.len);
+}
+
+/* ---- messages ----------------------------------------------------------------------------- */
+
+static struct wj_val vllm_message(struct wj_run *x, struct wj_val m, bool parts) {
+    struct wj_val out = wj_dict_new(x, 8), role = wtok_member(x, m, "role"), v;
+    bool tool = is_text(role, "tool");
+    wtok_set(x, out, "role", role);
+    wtok_set(x, out, "content", vllm_content(x, wtok_member(x, m, "content"), parts, tool));
+    if (is_text(role, "assistant")) {
+        v = wtok_member(x, m, "tool_calls");
+        if (v.kind == WJ_LIST && v.len > 0)
+            wtok_set(x, out, "tool_calls", calls(x, v, false));
+        v = wtok_member(x, m, "reasoning");
+        if (!has(v))
+            v = wtok_member(x, m, "reasoning_content");
+        if (has(v)) {
+            wtok_set(x, out, "reasoning", v);
+            wtok_set(x, out, "reasoning_content", v);
+        }
+    } else if (tool) {
+        copy_if(x, out, m, "tool_call_id");
+    }
+    if (wtok_member(x, m, "name").kind == WJ_STR)
+        copy_if(x, out, m, "name");
+    if (wtok_member(x, m, "task").kind == WJ_STR)
+        copy_if(x, out, m, "task");
+    if (is_text(role, "developer")) {
+        v = wtok_member(x, m, "tools");
+        wtok_set(x, out, "tools", has(v) ? v : wj_none());
+    }
+    return out;
+}
+
+static struct wj_val sglang_parts(struct wj_run *x, struct wj_val content, bool parts) {
+    struct wj_vec out = {0};
+    for (uint32_t i = 0; i < content.len; i++) {
+        struct wj_val part = content.u.items[i];
+        const char *media;
+        if (part.kind != WJ_DICT)
+            continue;
+        struct wj_val text = part_text(x, part, true, &media);
+        if (media == NULL)
+            wj_push(x, &out, parts ? typed_part(x, "text", text) : text);
+        else if (parts && media[0] != '\0')
+            wj_push(x, &out, typed_part(x, media, (struct wj_val){.kind = WJ_MISSING}));
+        else if (!parts && media[0] != '\0')
+            refuse_part(x, part, media);
+    }
+    return parts ? wj_list(out.at, out.n) : join(x, &out, " ");
+}
+
+static struct wj_val sglang_message(struct wj_run *x, struct wj_val m, bool parts) {
+    static const char *const members[] = {"tool_call_id", "name", "reasoning_content", "tool_calls",
+                                          "tools"};
+    struct wj_val out = wj_dict_new(x, 8), role = wtok_member(x, m, "role");
+    struct wj_val content = wtok_member(x, m, "content");
+    wtok_set(x, out, "role", role);
+    if (!has(content))
+        content = wj_strz("");
+    if (content.kind == WJ_LIST)
+        content = sglang_parts(x, content, parts);
+    if (is_text(role, "tool") && content.kind == WJ_LIST && all_text(x, content))
+        content = joined_texts(x, content, " ");
+    wtok_set(x, out, "content", content);
+    for (size_t i = 0; i < WEIR_ARRAY_LEN(members) && !is_text(role, "user"); i++) {
+        struct wj_val v = wtok_member(x, m, members[i]);
+        if (i == 3 && v.kind == WJ_LIST)
+            v = calls(x, v, true);
+        if (has(v))
+            wtok_set(x, out, members[i], v);
+    }
+    return out;
+}
+
+struct wj_val wtok_shape_messages(struct wj_run *x, enum wtok_flavour flavour,
+                                  struct wj_val messages, bool parts) {
+    if (messages.kind != WJ_LIST)
+        bad_message(x, "the messages are not a JSON array of objects");
+    struct wj_val *items = wj_alloc(x, messages.len * sizeof(*items) + 1);
+    for (uint32_t i = 0; i < messages.len; i++) {
+        struct wj_val m = messages.u.items[i];
+        if (m.kind != WJ_DICT || wtok_member(x, m, "role").kind != WJ_STR)
+            bad_message(x, "every message must be an object with a role");
+        items[i] = flavour == WTOK_FLAVOUR_VLLM     ? vllm_message(x, m, parts)
+                   : flavour == WTOK_FLAVOUR_SGLANG ? sglang_message(x, m, parts)
+                                                    : m;
+    }
+    return wj_list(items, messages.len);
+}
+
+struct weir_span wtok_shape_last(struct wj_run *x, struct wj_val *messages, bool continues) {
+    struct weir_span prefix = {NULL, 0};
+    if (messages->len == 0)
+        return prefix;
+    struct wj_val *items = wj_alloc(x, messages->len * sizeof(*items));
+    memcpy(items, messages->u.items, messages->len * sizeof(*items));
+    struct wj_val *last = &items[messages->len - 1], content = wtok_member(x, *last, "content");
+    if (!is_text(wtok_member(x, *last, "role"), "assistant") || content.kind != WJ_STR)
+        return prefix;
+    if (continues) {
+        messages->len--;
+        return wj_text(x, content);
+    }
+    *last = wj_dict_new(x, 2);
+    wtok_set(x, *last, "role", wj_strz("user"));
+    wtok_set(x, *last, "content", content);
+    messages->u.items = items;
+    return prefix;
+}
+
+/* ---- tools -------------------------------------------------------------------------------- */
+
+static void add_other_members(struct wj_run *x, struct wj_val to, struct wj_val from) {
+    for (uint32_t i = 0; i < from.u.dict->n; i++)
+        if (wj_dict_get(x, to.u.dict, from.u.dict->pairs[i].key) == NULL)
+            wj_dict_set(x, to.u.dict, from.u.dict->pairs[i].key, from.u.dict->pairs[i].value);
+}
+
+static void member_or_null(struct wj_run *x, struct wj_val to, struct wj_val from,
+                           const char *name) {
+    struct wj_val v = wtok_member(x, from, name);
+    wtok_set(x, to, name, has(v) ? v : wj_none());
+}
+
+static struct wj_val shape_tool(struct wj_run *x, struct wj_val tool, bool sglang) {
+    struct wj_val out = wj_dict_new(x, 4), inner = wj_dict_new(x, 6);
+    struct wj_val f = wtok_member(x, tool, "function"), type = wtok_member(x, tool, "type"), v;
+    if (f.kind != WJ_DICT)
+        bad_message(x, "every tool must be an object with a function");
+    wtok_set(x, out, "type", has(type) ? type : wj_strz("function"));
+    if (sglang)
+        member_or_null(x, inner, f, "description");
+    member_or_null(x, inner, f, "name");
+    if (!sglang)
+        member_or_null(x, inner, f, "description");
+    member_or_null(x, inner, f, "parameters");
+    if (sglang) {
+        v = wtok_member(x, f, "strict");
+        wtok_set(x, inner, "strict", has(v) ? v : wj_bool(false));
+    } else {
+        add_other_members(x, inner, f);
+    }
+    wtok_set(x, out, "function", inner);
+    if (!sglang)
+        add_other_members(x, out, tool);
+    return out;
+}
+
+struct wj_val wtok_shape_tools(struct wj_run *x, enum wtok_flavour flavour, struct wj_val tools) {
+    if (tools.kind != WJ_LIST || flavour == WTOK_FLAVOUR_PLAIN)
+        return tools;
+    struct wj_val *items = wj_alloc(x, tools.len * sizeof(*items) + 1);
+    for (uint32_t i = 0; i < tools.len; i++)
+        items[i] = shape_tool(x, tools.u.items[i], flavour == WTOK_FLAVOUR_SGLANG);
+    return wj_list(items, tools.len);
+}

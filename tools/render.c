@@ -1,0 +1,280 @@
+/*
+ * weir render: chat requests from stdin, prompts to stdout. The templates are read from the model
+ * directory; no tokenizer is loaded.
+ */
+#include "base/arena.h"
+#include "base/json.h"
+#include "runtime/options_render.h"
+#include "tokenizer/chat.h"
+#include "tools/tools.h"
+
+#include <dirent.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { FILE_MAX_BYTES = 64 << 20, INPUT_MAX_BYTES = 256 << 20, MAX_ADDITIONAL = 14 };
+
+/* ---- the model's files ---------------------------------------------------------------------- */
+
+static enum weir_status read_all(FILE *f, struct weir_buf *out) {
+    for (;;) {
+        enum weir_status st = weir_buf_reserve(out, out->len == 0 ? 65536 : 1);
+        if (st != WEIR_OK)
+            return st;
+        size_t n = fread(out->data + out->len, 1, out->cap - out->len, f);
+        out->len += n;
+        if (n == 0)
+            return ferror(f) ? WEIR_IO : WEIR_OK;
+    }
+}
+
+/* Into the arena; *ret_text stays untouched where the file is missing. */
+static enum weir_status read_file(const char *dir, const char *name, struct weir_arena *arena,
+                                  struct weir_span *ret_text, struct weir_err *err) {
+    char path[4096];
+    struct weir_buf buf;
+    int n = dir != NULL ? snprintf(path, sizeof(path), "%s/%s", dir, name)
+                        : snprintf(path, sizeof(path), "%s", name);
+    if (n >= (int)sizeof(path))
+        return weir_err_set(err, WEIR_TOO_LARGE, "a path is too long");
+    FILE *f = fopen(path, "rb");
+    if (f == NULL)
+        return weir_err_set(err, WEIR_NOT_FOUND, "%.200s cannot be opened", path);
+    weir_buf_init(&buf, FILE_MAX_BYTES);
+    enum weir_status st = read_all(f, &buf);
+    fclose(f);
+    if (st == WEIR_OK) {
+        *ret_text = weir_arena_copy(arena, weir_buf_span(&buf));
+        st = ret_text->data != NULL ? WEIR_OK : WEIR_NOMEM;
+    }
+    weir_buf_fini(&buf);
+    return st == WEIR_OK ? st : weir_err_set(err, st, "%.180s: %s", path, weir_status_text(st));
+}
+
+static enum weir_status may_lack(enum weir_status st) {
+    return st == WEIR_NOT_FOUND ? WEIR_OK : st;
+}
+
+static enum weir_status read_additional(const char *model, struct weir_arena *arena,
+                                        struct wtok_template_file *files, size_t *ret_n,
+                                        struct weir_err *err) {
+    char path[4096];
+    *ret_n = 0;
+    if (snprintf(path, sizeof(path), "%s/additional_chat_templates", model) >= (int)sizeof(path))
+        return WEIR_OK;
+    DIR *dir = opendir(path);
+    enum weir_status st = WEIR_OK;
+    for (struct dirent *e; dir != NULL && st == WEIR_OK && (e = readdir(dir)) != NULL;) {
+        struct weir_span name = weir_span_z(e->d_name), ext = WEIR_SPAN_LIT(".jinja");
+        if (name.len <= ext.len ||
+            !weir_span_eq(weir_span(name.data + name.len - ext.len, ext.len), ext))
+            continue;
+        if (*ret_n == MAX_ADDITIONAL) {
+            st = weir_err_set(err, WEIR_LIMIT, "more than %d additional chat templates",
+                              MAX_ADDITIONAL);
+            break;
+        }
+        struct wtok_template_file *f = &files[*ret_n];
+        name.len -= ext.len;
+        f->name = weir_arena_copy(arena, name);
+        st = f->name.data != NULL ? read_file(path, e->d_name, arena, &f->text, err) : WEIR_NOMEM;
+        *ret_n += st == WEIR_OK;
+    }
+    if (dir != NULL)
+        closedir(dir);
+    return st;
+}
+
+static enum weir_status load(const struct weir_render_options *o, struct wtok_template **ret,
+                             struct weir_err *err) {
+    struct weir_arena arena;
+    struct wtok_template_file additional[MAX_ADDITIONAL];
+    struct wtok_template_sources s = {.additional = additional};
+    enum weir_status st = WEIR_OK;
+    weir_arena_init(&arena, (size_t)4 * FILE_MAX_BYTES);
+    if (o->template != NULL)
+        st = read_file(NULL, o->template, &arena, &s.chat_template_jinja, err);
+    else
+        st = may_lack(
+            read_file(o->model_path, "chat_template.jinja", &arena, &s.chat_template_jinja, err));
+    if (st == WEIR_OK && o->model_path != NULL)
+        st = may_lack(
+            read_file(o->model_path, "tokenizer_config.json", &arena, &s.tokenizer_config, err));
+    if (st == WEIR_OK && o->template == NULL)
+        st = read_additional(o->model_path, &arena, additional, &s.n_additional, err);
+    if (st == WEIR_OK)
+        st = wtok_template_create(&s, ret, err);
+    weir_arena_fini(&arena);
+    return st;
+}
+
+/* ---- one request ---------------------------------------------------------------------------- */
+
+/* {"reasoning_effort": X, …the arguments}, which win. */
+static struct weir_span with_effort(struct weir_span args, struct weir_span effort,
+                                    struct weir_arena *arena) {
+    struct weir_buf buf;
+    struct weir_span rest = args.data != NULL ? weir_span_trim(args) : WEIR_SPAN_LIT("{}");
+    weir_buf_init(&buf, INPUT_MAX_BYTES);
+    rest = rest.len > 0 ? weir_span_trim(weir_span(rest.data + 1, rest.len - 1)) : rest;
+    enum weir_status st =
+        weir_buf_printf(&buf, "{\"reasoning_effort\":%.*s%s", WEIR_SPAN_ARG(effort),
+                        rest.len > 0 && rest.data[0] != '}' ? "," : "");
+    if (st == WEIR_OK)
+        st = weir_buf_append_span(&buf, rest);
+    struct weir_span merged =
+        st == WEIR_OK ? weir_arena_copy(arena, weir_buf_span(&buf)) : weir_span(NULL, 0);
+    weir_buf_fini(&buf);
+    return merged;
+}
+
+static enum weir_status read_request(struct weir_span text, struct weir_arena *arena,
+                                     struct wtok_chat *chat, struct weir_err *err) {
+    struct weir_json j;
+    struct weir_json_str key;
+    struct weir_span effort = {NULL, 0};
+    bool asked = false;
+    weir_json_init(&j, text, 128);
+    if (weir_json_object_enter(&j))
+        while (weir_json_object_next(&j, &key)) {
+            enum weir_json_type type = weir_json_peek(&j);
+            bool flag = type == WEIR_JSON_TRUE || type == WEIR_JSON_FALSE;
+            struct weir_span *to = NULL, ignored;
+            if (flag && weir_json_str_eqz(key, "add_generation_prompt")) {
+                chat->add_generation_prompt = type == WEIR_JSON_TRUE;
+                asked = true;
+            } else if (flag && weir_json_str_eqz(key, "continue_final_message"))
+                chat->continue_final_message = type == WEIR_JSON_TRUE;
+            else if (weir_json_str_eqz(key, "messages"))
+                to = &chat->messages;
+            else if (weir_json_str_eqz(key, "tools"))
+                to = &chat->tools;
+            else if (weir_json_str_eqz(key, "documents"))
+                to = &chat->documents;
+            else if (weir_json_str_eqz(key, "chat_template_kwargs") ||
+                     weir_json_str_eqz(key, "chat_template_args"))
+                to = &chat->template_args;
+            else if (weir_json_str_eqz(key, "reasoning_effort"))
+                to = &effort;
+            if (!weir_json_skip(&j, to != NULL && type != WEIR_JSON_NULL ? to : &ignored))
+                break;
+        }
+    if (!weir_json_finish(&j))
+        return weir_err_set(err, WEIR_INVALID, "the request is no JSON object: %s at byte %zu",
+                            weir_json_error_text(j.error), j.error_pos);
+    if (chat->messages.data == NULL)
+        return weir_err_set(err, WEIR_INVALID, "the request has no messages");
+    /* Who continues a message wants no new one; only asking for both is an error. */
+    chat->add_generation_prompt &= asked || !chat->continue_final_message;
+    if (effort.data != NULL) {
+        chat->template_args = with_effort(chat->template_args, effort, arena);
+        if (chat->template_args.data == NULL)
+            return weir_err_set(err, WEIR_NOMEM, "out of memory");
+    }
+    return WEIR_OK;
+}
+
+static enum weir_status render(const struct weir_render_options *o, const struct wtok_template *t,
+                               struct weir_span text, struct weir_buf *out, struct weir_err *err) {
+    struct weir_arena arena;
+    struct wtok_chat chat = {.add_generation_prompt = true,
+                             .flavour = (enum wtok_flavour)o->flavour,
+                             .now_us = o->now * 1000000};
+    weir_arena_init(&arena, INPUT_MAX_BYTES);
+    enum weir_status st = read_request(text, &arena, &chat, err);
+    if (st == WEIR_OK)
+        st = wtok_template_render(t, &chat, out, err);
+    weir_arena_fini(&arena);
+    return st;
+}
+
+/* ---- the command ---------------------------------------------------------------------------- */
+
+static bool answer_line(const struct weir_render_options *o, const struct wtok_template *t,
+                        struct weir_span line) {
+    struct weir_buf prompt, out;
+    struct weir_jsonw w;
+    struct weir_err err = {.text = ""};
+    weir_buf_init(&prompt, INPUT_MAX_BYTES);
+    weir_buf_init(&out, (size_t)INPUT_MAX_BYTES * 6);
+    weir_jsonw_init(&w, &out);
+    enum weir_status st = render(o, t, line, &prompt, &err);
+    if (st == WEIR_OK) {
+        weir_jsonw_string(&w, weir_buf_span(&prompt));
+    } else {
+        weir_jsonw_object_begin(&w);
+        weir_jsonw_key(&w, "error");
+        weir_jsonw_string_z(&w, err.text[0] != '\0' ? err.text : weir_status_text(st));
+        weir_jsonw_object_end(&w);
+    }
+    fwrite(out.data, 1, out.len, stdout);
+    fputc('\n', stdout);
+    weir_buf_fini(&prompt);
+    weir_buf_fini(&out);
+    return st == WEIR_OK && w.status == WEIR_OK;
+}
+
+/* Answers each line at once, so that a program may ask and wait. */
+static bool answer_lines(const struct weir_render_options *o, const struct wtok_template *t) {
+    struct weir_buf line;
+    bool all = true;
+    weir_buf_init(&line, INPUT_MAX_BYTES);
+    for (int c = 0; c != EOF;) {
+        c = getc_unlocked(stdin);
+        if (c != '\n' && c != EOF) {
+            if (weir_buf_append_c(&line, (char)c) != WEIR_OK)
+                return false;
+            continue;
+        }
+        struct weir_span text = weir_span_trim(weir_buf_span(&line));
+        if (text.len > 0)
+            all &= answer_line(o, t, text);
+        fflush(stdout);
+        weir_buf_clear(&line);
+    }
+    weir_buf_fini(&line);
+    return all;
+}
+
+static enum weir_status answer_one(const struct weir_render_options *o,
+                                   const struct wtok_template *t, struct weir_err *err) {
+    struct weir_buf input, prompt;
+    weir_buf_init(&input, INPUT_MAX_BYTES);
+    weir_buf_init(&prompt, INPUT_MAX_BYTES);
+    enum weir_status st = read_all(stdin, &input);
+    if (st == WEIR_OK)
+        st = render(o, t, weir_buf_span(&input), &prompt, err);
+    if (st == WEIR_OK && fwrite(prompt.data, 1, prompt.len, stdout) != prompt.len)
+        st = WEIR_IO;
+    weir_buf_fini(&input);
+    weir_buf_fini(&prompt);
+    return st;
+}
+
+int weir_render_main(int argc, char **argv) {
+    struct weir_arena arena;
+    struct weir_render_options o;
+    struct wtok_template *t = NULL;
+    struct weir_err err = {.text = ""};
+    weir_arena_init(&arena, WEIR_CONFIG_ARENA_BYTES);
+    enum weir_config_outcome outcome =
+        weir_config_load(&weir_render_program, argc, argv, NULL, &arena, &o);
+    int rc = outcome == WEIR_CONFIG_EXIT_USAGE;
+    if (outcome == WEIR_CONFIG_RUN) {
+        bool all = true;
+        enum weir_status st = load(&o, &t, &err);
+        if (st == WEIR_OK && o.lines)
+            all = answer_lines(&o, t);
+        else if (st == WEIR_OK)
+            st = answer_one(&o, t, &err);
+        if (st == WEIR_OK && fflush(stdout) != 0)
+            st = WEIR_IO;
+        if (st != WEIR_OK)
+            fprintf(stderr, "weir render: %s\n",
+                    err.text[0] != '\0' ? err.text : weir_status_text(st));
+        rc = st != WEIR_OK || !all;
+    }
+    wtok_template_destroy(t);
+    weir_arena_fini(&arena);
+    return rc;
+}
