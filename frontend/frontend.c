@@ -74,6 +74,35 @@ static void on_worker_left(void *arg, const char *address) {
     }
 }
 
+/* ---- figures taken at a scrape
+ * -------------------------------------------------------------------
+ */
+
+struct scrape {
+    struct weir_front_metrics *metrics;
+    const char *model;
+};
+
+static void put_event_count(void *arg, const char *type, const char *result, uint64_t n) {
+    const struct scrape *s = arg;
+    weir_front_set_kv_events(s->metrics, s->model, type, result, n);
+}
+
+static void scrape_model(void *arg, struct weir_model *model, bool ready) {
+    struct weir_router_index_stats stats;
+    struct scrape s = {arg, weir_model_info(model)->name};
+    (void)ready;
+    weir_router_index_stats(weir_model_info(model)->router, &stats);
+    weir_front_set_index(s.metrics, s.model, stats.entries, stats.bytes);
+    weir_router_event_counts(weir_model_info(model)->router, put_event_count, &s);
+}
+
+/* On whichever loop serves /metrics. */
+static void on_scrape(void *arg) {
+    struct weir_app *app = arg;
+    weir_models_each(app->models, scrape_model, app->metrics);
+}
+
 /* ---- options → parts ------------------------------------------------------------------------ */
 
 static uint64_t ms_of(double seconds) {
@@ -148,6 +177,8 @@ static enum weir_status open_app(struct frontend *f, struct weir_err *err) {
         return st;
     if (st == WEIR_OK)
         st = weir_models_create(&mc, &app->models);
+    if (st == WEIR_OK)
+        st = weir_metrics_on_scrape(weir_front_metrics_registry(app->metrics), on_scrape, app);
     f->loads = weir_calloc(MAX_LOADS, sizeof(*f->loads));
     if (st == WEIR_OK && f->loads == NULL)
         st = WEIR_NOMEM;

@@ -84,6 +84,11 @@ static const double b_rate[] = {0,   .05, .1,  .15, .2,  .25, .3,  .35, .4,  .45
       "Hashing of the prompt's blocks.", BUCKETS(b_hashing), "router_id")                          \
     X(SCHEDULING, "!dynamo_router_overhead_scheduling_ms", WEIR_HISTOGRAM,                         \
       "Index look-up, cost and choice.", BUCKETS(b_routing), "router_id")                          \
+    X(KV_EVENTS, "!dynamo_component_kv_cache_events_applied", WEIR_COUNTER,                        \
+      "KV events by type and result.", NONE, "model", "event_type", "status")                      \
+    X(KV_ENTRIES, "!weir_router_kv_index_entries", WEIR_GAUGE,                                     \
+      "Blocks in the index, counted once a worker rank.", NONE, "model")                           \
+    X(KV_BYTES, "!weir_router_kv_index_bytes", WEIR_GAUGE, "Memory of the index.", NONE, "model")  \
     X(HIT_RATE, "!dynamo_component_router_kv_hit_rate", WEIR_HISTOGRAM,                            \
       "Share of prompt blocks predicted as cached.", BUCKETS(b_rate), "router_id")
 
@@ -285,6 +290,17 @@ void weir_front_observe_hashing(struct weir_front_metrics *m, double ms) {
 void weir_front_observe_route(struct weir_front_metrics *m, double ms, double hit_rate) {
     weir_metric_observe(m->scheduling, ms);
     weir_metric_observe(m->hit_rate, hit_rate);
+}
+
+void weir_front_set_index(struct weir_front_metrics *m, const char *model, uint64_t entries,
+                          size_t bytes) {
+    weir_metric_set(of_model(m, F_KV_ENTRIES, model), (double)entries);
+    weir_metric_set(of_model(m, F_KV_BYTES, model), (double)bytes);
+}
+
+void weir_front_set_kv_events(struct weir_front_metrics *m, const char *model, const char *type,
+                              const char *result, uint64_t n) {
+    weir_metric_set(one(m, F_KV_EVENTS, model, type, result, NULL, NULL), (double)n);
 }
 
 void weir_front_set_worker(struct weir_front_metrics *m, uint64_t worker_id, uint32_t dp_rank,

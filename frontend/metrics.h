@@ -63,6 +63,11 @@ void weir_front_observe_stage(struct weir_front_metrics *m, enum weir_front_stag
                               double seconds);
 void weir_front_observe_hashing(struct weir_front_metrics *m, double ms);
 void weir_front_observe_route(struct weir_front_metrics *m, double ms, double hit_rate);
+/* State of a model's index, taken at each scrape. */
+void weir_front_set_index(struct weir_front_metrics *m, const char *model, uint64_t entries,
+                          size_t bytes);
+void weir_front_set_kv_events(struct weir_front_metrics *m, const char *model, const char *type,
+                              const char *result, uint64_t n);
 /* Gauges of one worker rank. */
 void weir_front_set_worker(struct weir_front_metrics *m, uint64_t worker_id, uint32_t dp_rank,
                            double decode_blocks, double prefill_tokens);

@@ -39,10 +39,13 @@ static void *context; /* guarded by context_lock */
 
 #if defined(__SANITIZE_THREAD__)
 /* libzmq hands messages between its threads through lock-free pipes that the sanitizer cannot see
- * into, as the library is not built with it. */
+ * into, as the library is not built with it. libuv closes descriptors by bare system calls, so a
+ * number that another thread gets again looks shared when a directory over it is closed. */
 const char *__tsan_default_suppressions(void);
 const char *__tsan_default_suppressions(void) {
-    return "called_from_lib:libzmq.so\n";
+    return "called_from_lib:libzmq.so\n"
+           "called_from_lib:libuv.so\n"
+           "race:closedir\n";
 }
 #endif
 
