@@ -1,7 +1,12 @@
-/* Happy path: start → thread reads and compiles the files → posted to the loop → fn → freed. */
+/*
+ * Happy path: start → thread compares the files with the card's checksums, reads and compiles them
+ * → posted to the loop → fn → freed. A file that is not the one the worker serves with is an error:
+ * its tokens would be others.
+ */
 #include "frontend/models_load.h"
 
 #include "base/mem.h"
+#include "runtime/checksum.h"
 
 #include <limits.h>
 #include <pthread.h>
@@ -9,11 +14,18 @@
 #include <string.h>
 #include <sys/stat.h>
 
+/* A file that the card names. */
+struct named_file {
+    char *name, *checksum; /* owned; the part behind the last slash. NULL: none */
+};
+enum { MAX_FILES = 4 };
+
 struct weir_tok_load {
     struct weir_loop *loop; /* borrowed */
     weir_tok_loaded_fn fn;
     void *arg;
     char *dir; /* owned; NULL: no place is known */
+    struct named_file files[MAX_FILES];
     pthread_t thread;
     struct wtok *tok; /* the result, owned until handed over */
     struct weir_err err;
@@ -38,17 +50,56 @@ static char *directory_of(struct weir_span path) {
     return is_directory(text) ? weir_strdup(text) : NULL;
 }
 
-static void deliver(void *arg) {
-    struct weir_tok_load *l = arg;
-    pthread_join(l->thread, NULL);
-    l->fn(l->arg, l->tok, &l->err);
+static void free_load(struct weir_tok_load *l) {
+    for (size_t i = 0; i < MAX_FILES; i++) {
+        weir_free(l->files[i].name);
+        weir_free(l->files[i].checksum);
+    }
     weir_free(l->dir);
     weir_free(l);
 }
 
+/* False: out of memory. A file without a checksum is taken as it is. */
+static bool name_file(struct named_file *f, const struct weir_file_ref *ref) {
+    size_t from = ref->path.len;
+    while (from > 0 && ref->path.data[from - 1] != '/')
+        from--;
+    if (!weir_span_starts(ref->checksum, WEIR_SPAN_LIT("blake3:")) || from == ref->path.len)
+        return true;
+    f->name = weir_strndup(ref->path.data + from, ref->path.len - from);
+    f->checksum = weir_strndup(ref->checksum.data, ref->checksum.len);
+    return f->name != NULL && f->checksum != NULL;
+}
+
+static enum weir_status check_files(struct weir_tok_load *l) {
+    for (size_t i = 0; i < MAX_FILES; i++) {
+        const struct named_file *f = &l->files[i];
+        char path[PATH_MAX], sum[WEIR_CHECKSUM_BYTES];
+        if (f->name == NULL)
+            continue;
+        int n = snprintf(path, sizeof(path), "%s/%s", l->dir, f->name);
+        if (n < 0 || (size_t)n >= sizeof(path) || weir_checksum_file(path, sum) != WEIR_OK)
+            return weir_err_set(&l->err, WEIR_NOT_FOUND,
+                                "%s/%s, which the card names, is not there", l->dir, f->name);
+        if (strcmp(sum, f->checksum) != 0)
+            return weir_err_set(&l->err, WEIR_INVALID,
+                                "%s/%s is not the file that the worker serves with: %.15s here, "
+                                "%.15s in its card",
+                                l->dir, f->name, sum, f->checksum);
+    }
+    return WEIR_OK;
+}
+
+static void deliver(void *arg) {
+    struct weir_tok_load *l = arg;
+    pthread_join(l->thread, NULL);
+    l->fn(l->arg, l->tok, &l->err);
+    free_load(l);
+}
+
 static void *load_thread(void *arg) {
     struct weir_tok_load *l = arg;
-    if (wtok_load(l->dir, NULL, &l->tok, &l->err) != WEIR_OK)
+    if (check_files(l) != WEIR_OK || wtok_load(l->dir, NULL, &l->tok, &l->err) != WEIR_OK)
         l->tok = NULL;
     /* A loop that has stopped takes nothing more: then cancel frees it all. */
     if (weir_loop_post(l->loop, deliver, l) != WEIR_OK)
@@ -71,12 +122,15 @@ enum weir_status weir_tok_load_start(struct weir_loop *loop, const struct weir_c
     if (l->dir == NULL)
         l->dir = directory_of(card->source_path);
     if (l->dir == NULL) {
-        weir_free(l);
+        free_load(l);
         return WEIR_NOT_FOUND;
     }
-    if (pthread_create(&l->thread, NULL, load_thread, l) != 0) {
-        weir_free(l->dir);
-        weir_free(l);
+    bool named = name_file(&l->files[0], &card->tokenizer) &&
+                 name_file(&l->files[1], &card->prompt_formatter) &&
+                 name_file(&l->files[2], &card->chat_template) &&
+                 name_file(&l->files[3], &card->gen_config);
+    if (!named || pthread_create(&l->thread, NULL, load_thread, l) != 0) {
+        free_load(l);
         return WEIR_NOMEM;
     }
     *ret_load = l;
@@ -88,7 +142,6 @@ bool weir_tok_load_cancel(struct weir_tok_load *load) {
         return false;
     pthread_join(load->thread, NULL);
     wtok_destroy(load->tok);
-    weir_free(load->dir);
-    weir_free(load);
+    free_load(load);
     return true;
 }

@@ -139,20 +139,21 @@ static void answer_ready(struct weir_front_loop *fl, struct weir_http_exchange *
     struct weir_buf body;
     struct weir_jsonw w;
     struct ready r = {.model = weir_model_info(model)->name};
+    bool up = weir_model_ready(model); /* its tokenizer is loaded, too */
     weir_models_instances(fl->app->models, on_ready_instance, &r);
     weir_buf_init(&body, BODY_MAX);
     weir_jsonw_init(&w, &body);
     weir_jsonw_object_begin(&w);
     weir_front_put_z(&w, "model", r.model);
     weir_jsonw_key(&w, "ready");
-    weir_jsonw_bool(&w, r.n > 0);
+    weir_jsonw_bool(&w, up && r.n > 0);
     weir_jsonw_key(&w, "namespaces");
     weir_jsonw_object_begin(&w);
     for (size_t i = 0; i < r.n; i++) {
         weir_jsonw_key_span(&w, r.spaces[i].ns);
         weir_jsonw_object_begin(&w);
         weir_jsonw_key(&w, "ready");
-        weir_jsonw_bool(&w, true);
+        weir_jsonw_bool(&w, up);
         weir_jsonw_key(&w, "worker_types");
         weir_jsonw_object_begin(&w);
         weir_jsonw_key(&w, "aggregated");

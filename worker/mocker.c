@@ -5,11 +5,11 @@
  */
 #include "worker/mocker.h"
 
-#include "base/blake3.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/metrics.h"
 #include "net/zmq.h"
+#include "runtime/checksum.h"
 #include "runtime/options_mocker.h"
 #include "runtime/status_server.h"
 #include "tokenizer/wtok.h"
@@ -101,35 +101,18 @@ static const char *last_part(struct mocker *m, const char *path) {
     return weir_arena_copy(&m->arena, p).data;
 }
 
-/* "blake3:" and the hash, which readers of the card check; empty when the file cannot be read. */
-static struct weir_span checksum_of(struct mocker *m, const char *path) {
-    static const char prefix[] = "blake3:";
-    char text[sizeof(prefix) + 2 * WEIR_BLAKE3_BYTES], room[65536];
-    struct weir_blake3 h;
-    FILE *f = fopen(path, "rb");
-    size_t n;
-    if (f == NULL)
-        return weir_span(NULL, 0);
-    weir_blake3_init(&h);
-    while ((n = fread(room, 1, sizeof(room), f)) > 0)
-        weir_blake3_update(&h, weir_span(room, n));
-    bool whole = ferror(f) == 0;
-    fclose(f);
-    memcpy(text, prefix, sizeof(prefix));
-    weir_blake3_hex(&h, text + sizeof(prefix) - 1);
-    return whole ? weir_arena_copy(&m->arena, weir_span_z(text)) : weir_span(NULL, 0);
-}
-
 /* Absolute path of a file in the model directory; empty where there is none. */
 static struct weir_file_ref file_of(struct mocker *m, const char *dir, const char *name) {
     char path[PATH_MAX];
     struct stat st;
     struct weir_file_ref ref = {.size = -1};
+    char sum[WEIR_CHECKSUM_BYTES];
     int n = snprintf(path, sizeof(path), "%s/%s", dir, name);
     if (n > 0 && (size_t)n < sizeof(path) && stat(path, &st) == 0 && S_ISREG(st.st_mode)) {
         ref.path = weir_arena_copy(&m->arena, weir_span(path, (size_t)n));
         ref.size = st.st_size;
-        ref.checksum = checksum_of(m, path);
+        if (weir_checksum_file(path, sum) == WEIR_OK)
+            ref.checksum = weir_arena_copy(&m->arena, weir_span_z(sum));
     }
     return ref;
 }

@@ -82,6 +82,11 @@ def dynamo_mocker(fleet, python, model, workers=2):
     return p
 
 
+def files(model):
+    """Cards of 1.4 name files by hf:// addresses that do not exist for a local model."""
+    return () if VERSION >= "1.6" else ("--model-path", model)
+
+
 class Http:
     """What is asked of either frontend."""
 
@@ -121,6 +126,13 @@ class Http:
         name = "dynamo_component_router_kv_hit_rate"
         return total(series, name + "_sum"), total(series, name + "_count")
 
+    def known(self, text):
+        """Share of the prompt's blocks that the router believes to be held, by its own figures."""
+        before, n = self.hit_rate()
+        assert self.chat(text)[0] == 200
+        after, m = self.hit_rate()
+        return (after - before) / (m - n) if m > n else 0
+
 
 def check_serving(api):
     """Unary and streamed chat, completions, and many at once."""
@@ -137,31 +149,31 @@ def check_serving(api):
     assert all(status == 200 for status, _ in answers), [a for a in answers if a[0] != 200][:3]
 
 
-def check_routing(api, restart):
+def check_routing(api, restart, usage=True):
     """A prompt goes where it is held, and a frontend that starts anew finds that out by itself."""
-    first, prompt = api.cached(TEXT)
-    assert first == 0
+    assert api.chat(TEXT)[0] == 200
     # Events travel on their own: the second request may come before them, the later ones may not.
-    until("a cached prompt", lambda: api.cached(TEXT)[0] >= prompt - 2 * BLOCK)
-    assert all(api.cached(TEXT)[0] >= prompt - 2 * BLOCK for _ in range(4))
+    until("the router to know the prompt", lambda: api.known(TEXT) > 0.8)
+    assert all(api.known(TEXT) > 0.8 for _ in range(4))
+    if usage:
+        cached, prompt = api.cached(TEXT)
+        assert cached >= prompt - 2 * BLOCK
     again = restart()
-    until("a restored cache", lambda: all(again.cached(TEXT)[0] >= prompt - 2 * BLOCK for _ in range(4)))
-    rate, n = again.hit_rate()
-    assert n >= 4 and rate / n > 0.5, (rate, n)
+    until("a restored cache", lambda: again.known(TEXT) > 0.8)
     return again
 
 
 def test_dynamo_workers_behind_weir(fleet, dynamo, model):
     workers = dynamo_mocker(fleet, dynamo, model)
-    front = fleet.frontend("--router-mode", "kv")
+    front = fleet.frontend("--router-mode", "kv", *files(model))
     api = Http(front.port).serving()
     check_serving(api)
 
     def restart():
         front.stop()
-        return Http(fleet.frontend("--router-mode", "kv").port).serving()
+        return Http(fleet.frontend("--router-mode", "kv", *files(model)).port).serving()
 
-    again = check_routing(api, restart)
+    again = check_routing(api, restart, usage=VERSION >= "1.6")  # older workers send no usage
     # Killed: its records expire, and the model goes.
     workers.kill()
     until("the model to go", lambda: json.loads(again.ask("GET", "/v1/models")[1])["data"] == [], 60)
@@ -200,7 +212,7 @@ def test_weir_workers_behind_dynamo(fleet, dynamo, model):
 def test_both_kinds_of_workers_in_one_fleet(fleet, dynamo, model):
     """One model, one worker of each kind: either gets its turn."""
     theirs = dynamo_mocker(fleet, dynamo, model, workers=1)
-    front = fleet.frontend("--router-mode", "round-robin")
+    front = fleet.frontend("--router-mode", "round-robin", *files(model))
     api = Http(front.port).serving()
     ours = fleet.mocker("--model-path", model, "--block-size", str(BLOCK), workers=1)
     try:
