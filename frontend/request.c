@@ -269,8 +269,25 @@ static bool fail_memory(struct weir_request *r) {
     return false;
 }
 
+/* NUL bytes mean nothing to a model; the reference system drops them before it encodes. */
+static bool without_nul(struct weir_request *r, struct weir_span *text) {
+    if (text->len == 0 || memchr(text->data, '\0', text->len) == NULL)
+        return true;
+    char *copy = weir_arena_alloc(&r->arena, text->len);
+    size_t n = 0;
+    if (copy == NULL)
+        return fail_memory(r);
+    for (size_t i = 0; i < text->len; i++)
+        if (text->data[i] != '\0')
+            copy[n++] = text->data[i];
+    *text = weir_span(copy, n);
+    return true;
+}
+
 static bool encode(struct weir_request *r, struct weir_span text, bool special,
                    struct weir_ids *ret) {
+    if (!without_nul(r, &text))
+        return false;
     const struct wtok *tok = weir_model_info(r->model)->tok;
     size_t room = wtok_encode_bound(tok, text.len), n = 0;
     uint64_t begin = weir_now_ns();
