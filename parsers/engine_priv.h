@@ -113,7 +113,7 @@ struct wprs {
     struct weir_buf raw;   /* see above */
     struct weir_buf args;  /* rewritten arguments not yet given out */
     struct weir_buf value; /* a value that is judged as a whole */
-    struct weir_buf name, id, key;
+    struct weir_buf name, id;
     struct weir_buf names; /* TREE: names of open elements */
     struct weir_buf held;  /* STATE_HOLD */
 

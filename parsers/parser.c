@@ -42,7 +42,6 @@ static void init_buffers(struct wprs *p, size_t max) {
     weir_buf_init(&p->held, max);
     weir_buf_init(&p->name, NAME_MAX);
     weir_buf_init(&p->id, (size_t)2 * NAME_MAX);
-    weir_buf_init(&p->key, NAME_MAX);
     weir_buf_init(&p->names, (size_t)DEPTH_MAX * NAME_MAX);
 }
 
@@ -88,7 +87,6 @@ void wprs_destroy(struct wprs *p) {
     weir_buf_fini(&p->held);
     weir_buf_fini(&p->name);
     weir_buf_fini(&p->id);
-    weir_buf_fini(&p->key);
     weir_buf_fini(&p->names);
     weir_free(p);
 }
