@@ -53,7 +53,8 @@ static enum step begin_call(struct wprs *p, struct cursor *c) {
     if (p->block_calls > 0)
         weir_buf_clear(&p->raw);
     wprs_call_reset(p);
-    wprs_call_name(p, s.name);
+    if (!wprs_call_name(p, s.name))
+        return STEP_BREAK;
     p->args_rewritten = true;
     p->filled = false;
     wprs_take(p, c, s.len);

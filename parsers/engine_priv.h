@@ -53,6 +53,13 @@ struct level {
     struct weir_span schema; /* TREE: borrowed from the tools, NULL data = unknown */
 };
 
+/* TAGS: an end of a value behind which text follows (tags.c). */
+struct doubt {
+    bool set;
+    bool settled;            /* it is known to be the end: the cursor stands there again */
+    size_t raw, args, value; /* lengths of these buffers in front of it */
+};
+
 struct wprs {
     /* fixed at create */
     const struct format *tool;         /* NULL: no calls are looked for */
@@ -105,11 +112,13 @@ struct wprs {
     bool guess;              /* … by how it reads, too */
     bool filled;             /* the arguments have a member */
     bool strip_start;        /* TAGS: a line feed here is layout */
+    struct doubt doubt;
     struct literal literal;
     unsigned depth;
     struct level levels[DEPTH_MAX];
 
     struct weir_buf pend;  /* undecided input */
+    struct weir_buf again; /* what is read again behind a settled doubt; the cursor's bytes then */
     struct weir_buf raw;   /* see above */
     struct weir_buf args;  /* rewritten arguments not yet given out */
     struct weir_buf value; /* a value that is judged as a whole */
@@ -137,7 +146,8 @@ void wprs_put_z(struct wprs *p, struct weir_buf *buf, const char *z);
 void wprs_put_escaped(struct wprs *p, struct weir_buf *buf, const char *d, size_t n);
 /* A call begins; its name may come later. */
 void wprs_call_reset(struct wprs *p);
-void wprs_call_name(struct wprs *p, struct weir_span name);
+/* False: a name of blanks is none. */
+bool wprs_call_name(struct wprs *p, struct weir_span name);
 /* WPRS_CALLS_PIECES: gives the call out now that its name is known and its arguments begin. */
 void wprs_call_start(struct wprs *p);
 /* The call is complete. */
@@ -152,6 +162,8 @@ void wprs_give_back(struct wprs *p);
 
 /* ---- parser.c ---- */
 void wprs_run(struct wprs *p, struct cursor *c);
+/* The value has ended at the end that was in doubt: goes back there. */
+void wprs_settle(struct wprs *p, struct cursor *c);
 /* What was held back in reasoning is text with calls when a call is in it, else reasoning; the
  * state is STATE_TEXT afterwards. */
 void wprs_replay(struct wprs *p);

@@ -88,7 +88,8 @@ static enum step read_name(struct wprs *p, struct cursor *c) {
         p->status = st;
         return STEP_GO;
     }
-    wprs_call_name(p, weir_buf_span(&p->value));
+    if (!wprs_call_name(p, weir_buf_span(&p->value)))
+        return STEP_BREAK;
     wprs_take(p, c, len);
     p->sub = COMMA;
     if (p->have_args && !p->args_rewritten)
@@ -206,7 +207,8 @@ static enum step named_call(struct wprs *p, struct cursor *c, const struct slots
     if (p->block_calls > 0)
         weir_buf_clear(&p->raw);
     wprs_call_reset(p);
-    wprs_call_name(p, name);
+    if (!wprs_call_name(p, name))
+        return STEP_BREAK;
     wprs_take(p, c, s->len);
     p->sub = ARGUMENTS;
     return STEP_GO;

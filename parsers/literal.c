@@ -201,7 +201,8 @@ static int string_step(struct literal *l, const char *d, size_t n, bool final, s
         return (int)n;
     int used = string_special(l, d + i, n - i, final, out);
     *more = used == 0;
-    return used < 0 ? used : (int)i + used;
+    /* What is written is used, also in front of a byte that is refused. */
+    return used < 0 && i == 0 ? used : (int)i + (used > 0 ? used : 0);
 }
 
 /* A string's opening at d: bytes used; 0 = needs more; -1 = there is none. */

@@ -35,6 +35,7 @@ static bool starts_inside(const struct reasoning *r, struct weir_span prompt_tai
 static void init_buffers(struct wprs *p, size_t max) {
     max = max > 0 ? max : WPRS_MAX_HELD_DEFAULT;
     weir_buf_init(&p->pend, SIZE_MAX / 2); /* what a piece leaves undecided: LOOK_MAX and less */
+    weir_buf_init(&p->again, SIZE_MAX / 2);
     weir_buf_init(&p->raw, max);
     /* Escapes make text longer: `raw` is full first. */
     weir_buf_init(&p->args, 8 * max + ((size_t)1 << 20));
@@ -81,6 +82,7 @@ void wprs_destroy(struct wprs *p) {
     if (p == NULL)
         return;
     weir_buf_fini(&p->pend);
+    weir_buf_fini(&p->again);
     weir_buf_fini(&p->raw);
     weir_buf_fini(&p->args);
     weir_buf_fini(&p->value);
@@ -113,6 +115,23 @@ static enum step step(struct wprs *p, struct cursor *c) {
     }
 }
 
+void wprs_settle(struct wprs *p, struct cursor *c) {
+    struct weir_buf again;
+    const struct doubt d = p->doubt;
+    weir_buf_init(&again, SIZE_MAX / 2);
+    p->status = weir_buf_append(&again, p->raw.data + d.raw, p->raw.len - d.raw);
+    if (p->status == WEIR_OK)
+        p->status = weir_buf_append(&again, c->d, c->n);
+    weir_buf_fini(&p->again);
+    p->again = again;
+    p->raw.len = d.raw;
+    p->args.len = d.args;
+    p->value.len = d.value;
+    p->over = false;
+    p->doubt = (struct doubt){.settled = true};
+    *c = (struct cursor){again.data, p->status == WEIR_OK ? again.len : 0, c->final};
+}
+
 void wprs_run(struct wprs *p, struct cursor *c) {
     while (p->status == WEIR_OK) {
         enum step s = step(p, c);
@@ -120,6 +139,10 @@ void wprs_run(struct wprs *p, struct cursor *c) {
             s = STEP_BREAK;
         if (s == STEP_MORE && !(c->final && p->state == STATE_BLOCK))
             return;
+        if (s != STEP_GO && p->doubt.set) {
+            wprs_settle(p, c);
+            continue;
+        }
         if (s == STEP_MORE) /* cut off: nothing of what is left is looked at again */
             wprs_take(p, c, c->n);
         if (s != STEP_GO)
@@ -128,8 +151,9 @@ void wprs_run(struct wprs *p, struct cursor *c) {
 }
 
 void wprs_replay(struct wprs *p) {
-    struct weir_buf held = p->held;
+    struct weir_buf held = p->held, again = p->again; /* the caller's cursor may stand there */
     weir_buf_init(&p->held, held.max);
+    weir_buf_init(&p->again, again.max);
     const uint64_t id_state = p->id_state;
     p->replay = true;
     for (int pass = 0; pass < 2 && p->status == WEIR_OK; pass++) {
@@ -150,6 +174,8 @@ void wprs_replay(struct wprs *p) {
     p->replay = false;
     wprs_enter(p, STATE_TEXT);
     weir_buf_fini(&held);
+    weir_buf_fini(&p->again);
+    p->again = again;
 }
 
 enum weir_status wprs_feed(struct wprs *p, struct weir_span text, wprs_delta_fn fn, void *arg) {
@@ -167,10 +193,14 @@ enum weir_status wprs_feed(struct wprs *p, struct weir_span text, wprs_delta_fn 
     struct cursor c = {joined ? p->pend.data : text.data, joined ? p->pend.len : text.len, false};
     wprs_run(p, &c);
     wprs_flush_args(p);
-    if (joined)
+    const bool again = p->again.data != NULL; /* the rest lies there */
+    if (joined && !again)
         weir_buf_consume(&p->pend, p->pend.len - c.n);
-    else if (c.n > 0 && weir_buf_append(&p->pend, c.d, c.n) != WEIR_OK)
+    if (again)
+        weir_buf_clear(&p->pend);
+    if ((!joined || again) && c.n > 0 && weir_buf_append(&p->pend, c.d, c.n) != WEIR_OK)
         p->status = WEIR_NOMEM;
+    weir_buf_fini(&p->again);
     return p->status;
 }
 

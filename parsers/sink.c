@@ -107,6 +107,7 @@ void wprs_call_reset(struct wprs *p) {
     p->args_off = p->args_len = 0;
     p->dropped_call = p->single_call && p->n_calls > 0;
     p->depth = 0;
+    p->doubt = (struct doubt){0};
     p->schema = weir_span(NULL, 0);
     weir_buf_clear(&p->name);
     weir_buf_clear(&p->id);
@@ -145,7 +146,7 @@ static struct weir_span kimi_name(struct wprs *p, struct weir_span text) {
     return name;
 }
 
-void wprs_call_name(struct wprs *p, struct weir_span name) {
+bool wprs_call_name(struct wprs *p, struct weir_span name) {
     static const char prefix[] = "functions.";
     name = weir_span_trim(name);
     weir_buf_clear(&p->id);
@@ -158,7 +159,8 @@ void wprs_call_name(struct wprs *p, struct weir_span name) {
         make_id(p);
     weir_buf_clear(&p->name);
     wprs_put(p, &p->name, name.data, name.len);
-    p->have_name = true;
+    p->have_name = name.len > 0;
+    return p->have_name;
 }
 
 /* Room is made for a call: white space before it was layout. */
@@ -182,11 +184,13 @@ void wprs_call_start(struct wprs *p) {
 }
 
 void wprs_flush_args(struct wprs *p) {
-    if (!p->started || p->args.len == 0)
+    const size_t n = p->doubt.set ? p->doubt.args : p->args.len;
+    if (!p->started || n == 0)
         return;
     if (!p->dropped_call)
-        emit(p, WPRS_ARGUMENTS, p->args.data, p->args.len);
-    weir_buf_clear(&p->args);
+        emit(p, WPRS_ARGUMENTS, p->args.data, n);
+    weir_buf_consume(&p->args, n);
+    p->doubt.args = 0;
 }
 
 void wprs_take_given(struct wprs *p, struct cursor *c, size_t n) {

@@ -16,50 +16,97 @@ enum {
 
 /* ---- does an end tag fit? ------------------------------------------------------------------- */
 
-/* Behind the call's end: the block's end, another call, another block, or the end of all text. */
-static enum match fits_behind_call(const struct wprs *p, struct cursor c) {
-    struct slots s = {0};
-    size_t ws = wprs_ws_run(c.d, c.n);
-    if (p->fmt->closes_block)
-        return MATCH_FULL;
-    c.d += ws, c.n -= ws;
-    if (c.n == 0)
-        return c.final ? MATCH_FULL : MATCH_PART;
-    struct cursor open = {c.d, c.n, false};
-    enum match best = wprs_match_any(p->fmt->end, WEIR_ARRAY_LEN(p->fmt->end), &open, &s);
-    enum match m = wprs_match_any(p->fmt->call, WEIR_ARRAY_LEN(p->fmt->call), &open, &s);
-    best = m > best ? m : best;
-    m = wprs_match_any(p->fmt->start, WEIR_ARRAY_LEN(p->fmt->start), &open, &s);
-    best = m > best ? m : best;
-    return best == MATCH_PART && c.final ? MATCH_FULL : best;
+enum fit {
+    FIT_NO,
+    FIT_PART,  /* more bytes are needed */
+    FIT_DOUBT, /* text follows the block: the last such end before another block is the one */
+    FIT_SURE,
+};
+
+static enum fit fit_of(enum match m, bool final) {
+    return m == MATCH_FULL || (m == MATCH_PART && final) ? FIT_SURE
+           : m == MATCH_PART                             ? FIT_PART
+                                                         : FIT_NO;
 }
 
-static enum match fits_behind_value(const struct wprs *p, struct cursor c) {
+/* Another block, or message, begins at c. */
+static enum match block_begins(const struct wprs *p, const struct cursor *c) {
     struct slots s = {0};
-    size_t ws = wprs_ws_run(c.d, c.n);
-    c.d += ws, c.n -= ws;
+    size_t len;
+    enum header header;
+    struct weir_span name;
+    enum match m = wprs_match_any(p->fmt->start, WEIR_ARRAY_LEN(p->fmt->start), c, &s);
+    if (m == MATCH_NO && p->envelope != ENVELOPE_NONE)
+        m = wprs_envelope(p->envelope, c->d, c->n, c->final, &len, &header, &name);
+    return m;
+}
+
+static void skip_ws(struct cursor *c) {
+    size_t ws = wprs_ws_run(c->d, c->n);
+    c->d += ws;
+    c->n -= ws;
+}
+
+static enum fit fits_behind_block(const struct wprs *p, struct cursor c) {
+    skip_ws(&c);
     if (c.n == 0)
-        return c.final ? MATCH_FULL : MATCH_PART;
+        return c.final ? FIT_SURE : FIT_PART;
+    enum fit fit = fit_of(block_begins(p, &c), c.final);
+    return fit == FIT_NO ? FIT_DOUBT : fit;
+}
+
+/* Behind the call's end: the block's end, another call, another block, or the end of all text. */
+static enum fit fits_behind_call(const struct wprs *p, struct cursor c) {
+    struct slots s = {0};
+    if (p->fmt->closes_block)
+        return fits_behind_block(p, c);
+    skip_ws(&c);
+    if (c.n == 0)
+        return c.final ? FIT_SURE : FIT_PART;
+    struct cursor open = {c.d, c.n, false};
+    enum match m = wprs_match_any(p->fmt->end, WEIR_ARRAY_LEN(p->fmt->end), &open, &s);
+    if (m == MATCH_FULL)
+        return fits_behind_block(p, (struct cursor){c.d + s.len, c.n - s.len, c.final});
+    enum match call = wprs_match_any(p->fmt->call, WEIR_ARRAY_LEN(p->fmt->call), &open, &s);
+    enum match start = block_begins(p, &open);
+    m = call > m ? call : m;
+    return fit_of(start > m ? start : m, c.final);
+}
+
+static enum fit fits_behind_value(const struct wprs *p, struct cursor c) {
+    struct slots s = {0};
+    skip_ws(&c);
+    if (c.n == 0)
+        return c.final ? FIT_SURE : FIT_PART;
     enum match m = wprs_match(p->fmt->param, c.d, c.n, false, &s);
     if (m == MATCH_NO) {
         m = wprs_match(p->fmt->call_end, c.d, c.n, false, &s);
         if (m == MATCH_FULL)
             return fits_behind_call(p, (struct cursor){c.d + s.len, c.n - s.len, c.final});
     }
-    return m == MATCH_PART && c.final ? MATCH_FULL : m;
+    return fit_of(m, c.final);
 }
 
 /* Does the value end at d, with the line feed that belongs to the layout? */
-static enum match value_ends(const struct wprs *p, const char *d, size_t n, bool final,
-                             size_t *ret_len) {
+static enum fit value_ends(const struct wprs *p, const char *d, size_t n, bool final,
+                           size_t *ret_len) {
     struct slots s = {0};
     size_t lf = p->fmt->strip && n > 0 && d[0] == '\n';
     enum match m = wprs_match(p->fmt->param_end, d + lf, n - lf, final, &s);
+    enum fit fit = m == MATCH_PART ? FIT_PART : FIT_NO;
     if (m == MATCH_FULL) {
         *ret_len = lf + s.len;
-        m = fits_behind_value(p, (struct cursor){d + *ret_len, n - *ret_len, final});
+        fit = fits_behind_value(p, (struct cursor){d + *ret_len, n - *ret_len, final});
     }
-    return m == MATCH_PART && n > LOOK_MAX ? MATCH_NO : m;
+    if (fit == FIT_DOUBT && p->doubt.settled)
+        return FIT_SURE;
+    return fit == FIT_PART && n > LOOK_MAX ? FIT_NO : fit;
+}
+
+/* With an end in doubt behind us: does another block begin, so that it was the end? */
+static enum match doubt_ends(const struct wprs *p, const char *d, size_t n, bool final) {
+    struct cursor c = {d, n, final};
+    return p->doubt.set ? block_begins(p, &c) : MATCH_NO;
 }
 
 /* ---- values --------------------------------------------------------------------------------- */
@@ -90,16 +137,18 @@ static void begin_parameter(struct wprs *p, struct cursor *c, const struct slots
 }
 
 static void value_bytes(struct wprs *p, struct cursor *c, size_t n) {
-    if (p->sub == IN_STRING) {
+    if (p->sub == IN_STRING)
         wprs_put_escaped(p, &p->args, c->d, n);
-        wprs_take_given(p, c, n);
-    } else {
+    else
         wprs_put(p, &p->value, c->d, n);
+    if (p->sub == IN_STRING && !p->doubt.set)
+        wprs_take_given(p, c, n);
+    else
         wprs_take(p, c, n);
-    }
 }
 
 static void end_value(struct wprs *p, struct cursor *c, size_t len) {
+    p->doubt = (struct doubt){0};
     if (p->sub == IN_STRING) {
         wprs_put_z(p, &p->args, "\"");
     } else {
@@ -113,25 +162,31 @@ static void end_value(struct wprs *p, struct cursor *c, size_t len) {
     p->sub = PARAMETER;
 }
 
+/* An end in doubt stands under the cursor: the value goes on, but may have ended here. */
+static void doubt(struct wprs *p) {
+    p->doubt =
+        (struct doubt){.set = true, .raw = p->raw.len, .args = p->args.len, .value = p->value.len};
+}
+
+/* A line feed right behind the start tag is layout; it may also be the one before the end tag. */
+static enum step skip_line(struct wprs *p, struct cursor *c) {
+    size_t len = 0;
+    enum fit fit = c->d[0] == '\n' ? value_ends(p, c->d, c->n, c->final, &len) : FIT_NO;
+    if (fit == FIT_PART)
+        return STEP_MORE;
+    p->strip_start = false;
+    if (fit == FIT_SURE)
+        end_value(p, c, len);
+    else if (c->d[0] == '\n')
+        wprs_take(p, c, 1);
+    return STEP_GO;
+}
+
 static enum step value_step(struct wprs *p, struct cursor *c) {
     if (c->n == 0)
         return STEP_MORE;
-    if (p->strip_start) {
-        p->strip_start = false;
-        if (c->d[0] == '\n') {
-            /* "\n" may also be the one before the end tag: an empty value has only one. */
-            size_t len = 0;
-            enum match m = value_ends(p, c->d, c->n, c->final, &len);
-            if (m == MATCH_PART) {
-                p->strip_start = true;
-                return STEP_MORE;
-            }
-            wprs_take(p, c, m == MATCH_FULL ? len : 1);
-            if (m == MATCH_FULL)
-                end_value(p, c, 0);
-            return STEP_GO;
-        }
-    }
+    if (p->strip_start)
+        return skip_line(p, c);
     const char first = p->fmt->param_end[0];
     size_t i = 0;
     while (i < c->n) {
@@ -140,15 +195,23 @@ static enum step value_step(struct wprs *p, struct cursor *c) {
             continue;
         }
         size_t len = 0;
-        enum match m = value_ends(p, c->d + i, c->n - i, c->final, &len);
-        if (m == MATCH_NO) {
+        enum fit fit = value_ends(p, c->d + i, c->n - i, c->final, &len);
+        enum match over = doubt_ends(p, c->d + i, c->n - i, c->final);
+        if (fit == FIT_NO && over == MATCH_NO) {
             i++;
             continue;
         }
         value_bytes(p, c, i);
-        if (m == MATCH_PART)
+        if (fit == FIT_SURE) {
+            end_value(p, c, len);
+        } else if (over == MATCH_FULL) {
+            wprs_settle(p, c);
+        } else if (fit == FIT_PART || over == MATCH_PART) {
             return STEP_MORE;
-        end_value(p, c, len);
+        } else {
+            doubt(p);
+            value_bytes(p, c, c->d[0] == '\n' ? 2 : 1); /* past the tag's first byte */
+        }
         return STEP_GO;
     }
     value_bytes(p, c, i);
@@ -157,11 +220,12 @@ static enum step value_step(struct wprs *p, struct cursor *c) {
 
 /* ---- calls ---------------------------------------------------------------------------------- */
 
-static void begin_call(struct wprs *p, struct cursor *c, const struct slots *s) {
+static enum step begin_call(struct wprs *p, struct cursor *c, const struct slots *s) {
     if (p->block_calls > 0)
         weir_buf_clear(&p->raw);
     wprs_call_reset(p);
-    wprs_call_name(p, s->name);
+    if (!wprs_call_name(p, s->name))
+        return STEP_BREAK;
     p->args_rewritten = true;
     p->filled = false;
     p->schema = wprs_schema_tool(p->tools, weir_buf_span(&p->name));
@@ -169,6 +233,7 @@ static void begin_call(struct wprs *p, struct cursor *c, const struct slots *s) 
     if (!p->fmt->closes_block) /* a bare word behind the start marker is no name yet */
         wprs_call_start(p);
     p->sub = PARAMETER;
+    return STEP_GO;
 }
 
 enum step wprs_step_tags_top(struct wprs *p, struct cursor *c) {
@@ -191,8 +256,7 @@ enum step wprs_step_tags_top(struct wprs *p, struct cursor *c) {
         return STEP_MORE;
     if (m == MATCH_NO)
         return wprs_leave_block(p);
-    begin_call(p, c, &s);
-    return STEP_GO;
+    return begin_call(p, c, &s);
 }
 
 static enum step parameter_step(struct wprs *p, struct cursor *c) {

@@ -224,7 +224,7 @@ static void begin_arguments(struct wprs *p, struct cursor *c, size_t len, const 
     begin_block(p, c, len, fmt);
     p->step = wprs_step_json;
     p->sub = JSON_ARGUMENTS;
-    wprs_call_name(p, name);
+    (void)wprs_call_name(p, name); /* neither a header nor tool_choice has an empty one */
 }
 
 static void begin_reasoning(struct wprs *p) {
