@@ -192,8 +192,10 @@ void kvi_get_stats(struct kvi_index *index, struct kvi_stats *ret_stats);
 /* Entries of one rank, all tiers; 0 for an unknown one. */
 uint64_t kvi_rank_entries(struct kvi_index *index, struct kvi_worker worker);
 
-/* Stored events that rebuild the index, parents first; blocks that no match can reach are left
- * out. fn returning false stops. Writers wait meanwhile: fn must be quick and must not write. */
+/* Stored events that rebuild the index, parents first. Blocks that no match can reach are left
+ * out, and blocks of a lower tier whose parent cannot be told by name (its name means another block
+ * on a tier that is looked at before). fn returning false stops. Writers wait meanwhile: fn must be
+ * quick and must not write. */
 typedef bool (*kvi_dump_fn)(void *arg, const struct kvi_event *event);
 enum kvi_result kvi_dump(struct kvi_index *index, kvi_dump_fn fn, void *arg);
 /* The same for one (worker, rank). */

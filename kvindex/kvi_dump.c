@@ -143,6 +143,16 @@ static bool name_of(const struct dump *d, struct kvi_holder h, uint32_t node, ui
     return kvi_alias_name(d->x, h, node, off, k, ret);
 }
 
+/* Whether a store of this holder that names a parent looks as far as tier t: its own and the tiers
+ * before t do not have the name for another block. */
+static bool is_found(const struct dump *d, struct kvi_holder h, int t, uint64_t name) {
+    bool elsewhere = kvi_names_find(d->x, h, name) != 0;
+    for (int before = 0; before < t; before++)
+        elsewhere |=
+            kvi_names_find(d->x, (struct kvi_holder){h.rank, (enum kvi_tier)before}, name) != 0;
+    return !elsewhere;
+}
+
 /* A name by which a store of this holder finds the block before (node, off). */
 static bool parent_name(const struct dump *d, struct kvi_holder h, uint32_t node, uint32_t off,
                         uint64_t *ret) {
@@ -152,8 +162,10 @@ static bool parent_name(const struct dump *d, struct kvi_holder h, uint32_t node
         return name_of(d, h, at, before, 0, ret);
     for (int t = 0; h.tier != KVI_DEVICE && t < KVI_TIERS; t++) {
         struct kvi_holder other = {h.rank, (enum kvi_tier)t};
-        if (is_told(d, other, at, before))
-            return name_of(d, other, at, before, 0, ret);
+        for (uint32_t k = 0; is_told(d, other, at, before) && name_of(d, other, at, before, k, ret);
+             k++)
+            if (is_found(d, h, t, *ret))
+                return true;
     }
     return false;
 }

@@ -28,31 +28,81 @@ size_t kvi_block_count(size_t n_tokens, uint32_t block_size, bool eagle) {
     return eagle ? (n_tokens > 0 ? (n_tokens - 1) / block_size : 0) : n_tokens / block_size;
 }
 
+/* Blocks above 240 bytes are hashed with a secret that depends on the seed only: it is derived once
+ * a call, not once a block. Shorter ones get their length as a constant, which folds the hash to a
+ * few instructions. */
+struct hasher {
+    uint64_t seed;
+    size_t bytes;
+    bool with_secret;
+    uint8_t secret[XXH3_SECRET_DEFAULT_SIZE];
+};
+
+static void hasher_init(struct hasher *h, size_t n_tokens, uint64_t seed) {
+    h->seed = seed;
+    h->bytes = n_tokens * sizeof(uint32_t);
+    h->with_secret = h->bytes > 240;
+    if (h->with_secret)
+        XXH3_generateSecret_fromSeed(h->secret, seed);
+}
+
+static inline uint64_t hash_one(const struct hasher *h, const uint32_t *tokens) {
+    if (h->with_secret)
+        return XXH3_64bits_withSecretandSeed(tokens, h->bytes, h->secret, sizeof(h->secret),
+                                             h->seed);
+    switch (h->bytes) {
+    case 16 * 4:
+        return XXH3_64bits_withSeed(tokens, 16 * 4, h->seed);
+    case 32 * 4:
+        return XXH3_64bits_withSeed(tokens, 32 * 4, h->seed);
+    default:
+        return XXH3_64bits_withSeed(tokens, h->bytes, h->seed);
+    }
+}
+
+static inline uint64_t chain_step(uint64_t before, uint64_t local) {
+    uint64_t pair[2] = {before, local};
+    return XXH3_64bits_withSeed(pair, sizeof(pair), KVI_SEED);
+}
+
+static size_t blocks_for(size_t n_tokens, uint32_t block_size, bool eagle, size_t room) {
+    size_t n = kvi_block_count(n_tokens, block_size, eagle);
+    return n < room ? n : room;
+}
+
 size_t kvi_hash_blocks(const uint32_t *tokens, size_t n_tokens, uint32_t block_size, uint64_t seed,
                        bool eagle, uint64_t *ret_hashes, size_t room) {
-    size_t n = kvi_block_count(n_tokens, block_size, eagle);
-    if (n > room)
-        n = room;
-    size_t window = (size_t)block_size + eagle;
+    size_t n = blocks_for(n_tokens, block_size, eagle, room);
+    struct hasher h;
+    hasher_init(&h, (size_t)block_size + eagle, seed);
     for (size_t i = 0; i < n; i++)
-        ret_hashes[i] = kvi_block_hash(tokens + i * block_size, window, seed);
+        ret_hashes[i] = hash_one(&h, tokens + i * block_size);
     return n;
 }
 
 void kvi_chain(const uint64_t *local, size_t n, uint64_t *ret_sequence) {
-    uint64_t pair[2];
+    uint64_t s = n > 0 ? local[0] : 0;
     for (size_t i = 0; i < n; i++) {
-        pair[1] = local[i];
-        pair[0] = i == 0 ? pair[1] : XXH3_64bits_withSeed(pair, sizeof(pair), KVI_SEED);
-        ret_sequence[i] = pair[0];
+        s = i > 0 ? chain_step(s, local[i]) : s;
+        ret_sequence[i] = s;
     }
 }
 
+/* The chain is bound by the latency of two multiplications a step; the local hashes run in its
+ * shadow. */
 size_t kvi_hash_and_chain(const uint32_t *tokens, size_t n_tokens, uint32_t block_size,
                           uint64_t seed, bool eagle, uint64_t *ret_local, uint64_t *ret_sequence,
                           size_t room) {
-    size_t n = kvi_hash_blocks(tokens, n_tokens, block_size, seed, eagle, ret_local, room);
-    kvi_chain(ret_local, n, ret_sequence);
+    size_t n = blocks_for(n_tokens, block_size, eagle, room);
+    struct hasher h;
+    uint64_t s = 0;
+    hasher_init(&h, (size_t)block_size + eagle, seed);
+    for (size_t i = 0; i < n; i++) {
+        uint64_t local = hash_one(&h, tokens + i * block_size);
+        s = i > 0 ? chain_step(s, local) : local;
+        ret_local[i] = local;
+        ret_sequence[i] = s;
+    }
     return n;
 }
 

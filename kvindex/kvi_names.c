@@ -242,6 +242,8 @@ uint32_t kvi_names_add_many(struct kvi_index *x, const uint64_t *names, uint32_t
                             bool *ret_equal) {
     uint64_t h[KVI_NODE_BLOCKS];
     uint32_t done = 0;
+    if (n == 1)
+        return kvi_names_add(x, names[0], place, ret_equal);
     fetch_homes(x, names, n, h);
     while (done < n && add(x, h[done], names[done], place + done, ret_equal))
         done++;

@@ -1,0 +1,40 @@
+/*
+ * Prediction without engine events: after a routing decision the chosen rank is assumed to hold the
+ * prompt's blocks, for a time (TTL) or until the rank's capacity is used up by later ones (LRU).
+ * Shared spec "kvrouter" 3.9. The blocks go into an index of their own; beside an index fed by
+ * events it serves "predict on route": the router takes the larger of the two scores per rank.
+ *
+ * Owner: the caller; one thread at a time (a search on the index needs no turn).
+ */
+#ifndef KVI_APPROX_H
+#define KVI_APPROX_H
+
+#include "kvindex/kvi.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct kvi_approx;
+struct kvi_approx_options {
+    uint64_t ttl_ms;     /* 0 = blocks do not expire by time */
+    uint32_t max_blocks; /* per (worker, rank); 0 = 1,048,576 */
+};
+/* The index is borrowed and must outlive this. NULL: out of memory. */
+struct kvi_approx *kvi_approx_create(struct kvi_index *index,
+                                     const struct kvi_approx_options *options);
+void kvi_approx_destroy(struct kvi_approx *a); /* accepts NULL; the index keeps its blocks */
+/* The rank was chosen for a prompt with these local and sequence hashes. Blocks already assumed are
+ * renewed. Out of memory or budget: what did not fit is not assumed. */
+void kvi_approx_routed(struct kvi_approx *a, struct kvi_worker worker, const uint64_t *local,
+                       const uint64_t *sequence, size_t n, uint64_t now_ms);
+/* Takes back what has expired by now. Call it before asking the index, or now and then. */
+void kvi_approx_expire(struct kvi_approx *a, uint64_t now_ms);
+/* The rank is gone or was cleared. */
+void kvi_approx_forget(struct kvi_approx *a, struct kvi_worker worker);
+uint64_t kvi_approx_blocks(const struct kvi_approx *a);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,373 @@
+/* Events in the reference's JSON form. Reads what its dumps, peers and older versions send: keys in
+ * any order, unknown ones skipped, absent ones at their defaults. Depth and size are bounded. */
+#include "kvindex/kvi_persist.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { MAX_DEPTH = 32 };
+static const char *const tier_names[KVI_TIERS] = {"device", "host_pinned", "disk", "external"};
+
+/* ---- writing ------------------------------------------------------------------------------ */
+
+struct out {
+    char *text;
+    size_t room, n;
+};
+
+__attribute__((format(printf, 2, 3))) static void put(struct out *o, const char *format, ...) {
+    char piece[160];
+    va_list args;
+    va_start(args, format);
+    int len = vsnprintf(piece, sizeof(piece), format, args);
+    va_end(args);
+    if (o->n + (size_t)len <= o->room)
+        memcpy(o->text + o->n, piece, (size_t)len);
+    o->n += (size_t)len;
+}
+
+static void put_stored(struct out *o, const struct kvi_event *e) {
+    put(o, "{\"stored\":{\"parent_hash\":");
+    if (e->has_parent)
+        put(o, "%" PRIu64, e->parent_hash);
+    else
+        put(o, "null");
+    if (e->start_position > 0)
+        put(o, ",\"start_position\":%" PRIu32 ",\"blocks\":[", e->start_position);
+    else
+        put(o, ",\"start_position\":null,\"blocks\":[");
+    for (size_t i = 0; i < e->n; i++)
+        put(o, "%s{\"block_hash\":%" PRIu64 ",\"tokens_hash\":%" PRIu64 ",\"mm_extra_info\":null}",
+            i > 0 ? "," : "", e->blocks[i].block_hash, e->blocks[i].tokens_hash);
+    put(o, "]}}");
+}
+
+size_t kvi_event_to_json(const struct kvi_event *e, uint64_t event_id, char *ret_text,
+                         size_t room) {
+    struct out o = {ret_text, room, 0};
+    put(&o,
+        "{\"worker_id\":%" PRIu64 ",\"storage_tier\":\"%s\",\"event\":{\"event_id\":%" PRIu64
+        ",\"data\":",
+        e->worker.worker_id, tier_names[e->tier], event_id);
+    if (e->kind == KVI_STORED) {
+        put_stored(&o, e);
+    } else if (e->kind == KVI_REMOVED) {
+        put(&o, "{\"removed\":{\"block_hashes\":[");
+        for (size_t i = 0; i < e->n; i++)
+            put(&o, "%s%" PRIu64, i > 0 ? "," : "", e->removed[i]);
+        put(&o, "]}}");
+    } else {
+        put(&o, "\"cleared\"");
+    }
+    put(&o, ",\"dp_rank\":%" PRIu32 "}}", e->worker.dp_rank);
+    return o.n;
+}
+
+/* ---- reading ------------------------------------------------------------------------------ */
+
+struct in {
+    const char *at, *end;
+    enum kvi_json_result error; /* OK so far */
+    uint64_t *scratch;
+    size_t room, used;
+};
+
+static bool fail(struct in *in, enum kvi_json_result why) {
+    if (in->error == KVI_JSON_OK)
+        in->error = why;
+    in->at = in->end;
+    return false;
+}
+
+static char peek(struct in *in) {
+    while (in->at < in->end &&
+           (*in->at == ' ' || *in->at == '\t' || *in->at == '\r' || *in->at == '\n'))
+        in->at++;
+    return in->at < in->end ? *in->at : '\0';
+}
+
+static bool take(struct in *in, char c) {
+    if (peek(in) != c)
+        return false;
+    in->at++;
+    return true;
+}
+
+static bool word(struct in *in, const char *w) {
+    size_t n = strlen(w);
+    (void)peek(in);
+    if ((size_t)(in->end - in->at) < n || memcmp(in->at, w, n) != 0)
+        return false;
+    in->at += n;
+    return true;
+}
+
+/* A string; its bytes as they stand (no key or value of ours needs escapes). */
+static bool string(struct in *in, const char **ret, size_t *ret_len) {
+    if (!take(in, '"'))
+        return fail(in, KVI_JSON_INVALID);
+    *ret = in->at;
+    while (in->at < in->end && *in->at != '"') {
+        if ((unsigned char)*in->at < 0x20)
+            return fail(in, KVI_JSON_INVALID);
+        in->at += *in->at == '\\' && in->at + 1 < in->end ? 2 : 1;
+    }
+    if (in->at >= in->end)
+        return fail(in, KVI_JSON_INVALID);
+    *ret_len = (size_t)(in->at++ - *ret);
+    return true;
+}
+
+/* An integer; negative ones are reinterpreted, as engines send them. */
+static bool number(struct in *in, uint64_t *ret) {
+    bool negative = take(in, '-');
+    uint64_t v = 0;
+    const char *first = in->at;
+    for (; in->at < in->end && *in->at >= '0' && *in->at <= '9'; in->at++) {
+        uint64_t digit = (uint64_t)(*in->at - '0');
+        if (v > (UINT64_MAX - digit) / 10)
+            return fail(in, KVI_JSON_INVALID);
+        v = v * 10 + digit;
+    }
+    if (in->at == first || (in->at < in->end && strchr(".eE", *in->at) != NULL) ||
+        (negative && v > (uint64_t)1 << 63))
+        return fail(in, KVI_JSON_INVALID);
+    *ret = negative ? 0 - v : v;
+    return true;
+}
+
+static bool number32(struct in *in, uint32_t *ret) {
+    uint64_t v;
+    if (!number(in, &v))
+        return false;
+    if (v > UINT32_MAX)
+        return fail(in, KVI_JSON_INVALID);
+    *ret = (uint32_t)v;
+    return true;
+}
+
+static bool skip_scalar(struct in *in) {
+    const char *s;
+    size_t n;
+    if (peek(in) == '"')
+        return string(in, &s, &n);
+    const char *first = in->at;
+    while (in->at < in->end && strchr("+-.0123456789abcdefghijklmnopqrstuvwxyzE", *in->at) != NULL)
+        in->at++;
+    return in->at > first ? true : fail(in, KVI_JSON_INVALID);
+}
+
+/* Any value, without recursion: only brackets are counted. */
+static bool skip(struct in *in) {
+    int depth = 0;
+    do {
+        char c = peek(in);
+        if (c == '{' || c == '[') {
+            if (++depth > MAX_DEPTH)
+                return fail(in, KVI_JSON_INVALID);
+            in->at++;
+        } else if (c == '}' || c == ']') {
+            depth--;
+            in->at++;
+        } else if (c == ',' || c == ':') {
+            in->at++;
+            continue;
+        } else if (!skip_scalar(in)) {
+            return false;
+        }
+    } while (depth > 0);
+    return depth == 0 ? true : fail(in, KVI_JSON_INVALID);
+}
+
+typedef bool (*field_fn)(struct in *in, const char *key, size_t len, void *arg);
+
+static bool is(const char *key, size_t len, const char *name) {
+    return len == strlen(name) && memcmp(key, name, len) == 0;
+}
+
+static bool object(struct in *in, field_fn fn, void *arg) {
+    if (!take(in, '{'))
+        return fail(in, KVI_JSON_INVALID);
+    if (take(in, '}'))
+        return true;
+    do {
+        const char *key;
+        size_t len;
+        if (!string(in, &key, &len) || (!take(in, ':') && !fail(in, KVI_JSON_INVALID)) ||
+            !fn(in, key, len, arg))
+            return false;
+    } while (take(in, ','));
+    return take(in, '}') ? true : fail(in, KVI_JSON_INVALID);
+}
+
+static bool keep(struct in *in, uint64_t v) {
+    if (in->used == in->room)
+        return fail(in, KVI_JSON_ROOM);
+    in->scratch[in->used++] = v;
+    return true;
+}
+
+struct parsed {
+    struct kvi_event e;
+    uint64_t id;
+    uint64_t block[2]; /* block hash, tokens hash */
+    int has;           /* bits: block hash, tokens hash */
+    bool has_data, has_worker;
+};
+
+static bool block_field(struct in *in, const char *key, size_t len, void *arg) {
+    struct parsed *p = arg;
+    for (int i = 0; i < 2; i++)
+        if (is(key, len, i == 0 ? "block_hash" : "tokens_hash")) {
+            p->has |= 1 << i;
+            return number(in, &p->block[i]);
+        }
+    return skip(in);
+}
+
+static bool blocks(struct in *in, struct parsed *p) {
+    if (!take(in, '['))
+        return fail(in, KVI_JSON_INVALID);
+    if (take(in, ']'))
+        return true;
+    do {
+        p->has = 0;
+        if (!object(in, block_field, p))
+            return false;
+        if (p->has != 3)
+            return fail(in, KVI_JSON_INVALID);
+        if (!keep(in, p->block[0]) || !keep(in, p->block[1]))
+            return false;
+        p->e.n++;
+    } while (take(in, ','));
+    return take(in, ']') ? true : fail(in, KVI_JSON_INVALID);
+}
+
+static bool stored_field(struct in *in, const char *key, size_t len, void *arg) {
+    struct parsed *p = arg;
+    if (is(key, len, "parent_hash")) {
+        if (word(in, "null"))
+            return true;
+        p->e.has_parent = true;
+        return number(in, &p->e.parent_hash);
+    }
+    if (is(key, len, "start_position"))
+        return word(in, "null") || number32(in, &p->e.start_position);
+    return is(key, len, "blocks") ? blocks(in, p) : skip(in);
+}
+
+static bool removed_field(struct in *in, const char *key, size_t len, void *arg) {
+    struct parsed *p = arg;
+    uint64_t v;
+    if (!is(key, len, "block_hashes"))
+        return skip(in);
+    if (!take(in, '['))
+        return fail(in, KVI_JSON_INVALID);
+    if (take(in, ']'))
+        return true;
+    do {
+        if (!number(in, &v) || !keep(in, v))
+            return false;
+        p->e.n++;
+    } while (take(in, ','));
+    return take(in, ']') ? true : fail(in, KVI_JSON_INVALID);
+}
+
+static bool data_field(struct in *in, const char *key, size_t len, void *arg) {
+    struct parsed *p = arg;
+    if (p->has_data)
+        return fail(in, KVI_JSON_INVALID);
+    p->has_data = true;
+    if (is(key, len, "stored")) {
+        p->e.kind = KVI_STORED;
+        return object(in, stored_field, p);
+    }
+    if (is(key, len, "removed")) {
+        p->e.kind = KVI_REMOVED;
+        return object(in, removed_field, p);
+    }
+    return fail(in, KVI_JSON_INVALID);
+}
+
+static bool event_field(struct in *in, const char *key, size_t len, void *arg) {
+    struct parsed *p = arg;
+    if (is(key, len, "event_id"))
+        return number(in, &p->id);
+    if (is(key, len, "dp_rank"))
+        return number32(in, &p->e.worker.dp_rank);
+    if (!is(key, len, "data"))
+        return skip(in);
+    if (!word(in, "\"cleared\""))
+        return object(in, data_field, p);
+    p->e.kind = KVI_CLEARED;
+    p->has_data = true;
+    return true;
+}
+
+static bool residency(struct in *in) {
+    const char *s;
+    size_t n;
+    if (!string(in, &s, &n))
+        return false;
+    return is(s, n, "worker") ? true : fail(in, KVI_JSON_UNSUPPORTED);
+}
+
+static bool tier(struct in *in, struct parsed *p) {
+    const char *s;
+    size_t n;
+    if (!string(in, &s, &n))
+        return false;
+    for (int t = 0; t < KVI_TIERS; t++)
+        if (is(s, n, tier_names[t])) {
+            p->e.tier = (enum kvi_tier)t;
+            return true;
+        }
+    return fail(in, KVI_JSON_INVALID);
+}
+
+/* The fields of a RouterEvent; a stream record's `event` holds those of its own. */
+static bool router_field(struct in *in, const char *key, size_t len, void *arg) {
+    struct parsed *p = arg;
+    if (is(key, len, "worker_id")) {
+        p->has_worker = true;
+        return number(in, &p->e.worker.worker_id);
+    }
+    if (is(key, len, "storage_tier"))
+        return tier(in, p);
+    if (is(key, len, "residency_domain"))
+        return residency(in);
+    return is(key, len, "event") ? object(in, event_field, p) : skip(in);
+}
+
+static bool record_field(struct in *in, const char *key, size_t len, void *arg) {
+    return is(key, len, "event") ? object(in, router_field, arg) : skip(in);
+}
+
+static bool parse(struct in *in, field_fn fn, struct parsed *p) {
+    *p = (struct parsed){0};
+    return object(in, fn, p) && peek(in) == '\0' && in->at == in->end && p->has_data &&
+           p->has_worker;
+}
+
+enum kvi_json_result kvi_event_from_json(const char *text, size_t len, uint64_t *scratch,
+                                         size_t room, struct kvi_event *ret_event,
+                                         uint64_t *ret_event_id) {
+    struct in in = {text, text + len, KVI_JSON_OK, scratch, room, 0};
+    struct parsed p;
+    if (!parse(&in, router_field, &p)) {
+        enum kvi_json_result first = in.error;
+        in = (struct in){text, text + len, KVI_JSON_OK, scratch, room, 0};
+        if (!parse(&in, record_field, &p)) {
+            if (first == KVI_JSON_ROOM || first == KVI_JSON_UNSUPPORTED)
+                return first;
+            return in.error == KVI_JSON_OK ? KVI_JSON_INVALID : in.error;
+        }
+    }
+    p.e.blocks = (const struct kvi_block *)(const void *)scratch;
+    p.e.removed = scratch;
+    *ret_event = p.e;
+    *ret_event_id = p.id;
+    return KVI_JSON_OK;
+}

@@ -1,0 +1,220 @@
+/*
+ * Snapshot file, little-endian 64-bit words:
+ *
+ *   magic, version, number of payload words, XXH3 of the payload with seed = version
+ *   payload: records, each
+ *     word 0  kind << 56 | tier << 48 | has_parent << 40 | n   (kind 1: events, 2: a mark)
+ *     word 1  worker id       word 2  dp rank
+ *     word 3  parent hash, or publisher id      (mark: word 4 = last event id)
+ *     n pairs of block hash, tokens hash
+ *
+ * A file that is cut off anywhere has too few words; a damaged one has another checksum. Reading
+ * maps the file and applies it in batches, as a flood of large events.
+ */
+#include "kvindex/kvi_persist.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#define MAGIC 0x50414E5349564B57u /* "WKVISNAP" */
+enum { VERSION = 1, HEAD = 4, RECORD = 4, KIND_EVENT = 1, KIND_MARK = 2, BATCH = 64 };
+
+struct words {
+    uint64_t *at; /* owned */
+    size_t n, cap;
+    bool failed;
+};
+
+static bool reserve(struct words *w, size_t more) {
+    if (w->n + more > w->cap) {
+        size_t cap = w->cap * 2 > w->n + more ? w->cap * 2 : w->n + more + 4096;
+        uint64_t *at = realloc(w->at, cap * sizeof(*at));
+        if (at == NULL) {
+            w->failed = true;
+            return false;
+        }
+        w->at = at;
+        w->cap = cap;
+    }
+    return true;
+}
+
+static bool add_event(void *arg, const struct kvi_event *e) {
+    struct words *w = arg;
+    if (!reserve(w, RECORD + e->n * 2))
+        return false;
+    uint64_t *r = w->at + w->n;
+    r[0] =
+        (uint64_t)KIND_EVENT << 56 | (uint64_t)e->tier << 48 | (uint64_t)e->has_parent << 40 | e->n;
+    r[1] = e->worker.worker_id;
+    r[2] = e->worker.dp_rank;
+    r[3] = e->parent_hash;
+    memcpy(r + RECORD, e->blocks, e->n * sizeof(*e->blocks));
+    w->n += RECORD + e->n * 2;
+    return true;
+}
+
+static bool add_mark(struct words *w, const struct kvi_mark *m) {
+    if (!reserve(w, RECORD + 2))
+        return false;
+    uint64_t *r = w->at + w->n;
+    r[0] = (uint64_t)KIND_MARK << 56 | 1;
+    r[1] = m->worker.worker_id;
+    r[2] = m->worker.dp_rank;
+    r[3] = m->publisher_id;
+    r[4] = m->last_event_id;
+    r[5] = 0;
+    w->n += RECORD + 2;
+    return true;
+}
+
+static bool write_all(int fd, const void *data, size_t bytes) {
+    for (const uint8_t *p = data; bytes > 0;) {
+        ssize_t n = write(fd, p, bytes);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return false;
+        p += n;
+        bytes -= (size_t)n;
+    }
+    return true;
+}
+
+enum kvi_file_result kvi_snapshot_write(struct kvi_index *index, const char *path,
+                                        const struct kvi_mark *marks, size_t n_marks) {
+    struct words w = {0};
+    size_t len = strlen(path);
+    char *fresh = malloc(len + 5);
+    bool ok = fresh != NULL && reserve(&w, HEAD);
+    w.n = HEAD;
+    ok = ok && kvi_dump(index, add_event, &w) == KVI_OK && !w.failed;
+    for (size_t i = 0; ok && i < n_marks; i++)
+        ok = add_mark(&w, &marks[i]);
+    if (!ok) {
+        free(w.at);
+        free(fresh);
+        errno = ENOMEM;
+        return KVI_FILE_ERROR;
+    }
+    size_t n = w.n - HEAD;
+    uint64_t head[HEAD] = {MAGIC, VERSION, n,
+                           XXH3_64bits_withSeed(w.at + HEAD, n * sizeof(uint64_t), VERSION)};
+    memcpy(w.at, head, sizeof(head));
+    memcpy(fresh, path, len);
+    memcpy(fresh + len, ".new", 5);
+    int fd = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    ok = fd >= 0 && write_all(fd, w.at, w.n * sizeof(uint64_t)) && fsync(fd) == 0;
+    int why = errno;
+    if (fd >= 0 && close(fd) != 0)
+        ok = false;
+    if (ok && rename(fresh, path) != 0) {
+        ok = false;
+        why = errno;
+    }
+    if (!ok && fd >= 0)
+        (void)unlink(fresh);
+    free(w.at);
+    free(fresh);
+    errno = ok ? 0 : why;
+    return ok ? KVI_FILE_OK : KVI_FILE_ERROR;
+}
+
+/* A record that lies inside the payload; its length in words, or 0. */
+static size_t record_words(const uint64_t *r, size_t left) {
+    if (left < RECORD)
+        return 0;
+    uint64_t n = r[0] & 0xFFFFFFFF, kind = r[0] >> 56, tier = r[0] >> 48 & 255;
+    if ((kind != KIND_EVENT && kind != KIND_MARK) || tier >= KVI_TIERS || n == 0 ||
+        n > (left - RECORD) / 2)
+        return 0;
+    return RECORD + n * 2;
+}
+
+static bool is_whole(const uint64_t *w, size_t n) {
+    if (n < HEAD || w[0] != MAGIC || w[1] != VERSION || w[2] != n - HEAD ||
+        w[3] != XXH3_64bits_withSeed(w + HEAD, (n - HEAD) * sizeof(*w), VERSION))
+        return false;
+    for (size_t at = HEAD; at < n;) {
+        size_t k = record_words(w + at, n - at);
+        if (k == 0)
+            return false;
+        at += k;
+    }
+    return true;
+}
+
+static bool flush(struct kvi_index *index, const struct kvi_event *events, size_t n) {
+    enum kvi_result results[BATCH];
+    bool ok = true;
+    kvi_apply(index, events, n, results);
+    for (size_t i = 0; i < n; i++)
+        ok &= results[i] == KVI_OK;
+    return ok;
+}
+
+static bool apply(struct kvi_index *index, const uint64_t *w, size_t n,
+                  void (*on_mark)(void *arg, const struct kvi_mark *mark), void *arg) {
+    struct kvi_event events[BATCH];
+    size_t held = 0;
+    bool ok = true;
+    for (size_t at = HEAD; at < n;) {
+        const uint64_t *r = w + at;
+        struct kvi_worker worker = {r[1], (uint32_t)r[2]};
+        at += record_words(r, n - at);
+        if (r[0] >> 56 == KIND_MARK) {
+            if (on_mark != NULL)
+                on_mark(arg, &(struct kvi_mark){worker, r[3], r[4]});
+            continue;
+        }
+        events[held++] =
+            (struct kvi_event){.worker = worker,
+                               .kind = KVI_STORED,
+                               .tier = (enum kvi_tier)(r[0] >> 48 & 255),
+                               .has_parent = (r[0] >> 40 & 1) != 0,
+                               .parent_hash = r[3],
+                               .blocks = (const struct kvi_block *)(const void *)(r + RECORD),
+                               .n = (size_t)(r[0] & 0xFFFFFFFF)};
+        if (held == BATCH) {
+            ok &= flush(index, events, held);
+            held = 0;
+        }
+    }
+    return (held == 0 || flush(index, events, held)) && ok;
+}
+
+enum kvi_file_result kvi_snapshot_read(struct kvi_index *index, const char *path,
+                                       void (*on_mark)(void *arg, const struct kvi_mark *mark),
+                                       void *arg) {
+    struct stat st;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return KVI_FILE_ERROR;
+    if (fstat(fd, &st) != 0) {
+        close(fd);
+        return KVI_FILE_ERROR;
+    }
+    size_t bytes = (size_t)st.st_size;
+    if (bytes % sizeof(uint64_t) != 0 || bytes < HEAD * sizeof(uint64_t)) {
+        close(fd);
+        return KVI_FILE_CORRUPT;
+    }
+    uint64_t *w = mmap(NULL, bytes, PROT_READ, MAP_PRIVATE, fd, 0);
+    close(fd);
+    if (w == MAP_FAILED)
+        return KVI_FILE_ERROR;
+    (void)madvise(w, bytes, MADV_SEQUENTIAL);
+    enum kvi_file_result result = KVI_FILE_CORRUPT;
+    if (is_whole(w, bytes / sizeof(*w)))
+        result =
+            apply(index, w, bytes / sizeof(*w), on_mark, arg) ? KVI_FILE_OK : KVI_FILE_CAPACITY;
+    munmap(w, bytes);
+    return result;
+}

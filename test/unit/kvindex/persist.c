@@ -1,0 +1,224 @@
+/* Snapshot and JSON: what was written comes back equal, and nothing else is accepted. */
+#include "kvindex/kvi_persist.h"
+
+#include "base/rng.h"
+#include "test/check.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { WORKERS = 6, DEPTH = 12 };
+static char path[64];
+static struct weir_rng rng;
+
+/* A fleet as engines make it: a name stands for a prefix, salted per worker in half of the fleet;
+ * lower tiers hold what follows. */
+static uint64_t name_of(uint64_t worker, uint64_t parent, uint64_t content) {
+    uint64_t pair[2] = {parent + 1, content + 1};
+    kvi_chain(pair, 2, pair);
+    return pair[1] ^ (worker % 2 == 0 ? 0 : worker << 40);
+}
+
+static struct kvi_index *make_fleet(unsigned chains) {
+    struct kvi_index *x = kvi_create(NULL);
+    CHECK(x != NULL);
+    for (unsigned i = 0; i < chains; i++) {
+        uint64_t worker = weir_rng_below(&rng, WORKERS), parent = 0;
+        unsigned n = 1 + (unsigned)weir_rng_below(&rng, DEPTH);
+        unsigned device = (unsigned)weir_rng_below(&rng, n + 1);
+        unsigned host = device + (unsigned)weir_rng_below(&rng, n - device + 1);
+        for (unsigned k = 0; k < n; k++) {
+            uint64_t content = weir_rng_below(&rng, 2), name = name_of(worker, parent, content);
+            struct kvi_block b = {name, content};
+            kvi_store(x, (struct kvi_worker){worker, (uint32_t)worker % 2},
+                      k < device ? KVI_DEVICE
+                      : k < host ? KVI_HOST
+                                 : KVI_DISK,
+                      k > 0, parent, &b, 1, NULL);
+            parent = name;
+        }
+    }
+    return x;
+}
+
+static void check_equal(struct kvi_index *a, struct kvi_index *b) {
+    struct kvi_reader *ra = kvi_reader_open(a), *rb = kvi_reader_open(b);
+    CHECK(ra != NULL && rb != NULL);
+    for (uint64_t q = 0; q < 1u << DEPTH; q++) {
+        uint64_t query[DEPTH];
+        struct kvi_score sa[WORKERS], sb[WORKERS];
+        for (int i = 0; i < DEPTH; i++)
+            query[i] = q >> i & 1;
+        size_t na = kvi_find(ra, query, DEPTH, false, sa, WORKERS);
+        size_t nb = kvi_find(rb, query, DEPTH, false, sb, WORKERS);
+        CHECK_EQ_U64(na, nb);
+        for (size_t i = 0; i < na; i++)
+            for (size_t k = 0; k < nb; k++)
+                if (sa[i].worker.worker_id == sb[k].worker.worker_id)
+                    CHECK(memcmp(sa[i].blocks, sb[k].blocks, sizeof(sa[i].blocks)) == 0);
+    }
+    kvi_reader_close(ra);
+    kvi_reader_close(rb);
+}
+
+static void on_mark(void *arg, const struct kvi_mark *m) {
+    uint64_t *sum = arg;
+    *sum += m->last_event_id * 1000 + m->publisher_id * 100 + m->worker.worker_id * 10 +
+            m->worker.dp_rank;
+}
+
+static void case_snapshot_comes_back(void) {
+    struct kvi_index *x = make_fleet(4000), *y = kvi_create(NULL);
+    struct kvi_mark marks[] = {{{1, 2}, 3, 4}, {{5, 6}, 7, UINT64_C(8)}};
+    uint64_t sum = 0;
+    CHECK(kvi_snapshot_write(x, path, marks, 2) == KVI_FILE_OK);
+    CHECK(kvi_snapshot_read(y, path, on_mark, &sum) == KVI_FILE_OK);
+    CHECK_EQ_U64(sum, 4000 + 300 + 10 + 2 + 8000 + 700 + 50 + 6);
+    struct kvi_stats sx, sy;
+    kvi_get_stats(x, &sx);
+    kvi_get_stats(y, &sy);
+    CHECK_EQ_U64(sy.events[KVI_STORED][KVI_OK] > 0, 1);
+    CHECK_EQ_U64(sy.tier[KVI_DEVICE], sx.tier[KVI_DEVICE]);
+    CHECK(sx.aliases > 0 && sx.tier[KVI_HOST] > 0 && sx.tier[KVI_DISK] > 0);
+    check_equal(x, y);
+    kvi_destroy(x);
+    kvi_destroy(y);
+}
+
+static void case_every_cut_and_every_damage_is_seen(void) {
+    struct kvi_index *x = make_fleet(20), *y = kvi_create(NULL);
+    CHECK(kvi_snapshot_write(x, path, NULL, 0) == KVI_FILE_OK);
+    static uint8_t bytes[1 << 16];
+    FILE *f = fopen(path, "rb");
+    CHECK(f != NULL);
+    size_t n = fread(bytes, 1, sizeof(bytes), f);
+    fclose(f);
+    CHECK(n > 200 && n < sizeof(bytes));
+    for (size_t cut = 0; cut < n; cut++) {
+        CHECK(truncate(path, (off_t)(n - 1 - cut)) == 0);
+        CHECK(kvi_snapshot_read(y, path, NULL, NULL) == KVI_FILE_CORRUPT);
+    }
+    for (size_t i = 0; i <= n; i++) { /* i == n: one byte too many */
+        f = fopen(path, "wb");
+        CHECK(f != NULL);
+        bytes[i] ^= 0x10;
+        CHECK(fwrite(bytes, 1, i == n ? n + 1 : n, f) == (i == n ? n + 1 : n));
+        bytes[i] ^= 0x10;
+        fclose(f);
+        CHECK(kvi_snapshot_read(y, path, NULL, NULL) == KVI_FILE_CORRUPT);
+    }
+    struct kvi_stats s;
+    kvi_get_stats(y, &s);
+    CHECK_EQ_U64(s.entries, 0);
+    CHECK(kvi_snapshot_read(y, "/nonexistent/snapshot", NULL, NULL) == KVI_FILE_ERROR);
+    CHECK(kvi_snapshot_write(x, "/nonexistent/snapshot", NULL, 0) == KVI_FILE_ERROR);
+    kvi_destroy(x);
+    kvi_destroy(y);
+}
+
+struct copying {
+    struct kvi_index *to;
+    uint64_t id;
+};
+
+static bool through_json(void *arg, const struct kvi_event *e) {
+    struct copying *c = arg;
+    static char text[64 * 1024], record[65 * 1024];
+    static uint64_t scratch[1024];
+    struct kvi_event back;
+    uint64_t id;
+    size_t n = kvi_event_to_json(e, c->id, text, sizeof(text));
+    CHECK(n < sizeof(text));
+    int len = snprintf(record, sizeof(record),
+                       "{\"key\":\"m:g\",\"block_size\":16,\"event\":%.*s}\n", (int)n, text);
+    CHECK(kvi_event_from_json(record, (size_t)len, scratch, 1024, &back, &id) == KVI_JSON_OK);
+    CHECK_EQ_U64(id, c->id++);
+    CHECK_EQ_U64(back.n, e->n);
+    kvi_apply(c->to, &back, 1, NULL);
+    return true;
+}
+
+static void case_json_dump_comes_back(void) {
+    struct kvi_index *x = make_fleet(2000);
+    struct copying c = {kvi_create(NULL), 0};
+    CHECK(kvi_dump(x, through_json, &c) == KVI_OK);
+    check_equal(x, c.to);
+    kvi_destroy(x);
+    kvi_destroy(c.to);
+}
+
+static enum kvi_json_result read_text(const char *text, struct kvi_event *e, uint64_t *id) {
+    static uint64_t scratch[8];
+    return kvi_event_from_json(text, strlen(text), scratch, 8, e, id);
+}
+
+static void case_json_forms(void) {
+    struct kvi_event e;
+    uint64_t id;
+    char text[512];
+    struct kvi_block b[2] = {{UINT64_MAX, 1}, {2, UINT64_MAX - 1}};
+    e = (struct kvi_event){
+        .worker = {9, 3}, .kind = KVI_STORED, .tier = KVI_HOST, .blocks = b, .n = 2};
+    size_t n = kvi_event_to_json(&e, 7, text, sizeof(text));
+    CHECK_EQ_STR(text, n,
+                 "{\"worker_id\":9,\"storage_tier\":\"host_pinned\",\"event\":{\"event_id\":7,"
+                 "\"data\":{\"stored\":{\"parent_hash\":null,\"start_position\":null,\"blocks\":["
+                 "{\"block_hash\":18446744073709551615,\"tokens_hash\":1,\"mm_extra_info\":null},"
+                 "{\"block_hash\":2,\"tokens_hash\":18446744073709551614,\"mm_extra_info\":null}"
+                 "]}},\"dp_rank\":3}}");
+    CHECK_EQ_U64(kvi_event_to_json(&e, 7, text, 10), n);
+    CHECK(read_text("{\"event\":{\"data\":\"cleared\",\"event_id\":5},\"worker_id\":8,\"new\":[1,{"
+                    "\"a\":\"]\"}]}",
+                    &e, &id) == KVI_JSON_OK);
+    CHECK(e.kind == KVI_CLEARED && e.worker.worker_id == 8 && e.worker.dp_rank == 0 && id == 5);
+    CHECK(read_text("{\"worker_id\":1,\"residency_domain\":\"worker\",\"event\":{\"event_id\":1,"
+                    "\"data\":{\"removed\":{\"block_hashes\":[ -1 , 2]}},\"dp_rank\":4}}",
+                    &e, &id) == KVI_JSON_OK);
+    CHECK(e.kind == KVI_REMOVED && e.n == 2 && e.removed[0] == UINT64_MAX && e.removed[1] == 2);
+    CHECK(read_text("{\"worker_id\":1,\"event\":{\"event_id\":1,\"data\":{\"stored\":{\"blocks\":[{"
+                    "\"tokens_hash\":3,\"block_hash\":4,\"mm_extra_info\":{\"mm_objects\":[]}}],"
+                    "\"parent_hash\":6,\"start_position\":2}}}}",
+                    &e, &id) == KVI_JSON_OK);
+    CHECK(e.has_parent && e.parent_hash == 6 && e.start_position == 2 && e.n == 1 &&
+          e.blocks[0].block_hash == 4 && e.blocks[0].tokens_hash == 3 && e.tier == KVI_DEVICE);
+    static const struct {
+        const char *text;
+        enum kvi_json_result want;
+    } bad[] = {
+        {"", KVI_JSON_INVALID},
+        {"{}", KVI_JSON_INVALID},
+        {"{\"worker_id\":1}", KVI_JSON_INVALID},
+        {"{\"worker_id\":1,\"event\":{\"data\":\"cleared\"}} x", KVI_JSON_INVALID},
+        {"{\"worker_id\":1,\"event\":{\"data\":\"cleared\"}", KVI_JSON_INVALID},
+        {"{\"worker_id\":1.5,\"event\":{\"data\":\"cleared\"}}", KVI_JSON_INVALID},
+        {"{\"worker_id\":18446744073709551616,\"event\":{\"data\":\"cleared\"}}", KVI_JSON_INVALID},
+        {"{\"worker_id\":1,\"storage_tier\":\"tape\",\"event\":{\"data\":\"cleared\"}}",
+         KVI_JSON_INVALID},
+        {"{\"worker_id\":1,\"event\":{\"data\":{\"moved\":{}}}}", KVI_JSON_INVALID},
+        {"{\"worker_id\":1,\"event\":{\"data\":{\"stored\":{\"blocks\":[{\"block_hash\":1}]}}}}",
+         KVI_JSON_INVALID},
+        {"{\"worker_id\":1,\"residency_domain\":\"cache_owner\",\"event\":{\"data\":\"cleared\"}}",
+         KVI_JSON_UNSUPPORTED},
+        {"{\"worker_id\":1,\"event\":{\"data\":{\"removed\":{\"block_hashes\":[1,2,3,4,5,6,7,8,9]}}"
+         "}}",
+         KVI_JSON_ROOM},
+    };
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+        CHECK_MSG(read_text(bad[i].text, &e, &id) == bad[i].want, "%s", bad[i].text);
+}
+
+int main(void) {
+    const char *dir = getenv("TMPDIR");
+    snprintf(path, sizeof(path), "%.40s/kvi-XXXXXX", dir != NULL ? dir : "/tmp");
+    int fd = mkstemp(path);
+    if (fd < 0)
+        return 1;
+    close(fd);
+    weir_rng_seed(&rng, check_seed());
+    CHECK_RUN(case_snapshot_comes_back);
+    CHECK_RUN(case_every_cut_and_every_damage_is_seen);
+    CHECK_RUN(case_json_dump_comes_back);
+    CHECK_RUN(case_json_forms);
+    unlink(path);
+    return check_finish();
+}
