@@ -24,6 +24,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default)
 
 /* ---- hashing ---------------------------------------------------------------------------- */
 
@@ -202,6 +203,7 @@ enum kvi_result kvi_dump(struct kvi_index *index, kvi_dump_fn fn, void *arg);
 enum kvi_result kvi_dump_rank(struct kvi_index *index, struct kvi_worker worker, kvi_dump_fn fn,
                               void *arg);
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

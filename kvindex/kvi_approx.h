@@ -14,6 +14,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default)
 
 struct kvi_approx;
 struct kvi_approx_options {
@@ -34,6 +35,7 @@ void kvi_approx_expire(struct kvi_approx *a, uint64_t now_ms);
 void kvi_approx_forget(struct kvi_approx *a, struct kvi_worker worker);
 uint64_t kvi_approx_blocks(const struct kvi_approx *a);
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

@@ -23,6 +23,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default)
 
 enum kvi_gap_action_kind {
     KVI_GAP_APPLY,    /* apply `item` now */
@@ -83,6 +84,7 @@ void kvi_gap_restored(struct kvi_gap *g, uint64_t question, uint64_t last, kvi_g
 /* The question failed: asked again with growing delay, at most KVI_GAP_RETRIES times. */
 void kvi_gap_failed(struct kvi_gap *g, uint64_t question, kvi_gap_fn fn, void *arg);
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

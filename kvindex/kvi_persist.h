@@ -13,6 +13,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default)
 
 enum kvi_file_result {
     KVI_FILE_OK,
@@ -53,6 +54,7 @@ enum kvi_json_result kvi_event_from_json(const char *text, size_t len, uint64_t 
                                          size_t room, struct kvi_event *ret_event,
                                          uint64_t *ret_event_id);
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

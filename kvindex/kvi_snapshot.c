@@ -13,6 +13,7 @@
  */
 #include "kvindex/kvi_persist.h"
 
+#define XXH_INLINE_ALL
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>

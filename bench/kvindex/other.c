@@ -1,11 +1,12 @@
 #include "bench/kvindex/bench.h"
-#include "kvindex/kvi.h"
+#include "kvindex/kvi_persist.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 /* ---- clocks ------------------------------------------------------------------------------- */
 
@@ -139,6 +140,31 @@ int bench_churn(const struct gen_trace *trace, uint64_t ops) {
 
 /* ---- growth: no long stop -------------------------------------------------------------------- */
 
+/* A snapshot and its way back into a fresh index. */
+static int restart(struct kvi_index *x, uint64_t entries) {
+    char file[] = "/tmp/weir-kvindex-XXXXXX";
+    int fd = mkstemp(file);
+    if (fd < 0)
+        return 1;
+    close(fd);
+    struct kvi_options options = {.max_bytes = (size_t)16 << 30};
+    struct kvi_index *y = kvi_create(&options);
+    uint64_t t0 = bench_wall(), c0 = bench_cpu();
+    enum kvi_file_result written = kvi_snapshot_write(x, file, NULL, 0);
+    uint64_t t1 = bench_wall(), c1 = bench_cpu();
+    enum kvi_file_result read = kvi_snapshot_read(y, file, NULL, NULL);
+    uint64_t t2 = bench_wall(), c2 = bench_cpu();
+    struct kvi_stats s;
+    kvi_get_stats(y, &s);
+    remove(file);
+    kvi_destroy(y);
+    printf("{\"bench\":\"kvindex_restart\",\"blocks\":%" PRIu64
+           ",\"write_s\":%.2f,\"write_cpu_s\":%.2f,\"read_s\":%.2f,\"read_cpu_s\":%.2f}\n",
+           s.entries, (double)(t1 - t0) / 1e9, (double)(c1 - c0) / 1e9, (double)(t2 - t1) / 1e9,
+           (double)(c2 - c1) / 1e9);
+    return written == KVI_FILE_OK && read == KVI_FILE_OK && s.entries == entries ? 0 : 1;
+}
+
 int bench_grow(uint64_t blocks) {
     struct kvi_options options = {.max_bytes = (size_t)16 << 30};
     struct kvi_index *x = kvi_create(&options);
@@ -167,8 +193,9 @@ int bench_grow(uint64_t blocks) {
            s.entries, bench_quantile_us(ns, n, 0.5, 0), bench_quantile_us(ns, n, 0.999, 0),
            (double)worst / 1000, (double)s.bytes / (double)s.entries,
            (double)(bench_cpu() - cpu) / 1e9);
+    int rc = restart(x, s.entries);
     kvi_destroy(x);
-    return 0;
+    return rc;
 }
 
 /* ---- hashing --------------------------------------------------------------------------------- */
