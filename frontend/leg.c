@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "frontend/request_priv.h"
 
+#include <limits.h>
 #include <string.h>
 
 enum { FREE_RETRIES = 3 };
@@ -99,9 +100,10 @@ static enum weir_status encode(struct weir_leg *leg, enum weir_codec codec, stru
         memcpy(ids, leg->prompt.ids, leg->prompt.n * sizeof(*ids));
         memcpy(ids + leg->prompt.n, leg->emitted.data, leg->emitted.len);
         p.token_ids = (struct weir_ids){ids, leg->prompt.n + n};
-        if (p.stop.max_tokens > 0)
-            p.stop.max_tokens -=
-                (int64_t)n < p.stop.max_tokens ? (int64_t)n : p.stop.max_tokens - 1;
+        if (p.stop.max_tokens > 0) /* a leg with nothing left to generate does not move */
+            p.stop.max_tokens -= (int64_t)n;
+        if (p.stop.min_tokens > 0)
+            p.stop.min_tokens = p.stop.min_tokens > (int64_t)n ? p.stop.min_tokens - (int64_t)n : 0;
     }
     if (weir_model_info(r->model)->router != NULL && leg->booking != 0) {
         p.routing.set = true;
@@ -172,9 +174,24 @@ void weir_leg_start(struct weir_leg *leg) {
 
 /* ---- items and the end --------------------------------------------------------------------- */
 
+static size_t n_emitted(const struct weir_leg *leg) {
+    return leg->emitted.len / sizeof(uint32_t);
+}
+
+/* What another worker would need is kept: one choice (the ids of several would mix), no grammar
+ * (its state cannot be moved), and attempts left. */
 static bool may_migrate(const struct weir_leg *leg) {
     return leg->moves < leg->request->fl->app->migration_limit && leg->n_tried < WEIR_MAX_TRIED &&
            leg->n_choices == 1 && leg->request->q.prep.sampling.guided_decoding.data == NULL;
+}
+
+/* Out of memory ends the chance to move, not the stream. */
+static void keep_ids(struct weir_leg *leg, struct weir_ids ids) {
+    bool asked = (leg->request->q.extras & WEIR_EXTRA_TOKEN_IDS) != 0;
+    if (!asked && !may_migrate(leg))
+        return;
+    if (weir_buf_append(&leg->emitted, ids.ids, ids.n * sizeof(uint32_t)) != WEIR_OK)
+        leg->moves = UINT_MAX;
 }
 
 static void first_item(struct weir_leg *leg) {
@@ -212,9 +229,7 @@ static void on_item(void *arg, const struct weir_output *item) {
         return; /* an annotation of the worker: not passed on */
     if (!leg->first_item && item->token_ids.n > 0)
         first_item(leg);
-    if (may_migrate(leg) && weir_buf_append(&leg->emitted, item->token_ids.ids,
-                                            item->token_ids.n * sizeof(uint32_t)) != WEIR_OK)
-        weir_buf_clear(&leg->emitted);
+    keep_ids(leg, item->token_ids);
     enum weir_status st = weir_output_item(leg, item);
     if (st != WEIR_OK && !r->answered) {
         weir_request_fail(r, 500, WEIR_SPAN_LIT("Internal server error"), "internal");
@@ -239,9 +254,19 @@ void weir_leg_init(struct weir_leg *leg, struct weir_request *r) {
     weir_deferred_init(&leg->finish, on_finish, leg);
 }
 
+static bool too_long_to_move(const struct weir_leg *leg) {
+    const struct weir_request *r = leg->request;
+    int64_t most = r->fl->app->options.migration_max_seq_len;
+    if (most == WEIR_CONFIG_NONE || (int64_t)(leg->prompt.n + n_emitted(leg)) <= most)
+        return false;
+    weir_front_count_migration_too_long(r->fl->app->metrics, weir_model_info(r->model)->name);
+    return true;
+}
+
 /* A failure that another worker may cure: true when the leg goes on there. */
 static bool move_on(struct weir_leg *leg, const struct weir_plane_end *end) {
     struct weir_request *r = leg->request;
+    int64_t max_tokens = r->q.prep.stop.max_tokens;
     bool pinned =
         r->q.prep.routing.has_backend_instance_id || r->q.prep.routing.has_decode_worker_id;
     bool untouched =
@@ -252,14 +277,16 @@ static bool move_on(struct weir_leg *leg, const struct weir_plane_end *end) {
         return false;
     if (untouched && leg->n_tried < FREE_RETRIES) {
         leg->tried[leg->n_tried++] = leg->worker_id;
-    } else if (may_migrate(leg)) {
+    } else if (may_migrate(leg) && !too_long_to_move(leg) &&
+               (max_tokens <= 0 || (int64_t)n_emitted(leg) < max_tokens)) {
         leg->tried[leg->n_tried++] = leg->worker_id;
         leg->moves++;
         weir_front_count_migration(r->fl->app->metrics, weir_model_info(r->model)->name,
-                                   leg->first_item);
+                                   n_emitted(leg) > 0);
     } else {
         return false;
     }
+    leg->first_item = false; /* the next worker's is still to come */
     return true;
 }
 
@@ -272,12 +299,17 @@ static void on_end(void *arg, const struct weir_plane_end *end) {
     /* A stream that breaks off behind the last finish reason has ended well for the client. */
     bool finished = leg->n_choices > 0 && leg->n_open == 0;
     weir_deferred_cancel(&leg->finish);
-    if (e.status == WEIR_OK || finished) {
+    if (finished) {
         leg->state = WEIR_LEG_DONE;
-        weir_output_leg_over(leg);
         weir_request_leg_over(r);
         return;
     }
+    /* An end without a finish reason is an answer cut short, whatever the worker says. */
+    if (e.status == WEIR_OK)
+        e = (struct weir_plane_end){
+            .status = WEIR_PROTOCOL,
+            .error = {.status = WEIR_PROTOCOL, .http_status = 500, .migratable = true},
+            .stage = "stream"};
     if (e.inhibit)
         weir_router_worker_failed(weir_model_info(r->model)->router, leg->worker_id,
                                   weir_loop_now_ms(r->fl->loop));

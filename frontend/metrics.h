@@ -54,6 +54,7 @@ void weir_front_count_cancelled(struct weir_front_metrics *m, const char *model,
 void weir_front_count_rejected(struct weir_front_metrics *m, const char *model,
                                enum weir_front_endpoint endpoint);
 void weir_front_count_migration(struct weir_front_metrics *m, const char *model, bool ongoing);
+void weir_front_count_migration_too_long(struct weir_front_metrics *m, const char *model);
 /* Prompt encoding of one request. */
 void weir_front_observe_tokenize(struct weir_front_metrics *m, double seconds);
 void weir_front_observe_template(struct weir_front_metrics *m, double seconds);

@@ -386,12 +386,6 @@ enum weir_status weir_output_item(struct weir_leg *leg, const struct weir_output
     observe_tokens(leg, item->token_ids.n);
     if (c->finish != NULL)
         return WEIR_OK; /* the worker has not heard of our stop yet */
-    if ((r->q.extras & WEIR_EXTRA_TOKEN_IDS) != 0 && r->fl->app->migration_limit == 0) {
-        enum weir_status kept = weir_buf_append(&leg->emitted, item->token_ids.ids,
-                                                item->token_ids.n * sizeof(uint32_t));
-        if (kept != WEIR_OK)
-            return kept;
-    }
     enum weir_status st = decode(leg, c, item, &c->text, &finish);
     if (st == WEIR_OK && item->finish == WEIR_FINISH_ERROR)
         return WEIR_PROTOCOL;
@@ -413,19 +407,6 @@ enum weir_status weir_output_item(struct weir_leg *leg, const struct weir_output
     if (r->q.stream && st == WEIR_OK)
         weir_output_flush(r);
     return st;
-}
-
-/* A worker that ends a stream without a finish reason: the choice ends without one too. */
-void weir_output_leg_over(struct weir_leg *leg) {
-    for (unsigned k = 0; k < leg->n_choices; k++) {
-        struct weir_choice *c = &leg->choices[k];
-        if (c->finish != NULL)
-            continue;
-        if (drain(c, &c->text) != WEIR_OK || give_out(leg, c, weir_span(NULL, 0), true) != WEIR_OK)
-            WEIR_LOG(WEIR_LOG_WARN, "request", "%s: out of memory at the end of an answer",
-                     leg->request->uuid);
-    }
-    leg->n_open = 0;
 }
 
 /* ---- the end ------------------------------------------------------------------------------------

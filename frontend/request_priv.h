@@ -96,8 +96,6 @@ void weir_leg_stop(struct weir_leg *leg, bool graceful);
  * an earlier failure keeps its own status. */
 enum weir_status weir_output_commit(struct weir_request *r);
 enum weir_status weir_output_item(struct weir_leg *leg, const struct weir_output *item);
-/* The leg has ended well: closes choices that have no finish reason yet. */
-void weir_output_leg_over(struct weir_leg *leg);
 void weir_output_finish(struct weir_request *r);
 void weir_output_error(struct weir_request *r, int http_status, struct weir_span message);
 void weir_output_destroy_choice(struct weir_choice *c);

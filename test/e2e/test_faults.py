@@ -81,6 +81,44 @@ def test_kill_one_of_two(fleet):
     all_free(fleet, [other])
 
 
+def text_of(stream):
+    return "".join(c["delta"].get("content") or "" for e in sse(stream.body)[:-1] if "choices" in e for c in e["choices"])
+
+
+@pytest.mark.parametrize("model", ["bytes"])
+def test_streams_move_to_another_worker(fleet, model):
+    """Killed workers cost no stream and no token: each text equals that of an undisturbed run."""
+    mockers = [fleet.mocker("--speedup-ratio", "2") for _ in range(3)]
+    fleet.front = fleet.frontend("--router-mode", "round-robin", "--migration-limit", "3").ready(workers=3)
+    calm = [Stream(fleet.front, seed=i, max_tokens=300) for i in range(10)]
+    assert [s.ended() for s in calm] == ["length"] * 10
+    want = [text_of(s) for s in calm]
+    streams = [Stream(fleet.front, seed=i % 10, max_tokens=300) for i in range(60)]
+    for s in streams:
+        assert s.first.wait(30)
+    for victim in mockers[:2]:
+        victim.kill()
+    assert [s.ended() for s in streams] == ["length"] * 60
+    assert [text_of(s) for s in streams] == want * 6
+    moved = fleet.front.metric("dynamo_frontend_model_migration_total", migration_type="ongoing_request")
+    assert moved > 0
+    all_free(fleet, mockers[2:])
+
+
+def test_requests_too_long_do_not_move(fleet):
+    victim = fleet.mocker("--speedup-ratio", "0.5")
+    other = fleet.mocker("--speedup-ratio", "0.5")
+    fleet.front = fleet.frontend("--router-mode", "round-robin", "--migration-limit", "3",
+                                 "--migration-max-seq-len", "10").ready(workers=2)
+    streams = [Stream(fleet.front) for _ in range(4)]
+    for s in streams:
+        assert s.first.wait(30)
+    victim.kill()
+    assert sorted(s.ended() for s in streams) == ["error", "error", "length", "length"]
+    assert fleet.front.metric("dynamo_frontend_model_migration_max_seq_len_exceeded_total") == 2
+    all_free(fleet, [other])
+
+
 def test_stopped_worker_is_given_up(fleet):
     env = {"WEIR_WORKER_LEFT_TIMEOUT_SECS": "1"}
     victim = fleet.mocker("--speedup-ratio", "0.5")
