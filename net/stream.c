@@ -65,9 +65,8 @@ static void on_read(uv_stream_t *uv, ssize_t n, const uv_buf_t *buf) {
     }
 }
 
-/* The first read of a connection that was accepted with bytes. */
-static void read_now(struct weir_stream *s) {
-    ssize_t n = recv(s->fd, s->loop->scratch, WEIR_LOOP_SCRATCH, MSG_DONTWAIT);
+static void read_once(struct weir_stream *s, int fd) {
+    ssize_t n = recv(fd, s->loop->scratch, WEIR_LOOP_SCRATCH, MSG_DONTWAIT);
     uv_buf_t buf = uv_buf_init(s->loop->scratch, WEIR_LOOP_SCRATCH);
     /* The end of the stream and errors are left to libuv, which meets them again. */
     if (n > 0)
@@ -108,6 +107,21 @@ void weir_stream_read_start(struct weir_stream *s) {
         start_reading(s);
 }
 
+/* The system itself keeps few bytes from waking us: neither the sender nor we pay for a wake-up. */
+void weir_stream_gather(struct weir_stream *s, unsigned bytes) {
+    uv_os_fd_t fd;
+    int n = bytes > 0 ? (int)bytes : 1;
+    if (s->state == WEIR_STREAM_OPEN && uv_fileno((uv_handle_t *)&s->tcp, &fd) == 0)
+        setsockopt(fd, SOL_SOCKET, SO_RCVLOWAT, &n, sizeof(n));
+}
+
+void weir_stream_read_now(struct weir_stream *s) {
+    uv_os_fd_t fd;
+    if (s->state == WEIR_STREAM_OPEN && !s->paused && !s->eof && !s->lingering &&
+        uv_fileno((uv_handle_t *)&s->tcp, &fd) == 0)
+        read_once(s, fd);
+}
+
 /* ---- opening ------------------------------------------------------------------------------ */
 
 void weir_stream_opened(struct weir_stream *s) {
@@ -133,6 +147,8 @@ static void on_connect(uv_connect_t *req, int rc) {
         return;
     }
     uv_tcp_nodelay(&s->tcp, 1);
+    if (s->keepalive_s > 0)
+        uv_tcp_keepalive(&s->tcp, 1, s->keepalive_s);
     s->state = WEIR_STREAM_HANDSHAKE;
     start_reading(s);
     if (s->tls != NULL)
@@ -151,6 +167,7 @@ static enum weir_status create(struct weir_loop *loop, const struct weir_stream_
     s->write_max = limits != NULL && limits->write_max != 0 ? limits->write_max : WRITE_MAX;
     s->write_high = limits != NULL && limits->write_high != 0 ? limits->write_high : WRITE_HIGH;
     s->stall_ms = limits != NULL ? limits->write_stall_ms : 0;
+    s->keepalive_s = limits != NULL ? limits->keepalive_s : 0;
     weir_buf_init(&s->out, s->write_max);
     weir_buf_init(&s->wire, s->write_max);
     weir_timer_init(&s->timer, loop, on_timer, s);
@@ -222,7 +239,7 @@ static void accepted_plain(struct weir_stream *s, bool read_first) {
     weir_stream_opened(s);
     /* A stream that ends with its first bytes never meets libuv: two system calls less. */
     if (s->fd >= 0 && s->state == WEIR_STREAM_OPEN && !s->paused)
-        read_now(s);
+        read_once(s, s->fd);
     weir_stream_settle(s);
 }
 

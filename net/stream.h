@@ -39,6 +39,7 @@ struct weir_stream_limits {
     uint64_t open_ms;        /* connect plus handshake; 0 = 5000 */
     uint64_t write_stall_ms; /* queue not empty and no byte accepted by the peer for so long →
                                 close; 0 = off */
+    unsigned keepalive_s;    /* connecting streams: TCP probes after so much silence; 0 = off */
 };
 
 /* Address: literal IPv4 or IPv6 (no name look-up on this path). */
@@ -63,6 +64,12 @@ void weir_stream_flush_later(struct weir_stream *s);
 void weir_stream_flush(struct weir_stream *s);
 void weir_stream_read_stop(struct weir_stream *s);
 void weir_stream_read_start(struct weir_stream *s);
+/* For bytes that nobody waits for: from now on the loop is woken only when so many are there, or by
+ * the end of the stream; 1 is the default. The owner looks for fewer itself, with read_now(). An
+ * open stream; a hint that may have no effect. */
+void weir_stream_gather(struct weir_stream *s, unsigned bytes);
+/* Reads what has come, once. Calls on_read from inside. */
+void weir_stream_read_now(struct weir_stream *s);
 /* Sends FIN / close_notify after the queue has gone out; reading goes on. */
 void weir_stream_shutdown(struct weir_stream *s);
 /* Idempotent. Queued bytes are dropped. on_close follows in a later turn. `reason` is static text.

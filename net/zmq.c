@@ -1,6 +1,9 @@
 /*
  * ZeroMQ PUB and SUB.
  *
+ * Publishers at a literal address, which are nearly all, are read by zmtp_sub.c, without a thread
+ * of libzmq between them and the loop. What follows is about the others.
+ *
  * A socket's descriptor (ZMQ_FD) is edge-triggered and says only that the socket's mailbox has
  * commands: it may be readable without a message, and it is not readable again while messages that
  * were there before wait. The mailbox is emptied by asking for ZMQ_EVENTS, and just as well by a
@@ -15,8 +18,8 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "net/zmtp_sub.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -157,9 +160,10 @@ void weir_zmq_pub_close(struct weir_zmq_pub *pub) {
 /* ---- subscriber --------------------------------------------------------------------------- */
 
 struct weir_zmq_sub {
-    void *socket;           /* owned */
-    struct weir_loop *loop; /* borrowed */
-    struct weir_poll *poll; /* owned */
+    struct weir_zmtp_sub *direct; /* owned; the rest is for endpoints that it does not take */
+    void *socket;                 /* owned */
+    struct weir_loop *loop;       /* borrowed */
+    struct weir_poll *poll;       /* owned */
     struct weir_timer again;
     weir_zmq_fn fn;
     void *arg;
@@ -267,9 +271,13 @@ enum weir_status weir_zmq_sub_open(struct weir_loop *loop, const char *endpoint,
     sub->arg = arg;
     weir_timer_init(&sub->again, loop, on_ready, sub);
     struct weir_err local = {0};
+    enum weir_status st = weir_zmtp_sub_open(loop, endpoint, topic, fn, arg, &sub->direct);
+    if (st == WEIR_OK) {
+        *ret_sub = sub;
+        return WEIR_OK;
+    }
     sub->socket = open_socket(ZMQ_SUB, &local);
-    enum weir_status st =
-        sub->socket != NULL ? connect_sub(sub, endpoint, topic, &local) : local.status;
+    st = sub->socket != NULL ? connect_sub(sub, endpoint, topic, &local) : local.status;
     if (st != WEIR_OK) {
         weir_zmq_sub_close(sub);
         return weir_err_set(err, st, "%s", local.text);
@@ -282,6 +290,7 @@ void weir_zmq_sub_close(struct weir_zmq_sub *sub) {
     if (sub == NULL || sub->closed)
         return;
     sub->closed = true;
+    weir_zmtp_sub_close(sub->direct);
     weir_timer_stop(&sub->again);
     weir_poll_close(sub->poll);
     if (sub->in_call)

@@ -23,7 +23,8 @@ enum weir_status weir_zmq_pub_send(struct weir_zmq_pub *pub, const struct weir_s
                                    size_t n_frames) WEIR_MUST_CHECK;
 void weir_zmq_pub_close(struct weir_zmq_pub *pub);
 
-/* Frames are borrowed for the call. At most 256 messages are handed over per loop turn. */
+/* Frames are borrowed for the call. Messages that come less than a millisecond after each other may
+ * be handed over together, a millisecond or two late. */
 typedef void (*weir_zmq_fn)(void *arg, const struct weir_span *frames, size_t n_frames);
 enum weir_status weir_zmq_sub_open(struct weir_loop *loop, const char *endpoint,
                                    struct weir_span topic, weir_zmq_fn fn, void *arg,

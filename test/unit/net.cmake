@@ -6,3 +6,4 @@ weir_test(unit_net_tls SOURCES test/unit/net/tls.c test/unit/net/echo.c test/uni
           LINK weir_net OpenSSL::SSL LABELS "unit;stress")
 weir_test(unit_net_zmq SOURCES test/unit/net/zmq.c LINK weir_net PkgConfig::ZMQ
           LABELS "unit;stress")
+weir_test(unit_net_zmtp SOURCES test/unit/net/zmtp.c LINK weir_net)
