@@ -1,8 +1,12 @@
 /* The executable: a command table only. */
 #include "bench/bench.h"
 #include "frontend/frontend.h"
+#include "global_router/global_router.h"
+#include "router/local_router.h"
 #include "runtime/options_bench.h"
 #include "runtime/options_frontend.h"
+#include "runtime/options_global_router.h"
+#include "runtime/options_local_router.h"
 #include "runtime/options_mocker.h"
 #include "runtime/options_parse.h"
 #include "runtime/options_render.h"
@@ -17,9 +21,14 @@ static const struct command {
     const struct weir_program *program;
     int (*run)(int argc, char **argv); /* argv[0] is the command's name */
 } commands[] = {
-    {&weir_frontend_program, weir_frontend_main}, {&weir_mocker_program, weir_mocker_main},
-    {&weir_bench_program, weir_bench_main},       {&weir_parse_program, weir_parse_main},
-    {&weir_tokenize_program, weir_tokenize_main}, {&weir_render_program, weir_render_main},
+    {&weir_frontend_program, weir_frontend_main},
+    {&weir_local_router_program, weir_local_router_main},
+    {&weir_global_router_program, weir_global_router_main},
+    {&weir_mocker_program, weir_mocker_main},
+    {&weir_bench_program, weir_bench_main},
+    {&weir_parse_program, weir_parse_main},
+    {&weir_tokenize_program, weir_tokenize_main},
+    {&weir_render_program, weir_render_main},
 };
 
 static const struct command *find(const char *name) {
@@ -35,12 +44,12 @@ static void usage(FILE *out) {
           "KV-cache-aware inference router and OpenAI frontend.\n\nCommands:\n",
           out);
     for (size_t i = 0; i < WEIR_ARRAY_LEN(commands); i++)
-        fprintf(out, "  %-10s %s\n", commands[i].program->name, commands[i].program->title);
-    fputs("  help C     options of command C\n"
-          "  manual C   manual page of command C in roff (| man -l -); without C that of weir;\n"
-          "             --markdown: all options as Markdown\n\n"
-          "  --version  print the version\n"
-          "  --help     print this text\n",
+        fprintf(out, "  %-13s %s\n", commands[i].program->name, commands[i].program->title);
+    fputs("  help C        options of command C\n"
+          "  manual C      manual page of command C in roff (| man -l -); without C that of weir;\n"
+          "                --markdown: all options as Markdown\n\n"
+          "  --version     print the version\n"
+          "  --help        print this text\n",
           out);
 }
 

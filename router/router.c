@@ -772,6 +772,33 @@ size_t weir_router_loads(struct weir_router *router, uint64_t now_ms, struct wei
     return n;
 }
 
+size_t weir_router_overlaps(struct weir_router *router, const uint64_t *local_hashes,
+                            size_t n_blocks, struct weir_router_overlap *ret, size_t room) {
+    pthread_mutex_lock(&router->lock);
+    size_t n = router->n_ranks;
+    for (size_t i = 0; i < n && i < room; i++)
+        ret[i] = (struct weir_router_overlap){.worker_id = router->ranks[i].worker.worker_id,
+                                              .dp_rank = router->ranks[i].dp_rank};
+    size_t n_scores = kvi_find(router->reader, local_hashes, n_blocks, false, router->scores,
+                               router->cap_scratch);
+    for (size_t k = 0; k < n_scores && k < router->cap_scratch; k++) {
+        const struct kvi_score *s = &router->scores[k];
+        const struct rank *x = find_rank(router, s->worker.worker_id, s->worker.dp_rank);
+        size_t at = x != NULL ? (size_t)(x - router->ranks) : SIZE_MAX;
+        if (at >= room)
+            continue;
+        struct weir_router_overlap *o = &ret[at];
+        o->device_blocks = s->blocks[KVI_DEVICE];
+        o->host_blocks = s->blocks[KVI_HOST];
+        o->disk_blocks = s->blocks[KVI_DISK] + s->blocks[KVI_EXTERNAL];
+        o->credit = router->config.overlap_score_credit *
+                    (o->device_blocks + router->config.host_cache_hit_weight * o->host_blocks +
+                     router->config.disk_cache_hit_weight * o->disk_blocks);
+    }
+    pthread_mutex_unlock(&router->lock);
+    return n;
+}
+
 void weir_router_index_stats(struct weir_router *router, struct weir_router_index_stats *ret) {
     struct kvi_stats s;
     struct weir_router_index_stats out = {0};

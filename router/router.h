@@ -109,6 +109,18 @@ void weir_router_worker_failed(struct weir_router *router, uint64_t worker_id, u
 /* Frees bookings older than expiry_ms; returns how many. */
 unsigned weir_router_expire(struct weir_router *router, uint64_t now_ms);
 
+/* What each rank holds of a prompt: leading blocks on the device, and behind them, without a gap,
+ * blocks on the lower tiers. Chooses and books nothing. */
+struct weir_router_overlap {
+    uint64_t worker_id;
+    uint32_t dp_rank;
+    uint32_t device_blocks, host_blocks, disk_blocks;
+    double credit; /* in blocks, as it enters the cost */
+};
+/* Of every rank, also those that hold nothing; returns how many there are (may exceed room). */
+size_t weir_router_overlaps(struct weir_router *router, const uint64_t *local_hashes,
+                            size_t n_blocks, struct weir_router_overlap *ret, size_t room);
+
 struct weir_busy_thresholds {
     double decode_blocks;       /* fraction 0..1, NAN = off */
     int64_t prefill_tokens;     /* -1 = off */

@@ -727,6 +727,26 @@ static void on_prologue(struct home *h, struct weir_two_part msg) {
     }
 }
 
+static void end_well(struct weir_plane_call *call) {
+    struct weir_plane_end end = {.status = WEIR_OK, .stage = "stream"};
+    end_call(call, &end);
+}
+
+/* An item that is passed on: only its outside is looked at. */
+static void on_wrapper_frame(struct home *h, struct weir_span body) {
+    struct weir_plane_call *call = h->call;
+    struct weir_output_look look;
+    if (call->complete || weir_output_look(body, call->codec, &look) != WEIR_OK) {
+        fail_protocol(call, 500, "the worker sent an item that cannot be read");
+        return;
+    }
+    call->complete = look.complete_final;
+    call->ops->on_wrapper(call->arg, body, &look);
+    /* The callee may have cancelled. */
+    if (h->call == call && look.complete_final)
+        end_well(call);
+}
+
 static void on_item_frame(struct home *h, struct weir_span body) {
     struct weir_plane_call *call = h->call;
     uint32_t ids[ITEM_IDS];
@@ -734,6 +754,10 @@ static void on_item_frame(struct home *h, struct weir_span body) {
     call->last_item_ms = weir_loop_now_ms(h->client->loop);
     if (call->ops->on_raw != NULL) {
         call->ops->on_raw(call->arg, body);
+        return;
+    }
+    if (call->ops->on_wrapper != NULL) {
+        on_wrapper_frame(h, body);
         return;
     }
     weir_arena_reset(&h->client->arena);
@@ -748,10 +772,8 @@ static void on_item_frame(struct home *h, struct weir_span body) {
     if (item.has_data)
         call->ops->on_item(call->arg, &item);
     /* The callee may have cancelled. */
-    if (h->call != NULL && item.complete_final) {
-        struct weir_plane_end end = {.status = WEIR_OK, .stage = "stream"};
-        end_call(h->call, &end);
-    }
+    if (h->call != NULL && item.complete_final)
+        end_well(h->call);
 }
 
 static void on_stream_frame(struct home *h, struct weir_two_part msg) {

@@ -11,7 +11,7 @@
 #define WEIR_RUNTIME_PLANE_CLIENT_H
 
 #include "net/stream.h"
-#include "wire/output.h"
+#include "wire/relay.h"
 
 struct weir_plane_client;
 struct weir_plane_call;
@@ -45,6 +45,9 @@ struct weir_plane_call_ops {
     /* For query endpoints: when set, items are not decoded but handed over as they came (the whole
      * wrapper, in the call's codec), and on_item is not used. Borrowed for the call. */
     void (*on_raw)(void *arg, struct weir_span wrapper);
+    /* For processes that pass answers on: when set, items come as they were sent (the whole
+     * wrapper, in the call's codec), the last one too; `look` tells what they are. */
+    void (*on_wrapper)(void *arg, struct weir_span wrapper, const struct weir_output_look *look);
     /* Exactly once, last; never from inside call_start, never after cancel. */
     void (*on_end)(void *arg, const struct weir_plane_end *end);
 };

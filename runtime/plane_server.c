@@ -44,6 +44,7 @@ struct weir_plane_request {
     struct weir_prep_request prep;
     struct weir_stream *stream; /* to the caller; NULL when it is gone */
     struct weir_timer timer;    /* the caller must close after the end */
+    bool begun;                 /* the prologue has been sent */
     bool ended;                 /* nothing more may be replied */
     bool cancelled;
 };
@@ -410,6 +411,7 @@ void weir_plane_reply_prologue(struct weir_plane_request *r, const char *error) 
     struct weir_buf *scratch = &r->server->scratch;
     if (!can_reply(r))
         return;
+    r->begun = true;
     weir_buf_clear(scratch);
     enum weir_status st = weir_prologue_encode(error, scratch);
     if (st == WEIR_OK)
@@ -438,6 +440,12 @@ void weir_plane_reply_raw(struct weir_plane_request *r, struct weir_span body) {
         check(r, weir_two_part_encode(weir_span(NULL, 0), body, weir_stream_out(r->stream)));
 }
 
+static void put_sentinel(struct weir_plane_request *r) {
+    struct weir_span sentinel = weir_ctl_frame(WEIR_CTL_SENTINEL);
+    check(r, weir_buf_append_span(weir_stream_out(r->stream), sentinel));
+    finish(r);
+}
+
 void weir_plane_reply_end(struct weir_plane_request *r) {
     struct weir_output final;
     if (!can_reply(r))
@@ -445,9 +453,26 @@ void weir_plane_reply_end(struct weir_plane_request *r) {
     weir_output_init(&final);
     final.complete_final = true;
     weir_plane_reply_item(r, &final);
-    struct weir_span sentinel = weir_ctl_frame(WEIR_CTL_SENTINEL);
-    check(r, weir_buf_append_span(weir_stream_out(r->stream), sentinel));
-    finish(r);
+    put_sentinel(r);
+}
+
+void weir_plane_reply_raw_last(struct weir_plane_request *r, struct weir_span body) {
+    if (!can_reply(r))
+        return;
+    weir_plane_reply_raw(r, body);
+    put_sentinel(r);
+}
+
+void weir_plane_reply_refuse(struct weir_plane_request *r, const struct weir_wire_error *error) {
+    struct weir_output item;
+    weir_output_init(&item);
+    item.has_data = true;
+    item.is_error = true;
+    item.error = *error;
+    if (!r->begun)
+        weir_plane_reply_prologue(r, NULL);
+    weir_plane_reply_item(r, &item);
+    weir_plane_reply_end(r);
 }
 
 void weir_plane_reply_abort(struct weir_plane_request *r) {

@@ -56,6 +56,10 @@ void weir_plane_reply_prologue(struct weir_plane_request *r, const char *error);
 void weir_plane_reply_item(struct weir_plane_request *r, const struct weir_output *item);
 /* A raw, already encoded wrapper (answers of query endpoints). */
 void weir_plane_reply_raw(struct weir_plane_request *r, struct weir_span body);
+/* The same for the last wrapper of another stream, complete_final set: the end follows it. */
+void weir_plane_reply_raw_last(struct weir_plane_request *r, struct weir_span body);
+/* An error item and the end, behind a success prologue where none was sent yet. */
+void weir_plane_reply_refuse(struct weir_plane_request *r, const struct weir_wire_error *error);
 /* complete_final and sentinel; on_done follows when the caller has closed or 10 s later. */
 void weir_plane_reply_end(struct weir_plane_request *r);
 /* Breaks the stream without an end (fault tests). */

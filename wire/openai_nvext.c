@@ -228,7 +228,11 @@ static bool read_member(struct weir_openai_reading *r, struct weir_json_str key,
         r->req->prep.request_timestamp_ms = number;
         return true;
     }
-    if (weir_json_str_eqz(key, "metadata_upload") || weir_json_str_eqz(key, "router"))
+    if (weir_json_str_eqz(key, "router")) {
+        r->req->prep.router = raw;
+        return true;
+    }
+    if (weir_json_str_eqz(key, "metadata_upload"))
         return true;
     return read_routed(r, key, raw);
 }

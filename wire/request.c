@@ -264,6 +264,7 @@ enum weir_status weir_prep_request_encode(const struct weir_prep_request *req,
         put_bootstrap(e, &req->bootstrap);
     }
     key_json(e, &b, "extra_args", req->extra_args);
+    key_json(e, &b, "router", req->router);
     key_json(e, &b, "agent_context", req->agent_context);
     if (!isnan(req->request_timestamp_ms))
         key_f64(e, &b, "request_timestamp_ms", req->request_timestamp_ms);
@@ -310,12 +311,35 @@ static bool read_str(struct weir_dec *d, struct weir_span *ret) {
     return weir_dec_is_null(d) ? weir_dec_skip(d, NULL) : weir_dec_str(d, ret);
 }
 
+/* Little-endian 32-bit ids as bytes, a newer form of the reference system. */
+static bool read_packed_ids(struct reading *r, struct weir_ids *ret) {
+    struct weir_dec *d = &r->d;
+    struct weir_span raw;
+    if (!weir_mp_bin(&d->m, &raw) || raw.len % 4 != 0 || raw.len / 4 > r->max_ids) {
+        r->too_many = !d->m.failed && raw.len / 4 > r->max_ids;
+        return weir_dec_fail(d);
+    }
+    uint32_t *ids = weir_arena_alloc(d->arena, raw.len + sizeof(*ids));
+    if (ids == NULL) {
+        d->nomem = true;
+        return weir_dec_fail(d);
+    }
+    for (size_t i = 0; i < raw.len / 4; i++) {
+        const unsigned char *p = (const unsigned char *)raw.data + i * 4;
+        ids[i] = (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+    }
+    *ret = (struct weir_ids){ids, raw.len / 4};
+    return true;
+}
+
 /* The list is counted first, so that its room is exact. */
 static bool read_ids(struct reading *r, struct weir_ids *ret) {
     struct weir_dec *d = &r->d, count = *d;
     struct weir_dec_box box;
     if (weir_dec_is_null(d))
         return weir_dec_skip(d, NULL);
+    if (d->codec == WEIR_CODEC_MSGPACK && weir_mp_peek(&d->m) == WEIR_MP_BIN)
+        return read_packed_ids(r, ret);
     size_t n = 0;
     uint64_t v = 0;
     if (!weir_dec_array(&count, &box))
@@ -601,6 +625,8 @@ static bool read_member(struct reading *r, struct weir_span key, struct weir_pre
         return weir_dec_json(d, &q->router_config_override);
     if (weir_span_eqz(key, "extra_args"))
         return weir_dec_json(d, &q->extra_args);
+    if (weir_span_eqz(key, "router"))
+        return weir_dec_json(d, &q->router);
     if (weir_span_eqz(key, "agent_context"))
         return weir_dec_json(d, &q->agent_context);
     if (weir_span_eqz(key, "prefill_result"))

@@ -89,6 +89,7 @@ struct weir_prep_request {
     struct weir_span prefill_result;         /* JSON or NULL → left out */
     struct weir_bootstrap bootstrap;         /* not set → left out */
     struct weir_span extra_args;             /* JSON or NULL → left out */
+    struct weir_span router;                 /* JSON (latency targets) or NULL → left out */
     struct weir_span agent_context;          /* JSON or NULL → left out */
     double request_timestamp_ms;             /* NAN → left out */
 };

@@ -70,16 +70,9 @@ struct weir_mock_worker {
 /* ---- requests ----------------------------------------------------------------------------- */
 
 static void refuse(struct weir_plane_request *r, enum weir_status status, const char *text) {
-    struct weir_output item;
-    weir_output_init(&item);
-    item.has_data = true;
-    item.is_error = true;
-    item.error.status = status;
-    item.error.http_status = weir_status_http(status);
-    item.error.message = weir_span_z(text);
-    weir_plane_reply_prologue(r, NULL);
-    weir_plane_reply_item(r, &item);
-    weir_plane_reply_end(r);
+    struct weir_wire_error error = {
+        .status = status, .http_status = weir_status_http(status), .message = weir_span_z(text)};
+    weir_plane_reply_refuse(r, &error);
 }
 
 static void cancel_choices(struct request *q) {

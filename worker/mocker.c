@@ -9,7 +9,7 @@
 #include "base/mem.h"
 #include "base/metrics.h"
 #include "net/zmq.h"
-#include "runtime/checksum.h"
+#include "runtime/card_files.h"
 #include "runtime/options_mocker.h"
 #include "runtime/status_server.h"
 #include "tokenizer/wtok.h"
@@ -22,7 +22,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 enum { DRAIN_POLL_MS = 20, MAX_WORKER_ID_BITS = 53 };
 
@@ -101,22 +100,6 @@ static const char *last_part(struct mocker *m, const char *path) {
     return weir_arena_copy(&m->arena, p).data;
 }
 
-/* Absolute path of a file in the model directory; empty where there is none. */
-static struct weir_file_ref file_of(struct mocker *m, const char *dir, const char *name) {
-    char path[PATH_MAX];
-    struct stat st;
-    struct weir_file_ref ref = {.size = -1};
-    char sum[WEIR_CHECKSUM_BYTES];
-    int n = snprintf(path, sizeof(path), "%s/%s", dir, name);
-    if (n > 0 && (size_t)n < sizeof(path) && stat(path, &st) == 0 && S_ISREG(st.st_mode)) {
-        ref.path = weir_arena_copy(&m->arena, weir_span(path, (size_t)n));
-        ref.size = st.st_size;
-        if (weir_checksum_file(path, sum) == WEIR_OK)
-            ref.checksum = weir_arena_copy(&m->arena, weir_span_z(sum));
-    }
-    return ref;
-}
-
 static enum weir_status fill_files(struct mocker *m, struct weir_card *c, struct weir_err *err) {
     char dir[PATH_MAX];
     struct wtok *tok = NULL;
@@ -128,13 +111,7 @@ static enum weir_status fill_files(struct mocker *m, struct weir_card *c, struct
         return st;
     m->worker.vocab = wtok_vocab_size(tok);
     wtok_destroy(tok);
-    c->source_path = weir_arena_copy(&m->arena, weir_span_z(dir));
-    c->model_info = file_of(m, dir, "config.json");
-    c->tokenizer = file_of(m, dir, "tokenizer.json");
-    c->prompt_formatter = file_of(m, dir, "tokenizer_config.json");
-    c->chat_template = file_of(m, dir, "chat_template.jinja");
-    c->gen_config = file_of(m, dir, "generation_config.json");
-    return WEIR_OK;
+    return weir_card_find_files(c, dir, &m->arena, err);
 }
 
 static enum weir_status fill_card(struct mocker *m, struct weir_err *err) {

@@ -7,15 +7,18 @@
 #include "runtime/config_priv.h"
 #include "runtime/options_bench.h"
 #include "runtime/options_frontend.h"
+#include "runtime/options_global_router.h"
+#include "runtime/options_local_router.h"
 #include "runtime/options_mocker.h"
 #include "runtime/options_parse.h"
 #include "runtime/options_render.h"
 #include "runtime/options_tokenize.h"
 #include "test/check.h"
 
-static const struct weir_program *const programs[] = {&weir_frontend_program, &weir_mocker_program,
-                                                      &weir_bench_program,    &weir_parse_program,
-                                                      &weir_tokenize_program, &weir_render_program};
+static const struct weir_program *const programs[] = {
+    &weir_frontend_program,      &weir_mocker_program, &weir_local_router_program,
+    &weir_global_router_program, &weir_bench_program,  &weir_parse_program,
+    &weir_tokenize_program,      &weir_render_program};
 
 /* Deliberate differences from the reference system; docs/OPTIONS.md gives them too. */
 static const struct {

@@ -1,0 +1,59 @@
+/* What the files of `weir router` share. One loop, one thread. */
+#ifndef WEIR_ROUTER_LOCAL_PRIV_H
+#define WEIR_ROUTER_LOCAL_PRIV_H
+
+#include "base/list.h"
+#include "base/metrics.h"
+#include "router/router.h"
+#include "runtime/kv_follow.h"
+#include "runtime/options_local_router.h"
+#include "runtime/service.h"
+
+struct weir_local_metrics {
+    struct weir_metric *requests, *rejected, *failed, *moved, *workers, *ranks_live, *blocks;
+};
+
+struct weir_local {
+    struct weir_local_router_options options;
+    struct weir_arena arena; /* of the options */
+    struct weir_service service;
+    struct weir_endpoint_id endpoint;   /* of the workers */
+    struct weir_router *router;         /* NULL until the block size is known */
+    uint32_t block_size;                /* 0 = not known yet */
+    bool eagle;                         /* as the first worker's card says */
+    struct weir_list workers;           /* of struct weir_local_worker */
+    struct weir_plane_client *recovery; /* asks workers for their caches, or NULL */
+    struct weir_kv_follow *kv;          /* or NULL */
+    struct weir_event_sub *load;
+    struct weir_timer tick;
+    struct weir_local_metrics metrics;
+};
+
+struct weir_local_worker {
+    struct weir_list node;
+    uint64_t id;
+    char *address; /* owned; NULL without an instance */
+    bool has_card, joined;
+    struct weir_router_worker figures;
+};
+
+/* NULL: not known or without an instance. */
+struct weir_local_worker *weir_local_find(struct weir_local *l, uint64_t worker_id);
+
+/* Hashes of the complete blocks of a prompt. */
+struct weir_local_hashes {
+    uint64_t *local, *sequence; /* owned, in one piece at `local` */
+    size_t n;
+};
+bool weir_local_hash(const struct weir_local *l, const struct weir_ids *ids, struct weir_span lora,
+                     struct weir_span salt, struct weir_local_hashes *ret);
+/* `router_config_override` of a request; what it does not name stays unset. False: not readable. */
+bool weir_local_override(struct weir_span json, struct weir_route_override *ret);
+
+/* local_request.c; arg is the struct weir_local. */
+extern const struct weir_plane_handler weir_local_generate;
+/* local_query.c */
+extern const struct weir_plane_handler weir_local_best_worker;
+extern const struct weir_plane_handler weir_local_overlap_scores;
+
+#endif

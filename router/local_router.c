@@ -1,0 +1,393 @@
+/*
+ * `weir router`. Happy path: options → loop, planes, discovery → workers of the endpoint show
+ * themselves and join the router, their cache events and load figures are followed → generate,
+ * best_worker_id and get_overlap_scores are served until SIGTERM or SIGINT → drain → exit 0.
+ * Requests before the first worker are refused as unavailable.
+ */
+#include "router/local_router.h"
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "router/local_priv.h"
+
+#include <inttypes.h>
+
+enum { TICK_MS = 1000, WORKER_LEFT_MS = 30000, DUMP_MAX = 512 << 20 };
+
+#define WORKER(n) WEIR_CONTAINER_OF(n, struct weir_local_worker, node)
+
+/* ---- the router --------------------------------------------------------------------------- */
+
+static void fill_config(const struct weir_local_router_options *o, struct weir_router_config *r) {
+    weir_router_config_init(r);
+    r->mode = WEIR_ROUTE_KV;
+    r->overlap_score_credit = o->router_kv_overlap_score_credit;
+    r->overlap_credit_decay = o->router_kv_overlap_score_credit_decay;
+    r->prefill_load_scale = o->router_prefill_load_scale;
+    r->decode_active_request_weight = o->router_decode_active_request_weight;
+    r->host_cache_hit_weight = o->router_host_cache_hit_weight;
+    r->disk_cache_hit_weight = o->router_disk_cache_hit_weight;
+    r->temperature = o->router_temperature;
+    r->use_kv_events = o->router_kv_events;
+    r->track_active_blocks = o->router_track_active_blocks;
+    r->assume_kv_reuse = o->router_assume_kv_reuse;
+    r->track_prefill_tokens = o->router_track_prefill_tokens;
+    r->ttl_s = o->router_ttl_secs;
+    r->expiry_ms = (uint64_t)(o->router_active_request_expiry_secs * 1000);
+    r->inhibit_ms = (uint64_t)(o->runtime_inhibited_duration_secs * 1000);
+}
+
+static bool have_router(struct weir_local *l, uint32_t block_size) {
+    const struct weir_local_router_options *o = &l->options;
+    struct weir_router_config config;
+    if (l->router != NULL)
+        return true;
+    fill_config(o, &config);
+    config.block_size = block_size;
+    enum weir_status st = weir_router_create(&config, &l->router);
+    if (st != WEIR_OK) {
+        WEIR_LOG(WEIR_LOG_ERROR, "router", "cannot create the router: %s", weir_status_text(st));
+        return false;
+    }
+    l->block_size = block_size;
+    struct weir_busy_thresholds t = {o->active_decode_blocks_threshold,
+                                     o->active_prefill_tokens_threshold != WEIR_CONFIG_NONE
+                                         ? o->active_prefill_tokens_threshold
+                                         : -1,
+                                     o->active_prefill_tokens_threshold_frac};
+    weir_router_set_thresholds(l->router, &t);
+    WEIR_LOG(WEIR_LOG_INFO, "router", "blocks have %u tokens", block_size);
+    return true;
+}
+
+/* ---- workers ------------------------------------------------------------------------------ */
+
+static struct weir_local_worker *find(struct weir_local *l, uint64_t id) {
+    WEIR_LIST_FOREACH(it, &l->workers) {
+        if (WORKER(it)->id == id)
+            return WORKER(it);
+    }
+    return NULL;
+}
+
+struct weir_local_worker *weir_local_find(struct weir_local *l, uint64_t worker_id) {
+    struct weir_local_worker *w = find(l, worker_id);
+    return w != NULL && w->joined ? w : NULL;
+}
+
+static struct weir_local_worker *find_or_add(struct weir_local *l, uint64_t id) {
+    struct weir_local_worker *w = find(l, id);
+    if (w != NULL)
+        return w;
+    w = weir_calloc(1, sizeof(*w));
+    if (w == NULL)
+        return NULL;
+    weir_list_init(&w->node);
+    w->id = id;
+    w->figures = (struct weir_router_worker){.worker_id = id, .dp_size = 1};
+    weir_list_push_back(&l->workers, &w->node);
+    return w;
+}
+
+static void free_worker(struct weir_local_worker *w) {
+    weir_list_remove(&w->node);
+    weir_free(w->address);
+    weir_free(w);
+}
+
+/* A worker without a card can join only when its block size is known from elsewhere. */
+static void join(struct weir_local *l, struct weir_local_worker *w) {
+    if (w->address == NULL || (!w->has_card && l->options.router_block_size == WEIR_CONFIG_NONE) ||
+        l->router == NULL)
+        return;
+    if (weir_router_worker_put(l->router, &w->figures) != WEIR_OK) {
+        WEIR_LOG(WEIR_LOG_WARN, "router", "worker %" PRIx64 " does not fit the table", w->id);
+        return;
+    }
+    if (!w->joined)
+        WEIR_LOG(WEIR_LOG_INFO, "router", "worker %" PRIx64 " joins; there are %u", w->id,
+                 weir_router_workers(l->router));
+    w->joined = true;
+}
+
+static void part(struct weir_local *l, struct weir_local_worker *w) {
+    if (!w->joined)
+        return;
+    w->joined = false;
+    weir_router_worker_remove(l->router, w->id);
+    WEIR_LOG(WEIR_LOG_INFO, "router", "worker %" PRIx64 " leaves; there are %u", w->id,
+             weir_router_workers(l->router));
+}
+
+static void on_instance(struct weir_local *l, const struct weir_record *r) {
+    struct weir_local_worker *w =
+        r->tcp_address.data != NULL ? find_or_add(l, r->instance_id) : NULL;
+    char *address = w != NULL ? weir_strndup(r->tcp_address.data, r->tcp_address.len) : NULL;
+    if (address == NULL)
+        return;
+    weir_free(w->address);
+    w->address = address;
+    if (l->options.router_block_size != WEIR_CONFIG_NONE)
+        have_router(l, (uint32_t)l->options.router_block_size);
+    join(l, w);
+}
+
+static void on_card(struct weir_local *l, const struct weir_record *r) {
+    const struct weir_card *c = &r->card;
+    uint32_t size = l->options.router_block_size != WEIR_CONFIG_NONE
+                        ? (uint32_t)l->options.router_block_size
+                        : c->kv_cache_block_size;
+    if (size == 0 || !have_router(l, size))
+        return;
+    struct weir_local_worker *w = find_or_add(l, r->instance_id);
+    if (w == NULL)
+        return;
+    if (c->kv_cache_block_size != l->block_size) {
+        WEIR_LOG(WEIR_LOG_WARN, "router",
+                 "worker %" PRIx64 " has blocks of %u tokens, this router %u: it is left out "
+                 "(--router-block-size)",
+                 w->id, c->kv_cache_block_size, l->block_size);
+        part(l, w);
+        free_worker(w);
+        return;
+    }
+    if (!w->has_card)
+        l->eagle = c->enable_eagle;
+    w->has_card = true;
+    w->figures = (struct weir_router_worker){.worker_id = w->id,
+                                             .dp_start = c->dp_start_rank,
+                                             .dp_size = c->dp_size,
+                                             .total_kv_blocks = c->total_kv_blocks,
+                                             .max_num_batched_tokens = c->max_num_batched_tokens};
+    join(l, w);
+}
+
+static void on_gone(struct weir_local *l, enum weir_record_kind kind, uint64_t id) {
+    struct weir_local_worker *w = find(l, id);
+    if (w == NULL)
+        return;
+    part(l, w);
+    if (kind == WEIR_RECORD_ENDPOINT) {
+        if (w->address != NULL)
+            weir_plane_client_worker_left(l->service.client, weir_span_z(w->address),
+                                          WORKER_LEFT_MS);
+        weir_free(w->address);
+        w->address = NULL;
+    } else {
+        w->has_card = false;
+    }
+    if (w->address == NULL && !w->has_card)
+        free_worker(w);
+}
+
+/* "namespace/component/endpoint/id[/suffix]", the id in hexadecimal. False: of another endpoint. */
+static bool ours(const struct weir_local *l, struct weir_span key, uint64_t *ret_id) {
+    struct weir_span ns = weir_span_split(key, '/', &key);
+    struct weir_span component = weir_span_split(key, '/', &key);
+    struct weir_span name = weir_span_split(key, '/', &key);
+    return key.data != NULL && weir_span_eq(ns, l->endpoint.ns) &&
+           weir_span_eq(component, l->endpoint.component) && weir_span_eq(name, l->endpoint.name) &&
+           weir_span_hex64(weir_span_split(key, '/', &key), ret_id);
+}
+
+static void on_change(void *arg, enum weir_discovery_change change, enum weir_record_kind kind,
+                      struct weir_span key, const struct weir_record *record) {
+    struct weir_local *l = arg;
+    uint64_t id = 0;
+    if ((kind != WEIR_RECORD_ENDPOINT && kind != WEIR_RECORD_MODEL) || !ours(l, key, &id))
+        return;
+    if (change == WEIR_DISCOVERY_DELETE)
+        on_gone(l, kind, id);
+    else if (kind == WEIR_RECORD_ENDPOINT)
+        on_instance(l, record);
+    else
+        on_card(l, record);
+}
+
+/* ---- events ------------------------------------------------------------------------------- */
+
+static bool worker_ready(void *arg, uint64_t worker_id) {
+    return weir_local_find(arg, worker_id) != NULL;
+}
+
+static bool on_kv_event(void *arg, const struct weir_kv_event *event) {
+    struct weir_local *l = arg;
+    if (weir_local_find(l, event->worker_id) == NULL)
+        return false;
+    weir_router_kv_event(l->router, event);
+    return true;
+}
+
+static void on_reset(void *arg, uint64_t worker_id, uint32_t dp_rank) {
+    struct weir_local *l = arg;
+    if (weir_local_find(l, worker_id) != NULL)
+        weir_router_clear_rank(l->router, worker_id, dp_rank);
+}
+
+static void on_load(void *arg, const struct weir_event_msg *msg) {
+    static struct weir_log_limit limit;
+    struct weir_local *l = arg;
+    struct weir_active_load load;
+    uint32_t dropped;
+    if (weir_active_load_decode(msg->payload, &load) == WEIR_OK) {
+        if (weir_local_find(l, load.worker_id) != NULL)
+            weir_router_load_event(l->router, &load);
+    } else if (weir_log_limit_ok(&limit, 1, &dropped)) {
+        WEIR_LOG(WEIR_LOG_WARN, "router", "a kv_metrics message cannot be read");
+    }
+}
+
+static enum weir_status follow_events(struct weir_local *l, struct weir_err *err) {
+    static const struct weir_kv_follow_ops kv_ops = {worker_ready, on_kv_event, on_reset};
+    static const struct weir_event_sub_ops load_ops = {.on_event = on_load};
+    const struct weir_local_router_options *o = &l->options;
+    enum weir_status st = weir_event_sub_open(l->service.loop, l->service.disc, "kv_metrics", false,
+                                              &load_ops, l, &l->load, err);
+    if (st != WEIR_OK || !o->router_kv_events)
+        return st;
+    /* The caches of workers come in one answer each, far larger than any answer of an engine. */
+    struct weir_service_config sc = WEIR_SERVICE_CONFIG(o);
+    sc.client.response_port = 0;
+    sc.client.pool_conns = 1;
+    sc.client.in_flight = 64;
+    sc.client.max_message = DUMP_MAX;
+    st = weir_plane_client_create(l->service.loop, &sc.client, &l->recovery, err);
+    return st == WEIR_OK ? weir_kv_follow_open(l->service.loop, l->service.disc, l->recovery,
+                                               &kv_ops, l, &l->kv, err)
+                         : st;
+}
+
+/* ---- housekeeping ------------------------------------------------------------------------- */
+
+static void on_tick(void *arg) {
+    struct weir_local *l = arg;
+    if (l->router != NULL)
+        weir_router_expire(l->router, weir_loop_now_ms(l->service.loop));
+    if (weir_timer_start(&l->tick, TICK_MS) != WEIR_OK)
+        WEIR_LOG(WEIR_LOG_ERROR, "router", "out of memory: stale bookings stay");
+}
+
+static const struct weir_metric_desc descs[] = {
+    {.name = "dynamo_component_router_requests_total",
+     .type = WEIR_COUNTER,
+     .help = "Requests to generate."},
+    {.name = "weir_router_rejected_total",
+     .type = WEIR_COUNTER,
+     .help = "Of these, refused: no worker, or all busy."},
+    {.name = "weir_router_failed_total",
+     .type = WEIR_COUNTER,
+     .help = "Of these, ended by a failure behind the choice."},
+    {.name = "weir_router_moved_total",
+     .type = WEIR_COUNTER,
+     .help = "Attempts that failed before their first item and went to another worker."},
+    {.name = "weir_router_workers", .type = WEIR_GAUGE, .help = "Workers that may be chosen."},
+    {.name = "weir_router_ranks_live",
+     .type = WEIR_GAUGE,
+     .help = "Worker ranks whose cache events are followed without a gap."},
+    {.name = "weir_router_index_blocks",
+     .type = WEIR_GAUGE,
+     .help = "Blocks that workers are known to hold."},
+};
+
+static void open_metrics(struct weir_local *l) {
+    struct weir_metric **to[] = {&l->metrics.requests, &l->metrics.rejected, &l->metrics.failed,
+                                 &l->metrics.moved,    &l->metrics.workers,  &l->metrics.ranks_live,
+                                 &l->metrics.blocks};
+    for (size_t i = 0; i < WEIR_ARRAY_LEN(to); i++)
+        *to[i] = weir_metric_get(weir_metrics_family(l->service.metrics, &descs[i], 1), NULL);
+}
+
+static void on_scrape(void *arg) {
+    struct weir_local *l = arg;
+    struct weir_router_index_stats index = {0};
+    struct weir_kv_follow_stats follow = {0};
+    if (l->router != NULL)
+        weir_router_index_stats(l->router, &index);
+    if (l->kv != NULL)
+        weir_kv_follow_stats(l->kv, &follow);
+    weir_metric_set(l->metrics.workers, l->router != NULL ? weir_router_workers(l->router) : 0);
+    weir_metric_set(l->metrics.ranks_live, follow.live);
+    weir_metric_set(l->metrics.blocks, (double)index.entries);
+}
+
+static bool is_ready(void *arg) {
+    struct weir_local *l = arg;
+    return l->router != NULL && weir_router_workers(l->router) > 0;
+}
+
+/* ---- life --------------------------------------------------------------------------------- */
+
+static enum weir_status publish(struct weir_local *l, struct weir_err *err) {
+    const struct {
+        const char *name;
+        const struct weir_plane_handler *handler;
+        bool raw;
+    } rows[] = {{"generate", &weir_local_generate, false},
+                {"best_worker_id", &weir_local_best_worker, true},
+                {"get_overlap_scores", &weir_local_overlap_scores, true}};
+    enum weir_status st = WEIR_OK;
+    for (size_t i = 0; i < WEIR_ARRAY_LEN(rows) && st == WEIR_OK; i++)
+        st = weir_service_publish(&l->service, l->endpoint.ns, "router", rows[i].name,
+                                  rows[i].handler, l, rows[i].raw, NULL, err);
+    return st;
+}
+
+static enum weir_status open_all(struct weir_local *l, struct weir_err *err) {
+    struct weir_service_config sc = WEIR_SERVICE_CONFIG(&l->options);
+    sc.name = "router";
+    sc.is_ready = is_ready;
+    sc.on_scrape = on_scrape;
+    sc.arg = l;
+    struct weir_span rest = weir_span_z(l->options.endpoint);
+    l->endpoint.ns = weir_span_split(rest, '.', &rest);
+    l->endpoint.component = weir_span_split(rest, '.', &rest);
+    l->endpoint.name = weir_span_split(rest, '.', &rest);
+    enum weir_status st = weir_service_open(&l->service, &sc, err);
+    if (st != WEIR_OK)
+        return st;
+    open_metrics(l);
+    weir_timer_init(&l->tick, l->service.loop, on_tick, l);
+    st = weir_discovery_watch(l->service.disc, on_change, l);
+    if (st == WEIR_OK)
+        st = weir_timer_start(&l->tick, TICK_MS);
+    if (st != WEIR_OK)
+        return weir_err_set(err, st, "cannot start: %s", weir_status_text(st));
+    st = follow_events(l, err);
+    return st == WEIR_OK ? publish(l, err) : st;
+}
+
+static void close_all(struct weir_local *l) {
+    if (l->service.loop != NULL)
+        weir_timer_stop(&l->tick);
+    weir_service_close_discovery(&l->service);
+    weir_kv_follow_close(l->kv);
+    weir_event_sub_close(l->load);
+    weir_plane_client_destroy(l->recovery);
+    weir_service_close(&l->service);
+    weir_router_destroy(l->router);
+    WEIR_LIST_FOREACH(it, &l->workers) {
+        free_worker(WORKER(it));
+    }
+}
+
+int weir_local_router_main(int argc, char **argv) {
+    struct weir_local l = {0};
+    struct weir_err err;
+    weir_list_init(&l.workers);
+    weir_arena_init(&l.arena, WEIR_CONFIG_ARENA_BYTES);
+    enum weir_config_outcome outcome =
+        weir_config_load(&weir_local_router_program, argc, argv, NULL, &l.arena, &l.options);
+    int exit_code = outcome == WEIR_CONFIG_EXIT_OK ? 0 : 1;
+    if (outcome == WEIR_CONFIG_RUN) {
+        enum weir_status st = weir_config_begin(&weir_local_router_program, &l.options, &err);
+        if (st == WEIR_OK)
+            st = open_all(&l, &err);
+        if (st == WEIR_OK)
+            exit_code = weir_service_run(&l.service);
+        else
+            WEIR_LOG(WEIR_LOG_ERROR, "router", "%s", err.text);
+        close_all(&l);
+    }
+    weir_arena_fini(&l.arena);
+    return exit_code;
+}

@@ -1,0 +1,252 @@
+#include "runtime/service.h"
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "net/zmq.h"
+#include "runtime/status_server.h"
+
+#include <inttypes.h>
+#include <signal.h>
+
+enum { DRAIN_POLL_MS = 20, INSTANCE_ID_BITS = 53, ARENA_BYTES = 1 << 20 };
+
+struct endpoint {
+    struct weir_record instance, model;
+    bool has_model;
+};
+
+struct weir_service_priv {
+    struct weir_service *service;
+    struct weir_service_config config;
+    struct weir_arena arena; /* strings of the records */
+    struct weir_tls *server_tls, *client_tls;
+    struct weir_status_server *status;
+    struct endpoint endpoints[WEIR_SERVICE_ENDPOINTS];
+    unsigned n_endpoints;
+    struct weir_timer drain;
+    uint64_t drain_deadline_ms;
+    int exit_code;
+};
+
+void weir_service_fail(struct weir_service *service, const struct weir_err *err) {
+    WEIR_LOG(WEIR_LOG_ERROR, service->priv->config.name, "%s", err->text);
+    service->priv->exit_code = 1;
+    weir_loop_stop(service->loop);
+}
+
+/* ---- opening ------------------------------------------------------------------------------ */
+
+static bool is_ready(void *arg) {
+    const struct weir_service_priv *p = arg;
+    return !p->service->draining && p->n_endpoints > 0 &&
+           (p->config.is_ready == NULL || p->config.is_ready(p->config.arg));
+}
+
+static enum weir_status open_planes(struct weir_service *s, struct weir_err *err) {
+    struct weir_service_priv *p = s->priv;
+    struct weir_plane_server_config sc = p->config.server;
+    struct weir_plane_client_config cc = p->config.client;
+    enum weir_status st = WEIR_OK;
+    if (p->config.tls_server.cert_path != NULL)
+        st = weir_tls_create(&p->config.tls_server, &p->server_tls, err);
+    if (st == WEIR_OK && (p->config.tls_client.ca_path != NULL || p->config.tls_client.insecure))
+        st = weir_tls_create(&p->config.tls_client, &p->client_tls, err);
+    sc.server_tls = cc.server_tls = p->server_tls;
+    sc.client_tls = cc.client_tls = p->client_tls;
+    if (st == WEIR_OK)
+        st = weir_plane_server_create(s->loop, &sc, &s->server, err);
+    if (st == WEIR_OK)
+        st = weir_plane_client_create(s->loop, &cc, &s->client, err);
+    return st;
+}
+
+static enum weir_status open_status(struct weir_service *s, struct weir_err *err) {
+    struct weir_service_priv *p = s->priv;
+    struct weir_status_server_config sc = {.host = p->config.status_host,
+                                           .port = (uint16_t)p->config.status_port,
+                                           .health_path = p->config.health_path,
+                                           .live_path = p->config.live_path,
+                                           .is_ready = is_ready,
+                                           .arg = p,
+                                           .metrics = s->metrics};
+    if (p->config.status_port < 0)
+        return WEIR_OK;
+    enum weir_status st = weir_status_server_open(s->loop, &sc, &p->status, err);
+    if (st == WEIR_OK)
+        WEIR_LOG(WEIR_LOG_INFO, p->config.name, "status server on %s port %u",
+                 p->config.status_host, weir_status_server_port(p->status));
+    return st;
+}
+
+static void on_drain(void *arg) {
+    struct weir_service_priv *p = arg;
+    bool late = weir_loop_now_ms(p->service->loop) >= p->drain_deadline_ms;
+    if (late || weir_plane_server_active(p->service->server) == 0 ||
+        weir_timer_start(&p->drain, DRAIN_POLL_MS) != WEIR_OK)
+        weir_loop_stop(p->service->loop);
+}
+
+static void unpublish(struct weir_service *s) {
+    struct weir_service_priv *p = s->priv;
+    for (unsigned i = 0; i < p->n_endpoints; i++) {
+        weir_discovery_unpublish(s->disc, &p->endpoints[i].instance);
+        if (p->endpoints[i].has_model)
+            weir_discovery_unpublish(s->disc, &p->endpoints[i].model);
+    }
+    p->n_endpoints = 0;
+}
+
+static void on_signal(void *arg, int signum) {
+    struct weir_service *s = arg;
+    struct weir_service_priv *p = s->priv;
+    if (s->draining) {
+        weir_loop_stop(s->loop);
+        return;
+    }
+    s->draining = true;
+    WEIR_LOG(WEIR_LOG_INFO, p->config.name, "signal %d: leaving; %u requests are running", signum,
+             weir_plane_server_active(s->server));
+    unpublish(s);
+    weir_plane_server_drain(s->server);
+    p->drain_deadline_ms = weir_loop_now_ms(s->loop) + (uint64_t)(p->config.grace_s * 1000);
+    on_drain(p);
+}
+
+enum weir_status weir_service_open(struct weir_service *service,
+                                   const struct weir_service_config *config, struct weir_err *err) {
+    *service = (struct weir_service){.priv = weir_calloc(1, sizeof(*service->priv))};
+    struct weir_service_priv *p = service->priv;
+    if (p == NULL)
+        return weir_err_set(err, WEIR_NOMEM, "out of memory");
+    p->service = service;
+    p->config = *config;
+    weir_arena_init(&p->arena, ARENA_BYTES);
+    signal(SIGPIPE, SIG_IGN);
+    enum weir_status st = weir_loop_create(0, &service->loop);
+    if (st != WEIR_OK)
+        return weir_err_set(err, st, "cannot create the event loop");
+    weir_timer_init(&p->drain, service->loop, on_drain, p);
+    service->instance_id =
+        weir_rng_u64(weir_loop_rng(service->loop)) & ((1ull << INSTANCE_ID_BITS) - 1);
+    st = weir_metrics_create(&service->metrics);
+    if (st == WEIR_OK && config->on_scrape != NULL)
+        st = weir_metrics_on_scrape(service->metrics, config->on_scrape, config->arg);
+    if (st != WEIR_OK)
+        return weir_err_set(err, st, "out of memory");
+    struct weir_discovery_config dc = {.backend = WEIR_DISCOVERY_FILE,
+                                       .file_root = config->file_root};
+    st = weir_discovery_open(service->loop, &dc, &service->disc, err);
+    if (st == WEIR_OK)
+        st = open_planes(service, err);
+    if (st == WEIR_OK)
+        st = open_status(service, err);
+    if (st != WEIR_OK)
+        return st;
+    st = weir_loop_on_signal(service->loop, SIGTERM, on_signal, service);
+    if (st == WEIR_OK)
+        st = weir_loop_on_signal(service->loop, SIGINT, on_signal, service);
+    return st == WEIR_OK ? st : weir_err_set(err, st, "cannot start: %s", weir_status_text(st));
+}
+
+/* ---- endpoints ---------------------------------------------------------------------------- */
+
+static enum weir_status address_of(struct weir_service *s, const char *path,
+                                   struct weir_span *ret_address) {
+    struct weir_buf text;
+    weir_buf_init(&text, 1024);
+    enum weir_status st = weir_plane_server_address(s->server, path, &text);
+    if (st == WEIR_OK) {
+        *ret_address = weir_arena_copy(&s->priv->arena, weir_buf_span(&text));
+        st = ret_address->data != NULL ? WEIR_OK : WEIR_NOMEM;
+    }
+    weir_buf_fini(&text);
+    return st;
+}
+
+static const char *make_path(struct weir_service *s, const struct weir_endpoint_id *e) {
+    struct weir_buf text;
+    const char *path = NULL;
+    weir_buf_init(&text, 1024);
+    if (weir_buf_printf(&text, "%" PRIx64 "/%.*s/%.*s/%.*s", s->instance_id, WEIR_SPAN_ARG(e->ns),
+                        WEIR_SPAN_ARG(e->component), WEIR_SPAN_ARG(e->name)) == WEIR_OK)
+        path = weir_arena_copy(&s->priv->arena, weir_buf_span(&text)).data;
+    weir_buf_fini(&text);
+    return path;
+}
+
+enum weir_status weir_service_publish(struct weir_service *service, struct weir_span ns,
+                                      const char *component, const char *name,
+                                      const struct weir_plane_handler *handler, void *arg, bool raw,
+                                      const struct weir_card *card, struct weir_err *err) {
+    struct weir_service_priv *p = service->priv;
+    WEIR_ASSERT(p->n_endpoints < WEIR_SERVICE_ENDPOINTS);
+    struct endpoint *e = &p->endpoints[p->n_endpoints];
+    struct weir_endpoint_id id = {weir_arena_copy(&p->arena, ns),
+                                  weir_arena_copy(&p->arena, weir_span_z(component)),
+                                  weir_arena_copy(&p->arena, weir_span_z(name))};
+    const char *path = id.ns.data != NULL && id.component.data != NULL && id.name.data != NULL
+                           ? make_path(service, &id)
+                           : NULL;
+    *e = (struct endpoint){.instance = {.kind = WEIR_RECORD_ENDPOINT,
+                                        .endpoint = id,
+                                        .instance_id = service->instance_id,
+                                        .codec = p->config.codec},
+                           .has_model = card != NULL};
+    enum weir_status st = WEIR_NOMEM;
+    if (path != NULL)
+        st = raw ? weir_plane_server_register_raw(service->server, path, handler, arg)
+                 : weir_plane_server_register(service->server, path, handler, arg);
+    if (st == WEIR_OK)
+        st = address_of(service, path, &e->instance.tcp_address);
+    if (st != WEIR_OK)
+        return weir_err_set(err, st, "cannot register the endpoint: %s", weir_status_text(st));
+    if (card != NULL) {
+        e->model = (struct weir_record){.kind = WEIR_RECORD_MODEL,
+                                        .endpoint = id,
+                                        .instance_id = service->instance_id,
+                                        .card = *card};
+        st = weir_discovery_publish(service->disc, &e->model, err);
+    }
+    if (st == WEIR_OK)
+        st = weir_discovery_publish(service->disc, &e->instance, err);
+    if (st != WEIR_OK)
+        return st;
+    p->n_endpoints++;
+    WEIR_LOG(WEIR_LOG_INFO, p->config.name, "serving %.*s.%s.%s as %" PRIx64, WEIR_SPAN_ARG(ns),
+             component, name, service->instance_id);
+    return WEIR_OK;
+}
+
+/* ---- running and ending ------------------------------------------------------------------- */
+
+int weir_service_run(struct weir_service *service) {
+    weir_loop_run(service->loop);
+    return service->priv->exit_code;
+}
+
+void weir_service_close_discovery(struct weir_service *service) {
+    if (service->priv == NULL || service->disc == NULL)
+        return;
+    unpublish(service);
+    weir_discovery_close(service->disc);
+    service->disc = NULL;
+}
+
+void weir_service_close(struct weir_service *service) {
+    struct weir_service_priv *p = service->priv;
+    if (p == NULL)
+        return;
+    weir_service_close_discovery(service);
+    weir_status_server_close(p->status);
+    /* The client first: its calls end, and tell their callers so. */
+    weir_plane_client_destroy(service->client);
+    weir_plane_server_destroy(service->server);
+    weir_loop_destroy(service->loop);
+    weir_tls_destroy(p->server_tls);
+    weir_tls_destroy(p->client_tls);
+    weir_metrics_destroy(service->metrics);
+    weir_zmq_shutdown();
+    weir_arena_fini(&p->arena);
+    weir_free(p);
+    service->priv = NULL;
+}

@@ -1,0 +1,99 @@
+/*
+ * The shell of a process that serves endpoints and sends requests on: loop, discovery, both sides
+ * of the request plane, metrics, status server, signals, drain.
+ *
+ * Happy path: open → publish endpoints → run until SIGTERM or SIGINT → records leave discovery,
+ * running requests finish (at most grace_s) → run returns → close. A second signal ends at once.
+ */
+#ifndef WEIR_RUNTIME_SERVICE_H
+#define WEIR_RUNTIME_SERVICE_H
+
+#include "base/metrics.h"
+#include "net/tls.h"
+#include "runtime/discovery.h"
+#include "runtime/plane_client.h"
+#include "runtime/plane_server.h"
+
+enum { WEIR_SERVICE_ENDPOINTS = 8 };
+
+struct weir_service_config {
+    const char *name; /* in logs; static */
+    const char *file_root;
+    struct weir_tls_config tls_server, tls_client; /* used when a path or `insecure` is set */
+    struct weir_plane_server_config server;
+    struct weir_plane_client_config client;
+    enum weir_codec codec; /* that the endpoints' records ask for */
+    const char *status_host, *health_path, *live_path;
+    int64_t status_port; /* negative: none */
+    double grace_s;
+    bool (*is_ready)(void *arg);
+    void (*on_scrape)(void *arg); /* refreshes metrics; may be NULL */
+    void *arg;
+};
+/* From the option rows that such programs share (options_planes.def, options_worker.def,
+ * options_response.def); the callbacks are left to the program. */
+#define WEIR_SERVICE_CONFIG(o)                                                                     \
+    {                                                                                              \
+        .file_root = (o)->file_kv,                                                                 \
+        .tls_server = {.server = true,                                                             \
+                       .cert_path = (o)->tcp_tls_cert_path,                                        \
+                       .key_path = (o)->tcp_tls_key_path,                                          \
+                       .ca_path = (o)->tcp_tls_client_ca_cert_path},                               \
+        .tls_client = {.cert_path = (o)->tcp_tls_client_cert_path,                                 \
+                       .key_path = (o)->tcp_tls_client_key_path,                                   \
+                       .ca_path = (o)->tcp_tls_ca_cert_path,                                       \
+                       .insecure = (o)->tcp_tls_insecure},                                         \
+        .server = {.ip = (o)->tcp_rpc_host,                                                        \
+                   .advertise = (o)->tcp_rpc_advertise_host,                                       \
+                   .port = (uint16_t)(o)->tcp_rpc_port,                                            \
+                   .max_active = (unsigned)(o)->tcp_worker_pool_size,                              \
+                   .max_message = (size_t)(o)->tcp_max_message_size},                              \
+        .client = {.response_ip = (o)->tcp_response_stream_host,                                   \
+                   .response_advertise = (o)->tcp_response_stream_advertise_host,                  \
+                   .response_port = (uint16_t)(o)->tcp_response_stream_port,                       \
+                   .pool_conns = (unsigned)(o)->tcp_pool_size,                                     \
+                   .in_flight = (unsigned)(o)->tcp_channel_buffer,                                 \
+                   .connect_ms = (uint64_t)((o)->tcp_connect_timeout * 1000),                      \
+                   .ack_ms = (uint64_t)((o)->tcp_request_timeout * 1000),                          \
+                   .host_idle_ms = (uint64_t)((o)->tcp_host_idle_ttl_secs * 1000),                 \
+                   .max_message = (size_t)(o)->tcp_max_message_size},                              \
+        .codec = (o)->request_plane_codec == 0 ? WEIR_CODEC_JSON : WEIR_CODEC_MSGPACK,             \
+        .status_host = (o)->system_host, .health_path = (o)->system_health_path,                   \
+        .live_path = (o)->system_live_path, .status_port = (o)->system_port,                       \
+        .grace_s = (o)->worker_graceful_shutdown_timeout                                           \
+    }
+
+/* Members are for the program to use, not to change. */
+struct weir_service {
+    struct weir_loop *loop;
+    struct weir_discovery *disc;
+    struct weir_plane_server *server;
+    struct weir_plane_client *client;
+    struct weir_metrics *metrics;
+    uint64_t instance_id; /* of every endpoint of the process; below 2^53 */
+    bool draining;
+    struct weir_service_priv *priv;
+};
+
+/* On failure err says why and *service is to be closed too. */
+enum weir_status weir_service_open(struct weir_service *service,
+                                   const struct weir_service_config *config,
+                                   struct weir_err *err) WEIR_MUST_CHECK;
+/* Serves ns.component.name and shows it in discovery: the card first (NULL: none), then the
+ * instance. raw: the handler gets request bodies undecoded. Strings are copied. At most
+ * WEIR_SERVICE_ENDPOINTS. */
+enum weir_status weir_service_publish(struct weir_service *service, struct weir_span ns,
+                                      const char *component, const char *name,
+                                      const struct weir_plane_handler *handler, void *arg, bool raw,
+                                      const struct weir_card *card,
+                                      struct weir_err *err) WEIR_MUST_CHECK;
+/* Until the end; returns the exit status. */
+int weir_service_run(struct weir_service *service);
+/* Logs, and makes run return 1. */
+void weir_service_fail(struct weir_service *service, const struct weir_err *err);
+/* Two steps, because what the program holds of discovery and client is closed between them.
+ * Both accept a service that is closed or was never opened whole. */
+void weir_service_close_discovery(struct weir_service *service);
+void weir_service_close(struct weir_service *service);
+
+#endif

@@ -1,0 +1,298 @@
+"""Pools of workers: `weir router` before each, `weir global-router` before those, a frontend in front."""
+import json
+import os
+import threading
+
+import pytest
+from weir import WEIR, Process, exposition, sse, total, until
+
+import http.client
+
+
+class Service(Process):
+    """`weir router` or `weir global-router`."""
+
+    def __init__(self, fleet, command, *flags):
+        env = {**fleet.env, "DYN_SYSTEM_PORT": "0", "DYN_SYSTEM_HOST": "127.0.0.1"}
+        super().__init__([WEIR, command, *flags], env)
+        fleet.processes.append(self)
+        self.status_port = int(self.wait_line(r"status server on \S+ port (\d+)").group(1))
+
+    def get(self, path):
+        c = http.client.HTTPConnection("127.0.0.1", self.status_port, timeout=30)
+        c.request("GET", path)
+        r = c.getresponse()
+        page = r.read()
+        c.close()
+        return r.status, page
+
+    def metric(self, name, **labels):
+        return total(exposition(self.get("/metrics")[1]), name, **labels)
+
+    def ready(self):
+        until(f"{self.name} to be ready", lambda: self.get("/health")[0] == 200)
+        return self
+
+
+def pool_router(fleet, ns, component="backend", *flags):
+    return Service(fleet, "router", "--endpoint", f"{ns}.{component}.generate", *flags)
+
+
+def pool(fleet, ns, *flags, component="backend", **more):
+    """Workers of a pool, under a name that the frontend does not serve, and their router."""
+    mocker = fleet.mocker("--endpoint", f"dyn://{ns}.{component}.generate", *flags,
+                          model="worker-of-" + ns, **more)
+    return mocker, pool_router(fleet, ns, component)
+
+
+AGG = {
+    "mode": "agg", "num_agg_pools": 2, "agg_pool_dynamo_namespaces": ["pool0", "pool1"],
+    "agg_pool_selection_strategy": {
+        "ttft_min_ms": 10, "ttft_max_ms": 3000, "ttft_resolution": 2,
+        "itl_min_ms": 5, "itl_max_ms": 200, "itl_resolution": 1, "agg_pool_mapping": [[0], [1]],
+        "priority_overrides": [{"min_priority": 50, "max_priority": 100, "target_pool": 0}]},
+}
+
+
+def global_router(fleet, config, *flags):
+    path = os.path.join(fleet.folder, "pools.json")
+    with open(path, "w", encoding="ascii") as f:
+        json.dump(config, f)
+    return Service(fleet, "global-router", "--config", path, "--model-name", "m", "--namespace", "front",
+                   *flags)
+
+
+def served_by(mocker):
+    return mocker.metric("finished_total")
+
+
+def frontend(fleet, *flags):
+    front = fleet.frontend("--namespace", "front", *flags)
+    until("the model", lambda: front.get("/v1/models").json()["data"])
+    return front
+
+
+@pytest.fixture
+def agg(fleet):
+    fleet.pools = [pool(fleet, "pool0"), pool(fleet, "pool1", workers=2)]
+    for _, router in fleet.pools:
+        router.ready()
+    fleet.top = global_router(fleet, AGG).ready()
+    fleet.front = frontend(fleet)
+    return fleet
+
+
+def test_targets_choose_the_pool(agg):
+    (m0, _), (m1, r1) = agg.pools
+    tight = {"router": {"ttft_target": 100}}
+    relaxed = {"router": {"ttft_target": 2900}}
+    r = agg.front.chat(nvext=tight)
+    assert r.status == 200 and r.json()["usage"]["completion_tokens"] == 8, r
+    assert (served_by(m0), served_by(m1)) == (1, 0)
+    assert agg.front.chat(nvext=relaxed).status == 200
+    assert (served_by(m0), served_by(m1)) == (1, 1)
+    # The middle of the axis is a boundary: the upper bucket. A target of 0 is the tightest.
+    assert agg.front.chat().status == 200
+    assert (served_by(m0), served_by(m1)) == (1, 2)
+    assert agg.front.chat(nvext={"router": {"ttft_target": 0}}).status == 200
+    assert (served_by(m0), served_by(m1)) == (2, 2)
+    # A priority that a rule names wins over the targets.
+    assert agg.front.chat(nvext={**relaxed, "agent_hints": {"priority": 50}}).status == 200
+    assert (served_by(m0), served_by(m1)) == (3, 2)
+    assert agg.front.chat(nvext={**relaxed, "agent_hints": {"priority": 49}}).status == 200
+    assert (served_by(m0), served_by(m1)) == (3, 3)
+    requests = lambda pool: agg.top.metric("weir_global_router_pool_requests_total", pool=pool)
+    assert (requests("0"), requests("1")) == (3, 3)
+    assert r1.metric("dynamo_component_router_requests_total") == 3
+
+
+def test_streams_pass_unchanged(agg):
+    whole = agg.front.chat(max_tokens=40, seed=7).json()["choices"][0]["message"]["content"]
+    for target in (100, 2900):
+        r = agg.front.chat(max_tokens=40, seed=7, stream=True, nvext={"router": {"ttft_target": target}})
+        events = r.events()
+        assert events[-1] == "[DONE]"
+        assert "".join(e["choices"][0]["delta"].get("content") or "" for e in events[:-1]) == whole
+
+
+def test_the_router_of_a_pool_knows_its_caches(agg):
+    (_, _), (m1, router) = agg.pools
+    text = "the same beginning of a prompt " * 30
+    relaxed = {"router": {"ttft_target": 2900}}
+    first = agg.front.chat(text, nvext=relaxed).json()["usage"]
+    until("the blocks in the router's index",
+          lambda: router.metric("weir_router_index_blocks") >= first["prompt_tokens"] // 16)
+    for _ in range(6):  # by chance they would meet two workers
+        usage = agg.front.chat(text, nvext=relaxed).json()["usage"]
+        assert usage["prompt_tokens_details"]["cached_tokens"] >= first["prompt_tokens"] // 16 * 16
+
+
+def test_many_streams_and_two_routers_of_a_pool(agg):
+    second = pool_router(agg, "pool1").ready()
+    until("both routers of pool 1",
+          lambda: agg.top.metric("weir_global_router_pool_routers", pool="1") == 2)
+    failed = []
+
+    def run(n):
+        for i in range(20):
+            r = agg.front.chat(f"{n} {i}", stream=True, max_tokens=5,
+                               nvext={"router": {"ttft_target": 100 if i % 2 else 2900}})
+            if r.status != 200 or r.events()[-1] != "[DONE]" or len(r.events()) < 5:
+                failed.append(r)
+
+    threads = [threading.Thread(target=run, args=(n,)) for n in range(8)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert not failed, failed[:3]
+    assert second.metric("dynamo_component_router_requests_total") == 40
+    assert agg.top.metric("weir_global_router_pool_failures_total") == 0
+
+
+def test_missing_pool_is_named(fleet):
+    pool(fleet, "pool0")[1].ready()
+    top = global_router(fleet, AGG, "--pool-wait-secs", "0.2")
+    top.wait_line(r"agg pool 1 has no router: pool1.router.generate has no instance; registering without it")
+    front = frontend(fleet)
+    assert top.get("/health")[0] == 503
+    assert front.chat(nvext={"router": {"ttft_target": 100}}).status == 200
+    r = front.chat(nvext={"router": {"ttft_target": 2900}})
+    assert r.status == 503 and "no router in agg pool 1: pool1.router.generate has no instance" in r.body.decode()
+    pool(fleet, "pool1")[1].ready()
+    top.ready()
+    assert front.chat(nvext={"router": {"ttft_target": 2900}}).status == 200
+
+
+def test_waits_for_its_pools(fleet):
+    top = global_router(fleet, AGG)
+    pool(fleet, "pool0")[1].ready()
+    pool(fleet, "pool1")[1].ready()
+    top.ready()
+    info = json.loads(top.wait_line(r"pools: (\{.*\})").group(1))
+    assert info["agg_connected"] == ["pool0", "pool1"] and info["num_agg_pools"] == 2
+    assert info["agg_pool_priorities"] == [0, 1] and info["mode"] == "agg"
+
+
+RETRY = {**AGG, "num_agg_pools": 3, "enable_priority_retry": True,
+         "agg_pool_dynamo_namespaces": ["pool0", "pool1", "pool2"],
+         "agg_pool_selection_strategy": {**AGG["agg_pool_selection_strategy"], "agg_pool_mapping": [[2], [1]]}}
+
+
+def three_pools(fleet, config, flags):
+    pools = [pool(fleet, f"pool{i}", *flags[i]) for i in range(3)]
+    for _, router in pools:
+        router.ready()
+    top = global_router(fleet, config).ready()
+    return [p[0] for p in pools], top, frontend(fleet)
+
+
+def test_failing_pools_are_followed_by_faster_ones(fleet):
+    broken = ("--fail-rate", "1")
+    mockers, top, front = three_pools(fleet, RETRY, [(), broken, broken])
+    r = front.chat(nvext={"router": {"ttft_target": 100}})
+    assert r.status == 200, r
+    assert served_by(mockers[0]) == 1
+    failures = lambda pool: top.metric("weir_global_router_pool_failures_total", pool=pool)
+    assert [failures(str(i)) for i in range(3)] == [0, 1, 1]
+    assert top.metric("weir_global_router_retries_total") == 2
+
+
+@pytest.mark.parametrize("priorities, failing, served", [([5, 0, 10], 2, 0), ([10, 0, 5], 0, 2)])
+def test_retry_takes_the_next_lower_priority(fleet, priorities, failing, served):
+    grid = {**AGG["agg_pool_selection_strategy"], "agg_pool_mapping": [[failing], [failing]]}
+    config = {**RETRY, "agg_pool_priorities": priorities, "agg_pool_selection_strategy": grid}
+    flags = [("--fail-rate", "1") if i == failing else () for i in range(3)]
+    mockers, _, front = three_pools(fleet, config, flags)
+    assert front.chat().status == 200
+    assert [served_by(m) for m in mockers] == [i == served for i in range(3)]
+
+
+def test_without_retry_the_first_failure_counts(fleet):
+    mockers, top, front = three_pools(fleet, {**RETRY, "enable_priority_retry": False},
+                                      [(), (), ("--fail-rate", "1")])
+    r = front.chat(nvext={"router": {"ttft_target": 100}})
+    assert r.status == 500 and [served_by(m) for m in mockers] == [0, 0, 0]
+
+
+def test_no_retry_behind_the_first_item(fleet):
+    slow = ("--speedup-ratio", "1", "--decode-base-ms", "100")
+    mockers, top, front = three_pools(fleet, RETRY, [(), (), slow])
+    c = front.connect()
+    body = {"model": "m", "messages": [{"role": "user", "content": "x"}], "max_tokens": 500, "stream": True,
+            "nvext": {"router": {"ttft_target": 100}}}
+    c.request("POST", "/v1/chat/completions", json.dumps(body), {"content-type": "application/json"})
+    r = c.getresponse()
+    assert r.status == 200
+    first = r.readline()
+    mockers[2].kill()
+    rest = (first + r.read()).decode()
+    c.close()
+    assert '"error"' in rest and rest.rstrip().endswith("[DONE]"), rest[-500:]
+    assert [served_by(m) for m in mockers[:2]] == [0, 0]
+    assert top.metric("weir_global_router_retries_total") == 0
+
+
+def test_a_client_that_leaves_frees_the_worker(agg):
+    slow, router = pool(agg, "pool9", "--speedup-ratio", "1", "--decode-base-ms", "50")
+    router.ready()
+    config = {**AGG, "agg_pool_dynamo_namespaces": ["pool9", "pool9"]}
+    path = os.path.join(agg.folder, "other.json")
+    with open(path, "w", encoding="ascii") as f:
+        json.dump(config, f)
+    Service(agg, "global-router", "--config", path, "--model-name", "slow", "--namespace", "front").ready()
+    until("the slow model", lambda: len(agg.front.get("/v1/models").json()["data"]) == 2)
+    c = agg.front.connect()
+    body = {"model": "slow", "messages": [{"role": "user", "content": "x"}], "max_tokens": 5000, "stream": True}
+    c.request("POST", "/v1/chat/completions", json.dumps(body), {"content-type": "application/json"})
+    r = c.getresponse()
+    assert r.readline().startswith(b"data:")
+    assert slow.metric("requests_running") == 1
+    r.close()
+    c.close()
+    until("the worker to be free", lambda: slow.metric("requests_running") == 0)
+    assert slow.metric("finished_total") == 0
+
+
+DISAGG = {
+    "num_prefill_pools": 1, "num_decode_pools": 2,
+    "prefill_pool_dynamo_namespaces": ["pre"], "decode_pool_dynamo_namespaces": ["dec0", "dec1"],
+    "prefill_pool_selection_strategy": {
+        "isl_min": 0, "isl_max": 32000, "isl_resolution": 1, "ttft_min_ms": 10, "ttft_max_ms": 3000,
+        "ttft_resolution": 1, "prefill_pool_mapping": [[0]]},
+    "decode_pool_selection_strategy": {
+        "context_length_min": 0, "context_length_max": 32000, "context_length_resolution": 1,
+        "itl_min_ms": 10, "itl_max_ms": 500, "itl_resolution": 2, "decode_pool_mapping": [[0, 1]]},
+}
+
+
+def test_check_draws_the_grid(fleet):
+    path = os.path.join(fleet.folder, "g.json")
+    with open(path, "w", encoding="ascii") as f:
+        json.dump(DISAGG, f)
+    p = Process([WEIR, "global-router", "--check", path])
+    assert p.wait() == 0
+    assert "decode pools" in p.log() and "dec1" in p.log() and "itl>=255" in p.log(), p.log()
+    with open(path, "w", encoding="ascii") as f:
+        json.dump({**DISAGG, "num_decode_pools": 3}, f)
+    p = Process([WEIR, "global-router", "--check", path])
+    assert p.wait() == 1
+    assert "num_decode_pools (3) does not match decode_pool_dynamo_namespaces length (2)" in p.log()
+
+
+def test_build_grid(fleet):
+    path = os.path.join(fleet.folder, "curves.json")
+    plan = {"size": {"min": 0, "max": 32000, "resolution": 2}, "latency": {"min": 0, "max": 2000, "resolution": 2},
+            "pools": [{"name": "big", "cost": 8, "curve": [[0, 100], [32000, 900]]},
+                      {"name": "small", "cost": 1, "curve": [[0, 400], [32000, 4000]]}]}
+    with open(path, "w", encoding="ascii") as f:
+        json.dump(plan, f)
+    p = Process([WEIR, "global-router", "--build-grid", path])
+    assert p.wait() == 0
+    # Middles 8000 and 24000: big 300, 700; small 1300, 3100; edges 1000 and 2000.
+    assert json.loads(p.log()) == {"mapping": [[0, 1], [0, 0]], "pools": ["big", "small"]}
+    plan["pools"][0]["curve"] = [[5, 1], [5, 2]]
+    with open(path, "w", encoding="ascii") as f:
+        json.dump(plan, f)
+    p = Process([WEIR, "global-router", "--build-grid", path])
+    assert p.wait() == 1 and "sizes of a curve must rise; 5 follows 5" in p.log()

@@ -1,0 +1,1 @@
+weir_test(unit_global_select SOURCES test/unit/global_router/select.c LINK weir_global_router)
