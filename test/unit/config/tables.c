@@ -16,9 +16,9 @@
 #include "test/check.h"
 
 static const struct weir_program *const programs[] = {
-    &weir_frontend_program,      &weir_mocker_program, &weir_local_router_program,
-    &weir_global_router_program, &weir_bench_program,  &weir_parse_program,
-    &weir_tokenize_program,      &weir_render_program};
+    &weir_frontend_program, &weir_local_router_program, &weir_global_router_program,
+    &weir_mocker_program,   &weir_bench_program,        &weir_parse_program,
+    &weir_tokenize_program, &weir_render_program};
 
 /* Deliberate differences from the reference system; docs/OPTIONS.md gives them too. */
 static const struct {
