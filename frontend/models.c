@@ -2,6 +2,7 @@
 
 #include "base/list.h"
 #include "base/log.h"
+#include "base/map.h"
 #include "base/mem.h"
 #include "frontend/models_load.h"
 #include "parsers/wprs.h"
@@ -46,6 +47,8 @@ struct weir_models {
     pthread_mutex_t lock;
     struct weir_models_config config;
     struct weir_list models, workers;
+    struct weir_map by_id; /* worker id to a worker of it that has a card: looked up for each event
+                              and each request */
 };
 
 #define MODEL(n) WEIR_CONTAINER_OF(n, struct weir_model, node)
@@ -59,6 +62,7 @@ enum weir_status weir_models_create(const struct weir_models_config *config,
     m->config = *config;
     weir_list_init(&m->models);
     weir_list_init(&m->workers);
+    weir_map_init(&m->by_id, SIZE_MAX);
     pthread_mutex_init(&m->lock, NULL);
     *ret_models = m;
     return WEIR_OK;
@@ -98,11 +102,48 @@ void weir_models_destroy(struct weir_models *models) {
             weir_model_unref(MODEL(it));
         weir_model_unref(MODEL(it));
     }
+    weir_map_fini(&models->by_id);
     pthread_mutex_destroy(&models->lock);
     weir_free(models);
 }
 
 /* ---- finding ------------------------------------------------------------------------------ */
+
+/* Workers of two namespaces may have one id, or the map no memory: then the list is walked. */
+static struct worker *with_card(struct weir_models *m, uint64_t id,
+                                const struct weir_model *model) {
+    uint64_t value = 0;
+    if (weir_map_get(&m->by_id, id, &value)) {
+        struct worker *w = (struct worker *)(uintptr_t)value;
+        if (model == NULL || w->model == model)
+            return w;
+    }
+    WEIR_LIST_FOREACH(it, &m->workers) {
+        struct worker *w = WORKER(it);
+        if (w->id == id && (model == NULL ? w->model != NULL : w->model == model))
+            return w;
+    }
+    return NULL;
+}
+
+static void index_worker(struct weir_models *m, struct worker *w) {
+    uint64_t other;
+    if (!weir_map_get(&m->by_id, w->id, &other) &&
+        weir_map_put(&m->by_id, w->id, (uint64_t)(uintptr_t)w) != WEIR_OK)
+        WEIR_LOG(WEIR_LOG_WARN, "models", "out of memory: worker %" PRIx64 " is found slowly",
+                 w->id);
+}
+
+/* Its card went. Another worker of the id, if there is one, takes the place. */
+static void unindex_worker(struct weir_models *m, const struct worker *w) {
+    uint64_t value = 0;
+    if (!weir_map_get(&m->by_id, w->id, &value) || value != (uint64_t)(uintptr_t)w)
+        return;
+    weir_map_remove(&m->by_id, w->id);
+    struct worker *other = with_card(m, w->id, NULL);
+    if (other != NULL)
+        index_worker(m, other);
+}
 
 static struct weir_model *find_model(struct weir_models *m, struct weir_span name) {
     WEIR_LIST_FOREACH(it, &m->models) {
@@ -158,17 +199,14 @@ bool weir_model_worker(struct weir_model *model, uint64_t worker_id,
                        struct weir_model_worker *ret) {
     bool found = false;
     pthread_mutex_lock(&model->models->lock);
-    WEIR_LIST_FOREACH(it, &model->models->workers) {
-        const struct worker *w = WORKER(it);
-        if (w->model != model || w->id != worker_id || w->address == NULL)
-            continue;
+    const struct worker *w = with_card(model->models, worker_id, model);
+    if (w != NULL && w->address != NULL) {
         size_t len = strlen(w->address);
         found = len < sizeof(ret->address);
         if (found) {
             memcpy(ret->address, w->address, len + 1);
             ret->codec = w->codec;
         }
-        break;
     }
     pthread_mutex_unlock(&model->models->lock);
     return found;
@@ -189,12 +227,10 @@ void weir_models_instances(struct weir_models *models, weir_model_instance_fn fn
 struct weir_model *weir_models_of_worker(struct weir_models *models, uint64_t worker_id) {
     struct weir_model *found = NULL;
     pthread_mutex_lock(&models->lock);
-    WEIR_LIST_FOREACH(it, &models->workers) {
-        if (WORKER(it)->id == worker_id && WORKER(it)->model != NULL) {
-            found = WORKER(it)->model;
-            atomic_fetch_add_explicit(&found->refs, 1, memory_order_relaxed);
-            break;
-        }
+    const struct worker *w = with_card(models, worker_id, NULL);
+    if (w != NULL) {
+        found = w->model;
+        atomic_fetch_add_explicit(&found->refs, 1, memory_order_relaxed);
     }
     pthread_mutex_unlock(&models->lock);
     return found;
@@ -404,6 +440,7 @@ static void on_card(struct weir_models *m, struct weir_span key, const struct we
     if (x == NULL || w == NULL)
         return;
     w->model = x;
+    index_worker(m, w);
     w->figures = (struct weir_router_worker){.worker_id = w->id,
                                              .dp_start = c->dp_start_rank,
                                              .dp_size = c->dp_size,
@@ -428,6 +465,7 @@ static void on_gone(struct weir_models *m, enum weir_record_kind kind, struct we
         w->address = NULL;
     } else if (x != NULL) {
         w->model = NULL;
+        unindex_worker(m, w);
         if (--x->n_cards == 0) {
             weir_list_remove(&x->node);
             weir_model_unref(x);

@@ -188,6 +188,42 @@ static void case_overload_only_when_all_are_busy(void) {
     weir_router_destroy(r);
 }
 
+/* A worker with two ranks is busy when both are; a pinned rank of it is refused only then. */
+static void case_all_ranks_must_be_busy(void) {
+    struct weir_router *r = start(WEIR_ROUTE_LEAST_LOADED, 0);
+    struct weir_router_worker w = {
+        .worker_id = 9, .dp_start = 2, .dp_size = 2, .total_kv_blocks = 100};
+    struct weir_busy_thresholds t = {0.5, -1, NAN};
+    struct weir_active_load load = {
+        .worker_id = 9, .dp_rank = 2, .has_kv_used = true, .kv_used_blocks = 51};
+    struct weir_route route;
+    struct prompt p;
+    prompt_init(&p, 0, 4);
+    CHECK(weir_router_worker_put(r, &w) == WEIR_OK);
+    weir_router_set_thresholds(r, &t);
+    weir_router_load_event(r, &load);
+    CHECK(!weir_router_all_busy(r));
+    p.q.has_pinned_worker = true;
+    p.q.pinned_worker = 9;
+    p.q.pinned_rank = 2;
+    CHECK(weir_router_route(r, &p.q, &route) == WEIR_OK && route.dp_rank == 2);
+    load.dp_rank = 3;
+    weir_router_load_event(r, &load);
+    CHECK(weir_router_all_busy(r));
+    CHECK(weir_router_route(r, &p.q, &route) == WEIR_OVERLOADED);
+    p.q.has_pinned_worker = false;
+    CHECK(weir_router_route(r, &p.q, &route) == WEIR_OVERLOADED);
+    /* At the threshold is not above it; a load of an unknown rank changes nothing. */
+    load.kv_used_blocks = 50;
+    weir_router_load_event(r, &load);
+    load.dp_rank = 7;
+    load.kv_used_blocks = 100;
+    weir_router_load_event(r, &load);
+    CHECK(!weir_router_all_busy(r));
+    CHECK(weir_router_route(r, &p.q, &route) == WEIR_OK);
+    weir_router_destroy(r);
+}
+
 static void case_stale_bookings_expire(void) {
     struct weir_router *r = start(WEIR_ROUTE_KV, 1);
     struct prompt p;
@@ -282,6 +318,7 @@ int main(void) {
     CHECK_RUN(case_pinned_worker);
     CHECK_RUN(case_failed_workers_are_avoided_for_a_while);
     CHECK_RUN(case_overload_only_when_all_are_busy);
+    CHECK_RUN(case_all_ranks_must_be_busy);
     CHECK_RUN(case_stale_bookings_expire);
     CHECK_RUN(case_predicts_without_events);
     CHECK_RUN(case_threads_leave_no_load_behind);
