@@ -5,6 +5,7 @@
 #include "base/json.h"
 #include "frontend/metrics.h"
 #include "frontend/models.h"
+#include "frontend/relay_pool.h"
 #include "net/http_server.h"
 #include "runtime/options_frontend.h"
 #include "runtime/plane_client.h"
@@ -24,6 +25,7 @@ struct weir_app {
     size_t body_limit;
     uint64_t item_ms, keep_alive_ms; /* 0 = off */
     unsigned migration_limit;
+    bool engine_mode;             /* there is a list of HTTP engines */
     _Atomic int stage;            /* enum weir_stage; relaxed: a turn late does no harm */
     _Atomic unsigned n_inference; /* requests in work, over all loops */
 };
@@ -34,6 +36,7 @@ struct weir_front_loop {
     struct weir_loop *loop;
     struct weir_http_server *server;
     struct weir_plane_client *plane;
+    struct weir_relay_pools *pools; /* connections to HTTP engines */
 };
 
 /* ---- respond.c ---------------------------------------------------------------------------- */

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "frontend/app_priv.h"
+#include "frontend/engine_set.h"
 #include "frontend/feed.h"
 #include "net/zmq.h"
 #include "parsers/wprs.h"
@@ -35,8 +36,10 @@ struct frontend {
     unsigned n_loops, n_started;   /* made; of these, with a running thread */
     struct weir_discovery *disc;
     struct weir_feed *feed;
+    struct weir_engine_set *engines;    /* NULL: none are listed */
     struct weir_plane_client *recovery; /* asks workers for their caches; NULL: not in kv mode */
-    struct weir_tls *http_tls, *plane_server_tls, *plane_client_tls; /* owned, or NULL */
+    /* owned, or NULL */
+    struct weir_tls *http_tls, *plane_server_tls, *plane_client_tls, *engine_tls;
     struct weir_timer tick, drain;
     unsigned ticks;
     uint64_t drain_deadline_ms;
@@ -55,7 +58,10 @@ struct left {
 
 static void tell_loop(void *arg) {
     struct left *l = arg;
-    weir_plane_client_worker_left(l->fl->plane, weir_span_z(l->address), l->silent_ms);
+    if (weir_relay_is_http(weir_span_z(l->address)))
+        weir_relay_pool_left(l->fl->pools, weir_span_z(l->address));
+    else
+        weir_plane_client_worker_left(l->fl->plane, weir_span_z(l->address), l->silent_ms);
     weir_free(l);
 }
 
@@ -136,6 +142,9 @@ static enum weir_status open_app(struct frontend *f, struct weir_err *err) {
         (struct weir_openai_rules){.ignore_unknown_fields = o->ignore_openai_fe_unsupported_fields,
                                    .drop_nvext = o->disable_frontend_nvext};
     /* 1xx is no final answer; the reference system takes its default then. */
+    app->engine_mode = o->worker.n > 0 || o->workers_file != NULL;
+    /* Engines have fields of their own, and refuse what they do not know. */
+    app->rules.ignore_unknown_fields |= app->engine_mode;
     app->overload_status = (int)o->http_overload_status_code;
     app->body_limit = (size_t)o->http_body_limit_mb << 20;
     app->item_ms = ms_of(o->http_backend_stream_timeout_secs);
@@ -207,6 +216,9 @@ static enum weir_status open_tls(struct frontend *f, struct weir_err *err) {
         st = weir_tls_create(&server, &f->plane_server_tls, err);
     if (st == WEIR_OK && (client.ca_path != NULL || client.insecure))
         st = weir_tls_create(&client, &f->plane_client_tls, err);
+    struct weir_tls_config engine = {.ca_path = o->engine_ca_path};
+    if (st == WEIR_OK && f->app.engine_mode)
+        st = weir_tls_create(&engine, &f->engine_tls, err);
     return st;
 }
 
@@ -314,6 +326,10 @@ static enum weir_status open_loops(struct frontend *f, struct weir_err *err) {
             return weir_err_set(err, st, "cannot create an event loop");
         f->n_loops++;
         st = open_plane(f, fl, err);
+        if (st == WEIR_OK && (st = weir_relay_pools_create(
+                                  fl->loop, f->engine_tls, ms_of(o->tcp_connect_timeout),
+                                  (unsigned)o->weir_http_max_requests, &fl->pools)) != WEIR_OK)
+            weir_err_set(err, st, "out of memory");
         if (st == WEIR_OK)
             st = open_http(f, fl, port, err);
         if (st == WEIR_OK)
@@ -339,7 +355,13 @@ static enum weir_status open_discovery(struct frontend *f, struct weir_err *err)
         [WEIR_OPT_DISCOVERY_MEM] = WEIR_DISCOVERY_MEM,
         [WEIR_OPT_DISCOVERY_STATIC] = WEIR_DISCOVERY_STATIC};
     const struct weir_frontend_options *o = &f->app.options;
-    struct weir_discovery_config dc = {.backend = backends[o->discovery_backend],
+    const struct weir_option *row = weir_config_find(&weir_frontend_program, "--discovery-backend");
+    /* With a list of engines nothing else is looked for, unless it is asked for. */
+    bool only_engines =
+        f->app.engine_mode &&
+        weir_config_source_of(&weir_frontend_program, o, row) == WEIR_CONFIG_FROM_DEFAULT;
+    struct weir_discovery_config dc = {.backend = only_engines ? WEIR_DISCOVERY_MEM
+                                                               : backends[o->discovery_backend],
                                        .file_root = o->file_kv,
                                        .static_path = o->static_workers_file,
                                        .static_workers = o->static_worker.items,
@@ -354,6 +376,22 @@ static enum weir_status open_discovery(struct frontend *f, struct weir_err *err)
     return st == WEIR_OK
                ? weir_feed_open(f->control, f->disc, f->app.models, f->recovery, &f->feed, err)
                : st;
+}
+
+static enum weir_status open_engines(struct frontend *f, struct weir_err *err) {
+    const struct weir_frontend_options *o = &f->app.options;
+    struct weir_engine_set_config ec = {
+        .engines = {.workers = o->worker.items,
+                    .n_workers = o->worker.n,
+                    .path = o->workers_file,
+                    .tls = f->engine_tls,
+                    .api_key = o->engine_api_key,
+                    .poll_ms = (uint64_t)(o->engine_poll_secs * 1000)},
+        .models = f->app.models,
+        .kv_events = o->router_mode == WEIR_OPT_ROUTER_MODE_KV && o->router_kv_events,
+        .default_block_size =
+            o->kv_cache_block_size != WEIR_CONFIG_NONE ? (uint32_t)o->kv_cache_block_size : 16};
+    return f->app.engine_mode ? weir_engine_set_open(f->control, &ec, &f->engines, err) : WEIR_OK;
 }
 
 /* ---- housekeeping ------------------------------------------------------------------------------
@@ -441,6 +479,7 @@ static void close_loop(void *arg) {
     struct weir_front_loop *fl = arg;
     weir_http_server_destroy(fl->server);
     weir_plane_client_destroy(fl->plane);
+    weir_relay_pools_destroy(fl->pools);
     weir_loop_stop(fl->loop);
 }
 
@@ -455,6 +494,7 @@ static void close_all(struct frontend *f) {
         weir_loop_destroy(fl->loop);
     }
     weir_free(f->loops);
+    weir_engine_set_close(f->engines);
     weir_discovery_close(f->disc);
     weir_feed_close(f->feed);
     weir_plane_client_destroy(f->recovery);
@@ -464,6 +504,7 @@ static void close_all(struct frontend *f) {
     weir_tls_destroy(f->http_tls);
     weir_tls_destroy(f->plane_server_tls);
     weir_tls_destroy(f->plane_client_tls);
+    weir_tls_destroy(f->engine_tls);
     weir_free(f->loads);
     weir_zmq_shutdown();
     weir_arena_fini(&f->arena);
@@ -492,6 +533,8 @@ static enum weir_status open_all(struct frontend *f, struct weir_err *err) {
         st = open_loops(f, err);
     if (st == WEIR_OK)
         st = open_discovery(f, err);
+    if (st == WEIR_OK)
+        st = open_engines(f, err);
     return st == WEIR_OK ? start_loops(f, err) : st;
 }
 

@@ -27,6 +27,8 @@ void weir_leg_stop(struct weir_leg *leg, bool graceful) {
     if (leg->call != NULL)
         weir_plane_call_cancel(leg->call, graceful);
     leg->call = NULL;
+    if (leg->relay != NULL)
+        weir_relay_stop(leg->relay);
     if (leg->booking != 0)
         release(leg);
     leg->state = WEIR_LEG_DONE;
@@ -66,7 +68,19 @@ static enum weir_status route(struct weir_leg *leg, struct weir_route *ret) {
     return st;
 }
 
-static void fail_route(struct weir_leg *leg, enum weir_status st) {
+enum weir_status weir_leg_route(struct weir_leg *leg) {
+    struct weir_route chosen;
+    enum weir_status st = route(leg, &chosen);
+    if (st != WEIR_OK)
+        return st;
+    leg->booking = chosen.booking;
+    leg->worker_id = chosen.worker_id;
+    leg->dp_rank = chosen.dp_rank;
+    leg->overlap_blocks = chosen.overlap_blocks;
+    return WEIR_OK;
+}
+
+void weir_leg_fail_route(struct weir_leg *leg, enum weir_status st) {
     struct weir_request *r = leg->request;
     leg->state = WEIR_LEG_DONE;
     if (st == WEIR_OVERLOADED) {
@@ -132,21 +146,16 @@ static enum weir_status send(struct weir_leg *leg, const struct weir_model_worke
 
 void weir_leg_start(struct weir_leg *leg) {
     struct weir_request *r = leg->request;
-    struct weir_route chosen;
     struct weir_model_worker worker;
     leg->state = WEIR_LEG_RUNNING;
     for (;;) {
-        enum weir_status st = route(leg, &chosen);
+        enum weir_status st = weir_leg_route(leg);
         if (st != WEIR_OK) {
-            fail_route(leg, st);
+            weir_leg_fail_route(leg, st);
             return;
         }
-        leg->booking = chosen.booking;
-        leg->worker_id = chosen.worker_id;
-        leg->dp_rank = chosen.dp_rank;
-        leg->overlap_blocks = chosen.overlap_blocks;
         /* The worker may have left between the choice and now. */
-        if (weir_model_worker(r->model, chosen.worker_id, &worker)) {
+        if (weir_model_worker(r->model, leg->worker_id, &worker)) {
             st = send(leg, &worker);
             if (st == WEIR_OK)
                 return;
@@ -165,10 +174,10 @@ void weir_leg_start(struct weir_leg *leg) {
         }
         release(leg);
         if (leg->n_tried == WEIR_MAX_TRIED) {
-            fail_route(leg, WEIR_UNAVAILABLE);
+            weir_leg_fail_route(leg, WEIR_UNAVAILABLE);
             return;
         }
-        leg->tried[leg->n_tried++] = chosen.worker_id;
+        leg->tried[leg->n_tried++] = leg->worker_id;
     }
 }
 

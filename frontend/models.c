@@ -10,6 +10,7 @@
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 
 /*
@@ -206,6 +207,7 @@ bool weir_model_worker(struct weir_model *model, uint64_t worker_id,
         if (found) {
             memcpy(ret->address, w->address, len + 1);
             ret->codec = w->codec;
+            ret->n_ranks = w->figures.dp_size;
         }
     }
     pthread_mutex_unlock(&model->models->lock);
@@ -289,8 +291,34 @@ static enum weir_status fill_parsers(struct weir_models *m, struct weir_model *x
                : weir_err_set(err, WEIR_NOMEM, "out of memory");
 }
 
+static bool has_tokenizer(const struct weir_models *m) {
+    return m->config.model_path != NULL || m->config.bytes_tokenizer;
+}
+
+/* Requests can be served: with a tokenizer, or by engines that need none from us. */
+static bool usable(const struct weir_model *x) {
+    return x->info.tok != NULL || (x->info.engines && x->load == NULL && !x->failed);
+}
+
+/* Without tokens there is nothing to match with what the engines hold. */
+static void fill_engines(struct weir_models *m, struct weir_model *x,
+                         const struct weir_models_engine *engine, struct weir_router_config *rc) {
+    x->info.engines = true;
+    if (has_tokenizer(m))
+        return;
+    x->info.engine_tokens = engine->tokenizes && rc->mode == WEIR_ROUTE_KV;
+    if (rc->mode != WEIR_ROUTE_KV || engine->tokenizes)
+        return;
+    rc->mode = WEIR_ROUTE_ROUND_ROBIN;
+    WEIR_LOG(WEIR_LOG_WARN, "models",
+             "model %s: no routing by KV cache, because there is no tokenizer: its engine has no "
+             "/tokenize and no --model-path is given; its requests take turns",
+             x->name);
+}
+
 static enum weir_status fill_model(struct weir_models *m, struct weir_model *x,
-                                   const struct weir_card *card) {
+                                   const struct weir_card *card,
+                                   const struct weir_models_engine *engine) {
     struct weir_router_config rc = m->config.router;
     x->name = weir_strndup(card->display_name.data, card->display_name.len);
     x->aliases = weir_arena_alloc(&x->arena, (card->aliases.n + 1) * sizeof(*x->aliases));
@@ -310,6 +338,8 @@ static enum weir_status fill_model(struct weir_models *m, struct weir_model *x,
         .completions = card->completions,
         .eagle = card->enable_eagle};
     rc.block_size = x->info.block_size;
+    if (engine != NULL)
+        fill_engines(m, x, engine, &rc);
     enum weir_status st = weir_router_create(&rc, &x->info.router);
     if (st == WEIR_OK)
         weir_router_set_thresholds(x->info.router, &m->config.thresholds);
@@ -338,6 +368,8 @@ static void on_loaded(void *arg, struct wtok *tok, const struct weir_err *err) {
 
 static enum weir_status start_load(struct weir_models *m, struct weir_model *x,
                                    const struct weir_card *card) {
+    if (x->info.engines && !has_tokenizer(m))
+        return WEIR_OK;
     if (card->builtin_bytes_tokenizer || m->config.bytes_tokenizer)
         return wtok_create_bytes(&x->info.tok);
     atomic_fetch_add_explicit(&x->refs, 1, memory_order_relaxed);
@@ -348,7 +380,8 @@ static enum weir_status start_load(struct weir_models *m, struct weir_model *x,
     return st;
 }
 
-static struct weir_model *new_model(struct weir_models *m, const struct weir_card *card) {
+static struct weir_model *new_model(struct weir_models *m, const struct weir_card *card,
+                                    const struct weir_models_engine *engine) {
     struct weir_model *x = weir_calloc(1, sizeof(*x));
     if (x == NULL)
         return NULL;
@@ -357,7 +390,7 @@ static struct weir_model *new_model(struct weir_models *m, const struct weir_car
     atomic_init(&x->refs, 1);
     x->models = m;
     struct weir_err err = {.text = ""};
-    enum weir_status st = fill_model(m, x, card);
+    enum weir_status st = fill_model(m, x, card, engine);
     if (st == WEIR_OK)
         st = fill_parsers(m, x, card, &err);
     if (st == WEIR_OK)
@@ -415,11 +448,13 @@ static void on_instance(struct weir_models *m, struct weir_span key, const struc
     weir_free(w->address);
     w->address = address;
     w->codec = r->codec;
-    if (fresh && w->model != NULL && w->model->info.tok != NULL)
+    if (fresh && w->model != NULL && usable(w->model))
         join(w);
 }
 
-static void on_card(struct weir_models *m, struct weir_span key, const struct weir_record *r) {
+/* `engine`: the card is made from what an HTTP engine says; else NULL. */
+static void on_card(struct weir_models *m, struct weir_span key, const struct weir_record *r,
+                    const struct weir_models_engine *engine) {
     const struct weir_card *c = &r->card;
     struct worker *w = find_worker(m, key);
     if ((w != NULL && w->model != NULL) || c->worker_type == WEIR_WORKER_PREFILL ||
@@ -433,8 +468,15 @@ static void on_card(struct weir_models *m, struct weir_span key, const struct we
                  c->kv_cache_block_size, x->info.block_size);
         return;
     }
+    if (x != NULL && x->info.engines != (engine != NULL)) {
+        WEIR_LOG(WEIR_LOG_WARN, "models",
+                 "model %s has HTTP engines and workers of the request plane; the later ones are "
+                 "left out",
+                 x->name);
+        return;
+    }
     if (x == NULL)
-        x = new_model(m, c);
+        x = new_model(m, c, engine);
     if (x != NULL && w == NULL)
         w = worker_for(m, key, r);
     if (x == NULL || w == NULL)
@@ -447,7 +489,7 @@ static void on_card(struct weir_models *m, struct weir_span key, const struct we
                                              .total_kv_blocks = c->total_kv_blocks,
                                              .max_num_batched_tokens = c->max_num_batched_tokens};
     x->n_cards++;
-    if (w->address != NULL && x->info.tok != NULL)
+    if (w->address != NULL && usable(x))
         join(w);
 }
 
@@ -456,7 +498,7 @@ static void on_gone(struct weir_models *m, enum weir_record_kind kind, struct we
     if (w == NULL)
         return;
     struct weir_model *x = w->model;
-    if (x != NULL && w->address != NULL && x->info.tok != NULL)
+    if (x != NULL && w->address != NULL && usable(x))
         part(w);
     if (kind == WEIR_RECORD_ENDPOINT) {
         if (w->address != NULL && m->config.on_worker_left != NULL)
@@ -496,6 +538,57 @@ void weir_models_on_change(void *models, enum weir_discovery_change change,
     else if (kind == WEIR_RECORD_ENDPOINT)
         on_instance(m, key, record);
     else
-        on_card(m, key, record);
+        on_card(m, key, record, NULL);
     pthread_mutex_unlock(&m->lock);
+}
+
+/* ---- HTTP engines ------------------------------------------------------------------------- */
+
+static struct weir_span engine_key(uint64_t id, char room[64]) {
+    int n = snprintf(room, 64, "http/engines/generate/%" PRIx64, id);
+    return weir_span(room, (size_t)n);
+}
+
+static void drop_engine(struct weir_models *m, struct weir_span key) {
+    on_gone(m, WEIR_RECORD_MODEL, key);
+    on_gone(m, WEIR_RECORD_ENDPOINT, key);
+}
+
+static bool same_engine(const struct worker *w, const struct weir_models_engine *e) {
+    return w != NULL && w->model != NULL && w->address != NULL &&
+           strcmp(w->address, e->address) == 0 && weir_span_eqz(e->model, w->model->name) &&
+           w->model->info.block_size == e->block_size && w->figures.dp_size == e->n_ranks &&
+           w->figures.total_kv_blocks == e->n_kv_blocks;
+}
+
+void weir_models_engine_put(struct weir_models *models, const struct weir_models_engine *e) {
+    char room[64];
+    struct weir_span key = engine_key(e->id, room);
+    struct weir_record r = {.kind = WEIR_RECORD_ENDPOINT,
+                            .instance_id = e->id,
+                            .tcp_address = weir_span_z(e->address),
+                            .card = {.display_name = e->model,
+                                     .context_length = e->context_length,
+                                     .kv_cache_block_size = e->block_size,
+                                     .total_kv_blocks = e->n_kv_blocks,
+                                     .chat = true,
+                                     .completions = true,
+                                     .input_tokens = true,
+                                     .worker_type = WEIR_WORKER_AGGREGATED,
+                                     .dp_size = e->n_ranks}};
+    pthread_mutex_lock(&models->lock);
+    if (!same_engine(find_worker(models, key), e)) {
+        drop_engine(models, key);
+        on_card(models, key, &r, e);
+        if (find_worker(models, key) != NULL)
+            on_instance(models, key, &r);
+    }
+    pthread_mutex_unlock(&models->lock);
+}
+
+void weir_models_engine_remove(struct weir_models *models, uint64_t id) {
+    char room[64];
+    pthread_mutex_lock(&models->lock);
+    drop_engine(models, engine_key(id, room));
+    pthread_mutex_unlock(&models->lock);
 }

@@ -41,6 +41,8 @@ struct weir_model_info {
     uint32_t context_length, block_size, migration_limit;
     uint64_t total_kv_blocks, max_num_seqs, max_num_batched_tokens;
     bool chat, completions, eagle;
+    bool engines;       /* its workers are HTTP engines: requests are relayed (relay.h) */
+    bool engine_tokens; /* of such: no tokenizer here (tok is NULL), the engines are asked */
     struct weir_span tool_parser, reasoning_parser; /* known names (parsers/wprs.h), or empty */
     struct wtok *tok;
     struct weir_router *router;
@@ -55,6 +57,20 @@ void weir_models_destroy(struct weir_models *models);
 void weir_models_on_change(void *models, enum weir_discovery_change change,
                            enum weir_record_kind kind, struct weir_span key,
                            const struct weir_record *record);
+
+/* An HTTP engine as a worker of one model. Thread: that of the changes. */
+struct weir_models_engine {
+    uint64_t id;         /* worker id: of the engine and the model together */
+    const char *address; /* as in struct weir_engine_info */
+    struct weir_span model;
+    uint32_t context_length, block_size, n_ranks;
+    uint64_t n_kv_blocks;
+    bool tokenizes;
+};
+/* Adds it, or replaces what was known. One whose block size is not that of the model's other
+ * workers is left out, with a log line. */
+void weir_models_engine_put(struct weir_models *models, const struct weir_models_engine *engine);
+void weir_models_engine_remove(struct weir_models *models, uint64_t id);
 
 /* By name or alias; NULL when unknown. The caller unrefs. */
 struct weir_model *weir_models_find(struct weir_models *models, struct weir_span name);
@@ -72,6 +88,7 @@ void weir_models_each(struct weir_models *models, weir_model_fn fn, void *arg);
 struct weir_model_worker {
     char address[WEIR_ADDRESS_MAX];
     enum weir_codec codec;
+    uint32_t n_ranks;
 };
 bool weir_model_worker(struct weir_model *model, uint64_t worker_id, struct weir_model_worker *ret);
 /* fn(instance record fields) for every instance with a card, for /health and /ready. */

@@ -182,6 +182,9 @@ void weir_request_writable(struct weir_request *r) {
     for (size_t i = 0; i < r->n_legs; i++)
         if (r->legs[i].call != NULL)
             weir_plane_call_resume(r->legs[i].call);
+    for (size_t i = 0; i < r->n_legs; i++)
+        if (r->legs[i].relay != NULL)
+            weir_relay_pause(r->legs[i].relay, false);
 }
 
 /* ---- routing headers (shared spec "frontend" 2.5) ------------------------------------------ */
@@ -284,7 +287,7 @@ static bool without_nul(struct weir_request *r, struct weir_span *text) {
     return true;
 }
 
-static bool encode(struct weir_request *r, struct weir_span text, bool special,
+static bool encode(struct weir_request *r, struct weir_span text, unsigned flags,
                    struct weir_ids *ret) {
     if (!without_nul(r, &text))
         return false;
@@ -292,7 +295,7 @@ static bool encode(struct weir_request *r, struct weir_span text, bool special,
     size_t room = wtok_encode_bound(tok, text.len), n = 0;
     uint64_t begin = weir_now_ns();
     uint32_t *ids = weir_arena_alloc(&r->arena, (room + 1) * sizeof(*ids));
-    if (ids == NULL || wtok_encode(tok, text, special, ids, room, &n) != WEIR_OK)
+    if (ids == NULL || wtok_encode(tok, text, flags, ids, room, &n) != WEIR_OK)
         return fail_memory(r);
     weir_front_observe_tokenize(r->fl->app->metrics, (double)(weir_now_ns() - begin) / 1e9);
     *ret = (struct weir_ids){ids, n};
@@ -306,9 +309,7 @@ static void keep_tail(struct weir_request *r, struct weir_span text) {
     r->prompt_tail_len = n;
 }
 
-static bool prepare_chat(struct weir_request *r, struct weir_ids *ret) {
-    struct weir_buf text;
-    struct weir_err err = {.text = ""};
+static enum weir_status render(struct weir_request *r, struct weir_buf *out, struct weir_err *err) {
     bool hide_tools =
         r->q.tool_choice_none && r->fl->app->options.exclude_tools_when_tool_choice_none;
     struct wtok_chat chat = {.messages = r->q.messages,
@@ -316,15 +317,22 @@ static bool prepare_chat(struct weir_request *r, struct weir_ids *ret) {
                              .template_args = r->q.template_args,
                              .add_generation_prompt = r->q.add_generation_prompt,
                              .continue_final_message = r->q.continue_final_message};
+    uint64_t begin = weir_now_ns();
+    enum weir_status st = wtok_render_chat(weir_model_info(r->model)->tok, &chat, out, err);
+    weir_front_observe_template(r->fl->app->metrics, (double)(weir_now_ns() - begin) / 1e9);
+    return st;
+}
+
+static bool prepare_chat(struct weir_request *r, struct weir_ids *ret) {
+    struct weir_buf text;
+    struct weir_err err = {.text = ""};
     if (r->q.has_token_data) {
         *ret = r->q.token_data;
         return true;
     }
     weir_buf_init(&text, WEIR_REQUEST_ARENA);
-    uint64_t begin = weir_now_ns();
-    enum weir_status st = wtok_render_chat(weir_model_info(r->model)->tok, &chat, &text, &err);
-    weir_front_observe_template(r->fl->app->metrics, (double)(weir_now_ns() - begin) / 1e9);
-    bool ok = st == WEIR_OK && encode(r, weir_buf_span(&text), true, ret);
+    enum weir_status st = render(r, &text, &err);
+    bool ok = st == WEIR_OK && encode(r, weir_buf_span(&text), WTOK_SPECIAL, ret);
     keep_tail(r, weir_buf_span(&text));
     if (ok && (r->q.extras & WEIR_ANNOTATE_FORMATTED_PROMPT) != 0)
         r->formatted_prompt = weir_arena_copy(&r->arena, weir_buf_span(&text));
@@ -339,7 +347,7 @@ static bool prepare_chat(struct weir_request *r, struct weir_ids *ret) {
 static bool prepare_prompt(struct weir_request *r, const struct weir_prompt *p,
                            struct weir_ids *ret) {
     if (p->kind == WEIR_PROMPT_TEXT)
-        return encode(r, p->text, false, ret);
+        return encode(r, p->text, 0, ret);
     uint32_t vocab = wtok_vocab_size(weir_model_info(r->model)->tok);
     for (size_t i = 0; i < p->ids.n; i++)
         if (p->ids.ids[i] >= vocab) {
@@ -355,7 +363,7 @@ static bool prepare_prompt(struct weir_request *r, const struct weir_prompt *p,
     return true;
 }
 
-static bool hash_leg(struct weir_request *r, struct weir_leg *leg) {
+bool weir_request_hash_leg(struct weir_request *r, struct weir_leg *leg) {
     const struct weir_model_info *info = weir_model_info(r->model);
     size_t n = kvi_block_count(leg->prompt.n, info->block_size, info->eagle);
     struct weir_span salt = r->q.cache_salt;
@@ -411,7 +419,7 @@ static bool prepare_legs(struct weir_request *r) {
         if (!(r->q.kind == WEIR_OPENAI_CHAT ? prepare_chat(r, &leg->prompt)
                                             : prepare_prompt(r, &r->q.prompts[i], &leg->prompt)))
             return false;
-        if (!hash_leg(r, leg) || !init_choices(r, leg, i))
+        if (!weir_request_hash_leg(r, leg) || !init_choices(r, leg, i))
             return false;
         r->prompt_tokens += leg->prompt.n;
         if (info->context_length > 0 && leg->prompt.n >= info->context_length) {
@@ -428,6 +436,40 @@ static bool prepare_legs(struct weir_request *r) {
         }
     }
     return true;
+}
+
+/* What routing wants to know of a request that an engine will read for itself. A prompt that cannot
+ * be made here goes without: the engine says what is wrong with it. */
+static bool prepare_relay(struct weir_request *r) {
+    const struct wtok *tok = weir_model_info(r->model)->tok;
+    struct weir_leg *leg = weir_arena_zalloc(&r->arena, sizeof(*leg));
+    if (leg == NULL)
+        return fail_memory(r);
+    weir_leg_init(leg, r);
+    r->legs = leg;
+    r->n_legs = r->n_open = 1;
+    if (r->opaque || r->q.has_media)
+        return true;
+    if (r->q.kind == WEIR_OPENAI_COMPLETION && r->q.n_prompts > 0 &&
+        r->q.prompts[0].kind == WEIR_PROMPT_IDS) {
+        leg->prompt = r->q.prompts[0].ids;
+    } else if (tok != NULL && r->q.kind == WEIR_OPENAI_COMPLETION && r->q.n_prompts > 0) {
+        if (!encode(r, r->q.prompts[0].text, WTOK_SPECIAL | WTOK_ADD_SPECIAL, &leg->prompt))
+            return false;
+    } else if (tok != NULL && r->q.kind == WEIR_OPENAI_CHAT) {
+        struct weir_err err = {.text = ""};
+        struct weir_buf text;
+        weir_buf_init(&text, WEIR_REQUEST_ARENA);
+        bool ok = render(r, &text, &err) != WEIR_OK ||
+                  encode(r, weir_buf_span(&text), WTOK_SPECIAL, &leg->prompt);
+        weir_buf_fini(&text);
+        if (!ok)
+            return false;
+    }
+    r->prompt_tokens = leg->prompt.n;
+    if (leg->prompt.n > 0)
+        weir_metric_observe(weir_model_info(r->model)->metrics.input_tokens, (double)leg->prompt.n);
+    return leg->prompt.n == 0 || weir_request_hash_leg(r, leg);
 }
 
 /* End-of-sequence ids go to the worker, unless the client wants to read on behind them. */
@@ -475,6 +517,8 @@ static bool find_model(struct weir_request *r) {
 
 /* What the request asks of its worker and no worker here can give. */
 static bool can_serve(struct weir_request *r) {
+    if (weir_model_info(r->model)->engines)
+        return true;
     if (r->q.has_media) {
         weir_request_fail(r, 400,
                           WEIR_SPAN_LIT("This model takes text only: message parts of type "
@@ -493,6 +537,39 @@ static bool can_serve(struct weir_request *r) {
     return true;
 }
 
+/* A body that we would refuse may be fine for its engine, and if not, the engine says it better:
+ * all that is needed is which model it is for. */
+static bool peek(struct weir_request *r) {
+    struct weir_json j;
+    struct weir_json_str key, model;
+    struct weir_openai_request q = {.kind = r->q.kind, .n = 1};
+    weir_json_init(&j, weir_http_exchange_request(r->x)->body, 128);
+    if (weir_json_peek(&j) != WEIR_JSON_OBJECT || !weir_json_object_enter(&j))
+        return false;
+    while (weir_json_object_next(&j, &key)) {
+        enum weir_json_type type = weir_json_peek(&j);
+        if (weir_json_str_eqz(key, "model") && type == WEIR_JSON_STRING) {
+            if (weir_json_string(&j, &model))
+                q.model = weir_json_text(model, &r->arena);
+        } else {
+            if (weir_json_str_eqz(key, "stream"))
+                q.stream = type == WEIR_JSON_TRUE;
+            weir_json_skip(&j, NULL);
+        }
+    }
+    if (!weir_json_finish(&j) || q.model.len == 0)
+        return false;
+    struct weir_model *model_found = weir_models_find(r->fl->app->models, q.model);
+    bool engines = model_found != NULL && weir_model_info(model_found)->engines;
+    weir_model_unref(model_found);
+    if (!engines)
+        return false;
+    q.prep.routing.dp_rank = -1;
+    r->q = q;
+    r->opaque = true;
+    return true;
+}
+
 static bool parse(struct weir_request *r) {
     struct weir_openai_error error = {0};
     enum weir_status st = weir_openai_parse(r->q.kind, weir_http_exchange_request(r->x)->body,
@@ -506,6 +583,8 @@ static bool parse(struct weir_request *r) {
     }
     if (st == WEIR_NOMEM)
         return fail_memory(r);
+    if (r->fl->app->engine_mode && peek(r))
+        return true;
     weir_request_fail(r, error.http_status, error.message,
                       weir_request_error_type(error.http_status));
     return false;
@@ -578,8 +657,14 @@ void weir_request_start(struct weir_front_loop *fl, struct weir_http_exchange *x
     weir_http_exchange_set_user(x, r);
     make_ids(r);
     if (!admit(r) || (!fl->app->options.disable_frontend_nvext && !apply_headers(r)) ||
-        !prepare_legs(r))
+        !(weir_model_info(r->model)->engines ? prepare_relay(r) : prepare_legs(r)))
         return;
+    if (weir_model_info(r->model)->engines) {
+        if (r->q.stream && fl->app->keep_alive_ms > 0)
+            arm_keep_alive(r);
+        weir_relay_start(&r->legs[0]);
+        return;
+    }
     if (weir_parsed_guide(r) != WEIR_OK) {
         fail_memory(r);
         return;

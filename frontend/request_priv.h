@@ -1,6 +1,7 @@
 /*
  * One chat or completions request and its parts. Files: request.c (admission, preparation, ending),
- * leg.c (routing, sending, retries), output.c (from worker items to the client's bytes).
+ * leg.c (routing, sending, retries), output.c (from worker items to the client's bytes), relay.c
+ * (legs to HTTP engines).
  */
 #ifndef WEIR_FRONTEND_REQUEST_PRIV_H
 #define WEIR_FRONTEND_REQUEST_PRIV_H
@@ -11,6 +12,7 @@
 enum { WEIR_MAX_TRIED = 16, WEIR_REQUEST_ARENA = 1 << 30, WEIR_OUT_MAX = 64 << 20 };
 
 struct weir_leg;
+struct weir_relay;
 
 /* One answer: its decoder, and for unary requests its text. */
 struct weir_choice {
@@ -38,6 +40,8 @@ struct weir_leg {
     uint64_t *local, *sequence; /* block hashes, in the arena */
     size_t n_blocks;
     struct weir_plane_call *call;
+    struct weir_relay *relay;    /* of a leg to an HTTP engine; in the arena */
+    bool many_ranks;             /* the chosen engine has more than one */
     struct weir_deferred finish; /* armed when all choices have ended */
     uint64_t booking, worker_id;
     uint32_t dp_rank, overlap_blocks;
@@ -74,6 +78,7 @@ struct weir_request {
     uint64_t start_ns, first_token_ns;
     double itl_sum;
     uint64_t itl_n, prompt_tokens;
+    bool opaque;    /* for an engine, in a form that only it can judge: passed on unread */
     bool counted;   /* the gauges of the model count it */
     bool queued;    /* the queue gauge counts it */
     bool committed; /* the 200 of a stream has been sent */
@@ -88,6 +93,10 @@ void weir_leg_init(struct weir_leg *leg, struct weir_request *r);
 void weir_leg_start(struct weir_leg *leg);
 /* Share of the prompt's blocks, a partial last one included, that are held already. */
 double weir_leg_hit_rate(const struct weir_leg *leg, uint32_t overlap_blocks);
+/* Chooses a worker and books the load. */
+enum weir_status weir_leg_route(struct weir_leg *leg) WEIR_MUST_CHECK;
+/* Answers that no worker can be had. */
+void weir_leg_fail_route(struct weir_leg *leg, enum weir_status st);
 /* Frees call and booking; nothing fires afterwards. */
 void weir_leg_stop(struct weir_leg *leg, bool graceful);
 
@@ -105,7 +114,15 @@ void weir_output_flush(struct weir_request *r);
 enum weir_status weir_output_put(struct weir_leg *leg, struct weir_choice *c,
                                  struct weir_answer_piece *piece);
 
+/* relay.c */
+void weir_relay_start(struct weir_leg *leg);
+/* Ends its call; idempotent. */
+void weir_relay_stop(struct weir_relay *relay);
+void weir_relay_pause(struct weir_relay *relay, bool pause);
+
 /* request.c */
+/* False: out of memory, and the request has failed. */
+bool weir_request_hash_leg(struct weir_request *r, struct weir_leg *leg);
 void weir_request_fail(struct weir_request *r, int http_status, struct weir_span message,
                        const char *error_type);
 void weir_request_leg_over(struct weir_request *r);

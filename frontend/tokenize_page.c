@@ -65,8 +65,8 @@ static struct weir_model *pick_model(struct weir_front_loop *fl, struct weir_spa
     }
     struct weir_model *model =
         name.data != NULL && o.n <= 1 ? weir_models_find(fl->app->models, name) : NULL;
-    /* Without a worker its tokenizer may not be loaded. */
-    if (model != NULL && !weir_model_ready(model)) {
+    /* Without a worker its tokenizer may not be loaded; that of engines may be with them alone. */
+    if (model != NULL && (!weir_model_ready(model) || weir_model_info(model)->tok == NULL)) {
         weir_model_unref(model);
         model = NULL;
     }

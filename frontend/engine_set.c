@@ -1,0 +1,176 @@
+#include "frontend/engine_set.h"
+
+#include "base/list.h"
+#include "base/log.h"
+#include "base/mem.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+/* A worker of a model. */
+struct seat {
+    uint64_t worker_id;
+    char *model; /* owned */
+    bool adapter;
+};
+
+struct member {
+    struct weir_list node;
+    uint64_t id;
+    struct seat *seats; /* owned */
+    size_t n_seats;
+};
+
+struct weir_engine_set {
+    struct weir_engine_set_config config;
+    struct weir_engines *engines;
+    struct weir_list members;
+};
+
+#define MEMBER(n) WEIR_CONTAINER_OF(n, struct member, node)
+
+static struct member *find(struct weir_engine_set *s, uint64_t id) {
+    WEIR_LIST_FOREACH(it, &s->members) {
+        if (MEMBER(it)->id == id)
+            return MEMBER(it);
+    }
+    return NULL;
+}
+
+static void drop_seats(struct member *m) {
+    for (size_t i = 0; i < m->n_seats; i++)
+        weir_free(m->seats[i].model);
+    weir_free(m->seats);
+    m->seats = NULL;
+    m->n_seats = 0;
+}
+
+static void drop_member(struct member *m) {
+    drop_seats(m);
+    weir_list_remove(&m->node);
+    weir_free(m);
+}
+
+/* The engine's own id serves its first model; the others get one of both. */
+static uint64_t seat_id(uint64_t engine, struct weir_span model, bool first) {
+    uint64_t h = engine ^ 0xcbf29ce484222325u;
+    if (first)
+        return engine;
+    for (size_t i = 0; i < model.len; i++)
+        h = (h ^ (unsigned char)model.data[i]) * 0x100000001b3u;
+    return h & ((1ull << 53) - 1);
+}
+
+static bool named(const struct weir_engine_info *e, const char *model) {
+    for (size_t i = 0; i < e->n_models; i++)
+        if (weir_span_eqz(e->models[i].id, model))
+            return true;
+    return false;
+}
+
+static bool fill_seats(struct member *m, const struct weir_engine_info *e) {
+    m->seats = weir_calloc(e->n_models, sizeof(*m->seats));
+    for (size_t i = 0; m->seats != NULL && i < e->n_models; i++) {
+        struct weir_span id = e->models[i].id;
+        char *name = weir_strndup(id.data, id.len);
+        if (name == NULL)
+            return false;
+        m->seats[m->n_seats++] =
+            (struct seat){seat_id(e->id, id, i == 0), name, e->models[i].adapter};
+    }
+    return m->seats != NULL;
+}
+
+static uint32_t block_size(const struct weir_engine_set *s, const struct weir_engine_info *e) {
+    return e->block_size > 0 ? e->block_size : s->config.default_block_size;
+}
+
+static void on_up(void *arg, const struct weir_engine_info *e) {
+    struct weir_engine_set *s = arg;
+    struct member *m = find(s, e->id);
+    if (m == NULL) {
+        m = weir_calloc(1, sizeof(*m));
+        if (m == NULL)
+            return;
+        weir_list_init(&m->node);
+        m->id = e->id;
+        weir_list_push_back(&s->members, &m->node);
+    }
+    for (size_t i = 0; i < m->n_seats; i++)
+        if (!named(e, m->seats[i].model))
+            weir_models_engine_remove(s->config.models, m->seats[i].worker_id);
+    drop_seats(m);
+    if (!fill_seats(m, e)) {
+        WEIR_LOG(WEIR_LOG_ERROR, "engines", "out of memory: %s is left out", e->address);
+        return;
+    }
+    for (size_t i = 0; i < m->n_seats; i++) {
+        struct weir_models_engine x = {.id = m->seats[i].worker_id,
+                                       .address = e->address,
+                                       .model = e->models[i].id,
+                                       .context_length = e->models[i].max_model_len,
+                                       .block_size = block_size(s, e),
+                                       .n_ranks = e->n_ranks,
+                                       .n_kv_blocks = e->n_kv_blocks,
+                                       .tokenizes = e->tokenizes};
+        weir_models_engine_put(s->config.models, &x);
+    }
+}
+
+static void on_down(void *arg, uint64_t id, const char *why) {
+    struct weir_engine_set *s = arg;
+    struct member *m = find(s, id);
+    (void)why;
+    if (m == NULL)
+        return;
+    for (size_t i = 0; i < m->n_seats; i++)
+        weir_models_engine_remove(s->config.models, m->seats[i].worker_id);
+    drop_member(m);
+}
+
+/* The engine counts all its models together, so each of them sees the whole load. */
+static void on_load(void *arg, const struct weir_engine_info *e,
+                    const struct weir_engine_load *load) {
+    struct weir_engine_set *s = arg;
+    struct member *m = find(s, e->id);
+    for (size_t i = 0; m != NULL && i < m->n_seats; i++) {
+        struct weir_model *model = weir_models_of_worker(s->config.models, m->seats[i].worker_id);
+        if (model == NULL)
+            continue;
+        struct weir_active_load a = {.worker_id = m->seats[i].worker_id,
+                                     .dp_rank = load->rank,
+                                     .has_kv_used = e->n_kv_blocks > 0,
+                                     .kv_used_blocks =
+                                         (uint64_t)(load->kv_usage * (double)e->n_kv_blocks)};
+        weir_router_load_event(weir_model_info(model)->router, &a);
+        weir_model_unref(model);
+    }
+}
+
+enum weir_status weir_engine_set_open(struct weir_loop *loop,
+                                      const struct weir_engine_set_config *config,
+                                      struct weir_engine_set **ret_set, struct weir_err *err) {
+    static const struct weir_engines_ops ops = {on_up, on_down, on_load};
+    struct weir_engine_set *s = weir_calloc(1, sizeof(*s));
+    if (s == NULL)
+        return weir_err_set(err, WEIR_NOMEM, "out of memory");
+    s->config = *config;
+    weir_list_init(&s->members);
+    enum weir_status st = weir_engines_open(loop, &config->engines, &ops, s, &s->engines, err);
+    if (st != WEIR_OK) {
+        weir_engine_set_close(s);
+        return st;
+    }
+    *ret_set = s;
+    return WEIR_OK;
+}
+
+void weir_engine_set_close(struct weir_engine_set *set) {
+    if (set == NULL)
+        return;
+    weir_engines_close(set->engines);
+    WEIR_LIST_FOREACH(it, &set->members) {
+        drop_member(MEMBER(it));
+    }
+    weir_free(set);
+}

@@ -1,0 +1,27 @@
+/*
+ * The HTTP engines of the list as workers of models: each model that an engine names is a worker of
+ * its own (a LoRA adapter too, which has other blocks in the same cache). Thread: the control loop.
+ */
+#ifndef WEIR_FRONTEND_ENGINE_SET_H
+#define WEIR_FRONTEND_ENGINE_SET_H
+
+#include "frontend/models.h"
+#include "runtime/engines.h"
+
+struct weir_engine_set;
+
+struct weir_engine_set_config {
+    struct weir_engines_config engines;
+    struct weir_models *models;  /* borrowed: outlives the set */
+    bool kv_events;              /* the caches of engines are followed */
+    uint32_t default_block_size; /* for engines that do not tell theirs */
+};
+
+enum weir_status weir_engine_set_open(struct weir_loop *loop,
+                                      const struct weir_engine_set_config *config,
+                                      struct weir_engine_set **ret_set,
+                                      struct weir_err *err) WEIR_MUST_CHECK;
+/* Accepts NULL. */
+void weir_engine_set_close(struct weir_engine_set *set);
+
+#endif

@@ -1,0 +1,496 @@
+/*
+ * A request to an HTTP engine. Happy path: tokens (from our tokenizer, or asked of an engine) →
+ * hashes → route (books the load) → the client's body to the engine, same path → a stream passes
+ * frame by frame, any other answer is gathered and given with its length → end.
+ *
+ * Failure modes, before the first byte has gone to the client: an engine that cannot be reached, or
+ * breaks off, or says 503, is left for another one; when none is left its 503 or our own answers.
+ * Afterwards: an error event and [DONE]. What an engine answers else, errors too, is the answer.
+ * The client's leaving closes the connection to the engine, which ends the request there at once.
+ */
+#include "base/json.h"
+#include "base/log.h"
+#include "frontend/relay_pool.h"
+#include "frontend/relay_scan.h"
+#include "frontend/request_priv.h"
+#include "kvindex/kvi.h"
+#include "runtime/engine_answers.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { FRAME_MAX = 4 << 20, ANSWER_MAX = 256 << 20, RETRIES = 3, MAX_HEADERS = 6 };
+
+/* Owner: the leg; in the request's arena. */
+struct weir_relay {
+    struct weir_leg *leg;
+    struct weir_relay_pool *pool; /* taken while `call` runs */
+    struct weir_http_call *call;
+    struct weir_span body; /* as it is sent */
+    struct weir_relay_scan scan;
+    struct weir_buf answer; /* gathered */
+    struct weir_timer silence;
+    char content_type[128];
+    int status; /* of the answer; 0: none yet */
+    bool streams;
+};
+
+static void start_call(struct weir_leg *leg);
+static void on_silence(void *arg);
+
+static struct weir_request *request_of(const struct weir_relay *y) {
+    return y->leg->request;
+}
+
+static void drop_call(struct weir_relay *y) {
+    if (y->call != NULL)
+        weir_http_call_cancel(y->call);
+    y->call = NULL;
+    weir_timer_stop(&y->silence);
+    if (y->pool != NULL)
+        weir_relay_pool_release(y->pool);
+    y->pool = NULL;
+}
+
+void weir_relay_stop(struct weir_relay *y) {
+    drop_call(y);
+    weir_relay_scan_fini(&y->scan);
+    weir_buf_fini(&y->answer);
+}
+
+void weir_relay_pause(struct weir_relay *y, bool pause) {
+    if (y->call == NULL)
+        return;
+    if (pause)
+        weir_http_call_pause(y->call);
+    else
+        weir_http_call_resume(y->call);
+}
+
+static void fail(struct weir_leg *leg, int status, const char *text) {
+    leg->state = WEIR_LEG_DONE;
+    weir_request_fail(leg->request, status, weir_span_z(text), weir_request_error_type(status));
+}
+
+static void release_booking(struct weir_leg *leg) {
+    weir_router_free(weir_model_info(leg->request->model)->router, leg->booking);
+    leg->booking = 0;
+}
+
+/* ---- counting ----------------------------------------------------------------------------- */
+
+static void first_data(struct weir_relay *y) {
+    struct weir_leg *leg = y->leg;
+    struct weir_request *r = leg->request;
+    const struct weir_front_model_metrics *m = &weir_model_info(r->model)->metrics;
+    uint64_t now = weir_now_ns();
+    leg->first_item = true;
+    r->first_token_ns = now;
+    weir_front_observe_stage(r->fl->app->metrics, WEIR_FRONT_ROUNDTRIP,
+                             (double)(now - leg->sent_ns) / 1e9);
+    weir_metric_observe(m->ttft, (double)(now - r->start_ns) / 1e9);
+    if (r->queued)
+        weir_metric_dec(m->queued);
+    r->queued = false;
+    weir_router_prefill_done(weir_model_info(r->model)->router, leg->booking);
+}
+
+/* Gaps between events: engines write one for each step. */
+static void count_frames(struct weir_relay *y, uint64_t n) {
+    struct weir_leg *leg = y->leg;
+    struct weir_request *r = leg->request;
+    uint64_t now = weir_now_ns();
+    if (n == 0)
+        return;
+    if (!leg->first_item) {
+        first_data(y);
+    } else if (leg->last_token_ns > 0) {
+        double gap = (double)(now - leg->last_token_ns) / 1e9 / (double)n;
+        r->itl_sum += gap * (double)n;
+        r->itl_n += n;
+        weir_metric_observe_n(weir_model_info(r->model)->metrics.itl, gap, n);
+    }
+    leg->last_token_ns = now;
+}
+
+/* What the engine counted; for a stream without usage one token an event. */
+static void count_answer(struct weir_relay *y) {
+    struct weir_leg *leg = y->leg;
+    struct weir_request *r = leg->request;
+    const struct weir_front_model_metrics *m = &weir_model_info(r->model)->metrics;
+    const struct weir_relay_scan *s = &y->scan;
+    leg->n_tokens = s->completion_tokens >= 0 ? (uint64_t)s->completion_tokens : s->n_data;
+    if (leg->n_tokens > 0)
+        weir_metric_add(m->output_total, (double)leg->n_tokens);
+    if (r->prompt_tokens == 0 && s->prompt_tokens > 0) {
+        r->prompt_tokens = (uint64_t)s->prompt_tokens;
+        weir_metric_observe(m->input_tokens, (double)r->prompt_tokens);
+    }
+    if (s->cached_tokens >= 0) {
+        leg->cached_tokens = s->cached_tokens;
+        weir_metric_observe(m->cached_tokens, (double)s->cached_tokens);
+    }
+}
+
+/* ---- the answer --------------------------------------------------------------------------- */
+
+static bool is_event_stream(struct weir_span type) {
+    struct weir_span rest;
+    return weir_span_ieq(weir_span_trim(weir_span_split(type, ';', &rest)),
+                         WEIR_SPAN_LIT("text/event-stream"));
+}
+
+static void on_head(void *arg, int status, const struct weir_http_header *headers, size_t n) {
+    struct weir_relay *y = arg;
+    y->status = status;
+    for (size_t i = 0; i < n; i++)
+        if (weir_span_ieq(headers[i].name, WEIR_SPAN_LIT("content-type"))) {
+            snprintf(y->content_type, sizeof(y->content_type), "%.*s",
+                     WEIR_SPAN_ARG(headers[i].value));
+            y->streams = status == 200 && is_event_stream(headers[i].value);
+        }
+}
+
+static void arm_silence(struct weir_relay *y) {
+    uint64_t ms = request_of(y)->fl->app->item_ms;
+    if (ms > 0 && weir_timer_start(&y->silence, ms) != WEIR_OK)
+        WEIR_LOG(WEIR_LOG_WARN, "request", "%s: out of memory: no deadline", request_of(y)->uuid);
+}
+
+static void pass_stream(struct weir_relay *y, struct weir_span bytes) {
+    struct weir_request *r = request_of(y);
+    struct weir_span pass;
+    uint64_t before = y->scan.n_data;
+    if (weir_relay_scan_push(&y->scan, bytes, &pass) != WEIR_OK) {
+        fail(y->leg, 503, "Service temporarily unavailable");
+        return;
+    }
+    if (pass.len == 0)
+        return;
+    count_frames(y, y->scan.n_data - before);
+    enum weir_status st = weir_output_commit(r);
+    if (st == WEIR_OK)
+        st = weir_http_stream_write(r->x, pass);
+    if (st != WEIR_OK) {
+        weir_http_abort(r->x, "the client reads too slowly");
+        return;
+    }
+    if (!r->paused && !weir_http_stream_writable(r->x)) {
+        r->paused = true;
+        weir_http_call_pause(y->call);
+    }
+}
+
+static void on_body(void *arg, struct weir_span bytes) {
+    struct weir_relay *y = arg;
+    if (request_of(y)->answered)
+        return;
+    arm_silence(y);
+    if (y->streams)
+        pass_stream(y, bytes);
+    else if (weir_buf_append_span(&y->answer, bytes) != WEIR_OK)
+        fail(y->leg, 502, "The engine's answer is larger than 256 MiB");
+}
+
+/* A whole answer of the engine becomes ours, whatever it says. */
+static void give_answer(struct weir_relay *y) {
+    struct weir_request *r = request_of(y);
+    y->leg->state = WEIR_LEG_DONE;
+    r->answered = true;
+    weir_timer_stop(&r->keep_alive);
+    r->status = y->status;
+    r->error_type = y->status < 400 ? "" : weir_request_error_type(y->status);
+    if (r->committed) { /* a keep-alive comment went out before this answer came */
+        r->answered = false;
+        weir_request_fail(r, y->status, weir_buf_span(&y->answer), r->error_type);
+        return;
+    }
+    weir_front_text(r->x, y->status, y->content_type[0] != '\0' ? y->content_type : NULL,
+                    weir_buf_span(&y->answer));
+}
+
+/* ---- other engines ------------------------------------------------------------------------ */
+
+/* True: the leg goes on at another engine. */
+static bool move_on(struct weir_relay *y) {
+    struct weir_leg *leg = y->leg;
+    const struct weir_routing_hints *h = &leg->request->q.prep.routing;
+    bool pinned = h->has_backend_instance_id || h->has_decode_worker_id;
+    if (pinned || leg->n_tried >= RETRIES || leg->n_tried >= WEIR_MAX_TRIED)
+        return false;
+    leg->tried[leg->n_tried++] = leg->worker_id;
+    return true;
+}
+
+static void on_failed(struct weir_relay *y, enum weir_status status, const char *what) {
+    struct weir_leg *leg = y->leg;
+    struct weir_request *r = leg->request;
+    const struct weir_model_info *info = weir_model_info(r->model);
+    WEIR_LOG(WEIR_LOG_WARN, "request", "%s: engine %llx %s: %s", r->uuid,
+             (unsigned long long)leg->worker_id, what, weir_status_text(status));
+    if (status != WEIR_LIMIT && status != WEIR_NOMEM)
+        weir_router_worker_failed(info->router, leg->worker_id, weir_loop_now_ms(r->fl->loop));
+    bool begun = r->committed && leg->first_item;
+    if (!begun && move_on(y)) {
+        start_call(leg);
+        return;
+    }
+    int http = status == WEIR_TIMEOUT ? 504 : begun ? 500 : 503;
+    fail(leg, http,
+         http == 504 ? "Request deadline exceeded"
+         : begun     ? "The engine broke off in the middle of its answer"
+                     : "Service temporarily unavailable");
+}
+
+static void on_done(void *arg, enum weir_status status, bool sent_any) {
+    struct weir_relay *y = arg;
+    struct weir_leg *leg = y->leg;
+    struct weir_request *r = leg->request;
+    (void)sent_any;
+    y->call = NULL;
+    drop_call(y);
+    if (r->answered)
+        return;
+    if (status == WEIR_OK && y->streams && !y->scan.done && !y->scan.failed)
+        status = WEIR_DISCONNECTED; /* it ended without [DONE] */
+    if (status != WEIR_OK) {
+        release_booking(leg);
+        on_failed(y, status, leg->first_item ? "broke off" : "did not answer");
+        return;
+    }
+    if (y->status == 503 && move_on(y)) {
+        release_booking(leg);
+        start_call(leg);
+        return;
+    }
+    if (!y->streams) {
+        weir_relay_scan_body(&y->scan, weir_buf_span(&y->answer));
+        if (y->status < 400)
+            first_data(y);
+    }
+    count_answer(y);
+    release_booking(leg);
+    if (!y->streams) {
+        give_answer(y);
+        return;
+    }
+    leg->state = WEIR_LEG_DONE;
+    r->answered = true;
+    r->status = 200;
+    r->error_type = "";
+    weir_timer_stop(&r->keep_alive);
+    weir_http_stream_end(r->x);
+}
+
+static void on_silence(void *arg) {
+    struct weir_relay *y = arg;
+    struct weir_leg *leg = y->leg;
+    drop_call(y);
+    release_booking(leg);
+    on_failed(y, WEIR_TIMEOUT, "was silent");
+}
+
+/* ---- sending ------------------------------------------------------------------------------ */
+
+static size_t fill_headers(struct weir_relay *y, struct weir_http_header *h, char rank[24]) {
+    static const char *const passed[] = {"authorization", "x-request-id", "traceparent",
+                                         "tracestate"};
+    struct weir_request *r = request_of(y);
+    const struct weir_http_request *q = weir_http_exchange_request(r->x);
+    size_t n = 0;
+    h[n++] =
+        (struct weir_http_header){WEIR_SPAN_LIT("content-type"), WEIR_SPAN_LIT("application/json")};
+    for (size_t i = 0; i < WEIR_ARRAY_LEN(passed); i++) {
+        struct weir_span v = weir_http_header_get(q, passed[i]);
+        if (v.data == NULL && i == 1)
+            v = weir_span_z(r->uuid);
+        if (v.data != NULL)
+            h[n++] = (struct weir_http_header){weir_span_z(passed[i]), v};
+    }
+    if (y->leg->many_ranks) {
+        int len = snprintf(rank, 24, "%u", y->leg->dp_rank);
+        h[n++] = (struct weir_http_header){WEIR_SPAN_LIT("x-data-parallel-rank"),
+                                           weir_span(rank, (size_t)len)};
+    }
+    return n;
+}
+
+static enum weir_status send_to(struct weir_relay *y, const char *address, const char *target,
+                                struct weir_span body, const struct weir_http_call_ops *ops) {
+    struct weir_request *r = request_of(y);
+    struct weir_http_header headers[MAX_HEADERS];
+    char rank[24];
+    struct weir_http_call_config c = {.method = "POST",
+                                      .target = target,
+                                      .headers = headers,
+                                      .n_headers = fill_headers(y, headers, rank),
+                                      .body = body};
+    enum weir_status st = weir_relay_pool_take(r->fl->pools, weir_span_z(address), &y->pool);
+    if (st != WEIR_OK)
+        return st;
+    st = weir_http_call_start(weir_relay_pool_client(y->pool), &c, ops, y, &y->call);
+    if (st != WEIR_OK) {
+        y->call = NULL;
+        drop_call(y);
+        return st;
+    }
+    arm_silence(y);
+    return WEIR_OK;
+}
+
+static const char *target_of(const struct weir_request *r) {
+    return r->q.kind == WEIR_OPENAI_CHAT ? "/v1/chat/completions" : "/v1/completions";
+}
+
+static void start_call(struct weir_leg *leg) {
+    static const struct weir_http_call_ops ops = {on_head, on_body, on_done};
+    struct weir_request *r = leg->request;
+    struct weir_relay *y = leg->relay;
+    struct weir_model_worker worker;
+    leg->state = WEIR_LEG_RUNNING;
+    for (;;) {
+        enum weir_status st = weir_leg_route(leg);
+        if (st != WEIR_OK && y->status == 503 && y->answer.len > 0) {
+            give_answer(y); /* no other engine: the first one's own words */
+            return;
+        }
+        if (st != WEIR_OK) {
+            weir_leg_fail_route(leg, st);
+            return;
+        }
+        y->status = 0;
+        y->streams = false;
+        weir_buf_clear(&y->answer);
+        if (weir_model_worker(r->model, leg->worker_id, &worker)) {
+            leg->many_ranks = worker.n_ranks > 1;
+            leg->sent_ns = weir_now_ns();
+            st = send_to(y, worker.address, target_of(r), y->body, &ops);
+            if (st == WEIR_OK)
+                return;
+        }
+        release_booking(leg);
+        if (!move_on(y)) {
+            fail(leg, 503, "Service temporarily unavailable");
+            return;
+        }
+    }
+}
+
+/* ---- tokens of an engine ------------------------------------------------------------------ */
+
+static void on_tokens(void *arg, enum weir_status status, bool sent_any) {
+    struct weir_relay *y = arg;
+    struct weir_leg *leg = y->leg;
+    struct weir_request *r = leg->request;
+    const uint32_t *ids;
+    size_t n;
+    (void)sent_any;
+    y->call = NULL;
+    drop_call(y);
+    if (r->answered)
+        return;
+    /* Without tokens the request goes where the load is least. */
+    if (status == WEIR_OK && y->status == 200 &&
+        weir_engine_read_tokens(weir_buf_span(&y->answer), &r->arena, &ids, &n) == WEIR_OK) {
+        leg->prompt = (struct weir_ids){ids, n};
+        if (!weir_request_hash_leg(r, leg))
+            return;
+    }
+    y->status = 0;
+    weir_buf_clear(&y->answer);
+    start_call(leg);
+}
+
+/* /tokenize takes a chat body as it is; of a completion it wants one prompt. */
+static struct weir_span token_body(struct weir_request *r) {
+    struct weir_buf out;
+    struct weir_jsonw w;
+    if (r->q.kind == WEIR_OPENAI_CHAT)
+        return weir_http_exchange_request(r->x)->body;
+    weir_buf_init(&out, WEIR_REQUEST_ARENA);
+    weir_jsonw_init(&w, &out);
+    weir_jsonw_object_begin(&w);
+    weir_jsonw_key(&w, "model");
+    weir_jsonw_string(&w, r->q.model);
+    weir_jsonw_key(&w, "prompt");
+    weir_jsonw_string(&w, r->q.prompts[0].text);
+    weir_jsonw_object_end(&w);
+    struct weir_span body =
+        w.status == WEIR_OK ? weir_arena_copy(&r->arena, weir_buf_span(&out)) : weir_span(NULL, 0);
+    weir_buf_fini(&out);
+    return body;
+}
+
+/* False: go on without tokens. */
+static bool ask_tokens(struct weir_leg *leg) {
+    static const struct weir_http_call_ops ops = {on_head, on_body, on_tokens};
+    struct weir_request *r = leg->request;
+    struct weir_model_worker worker;
+    struct weir_span body = token_body(r);
+    if (body.data == NULL || weir_leg_route(leg) != WEIR_OK)
+        return false;
+    release_booking(leg); /* any engine will do: the least loaded one */
+    return weir_model_worker(r->model, leg->worker_id, &worker) &&
+           send_to(leg->relay, worker.address, "/tokenize", body, &ops) == WEIR_OK;
+}
+
+/* ---- start -------------------------------------------------------------------------------- */
+
+static bool has_root_salt(struct weir_span body) {
+    struct weir_json j;
+    struct weir_json_str key;
+    bool found = false;
+    weir_json_init(&j, body, 128);
+    if (!weir_json_object_enter(&j))
+        return false;
+    while (weir_json_object_next(&j, &key) && weir_json_skip(&j, NULL))
+        found |= weir_json_str_eqz(key, "cache_salt");
+    return found;
+}
+
+/* A salt that the body does not hold at its root, where engines look for it: put in front. */
+static struct weir_span body_of(struct weir_request *r) {
+    struct weir_span body = weir_http_exchange_request(r->x)->body;
+    struct weir_buf out;
+    struct weir_jsonw w;
+    ptrdiff_t open = weir_span_find(body, '{');
+    if (r->q.cache_salt.len == 0 || r->opaque || has_root_salt(body) || open < 0)
+        return body;
+    size_t skip = (size_t)open + 1;
+    weir_buf_init(&out, body.len + r->q.cache_salt.len * 6 + 64);
+    weir_jsonw_init(&w, &out);
+    weir_jsonw_object_begin(&w);
+    weir_jsonw_key(&w, "cache_salt");
+    weir_jsonw_string(&w, r->q.cache_salt);
+    enum weir_status st = w.status;
+    if (st == WEIR_OK)
+        st = weir_buf_append_c(&out, ','); /* the body has a model at least */
+    if (st == WEIR_OK)
+        st = weir_buf_append(&out, body.data + skip, body.len - skip);
+    struct weir_span spliced =
+        st == WEIR_OK ? weir_arena_copy(&r->arena, weir_buf_span(&out)) : weir_span(NULL, 0);
+    weir_buf_fini(&out);
+    return spliced;
+}
+
+void weir_relay_start(struct weir_leg *leg) {
+    struct weir_request *r = leg->request;
+    const struct weir_model_info *info = weir_model_info(r->model);
+    struct weir_relay *y = weir_arena_zalloc(&r->arena, sizeof(*y));
+    struct weir_span body = y != NULL ? body_of(r) : weir_span(NULL, 0);
+    if (body.data == NULL) {
+        fail(leg, 503, "Service temporarily unavailable");
+        return;
+    }
+    y->leg = leg;
+    y->body = body;
+    weir_relay_scan_init(&y->scan, FRAME_MAX);
+    weir_buf_init(&y->answer, ANSWER_MAX);
+    weir_timer_init(&y->silence, r->fl->loop, on_silence, y);
+    leg->relay = y;
+    bool text = r->q.kind == WEIR_OPENAI_CHAT ||
+                (r->q.n_prompts > 0 && r->q.prompts[0].kind == WEIR_PROMPT_TEXT);
+    bool ask = info->engine_tokens && leg->prompt.n == 0 && text && !r->opaque && !r->q.has_media;
+    if (!ask || !ask_tokens(leg))
+        start_call(leg);
+}
