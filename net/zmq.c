@@ -1,5 +1,5 @@
 /*
- * ZeroMQ PUB and SUB.
+ * ZeroMQ PUB, SUB, DEALER and ROUTER.
  *
  * Publishers at a literal address, which are nearly all, are read by zmtp_sub.c, without a thread
  * of libzmq between them and the loop. What follows is about the others.
@@ -82,6 +82,33 @@ static int set_int(void *socket, int option, int value) {
     return zmq_setsockopt(socket, option, &value, sizeof(value));
 }
 
+static enum weir_status bound_port(void *socket, uint16_t *ret_port, struct weir_err *err) {
+    char bound[128] = "";
+    size_t len = sizeof(bound);
+    uint64_t value = 0;
+    const char *colon = NULL;
+    if (zmq_getsockopt(socket, ZMQ_LAST_ENDPOINT, bound, &len) == 0)
+        colon = strrchr(bound, ':');
+    if (colon == NULL || !weir_span_u64(weir_span_z(colon + 1), &value) || value > UINT16_MAX)
+        return weir_err_set(err, WEIR_INTERNAL, "no port in '%s'", bound);
+    *ret_port = (uint16_t)value;
+    return WEIR_OK;
+}
+
+static enum weir_status send_frames(void *socket, const struct weir_span *frames, size_t n_frames) {
+    if (n_frames == 0 || n_frames > WEIR_ZMQ_MAX_FRAMES)
+        return WEIR_INVALID;
+    for (size_t i = 0; i < n_frames; i++) {
+        int flags = ZMQ_DONTWAIT | (i + 1 < n_frames ? ZMQ_SNDMORE : 0);
+        while (zmq_send(socket, frames[i].data, frames[i].len, flags) < 0) {
+            if (errno == EINTR)
+                continue;
+            return errno == EAGAIN || errno == EHOSTUNREACH ? WEIR_LIMIT : WEIR_IO;
+        }
+    }
+    return WEIR_OK;
+}
+
 /* ---- publisher ---------------------------------------------------------------------------- */
 
 struct weir_zmq_pub {
@@ -102,16 +129,7 @@ static enum weir_status bind_pub(struct weir_zmq_pub *pub, const char *ip, uint1
     if (zmq_bind(pub->socket, endpoint) != 0)
         return weir_err_set(err, errno == EADDRINUSE ? WEIR_EXISTS : WEIR_IO,
                             "cannot publish on %s: %s", endpoint, zmq_strerror(errno));
-    char bound[128] = "";
-    size_t len = sizeof(bound);
-    uint64_t value = 0;
-    const char *colon = NULL;
-    if (zmq_getsockopt(pub->socket, ZMQ_LAST_ENDPOINT, bound, &len) == 0)
-        colon = strrchr(bound, ':');
-    if (colon == NULL || !weir_span_u64(weir_span_z(colon + 1), &value) || value > UINT16_MAX)
-        return weir_err_set(err, WEIR_INTERNAL, "no port in '%s'", bound);
-    pub->port = (uint16_t)value;
-    return WEIR_OK;
+    return bound_port(pub->socket, &pub->port, err);
 }
 
 enum weir_status weir_zmq_pub_open(const char *ip, uint16_t port, struct weir_zmq_pub **ret_pub,
@@ -136,17 +154,7 @@ uint16_t weir_zmq_pub_port(const struct weir_zmq_pub *pub) {
 
 enum weir_status weir_zmq_pub_send(struct weir_zmq_pub *pub, const struct weir_span *frames,
                                    size_t n_frames) {
-    if (n_frames == 0 || n_frames > WEIR_ZMQ_MAX_FRAMES)
-        return WEIR_INVALID;
-    for (size_t i = 0; i < n_frames; i++) {
-        int flags = ZMQ_DONTWAIT | (i + 1 < n_frames ? ZMQ_SNDMORE : 0);
-        while (zmq_send(pub->socket, frames[i].data, frames[i].len, flags) < 0) {
-            if (errno == EINTR)
-                continue;
-            return errno == EAGAIN ? WEIR_LIMIT : WEIR_IO;
-        }
-    }
-    return WEIR_OK;
+    return send_frames(pub->socket, frames, n_frames);
 }
 
 void weir_zmq_pub_close(struct weir_zmq_pub *pub) {
@@ -167,6 +175,7 @@ struct weir_zmq_sub {
     struct weir_timer again;
     weir_zmq_fn fn;
     void *arg;
+    uint16_t port;        /* bound; 0: it connects */
     bool in_call, closed; /* closed from inside fn: memory goes when fn is back */
 };
 
@@ -235,21 +244,16 @@ static void on_ready(void *arg) {
     }
 }
 
-static enum weir_status connect_sub(struct weir_zmq_sub *sub, const char *endpoint,
-                                    struct weir_span topic, struct weir_err *err) {
-    int64_t max_message = MAX_MESSAGE;
-    set_int(sub->socket, ZMQ_RCVHWM, HWM);
-    set_int(sub->socket, ZMQ_LINGER, 0);
-    set_int(sub->socket, ZMQ_RECONNECT_IVL, RECONNECT_MS);
-    set_int(sub->socket, ZMQ_RECONNECT_IVL_MAX, RECONNECT_MAX_MS);
-    set_int(sub->socket, ZMQ_TCP_KEEPALIVE, 1);
-    set_int(sub->socket, ZMQ_TCP_KEEPALIVE_IDLE, 30);
-    zmq_setsockopt(sub->socket, ZMQ_MAXMSGSIZE, &max_message, sizeof(max_message));
-    if (zmq_setsockopt(sub->socket, ZMQ_SUBSCRIBE, topic.len > 0 ? topic.data : "", topic.len) !=
-            0 ||
-        zmq_connect(sub->socket, endpoint) != 0)
-        return weir_err_set(err, errno == EINVAL ? WEIR_INVALID : WEIR_IO,
-                            "cannot subscribe to '%s': %s", endpoint, zmq_strerror(errno));
+/* What a kind of socket does with its endpoint. */
+struct plan {
+    int type;
+    bool binds;
+    const char *endpoint;
+    struct weir_span topic; /* SUB */
+};
+
+static enum weir_status watch(struct weir_zmq_sub *sub, const struct plan *plan,
+                              struct weir_err *err) {
     int fd = -1;
     size_t len = sizeof(fd);
     if (zmq_getsockopt(sub->socket, ZMQ_FD, &fd, &len) != 0)
@@ -257,12 +261,39 @@ static enum weir_status connect_sub(struct weir_zmq_sub *sub, const char *endpoi
     enum weir_status st = weir_poll_open(sub->loop, fd, on_ready, sub, &sub->poll);
     if (st == WEIR_OK)
         st = weir_timer_start(&sub->again, 0);
-    return st == WEIR_OK ? st : weir_err_set(err, st, "cannot watch '%s'", endpoint);
+    return st == WEIR_OK ? st : weir_err_set(err, st, "cannot watch '%s'", plan->endpoint);
 }
 
-enum weir_status weir_zmq_sub_open(struct weir_loop *loop, const char *endpoint,
-                                   struct weir_span topic, weir_zmq_fn fn, void *arg,
-                                   struct weir_zmq_sub **ret_sub, struct weir_err *err) {
+static enum weir_status attach(struct weir_zmq_sub *sub, const struct plan *plan,
+                               struct weir_err *err) {
+    int64_t max_message = MAX_MESSAGE;
+    set_int(sub->socket, ZMQ_RCVHWM, HWM);
+    set_int(sub->socket, ZMQ_SNDHWM, HWM);
+    set_int(sub->socket, ZMQ_LINGER, 0);
+    set_int(sub->socket, ZMQ_BACKLOG, BACKLOG);
+    set_int(sub->socket, ZMQ_RECONNECT_IVL, RECONNECT_MS);
+    set_int(sub->socket, ZMQ_RECONNECT_IVL_MAX, RECONNECT_MAX_MS);
+    set_int(sub->socket, ZMQ_TCP_KEEPALIVE, 1);
+    set_int(sub->socket, ZMQ_TCP_KEEPALIVE_IDLE, 30);
+    zmq_setsockopt(sub->socket, ZMQ_MAXMSGSIZE, &max_message, sizeof(max_message));
+    bool ok = plan->type != ZMQ_SUB ||
+              zmq_setsockopt(sub->socket, ZMQ_SUBSCRIBE,
+                             plan->topic.len > 0 ? plan->topic.data : "", plan->topic.len) == 0;
+    if (ok)
+        ok = (plan->binds ? zmq_bind(sub->socket, plan->endpoint)
+                          : zmq_connect(sub->socket, plan->endpoint)) == 0;
+    if (!ok)
+        return weir_err_set(err,
+                            errno == EINVAL       ? WEIR_INVALID
+                            : errno == EADDRINUSE ? WEIR_EXISTS
+                                                  : WEIR_IO,
+                            "cannot subscribe to '%s': %s", plan->endpoint, zmq_strerror(errno));
+    enum weir_status st = plan->binds ? bound_port(sub->socket, &sub->port, err) : WEIR_OK;
+    return st == WEIR_OK ? watch(sub, plan, err) : st;
+}
+
+static enum weir_status open_plan(struct weir_loop *loop, const struct plan *plan, weir_zmq_fn fn,
+                                  void *arg, struct weir_zmq_sub **ret_sub, struct weir_err *err) {
     struct weir_zmq_sub *sub = weir_calloc(1, sizeof(*sub));
     if (sub == NULL)
         return weir_err_set(err, WEIR_NOMEM, "out of memory");
@@ -271,19 +302,63 @@ enum weir_status weir_zmq_sub_open(struct weir_loop *loop, const char *endpoint,
     sub->arg = arg;
     weir_timer_init(&sub->again, loop, on_ready, sub);
     struct weir_err local = {0};
-    enum weir_status st = weir_zmtp_sub_open(loop, endpoint, topic, fn, arg, &sub->direct);
-    if (st == WEIR_OK) {
+    if (plan->type == ZMQ_SUB && !plan->binds &&
+        weir_zmtp_sub_open(loop, plan->endpoint, plan->topic, fn, arg, &sub->direct) == WEIR_OK) {
         *ret_sub = sub;
         return WEIR_OK;
     }
-    sub->socket = open_socket(ZMQ_SUB, &local);
-    st = sub->socket != NULL ? connect_sub(sub, endpoint, topic, &local) : local.status;
+    sub->socket = open_socket(plan->type, &local);
+    enum weir_status st = sub->socket != NULL ? attach(sub, plan, &local) : local.status;
     if (st != WEIR_OK) {
         weir_zmq_sub_close(sub);
         return weir_err_set(err, st, "%s", local.text);
     }
     *ret_sub = sub;
     return WEIR_OK;
+}
+
+enum weir_status weir_zmq_sub_open(struct weir_loop *loop, const char *endpoint,
+                                   struct weir_span topic, weir_zmq_fn fn, void *arg,
+                                   struct weir_zmq_sub **ret_sub, struct weir_err *err) {
+    struct plan plan = {ZMQ_SUB, false, endpoint, topic};
+    return open_plan(loop, &plan, fn, arg, ret_sub, err);
+}
+
+enum weir_status weir_zmq_sub_bind(struct weir_loop *loop, const char *endpoint,
+                                   struct weir_span topic, weir_zmq_fn fn, void *arg,
+                                   struct weir_zmq_sub **ret_sub, struct weir_err *err) {
+    struct plan plan = {ZMQ_SUB, true, endpoint, topic};
+    return open_plan(loop, &plan, fn, arg, ret_sub, err);
+}
+
+enum weir_status weir_zmq_dealer_open(struct weir_loop *loop, const char *endpoint, weir_zmq_fn fn,
+                                      void *arg, struct weir_zmq_sub **ret_sub,
+                                      struct weir_err *err) {
+    struct plan plan = {ZMQ_DEALER, false, endpoint, {NULL, 0}};
+    return open_plan(loop, &plan, fn, arg, ret_sub, err);
+}
+
+enum weir_status weir_zmq_router_open(struct weir_loop *loop, const char *ip, uint16_t port,
+                                      weir_zmq_fn fn, void *arg, struct weir_zmq_sub **ret_sub,
+                                      struct weir_err *err) {
+    char endpoint[96];
+    snprintf(endpoint, sizeof(endpoint), strchr(ip, ':') != NULL ? "tcp://[%s]:%u" : "tcp://%s:%u",
+             ip, port);
+    struct plan plan = {ZMQ_ROUTER, true, endpoint, {NULL, 0}};
+    return open_plan(loop, &plan, fn, arg, ret_sub, err);
+}
+
+enum weir_status weir_zmq_sub_send(struct weir_zmq_sub *sub, const struct weir_span *frames,
+                                   size_t n_frames) {
+    enum weir_status st = send_frames(sub->socket, frames, n_frames);
+    /* Sending uses up the descriptor's edge: what came meanwhile is looked for. */
+    if (weir_timer_start(&sub->again, 0) != WEIR_OK)
+        drop_message("out of memory");
+    return st;
+}
+
+uint16_t weir_zmq_sub_port(const struct weir_zmq_sub *sub) {
+    return sub->port;
 }
 
 void weir_zmq_sub_close(struct weir_zmq_sub *sub) {

@@ -1,5 +1,5 @@
 /*
- * ZeroMQ PUB and SUB on a loop: the only file that knows libzmq. One context per process.
+ * ZeroMQ PUB, SUB, DEALER and ROUTER on a loop: the only file that knows libzmq. One context per process.
  * Messages are lists of frames; a message over the bounds is dropped and counted.
  */
 #ifndef WEIR_NET_ZMQ_H
@@ -30,6 +30,25 @@ enum weir_status weir_zmq_sub_open(struct weir_loop *loop, const char *endpoint,
                                    struct weir_span topic, weir_zmq_fn fn, void *arg,
                                    struct weir_zmq_sub **ret_sub,
                                    struct weir_err *err) WEIR_MUST_CHECK;
+/* Listens for publishers that connect out; the host may be a star,
+ * for all addresses. */
+enum weir_status weir_zmq_sub_bind(struct weir_loop *loop, const char *endpoint,
+                                   struct weir_span topic, weir_zmq_fn fn, void *arg,
+                                   struct weir_zmq_sub **ret_sub,
+                                   struct weir_err *err) WEIR_MUST_CHECK;
+/* Sockets that ask and answer, with the life of a subscriber: a DEALER connects, a ROUTER binds
+ * (its messages begin with the asker's identity, as must the answers). */
+enum weir_status weir_zmq_dealer_open(struct weir_loop *loop, const char *endpoint, weir_zmq_fn fn,
+                                      void *arg, struct weir_zmq_sub **ret_sub,
+                                      struct weir_err *err) WEIR_MUST_CHECK;
+enum weir_status weir_zmq_router_open(struct weir_loop *loop, const char *ip, uint16_t port,
+                                      weir_zmq_fn fn, void *arg, struct weir_zmq_sub **ret_sub,
+                                      struct weir_err *err) WEIR_MUST_CHECK;
+/* Of a DEALER or ROUTER; never blocks. WEIR_LIMIT: too much is queued. */
+enum weir_status weir_zmq_sub_send(struct weir_zmq_sub *sub, const struct weir_span *frames,
+                                   size_t n_frames) WEIR_MUST_CHECK;
+/* The port that is bound; 0 for a socket that connects. */
+uint16_t weir_zmq_sub_port(const struct weir_zmq_sub *sub);
 /* No callback after this. Accepts NULL. */
 void weir_zmq_sub_close(struct weir_zmq_sub *sub);
 /* Ends the process-wide context; all sockets must be closed. */

@@ -10,6 +10,13 @@ enum weir_opt_mocker_tokenizer {
     WEIR_OPT_MOCKER_TOKENIZER_MODEL,
 };
 
+enum weir_opt_mocker_engine {
+    WEIR_OPT_MOCKER_ENGINE_UNSET = -1,
+    WEIR_OPT_MOCKER_ENGINE_VLLM,
+    WEIR_OPT_MOCKER_ENGINE_SGLANG,
+};
+enum weir_opt_mocker_form { WEIR_OPT_MOCKER_FORM_MAP, WEIR_OPT_MOCKER_FORM_ARRAY };
+
 struct weir_mocker_options {
     struct weir_config_meta *meta;
 /* clang-format off */

@@ -31,6 +31,8 @@ struct weir_engine {
     struct weir_list waiting;
     uint32_t n_running, n_waiting;
     bool in_step;
+    const struct weir_sequence *storing; /* inside cache.on_stored */
+    uint32_t storing_at;                 /* its block */
     struct weir_engine_stats stats;
 };
 
@@ -292,9 +294,13 @@ static void complete_blocks(struct weir_engine *e, struct weir_sequence *s, uint
     uint32_t bs = e->config.block_size, full = s->n_computed / bs;
     if (hash_up_to(e, s, full) != WEIR_OK)
         return; /* out of memory: these blocks are merely not reusable */
-    for (uint32_t i = before / bs; i < full; i++)
+    e->storing = s;
+    for (uint32_t i = before / bs; i < full; i++) {
+        e->storing_at = i;
         weir_kv_cache_complete(e->cache, &s->table, i, s->hashes[2 * i], s->hashes[2 * i + 1],
                                i > 0, i > 0 ? s->hashes[2 * (i - 1)] : 0);
+    }
+    e->storing = NULL;
 }
 
 static bool push_token(struct weir_sequence *s, uint32_t token) {
@@ -355,4 +361,10 @@ void weir_engine_get_stats(const struct weir_engine *engine, struct weir_engine_
 
 struct weir_kv_cache *weir_engine_cache(struct weir_engine *engine) {
     return engine->cache;
+}
+
+const uint32_t *weir_engine_stored_tokens(const struct weir_engine *engine, void **ret_user) {
+    WEIR_ASSERT(engine->storing != NULL);
+    *ret_user = engine->storing->user;
+    return engine->storing->tokens + (size_t)engine->storing_at * engine->config.block_size;
 }

@@ -76,5 +76,7 @@ struct weir_engine_stats {
 };
 void weir_engine_get_stats(const struct weir_engine *engine, struct weir_engine_stats *ret);
 struct weir_kv_cache *weir_engine_cache(struct weir_engine *engine);
+/* Inside cache.on_stored: the tokens of the block (block_size of them), and whose it is. */
+const uint32_t *weir_engine_stored_tokens(const struct weir_engine *engine, void **ret_user);
 
 #endif

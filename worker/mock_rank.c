@@ -27,6 +27,8 @@ static void remember(struct weir_mock_rank *r, const struct weir_kv_event *event
 }
 
 static void flush_pending(struct weir_mock_rank *r) {
+    if (r->config.on_batch != NULL)
+        r->config.on_batch(r->config.cache_arg);
     if (!r->pending)
         return;
     r->pending = false;
@@ -64,6 +66,11 @@ static void begin_pending(struct weir_mock_rank *r, enum weir_kv_kind kind) {
 static void on_stored(void *arg, bool has_parent, uint64_t parent_hash, uint64_t block_hash,
                       uint64_t tokens_hash) {
     struct weir_mock_rank *r = arg;
+    if (r->config.cache.on_stored != NULL) {
+        r->config.cache.on_stored(r->config.cache_arg, has_parent, parent_hash, block_hash,
+                                  tokens_hash);
+        return;
+    }
     begin_pending(r, WEIR_KV_STORED);
     bool chains = r->pending && has_parent && r->n_pending > 0 &&
                   r->blocks[r->n_pending - 1].block_hash == parent_hash;
@@ -80,6 +87,10 @@ static void on_stored(void *arg, bool has_parent, uint64_t parent_hash, uint64_t
 
 static void on_removed(void *arg, uint64_t block_hash) {
     struct weir_mock_rank *r = arg;
+    if (r->config.cache.on_removed != NULL) {
+        r->config.cache.on_removed(r->config.cache_arg, block_hash);
+        return;
+    }
     begin_pending(r, WEIR_KV_REMOVED);
     r->pending = true;
     r->pending_kind = WEIR_KV_REMOVED;
@@ -88,6 +99,10 @@ static void on_removed(void *arg, uint64_t block_hash) {
 
 static void on_cleared(void *arg) {
     struct weir_mock_rank *r = arg;
+    if (r->config.cache.on_cleared != NULL) {
+        r->config.cache.on_cleared(r->config.cache_arg);
+        return;
+    }
     flush_pending(r);
     r->pending = true;
     r->pending_kind = WEIR_KV_CLEARED;
@@ -223,6 +238,10 @@ enum weir_status weir_mock_rank_add(struct weir_mock_rank *rank,
 
 void weir_mock_rank_cancel(struct weir_mock_rank *rank, struct weir_sequence *seq) {
     weir_engine_cancel(rank->engine, seq);
+}
+
+struct weir_engine *weir_mock_rank_engine(struct weir_mock_rank *rank) {
+    return rank->engine;
 }
 
 void weir_mock_rank_get_stats(const struct weir_mock_rank *rank, struct weir_engine_stats *ret) {

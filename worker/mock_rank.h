@@ -24,6 +24,11 @@ struct weir_mock_rank_config {
                      enum weir_engine_finish finish);
     uint32_t (*next_token)(void *arg, void *user, uint32_t position);
     void *arg;
+    /* Instead of kv_pub: the changes themselves, and the end of what one pass changed; both with
+     * `cache_arg`. Members NULL: not wanted. */
+    struct weir_kv_cache_ops cache;
+    void (*on_batch)(void *cache_arg);
+    void *cache_arg;
 };
 
 enum weir_status weir_mock_rank_open(struct weir_loop *loop,
@@ -37,6 +42,7 @@ void weir_mock_rank_cancel(struct weir_mock_rank *rank, struct weir_sequence *se
 /* Late start of event publishing: the publisher needs the rank's query endpoint first. */
 void weir_mock_rank_set_publishers(struct weir_mock_rank *rank, struct weir_event_pub *kv_pub,
                                    struct weir_event_pub *load_pub);
+struct weir_engine *weir_mock_rank_engine(struct weir_mock_rank *rank);
 void weir_mock_rank_get_stats(const struct weir_mock_rank *rank, struct weir_engine_stats *ret);
 
 /* Answer of the rank's KV query endpoint (shared spec "kvrouter" 2.5): appends the wrapper

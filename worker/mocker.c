@@ -14,6 +14,7 @@
 #include "runtime/status_server.h"
 #include "tokenizer/wtok.h"
 #include "worker/mock_worker.h"
+#include "worker/mocker_engine.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -418,6 +419,11 @@ int weir_mocker_main(int argc, char **argv) {
     enum weir_status st = weir_config_begin(&weir_mocker_program, &m.options, &err);
     if (st == WEIR_OK)
         st = fill_worker(&m, &err);
+    if (st == WEIR_OK && m.options.engine != WEIR_OPT_MOCKER_ENGINE_UNSET) {
+        m.exit_code = weir_mocker_engine_run(&m.options, &m.worker.engine, &m.faults);
+        weir_arena_fini(&m.arena);
+        return m.exit_code;
+    }
     if (st == WEIR_OK)
         st = open_all(&m, &err);
     if (st != WEIR_OK) {

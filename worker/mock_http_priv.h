@@ -1,0 +1,56 @@
+/* The server (mock_http.c), inference (mock_http_gen.c), what an engine says of itself
+ * (mock_http_page.c). */
+#ifndef WEIR_WORKER_MOCK_HTTP_PRIV_H
+#define WEIR_WORKER_MOCK_HTTP_PRIV_H
+
+#include "base/list.h"
+#include "net/http_server.h"
+#include "wire/openai.h"
+#include "worker/mock_http.h"
+#include "worker/mock_rank.h"
+
+struct weir_mock_http_rank {
+    struct weir_mock_http *http;
+    struct weir_mock_rank *rank;
+    struct weir_mock_feed *feed; /* NULL: no events */
+    bool clear;                  /* told with the next batch, as vLLM does */
+};
+
+struct weir_mock_http {
+    struct weir_loop *loop; /* borrowed */
+    struct weir_mock_http_config config;
+    struct weir_http_server *server;
+    struct weir_list requests;
+    unsigned n_requests;
+    uint32_t next_rank;
+    char topic[128];
+    uint32_t n_ranks;
+    struct weir_mock_http_rank ranks[];
+};
+
+static inline bool weir_mock_http_vllm(const struct weir_mock_http *h) {
+    return h->config.form != WEIR_MOCK_SGLANG;
+}
+
+/* mock_http_gen.c: exchanges of inference have a user pointer. */
+struct weir_mock_gen;
+void weir_mock_gen_start(struct weir_mock_http *h, struct weir_http_exchange *x,
+                         enum weir_openai_kind kind);
+void weir_mock_gen_done(struct weir_mock_gen *gen);
+void weir_mock_gen_token(void *arg, void *user, uint32_t token, uint32_t cached_tokens,
+                         enum weir_engine_finish finish);
+uint32_t weir_mock_gen_next(void *arg, void *user, uint32_t position);
+struct weir_span weir_mock_gen_salt(void *user);
+/* Error body as the engine writes it. */
+void weir_mock_http_error(struct weir_mock_http *h, struct weir_http_exchange *x, int status,
+                          const char *type, const char *message);
+/* Prompt of a chat or completion as ids in the arena. */
+enum weir_status weir_mock_http_tokens(struct weir_mock_http *h,
+                                       const struct weir_openai_request *q,
+                                       const struct weir_prompt *prompt, struct weir_arena *arena,
+                                       struct weir_ids *ret_ids) WEIR_MUST_CHECK;
+
+/* mock_http_page.c; false: not a page of it. */
+bool weir_mock_http_page(struct weir_mock_http *h, struct weir_http_exchange *x);
+
+#endif
