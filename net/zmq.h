@@ -1,6 +1,6 @@
 /*
- * ZeroMQ PUB, SUB, DEALER and ROUTER on a loop: the only file that knows libzmq. One context per process.
- * Messages are lists of frames; a message over the bounds is dropped and counted.
+ * ZeroMQ PUB, SUB, DEALER and ROUTER on a loop: the only file that knows libzmq. One context per
+ * process. Messages are lists of frames; a message over the bounds is dropped and counted.
  */
 #ifndef WEIR_NET_ZMQ_H
 #define WEIR_NET_ZMQ_H
