@@ -216,7 +216,7 @@ static enum weir_status open_tls(struct frontend *f, struct weir_err *err) {
         st = weir_tls_create(&server, &f->plane_server_tls, err);
     if (st == WEIR_OK && (client.ca_path != NULL || client.insecure))
         st = weir_tls_create(&client, &f->plane_client_tls, err);
-    struct weir_tls_config engine = {.ca_path = o->engine_ca_path};
+    struct weir_tls_config engine = {.ca_path = o->weir_engine_ca_path};
     if (st == WEIR_OK && f->app.engine_mode)
         st = weir_tls_create(&engine, &f->engine_tls, err);
     return st;
@@ -385,8 +385,8 @@ static enum weir_status open_engines(struct frontend *f, struct weir_err *err) {
                     .n_workers = o->worker.n,
                     .path = o->workers_file,
                     .tls = f->engine_tls,
-                    .api_key = o->engine_api_key,
-                    .poll_ms = (uint64_t)(o->engine_poll_secs * 1000)},
+                    .api_key = o->weir_engine_api_key,
+                    .poll_ms = (uint64_t)(o->weir_engine_poll_secs * 1000)},
         .models = f->app.models,
         .kv_events = o->router_mode == WEIR_OPT_ROUTER_MODE_KV && o->router_kv_events,
         .default_block_size =
