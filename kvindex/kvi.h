@@ -138,8 +138,9 @@ struct kvi_event {
 void kvi_apply(struct kvi_index *index, const struct kvi_event *events, size_t n,
                enum kvi_result *ret_results);
 
-/* Idle work: frees what readers have let go of, gives unused memory back. Never needed for
- * correctness. */
+/* Idle work: frees what readers have let go of, gives unused memory back, makes the next memory
+ * ready so that no writer waits for the system to clear it. Never needed for correctness; a second
+ * or so apart is a good pace. */
 void kvi_maintain(struct kvi_index *index);
 
 /* ---- search ----------------------------------------------------------------------------- */

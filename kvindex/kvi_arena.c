@@ -248,6 +248,15 @@ void kvi_release(struct kvi_index *x, uint32_t ref, size_t bytes) {
         mark(x, (size_t)ref / (KVI_UNIT / 16), units_for(bytes), false);
 }
 
+uint8_t *kvi_arena_next(struct kvi_index *x) {
+    struct kvi_arena *a = &x->arena;
+    size_t c = (a->units_top + CHUNK_UNITS - 1) / CHUNK_UNITS;
+    if (c >= a->n_units / CHUNK_UNITS || a->ahead == c || a->units_top < CHUNK_UNITS)
+        return NULL; /* small indexes need no head start */
+    a->ahead = c;
+    return a->base + c * KVI_CHUNK;
+}
+
 void kvi_arena_trim(struct kvi_index *x) {
     struct kvi_arena *a = &x->arena;
     for (size_t c = 0; c * CHUNK_UNITS < a->units_top; c++) {

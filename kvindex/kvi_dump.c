@@ -42,7 +42,7 @@ struct dump {
 /* ---- what was left out ------------------------------------------------------------------ */
 
 static struct untold *untold_at(struct untold *table, size_t cap, uint64_t key) {
-    size_t i = kvi_mix(key) & (cap - 1);
+    size_t i = (size_t)(kvi_mix(key) >> 32) & (cap - 1);
     while (table[i].key != 0 && table[i].key != key)
         i = (i + 1) & (cap - 1);
     return &table[i];

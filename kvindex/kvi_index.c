@@ -9,6 +9,7 @@
 
 #include <sched.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 enum {
     MIN_BYTES = 1 << 20,
@@ -106,7 +107,7 @@ static bool is_worker(const struct kvi_index *x, uint32_t rank, struct kvi_worke
 }
 
 static uint32_t worker_home(const struct kvi_index *x, struct kvi_worker w) {
-    return (uint32_t)kvi_mix(w.worker_id * 31 + w.dp_rank) & x->by_worker_mask;
+    return (uint32_t)(kvi_mix(w.worker_id * 31 + w.dp_rank) >> 40) & x->by_worker_mask;
 }
 
 /* Where the worker stands in by_worker, or the free place for it. */
@@ -414,11 +415,32 @@ void kvi_clear(struct kvi_index *index, struct kvi_worker worker) {
     kvi_apply(index, &e, 1, NULL);
 }
 
+/* The part of the node array that will be used next, if it was not told before; else NULL. */
+static uint8_t *next_nodes(struct kvi_index *x) {
+    uint32_t per_chunk = KVI_CHUNK / sizeof(struct kvi_node), next = x->n_nodes / per_chunk + 1;
+    if (next <= x->nodes_ahead || next == 1 || (size_t)(next + 1) * per_chunk > x->cap_nodes)
+        return NULL;
+    x->nodes_ahead = next;
+    return (uint8_t *)(x->nodes + (size_t)next * per_chunk);
+}
+
 void kvi_maintain(struct kvi_index *index) {
     pthread_mutex_lock(&index->lock);
     kvi_reclaim(index);
     kvi_arena_trim(index);
+    uint8_t *next = kvi_arena_next(index), *nodes = next_nodes(index);
     pthread_mutex_unlock(&index->lock);
+#ifdef MADV_POPULATE_WRITE
+    /* The system clears 2 MiB when a writer first touches them; better now than then. Contents stay
+     * as they are, so a writer may be there already. */
+    if (next != NULL)
+        (void)madvise(next, KVI_CHUNK, MADV_POPULATE_WRITE);
+    if (nodes != NULL)
+        (void)madvise(nodes, KVI_CHUNK, MADV_POPULATE_WRITE);
+#else
+    (void)next;
+    (void)nodes;
+#endif
 }
 
 /* ---- statistics --------------------------------------------------------------------------- */

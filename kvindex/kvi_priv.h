@@ -101,6 +101,7 @@ struct kvi_arena {
     size_t n_units, units_used, units_top; /* top: no unit above was ever used */
     uint64_t *bitmap;                      /* 1 = used */
     size_t hint, page_hint;
+    size_t ahead; /* chunk made ready beforehand */
     struct kvi_page *pages;
     uint32_t partial[KVI_CLASSES];
     uint8_t class_of[129]; /* by 16 bytes */
@@ -145,9 +146,10 @@ struct kvi_index {
     struct kvi_arena arena;
     size_t bytes, max_bytes, soft_bytes; /* stores stop at soft, removals may go to max */
     struct kvi_node *nodes;
-    uint32_t n_nodes, cap_nodes, free_node, live_nodes;
-    struct { /* name table: a segment of lines */
-        uint32_t ref, n_lines, n_used;
+    uint32_t n_nodes, cap_nodes, free_node, live_nodes, nodes_ahead;
+    struct kvi_names {
+        struct kvi_line *lines; /* in the arena */
+        uint32_t n_lines, n_used;
     } names[KVI_SEGMENTS];
     _Atomic uint32_t children[KVI_SEGMENTS];
     struct kvi_rank *ranks;   /* max_ranks of them, reserved */
@@ -176,10 +178,10 @@ struct kvi_holder {
     enum kvi_tier tier;
 };
 
+/* Names and content hashes are mostly hashes already; small or shifted numbers spread too. Only the
+ * upper bits are good. */
 static inline uint64_t kvi_mix(uint64_t x) {
-    x = (x ^ (x >> 32)) * 0x9E3779B97F4A7C15u;
-    x = (x ^ (x >> 29)) * 0xBF58476D1CE4E5B9u;
-    return x ^ (x >> 32);
+    return (x ^ (x >> 32)) * 0x9E3779B97F4A7C15u;
 }
 
 /* Both tables split a hash into segment (8 bits) and a fraction (32 bits) that is also the tag. */
@@ -205,6 +207,8 @@ void kvi_release(struct kvi_index *x, uint32_t ref, size_t bytes);
 size_t kvi_room(size_t bytes);
 /* Gives unused 2 MiB chunks back to the system. */
 void kvi_arena_trim(struct kvi_index *x);
+/* The chunk that will be used next, if it was not told before; else NULL. */
+uint8_t *kvi_arena_next(struct kvi_index *x);
 void *kvi_reserve(size_t bytes, bool huge);
 void kvi_unreserve(void *p, size_t bytes);
 

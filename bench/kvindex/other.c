@@ -177,6 +177,8 @@ int bench_grow(uint64_t blocks) {
         for (uint64_t k = 0; k < MAX_EVENT; k++)
             b[k] = (struct kvi_block){
                 kvi_block_hash((uint32_t[]){(uint32_t)(i + k), 1}, 2, KVI_SEED), i + k};
+        if (i / MAX_EVENT % 64 == 0)
+            kvi_maintain(x); /* as an idle loop would */
         uint64_t t = bench_cpu();
         kvi_store(x, (struct kvi_worker){i / MAX_EVENT % 64, 0}, KVI_DEVICE, false, 0, b, MAX_EVENT,
                   NULL);
