@@ -35,7 +35,19 @@ struct wj_val wtok_shape_tools(struct wj_run *x, enum wtok_flavour flavour, stru
  * it one of the user. Returns the text or a null span. */
 struct weir_span wtok_shape_last(struct wj_run *x, struct wj_val *messages, bool continues);
 /* Small helpers on dicts. */
-struct wj_val wtok_member(struct wj_run *x, struct wj_val dict, const char *name);
-void wtok_set(struct wj_run *x, struct wj_val dict, const char *name, struct wj_val v);
+static inline struct wj_val wtok_member(struct wj_run *x, struct wj_val dict, const char *name) {
+    struct wj_val *v =
+        dict.kind == WJ_DICT ? wj_dict_find(x, dict.u.dict, weir_span_z(name)) : NULL;
+    return v != NULL ? *v : (struct wj_val){.kind = WJ_MISSING};
+}
+static inline void wtok_set(struct wj_run *x, struct wj_val dict, const char *name,
+                            struct wj_val v) {
+    wj_dict_set(x, dict.u.dict, wj_strz(name), v);
+}
+/* A new member. */
+static inline void wtok_add(struct wj_run *x, struct wj_val dict, const char *name,
+                            struct wj_val v) {
+    wj_dict_add(x, dict.u.dict, wj_strz(name), v);
+}
 
 #endif

@@ -5,16 +5,6 @@
  */
 #include "tokenizer/chat_priv.h"
 
-struct wj_val wtok_member(struct wj_run *x, struct wj_val dict, const char *name) {
-    struct wj_val *v =
-        dict.kind == WJ_DICT ? wj_dict_find(x, dict.u.dict, weir_span_z(name)) : NULL;
-    return v != NULL ? *v : (struct wj_val){.kind = WJ_MISSING};
-}
-
-void wtok_set(struct wj_run *x, struct wj_val dict, const char *name, struct wj_val v) {
-    wj_dict_set(x, dict.u.dict, wj_strz(name), v);
-}
-
 static bool has(struct wj_val v) {
     return v.kind != WJ_MISSING && v.kind != WJ_NONE;
 }
@@ -26,7 +16,7 @@ static bool is_text(struct wj_val v, const char *text) {
 static void copy_if(struct wj_run *x, struct wj_val to, struct wj_val from, const char *name) {
     struct wj_val v = wtok_member(x, from, name);
     if (v.kind != WJ_MISSING)
-        wtok_set(x, to, name, v);
+        wtok_add(x, to, name, v);
 }
 
 static _Noreturn void bad_message(struct wj_run *x, const char *text) {
@@ -63,9 +53,9 @@ static struct wj_val part_text(struct wj_run *x, struct wj_val part, bool sglang
 
 static struct wj_val typed_part(struct wj_run *x, const char *type, struct wj_val text) {
     struct wj_val d = wj_dict_new(x, 2);
-    wtok_set(x, d, "type", wj_strz(type));
+    wtok_add(x, d, "type", wj_strz(type));
     if (text.kind != WJ_MISSING)
-        wtok_set(x, d, "text", text);
+        wtok_add(x, d, "text", text);
     return d;
 }
 
@@ -166,7 +156,7 @@ static struct wj_val vllm_arguments(struct wj_run *x, struct wj_val v) {
 static struct wj_val copy_dict(struct wj_run *x, struct wj_val d) {
     struct wj_val c = wj_dict_new(x, d.u.dict->n + 1);
     for (uint32_t i = 0; i < d.u.dict->n; i++)
-        wj_dict_set(x, c.u.dict, d.u.dict->pairs[i].key, d.u.dict->pairs[i].value);
+        wj_dict_add(x, c.u.dict, d.u.dict->pairs[i].key, d.u.dict->pairs[i].value);
     return c;
 }
 
@@ -196,13 +186,13 @@ static struct wj_val sglang_call(struct wj_run *x, struct wj_val call) {
         if (arguments.kind != WJ_DICT)
             bad_message(x, "Assistant tool call function.arguments must be a JSON object.");
     }
-    wtok_set(x, inner, "name", has(name) ? name : wj_none());
-    wtok_set(x, inner, "arguments", has(arguments) ? arguments : wj_none());
+    wtok_add(x, inner, "name", has(name) ? name : wj_none());
+    wtok_add(x, inner, "arguments", has(arguments) ? arguments : wj_none());
     for (size_t i = 0; i < 3; i++) {
         struct wj_val v = wtok_member(x, call, members[i]);
-        wtok_set(x, out, members[i], has(v) ? v : i == 2 ? wj_strz("function") : wj_none());
+        wtok_add(x, out, members[i], has(v) ? v : i == 2 ? wj_strz("function") : wj_none());
     }
-    wtok_set(x, out, members[3], inner);
+    wtok_add(x, out, members[3], inner);
     return out;
 }
 
@@ -218,18 +208,18 @@ static struct wj_val calls(struct wj_run *x, struct wj_val list, bool sglang) {
 static struct wj_val vllm_message(struct wj_run *x, struct wj_val m, bool parts) {
     struct wj_val out = wj_dict_new(x, 8), role = wtok_member(x, m, "role"), v;
     bool tool = is_text(role, "tool");
-    wtok_set(x, out, "role", role);
-    wtok_set(x, out, "content", vllm_content(x, wtok_member(x, m, "content"), parts, tool));
+    wtok_add(x, out, "role", role);
+    wtok_add(x, out, "content", vllm_content(x, wtok_member(x, m, "content"), parts, tool));
     if (is_text(role, "assistant")) {
         v = wtok_member(x, m, "tool_calls");
         if (v.kind == WJ_LIST && v.len > 0)
-            wtok_set(x, out, "tool_calls", calls(x, v, false));
+            wtok_add(x, out, "tool_calls", calls(x, v, false));
         v = wtok_member(x, m, "reasoning");
         if (!has(v))
             v = wtok_member(x, m, "reasoning_content");
         if (has(v)) {
-            wtok_set(x, out, "reasoning", v);
-            wtok_set(x, out, "reasoning_content", v);
+            wtok_add(x, out, "reasoning", v);
+            wtok_add(x, out, "reasoning_content", v);
         }
     } else if (tool) {
         copy_if(x, out, m, "tool_call_id");
@@ -240,7 +230,7 @@ static struct wj_val vllm_message(struct wj_run *x, struct wj_val m, bool parts)
         copy_if(x, out, m, "task");
     if (is_text(role, "developer")) {
         v = wtok_member(x, m, "tools");
-        wtok_set(x, out, "tools", has(v) ? v : wj_none());
+        wtok_add(x, out, "tools", has(v) ? v : wj_none());
     }
     return out;
 }
@@ -268,20 +258,20 @@ static struct wj_val sglang_message(struct wj_run *x, struct wj_val m, bool part
                                           "tools"};
     struct wj_val out = wj_dict_new(x, 8), role = wtok_member(x, m, "role");
     struct wj_val content = wtok_member(x, m, "content");
-    wtok_set(x, out, "role", role);
+    wtok_add(x, out, "role", role);
     if (!has(content))
         content = wj_strz("");
     if (content.kind == WJ_LIST)
         content = sglang_parts(x, content, parts);
     if (is_text(role, "tool") && content.kind == WJ_LIST && all_text(x, content))
         content = joined_texts(x, content, " ");
-    wtok_set(x, out, "content", content);
+    wtok_add(x, out, "content", content);
     for (size_t i = 0; i < WEIR_ARRAY_LEN(members) && !is_text(role, "user"); i++) {
         struct wj_val v = wtok_member(x, m, members[i]);
         if (i == 3 && v.kind == WJ_LIST)
             v = calls(x, v, true);
         if (has(v))
-            wtok_set(x, out, members[i], v);
+            wtok_add(x, out, members[i], v);
     }
     return out;
 }
@@ -333,7 +323,7 @@ static void add_other_members(struct wj_run *x, struct wj_val to, struct wj_val 
 static void member_or_null(struct wj_run *x, struct wj_val to, struct wj_val from,
                            const char *name) {
     struct wj_val v = wtok_member(x, from, name);
-    wtok_set(x, to, name, has(v) ? v : wj_none());
+    wtok_add(x, to, name, has(v) ? v : wj_none());
 }
 
 static struct wj_val shape_tool(struct wj_run *x, struct wj_val tool, bool sglang) {
@@ -341,7 +331,7 @@ static struct wj_val shape_tool(struct wj_run *x, struct wj_val tool, bool sglan
     struct wj_val f = wtok_member(x, tool, "function"), type = wtok_member(x, tool, "type"), v;
     if (f.kind != WJ_DICT)
         bad_message(x, "every tool must be an object with a function");
-    wtok_set(x, out, "type", has(type) ? type : wj_strz("function"));
+    wtok_add(x, out, "type", has(type) ? type : wj_strz("function"));
     if (sglang)
         member_or_null(x, inner, f, "description");
     member_or_null(x, inner, f, "name");
@@ -350,11 +340,11 @@ static struct wj_val shape_tool(struct wj_run *x, struct wj_val tool, bool sglan
     member_or_null(x, inner, f, "parameters");
     if (sglang) {
         v = wtok_member(x, f, "strict");
-        wtok_set(x, inner, "strict", has(v) ? v : wj_bool(false));
+        wtok_add(x, inner, "strict", has(v) ? v : wj_bool(false));
     } else {
         add_other_members(x, inner, f);
     }
-    wtok_set(x, out, "function", inner);
+    wtok_add(x, out, "function", inner);
     if (!sglang)
         add_other_members(x, out, tool);
     return out;

@@ -71,11 +71,14 @@ enum {
     X(current, WJ_TC)                                                                              \
     X(cycle, WJ_TP)                                                                                \
     X(denominator, WJ_TI)                                                                          \
+    X(depth, WJ_TP)                                                                                \
+    X(depth0, WJ_TP)                                                                               \
     X(encode, WJ_TS)                                                                               \
     X(endswith, WJ_TS)                                                                             \
     X(expandtabs, WJ_TS)                                                                           \
     X(extend, WJ_TL)                                                                               \
     X(find, WJ_TS)                                                                                 \
+    X(first, WJ_TP)                                                                                \
     X(format, WJ_TS)                                                                               \
     X(format_map, WJ_TS)                                                                           \
     X(from_bytes, WJ_TI)                                                                           \
@@ -89,7 +92,8 @@ enum {
     X(gi_yieldfrom, WJ_TG)                                                                         \
     X(hex, WJ_TF)                                                                                  \
     X(imag, WJ_TI | WJ_TF)                                                                         \
-    X(index, WJ_SEQ | WJ_TR)                                                                       \
+    X(index, WJ_SEQ | WJ_TR | WJ_TP)                                                               \
+    X(index0, WJ_TP)                                                                               \
     X(insert, WJ_TL)                                                                               \
     X(is_integer, WJ_TF)                                                                           \
     X(isalnum, WJ_TS)                                                                              \
@@ -108,17 +112,21 @@ enum {
     X(items, WJ_TD | WJ_TC)                                                                        \
     X(join, WJ_TS)                                                                                 \
     X(keys, WJ_TD)                                                                                 \
+    X(last, WJ_TP)                                                                                 \
+    X(length, WJ_TP)                                                                               \
     X(ljust, WJ_TS)                                                                                \
     X(lower, WJ_TS)                                                                                \
     X(lstrip, WJ_TS)                                                                               \
     X(maketrans, WJ_TS)                                                                            \
     X(mapping, WJ_TV)                                                                              \
     X(next, WJ_TC)                                                                                 \
+    X(nextitem, WJ_TP)                                                                             \
     X(numerator, WJ_TI)                                                                            \
     X(partition, WJ_TS)                                                                            \
     X(pop, WJ_TD | WJ_TL)                                                                          \
     X(popitem, WJ_TD)                                                                              \
     X(pos, WJ_TC)                                                                                  \
+    X(previtem, WJ_TP)                                                                             \
     X(real, WJ_TI | WJ_TF)                                                                         \
     X(remove, WJ_TL)                                                                               \
     X(removeprefix, WJ_TS)                                                                         \
@@ -126,6 +134,8 @@ enum {
     X(replace, WJ_TS)                                                                              \
     X(reset, WJ_TC)                                                                                \
     X(reverse, WJ_TL)                                                                              \
+    X(revindex, WJ_TP)                                                                             \
+    X(revindex0, WJ_TP)                                                                            \
     X(rfind, WJ_TS)                                                                                \
     X(rindex, WJ_TS)                                                                               \
     X(rjust, WJ_TS)                                                                                \

@@ -341,7 +341,7 @@ struct wj_val wj_getattr(struct wj_run *x, struct wj_val v, struct weir_span nam
             return undefined(x, WJ_UNDEF_UNSAFE, v, name, wj_none());
         return hit != NULL ? *hit : undefined(x, WJ_UNDEF_ATTR, v, name, wj_none());
     case WJ_LOOP:
-        ret = wj_loop_attr(x, v, name);
+        ret = wj_loop_attr(x, v, attr);
         break;
     case WJ_MACRO:
         ret = wj_macro_attr(x, v, name);

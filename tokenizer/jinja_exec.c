@@ -2,6 +2,7 @@
  * Statements: loops with their `loop` variable, assignments, macros and the blocks that catch their
  * own output.
  */
+#include "tokenizer/jinja_attr_priv.h"
 #include "tokenizer/jinja_priv.h"
 
 enum signal { GO_ON, BREAK, CONTINUE };
@@ -188,43 +189,36 @@ int64_t wj_loop_length(struct wj_run *x, struct wj_val loop) {
     return l->length;
 }
 
-struct wj_val wj_loop_attr(struct wj_run *x, struct wj_val loop, struct weir_span name) {
-    static const char *const names[] = {"index0", "index",  "revindex0", "revindex", "first",
-                                        "last",   "length", "previtem",  "nextitem", "depth",
-                                        "depth0", "cycle",  "changed"};
+struct wj_val wj_loop_attr(struct wj_run *x, struct wj_val loop, unsigned attr) {
     struct wj_loop *l = loop.u.loop;
-    size_t i = 0;
-    while (i < WEIR_ARRAY_LEN(names) && !weir_span_eqz(name, names[i]))
-        i++;
-    switch (i) {
-    case 0:
+    switch (attr) {
+    case WJ_A_index0:
         return wj_int(l->index0);
-    case 1:
+    case WJ_A_index:
         return wj_int(l->index0 + 1);
-    case 2:
+    case WJ_A_revindex0:
         return wj_int(wj_loop_length(x, loop) - l->index0 - 1);
-    case 3:
+    case WJ_A_revindex:
         return wj_int(wj_loop_length(x, loop) - l->index0);
-    case 4:
+    case WJ_A_first:
         return wj_bool(l->index0 == 0);
-    case 5:
+    case WJ_A_last:
         return wj_bool(!peek(x, l));
-    case 6:
+    case WJ_A_length:
         return wj_int(wj_loop_length(x, loop));
-    case 7:
+    case WJ_A_previtem:
         return l->index0 == 0 ? wj_hint(x, "there is no previous item") : l->before;
-    case 8:
+    case WJ_A_nextitem:
         return peek(x, l) ? l->after : wj_hint(x, "there is no next item");
-    case 9:
+    case WJ_A_depth:
         return wj_int(l->depth0 + 1);
-    case 10:
+    case WJ_A_depth0:
         return wj_int(l->depth0);
-    case 11:
-    case 12: {
+    case WJ_A_cycle:
+    case WJ_A_changed: {
         struct wj_method *m = wj_alloc(x, sizeof(*m));
         m->self = loop;
-        return (struct wj_val){
-            .kind = WJ_METHOD, .sub = (uint16_t)wj_attr_number(name), .u.method = m};
+        return (struct wj_val){.kind = WJ_METHOD, .sub = (uint16_t)attr, .u.method = m};
     }
     default:
         return (struct wj_val){.kind = WJ_MISSING};

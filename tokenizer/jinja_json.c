@@ -31,8 +31,17 @@ static void blanks(struct reader *r) {
         r->p++;
 }
 
+static const bool special[256] = {1, 1, 1, 1, 1, 1, 1, 1, 1,         1,         1, 1,
+                                  1, 1, 1, 1, 1, 1, 1, 1, 1,         1,         1, 1,
+                                  1, 1, 1, 1, 1, 1, 1, 1, ['"'] = 1, ['\\'] = 1};
+/* What stands behind a backslash, both ways. */
+static const char escaped_as[256] = {['"'] = '"',  ['\\'] = '\\', ['\b'] = 'b', ['\f'] = 'f',
+                                     ['\n'] = 'n', ['\r'] = 'r',  ['\t'] = 't'};
+static const char unescaped_as[256] = {['"'] = '"',  ['\\'] = '\\', ['/'] = '/',  ['b'] = '\b',
+                                       ['f'] = '\f', ['n'] = '\n',  ['r'] = '\r', ['t'] = '\t'};
+
 /* First byte that is a quote, a backslash or a control. */
-static const char *plain_end(const char *p, const char *end) {
+static inline const char *plain_end(const char *p, const char *end) {
 #ifdef __SSE2__
     const __m128i quote = _mm_set1_epi8('"'), back = _mm_set1_epi8('\\'), low = _mm_set1_epi8(31);
     for (; end - p >= 16; p += 16) {
@@ -44,7 +53,7 @@ static const char *plain_end(const char *p, const char *end) {
             return p + __builtin_ctz((unsigned)mask);
     }
 #endif
-    while (p < end && *p != '"' && *p != '\\' && (unsigned char)*p >= 0x20)
+    while (p < end && !special[(unsigned char)*p])
         p++;
     return p;
 }
@@ -66,13 +75,11 @@ static unsigned hex4(struct reader *r) {
 }
 
 static void escape_sequence(struct reader *r) {
-    static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
     if (r->p == r->end)
         bad(r, "unterminated string");
-    char c = *r->p++;
-    const char *hit = c != '\0' ? strchr(from, c) : NULL;
-    if (hit != NULL) {
-        wj_put(r->x, &to[hit - from], 1);
+    char c = *r->p++, plain = unescaped_as[(unsigned char)c];
+    if (plain != '\0') {
+        wj_put(r->x, &plain, 1);
         return;
     }
     if (c != 'u')
@@ -196,14 +203,31 @@ static struct wj_val read_array(struct reader *r) {
     return wj_list(items, n);
 }
 
+/* A key stands twice among n pairs. */
+static bool twice(const struct wj_val *at, uint32_t n) {
+    for (uint32_t i = 1; i < n; i++)
+        for (uint32_t k = 0; k < i; k++)
+            if (at[2 * i].len == at[2 * k].len &&
+                (at[2 * i].len == 0 || (at[2 * i].u.s[0] == at[2 * k].u.s[0] &&
+                                        memcmp(at[2 * i].u.s, at[2 * k].u.s, at[2 * i].len) == 0)))
+                return true;
+    return false;
+}
+
 static struct wj_val make_dict(struct reader *r, uint32_t base) {
-    struct wj_val *at = r->stack.at + base;
+    const struct wj_val *at = r->stack.at + base;
     uint32_t n = (r->stack.n - base) / 2;
     struct wj_val v = wj_dict_new(r->x, n);
     struct wj_dict *d = v.u.dict;
+    r->stack.n = base;
+    if (n < 9 && !twice(at, n)) { /* pairs lie in the dict as they were read */
+        if (n > 0)
+            memcpy(d->pairs, at, n * sizeof(*d->pairs));
+        d->n = n;
+        return v;
+    }
     for (uint32_t i = 0; i < n; i++)
         wj_dict_set(r->x, d, at[2 * i], at[2 * i + 1]);
-    r->stack.n = base;
     return v;
 }
 
@@ -358,14 +382,11 @@ static void put_unicode_escape(struct wj_run *x, uint32_t c) {
 }
 
 static void put_control(struct wj_run *x, unsigned char c) {
-    static const char from[] = "\"\\\b\f\n\r\t", to[] = "\"\\bfnrt";
-    const char *hit = c != '\0' ? strchr(from, c) : NULL;
-    if (hit == NULL) {
+    char text[2] = {'\\', escaped_as[c]};
+    if (text[1] == '\0')
         put_unicode_escape(x, c);
-        return;
-    }
-    char text[2] = {'\\', to[hit - from]};
-    wj_put(x, text, 2);
+    else
+        wj_put(x, text, 2);
 }
 
 static void put_ascii_string(struct wj_run *x, struct weir_span s) {
@@ -383,6 +404,16 @@ static void put_ascii_string(struct wj_run *x, struct weir_span s) {
 }
 
 static void put_string(struct wj_run *x, struct weir_span s, bool ascii) {
+    struct weir_buf *b = x->out;
+    if (!ascii && s.len + 2 <= b->cap - b->len &&
+        plain_end(s.data, s.data + s.len) == s.data + s.len) {
+        char *to = b->data + b->len;
+        *to = '"';
+        wj_copy(to + 1, s.data, s.len);
+        to[s.len + 1] = '"';
+        b->len += s.len + 2;
+        return;
+    }
     wj_put(x, "\"", 1);
     if (ascii) {
         put_ascii_string(x, s);

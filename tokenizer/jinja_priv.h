@@ -345,6 +345,14 @@ bool wj_has_len(struct wj_val v);
 struct wj_val wj_dict_new(struct wj_run *x, size_t room);
 /* Fails for keys that Python cannot hash. */
 void wj_dict_set(struct wj_run *x, struct wj_dict *d, struct wj_val key, struct wj_val value);
+/* For a key that the dict does not have yet, while it is small. */
+static inline void wj_dict_add(struct wj_run *x, struct wj_dict *d, struct wj_val key,
+                               struct wj_val value) {
+    if (d->n < d->cap && d->n < 8)
+        d->pairs[d->n++] = (struct wj_pair){key, value};
+    else
+        wj_dict_set(x, d, key, value);
+}
 struct wj_val *wj_dict_get(struct wj_run *x, const struct wj_dict *d, struct wj_val key);
 struct wj_val *wj_dict_find(struct wj_run *x, const struct wj_dict *d, struct weir_span key);
 void wj_need_hashable(struct wj_run *x, struct wj_val v);
@@ -354,7 +362,12 @@ struct wj_vec {
     struct wj_val *at;
     uint32_t n, cap;
 };
-void wj_push(struct wj_run *x, struct wj_vec *vec, struct wj_val v);
+void wj_grow(struct wj_run *x, struct wj_vec *vec);
+static inline void wj_push(struct wj_run *x, struct wj_vec *vec, struct wj_val v) {
+    if (vec->n == vec->cap)
+        wj_grow(x, vec);
+    vec->at[vec->n++] = v;
+}
 
 /* Walks over anything iterable; fails with TypeError for the rest. */
 struct wj_iter {
@@ -372,13 +385,35 @@ int64_t wj_index(struct wj_run *x, struct wj_val v, const char *what);
 
 /* ---- jinja_text.c ------------------------------------------------------------------------- */
 
+/* memcpy that spares the call for short texts, which most are. */
+static inline void wj_copy(char *to, const char *from, size_t len) {
+    if (len > 16) {
+        memcpy(to, from, len);
+    } else if (len >= 8) {
+        uint64_t a, b;
+        memcpy(&a, from, 8);
+        memcpy(&b, from + len - 8, 8);
+        memcpy(to, &a, 8);
+        memcpy(to + len - 8, &b, 8);
+    } else if (len >= 4) {
+        uint32_t a, b;
+        memcpy(&a, from, 4);
+        memcpy(&b, from + len - 4, 4);
+        memcpy(to, &a, 4);
+        memcpy(to + len - 4, &b, 4);
+    } else if (len > 0) {
+        to[0] = from[0];
+        to[len / 2] = from[len / 2];
+        to[len - 1] = from[len - 1];
+    }
+}
 void wj_put_slow(struct wj_run *x, const char *data, size_t len);
 static inline void wj_put(struct wj_run *x, const char *data, size_t len) {
     struct weir_buf *b = x->out;
     if (len > b->cap - b->len) {
         wj_put_slow(x, data, len);
-    } else if (len > 0) {
-        memcpy(b->data + b->len, data, len);
+    } else {
+        wj_copy(b->data + b->len, data, len);
         b->len += len;
     }
 }
@@ -483,7 +518,7 @@ struct wj_val wj_call(struct wj_run *x, struct wj_val callee, const struct wj_ar
 void wj_exec_template(struct wj_run *x);
 struct wj_val wj_call_macro(struct wj_run *x, struct wj_val macro, const struct wj_args *a);
 struct wj_val wj_call_loop(struct wj_run *x, struct wj_val loop, const struct wj_args *a);
-struct wj_val wj_loop_attr(struct wj_run *x, struct wj_val loop, struct weir_span name);
+struct wj_val wj_loop_attr(struct wj_run *x, struct wj_val loop, unsigned attr);
 struct wj_val wj_loop_method(struct wj_run *x, struct wj_val loop, bool changed,
                              const struct wj_args *a);
 struct wj_val wj_macro_attr(struct wj_run *x, struct wj_val macro, struct weir_span name);

@@ -25,7 +25,9 @@ void wj_putz(struct wj_run *x, const char *s) {
 
 void wj_put_code(struct wj_run *x, uint32_t code) {
     char c[4];
-    wj_put(x, c, weir_utf8_encode(code, c));
+    size_t n = weir_utf8_encode(code, c);
+    for (size_t i = 0; i < n; i++)
+        wj_put(x, c + i, 1);
 }
 
 struct wj_val wj_copy_str(struct wj_run *x, struct weir_span s) {

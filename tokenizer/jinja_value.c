@@ -43,17 +43,14 @@ void *wj_alloc_slow(struct wj_run *x, size_t bytes) {
     return p;
 }
 
-void wj_push(struct wj_run *x, struct wj_vec *vec, struct wj_val v) {
-    if (vec->n == vec->cap) {
-        uint32_t cap = vec->cap == 0 ? 8 : vec->cap * 2;
-        struct wj_val *more = wj_alloc(x, (size_t)cap * sizeof(*more));
-        if (vec->n > 0)
-            memcpy(more, vec->at, vec->n * sizeof(*more));
-        wj_charge(x, cap / 8);
-        vec->at = more;
-        vec->cap = cap;
-    }
-    vec->at[vec->n++] = v;
+void wj_grow(struct wj_run *x, struct wj_vec *vec) {
+    uint32_t cap = vec->cap == 0 ? 8 : vec->cap * 2;
+    struct wj_val *more = wj_alloc(x, (size_t)cap * sizeof(*more));
+    if (vec->n > 0)
+        memcpy(more, vec->at, vec->n * sizeof(*more));
+    wj_charge(x, cap / 8);
+    vec->at = more;
+    vec->cap = cap;
 }
 
 struct wj_val wj_pair_tuple(struct wj_run *x, struct wj_val a, struct wj_val b) {
@@ -326,13 +323,19 @@ bool wj_same(struct wj_val a, struct wj_val b) {
     }
 }
 
+/* Keys differ early, mostly: the first and the last byte spare a call. */
+static inline bool same_text(const char *s, struct weir_span t) {
+    return t.len == 0 || (s[0] == t.data[0] && s[t.len - 1] == t.data[t.len - 1] &&
+                          (t.len <= 2 || memcmp(s, t.data, t.len) == 0));
+}
+
 bool wj_equal(struct wj_run *x, struct wj_val a, struct wj_val b) {
     if (a.kind == WJ_STR && b.kind == WJ_STR) {
         if (a.len != b.len)
             return false;
         struct weir_span s = wj_text(x, a), t = wj_text(x, b);
         wj_charge(x, a.len / 64);
-        return weir_span_eq(s, t);
+        return same_text(s.data, t);
     }
     if (is_number(a) && is_number(b)) {
         if (a.kind == WJ_BIG && b.kind != WJ_BIG && b.kind != WJ_FLOAT)
@@ -536,8 +539,7 @@ struct wj_val *wj_dict_find(struct wj_run *x, const struct wj_dict *d, struct we
         return wj_dict_get(x, d, wj_str(key));
     for (uint32_t i = 0; i < d->n; i++) {
         const struct wj_val *k = &d->pairs[i].key;
-        if (k->kind == WJ_STR && k->len == key.len &&
-            (key.len == 0 || memcmp(wj_text(x, *k).data, key.data, key.len) == 0))
+        if (k->len == key.len && k->kind == WJ_STR && same_text(wj_text(x, *k).data, key))
             return &d->pairs[i].value;
     }
     return NULL;

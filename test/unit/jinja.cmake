@@ -19,3 +19,4 @@ add_test(NAME jinja_flavours
                  $<TARGET_FILE:weir> ${CMAKE_BINARY_DIR}/template-models --count 60
          WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
 set_tests_properties(jinja_models jinja_flavours PROPERTIES LABELS "model" SKIP_RETURN_CODE 77 TIMEOUT 600)
+weir_test(unit_wtok_jinja SOURCES test/unit/tokenizer/jinja.c LINK weir_tokenizer Threads::Threads)

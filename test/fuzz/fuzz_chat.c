@@ -1,0 +1,51 @@
+/* Any chat request (messages, a line feed, tools, a line feed, template arguments) through
+ * templates of different habits, for every engine. */
+#include "base/utf8.h"
+#include "tokenizer/chat.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static const char *const templates[] = {
+    "{{ bos_token }}{% for m in messages %}<{{ m.role }}>{{ m.content }}{{ m.tool_calls|tojson if "
+    "m.tool_calls }}{% endfor %}{{ tools|tojson }}{% if add_generation_prompt %}>{% endif %}",
+    "{% for message in messages %}{% for c in message.content %}{{ c.type }}{{ c.text|trim }}{% "
+    "endfor "
+    "%}{% endfor %}{% for t in tools or [] %}{{ t.function.name|upper }}{{ t }}{% endfor %}",
+    "{% for m in messages|selectattr('content') %}{{ loop.index }}{{ m.content|string|title }}{{ m "
+    "}}{% "
+    "endfor %}{{ enable_thinking }}{{ x|tojson(indent=2, sort_keys=true) }}",
+};
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    static struct wtok_template *t[WEIR_ARRAY_LEN(templates)];
+    struct weir_span text = weir_span((const char *)data, size), rest;
+    struct wtok_chat chat = {.messages = weir_span_split(text, '\n', &rest), .now_us = 1};
+    if (rest.data != NULL)
+        chat.tools = weir_span_split(rest, '\n', &rest);
+    if (rest.data != NULL)
+        chat.template_args = weir_span_split(rest, '\n', &rest);
+    for (size_t i = 0; i < WEIR_ARRAY_LEN(templates); i++) {
+        struct wtok_template_sources s = {.chat_template_jinja = weir_span_z(templates[i]),
+                                          .tokenizer_config =
+                                              WEIR_SPAN_LIT("{\"bos_token\": \"<s>\"}")};
+        if (t[i] == NULL && wtok_template_create(&s, &t[i], NULL) != WEIR_OK)
+            abort();
+        for (unsigned n = 0; n < 12; n++) {
+            struct weir_buf out;
+            struct weir_err err = {.text = ""};
+            chat.flavour = (enum wtok_flavour)(n % 3);
+            chat.add_generation_prompt = n / 3 % 2 != 0;
+            chat.continue_final_message = n / 6 != 0;
+            weir_buf_init(&out, 1 << 20);
+            enum weir_status st = wtok_template_render(t[i], &chat, &out, &err);
+            if (st != WEIR_OK ? err.text[0] == '\0' || out.len != 0
+                              : !weir_utf8_valid(weir_buf_span(&out)))
+                abort();
+            weir_buf_fini(&out);
+        }
+    }
+    return 0;
+}
