@@ -75,10 +75,19 @@ def dynamo_env(fleet):
             "DYN_TCP_RESPONSE_STREAM_HOST": host, "HOME": fleet.folder, "PATH": os.environ["PATH"]}
 
 
-def dynamo_mocker(fleet, python, model, workers=2):
-    """Its processes end as they like: only ours are judged."""
+@pytest.fixture
+def theirs():
+    """Processes of the other side: killed at the end, whatever happened; only ours are judged."""
+    running = []
+    yield running
+    for p in running:
+        p.kill()
+
+
+def dynamo_mocker(theirs, fleet, python, model, workers=2):
     p = Process([python, "-m", "dynamo.mocker", "--model-path", model, "--model-name", "m", "--block-size", str(BLOCK),
                  "--num-workers", str(workers), "--speedup-ratio", "0"], dynamo_env(fleet), "dynamo.mocker")
+    theirs.append(p)
     return p
 
 
@@ -163,8 +172,8 @@ def check_routing(api, restart, usage=True):
     return again
 
 
-def test_dynamo_workers_behind_weir(fleet, dynamo, model):
-    workers = dynamo_mocker(fleet, dynamo, model)
+def test_dynamo_workers_behind_weir(fleet, theirs, dynamo, model):
+    workers = dynamo_mocker(theirs, fleet, dynamo, model)
     front = fleet.frontend("--router-mode", "kv", *files(model))
     api = Http(front.port).serving()
     check_serving(api)
@@ -185,40 +194,32 @@ def free_port():
         return s.getsockname()[1]
 
 
-def test_weir_workers_behind_dynamo(fleet, dynamo, model):
+def test_weir_workers_behind_dynamo(fleet, theirs, dynamo, model):
     fleet.mocker("--model-path", model, "--block-size", str(BLOCK), workers=2)
-    running = []
 
     def start():
         # The reference has no way to say which port it took: one that was free is named.
         port = free_port()
-        running.append(Process([dynamo, "-m", "dynamo.frontend", "--http-port", str(port), "--http-host", "127.0.0.1",
+        theirs.append(Process([dynamo, "-m", "dynamo.frontend", "--http-port", str(port), "--http-host", "127.0.0.1",
                                 "--router-mode", "kv"], dynamo_env(fleet), "dynamo.frontend"))
         return Http(port).serving()
 
     def restart():
-        running[-1].kill()
+        theirs[-1].kill()
         return start()
 
-    try:
-        api = start()
-        check_serving(api)
-        check_routing(api, restart)
-    finally:
-        for p in running:
-            p.kill()
+    api = start()
+    check_serving(api)
+    check_routing(api, restart)
 
 
-def test_both_kinds_of_workers_in_one_fleet(fleet, dynamo, model):
+def test_both_kinds_of_workers_in_one_fleet(fleet, theirs, dynamo, model):
     """One model, one worker of each kind: either gets its turn."""
-    theirs = dynamo_mocker(fleet, dynamo, model, workers=1)
+    dynamo_mocker(theirs, fleet, dynamo, model, workers=1)
     front = fleet.frontend("--router-mode", "round-robin", *files(model))
     api = Http(front.port).serving()
     ours = fleet.mocker("--model-path", model, "--block-size", str(BLOCK), workers=1)
-    try:
-        until("two workers", lambda: len({i["instance_id"] for i in front.get("/health").json()["instances"]
-                                          if i["endpoint"] == "generate"}) == 2)
-        assert all(api.chat(f"request {i}")[0] == 200 for i in range(20))
-        assert 5 <= ours.metric("finished_total") <= 15
-    finally:
-        theirs.kill()
+    until("two workers", lambda: len({i["instance_id"] for i in front.get("/health").json()["instances"]
+                                      if i["endpoint"] == "generate"}) == 2)
+    assert all(api.chat(f"request {i}")[0] == 200 for i in range(20))
+    assert 5 <= ours.metric("finished_total") <= 15
