@@ -31,6 +31,8 @@ enum {
     MAX_HOSTS = 65536,
     MAX_HANDSHAKE = 4096, /* bytes that a stranger may send */
     ITEM_IDS = 64,
+    LOOK_MS = 1,
+    GATHER = 4096, /* bytes of replies, which have 4 each unless they refuse */
     ARENA_MAX = 64 << 20,
 };
 
@@ -73,6 +75,7 @@ struct conn {
     bool open;
     bool stuck; /* an ack is overdue, and replies come in order: nothing new is sent here */
     bool closing;
+    struct weir_timer look; /* for replies that have gathered */
 };
 
 struct host {
@@ -209,6 +212,7 @@ static uint64_t subject_key(struct weir_span subject) {
 
 static void close_conn(struct conn *k, enum weir_status status, const char *reason) {
     k->closing = true;
+    weir_timer_stop(&k->look);
     weir_stream_close(k->stream, status, reason);
 }
 
@@ -297,10 +301,27 @@ static void on_call_timer(void *arg) {
 
 /* ---- request connections ------------------------------------------------------------------ */
 
+/* Nobody waits for an acknowledgement: the answer follows on a connection of its own. So replies
+ * gather, and a timer looks for them while some are to come. */
+static void expect_reply(struct conn *k) {
+    if (k->open && !weir_timer_active(&k->look) && weir_timer_start(&k->look, LOOK_MS) != WEIR_OK)
+        weir_stream_gather(k->stream, 1);
+}
+
+static void on_look(void *arg) {
+    struct conn *k = arg;
+    weir_stream_read_now(k->stream);
+    if (!k->closing && k->first != k->next)
+        expect_reply(k);
+}
+
 static void on_conn_open(void *arg) {
     struct conn *k = arg;
     const struct weir_plane_client_config *config = &k->host->client->config;
     k->open = true;
+    weir_stream_gather(k->stream, GATHER);
+    if (k->first != k->next)
+        expect_reply(k);
     for (uint64_t i = k->first; i != k->next; i++) {
         struct weir_plane_call *call = k->waiters[i % config->in_flight];
         if (call != NULL && call->state == CALL_SENT)
@@ -361,6 +382,7 @@ static void on_conn_close(void *arg, enum weir_status status, const char *reason
     struct weir_plane_client *c = k->host->client;
     (void)reason;
     k->closing = true;
+    weir_timer_stop(&k->look);
     weir_list_remove(&k->node);
     k->host->n_conns--;
     bool opened = k->open;
@@ -399,6 +421,7 @@ static enum weir_status open_conn(struct host *host, struct conn **ret_conn) {
     k->host = host;
     weir_list_init(&k->node);
     weir_buf_init(&k->in, MAX_REPLY + (1 << 18));
+    weir_timer_init(&k->look, c->loop, on_look, k);
     k->waiters = weir_calloc(c->config.in_flight, sizeof(*k->waiters));
     struct weir_stream_limits limits = {.open_ms = c->config.connect_ms,
                                         .write_max = c->config.max_message * 4};
@@ -579,6 +602,7 @@ static enum weir_status send_request(struct weir_plane_call *call, struct conn *
     call->ack_seq = k->next++;
     k->waiters[call->ack_seq % c->config.in_flight] = call;
     k->n_waiting++;
+    expect_reply(k);
     return WEIR_OK;
 }
 
