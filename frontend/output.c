@@ -26,6 +26,7 @@ void weir_output_destroy_choice(struct weir_choice *c) {
     weir_parsed_destroy(c->parsed);
     weir_buf_fini(&c->text);
     weir_buf_fini(&c->logprobs);
+    weir_buf_fini(&c->frame_bytes);
 }
 
 static struct weir_usage usage_of(const struct weir_request *r) {
@@ -306,6 +307,23 @@ static enum weir_status logprobs_of(struct weir_request *r, struct weir_choice *
     return st;
 }
 
+static bool is_text_only(const struct weir_answer_piece *p) {
+    return p->has_text && !p->role && p->reasoning.data == NULL && p->call == NULL &&
+           p->finish_reason == NULL && p->logprobs.data == NULL && p->nvext.data == NULL &&
+           p->usage == NULL;
+}
+
+/* Nearly all chunks of a stream are text between the same bytes. */
+static enum weir_status put_chunk(struct weir_request *r, const struct weir_answer_head *head,
+                                  struct weir_choice *c, const struct weir_answer_piece *p) {
+    if (!is_text_only(p))
+        return weir_answer_chunk(head, p, &r->out);
+    enum weir_status st = WEIR_OK;
+    if (c->frame_bytes.len == 0)
+        st = weir_answer_prepare(head, c->index, &c->frame_bytes, &c->frame);
+    return st == WEIR_OK ? weir_answer_text_chunk(&c->frame, p->text, &r->out) : st;
+}
+
 enum weir_status weir_output_put(struct weir_leg *leg, struct weir_choice *c,
                                  struct weir_answer_piece *p) {
     struct weir_request *r = leg->request;
@@ -325,7 +343,7 @@ enum weir_status weir_output_put(struct weir_leg *leg, struct weir_choice *c,
     }
     enum weir_status st = weir_output_commit(r);
     if (st == WEIR_OK)
-        st = weir_answer_chunk(&head, p, &r->out);
+        st = put_chunk(r, &head, c, p);
     weir_buf_clear(&c->logprobs);
     return st;
 }

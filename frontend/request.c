@@ -396,6 +396,7 @@ static bool init_choices(struct weir_request *r, struct weir_leg *leg, size_t le
         wtok_stream_init(&c->decoder, weir_model_info(r->model)->tok, r->q.skip_special_tokens);
         weir_buf_init(&c->text, WEIR_OUT_MAX);
         weir_buf_init(&c->logprobs, WEIR_OUT_MAX);
+        weir_buf_init(&c->frame_bytes, WEIR_OUT_MAX);
         if (stop->stop.n > 0 && wtok_stop_create(stop->stop.items, stop->stop.n,
                                                  r->q.prep.sampling.include_stop_str_in_output == 1,
                                                  &c->stop) != WEIR_OK)

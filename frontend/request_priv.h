@@ -18,9 +18,11 @@ struct weir_relay;
 struct weir_choice {
     unsigned index; /* as the client counts */
     struct wtok_stream decoder;
-    struct wtok_stop *stop;     /* owned; NULL without stop strings */
-    struct weir_buf text;       /* unary: the whole text; streamed: scratch of one piece */
-    struct weir_buf logprobs;   /* unary: entries gathered so far */
+    struct wtok_stop *stop;      /* owned; NULL without stop strings */
+    struct weir_buf text;        /* unary: the whole text; streamed: scratch of one piece */
+    struct weir_buf logprobs;    /* unary: entries gathered so far */
+    struct weir_buf frame_bytes; /* of `frame`; empty: not made yet */
+    struct weir_answer_frame frame;
     struct weir_parsed *parsed; /* owned; NULL: the text is the answer */
     const char *finish;         /* NULL while it runs */
     int stop_index;             /* matched stop string, -1 none */

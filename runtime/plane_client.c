@@ -108,6 +108,7 @@ struct weir_plane_client {
     struct weir_map by_subject, by_host;
     struct weir_buf scratch;
     struct weir_arena arena; /* of the item that is being handed over */
+    struct weir_output_pattern pattern;
     struct weir_timer idle;
     struct weir_plane_stats stats;
     unsigned n_hosts, n_calls, n_streams;
@@ -785,9 +786,10 @@ static void on_item_frame(struct home *h, struct weir_span body) {
         return;
     }
     weir_arena_reset(&h->client->arena);
-    enum weir_status st = call->complete ? WEIR_PROTOCOL
-                                         : weir_output_decode(body, call->codec, ids, ITEM_IDS,
-                                                              &h->client->arena, &item);
+    enum weir_status st = call->complete
+                              ? WEIR_PROTOCOL
+                              : weir_output_decode_like(&h->client->pattern, body, call->codec, ids,
+                                                        ITEM_IDS, &h->client->arena, &item);
     if (st != WEIR_OK) {
         fail_protocol(call, 500, "the worker sent an item that cannot be read");
         return;

@@ -115,6 +115,13 @@ static bool read_tier(struct weir_mp *m, enum weir_kv_tier *ret) {
     return weir_mp_fail(m);
 }
 
+/* Compilers make one load and one swap of it. */
+static inline uint64_t load_be64(const unsigned char *p) {
+    return (uint64_t)p[0] << 56 | (uint64_t)p[1] << 48 | (uint64_t)p[2] << 40 |
+           (uint64_t)p[3] << 32 | (uint64_t)p[4] << 24 | (uint64_t)p[5] << 16 |
+           (uint64_t)p[6] << 8 | p[7];
+}
+
 static bool read_block(struct weir_mp *m, struct weir_kv_block *b) {
     uint32_t pairs = 0;
     unsigned seen = 0;
@@ -137,6 +144,30 @@ static bool read_block(struct weir_mp *m, struct weir_kv_block *b) {
     return seen == 3 || weir_mp_fail(m);
 }
 
+/* A block as Dynamo's serializer and ours write it: three names in this order, hashes of 8 bytes,
+ * no multi-modal part. Nearly all blocks are so, and there are thousands in an event. */
+static bool read_usual_block(struct weir_mp *m, struct weir_kv_block *b) {
+    static const char first[] = "\x83\xaa"
+                                "block_hash\xcf",
+                      second[] = "\xab"
+                                 "tokens_hash\xcf",
+                      last[] = "\xad"
+                               "mm_extra_info\xc0";
+    enum {
+        N1 = sizeof(first) - 1,
+        N2 = sizeof(second) - 1,
+        N3 = sizeof(last) - 1,
+        SIZE = N1 + 8 + N2 + 8 + N3
+    };
+    const unsigned char *p = m->buf + m->pos;
+    if (m->len - m->pos < SIZE || memcmp(p, first, N1) != 0 ||
+        memcmp(p + N1 + 8, second, N2) != 0 || memcmp(p + N1 + 8 + N2 + 8, last, N3) != 0)
+        return false;
+    *b = (struct weir_kv_block){load_be64(p + N1), load_be64(p + N1 + 8 + N2)};
+    m->pos += SIZE;
+    return true;
+}
+
 static bool read_blocks(struct weir_mp *m, struct weir_arena *arena, struct weir_kv_event *e) {
     uint32_t n = 0;
     if (!weir_mp_array(m, &n))
@@ -145,7 +176,7 @@ static bool read_blocks(struct weir_mp *m, struct weir_arena *arena, struct weir
     if (blocks == NULL)
         return weir_mp_fail(m);
     for (uint32_t i = 0; i < n; i++)
-        if (!read_block(m, &blocks[i]))
+        if (!read_usual_block(m, &blocks[i]) && !read_block(m, &blocks[i]))
             return false;
     e->blocks = blocks;
     e->n_blocks = n;
@@ -197,9 +228,15 @@ static bool read_removed(struct weir_mp *m, struct weir_arena *arena, struct wei
         uint64_t *hashes = weir_arena_alloc(arena, (size_t)(n + 1) * sizeof(*hashes));
         if (hashes == NULL)
             return weir_mp_fail(m);
-        for (uint32_t k = 0; k < n; k++)
-            if (!weir_mp_bits64(m, &hashes[k]))
+        for (uint32_t k = 0; k < n; k++) {
+            bool usual = m->len - m->pos >= 9 && m->buf[m->pos] == 0xcf;
+            if (usual) {
+                hashes[k] = load_be64(m->buf + m->pos + 1);
+                m->pos += 9;
+            } else if (!weir_mp_bits64(m, &hashes[k])) {
                 return false;
+            }
+        }
         e->removed = hashes;
         e->n_removed = n;
     }

@@ -193,6 +193,42 @@ enum weir_status weir_answer_chunk(const struct weir_answer_head *head,
     return end_frame(&w);
 }
 
+/* Two chunks that differ in their text alone show where the text stands. */
+enum weir_status weir_answer_prepare(const struct weir_answer_head *head, unsigned index,
+                                     struct weir_buf *bytes, struct weir_answer_frame *ret_frame) {
+    struct weir_answer_piece piece = {.index = index, .has_text = true, .text = {"", 0}};
+    enum weir_status st = weir_answer_chunk(head, &piece, bytes);
+    size_t len = bytes->len, at = 0;
+    piece.text = WEIR_SPAN_LIT("x");
+    if (st == WEIR_OK)
+        st = weir_answer_chunk(head, &piece, bytes);
+    if (st != WEIR_OK)
+        return st;
+    while (bytes->data[at] == bytes->data[len + at])
+        at++; /* ends at the closing quote of the empty text */
+    bytes->len = len;
+    ret_frame->before = weir_span(bytes->data, at - 1);
+    ret_frame->after = weir_span(bytes->data + at + 1, len - at - 1);
+    return WEIR_OK;
+}
+
+enum weir_status weir_answer_text_chunk(const struct weir_answer_frame *frame,
+                                        struct weir_span text, struct weir_buf *out) {
+    struct weir_jsonw w;
+    size_t mark = out->len;
+    weir_jsonw_init(&w, out);
+    enum weir_status st = weir_buf_append_span(out, frame->before);
+    if (st == WEIR_OK) {
+        weir_jsonw_string(&w, text);
+        st = w.status;
+    }
+    if (st == WEIR_OK)
+        st = weir_buf_append_span(out, frame->after);
+    if (st != WEIR_OK)
+        out->len = mark;
+    return st;
+}
+
 enum weir_status weir_answer_usage_chunk(const struct weir_answer_head *head,
                                          const struct weir_usage *usage, struct weir_buf *out) {
     struct weir_jsonw w;

@@ -47,6 +47,18 @@ struct weir_answer_piece {
 enum weir_status weir_answer_chunk(const struct weir_answer_head *head,
                                    const struct weir_answer_piece *piece,
                                    struct weir_buf *out) WEIR_MUST_CHECK;
+/* What surrounds the text in a chunk of one choice that carries text and nothing else. */
+struct weir_answer_frame {
+    struct weir_span before, after; /* in `bytes` of weir_answer_prepare */
+};
+/* Both parts go to `bytes`, which is empty at first and must outlive the frame unchanged. */
+enum weir_status weir_answer_prepare(const struct weir_answer_head *head, unsigned index,
+                                     struct weir_buf *bytes,
+                                     struct weir_answer_frame *ret_frame) WEIR_MUST_CHECK;
+/* The same bytes as weir_answer_chunk of a piece with this text and no other member. */
+enum weir_status weir_answer_text_chunk(const struct weir_answer_frame *frame,
+                                        struct weir_span text,
+                                        struct weir_buf *out) WEIR_MUST_CHECK;
 enum weir_status weir_answer_usage_chunk(const struct weir_answer_head *head,
                                          const struct weir_usage *usage,
                                          struct weir_buf *out) WEIR_MUST_CHECK;

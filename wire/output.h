@@ -56,6 +56,22 @@ struct weir_output {
 enum weir_status weir_output_decode(struct weir_span bytes, enum weir_codec codec,
                                     uint32_t *ids_room, size_t n_ids_room, struct weir_arena *arena,
                                     struct weir_output *ret_out) WEIR_MUST_CHECK;
+/* The items of a stream differ in their one token id and in nothing else. A pattern keeps the bytes
+ * of the last such item and reads those that are like it by comparing; it is no part of the
+ * meaning: the result is always that of weir_output_decode. One for all streams of a thread. Zeroed
+ * at first. */
+enum { WEIR_OUTPUT_PATTERN = 320 };
+struct weir_output_pattern {
+    enum weir_codec codec;
+    size_t before, after; /* bytes around the id; both 0: nothing kept */
+    char bytes[WEIR_OUTPUT_PATTERN];
+    struct weir_output item; /* without its id */
+};
+enum weir_status weir_output_decode_like(struct weir_output_pattern *pattern,
+                                         struct weir_span bytes, enum weir_codec codec,
+                                         uint32_t *ids_room, size_t n_ids_room,
+                                         struct weir_arena *arena,
+                                         struct weir_output *ret_out) WEIR_MUST_CHECK;
 /* Encodes what is set (engine side). */
 void weir_output_init(struct weir_output *out);
 enum weir_status weir_output_encode(const struct weir_output *item, enum weir_codec codec,

@@ -64,7 +64,42 @@ static void case_whole(void) {
     weir_buf_fini(&out);
 }
 
+/* Prepared chunks are those of weir_answer_chunk, whatever the text. */
+static void case_prepared_chunks(void) {
+    static const struct weir_span texts[] = {
+        WEIR_SPAN_LIT(""),           WEIR_SPAN_LIT("x"),
+        WEIR_SPAN_LIT("\"\\\n\x01"), WEIR_SPAN_LIT("naïve â¬"),
+        WEIR_SPAN_LIT("\xff\xc3"),   WEIR_SPAN_LIT("\",\"finish_reason\":\"stop")};
+    static const struct weir_answer_head heads[] = {
+        {.kind = WEIR_OPENAI_CHAT, .id = {"chatcmpl-1", 10}, .model = {"m", 1}, .created_s = 7},
+        {.kind = WEIR_OPENAI_CHAT, .id = {"x", 1}, .model = {"a\"content\":\"\"", 14}},
+        {.kind = WEIR_OPENAI_COMPLETION, .id = {"cmpl-1-0", 8}, .model = {"m", 1}, .created_s = 9}};
+    for (size_t h = 0; h < WEIR_ARRAY_LEN(heads); h++)
+        for (unsigned index = 0; index < 130; index += 43) {
+            struct weir_buf bytes, want, got;
+            struct weir_answer_frame frame;
+            weir_buf_init(&bytes, 4096);
+            weir_buf_init(&want, 4096);
+            weir_buf_init(&got, 4096);
+            CHECK(weir_answer_prepare(&heads[h], index, &bytes, &frame) == WEIR_OK);
+            for (size_t i = 0; i < WEIR_ARRAY_LEN(texts); i++) {
+                struct weir_answer_piece p = {.index = index, .has_text = true, .text = texts[i]};
+                CHECK(weir_answer_chunk(&heads[h], &p, &want) == WEIR_OK);
+                CHECK(weir_answer_text_chunk(&frame, texts[i], &got) == WEIR_OK);
+            }
+            CHECK(weir_span_eq(weir_buf_span(&want), weir_buf_span(&got)));
+            weir_buf_fini(&got);
+            weir_buf_init(&got, bytes.len - 1); /* no room: nothing is written */
+            CHECK(weir_answer_text_chunk(&frame, texts[1], &got) == WEIR_TOO_LARGE);
+            CHECK(got.len == 0);
+            weir_buf_fini(&bytes);
+            weir_buf_fini(&want);
+            weir_buf_fini(&got);
+        }
+}
+
 int main(void) {
+    CHECK_RUN(case_prepared_chunks);
     CHECK_RUN(case_call_chunks);
     CHECK_RUN(case_reasoning_chunks);
     CHECK_RUN(case_whole);

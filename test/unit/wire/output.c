@@ -295,7 +295,114 @@ static void case_deep(void) {
     weir_buf_fini(&deep);
 }
 
+/* ---- patterns ------------------------------------------------------------------------------- */
+
+static bool same_span(struct weir_span a, struct weir_span b) {
+    return (a.data == NULL) == (b.data == NULL) && weir_span_eq(a, b);
+}
+
+static bool same_output(const struct weir_output *a, const struct weir_output *b) {
+    return a->has_data == b->has_data && a->complete_final == b->complete_final &&
+           same_span(a->event, b->event) && a->comment.n == b->comment.n &&
+           a->is_error == b->is_error && a->has_output == b->has_output &&
+           a->token_ids.n == b->token_ids.n &&
+           (a->token_ids.n == 0 || memcmp(a->token_ids.ids, b->token_ids.ids,
+                                          a->token_ids.n * sizeof(*a->token_ids.ids)) == 0) &&
+           same_span(a->text, b->text) && (a->logprobs == NULL) == (b->logprobs == NULL) &&
+           isnan(a->cum_log_probs) == isnan(b->cum_log_probs) && a->finish == b->finish &&
+           same_span(a->stop_reason, b->stop_reason) && a->index == b->index &&
+           a->has_usage == b->has_usage && a->prompt_tokens == b->prompt_tokens &&
+           a->completion_tokens == b->completion_tokens && a->cached_tokens == b->cached_tokens &&
+           same_span(a->engine_data, b->engine_data);
+}
+
+static void expect_alike(struct weir_output_pattern *p, struct weir_span bytes,
+                         enum weir_codec codec) {
+    uint32_t room[4], other[4];
+    struct weir_output want, got;
+    weir_arena_reset(&arena);
+    enum weir_status st = weir_output_decode(bytes, codec, room, 4, &arena, &want);
+    CHECK(weir_output_decode_like(p, bytes, codec, other, 4, &arena, &got) == st);
+    CHECK(st != WEIR_OK || same_output(&want, &got));
+}
+
+/* As Dynamo's workers and ours write their items. */
+static const char *const items[] = {
+    ITEM("\"token_ids\":[1666],\"tokens\":null,\"text\":null,\"output_type\":\"text\","
+         "\"cum_log_probs\":null,\"log_probs\":null,\"top_logprobs\":null,"
+         "\"finish_reason\":null,\"index\":null"),
+    ITEM("\"token_ids\":[7],\"index\":3"),
+    ITEM("\"token_ids\":[7],\"text\":\"x\""),
+    ITEM("\"token_ids\":[7],\"finish_reason\":\"stop\""),
+    ITEM("\"token_ids\":[7],\"completion_usage\":{\"prompt_tokens\":9}"),
+    ITEM("\"token_ids\":[7,8]"),
+    ITEM("\"token_ids\":[9],\"token_ids\":[7]"),
+    "{\"complete_final\":true}"};
+
+/* The pattern changes nothing: every id, and items with any byte changed, inserted or left out. */
+static void case_patterns(void) {
+    static const char *const ids[] = {"0",     "127",    "128",        "255",        "256", "65535",
+                                      "65536", "151935", "4294967295", "4294967296", "-1",  "007",
+                                      "1.0",   "1e3",    "\"7\"",      "null",       "7,8", "07"};
+    struct weir_output_pattern p = {0};
+    for (int c = 0; c < 2; c++)
+        for (size_t i = 0; i < WEIR_ARRAY_LEN(ids); i++) {
+            enum weir_codec codec = (enum weir_codec)c;
+            char json[256];
+            fresh();
+            expect_alike(&p, in_codec(ITEM("\"token_ids\":[5],\"index\":null"), codec), codec);
+            snprintf(json, sizeof(json), ITEM("\"token_ids\":[%s],\"index\":null"), ids[i]);
+            weir_buf_clear(&text);
+            if (codec == WEIR_CODEC_JSON)
+                CHECK(weir_buf_append_z(&text, json) == WEIR_OK);
+            else if (weir_mp_from_json(weir_span_z(json), &text) != WEIR_OK)
+                continue; /* no JSON */
+            expect_alike(&p, weir_buf_span(&text), codec);
+        }
+}
+
+static void case_patterns_of_changed_items(void) {
+    for (int c = 0; c < 2; c++)
+        for (size_t i = 0; i < WEIR_ARRAY_LEN(items); i++) {
+            enum weir_codec codec = (enum weir_codec)c;
+            struct weir_output_pattern p = {0};
+            char changed[512];
+            fresh();
+            struct weir_span whole = in_codec(items[i], codec);
+            for (size_t at = 0; at < whole.len; at++)
+                for (unsigned v = 0; v < 256; v += 5) {
+                    memcpy(changed, whole.data, whole.len);
+                    expect_alike(&p, whole, codec);
+                    changed[at] = (char)(changed[at] + v);
+                    expect_alike(&p, weir_span(changed, whole.len), codec);
+                    memmove(changed + at + 1, whole.data + at, whole.len - at);
+                    expect_alike(&p, whole, codec);
+                    expect_alike(&p, weir_span(changed, whole.len + 1), codec);
+                    memcpy(changed + at, whole.data + at + 1, whole.len - at - 1);
+                    expect_alike(&p, whole, codec);
+                    expect_alike(&p, weir_span(changed, whole.len - 1), codec);
+                }
+        }
+}
+
+/* It is used at all: a second item like the first touches no arena and keeps nothing. */
+static void case_a_pattern_is_kept(void) {
+    for (int c = 0; c < 2; c++) {
+        enum weir_codec codec = (enum weir_codec)c;
+        struct weir_output_pattern p = {0};
+        fresh();
+        expect_alike(&p, in_codec(items[0], codec), codec);
+        CHECK(p.before > 0 && p.after > 0 && p.codec == codec);
+        size_t before = p.before;
+        expect_alike(&p, in_codec(items[3], codec), codec); /* its finish reason is not kept */
+        CHECK(p.before == before);
+    }
+}
+
 int main(void) {
+    CHECK_RUN(case_patterns);
+    CHECK_RUN(case_patterns_of_changed_items);
+    CHECK_RUN(case_a_pattern_is_kept);
     CHECK_RUN(case_accepted_and_refused);
     CHECK_RUN(case_every_prefix_is_refused);
     CHECK_RUN(case_finish_words);
