@@ -85,16 +85,22 @@ enum weir_status wtok_encode(const struct wtok *tok, struct weir_span text, unsi
         return wtok_model_encode(tok->model, text, flags, ids, room, ret_n);
     const struct weir_span eos = WEIR_SPAN_LIT(EOS_TEXT);
     size_t n = 0;
-    for (size_t i = 0; i < text.len;) {
-        if (n == room)
+    while (text.len > 0) {
+        /* Bytes up to the next that may begin an end of sequence. */
+        const char *next =
+            (flags & WTOK_SPECIAL) != 0 ? memchr(text.data, eos.data[0], text.len) : NULL;
+        bool ends = next == text.data && weir_span_starts(text, eos);
+        size_t used = ends                ? eos.len
+                      : next == text.data ? 1
+                      : next != NULL      ? (size_t)(next - text.data)
+                                          : text.len;
+        size_t made = ends ? 1 : used;
+        if (made > room - n)
             return WEIR_TOO_LARGE;
-        if ((flags & WTOK_SPECIAL) != 0 && text.data[i] == eos.data[0] &&
-            weir_span_starts(weir_span(text.data + i, text.len - i), eos)) {
-            ids[n++] = BYTES_EOS;
-            i += eos.len;
-        } else {
-            ids[n++] = (unsigned char)text.data[i++];
-        }
+        for (size_t k = 0; k < made; k++)
+            ids[n + k] = ends ? BYTES_EOS : (unsigned char)text.data[k];
+        n += made;
+        text = weir_span(text.data + used, text.len - used);
     }
     *ret_n = n;
     return WEIR_OK;
