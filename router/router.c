@@ -14,7 +14,7 @@
 #include "base/mem.h"
 #include "kvindex/kvi.h"
 #include "router/busy.h"
-#include "router/cost.h"
+#include "router/decide.h"
 
 #include <math.h>
 #include <pthread.h>
@@ -602,58 +602,39 @@ static double or_override(double value, double fallback) {
     return isnan(value) ? fallback : value;
 }
 
-static size_t choose_kv(struct weir_router *r, const struct weir_route_query *q, size_t n) {
+static struct weir_decide inputs_of(struct weir_router *r, const struct weir_route_query *q) {
     static const struct weir_route_override none = {NAN, NAN, NAN, -1, -1};
     const struct weir_route_override *o = q->override != NULL ? q->override : &none;
     const struct weir_router_config *c = &r->config;
-    struct weir_cost_params p = {
-        .block_size = c->block_size,
-        .isl_tokens = (double)q->isl_tokens,
-        .overlap_score_credit = or_override(o->overlap_score_credit, c->overlap_score_credit),
-        .overlap_credit_decay = c->overlap_credit_decay,
-        .prefill_load_scale = or_override(o->prefill_load_scale, c->prefill_load_scale),
-        .decode_active_request_weight = c->decode_active_request_weight,
-        .host_weight = c->host_cache_hit_weight,
-        .disk_weight = c->disk_cache_hit_weight,
-        .track_prefill_tokens = tracks_prefill(r, q),
-        .min_active_prefill_tokens = INFINITY};
-    for (size_t i = 0; i < n; i++)
-        p.min_active_prefill_tokens =
-            fmin(p.min_active_prefill_tokens, r->candidates[i].active_prefill_tokens);
-    for (size_t i = 0; i < n; i++)
-        r->candidates[i].cost = weir_cost(&p, &r->candidates[i]);
-    return weir_select(r->candidates, n, or_override(o->temperature, c->temperature), q->rng);
-}
-
-static size_t choose_least_loaded(struct weir_router *r, const struct weir_route_query *q,
-                                  size_t n) {
-    for (size_t i = 0; i < n; i++)
-        r->candidates[i].cost = r->candidates[i].active_requests;
-    return weir_select(r->candidates, n, 0, q->rng);
-}
-
-static size_t choose_power_of_two(struct weir_router *r, const struct weir_route_query *q,
-                                  size_t n) {
-    size_t a = (size_t)weir_rng_below(q->rng, n), b = (size_t)weir_rng_below(q->rng, n);
-    return r->candidates[a].active_requests <= r->candidates[b].active_requests ? a : b;
+    bool turns = c->mode == WEIR_ROUTE_ROUND_ROBIN || c->mode == WEIR_ROUTE_DIRECT;
+    return (struct weir_decide){
+        .mode = c->mode,
+        .params = {.block_size = c->block_size,
+                   .isl_tokens = (double)q->isl_tokens,
+                   .overlap_score_credit =
+                       or_override(o->overlap_score_credit, c->overlap_score_credit),
+                   .overlap_credit_decay = c->overlap_credit_decay,
+                   .prefill_load_scale = or_override(o->prefill_load_scale, c->prefill_load_scale),
+                   .decode_active_request_weight = c->decode_active_request_weight,
+                   .host_weight = c->host_cache_hit_weight,
+                   .disk_weight = c->disk_cache_hit_weight,
+                   .track_prefill_tokens = tracks_prefill(r, q)},
+        .temperature = or_override(o->temperature, c->temperature),
+        .turn = turns ? r->turn++ : r->turn};
 }
 
 static size_t choose(struct weir_router *r, const struct weir_route_query *q, size_t n) {
-    switch (r->config.mode) {
-    case WEIR_ROUTE_KV:
-        return choose_kv(r, q, n);
-    case WEIR_ROUTE_RANDOM:
-        return (size_t)weir_rng_below(q->rng, n);
-    case WEIR_ROUTE_POWER_OF_TWO:
-        return choose_power_of_two(r, q, n);
-    case WEIR_ROUTE_LEAST_LOADED:
-    case WEIR_ROUTE_DEVICE_AWARE: /* all workers of one device kind: the same thing */
-        return choose_least_loaded(r, q, n);
-    case WEIR_ROUTE_ROUND_ROBIN:
-    case WEIR_ROUTE_DIRECT: /* a request that names no worker takes its turn */
-        break;
+    struct weir_decide in = inputs_of(r, q);
+    if (q->explain != NULL) {
+        q->explain->in = in;
+        q->explain->rng = *q->rng; /* before the draw */
+        q->explain->n_blocks = q->n_blocks;
+        q->explain->pinned = q->has_pinned_worker;
     }
-    return (size_t)(r->turn++ % n);
+    size_t at = weir_decide(&in, r->candidates, n, q->rng);
+    if (q->explain != NULL)
+        weir_decision_keep(q->explain, r->candidates, n, at);
+    return at;
 }
 
 static enum weir_status book(struct weir_router *r, const struct weir_route_query *q,

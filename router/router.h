@@ -15,6 +15,7 @@
 #include "wire/kv_event.h"
 
 struct weir_router;
+struct weir_decision;
 
 enum weir_router_mode { /* same order as the choices of --router-mode */
                         WEIR_ROUTE_ROUND_ROBIN,
@@ -85,7 +86,8 @@ struct weir_route_query {
     size_t n_exclude;
     const struct weir_route_override *override; /* or NULL */
     bool query_only;                            /* choose, book nothing */
-    struct weir_rng *rng;                       /* the caller's */
+    struct weir_decision *explain; /* gets the record of the choice (decide.h), or NULL */
+    struct weir_rng *rng;          /* the caller's */
     uint64_t now_ms;
 };
 struct weir_route {
