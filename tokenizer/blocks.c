@@ -172,7 +172,7 @@ INLINE void load_neon(const u8 *p, struct masks *m, uint64_t *ret_high) {
 /* What the masks need to know of a character, in one byte. */
 enum { LETTER = 1, UPPER = 2, LOWER = 4, NUMBER = 8, BLANK = 16, DOUBT = 32, CJK = 64 };
 
-static u8 kind_of(enum wtok_family family, uint32_t c) {
+INLINE u8 kind_of(const enum wtok_family family, uint32_t c) {
     unsigned cls = wtok_class_of(c);
     unsigned k = ((cls & WTOK_L) != 0 ? LETTER : 0) | ((cls & WTOK_LL) != 0 ? LOWER : 0) |
                  ((cls & (WTOK_LU | WTOK_LT)) != 0 ? UPPER : 0) |

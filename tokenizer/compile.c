@@ -276,7 +276,7 @@ static enum weir_status merges(struct compiler *c) {
         const struct wtok_spec_merge *m = &s->merges[i];
         size_t rank = s->ranks != NULL ? s->ranks[i] : i, n;
         uint64_t pair = wtok_merge_pair(m->left, m->right);
-        size_t at = wtok_merge_hash(pair) & (cap - 1);
+        size_t at = wtok_merge_hash(pair) & (cap - 1) & ~(size_t)(WTOK_BUCKET - 1);
         /* A pair that is listed twice counts where it stands last, as in the reference. */
         while (table[at] != UINT64_MAX && (table[at] & ~(uint64_t)WTOK_RANK_MASK) != pair)
             at = (at + 1) & (cap - 1);
@@ -286,6 +286,10 @@ static enum weir_status merges(struct compiler *c) {
         const u8 *p = text_at(c, m->id, &n);
         wtok_cut_learn(cuts, p, n);
     }
+    head(c)->rank_base = n_ranks > 0 ? ids[0] : WTOK_NO_ID;
+    for (size_t rank = 0; rank < n_ranks; rank++)
+        if (ids[rank] != ids[0] + rank)
+            head(c)->rank_base = WTOK_NO_ID;
     if (put(c, WTOK_SECTION_MERGES, table, cap, sizeof(*table)) &&
         put(c, WTOK_SECTION_RANK_IDS, ids, n_ranks, sizeof(*ids)) &&
         put(c, WTOK_SECTION_CUTS, cuts, WTOK_CUT_WORDS, sizeof(*cuts)))
@@ -300,15 +304,22 @@ done:
 /* Aids of the merge table: which ids are ever merged on which side, and all pairs of bytes. */
 static enum weir_status merge_aids(struct compiler *c) {
     const struct wtok_spec *s = c->spec;
-    size_t half = s->n_ids / 64 + 1, n_pairs = s->byte_level ? 65536 : 0;
+    size_t half = s->n_ids / 64 + 1, n_pairs = s->byte_level ? 65536 : 0, n_bloom = 1;
+    while (n_bloom * 64 < s->n_merges * 8)
+        n_bloom *= 2;
     uint64_t *bits = weir_calloc(half * 2, sizeof(*bits));
+    uint64_t *bloom = weir_calloc(n_bloom, sizeof(*bloom));
     uint32_t *pairs = weir_malloc(n_pairs * sizeof(*pairs) + 1);
-    bool ok = bits != NULL && pairs != NULL;
+    bool ok = bits != NULL && pairs != NULL && bloom != NULL;
     for (size_t i = 0; i < s->n_merges && ok; i++) {
+        uint64_t hash = wtok_merge_hash(wtok_merge_pair(s->merges[i].left, s->merges[i].right));
+        uint64_t bit = hash >> 40 & (n_bloom * 64 - 1);
+        bloom[bit / 64] |= 1ull << bit % 64;
         bits[s->merges[i].left / 64] |= 1ull << s->merges[i].left % 64;
         bits[half + s->merges[i].right / 64] |= 1ull << s->merges[i].right % 64;
     }
-    ok = ok && put(c, WTOK_SECTION_PAIR_BITS, bits, half * 2, sizeof(*bits));
+    ok = ok && put(c, WTOK_SECTION_PAIR_BITS, bits, half * 2, sizeof(*bits)) &&
+         put(c, WTOK_SECTION_PAIR_BLOOM, bloom, n_bloom, sizeof(*bloom));
     if (ok) {
         struct wtok_model view = {0};
         wtok_model_view(&view, head(c));
@@ -320,6 +331,7 @@ static enum weir_status merge_aids(struct compiler *c) {
         ok = put(c, WTOK_SECTION_BYTE_PAIRS, pairs, n_pairs, sizeof(*pairs));
     }
     weir_free(bits);
+    weir_free(bloom);
     weir_free(pairs);
     return ok ? WEIR_OK : no_memory(c->err);
 }

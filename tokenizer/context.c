@@ -7,8 +7,14 @@
 #include "tokenizer/encode_priv.h"
 
 #include <stdatomic.h>
+#include <sys/mman.h>
 
-enum { SLOTS = 64, SCRATCH_KEPT = 1 << 20 };
+enum {
+    SLOTS = 64,
+    SCRATCH_KEPT = 1 << 20,
+    HUGE_PAGE = 2 << 20,
+    MEMO_BYTES = sizeof(struct wtok_memo_line) << WTOK_MEMO_BITS,
+};
 
 struct wtok_pool {
     struct {
@@ -28,8 +34,14 @@ enum weir_status wtok_pool_create(struct wtok_pool **ret_pool) {
 static void context_destroy(struct wtok_context *ctx) {
     if (ctx == NULL)
         return;
-    weir_free(ctx->memos);
-    weir_free(ctx->scratch);
+    if (ctx->memos_block != NULL)
+        munmap(ctx->memos_block, MEMO_BYTES + HUGE_PAGE);
+    weir_free(ctx->longs);
+    while (ctx->spill != NULL) {
+        struct wtok_spill *next = ctx->spill->next;
+        weir_free(ctx->spill);
+        ctx->spill = next;
+    }
     wtok_heap_fini(&ctx->heap);
     weir_buf_fini(&ctx->normal);
     weir_buf_fini(&ctx->marked);
@@ -46,16 +58,34 @@ void wtok_pool_destroy(struct wtok_pool *pool) {
     weir_free(pool);
 }
 
+/* The memory of words is read all over for each word: in huge pages, where the system has them,
+ * that costs few address translations. */
+static bool map_memos(struct wtok_context *ctx) {
+    void *block = mmap(NULL, MEMO_BYTES + HUGE_PAGE, PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (block == MAP_FAILED)
+        return false;
+    uintptr_t at = ((uintptr_t)block + HUGE_PAGE - 1) & ~(uintptr_t)(HUGE_PAGE - 1);
+    ctx->memos_block = block;
+    ctx->memos = (struct wtok_memo_line *)at;
+    (void)madvise(ctx->memos, MEMO_BYTES, MADV_HUGEPAGE);
+    return true;
+}
+
 static struct wtok_context *context_create(void) {
     struct wtok_context *ctx = weir_calloc(1, sizeof(*ctx));
     if (ctx == NULL)
         return NULL;
-    ctx->memos = weir_calloc((size_t)1 << WTOK_MEMO_BITS, sizeof(*ctx->memos));
+    if (!map_memos(ctx)) {
+        context_destroy(ctx);
+        return NULL;
+    }
     weir_buf_init(&ctx->normal, SIZE_MAX / 4);
     weir_buf_init(&ctx->marked, SIZE_MAX / 4);
     weir_buf_init(&ctx->tail, SIZE_MAX / 4);
     weir_buf_init(&ctx->steps, SIZE_MAX / 4);
-    if (ctx->memos == NULL) {
+    ctx->longs = weir_calloc((size_t)1 << WTOK_LONG_BITS, sizeof(*ctx->longs));
+    if (ctx->longs == NULL) {
         context_destroy(ctx);
         return NULL;
     }
@@ -89,11 +119,6 @@ void wtok_context_give(const struct wtok_model *m, struct wtok_context *ctx) {
     trim(&ctx->marked);
     trim(&ctx->tail);
     trim(&ctx->steps);
-    if (ctx->scratch_room * sizeof(*ctx->scratch) > SCRATCH_KEPT) {
-        weir_free(ctx->scratch);
-        ctx->scratch = NULL;
-        ctx->scratch_room = 0;
-    }
     struct wtok_context *none = NULL;
     if (!atomic_compare_exchange_strong_explicit(&m->pool->slots[home_slot()].idle, &none, ctx,
                                                  memory_order_release, memory_order_relaxed))

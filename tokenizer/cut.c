@@ -12,18 +12,21 @@
 
 typedef unsigned char u8;
 
-static inline uint32_t slot(uint32_t a, uint32_t b) {
+static inline uint32_t slot(uint32_t a, uint32_t b, unsigned bits) {
     uint64_t x = ((uint64_t)a << 21 ^ b) * 0x9E3779B97F4A7C15u;
-    return (uint32_t)(x >> (64 - WTOK_CUT_BITS));
+    return (uint32_t)(x >> (64 - bits));
 }
-static inline const uint64_t *table(const uint64_t *cuts, unsigned k) {
-    return cuts + ((size_t)k << (WTOK_CUT_BITS - 6));
+static inline uint32_t whole(uint32_t x, uint32_t y) {
+    return slot(x, y, WTOK_CUT_WHOLE_BITS);
 }
-static inline void set(uint64_t *cuts, unsigned k, uint32_t bit) {
-    cuts[((size_t)k << (WTOK_CUT_BITS - 6)) + bit / 64] |= 1ull << bit % 64;
+static inline uint32_t part(uint32_t x, uint32_t y) {
+    return slot(x, y, WTOK_CUT_PART_BITS);
 }
-static inline bool get(const uint64_t *cuts, unsigned k, uint32_t bit) {
-    return table(cuts, k)[bit / 64] >> bit % 64 & 1;
+static inline void set(uint64_t *table, uint32_t bit) {
+    table[bit / 64] |= 1ull << bit % 64;
+}
+static inline bool get(const uint64_t *table, uint32_t bit) {
+    return table[bit / 64] >> bit % 64 & 1;
 }
 
 static unsigned sequence_len(u8 lead) {
@@ -43,24 +46,20 @@ void wtok_cut_learn(uint64_t *cuts, const u8 *p, size_t n) {
         size_t c = piece_end(p, n, b);
         bool whole_x = sequence_len(p[a]) == b - a, whole_y = sequence_len(p[b]) == c - b;
         if (whole_x && whole_y)
-            set(cuts, 0, slot(wtok_char(p + a, &unused), wtok_char(p + b, &unused)));
+            set(cuts, whole(wtok_char(p + a, &unused), wtok_char(p + b, &unused)));
         else if (whole_x)
-            set(cuts, 1, slot(wtok_char(p + a, &unused), p[b]));
+            set(cuts + WTOK_CUT_AT_1, part(wtok_char(p + a, &unused), p[b]));
         else if (whole_y)
-            set(cuts, 2, slot(p[b - 1], wtok_char(p + b, &unused)));
-        else {
-            size_t bit = (size_t)p[b - 1] << 8 | p[b];
-            cuts[WTOK_CUT_TABLES * ((size_t)1 << (WTOK_CUT_BITS - 6)) + bit / 64] |= 1ull
-                                                                                     << bit % 64;
-        }
+            set(cuts + WTOK_CUT_AT_2, part(p[b - 1], wtok_char(p + b, &unused)));
+        else
+            set(cuts + WTOK_CUT_AT_3, (uint32_t)p[b - 1] << 8 | p[b]);
         a = b;
         b = c;
     }
 }
 
 bool wtok_cut_joined(const uint64_t *cuts, uint32_t x, u8 lx, uint32_t y, u8 fy) {
-    if (get(cuts, 0, slot(x, y)) || get(cuts, 1, slot(x, fy)) || get(cuts, 2, slot(lx, y)))
-        return true;
-    size_t bit = (size_t)lx << 8 | fy;
-    return cuts[WTOK_CUT_TABLES * ((size_t)1 << (WTOK_CUT_BITS - 6)) + bit / 64] >> bit % 64 & 1;
+    return get(cuts, whole(x, y)) || get(cuts + WTOK_CUT_AT_1, part(x, fy)) ||
+           get(cuts + WTOK_CUT_AT_2, part(lx, y)) ||
+           get(cuts + WTOK_CUT_AT_3, (uint32_t)lx << 8 | fy);
 }

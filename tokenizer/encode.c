@@ -164,9 +164,12 @@ static bool parts_possible(const struct wtok_model *m) {
     return m->image->family != WTOK_GENERIC;
 }
 
+/* GPT-2's pattern takes the last blank of a run apart, so there the line feed has to be alone. Two
+ * bytes stand before p. */
 static bool may_cut(const struct wtok_model *m, const unsigned char *p) {
     if (m->image->family != WTOK_SPM)
-        return p[-1] == '\n' && ascii_letter(*p);
+        return p[-1] == '\n' && ascii_letter(*p) &&
+               (m->image->family != WTOK_GPT2 || (p[-2] > ' ' && p[-2] < 0x7F));
     return *p == ' ' && ascii_letter(p[-1]) && ascii_letter(p[1]) &&
            (m->image->split_spaces != 0 || !wtok_cut_joined(m->cuts, p[-1], p[-1], ' ', ' '));
 }
@@ -177,7 +180,7 @@ size_t wtok_model_parts(const struct wtok_model *m, struct weir_span text, size_
     bool possible = parts_possible(m);
     while (possible && n + 1 < want && done < text.len) {
         size_t at = done + (text.len - done) / (want - n);
-        at = at > done ? at : done + 1;
+        at = at > done + 1 ? at : done + 2;
         while (at + 1 < text.len && !may_cut(m, (const unsigned char *)text.data + at))
             at++;
         if (at + 1 >= text.len)

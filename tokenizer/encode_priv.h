@@ -10,21 +10,91 @@ struct wtok_out {
     size_t n, room;
 };
 
-/* A remembered word: key as wtok_key() makes it. 32 bytes, two to a cache line. */
+/*
+ * Remembered words, a cache line of two entries for each hash. The first is the one used last; a
+ * new one comes second. A word of more than three ids takes the whole line.
+ */
 struct wtok_memo {
-    uint64_t k0, k1;
-    uint32_t meta; /* bytes | ids << 8 | segment << 16; 0: empty */
+    uint64_t k0, k1; /* as wtok_key() makes them */
+    uint32_t meta;   /* bytes | ids << 8 | kind << 16; 0: empty */
     uint32_t ids[3];
 };
-enum { WTOK_MEMO_BITS = 15, WTOK_BATCH = 64, WTOK_PAD = 128 };
+enum wtok_memo_kind {
+    WTOK_MEMO_SEGMENT = 1 << 16, /* part of a word */
+    WTOK_MEMO_WIDE = 1 << 17,    /* its ids go on in the second entry */
+};
+struct wtok_memo_line {
+    struct wtok_memo way[2];
+};
+enum {
+    WTOK_MEMO_IDS = 3,
+    WTOK_MEMO_WIDE_IDS = 11,
+    WTOK_MEMO_BITS = 16,
+    WTOK_PAD = 128,
+};
+
+/* Likewise words of more than 16 bytes: lines of dashes, long names, phrases without blanks. */
+enum { WTOK_LONG_BITS = 12, WTOK_LONG_BYTES = 96, WTOK_LONG_IDS = 20 };
+struct wtok_long {
+    uint64_t hash;
+    uint32_t len, n_ids; /* len 0: empty */
+    uint32_t ids[WTOK_LONG_IDS];
+    unsigned char text[WTOK_LONG_BYTES];
+};
+
+/* A word, or a part of one between safe cuts, whose place in the memory of words is being fetched.
+ */
+struct wtok_pending {
+    uint64_t k0, k1, hash;
+    const unsigned char *p;
+    uint32_t len;      /* 0: no unit */
+    uint32_t key_meta; /* as its memo has them; 0 when it is too long for one */
+};
+/* One that no memo knew: its ids come later and belong in front of those that were written from
+ * `at` on. */
+struct wtok_unit {
+    struct wtok_pending is;
+    const uint32_t *ids; /* once known */
+    size_t at;
+    uint32_t n_ids;
+    uint32_t own; /* room for a single id */
+};
+/* A short unit whose symbols are being merged; several go side by side (merge.c). */
+enum { WTOK_PENDING = 16, WTOK_UNITS = 32, WTOK_JOB_BYTES = 48 };
+struct wtok_job {
+    struct wtok_unit *unit;
+    uint32_t *ids; /* room for WTOK_JOB_BYTES */
+    uint32_t keys[WTOK_JOB_BYTES];
+    uint32_t n_keys; /* a multiple of 16 */
+    uint64_t alive;
+    uint64_t pairs[3]; /* about to be looked up: of the symbol before, and of the new one */
+    uint8_t places[3];
+    uint8_t n_pairs;
+};
+struct wtok_spill {
+    struct wtok_spill *next; /* owned */
+    size_t n, room;
+    uint32_t ids[];
+};
+
+/* Sets up a job for its unit; false when it is done already. */
+bool wtok_job_begin(const struct wtok_model *m, struct wtok_job *j);
+/* Merges all jobs and hands the ids to their units. */
+void wtok_jobs_run(const struct wtok_model *m, struct wtok_job *jobs, size_t n);
 
 /* What one encoding at a time needs; kept between calls for its warm word cache. */
 struct wtok_context {
-    struct wtok_memo *memos; /* owned; 1 << WTOK_MEMO_BITS */
+    void *memos_block;            /* owned */
+    struct wtok_memo_line *memos; /* in it, 64-byte aligned; 1 << WTOK_MEMO_BITS */
+    struct wtok_long *longs;      /* owned; 1 << WTOK_LONG_BITS */
     struct wtok_heap heap;
     struct weir_buf normal, marked, tail, steps; /* texts under way */
-    uint32_t *scratch;                           /* owned: ids of one long word */
-    size_t scratch_room;
+    struct wtok_spill *spill;                    /* owned: ids of one flush */
+    size_t n_pending;                            /* ever; the ring's head */
+    struct wtok_pending pending[WTOK_PENDING];
+    size_t n_units;
+    struct wtok_unit units[WTOK_UNITS];
+    struct wtok_job jobs[WTOK_UNITS];
 };
 
 /* A context for the calling thread; NULL when out of memory. Give it back when done. */
@@ -58,7 +128,7 @@ bool wtok_metaspace_is_done(const struct wtok_model *m, struct weir_span text, b
 /* words.c: ids of a text without added tokens, normalized and marked. */
 enum weir_status wtok_encode_words(const struct wtok_model *m, struct wtok_context *ctx,
                                    struct weir_span text, struct wtok_out *out) WEIR_MUST_CHECK;
-/* Ids of one word; WTOK_PAD - 64 bytes behind it must be readable. */
+/* Takes one word in; its ids are out after the next wtok_units_flush(). */
 enum weir_status wtok_encode_word(const struct wtok_model *m, struct wtok_context *ctx,
                                   const unsigned char *p, size_t n,
                                   struct wtok_out *out) WEIR_MUST_CHECK;

@@ -164,8 +164,13 @@ static enum weir_status open_model(struct files *f, const struct wtok_config *co
     enum weir_status st = build(f, config, source, &built, &bytes, err);
     if (st != WEIR_OK)
         return st;
-    if (keeps)
+    if (keeps) {
         wtok_cache_write(path, built, bytes);
+        if (wtok_cache_map(path, source, &image, &bytes)) { /* into better memory */
+            weir_free(built);
+            return wtok_model_open(image, bytes, true, config, ret_model, err);
+        }
+    }
     return wtok_model_open(built, bytes, false, config, ret_model, err);
 }
 

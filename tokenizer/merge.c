@@ -4,11 +4,16 @@
  * because they obey the same order.
  */
 #include "base/mem.h"
-#include "tokenizer/model_priv.h"
+#include "tokenizer/blocks_priv.h"
+#include "tokenizer/encode_priv.h"
 #include "tokenizer/unicode.h"
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
 typedef unsigned char u8;
-enum { SMALL = 48 };
+enum { SMALL = 64 };
 
 /* ---- first symbols --------------------------------------------------------------------------- */
 
@@ -76,32 +81,225 @@ static void first_ranks(const struct wtok_model *m, const u8 *p, size_t bytes, c
     }
 }
 
+/*
+ * Symbols keep their places; `alive` has a bit for each that is left. A place's key is the rank of
+ * its pair and the place itself, so that the least key is the next merge; it is sought in fixed
+ * groups of 16, which the compiler turns into vector instructions.
+ */
+enum { GROUP = 16 };
+
+static inline __attribute__((always_inline)) uint32_t least_key(const uint32_t *keys, size_t n) {
+    uint32_t least[GROUP];
+    memcpy(least, keys, sizeof(least));
+    for (size_t g = GROUP; g < n; g += GROUP)
+        for (size_t i = 0; i < GROUP; i++)
+            least[i] = keys[g + i] < least[i] ? keys[g + i] : least[i];
+    for (size_t half = GROUP / 2; half > 0; half /= 2)
+        for (size_t i = 0; i < half; i++)
+            least[i] = least[i + half] < least[i] ? least[i + half] : least[i];
+    return least[0];
+}
+
+#if defined(__x86_64__)
+/* The same without a round trip through memory. */
+__attribute__((target("avx2"))) static inline uint32_t least_key_avx2(const uint32_t *keys,
+                                                                      size_t n) {
+    __m256i a = _mm256_loadu_si256((const __m256i *)(const void *)keys);
+    for (size_t i = 8; i < n; i += 8)
+        a = _mm256_min_epu32(a, _mm256_loadu_si256((const __m256i *)(const void *)(keys + i)));
+    __m128i x = _mm_min_epu32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));
+    x = _mm_min_epu32(x, _mm_shuffle_epi32(x, _MM_SHUFFLE(1, 0, 3, 2)));
+    x = _mm_min_epu32(x, _mm_shuffle_epi32(x, _MM_SHUFFLE(2, 3, 0, 1)));
+    return (uint32_t)_mm_cvtsi128_si32(x);
+}
+
+/* wtok_merge_find() with a whole bucket at a time. */
+__attribute__((target("avx2,bmi"))) static inline uint32_t find_avx2(const struct wtok_model *m,
+                                                                     uint64_t pair) {
+    const __m256i want = _mm256_set1_epi64x((long long)pair);
+    const __m256i rank = _mm256_set1_epi64x(WTOK_RANK_MASK);
+    for (uint64_t i = wtok_merge_bucket(m, pair);; i = (i + WTOK_BUCKET) & m->merge_mask) {
+        const uint64_t *slots = m->merges + i;
+        __m256i a = _mm256_loadu_si256((const __m256i *)(const void *)slots);
+        __m256i b = _mm256_loadu_si256((const __m256i *)(const void *)(slots + 4));
+        a = _mm256_cmpeq_epi64(_mm256_andnot_si256(rank, a), want);
+        b = _mm256_cmpeq_epi64(_mm256_andnot_si256(rank, b), want);
+        unsigned hit = (unsigned)_mm256_movemask_pd(_mm256_castsi256_pd(a)) |
+                       (unsigned)_mm256_movemask_pd(_mm256_castsi256_pd(b)) << 4;
+        if (hit != 0)
+            return (uint32_t)(slots[__builtin_ctz(hit)] & WTOK_RANK_MASK);
+        if (slots[WTOK_BUCKET - 1] == UINT64_MAX)
+            return WTOK_NO_RANK;
+    }
+}
+#endif
+
+static inline uint32_t key_of(uint32_t rank, unsigned place) {
+    return rank == WTOK_NO_RANK ? UINT32_MAX : rank << 6 | place;
+}
+
+static inline __attribute__((always_inline)) size_t
+merge_places(const struct wtok_model *m, const u8 *p, size_t bytes, uint32_t *ids, size_t n) {
+    uint32_t keys[SMALL + GROUP], ranks[SMALL];
+    uint64_t alive = UINT64_MAX >> (64 - n);
+    first_ranks(m, p, bytes, ids, n, ranks);
+    for (unsigned i = 0; i < n; i++)
+        keys[i] = key_of(ranks[i], i);
+    for (size_t i = n; i % GROUP != 0; i++)
+        keys[i] = UINT32_MAX;
+    for (;;) {
+        uint32_t least = least_key(keys, n);
+        if (least == UINT32_MAX)
+            break;
+        unsigned at = least & 63;
+        uint64_t above = alive >> 1 >> at;
+        unsigned gone = at + 1 + (unsigned)__builtin_ctzll(above);
+        uint64_t after = above >> 1 >> (gone - at - 1), before = alive & ((1ull << at) - 1);
+        ids[at] = wtok_rank_id(m, least >> 6);
+        alive &= ~(1ull << gone);
+        keys[gone] = UINT32_MAX;
+        keys[at] = UINT32_MAX;
+        if (after != 0)
+            keys[at] = key_of(
+                wtok_merge_rank(m, ids[at], ids[gone + 1 + (unsigned)__builtin_ctzll(after)]), at);
+        if (before != 0) {
+            unsigned prev = 63 - (unsigned)__builtin_clzll(before);
+            keys[prev] = key_of(wtok_merge_rank(m, ids[prev], ids[at]), prev);
+        }
+    }
+    size_t out = 0;
+    for (; alive != 0; alive &= alive - 1)
+        ids[out++] = ids[__builtin_ctzll(alive)];
+    return out;
+}
+
+#if defined(__x86_64__)
+__attribute__((target("avx2,bmi,bmi2,lzcnt"))) static size_t
+merge_avx2(const struct wtok_model *m, const u8 *p, size_t bytes, uint32_t *ids, size_t n) {
+    return merge_places(m, p, bytes, ids, n);
+}
+#endif
+
+static size_t merge_plain(const struct wtok_model *m, const u8 *p, size_t bytes, uint32_t *ids,
+                          size_t n) {
+    return merge_places(m, p, bytes, ids, n);
+}
+
 static size_t merge_array(const struct wtok_model *m, const u8 *p, size_t bytes, uint32_t *ids,
                           size_t n) {
-    uint32_t ranks[SMALL];
     if (n == 0)
         return 0;
-    first_ranks(m, p, bytes, ids, n, ranks);
-    for (;;) {
-        uint32_t best = WTOK_NO_RANK;
-        size_t at = 0;
-        for (size_t i = 0; i < n; i++)
-            if (ranks[i] < best) {
-                best = ranks[i];
-                at = i;
-            }
-        if (best == WTOK_NO_RANK)
-            return n;
-        ids[at] = m->rank_ids[best];
-        n--;
-        for (size_t i = at + 1; i < n; i++) {
-            ids[i] = ids[i + 1];
-            ranks[i] = ranks[i + 1];
-        }
-        ranks[at] = rank_at(m, ids, at, n);
-        if (at > 0)
-            ranks[at - 1] = rank_at(m, ids, at - 1, n);
+#if defined(__x86_64__)
+    if (m->isa == WTOK_ISA_AVX2 || m->isa == WTOK_ISA_AVX512)
+        return merge_avx2(m, p, bytes, ids, n);
+#endif
+    return merge_plain(m, p, bytes, ids, n);
+}
+
+/* ---- jobs: short words side by side ---------------------------------------------------------- */
+
+bool wtok_job_begin(const struct wtok_model *m, struct wtok_job *j) {
+    uint32_t ranks[WTOK_JOB_BYTES];
+    struct wtok_unit *u = j->unit;
+    size_t n = first_symbols(m, u->is.p, u->is.len, j->ids);
+    u->ids = j->ids;
+    u->n_ids = (uint32_t)n;
+    if (n <= 1)
+        return false;
+    first_ranks(m, u->is.p, u->is.len, j->ids, n, ranks);
+    j->n_keys = ((uint32_t)n + GROUP - 1) / GROUP * GROUP;
+    for (unsigned i = 0; i < j->n_keys; i++)
+        j->keys[i] = i < n ? key_of(ranks[i], i) : UINT32_MAX;
+    j->alive = UINT64_MAX >> (64 - n);
+    return true;
+}
+
+static inline void ask(const struct wtok_model *m, struct wtok_job *j, uint32_t left,
+                       uint32_t right, unsigned place) {
+    const uint64_t *rights = m->pair_bits + m->n_pair_bits / 2;
+    uint64_t pair = wtok_merge_pair(left, right);
+    j->keys[place] = UINT32_MAX;
+    j->pairs[j->n_pairs] = pair;
+    j->places[j->n_pairs] = (uint8_t)place;
+    /* Whether the pair may be merged at all is a toss: no branch. */
+    j->n_pairs += m->pair_bits[left / 64] >> left % 64 & rights[right / 64] >> right % 64 & 1;
+    __builtin_prefetch(m->merges + wtok_merge_bucket(m, pair));
+}
+
+typedef uint32_t (*least_fn)(const uint32_t *keys, size_t n);
+typedef uint32_t (*find_fn)(const struct wtok_model *m, uint64_t pair);
+
+/* One merge, and the questions that follow from it; false when there is nothing to merge. */
+static inline __attribute__((always_inline)) bool job_step(const struct wtok_model *m,
+                                                           struct wtok_job *j, least_fn least_of) {
+    uint32_t least = least_of(j->keys, j->n_keys), *ids = j->ids;
+    if (least == UINT32_MAX)
+        return false;
+    unsigned at = least & 63;
+    uint64_t above = j->alive >> 1 >> at;
+    unsigned gone = at + 1 + (unsigned)__builtin_ctzll(above);
+    uint64_t after = above >> 1 >> (gone - at - 1), before = j->alive & ((1ull << at) - 1);
+    ids[at] = wtok_rank_id(m, least >> 6);
+    j->alive &= ~(1ull << gone);
+    j->keys[gone] = j->keys[at] = UINT32_MAX;
+    j->n_pairs = 0;
+    if (after != 0)
+        ask(m, j, ids[at], ids[gone + 1 + (unsigned)__builtin_ctzll(after)], at);
+    if (before != 0) {
+        unsigned prev = 63 - (unsigned)__builtin_clzll(before);
+        ask(m, j, ids[prev], ids[at], prev);
     }
+    return true;
+}
+
+static inline __attribute__((always_inline)) void job_answers(const struct wtok_model *m,
+                                                              struct wtok_job *j, find_fn find) {
+    for (unsigned i = 0; i < j->n_pairs; i++)
+        j->keys[j->places[i]] = key_of(find(m, j->pairs[i]), j->places[i]);
+}
+
+static void job_end(struct wtok_job *j) {
+    uint32_t n = 0;
+    for (uint64_t alive = j->alive; alive != 0; alive &= alive - 1)
+        j->ids[n++] = j->ids[__builtin_ctzll(alive)];
+    j->unit->n_ids = n;
+}
+
+static inline __attribute__((always_inline)) void run_jobs(const struct wtok_model *m,
+                                                           struct wtok_job *jobs, size_t n,
+                                                           least_fn least_of, find_fn find) {
+    struct wtok_job *active[WTOK_UNITS];
+    for (size_t i = 0; i < n; i++)
+        active[i] = &jobs[i];
+    while (n > 0) {
+        size_t kept = 0;
+        for (size_t i = 0; i < n; i++) {
+            if (job_step(m, active[i], least_of))
+                active[kept++] = active[i];
+            else
+                job_end(active[i]);
+        }
+        n = kept;
+        for (size_t i = 0; i < n; i++)
+            job_answers(m, active[i], find);
+    }
+}
+
+#if defined(__x86_64__)
+__attribute__((target("avx2,bmi,bmi2,lzcnt"))) static void
+run_jobs_avx2(const struct wtok_model *m, struct wtok_job *jobs, size_t n) {
+    run_jobs(m, jobs, n, least_key_avx2, find_avx2);
+}
+#endif
+
+void wtok_jobs_run(const struct wtok_model *m, struct wtok_job *jobs, size_t n) {
+#if defined(__x86_64__)
+    if (m->isa == WTOK_ISA_AVX2 || m->isa == WTOK_ISA_AVX512) {
+        run_jobs_avx2(m, jobs, n);
+        return;
+    }
+#endif
+    run_jobs(m, jobs, n, least_key, wtok_merge_find);
 }
 
 /* ---- heap ------------------------------------------------------------------------------------ */
@@ -175,7 +373,7 @@ static size_t merge_heap(const struct wtok_model *m, const u8 *p, size_t bytes, 
         if (w->ranks[at] != rank)
             continue;
         uint32_t gone = w->next[at];
-        w->ids[at] = m->rank_ids[rank];
+        w->ids[at] = wtok_rank_id(m, rank);
         w->ranks[gone] = WTOK_NO_RANK;
         w->next[at] = w->next[gone];
         if (w->next[at] < n)

@@ -31,11 +31,7 @@ uint32_t wtok_find_word(const struct wtok_model *m, const u8 *p, size_t n) {
     if (n <= 16) {
         uint64_t k0, k1;
         wtok_key(p, n, &k0, &k1);
-        uint64_t i = wtok_word_slot(wtok_key_hash(k0, k1, n)) & m->word_mask;
-        for (; m->words[i].len != 0; i = (i + 1) & m->word_mask)
-            if (m->words[i].k0 == k0 && m->words[i].k1 == k1 && m->words[i].len == n)
-                return m->words[i].id;
-        return WTOK_NO_ID;
+        return wtok_find_key(m, k0, k1, wtok_key_hash(k0, k1, n), n);
     }
     for (uint64_t i = wtok_hash_long(p, n) & m->long_mask; m->long_words[i] != WTOK_NO_ID;
          i = (i + 1) & m->long_mask) {
@@ -68,6 +64,7 @@ void wtok_model_view(struct wtok_model *m, const struct wtok_image *image) {
     m->n_##member = image->sections[WTOK_SECTION_##name].n;
     WTOK_SECTION_MAP(X)
 #undef X
+    m->bloom_mask = m->n_pair_bloom * 64 - 1;
     m->merge_mask = m->n_merges - 1;
     m->word_mask = m->n_words - 1;
     m->long_mask = m->n_long_words - 1;
@@ -90,7 +87,8 @@ static bool sections_fit(const struct wtok_image *image, size_t bytes) {
             return false;
     }
     static const enum wtok_section tables[] = {WTOK_SECTION_MERGES, WTOK_SECTION_WORDS,
-                                               WTOK_SECTION_LONG_WORDS, WTOK_SECTION_CHARS};
+                                               WTOK_SECTION_LONG_WORDS, WTOK_SECTION_CHARS,
+                                               WTOK_SECTION_PAIR_BLOOM};
     for (size_t i = 0; i < WEIR_ARRAY_LEN(tables); i++) {
         uint64_t n = image->sections[tables[i]].n;
         bool may_be_empty = tables[i] == WTOK_SECTION_CHARS && image->byte_level != 0;
@@ -107,7 +105,7 @@ static bool sections_fit(const struct wtok_image *image, size_t bytes) {
 
 static void release(const struct wtok_image *image, size_t bytes, bool mapped) {
     if (mapped)
-        munmap((void *)(uintptr_t)image, bytes);
+        munmap((void *)(uintptr_t)image, wtok_image_room(bytes));
     else
         weir_free((void *)(uintptr_t)image);
 }

@@ -11,7 +11,7 @@
 enum { WTOK_NONE = -1 };
 #define WTOK_NO_ID UINT32_MAX
 /* Bounds that the packed merge slots need; larger tokenizers are refused. */
-#define WTOK_MAX_IDS (1u << 22)
+#define WTOK_MAX_IDS ((1u << 22) - 1)
 #define WTOK_MAX_RANKS ((1u << 20) - 1)
 
 /* How text falls into words. The first six are regular expressions that we scan by hand. */
@@ -105,6 +105,7 @@ struct wtok_word {
     X(MERGES, uint64_t, merges)          /* open addressing; see merge_slot */                     \
     X(BYTE_PAIRS, uint32_t, byte_pairs)  /* byte models: rank of two bytes, 65536 of them */       \
     X(PAIR_BITS, uint64_t, pair_bits)    /* ids that are left of a merge, then right */            \
+    X(PAIR_BLOOM, uint64_t, pair_bloom)  /* bits of pairs by hash: 0 means no merge */             \
     X(RANK_IDS, uint32_t, rank_ids)      /* rank -> id of the merged token */                      \
     X(WORDS, struct wtok_word, words)    /* open addressing */                                     \
     X(LONG_WORDS, uint32_t, long_words)  /* open addressing over ids, WTOK_NO_ID: empty */         \
@@ -128,7 +129,7 @@ enum wtok_section {
 };
 
 #define WTOK_IMAGE_MAGIC "weirtok\n"
-enum { WTOK_IMAGE_VERSION = 3, WTOK_IMAGE_MAX = 1 << 29 };
+enum { WTOK_IMAGE_VERSION = 7, WTOK_IMAGE_MAX = 1 << 29 };
 struct wtok_image {
     char magic[8];
     uint64_t checksum;  /* XXH3-64 of all that follows */
@@ -137,6 +138,7 @@ struct wtok_image {
     uint32_t version;
     uint32_t n_ids;
     uint32_t family, prepend, split_spaces, decoding;
+    uint32_t rank_base; /* the id of a merge is rank_base + rank, or WTOK_NO_ID: see RANK_IDS */
     uint32_t byte_level, byte_fallback, fuse_unk, ignore_merges;
     uint32_t blanks_marked; /* texts and sections hold a blank where the file has U+2581 */
     uint32_t metaspace;     /* the pre-tokenizer marks them, not the normalizer */
@@ -165,7 +167,7 @@ struct wtok_model {
     size_t n_##member;
     WTOK_SECTION_MAP(X)
 #undef X
-    uint64_t merge_mask, word_mask, long_mask, char_mask;
+    uint64_t bloom_mask, merge_mask, word_mask, long_mask, char_mask;
     bool roots[2][256]; /* first bytes of added tokens, raw and normalized */
     uint32_t root_nodes[2][256];
     unsigned char scan_byte[2]; /* the only first byte, when n_roots is 1 */
@@ -175,6 +177,11 @@ struct wtok_model {
     struct wtok_segments *segments; /* owned; NULL without a segment cache */
 };
 
+/* Bytes that a mapped image takes: whole huge pages. */
+static inline size_t wtok_image_room(size_t bytes) {
+    const size_t huge = (size_t)2 << 20;
+    return (bytes + huge - 1) & ~(huge - 1);
+}
 /* Sets pointers and masks from the sections that the image has so far. */
 void wtok_model_view(struct wtok_model *m, const struct wtok_image *image);
 /* Takes the image (from weir_malloc or mmap) and makes the view; frees it on failure. Checks every
@@ -234,20 +241,54 @@ static inline uint64_t wtok_merge_hash(uint64_t pair) {
     uint64_t h = pair * 0x9E3779B97F4A7C15u;
     return h ^ h >> 29;
 }
-/* The rank of a pair, or WTOK_NO_RANK. Most pairs have none, and most of those because one of the
- * two is never part of a merge on its side, which two bits tell. */
+/*
+ * The table of merges: buckets of eight slots, one cache line, filled from the front; a bucket that
+ * is full goes on in the next. So nearly every question costs one line.
+ */
+enum { WTOK_BUCKET = 8 };
+static inline uint64_t wtok_merge_bucket(const struct wtok_model *m, uint64_t pair) {
+    return wtok_merge_hash(pair) & m->merge_mask & ~(uint64_t)(WTOK_BUCKET - 1);
+}
+/* The rank of a pair in the table, or WTOK_NO_RANK. */
+static inline uint32_t wtok_merge_find(const struct wtok_model *m, uint64_t pair) {
+    for (uint64_t i = wtok_merge_bucket(m, pair);; i = (i + WTOK_BUCKET) & m->merge_mask) {
+        const uint64_t *slots = m->merges + i;
+        for (unsigned k = 0; k < WTOK_BUCKET; k++) {
+            if (slots[k] == UINT64_MAX)
+                return WTOK_NO_RANK;
+            if ((slots[k] & ~(uint64_t)WTOK_RANK_MASK) == pair)
+                return (uint32_t)(slots[k] & WTOK_RANK_MASK);
+        }
+    }
+}
+
+/* The rank of a pair, or WTOK_NO_RANK. Most pairs have none: two bits tell whether the ids are ever
+ * merged on their side, one bit of a small table by hash whether the pair may be; only then the
+ * large table is asked. */
 static inline uint32_t wtok_merge_rank(const struct wtok_model *m, uint32_t left, uint32_t right) {
     const uint64_t *rights = m->pair_bits + m->n_pair_bits / 2;
-    if ((m->pair_bits[left / 64] >> left % 64 & rights[right / 64] >> right % 64 & 1) == 0)
+    uint64_t pair = wtok_merge_pair(left, right), hash = wtok_merge_hash(pair);
+    uint64_t bloom = hash >> 40 & m->bloom_mask;
+    if ((m->pair_bits[left / 64] >> left % 64 & rights[right / 64] >> right % 64 &
+         m->pair_bloom[bloom / 64] >> bloom % 64 & 1) == 0)
         return WTOK_NO_RANK;
-    uint64_t pair = wtok_merge_pair(left, right);
-    for (uint64_t i = wtok_merge_hash(pair) & m->merge_mask;; i = (i + 1) & m->merge_mask) {
-        uint64_t slot = m->merges[i];
-        if ((slot & ~(uint64_t)WTOK_RANK_MASK) == pair && slot != UINT64_MAX)
-            return (uint32_t)(slot & WTOK_RANK_MASK);
-        if (slot == UINT64_MAX)
-            return WTOK_NO_RANK;
-    }
+    return wtok_merge_find(m, pair);
+}
+
+/* The id that a merge of this rank gives. Most vocabularies list the merged tokens in the order of
+ * their merges, which saves a look-up. */
+static inline uint32_t wtok_rank_id(const struct wtok_model *m, uint32_t rank) {
+    return m->image->rank_base != WTOK_NO_ID ? m->image->rank_base + rank : m->rank_ids[rank];
+}
+
+/* The id of a word of up to 16 bytes by its key, or WTOK_NO_ID. */
+static inline uint32_t wtok_find_key(const struct wtok_model *m, uint64_t k0, uint64_t k1,
+                                     uint64_t hash, size_t n) {
+    for (uint64_t i = wtok_word_slot(hash) & m->word_mask; m->words[i].len != 0;
+         i = (i + 1) & m->word_mask)
+        if (m->words[i].k0 == k0 && m->words[i].k1 == k1 && m->words[i].len == n)
+            return m->words[i].id;
+    return WTOK_NO_ID;
 }
 
 /* The id that a whole word is, or WTOK_NO_ID. 16 readable bytes at p for words of up to 16. */
@@ -269,10 +310,14 @@ enum weir_status wtok_merge(const struct wtok_model *m, struct wtok_heap *heap,
 
 /* ---- cuts (cut.c): places inside a word over which no token reaches -------------------------- */
 
+/* Sizes of the four tables in bits, powers of two, and where each begins. */
 enum {
-    WTOK_CUT_BITS = 21,
-    WTOK_CUT_TABLES = 3,
-    WTOK_CUT_WORDS = WTOK_CUT_TABLES * (1 << (WTOK_CUT_BITS - 6)) + 256 * 4
+    WTOK_CUT_WHOLE_BITS = 21,
+    WTOK_CUT_PART_BITS = 17,
+    WTOK_CUT_AT_1 = 1 << (WTOK_CUT_WHOLE_BITS - 6),
+    WTOK_CUT_AT_2 = WTOK_CUT_AT_1 + (1 << (WTOK_CUT_PART_BITS - 6)),
+    WTOK_CUT_AT_3 = WTOK_CUT_AT_2 + (1 << (WTOK_CUT_PART_BITS - 6)),
+    WTOK_CUT_WORDS = WTOK_CUT_AT_3 + 65536 / 64,
 };
 /* Enters all pairs of characters in a token's text. */
 void wtok_cut_learn(uint64_t *cuts, const unsigned char *p, size_t n);

@@ -4,9 +4,9 @@
  */
 #include "base/log.h"
 #include "base/mem.h"
-#include "tokenizer/encode_priv.h"
 #include "tokenizer/regex_priv.h"
 #include "tokenizer/unicode.h"
+#include "tokenizer/units_priv.h"
 
 typedef unsigned char u8;
 
@@ -233,6 +233,10 @@ enum weir_status wtok_encode_steps(const struct wtok_model *m, struct wtok_conte
         st = wtok_encode_word(m, ctx, (const u8 *)ctx->steps.data + pieces.items[i].from,
                               pieces.items[i].to - pieces.items[i].from, out);
     weir_free(pieces.items);
+    if (st == WEIR_OK)
+        st = wtok_units_flush(m, ctx, out);
+    if (st != WEIR_OK)
+        wtok_units_drop(ctx);
     return st;
 }
 

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import unicodedata
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 FIXTURES = os.environ.get("WEIR_TOK_FIXTURES", os.path.join(ROOT, "build", "fixtures"))
@@ -311,7 +312,10 @@ def variants_test(probe, count, seed):
             make_variant(base, changes, folder)
             tok = Tokenizer.from_file(os.path.join(folder, "tokenizer.json"))
             r = Report(f"{base} with {name}")
-            ids = compare_ids(r, probe, folder, tok, strings(rng, max(300, count // 30), special), "ids")
+            texts = strings(rng, max(300, count // 30), special)
+            if name.startswith("split"):  # PCRE2 10.42 knows the characters of Unicode 14, as Python 3.11 does
+                texts = ["".join(c for c in t if unicodedata.category(c) != "Cn") for t in texts]
+            ids = compare_ids(r, probe, folder, tok, texts, "ids")
             compare_decode(r, probe, folder, tok, ids[:200])
             compare_streams(r, probe, folder, tok, ids[:60])
             failed += r.failed
