@@ -3,6 +3,8 @@
 #include "base/list.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "router/engine_events.h"
+#include "runtime/engine_feed.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -14,14 +16,27 @@ struct seat {
     bool adapter;
 };
 
+/* The cache of one rank. */
+struct cache {
+    struct member *member; /* borrowed: its owner */
+    uint32_t rank;
+    struct weir_engine_rank *names; /* owned */
+    struct weir_engine_feed *feed;  /* owned */
+    uint64_t n_events;
+};
+
 struct member {
     struct weir_list node;
+    struct weir_engine_set *set; /* borrowed */
     uint64_t id;
     struct seat *seats; /* owned */
     size_t n_seats;
+    struct cache *caches; /* owned */
+    size_t n_caches;
 };
 
 struct weir_engine_set {
+    struct weir_loop *loop; /* borrowed */
     struct weir_engine_set_config config;
     struct weir_engines *engines;
     struct weir_list members;
@@ -45,7 +60,18 @@ static void drop_seats(struct member *m) {
     m->n_seats = 0;
 }
 
+static void drop_caches(struct member *m) {
+    for (size_t i = 0; i < m->n_caches; i++) {
+        weir_engine_feed_close(m->caches[i].feed);
+        weir_engine_rank_destroy(m->caches[i].names);
+    }
+    weir_free(m->caches);
+    m->caches = NULL;
+    m->n_caches = 0;
+}
+
 static void drop_member(struct member *m) {
+    drop_caches(m);
     drop_seats(m);
     weir_list_remove(&m->node);
     weir_free(m);
@@ -85,6 +111,82 @@ static uint32_t block_size(const struct weir_engine_set *s, const struct weir_en
     return e->block_size > 0 ? e->block_size : s->config.default_block_size;
 }
 
+/* ---- caches ------------------------------------------------------------------------------- */
+
+static void clear(struct member *m, uint32_t rank) {
+    for (size_t i = 0; i < m->n_seats; i++) {
+        struct weir_model *model =
+            weir_models_of_worker(m->set->config.models, m->seats[i].worker_id);
+        if (model == NULL)
+            continue;
+        weir_router_clear_rank(weir_model_info(model)->router, m->seats[i].worker_id, rank);
+        weir_model_unref(model);
+    }
+}
+
+/* A stored block is of the adapter that it names, or of every name of the model itself; what is
+ * removed was stored for one of them. */
+static bool concerns(const struct seat *seat, const struct weir_kv_event *e,
+                     struct weir_span lora) {
+    if (e->kind != WEIR_KV_STORED)
+        return true;
+    return lora.len > 0 ? seat->adapter && weir_span_eqz(lora, seat->model) : !seat->adapter;
+}
+
+static void on_event(void *arg, const struct weir_engine_event *event) {
+    struct cache *c = arg;
+    struct member *m = c->member;
+    struct weir_kv_event e;
+    struct weir_span lora;
+    if (!weir_engine_rank_convert(c->names, event, &e, &lora))
+        return;
+    e.dp_rank = c->rank;
+    e.event_id = ++c->n_events;
+    for (size_t i = 0; i < m->n_seats; i++) {
+        if (!concerns(&m->seats[i], &e, lora))
+            continue;
+        struct weir_model *model =
+            weir_models_of_worker(m->set->config.models, m->seats[i].worker_id);
+        if (model == NULL)
+            continue;
+        e.worker_id = m->seats[i].worker_id;
+        weir_router_kv_event(weir_model_info(model)->router, &e);
+        weir_model_unref(model);
+    }
+}
+
+static void on_reset(void *arg, const char *why) {
+    struct cache *c = arg;
+    WEIR_LOG(WEIR_LOG_INFO, "engines", "engine %" PRIx64 " rank %u: its blocks are forgotten: %s",
+             c->member->id, c->rank, why);
+    weir_engine_rank_reset(c->names);
+    clear(c->member, c->rank);
+}
+
+static void open_caches(struct weir_engine_set *s, struct member *m,
+                        const struct weir_engine_info *e) {
+    static const struct weir_engine_feed_ops ops = {on_event, on_reset};
+    struct weir_err err = {.text = "out of memory"};
+    m->caches = weir_calloc(e->n_sources + 1, sizeof(*m->caches));
+    for (size_t i = 0; m->caches != NULL && i < e->n_sources; i++) {
+        struct cache *c = &m->caches[m->n_caches++];
+        c->member = m;
+        c->rank = e->sources[i].rank;
+        clear(m, c->rank);
+        if (weir_engine_rank_create(block_size(s, e), 0, &c->names) != WEIR_OK ||
+            weir_engine_feed_open(s->loop, &e->sources[i], &ops, c, &c->feed, &err) != WEIR_OK)
+            WEIR_LOG(WEIR_LOG_ERROR, "engines", "engine %s: no KV events of rank %u: %s",
+                     e->address, c->rank, err.text);
+    }
+    if (e->n_sources == 0)
+        WEIR_LOG(WEIR_LOG_WARN, "engines",
+                 "engine %s names no source of KV events: its cache is not seen. Start it with KV "
+                 "events on, or name their address behind --worker with kv-events=tcp://host:port",
+                 e->address);
+}
+
+/* ---- comings and goings -------------------------------------------------------------------- */
+
 static void on_up(void *arg, const struct weir_engine_info *e) {
     struct weir_engine_set *s = arg;
     struct member *m = find(s, e->id);
@@ -93,12 +195,14 @@ static void on_up(void *arg, const struct weir_engine_info *e) {
         if (m == NULL)
             return;
         weir_list_init(&m->node);
+        m->set = s;
         m->id = e->id;
         weir_list_push_back(&s->members, &m->node);
     }
     for (size_t i = 0; i < m->n_seats; i++)
         if (!named(e, m->seats[i].model))
             weir_models_engine_remove(s->config.models, m->seats[i].worker_id);
+    drop_caches(m);
     drop_seats(m);
     if (!fill_seats(m, e)) {
         WEIR_LOG(WEIR_LOG_ERROR, "engines", "out of memory: %s is left out", e->address);
@@ -115,6 +219,8 @@ static void on_up(void *arg, const struct weir_engine_info *e) {
                                        .tokenizes = e->tokenizes};
         weir_models_engine_put(s->config.models, &x);
     }
+    if (s->config.kv_events)
+        open_caches(s, m, e);
 }
 
 static void on_down(void *arg, uint64_t id, const char *why) {
@@ -154,6 +260,7 @@ enum weir_status weir_engine_set_open(struct weir_loop *loop,
     struct weir_engine_set *s = weir_calloc(1, sizeof(*s));
     if (s == NULL)
         return weir_err_set(err, WEIR_NOMEM, "out of memory");
+    s->loop = loop;
     s->config = *config;
     weir_list_init(&s->members);
     enum weir_status st = weir_engines_open(loop, &config->engines, &ops, s, &s->engines, err);

@@ -75,8 +75,9 @@ static void go_down(struct weir_engine_poll *p, const char *why) {
 
 static void fail_round(struct weir_engine_poll *p, const char *why) {
     p->successes = 0;
-    if (p->failures++ == 0 && !p->up)
+    if ((p->failures++ == 0 || p->failures == FAILURES + 1) && !p->up && !p->told)
         WEIR_LOG(WEIR_LOG_INFO, "engines", "engine %s does not serve yet: %s", p->address, why);
+    p->told = true;
     if (p->failures >= FAILURES)
         go_down(p, why);
     p->rounds = 0; /* what comes back may be another model */
@@ -85,6 +86,7 @@ static void fail_round(struct weir_engine_poll *p, const char *why) {
 
 static void end_round(struct weir_engine_poll *p) {
     p->failures = 0;
+    p->told = false;
     p->successes++;
     p->rounds++;
     if (p->info.n_models == 0) {
@@ -251,6 +253,9 @@ static void on_done(void *arg, enum weir_status status, bool sent_any) {
     (void)sent_any;
     p->call = NULL;
     if (status != WEIR_OK) {
+        /* Nobody listens there any more: the process is gone, and its cache with it. */
+        if (status == WEIR_CANNOT_CONNECT)
+            p->failures = FAILURES;
         fail_round(p, weir_status_text(status));
         return;
     }

@@ -34,6 +34,7 @@ struct weir_engine_poll {
     struct weir_buf body; /* of the answer under way */
     unsigned rounds, failures, successes;
     bool up, was_up, told_tokens;
+    bool told; /* its failure has been logged */
     char why[160];
     /* What the last good answers said; spans in one of two arenas, in turn. */
     struct weir_arena arenas[2];
