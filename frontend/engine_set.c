@@ -7,6 +7,7 @@
 #include "runtime/engine_feed.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 /* A worker of a model. */
@@ -23,6 +24,8 @@ struct cache {
     struct weir_engine_rank *names; /* owned */
     struct weir_engine_feed *feed;  /* owned */
     uint64_t n_events;
+    struct weir_metric *next, *resets; /* of the registry */
+    struct weir_metric *left_out[5];   /* reasons[] */
 };
 
 struct member {
@@ -155,8 +158,53 @@ static void on_event(void *arg, const struct weir_engine_event *event) {
     }
 }
 
+static const char *const reasons[] = {"ambiguous", "media", "block_size", "group", "other"};
+
+/* What was not used, and why: an operator who sees no hits looks here. */
+static void on_batch(void *arg, uint64_t next) {
+    struct cache *c = arg;
+    struct weir_engine_rank_stats s;
+    weir_engine_rank_get_stats(c->names, &s);
+    const uint64_t counts[] = {s.ambiguous, s.media, s.block_size, s.other_group,
+                               s.remote + s.other + s.table_full};
+    for (size_t i = 0; i < WEIR_ARRAY_LEN(reasons); i++)
+        weir_metric_set(c->left_out[i], (double)counts[i]);
+    weir_metric_set(c->next, (double)next);
+}
+
+static void find_metrics(struct weir_engine_set *s, struct cache *c, const char *address) {
+    static const struct weir_metric_desc next = {
+        .name = "weir_engine_kv_next_sequence",
+        .type = WEIR_GAUGE,
+        .help = "Number of the KV event batch that is to come.",
+        .labels = {"engine", "dp_rank"}};
+    static const struct weir_metric_desc resets = {
+        .name = "weir_engine_kv_resets_total",
+        .type = WEIR_COUNTER,
+        .help = "Times that all blocks of a rank were forgotten: restarts and lost events.",
+        .labels = {"engine", "dp_rank"}};
+    static const struct weir_metric_desc left_out = {
+        .name = "weir_engine_kv_left_out",
+        .type = WEIR_GAUGE,
+        .help = "Blocks and events of a rank that routing does not use since it was last found: "
+                "adapter or salt not certain (ambiguous), images (media), another block size, "
+                "groups without full attention, other.",
+        .labels = {"engine", "dp_rank", "reason"}};
+    char rank[16];
+    snprintf(rank, sizeof(rank), "%u", c->rank);
+    const char *two[] = {address, rank};
+    c->next = weir_metric_get(weir_metrics_family(s->config.metrics, &next, 0), two);
+    c->resets = weir_metric_get(weir_metrics_family(s->config.metrics, &resets, 0), two);
+    for (size_t i = 0; i < WEIR_ARRAY_LEN(reasons); i++) {
+        const char *three[] = {address, rank, reasons[i]};
+        c->left_out[i] =
+            weir_metric_get(weir_metrics_family(s->config.metrics, &left_out, 4096), three);
+    }
+}
+
 static void on_reset(void *arg, const char *why) {
     struct cache *c = arg;
+    weir_metric_inc(c->resets);
     WEIR_LOG(WEIR_LOG_INFO, "engines", "engine %" PRIx64 " rank %u: its blocks are forgotten: %s",
              c->member->id, c->rank, why);
     weir_engine_rank_reset(c->names);
@@ -165,13 +213,14 @@ static void on_reset(void *arg, const char *why) {
 
 static void open_caches(struct weir_engine_set *s, struct member *m,
                         const struct weir_engine_info *e) {
-    static const struct weir_engine_feed_ops ops = {on_event, on_reset};
+    static const struct weir_engine_feed_ops ops = {on_event, on_reset, on_batch};
     struct weir_err err = {.text = "out of memory"};
     m->caches = weir_calloc(e->n_sources + 1, sizeof(*m->caches));
     for (size_t i = 0; m->caches != NULL && i < e->n_sources; i++) {
         struct cache *c = &m->caches[m->n_caches++];
         c->member = m;
         c->rank = e->sources[i].rank;
+        find_metrics(s, c, e->address);
         clear(m, c->rank);
         if (weir_engine_rank_create(block_size(s, e), 0, &c->names) != WEIR_OK ||
             weir_engine_feed_open(s->loop, &e->sources[i], &ops, c, &c->feed, &err) != WEIR_OK)

@@ -12,9 +12,10 @@ struct weir_engine_set;
 
 struct weir_engine_set_config {
     struct weir_engines_config engines;
-    struct weir_models *models;  /* borrowed: outlives the set */
-    bool kv_events;              /* the caches of engines are followed */
-    uint32_t default_block_size; /* for engines that do not tell theirs */
+    struct weir_models *models;   /* borrowed: outlives the set */
+    struct weir_metrics *metrics; /* borrowed: likewise */
+    bool kv_events;               /* the caches of engines are followed */
+    uint32_t default_block_size;  /* for engines that do not tell theirs */
 };
 
 enum weir_status weir_engine_set_open(struct weir_loop *loop,

@@ -53,6 +53,7 @@ struct weir_engine_feed {
     uint64_t asked;
     bool confirmed; /* our last batch was among the answers */
     bool for_gap;   /* not just to make sure */
+    bool answered;  /* some question was, so the socket is the right one */
     struct weir_list waiting;
     unsigned n_waiting;
     size_t waiting_bytes;
@@ -143,6 +144,7 @@ static void apply(struct weir_engine_feed *f, uint64_t seq, struct weir_span pay
     f->known = true;
     f->next = seq + 1;
     f->last_time = b.timestamp;
+    f->ops.on_batch(f->arg, f->next);
 }
 
 /* False: it has to wait for a replay, which has begun. `again`: one has just ended. */
@@ -245,6 +247,7 @@ static void on_answer(void *arg, const struct weir_span *frames, size_t n) {
     if (f->state != ASKING || n < 3 || n > 4 || !read_seq(frames[n - 2], &seq))
         return;
     struct weir_span payload = frames[n - 1];
+    f->answered = true;
     if (seq == UINT64_MAX || payload.len == 0) {
         end_answer(f);
         return;
@@ -308,12 +311,19 @@ static void on_timer(void *arg) {
         arm(f, VERIFY_MS);
         return;
     }
-    if (f->for_gap)
-        WEIR_LOG(WEIR_LOG_WARN, "engines",
-                 "%.*s does not answer; its engine's events go on as "
-                 "they come",
-                 WEIR_SPAN_ARG(f->source.replay));
     f->stale = true; /* it may answer yet */
+    if (f->answered) {
+        /* It has stopped, or has gone and come back elsewhere. */
+        reset(f, "its replay socket does not answer");
+        drop_waiting(f);
+        ask(f, 0, true);
+        return;
+    }
+    WEIR_LOG(WEIR_LOG_WARN, "engines",
+             "%.*s does not answer: lost events of its engine cannot be made good",
+             WEIR_SPAN_ARG(f->source.replay));
+    weir_zmq_sub_close(f->replay);
+    f->replay = NULL;
     go_live(f);
 }
 

@@ -21,6 +21,8 @@ struct weir_engine_feed_ops {
     void (*on_event)(void *arg, const struct weir_engine_event *event);
     /* Everything that was told is void: the engine has started anew, or events are lost. */
     void (*on_reset)(void *arg, const char *why);
+    /* A batch was applied; the number of the one that is to come. */
+    void (*on_batch)(void *arg, uint64_t next);
 };
 
 struct weir_engine_feed_stats {

@@ -105,6 +105,9 @@ static void end_round(struct weir_engine_poll *p) {
                      p->address, WEIR_SPAN_ARG(p->info.models[0].id), p->info.n_ranks,
                      p->info.n_ranks == 1 ? "" : "s", p->info.block_size, p->info.n_sources,
                      p->info.n_sources == 1 ? "" : "s");
+        else
+            WEIR_LOG(WEIR_LOG_INFO, "engines", "engine %s has changed: asked for everything anew",
+                     p->address);
         p->up = p->was_up = true;
         p->print = print;
         p->engines->ops.on_up(p->engines->arg, &p->info);

@@ -390,8 +390,10 @@ static bool read_rank(struct weir_mp m, uint32_t n_members, int64_t *ret_rank) {
     *ret_rank = -1;
     if (!weir_mp_skip(&m, NULL))
         return false;
-    if (n_members < 3 || weir_mp_peek(&m) != WEIR_MP_UINT)
+    if (n_members < 3)
         return true;
+    if (weir_mp_peek(&m) != WEIR_MP_UINT)
+        return weir_mp_skip(&m, NULL);
     if (!weir_mp_u64(&m, &rank) || rank > INT32_MAX)
         return false;
     *ret_rank = (int64_t)rank;

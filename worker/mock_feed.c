@@ -354,3 +354,7 @@ uint16_t weir_mock_feed_port(const struct weir_mock_feed *feed) {
 uint16_t weir_mock_feed_replay_port(const struct weir_mock_feed *feed) {
     return weir_zmq_sub_port(feed->replay);
 }
+
+uint64_t weir_mock_feed_next(const struct weir_mock_feed *feed) {
+    return feed->next_seq;
+}

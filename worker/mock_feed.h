@@ -33,6 +33,8 @@ enum weir_status weir_mock_feed_open(struct weir_loop *loop,
 void weir_mock_feed_close(struct weir_mock_feed *feed);
 uint16_t weir_mock_feed_port(const struct weir_mock_feed *feed);
 uint16_t weir_mock_feed_replay_port(const struct weir_mock_feed *feed);
+/* Number of the next batch. */
+uint64_t weir_mock_feed_next(const struct weir_mock_feed *feed);
 
 /* Changes of one pass; what follows the last one as its child joins its event. */
 void weir_mock_feed_stored(struct weir_mock_feed *feed, bool has_parent, uint64_t parent,

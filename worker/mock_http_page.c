@@ -136,6 +136,20 @@ static void page_metrics(struct weir_mock_http *h, struct weir_http_exchange *x)
     struct weir_buf out;
     weir_buf_init(&out, PAGE_MAX);
     enum weir_status st = weir_mock_http_vllm(h) ? put_vllm(h, &out) : put_sglang(h, &out);
+    /* No real engine tells these two; tests wait for them. */
+    for (uint32_t r = 0; r < h->n_ranks && st == WEIR_OK; r++) {
+        struct weir_engine_stats s;
+        weir_mock_rank_get_stats(h->ranks[r].rank, &s);
+        st = weir_buf_printf(&out,
+                             "weir_mocker_kv_next_sequence{rank=\"%u\"} "
+                             "%llu\nweir_mocker_cached_tokens{rank=\"%u\"} "
+                             "%llu\n",
+                             r,
+                             (unsigned long long)(h->ranks[r].feed != NULL
+                                                      ? weir_mock_feed_next(h->ranks[r].feed)
+                                                      : 0),
+                             r, (unsigned long long)s.cached_tokens);
+    }
     weir_http_respond(x, st == WEIR_OK ? 200 : 500, "text/plain; version=0.0.4; charset=utf-8",
                       NULL, 0, weir_buf_span(&out));
     weir_buf_fini(&out);

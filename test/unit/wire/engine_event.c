@@ -1,0 +1,221 @@
+/*
+ * Batches of real engines (test/data/engines/events.txt) say what the official MessagePack decoder
+ * read in them; made-up ones show each optional member, the array form's tail, and what is broken.
+ */
+#include "wire/engine_event.h"
+
+#include "base/msgpack.h"
+#include "test/check.h"
+
+static struct weir_arena arena;
+static char text[1 << 20];
+static size_t len;
+
+static void add(const char *fmt, ...) WEIR_PRINTF(1, 2);
+static void add(const char *fmt, ...) {
+    va_list args;
+    va_start(args, fmt);
+    int n = vsnprintf(text + len, sizeof(text) - len, fmt, args);
+    va_end(args);
+    if (n > 0)
+        len += (size_t)n;
+}
+
+static void add_hashes(const struct weir_engine_event *e) {
+    for (size_t i = 0; i < e->n_hashes; i++)
+        add("%s%" PRIu64, i > 0 ? "," : "", e->hashes[i]);
+}
+
+static void on_event(void *arg, const struct weir_engine_batch *batch,
+                     const struct weir_engine_event *e) {
+    (void)arg;
+    (void)batch;
+    if (e->kind == WEIR_ENGINE_CLEARED) {
+        add("cleared\n");
+    } else if (e->kind == WEIR_ENGINE_REMOVED) {
+        add("removed ");
+        add_hashes(e);
+        add("\n");
+    } else if (e->kind == WEIR_ENGINE_STORED) {
+        add("stored ");
+        add_hashes(e);
+        if (e->has_parent)
+            add(" parent %" PRIu64 " tokens ", e->parent);
+        else
+            add(" parent - tokens ");
+        for (size_t i = 0; i < e->n_tokens; i++)
+            add("%s%u", i > 0 ? "," : "", e->tokens[i]);
+        add(" size %u lora %.*s salt %.*s", e->block_size, e->lora.len > 0 ? (int)e->lora.len : 1,
+            e->lora.len > 0 ? e->lora.data : "-", e->salt.len > 0 ? (int)e->salt.len : 1,
+            e->salt.len > 0 ? e->salt.data : "-");
+        add("%s%s%s\n", e->media ? " media" : "", e->remote ? " remote" : "",
+            e->eagle ? " eagle" : "");
+    } else {
+        add("other\n");
+    }
+}
+
+static size_t from_hex(const char *hex, char *out) {
+    size_t n = 0;
+    unsigned byte;
+    while (sscanf(hex + 2 * n, "%2x", &byte) == 1)
+        out[n++] = (char)byte;
+    return n;
+}
+
+static void case_captured(void) {
+    static char line[1 << 20], want[1 << 20], payload[1 << 19], hex[1 << 20];
+    struct weir_engine_batch batch;
+    unsigned n_batches = 0;
+    FILE *f = fopen("test/data/engines/events.txt", "r");
+    CHECK(f != NULL);
+    size_t n_want = 0;
+    bool more = true;
+    while (more) {
+        more = fgets(line, sizeof(line), f) != NULL;
+        bool begins = more && line[0] == 'B';
+        if ((begins || !more) && n_batches > 0) {
+            CHECK_MSG(len == n_want && memcmp(text, want, len) == 0, "batch %u:\n%swant\n%s",
+                      n_batches, text, want);
+        }
+        if (begins) {
+            CHECK(sscanf(line, "B %*s %*u %s", hex) == 1);
+            size_t n = from_hex(hex, payload);
+            len = n_want = 0;
+            CHECK(weir_engine_batch_decode(weir_span(payload, n), &arena, on_event, NULL, &batch) ==
+                  WEIR_OK);
+            /* The rank is told with each event's batch; the text has it in front. */
+            memmove(text + 64, text, len);
+            int head = snprintf(text, 64, "R %" PRIi64 "\n", batch.rank);
+            memmove(text + head, text + 64, len);
+            len += (size_t)head;
+            text[len] = '\0';
+            n_batches++;
+            /* Cut short anywhere it is refused or gives a beginning, and never reads outside. */
+            for (size_t cut = 0; cut < n; cut += 1 + n / 64) {
+                char *copy = malloc(cut + 1);
+                size_t keep = len;
+                CHECK(copy != NULL);
+                memcpy(copy, payload, cut);
+                CHECK(weir_engine_batch_decode(weir_span(copy, cut), &arena, on_event, NULL,
+                                               &batch) == WEIR_INVALID);
+                len = keep;
+                text[len] = '\0';
+                free(copy);
+            }
+        } else if (more && line[0] != '#') {
+            n_want += (size_t)snprintf(want + n_want, sizeof(want) - n_want, "%s", line);
+        }
+    }
+    fclose(f);
+    CHECK(n_batches > 25);
+}
+
+/* ---- made-up ones ------------------------------------------------------------------------- */
+
+static struct weir_buf out;
+
+/* [1.5, [EVENT], 3] with an event written as JSON. */
+static const char *decode(const char *json) {
+    struct weir_mpw w;
+    struct weir_engine_batch batch;
+    weir_buf_clear(&out);
+    weir_mpw_init(&w, &out);
+    weir_mpw_array(&w, 3);
+    weir_mpw_f64(&w, 1.5);
+    weir_mpw_array(&w, 1);
+    CHECK(w.status == WEIR_OK && weir_mp_from_json(weir_span_z(json), &out) == WEIR_OK);
+    weir_mpw_u64(&w, 3);
+    len = 0;
+    text[0] = '\0';
+    if (weir_engine_batch_decode(weir_buf_span(&out), &arena, on_event, NULL, &batch) != WEIR_OK)
+        return "invalid";
+    CHECK(batch.rank == 3 && batch.timestamp == 1.5 && batch.n_events == 1);
+    return text;
+}
+
+#define SAYS(json, want)                                                                           \
+    do {                                                                                           \
+        const char *got = decode(json);                                                            \
+        CHECK_MSG(strcmp(got, want) == 0, "%s:\n%swant\n%s", json, got, want);                     \
+    } while (0)
+
+static void case_arrays(void) {
+    /* llm-d's published vector */
+    SAYS("[\"BlockStored\",[100,101],99,[1,2,3],16,null,\"gpu\",null,null]",
+         "stored 100,101 parent 99 tokens 1,2,3 size 16 lora - salt -\n");
+    SAYS("[\"BlockStored\",[-1],null,[1],1]",
+         "stored 18446744073709551615 parent - tokens 1 size 1 lora - salt -\n");
+    /* SGLang's map in the place of the LoRA name */
+    SAYS("[\"BlockStored\",[1],null,[1],1,null,\"GPU\",{\"cache_salt\":\"s\",\"x\":1}]",
+         "stored 1 parent - tokens 1 size 1 lora - salt s\n");
+    /* a tail in any order, and what is new behind it */
+    SAYS("[\"BlockStored\",[1],null,[1],1,1,\"GPU\",\"ad\",[[\"ad\",\"s\"]],\"full_attention\","
+         "[null],0,4096,{\"new\":[1]},true]",
+         "stored 1 parent - tokens 1 size 1 lora ad salt s\n");
+    SAYS("[\"BlockRemoved\",[1,2],\"CPU\",1,\"sliding_window\"]", "removed 1,2\n");
+    SAYS("[\"AllBlocksCleared\",1]", "cleared\n");
+    SAYS("[\"Ignored\"]", "other\n");
+    SAYS("[\"BlockMoved\",[1],{}]", "other\n");
+}
+
+static void case_maps(void) {
+    SAYS("{\"type\":\"BlockStored\",\"block_hashes\":[1],\"token_ids\":[1],\"block_size\":1}",
+         "stored 1 parent - tokens 1 size 1 lora - salt -\n");
+    /* the tag may come last, members may be new */
+    SAYS("{\"new\":{\"a\":[1]},\"block_hashes\":[5],\"medium\":null,\"type\":\"BlockRemoved\"}",
+         "removed 5\n");
+    SAYS("{\"type\":\"BlockStored\",\"block_hashes\":[1],\"token_ids\":[1],\"block_size\":1,"
+         "\"locality\":\"REMOTE\"}",
+         "stored 1 parent - tokens 1 size 1 lora - salt - remote\n");
+    SAYS("{\"type\":\"BlockStored\",\"block_hashes\":[1],\"token_ids\":[1],\"block_size\":1,"
+         "\"locality\":\"LOCAL\"}",
+         "stored 1 parent - tokens 1 size 1 lora - salt -\n");
+    /* the salt that the event tells beats none; media by id and offset, by id, by info */
+    SAYS("{\"type\":\"BlockStored\",\"block_hashes\":[1,2],\"token_ids\":[1,2],\"block_size\":1,"
+         "\"extra_keys\":[null,[[\"img\",3]]]}",
+         "stored 1,2 parent - tokens 1,2 size 1 lora - salt - media\n");
+    SAYS("{\"type\":\"BlockStored\",\"block_hashes\":[1],\"token_ids\":[1],\"block_size\":1,"
+         "\"extra_keys\":[[\"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\"]]}",
+         "stored 1 parent - tokens 1 size 1 lora - salt - media\n");
+    SAYS("{\"type\":\"BlockStored\",\"block_hashes\":[1],\"token_ids\":[1],\"block_size\":1,"
+         "\"block_mm_infos\":[{\"mm_objects\":[]}]}",
+         "stored 1 parent - tokens 1 size 1 lora - salt - media\n");
+    /* a text where no salt can stand */
+    SAYS("{\"type\":\"BlockStored\",\"block_hashes\":[1],\"token_ids\":[1],\"block_size\":1,"
+         "\"parent_block_hash\":9,\"extra_keys\":[[\"what\"]]}",
+         "stored 1 parent 9 tokens 1 size 1 lora - salt - media\n");
+    SAYS("{\"type\":\"BlockStored\",\"block_hashes\":[1],\"token_ids\":[[1,2],[2,3]],"
+         "\"block_size\":2}",
+         "stored 1 parent - tokens 1,2,3 size 2 lora - salt - eagle\n");
+}
+
+static void case_broken(void) {
+    static const char *const rows[] = {"[\"BlockStored\",[\"x\"],null,[1],1]",
+                                       "[\"BlockStored\",[1],\"x\",[1],1]",
+                                       "[\"BlockStored\",[1],null,[-1],1]",
+                                       "[\"BlockStored\",[1],null,[4294967296],1]",
+                                       "[\"BlockStored\",[1],null,[[1,2],3],1]",
+                                       "[\"BlockStored\",[1.5],null,[1],1]",
+                                       "[\"BlockStored\",7,null,[1],1]",
+                                       "{\"type\":\"BlockRemoved\",\"block_hashes\":{}}",
+                                       "{\"type\":\"BlockStored\",\"token_ids\":\"x\"}",
+                                       "[]"};
+    for (size_t i = 0; i < WEIR_ARRAY_LEN(rows); i++)
+        SAYS(rows[i], "invalid");
+    struct weir_engine_batch b;
+    CHECK(weir_engine_batch_peek(weir_span("", 0), &b) == WEIR_INVALID);
+    CHECK(weir_engine_batch_peek(WEIR_SPAN_LIT("\x92\xcb"), &b) == WEIR_INVALID);
+}
+
+int main(void) {
+    weir_arena_init(&arena, 16 << 20);
+    weir_buf_init(&out, 1 << 20);
+    CHECK_RUN(case_captured);
+    CHECK_RUN(case_arrays);
+    CHECK_RUN(case_maps);
+    CHECK_RUN(case_broken);
+    weir_buf_fini(&out);
+    weir_arena_fini(&arena);
+    return check_finish();
+}
