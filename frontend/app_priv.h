@@ -5,6 +5,7 @@
 #include "base/json.h"
 #include "frontend/metrics.h"
 #include "frontend/models.h"
+#include "frontend/prefill.h"
 #include "frontend/relay_pool.h"
 #include "net/http_server.h"
 #include "runtime/options_frontend.h"
@@ -19,6 +20,7 @@ struct weir_app {
     struct weir_frontend_options options; /* read-only after start */
     struct weir_front_metrics *metrics;
     struct weir_models *models;
+    struct weir_prefill *prefill;
     enum weir_error_format error_format;
     struct weir_openai_rules rules;
     int overload_status;

@@ -11,8 +11,9 @@
 #include <inttypes.h>
 
 struct weir_feed {
-    struct weir_models *models; /* borrowed: outlives the feed */
-    struct weir_kv_follow *kv;  /* NULL: cache events are not used */
+    struct weir_models *models;   /* borrowed: outlives the feed */
+    struct weir_prefill *prefill; /* the same */
+    struct weir_kv_follow *kv;    /* NULL: cache events are not used */
     struct weir_event_sub *load;
     struct weir_log_limit unreadable;
 };
@@ -23,7 +24,7 @@ static bool worker_ready(void *arg, uint64_t worker_id) {
     struct weir_feed *f = arg;
     struct weir_model *model = weir_models_of_worker(f->models, worker_id);
     if (model == NULL)
-        return false;
+        return weir_prefill_router_of(f->prefill, worker_id) != NULL;
     weir_model_unref(model);
     return true;
 }
@@ -31,8 +32,12 @@ static bool worker_ready(void *arg, uint64_t worker_id) {
 static bool on_kv_event(void *arg, const struct weir_kv_event *event) {
     struct weir_feed *f = arg;
     struct weir_model *model = weir_models_of_worker(f->models, event->worker_id);
-    if (model == NULL)
-        return false;
+    if (model == NULL) {
+        struct weir_router *router = weir_prefill_router_of(f->prefill, event->worker_id);
+        if (router != NULL)
+            weir_router_kv_event(router, event);
+        return router != NULL;
+    }
     weir_router_kv_event(weir_model_info(model)->router, event);
     weir_model_unref(model);
     return true;
@@ -50,8 +55,12 @@ static void log_unreadable(struct weir_feed *f, const struct weir_event_msg *msg
 static void on_reset(void *arg, uint64_t worker_id, uint32_t dp_rank) {
     struct weir_feed *f = arg;
     struct weir_model *model = weir_models_of_worker(f->models, worker_id);
-    if (model == NULL)
+    if (model == NULL) {
+        struct weir_router *router = weir_prefill_router_of(f->prefill, worker_id);
+        if (router != NULL)
+            weir_router_clear_rank(router, worker_id, dp_rank);
         return;
+    }
     weir_router_clear_rank(weir_model_info(model)->router, worker_id, dp_rank);
     weir_model_unref(model);
 }
@@ -64,21 +73,27 @@ static void on_load(void *arg, const struct weir_event_msg *msg) {
         return;
     }
     struct weir_model *model = weir_models_of_worker(f->models, load.worker_id);
-    if (model == NULL)
+    if (model == NULL) {
+        struct weir_router *router = weir_prefill_router_of(f->prefill, load.worker_id);
+        if (router != NULL)
+            weir_router_load_event(router, &load);
         return;
+    }
     weir_router_load_event(weir_model_info(model)->router, &load);
     weir_model_unref(model);
 }
 
 enum weir_status weir_feed_open(struct weir_loop *loop, struct weir_discovery *disc,
-                                struct weir_models *models, struct weir_plane_client *client,
-                                struct weir_feed **ret_feed, struct weir_err *err) {
+                                struct weir_models *models, struct weir_prefill *prefill,
+                                struct weir_plane_client *client, struct weir_feed **ret_feed,
+                                struct weir_err *err) {
     static const struct weir_kv_follow_ops kv_ops = {worker_ready, on_kv_event, on_reset};
     static const struct weir_event_sub_ops load_ops = {.on_event = on_load};
     struct weir_feed *f = weir_calloc(1, sizeof(*f));
     if (f == NULL)
         return weir_err_set(err, WEIR_NOMEM, "out of memory");
     f->models = models;
+    f->prefill = prefill;
     enum weir_status st = WEIR_OK;
     if (client != NULL)
         st = weir_kv_follow_open(loop, disc, client, &kv_ops, f, &f->kv, err);

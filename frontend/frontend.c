@@ -187,6 +187,8 @@ static enum weir_status open_app(struct frontend *f, struct weir_err *err) {
     if (st == WEIR_OK)
         st = weir_models_create(&mc, &app->models);
     if (st == WEIR_OK)
+        st = weir_prefill_create(&mc, &app->prefill);
+    if (st == WEIR_OK)
         st = weir_metrics_on_scrape(weir_front_metrics_registry(app->metrics), on_scrape, app);
     f->loads = weir_calloc(MAX_LOADS, sizeof(*f->loads));
     if (st == WEIR_OK && f->loads == NULL)
@@ -370,12 +372,14 @@ static enum weir_status open_discovery(struct frontend *f, struct weir_err *err)
     if (st != WEIR_OK)
         return st;
     st = weir_discovery_watch(f->disc, weir_models_on_change, f->app.models);
+    if (st == WEIR_OK)
+        st = weir_discovery_watch(f->disc, weir_prefill_on_change, f->app.prefill);
     if (st != WEIR_OK)
         return weir_err_set(err, st, "cannot watch discovery: %s", weir_status_text(st));
     st = open_recovery(f, err);
-    return st == WEIR_OK
-               ? weir_feed_open(f->control, f->disc, f->app.models, f->recovery, &f->feed, err)
-               : st;
+    return st == WEIR_OK ? weir_feed_open(f->control, f->disc, f->app.models, f->app.prefill,
+                                          f->recovery, &f->feed, err)
+                         : st;
 }
 
 static enum weir_status open_engines(struct frontend *f, struct weir_err *err) {
@@ -416,6 +420,14 @@ static void refresh_model(void *arg, struct weir_model *model, bool ready) {
                               (double)f->loads[i].active_prefill_tokens);
 }
 
+static void refresh_prefill(void *arg, const char *model, struct weir_router *router) {
+    struct frontend *f = arg;
+    unsigned expired = weir_router_expire(router, weir_loop_now_ms(f->control));
+    if (expired > 0)
+        WEIR_LOG(WEIR_LOG_WARN, "router", "model %s: %u stale prefill bookings were dropped", model,
+                 expired);
+}
+
 static void reload_tls(struct weir_tls *tls, const char *what) {
     bool changed = false;
     struct weir_err err;
@@ -431,6 +443,7 @@ static void reload_tls(struct weir_tls *tls, const char *what) {
 static void on_tick(void *arg) {
     struct frontend *f = arg;
     weir_models_each(f->app.models, refresh_model, f);
+    weir_prefill_each(f->app.prefill, refresh_prefill, f);
     if (++f->ticks % TLS_CHECK_TICKS == 0) {
         reload_tls(f->http_tls, "HTTP server");
         reload_tls(f->plane_server_tls, "answers of workers");
@@ -500,6 +513,7 @@ static void close_all(struct frontend *f) {
     weir_feed_close(f->feed);
     weir_plane_client_destroy(f->recovery);
     weir_loop_destroy(f->control);
+    weir_prefill_destroy(f->app.prefill);
     weir_models_destroy(f->app.models);
     weir_front_metrics_destroy(f->app.metrics);
     weir_tls_destroy(f->http_tls);

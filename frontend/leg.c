@@ -27,6 +27,7 @@ void weir_leg_stop(struct weir_leg *leg, bool graceful) {
     if (leg->call != NULL)
         weir_plane_call_cancel(leg->call, graceful);
     leg->call = NULL;
+    weir_disagg_stop(leg);
     if (leg->relay != NULL)
         weir_relay_stop(leg->relay);
     if (leg->booking != 0)
@@ -52,6 +53,7 @@ static enum weir_status route(struct weir_leg *leg, struct weir_route *ret) {
                                  .pinned_rank = h->dp_rank,
                                  .exclude = leg->tried,
                                  .n_exclude = leg->n_tried,
+                                 .override = weir_disagg_override(leg),
                                  .rng = weir_loop_rng(r->fl->loop),
                                  .now_ms = weir_loop_now_ms(r->fl->loop)};
     if (h->has_backend_instance_id || h->has_decode_worker_id) {
@@ -101,8 +103,7 @@ void weir_leg_fail_route(struct weir_leg *leg, enum weir_status st) {
 
 /* ---- sending ------------------------------------------------------------------------------- */
 
-/* The request as this attempt sends it: after a migration the prompt has grown. */
-static enum weir_status encode(struct weir_leg *leg, enum weir_codec codec, struct weir_buf *out) {
+enum weir_status weir_leg_fill(struct weir_leg *leg, struct weir_prep_request *ret) {
     struct weir_request *r = leg->request;
     struct weir_prep_request p = r->q.prep;
     p.token_ids = leg->prompt;
@@ -119,10 +120,21 @@ static enum weir_status encode(struct weir_leg *leg, enum weir_codec codec, stru
         if (p.stop.min_tokens > 0)
             p.stop.min_tokens = p.stop.min_tokens > (int64_t)n ? p.stop.min_tokens - (int64_t)n : 0;
     }
+    *ret = p;
+    return WEIR_OK;
+}
+
+static enum weir_status encode(struct weir_leg *leg, enum weir_codec codec, struct weir_buf *out) {
+    struct weir_request *r = leg->request;
+    struct weir_prep_request p;
+    enum weir_status st = weir_leg_fill(leg, &p);
+    if (st != WEIR_OK)
+        return st;
     if (weir_model_info(r->model)->router != NULL && leg->booking != 0) {
         p.routing.set = true;
         p.routing.dp_rank = leg->dp_rank;
     }
+    weir_disagg_fill(leg, &p);
     return weir_prep_request_encode(&p, codec, out);
 }
 
@@ -148,6 +160,8 @@ void weir_leg_start(struct weir_leg *leg) {
     struct weir_request *r = leg->request;
     struct weir_model_worker worker;
     leg->state = WEIR_LEG_RUNNING;
+    if (weir_disagg_begin(leg))
+        return;
     for (;;) {
         enum weir_status st = weir_leg_route(leg);
         if (st != WEIR_OK) {
@@ -181,6 +195,15 @@ void weir_leg_start(struct weir_leg *leg) {
     }
 }
 
+void weir_leg_restart(struct weir_leg *leg) {
+    if (leg->call != NULL)
+        weir_plane_call_cancel(leg->call, false);
+    leg->call = NULL;
+    if (leg->booking != 0)
+        release(leg);
+    weir_leg_start(leg);
+}
+
 /* ---- items and the end --------------------------------------------------------------------- */
 
 static size_t n_emitted(const struct weir_leg *leg) {
@@ -211,7 +234,7 @@ static void first_item(struct weir_leg *leg) {
     weir_router_prefill_done(weir_model_info(r->model)->router, leg->booking);
 }
 
-static void fail_from_worker(struct weir_leg *leg, const struct weir_wire_error *e) {
+void weir_leg_fail_worker(struct weir_leg *leg, const struct weir_wire_error *e) {
     struct weir_request *r = leg->request;
     int status = e->http_status == 529 ? r->fl->app->overload_status : e->http_status;
     struct weir_span text = e->public_text;
@@ -231,7 +254,7 @@ static void on_item(void *arg, const struct weir_output *item) {
     struct weir_request *r = leg->request;
     if (item->is_error) {
         struct weir_wire_error e = item->error;
-        fail_from_worker(leg, &e);
+        weir_leg_fail_worker(leg, &e);
         return;
     }
     if (!item->has_output)
@@ -286,10 +309,12 @@ static bool move_on(struct weir_leg *leg, const struct weir_plane_end *end) {
         return false;
     if (untouched && leg->n_tried < FREE_RETRIES) {
         leg->tried[leg->n_tried++] = leg->worker_id;
+        weir_disagg_again(leg, true);
     } else if (may_migrate(leg) && !too_long_to_move(leg) &&
                (max_tokens <= 0 || (int64_t)n_emitted(leg) < max_tokens)) {
         leg->tried[leg->n_tried++] = leg->worker_id;
         leg->moves++;
+        weir_disagg_again(leg, false);
         weir_front_count_migration(r->fl->app->metrics, weir_model_info(r->model)->name,
                                    n_emitted(leg) > 0);
     } else {
@@ -331,5 +356,5 @@ static void on_end(void *arg, const struct weir_plane_end *end) {
         return;
     }
     leg->state = WEIR_LEG_DONE;
-    fail_from_worker(leg, &e.error);
+    weir_leg_fail_worker(leg, &e.error);
 }

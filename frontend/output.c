@@ -105,12 +105,15 @@ enum weir_status weir_output_commit(struct weir_request *r) {
 /* ---- nvext of the answer --------------------------------------------------------------------- */
 
 static void put_worker_ids(struct weir_jsonw *w, const struct weir_leg *leg) {
+    uint64_t prefill_id = leg->worker_id;
+    uint32_t prefill_rank = leg->dp_rank;
+    weir_disagg_worker(leg, &prefill_id, &prefill_rank);
     weir_jsonw_key(w, "worker_id");
     weir_jsonw_object_begin(w);
     weir_jsonw_key(w, "prefill_worker_id");
-    weir_jsonw_u64(w, leg->worker_id);
+    weir_jsonw_u64(w, prefill_id);
     weir_jsonw_key(w, "prefill_dp_rank");
-    weir_jsonw_u64(w, leg->dp_rank);
+    weir_jsonw_u64(w, prefill_rank);
     weir_jsonw_key(w, "decode_worker_id");
     weir_jsonw_u64(w, leg->worker_id);
     weir_jsonw_key(w, "decode_dp_rank");

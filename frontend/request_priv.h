@@ -7,6 +7,7 @@
 #define WEIR_FRONTEND_REQUEST_PRIV_H
 
 #include "frontend/app_priv.h"
+#include "frontend/disagg_priv.h"
 #include "frontend/parse_output_priv.h"
 
 enum { WEIR_MAX_TRIED = 16, WEIR_REQUEST_ARENA = 1 << 30, WEIR_OUT_MAX = 64 << 20 };
@@ -42,8 +43,9 @@ struct weir_leg {
     uint64_t *local, *sequence; /* block hashes, in the arena */
     size_t n_blocks;
     struct weir_plane_call *call;
-    struct weir_relay *relay;    /* of a leg to an HTTP engine; in the arena */
-    bool many_ranks;             /* the chosen engine has more than one */
+    struct weir_relay *relay; /* of a leg to an HTTP engine; in the arena */
+    bool many_ranks;          /* the chosen engine has more than one */
+    struct weir_disagg disagg;
     struct weir_deferred finish; /* armed when all choices have ended */
     uint64_t booking, worker_id;
     uint32_t dp_rank, overlap_blocks;
@@ -101,6 +103,25 @@ enum weir_status weir_leg_route(struct weir_leg *leg) WEIR_MUST_CHECK;
 void weir_leg_fail_route(struct weir_leg *leg, enum weir_status st);
 /* Frees call and booking; nothing fires afterwards. */
 void weir_leg_stop(struct weir_leg *leg, bool graceful);
+
+/* The request as this attempt sends it: after a migration the prompt has grown. */
+enum weir_status weir_leg_fill(struct weir_leg *leg, struct weir_prep_request *ret);
+/* Gives up the attempt and starts another. */
+void weir_leg_restart(struct weir_leg *leg);
+/* Ends the request with what a worker said. */
+void weir_leg_fail_worker(struct weir_leg *leg, const struct weir_wire_error *error);
+
+/* disagg.c: the prefill part of a leg. */
+/* True when the leg waits for a prefill worker, or has ended; weir_leg_start is called again. */
+bool weir_disagg_begin(struct weir_leg *leg);
+/* The leg goes to another decode worker; untouched: the last one has not seen the request. */
+void weir_disagg_again(struct weir_leg *leg, bool untouched);
+/* What the decode part gets; nothing when one worker does all. */
+const struct weir_route_override *weir_disagg_override(const struct weir_leg *leg);
+void weir_disagg_fill(const struct weir_leg *leg, struct weir_prep_request *p);
+/* The prefill worker; false: none but the leg's own. */
+bool weir_disagg_worker(const struct weir_leg *leg, uint64_t *ret_id, uint32_t *ret_rank);
+void weir_disagg_stop(struct weir_leg *leg);
 
 /* output.c */
 /* Sends the 200 of a stream, once. It goes with the first item or the first keep-alive comment, so

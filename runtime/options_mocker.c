@@ -25,6 +25,9 @@ static enum weir_status check(const void *config, struct weir_err *err) {
                             "DYN_TCP_TLS_KEY_PATH");
     if (o->tokenizer == WEIR_OPT_MOCKER_TOKENIZER_MODEL && o->model_path == NULL)
         return weir_err_set(err, WEIR_INVALID, "--tokenizer model needs --model-path");
+    if (o->is_prefill_worker && o->is_decode_worker)
+        return weir_err_set(err, WEIR_INVALID,
+                            "--is-prefill-worker and --is-decode-worker: give one of them");
     if (o->fail_rate + o->hang_rate > 1)
         return weir_err_set(err, WEIR_INVALID,
                             "--fail-rate and --hang-rate are shares of all requests: together at "

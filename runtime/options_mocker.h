@@ -17,6 +17,13 @@ enum weir_opt_mocker_engine {
 };
 enum weir_opt_mocker_form { WEIR_OPT_MOCKER_FORM_MAP, WEIR_OPT_MOCKER_FORM_ARRAY };
 
+enum weir_opt_mocker_part {
+    WEIR_OPT_MOCKER_PART_UNSET = -1,
+    WEIR_OPT_MOCKER_AGG,
+    WEIR_OPT_MOCKER_PREFILL,
+    WEIR_OPT_MOCKER_DECODE,
+};
+
 struct weir_mocker_options {
     struct weir_config_meta *meta;
 /* clang-format off */

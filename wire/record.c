@@ -224,6 +224,26 @@ static bool read_worker_type(struct weir_dec *d, enum weir_worker_type *ret) {
     return weir_dec_fail(d);
 }
 
+/* {"bootstrap_host": …, "bootstrap_port": …} */
+static bool read_meeting_point(struct weir_dec *d, struct weir_card *c) {
+    struct weir_dec_box box;
+    struct weir_span key;
+    uint64_t port = 0;
+    if (weir_dec_is_null(d))
+        return weir_dec_skip(d, NULL);
+    if (!weir_dec_map(d, &box))
+        return false;
+    while (weir_dec_map_next(d, &box, &key))
+        if (!(weir_span_eqz(key, "bootstrap_host")   ? read_str(d, &c->bootstrap_host)
+              : weir_span_eqz(key, "bootstrap_port") ? read_u64(d, &port)
+                                                     : weir_dec_skip(d, NULL)))
+            return false;
+    if (port == 0 || port > UINT16_MAX)
+        c->bootstrap_host = weir_span(NULL, 0);
+    c->bootstrap_port = (uint16_t)port;
+    return !weir_dec_failed(d);
+}
+
 static bool read_runtime_config(struct weir_dec *d, struct weir_card *c) {
     struct weir_dec_box box;
     struct weir_span key;
@@ -241,10 +261,11 @@ static bool read_runtime_config(struct weir_dec *d, struct weir_card *c) {
             : weir_span_eqz(key, "enable_local_indexer") ? read_bool(d, &c->enable_local_indexer)
             : weir_span_eqz(key, "kv_event_publishing_enabled")
                 ? read_bool(d, &c->kv_event_publishing)
-            : weir_span_eqz(key, "enable_eagle")     ? read_bool(d, &c->enable_eagle)
-            : weir_span_eqz(key, "tool_call_parser") ? read_str(d, &c->tool_call_parser)
-            : weir_span_eqz(key, "reasoning_parser") ? read_str(d, &c->reasoning_parser)
-                                                     : weir_dec_skip(d, NULL);
+            : weir_span_eqz(key, "disaggregated_endpoint") ? read_meeting_point(d, c)
+            : weir_span_eqz(key, "enable_eagle")           ? read_bool(d, &c->enable_eagle)
+            : weir_span_eqz(key, "tool_call_parser")       ? read_str(d, &c->tool_call_parser)
+            : weir_span_eqz(key, "reasoning_parser")       ? read_str(d, &c->reasoning_parser)
+                                                           : weir_dec_skip(d, NULL);
         if (!ok)
             return false;
     }

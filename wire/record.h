@@ -56,6 +56,8 @@ struct weir_card {
     uint32_t dp_start_rank, dp_size;                                /* default 0, 1 */
     bool enable_local_indexer, kv_event_publishing, enable_eagle;
     struct weir_span tool_call_parser, reasoning_parser;
+    struct weir_span bootstrap_host; /* of a prefill worker that decode workers meet, or NULL */
+    uint16_t bootstrap_port;
 };
 
 struct weir_record {

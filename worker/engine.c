@@ -13,6 +13,7 @@ struct weir_sequence {
     uint32_t *tokens; /* owned: prompt, then output */
     uint32_t n_prompt, n_tokens, max_tokens;
     uint32_t n_computed;  /* tokens whose KV is in the cache */
+    bool kv_received;     /* and all but one of the prompt's will be on admission */
     uint32_t n_cached;    /* of these, found there at the first start */
     uint32_t step_tokens; /* computed by the pass that runs now */
     uint64_t *hashes;     /* owned: sequence hashes of full blocks, then their token hashes */
@@ -125,6 +126,7 @@ enum weir_status weir_engine_add(struct weir_engine *e, const struct weir_sequen
     }
     memcpy(s->tokens, config->prompt, (size_t)config->n_prompt * sizeof(*s->tokens));
     s->n_prompt = s->n_tokens = config->n_prompt;
+    s->kv_received = config->kv_received;
     s->max_tokens = max_tokens;
     s->seed = config->hash_seed;
     s->user = config->user;
@@ -164,6 +166,20 @@ static enum weir_status hash_up_to(const struct weir_engine *e, struct weir_sequ
     return WEIR_OK;
 }
 
+/* Names the blocks that the pass has filled. */
+static void complete_blocks(struct weir_engine *e, struct weir_sequence *s, uint32_t before) {
+    uint32_t bs = e->config.block_size, full = s->n_computed / bs;
+    if (hash_up_to(e, s, full) != WEIR_OK)
+        return; /* out of memory: these blocks are merely not reusable */
+    e->storing = s;
+    for (uint32_t i = before / bs; i < full; i++) {
+        e->storing_at = i;
+        weir_kv_cache_complete(e->cache, &s->table, i, s->hashes[2 * i], s->hashes[2 * i + 1],
+                               i > 0, i > 0 ? s->hashes[2 * (i - 1)] : 0);
+    }
+    e->storing = NULL;
+}
+
 /* Moves the oldest waiting sequence into the batch if the cache has room for its prompt. */
 static bool admit(struct weir_engine *e, struct weir_sequence *s) {
     uint32_t bs = e->config.block_size, full = s->n_tokens / bs;
@@ -188,9 +204,15 @@ static bool admit(struct weir_engine *e, struct weir_sequence *s) {
         return false;
     }
     s->n_computed = hits * bs;
+    if (s->kv_received) {
+        s->kv_received = false; /* lost when the sequence is preempted */
+        s->n_computed = s->n_prompt - 1;
+        e->stats.received_tokens += s->n_prompt;
+        complete_blocks(e, s, hits * bs);
+    }
     if (!s->counted) {
         s->counted = true;
-        s->n_cached = s->n_computed < s->n_prompt ? s->n_computed : s->n_prompt;
+        s->n_cached = hits * bs < s->n_prompt ? hits * bs : s->n_prompt;
         e->stats.prompt_tokens += s->n_prompt;
         e->stats.cached_tokens += s->n_cached;
     }
@@ -287,20 +309,6 @@ bool weir_engine_begin_step(struct weir_engine *e, uint64_t *ret_us) {
     e->stats.steps++;
     *ret_us = (uint64_t)llround(us);
     return true;
-}
-
-/* Names the blocks that the pass has filled. */
-static void complete_blocks(struct weir_engine *e, struct weir_sequence *s, uint32_t before) {
-    uint32_t bs = e->config.block_size, full = s->n_computed / bs;
-    if (hash_up_to(e, s, full) != WEIR_OK)
-        return; /* out of memory: these blocks are merely not reusable */
-    e->storing = s;
-    for (uint32_t i = before / bs; i < full; i++) {
-        e->storing_at = i;
-        weir_kv_cache_complete(e->cache, &s->table, i, s->hashes[2 * i], s->hashes[2 * i + 1],
-                               i > 0, i > 0 ? s->hashes[2 * (i - 1)] : 0);
-    }
-    e->storing = NULL;
 }
 
 static bool push_token(struct weir_sequence *s, uint32_t token) {

@@ -44,6 +44,8 @@ struct weir_sequence_config {
     uint32_t n_prompt;
     uint32_t max_tokens; /* > 0 */
     uint64_t hash_seed;  /* kvi_seed() of the request */
+    bool kv_received;    /* the prompt's KV came from another worker: only its last token is
+                            computed here */
     void *user;
 };
 
@@ -71,7 +73,8 @@ struct weir_engine_stats {
     uint32_t running, waiting;
     uint32_t kv_used_blocks, kv_cached_blocks;
     uint64_t prompt_tokens,
-        cached_tokens; /* of sequences that began to run, preemptions not counted twice */
+        cached_tokens;        /* of sequences that began to run, preemptions not counted twice */
+    uint64_t received_tokens; /* of prompts whose KV came from another worker */
     uint64_t output_tokens, preemptions, steps, finished;
 };
 void weir_engine_get_stats(const struct weir_engine *engine, struct weir_engine_stats *ret);

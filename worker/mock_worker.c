@@ -11,6 +11,7 @@
 #include "base/list.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/msgpack.h"
 #include "kvindex/kvi.h"
 #include "worker/mock_rank.h"
 #include "worker/mock_text.h"
@@ -36,7 +37,11 @@ struct request {
     struct weir_mock_rank *rank;
     uint32_t n_choices, n_running, n_prompt;
     int logprobs;
-    bool indexed; /* n > 1: items carry the choice index */
+    bool indexed;                         /* n > 1: items carry the choice index */
+    bool kv_received;                     /* a prefill worker has the prompt's blocks */
+    const struct weir_prep_request *prep; /* borrowed, as `plane` */
+    uint32_t max_tokens;
+    struct weir_timer transfer; /* until the blocks are here */
     struct choice choices[];
 };
 
@@ -76,6 +81,7 @@ static void refuse(struct weir_plane_request *r, enum weir_status status, const 
 }
 
 static void cancel_choices(struct request *q) {
+    weir_timer_stop(&q->transfer);
     for (uint32_t i = 0; i < q->n_choices; i++)
         if (q->choices[i].seq != NULL) {
             weir_mock_rank_cancel(q->rank, q->choices[i].seq);
@@ -106,6 +112,28 @@ static void put_usage(const struct choice *c, uint32_t cached_tokens, struct wei
     item->cached_tokens = cached_tokens;
 }
 
+/* A prefill worker tells with its first token where the blocks are. */
+static void put_transfer(const struct request *q, char *room, size_t bytes,
+                         struct weir_output *item) {
+    enum weir_codec codec;
+    struct weir_buf packed;
+    if (q->worker->config.card.worker_type != WEIR_WORKER_PREFILL)
+        return;
+    int n = snprintf(room, bytes, "{\"weir_mock\":{\"worker_id\":%" PRIu64 ",\"n_tokens\":%u}}",
+                     q->worker->config.worker_id, q->n_prompt);
+    item->disaggregated_params = weir_span(room, (size_t)n);
+    weir_plane_request_body(q->plane, &codec);
+    if (codec == WEIR_CODEC_JSON)
+        return;
+    /* The packed form is shorter than the text. */
+    weir_buf_init(&packed, bytes);
+    if (weir_mp_from_json(item->disaggregated_params, &packed) == WEIR_OK) {
+        memcpy(room, packed.data, packed.len);
+        item->disaggregated_params.len = packed.len;
+    }
+    weir_buf_fini(&packed);
+}
+
 /* As the reference mocker: usage with the first token, and the end as an item of its own. */
 static void on_token(void *arg, void *user, uint32_t token, uint32_t cached_tokens,
                      enum weir_engine_finish finish) {
@@ -124,8 +152,11 @@ static void on_token(void *arg, void *user, uint32_t token, uint32_t cached_toke
     }
     if (q->indexed)
         item.index = c->index;
-    if (++c->position == 1)
+    char params[128];
+    if (++c->position == 1) {
         put_usage(c, cached_tokens, &item);
+        put_transfer(q, params, sizeof(params), &item);
+    }
     weir_plane_reply_item(q->plane, &item);
     if (finish == WEIR_ENGINE_RUNNING)
         return;
@@ -176,6 +207,7 @@ static enum weir_status add_choices(struct request *q, const struct weir_prep_re
                                           .n_prompt = (uint32_t)req->token_ids.n,
                                           .max_tokens = max_tokens,
                                           .hash_seed = seed,
+                                          .kv_received = q->kv_received,
                                           .user = c};
         enum weir_status st = weir_mock_rank_add(q->rank, &sc, &c->seq);
         if (st != WEIR_OK)
@@ -185,9 +217,49 @@ static enum weir_status add_choices(struct request *q, const struct weir_prep_re
     return WEIR_OK;
 }
 
+static const char *why_not(enum weir_status st) {
+    return st == WEIR_TOO_LARGE ? "the prompt is longer than the model or the KV cache allows"
+           : st == WEIR_INVALID ? "the prompt is empty"
+           : st == WEIR_NOMEM   ? "the worker is out of memory"
+                                : "too many requests are waiting";
+}
+
+static enum weir_status refusal_of(enum weir_status st) {
+    return st == WEIR_TOO_LARGE                   ? WEIR_INVALID
+           : st == WEIR_LIMIT || st == WEIR_NOMEM ? WEIR_OVERLOADED
+                                                  : st;
+}
+
+/* The blocks have arrived. */
+static void on_transfer(void *arg) {
+    struct request *q = arg;
+    enum weir_status st = add_choices(q, q->prep, q->max_tokens);
+    if (st == WEIR_OK)
+        return;
+    cancel_choices(q);
+    refuse(q->plane, refusal_of(st), why_not(st));
+}
+
+static struct request *new_request(struct weir_mock_worker *w, struct weir_plane_request *r,
+                                   const struct weir_prep_request *req, uint32_t n_choices) {
+    struct request *q = weir_calloc(1, sizeof(*q) + n_choices * sizeof(q->choices[0]));
+    if (q == NULL)
+        return NULL;
+    weir_timer_init(&q->transfer, w->loop, on_transfer, q);
+    q->worker = w;
+    q->plane = r;
+    q->prep = req;
+    q->n_choices = n_choices;
+    q->n_prompt = (uint32_t)req->token_ids.n;
+    q->logprobs = req->output.logprobs > MAX_TOP ? MAX_TOP : req->output.logprobs;
+    q->indexed = n_choices > 1;
+    q->kv_received = w->config.card.worker_type == WEIR_WORKER_DECODE &&
+                     (req->prefill_result.data != NULL || req->bootstrap.set);
+    return q;
+}
+
 static enum weir_status start_request(struct weir_mock_worker *w, struct weir_plane_request *r,
                                       const struct weir_prep_request *req, const char **ret_why) {
-    *ret_why = "the worker is out of memory";
     int64_t max_tokens =
         req->stop.max_tokens >= 0 ? req->stop.max_tokens : w->config.default_max_tokens;
     struct weir_mock_rank *rank = pick_rank(w, req->routing.dp_rank);
@@ -199,23 +271,18 @@ static enum weir_status start_request(struct weir_mock_worker *w, struct weir_pl
                                      : "too many choices or prompt tokens";
         return WEIR_INVALID;
     }
-    struct request *q = weir_calloc(1, sizeof(*q) + n * sizeof(q->choices[0]));
-    if (q == NULL)
+    struct request *q = new_request(w, r, req, n);
+    if (q == NULL) {
+        *ret_why = why_not(WEIR_NOMEM);
         return WEIR_NOMEM;
-    q->worker = w;
-    q->plane = r;
+    }
     q->rank = rank;
-    q->n_choices = n;
-    q->n_prompt = (uint32_t)req->token_ids.n;
-    q->logprobs = req->output.logprobs > MAX_TOP ? MAX_TOP : req->output.logprobs;
-    q->indexed = n > 1;
-    enum weir_status st =
-        add_choices(q, req, max_tokens > UINT32_MAX / 4 ? UINT32_MAX / 4 : (uint32_t)max_tokens);
+    q->max_tokens = max_tokens > UINT32_MAX / 4 ? UINT32_MAX / 4 : (uint32_t)max_tokens;
+    double transfer_ms = q->kv_received ? q->n_prompt * w->config.transfer_ms_per_token : 0;
+    enum weir_status st = transfer_ms >= 1 ? weir_timer_start(&q->transfer, (uint64_t)transfer_ms)
+                                           : add_choices(q, req, q->max_tokens);
     if (st != WEIR_OK) {
-        *ret_why = st == WEIR_TOO_LARGE
-                       ? "the prompt is longer than the model or the KV cache allows"
-                   : st == WEIR_INVALID ? "the prompt is empty"
-                                        : "too many requests are waiting";
+        *ret_why = why_not(st);
         cancel_choices(q);
         weir_free(q);
         return st;
@@ -253,11 +320,7 @@ static void on_request(void *arg, struct weir_plane_request *r,
     enum weir_status st = start_request(w, r, req, &why);
     if (st == WEIR_OK)
         return;
-    if (st == WEIR_TOO_LARGE)
-        st = WEIR_INVALID;
-    else if (st == WEIR_LIMIT || st == WEIR_NOMEM)
-        st = WEIR_OVERLOADED;
-    refuse(r, st, why);
+    refuse(r, refusal_of(st), why);
 }
 
 static void on_cancel(void *arg, struct weir_plane_request *r) {
@@ -494,6 +557,7 @@ void weir_mock_worker_get_stats(const struct weir_mock_worker *worker,
         sum.kv_cached_blocks += one.kv_cached_blocks;
         sum.prompt_tokens += one.prompt_tokens;
         sum.cached_tokens += one.cached_tokens;
+        sum.received_tokens += one.received_tokens;
         sum.output_tokens += one.output_tokens;
         sum.preemptions += one.preemptions;
         sum.steps += one.steps;

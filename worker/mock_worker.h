@@ -35,6 +35,7 @@ struct weir_mock_worker_config {
                                    does */
     struct weir_mock_faults *faults; /* borrowed */
     enum weir_codec codec;           /* advertised */
+    double transfer_ms_per_token;    /* decode workers: wait for a prompt's blocks */
 };
 
 enum weir_status weir_mock_worker_open(struct weir_loop *loop, struct weir_plane_server *plane,

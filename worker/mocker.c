@@ -115,6 +115,24 @@ static enum weir_status fill_files(struct mocker *m, struct weir_card *c, struct
     return weir_card_find_files(c, dir, &m->arena, err);
 }
 
+static enum weir_worker_type worker_type(const struct weir_mocker_options *o) {
+    if (o->disaggregation_mode == WEIR_OPT_MOCKER_PREFILL || o->is_prefill_worker)
+        return WEIR_WORKER_PREFILL;
+    if (o->disaggregation_mode == WEIR_OPT_MOCKER_DECODE || o->is_decode_worker)
+        return WEIR_WORKER_DECODE;
+    return WEIR_WORKER_AGGREGATED;
+}
+
+/* As the reference mocker's cards: a prefill worker answers no client, a decode worker shows
+ * nothing of its cache. */
+static void fill_part(struct weir_card *c, enum weir_worker_type type) {
+    c->worker_type = type;
+    c->chat = c->completions = type != WEIR_WORKER_PREFILL;
+    c->model_type =
+        type != WEIR_WORKER_PREFILL ? WEIR_SPAN_LIT("Chat | Completions") : WEIR_SPAN_LIT("");
+    c->enable_local_indexer = c->kv_event_publishing = type != WEIR_WORKER_DECODE;
+}
+
 static enum weir_status fill_card(struct mocker *m, struct weir_err *err) {
     const struct weir_mocker_options *o = &m->options;
     const struct weir_engine_config *e = &m->worker.engine;
@@ -130,17 +148,12 @@ static enum weir_status fill_card(struct mocker *m, struct weir_err *err) {
                             .builtin_bytes_tokenizer = !uses_model(o),
                             .context_length = e->max_model_len,
                             .kv_cache_block_size = e->block_size,
-                            .chat = true,
-                            .completions = true,
-                            .model_type = WEIR_SPAN_LIT("Chat | Completions"),
                             .input_tokens = true,
-                            .worker_type = WEIR_WORKER_AGGREGATED,
                             .total_kv_blocks = e->n_blocks,
                             .max_num_seqs = e->max_num_seqs,
                             .max_num_batched_tokens = e->max_num_batched_tokens,
-                            .dp_size = m->worker.n_ranks,
-                            .enable_local_indexer = true,
-                            .kv_event_publishing = true};
+                            .dp_size = m->worker.n_ranks};
+    fill_part(c, worker_type(o));
     weir_buf_fini(&slug);
     if (st != WEIR_OK || c->slug.data == NULL)
         return weir_err_set(err, WEIR_INVALID, "--model-name %s cannot be made into a slug", name);
@@ -152,8 +165,9 @@ static enum weir_status fill_worker(struct mocker *m, struct weir_err *err) {
     const char *endpoint = o->endpoint;
     char text[512];
     if (endpoint == NULL) {
-        snprintf(text, sizeof(text), "dyn://%s.backend.generate",
-                 o->namespace != NULL ? o->namespace : "dynamo");
+        snprintf(text, sizeof(text), "dyn://%s.%s.generate",
+                 o->namespace != NULL ? o->namespace : "dynamo",
+                 worker_type(o) == WEIR_WORKER_PREFILL ? "prefill" : "backend");
         endpoint = weir_arena_copy(&m->arena, weir_span_z(text)).data;
     }
     m->faults = (struct weir_mock_faults){
@@ -168,7 +182,11 @@ static enum weir_status fill_worker(struct mocker *m, struct weir_err *err) {
         o->data_parallel_size != WEIR_CONFIG_NONE ? (uint32_t)o->data_parallel_size : 1;
     m->worker.bytes_text = !uses_model(o);
     m->worker.vocab = 257;
-    m->worker.kv_events = o->enable_prefix_caching;
+    m->worker.kv_events = o->enable_prefix_caching && worker_type(o) != WEIR_WORKER_DECODE;
+    if (o->kv_transfer_bandwidth > 0 && o->speedup_ratio > 0)
+        m->worker.transfer_ms_per_token =
+            (o->kv_bytes_per_token != WEIR_CONFIG_NONE ? (double)o->kv_bytes_per_token : 131072) /
+            (o->kv_transfer_bandwidth * 1e6) / o->speedup_ratio;
     m->worker.event_ip = o->event_plane_host;
     m->worker.default_max_tokens = o->default_max_tokens;
     m->worker.faults = &m->faults;
@@ -201,6 +219,8 @@ static const struct figure figures[] = {
            "Prompt tokens of sequences that began to run."),
     FIGURE("cached_tokens_total", WEIR_COUNTER, cached_tokens, true,
            "Of these, tokens found in the prefix cache."),
+    FIGURE("received_tokens_total", WEIR_COUNTER, received_tokens, true,
+           "Prompt tokens whose KV blocks a prefill worker sent."),
     FIGURE("output_tokens_total", WEIR_COUNTER, output_tokens, true, "Tokens generated."),
     FIGURE("preemptions_total", WEIR_COUNTER, preemptions, true,
            "Sequences that gave up their blocks and started over."),

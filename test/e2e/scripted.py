@@ -28,17 +28,22 @@ def exactly(sock, n):
 class ScriptedWorker:
     """`answer(request)` gives (pieces of text, finish reason); `request` is the decoded payload."""
 
-    def __init__(self, folder, answer, model="m", worker_id=0x51, **runtime_config):
+    def __init__(self, folder, answer, model="m", worker_id=0x51, component="backend", worker_type="aggregated",
+                 params=None, **runtime_config):
+        """params: disaggregated_params of the first item."""
+        self.params = params
         self.answer, self.id = answer, worker_id
         self.requests, self.failure = [], None
         self.closing = threading.Event()
         self.listener = socket.create_server(("127.0.0.1", 0))
-        self.path = f"{worker_id:x}/dynamo/backend/generate"
-        place = {"namespace": "dynamo", "component": "backend", "endpoint": "generate",
+        self.component = component
+        self.path = f"{worker_id:x}/dynamo/{component}/generate"
+        place = {"namespace": "dynamo", "component": component, "endpoint": "generate",
                  "instance_id": worker_id}
         port = self.listener.getsockname()[1]
         card = {"display_name": model, "slug": model, "kv_cache_block_size": 16, "migration_limit": 0,
-                "model_type": "Chat | Completions", "model_input": "Tokens", "worker_type": "aggregated",
+                "model_type": "" if worker_type == "prefill" else "Chat | Completions",
+                "model_input": "Tokens", "worker_type": worker_type,
                 "needs": [], "tokenizer": {"weir_builtin": "bytes"}, "context_length": 100000,
                 "runtime_config": runtime_config}
         self.files = [
@@ -52,7 +57,7 @@ class ScriptedWorker:
     def publish(self, folder, bucket, record):
         where = os.path.join(folder, bucket)
         os.makedirs(where, exist_ok=True)
-        name = quote(f"dynamo/backend/generate/{self.id:x}", safe="")
+        name = quote(f"dynamo/{self.component}/generate/{self.id:x}", safe="")
         path = os.path.join(where, name)
         draft = os.path.join(where, f".tmp_{self.id:016x}")
         with open(draft, "w", encoding="utf-8") as f:
@@ -98,8 +103,11 @@ class ScriptedWorker:
                 out.sendall(two_part(header, json.dumps(body).encode() if body is not None else b""))
             say(json.dumps({"subject": info["subject"], "stream_type": "response"}).encode())
             say(b'{"error":null}')
-            for text in pieces:
-                say(body={"data": {"data": {"token_ids": [65], "text": text}}, "complete_final": False})
+            for i, text in enumerate(pieces):
+                data = {"token_ids": [65], "text": text}
+                if i == 0 and self.params is not None:
+                    data["disaggregated_params"] = self.params
+                say(body={"data": {"data": data}, "complete_final": False})
             say(body={"data": {"data": {"token_ids": [], "finish_reason": finish}}, "complete_final": False})
             say(body={"complete_final": True})
             say(b'"sentinel"')

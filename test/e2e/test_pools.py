@@ -4,6 +4,7 @@ import os
 import threading
 
 import pytest
+from scripted import ScriptedWorker
 from weir import WEIR, Process, exposition, sse, total, until
 
 import http.client
@@ -296,3 +297,209 @@ def test_build_grid(fleet):
         json.dump(plan, f)
     p = Process([WEIR, "global-router", "--build-grid", path])
     assert p.wait() == 1 and "sizes of a curve must rise; 5 follows 5" in p.log()
+
+
+# ---- prefill and decode in the frontend -------------------------------------------------------
+
+
+def split(fleet, prefill=2, decode=2, prefill_flags=(), decode_flags=(), front=()):
+    pre = [fleet.mocker("--disaggregation-mode", "prefill", *prefill_flags) for _ in range(prefill)]
+    dec = [fleet.mocker("--disaggregation-mode", "decode", *decode_flags) for _ in range(decode)]
+    f = fleet.frontend("--router-mode", "kv", *front)
+    if decode:
+        f.ready(workers=decode)
+    if prefill:
+        f.wait_line(f"model m has {prefill} prefill worker")
+    return pre, dec, f
+
+
+def test_prefill_then_decode(fleet):
+    pre, dec, front = split(fleet)
+    alone = fleet.mocker(model="alone")
+    front.wait_line("model alone has 1 worker")
+    r = front.chat("hello there", max_tokens=20, seed=3, nvext={"extra_fields": ["worker_id"]}).json()
+    assert r["usage"]["completion_tokens"] == 20
+    assert r["choices"][0]["message"] == front.chat("hello there", model="alone", max_tokens=20,
+                                                    seed=3).json()["choices"][0]["message"]
+    ids = r["nvext"]["worker_id"]
+    assert ids["prefill_worker_id"] in [m.ids[0] for m in pre]
+    assert ids["decode_worker_id"] in [m.ids[0] for m in dec]
+    assert sum(served_by(m) for m in pre) == 1 and sum(m.metric("output_tokens_total") for m in pre) == 1
+    assert sum(m.metric("received_tokens_total") for m in dec) == r["usage"]["prompt_tokens"]
+    assert sum(m.metric("output_tokens_total") for m in dec) == 20
+    assert served_by(alone) == 1
+
+
+def test_prefill_is_routed_by_its_caches(fleet):
+    pre, _, front = split(fleet)
+    text = "a long beginning that several prompts share " * 20
+    first = front.chat(text).json()["usage"]
+    blocks = first["prompt_tokens"] // 16
+    until("the prefill worker's events", lambda: front.chat(text + "x").json()["usage"]
+          ["prompt_tokens_details"]["cached_tokens"] > 0)
+    for i in range(6):
+        cached = front.chat(text + str(i)).json()["usage"]["prompt_tokens_details"]["cached_tokens"]
+        assert cached >= (blocks - 2) * 16
+    assert sorted(served_by(m) > 1 for m in pre) == [False, True]
+
+
+def test_hundreds_of_streams_over_both_legs(fleet):
+    pre, dec, front = split(fleet)
+    failed = []
+
+    def run(n):
+        for i in range(40):
+            r = front.chat(f"request {i} of client {n} " * 5, stream=True, max_tokens=6, seed=n)
+            tokens = [e for e in r.events()[:-1] if e["choices"][0]["delta"].get("content")]
+            if r.status != 200 or r.events()[-1] != "[DONE]" or not tokens:
+                failed.append(r)
+
+    threads = [threading.Thread(target=run, args=(n,)) for n in range(8)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert not failed, failed[:3]
+    assert sum(served_by(m) for m in pre) == 320 and all(served_by(m) for m in pre)
+    assert sum(served_by(m) for m in dec) == 320 and all(served_by(m) for m in dec)
+    assert sum(m.metric("output_tokens_total") for m in dec) == 320 * 6
+
+
+def test_messages_of_both_legs(fleet):
+    """As captured: shared data dynamo/wire/disagg-plain-1.6.1.json."""
+    params = {"kv": [1, 2.5, "x"], "room": 2 ** 63 + 5}
+    pre = ScriptedWorker(fleet.env["DYN_FILE_KV"], lambda _: (["a"], "length"), worker_id=0x61,
+                         component="prefill", worker_type="prefill", params=params)
+    dec = ScriptedWorker(fleet.env["DYN_FILE_KV"], lambda _: (["b", "c"], "stop"), worker_id=0x62,
+                         worker_type="decode")
+    front = fleet.frontend()
+    front.ready(workers=1)
+    front.wait_line("model m has 1 prefill worker")
+    r = front.chat(max_tokens=9).json()
+    assert r["choices"][0]["message"]["content"] == "bc"
+    (p,), (d,) = pre.requests, dec.requests
+    assert p["token_ids"] == d["token_ids"]
+    assert p["stop_conditions"]["max_tokens"] == 1 and d["stop_conditions"]["max_tokens"] == 9
+    assert p["routing"]["prefill_worker_id"] == 0x61 and p["routing"]["prefill_dp_rank"] == 0
+    assert p["routing"]["dp_rank"] == 0 and p["router_config_override"] is None
+    assert "prefill_result" not in p and "bootstrap_info" not in p
+    assert d["prefill_result"] == {"disaggregated_params": params, "prompt_tokens_details": None}
+    assert d["routing"]["prefill_worker_id"] == 0x61 and d["routing"]["dp_rank"] == 0
+    assert d["router_config_override"] == {
+        "overlap_score_credit": 0.0, "prefill_load_scale": None, "router_temperature": None,
+        "assume_kv_reuse": False, "track_prefill_tokens": False, "shared_cache_multiplier": None}
+    assert "bootstrap_info" not in d
+    pre.close()
+    dec.close()
+
+
+def test_bootstrap_sends_both_at_once(fleet):
+    """As captured: shared data dynamo/wire/disagg-bootstrap-1.6.1.json."""
+    both = threading.Barrier(2)  # each answers only when the other has the request
+
+    def answer(pieces):
+        def fn(_):
+            both.wait(30)
+            return pieces, "length"
+        return fn
+
+    pre = ScriptedWorker(fleet.env["DYN_FILE_KV"], answer(["a"]), worker_id=0x61, component="prefill",
+                         worker_type="prefill", params="dummy",
+                         disaggregated_endpoint={"bootstrap_host": "192.0.2.7", "bootstrap_port": 9340})
+    dec = ScriptedWorker(fleet.env["DYN_FILE_KV"], answer(["b"]), worker_id=0x62, worker_type="decode")
+    front = fleet.frontend()
+    front.ready(workers=1)
+    front.wait_line("model m has 1 prefill worker")
+    for _ in range(2):
+        assert front.chat().json()["choices"][0]["message"]["content"] == "b"
+    rooms = set()
+    for p, d in zip(pre.requests, dec.requests):
+        meeting = p["bootstrap_info"]
+        assert meeting == d["bootstrap_info"] and "prefill_result" not in d
+        assert (meeting["bootstrap_host"], meeting["bootstrap_port"]) == ("192.0.2.7", 9340)
+        assert len(meeting["handoff_id"]) == 36
+        assert d["routing"]["prefill_dp_rank"] == 0
+        rooms.add(meeting["bootstrap_room"])
+    assert len(rooms) == 2
+    pre.close()
+    dec.close()
+
+
+def test_without_prefill_workers_one_does_all(fleet):
+    _, dec, front = split(fleet, prefill=0, decode=1)
+    assert front.chat().status == 200
+    assert dec[0].metric("received_tokens_total") == 0
+    late = fleet.mocker("--disaggregation-mode", "prefill")
+    front.wait_line("model m has 1 prefill worker")
+    assert front.chat().status == 200 and served_by(late) == 1
+    late.stop()
+    front.wait_line("model m has 0 prefill workers")
+    assert front.chat().status == 200 and served_by(dec[0]) == 3
+
+
+def test_enforced_disaggregation_refuses(fleet):
+    _, dec, front = split(fleet, prefill=0, decode=1, front=("--enforce-disagg",))
+    r = front.chat()
+    assert r.status == 503 and served_by(dec[0]) == 0, r
+    fleet.mocker("--disaggregation-mode", "prefill")
+    front.wait_line("model m has 1 prefill worker")
+    assert front.chat().status == 200
+
+
+def test_failing_prefill_workers_give_way(fleet):
+    pre, dec, front = split(fleet, prefill=1, decode=1)
+    broken = fleet.mocker("--disaggregation-mode", "prefill", "--fail-rate", "1")
+    front.wait_line("model m has 2 prefill workers")
+    for i in range(12):
+        assert front.chat(f"number {i}").status == 200
+    assert served_by(pre[0]) == 12 and served_by(broken) == 0
+    pre[0].stop()
+    front.wait_line("model m has 1 prefill worker")
+    assert front.chat().status == 200  # only the broken one is left: the decode worker does it all
+    assert served_by(dec[0]) == 13
+
+
+def test_a_client_that_leaves_during_prefill_frees_both(fleet):
+    slow = ("--speedup-ratio", "1", "--prefill-tokens-per-s", "100")
+    pre, dec, front = split(fleet, prefill=1, decode=1, prefill_flags=slow)
+    c = front.connect()
+    body = {"model": "m", "messages": [{"role": "user", "content": "x" * 5000}], "max_tokens": 50, "stream": True}
+    c.request("POST", "/v1/chat/completions", json.dumps(body), {"content-type": "application/json"})
+    until("the prompt at the prefill worker", lambda: pre[0].metric("requests_running") == 1)
+    c.close()
+    until("the prefill worker to be free", lambda: pre[0].metric("requests_running") == 0, 5)
+    assert served_by(pre[0]) == 0 and dec[0].metric("prompt_tokens_total") == 0
+
+
+def test_kv_transfer_takes_time(fleet):
+    delay = ("--speedup-ratio", "1", "--kv-transfer-bandwidth", "0.1", "--kv-bytes-per-token", "1000000",
+             "--decode-base-ms", "0")
+    _, dec, front = split(fleet, prefill=1, decode=1, decode_flags=delay)
+    r = front.chat("x" * 40, max_tokens=2, nvext={"extra_fields": ["timing"]}).json()
+    n = r["usage"]["prompt_tokens"]  # 10 ms a token
+    assert r["nvext"]["timing"]["total_time_ms"] >= n * 10
+
+
+def test_split_pools_behind_global_router(fleet):
+    """2 prefill and 2 decode workers behind three routers and a global router."""
+    pre = fleet.mocker("--endpoint", "dyn://pre.prefill.generate", "--disaggregation-mode", "prefill",
+                       model="worker-of-pre", workers=2)
+    routers = [pool_router(fleet, "pre", "prefill", "--no-router-track-active-blocks")]
+    dec = []
+    for ns in ("dec0", "dec1"):
+        m, router = pool(fleet, ns, "--disaggregation-mode", "decode")
+        dec.append(m)
+        routers.append(router)
+    for router in routers:
+        router.ready()
+    top = global_router(fleet, DISAGG).ready()
+    front = frontend(fleet)
+    front.wait_line("model m has 1 prefill worker")
+    for i in range(20):
+        r = front.chat(f"prompt {i}", stream=True, max_tokens=6, nvext={"router": {"itl_target": 20 if i % 4 else 400}})
+        assert r.status == 200 and r.events()[-1] == "[DONE]", r
+    assert served_by(pre) == 20
+    assert [served_by(m) for m in dec] == [15, 5]
+    assert all(m.metric("received_tokens_total") > 0 for m in dec)
+    requests = lambda kind: top.metric("weir_global_router_pool_requests_total", type=kind)
+    assert (requests("prefill"), requests("decode")) == (20, 20)

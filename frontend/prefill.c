@@ -1,0 +1,309 @@
+#include "frontend/prefill.h"
+
+#include "base/list.h"
+#include "base/log.h"
+#include "base/map.h"
+#include "base/mem.h"
+
+#include <inttypes.h>
+#include <pthread.h>
+#include <string.h>
+
+enum { MAX_POOLS = 1024, MAX_WORKERS = 65536 };
+
+struct weir_prefill_pool {
+    struct weir_list node;
+    char *model; /* owned */
+    struct weir_router *router;
+    uint32_t block_size;
+    unsigned n_joined;
+};
+
+/* What the two records of a worker say. */
+struct worker {
+    struct weir_list node;
+    char *key; /* owned: "ns/component/endpoint/id" */
+    uint64_t id;
+    bool has_card, has_instance;
+    struct weir_prefill_worker info;
+    struct weir_prefill_pool *pool; /* of its card */
+    struct weir_router_worker figures;
+};
+
+/* One lock guards the tables, held for look-ups and changes. Lock order: this before a router's. */
+struct weir_prefill {
+    pthread_mutex_t lock;
+    struct weir_models_config config;
+    struct weir_list pools, workers;
+    struct weir_map by_id; /* joined workers */
+    unsigned n_pools;
+};
+
+#define POOL(n) WEIR_CONTAINER_OF(n, struct weir_prefill_pool, node)
+#define WORKER(n) WEIR_CONTAINER_OF(n, struct worker, node)
+
+enum weir_status weir_prefill_create(const struct weir_models_config *config,
+                                     struct weir_prefill **ret_prefill) {
+    struct weir_prefill *p = weir_calloc(1, sizeof(*p));
+    if (p == NULL)
+        return WEIR_NOMEM;
+    p->config = *config;
+    p->config.router.track_active_blocks = false;
+    weir_list_init(&p->pools);
+    weir_list_init(&p->workers);
+    weir_map_init(&p->by_id, MAX_WORKERS);
+    pthread_mutex_init(&p->lock, NULL);
+    *ret_prefill = p;
+    return WEIR_OK;
+}
+
+static void free_worker(struct worker *w) {
+    weir_list_remove(&w->node);
+    weir_free(w->key);
+    weir_free(w);
+}
+
+static void free_pool(struct weir_prefill_pool *pool) {
+    weir_router_destroy(pool->router);
+    weir_free(pool->model);
+    weir_free(pool);
+}
+
+void weir_prefill_destroy(struct weir_prefill *prefill) {
+    if (prefill == NULL)
+        return;
+    WEIR_LIST_FOREACH(it, &prefill->workers) {
+        free_worker(WORKER(it));
+    }
+    WEIR_LIST_FOREACH(it, &prefill->pools) {
+        free_pool(POOL(it));
+    }
+    weir_map_fini(&prefill->by_id);
+    pthread_mutex_destroy(&prefill->lock);
+    weir_free(prefill);
+}
+
+/* ---- finding ------------------------------------------------------------------------------ */
+
+static struct weir_prefill_pool *find_pool(struct weir_prefill *p, struct weir_span model) {
+    WEIR_LIST_FOREACH(it, &p->pools) {
+        if (weir_span_eqz(model, POOL(it)->model))
+            return POOL(it);
+    }
+    return NULL;
+}
+
+struct weir_prefill_pool *weir_prefill_find(struct weir_prefill *prefill, const char *model) {
+    pthread_mutex_lock(&prefill->lock);
+    struct weir_prefill_pool *pool = find_pool(prefill, weir_span_z(model));
+    if (pool != NULL && pool->n_joined == 0)
+        pool = NULL;
+    pthread_mutex_unlock(&prefill->lock);
+    return pool;
+}
+
+struct weir_router *weir_prefill_pool_router(const struct weir_prefill_pool *pool) {
+    return pool->router;
+}
+
+uint32_t weir_prefill_pool_block_size(const struct weir_prefill_pool *pool) {
+    return pool->block_size;
+}
+
+static struct worker *joined(struct weir_prefill *p, uint64_t id) {
+    uint64_t value = 0;
+    return weir_map_get(&p->by_id, id, &value) ? (struct worker *)(uintptr_t)value : NULL;
+}
+
+bool weir_prefill_worker_get(struct weir_prefill *prefill, const struct weir_prefill_pool *pool,
+                             uint64_t worker_id, struct weir_prefill_worker *ret) {
+    pthread_mutex_lock(&prefill->lock);
+    const struct worker *w = joined(prefill, worker_id);
+    bool found = w != NULL && w->pool == pool;
+    if (found)
+        *ret = w->info;
+    pthread_mutex_unlock(&prefill->lock);
+    return found;
+}
+
+struct weir_router *weir_prefill_router_of(struct weir_prefill *prefill, uint64_t worker_id) {
+    pthread_mutex_lock(&prefill->lock);
+    const struct worker *w = joined(prefill, worker_id);
+    struct weir_router *router = w != NULL ? w->pool->router : NULL;
+    pthread_mutex_unlock(&prefill->lock);
+    return router;
+}
+
+void weir_prefill_each(struct weir_prefill *prefill,
+                       void (*fn)(void *arg, const char *model, struct weir_router *router),
+                       void *arg) {
+    pthread_mutex_lock(&prefill->lock);
+    WEIR_LIST_FOREACH(it, &prefill->pools) {
+        fn(arg, POOL(it)->model, POOL(it)->router);
+    }
+    pthread_mutex_unlock(&prefill->lock);
+}
+
+/* ---- changing ----------------------------------------------------------------------------- */
+
+static struct weir_prefill_pool *pool_for(struct weir_prefill *p, const struct weir_card *card) {
+    struct weir_prefill_pool *pool = find_pool(p, card->display_name);
+    struct weir_router_config config = p->config.router;
+    if (pool != NULL || p->n_pools == MAX_POOLS)
+        return pool;
+    config.block_size = p->config.block_size > 0 ? p->config.block_size : card->kv_cache_block_size;
+    pool = weir_calloc(1, sizeof(*pool));
+    if (pool == NULL)
+        return NULL;
+    weir_list_init(&pool->node);
+    pool->block_size = config.block_size;
+    pool->model = weir_strndup(card->display_name.data, card->display_name.len);
+    if (pool->model == NULL || weir_router_create(&config, &pool->router) != WEIR_OK) {
+        free_pool(pool);
+        return NULL;
+    }
+    weir_router_set_thresholds(pool->router, &p->config.thresholds);
+    weir_list_push_back(&p->pools, &pool->node);
+    p->n_pools++;
+    return pool;
+}
+
+static struct worker *find_worker(struct weir_prefill *p, struct weir_span key) {
+    WEIR_LIST_FOREACH(it, &p->workers) {
+        if (weir_span_eqz(key, WORKER(it)->key))
+            return WORKER(it);
+    }
+    return NULL;
+}
+
+/* Instances come without a word of what they are for: each is kept until its card tells, and most
+ * are of other workers. */
+static struct worker *worker_for(struct weir_prefill *p, struct weir_span key, uint64_t id) {
+    struct worker *w = find_worker(p, key);
+    if (w != NULL)
+        return w;
+    w = weir_calloc(1, sizeof(*w));
+    if (w == NULL)
+        return NULL;
+    weir_list_init(&w->node);
+    w->id = id;
+    w->key = weir_strndup(key.data, key.len);
+    if (w->key == NULL) {
+        free_worker(w);
+        return NULL;
+    }
+    weir_list_push_back(&p->workers, &w->node);
+    return w;
+}
+
+static void join(struct weir_prefill *p, struct worker *w) {
+    if (!w->has_card || !w->has_instance || joined(p, w->id) != NULL)
+        return;
+    if (weir_map_put(&p->by_id, w->id, (uint64_t)(uintptr_t)w) != WEIR_OK ||
+        weir_router_worker_put(w->pool->router, &w->figures) != WEIR_OK) {
+        weir_map_remove(&p->by_id, w->id);
+        WEIR_LOG(WEIR_LOG_WARN, "models", "prefill worker %" PRIx64 " does not fit the table",
+                 w->id);
+        return;
+    }
+    w->pool->n_joined++;
+    WEIR_LOG(WEIR_LOG_INFO, "models", "model %s has %u prefill worker%s", w->pool->model,
+             w->pool->n_joined, w->pool->n_joined == 1 ? "" : "s");
+}
+
+static void part(struct weir_prefill *p, struct worker *w) {
+    if (joined(p, w->id) != w)
+        return;
+    weir_map_remove(&p->by_id, w->id);
+    weir_router_worker_remove(w->pool->router, w->id);
+    w->pool->n_joined--;
+    WEIR_LOG(WEIR_LOG_INFO, "models", "model %s has %u prefill worker%s", w->pool->model,
+             w->pool->n_joined, w->pool->n_joined == 1 ? "" : "s");
+}
+
+static bool copy_into(char *to, size_t room, struct weir_span from) {
+    if (from.len >= room)
+        return false;
+    if (from.len > 0)
+        memcpy(to, from.data, from.len);
+    to[from.len] = '\0';
+    return true;
+}
+
+static void on_instance(struct weir_prefill *p, struct weir_span key, const struct weir_record *r) {
+    struct worker *w = r->tcp_address.data != NULL ? worker_for(p, key, r->instance_id) : NULL;
+    if (w == NULL || !copy_into(w->info.at.address, sizeof(w->info.at.address), r->tcp_address))
+        return;
+    w->info.at.codec = r->codec;
+    w->has_instance = true;
+    join(p, w);
+}
+
+static void on_card(struct weir_prefill *p, struct weir_span key, const struct weir_record *r) {
+    const struct weir_card *c = &r->card;
+    if (c->worker_type != WEIR_WORKER_PREFILL || !c->input_tokens ||
+        (p->config.model_name != NULL && !weir_span_eqz(c->display_name, p->config.model_name)))
+        return;
+    struct weir_prefill_pool *pool = pool_for(p, c);
+    struct worker *w = pool != NULL ? worker_for(p, key, r->instance_id) : NULL;
+    if (w == NULL || w->has_card)
+        return;
+    if (p->config.block_size == 0 && c->kv_cache_block_size != pool->block_size) {
+        WEIR_LOG(WEIR_LOG_WARN, "models",
+                 "a prefill worker of model %s has block size %u, the others %u; it is left out",
+                 pool->model, c->kv_cache_block_size, pool->block_size);
+        return;
+    }
+    w->info.bootstrap_port = c->bootstrap_port;
+    if (!copy_into(w->info.bootstrap_host, sizeof(w->info.bootstrap_host), c->bootstrap_host))
+        return;
+    w->pool = pool;
+    w->has_card = true;
+    w->figures = (struct weir_router_worker){.worker_id = w->id,
+                                             .dp_start = c->dp_start_rank,
+                                             .dp_size = c->dp_size,
+                                             .total_kv_blocks = c->total_kv_blocks,
+                                             .max_num_batched_tokens = c->max_num_batched_tokens};
+    join(p, w);
+}
+
+static void on_gone(struct weir_prefill *p, enum weir_record_kind kind, struct weir_span key) {
+    struct worker *w = find_worker(p, key);
+    if (w == NULL)
+        return;
+    part(p, w);
+    if (kind == WEIR_RECORD_ENDPOINT) {
+        /* Of other workers the models tell. */
+        if (w->has_card && w->has_instance && p->config.on_worker_left != NULL)
+            p->config.on_worker_left(p->config.arg, w->info.at.address);
+        w->has_instance = false;
+    } else {
+        w->has_card = false;
+    }
+    if (!w->has_card && !w->has_instance)
+        free_worker(w);
+}
+
+static bool wanted(const struct weir_models_config *c, struct weir_span ns) {
+    if (c->ns_prefix != NULL)
+        return weir_span_starts(ns, weir_span_z(c->ns_prefix));
+    return c->ns == NULL || weir_span_eqz(ns, c->ns);
+}
+
+void weir_prefill_on_change(void *prefill, enum weir_discovery_change change,
+                            enum weir_record_kind kind, struct weir_span key,
+                            const struct weir_record *record) {
+    struct weir_prefill *p = prefill;
+    if (kind != WEIR_RECORD_ENDPOINT && kind != WEIR_RECORD_MODEL)
+        return;
+    pthread_mutex_lock(&p->lock);
+    if (change == WEIR_DISCOVERY_DELETE)
+        on_gone(p, kind, key);
+    else if (wanted(&p->config, record->endpoint.ns)) {
+        if (kind == WEIR_RECORD_ENDPOINT)
+            on_instance(p, key, record);
+        else
+            on_card(p, key, record);
+    }
+    pthread_mutex_unlock(&p->lock);
+}
