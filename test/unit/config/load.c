@@ -59,8 +59,9 @@ static void case_forms_of_values(void) {
     run(ARGS("--http-port", "1", "--http-host=127.0.0.1", "--no-router-kv-events",
              "--enforce-disagg=false", "--router-replica-sync=NO", "--router-ttl-secs", "1e1"),
         NULL);
-    expect_run("weir frontend: warning: --enforce-disagg has no effect here. Refuse aggregated "
-               "serving; the kinds of the workers decide instead.\n");
+    expect_run(
+        "weir frontend: warning: --enforce-disagg is deprecated in Dynamo; Weir still honours "
+        "it\n");
     CHECK(o->http_port == 1 && strcmp(o->http_host, "127.0.0.1") == 0);
     CHECK(!o->router_kv_events && !o->enforce_disagg && !o->router_replica_sync);
     CHECK(o->router_ttl_secs == 10.0);
@@ -289,7 +290,7 @@ static void case_unsupported(void) {
     CHECK(l.outcome == WEIR_CONFIG_RUN && strstr(l.err, "has no effect here") != NULL);
     run_program(&weir_mocker_program, NULL, ARGS("DYN_ROUTER_MODE=kv", "DYN_ROUTER_TEMPERATURE=1"));
     CHECK(l.outcome == WEIR_CONFIG_RUN && strstr(l.err, "DYN_ROUTER_MODE has no effect") != NULL);
-    run_program(&weir_mocker_program, ARGS("--disaggregation-mode=prefill"), NULL);
+    run_program(&weir_mocker_program, ARGS("--engine-type=sglang"), NULL);
     expect_error("known in Dynamo");
 }
 
