@@ -117,6 +117,15 @@ static enum weir_status use_config(struct wtok_template *t, struct weir_span con
     return st;
 }
 
+/* The control tokens of gpt-oss, which no other model has together. */
+static bool is_harmony(struct weir_span config) {
+    static const char *const tokens[] = {"\"<|constrain|>\"", "\"<|channel|>\"", "\"<|call|>\""};
+    for (size_t i = 0; i < WEIR_ARRAY_LEN(tokens); i++)
+        if (config.data == NULL || wj_find(config, weir_span_z(tokens[i]), 0) < 0)
+            return false;
+    return true;
+}
+
 enum weir_status wtok_template_create(const struct wtok_template_sources *sources,
                                       struct wtok_template **ret_template, struct weir_err *err) {
     struct wtok_template *t = weir_calloc(1, sizeof(*t));
@@ -131,7 +140,8 @@ enum weir_status wtok_template_create(const struct wtok_template_sources *source
         st = add_template(t, sources->additional[i].name, sources->additional[i].text, err);
     if (st == WEIR_OK && sources->tokenizer_config.data != NULL)
         st = use_config(t, sources->tokenizer_config, err);
-    if (st == WEIR_OK && t->n == 0)
+    t->harmony = is_harmony(sources->tokenizer_config);
+    if (st == WEIR_OK && t->n == 0 && !t->harmony)
         st = weir_err_set(err, WEIR_NOT_FOUND, "the model has no chat template");
     if (st != WEIR_OK) {
         wtok_template_destroy(t);
@@ -307,6 +317,13 @@ static void shape(struct chat_run *r, const struct wtok_named_template *named) {
 static void render(struct wj_run *x) {
     struct chat_run *r = WEIR_CONTAINER_OF(x, struct chat_run, x);
     read_request(r);
+    if (r->t->harmony && r->chat->flavour == WTOK_FLAVOUR_VLLM) {
+        if (r->continues)
+            wj_fail(x, WTOK_JINJA_ERR_UNSUPPORTED,
+                    "continue_final_message is not supported for this model");
+        wtok_harmony_render(x, r->messages, r->tools, r->args);
+        return;
+    }
     const struct wtok_named_template *named = pick(r->t, r->tools.kind == WJ_LIST);
     if (named == NULL)
         wj_fail(x, WTOK_JINJA_ERR_UNSUPPORTED,

@@ -34,6 +34,9 @@ struct wj_val wtok_shape_tools(struct wj_run *x, enum wtok_flavour flavour, stru
 /* SGLang takes the last message of the assistant away and puts its text behind the prompt, or makes
  * it one of the user. Returns the text or a null span. */
 struct weir_span wtok_shape_last(struct wj_run *x, struct wj_val *messages, bool continues);
+/* chat_harmony.c: the whole prompt of gpt-oss as vLLM makes it. */
+void wtok_harmony_render(struct wj_run *x, struct wj_val messages, struct wj_val tools,
+                         struct wj_val args);
 /* Small helpers on dicts. */
 static inline struct wj_val wtok_member(struct wj_run *x, struct wj_val dict, const char *name) {
     struct wj_val *v =

@@ -39,15 +39,31 @@ static enum weir_status status_of(enum wtok_jinja_error error) {
     }
 }
 
-/* ---- parsing ------------------------------------------------------------------------------ */
-
-static enum weir_status parse(struct wj_run *x, struct wtok_jinja *tpl) {
+enum weir_status wj_guard(struct wj_run *x, void (*body)(struct wj_run *x)) {
     if (setjmp(x->leave) != 0)
         return status_of(x->failure.error);
+    if (x->out->data == NULL) { /* strings are built in it: there must be one */
+        enum weir_status st = weir_buf_reserve(x->out, x->out->max < 1024 ? 1 : 1024);
+        if (st != WEIR_OK)
+            wj_fail(x, st == WEIR_NOMEM ? WTOK_JINJA_ERR_MEMORY : WTOK_JINJA_ERR_LIMIT,
+                    "no room for the text");
+    }
+    body(x);
+    return WEIR_OK;
+}
+
+/* ---- parsing ------------------------------------------------------------------------------ */
+
+struct parsing {
+    struct wj_run x;
+    struct wtok_jinja *tpl;
+};
+
+static void parse(struct wj_run *x) {
+    struct wtok_jinja *tpl = WEIR_CONTAINER_OF(x, struct parsing, x)->tpl;
     wj_parse(x, tpl);
     wj_resolve(x, tpl);
     tpl->wants_parts = wj_detect_parts(tpl);
-    return WEIR_OK;
 }
 
 static enum weir_status begin(struct weir_span source, struct wtok_jinja **ret_tpl,
@@ -78,10 +94,13 @@ enum weir_status wtok_jinja_parse(struct weir_span source, struct wtok_jinja **r
     if (st == WEIR_OK) {
         struct weir_buf scratch;
         weir_buf_init(&scratch, WTOK_JINJA_MAX_SOURCE * 4);
-        struct wj_run x = {
-            .arena = &tpl->arena, .out = &scratch, .fuel = PARSE_STEPS, .max_depth = PARSE_DEPTH};
-        st = parse(&x, tpl);
-        *f = x.failure;
+        struct parsing p = {.x = {.arena = &tpl->arena,
+                                  .out = &scratch,
+                                  .fuel = PARSE_STEPS,
+                                  .max_depth = PARSE_DEPTH},
+                            .tpl = tpl};
+        st = wj_guard(&p.x, parse);
+        *f = p.x.failure;
         weir_buf_fini(&scratch);
     }
     if (st != WEIR_OK) {
@@ -133,13 +152,6 @@ static void resolve_context(struct wj_run *x) {
                                   : (struct wj_val){.kind = global != 0 ? WJ_FUNC : WJ_MISSING,
                                                     .sub = (uint16_t)global};
     }
-}
-
-enum weir_status wj_guard(struct wj_run *x, void (*body)(struct wj_run *x)) {
-    if (setjmp(x->leave) != 0)
-        return status_of(x->failure.error);
-    body(x);
-    return WEIR_OK;
 }
 
 void wj_begin(struct wj_run *x, struct wtok_jinja_render *render, struct weir_buf *out) {

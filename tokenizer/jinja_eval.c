@@ -498,7 +498,7 @@ static void add_named(struct wj_run *x, struct wj_args *a, struct weir_span *nam
 /* Room for one more by name is left (the caller of a call block). */
 void wj_eval_args(struct wj_run *x, const struct wj_node *node, struct wj_args *a) {
     uint32_t n_named = node->n_args - node->n_positional;
-    *a = (struct wj_args){0};
+    *a = (struct wj_args){.at = wj_nothing};
     if (node->n_args == 0 && node->b == NULL && node->c == NULL)
         return;
     struct wj_val *at = wj_alloc(x, (node->n_positional + 1) * sizeof(*at));

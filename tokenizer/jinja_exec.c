@@ -452,7 +452,7 @@ static void exec_call_block(struct wj_run *x, const struct wj_node *node) {
 }
 
 static void exec_generation(struct wj_run *x, const struct wj_node *node) {
-    struct wj_args none = {0};
+    struct wj_args none = {.at = wj_nothing};
     size_t mark = x->out->len;
     run_macro(x, make_macro(x, node, weir_span(NULL, 0)), &none);
     struct wtok_jinja_render *r = x->render;

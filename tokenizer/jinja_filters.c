@@ -287,6 +287,8 @@ FILTER(f_xmlattr) {
     wj_bind(x, "do_xmlattr", a, params, 1, 0, &autospace);
     if (v.kind == WJ_UNDEF)
         wj_fail_undefined(x, v);
+    if (v.kind == WJ_CYCLER)
+        wj_fail(x, WTOK_JINJA_ERR_TYPE, "'tuple' object is not callable");
     if (v.kind != WJ_DICT)
         wj_fail(x, WTOK_JINJA_ERR_ATTRIBUTE, "'%s' object has no attribute 'items'",
                 wj_type_name(v));

@@ -117,6 +117,8 @@ FILTER(f_sort) {
 static const struct wj_dict *need_mapping(struct wj_run *x, struct wj_val v) {
     if (v.kind == WJ_UNDEF)
         wj_fail_undefined(x, v);
+    if (v.kind == WJ_CYCLER) /* its items are no method */
+        wj_fail(x, WTOK_JINJA_ERR_TYPE, "'tuple' object is not callable");
     if (v.kind != WJ_DICT)
         wj_fail(x, WTOK_JINJA_ERR_ATTRIBUTE, "'%s' object has no attribute 'items'",
                 wj_type_name(v));

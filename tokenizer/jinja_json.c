@@ -215,14 +215,15 @@ static bool twice(const struct wj_val *at, uint32_t n) {
 }
 
 static struct wj_val make_dict(struct reader *r, uint32_t base) {
-    const struct wj_val *at = r->stack.at + base;
     uint32_t n = (r->stack.n - base) / 2;
     struct wj_val v = wj_dict_new(r->x, n);
+    if (n == 0)
+        return v;
+    const struct wj_val *at = r->stack.at + base;
     struct wj_dict *d = v.u.dict;
     r->stack.n = base;
     if (n < 9 && !twice(at, n)) { /* pairs lie in the dict as they were read */
-        if (n > 0)
-            memcpy(d->pairs, at, n * sizeof(*d->pairs));
+        memcpy(d->pairs, at, n * sizeof(*d->pairs));
         d->n = n;
         return v;
     }

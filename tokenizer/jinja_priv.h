@@ -300,17 +300,22 @@ static inline struct wj_val wj_int(int64_t i) {
 static inline struct wj_val wj_float(double f) {
     return (struct wj_val){.kind = WJ_FLOAT, .u.f = f};
 }
+/* Empty arrays and texts have an address, too, since C does not let one add 0 to NULL. */
+extern struct wj_val wj_nothing[1];
 static inline struct wj_val wj_str(struct weir_span s) {
-    return (struct wj_val){.kind = WJ_STR, .len = (uint32_t)s.len, .u.s = s.data};
+    return (struct wj_val){
+        .kind = WJ_STR, .len = (uint32_t)s.len, .u.s = s.data != NULL ? s.data : ""};
 }
 static inline struct wj_val wj_strz(const char *s) {
     return wj_str(weir_span_z(s));
 }
 static inline struct wj_val wj_list(const struct wj_val *items, size_t n) {
-    return (struct wj_val){.kind = WJ_LIST, .len = (uint32_t)n, .u.items = items};
+    return (struct wj_val){
+        .kind = WJ_LIST, .len = (uint32_t)n, .u.items = items != NULL ? items : wj_nothing};
 }
 static inline struct wj_val wj_tuple(const struct wj_val *items, size_t n) {
-    return (struct wj_val){.kind = WJ_TUPLE, .len = (uint32_t)n, .u.items = items};
+    return (struct wj_val){
+        .kind = WJ_TUPLE, .len = (uint32_t)n, .u.items = items != NULL ? items : wj_nothing};
 }
 static inline bool wj_is_int(struct wj_val v) { /* bool is an int */
     return v.kind == WJ_INT || v.kind == WJ_BOOL;

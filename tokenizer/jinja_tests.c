@@ -66,7 +66,7 @@ TEST(t_divisibleby) {
 }
 
 static struct wj_val str_class(struct wj_run *x, struct wj_val v, const char *method) {
-    const struct wj_args none = {0};
+    const struct wj_args none = {.at = wj_nothing};
     struct wj_val s = wj_to_str(x, v);
     return wj_str_method(x, s, wj_attr_number(weir_span_z(method)), &none);
 }

@@ -7,6 +7,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+struct wj_val wj_nothing[1];
+
 /* ---- leaving, memory ---------------------------------------------------------------------- */
 
 void wj_fail(struct wj_run *x, enum wtok_jinja_error error, const char *fmt, ...) {
@@ -695,7 +697,7 @@ bool wj_next(struct wj_run *x, struct wj_iter *it, struct wj_val *ret) {
 }
 
 struct wj_vec wj_collect(struct wj_run *x, struct wj_val v) {
-    struct wj_vec vec = {0};
+    struct wj_vec vec = {.at = wj_nothing};
     if (wj_is_seq(v))
         return (struct wj_vec){(struct wj_val *)(uintptr_t)v.u.items, v.len, v.len};
     struct wj_iter it = wj_iterate(x, v);

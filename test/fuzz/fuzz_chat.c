@@ -17,6 +17,7 @@ static const char *const templates[] = {
     "{% for m in messages|selectattr('content') %}{{ loop.index }}{{ m.content|string|title }}{{ m "
     "}}{% "
     "endfor %}{{ enable_thinking }}{{ x|tojson(indent=2, sort_keys=true) }}",
+    NULL, /* harmony */
 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
@@ -28,9 +29,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (rest.data != NULL)
         chat.template_args = weir_span_split(rest, '\n', &rest);
     for (size_t i = 0; i < WEIR_ARRAY_LEN(templates); i++) {
-        struct wtok_template_sources s = {.chat_template_jinja = weir_span_z(templates[i]),
-                                          .tokenizer_config =
-                                              WEIR_SPAN_LIT("{\"bos_token\": \"<s>\"}")};
+        struct wtok_template_sources s = {
+            .chat_template_jinja = weir_span_z(templates[i]),
+            .tokenizer_config =
+                weir_span_z(templates[i] != NULL
+                                ? "{\"bos_token\": \"<s>\"}"
+                                : "{\"x\": [\"<|constrain|>\", \"<|channel|>\", \"<|call|>\"]}")};
         if (t[i] == NULL && wtok_template_create(&s, &t[i], NULL) != WEIR_OK)
             abort();
         for (unsigned n = 0; n < 12; n++) {

@@ -20,3 +20,7 @@ add_test(NAME jinja_flavours
          WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
 set_tests_properties(jinja_models jinja_flavours PROPERTIES LABELS "model" SKIP_RETURN_CODE 77 TIMEOUT 600)
 weir_test(unit_wtok_jinja SOURCES test/unit/tokenizer/jinja.c LINK weir_tokenizer Threads::Threads)
+add_test(NAME jinja_harmony
+         COMMAND python3 ${CMAKE_SOURCE_DIR}/test/jinja/harmony.py $<TARGET_FILE:weir> ${CMAKE_BINARY_DIR}/harmony
+         WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+set_tests_properties(jinja_harmony PROPERTIES LABELS "model" SKIP_RETURN_CODE 77 TIMEOUT 700)
