@@ -5,6 +5,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+enum { FIRST_BYTES = 256 }; /* what most short texts fit into */
+
 void weir_buf_init(struct weir_buf *buf, size_t max_bytes) {
     *buf = (struct weir_buf){.max = max_bytes};
 }
@@ -22,7 +24,7 @@ enum weir_status weir_buf_reserve(struct weir_buf *buf, size_t bytes) {
     if (bytes > buf->max || buf->len > buf->max - bytes)
         return WEIR_TOO_LARGE;
     size_t need = buf->len + bytes;
-    size_t cap = buf->cap < 64 ? 64 : buf->cap;
+    size_t cap = buf->cap < FIRST_BYTES ? FIRST_BYTES : buf->cap;
     while (cap < need)
         cap = cap > buf->max / 2 ? buf->max : cap * 2;
     if (cap > buf->max)
@@ -35,27 +37,12 @@ enum weir_status weir_buf_reserve(struct weir_buf *buf, size_t bytes) {
     return WEIR_OK;
 }
 
-enum weir_status weir_buf_append(struct weir_buf *buf, const void *data, size_t len) {
-    if (len == 0)
-        return WEIR_OK;
-    enum weir_status st = weir_buf_reserve(buf, len);
-    if (st != WEIR_OK)
-        return st;
-    memcpy(buf->data + buf->len, data, len);
-    buf->len += len;
-    return WEIR_OK;
-}
-
 enum weir_status weir_buf_append_span(struct weir_buf *buf, struct weir_span span) {
     return weir_buf_append(buf, span.data, span.len);
 }
 
 enum weir_status weir_buf_append_z(struct weir_buf *buf, const char *s) {
     return weir_buf_append(buf, s, strlen(s));
-}
-
-enum weir_status weir_buf_append_c(struct weir_buf *buf, char c) {
-    return weir_buf_append(buf, &c, 1);
 }
 
 enum weir_status weir_buf_printf(struct weir_buf *buf, const char *fmt, ...) {

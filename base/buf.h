@@ -8,6 +8,8 @@
 #include "base/span.h"
 #include "base/status.h"
 
+#include <string.h>
+
 struct weir_buf {
     char *data; /* owned; NULL until the first append */
     size_t len;
@@ -20,11 +22,24 @@ void weir_buf_init(struct weir_buf *buf, size_t max_bytes);
 void weir_buf_fini(struct weir_buf *buf);
 /* Makes room for `bytes` more beyond len. */
 enum weir_status weir_buf_reserve(struct weir_buf *buf, size_t bytes) WEIR_MUST_CHECK;
-enum weir_status weir_buf_append(struct weir_buf *buf, const void *data,
-                                 size_t len) WEIR_MUST_CHECK;
+WEIR_MUST_CHECK static inline enum weir_status weir_buf_append(struct weir_buf *buf,
+                                                               const void *data, size_t len) {
+    if (len == 0)
+        return WEIR_OK;
+    if (len > buf->cap - buf->len) {
+        enum weir_status st = weir_buf_reserve(buf, len);
+        if (st != WEIR_OK)
+            return st;
+    }
+    memcpy(buf->data + buf->len, data, len);
+    buf->len += len;
+    return WEIR_OK;
+}
 enum weir_status weir_buf_append_span(struct weir_buf *buf, struct weir_span span) WEIR_MUST_CHECK;
 enum weir_status weir_buf_append_z(struct weir_buf *buf, const char *s) WEIR_MUST_CHECK;
-enum weir_status weir_buf_append_c(struct weir_buf *buf, char c) WEIR_MUST_CHECK;
+WEIR_MUST_CHECK static inline enum weir_status weir_buf_append_c(struct weir_buf *buf, char c) {
+    return weir_buf_append(buf, &c, 1);
+}
 enum weir_status weir_buf_printf(struct weir_buf *buf, const char *fmt, ...) WEIR_MUST_CHECK
     WEIR_PRINTF(2, 3);
 /* Drops the first n bytes (n <= len) by moving the rest down. */

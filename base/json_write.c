@@ -120,8 +120,29 @@ static void put_repaired(struct weir_jsonw *w, struct weir_span text) {
     put_escaped(w, weir_span(text.data + start, i - start));
 }
 
+enum { SHORT_TEXT = 48 };
+
+/* ASCII without anything to escape, the usual case of names and tokens: in one step. */
+static bool put_short(struct weir_jsonw *w, struct weir_span text) {
+    unsigned char bad = 0;
+    for (size_t i = 0; i < text.len; i++) {
+        unsigned char c = (unsigned char)text.data[i];
+        bad |= (unsigned char)((c < 0x20) | (c >= 0x80) | (c == '"') | (c == '\\'));
+    }
+    char *p = bad == 0 ? room(w, text.len + 2) : NULL;
+    if (p == NULL)
+        return false;
+    p[0] = '"';
+    if (text.len > 0)
+        memcpy(p + 1, text.data, text.len);
+    p[text.len + 1] = '"';
+    return true;
+}
+
 void weir_jsonw_string(struct weir_jsonw *w, struct weir_span text) {
     begin_value(w);
+    if (text.len <= SHORT_TEXT && put_short(w, text))
+        return;
     put(w, "\"", 1);
     if (weir_utf8_valid(text))
         put_escaped(w, text);

@@ -356,9 +356,20 @@ void weir_mpw_f64(struct weir_mpw *w, double value) {
 }
 
 void weir_mpw_str(struct weir_mpw *w, struct weir_span text) {
-    if (text.len <= 31)
-        put_be(w, (unsigned char)(0xa0 | text.len), 0, 0);
-    else if (text.len <= UINT8_MAX)
+    /* Keys, mostly: head and text in one step. */
+    if (text.len <= 31) {
+        if (w->status == WEIR_OK && w->buf->cap - w->buf->len < 1 + text.len)
+            w->status = weir_buf_reserve(w->buf, 1 + text.len);
+        if (w->status != WEIR_OK)
+            return;
+        char *p = w->buf->data + w->buf->len;
+        *p = (char)(0xa0 | text.len);
+        if (text.len > 0)
+            memcpy(p + 1, text.data, text.len);
+        w->buf->len += 1 + text.len;
+        return;
+    }
+    if (text.len <= UINT8_MAX)
         put_be(w, 0xd9, text.len, 1);
     else if (text.len <= UINT16_MAX)
         put_be(w, 0xda, text.len, 2);

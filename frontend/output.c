@@ -239,8 +239,9 @@ static enum weir_status decode(struct weir_leg *leg, struct weir_choice *c,
             break;
         }
         weir_buf_clear(&text);
+        /* Without stop strings nothing looks at it before the client does. */
         if (item->text.data == NULL)
-            st = wtok_stream_push(&c->decoder, id, &text);
+            st = wtok_stream_push(&c->decoder, id, c->stop != NULL ? &text : piece);
         if (st == WEIR_OK && c->stop != NULL && checks) {
             int matched = -1;
             st = wtok_stop_push(c->stop, weir_buf_span(&text), piece, &matched);
@@ -248,7 +249,7 @@ static enum weir_status decode(struct weir_leg *leg, struct weir_choice *c,
                 c->stop_index = matched;
                 *ret_finish = "stop";
             }
-        } else if (st == WEIR_OK) {
+        } else if (st == WEIR_OK && text.len > 0) {
             st = weir_buf_append_span(piece, weir_buf_span(&text));
         }
         if (checks && *ret_finish == NULL && listed(stop->stop_token_ids, id)) {

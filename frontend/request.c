@@ -604,8 +604,10 @@ static void make_ids(struct weir_request *r) {
     }
     if (uuid)
         memcpy(r->uuid, own.data, 36);
-    snprintf(r->id, sizeof(r->id), "%s%s", r->q.kind == WEIR_OPENAI_CHAT ? "chatcmpl-" : "cmpl-",
-             r->uuid);
+    struct weir_span kind =
+        r->q.kind == WEIR_OPENAI_CHAT ? WEIR_SPAN_LIT("chatcmpl-") : WEIR_SPAN_LIT("cmpl-");
+    memcpy(r->id, kind.data, kind.len);
+    memcpy(r->id + kind.len, r->uuid, sizeof(r->uuid));
     r->traceparent = weir_http_header_get(h, "traceparent");
 }
 

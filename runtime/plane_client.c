@@ -18,10 +18,10 @@
 #include "base/log.h"
 #include "base/map.h"
 #include "base/mem.h"
+#include "base/number.h"
 #include "runtime/address.h"
 #include "wire/frame.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -538,15 +538,15 @@ static void on_idle(void *arg) {
 static enum weir_status put_headers(struct weir_buf *out,
                                     const struct weir_plane_call_config *config,
                                     struct weir_span path) {
-    char now[24];
-    snprintf(now, sizeof(now), "%" PRIu64, weir_wall_ns());
+    char now[WEIR_U64_TEXT];
+    size_t n_now = weir_u64_text(weir_wall_ns(), now);
     struct weir_jsonw w;
     weir_jsonw_init(&w, out);
     weir_jsonw_object_begin(&w);
     weir_jsonw_key(&w, "request-id");
     weir_jsonw_string(&w, config->request_id);
     weir_jsonw_key(&w, "x-frontend-send-ts-ns");
-    weir_jsonw_string_z(&w, now);
+    weir_jsonw_string(&w, weir_span(now, n_now));
     weir_jsonw_key(&w, "x-endpoint-path");
     weir_jsonw_string(&w, path);
     if (config->traceparent.len > 0) {

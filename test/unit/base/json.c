@@ -132,6 +132,34 @@ static void case_writer_failure_sticks(void) {
     weir_buf_fini(&out);
 }
 
+/* Short strings take a way of their own: with each byte at each place they say what long ones say.
+ */
+static void case_short_strings_like_long_ones(void) {
+    enum { PAD = 64 };
+    struct weir_buf one, two;
+    struct weir_jsonw w;
+    char text[PAD + 64];
+    weir_buf_init(&one, 4096);
+    weir_buf_init(&two, 4096);
+    for (size_t len = 0; len <= 56; len += 7)
+        for (size_t at = 0; at <= len; at++)
+            for (unsigned byte = 0; byte < 256; byte++) {
+                memset(text, 'a', sizeof(text));
+                if (at < len)
+                    text[PAD + at] = (char)byte;
+                weir_buf_clear(&one);
+                weir_buf_clear(&two);
+                weir_jsonw_init(&w, &one);
+                weir_jsonw_string(&w, weir_span(text + PAD, len));
+                weir_jsonw_init(&w, &two);
+                weir_jsonw_string(&w, weir_span(text, PAD + len));
+                CHECK(one.len + PAD == two.len && one.data[0] == '"');
+                CHECK(memcmp(one.data + 1, two.data + 1 + PAD, one.len - 1) == 0);
+            }
+    weir_buf_fini(&one);
+    weir_buf_fini(&two);
+}
+
 int main(void) {
     CHECK_RUN(case_walk);
     CHECK_RUN(case_integers_are_exact_or_refused);
@@ -139,6 +167,7 @@ int main(void) {
     CHECK_RUN(case_unescape);
     CHECK_RUN(case_string_scan_at_every_alignment);
     CHECK_RUN(case_writer);
+    CHECK_RUN(case_short_strings_like_long_ones);
     CHECK_RUN(case_writer_failure_sticks);
     return check_finish();
 }
