@@ -245,7 +245,8 @@ static enum kvi_result dump_locked(struct dump *d) {
         d->node = order[i].node;
         d->n_runs = 0;
         kvi_each_holder(x, &x->nodes[d->node], add_runs, d);
-        qsort(d->runs, d->n_runs, sizeof(*d->runs), by_offset);
+        if (d->n_runs > 1)
+            qsort(d->runs, d->n_runs, sizeof(*d->runs), by_offset);
         for (size_t k = 0; k < d->n_runs && go_on; k++)
             go_on = tell(d, &d->runs[k]);
     }

@@ -57,7 +57,11 @@ static bool allocate(struct kvi_index *x) {
     memset((void *)x->readers, 0, x->max_readers * sizeof(*x->readers));
     x->bytes = sizeof(*x) + sizeof(struct kvi_node) + x->cap_retired * sizeof(*x->retired) +
                x->max_readers * sizeof(*x->readers);
-    return kvi_arena_init(x, x->max_bytes);
+    if (!kvi_arena_init(x, x->max_bytes))
+        return false;
+    for (int i = 0; i < KVI_SEGMENTS; i++) /* no lines yet, but an address to count from */
+        x->names[i].lines = (struct kvi_line *)(void *)x->arena.base;
+    return true;
 }
 
 struct kvi_index *kvi_create(const struct kvi_options *options) {
