@@ -3,6 +3,7 @@
 #define WEIR_FRONTEND_APP_PRIV_H
 
 #include "base/json.h"
+#include "frontend/explain.h"
 #include "frontend/metrics.h"
 #include "frontend/models.h"
 #include "frontend/prefill.h"
@@ -21,6 +22,7 @@ struct weir_app {
     struct weir_front_metrics *metrics;
     struct weir_models *models;
     struct weir_prefill *prefill;
+    struct weir_explain *explain; /* NULL: no decision is recorded */
     enum weir_error_format error_format;
     struct weir_openai_rules rules;
     int overload_status;
@@ -62,6 +64,9 @@ void weir_front_error_span(struct weir_front_loop *fl, struct weir_http_exchange
  */
 const char *weir_front_protocol_error(void *arg, int status, const char *text,
                                       struct weir_buf *body);
+/* explain_page.c: adds x-weir-explain where the request asked for it; returns the new n. */
+size_t weir_request_explain_header(struct weir_http_exchange *x, struct weir_http_header *headers,
+                                   size_t n);
 /* Begins an event stream. */
 void weir_front_sse_begin(struct weir_http_exchange *x);
 bool weir_front_draining(const struct weir_app *app);
@@ -70,7 +75,8 @@ bool weir_front_draining(const struct weir_app *app);
  */
 extern const struct weir_http_handler weir_front_handler;
 
-/* ---- small.c, models_page.c, busy_page.c, tokenize_page.c: what needs no worker ---------------
+/* ---- small.c, models_page.c, busy_page.c, tokenize_page.c, explain_page.c: what needs no worker
+ * ---------------
  */
 void weir_front_docs_redirect(struct weir_http_exchange *x);
 void weir_front_docs(struct weir_http_exchange *x);
@@ -83,6 +89,7 @@ void weir_front_model_get(struct weir_front_loop *fl, struct weir_http_exchange 
                           struct weir_span id);
 void weir_front_busy_get(struct weir_front_loop *fl, struct weir_http_exchange *x);
 void weir_front_busy_post(struct weir_front_loop *fl, struct weir_http_exchange *x);
+void weir_front_explain(struct weir_front_loop *fl, struct weir_http_exchange *x);
 void weir_front_tokenize(struct weir_front_loop *fl, struct weir_http_exchange *x);
 void weir_front_detokenize(struct weir_front_loop *fl, struct weir_http_exchange *x);
 

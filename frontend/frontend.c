@@ -107,6 +107,8 @@ static void scrape_model(void *arg, struct weir_model *model, bool ready) {
 static void on_scrape(void *arg) {
     struct weir_app *app = arg;
     weir_models_each(app->models, scrape_model, app->metrics);
+    if (app->explain != NULL)
+        weir_front_set_decisions_dropped(app->metrics, weir_explain_dropped(app->explain));
 }
 
 /* ---- options → parts ------------------------------------------------------------------------ */
@@ -183,6 +185,10 @@ static enum weir_status open_app(struct frontend *f, struct weir_err *err) {
     fill_router(o, &mc.router);
     if (st == WEIR_OK && (st = wprs_check_names(weir_span_z(o->tool_call_parser),
                                                 weir_span_z(o->reasoning_parser), err)) != WEIR_OK)
+        return st;
+    struct weir_explain_config ec = {.ring = (size_t)o->router_explain_ring,
+                                     .log_path = o->decision_log};
+    if (st == WEIR_OK && (st = weir_explain_open(&ec, &app->explain, err)) != WEIR_OK)
         return st;
     if (st == WEIR_OK)
         st = weir_models_create(&mc, &app->models);
@@ -515,6 +521,7 @@ static void close_all(struct frontend *f) {
     weir_loop_destroy(f->control);
     weir_prefill_destroy(f->app.prefill);
     weir_models_destroy(f->app.models);
+    weir_explain_close(f->app.explain);
     weir_front_metrics_destroy(f->app.metrics);
     weir_tls_destroy(f->http_tls);
     weir_tls_destroy(f->plane_server_tls);

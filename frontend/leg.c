@@ -7,6 +7,7 @@
  */
 #include "base/log.h"
 #include "frontend/request_priv.h"
+#include "router/decide.h"
 
 #include <limits.h>
 #include <string.h>
@@ -60,6 +61,9 @@ static enum weir_status route(struct weir_leg *leg, struct weir_route *ret) {
         q.has_pinned_worker = true;
         q.pinned_worker = h->has_backend_instance_id ? h->backend_instance_id : h->decode_worker_id;
     }
+    struct weir_decision record = {.n = 0};
+    if (weir_leg_explains(leg))
+        q.explain = &record;
     uint64_t begin = weir_now_ns();
     enum weir_status st = weir_router_route(weir_model_info(r->model)->router, &q, ret);
     double ms = (double)(weir_now_ns() - begin) / 1e6;
@@ -67,6 +71,9 @@ static enum weir_status route(struct weir_leg *leg, struct weir_route *ret) {
     if (st == WEIR_OK)
         weir_front_observe_route(r->fl->app->metrics, ms,
                                  weir_leg_hit_rate(leg, ret->overlap_blocks));
+    if (q.explain != NULL)
+        weir_leg_explain(leg, &record);
+    weir_decision_fini(&record);
     return st;
 }
 

@@ -91,6 +91,8 @@ static const double b_rate[] = {0,   .05, .1,  .15, .2,  .25, .3,  .35, .4,  .45
     X(KV_ENTRIES, "!weir_router_kv_index_entries", WEIR_GAUGE,                                     \
       "Blocks in the index, counted once a worker rank.", NONE, "model")                           \
     X(KV_BYTES, "!weir_router_kv_index_bytes", WEIR_GAUGE, "Memory of the index.", NONE, "model")  \
+    X(DECISIONS_DROPPED, "!weir_router_decisions_dropped_total", WEIR_COUNTER,                     \
+      "Decisions that the decision log could not take.", NONE, NULL)                               \
     X(HIT_RATE, "!dynamo_component_router_kv_hit_rate", WEIR_HISTOGRAM,                            \
       "Share of prompt blocks predicted as cached.", BUCKETS(b_rate), "router_id")
 
@@ -307,6 +309,10 @@ void weir_front_set_index(struct weir_front_metrics *m, const char *model, uint6
 void weir_front_set_kv_events(struct weir_front_metrics *m, const char *model, const char *type,
                               const char *result, uint64_t n) {
     weir_metric_set(one(m, F_KV_EVENTS, model, type, result, NULL, NULL), (double)n);
+}
+
+void weir_front_set_decisions_dropped(struct weir_front_metrics *m, uint64_t n) {
+    weir_metric_set(one(m, F_DECISIONS_DROPPED, NULL, NULL, NULL, NULL, NULL), (double)n);
 }
 
 void weir_front_set_worker(struct weir_front_metrics *m, uint64_t worker_id, uint32_t dp_rank,

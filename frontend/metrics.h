@@ -69,6 +69,8 @@ void weir_front_set_index(struct weir_front_metrics *m, const char *model, uint6
                           size_t bytes);
 void weir_front_set_kv_events(struct weir_front_metrics *m, const char *model, const char *type,
                               const char *result, uint64_t n);
+/* Lines that the decision log could not take. */
+void weir_front_set_decisions_dropped(struct weir_front_metrics *m, uint64_t n);
 /* Gauges of one worker rank. */
 void weir_front_set_worker(struct weir_front_metrics *m, uint64_t worker_id, uint32_t dp_rank,
                            double decode_blocks, double prefill_tokens);

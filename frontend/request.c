@@ -239,6 +239,7 @@ static bool apply_headers(struct weir_request *r) {
         k->set = true;
         k->dp_rank = (int64_t)v;
     }
+    r->explain = weir_span_eqz(weir_http_header_get(h, "x-weir-explain"), "1");
     struct weir_span tenant = weir_http_header_get(h, "x-tenant-id");
     return tenant.len == 0 || put_salt(r, tenant);
 }

@@ -88,8 +88,10 @@ struct weir_request {
     bool committed; /* the 200 of a stream has been sent */
     bool answered;  /* an answer has been handed to the server, whole or begun and ended */
     bool paused;
-    const char *error_type; /* "" = success; for the counters */
-    int status;             /* for the access line */
+    bool explain;               /* x-weir-explain: 1 */
+    struct weir_span explained; /* value of the answer's header, in the arena */
+    const char *error_type;     /* "" = success; for the counters */
+    int status;                 /* for the access line */
 };
 
 /* leg.c */
@@ -122,6 +124,12 @@ void weir_disagg_fill(const struct weir_leg *leg, struct weir_prep_request *p);
 /* The prefill worker; false: none but the leg's own. */
 bool weir_disagg_worker(const struct weir_leg *leg, uint64_t *ret_id, uint32_t *ret_rank);
 void weir_disagg_stop(struct weir_leg *leg);
+
+/* explain_page.c */
+struct weir_decision;
+/* True when the decision of this leg is to be recorded. */
+bool weir_leg_explains(const struct weir_leg *leg);
+void weir_leg_explain(struct weir_leg *leg, const struct weir_decision *decision);
 
 /* output.c */
 /* Sends the 200 of a stream, once. It goes with the first item or the first keep-alive comment, so

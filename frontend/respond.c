@@ -9,7 +9,7 @@ static size_t echo_id(struct weir_http_exchange *x, struct weir_http_header *hea
     struct weir_span id = weir_http_header_get(weir_http_exchange_request(x), "x-request-id");
     if (id.data != NULL)
         headers[n++] = (struct weir_http_header){WEIR_SPAN_LIT("x-request-id"), id};
-    return n;
+    return weir_request_explain_header(x, headers, n);
 }
 
 void weir_front_text(struct weir_http_exchange *x, int status, const char *content_type,

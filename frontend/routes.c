@@ -18,6 +18,7 @@ enum route_id {
     R_DOCS_REDIRECT,
     R_DOCS,
     R_BUSY,
+    R_EXPLAIN,
     R_TOKENIZE,
     R_DETOKENIZE,
     R_MODEL,
@@ -47,12 +48,14 @@ static struct route route_of(const struct weir_app *app, struct weir_span path) 
         {"/docs", R_DOCS_REDIRECT, GET},
         {"/docs/", R_DOCS, GET},
         {"/busy_threshold", R_BUSY, GET | POST},
+        {"/v1/router/explain", R_EXPLAIN, GET},
         {"/tokenize", R_TOKENIZE, POST},
         {"/detokenize", R_DETOKENIZE, POST},
     };
     for (size_t i = 0; i < WEIR_ARRAY_LEN(table); i++)
         if (weir_span_eqz(path, table[i].path)) {
-            if (table[i].id == R_BUSY && o->disable_frontend_admin_api)
+            bool admin = table[i].id == R_BUSY || table[i].id == R_EXPLAIN;
+            if (admin && o->disable_frontend_admin_api)
                 break;
             return table[i];
         }
@@ -179,6 +182,9 @@ static void on_request(void *arg, struct weir_http_exchange *x) {
             weir_front_busy_post(fl, x);
         else
             weir_front_busy_get(fl, x);
+        break;
+    case R_EXPLAIN:
+        weir_front_explain(fl, x);
         break;
     case R_TOKENIZE:
         weir_front_tokenize(fl, x);

@@ -3,3 +3,4 @@ weir_test(unit_router SOURCES test/unit/router/router.c LINK weir_router LABELS 
 weir_test(unit_pools SOURCES test/unit/router/pools.c LINK weir_router)
 weir_test(unit_router_model SOURCES test/unit/router/model.c LINK weir_router)
 weir_test(unit_decide SOURCES test/unit/router/decide.c LINK weir_router)
+weir_test(unit_queue SOURCES test/unit/router/queue.c LINK weir_router m)
