@@ -3,6 +3,7 @@
  * what is derived by running the merges (which words are one token).
  */
 #include "base/mem.h"
+#include "base/utf8.h"
 #include "tokenizer/encode_priv.h"
 #include "tokenizer/spec_priv.h"
 #include "tokenizer/unicode.h"
@@ -180,6 +181,13 @@ static enum weir_status texts(struct compiler *c) {
     if (st != WEIR_OK)
         return st == WEIR_NOMEM ? no_memory(c->err) : st;
     c->offsets[n] = (uint32_t)c->bytes.len;
+    for (size_t id = 0; id < n; id++) {
+        struct weir_span t =
+            weir_span(c->bytes.data + c->offsets[id], c->offsets[id + 1] - c->offsets[id]);
+        bool open = t.len >= 3 && memcmp(t.data + t.len - 3, "\xEF\xBF\xBD", 3) == 0;
+        if ((c->flags[id] & WTOK_TOKEN_BYTE) == 0 && !open && weir_utf8_valid(t))
+            c->flags[id] |= WTOK_TOKEN_WHOLE;
+    }
     static const char pad[WORD_MAX];
     if (weir_buf_append(&c->bytes, pad, sizeof(pad)) != WEIR_OK)
         return no_memory(c->err);

@@ -150,7 +150,8 @@ static bool ends_open(struct weir_span text) {
 static enum weir_status push_byte_model(struct wtok_stream *s, struct weir_span text,
                                         struct weir_buf *out) {
     enum weir_status st = WEIR_OK;
-    if (s->n_held == 0 && !ends_open(text)) /* the usual case */
+    s->begun = true;
+    if (s->n_held == 0 && !ends_open(text))
         return weir_utf8_append_lossy(out, text);
     if (text.len > sizeof(s->held) - s->n_held) {
         st = let_go(s, out);
@@ -207,10 +208,24 @@ static enum weir_status push_text_model(struct wtok_stream *s, uint32_t id, stru
     return WEIR_OK;
 }
 
+/* Appends a token's text, behind which 16 bytes may be read: short ones in one move. */
+static inline enum weir_status append_short(struct weir_buf *out, struct weir_span text) {
+    enum { MOVE = 16 };
+    if (text.len > MOVE || out->cap - out->len < MOVE || out->max - out->len < text.len)
+        return weir_buf_append_span(out, text);
+    memcpy(out->data + out->len, text.data, MOVE);
+    out->len += text.len;
+    return WEIR_OK;
+}
+
 enum weir_status wtok_model_push(struct wtok_stream *s, uint32_t id, struct weir_buf *out) {
     const struct wtok_model *m = s->tok->model;
     if (id >= m->image->n_ids)
         return WEIR_INVALID;
+    unsigned usual = WTOK_TOKEN_PRESENT | WTOK_TOKEN_WHOLE;
+    unsigned asked = usual | (s->skip_special ? WTOK_TOKEN_SPECIAL : 0u);
+    if (s->n_held == 0 && s->begun && (m->flags[id] & asked) == usual)
+        return append_short(out, id_text(m, id));
     if (left_out(m, id, s->skip_special))
         return WEIR_OK;
     return m->image->decoding == WTOK_DECODE_TEXT ? push_text_model(s, id, id_text(m, id), out)

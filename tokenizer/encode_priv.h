@@ -60,7 +60,7 @@ struct wtok_unit {
     uint32_t own; /* room for a single id */
 };
 /* A short unit whose symbols are being merged; several go side by side (merge.c). */
-enum { WTOK_PENDING = 16, WTOK_UNITS = 32, WTOK_JOB_BYTES = 48 };
+enum { WTOK_PENDING = 32, WTOK_UNITS = 64, WTOK_JOB_BYTES = 48 };
 struct wtok_job {
     struct wtok_unit *unit;
     uint32_t *ids; /* room for WTOK_JOB_BYTES */

@@ -74,7 +74,8 @@ enum wtok_token_flags {
     WTOK_TOKEN_SPECIAL = 1, /* left out with skip_special */
     WTOK_TOKEN_BYTE = 2,    /* byte fallback: its text is one byte */
     WTOK_TOKEN_PRESENT = 4,
-    WTOK_TOKEN_WORD = 8, /* its text is what the encoder would see */
+    WTOK_TOKEN_WORD = 8,   /* its text is what the encoder would see */
+    WTOK_TOKEN_WHOLE = 16, /* its text is UTF-8 by itself and does not end in U+FFFD */
 };
 
 /* A token found in raw or normalized text before anything else. */
@@ -129,7 +130,7 @@ enum wtok_section {
 };
 
 #define WTOK_IMAGE_MAGIC "weirtok\n"
-enum { WTOK_IMAGE_VERSION = 7, WTOK_IMAGE_MAX = 1 << 29 };
+enum { WTOK_IMAGE_VERSION = 8, WTOK_IMAGE_MAX = 1 << 29 };
 struct wtok_image {
     char magic[8];
     uint64_t checksum;  /* XXH3-64 of all that follows */

@@ -143,15 +143,31 @@ static int32_t ending_at(const struct wtok_stop *s) {
     return at->match != NONE ? s->state : at->suffix;
 }
 
+/* End of the run from i on in which certainly no stop string begins. Needs the state at the root.
+ */
+static size_t plain_run(const struct wtok_stop *s, struct weir_span text, size_t i) {
+    for (; i < text.len; i++) {
+        unsigned char c = (unsigned char)text.data[i];
+        if (!s->first[c])
+            continue;
+        /* One byte further on most beginnings are over. */
+        int32_t at = child_of(s, 0, c);
+        if (i + 1 == text.len || s->nodes[at].match != NONE ||
+            child_of(s, at, (unsigned char)text.data[i + 1]) != NONE)
+            break;
+    }
+    return i;
+}
+
 enum weir_status wtok_stop_push(struct wtok_stop *s, struct weir_span text, struct weir_buf *out,
                                 int *ret_matched) {
     int matched = NONE;
     for (size_t i = 0; i < text.len && matched == NONE;) {
         if (s->state == 0) { /* nothing is withheld: pass over bytes that begin no stop string */
             size_t from = i;
-            while (i < text.len && !s->first[(unsigned char)text.data[i]])
-                i++;
-            enum weir_status st = weir_buf_append(out, text.data + from, i - from);
+            i = plain_run(s, text, i);
+            enum weir_status st =
+                i > from ? weir_buf_append(out, text.data + from, i - from) : WEIR_OK;
             if (st != WEIR_OK)
                 return st;
             if (i == text.len)
@@ -163,7 +179,7 @@ enum weir_status wtok_stop_push(struct wtok_stop *s, struct weir_span text, stru
         s->state = step(s, s->state, (unsigned char)text.data[i++]);
         int32_t end = ending_at(s);
         size_t keep = end != NONE && s->include ? 0 : s->nodes[end != NONE ? end : s->state].depth;
-        st = release(s, keep, out);
+        st = s->held.len > keep ? release(s, keep, out) : WEIR_OK;
         if (st != WEIR_OK)
             return st;
         if (end != NONE) {
