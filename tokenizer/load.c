@@ -193,11 +193,14 @@ static void fill(struct wtok *tok, struct wtok_model *m) {
 enum weir_status wtok_load(const char *dir, const struct wtok_config *config, struct wtok **ret_tok,
                            struct weir_err *err) {
     static const struct wtok_config defaults;
+    struct weir_err own;
     struct wtok_model *model = NULL;
     uint64_t source[2];
     struct files *f = weir_calloc(1, sizeof(*f));
     struct wtok *tok = weir_calloc(1, sizeof(*tok));
     enum weir_status st = f != NULL && tok != NULL ? WEIR_OK : WEIR_NOMEM;
+    own.status = WEIR_OK;
+    err = err != NULL ? err : &own; /* prefixes keep its status */
     if (st == WEIR_OK)
         st = look(dir, f, source, err);
     else

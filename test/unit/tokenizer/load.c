@@ -1,0 +1,272 @@
+/* wtok_load(): what is refused and how, the cache file, ids at the end of a sequence, little
+ * memory. */
+#include "base/mem.h"
+#include "test/check.h"
+#include "tokenizer/wtok.h"
+
+#include <dirent.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static char dir[256], cache[300];
+
+static void path_of(char out[600], const char *folder, const char *name) {
+    snprintf(out, 600, "%s/%s", folder, name);
+}
+
+static void write_file(const char *name, const char *data, size_t len) {
+    char path[600];
+    path_of(path, dir, name);
+    FILE *f = fopen(path, "wb");
+    CHECK(f != NULL && fwrite(data, 1, len, f) == len);
+    fclose(f);
+}
+
+static char *read_corpus(const char *name, size_t *ret_len) {
+    char path[600];
+    static char text[1 << 16];
+    path_of(path, "test/fuzz/corpus/tokenizer_json", name);
+    FILE *f = fopen(path, "rb");
+    CHECK_MSG(f != NULL, "%s is missing", path);
+    *ret_len = fread(text, 1, sizeof(text) - 1, f);
+    text[*ret_len] = '\0';
+    fclose(f);
+    return text;
+}
+
+static void install(const char *name) {
+    size_t len;
+    char *text = read_corpus(name, &len);
+    write_file("tokenizer.json", text, len);
+}
+
+static void forget(const char *name) {
+    char path[600];
+    path_of(path, dir, name);
+    (void)unlink(path);
+}
+
+static struct wtok *load(const char *cache_dir) {
+    struct wtok_config config = {.cache_dir = cache_dir, .segment_cache_bytes = 1 << 20};
+    struct wtok *tok = NULL;
+    struct weir_err err = {.text = ""};
+    enum weir_status st = wtok_load(dir, &config, &tok, &err);
+    CHECK_MSG(st == WEIR_OK, "%s", err.text);
+    return tok;
+}
+
+static void case_byte_level(void) {
+    static const uint32_t want[] = {259, 261}; /* "hello", " wo": see the file's merges */
+    uint32_t ids[64];
+    size_t n = 0;
+    struct weir_buf out;
+    install("byte_level.json");
+    struct wtok *tok = load("");
+    CHECK(strcmp(wtok_kind(tok), "gpt2") == 0);
+    CHECK(wtok_encode(tok, WEIR_SPAN_LIT("hello wo<s>"), WTOK_SPECIAL | WTOK_ADD_SPECIAL, ids, 64,
+                      &n) == WEIR_OK);
+    CHECK_EQ_U64(n, 4);
+    CHECK(ids[1] == want[0] && ids[2] == want[1] && ids[0] == ids[3]);
+    CHECK(wtok_encode(tok, WEIR_SPAN_LIT("hello"), 0, ids, 0, &n) == WEIR_TOO_LARGE);
+    CHECK(wtok_encode(tok, WEIR_SPAN_LIT("\xC3("), 0, ids, 64, &n) == WEIR_INVALID);
+    CHECK(wtok_encode(tok, WEIR_SPAN_LIT(""), 0, ids, 64, &n) == WEIR_OK && n == 0);
+    weir_buf_init(&out, 1024);
+    CHECK(wtok_decode(tok, want, 2, false, &out) == WEIR_OK);
+    CHECK_EQ_STR(out.data, out.len, "hello wo");
+    uint32_t beyond = wtok_vocab_size(tok);
+    CHECK(wtok_decode(tok, &beyond, 1, false, &out) == WEIR_INVALID);
+    weir_buf_fini(&out);
+    wtok_destroy(tok);
+}
+
+/* A change of the file, and what the error must name. */
+static const struct {
+    const char *file, *from, *to, *names;
+    enum weir_status status;
+} refusals[] = {
+    {"byte_level.json", "\"type\":\"BPE\"", "\"type\":\"Unigram\"", "model.type", WEIR_UNSUPPORTED},
+    {"byte_level.json", "\"dropout\":null", "\"dropout\":0.1", "model.dropout", WEIR_UNSUPPORTED},
+    {"byte_level.json", "\"dropout\":null", "\"new_thing\":1", "model.new_thing", WEIR_UNSUPPORTED},
+    {"byte_level.json", "\"end_of_word_suffix\":null", "\"end_of_word_suffix\":\"</w>\"",
+     "model.end_of_word_suffix", WEIR_UNSUPPORTED},
+    {"byte_level.json", "{\"type\":\"NFC\"}", "{\"type\":\"Lowercase\"}", "normalizer.type",
+     WEIR_UNSUPPORTED},
+    {"byte_level.json", "\"h e\"", "\"h q\"", "model.merges[0]", WEIR_INVALID},
+    {"byte_level.json", "\"h e\"", "\"h e l\"", "model.merges[0]", WEIR_INVALID},
+    {"byte_level.json", "\"truncation\":null", "\"surprise\":{}", "surprise", WEIR_UNSUPPORTED},
+    {"byte_level.json", "\"content\":\"</s>\"", "\"content\":\"hello\"", "added_tokens",
+     WEIR_UNSUPPORTED},
+    {"byte_level.json", "TemplateProcessing", "RobertaProcessing", "post_processor.type",
+     WEIR_UNSUPPORTED},
+    {"generic.json", "\"behavior\":\"MergedWithNext\"", "\"behavior\":\"Sideways\"",
+     "pre_tokenizer.behavior", WEIR_UNSUPPORTED},
+    {"generic.json", "\\\\p{Lu}|[\\\\s,]+", "[\\\\p{L}&&\\\\p{Lu}]", "&&", WEIR_UNSUPPORTED},
+    {"generic.json", "\\\\p{Lu}|[\\\\s,]+", "(unclosed", "pre_tokenizer.pattern.Regex",
+     WEIR_UNSUPPORTED},
+    {"generic.json", "\"type\":\"Digits\"", "\"type\":\"Whitespace\"", "pre_tokenizer.type",
+     WEIR_UNSUPPORTED},
+    {"text.json", "\"type\":\"Fuse\"", "\"type\":\"CTC\"", "decoder.type", WEIR_UNSUPPORTED},
+    {"text.json", "\"<0x41>\"", "\"<0xQQ>\"", "byte_fallback", WEIR_UNSUPPORTED},
+    {"text.json", "\"unk_token\":\"<unk>\"", "\"unk_token\":\"<none>\"", "unk_token", WEIR_INVALID},
+    {"text.json", "{", "[", "JSON object", WEIR_INVALID},
+};
+
+static void case_refused_by_name(void) {
+    for (size_t i = 0; i < WEIR_ARRAY_LEN(refusals); i++) {
+        static char changed[1 << 16];
+        size_t len;
+        struct wtok *tok = NULL;
+        struct weir_err err = {.text = ""};
+        struct wtok_config config = {.cache_dir = ""};
+        char *text = read_corpus(refusals[i].file, &len);
+        char *at = strstr(text, refusals[i].from);
+        CHECK_MSG(at != NULL, "%s is not in the file", refusals[i].from);
+        int n = snprintf(changed, sizeof(changed), "%.*s%s%s", (int)(at - text), text,
+                         refusals[i].to, at + strlen(refusals[i].from));
+        write_file("tokenizer.json", changed, (size_t)n);
+        enum weir_status st = wtok_load(dir, &config, &tok, &err);
+        CHECK_MSG(st == refusals[i].status && strstr(err.text, refusals[i].names) != NULL,
+                  "%s: status %s, \"%s\", which should name %s", refusals[i].to,
+                  weir_status_name(st), err.text, refusals[i].names);
+        CHECK(tok == NULL);
+    }
+}
+
+static void case_no_tokenizer(void) {
+    struct wtok *tok = NULL;
+    struct weir_err err = {.text = ""};
+    forget("tokenizer.json");
+    CHECK(wtok_load(dir, NULL, &tok, &err) == WEIR_NOT_FOUND && err.text[0] != '\0');
+    write_file("a.tiktoken", "aGk= 0\n", 7);
+    CHECK(wtok_load(dir, NULL, &tok, &err) == WEIR_UNSUPPORTED);
+    CHECK(strstr(err.text, "pattern") != NULL);
+    forget("a.tiktoken");
+}
+
+static void case_ends_and_length(void) {
+    static const char generation[] = "{\"eos_token_id\":[258,257]}";
+    static const char model[] =
+        "{\"eos_token_id\":7,\"text_config\":{\"max_position_embeddings\":4096}}";
+    static const char config[] = "{\"eos_token\":{\"content\":\"</s>\"},\"model_max_length\":99}";
+    size_t n;
+    install("byte_level.json");
+    write_file("config.json", model, sizeof(model) - 1);
+    struct wtok *tok = load("");
+    CHECK(wtok_eos_ids(tok, &n)[0] == 7 && n == 1);
+    CHECK_EQ_U64(wtok_context_length(tok), 4096);
+    wtok_destroy(tok);
+    write_file("generation_config.json", generation, sizeof(generation) - 1);
+    write_file("tokenizer_config.json", config, sizeof(config) - 1);
+    tok = load("");
+    const uint32_t *eos = wtok_eos_ids(tok, &n);
+    CHECK_EQ_U64(n, 3);
+    CHECK(eos[0] == 258 && eos[1] == 257 && eos[2] == wtok_vocab_size(tok) - 1);
+    CHECK_EQ_U64(wtok_context_length(tok), 4096);
+    CHECK_EQ_STR(wtok_chat_files(tok).tokenizer_config.data,
+                 wtok_chat_files(tok).tokenizer_config.len, config);
+    CHECK(wtok_chat_files(tok).chat_template_jinja.data == NULL);
+    wtok_destroy(tok);
+    forget("config.json");
+    forget("generation_config.json");
+    forget("tokenizer_config.json");
+}
+
+/* The only file in the cache directory. */
+static unsigned cache_files(char path[600]) {
+    unsigned n = 0;
+    struct dirent *e;
+    DIR *d = opendir(cache);
+    while (d != NULL && (e = readdir(d)) != NULL)
+        if (e->d_name[0] != '.') {
+            path_of(path, cache, e->d_name);
+            n++;
+        }
+    if (d != NULL)
+        closedir(d);
+    return n;
+}
+
+static void check_hello(struct wtok *tok) {
+    uint32_t ids[16];
+    size_t n = 0;
+    CHECK(wtok_encode(tok, WEIR_SPAN_LIT("hello wo"), 0, ids, 16, &n) == WEIR_OK);
+    CHECK(n == 2 && ids[0] == 259 && ids[1] == 261);
+    wtok_destroy(tok);
+}
+
+static void case_cache_file(void) {
+    char path[600];
+    install("byte_level.json");
+    check_hello(load(cache));
+    CHECK_EQ_U64(cache_files(path), 1);
+    check_hello(load(cache));
+    /* Every kind of damage is noticed, and mended. */
+    for (int kind = 0; kind < 3; kind++) {
+        FILE *f = fopen(path, "r+b");
+        CHECK(f != NULL);
+        if (kind < 2) {
+            fseek(f, kind == 0 ? 3 : 5000, SEEK_SET);
+            fputc('#', f);
+        } else {
+            CHECK(ftruncate(fileno(f), 6000) == 0);
+        }
+        fclose(f);
+        check_hello(load(cache));
+        struct stat s;
+        CHECK(stat(path, &s) == 0 && s.st_size > 6000);
+    }
+    CHECK_EQ_U64(cache_files(path), 1);
+    /* Another source is another file; the old one is not used for it. */
+    install("text.json");
+    struct wtok *tok = load(cache);
+    CHECK(strcmp(wtok_kind(tok), "sentencepiece") == 0);
+    wtok_destroy(tok);
+    CHECK_EQ_U64(cache_files(path), 2);
+    (void)unlink(path);
+    (void)cache_files(path);
+    (void)unlink(path);
+}
+
+/* Each allocation of a load and an encoding fails once. */
+static void case_little_memory(void) {
+    static const char *const files[] = {"byte_level.json", "generic.json", "text.json",
+                                        "metaspace.json"};
+    for (size_t f = 0; f < WEIR_ARRAY_LEN(files); f++) {
+        bool done = false;
+        install(files[f]);
+        for (uint64_t k = 1; !done; k++) {
+            struct wtok *tok = NULL;
+            struct wtok_config config = {.cache_dir = "", .segment_cache_bytes = 1 << 18};
+            uint32_t ids[512];
+            size_t n = 0;
+            weir_mem_fail_at(k);
+            enum weir_status st = wtok_load(dir, &config, &tok, NULL);
+            if (st == WEIR_OK)
+                st = wtok_encode(tok, WEIR_SPAN_LIT("hello e\xCC\x81 <s> 12 llll"), WTOK_SPECIAL,
+                                 ids, 512, &n);
+            done = weir_mem_count() < k;
+            weir_mem_fail_at(0);
+            CHECK_MSG(st == WEIR_OK || st == WEIR_NOMEM, "%s, allocation %u: %s", files[f],
+                      (unsigned)k, weir_status_name(st));
+            wtok_destroy(tok);
+        }
+    }
+}
+
+int main(void) {
+    snprintf(dir, sizeof(dir), "/tmp/weir-load-XXXXXX");
+    if (mkdtemp(dir) == NULL)
+        return 1;
+    snprintf(cache, sizeof(cache), "%s/cache", dir);
+    CHECK_RUN(case_byte_level);
+    CHECK_RUN(case_refused_by_name);
+    CHECK_RUN(case_no_tokenizer);
+    CHECK_RUN(case_ends_and_length);
+    CHECK_RUN(case_cache_file);
+    CHECK_RUN(case_little_memory);
+    forget("tokenizer.json");
+    (void)rmdir(cache);
+    (void)rmdir(dir);
+    return check_finish();
+}
