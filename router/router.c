@@ -13,6 +13,7 @@
 #include "base/map.h"
 #include "base/mem.h"
 #include "kvindex/kvi.h"
+#include "router/block_counts.h"
 #include "router/busy.h"
 #include "router/decide.h"
 
@@ -28,7 +29,7 @@ struct rank {
     uint32_t dp_rank;
     uint32_t number; /* in the index; UINT32_MAX when that is full */
     uint64_t prefill_tokens, requests, kv_used;
-    struct weir_map blocks; /* sequence hash -> references by bookings */
+    struct weir_block_counts blocks; /* sequence hashes of its bookings */
     uint64_t inhibited_until_ms;
 };
 
@@ -123,7 +124,7 @@ void weir_router_destroy(struct weir_router *router) {
     if (router == NULL)
         return;
     for (size_t i = 0; i < router->n_ranks; i++)
-        weir_map_fini(&router->ranks[i].blocks);
+        weir_block_counts_fini(&router->ranks[i].blocks);
     for (uint32_t i = 0; i < router->n_bookings; i++)
         weir_free(router->bookings[i].hashes);
     for (size_t i = 0; i < router->n_lapses; i++)
@@ -222,7 +223,7 @@ static void drop_ranks(struct weir_router *r, uint64_t worker_id) {
     bool any = false;
     for (size_t i = 0; i < r->n_ranks; i++) {
         if (r->ranks[i].worker.worker_id == worker_id) {
-            weir_map_fini(&r->ranks[i].blocks);
+            weir_block_counts_fini(&r->ranks[i].blocks);
             any = true;
         } else {
             r->ranks[kept++] = r->ranks[i];
@@ -237,7 +238,6 @@ static void add_rank(struct weir_router *r, const struct weir_router_worker *wor
                      uint32_t dp_rank) {
     struct rank *x = &r->ranks[r->n_ranks++];
     *x = (struct rank){.worker = *worker, .dp_rank = dp_rank, .number = UINT32_MAX};
-    weir_map_init(&x->blocks, SIZE_MAX);
     uint32_t number = 0;
     if (kvi_rank_add(r->index, (struct kvi_worker){worker->worker_id, dp_rank}, &number) ==
             KVI_OK &&
@@ -366,14 +366,6 @@ static enum weir_status new_booking(struct weir_router *r, struct booking **ret)
     return WEIR_OK;
 }
 
-static void unreference(struct rank *x, const uint64_t *hashes, size_t n) {
-    for (size_t i = 0; i < n; i++) {
-        uint64_t *count = weir_map_at(&x->blocks, hashes[i]);
-        if (count != NULL && --*count == 0)
-            weir_map_remove(&x->blocks, hashes[i]);
-    }
-}
-
 static void prefill_over(struct weir_router *r, struct booking *b) {
     struct rank *x = find_rank(r, b->worker_id, b->dp_rank);
     if (x != NULL)
@@ -386,7 +378,7 @@ static void free_booking(struct weir_router *r, struct booking *b) {
     struct rank *x = find_rank(r, b->worker_id, b->dp_rank);
     prefill_over(r, b);
     if (x != NULL) {
-        unreference(x, b->hashes, b->n_hashes);
+        weir_block_counts_drop(&x->blocks, b->hashes, b->n_hashes);
         x->requests -= x->requests > 0;
     }
     weir_free(b->hashes);
@@ -398,15 +390,13 @@ static void free_booking(struct weir_router *r, struct booking *b) {
 static void reference(struct rank *x, struct booking *b, const uint64_t *hashes, size_t n,
                       struct weir_rng *rng) {
     b->hashes = weir_malloc((n + 1) * sizeof(*b->hashes));
-    for (size_t i = 0; b->hashes != NULL && i < n; i++) {
-        uint64_t hash = hashes != NULL ? hashes[i] : weir_rng_u64(rng);
-        uint64_t *count = weir_map_at(&x->blocks, hash);
-        if (count != NULL)
-            ++*count;
-        else if (weir_map_put(&x->blocks, hash, 1) != WEIR_OK)
-            return; /* out of memory: the load of this request is undercounted */
-        b->hashes[b->n_hashes++] = hash;
-    }
+    if (b->hashes == NULL)
+        return; /* out of memory: the load of this request is undercounted */
+    if (hashes != NULL && n > 0)
+        memcpy(b->hashes, hashes, n * sizeof(*hashes));
+    for (size_t i = 0; hashes == NULL && i < n; i++)
+        b->hashes[i] = weir_rng_u64(rng);
+    b->n_hashes = weir_block_counts_add(&x->blocks, b->hashes, n);
 }
 
 void weir_router_prefill_done(struct weir_router *router, uint64_t booking) {
@@ -477,7 +467,7 @@ static void predict(struct weir_router *r, struct kvi_worker w, const struct wei
 /* ---- routing ------------------------------------------------------------------------------ */
 
 static bool rank_busy(const struct weir_router *r, const struct rank *x) {
-    struct weir_busy_load l = {.active_decode_blocks = weir_map_len(&x->blocks),
+    struct weir_busy_load l = {.active_decode_blocks = weir_block_counts_len(&x->blocks),
                                .kv_used_blocks = x->kv_used,
                                .active_prefill_tokens = x->prefill_tokens,
                                .total_kv_blocks = x->worker.total_kv_blocks,
@@ -517,11 +507,7 @@ static bool excluded(const struct weir_route_query *q, uint64_t worker_id) {
 
 /* Prompt blocks beyond the longest prefix that running requests of the rank hold. */
 static size_t additional_blocks(const struct rank *x, const struct weir_route_query *q) {
-    uint64_t ignored;
-    size_t shared = 0;
-    while (shared < q->n_blocks && weir_map_get(&x->blocks, q->sequence_hashes[shared], &ignored))
-        shared++;
-    return q->n_blocks - shared;
+    return q->n_blocks - weir_block_counts_prefix(&x->blocks, q->sequence_hashes, q->n_blocks);
 }
 
 static bool assumes_reuse(const struct weir_router *r, const struct weir_route_query *q) {
@@ -570,7 +556,7 @@ static struct eligible gather(struct weir_router *r, const struct weir_route_que
             .dp_rank = x->dp_rank,
             .active_prefill_tokens = (double)x->prefill_tokens,
             .active_decode_blocks =
-                r->config.track_active_blocks ? (double)weir_map_len(&x->blocks) : 0,
+                r->config.track_active_blocks ? (double)weir_block_counts_len(&x->blocks) : 0,
             .active_requests = (double)x->requests,
             .additional_active_blocks = !r->config.track_active_blocks ? 0
                                         : reuse ? (double)additional_blocks(x, q)
@@ -739,15 +725,16 @@ size_t weir_router_loads(struct weir_router *router, uint64_t now_ms, struct wei
     size_t n = router->n_ranks;
     for (size_t i = 0; i < n && i < room; i++) {
         const struct rank *x = &router->ranks[i];
-        ret[i] = (struct weir_worker_load){.worker_id = x->worker.worker_id,
-                                           .dp_rank = x->dp_rank,
-                                           .active_decode_blocks = weir_map_len(&x->blocks),
-                                           .active_prefill_tokens = x->prefill_tokens,
-                                           .active_requests = x->requests,
-                                           .kv_used_blocks = x->kv_used,
-                                           .total_kv_blocks = x->worker.total_kv_blocks,
-                                           .busy = rank_busy(router, x),
-                                           .inhibited = x->inhibited_until_ms > now_ms};
+        ret[i] =
+            (struct weir_worker_load){.worker_id = x->worker.worker_id,
+                                      .dp_rank = x->dp_rank,
+                                      .active_decode_blocks = weir_block_counts_len(&x->blocks),
+                                      .active_prefill_tokens = x->prefill_tokens,
+                                      .active_requests = x->requests,
+                                      .kv_used_blocks = x->kv_used,
+                                      .total_kv_blocks = x->worker.total_kv_blocks,
+                                      .busy = rank_busy(router, x),
+                                      .inhibited = x->inhibited_until_ms > now_ms};
     }
     pthread_mutex_unlock(&router->lock);
     return n;
