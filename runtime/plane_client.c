@@ -60,6 +60,7 @@ struct weir_plane_call {
     struct home *home; /* response stream; NULL until the worker dialled */
     bool paused, complete;
     uint64_t item_ms, last_item_ms;
+    bool impatient; /* acknowledged: item_ms, not prologue_ms, is running */
     struct weir_timer timer;
 };
 
@@ -286,6 +287,8 @@ static void on_call_timer(void *arg) {
         fail_call(call, WEIR_TIMEOUT, 504, "ack", true, WEIR_SPAN_LIT("Request deadline exceeded"));
         return;
     case CALL_ACKED:
+        if (call->impatient)
+            break;
         fail_call(call, WEIR_TIMEOUT, 504, "prologue", true,
                   WEIR_SPAN_LIT("the worker took the request and did not answer"));
         return;
@@ -348,8 +351,12 @@ static void on_reply(struct conn *k, struct weir_span text) {
         fail_call(call, overload ? WEIR_OVERLOADED : WEIR_UNAVAILABLE, overload ? 529 : 503, "ack",
                   !overload, text);
     } else if (call->state == CALL_SENT) {
+        /* The prologue is the first sign of an answer: whoever waits item_ms for an item waits no
+         * longer for it. */
+        call->impatient = call->item_ms > 0 && call->item_ms < c->config.prologue_ms;
         call->state = CALL_ACKED;
-        start_timer(call, c->config.prologue_ms);
+        call->last_item_ms = weir_loop_now_ms(c->loop);
+        start_timer(call, call->impatient ? call->item_ms : c->config.prologue_ms);
     }
 }
 
@@ -946,6 +953,7 @@ void weir_plane_client_worker_left(struct weir_plane_client *client, struct weir
         if (!weir_span_eqz(address, call->address))
             continue;
         if (call->state != CALL_STREAMING) {
+            call->impatient = false;
             start_timer(call, silent_ms);
         } else if (call->item_ms == 0 || call->item_ms > silent_ms) {
             call->item_ms = silent_ms;
