@@ -60,6 +60,65 @@ static inline uint64_t hash_one(const struct hasher *h, const uint32_t *tokens) 
     }
 }
 
+#if defined(__x86_64__)
+#define EIGHT_BLOCKS 1
+#include <immintrin.h>
+
+/* XXH3 of eight blocks of 16 tokens at once (its path for 64 bytes): each block is one register of
+ * eight words, of which pairs are multiplied to 128 bits, folded and summed. Two blocks share a
+ * multiplication, because a pair takes two lanes. */
+__attribute__((target("avx512f,avx512dq"))) static inline __m512i fold_pairs(__m512i a, __m512i b) {
+    const __m512i low = _mm512_set1_epi64(0xFFFFFFFF);
+    __m512i a1 = _mm512_srli_epi64(a, 32), b1 = _mm512_srli_epi64(b, 32);
+    __m512i p00 = _mm512_mul_epu32(a, b), p01 = _mm512_mul_epu32(a, b1);
+    __m512i p10 = _mm512_mul_epu32(a1, b), p11 = _mm512_mul_epu32(a1, b1);
+    __m512i mid = _mm512_add_epi64(_mm512_add_epi64(_mm512_srli_epi64(p00, 32), p10),
+                                   _mm512_and_si512(p01, low));
+    __m512i upper = _mm512_add_epi64(_mm512_add_epi64(p11, _mm512_srli_epi64(p01, 32)),
+                                     _mm512_srli_epi64(mid, 32));
+    __m512i lower = _mm512_or_si512(_mm512_slli_epi64(mid, 32), _mm512_and_si512(p00, low));
+    return _mm512_xor_si512(lower, upper);
+}
+
+__attribute__((target("avx512f,avx512dq"))) static void
+eight_blocks(const uint32_t *tokens, const uint64_t key[8], uint64_t *ret) {
+    const __m512i k = _mm512_loadu_si512(key);
+    __m256i sums[2];
+    for (int q = 0; q < 2; q++) { /* four blocks */
+        __m128i two[2];
+        for (int p = 0; p < 2; p++) {
+            const uint32_t *at = tokens + (q * 4 + p * 2) * 16;
+            __m512i x = _mm512_xor_si512(_mm512_loadu_si512(at), k);
+            __m512i y = _mm512_xor_si512(_mm512_loadu_si512(at + 16), k);
+            __m512i f = fold_pairs(_mm512_unpacklo_epi64(x, y), _mm512_unpackhi_epi64(x, y));
+            __m256i half =
+                _mm256_add_epi64(_mm512_castsi512_si256(f), _mm512_extracti64x4_epi64(f, 1));
+            two[p] = _mm_add_epi64(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
+        }
+        sums[q] = _mm256_inserti128_si256(_mm256_castsi128_si256(two[0]), two[1], 1);
+    }
+    __m512i h = _mm512_inserti64x4(_mm512_castsi256_si512(sums[0]), sums[1], 1);
+    h = _mm512_add_epi64(h, _mm512_set1_epi64((long long)(64 * XXH_PRIME64_1)));
+    h = _mm512_xor_si512(h, _mm512_srli_epi64(h, 37));
+    h = _mm512_mullo_epi64(h, _mm512_set1_epi64(0x165667919E3779F9));
+    _mm512_storeu_si512(ret, _mm512_xor_si512(h, _mm512_srli_epi64(h, 32)));
+}
+
+static bool eight_at_a_time(const struct hasher *h, uint32_t block_size, uint64_t ret_key[8]) {
+    static const uint8_t offset[8] = {0, 8, 32, 40, 48, 56, 16, 24}; /* of the secret, by word */
+    if (h->bytes != 64 || block_size != 16 || !__builtin_cpu_supports("avx512dq"))
+        return false;
+    for (int i = 0; i < 8; i++) {
+        uint64_t word;
+        memcpy(&word, XXH3_kSecret + offset[i], sizeof(word));
+        ret_key[i] = i % 2 == 0 ? word + h->seed : word - h->seed;
+    }
+    return true;
+}
+#else
+#define EIGHT_BLOCKS 0
+#endif
+
 static inline uint64_t chain_step(uint64_t before, uint64_t local) {
     uint64_t pair[2] = {before, local};
     return XXH3_64bits_withSeed(pair, sizeof(pair), KVI_SEED);
@@ -70,12 +129,36 @@ static size_t blocks_for(size_t n_tokens, uint32_t block_size, bool eagle, size_
     return n < room ? n : room;
 }
 
+/* Whole groups of eight blocks; returns the first block that is left. With ret_sequence the chain
+ * goes on one group behind, so that each group's hashes run in the shadow of the steps before. */
+static size_t hash_groups(const struct hasher *h, const uint32_t *tokens, uint32_t block_size,
+                          size_t n, uint64_t *ret_local, uint64_t *ret_sequence) {
+#if EIGHT_BLOCKS
+    uint64_t key[8], s = 0;
+    if (n < 8 || !eight_at_a_time(h, block_size, key))
+        return 0;
+    eight_blocks(tokens, key, ret_local);
+    for (size_t i = 0;; i += 8) {
+        bool more = n - i >= 16;
+        if (more)
+            eight_blocks(tokens + (i + 8) * 16, key, ret_local + i + 8);
+        for (size_t k = i; ret_sequence != NULL && k < i + 8; k++)
+            ret_sequence[k] = s = k > 0 ? chain_step(s, ret_local[k]) : ret_local[0];
+        if (!more)
+            return i + 8;
+    }
+#else
+    (void)h, (void)tokens, (void)block_size, (void)n, (void)ret_local, (void)ret_sequence;
+    return 0;
+#endif
+}
+
 size_t kvi_hash_blocks(const uint32_t *tokens, size_t n_tokens, uint32_t block_size, uint64_t seed,
                        bool eagle, uint64_t *ret_hashes, size_t room) {
     size_t n = blocks_for(n_tokens, block_size, eagle, room);
     struct hasher h;
     hasher_init(&h, (size_t)block_size + eagle, seed);
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = hash_groups(&h, tokens, block_size, n, ret_hashes, NULL); i < n; i++)
         ret_hashes[i] = hash_one(&h, tokens + i * block_size);
     return n;
 }
@@ -95,13 +178,11 @@ size_t kvi_hash_and_chain(const uint32_t *tokens, size_t n_tokens, uint32_t bloc
                           size_t room) {
     size_t n = blocks_for(n_tokens, block_size, eagle, room);
     struct hasher h;
-    uint64_t s = 0;
     hasher_init(&h, (size_t)block_size + eagle, seed);
-    for (size_t i = 0; i < n; i++) {
-        uint64_t local = hash_one(&h, tokens + i * block_size);
-        s = i > 0 ? chain_step(s, local) : local;
-        ret_local[i] = local;
-        ret_sequence[i] = s;
+    size_t i = hash_groups(&h, tokens, block_size, n, ret_local, ret_sequence);
+    for (uint64_t s = i > 0 ? ret_sequence[i - 1] : 0; i < n; i++) {
+        ret_local[i] = hash_one(&h, tokens + i * block_size);
+        ret_sequence[i] = s = i > 0 ? chain_step(s, ret_local[i]) : ret_local[i];
     }
     return n;
 }

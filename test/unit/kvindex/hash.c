@@ -142,6 +142,33 @@ static void case_trailing_tokens_and_short_room(void) {
     CHECK_EQ_U64(kvi_block_count(SIZE_MAX, 1, false), SIZE_MAX);
 }
 
+/* Many blocks at a time, of every size and number, against one at a time. */
+static void case_batches_equal_single_blocks(void) {
+    static const uint32_t sizes[] = {1, 4, 15, 16, 17, 32, 60, 64, 128};
+    static uint32_t tokens[5000];
+    static uint64_t local[5000], both[5000], chained[5000], sequence[5000];
+    uint64_t seeds[] = {KVI_SEED, 0, UINT64_MAX, kvi_seed("adapter-a", 9, "tenant-a", 8)};
+    for (uint32_t i = 0; i < 5000; i++)
+        tokens[i] = i % 7 == 0 ? UINT32_MAX - i : i * 2654435761u;
+    for (size_t k = 0; k < WEIR_ARRAY_LEN(sizes) * WEIR_ARRAY_LEN(seeds) * 2; k++) {
+        uint32_t bs = sizes[k / 8];
+        uint64_t seed = seeds[k / 2 % 4];
+        bool eagle = k % 2 != 0;
+        for (size_t n_tokens = 0; n_tokens < 40 * bs && n_tokens <= 5000; n_tokens += bs / 2 + 1) {
+            size_t n = kvi_hash_blocks(tokens, n_tokens, bs, seed, eagle, local, 5000);
+            CHECK_EQ_U64(n, kvi_block_count(n_tokens, bs, eagle));
+            CHECK_EQ_U64(kvi_hash_and_chain(tokens, n_tokens, bs, seed, eagle, both, chained, 5000),
+                         n);
+            kvi_chain(local, n, sequence);
+            for (size_t i = 0; i < n; i++) {
+                CHECK_EQ_U64(local[i], kvi_block_hash(tokens + i * bs, bs + eagle, seed));
+                CHECK_EQ_U64(both[i], local[i]);
+                CHECK_EQ_U64(chained[i], sequence[i]);
+            }
+        }
+    }
+}
+
 static void case_captured_blocks(void) {
     static const uint32_t tokens[] = {151644, 872,  198,  45764, 15588, 311,   752,    4486,
                                       11,     358,  1079, 264,   1273,  448,   3322,   4244,
@@ -183,6 +210,7 @@ int main(void) {
     CHECK_RUN(case_chain);
     CHECK_RUN(case_seeds);
     CHECK_RUN(case_eagle_windows_overlap);
+    CHECK_RUN(case_batches_equal_single_blocks);
     CHECK_RUN(case_captured_blocks);
     CHECK_RUN(case_blocks_of_real_stored_events);
     CHECK_RUN(case_salted_blocks_that_a_real_router_matched);
