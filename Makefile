@@ -2,7 +2,7 @@
 PRESET ?= release
 PREFIX ?= /usr/local
 
-.PHONY: build run test install setup clean
+.PHONY: build run test test-engines install setup clean
 build: setup
 	@cmake --preset $(PRESET) >/dev/null
 	@cmake --build build/$(PRESET)
@@ -12,6 +12,9 @@ run: build
 	@scripts/run-demo build/$(PRESET)/weir
 test:
 	@scripts/test
+# Real vLLM (and SGLang with SGLANG=1) on the CPU; installs 6 GB and more on the first run.
+test-engines: build
+	@scripts/test-engines build/$(PRESET)/weir
 install: build
 	cmake --install build/$(PRESET) --prefix $(PREFIX)
 clean:

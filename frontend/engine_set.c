@@ -42,6 +42,7 @@ struct weir_engine_set {
     struct weir_loop *loop; /* borrowed */
     struct weir_engine_set_config config;
     struct weir_engines *engines;
+    struct weir_engine_binds *binds;
     struct weir_list members;
 };
 
@@ -223,7 +224,8 @@ static void open_caches(struct weir_engine_set *s, struct member *m,
         find_metrics(s, c, e->address);
         clear(m, c->rank);
         if (weir_engine_rank_create(block_size(s, e), 0, &c->names) != WEIR_OK ||
-            weir_engine_feed_open(s->loop, &e->sources[i], &ops, c, &c->feed, &err) != WEIR_OK)
+            weir_engine_feed_open(s->loop, s->binds, &e->sources[i], &ops, c, &c->feed, &err) !=
+                WEIR_OK)
             WEIR_LOG(WEIR_LOG_ERROR, "engines", "engine %s: no KV events of rank %u: %s",
                      e->address, c->rank, err.text);
     }
@@ -312,7 +314,11 @@ enum weir_status weir_engine_set_open(struct weir_loop *loop,
     s->loop = loop;
     s->config = *config;
     weir_list_init(&s->members);
-    enum weir_status st = weir_engines_open(loop, &config->engines, &ops, s, &s->engines, err);
+    enum weir_status st = weir_engine_binds_create(loop, &s->binds);
+    if (st != WEIR_OK)
+        weir_err_set(err, st, "out of memory");
+    else
+        st = weir_engines_open(loop, &config->engines, &ops, s, &s->engines, err);
     if (st != WEIR_OK) {
         weir_engine_set_close(s);
         return st;
@@ -328,5 +334,6 @@ void weir_engine_set_close(struct weir_engine_set *set) {
     WEIR_LIST_FOREACH(it, &set->members) {
         drop_member(MEMBER(it));
     }
+    weir_engine_binds_destroy(set->binds);
     weir_free(set);
 }

@@ -148,6 +148,31 @@ enum weir_status weir_zmq_pub_open(const char *ip, uint16_t port, struct weir_zm
     return WEIR_OK;
 }
 
+enum weir_status weir_zmq_pub_connect(const char *endpoint, struct weir_zmq_pub **ret_pub,
+                                      struct weir_err *err) {
+    struct weir_zmq_pub *pub = weir_calloc(1, sizeof(*pub));
+    if (pub == NULL)
+        return weir_err_set(err, WEIR_NOMEM, "out of memory");
+    struct weir_err local = {0};
+    pub->socket = open_socket(ZMQ_PUB, &local);
+    enum weir_status st = pub->socket != NULL ? WEIR_OK : local.status;
+    if (st == WEIR_OK) {
+        set_int(pub->socket, ZMQ_SNDHWM, HWM);
+        set_int(pub->socket, ZMQ_LINGER, 0);
+        set_int(pub->socket, ZMQ_RECONNECT_IVL, RECONNECT_MS);
+        set_int(pub->socket, ZMQ_RECONNECT_IVL_MAX, RECONNECT_MAX_MS);
+        if (zmq_connect(pub->socket, endpoint) != 0)
+            st = weir_err_set(&local, errno == EINVAL ? WEIR_INVALID : WEIR_IO,
+                              "cannot publish to '%s': %s", endpoint, zmq_strerror(errno));
+    }
+    if (st != WEIR_OK) {
+        weir_zmq_pub_close(pub);
+        return weir_err_set(err, st, "%s", local.text);
+    }
+    *ret_pub = pub;
+    return WEIR_OK;
+}
+
 uint16_t weir_zmq_pub_port(const struct weir_zmq_pub *pub) {
     return pub->port;
 }

@@ -16,6 +16,10 @@ enum { WEIR_ZMQ_MAX_FRAMES = 8 };
 /* Binds to tcp://ip:0 (or the given port) with a send high-water mark of 100,000. */
 enum weir_status weir_zmq_pub_open(const char *ip, uint16_t port, struct weir_zmq_pub **ret_pub,
                                    struct weir_err *err) WEIR_MUST_CHECK;
+/* Connects to a subscriber that listens; what is sent before it is there is lost. */
+enum weir_status weir_zmq_pub_connect(const char *endpoint, struct weir_zmq_pub **ret_pub,
+                                      struct weir_err *err) WEIR_MUST_CHECK;
+/* 0 for one that connects. */
 uint16_t weir_zmq_pub_port(const struct weir_zmq_pub *pub);
 /* Never blocks. A subscriber at its high-water mark loses the message and the others do not, which
  * libzmq does not report; WEIR_LIMIT: dropped for all. Thread: the one that opened it. */

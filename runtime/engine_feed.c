@@ -40,8 +40,9 @@ struct weir_engine_feed {
     void *arg;
     struct weir_arena names; /* strings of the source */
     struct weir_engine_source source;
-    struct weir_zmq_sub *sub, *replay;
-    bool stale; /* the replay socket may hold answers to an older question */
+    struct weir_zmq_sub *sub, *replay; /* sub: NULL when bound */
+    struct weir_engine_bind *bind;     /* of an engine that connects to us */
+    bool stale;                        /* the replay socket may hold answers to an older question */
     struct weir_arena arena;
     enum state state;
     bool known;    /* something was applied: `next` means something */
@@ -338,7 +339,7 @@ static bool copy_source(struct weir_engine_feed *f, const struct weir_engine_sou
            f->source.topic.data != NULL;
 }
 
-enum weir_status weir_engine_feed_open(struct weir_loop *loop,
+enum weir_status weir_engine_feed_open(struct weir_loop *loop, struct weir_engine_binds *binds,
                                        const struct weir_engine_source *source,
                                        const struct weir_engine_feed_ops *ops, void *arg,
                                        struct weir_engine_feed **ret_feed, struct weir_err *err) {
@@ -354,10 +355,13 @@ enum weir_status weir_engine_feed_open(struct weir_loop *loop,
     weir_timer_init(&f->timer, loop, on_timer, f);
     enum weir_status st =
         copy_source(f, source) ? WEIR_OK : weir_err_set(err, WEIR_NOMEM, "out of memory");
-    struct weir_span bind = WEIR_SPAN_LIT("tcp://*:");
-    if (st == WEIR_OK)
-        st = (weir_span_starts(f->source.events, bind) ? weir_zmq_sub_bind : weir_zmq_sub_open)(
-            loop, f->source.events.data, f->source.topic, on_live, f, &f->sub, err);
+    bool bound = weir_span_starts(f->source.events, WEIR_SPAN_LIT("tcp://*:"));
+    if (st == WEIR_OK && bound)
+        st = weir_engine_bind_join(binds, f->source.events.data, f->source.topic, source->rank,
+                                   on_live, f, &f->bind, err);
+    else if (st == WEIR_OK)
+        st = weir_zmq_sub_open(loop, f->source.events.data, f->source.topic, on_live, f, &f->sub,
+                               err);
     if (st == WEIR_OK && f->source.replay.len > 0)
         st = open_replay(f, err);
     if (st != WEIR_OK) {
@@ -374,6 +378,7 @@ void weir_engine_feed_close(struct weir_engine_feed *feed) {
     if (feed == NULL)
         return;
     weir_zmq_sub_close(feed->sub);
+    weir_engine_bind_leave(feed->bind);
     weir_zmq_sub_close(feed->replay);
     weir_timer_stop(&feed->timer);
     drop_waiting(feed);

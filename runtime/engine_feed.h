@@ -12,6 +12,7 @@
 #define WEIR_RUNTIME_ENGINE_FEED_H
 
 #include "net/loop.h"
+#include "runtime/engine_binds.h"
 #include "runtime/engines.h"
 #include "wire/engine_event.h"
 
@@ -30,7 +31,8 @@ struct weir_engine_feed_stats {
     bool live; /* what came before was restored */
 };
 
-enum weir_status weir_engine_feed_open(struct weir_loop *loop,
+/* `binds`: for a source that connects to us; borrowed, outlives the feed. */
+enum weir_status weir_engine_feed_open(struct weir_loop *loop, struct weir_engine_binds *binds,
                                        const struct weir_engine_source *source,
                                        const struct weir_engine_feed_ops *ops, void *arg,
                                        struct weir_engine_feed **ret_feed,

@@ -20,6 +20,7 @@ struct weir_mock_feed_config {
     enum weir_mock_form form;
     const char *ip;
     uint16_t port, replay_port; /* 0: a free one */
+    const char *connect;        /* publish to this subscriber instead of listening; or NULL */
     const char *topic;          /* borrowed: outlives the feed */
     uint32_t rank, block_size;
     uint64_t name_seed; /* names of blocks differ from one process to the next, as with engines */

@@ -114,6 +114,7 @@ static enum weir_status open_rank(struct weir_mock_http *h, uint32_t r, struct w
         .ip = c->ip,
         .port = c->events_port > 0 ? (uint16_t)(c->events_port + r) : 0,
         .replay_port = c->replay_port > 0 ? (uint16_t)(c->replay_port + r) : 0,
+        .connect = c->events_connect,
         .topic = h->topic,
         .rank = r,
         .block_size = c->engine.block_size,

@@ -23,6 +23,7 @@ struct weir_mock_http_config {
     uint32_t n_ranks;
     bool kv_events;
     uint16_t events_port, replay_port; /* of rank 0, rank r has + r; 0: free ones */
+    const char *events_connect;        /* publish there instead of listening; or NULL */
     uint32_t default_max_tokens;
     struct weir_mock_faults *faults; /* borrowed */
     uint64_t name_seed;

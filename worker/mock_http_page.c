@@ -73,7 +73,10 @@ static void page_sources(struct weir_mock_http *h, struct weir_http_exchange *x)
         weir_jsonw_key(&w, "enable_kv_cache_events");
         weir_jsonw_bool(&w, true);
         put_z(&w, "publisher", "zmq");
-        put_endpoint(&w, "endpoint", h->config.ip, weir_mock_feed_port(h->ranks[r].feed));
+        if (h->config.events_connect != NULL)
+            put_z(&w, "endpoint", h->config.events_connect);
+        else
+            put_endpoint(&w, "endpoint", h->config.ip, weir_mock_feed_port(h->ranks[r].feed));
         put_endpoint(&w, "replay_endpoint", h->config.ip,
                      weir_mock_feed_replay_port(h->ranks[r].feed));
         weir_jsonw_key(&w, "buffer_steps");

@@ -74,6 +74,7 @@ static enum weir_status open_http(struct process *p, const struct weir_engine_co
         .kv_events = o->enable_prefix_caching,
         .events_port = (uint16_t)o->kv_events_port,
         .replay_port = (uint16_t)o->kv_replay_port,
+        .events_connect = o->kv_events_connect,
         .default_max_tokens =
             o->default_max_tokens > 0 ? (uint32_t)o->default_max_tokens : SGLANG_DEFAULT_TOKENS,
         .faults = faults,

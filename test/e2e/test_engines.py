@@ -5,6 +5,7 @@ by chance: what routing knows came through their KV events, hashed again from th
 import http.client
 import json
 import re
+import socket
 
 from weir import DEADLINE_S, WEIR, Process, exposition, total, until
 
@@ -247,6 +248,22 @@ def test_evictions_are_followed(fleet):
         talk(f, (a,), f"p{i}", turns=2)
     _, hits = talk(f, (a,), "p0", turns=1)
     assert hits[0] == 0
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def test_publishers_that_connect_to_us(fleet):
+    """Two engines publish to one port of ours; their topics tell them apart."""
+    there = f"tcp://127.0.0.1:{free_port()}"
+    a, b = (start(fleet, "--kv-events-connect", there) for _ in range(2))
+    f = front(fleet, a.url, b.url)
+    for who in ("quo", "ray", "sue"):
+        workers, hits = talk(f, (a, b), who)
+        assert len(set(workers)) == 1 and hits[1] > 0
 
 
 def test_tokens_asked_of_the_engine(fleet):

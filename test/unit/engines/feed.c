@@ -12,6 +12,7 @@
 enum { BLOCKS = 64, LOG = 4096 };
 
 static struct weir_loop *loop;
+static struct weir_engine_binds *binds;
 
 /* ---- an engine ---------------------------------------------------------------------------- */
 
@@ -153,7 +154,7 @@ static void open_feed(bool replay) {
                                         .topic = WEIR_SPAN_LIT("kv@")};
     for (unsigned b = 0; replay && b < 10; b++)
         publish(b, true, false);
-    CHECK(weir_engine_feed_open(loop, &source, &ops, NULL, &feed, &err) == WEIR_OK);
+    CHECK(weir_engine_feed_open(loop, binds, &source, &ops, NULL, &feed, &err) == WEIR_OK);
 }
 
 static void close_feed(void) {
@@ -266,12 +267,14 @@ static void case_broken_batch(void) {
 
 int main(void) {
     CHECK(weir_loop_create(0, &loop) == WEIR_OK);
+    CHECK(weir_engine_binds_create(loop, &binds) == WEIR_OK);
     weir_buf_init(&out, 1 << 20);
     CHECK_RUN(case_new_form);
     CHECK_RUN(case_old_form);
     CHECK_RUN(case_too_late);
     CHECK_RUN(case_no_replay);
     CHECK_RUN(case_broken_batch);
+    weir_engine_binds_destroy(binds);
     weir_buf_fini(&out);
     weir_loop_destroy(loop);
     weir_zmq_shutdown();
