@@ -15,7 +15,7 @@ import sys
 import pytest
 
 import testenv
-from weir import Process, exposition, total, until
+from weir import WEIR, Process, exposition, total, until
 
 pytestmark = pytest.mark.skipif(os.environ.get("WEIR_INTEROP") != "1",
                                 reason="set WEIR_INTEROP=1 to run against a real Dynamo")
@@ -223,3 +223,113 @@ def test_both_kinds_of_workers_in_one_fleet(fleet, theirs, dynamo, model):
                                       if i["endpoint"] == "generate"}) == 2)
     assert all(api.chat(f"request {i}")[0] == 200 for i in range(20))
     assert 5 <= ours.metric("finished_total") <= 15
+
+
+# ---- split pools and global routers -------------------------------------------------------------
+
+
+def dynamo_part(theirs, fleet, python, model, *flags):
+    p = Process([python, "-m", "dynamo.mocker", "--model-path", model, "--model-name", "m", "--block-size", str(BLOCK),
+                 "--speedup-ratio", "0", *flags], dynamo_env(fleet), "dynamo.mocker")
+    theirs.append(p)
+    return p
+
+
+def dynamo_process(theirs, fleet, python, module, *flags):
+    p = Process([python, "-m", module, *flags], dynamo_env(fleet), module)
+    theirs.append(p)
+    return p
+
+
+def weir_service(fleet, command, *flags):
+    p = Process([WEIR, command, *flags], fleet.env)
+    fleet.processes.append(p)
+    return p
+
+
+def dynamo_front(theirs, fleet, python, *flags):
+    port = free_port()
+    dynamo_process(theirs, fleet, python, "dynamo.frontend", "--http-port", str(port), "--http-host", "127.0.0.1", *flags)
+    return Http(port).serving()
+
+
+@pytest.mark.parametrize("bootstrap", [False, True])
+def test_dynamo_split_workers_behind_weir(fleet, theirs, dynamo, model, bootstrap):
+    meeting = ("--bootstrap-ports", str(free_port())) if bootstrap else ()
+    dynamo_part(theirs, fleet, dynamo, model, "--disaggregation-mode", "prefill", *meeting)
+    dynamo_part(theirs, fleet, dynamo, model, "--disaggregation-mode", "decode")
+    front = fleet.frontend("--router-mode", "kv", "--enforce-disagg", *files(model))
+    front.wait_line("model m has 1 prefill worker", deadline_s=120)
+    api = Http(front.port).serving()
+    check_serving(api)
+
+
+def test_weir_split_workers_behind_dynamo(fleet, theirs, dynamo, model):
+    flags = ("--model-path", model, "--block-size", str(BLOCK), "--disaggregation-mode")
+    pre = fleet.mocker(*flags, "prefill", workers=2)
+    dec = fleet.mocker(*flags, "decode", workers=2)
+    api = dynamo_front(theirs, fleet, dynamo, "--router-mode", "kv")
+    check_serving(api)
+    assert pre.metric("finished_total") == dec.metric("finished_total") == 203
+    assert dec.metric("received_tokens_total") == dec.metric("prompt_tokens_total") > 0
+
+
+def pool_file(fleet):
+    path = os.path.join(fleet.folder, "pools.json")
+    with open(path, "w", encoding="ascii") as f:
+        json.dump({"mode": "agg", "num_agg_pools": 2, "agg_pool_dynamo_namespaces": ["pool0", "pool1"],
+                   "agg_pool_selection_strategy": {
+                       "ttft_min": 10, "ttft_max": 3000, "ttft_resolution": 2, "itl_min": 5, "itl_max": 200,
+                       "itl_resolution": 1, "agg_pool_mapping": [[0], [1]]}}, f)
+    return path
+
+
+def check_pools(api, mockers):
+    """Tight targets go to pool 0, relaxed ones to pool 1."""
+    for target, served in ((100, (1, 0)), (2900, (1, 1)), (2900, (1, 2)), (100, (2, 2))):
+        status, data = api.chat("hello", nvext={"router": {"ttft_target": target}})
+        assert status == 200, data
+        assert tuple(m.metric("finished_total") for m in mockers) == served
+    check_serving(api)
+
+
+def weir_pool(fleet, model, ns):
+    return fleet.mocker("--model-path", model, "--block-size", str(BLOCK), "--endpoint", f"dyn://{ns}.backend.generate",
+                        model="worker-of-" + ns)
+
+
+def test_dynamo_frontend_before_weir_global_router(fleet, theirs, dynamo, model):
+    mockers = [weir_pool(fleet, model, ns) for ns in ("pool0", "pool1")]
+    for ns in ("pool0", "pool1"):
+        weir_service(fleet, "router", "--endpoint", f"{ns}.backend.generate")
+    weir_service(fleet, "global-router", "--config", pool_file(fleet), "--model-name", "m", "--model-path", model,
+                 "--namespace", "front")
+    check_pools(dynamo_front(theirs, fleet, dynamo, "--namespace", "front"), mockers)
+
+
+def test_weir_before_dynamo_routers_before_weir_workers(fleet, theirs, dynamo, model):
+    """The reference's routers take ours for a worker's, and ours theirs for routers."""
+    mockers = [weir_pool(fleet, model, ns) for ns in ("pool0", "pool1")]
+    for ns in ("pool0", "pool1"):
+        dynamo_process(theirs, fleet, dynamo, "dynamo.router", "--endpoint", f"{ns}.backend.generate",
+                       "--router-block-size", str(BLOCK))
+    weir_service(fleet, "global-router", "--config", pool_file(fleet), "--model-name", "m", "--model-path", model,
+                 "--namespace", "front", "--pool-wait-secs", "120")
+    front = fleet.frontend("--namespace", "front")
+    check_pools(Http(front.port).serving(), mockers)
+
+
+def test_weir_before_dynamo_global_router(fleet, theirs, dynamo, model):
+    mockers = [weir_pool(fleet, model, ns) for ns in ("pool0", "pool1")]
+    for ns in ("pool0", "pool1"):
+        weir_service(fleet, "router", "--endpoint", f"{ns}.backend.generate").wait_line("get_overlap_scores")
+    dynamo_process(theirs, fleet, dynamo, "dynamo.global_router", "--config", pool_file(fleet), "--model-name", model,
+                   "--namespace", "front")
+    front = fleet.frontend("--namespace", "front")
+    def name():
+        data = front.get("/v1/models").json()["data"]
+        return data and data[0]["id"]
+    until("a model", name, 120)
+    r = front.chat(model=name(), nvext={"router": {"ttft_target": 100}})
+    assert r.status == 200, r
+    assert tuple(m.metric("finished_total") for m in mockers) == (1, 0)
