@@ -8,7 +8,7 @@ import os
 import socket
 import struct
 import threading
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 
 def two_part(header=b"", body=b""):
@@ -127,3 +127,41 @@ class ScriptedWorker:
 def cut(text, step=3):
     """In pieces, as tokens come: markers fall apart anywhere."""
     return [text[i:i + step] for i in range(0, len(text), step)]
+
+
+def frame(conn):
+    head, body, _ = struct.unpack(">QQQ", exactly(conn, 24))
+    return exactly(conn, head), exactly(conn, body)
+
+
+def call(folder, ns, component, endpoint, request):
+    """Sends one request to an instance of an endpoint, in JSON; its items without their wrapper."""
+    start = f"{ns}/{component}/{endpoint}/"
+    where = os.path.join(folder, "v1/instances")
+    name = next(n for n in os.listdir(where) if unquote(n).startswith(start))
+    with open(os.path.join(where, name), encoding="utf-8") as f:
+        address, path = json.load(f)["transport"]["tcp"].split("/", 1)
+    host, port = address.rsplit(":", 1)
+    identity = "5a2b7f50-0000-4000-8000-000000000001"
+    items = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        info = {"address": f"127.0.0.1:{listener.getsockname()[1]}", "subject": identity, "context": identity,
+                "stream_type": "response"}
+        control = {"id": identity, "request_type": "single_in", "response_type": "many_out", "payload_codec": "json",
+                   "connection_info": {"transport": "tcp_server", "info": json.dumps(info)}}
+        payload = two_part(json.dumps(control).encode(), json.dumps(request).encode())
+        with socket.create_connection((host, int(port))) as out:
+            out.sendall(struct.pack(">H", len(path)) + path.encode() + struct.pack(">H", 2) + b"{}" +
+                        struct.pack(">I", len(payload)) + payload)
+            listener.settimeout(30)
+            home, _ = listener.accept()
+            with home:
+                assert json.loads(frame(home)[0])["subject"] == identity
+                prologue = json.loads(frame(home)[0])
+                assert prologue["error"] is None, prologue
+                while True:
+                    item = json.loads(frame(home)[1])
+                    if item.get("data") is not None:
+                        items.append(item["data"])
+                    if item["complete_final"]:
+                        return items

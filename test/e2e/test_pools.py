@@ -4,7 +4,7 @@ import os
 import threading
 
 import pytest
-from scripted import ScriptedWorker
+from scripted import ScriptedWorker, call
 from weir import WEIR, Process, exposition, sse, total, until
 
 import http.client
@@ -126,6 +126,41 @@ def test_the_router_of_a_pool_knows_its_caches(agg):
     for _ in range(6):  # by chance they would meet two workers
         usage = agg.front.chat(text, nvext=relaxed).json()["usage"]
         assert usage["prompt_tokens_details"]["cached_tokens"] >= first["prompt_tokens"] // 16 * 16
+
+
+def test_questions_to_a_router(fleet):
+    """best_worker_id and get_overlap_scores answer without routing."""
+    mocker, router = pool(fleet, "pool0", workers=2)
+    until("both workers", lambda: router.ready().metric("weir_router_workers") == 2)
+    prompt = list(range(100)) + [7, 8, 9]
+    ask = lambda endpoint, **more: call(fleet.env["DYN_FILE_KV"], "pool0", "router", endpoint,
+                                        {"token_ids": prompt, **more})
+    scores = ask("get_overlap_scores")[0]["data"]
+    assert scores["block_size"] == 16 and scores["num_blocks"] == 6
+    assert [(w["worker_id"], w["device_blocks"]) for w in sorted(scores["workers"], key=lambda w: w["worker_id"])] == \
+        [(i, 0) for i in sorted(mocker.ids)]
+    stop = {"max_tokens": 2}
+    items = ask("generate", stop_conditions=stop)
+    assert [t for i in items for t in i["data"]["token_ids"]] and items[-1]["data"]["finish_reason"] == "length"
+    until("the prompt's blocks", lambda: router.metric("weir_router_index_blocks") == 6)
+    scores = ask("get_overlap_scores")[0]["data"]
+    holder = next(w for w in scores["workers"] if w["device_blocks"] > 0)
+    assert (holder["device_blocks"], holder["host_pinned_blocks"], holder["disk_blocks"]) == (6, 6, 6)
+    assert holder["router_credit_blocks"] == 6.0 and holder["host_pinned_extension_blocks"] == 0
+    assert all(ask("best_worker_id") == [{"data": holder["worker_id"]}] for _ in range(4))
+    # Without credit for what is held, chance decides.
+    free = {"overlap_score_credit": 0, "track_prefill_tokens": False}
+    assert {ask("best_worker_id", router_config_override=free)[0]["data"] for _ in range(40)} == set(mocker.ids)
+    assert router.metric("dynamo_component_router_requests_total") == 1
+    assert "error" in ask("best_worker_id", token_ids="x")[0]
+
+
+def test_router_leaves_out_other_block_sizes(fleet):
+    fleet.mocker("--endpoint", "dyn://pool0.backend.generate", "--block-size", "32")
+    router = pool_router(fleet, "pool0", "backend", "--router-block-size", "16")
+    router.wait_line("has blocks of 32 tokens, this router 16: it is left out")
+    r = call(fleet.env["DYN_FILE_KV"], "pool0", "router", "generate", {"token_ids": [1], "stop_conditions": {"max_tokens": 1}})
+    assert r[0]["event"] == "error" and router.metric("weir_router_rejected_total") == 1
 
 
 def test_many_streams_and_two_routers_of_a_pool(agg):
