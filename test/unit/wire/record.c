@@ -131,6 +131,23 @@ static void case_card_members(void) {
     CHECK(c->dp_start_rank == 4 && c->dp_size == 2 && !c->enable_local_indexer && c->enable_eagle);
     CHECK(weir_span_eqz(c->tool_call_parser, "hermes") && c->reasoning_parser.data == NULL);
     CHECK(c->worker_type == WEIR_WORKER_UNSET);
+    CHECK(c->bootstrap_host.data == NULL);
+    /* Where a prefill worker is met; without a port it is not. */
+    fresh();
+    CHECK(
+        weir_record_decode(
+            WEIR_SPAN_LIT(MODEL(
+                CARD ",\"worker_type\":\"prefill\",\"runtime_config\":{\"disaggregated_endpoint\":"
+                     "{\"bootstrap_host\":\"10.0.0.1\",\"bootstrap_port\":9340}}")),
+            &arena, &r, &err) == WEIR_OK);
+    CHECK(weir_span_eqz(r.card.bootstrap_host, "10.0.0.1") && r.card.bootstrap_port == 9340);
+    fresh();
+    CHECK(
+        weir_record_decode(
+            WEIR_SPAN_LIT(MODEL(CARD ",\"runtime_config\":{\"disaggregated_endpoint\":"
+                                     "{\"bootstrap_host\":\"10.0.0.1\",\"bootstrap_port\":null}}")),
+            &arena, &r, &err) == WEIR_OK);
+    CHECK(r.card.bootstrap_host.data == NULL);
     /* The defaults of what is not there. */
     fresh();
     CHECK(weir_record_decode(WEIR_SPAN_LIT(MODEL(CARD)), &arena, &r, &err) == WEIR_OK);

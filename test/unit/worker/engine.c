@@ -130,6 +130,36 @@ static void case_prefix_is_reused_but_one_token_is_computed(void) {
     weir_engine_destroy(w.engine);
 }
 
+/* A decode worker: the prompt's blocks came from elsewhere, so one token is computed, and the
+ * blocks serve later prompts. When they are lost by preemption the prompt is computed like any
+ * other. */
+static void case_received_prompts_are_not_computed(void) {
+    struct world w;
+    start(&w, small());
+    uint32_t prompt[20];
+    for (uint32_t i = 0; i < 20; i++)
+        prompt[i] = 3 * i;
+    struct weir_sequence_config c = {.prompt = prompt,
+                                     .n_prompt = 20,
+                                     .max_tokens = 3,
+                                     .hash_seed = KVI_SEED,
+                                     .kv_received = true,
+                                     .user = &w.requests[0]};
+    CHECK(weir_engine_add(w.engine, &c, &w.requests[0].seq) == WEIR_OK);
+    /* One pass with one prompt token (1 ms and 10 ms base), then two decode passes of 11 ms. */
+    CHECK_EQ_U64(run(&w), 1000 + 10000 + 2 * 11000);
+    CHECK_EQ_U64(w.requests[0].tokens, 3);
+    CHECK_EQ_U64(w.requests[0].cached, 0);
+    CHECK_EQ_U64(w.stored, 5);
+    struct weir_engine_stats st;
+    weir_engine_get_stats(w.engine, &st);
+    CHECK(st.received_tokens == 20 && st.prompt_tokens == 20 && st.kv_used_blocks == 0);
+    add(&w, 1, prompt, 20, 1);
+    run(&w);
+    CHECK_EQ_U64(w.requests[1].cached, 16);
+    weir_engine_destroy(w.engine);
+}
+
 /* The hashes are those that a real worker publishes (shared spec, captured vector, block size 16).
  */
 static void case_events_carry_the_reference_hashes(void) {
@@ -263,6 +293,7 @@ static void case_random_load_keeps_invariants(void) {
 int main(void) {
     CHECK_RUN(case_timing_follows_the_model);
     CHECK_RUN(case_prefix_is_reused_but_one_token_is_computed);
+    CHECK_RUN(case_received_prompts_are_not_computed);
     CHECK_RUN(case_events_carry_the_reference_hashes);
     CHECK_RUN(case_lru_evicts_oldest_tail_first);
     CHECK_RUN(case_preempted_sequences_still_finish);
