@@ -42,6 +42,8 @@ static enum weir_status status_of(enum wtok_jinja_error error) {
 enum weir_status wj_guard(struct wj_run *x, void (*body)(struct wj_run *x)) {
     if (setjmp(x->leave) != 0)
         return status_of(x->failure.error);
+    char here;
+    x->stack = (uintptr_t)&here;
     if (x->out->data == NULL) { /* strings are built in it: there must be one */
         enum weir_status st = weir_buf_reserve(x->out, x->out->max < 1024 ? 1 : 1024);
         if (st != WEIR_OK)

@@ -797,17 +797,11 @@ struct wj_val wj_eval(struct wj_run *x, const struct wj_node *node) {
         return node->flag ? x->block_text : node->value;
     if (node->kind == WJ_N_NAME)
         return eval_name(x, node);
-    wj_enter(x);
-    struct wj_val v;
-    if (node->kind == WJ_N_GETATTR) {
-        v = wj_eval(x, node->a);
-        x->line = node->line;
-        v = wj_getattr(x, v, weir_span(node->value.u.s, node->value.len), node->attr);
-    } else {
-        v = eval_inner(x, node);
-    }
-    wj_leave(x);
-    return v;
+    if (node->kind != WJ_N_GETATTR)
+        return eval_inner(x, node);
+    struct wj_val v = wj_eval(x, node->a);
+    x->line = node->line;
+    return wj_getattr(x, v, weir_span(node->value.u.s, node->value.len), node->attr);
 }
 
 bool wj_eval_test(struct wj_run *x, const struct wj_node *node) {
@@ -833,9 +827,7 @@ bool wj_eval_test(struct wj_run *x, const struct wj_node *node) {
 void wj_print(struct wj_run *x, const struct wj_node *node) {
     if (node->kind == WJ_N_ADD) {
         wj_charge(x, 1);
-        wj_enter(x);
         struct parts p = sum_parts(x, node);
-        wj_leave(x);
         for (uint32_t i = 0; i < p.n; i++)
             wj_put_str(x, p.at[i]);
         return;

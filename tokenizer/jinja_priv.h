@@ -226,6 +226,7 @@ struct wj_run {
     struct weir_buf *out; /* text so far; strings under construction at its end */
     uint64_t fuel;
     unsigned depth, max_depth;
+    uintptr_t stack; /* address of a local variable of the entry point */
     uint32_t line;
     struct wj_frame *frame;
     struct wj_val *context; /* values of tpl->names */
@@ -278,8 +279,13 @@ static inline void wj_charge(struct wj_run *x, uint64_t steps) {
     x->fuel -= steps;
 }
 _Noreturn void wj_too_deep(struct wj_run *x);
+enum { WJ_STACK = 1 << 20 };
+/* Every recursion whose depth the data decides passes here; expressions do not, since the parser
+ * has bounded their depth. So the stack stays within WJ_STACK and one deepest expression. */
 static inline void wj_enter(struct wj_run *x) {
-    if (++x->depth > x->max_depth)
+    char here;
+    uintptr_t at = (uintptr_t)&here;
+    if (++x->depth > x->max_depth || (at < x->stack ? x->stack - at : at - x->stack) > WJ_STACK)
         wj_too_deep(x);
 }
 static inline void wj_leave(struct wj_run *x) {

@@ -24,3 +24,4 @@ add_test(NAME jinja_harmony
          COMMAND python3 ${CMAKE_SOURCE_DIR}/test/jinja/harmony.py $<TARGET_FILE:weir> ${CMAKE_BINARY_DIR}/harmony
          WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
 set_tests_properties(jinja_harmony PROPERTIES LABELS "model" SKIP_RETURN_CODE 77 TIMEOUT 700)
+weir_test(unit_wtok_templates SOURCES test/unit/tokenizer/chat_templates.c LINK weir_tokenizer)

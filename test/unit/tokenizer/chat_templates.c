@@ -1,0 +1,129 @@
+/* Templates of a model: which one is taken, what refusals say, one example of each engine's habits.
+ * The exhaustive comparison is test/jinja/flavours.py and harmony.py. */
+#include "test/check.h"
+#include "tokenizer/chat.h"
+
+static struct wtok_template *create(const char *jinja, const char *config) {
+    struct wtok_template *t = NULL;
+    struct weir_err err = {.text = ""};
+    struct wtok_template_sources s = {.chat_template_jinja = weir_span_z(jinja),
+                                      .tokenizer_config = weir_span_z(config)};
+    CHECK_MSG(wtok_template_create(&s, &t, &err) == WEIR_OK, "%s", err.text);
+    return t;
+}
+
+static void expect(struct wtok_template *t, struct wtok_chat chat, const char *want) {
+    struct weir_buf out;
+    struct weir_err err = {.text = ""};
+    weir_buf_init(&out, 1 << 20);
+    chat.now_us = 1732633445000000;
+    CHECK_MSG(wtok_template_render(t, &chat, &out, &err) == WEIR_OK, "%s", err.text);
+    CHECK_EQ_STR(out.data, out.len, want);
+    weir_buf_fini(&out);
+}
+
+static void expect_error(struct wtok_template *t, struct wtok_chat chat, const char *want) {
+    struct weir_buf out;
+    struct weir_err err = {.text = ""};
+    weir_buf_init(&out, 1 << 20);
+    CHECK(wtok_template_render(t, &chat, &out, &err) == WEIR_INVALID && out.len == 0);
+    CHECK_EQ_STR(err.text, strlen(err.text), want);
+    weir_buf_fini(&out);
+}
+
+static const char hello[] = "[{\"role\":\"user\",\"content\":\"hi\"}]";
+static const char answered[] =
+    "[{\"role\":\"user\",\"content\":\"hi\"},{\"role\":\"assistant\",\"content\":"
+    "\"well, \"}]";
+static const char parts[] =
+    "[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"a\"},{\"type\":"
+    "\"text\",\"text\":\"b\"}]}]";
+static const char tools[] = "[{\"type\":\"function\",\"function\":{\"name\":\"f\"}}]";
+static const char turns[] =
+    "{{ bos_token }}{% for m in messages %}<{{ m.role }}>{{ m.content }}</>{% endfor "
+    "%}{% if add_generation_prompt %}<assistant>{% endif %}";
+
+static void case_selection(void) {
+    struct wtok_template *t = create(
+        NULL,
+        "{\"chat_template\": [{\"name\": \"default\", \"template\": \"plain\"}, {\"name\": "
+        "\"tool_use\", \"template\": \"tools {{ tools|length }}{{ eos_token }}\"}], \"eos_token\": "
+        "{\"content\": \"</s>\"}}");
+    expect(t, (struct wtok_chat){.messages = weir_span_z(hello)}, "plain");
+    expect(t, (struct wtok_chat){.messages = weir_span_z(hello), .tools = weir_span_z(tools)},
+           "tools 1</s>");
+    CHECK(weir_span_eqz(wtok_template_name(t, true), "tool_use"));
+    wtok_template_destroy(t);
+}
+
+static void case_flavours(void) {
+    struct wtok_template *t = create(turns, "{\"bos_token\": \"<s>\"}");
+    struct wtok_chat chat = {.messages = weir_span_z(parts), .add_generation_prompt = true};
+    expect(t, chat, "<s><user>a\nb</><assistant>");
+    chat.flavour = WTOK_FLAVOUR_SGLANG;
+    expect(t, chat, "<s><user>a b</><assistant>");
+    chat.flavour = WTOK_FLAVOUR_PLAIN;
+    expect(t, chat,
+           "<s><user>[{'type': 'text', 'text': 'a'}, {'type': 'text', 'text': 'b'}]</><assistant>");
+    wtok_template_destroy(t);
+}
+
+static void case_continue(void) {
+    struct wtok_template *t = create(turns, "{\"bos_token\": \"<s>\"}");
+    struct wtok_chat chat = {.messages = weir_span_z(answered), .continue_final_message = true};
+    expect(t, chat, "<s><user>hi</><assistant>well, ");
+    chat.flavour = WTOK_FLAVOUR_SGLANG;
+    expect(t, chat, "<s><user>hi</><assistant>well, ");
+    chat.flavour = WTOK_FLAVOUR_VLLM;
+    chat.add_generation_prompt = true;
+    expect_error(t, chat,
+                 "Cannot set both `continue_final_message` and `add_generation_prompt` to True.");
+    wtok_template_destroy(t);
+}
+
+static void case_refusals(void) {
+    struct wtok_template *t = create("{{ raise_exception('no ' ~ messages[0].role) }}", NULL);
+    struct wtok_chat chat = {.messages = weir_span_z(hello)};
+    expect_error(t, chat, "no user");
+    wtok_template_destroy(t);
+    t = create("\n{{ messages[0].x.y }}", NULL);
+    expect_error(t, chat, "'dict object' has no attribute 'x' (line 2 of the chat template)");
+    chat.template_args = WEIR_SPAN_LIT("{\"tools\": []}");
+    expect_error(t, chat,
+                 "chat_template_kwargs may not hold \"tools\": it is a member of the request");
+    wtok_template_destroy(t);
+    struct wtok_template_sources none = {.tokenizer_config = WEIR_SPAN_LIT("{}")};
+    struct wtok_template_sources bad = {.chat_template_jinja = WEIR_SPAN_LIT("a\n{% if %}")};
+    struct weir_err err;
+    CHECK(wtok_template_create(&none, &t, &err) == WEIR_NOT_FOUND);
+    CHECK(wtok_template_create(&bad, &t, &err) == WEIR_INVALID);
+    CHECK(strstr(err.text, "chat template default, line 2: ") == err.text);
+}
+
+static void case_harmony(void) {
+    struct wtok_template *t =
+        create(NULL, "{\"a\": [\"<|constrain|>\", \"<|channel|>\", \"<|call|>\"]}");
+    struct wtok_chat chat = {.messages = weir_span_z(hello),
+                             .tools = weir_span_z(tools),
+                             .template_args = WEIR_SPAN_LIT("{\"reasoning_effort\": \"low\"}")};
+    setenv("TZ", "UTC", 1);
+    tzset();
+    expect(t, chat,
+           "<|start|>system<|message|>You are ChatGPT, a large language model trained by OpenAI.\n"
+           "Knowledge cutoff: 2024-06\nCurrent date: 2024-11-26\n\nReasoning: low\n\n"
+           "# Valid channels: analysis, commentary, final. Channel must be included for every "
+           "message.\nCalls to these tools must go to the commentary channel: 'functions'.<|end|>"
+           "<|start|>developer<|message|># Tools\n\n## functions\n\nnamespace functions {\n\n"
+           "type f = () => any;\n\n} // namespace functions<|end|>"
+           "<|start|>user<|message|>hi<|end|><|start|>assistant");
+    wtok_template_destroy(t);
+}
+
+int main(void) {
+    CHECK_RUN(case_selection);
+    CHECK_RUN(case_flavours);
+    CHECK_RUN(case_continue);
+    CHECK_RUN(case_refusals);
+    CHECK_RUN(case_harmony);
+    return check_finish();
+}
