@@ -77,6 +77,7 @@ struct conn {
     bool stuck; /* an ack is overdue, and replies come in order: nothing new is sent here */
     bool closing;
     struct weir_timer look; /* for replies that have gathered */
+    bool gathering, found;  /* found: since the last look */
 };
 
 struct host {
@@ -306,24 +307,37 @@ static void on_call_timer(void *arg) {
 /* ---- request connections ------------------------------------------------------------------ */
 
 /* Nobody waits for an acknowledgement: the answer follows on a connection of its own. So replies
- * gather, and a timer looks for them while some are to come. */
+ * gather, and a timer looks for them while some are to come. A worker that lets us look in vain is
+ * slower than the timer: then its next reply wakes us. */
+static void gather(struct conn *k, bool on) {
+    if (k->gathering != on)
+        weir_stream_gather(k->stream, on ? GATHER : 1);
+    k->gathering = on;
+}
+
 static void expect_reply(struct conn *k) {
-    if (k->open && !weir_timer_active(&k->look) && weir_timer_start(&k->look, LOOK_MS) != WEIR_OK)
-        weir_stream_gather(k->stream, 1);
+    if (k->gathering && !weir_timer_active(&k->look) &&
+        weir_timer_start(&k->look, LOOK_MS) != WEIR_OK)
+        gather(k, false);
 }
 
 static void on_look(void *arg) {
     struct conn *k = arg;
+    k->found = false;
     weir_stream_read_now(k->stream);
-    if (!k->closing && k->first != k->next)
+    if (k->closing || k->first == k->next)
+        return;
+    if (k->found)
         expect_reply(k);
+    else
+        gather(k, false);
 }
 
 static void on_conn_open(void *arg) {
     struct conn *k = arg;
     const struct weir_plane_client_config *config = &k->host->client->config;
     k->open = true;
-    weir_stream_gather(k->stream, GATHER);
+    gather(k, true);
     if (k->first != k->next)
         expect_reply(k);
     for (uint64_t i = k->first; i != k->next; i++) {
@@ -363,6 +377,7 @@ static void on_reply(struct conn *k, struct weir_span text) {
 static void on_conn_read(void *arg, struct weir_span bytes) {
     struct conn *k = arg;
     k->host->client->stats.bytes_received += bytes.len;
+    k->found = true;
     if (weir_buf_append_span(&k->in, bytes) != WEIR_OK) {
         close_conn(k, WEIR_PROTOCOL, "reply too long");
         return;
@@ -383,6 +398,11 @@ static void on_conn_read(void *arg, struct weir_span bytes) {
     weir_buf_consume(&k->in, used);
     if (st != WEIR_AGAIN && !k->closing)
         close_conn(k, WEIR_PROTOCOL, "reply without a request or too long");
+    if (k->closing || k->gathering)
+        return;
+    gather(k, true);
+    if (k->first != k->next)
+        expect_reply(k);
 }
 
 static void on_conn_close(void *arg, enum weir_status status, const char *reason) {
