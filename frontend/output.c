@@ -195,9 +195,9 @@ static struct weir_span nvext_of(struct weir_request *r, const struct weir_leg *
 static void observe_tokens(struct weir_leg *leg, size_t n) {
     struct weir_request *r = leg->request;
     const struct weir_front_model_metrics *m = &weir_model_info(r->model)->metrics;
-    uint64_t now = weir_now_ns();
     if (n == 0)
         return;
+    uint64_t now = weir_loop_event_ns(r->fl->loop);
     weir_metric_add(m->output_total, (double)n);
     if (r->first_token_ns == 0) {
         r->first_token_ns = now;

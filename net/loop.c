@@ -27,6 +27,12 @@ uint64_t weir_now_ns(void) {
     return clock_ns(CLOCK_MONOTONIC);
 }
 
+uint64_t weir_loop_event_ns(struct weir_loop *loop) {
+    if (loop->event_ns == 0)
+        loop->event_ns = weir_now_ns();
+    return loop->event_ns;
+}
+
 uint64_t weir_wall_ns(void) {
     return clock_ns(CLOCK_REALTIME);
 }
@@ -69,6 +75,7 @@ static void on_busy(uv_idle_t *idle) {
 static void on_tick(uv_timer_t *tick) {
     struct weir_loop *loop = tick->data;
     loop->tick_ms = UINT64_MAX;
+    loop->event_ns = 0;
     weir_timers_run(loop);
 }
 
@@ -83,7 +90,9 @@ static void arm_tick(struct weir_loop *loop) {
 
 static void on_prepare(uv_prepare_t *prepare) {
     struct weir_loop *loop = prepare->data;
+    loop->event_ns = 0;
     run_deferred(loop);
+    loop->event_ns = 0; /* the poll may take its time */
     arm_tick(loop);
     bool left = !weir_list_empty(&loop->deferred);
     if (left != (uv_is_active((uv_handle_t *)&loop->busy) != 0)) {
@@ -96,11 +105,14 @@ static void on_prepare(uv_prepare_t *prepare) {
 }
 
 static void on_check(uv_check_t *check) {
-    run_deferred(check->data);
+    struct weir_loop *loop = check->data;
+    loop->event_ns = 0;
+    run_deferred(loop);
 }
 
 static void on_wake(uv_async_t *wake) {
     struct weir_loop *loop = wake->data;
+    loop->event_ns = 0;
     if (weir_posts_run(loop))
         uv_stop(&loop->uv);
 }

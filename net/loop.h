@@ -34,6 +34,9 @@ unsigned weir_loop_index(const struct weir_loop *loop);
 enum weir_status weir_loop_post(struct weir_loop *loop, weir_post_fn fn, void *arg) WEIR_MUST_CHECK;
 /* Monotonic time of this loop turn. */
 uint64_t weir_loop_now_ms(const struct weir_loop *loop);
+/* The same clock as weir_now_ns(), read once for all that one read of a stream brings: a time for
+ * each of many small things that came together. */
+uint64_t weir_loop_event_ns(struct weir_loop *loop);
 /* Monotonic time now, in nanoseconds; any thread. */
 uint64_t weir_now_ns(void);
 /* Wall clock, milliseconds / nanoseconds since the epoch; any thread. */

@@ -51,7 +51,8 @@ struct weir_loop {
     uv_check_t check;
     uv_idle_t busy; /* active while deferred work is left: keeps the poll from blocking */
     uv_timer_t tick;
-    uint64_t tick_ms; /* when `tick` is due; UINT64_MAX = not armed */
+    uint64_t tick_ms;  /* when `tick` is due; UINT64_MAX = not armed */
+    uint64_t event_ns; /* of weir_loop_event_ns; 0 = not asked for yet */
     struct weir_timers timers;
     struct weir_list deferred;
     struct weir_list streams; /* all that are not closing yet */

@@ -45,6 +45,7 @@ static void on_alloc(uv_handle_t *h, size_t suggested, uv_buf_t *ret_buf) {
 
 static void on_read(uv_stream_t *uv, ssize_t n, const uv_buf_t *buf) {
     struct weir_stream *s = uv->data;
+    s->loop->event_ns = 0;
     if (s->state == WEIR_STREAM_CLOSED || n == 0)
         return;
     if (n == UV_ENOBUFS) {

@@ -393,6 +393,38 @@ static void case_polls_and_signals(void) {
     close(w.fds[1]);
 }
 
+/* ---- the time of an event ------------------------------------------------------------------ */
+
+struct clock {
+    struct weir_loop *loop;
+    struct weir_timer timer;
+    uint64_t last;
+    unsigned n;
+};
+
+static void on_clock(void *arg) {
+    struct clock *c = arg;
+    uint64_t before = weir_now_ns(), event = weir_loop_event_ns(c->loop);
+    CHECK(event >= before && event > c->last); /* not that of an earlier turn */
+    while (weir_now_ns() <= event) {
+    }
+    CHECK(weir_loop_event_ns(c->loop) == event);
+    c->last = event;
+    if (++c->n == 5)
+        weir_loop_stop(c->loop);
+    else
+        CHECK(weir_timer_start(&c->timer, 1) == WEIR_OK);
+}
+
+static void case_the_time_of_an_event_stands_still_within_it(void) {
+    struct clock c = {.loop = make_loop()};
+    weir_timer_init(&c.timer, c.loop, on_clock, &c);
+    CHECK(weir_timer_start(&c.timer, 0) == WEIR_OK);
+    weir_loop_run(c.loop);
+    CHECK_EQ_U64(c.n, 5);
+    weir_loop_destroy(c.loop);
+}
+
 int main(void) {
     CHECK_RUN(case_timers_fire_as_in_a_naive_model);
     CHECK_RUN(case_a_zero_timer_starves_nobody);
@@ -403,5 +435,6 @@ int main(void) {
     CHECK_RUN(case_a_stop_in_the_middle_loses_no_accepted_post);
     CHECK_RUN(case_two_loops_hand_over_to_each_other);
     CHECK_RUN(case_polls_and_signals);
+    CHECK_RUN(case_the_time_of_an_event_stands_still_within_it);
     return check_finish();
 }
