@@ -67,6 +67,10 @@ const char *weir_front_protocol_error(void *arg, int status, const char *text,
 /* explain_page.c: adds x-weir-explain where the request asked for it; returns the new n. */
 size_t weir_request_explain_header(struct weir_http_exchange *x, struct weir_http_header *headers,
                                    size_t n);
+/* An error with what a program may want to know of it (JSON or NULL) and when to come again; 0 =
+ * as for every refusal. */
+void weir_front_refuse(struct weir_front_loop *fl, struct weir_http_exchange *x, int status,
+                       struct weir_span message, struct weir_span details, unsigned retry_after_s);
 /* Begins an event stream. */
 void weir_front_sse_begin(struct weir_http_exchange *x);
 bool weir_front_draining(const struct weir_app *app);
@@ -75,7 +79,8 @@ bool weir_front_draining(const struct weir_app *app);
  */
 extern const struct weir_http_handler weir_front_handler;
 
-/* ---- small.c, models_page.c, busy_page.c, tokenize_page.c, explain_page.c: what needs no worker
+/* ---- small.c, models_page.c, busy_page.c, tokenize_page.c, explain_page.c, queue_page.c: what
+ * needs no worker
  * ---------------
  */
 void weir_front_docs_redirect(struct weir_http_exchange *x);
@@ -89,6 +94,7 @@ void weir_front_model_get(struct weir_front_loop *fl, struct weir_http_exchange 
                           struct weir_span id);
 void weir_front_busy_get(struct weir_front_loop *fl, struct weir_http_exchange *x);
 void weir_front_busy_post(struct weir_front_loop *fl, struct weir_http_exchange *x);
+void weir_front_queue(struct weir_front_loop *fl, struct weir_http_exchange *x);
 void weir_front_explain(struct weir_front_loop *fl, struct weir_http_exchange *x);
 void weir_front_tokenize(struct weir_front_loop *fl, struct weir_http_exchange *x);
 void weir_front_detokenize(struct weir_front_loop *fl, struct weir_http_exchange *x);

@@ -94,6 +94,17 @@ static void put_event_count(void *arg, const char *type, const char *result, uin
     weir_front_set_kv_events(s->metrics, s->model, type, result, n);
 }
 
+static void scrape_queue(const struct scrape *s, struct weir_admission *admission) {
+    struct weir_admission_stats q;
+    weir_admission_stats(admission, &q);
+    weir_front_set_queue(s->metrics, s->model, (double)q.queue.requests, (double)q.queue.tokens);
+    for (int i = 0; i < WEIR_QUEUE_N_REASONS; i++)
+        if (q.refused[i] > 0)
+            weir_front_set_queue_refused(s->metrics, s->model,
+                                         weir_queue_reason_word((enum weir_queue_reason)i),
+                                         q.refused[i]);
+}
+
 static void scrape_model(void *arg, struct weir_model *model, bool ready) {
     struct weir_router_index_stats stats;
     struct scrape s = {arg, weir_model_info(model)->name};
@@ -101,6 +112,8 @@ static void scrape_model(void *arg, struct weir_model *model, bool ready) {
     weir_router_index_stats(weir_model_info(model)->router, &stats);
     weir_front_set_index(s.metrics, s.model, stats.entries, stats.bytes);
     weir_router_event_counts(weir_model_info(model)->router, put_event_count, &s);
+    if (weir_model_info(model)->admission != NULL)
+        scrape_queue(&s, weir_model_info(model)->admission);
 }
 
 /* On whichever loop serves /metrics. */
@@ -134,6 +147,10 @@ static void fill_router(const struct weir_frontend_options *o, struct weir_route
     r->ttl_s = o->router_ttl_secs;
     r->expiry_ms = ms_of(o->router_active_request_expiry_secs);
     r->inhibit_ms = ms_of(o->runtime_inhibited_duration_secs);
+    r->queue_threshold = o->router_queue_threshold;
+    if (o->router_session_affinity_ttl_secs != WEIR_CONFIG_NONE)
+        r->affinity_ttl_ms = (uint64_t)o->router_session_affinity_ttl_secs * 1000;
+    r->affinity_soft = o->router_session_affinity_mode == WEIR_OPT_AFFINITY_SOFT;
 }
 
 static enum weir_status open_app(struct frontend *f, struct weir_err *err) {
@@ -183,6 +200,13 @@ static enum weir_status open_app(struct frontend *f, struct weir_err *err) {
         .metrics = app->metrics,
         .loop = f->control};
     fill_router(o, &mc.router);
+    mc.queue = (struct weir_queue_config){
+        .policy = (enum weir_queue_policy)o->router_queue_policy,
+        .max_requests = (size_t)o->router_queue_max_requests,
+        .max_tokens = (uint64_t)o->router_queue_max_tokens,
+        .max_tenant_requests = (size_t)o->router_queue_tenant_max_requests,
+        .quantum = (uint64_t)o->router_queue_quantum_tokens,
+        .refresh_ms = ms_of(o->router_overlap_refresh_after_secs)};
     if (st == WEIR_OK && (st = wprs_check_names(weir_span_z(o->tool_call_parser),
                                                 weir_span_z(o->reasoning_parser), err)) != WEIR_OK)
         return st;
@@ -419,6 +443,8 @@ static void refresh_model(void *arg, struct weir_model *model, bool ready) {
                  "model %s: %u load bookings were older than "
                  "DYN_ROUTER_ACTIVE_REQUEST_EXPIRY_SECS and were dropped",
                  weir_model_info(model)->name, expired);
+    if (weir_model_info(model)->admission != NULL) /* room that came with time tells nobody */
+        weir_admission_pump(weir_model_info(model)->admission);
     size_t n = weir_router_loads(router, now, f->loads, MAX_LOADS);
     for (size_t i = 0; i < n && i < MAX_LOADS; i++)
         weir_front_set_worker(f->app.metrics, f->loads[i].worker_id, f->loads[i].dp_rank,

@@ -33,6 +33,7 @@ void weir_leg_stop(struct weir_leg *leg, bool graceful) {
         weir_relay_stop(leg->relay);
     if (leg->booking != 0)
         release(leg);
+    weir_leg_wait_stop(leg);
     leg->state = WEIR_LEG_DONE;
 }
 
@@ -44,7 +45,7 @@ double weir_leg_hit_rate(const struct weir_leg *leg, uint32_t overlap_blocks) {
     return blocks > 0 ? (double)overlap_blocks / (double)blocks : 0;
 }
 
-static enum weir_status route(struct weir_leg *leg, struct weir_route *ret) {
+void weir_leg_query(struct weir_leg *leg, struct weir_route_query *ret) {
     struct weir_request *r = leg->request;
     const struct weir_routing_hints *h = &r->q.prep.routing;
     struct weir_route_query q = {.local_hashes = leg->local,
@@ -61,6 +62,15 @@ static enum weir_status route(struct weir_leg *leg, struct weir_route *ret) {
         q.has_pinned_worker = true;
         q.pinned_worker = h->has_backend_instance_id ? h->backend_instance_id : h->decode_worker_id;
     }
+    q.has_session = r->has_session;
+    q.session = r->session;
+    *ret = q;
+}
+
+static enum weir_status route(struct weir_leg *leg, struct weir_route *ret) {
+    struct weir_request *r = leg->request;
+    struct weir_route_query q;
+    weir_leg_query(leg, &q);
     struct weir_decision record = {.n = 0};
     if (weir_leg_explains(leg))
         q.explain = &record;
@@ -79,7 +89,7 @@ static enum weir_status route(struct weir_leg *leg, struct weir_route *ret) {
 
 enum weir_status weir_leg_route(struct weir_leg *leg) {
     struct weir_route chosen;
-    enum weir_status st = route(leg, &chosen);
+    enum weir_status st = weir_leg_take_grant(leg, &chosen) ? WEIR_OK : route(leg, &chosen);
     if (st != WEIR_OK)
         return st;
     leg->booking = chosen.booking;
@@ -167,7 +177,7 @@ void weir_leg_start(struct weir_leg *leg) {
     struct weir_request *r = leg->request;
     struct weir_model_worker worker;
     leg->state = WEIR_LEG_RUNNING;
-    if (weir_disagg_begin(leg))
+    if (weir_disagg_begin(leg) || weir_leg_waits(leg))
         return;
     for (;;) {
         enum weir_status st = weir_leg_route(leg);
@@ -291,6 +301,7 @@ void weir_leg_init(struct weir_leg *leg, struct weir_request *r) {
     leg->cached_tokens = -1;
     weir_buf_init(&leg->emitted, WEIR_OUT_MAX);
     weir_deferred_init(&leg->finish, on_finish, leg);
+    weir_leg_wait_init(leg);
 }
 
 static bool too_long_to_move(const struct weir_leg *leg) {

@@ -91,6 +91,14 @@ static const double b_rate[] = {0,   .05, .1,  .15, .2,  .25, .3,  .35, .4,  .45
     X(KV_ENTRIES, "!weir_router_kv_index_entries", WEIR_GAUGE,                                     \
       "Blocks in the index, counted once a worker rank.", NONE, "model")                           \
     X(KV_BYTES, "!weir_router_kv_index_bytes", WEIR_GAUGE, "Memory of the index.", NONE, "model")  \
+    X(QUEUE_REQUESTS, "!weir_router_queue_requests", WEIR_GAUGE, "Requests that wait.", NONE,      \
+      "model")                                                                                     \
+    X(QUEUE_TOKENS, "!weir_router_queue_uncached_tokens", WEIR_GAUGE,                              \
+      "Prompt tokens of those that no worker holds.", NONE, "model")                               \
+    X(QUEUE_REFUSED, "!weir_router_queue_refused_total", WEIR_COUNTER,                             \
+      "Requests that the queue did not take.", NONE, "model", "reason")                            \
+    X(QUEUE_WAIT, "!weir_router_queue_wait_seconds", WEIR_HISTOGRAM,                               \
+      "How long requests waited that were admitted.", BUCKETS(b_stage), "model")                   \
     X(DECISIONS_DROPPED, "!weir_router_decisions_dropped_total", WEIR_COUNTER,                     \
       "Decisions that the decision log could not take.", NONE, NULL)                               \
     X(HIT_RATE, "!dynamo_component_router_kv_hit_rate", WEIR_HISTOGRAM,                            \
@@ -309,6 +317,21 @@ void weir_front_set_index(struct weir_front_metrics *m, const char *model, uint6
 void weir_front_set_kv_events(struct weir_front_metrics *m, const char *model, const char *type,
                               const char *result, uint64_t n) {
     weir_metric_set(one(m, F_KV_EVENTS, model, type, result, NULL, NULL), (double)n);
+}
+
+void weir_front_set_queue(struct weir_front_metrics *m, const char *model, double requests,
+                          double tokens) {
+    weir_metric_set(of_model(m, F_QUEUE_REQUESTS, model), requests);
+    weir_metric_set(of_model(m, F_QUEUE_TOKENS, model), tokens);
+}
+
+void weir_front_set_queue_refused(struct weir_front_metrics *m, const char *model,
+                                  const char *reason, uint64_t n) {
+    weir_metric_set(one(m, F_QUEUE_REFUSED, model, reason, NULL, NULL, NULL), (double)n);
+}
+
+struct weir_metric *weir_front_queue_wait(struct weir_front_metrics *m, const char *model) {
+    return of_model(m, F_QUEUE_WAIT, model);
 }
 
 void weir_front_set_decisions_dropped(struct weir_front_metrics *m, uint64_t n) {

@@ -69,6 +69,13 @@ void weir_front_set_index(struct weir_front_metrics *m, const char *model, uint6
                           size_t bytes);
 void weir_front_set_kv_events(struct weir_front_metrics *m, const char *model, const char *type,
                               const char *result, uint64_t n);
+/* Waiting requests and their uncached tokens; refusals by reason; how long the admitted ones
+ * waited. */
+void weir_front_set_queue(struct weir_front_metrics *m, const char *model, double requests,
+                          double tokens);
+void weir_front_set_queue_refused(struct weir_front_metrics *m, const char *model,
+                                  const char *reason, uint64_t n);
+struct weir_metric *weir_front_queue_wait(struct weir_front_metrics *m, const char *model);
 /* Lines that the decision log could not take. */
 void weir_front_set_decisions_dropped(struct weir_front_metrics *m, uint64_t n);
 /* Gauges of one worker rank. */

@@ -8,6 +8,7 @@
 #include "parsers/wprs.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -70,6 +71,7 @@ enum weir_status weir_models_create(const struct weir_models_config *config,
 }
 
 static void free_model(struct weir_model *x) {
+    weir_admission_destroy(x->info.admission);
     weir_router_destroy(x->info.router);
     wtok_destroy(x->info.tok);
     weir_arena_fini(&x->arena);
@@ -316,6 +318,10 @@ static void fill_engines(struct weir_models *m, struct weir_model *x,
              x->name);
 }
 
+static void observe_wait(void *arg, double waited_s) {
+    weir_metric_observe(arg, waited_s);
+}
+
 static enum weir_status fill_model(struct weir_models *m, struct weir_model *x,
                                    const struct weir_card *card,
                                    const struct weir_models_engine *engine) {
@@ -343,6 +349,13 @@ static enum weir_status fill_model(struct weir_models *m, struct weir_model *x,
     enum weir_status st = weir_router_create(&rc, &x->info.router);
     if (st == WEIR_OK)
         weir_router_set_thresholds(x->info.router, &m->config.thresholds);
+    if (st == WEIR_OK && !isnan(rc.queue_threshold)) {
+        struct weir_admission_config ac = {.queue = m->config.queue,
+                                           .on_granted = observe_wait,
+                                           .arg =
+                                               weir_front_queue_wait(m->config.metrics, x->name)};
+        st = weir_admission_create(&ac, x->info.router, &x->info.admission);
+    }
     return st;
 }
 

@@ -7,6 +7,7 @@
 #ifndef WEIR_FRONTEND_MODELS_H
 #define WEIR_FRONTEND_MODELS_H
 
+#include "frontend/admission.h"
 #include "frontend/metrics.h"
 #include "router/router.h"
 #include "runtime/discovery.h"
@@ -19,6 +20,7 @@ enum { WEIR_ADDRESS_MAX = 512 };
 
 struct weir_models_config {
     struct weir_router_config router;       /* block_size is the card's */
+    struct weir_queue_config queue;         /* in force when the router has a threshold */
     struct weir_busy_thresholds thresholds; /* at start */
     uint32_t block_size;                    /* 0 = the card's */
     const char *ns, *ns_prefix;             /* filters or NULL */
@@ -46,6 +48,7 @@ struct weir_model_info {
     struct weir_span tool_parser, reasoning_parser; /* known names (parsers/wprs.h), or empty */
     struct wtok *tok;
     struct weir_router *router;
+    struct weir_admission *admission; /* its waiting room; NULL without --router-queue-threshold */
     struct weir_front_model_metrics metrics;
 };
 

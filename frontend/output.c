@@ -143,7 +143,7 @@ static void put_timing(struct weir_jsonw *w, const struct weir_request *r,
     weir_jsonw_key(w, "kv_hit_rate");
     weir_jsonw_f64(w, weir_leg_hit_rate(leg, leg->overlap_blocks));
     weir_jsonw_key(w, "router_queue_depth");
-    weir_jsonw_u64(w, 0);
+    weir_jsonw_u64(w, leg->wait.ahead);
     weir_jsonw_object_end(w);
 }
 

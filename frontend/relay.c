@@ -348,6 +348,8 @@ static void start_call(struct weir_leg *leg) {
     struct weir_relay *y = leg->relay;
     struct weir_model_worker worker;
     leg->state = WEIR_LEG_RUNNING;
+    if (weir_leg_waits(leg))
+        return;
     for (;;) {
         enum weir_status st = weir_leg_route(leg);
         if (st != WEIR_OK && y->status == 503 && y->answer.len > 0) {
@@ -374,6 +376,10 @@ static void start_call(struct weir_leg *leg) {
             return;
         }
     }
+}
+
+void weir_relay_go(struct weir_leg *leg) {
+    start_call(leg);
 }
 
 /* ---- tokens of an engine ------------------------------------------------------------------ */

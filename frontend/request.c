@@ -5,6 +5,7 @@
  * becomes an error event and [DONE]. A client that leaves frees every leg at once. The request
  * lives in the exchange's user pointer; only on_done frees it.
  */
+#include "base/blake3.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -81,7 +82,7 @@ void weir_request_fail(struct weir_request *r, int http_status, struct weir_span
     if (r->committed)
         weir_output_error(r, http_status, message);
     else
-        weir_front_error_span(r->fl, r->x, http_status, message, weir_span(NULL, 0));
+        weir_front_refuse(r->fl, r->x, http_status, message, r->details, r->retry_after_s);
 }
 
 void weir_request_leg_over(struct weir_request *r) {
@@ -217,7 +218,30 @@ static bool put_salt(struct weir_request *r, struct weir_span tenant) {
     return r->q.prep.extra_args.data != NULL;
 }
 
+static void apply_priority(struct weir_routing_hints *k, struct weir_span value) {
+    int64_t v = 0;
+    if (value.data == NULL || !weir_span_i64(weir_span_trim(value), &v) || v < INT32_MIN ||
+        v > INT32_MAX)
+        return;
+    k->set = k->has_priority = true;
+    k->priority = (int32_t)v;
+    k->priority_jump = v > 0 ? (double)v : 0;
+}
+
+static void apply_session(struct weir_request *r, struct weir_span id) {
+    struct weir_blake3 h;
+    unsigned char hash[WEIR_BLAKE3_BYTES];
+    if (id.len == 0 || r->fl->app->options.router_session_affinity_ttl_secs == WEIR_CONFIG_NONE)
+        return;
+    weir_blake3_init(&h);
+    weir_blake3_update(&h, id);
+    weir_blake3_final(&h, hash);
+    memcpy(&r->session, hash, sizeof(r->session));
+    r->has_session = true;
+}
+
 static bool apply_headers(struct weir_request *r) {
+    static const char *const strict[] = {"x-dynamo-request-strict-priority", NULL};
     static const char *const worker[] = {"x-dynamo-worker-instance-id", "x-worker-instance-id",
                                          NULL};
     static const char *const prefill[] = {"x-dynamo-prefill-instance-id", "x-prefill-instance-id",
@@ -239,6 +263,12 @@ static bool apply_headers(struct weir_request *r) {
         k->set = true;
         k->dp_rank = (int64_t)v;
     }
+    if (header_u64(h, strict, &v) && v <= UINT32_MAX) {
+        k->set = true;
+        k->strict_priority = (int64_t)v;
+    }
+    apply_priority(k, weir_http_header_get(h, "x-dynamo-request-priority"));
+    apply_session(r, weir_http_header_get(h, "x-dynamo-session-id"));
     r->explain = weir_span_eqz(weir_http_header_get(h, "x-weir-explain"), "1");
     struct weir_span tenant = weir_http_header_get(h, "x-tenant-id");
     return tenant.len == 0 || put_salt(r, tenant);

@@ -33,6 +33,15 @@ struct weir_choice {
     bool role_sent;
 };
 
+/* A leg's place in the waiting room of its model. */
+struct weir_wait {
+    struct weir_ticket *ticket; /* while it waits */
+    struct weir_timer timer;
+    struct weir_route route; /* booked, while `granted` */
+    bool granted, over;      /* over: it does not wait (again) */
+    size_t ahead;            /* how many waited when it came */
+};
+
 enum weir_leg_state { WEIR_LEG_IDLE, WEIR_LEG_RUNNING, WEIR_LEG_DONE };
 
 /* One prompt of the request on its way through one worker (after another). */
@@ -46,6 +55,7 @@ struct weir_leg {
     struct weir_relay *relay; /* of a leg to an HTTP engine; in the arena */
     bool many_ranks;          /* the chosen engine has more than one */
     struct weir_disagg disagg;
+    struct weir_wait wait;
     struct weir_deferred finish; /* armed when all choices have ended */
     uint64_t booking, worker_id;
     uint32_t dp_rank, overlap_blocks;
@@ -88,6 +98,10 @@ struct weir_request {
     bool committed; /* the 200 of a stream has been sent */
     bool answered;  /* an answer has been handed to the server, whole or begun and ended */
     bool paused;
+    bool has_session;
+    struct weir_session session;
+    struct weir_span details; /* JSON of a refusal, or NULL */
+    unsigned retry_after_s;
     bool explain;               /* x-weir-explain: 1 */
     struct weir_span explained; /* value of the answer's header, in the arena */
     const char *error_type;     /* "" = success; for the counters */
@@ -97,6 +111,8 @@ struct weir_request {
 /* leg.c */
 void weir_leg_init(struct weir_leg *leg, struct weir_request *r);
 void weir_leg_start(struct weir_leg *leg);
+/* What the router is asked; borrows from the leg and its request. */
+void weir_leg_query(struct weir_leg *leg, struct weir_route_query *ret);
 /* Share of the prompt's blocks, a partial last one included, that are held already. */
 double weir_leg_hit_rate(const struct weir_leg *leg, uint32_t overlap_blocks);
 /* Chooses a worker and books the load. */
@@ -125,6 +141,14 @@ void weir_disagg_fill(const struct weir_leg *leg, struct weir_prep_request *p);
 bool weir_disagg_worker(const struct weir_leg *leg, uint64_t *ret_id, uint32_t *ret_rank);
 void weir_disagg_stop(struct weir_leg *leg);
 
+/* wait.c */
+void weir_leg_wait_init(struct weir_leg *leg);
+/* True when the leg waits for its turn, or was refused; weir_leg_start is called again. */
+bool weir_leg_waits(struct weir_leg *leg);
+/* The worker that the waiting room has booked for it; false: none. */
+bool weir_leg_take_grant(struct weir_leg *leg, struct weir_route *ret);
+void weir_leg_wait_stop(struct weir_leg *leg);
+
 /* explain_page.c */
 struct weir_decision;
 /* True when the decision of this leg is to be recorded. */
@@ -148,6 +172,8 @@ enum weir_status weir_output_put(struct weir_leg *leg, struct weir_choice *c,
 /* relay.c */
 void weir_relay_start(struct weir_leg *leg);
 /* Ends its call; idempotent. */
+/* Its turn has come. */
+void weir_relay_go(struct weir_leg *leg);
 void weir_relay_stop(struct weir_relay *relay);
 void weir_relay_pause(struct weir_relay *relay, bool pause);
 

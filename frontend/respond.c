@@ -1,6 +1,7 @@
 #include "base/mem.h"
 #include "frontend/app_priv.h"
 
+#include <stdio.h>
 #include <string.h>
 
 enum { BODY_MAX = 64 << 20, MAX_EXTRA = 4 };
@@ -45,20 +46,34 @@ void weir_front_put_z(struct weir_jsonw *w, const char *key, const char *value) 
     weir_jsonw_string_z(w, value);
 }
 
-void weir_front_error_span(struct weir_front_loop *fl, struct weir_http_exchange *x, int status,
-                           struct weir_span message, struct weir_span param) {
+static void send_error(struct weir_front_loop *fl, struct weir_http_exchange *x, int status,
+                       struct weir_span message, struct weir_span param, struct weir_span details,
+                       unsigned retry_after_s) {
     struct weir_http_header headers[MAX_EXTRA];
+    char seconds[16];
+    int n_seconds = snprintf(seconds, sizeof(seconds), "%u", retry_after_s > 0 ? retry_after_s : 1);
     struct weir_buf body;
     weir_buf_init(&body, BODY_MAX);
     size_t n = echo_id(x, headers, 0);
     /* Who was turned away for load may come again soon; SDKs honour the hint. */
     if (status == fl->app->overload_status || status == 503)
-        headers[n++] = (struct weir_http_header){WEIR_SPAN_LIT("retry-after"), WEIR_SPAN_LIT("1")};
-    if (weir_answer_error_body(fl->app->error_format, status, message, param, weir_span(NULL, 0),
-                               &body) != WEIR_OK)
+        headers[n++] = (struct weir_http_header){WEIR_SPAN_LIT("retry-after"),
+                                                 weir_span(seconds, (size_t)n_seconds)};
+    if (weir_answer_error_body(fl->app->error_format, status, message, param, details, &body) !=
+        WEIR_OK)
         weir_buf_clear(&body);
     weir_http_respond(x, status, "application/json", headers, n, weir_buf_span(&body));
     weir_buf_fini(&body);
+}
+
+void weir_front_error_span(struct weir_front_loop *fl, struct weir_http_exchange *x, int status,
+                           struct weir_span message, struct weir_span param) {
+    send_error(fl, x, status, message, param, weir_span(NULL, 0), 0);
+}
+
+void weir_front_refuse(struct weir_front_loop *fl, struct weir_http_exchange *x, int status,
+                       struct weir_span message, struct weir_span details, unsigned retry_after_s) {
+    send_error(fl, x, status, message, weir_span(NULL, 0), details, retry_after_s);
 }
 
 void weir_front_error(struct weir_front_loop *fl, struct weir_http_exchange *x, int status,

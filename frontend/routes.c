@@ -19,6 +19,7 @@ enum route_id {
     R_DOCS,
     R_BUSY,
     R_EXPLAIN,
+    R_QUEUE,
     R_TOKENIZE,
     R_DETOKENIZE,
     R_MODEL,
@@ -49,12 +50,14 @@ static struct route route_of(const struct weir_app *app, struct weir_span path) 
         {"/docs/", R_DOCS, GET},
         {"/busy_threshold", R_BUSY, GET | POST},
         {"/v1/router/explain", R_EXPLAIN, GET},
+        {"/v1/router/queue", R_QUEUE, GET},
         {"/tokenize", R_TOKENIZE, POST},
         {"/detokenize", R_DETOKENIZE, POST},
     };
     for (size_t i = 0; i < WEIR_ARRAY_LEN(table); i++)
         if (weir_span_eqz(path, table[i].path)) {
-            bool admin = table[i].id == R_BUSY || table[i].id == R_EXPLAIN;
+            bool admin =
+                table[i].id == R_BUSY || table[i].id == R_EXPLAIN || table[i].id == R_QUEUE;
             if (admin && o->disable_frontend_admin_api)
                 break;
             return table[i];
@@ -182,6 +185,9 @@ static void on_request(void *arg, struct weir_http_exchange *x) {
             weir_front_busy_post(fl, x);
         else
             weir_front_busy_get(fl, x);
+        break;
+    case R_QUEUE:
+        weir_front_queue(fl, x);
         break;
     case R_EXPLAIN:
         weir_front_explain(fl, x);

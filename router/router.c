@@ -64,6 +64,9 @@ struct weir_router {
     struct booking *bookings;  /* owned */
     uint32_t n_bookings, cap_bookings, free_booking;
     uint64_t next_generation, turn;
+    struct weir_affinity *affinity; /* owned, or NULL */
+    void (*room_fn)(void *arg);
+    void *room_arg;
     struct kvi_score *scores;          /* scratch: one a rank */
     struct weir_candidate *candidates; /* scratch: one a rank */
     size_t cap_scratch;
@@ -85,6 +88,7 @@ void weir_router_config_init(struct weir_router_config *config) {
                                           .track_active_blocks = true,
                                           .assume_kv_reuse = true,
                                           .track_prefill_tokens = true,
+                                          .queue_threshold = NAN,
                                           .ttl_s = 120};
 }
 
@@ -110,7 +114,11 @@ enum weir_status weir_router_create(const struct weir_router_config *config,
                             .max_ranks = r->config.max_workers};
     r->index = kvi_create(&o);
     r->reader = r->index != NULL ? kvi_reader_open(r->index) : NULL;
-    if (r->reader == NULL) {
+    size_t sessions = config->max_sessions > 0 ? config->max_sessions : 100000;
+    if (r->reader == NULL ||
+        (config->affinity_ttl_ms > 0 &&
+         weir_affinity_create(config->affinity_ttl_ms, sessions, &r->affinity) != WEIR_OK)) {
+        kvi_reader_close(r->reader);
         kvi_destroy(r->index);
         weir_free(r);
         return WEIR_NOMEM;
@@ -136,10 +144,27 @@ void weir_router_destroy(struct weir_router *router) {
     weir_free(router->by_number);
     weir_map_fini(&router->by_rank);
     weir_free(router->candidates);
+    weir_affinity_destroy(router->affinity);
     kvi_reader_close(router->reader);
     kvi_destroy(router->index);
     pthread_mutex_destroy(&router->lock);
     weir_free(router);
+}
+
+/* Ends a critical section; `room`: what waits for a place may find one now. */
+static void unlock_and_tell(struct weir_router *r, bool room) {
+    void (*fn)(void *arg) = room ? r->room_fn : NULL;
+    void *arg = r->room_arg;
+    pthread_mutex_unlock(&r->lock);
+    if (fn != NULL)
+        fn(arg);
+}
+
+void weir_router_on_room(struct weir_router *router, void (*fn)(void *arg), void *arg) {
+    pthread_mutex_lock(&router->lock);
+    router->room_fn = fn;
+    router->room_arg = arg;
+    pthread_mutex_unlock(&router->lock);
 }
 
 /* ---- workers ------------------------------------------------------------------------------ */
@@ -265,7 +290,7 @@ enum weir_status weir_router_worker_put(struct weir_router *router,
         router->n_workers += st == WEIR_OK;
         index_ranks(router);
     }
-    pthread_mutex_unlock(&router->lock);
+    unlock_and_tell(router, true);
     return st;
 }
 
@@ -273,7 +298,7 @@ void weir_router_worker_remove(struct weir_router *router, uint64_t worker_id) {
     pthread_mutex_lock(&router->lock);
     drop_ranks(router, worker_id);
     kvi_remove_worker(router->index, worker_id);
-    pthread_mutex_unlock(&router->lock);
+    unlock_and_tell(router, true);
 }
 
 unsigned weir_router_workers(struct weir_router *router) {
@@ -402,9 +427,10 @@ static void reference(struct rank *x, struct booking *b, const uint64_t *hashes,
 void weir_router_prefill_done(struct weir_router *router, uint64_t booking) {
     pthread_mutex_lock(&router->lock);
     struct booking *b = booking_at(router, booking);
-    if (b != NULL && b->prefill_tokens > 0)
+    bool room = b != NULL && b->prefill_tokens > 0;
+    if (room)
         prefill_over(router, b);
-    pthread_mutex_unlock(&router->lock);
+    unlock_and_tell(router, room);
 }
 
 void weir_router_free(struct weir_router *router, uint64_t booking) {
@@ -412,7 +438,7 @@ void weir_router_free(struct weir_router *router, uint64_t booking) {
     struct booking *b = booking_at(router, booking);
     if (b != NULL)
         free_booking(router, b);
-    pthread_mutex_unlock(&router->lock);
+    unlock_and_tell(router, b != NULL);
 }
 
 /* ---- approximate mode --------------------------------------------------------------------- */
@@ -525,11 +551,20 @@ static bool tracks_prefill(const struct weir_router *r, const struct weir_route_
 struct eligible {
     size_t n;
     bool any_known, any_busy; /* why nobody may be left */
+    bool any_room;            /* below the queue's threshold */
 };
+
+/* An unknown token budget counts as in busy.c. */
+static bool has_room(const struct weir_router *r, const struct rank *x) {
+    const uint64_t unknown = 10000000;
+    uint64_t budget = x->worker.max_num_batched_tokens;
+    return !((double)x->prefill_tokens >
+             r->config.queue_threshold * (double)(budget > 0 ? budget : unknown));
+}
 
 /* Fills the candidates. A pinned worker need only be known and not busy. */
 static struct eligible gather(struct weir_router *r, const struct weir_route_query *q) {
-    struct eligible e = {0, false, false};
+    struct eligible e = {0, false, false, false};
     bool busy_matters = thresholds_set(r), busy = false, reuse = assumes_reuse(r, q);
     for (size_t i = 0; i < r->n_ranks; i++) {
         struct rank *x = &r->ranks[i];
@@ -549,6 +584,8 @@ static struct eligible gather(struct weir_router *r, const struct weir_route_que
             e.any_busy = true;
             continue;
         }
+        if (q->may_wait && !e.any_room)
+            e.any_room = has_room(r, x);
         if (x->number != UINT32_MAX)
             r->by_number[x->number] = (uint32_t)e.n;
         r->candidates[e.n++] = (struct weir_candidate){
@@ -609,8 +646,34 @@ static struct weir_decide inputs_of(struct weir_router *r, const struct weir_rou
         .turn = turns ? r->turn++ : r->turn};
 }
 
-static size_t choose(struct weir_router *r, const struct weir_route_query *q, size_t n) {
+/* What the session of a request asks for. */
+struct bound {
+    bool there;   /* its worker is a candidate */
+    bool refused; /* it is busy, and no other will do */
+    uint64_t worker;
+};
+
+static struct bound follow_session(struct weir_router *r, const struct weir_route_query *q,
+                                   size_t n) {
+    struct bound b = {false, false, 0};
+    if (r->affinity == NULL || !q->has_session || q->has_pinned_worker ||
+        !weir_affinity_get(r->affinity, q->session, q->now_ms, &b.worker))
+        return b;
+    for (size_t i = 0; i < n && !b.there; i++)
+        b.there = r->candidates[i].worker_id == b.worker;
+    if (b.there || r->config.affinity_soft || excluded(q, b.worker))
+        return b;
+    for (size_t i = 0; i < r->n_ranks && !b.refused; i++)
+        b.refused =
+            r->ranks[i].worker.worker_id == b.worker && r->ranks[i].inhibited_until_ms <= q->now_ms;
+    return b;
+}
+
+static size_t choose(struct weir_router *r, const struct weir_route_query *q, size_t n,
+                     const struct bound *bound) {
     struct weir_decide in = inputs_of(r, q);
+    in.has_preferred = bound->there;
+    in.preferred = bound->worker;
     if (q->explain != NULL) {
         q->explain->in = in;
         q->explain->rng = *q->rng; /* before the draw */
@@ -655,10 +718,15 @@ static enum weir_status route_locked(struct weir_router *r, const struct weir_ro
         return WEIR_INVALID;
     if (e.n == 0)
         return e.any_busy ? WEIR_OVERLOADED : WEIR_UNAVAILABLE;
+    struct bound bound = follow_session(r, q, e.n);
+    if (bound.refused)
+        return WEIR_OVERLOADED;
+    if (q->may_wait && !e.any_room && !isnan(r->config.queue_threshold) && !bound.there)
+        return WEIR_AGAIN;
     bool kv = r->config.mode == WEIR_ROUTE_KV;
     if (kv && q->n_blocks > 0)
         add_overlaps(r, q, e.n);
-    size_t at = choose(r, q, e.n);
+    size_t at = choose(r, q, e.n, &bound);
     const struct weir_candidate *c = &r->candidates[at];
     double best = 0;
     for (size_t i = 0; i < e.n; i++)
@@ -671,7 +739,24 @@ static enum weir_status route_locked(struct weir_router *r, const struct weir_ro
     enum weir_status st = q->query_only ? WEIR_OK : book(r, q, c, &route);
     if (st == WEIR_OK)
         *ret = route;
+    if (st == WEIR_OK && r->affinity != NULL && q->has_session && !q->query_only)
+        weir_affinity_bind(r->affinity, q->session, route.worker_id, q->now_ms);
     return st;
+}
+
+uint64_t weir_router_uncached(struct weir_router *router, const struct weir_route_query *q) {
+    double best = 0;
+    const struct weir_router_config *c = &router->config;
+    if (c->mode != WEIR_ROUTE_KV || q->n_blocks == 0)
+        return q->isl_tokens;
+    pthread_mutex_lock(&router->lock);
+    struct eligible e = gather(router, q);
+    add_overlaps(router, q, e.n);
+    for (size_t i = 0; i < e.n; i++)
+        best = fmax(best, weir_cached_tokens(c->block_size, c->host_cache_hit_weight,
+                                             c->disk_cache_hit_weight, &router->candidates[i]));
+    pthread_mutex_unlock(&router->lock);
+    return best < (double)q->isl_tokens ? q->isl_tokens - (uint64_t)best : 0;
 }
 
 enum weir_status weir_router_route(struct weir_router *router, const struct weir_route_query *query,
@@ -694,7 +779,7 @@ unsigned weir_router_expire(struct weir_router *router, uint64_t now_ms) {
             n++;
         }
     }
-    pthread_mutex_unlock(&router->lock);
+    unlock_and_tell(router, n > 0);
     return n;
 }
 
@@ -709,7 +794,7 @@ void weir_router_get_thresholds(struct weir_router *router, struct weir_busy_thr
 void weir_router_set_thresholds(struct weir_router *router, const struct weir_busy_thresholds *t) {
     pthread_mutex_lock(&router->lock);
     router->thresholds = *t;
-    pthread_mutex_unlock(&router->lock);
+    unlock_and_tell(router, true);
 }
 
 bool weir_router_all_busy(struct weir_router *router) {

@@ -12,6 +12,7 @@
 #include "base/rng.h"
 #include "base/span.h"
 #include "base/status.h"
+#include "router/affinity.h"
 #include "wire/kv_event.h"
 
 struct weir_router;
@@ -41,9 +42,13 @@ struct weir_router_config {
     double ttl_s;           /* 120; approximate mode */
     uint64_t expiry_ms;     /* stale bookings; 0 = 3,600,000 */
     uint64_t inhibit_ms;    /* a failed worker is avoided so long; 0 = off */
-    size_t index_max_bytes; /* 0 = 1 GiB */
-    unsigned max_workers;   /* 0 = 65,536 ranks */
-    unsigned max_bookings;  /* 0 = 262,144 */
+    double queue_threshold; /* a rank is full above this multiple of its token budget; NAN = off */
+    uint64_t affinity_ttl_ms; /* sessions stay on their worker; 0 = off */
+    bool affinity_soft;       /* preferably, not exactly */
+    size_t max_sessions;      /* 0 = 100,000 */
+    size_t index_max_bytes;   /* 0 = 1 GiB */
+    unsigned max_workers;     /* 0 = 65,536 ranks */
+    unsigned max_bookings;    /* 0 = 262,144 */
 };
 /* Defaults of the reference system. */
 void weir_router_config_init(struct weir_router_config *config);
@@ -86,6 +91,9 @@ struct weir_route_query {
     size_t n_exclude;
     const struct weir_route_override *override; /* or NULL */
     bool query_only;                            /* choose, book nothing */
+    bool may_wait; /* WEIR_AGAIN rather than a rank above the queue's threshold */
+    bool has_session;
+    struct weir_session session;
     struct weir_decision *explain; /* gets the record of the choice (decide.h), or NULL */
     struct weir_rng *rng;          /* the caller's */
     uint64_t now_ms;
@@ -98,10 +106,19 @@ struct weir_route {
     double cost;
     uint64_t booking; /* handle for the calls below; 0 = none */
 };
-/* WEIR_UNAVAILABLE no worker at all or none eligible (down, inhibited, excluded); WEIR_OVERLOADED
- * all busy; WEIR_INVALID pinned worker unknown; WEIR_LIMIT booking table full. */
+/* A request with a session goes to the worker that the session is bound to, full or not, and binds
+ * it otherwise; a binding whose worker is gone, failed or was tried is given up. Hard: while that
+ * worker is busy the answer is WEIR_OVERLOADED. Soft: then it goes elsewhere.
+ * WEIR_AGAIN all eligible ones are full and the query may wait. WEIR_UNAVAILABLE no worker at all
+ * or none eligible (down, inhibited, excluded); WEIR_OVERLOADED all busy; WEIR_INVALID pinned
+ * worker unknown; WEIR_LIMIT booking table full. */
 enum weir_status weir_router_route(struct weir_router *router, const struct weir_route_query *query,
                                    struct weir_route *ret_route) WEIR_MUST_CHECK;
+/* Prompt tokens of the query that no eligible rank holds: the price of a request that waits. */
+uint64_t weir_router_uncached(struct weir_router *router, const struct weir_route_query *query);
+/* fn is called, without the lock and on whatever thread, after something that may let a waiting
+ * request in: an end, a first token, a change of workers or thresholds. NULL turns it off. */
+void weir_router_on_room(struct weir_router *router, void (*fn)(void *arg), void *arg);
 /* First token seen: prompt tokens no longer count as prefill load. Idempotent; 0 is ignored. */
 void weir_router_prefill_done(struct weir_router *router, uint64_t booking);
 /* End of the request, whatever happened. Idempotent; 0 is ignored. */

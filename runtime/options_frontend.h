@@ -32,6 +32,7 @@ enum weir_opt_deltas {
     WEIR_OPT_DELTAS_CHECKED,
     WEIR_OPT_DELTAS_WHOLE,
 };
+enum weir_opt_affinity { WEIR_OPT_AFFINITY_HARD, WEIR_OPT_AFFINITY_SOFT };
 enum weir_opt_codec {
     WEIR_OPT_CODEC_UNSET = -1,
     WEIR_OPT_CODEC_JSON,

@@ -54,3 +54,140 @@ def test_explain_page_and_decision_log(fleet, tmp_path):
         chosen = line["candidates"][line["winner"]]
         assert chosen["worker_id"] == line["worker_id"]
         assert chosen["cost"] == min(c["cost"] for c in line["candidates"])
+
+
+def queue_of(front):
+    (q,) = front.get("/v1/router/queue").json()["queues"]
+    return q
+
+
+class Asked(threading.Thread):
+    """A request on its way; `answer` when it is over."""
+
+    def __init__(self, ask, done):
+        super().__init__(daemon=True)
+        self.ask, self.done, self.answer = ask, done, None
+        self.start()
+
+    def run(self):
+        self.answer = self.ask()
+        self.done.append(self)
+
+    def wait(self):
+        self.join(60)
+        assert self.answer is not None, "no answer"
+        return self.answer
+
+
+def slow_worker(fleet, *flags):
+    """One worker that reads 4,000 prompt tokens a second, and a frontend that lets one prompt in at a time."""
+    fleet.mocker("--speedup-ratio", "1", "--prefill-tokens-per-s", "4000")
+    return fleet.frontend("--router-mode", "kv", "--router-queue-threshold", "0", *flags).ready()
+
+
+def test_queue_orders_by_priority_and_tenant(fleet):
+    front = slow_worker(fleet, "--router-queue-quantum-tokens", "2000")
+    done = []
+
+    def ask(name, **headers):
+        t = Asked(lambda: front.chat(name + LONG, max_tokens=1, headers=headers), done)
+        t.name = name
+        return t
+
+    first = ask("first")
+    until("the worker to be full", lambda: queue_of(front)["admitted_at_once"] == 1)
+    waiting = []
+    for i, (name, headers) in enumerate([
+            ("flood1", {"x-tenant-id": "a"}), ("flood2", {"x-tenant-id": "a"}), ("flood3", {"x-tenant-id": "a"}),
+            ("other", {"x-tenant-id": "b"}), ("urgent", {"x-tenant-id": "a", "x-dynamo-request-strict-priority": "1"}),
+    ]):
+        waiting.append(ask(name, **headers))
+        until(f"{name} to wait", lambda n=i + 1: queue_of(front)["waiting_requests"] == n)
+    q = queue_of(front)
+    assert q["waiting_tenants"] == 2 and q["waiting_priorities"] == 2 and q["policy"] == "fcfs"
+    assert q["waiting_uncached_tokens"] > 5 * 1500
+    assert front.metric("weir_router_queue_requests", model="m") == 5
+    for t in [first, *waiting]:
+        assert t.wait().status == 200
+    order = [t.name for t in done]
+    assert order[0] == "first" and order[1] == "urgent"
+    assert order.index("other") <= 3, order  # not behind the whole flood
+    assert [n for n in order if n.startswith("flood")] == ["flood1", "flood2", "flood3"]
+    q = queue_of(front)
+    assert q["waiting_requests"] == 0 and q["admitted_after_waiting"] == 5
+    assert front.metric("weir_router_queue_wait_seconds_count", model="m") == 5
+
+
+def test_queue_refuses_what_does_not_fit(fleet):
+    front = slow_worker(fleet, "--router-queue-max-requests", "1")
+    done = []
+    running = Asked(lambda: front.chat("a" + LONG, max_tokens=1), done)
+    until("the worker to be full", lambda: queue_of(front)["admitted_at_once"] == 1)
+    waiting = Asked(lambda: front.chat("b" + LONG, max_tokens=1, nvext={"extra_fields": ["timing"]}), done)
+    until("one to wait", lambda: queue_of(front)["waiting_requests"] == 1)
+    refused = front.chat("c" + LONG)
+    assert refused.status == 529
+    details = refused.json()["details"]
+    assert details["reason"] == "queue_requests" and details["limit"] == 1 and details["waiting"] == 1
+    assert int(refused.headers["retry-after"]) == details["retry_after_s"] >= 1
+    assert running.wait().status == 200 and waiting.wait().status == 200
+    assert front.metric("weir_router_queue_refused_total", model="m", reason="queue_requests") == 1
+
+
+def test_queue_wait_has_an_end_and_a_client_that_leaves_frees_its_place(fleet):
+    front = slow_worker(fleet, "--router-queue-timeout-secs", "0.2")
+    done = []
+    running = Asked(lambda: front.chat("a" + LONG * 4, max_tokens=1), done)
+    until("the worker to be full", lambda: queue_of(front)["admitted_at_once"] == 1)
+    late = front.chat("b" + LONG)
+    assert late.status == 529 and late.json()["details"]["reason"] == "queue_timeout_s"
+    s = front.socket()
+    body = json.dumps({"model": "m", "messages": [{"role": "user", "content": "c"}]}).encode()
+    s.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+              b"content-length: %d\r\n\r\n" % len(body) + body)
+    until("it to wait or have waited", lambda: queue_of(front)["waiting_requests"] == 1 or
+          queue_of(front)["left"] == 2)
+    s.close()
+    until("its place to be free", lambda: queue_of(front)["waiting_requests"] == 0)
+    assert running.wait().status == 200
+    assert front.chat("d").status == 200
+
+
+def test_queue_loses_nobody(fleet):
+    """Many at once through a narrow gate, on all loops; each is answered, the queue is empty afterwards."""
+    fleet.mocker("--speedup-ratio", "100", workers=2)
+    front = fleet.frontend("--router-mode", "kv", "--router-queue-threshold", "0", "--loops", "4",
+                           "--router-queue-policy", "wspt").ready(workers=2)
+    done = []
+    asked = [Asked(lambda i=i: front.chat(f"{i}" + LONG, max_tokens=4, headers={"x-tenant-id": str(i % 5)}), done)
+             for i in range(80)]
+    assert [t.wait().status for t in asked] == [200] * 80
+    q = queue_of(front)
+    assert q["waiting_requests"] == 0 and q["admitted_at_once"] + q["admitted_after_waiting"] == 80
+    until("gauges at zero", lambda: front.metric("dynamo_frontend_inflight_requests") == 0)
+
+
+def test_session_affinity(fleet):
+    mockers = [fleet.mocker(), fleet.mocker(), fleet.mocker()]
+    front = fleet.frontend("--router-session-affinity-ttl-secs", "600", "--router-explain-ring", "100").ready(workers=3)
+
+    def where(session, text="hi"):
+        head = {"x-weir-explain": "1", **({"x-dynamo-session-id": session} if session else {})}
+        a = front.chat(text, headers=head)
+        assert a.status == 200
+        return explained(a)
+
+    assert len({where(None)["worker_id"] for _ in range(6)}) == 3, "round robin"
+    homes = {s: where(s)["worker_id"] for s in ("s1", "s2", "s3", "s4")}
+    for _ in range(3):
+        for s, home in homes.items():
+            e = where(s)
+            assert e["worker_id"] == home and e["why"] == "session"
+    gone = next(m for m in mockers if m.ids[0] == homes["s1"])
+    gone.stop()
+    front.ready(workers=2)
+    until("the worker to be gone", lambda: len([i for i in front.get("/health").json()["instances"]
+                                                if i["endpoint"] == "generate"]) == 2)
+    new = where("s1")["worker_id"]
+    assert new != homes["s1"]
+    assert where("s1")["worker_id"] == new

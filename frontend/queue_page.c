@@ -1,0 +1,61 @@
+/* GET /v1/router/queue: who waits, model by model. */
+#include "frontend/app_priv.h"
+
+enum { PAGE_MAX = 16 << 20 };
+
+static void put_u64(struct weir_jsonw *w, const char *key, uint64_t value) {
+    weir_jsonw_key(w, key);
+    weir_jsonw_u64(w, value);
+}
+
+struct page {
+    struct weir_jsonw w;
+    const struct weir_frontend_options *options;
+};
+
+static void put_model(void *arg, struct weir_model *model, bool ready) {
+    static const char *const policies[] = {"fcfs", "wspt", "lcfs"};
+    struct page *p = arg;
+    struct weir_jsonw *w = &p->w;
+    const struct weir_model_info *info = weir_model_info(model);
+    struct weir_admission_stats s;
+    (void)ready;
+    if (info->admission == NULL)
+        return;
+    weir_admission_stats(info->admission, &s);
+    weir_jsonw_object_begin(w);
+    weir_front_put_z(w, "model", info->name);
+    weir_front_put_z(w, "policy", policies[p->options->router_queue_policy]);
+    weir_jsonw_key(w, "threshold");
+    weir_jsonw_f64(w, p->options->router_queue_threshold);
+    put_u64(w, "waiting_requests", s.queue.requests);
+    put_u64(w, "waiting_uncached_tokens", s.queue.tokens);
+    put_u64(w, "waiting_tenants", s.queue.tenants);
+    put_u64(w, "waiting_priorities", s.queue.priorities);
+    weir_jsonw_key(w, "drained_tokens_per_s");
+    weir_jsonw_f64(w, s.queue.tokens_per_s);
+    put_u64(w, "retry_after_s", s.queue.retry_after_s);
+    put_u64(w, "admitted_at_once", s.admitted_at_once);
+    put_u64(w, "admitted_after_waiting", s.admitted_after_waiting);
+    put_u64(w, "left", s.left);
+    weir_jsonw_key(w, "refused");
+    weir_jsonw_object_begin(w);
+    for (int i = 0; i < WEIR_QUEUE_N_REASONS; i++)
+        put_u64(w, weir_queue_reason_word((enum weir_queue_reason)i), s.refused[i]);
+    weir_jsonw_object_end(w);
+    weir_jsonw_object_end(w);
+}
+
+void weir_front_queue(struct weir_front_loop *fl, struct weir_http_exchange *x) {
+    struct weir_buf body;
+    struct page p = {.options = &fl->app->options};
+    weir_buf_init(&body, PAGE_MAX);
+    weir_jsonw_init(&p.w, &body);
+    weir_jsonw_object_begin(&p.w);
+    weir_jsonw_key(&p.w, "queues");
+    weir_jsonw_array_begin(&p.w);
+    weir_models_each(fl->app->models, put_model, &p);
+    weir_jsonw_array_end(&p.w);
+    weir_jsonw_object_end(&p.w);
+    weir_front_send(x, 200, &p.w, &body);
+}
