@@ -304,12 +304,20 @@ void wtok_jobs_run(const struct wtok_model *m, struct wtok_job *jobs, size_t n) 
 
 /* ---- heap ------------------------------------------------------------------------------------ */
 
+enum { RUNS = 2 };
+
 /* Symbols of a long word as a linked list; a heap entry is rank << 32 | position, and is stale when
  * the position's rank has changed since. */
 struct work {
     uint32_t *ids, *next, *prev, *ranks;
     uint64_t *heap;
     size_t n_heap;
+    /* Entries that came in rising order, as they do in words of one repeated letter: taken off the
+     * front without any sifting. */
+    struct {
+        uint64_t *items;
+        size_t head, tail, cap;
+    } runs[RUNS];
 };
 
 static void sift_down(uint64_t *heap, size_t n, size_t at) {
@@ -330,6 +338,15 @@ static void sift_down(uint64_t *heap, size_t n, size_t at) {
 }
 
 static void heap_push(struct work *w, uint64_t x) {
+    for (size_t r = 0; r < RUNS; r++) {
+        size_t tail = w->runs[r].tail;
+        if (w->runs[r].head == tail)
+            w->runs[r].head = w->runs[r].tail = tail = 0;
+        if (tail < w->runs[r].cap && (tail == 0 || w->runs[r].items[tail - 1] <= x)) {
+            w->runs[r].items[w->runs[r].tail++] = x;
+            return;
+        }
+    }
     size_t at = w->n_heap++;
     while (at > 0 && w->heap[(at - 1) / 4] > x) {
         w->heap[at] = w->heap[(at - 1) / 4];
@@ -338,12 +355,23 @@ static void heap_push(struct work *w, uint64_t x) {
     w->heap[at] = x;
 }
 
+/* The least entry; UINT64_MAX when there is none. */
 static uint64_t heap_pop(struct work *w) {
-    uint64_t top = w->heap[0];
-    w->heap[0] = w->heap[--w->n_heap];
-    if (w->n_heap > 0)
-        sift_down(w->heap, w->n_heap, 0);
-    return top;
+    uint64_t least = w->n_heap > 0 ? w->heap[0] : UINT64_MAX;
+    size_t from = RUNS;
+    for (size_t r = 0; r < RUNS; r++)
+        if (w->runs[r].head < w->runs[r].tail && w->runs[r].items[w->runs[r].head] < least) {
+            least = w->runs[r].items[w->runs[r].head];
+            from = r;
+        }
+    if (from < RUNS) {
+        w->runs[from].head++;
+    } else if (w->n_heap > 0) {
+        w->heap[0] = w->heap[--w->n_heap];
+        if (w->n_heap > 0)
+            sift_down(w->heap, w->n_heap, 0);
+    }
+    return least;
 }
 
 static void new_pair(const struct wtok_model *m, struct work *w, uint32_t left, uint32_t end) {
@@ -362,13 +390,9 @@ static size_t merge_heap(const struct wtok_model *m, const u8 *p, size_t bytes, 
         w->next[i] = i + 1;
         w->prev[i] = i - 1; /* of 0: UINT32_MAX */
         if (w->ranks[i] != WTOK_NO_RANK)
-            w->heap[w->n_heap++] = (uint64_t)w->ranks[i] << 32 | i;
+            heap_push(w, (uint64_t)w->ranks[i] << 32 | i);
     }
-    for (size_t i = w->n_heap / 4 + 1; i-- > 0;)
-        if (i < w->n_heap)
-            sift_down(w->heap, w->n_heap, i);
-    while (w->n_heap > 0) {
-        uint64_t top = heap_pop(w);
+    for (uint64_t top; (top = heap_pop(w)) != UINT64_MAX;) {
         uint32_t at = (uint32_t)top, rank = (uint32_t)(top >> 32);
         if (w->ranks[at] != rank)
             continue;
@@ -395,7 +419,7 @@ void wtok_heap_fini(struct wtok_heap *heap) {
 
 /* Each merge takes one entry and adds at most two, so 3n entries suffice. */
 static bool heap_room(struct wtok_heap *heap, size_t n, struct work *ret) {
-    enum { PER_SYMBOL = 4 * 4 + 3 * 8 };
+    enum { PER_SYMBOL = 4 * 4 + (3 + RUNS) * 8 };
     if (n > heap->cap) {
         size_t cap = n + n / 4;
         weir_free(heap->block);
@@ -405,8 +429,12 @@ static bool heap_room(struct wtok_heap *heap, size_t n, struct work *ret) {
             return false;
     }
     uint64_t *h = heap->block;
-    uint32_t *u = (uint32_t *)(h + 3 * heap->cap);
-    *ret = (struct work){u, u + heap->cap, u + 2 * heap->cap, u + 3 * heap->cap, h, 0};
+    uint32_t *u = (uint32_t *)(h + (3 + RUNS) * heap->cap);
+    *ret = (struct work){u, u + heap->cap, u + 2 * heap->cap, u + 3 * heap->cap, h, 0, {{0}}};
+    for (size_t r = 0; r < RUNS; r++) {
+        ret->runs[r].items = h + (3 + r) * heap->cap;
+        ret->runs[r].cap = heap->cap;
+    }
     return true;
 }
 

@@ -83,7 +83,10 @@ enum weir_status wtok_unit_miss(const struct wtok_model *m, struct wtok_context 
             ids = memo->ids;
             known = memo->meta >> 8 & 0xFF;
         } else {
-            __builtin_prefetch(&m->words[wtok_word_slot(u->hash) & m->word_mask]);
+            /* An entry may lie on two lines. */
+            const char *slot = (const char *)&m->words[wtok_word_slot(u->hash) & m->word_mask];
+            __builtin_prefetch(slot);
+            __builtin_prefetch(slot + sizeof(struct wtok_word) - 1);
         }
     } else if (may_keep_long(u)) {
         const struct wtok_long *l = recall_long(ctx, u);

@@ -121,7 +121,7 @@ def piece(rng, special):
     if k < 0.95:
         return "▁" * rng.randint(1, 3)
     if k < 0.97:
-        return rng.choice("aAxX字あ ") * rng.randint(1, 40)
+        return rng.choice("aAxX字あ -=.") * rng.randint(1, 40 if rng.random() < 0.9 else 500)
     c = rng.randrange(0x110000 - 0x800)
     return chr(c if c < 0xD800 else c + 0x800)
 
