@@ -326,8 +326,9 @@ static void render(struct wj_run *x) {
     }
     const struct wtok_named_template *named = pick(r->t, r->tools.kind == WJ_LIST);
     if (named == NULL)
-        wj_fail(x, WTOK_JINJA_ERR_UNSUPPORTED,
-                "the model has several chat templates and none is named default");
+        wj_fail(x, WTOK_JINJA_ERR_UNSUPPORTED, "%s",
+                r->t->n == 0 ? "the model has no chat template"
+                             : "the model has several chat templates and none is named default");
     struct wj_val v = wj_from_json(x, r->t->tokens);
     take_args(r, v);
     shape(r, named);
