@@ -110,6 +110,8 @@ void weir_request_abort(struct weir_request *r) {
 
 static void log_access(const struct weir_request *r) {
     uint64_t tokens = 0;
+    if (!weir_log_on(WEIR_LOG_INFO, "access"))
+        return;
     for (size_t i = 0; i < r->n_legs; i++)
         tokens += r->legs[i].n_tokens;
     double ttft_ms = r->first_token_ns > 0 ? (double)(r->first_token_ns - r->start_ns) / 1e6 : -1;
