@@ -19,6 +19,7 @@ static bool is_word(struct weir_dec *d, const char *word) {
 static void look_at_item(struct weir_dec *d, struct weir_output_look *look) {
     struct weir_dec_box box;
     struct weir_span key;
+    bool error_event = false;
     look->has_data = true;
     if (weir_dec_type(d) != WEIR_JSON_OBJECT) {
         weir_dec_skip(d, NULL);
@@ -27,12 +28,13 @@ static void look_at_item(struct weir_dec *d, struct weir_output_look *look) {
     weir_dec_map(d, &box);
     while (weir_dec_map_next(d, &box, &key)) {
         if (weir_span_eqz(key, "event") && weir_dec_type(d) == WEIR_JSON_STRING) {
-            look->is_error |= is_word(d, "error");
+            error_event = is_word(d, "error");
             continue;
         }
         look->is_error |= weir_span_eqz(key, "error") && !weir_dec_is_null(d);
         weir_dec_skip(d, NULL);
     }
+    look->is_error |= error_event;
 }
 
 enum weir_status weir_output_look(struct weir_span wrapper, enum weir_codec codec,

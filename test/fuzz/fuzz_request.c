@@ -3,7 +3,7 @@
  * Property: what decodes is written the same way from either codec, and reads back.
  */
 #include "wire/kv_query.h"
-#include "wire/request.h"
+#include "wire/relay.h"
 
 #include <stdlib.h>
 
@@ -38,6 +38,32 @@ static void request(struct weir_span body, enum weir_codec codec) {
     weir_arena_fini(&arena);
 }
 
+/* What a global router reads of a request, and what it sends on. */
+static void passed_on(struct weir_span body, enum weir_codec codec) {
+    struct weir_arena arena;
+    struct weir_prep_request q, again;
+    struct weir_pool_query p;
+    struct weir_err err;
+    struct weir_buf plain;
+    weir_arena_init(&arena, 8 << 20);
+    weir_buf_init(&plain, 8 << 20);
+    if (weir_pool_query_decode(body, codec, &p) == WEIR_OK &&
+        weir_prep_request_decode(body, codec, 1000, &arena, &q, &err) == WEIR_OK) {
+        must(p.n_tokens == q.token_ids.n && p.has_priority == q.routing.has_priority);
+        must(!p.has_priority || p.priority == q.routing.priority);
+        if (p.packed) {
+            must(weir_pool_query_unpack(body, &plain) == WEIR_OK);
+            must(weir_prep_request_decode(weir_buf_span(&plain), codec, 1000, &arena, &again,
+                                          &err) == WEIR_OK);
+            must(again.token_ids.n == q.token_ids.n &&
+                 (q.token_ids.n == 0 || memcmp(again.token_ids.ids, q.token_ids.ids,
+                                               q.token_ids.n * sizeof(uint32_t)) == 0));
+        }
+    }
+    weir_buf_fini(&plain);
+    weir_arena_fini(&arena);
+}
+
 static void query(struct weir_span body, enum weir_codec codec) {
     struct weir_kv_query q, again;
     struct weir_buf out;
@@ -57,6 +83,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     enum weir_codec codec = (data[0] & 1) != 0 ? WEIR_CODEC_MSGPACK : WEIR_CODEC_JSON;
     struct weir_span body = weir_span((const char *)data + 1, size - 1);
     request(body, codec);
+    passed_on(body, codec);
     query(body, codec);
     return 0;
 }
