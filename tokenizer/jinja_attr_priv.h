@@ -1,7 +1,7 @@
 /*
  * Attribute names that Python objects of templates have: X(name, types). In the order of strcmp.
  * Types: S str, D dict, L list, T tuple, I int and bool, F float, R range, V dict views,
- * G generators, C cycler, J joiner, A all.
+ * G generators, C cycler, J joiner, Q groups of groupby, A all.
  */
 #ifndef WEIR_TOKENIZER_JINJA_ATTR_PRIV_H
 #define WEIR_TOKENIZER_JINJA_ATTR_PRIV_H
@@ -19,6 +19,7 @@ enum {
     WJ_TC = 512,
     WJ_TJ = 1024,
     WJ_TP = 2048, /* loop */
+    WJ_TQ = 4096, /* what groupby yields */
     WJ_TA = 0xFFFF,
 };
 #define WJ_SEQ (WJ_TS | WJ_TL | WJ_TT)
@@ -90,6 +91,7 @@ enum {
     X(gi_running, WJ_TG)                                                                           \
     X(gi_suspended, WJ_TG)                                                                         \
     X(gi_yieldfrom, WJ_TG)                                                                         \
+    X(grouper, WJ_TQ)                                                                              \
     X(hex, WJ_TF)                                                                                  \
     X(imag, WJ_TI | WJ_TF)                                                                         \
     X(index, WJ_SEQ | WJ_TR | WJ_TP)                                                               \
@@ -114,6 +116,7 @@ enum {
     X(keys, WJ_TD)                                                                                 \
     X(last, WJ_TP)                                                                                 \
     X(length, WJ_TP)                                                                               \
+    X(list, WJ_TQ)                                                                                 \
     X(ljust, WJ_TS)                                                                                \
     X(lower, WJ_TS)                                                                                \
     X(lstrip, WJ_TS)                                                                               \

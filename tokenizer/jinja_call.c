@@ -49,6 +49,8 @@ bool wj_has_attr(struct wj_val v, unsigned attr) {
         [WJ_RANGE] = WJ_TR,   [WJ_VIEW] = WJ_TV,    [WJ_GEN] = WJ_TG,    [WJ_CYCLER] = WJ_TC,
         [WJ_JOINER] = WJ_TJ,  [WJ_LOOP] = WJ_TP,    [WJ_NONE] = 1 << 14, [WJ_FUNC] = 1 << 14,
         [WJ_MACRO] = 1 << 14, [WJ_METHOD] = 1 << 14};
+    if (v.kind == WJ_TUPLE && (v.flags & WJ_GROUP) != 0 && (attrs[attr].types & WJ_TQ) != 0)
+        return true;
     return v.kind < WEIR_ARRAY_LEN(types) && (attrs[attr].types & types[v.kind]) != 0;
 }
 
@@ -109,6 +111,8 @@ struct wj_val wj_get_attr(struct wj_run *x, struct wj_val v, unsigned attr) {
         return wj_int(v.u.cycler->pos);
     if (v.kind == WJ_CYCLER && attr == WJ_A_items)
         return wj_tuple(v.u.cycler->items, v.u.cycler->n);
+    if (v.kind == WJ_TUPLE && (attr == WJ_A_grouper || attr == WJ_A_list))
+        return v.u.items[attr == WJ_A_list];
     if (v.kind == WJ_JOINER)
         return attr == WJ_A_sep ? v.u.joiner->sep : wj_bool(v.u.joiner->used);
     return method(x, v, attr);

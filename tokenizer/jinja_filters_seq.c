@@ -204,7 +204,9 @@ FILTER(f_groupby) {
         if (i + 1 < items.n && wj_equal(x, keys[i], keys[i + 1]))
             continue;
         struct wj_val name = g.fold ? get(x, &shown, at[from]) : keys[from];
-        wj_push(x, &out, wj_pair_tuple(x, name, wj_list(at + from, i + 1 - from)));
+        struct wj_val group = wj_pair_tuple(x, name, wj_list(at + from, i + 1 - from));
+        group.flags |= WJ_GROUP;
+        wj_push(x, &out, group);
         from = i + 1;
     }
     return wj_list(out.at, out.n);

@@ -37,6 +37,7 @@ enum wj_kind {
     WJ_JOINER,
 };
 enum { WJ_MARKUP = 1, WJ_ROPE = 2 };                  /* flags of WJ_STR */
+enum { WJ_GROUP = 4 };                                /* flag of WJ_TUPLE: of groupby */
 enum { WJ_VIEW_KEYS, WJ_VIEW_VALUES, WJ_VIEW_ITEMS }; /* sub of WJ_VIEW */
 
 /* 16 bytes, passed in registers. Values never change, except namespaces, iterators and helpers. */

@@ -114,6 +114,9 @@ static const char *object_type(struct wj_val v, char room[64]) {
     case WJ_STR:
         module = (v.flags & WJ_MARKUP) != 0 ? "markupsafe." : "";
         break;
+    case WJ_TUPLE:
+        module = (v.flags & WJ_GROUP) != 0 ? "jinja2.filters." : "";
+        break;
     default:
         break;
     }
@@ -177,6 +180,8 @@ const char *wj_type_name(struct wj_val v) {
         return v.u.gen->type;
     if (v.kind == WJ_STR && (v.flags & WJ_MARKUP) != 0)
         return "Markup";
+    if (v.kind == WJ_TUPLE && (v.flags & WJ_GROUP) != 0)
+        return "_GroupTuple";
     return names[v.kind];
 }
 
