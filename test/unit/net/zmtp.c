@@ -153,7 +153,7 @@ static void on_heard(void *arg, struct weir_span bytes) {
     if (b->heard.len < 106)
         return;
     CHECK(memcmp(b->heard.data + 96, "\4\x08\4PONGabc", 10) == 0);
-    say(b, "\1\2ev\0\1x\1\3no!\0\1y\1\3eve\0\1z", 26);
+    say(b, "\1\2ev\0\1x\1\3no!\0\1y\1\3eve\0\1z", 23);
 }
 
 static void on_gone(void *arg, enum weir_status status, const char *reason) {
