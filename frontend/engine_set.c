@@ -13,7 +13,8 @@
 /* A worker of a model. */
 struct seat {
     uint64_t worker_id;
-    char *model; /* owned */
+    char *name;               /* owned: of the model */
+    struct weir_model *model; /* a reference; NULL: the worker was left out */
     bool adapter;
 };
 
@@ -57,8 +58,10 @@ static struct member *find(struct weir_engine_set *s, uint64_t id) {
 }
 
 static void drop_seats(struct member *m) {
-    for (size_t i = 0; i < m->n_seats; i++)
-        weir_free(m->seats[i].model);
+    for (size_t i = 0; i < m->n_seats; i++) {
+        weir_model_unref(m->seats[i].model);
+        weir_free(m->seats[i].name);
+    }
     weir_free(m->seats);
     m->seats = NULL;
     m->n_seats = 0;
@@ -106,7 +109,7 @@ static bool fill_seats(struct member *m, const struct weir_engine_info *e) {
         if (name == NULL)
             return false;
         m->seats[m->n_seats++] =
-            (struct seat){seat_id(e->id, id, i == 0), name, e->models[i].adapter};
+            (struct seat){seat_id(e->id, id, i == 0), name, NULL, e->models[i].adapter};
     }
     return m->seats != NULL;
 }
@@ -118,14 +121,10 @@ static uint32_t block_size(const struct weir_engine_set *s, const struct weir_en
 /* ---- caches ------------------------------------------------------------------------------- */
 
 static void clear(struct member *m, uint32_t rank) {
-    for (size_t i = 0; i < m->n_seats; i++) {
-        struct weir_model *model =
-            weir_models_of_worker(m->set->config.models, m->seats[i].worker_id);
-        if (model == NULL)
-            continue;
-        weir_router_clear_rank(weir_model_info(model)->router, m->seats[i].worker_id, rank);
-        weir_model_unref(model);
-    }
+    for (size_t i = 0; i < m->n_seats; i++)
+        if (m->seats[i].model != NULL)
+            weir_router_clear_rank(weir_model_info(m->seats[i].model)->router,
+                                   m->seats[i].worker_id, rank);
 }
 
 /* A stored block is of the adapter that it names, or of every name of the model itself; what is
@@ -134,7 +133,7 @@ static bool concerns(const struct seat *seat, const struct weir_kv_event *e,
                      struct weir_span lora) {
     if (e->kind != WEIR_KV_STORED)
         return true;
-    return lora.len > 0 ? seat->adapter && weir_span_eqz(lora, seat->model) : !seat->adapter;
+    return lora.len > 0 ? seat->adapter && weir_span_eqz(lora, seat->name) : !seat->adapter;
 }
 
 static void on_event(void *arg, const struct weir_engine_event *event) {
@@ -147,15 +146,11 @@ static void on_event(void *arg, const struct weir_engine_event *event) {
     e.dp_rank = c->rank;
     e.event_id = ++c->n_events;
     for (size_t i = 0; i < m->n_seats; i++) {
-        if (!concerns(&m->seats[i], &e, lora))
+        const struct seat *seat = &m->seats[i];
+        if (seat->model == NULL || !concerns(seat, &e, lora))
             continue;
-        struct weir_model *model =
-            weir_models_of_worker(m->set->config.models, m->seats[i].worker_id);
-        if (model == NULL)
-            continue;
-        e.worker_id = m->seats[i].worker_id;
-        weir_router_kv_event(weir_model_info(model)->router, &e);
-        weir_model_unref(model);
+        e.worker_id = seat->worker_id;
+        weir_router_kv_event(weir_model_info(seat->model)->router, &e);
     }
 }
 
@@ -251,7 +246,7 @@ static void on_up(void *arg, const struct weir_engine_info *e) {
         weir_list_push_back(&s->members, &m->node);
     }
     for (size_t i = 0; i < m->n_seats; i++)
-        if (!named(e, m->seats[i].model))
+        if (!named(e, m->seats[i].name))
             weir_models_engine_remove(s->config.models, m->seats[i].worker_id);
     drop_caches(m);
     drop_seats(m);
@@ -269,6 +264,7 @@ static void on_up(void *arg, const struct weir_engine_info *e) {
                                        .n_kv_blocks = e->n_kv_blocks,
                                        .tokenizes = e->tokenizes};
         weir_models_engine_put(s->config.models, &x);
+        m->seats[i].model = weir_models_of_worker(s->config.models, x.id);
     }
     if (s->config.kv_events)
         open_caches(s, m, e);
@@ -291,16 +287,14 @@ static void on_load(void *arg, const struct weir_engine_info *e,
     struct weir_engine_set *s = arg;
     struct member *m = find(s, e->id);
     for (size_t i = 0; m != NULL && i < m->n_seats; i++) {
-        struct weir_model *model = weir_models_of_worker(s->config.models, m->seats[i].worker_id);
-        if (model == NULL)
-            continue;
-        struct weir_active_load a = {.worker_id = m->seats[i].worker_id,
+        const struct seat *seat = &m->seats[i];
+        struct weir_active_load a = {.worker_id = seat->worker_id,
                                      .dp_rank = load->rank,
                                      .has_kv_used = e->n_kv_blocks > 0,
                                      .kv_used_blocks =
                                          (uint64_t)(load->kv_usage * (double)e->n_kv_blocks)};
-        weir_router_load_event(weir_model_info(model)->router, &a);
-        weir_model_unref(model);
+        if (seat->model != NULL)
+            weir_router_load_event(weir_model_info(seat->model)->router, &a);
     }
 }
 

@@ -363,6 +363,9 @@ static void start_call(struct weir_leg *leg) {
         y->status = 0;
         y->streams = false;
         weir_buf_clear(&y->answer);
+        /* What a first engine began to say is not the beginning of the second one's answer. */
+        weir_relay_scan_fini(&y->scan);
+        weir_relay_scan_init(&y->scan, FRAME_MAX);
         if (weir_model_worker(r->model, leg->worker_id, &worker)) {
             leg->many_ranks = worker.n_ranks > 1;
             leg->sent_ns = weir_now_ns();

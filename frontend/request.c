@@ -482,7 +482,9 @@ static bool prepare_relay(struct weir_request *r) {
     weir_leg_init(leg, r);
     r->legs = leg;
     r->n_legs = r->n_open = 1;
-    if (r->opaque || r->q.has_media)
+    int mode = r->fl->app->options.router_mode;
+    bool blind = mode == WEIR_OPT_ROUTER_MODE_ROUND_ROBIN || mode == WEIR_OPT_ROUTER_MODE_RANDOM;
+    if (r->opaque || r->q.has_media || blind)
         return true;
     if (r->q.kind == WEIR_OPENAI_COMPLETION && r->q.n_prompts > 0 &&
         r->q.prompts[0].kind == WEIR_PROMPT_IDS) {

@@ -1,0 +1,236 @@
+"""HTTP engines whose every byte the test writes: what reaches them, and what becomes of odd answers."""
+import http.server
+import json
+import ssl
+import subprocess
+import threading
+
+import pytest
+
+from weir import until
+
+
+class Scripted:
+    """An engine that names model m and hands inference to `answer(handler, body)`."""
+
+    def __init__(self, answer, tls=None):
+        outer = self
+        self.seen = []
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, *args):
+                pass
+
+            def whole(self, status, body, kind="application/json"):
+                self.send_response(status)
+                self.send_header("content-type", kind)
+                self.send_header("content-length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def do_GET(self):
+                if self.path == "/health":
+                    self.whole(200, b"")
+                elif self.path == "/v1/models":
+                    self.whole(200, b'{"object":"list","data":[{"id":"m","parent":null}]}')
+                else:
+                    self.whole(404, b'{"detail":"Not Found"}')
+
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers["content-length"]))
+                if self.path == "/tokenize":
+                    self.whole(404, b"{}")
+                    return
+                outer.seen.append((self.path, {k.lower(): v for k, v in self.headers.items()}, body))
+                answer(self, body)
+
+            def begin_stream(self):
+                self.send_response(200)
+                self.send_header("content-type", "text/event-stream; charset=utf-8")
+                self.send_header("transfer-encoding", "chunked")
+                self.end_headers()
+
+            def chunk(self, data):
+                self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
+                self.wfile.flush()
+
+        class Server(http.server.ThreadingHTTPServer):
+            def handle_error(self, request, client_address):
+                pass  # clients that leave are part of the tests
+
+        self.server = Server(("127.0.0.1", 0), Handler)
+        self.port = self.server.server_address[1]
+        if tls:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*tls)
+            self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
+        self.thread = threading.Thread(target=self.server.serve_forever, daemon=True)
+        self.thread.start()
+
+    def close(self):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+@pytest.fixture
+def engines():
+    made = []
+
+    def make(answer, **more):
+        made.append(Scripted(answer, **more))
+        return made[-1]
+
+    yield make
+    for e in made:
+        e.close()
+
+
+def front(fleet, *urls, env=None):
+    args = [a for u in urls for a in ("--worker", u)]
+    return fleet.frontend(*args, env={"WEIR_ENGINE_POLL_SECS": "0.05", **(env or {})}).ready(workers=len(urls))
+
+
+def test_bytes_and_headers_reach_the_engine(fleet, engines):
+    def answer(h, body):
+        h.whole(200, b'{ "odd" :  "spacing", "usage":{"prompt_tokens":5,"completion_tokens":2} }')
+    e = engines(answer)
+    f = front(fleet, e.url)
+    body = b' { "model":"m" , "messages":[{"role":"user","content":"h\\u00e9 \xc3\xa9"}], "vllm_xargs":{"a":1.0e0} }\n'
+    r = f.ask("POST", "/v1/chat/completions", body,
+              {"content-type": "application/json", "authorization": "Bearer k", "traceparent": "00-1", "cookie": "no",
+               "x-request-id": "rid-1"})
+    assert r.status == 200 and r.body.startswith(b'{ "odd" :  "spacing"') and r.headers["x-request-id"] == "rid-1"
+    path, headers, got = e.seen[0]
+    assert path == "/v1/chat/completions" and got == body
+    assert headers["authorization"] == "Bearer k" and headers["traceparent"] == "00-1"
+    assert headers["x-request-id"] == "rid-1" and "cookie" not in headers
+    assert headers["host"] == f"127.0.0.1:{e.port}" and "x-data-parallel-rank" not in headers
+    assert f.metric("dynamo_frontend_output_tokens_total", model="m") == 2
+
+
+def test_salt_of_the_tenant_is_spliced_in(fleet, engines):
+    e = engines(lambda h, body: h.whole(200, b"{}"))
+    f = front(fleet, e.url)
+    base = {"model": "m", "prompt": [1, 2, 3]}
+    f.ask("POST", "/v1/completions", base, {"x-tenant-id": 't"1'})
+    f.ask("POST", "/v1/completions", {**base, "cache_salt": "own"})
+    f.ask("POST", "/v1/completions", {**base, "nvext": {"cache_salt": "n"}})
+    assert [json.loads(b).get("cache_salt") for _, _, b in e.seen] == ['t"1', "own", "n"]
+
+
+def test_503_goes_elsewhere_and_comes_back_when_all_say_it(fleet, engines):
+    def busy(h, body):
+        h.whole(503, b'{"error":{"message":"engine sleeps"}}')
+    a, b = engines(busy), engines(lambda h, body: h.whole(200, b'{"id":"b"}'))
+    f = front(fleet, a.url, b.url)
+    for _ in range(4):
+        assert f.chat().json() == {"id": "b"}
+    assert a.seen  # it was asked
+    only = front(fleet, a.url)
+    r = only.chat()
+    assert r.status == 503 and r.json()["error"]["message"] == "engine sleeps"
+    assert only.get("/v1/models/m/ready").json()["ready"]
+
+
+def test_refusals_are_the_answer(fleet, engines):
+    e = engines(lambda h, body: h.whole(429, b"slow down", "text/plain"))
+    f = front(fleet, e.url)
+    r = f.chat()
+    assert (r.status, r.body, r.headers["content-type"]) == (429, b"slow down", "text/plain")
+    assert len(e.seen) == 1
+
+
+@pytest.mark.parametrize("how", ["cut", "no done", "half a frame"])
+def test_broken_stream_ends_with_an_error_event(fleet, engines, how):
+    def answer(h, body):
+        h.begin_stream()
+        h.chunk(b'data: {"choices":[{"delta":{"content":"a"}}]}\n\n')
+        if how == "half a frame":
+            h.chunk(b'data: {"choices":[{"del')
+        if how == "no done":
+            h.chunk(b"")
+            h.wfile.write(b"\r\n")
+        h.wfile.flush()
+        h.close_connection = True
+    f = front(fleet, engines(answer).url)
+    events = f.chat(stream=True).events()
+    assert events[0]["choices"][0]["delta"]["content"] == "a"
+    assert events[-1] == "[DONE]" and "error" in events[-2] and len(events) == 3, events
+
+
+def test_stream_that_breaks_before_its_first_frame_goes_elsewhere(fleet, engines):
+    def bad(h, body):
+        h.begin_stream()
+        h.chunk(b'data: {"cho')
+        h.close_connection = True
+
+    def good(h, body):
+        h.begin_stream()
+        h.chunk(b'data: {"choices":[{"delta":{"content":"good"}}]}\n\ndata: [DONE]\n\n')
+        h.chunk(b"")
+    a, b = engines(bad), engines(good)
+    f = front(fleet, a.url, b.url)
+    for _ in range(2):
+        assert f.chat(stream=True).events()[0]["choices"][0]["delta"]["content"] == "good"
+
+
+def test_silence_is_filled_and_bounded(fleet, engines):
+    gate = threading.Event()
+
+    def answer(h, body):
+        h.begin_stream()
+        h.chunk(b'data: {"choices":[{"delta":{"content":"a"}}]}\n\n')
+        gate.wait(30)
+        h.close_connection = True
+    e = engines(answer)
+    f = front(fleet, e.url, env={"DYN_HTTP_SSE_KEEP_ALIVE_INTERVAL_MS": "30",
+                                 "DYN_HTTP_BACKEND_STREAM_TIMEOUT_SECS": "0.4"})
+    r = f.chat(stream=True)
+    gate.set()
+    assert b"\n:\n\n" in r.body
+    events = r.events()
+    assert "error" in events[-2] and events[-1] == "[DONE]", events
+
+
+def test_slow_client_holds_the_engine_back(fleet, engines):
+    sent = [0]
+    frame = b'data: {"choices":[{"delta":{"content":"' + b"x" * 4000 + b'"}}]}\n\n'
+    n = 6000  # 24 MB: more than all buffers between
+
+    def answer(h, body):
+        h.begin_stream()
+        for _ in range(n):
+            h.chunk(frame)
+            sent[0] += 1
+        h.chunk(b"data: [DONE]\n\n")
+        h.chunk(b"")
+    f = front(fleet, engines(answer).url)
+    c = f.connect()
+    c.request("POST", "/v1/chat/completions",
+              json.dumps({"model": "m", "messages": [{"role": "user", "content": "x"}], "stream": True}),
+              {"content-type": "application/json"})
+    r = c.getresponse()
+    last = [-1]
+
+    def rests():
+        same, last[0] = last[0] == sent[0], sent[0]
+        return same and sent[0] > 0
+    pause = threading.Event()
+    until("the engine to be held", lambda: not pause.wait(0.2) and rests())
+    assert sent[0] < n
+    body = r.read()
+    assert body.count(b"data: ") == n + 1 and body.endswith(b"data: [DONE]\n\n")
+    c.close()
+
+
+def test_tls(fleet, engines, tmp_path):
+    key, cert = str(tmp_path / "key.pem"), str(tmp_path / "cert.pem")
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+                    "-keyout", key, "-out", cert, "-days", "2", "-subj", "/CN=localhost", "-addext",
+                    "subjectAltName=DNS:localhost,IP:127.0.0.1"], check=True, capture_output=True)
+    e = engines(lambda h, body: h.whole(200, b'{"id":"tls"}'), tls=(cert, key))
+    f = front(fleet, f"https://localhost:{e.port}", env={"WEIR_ENGINE_CA_PATH": cert})
+    assert f.chat().json() == {"id": "tls"}
