@@ -148,6 +148,7 @@ static enum weir_status wait_in_line(struct weir_admission *a, const struct weir
                                  .priority_jump = ask->priority_jump,
                                  .uncached_tokens = weir_router_uncached(a->router, &ask->query),
                                  .klass = ask->klass,
+                                 .deadline_ms = ask->patience_ms > 0 ? now + ask->patience_ms : 0,
                                  .tenant = ask->tenant};
     weir_queue_stats(a->queue, now, &s);
     enum weir_status st = weir_queue_push(a->queue, &t->item, now, refusal);
@@ -225,6 +226,13 @@ void weir_admission_stats(struct weir_admission *a, struct weir_admission_stats 
     weir_queue_stats(a->queue, now_ms(), &ret->queue);
     for (int i = 0; i < WEIR_QUEUE_N_REASONS; i++)
         ret->refused[i] = a->refused[i];
+    pthread_mutex_unlock(&a->lock);
+}
+
+void weir_admission_class_stats(struct weir_admission *a, size_t klass, size_t *ret_requests,
+                                uint64_t *ret_tokens) {
+    pthread_mutex_lock(&a->lock);
+    weir_queue_class_stats(a->queue, klass, ret_requests, ret_tokens);
     pthread_mutex_unlock(&a->lock);
 }
 

@@ -41,6 +41,7 @@ struct weir_admission_ask {
     double priority_jump;
     uint64_t tenant;
     uint32_t klass;
+    uint64_t patience_ms; /* its deadline, from now; 0 = none */
     bool explain;
     struct weir_loop *loop;
     weir_ticket_fn fn;
@@ -66,5 +67,9 @@ struct weir_admission_stats {
     uint64_t refused[WEIR_QUEUE_N_REASONS];
 };
 void weir_admission_stats(struct weir_admission *admission, struct weir_admission_stats *ret);
+
+/* Of one policy class. */
+void weir_admission_class_stats(struct weir_admission *admission, size_t klass,
+                                size_t *ret_requests, uint64_t *ret_tokens);
 
 #endif

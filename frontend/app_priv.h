@@ -7,6 +7,7 @@
 #include "frontend/metrics.h"
 #include "frontend/models.h"
 #include "frontend/prefill.h"
+#include "frontend/queue_classes.h"
 #include "frontend/relay_pool.h"
 #include "net/http_server.h"
 #include "runtime/options_frontend.h"
@@ -22,6 +23,7 @@ struct weir_app {
     struct weir_front_metrics *metrics;
     struct weir_models *models;
     struct weir_prefill *prefill;
+    struct weir_queue_classes queue_classes;
     struct weir_explain *explain; /* NULL: no decision is recorded */
     enum weir_error_format error_format;
     struct weir_openai_rules rules;

@@ -200,7 +200,13 @@ static enum weir_status open_app(struct frontend *f, struct weir_err *err) {
         .metrics = app->metrics,
         .loop = f->control};
     fill_router(o, &mc.router);
+    enum weir_status st_classes = weir_queue_classes_parse(
+        o->router_queue_class.items, o->router_queue_class.n, &app->queue_classes, err);
+    if (st_classes != WEIR_OK)
+        return st_classes;
     mc.queue = (struct weir_queue_config){
+        .classes = app->queue_classes.classes,
+        .n_classes = app->queue_classes.n,
         .policy = (enum weir_queue_policy)o->router_queue_policy,
         .max_requests = (size_t)o->router_queue_max_requests,
         .max_tokens = (uint64_t)o->router_queue_max_tokens,

@@ -303,6 +303,10 @@ void weir_front_observe_hashing(struct weir_front_metrics *m, double ms) {
     weir_metric_observe(m->hashing, ms);
 }
 
+void weir_front_observe_hit_rate(struct weir_front_metrics *m, double hit_rate) {
+    weir_metric_observe(m->hit_rate, hit_rate);
+}
+
 void weir_front_observe_route(struct weir_front_metrics *m, double ms, double hit_rate) {
     weir_metric_observe(m->scheduling, ms);
     weir_metric_observe(m->hit_rate, hit_rate);

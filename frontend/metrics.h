@@ -63,6 +63,7 @@ void weir_front_observe_detokenize(struct weir_front_metrics *m, double seconds,
 void weir_front_observe_stage(struct weir_front_metrics *m, enum weir_front_stage stage,
                               double seconds);
 void weir_front_observe_hashing(struct weir_front_metrics *m, double ms);
+void weir_front_observe_hit_rate(struct weir_front_metrics *m, double hit_rate);
 void weir_front_observe_route(struct weir_front_metrics *m, double ms, double hit_rate);
 /* State of a model's index, taken at each scrape. */
 void weir_front_set_index(struct weir_front_metrics *m, const char *model, uint64_t entries,

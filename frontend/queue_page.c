@@ -11,7 +11,27 @@ static void put_u64(struct weir_jsonw *w, const char *key, uint64_t value) {
 struct page {
     struct weir_jsonw w;
     const struct weir_frontend_options *options;
+    const struct weir_queue_classes *classes;
 };
+
+static void put_classes(struct weir_jsonw *w, struct weir_admission *a,
+                        const struct weir_queue_classes *c) {
+    weir_jsonw_key(w, "classes");
+    weir_jsonw_array_begin(w);
+    for (size_t i = 0; i < c->n; i++) {
+        size_t requests;
+        uint64_t tokens;
+        weir_admission_class_stats(a, i, &requests, &tokens);
+        weir_jsonw_object_begin(w);
+        weir_jsonw_key(w, "class");
+        weir_jsonw_string(w, c->names[i]);
+        put_u64(w, "weight", c->classes[i].weight);
+        put_u64(w, "waiting_requests", requests);
+        put_u64(w, "waiting_uncached_tokens", tokens);
+        weir_jsonw_object_end(w);
+    }
+    weir_jsonw_array_end(w);
+}
 
 static void put_model(void *arg, struct weir_model *model, bool ready) {
     static const char *const policies[] = {"fcfs", "wspt", "lcfs"};
@@ -38,6 +58,7 @@ static void put_model(void *arg, struct weir_model *model, bool ready) {
     put_u64(w, "admitted_at_once", s.admitted_at_once);
     put_u64(w, "admitted_after_waiting", s.admitted_after_waiting);
     put_u64(w, "left", s.left);
+    put_classes(w, info->admission, p->classes);
     weir_jsonw_key(w, "refused");
     weir_jsonw_object_begin(w);
     for (int i = 0; i < WEIR_QUEUE_N_REASONS; i++)
@@ -48,7 +69,7 @@ static void put_model(void *arg, struct weir_model *model, bool ready) {
 
 void weir_front_queue(struct weir_front_loop *fl, struct weir_http_exchange *x) {
     struct weir_buf body;
-    struct page p = {.options = &fl->app->options};
+    struct page p = {.options = &fl->app->options, .classes = &fl->app->queue_classes};
     weir_buf_init(&body, PAGE_MAX);
     weir_jsonw_init(&p.w, &body);
     weir_jsonw_object_begin(&p.w);

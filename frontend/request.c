@@ -230,6 +230,19 @@ static void apply_priority(struct weir_routing_hints *k, struct weir_span value)
     k->priority_jump = v > 0 ? (double)v : 0;
 }
 
+/* Without configured classes the header is metadata like any other. */
+static bool apply_class(struct weir_request *r, struct weir_span name) {
+    const struct weir_queue_classes *c = &r->fl->app->queue_classes;
+    if (!c->configured || name.data == NULL ||
+        weir_queue_classes_find(c, weir_span_trim(name), &r->queue_class))
+        return true;
+    weir_request_fail(r, 400,
+                      WEIR_SPAN_LIT("x-dynamo-meta-policy-class: there is no such policy class; "
+                                    "--router-queue-class of the frontend names them"),
+                      "validation");
+    return false;
+}
+
 static void apply_session(struct weir_request *r, struct weir_span id) {
     struct weir_blake3 h;
     unsigned char hash[WEIR_BLAKE3_BYTES];
@@ -243,6 +256,7 @@ static void apply_session(struct weir_request *r, struct weir_span id) {
 }
 
 static bool apply_headers(struct weir_request *r) {
+    static const char *const patience[] = {"x-weir-queue-timeout-ms", NULL};
     static const char *const strict[] = {"x-dynamo-request-strict-priority", NULL};
     static const char *const worker[] = {"x-dynamo-worker-instance-id", "x-worker-instance-id",
                                          NULL};
@@ -271,6 +285,10 @@ static bool apply_headers(struct weir_request *r) {
     }
     apply_priority(k, weir_http_header_get(h, "x-dynamo-request-priority"));
     apply_session(r, weir_http_header_get(h, "x-dynamo-session-id"));
+    if (header_u64(h, patience, &v))
+        r->queue_ms = v;
+    if (!apply_class(r, weir_http_header_get(h, "x-dynamo-meta-policy-class")))
+        return false;
     r->explain = weir_span_eqz(weir_http_header_get(h, "x-weir-explain"), "1");
     struct weir_span tenant = weir_http_header_get(h, "x-tenant-id");
     return tenant.len == 0 || put_salt(r, tenant);

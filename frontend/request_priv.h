@@ -98,6 +98,9 @@ struct weir_request {
     bool committed; /* the 200 of a stream has been sent */
     bool answered;  /* an answer has been handed to the server, whole or begun and ended */
     bool paused;
+    uint32_t queue_class;
+    uint64_t
+        queue_ms; /* waits so long at most, and goes before those with more time; 0 = not said */
     bool has_session;
     struct weir_session session;
     struct weir_span details; /* JSON of a refusal, or NULL */

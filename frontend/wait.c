@@ -41,14 +41,20 @@ static void refuse(struct weir_leg *leg, const char *reason, uint64_t limit, uin
     weir_leg_fail_route(leg, WEIR_OVERLOADED);
 }
 
+/* The shorter of what the operator and the request allow. */
+static uint64_t patience_ms(const struct weir_request *r) {
+    uint64_t most = (uint64_t)(r->fl->app->options.router_queue_timeout_secs * 1000);
+    return r->queue_ms > 0 && r->queue_ms < most ? r->queue_ms : most;
+}
+
 static void on_timeout(void *arg) {
     struct weir_leg *leg = arg;
     struct weir_admission_stats s;
-    double limit_s = leg->request->fl->app->options.router_queue_timeout_secs;
     weir_admission_stats(room_of(leg), &s);
     weir_admission_leave(leg->wait.ticket);
     leg->wait.ticket = NULL;
-    refuse(leg, "queue_timeout_s", (uint64_t)limit_s, s.queue.requests, s.queue.retry_after_s);
+    refuse(leg, "queue_timeout_ms", patience_ms(leg->request), s.queue.requests,
+           s.queue.retry_after_s);
 }
 
 /* ---- waiting --------------------------------------------------------------------------------- */
@@ -104,6 +110,8 @@ bool weir_leg_waits(struct weir_leg *leg) {
     ask.strict_priority = h->strict_priority > 0 ? (uint32_t)h->strict_priority : 0;
     ask.priority_jump = h->priority_jump > 0 ? h->priority_jump : 0; /* also NaN */
     ask.tenant = tenant_of(r);
+    ask.klass = r->queue_class;
+    ask.patience_ms = r->queue_ms;
     ask.explain = weir_leg_explains(leg);
     enum weir_status st =
         weir_admission_enter(room_of(leg), &ask, &leg->wait.route, ask.explain ? &record : NULL,
@@ -114,12 +122,11 @@ bool weir_leg_waits(struct weir_leg *leg) {
     weir_decision_fini(&record);
     if (st == WEIR_OK)
         return false;
-    double most_s = r->fl->app->options.router_queue_timeout_secs;
     if (st == WEIR_LIMIT)
         refuse(leg, weir_queue_reason_word(f.reason), f.limit, f.waiting, f.retry_after_s);
     else if (st != WEIR_AGAIN)
         weir_leg_fail_route(leg, st == WEIR_NOMEM ? WEIR_UNAVAILABLE : st);
-    else if (weir_timer_start(&leg->wait.timer, (uint64_t)(most_s * 1000)) != WEIR_OK)
+    else if (weir_timer_start(&leg->wait.timer, patience_ms(r)) != WEIR_OK)
         weir_leg_fail_route(leg, WEIR_UNAVAILABLE); /* nobody waits without an end */
     return true;
 }
@@ -129,6 +136,8 @@ bool weir_leg_take_grant(struct weir_leg *leg, struct weir_route *ret) {
         return false;
     leg->wait.granted = false;
     *ret = leg->wait.route;
+    weir_front_observe_hit_rate(leg->request->fl->app->metrics,
+                                weir_leg_hit_rate(leg, ret->overlap_blocks));
     return true;
 }
 
@@ -137,11 +146,11 @@ void weir_leg_wait_init(struct weir_leg *leg) {
 }
 
 void weir_leg_wait_stop(struct weir_leg *leg) {
-    struct weir_route unused;
     weir_timer_stop(&leg->wait.timer);
     if (leg->wait.ticket != NULL)
         weir_admission_leave(leg->wait.ticket);
     leg->wait.ticket = NULL;
-    if (weir_leg_take_grant(leg, &unused))
-        weir_router_free(weir_model_info(leg->request->model)->router, unused.booking);
+    if (leg->wait.granted)
+        weir_router_free(weir_model_info(leg->request->model)->router, leg->wait.route.booking);
+    leg->wait.granted = false;
 }

@@ -50,7 +50,9 @@ void weir_affinity_destroy(struct weir_affinity *a) {
 }
 
 static void run_lapses(struct weir_affinity *a, uint64_t now_ms) {
-    while (!weir_list_empty(&a->by_use) && now_ms - first(a)->used_ms >= a->ttl_ms)
+    /* Loops read their clocks at different times: a now that is a little earlier ends nothing. */
+    while (!weir_list_empty(&a->by_use) && now_ms >= first(a)->used_ms &&
+           now_ms - first(a)->used_ms >= a->ttl_ms)
         forget(a, first(a));
 }
 

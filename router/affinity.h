@@ -1,7 +1,7 @@
 /*
  * Which worker each session is bound to: a bounded table with an idle time to live. Pure: the time
- * comes in, times never go back. The session used longest ago makes room for a new one. Source:
- * shared spec "kvrouter" 4.2, "frontend" 1.3. Threads: one at a time.
+ * comes in and may step back a little. The session used longest ago makes room for a new one.
+ * Source: shared spec "kvrouter" 4.2, "frontend" 1.3. Threads: one at a time.
  */
 #ifndef WEIR_ROUTER_AFFINITY_H
 #define WEIR_ROUTER_AFFINITY_H

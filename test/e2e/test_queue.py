@@ -140,7 +140,7 @@ def test_queue_wait_has_an_end_and_a_client_that_leaves_frees_its_place(fleet):
     running = Asked(lambda: front.chat("a" + LONG * 4, max_tokens=1), done)
     until("the worker to be full", lambda: queue_of(front)["admitted_at_once"] == 1)
     late = front.chat("b" + LONG)
-    assert late.status == 529 and late.json()["details"]["reason"] == "queue_timeout_s"
+    assert late.status == 529 and late.json()["details"]["reason"] == "queue_timeout_ms"
     s = front.socket()
     body = json.dumps({"model": "m", "messages": [{"role": "user", "content": "c"}]}).encode()
     s.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
@@ -151,6 +151,25 @@ def test_queue_wait_has_an_end_and_a_client_that_leaves_frees_its_place(fleet):
     until("its place to be free", lambda: queue_of(front)["waiting_requests"] == 0)
     assert running.wait().status == 200
     assert front.chat("d").status == 200
+
+
+def test_queue_classes_and_patience(fleet):
+    front = slow_worker(fleet, "--router-queue-class", "batch:1:1", "--router-queue-class", "default:3")
+    done = []
+    running = Asked(lambda: front.chat("a" + LONG * 2, max_tokens=1), done)
+    until("the worker to be full", lambda: queue_of(front)["admitted_at_once"] == 1)
+    batch = {"x-dynamo-meta-policy-class": "batch"}
+    waiting = Asked(lambda: front.chat("b" + LONG, max_tokens=1, headers=batch), done)
+    until("one to wait", lambda: queue_of(front)["waiting_requests"] == 1)
+    classes = {c["class"]: (c["weight"], c["waiting_requests"]) for c in queue_of(front)["classes"]}
+    assert classes == {"default": (3, 0), "batch": (1, 1)}
+    refused = front.chat("c" + LONG, headers=batch)
+    assert refused.status == 529 and refused.json()["details"]["reason"] == "class_requests"
+    unknown = front.chat("d", headers={"x-dynamo-meta-policy-class": "nobody"})
+    assert unknown.status == 400 and "--router-queue-class" in unknown.json()["message"]
+    hasty = front.chat("e" + LONG, headers={"x-weir-queue-timeout-ms": "50"})
+    assert hasty.status == 529 and hasty.json()["details"]["limit"] == 50
+    assert running.wait().status == 200 and waiting.wait().status == 200
 
 
 def test_queue_loses_nobody(fleet):

@@ -1,1 +1,2 @@
 weir_test(unit_admission SOURCES test/unit/frontend/admission.c LINK weir_frontend LABELS "unit;stress")
+weir_test(unit_queue_classes SOURCES test/unit/frontend/queue_classes.c LINK weir_frontend)

@@ -18,7 +18,8 @@ static struct weir_buf line_of(const struct weir_decision *d, size_t most) {
     weir_jsonw_string_z(&w, "r-1");
     weir_decision_write(d, most, &w);
     weir_jsonw_object_end(&w);
-    CHECK(w.status == WEIR_OK);
+    CHECK(w.status == WEIR_OK && weir_buf_append_c(&b, '\0') == WEIR_OK);
+    b.len--; /* a text for strstr */
     return b;
 }
 
