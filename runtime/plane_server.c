@@ -37,6 +37,8 @@ struct weir_plane_request {
     struct weir_plane_server *server;
     const struct weir_plane_handler *handler;
     void *arg, *user;
+    void (*on_writable)(void *user); /* or NULL */
+    void *writable_user;
     struct weir_arena arena;
     struct weir_buf payload; /* the two-part message: spans of `control` and `body` point into it */
     struct weir_control control;
@@ -197,8 +199,16 @@ static void on_caller_eof(void *arg) {
     weir_stream_close(r->stream, WEIR_OK, "caller closed");
 }
 
-static const struct weir_stream_ops caller_ops = {
-    .on_read = on_caller_read, .on_eof = on_caller_eof, .on_close = on_caller_close};
+static void on_caller_drain(void *arg) {
+    struct weir_plane_request *r = arg;
+    if (r->on_writable != NULL)
+        r->on_writable(r->writable_user);
+}
+
+static const struct weir_stream_ops caller_ops = {.on_drain = on_caller_drain,
+                                                  .on_read = on_caller_read,
+                                                  .on_eof = on_caller_eof,
+                                                  .on_close = on_caller_close};
 
 static void on_close_late(void *arg) {
     struct weir_plane_request *r = arg;
@@ -438,6 +448,16 @@ void weir_plane_reply_item(struct weir_plane_request *r, const struct weir_outpu
 void weir_plane_reply_raw(struct weir_plane_request *r, struct weir_span body) {
     if (can_reply(r))
         check(r, weir_two_part_encode(weir_span(NULL, 0), body, weir_stream_out(r->stream)));
+}
+
+bool weir_plane_reply_writable(const struct weir_plane_request *r) {
+    return r->stream == NULL || weir_stream_writable(r->stream);
+}
+
+void weir_plane_reply_on_writable(struct weir_plane_request *r, void (*fn)(void *user),
+                                  void *user) {
+    r->on_writable = fn;
+    r->writable_user = user;
 }
 
 static void put_sentinel(struct weir_plane_request *r) {

@@ -58,6 +58,10 @@ void weir_plane_reply_item(struct weir_plane_request *r, const struct weir_outpu
 void weir_plane_reply_raw(struct weir_plane_request *r, struct weir_span body);
 /* The same for the last wrapper of another stream, complete_final set: the end follows it. */
 void weir_plane_reply_raw_last(struct weir_plane_request *r, struct weir_span body);
+/* Back-pressure: false while the caller reads slower than is replied; then fn(user) is called once
+ * it has caught up. Replies go on being queued meanwhile, up to a bound that ends the request. */
+bool weir_plane_reply_writable(const struct weir_plane_request *r);
+void weir_plane_reply_on_writable(struct weir_plane_request *r, void (*fn)(void *user), void *user);
 /* An error item and the end, behind a success prologue where none was sent yet. */
 void weir_plane_reply_refuse(struct weir_plane_request *r, const struct weir_wire_error *error);
 /* complete_final and sentinel; on_done follows when the caller has closed or 10 s later. */

@@ -8,11 +8,19 @@ static void on_wrapper(void *arg, struct weir_span wrapper, const struct weir_ou
 static void on_end(void *arg, const struct weir_plane_end *end);
 static const struct weir_plane_call_ops call_ops = {.on_wrapper = on_wrapper, .on_end = on_end};
 
+static void on_writable(void *user) {
+    struct weir_relay *relay = user;
+    if (relay->paused && relay->call != NULL)
+        weir_plane_call_resume(relay->call);
+    relay->paused = false;
+}
+
 void weir_relay_init(struct weir_relay *relay, struct weir_plane_client *client,
                      struct weir_plane_request *caller, const struct weir_relay_ops *ops,
                      void *arg) {
     *relay = (struct weir_relay){.client = client, .caller = caller, .ops = ops, .arg = arg};
     weir_plane_request_body(caller, &relay->codec);
+    weir_plane_reply_on_writable(caller, on_writable, relay);
     weir_plane_reply_prologue(caller, NULL);
 }
 
@@ -23,6 +31,7 @@ enum weir_status weir_relay_send(struct weir_relay *relay, struct weir_span addr
                                        .codec = relay->codec,
                                        .take_body = take_body};
     relay->call = NULL;
+    relay->paused = false;
     return weir_plane_call_start(relay->client, &c, &call_ops, relay, &relay->call);
 }
 
@@ -77,6 +86,10 @@ static void on_wrapper(void *arg, struct weir_span wrapper, const struct weir_ou
         weir_plane_reply_raw_last(relay->caller, wrapper);
     else
         weir_plane_reply_raw(relay->caller, wrapper);
+    if (!relay->paused && !weir_plane_reply_writable(relay->caller)) {
+        relay->paused = true;
+        weir_plane_call_pause(relay->call);
+    }
 }
 
 static void on_end(void *arg, const struct weir_plane_end *end) {

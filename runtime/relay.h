@@ -6,7 +6,8 @@
  * Happy path: init (the caller gets its prologue) → send → items pass → the last one ends both
  * sides. Failure modes: an attempt that fails before its first item is put to the owner, who sends
  * again or lets the failure pass on; one that fails behind it ends the answer with an error item. A
- * caller that leaves cancels the attempt. Thread: the loop of both planes.
+ * caller that leaves cancels the attempt; one that reads slowly slows
+ * the process behind down. Thread: the loop of both planes.
  */
 #ifndef WEIR_RUNTIME_RELAY_H
 #define WEIR_RUNTIME_RELAY_H
@@ -32,7 +33,7 @@ struct weir_relay {
     const struct weir_relay_ops *ops;
     void *arg;
     enum weir_codec codec;
-    bool passed, over;
+    bool passed, over, paused;
 };
 
 void weir_relay_init(struct weir_relay *relay, struct weir_plane_client *client,

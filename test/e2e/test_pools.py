@@ -290,6 +290,20 @@ def test_a_client_that_leaves_frees_the_worker(agg):
     assert slow.metric("finished_total") == 0
 
 
+def test_a_slow_reader_gets_everything(agg):
+    """Longer than what sockets hold: each process in between waits for the next one."""
+    n = 60000
+    c = agg.front.connect()
+    body = {"model": "m", "messages": [{"role": "user", "content": "x"}], "max_tokens": n, "stream": True}
+    c.request("POST", "/v1/chat/completions", json.dumps(body), {"content-type": "application/json"})
+    r = c.getresponse()
+    until("the worker to be done with it", lambda: sum(served_by(m) for m, _ in agg.pools) == 1)
+    text = r.read()
+    c.close()
+    assert text.rstrip().endswith(b"data: [DONE]")
+    assert sum(len(e["choices"][0]["delta"].get("content") or "") for e in sse(text)[:-1]) > n // 2
+
+
 DISAGG = {
     "num_prefill_pools": 1, "num_decode_pools": 2,
     "prefill_pool_dynamo_namespaces": ["pre"], "decode_pool_dynamo_namespaces": ["dec0", "dec1"],
