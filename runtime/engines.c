@@ -38,6 +38,7 @@ struct entry {
     struct weir_resolve *resolve;
     struct weir_timer again;
     unsigned n_answers;
+    bool told; /* that the name is not known */
 };
 
 #define ENTRY(n) WEIR_CONTAINER_OF(n, struct entry, node)
@@ -75,8 +76,9 @@ static void on_resolved(void *arg, const char (*ips)[WEIR_IP_BYTES], size_t n,
                         const struct weir_err *err) {
     struct entry *e = arg;
     e->resolve = NULL;
-    if (n == 0 && e->n_answers == 0)
-        WEIR_LOG(WEIR_LOG_WARN, "engines", "%s; asked again", err->text);
+    if (n == 0 && !e->told)
+        WEIR_LOG(WEIR_LOG_WARN, "engines", "%s; asked again each second", err->text);
+    e->told = n == 0;
     if (n > 0) {
         e->n_answers++;
         for (size_t i = 0; i < n; i++)
