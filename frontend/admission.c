@@ -111,7 +111,8 @@ static void pump_locked(struct weir_admission *a) {
         q->rng = &a->rng;
         q->explain = t->ask.explain ? &t->record : NULL;
         enum weir_status st = weir_router_route(a->router, q, &t->route);
-        if (st == WEIR_AGAIN || st == WEIR_OVERLOADED)
+        /* A session whose own worker is busy is refused: it must not hold up those behind it. */
+        if (st == WEIR_AGAIN || (st == WEIR_OVERLOADED && !q->has_session))
             break;
         grant(a, t, st, now);
     }

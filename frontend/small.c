@@ -116,6 +116,8 @@ static const struct api_path api_paths[] = {
     {"/detokenize", "post", "Text of token ids"},
     {"/busy_threshold", "get", "Load-shedding thresholds of all models"},
     {"/busy_threshold", "post", "Sets or reads the thresholds of one model"},
+    {"/v1/router/explain", "get", "Why a request went to its worker"},
+    {"/v1/router/queue", "get", "Who waits for a worker, model by model"},
     {"/health", "get", "State and instances"},
     {"/live", "get", "Whether the process serves"},
     {"/metrics", "get", "Prometheus metrics"},
