@@ -2,10 +2,12 @@
 #include "bench/bench.h"
 #include "frontend/frontend.h"
 #include "global_router/global_router.h"
+#include "indexer/indexer.h"
 #include "router/local_router.h"
 #include "runtime/options_bench.h"
 #include "runtime/options_frontend.h"
 #include "runtime/options_global_router.h"
+#include "runtime/options_indexer.h"
 #include "runtime/options_local_router.h"
 #include "runtime/options_mocker.h"
 #include "runtime/options_parse.h"
@@ -25,6 +27,7 @@ static const struct command {
     {&weir_local_router_program, weir_local_router_main},
     {&weir_global_router_program, weir_global_router_main},
     {&weir_mocker_program, weir_mocker_main},
+    {&weir_indexer_program, weir_indexer_main},
     {&weir_bench_program, weir_bench_main},
     {&weir_parse_program, weir_parse_main},
     {&weir_tokenize_program, weir_tokenize_main},

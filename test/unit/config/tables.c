@@ -8,6 +8,7 @@
 #include "runtime/options_bench.h"
 #include "runtime/options_frontend.h"
 #include "runtime/options_global_router.h"
+#include "runtime/options_indexer.h"
 #include "runtime/options_local_router.h"
 #include "runtime/options_mocker.h"
 #include "runtime/options_parse.h"
@@ -17,8 +18,8 @@
 
 static const struct weir_program *const programs[] = {
     &weir_frontend_program, &weir_local_router_program, &weir_global_router_program,
-    &weir_mocker_program,   &weir_bench_program,        &weir_parse_program,
-    &weir_tokenize_program, &weir_render_program};
+    &weir_mocker_program,   &weir_indexer_program,      &weir_bench_program,
+    &weir_parse_program,    &weir_tokenize_program,     &weir_render_program};
 
 /* The first of them, which the file of the reference's flags covers. */
 enum { N_REFERENCE = 4 };

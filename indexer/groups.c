@@ -1,0 +1,192 @@
+#include "indexer/groups.h"
+
+#include "base/log.h"
+#include "base/mem.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+enum { MAX_REGISTRATIONS = 65536 };
+
+struct weir_groups {
+    struct weir_groups_config config;
+    struct weir_list list;
+    struct weir_engine_binds *binds;
+    unsigned n, n_registrations;
+};
+
+#define GROUP(it) WEIR_CONTAINER_OF(it, struct weir_group, node)
+#define REGISTRATION(it) WEIR_CONTAINER_OF(it, struct weir_registration, node)
+
+enum weir_status weir_groups_create(const struct weir_groups_config *config,
+                                    struct weir_groups **ret_groups) {
+    struct weir_groups *g = weir_calloc(1, sizeof(*g));
+    if (g == NULL)
+        return WEIR_NOMEM;
+    g->config = *config;
+    weir_list_init(&g->list);
+    if (weir_engine_binds_create(config->loop, &g->binds) != WEIR_OK) {
+        weir_free(g);
+        return WEIR_NOMEM;
+    }
+    *ret_groups = g;
+    return WEIR_OK;
+}
+
+static void free_registration(struct weir_groups *g, struct weir_registration *r) {
+    weir_follower_close(r->follower);
+    weir_list_remove(&r->node);
+    weir_free(r->endpoint);
+    weir_free(r->replay);
+    weir_free(r);
+    g->n_registrations--;
+}
+
+static void free_group(struct weir_groups *g, struct weir_group *x) {
+    WEIR_LIST_FOREACH(it, &x->followers) {
+        free_registration(g, REGISTRATION(it));
+    }
+    weir_list_remove(&x->node);
+    kvi_reader_close(x->reader);
+    kvi_destroy(x->index);
+    weir_free(x->model);
+    weir_free(x->name);
+    weir_free(x);
+    g->n--;
+}
+
+void weir_groups_destroy(struct weir_groups *groups) {
+    if (groups == NULL)
+        return;
+    WEIR_LIST_FOREACH(it, &groups->list) {
+        free_group(groups, GROUP(it));
+    }
+    weir_engine_binds_destroy(groups->binds);
+    weir_free(groups);
+}
+
+const struct weir_list *weir_groups_list(const struct weir_groups *groups) {
+    return &groups->list;
+}
+
+struct weir_group *weir_groups_find(struct weir_groups *groups, struct weir_span model,
+                                    struct weir_span name) {
+    WEIR_LIST_FOREACH(it, &groups->list) {
+        struct weir_group *x = GROUP(it);
+        if (weir_span_eqz(model, x->model) && weir_span_eqz(name, x->name))
+            return x;
+    }
+    return NULL;
+}
+
+enum weir_status weir_groups_get(struct weir_groups *groups, struct weir_span model,
+                                 struct weir_span name, uint32_t block_size,
+                                 struct weir_group **ret_group) {
+    struct weir_group *x = weir_groups_find(groups, model, name);
+    if (x != NULL) {
+        *ret_group = x;
+        return x->block_size == block_size ? WEIR_OK : WEIR_EXISTS;
+    }
+    if (groups->n == groups->config.max_groups)
+        return WEIR_LIMIT;
+    x = weir_calloc(1, sizeof(*x));
+    if (x == NULL)
+        return WEIR_NOMEM;
+    struct kvi_options options = {.max_bytes = groups->config.index_max_bytes, .max_readers = 1};
+    weir_list_init(&x->node);
+    weir_list_init(&x->followers);
+    x->block_size = block_size;
+    x->model = weir_strndup(model.data, model.len);
+    x->name = weir_strndup(name.data, name.len);
+    x->index = kvi_create(&options);
+    x->reader = x->index != NULL ? kvi_reader_open(x->index) : NULL;
+    weir_list_push_back(&groups->list, &x->node);
+    groups->n++;
+    if (x->model == NULL || x->name == NULL || x->reader == NULL) {
+        free_group(groups, x);
+        return WEIR_NOMEM;
+    }
+    *ret_group = x;
+    return WEIR_OK;
+}
+
+static struct weir_registration *find_registration(const struct weir_group *x,
+                                                   struct kvi_worker worker) {
+    WEIR_LIST_FOREACH(it, &x->followers) {
+        struct weir_registration *r = REGISTRATION(it);
+        if (r->worker.worker_id == worker.worker_id && r->worker.dp_rank == worker.dp_rank)
+            return r;
+    }
+    return NULL;
+}
+
+static enum weir_status add(struct weir_groups *g, struct weir_group *x,
+                            const struct weir_register_request *q, struct weir_err *err) {
+    struct weir_registration *r = weir_calloc(1, sizeof(*r));
+    if (r == NULL)
+        return weir_err_set(err, WEIR_NOMEM, "out of memory");
+    r->worker = (struct kvi_worker){q->instance_id, q->dp_rank};
+    r->endpoint = weir_strndup(q->endpoint.data, q->endpoint.len);
+    if (q->replay.data != NULL)
+        r->replay = weir_strndup(q->replay.data, q->replay.len);
+    weir_list_init(&r->node);
+    weir_list_push_back(&x->followers, &r->node);
+    g->n_registrations++;
+    struct weir_follower_config lc = {.loop = g->config.loop,
+                                      .binds = g->binds,
+                                      .index = x->index,
+                                      .worker = r->worker,
+                                      .block_size = x->block_size,
+                                      .endpoint = r->endpoint,
+                                      .replay = r->replay};
+    enum weir_status st = r->endpoint == NULL || (q->replay.data != NULL && r->replay == NULL)
+                              ? weir_err_set(err, WEIR_NOMEM, "out of memory")
+                              : weir_follower_open(&lc, &r->follower, err);
+    if (st != WEIR_OK)
+        free_registration(g, r);
+    return st;
+}
+
+enum weir_status weir_groups_register(struct weir_groups *groups,
+                                      const struct weir_register_request *q, struct weir_err *err) {
+    struct weir_group *x;
+    enum weir_status st = weir_groups_get(groups, q->model, q->group, q->block_size, &x);
+    if (st == WEIR_EXISTS)
+        return weir_err_set(err, st, "the group has block_size %u, not %u", x->block_size,
+                            q->block_size);
+    if (st != WEIR_OK)
+        return weir_err_set(err, st, "no room for another group: %s", weir_status_text(st));
+    struct weir_registration *r =
+        find_registration(x, (struct kvi_worker){q->instance_id, q->dp_rank});
+    if (r != NULL && weir_span_eqz(q->endpoint, r->endpoint))
+        return WEIR_OK;
+    if (r != NULL)
+        return weir_err_set(err, WEIR_EXISTS,
+                            "instance %" PRIu64 " rank %u is registered with endpoint %.100s; "
+                            "unregister it first",
+                            q->instance_id, q->dp_rank, r->endpoint);
+    if (groups->n_registrations == MAX_REGISTRATIONS)
+        return weir_err_set(err, WEIR_LIMIT, "over %d registrations", MAX_REGISTRATIONS);
+    return add(groups, x, q, err);
+}
+
+unsigned weir_groups_unregister(struct weir_groups *groups, struct weir_span model,
+                                struct weir_span group, uint64_t instance_id, int64_t dp_rank) {
+    unsigned n = 0;
+    WEIR_LIST_FOREACH(it, &groups->list) {
+        struct weir_group *x = GROUP(it);
+        if (!weir_span_eqz(model, x->model) ||
+            (group.data != NULL && !weir_span_eqz(group, x->name)))
+            continue;
+        WEIR_LIST_FOREACH(jt, &x->followers) {
+            struct weir_registration *r = REGISTRATION(jt);
+            if (r->worker.worker_id != instance_id ||
+                (dp_rank >= 0 && r->worker.dp_rank != (uint32_t)dp_rank))
+                continue;
+            kvi_rank_remove(x->index, r->worker);
+            free_registration(groups, r);
+            n++;
+        }
+    }
+    return n;
+}

@@ -1,0 +1,20 @@
+/* A dump from another indexer at start. Thread: the loop. */
+#ifndef WEIR_INDEXER_PEERS_H
+#define WEIR_INDEXER_PEERS_H
+
+#include "base/span.h"
+#include "base/status.h"
+#include "net/loop.h"
+
+struct weir_peer_fetch;
+/* Once: `dump` of the first peer that answers, or the last peer and its error. Borrowed. */
+typedef void (*weir_peer_fn)(void *arg, const char *peer, struct weir_span dump, const char *error);
+/* peers: "http://ip:port", borrowed until fn. WEIR_INVALID: one is no such address. */
+enum weir_status weir_peer_fetch_start(struct weir_loop *loop, const char *const *peers, size_t n,
+                                       weir_peer_fn fn, void *arg,
+                                       struct weir_peer_fetch **ret_fetch,
+                                       struct weir_err *err) WEIR_MUST_CHECK;
+/* fn is not called. Accepts NULL. */
+void weir_peer_fetch_cancel(struct weir_peer_fetch *fetch);
+
+#endif
