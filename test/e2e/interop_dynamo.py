@@ -7,6 +7,7 @@ import concurrent.futures
 import http.client
 import json
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -253,9 +254,21 @@ def dynamo_front(theirs, fleet, python, *flags):
     return Http(port).serving()
 
 
+def quiet_port():
+    """Free, and outside of the range from which the system hands out ports meanwhile."""
+    while True:
+        port = random.randrange(20000, 32000)
+        with socket.socket() as s:
+            try:
+                s.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+
+
 @pytest.mark.parametrize("bootstrap", [False, True])
 def test_dynamo_split_workers_behind_weir(fleet, theirs, dynamo, model, bootstrap):
-    meeting = ("--bootstrap-ports", str(free_port())) if bootstrap else ()
+    meeting = ("--bootstrap-ports", str(quiet_port())) if bootstrap else ()
     dynamo_part(theirs, fleet, dynamo, model, "--disaggregation-mode", "prefill", *meeting)
     dynamo_part(theirs, fleet, dynamo, model, "--disaggregation-mode", "decode")
     front = fleet.frontend("--router-mode", "kv", "--enforce-disagg", *files(model))
