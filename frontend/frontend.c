@@ -192,6 +192,7 @@ static enum weir_status open_app(struct frontend *f, struct weir_err *err) {
         .ns_prefix = o->namespace_prefix,
         .model_name = o->model_name,
         .model_path = o->model_path,
+        .tokenizer_cache_bytes = o->tokenizer_cache ? (size_t)o->tokenizer_cache_bytes : 0,
         .bytes_tokenizer = o->tokenizer == WEIR_OPT_TOKENIZER_BYTES,
         .tool_parser = o->tool_call_parser,
         .reasoning_parser = o->reasoning_parser,

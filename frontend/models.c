@@ -387,7 +387,8 @@ static enum weir_status start_load(struct weir_models *m, struct weir_model *x,
         return wtok_create_bytes(&x->info.tok);
     atomic_fetch_add_explicit(&x->refs, 1, memory_order_relaxed);
     enum weir_status st =
-        weir_tok_load_start(m->config.loop, card, m->config.model_path, on_loaded, x, &x->load);
+        weir_tok_load_start(m->config.loop, card, m->config.model_path,
+                            m->config.tokenizer_cache_bytes, on_loaded, x, &x->load);
     if (st != WEIR_OK)
         atomic_fetch_sub_explicit(&x->refs, 1, memory_order_relaxed);
     return st;

@@ -26,6 +26,7 @@ struct weir_models_config {
     const char *ns, *ns_prefix;             /* filters or NULL */
     const char *model_name;                 /* serve only this one, or NULL */
     const char *model_path;                 /* directory with tokenizer files, or NULL */
+    size_t tokenizer_cache_bytes;           /* of a model; 0: none */
     bool bytes_tokenizer;                   /* --tokenizer bytes: for every model */
     const char *tool_parser;                /* for every model, or NULL: what the card names */
     const char *reasoning_parser;           /* likewise */

@@ -25,6 +25,7 @@ struct weir_tok_load {
     weir_tok_loaded_fn fn;
     void *arg;
     char *dir; /* owned; NULL: no place is known */
+    struct wtok_config config;
     struct named_file files[MAX_FILES];
     pthread_t thread;
     struct wtok *tok; /* the result, owned until handed over */
@@ -99,7 +100,7 @@ static void deliver(void *arg) {
 
 static void *load_thread(void *arg) {
     struct weir_tok_load *l = arg;
-    if (check_files(l) != WEIR_OK || wtok_load(l->dir, NULL, &l->tok, &l->err) != WEIR_OK)
+    if (check_files(l) != WEIR_OK || wtok_load(l->dir, &l->config, &l->tok, &l->err) != WEIR_OK)
         l->tok = NULL;
     /* A loop that has stopped takes nothing more: then cancel frees it all. */
     if (weir_loop_post(l->loop, deliver, l) != WEIR_OK)
@@ -108,12 +109,14 @@ static void *load_thread(void *arg) {
 }
 
 enum weir_status weir_tok_load_start(struct weir_loop *loop, const struct weir_card *card,
-                                     const char *model_path, weir_tok_loaded_fn fn, void *arg,
+                                     const char *model_path, size_t cache_bytes,
+                                     weir_tok_loaded_fn fn, void *arg,
                                      struct weir_tok_load **ret_load) {
     struct weir_tok_load *l = weir_calloc(1, sizeof(*l));
     if (l == NULL)
         return WEIR_NOMEM;
     l->loop = loop;
+    l->config.segment_cache_bytes = cache_bytes;
     l->fn = fn;
     l->arg = arg;
     l->dir = directory_of(card->tokenizer.path);
