@@ -4,8 +4,8 @@
  * 256 segments of lines; a line (64 bytes) has eight slots of a tag and a place, no keys: the name
  * that stands at the place decides. A hash is segment (8 bits), then a fraction (31 bits), which
  * chooses the line by multiplication and is the tag too. So a segment may have any number of lines,
- * grows by a quarter when it is 3/4 full, and is rewritten in order from its tags alone, without
- * looking at a single name: no long stop, no doubling of memory.
+ * grows by a quarter (a small one twofold) when it is 3/4 full, and is rewritten in order from its
+ * tags alone, without looking at a single name: no long stop, no doubling of memory.
  *
  * A name whose home line is full stands in the next line with room. Every line counts the names
  * that passed over it; the count's eight bits are the lowest bits of the eight tags. A search goes
@@ -124,17 +124,18 @@ static void put(struct kvi_line *lines, uint8_t *fill, uint32_t n, uint32_t tag,
     set_slot(&lines[at], fill[at]++, tag, place);
 }
 
-/* Lines of the next size: a quarter more, in whole units once a unit is reached. */
+/* Sizes in lines: powers of two up to a unit, then whole units, a quarter more each time. */
+static const uint32_t UNIT_LINES = KVI_UNIT / sizeof(struct kvi_line);
+
 static uint32_t larger(uint32_t n) {
-    uint32_t unit = KVI_UNIT / sizeof(struct kvi_line);
-    if (n < unit)
-        return n == 0 ? 1 : n < 4 ? n + 1 : (uint32_t)(kvi_room((n + n / 4) * 64) / 64);
-    return (n / unit + (n / unit + 3) / 4) * unit;
+    if (n < UNIT_LINES)
+        return n == 0 ? 1 : n * 2;
+    return (n / UNIT_LINES + (n / UNIT_LINES + 3) / 4) * UNIT_LINES;
 }
 
+/* For more than a unit. */
 static uint32_t smaller(uint32_t n) {
-    uint32_t unit = KVI_UNIT / sizeof(struct kvi_line), want = n / 4 * 3;
-    return want > unit ? want / unit * unit : (uint32_t)(kvi_room(want * 64) / 64);
+    return (n - n / 4) / UNIT_LINES * UNIT_LINES;
 }
 
 static bool resize(struct kvi_index *x, struct kvi_names *s, uint32_t n) {
@@ -223,11 +224,14 @@ static void delete (struct kvi_index *x, struct target t, uint32_t place) {
     s->n_used--;
 }
 
-/* A segment that is less than 2/5 full gives lines back. */
+/* Lines are given back when what remains would be at most half full. So between a rewriting and the
+ * next one in either direction a third of the names must go or as many as half of them come, and an
+ * index that stays as large as it is, with names coming and going, rewrites nothing. A segment of a
+ * unit keeps it (1 MiB an index): with few names, chance alone moves their number as far as that.
+ */
 static void shrink(struct kvi_index *x, uint32_t segment) {
     struct kvi_names *s = &x->names[segment];
-    if (s->n_lines > 4 && (uint64_t)s->n_used * 5 < (uint64_t)s->n_lines * SLOTS * 2 &&
-        smaller(s->n_lines) < s->n_lines)
+    if (s->n_lines > UNIT_LINES && (uint64_t)s->n_used * 2 <= (uint64_t)smaller(s->n_lines) * SLOTS)
         (void)resize(x, s, smaller(s->n_lines)); /* without memory it stays large */
 }
 
