@@ -424,9 +424,8 @@ bool weir_request_hash_leg(struct weir_request *r, struct weir_leg *leg) {
     if (leg->local == NULL || leg->sequence == NULL)
         return fail_memory(r);
     uint64_t begin = weir_now_ns();
-    leg->n_blocks = kvi_hash_blocks(leg->prompt.ids, leg->prompt.n, info->block_size, seed,
-                                    info->eagle, leg->local, n);
-    kvi_chain(leg->local, leg->n_blocks, leg->sequence);
+    leg->n_blocks = kvi_hash_and_chain(leg->prompt.ids, leg->prompt.n, info->block_size, seed,
+                                       info->eagle, leg->local, leg->sequence, n);
     weir_front_observe_hashing(r->fl->app->metrics, (double)(weir_now_ns() - begin) / 1e6);
     return true;
 }

@@ -37,8 +37,8 @@ bool weir_local_hash(const struct weir_local *l, const struct weir_ids *ids, str
     if (ret->local == NULL)
         return false;
     ret->sequence = ret->local + n;
-    ret->n = kvi_hash_blocks(ids->ids, ids->n, l->block_size, seed, l->eagle, ret->local, n);
-    kvi_chain(ret->local, ret->n, ret->sequence);
+    ret->n = kvi_hash_and_chain(ids->ids, ids->n, l->block_size, seed, l->eagle, ret->local,
+                                ret->sequence, n);
     return true;
 }
 
