@@ -21,7 +21,8 @@
 #include <unistd.h>
 
 enum {
-    TICK_MS = 1000,       /* housekeeping: expired bookings, worker gauges */
+    MAX_INDEXES = 256,    /* models, and prefill pools, that get idle work: it is never needed */
+    TICK_MS = 1000,       /* housekeeping: expired bookings, idle work of indexes, gauges */
     TLS_CHECK_TICKS = 30, /* the reference system looks for a new certificate as often */
     DRAIN_POLL_MS = 20,
     MAX_LOOPS = 1024,
@@ -467,6 +468,40 @@ static void refresh_prefill(void *arg, const char *model, struct weir_router *ro
                  expired);
 }
 
+/* Clearing memory for an index takes milliseconds, too long for the locks of the registries: models
+ * are held by references, and a prefill pool lives as long as its registry. */
+struct indexes {
+    struct weir_model *models[MAX_INDEXES];
+    struct weir_router *pools[MAX_INDEXES];
+    size_t n_models, n_pools;
+};
+
+static void hold_model(void *arg, struct weir_model *model, bool ready) {
+    struct indexes *x = arg;
+    (void)ready;
+    if (x->n_models < MAX_INDEXES)
+        x->models[x->n_models++] = weir_model_ref(model);
+}
+
+static void hold_pool(void *arg, const char *model, struct weir_router *router) {
+    struct indexes *x = arg;
+    (void)model;
+    if (x->n_pools < MAX_INDEXES)
+        x->pools[x->n_pools++] = router;
+}
+
+static void maintain_indexes(struct frontend *f) {
+    struct indexes x = {.n_models = 0};
+    weir_models_each(f->app.models, hold_model, &x);
+    weir_prefill_each(f->app.prefill, hold_pool, &x);
+    for (size_t i = 0; i < x.n_models; i++) {
+        weir_router_maintain(weir_model_info(x.models[i])->router);
+        weir_model_unref(x.models[i]);
+    }
+    for (size_t i = 0; i < x.n_pools; i++)
+        weir_router_maintain(x.pools[i]);
+}
+
 static void reload_tls(struct weir_tls *tls, const char *what) {
     bool changed = false;
     struct weir_err err;
@@ -483,6 +518,7 @@ static void on_tick(void *arg) {
     struct frontend *f = arg;
     weir_models_each(f->app.models, refresh_model, f);
     weir_prefill_each(f->app.prefill, refresh_prefill, f);
+    maintain_indexes(f);
     if (++f->ticks % TLS_CHECK_TICKS == 0) {
         reload_tls(f->http_tls, "HTTP server");
         reload_tls(f->plane_server_tls, "answers of workers");

@@ -79,6 +79,11 @@ static void free_model(struct weir_model *x) {
     weir_free(x);
 }
 
+struct weir_model *weir_model_ref(struct weir_model *model) {
+    atomic_fetch_add_explicit(&model->refs, 1, memory_order_relaxed);
+    return model;
+}
+
 void weir_model_unref(struct weir_model *model) {
     /* Release/acquire pairs among all unrefs: the last one sees what the others wrote. */
     if (model != NULL && atomic_fetch_sub_explicit(&model->refs, 1, memory_order_acq_rel) == 1)
@@ -164,7 +169,7 @@ struct weir_model *weir_models_find(struct weir_models *models, struct weir_span
     pthread_mutex_lock(&models->lock);
     struct weir_model *x = find_model(models, name);
     if (x != NULL)
-        atomic_fetch_add_explicit(&x->refs, 1, memory_order_relaxed);
+        (void)weir_model_ref(x);
     pthread_mutex_unlock(&models->lock);
     return x;
 }

@@ -78,6 +78,7 @@ void weir_models_engine_remove(struct weir_models *models, uint64_t id);
 
 /* By name or alias; NULL when unknown. The caller unrefs. */
 struct weir_model *weir_models_find(struct weir_models *models, struct weir_span name);
+struct weir_model *weir_model_ref(struct weir_model *model);
 void weir_model_unref(struct weir_model *model);
 const struct weir_model_info *weir_model_info(const struct weir_model *model);
 /* At least one worker has both its card and its instance. */

@@ -261,8 +261,10 @@ static enum weir_status follow_events(struct weir_local *l, struct weir_err *err
 
 static void on_tick(void *arg) {
     struct weir_local *l = arg;
-    if (l->router != NULL)
+    if (l->router != NULL) {
         weir_router_expire(l->router, weir_loop_now_ms(l->service.loop));
+        weir_router_maintain(l->router);
+    }
     if (weir_timer_start(&l->tick, TICK_MS) != WEIR_OK)
         WEIR_LOG(WEIR_LOG_ERROR, "router", "out of memory: stale bookings stay");
 }

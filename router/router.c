@@ -783,6 +783,10 @@ unsigned weir_router_expire(struct weir_router *router, uint64_t now_ms) {
     return n;
 }
 
+void weir_router_maintain(struct weir_router *router) {
+    kvi_maintain(router->index);
+}
+
 /* ---- thresholds and figures --------------------------------------------------------------- */
 
 void weir_router_get_thresholds(struct weir_router *router, struct weir_busy_thresholds *ret) {

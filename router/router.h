@@ -127,6 +127,9 @@ void weir_router_free(struct weir_router *router, uint64_t booking);
 void weir_router_worker_failed(struct weir_router *router, uint64_t worker_id, uint64_t now_ms);
 /* Frees bookings older than expiry_ms; returns how many. */
 unsigned weir_router_expire(struct weir_router *router, uint64_t now_ms);
+/* Idle work of the index, so that no event waits for the system to clear memory: about once a
+ * second. Decisions go on meanwhile. */
+void weir_router_maintain(struct weir_router *router);
 
 /* What each rank holds of a prompt: leading blocks on the device, and behind them, without a gap,
  * blocks on the lower tiers. Chooses and books nothing. */
