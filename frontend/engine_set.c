@@ -262,7 +262,8 @@ static void on_up(void *arg, const struct weir_engine_info *e) {
                                        .block_size = block_size(s, e),
                                        .n_ranks = e->n_ranks,
                                        .n_kv_blocks = e->n_kv_blocks,
-                                       .tokenizes = e->tokenizes};
+                                       .tokenizes = e->tokenizes,
+                                       .sglang = e->models[i].sglang};
         weir_models_engine_put(s->config.models, &x);
         m->seats[i].model = weir_models_of_worker(s->config.models, x.id);
     }

@@ -311,6 +311,7 @@ static bool usable(const struct weir_model *x) {
 static void fill_engines(struct weir_models *m, struct weir_model *x,
                          const struct weir_models_engine *engine, struct weir_router_config *rc) {
     x->info.engines = true;
+    x->info.flavour = engine->sglang ? WTOK_FLAVOUR_SGLANG : WTOK_FLAVOUR_VLLM;
     if (has_tokenizer(m))
         return;
     x->info.engine_tokens = engine->tokenizes && rc->mode == WEIR_ROUTE_KV;

@@ -48,6 +48,7 @@ struct weir_model_info {
     bool engine_tokens; /* of such: no tokenizer here (tok is NULL), the engines are asked */
     struct weir_span tool_parser, reasoning_parser; /* known names (parsers/wprs.h), or empty */
     struct wtok *tok;
+    enum wtok_flavour flavour; /* how its engines shape a chat for the template */
     struct weir_router *router;
     struct weir_admission *admission; /* its waiting room; NULL without --router-queue-threshold */
     struct weir_front_model_metrics metrics;
@@ -69,7 +70,7 @@ struct weir_models_engine {
     struct weir_span model;
     uint32_t context_length, block_size, n_ranks;
     uint64_t n_kv_blocks;
-    bool tokenizes;
+    bool tokenizes, sglang; /* as in struct weir_engine_info, _model */
 };
 /* Adds it, or replaces what was known. One whose block size is not that of the model's other
  * workers is left out, with a log line. */

@@ -360,16 +360,25 @@ static void keep_tail(struct weir_request *r, struct weir_span text) {
     r->prompt_tail_len = n;
 }
 
+/* Tools that may not be called: an HTTP engine renders the request itself, vLLM with them and
+ * SGLang without; for the request plane we render, and the operator says. */
+static bool hides_tools(const struct weir_request *r, const struct weir_model_info *info) {
+    if (info->engines)
+        return info->flavour == WTOK_FLAVOUR_SGLANG;
+    return r->fl->app->options.exclude_tools_when_tool_choice_none;
+}
+
 static enum weir_status render(struct weir_request *r, struct weir_buf *out, struct weir_err *err) {
-    bool hide_tools =
-        r->q.tool_choice_none && r->fl->app->options.exclude_tools_when_tool_choice_none;
+    const struct weir_model_info *info = weir_model_info(r->model);
+    bool hide_tools = r->q.tool_choice_none && hides_tools(r, info);
     struct wtok_chat chat = {.messages = r->q.messages,
                              .tools = hide_tools ? weir_span(NULL, 0) : r->q.tools,
                              .template_args = r->q.template_args,
                              .add_generation_prompt = r->q.add_generation_prompt,
-                             .continue_final_message = r->q.continue_final_message};
+                             .continue_final_message = r->q.continue_final_message,
+                             .flavour = info->flavour};
     uint64_t begin = weir_now_ns();
-    enum weir_status st = wtok_render_chat(weir_model_info(r->model)->tok, &chat, out, err);
+    enum weir_status st = wtok_render_chat(info->tok, &chat, out, err);
     weir_front_observe_template(r->fl->app->metrics, (double)(weir_now_ns() - begin) / 1e9);
     return st;
 }

@@ -40,13 +40,16 @@ static bool read_model(struct weir_json *j, struct weir_arena *arena,
     if (!weir_json_object_enter(j))
         return false;
     while (weir_json_object_next(j, &key)) {
-        struct weir_span parent = {0};
+        struct weir_span parent = {0}, owner = {0};
         bool ok;
         if (weir_json_str_eqz(key, "id")) {
             ok = text_or_skip(j, arena, &ret->id);
         } else if (weir_json_str_eqz(key, "parent")) {
             ok = text_or_skip(j, arena, &parent);
             ret->adapter = parent.len > 0;
+        } else if (weir_json_str_eqz(key, "owned_by")) {
+            ok = text_or_skip(j, arena, &owner);
+            ret->sglang = weir_span_eqz(owner, "sglang");
         } else if (weir_json_str_eqz(key, "max_model_len")) {
             ok = number_or_skip(j, &len);
         } else {

@@ -43,6 +43,7 @@ static uint64_t print_of(const struct weir_engine_info *e) {
         h = mix_span(h, e->models[i].id);
         h = mix(h, &e->models[i].max_model_len, sizeof(e->models[i].max_model_len));
         h = mix(h, &e->models[i].adapter, sizeof(e->models[i].adapter));
+        h = mix(h, &e->models[i].sglang, sizeof(e->models[i].sglang));
     }
     for (size_t i = 0; i < e->n_sources; i++) {
         h = mix(h, &e->sources[i].rank, sizeof(e->sources[i].rank));

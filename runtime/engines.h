@@ -42,6 +42,7 @@ struct weir_engine_model {
     struct weir_span id;
     uint32_t max_model_len; /* 0 = not told */
     bool adapter;           /* of another model of this engine (LoRA) */
+    bool sglang;            /* SGLang serves it: chat requests are shaped its way */
 };
 /* What is known of an engine that can serve. Borrowed for the call. */
 struct weir_engine_info {

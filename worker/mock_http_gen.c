@@ -90,11 +90,13 @@ enum weir_status weir_mock_http_tokens(struct weir_mock_http *h,
     }
     if (prompt != NULL)
         return encode(h->config.tok, prompt->text, WTOK_SPECIAL | WTOK_ADD_SPECIAL, arena, ret_ids);
+    bool vllm = weir_mock_http_vllm(h);
     struct wtok_chat chat = {.messages = q->messages,
-                             .tools = q->tools,
+                             .tools = !vllm && q->tool_choice_none ? weir_span(NULL, 0) : q->tools,
                              .template_args = q->template_args,
                              .add_generation_prompt = q->add_generation_prompt,
-                             .continue_final_message = q->continue_final_message};
+                             .continue_final_message = q->continue_final_message,
+                             .flavour = vllm ? WTOK_FLAVOUR_VLLM : WTOK_FLAVOUR_SGLANG};
     struct weir_buf text;
     struct weir_err err = {.text = ""};
     weir_buf_init(&text, ARENA_MAX);

