@@ -36,6 +36,23 @@ struct weir_openai_reading {
     struct weir_span cache_salt;
 };
 
+/* Plain values, before they find their place in the request. */
+struct weir_openai_values {
+    double temperature, top_p, min_p, frequency_penalty, presence_penalty, repetition_penalty,
+        length_penalty;
+    int64_t n, best_of, max_tokens, max_completion_tokens, min_tokens, top_k, seed, top_logprobs,
+        comp_logprobs, prompt_logprobs, ignored_int;
+    bool stream, ignore_eos, has_ignore_eos, skip_special_tokens, include_stop, has_include_stop,
+        logprobs, parallel_tool_calls, add_generation_prompt, continue_final_message, echo,
+        has_seed, has_top_k, ignored_bool;
+};
+
+/* One body while it is read: what its readers share, and its plain values. */
+struct weir_openai_body {
+    struct weir_openai_reading r;
+    struct weir_openai_values v;
+};
+
 /* Refusals. `fmt` as printf. deser: adds "Failed to deserialize…" in front and the position behind.
  */
 bool weir_openai_fail(struct weir_openai_reading *r, int http_status, const char *fmt, ...)
@@ -66,6 +83,10 @@ bool weir_raw_get(struct weir_span object, const char *key, struct weir_span *re
 /* A number as the reference system prints an f32. */
 const char *weir_f32_text(double value, char room[32]);
 
+/* openai_fields.c: reads the members of a body. x->r.end is set, and x->v holds what absent members
+ * mean. `members`: at most WEIR_OPENAI_MAX_MEMBERS - 1. False after a recorded refusal. */
+bool weir_openai_read_members(struct weir_openai_body *x, const struct weir_openai_rules *rules,
+                              const struct weir_member *members, size_t n);
 /* openai_chat.c, openai_completion.c, openai_nvext.c */
 bool weir_openai_check_messages(struct weir_openai_reading *r, struct weir_span raw);
 bool weir_openai_check_tools(struct weir_openai_reading *r);
