@@ -1,5 +1,6 @@
 /* The executable: a command table only. */
 #include "bench/bench.h"
+#include "bench/replay.h"
 #include "frontend/frontend.h"
 #include "global_router/global_router.h"
 #include "indexer/indexer.h"
@@ -12,6 +13,7 @@
 #include "runtime/options_mocker.h"
 #include "runtime/options_parse.h"
 #include "runtime/options_render.h"
+#include "runtime/options_replay.h"
 #include "runtime/options_tokenize.h"
 #include "tools/tools.h"
 #include "worker/mocker.h"
@@ -29,6 +31,7 @@ static const struct command {
     {&weir_mocker_program, weir_mocker_main},
     {&weir_indexer_program, weir_indexer_main},
     {&weir_bench_program, weir_bench_main},
+    {&weir_replay_program, weir_replay_main},
     {&weir_parse_program, weir_parse_main},
     {&weir_tokenize_program, weir_tokenize_main},
     {&weir_render_program, weir_render_main},

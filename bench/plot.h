@@ -14,6 +14,8 @@ struct weir_page {
 };
 void weir_page_raw(struct weir_page *p, const char *html);
 void weir_page_printf(struct weir_page *p, const char *fmt, ...) WEIR_PRINTF(2, 3);
+/* Everything up to the page's content, style sheet included; "</main></body></html>" ends it. */
+void weir_page_begin(struct weir_page *p, const char *title);
 /* With <, >, & and quotes made harmless. */
 void weir_page_text(struct weir_page *p, const char *text);
 

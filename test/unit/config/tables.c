@@ -13,13 +13,15 @@
 #include "runtime/options_mocker.h"
 #include "runtime/options_parse.h"
 #include "runtime/options_render.h"
+#include "runtime/options_replay.h"
 #include "runtime/options_tokenize.h"
 #include "test/check.h"
 
 static const struct weir_program *const programs[] = {
     &weir_frontend_program, &weir_local_router_program, &weir_global_router_program,
     &weir_mocker_program,   &weir_indexer_program,      &weir_bench_program,
-    &weir_parse_program,    &weir_tokenize_program,     &weir_render_program};
+    &weir_replay_program,   &weir_parse_program,        &weir_tokenize_program,
+    &weir_render_program};
 
 /* The first of them, which the file of the reference's flags covers. */
 enum { N_REFERENCE = 4 };

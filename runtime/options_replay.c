@@ -1,0 +1,51 @@
+/* Table of `weir replay`, its rules across options and its presets. */
+#include "runtime/options_replay.h"
+
+#define OPTIONS_STRUCT struct weir_replay_options
+static const struct weir_option options[] = {
+/* clang-format off */
+#include "runtime/options_table_begin.def"
+#include "runtime/options_replay.def"
+#include "runtime/options_end.def"
+    /* clang-format on */
+};
+
+static enum weir_status check(const void *config, struct weir_err *err) {
+    const struct weir_replay_options *o = config;
+    if (o->trace == NULL)
+        return weir_err_set(err, WEIR_INVALID, "--trace is needed: the file to replay");
+    return WEIR_OK;
+}
+
+/* Presets and legacy names, as of the frontend. */
+static void resolve(void *config) {
+    struct weir_replay_options *o = config;
+    if (o->load_aware) {
+        o->router_kv_overlap_score_credit = 0;
+        o->router_kv_events = false;
+        o->router_assume_kv_reuse = false;
+        o->router_track_active_blocks = true;
+        o->router_track_prefill_tokens = true;
+    }
+    if (!isnan(o->router_kv_overlap_score_weight)) {
+        o->router_prefill_load_scale = o->router_kv_overlap_score_weight;
+        if (o->router_kv_overlap_score_weight == 0)
+            o->router_kv_overlap_score_credit = 0;
+    }
+}
+
+const struct weir_program weir_replay_program = {
+    .name = "replay",
+    .title = "routing modes side by side on a recorded trace, in one process",
+    .description =
+        "Replays a trace against simulated workers with a simulated clock, once for each routing "
+        "mode, and prints hit rates beside the best possible, the balance of load and the time to "
+        "the first token. Router and engine are those of weir frontend and weir mocker; the same "
+        "options and seed give the same figures on every machine.",
+    .version_text = "weir replay " WEIR_VERSION,
+    .options = options,
+    .n_options = WEIR_ARRAY_LEN(options),
+    .struct_bytes = sizeof(struct weir_replay_options),
+    .check = check,
+    .resolve = resolve,
+};
