@@ -1,7 +1,7 @@
 /*
- * One chat or completions request and its parts. Files: request.c (admission, preparation, ending),
- * leg.c (routing, sending, retries), output.c (from worker items to the client's bytes), relay.c
- * (legs to HTTP engines).
+ * One chat or completions request and its parts. Files: request.c (admission, ending),
+ * request_headers.c, request_prepare.c (render, tokenize, hash), leg.c (routing, sending, retries),
+ * output.c (from worker items to the client's bytes), relay.c (legs to HTTP engines).
  */
 #ifndef WEIR_FRONTEND_REQUEST_PRIV_H
 #define WEIR_FRONTEND_REQUEST_PRIV_H
@@ -180,9 +180,26 @@ void weir_relay_go(struct weir_leg *leg);
 void weir_relay_stop(struct weir_relay *relay);
 void weir_relay_pause(struct weir_relay *relay, bool pause);
 
-/* request.c */
-/* False: out of memory, and the request has failed. */
+/* request_headers.c */
+/* Takes what the headers ask of routing into the request. False: the request has failed, or there
+ * is no memory for it. */
+bool weir_request_apply_headers(struct weir_request *r);
+/* False: the metadata headers exceed their bounds, and the request has failed. */
+bool weir_request_metadata_fits(struct weir_request *r);
+
+/* request_prepare.c; false: the request has failed. r->model is set. */
+/* The legs of a request whose tokens the workers get, n_legs of them, with choices. */
+bool weir_request_prepare_legs(struct weir_request *r);
+/* The one leg to an HTTP engine, with what routing wants to know of it. */
+bool weir_request_prepare_relay(struct weir_request *r);
+/* Hashes the blocks of leg->prompt; false: out of memory. */
 bool weir_request_hash_leg(struct weir_request *r, struct weir_leg *leg);
+/* Name of the model and end-of-sequence ids of r->q.prep. */
+void weir_request_fill_prep(struct weir_request *r);
+
+/* request.c */
+/* Fails the request for lack of memory; returns false, which travels up. */
+bool weir_request_fail_memory(struct weir_request *r);
 void weir_request_fail(struct weir_request *r, int http_status, struct weir_span message,
                        const char *error_type);
 void weir_request_leg_over(struct weir_request *r);

@@ -1,0 +1,234 @@
+/*
+ * From the parsed request to its legs: render the chat or take the prompts → tokenize → hash the
+ * blocks → one leg a prompt, with its choices. Each step that fails has failed the request.
+ */
+#include "frontend/request_priv.h"
+#include "kvindex/kvi.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* NUL bytes mean nothing to a model; the reference system drops them before it encodes. */
+static bool without_nul(struct weir_request *r, struct weir_span *text) {
+    if (text->len == 0 || memchr(text->data, '\0', text->len) == NULL)
+        return true;
+    char *copy = weir_arena_alloc(&r->arena, text->len);
+    size_t n = 0;
+    if (copy == NULL)
+        return weir_request_fail_memory(r);
+    for (size_t i = 0; i < text->len; i++)
+        if (text->data[i] != '\0')
+            copy[n++] = text->data[i];
+    *text = weir_span(copy, n);
+    return true;
+}
+
+static bool encode(struct weir_request *r, struct weir_span text, unsigned flags,
+                   struct weir_ids *ret) {
+    if (!without_nul(r, &text))
+        return false;
+    const struct wtok *tok = weir_model_info(r->model)->tok;
+    size_t room = wtok_encode_bound(tok, text.len), n = 0;
+    uint64_t begin = weir_now_ns();
+    uint32_t *ids = weir_arena_alloc(&r->arena, (room + 1) * sizeof(*ids));
+    if (ids == NULL || wtok_encode(tok, text, flags, ids, room, &n) != WEIR_OK)
+        return weir_request_fail_memory(r);
+    weir_front_observe_tokenize(r->fl->app->metrics, (double)(weir_now_ns() - begin) / 1e9);
+    *ret = (struct weir_ids){ids, n};
+    return true;
+}
+
+static void keep_tail(struct weir_request *r, struct weir_span text) {
+    size_t n = text.len < sizeof(r->prompt_tail) ? text.len : sizeof(r->prompt_tail);
+    if (n > 0)
+        memcpy(r->prompt_tail, text.data + text.len - n, n);
+    r->prompt_tail_len = n;
+}
+
+/* Tools that may not be called: an HTTP engine renders the request itself, vLLM with them and
+ * SGLang without; for the request plane we render, and the operator says. */
+static bool hides_tools(const struct weir_request *r, const struct weir_model_info *info) {
+    if (info->engines)
+        return info->flavour == WTOK_FLAVOUR_SGLANG;
+    return r->fl->app->options.exclude_tools_when_tool_choice_none;
+}
+
+static enum weir_status render(struct weir_request *r, struct weir_buf *out, struct weir_err *err) {
+    const struct weir_model_info *info = weir_model_info(r->model);
+    bool hide_tools = r->q.tool_choice_none && hides_tools(r, info);
+    struct wtok_chat chat = {.messages = r->q.messages,
+                             .tools = hide_tools ? weir_span(NULL, 0) : r->q.tools,
+                             .template_args = r->q.template_args,
+                             .add_generation_prompt = r->q.add_generation_prompt,
+                             .continue_final_message = r->q.continue_final_message,
+                             .flavour = info->flavour};
+    uint64_t begin = weir_now_ns();
+    enum weir_status st = wtok_render_chat(info->tok, &chat, out, err);
+    weir_front_observe_template(r->fl->app->metrics, (double)(weir_now_ns() - begin) / 1e9);
+    return st;
+}
+
+static bool prepare_chat(struct weir_request *r, struct weir_ids *ret) {
+    struct weir_buf text;
+    struct weir_err err = {.text = ""};
+    if (r->q.has_token_data) {
+        *ret = r->q.token_data;
+        return true;
+    }
+    weir_buf_init(&text, WEIR_REQUEST_ARENA);
+    enum weir_status st = render(r, &text, &err);
+    bool ok = st == WEIR_OK && encode(r, weir_buf_span(&text), WTOK_SPECIAL, ret);
+    keep_tail(r, weir_buf_span(&text));
+    if (ok && (r->q.extras & WEIR_ANNOTATE_FORMATTED_PROMPT) != 0)
+        r->formatted_prompt = weir_arena_copy(&r->arena, weir_buf_span(&text));
+    weir_buf_fini(&text);
+    if (st == WEIR_INVALID)
+        weir_request_fail(r, 400, weir_span_z(err.text), "validation");
+    else if (st != WEIR_OK)
+        weir_request_fail_memory(r);
+    return ok;
+}
+
+static bool prepare_prompt(struct weir_request *r, const struct weir_prompt *p,
+                           struct weir_ids *ret) {
+    if (p->kind == WEIR_PROMPT_TEXT)
+        return encode(r, p->text, 0, ret);
+    uint32_t vocab = wtok_vocab_size(weir_model_info(r->model)->tok);
+    for (size_t i = 0; i < p->ids.n; i++)
+        if (p->ids.ids[i] >= vocab) {
+            char text[128];
+            int n = snprintf(text, sizeof(text),
+                             "Prompt token id %u is outside of the model's vocabulary of %u",
+                             p->ids.ids[i], vocab);
+            weir_request_fail(r, 400, weir_arena_copy(&r->arena, weir_span(text, (size_t)n)),
+                              "validation");
+            return false;
+        }
+    *ret = p->ids;
+    return true;
+}
+
+bool weir_request_hash_leg(struct weir_request *r, struct weir_leg *leg) {
+    const struct weir_model_info *info = weir_model_info(r->model);
+    size_t n = kvi_block_count(leg->prompt.n, info->block_size, info->eagle);
+    struct weir_span salt = r->q.cache_salt;
+    uint64_t seed = kvi_seed(NULL, 0, salt.data, salt.len);
+    leg->local = weir_arena_alloc(&r->arena, (n + 1) * sizeof(*leg->local));
+    leg->sequence = weir_arena_alloc(&r->arena, (n + 1) * sizeof(*leg->sequence));
+    if (leg->local == NULL || leg->sequence == NULL)
+        return weir_request_fail_memory(r);
+    uint64_t begin = weir_now_ns();
+    leg->n_blocks = kvi_hash_and_chain(leg->prompt.ids, leg->prompt.n, info->block_size, seed,
+                                       info->eagle, leg->local, leg->sequence, n);
+    weir_front_observe_hashing(r->fl->app->metrics, (double)(weir_now_ns() - begin) / 1e6);
+    return true;
+}
+
+static bool init_choices(struct weir_request *r, struct weir_leg *leg, size_t leg_index) {
+    const struct weir_stop_conditions *stop = &r->q.prep.stop;
+    leg->n_choices = leg->n_open = r->q.n;
+    leg->choices = weir_arena_zalloc(&r->arena, leg->n_choices * sizeof(*leg->choices));
+    if (leg->choices == NULL) {
+        leg->n_choices = 0;
+        return weir_request_fail_memory(r);
+    }
+    for (unsigned k = 0; k < leg->n_choices; k++) {
+        struct weir_choice *c = &leg->choices[k];
+        c->index = (unsigned)leg_index * r->q.n + k;
+        c->stop_index = -1;
+        c->stop_id = -1;
+        wtok_stream_init(&c->decoder, weir_model_info(r->model)->tok, r->q.skip_special_tokens);
+        weir_buf_init(&c->text, WEIR_OUT_MAX);
+        weir_buf_init(&c->logprobs, WEIR_OUT_MAX);
+        weir_buf_init(&c->frame_bytes, WEIR_OUT_MAX);
+        if (stop->stop.n > 0 && wtok_stop_create(stop->stop.items, stop->stop.n,
+                                                 r->q.prep.sampling.include_stop_str_in_output == 1,
+                                                 &c->stop) != WEIR_OK)
+            return weir_request_fail_memory(r);
+        if (weir_parsed_create(r, &c->parsed) != WEIR_OK)
+            return weir_request_fail_memory(r);
+    }
+    return true;
+}
+
+bool weir_request_prepare_legs(struct weir_request *r) {
+    size_t n = r->q.kind == WEIR_OPENAI_CHAT ? 1 : r->q.n_prompts;
+    const struct weir_model_info *info = weir_model_info(r->model);
+    r->legs = weir_arena_zalloc(&r->arena, n * sizeof(*r->legs));
+    if (r->legs == NULL)
+        return weir_request_fail_memory(r);
+    for (size_t i = 0; i < n; i++) {
+        struct weir_leg *leg = &r->legs[i];
+        weir_leg_init(leg, r);
+        r->n_legs = i + 1;
+        if (!(r->q.kind == WEIR_OPENAI_CHAT ? prepare_chat(r, &leg->prompt)
+                                            : prepare_prompt(r, &r->q.prompts[i], &leg->prompt)))
+            return false;
+        if (!weir_request_hash_leg(r, leg) || !init_choices(r, leg, i))
+            return false;
+        r->prompt_tokens += leg->prompt.n;
+        if (info->context_length > 0 && leg->prompt.n >= info->context_length) {
+            char text[256];
+            int len = snprintf(text, sizeof(text),
+                               "This model's maximum context length is %u tokens. However, your %s "
+                               "resulted in %zu tokens. Please reduce the length of the %s.",
+                               info->context_length,
+                               r->q.kind == WEIR_OPENAI_CHAT ? "messages" : "prompt", leg->prompt.n,
+                               r->q.kind == WEIR_OPENAI_CHAT ? "messages" : "prompt");
+            weir_request_fail(r, 400, weir_arena_copy(&r->arena, weir_span(text, (size_t)len)),
+                              "validation");
+            return false;
+        }
+    }
+    return true;
+}
+
+/* What routing wants to know of a request that an engine will read for itself. A prompt that cannot
+ * be made here goes without: the engine says what is wrong with it. */
+bool weir_request_prepare_relay(struct weir_request *r) {
+    const struct wtok *tok = weir_model_info(r->model)->tok;
+    struct weir_leg *leg = weir_arena_zalloc(&r->arena, sizeof(*leg));
+    if (leg == NULL)
+        return weir_request_fail_memory(r);
+    weir_leg_init(leg, r);
+    r->legs = leg;
+    r->n_legs = r->n_open = 1;
+    int mode = r->fl->app->options.router_mode;
+    bool blind = mode == WEIR_OPT_ROUTER_MODE_ROUND_ROBIN || mode == WEIR_OPT_ROUTER_MODE_RANDOM;
+    if (r->opaque || r->q.has_media || blind)
+        return true;
+    if (r->q.kind == WEIR_OPENAI_COMPLETION && r->q.n_prompts > 0 &&
+        r->q.prompts[0].kind == WEIR_PROMPT_IDS) {
+        leg->prompt = r->q.prompts[0].ids;
+    } else if (tok != NULL && r->q.kind == WEIR_OPENAI_COMPLETION && r->q.n_prompts > 0) {
+        if (!encode(r, r->q.prompts[0].text, WTOK_SPECIAL | WTOK_ADD_SPECIAL, &leg->prompt))
+            return false;
+    } else if (tok != NULL && r->q.kind == WEIR_OPENAI_CHAT) {
+        struct weir_err err = {.text = ""};
+        struct weir_buf text;
+        weir_buf_init(&text, WEIR_REQUEST_ARENA);
+        bool ok = render(r, &text, &err) != WEIR_OK ||
+                  encode(r, weir_buf_span(&text), WTOK_SPECIAL, &leg->prompt);
+        weir_buf_fini(&text);
+        if (!ok)
+            return false;
+    }
+    r->prompt_tokens = leg->prompt.n;
+    if (leg->prompt.n > 0)
+        weir_metric_observe(weir_model_info(r->model)->metrics.input_tokens, (double)leg->prompt.n);
+    return leg->prompt.n == 0 || weir_request_hash_leg(r, leg);
+}
+
+/* End-of-sequence ids go to the worker, unless the client wants to read on behind them. */
+void weir_request_fill_prep(struct weir_request *r) {
+    size_t n = 0;
+    struct weir_prep_request *p = &r->q.prep;
+    p->model = weir_span_z(weir_model_info(r->model)->name);
+    const uint32_t *eos = wtok_eos_ids(weir_model_info(r->model)->tok, &n);
+    if (p->stop.ignore_eos != 1) {
+        p->eos_token_ids = (struct weir_ids){eos, n};
+        p->stop.stop_token_ids_hidden = p->eos_token_ids;
+    } else {
+        p->eos_token_ids = p->stop.stop_token_ids_hidden = (struct weir_ids){eos, 0};
+    }
+}
