@@ -474,7 +474,9 @@ static struct wj_val join(struct wj_run *x, struct weir_span sep, struct wj_val 
 /* how: -1 ljust, 0 center, 1 rjust. */
 struct wj_val wj_pad(struct wj_run *x, struct wj_val v, int64_t width, struct wj_val fill,
                      int how) {
-    struct weir_span s = wj_text(x, v), f = need_str(x, "The fill character", fill);
+    /* Markup escapes what it is filled with, numbers too. */
+    struct wj_val with = (v.flags & WJ_MARKUP) != 0 ? wj_escape(x, fill) : fill;
+    struct weir_span s = wj_text(x, v), f = need_str(x, "The fill character", with);
     int64_t n = (int64_t)wj_points(s), pad = width - n;
     if (wj_points(f) != 1)
         wj_fail(x, WTOK_JINJA_ERR_TYPE, "The fill character must be exactly one character long");

@@ -9,7 +9,6 @@ import os
 import random
 import subprocess
 import sys
-import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 try:
@@ -320,7 +319,7 @@ def main():
     p.add_argument("--show", type=int, default=20)
     p.add_argument("--log", type=argparse.FileType("w"), help="file for all differences, one JSON line each")
     args = p.parse_args()
-    seed = args.seed if args.seed is not None else int(os.environ.get("WEIR_TEST_SEED", time.time()))
+    seed = args.seed if args.seed is not None else int(os.environ.get("WEIR_TEST_SEED", "20261126"))
     print(f"seed {seed} (repeat with WEIR_TEST_SEED), jinja2 {oracle.jinja2.__version__}, python {sys.version.split()[0]}", flush=True)
     driver = subprocess.Popen([args.driver], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8")
     gen = Gen(random.Random(seed))
