@@ -2,7 +2,8 @@
  * State behind one lock: ranks (a worker's data-parallel ranks stand one after another) and
  * bookings. Critical sections are short: no I/O, no waiting, and allocation only when a table
  * grows. The KV index has a lock of its own, so that events do not hold routing up; it is taken
- * inside ours or alone, never the other way round.
+ * inside ours or alone, never the other way round. Searches of the index wait for nobody: they run
+ * before the critical section, which so knows the index as it was microseconds ago.
  *
  * A booking is what one request holds on one rank from its dispatch to its end: its prompt blocks
  * (shared with other requests of the rank: counted once, by reference) and, until its first token,
@@ -16,6 +17,7 @@
 #include "router/block_counts.h"
 #include "router/busy.h"
 #include "router/decide.h"
+#include "router/lookup.h"
 
 #include <math.h>
 #include <pthread.h>
@@ -60,14 +62,14 @@ struct weir_router {
     size_t n_ranks, cap_ranks;
     unsigned n_workers;
     struct kvi_index *index;
-    struct kvi_reader *reader; /* used under the lock */
-    struct booking *bookings;  /* owned */
+    struct weir_lookups lookups;   /* outside the lock */
+    struct weir_lookup own_lookup; /* used under it */
+    struct booking *bookings;      /* owned */
     uint32_t n_bookings, cap_bookings, free_booking;
     uint64_t next_generation, turn;
     struct weir_affinity *affinity; /* owned, or NULL */
     void (*room_fn)(void *arg);
     void *room_arg;
-    struct kvi_score *scores;          /* scratch: one a rank */
     struct weir_candidate *candidates; /* scratch: one a rank */
     size_t cap_scratch;
     struct weir_map by_rank; /* hash of worker and rank -> place in ranks */
@@ -113,12 +115,12 @@ enum weir_status weir_router_create(const struct weir_router_config *config,
     struct kvi_options o = {.max_bytes = config->index_max_bytes,
                             .max_ranks = r->config.max_workers};
     r->index = kvi_create(&o);
-    r->reader = r->index != NULL ? kvi_reader_open(r->index) : NULL;
+    weir_lookups_init(&r->lookups, r->index);
     size_t sessions = config->max_sessions > 0 ? config->max_sessions : 100000;
-    if (r->reader == NULL ||
+    if (r->index == NULL || !weir_lookup_open(&r->own_lookup, r->index) ||
         (config->affinity_ttl_ms > 0 &&
          weir_affinity_create(config->affinity_ttl_ms, sessions, &r->affinity) != WEIR_OK)) {
-        kvi_reader_close(r->reader);
+        weir_lookup_close(&r->own_lookup);
         kvi_destroy(r->index);
         weir_free(r);
         return WEIR_NOMEM;
@@ -140,12 +142,12 @@ void weir_router_destroy(struct weir_router *router) {
     weir_free(router->lapses);
     weir_free(router->bookings);
     weir_free(router->ranks);
-    weir_free(router->scores);
     weir_free(router->by_number);
     weir_map_fini(&router->by_rank);
     weir_free(router->candidates);
     weir_affinity_destroy(router->affinity);
-    kvi_reader_close(router->reader);
+    weir_lookups_fini(&router->lookups);
+    weir_lookup_close(&router->own_lookup);
     kvi_destroy(router->index);
     pthread_mutex_destroy(&router->lock);
     weir_free(router);
@@ -229,10 +231,6 @@ static enum weir_status reserve_ranks(struct weir_router *r, size_t n) {
         r->cap_ranks = cap;
     }
     if (n > r->cap_scratch) {
-        struct kvi_score *scores = weir_realloc(r->scores, n * 2 * sizeof(*scores));
-        if (scores == NULL)
-            return WEIR_NOMEM;
-        r->scores = scores;
         struct weir_candidate *candidates =
             weir_realloc(r->candidates, n * 2 * sizeof(*candidates));
         if (candidates == NULL)
@@ -248,6 +246,8 @@ static void drop_ranks(struct weir_router *r, uint64_t worker_id) {
     bool any = false;
     for (size_t i = 0; i < r->n_ranks; i++) {
         if (r->ranks[i].worker.worker_id == worker_id) {
+            if (r->ranks[i].number != UINT32_MAX)
+                r->by_number[r->ranks[i].number] = UINT32_MAX;
             weir_block_counts_fini(&r->ranks[i].blocks);
             any = true;
         } else {
@@ -602,13 +602,34 @@ static struct eligible gather(struct weir_router *r, const struct weir_route_que
     return e;
 }
 
-static void add_overlaps(struct weir_router *r, const struct weir_route_query *q, size_t n) {
-    size_t found =
-        kvi_find(r->reader, q->local_hashes, q->n_blocks, false, r->scores, r->cap_scratch);
-    if (found > r->cap_scratch)
-        found = r->cap_scratch;
-    for (size_t k = 0; k < found; k++) {
-        const struct kvi_score *s = &r->scores[k];
+/* A search before the critical section, where that may be; else NULL. Equal prompts that come at
+ * once must see each other's predictions, and a query that may wait is mostly refused before
+ * anything is looked up. */
+static struct weir_lookup *look_up_early(struct weir_router *r, const struct weir_route_query *q) {
+    struct weir_lookup *l = NULL;
+    if (r->config.mode == WEIR_ROUTE_KV && r->config.use_kv_events && q->n_blocks > 0 &&
+        !q->may_wait)
+        l = weir_lookup_take(&r->lookups);
+    if (l != NULL)
+        weir_lookup_run(l, q->local_hashes, q->n_blocks);
+    return l;
+}
+
+static void give_back(struct weir_lookup *l) {
+    if (l != NULL)
+        weir_lookup_give_back(l);
+}
+
+/* `l` NULL: searches now. A worker that left since the search and came again has other numbers
+ * now, so what it held counts no more. */
+static void add_overlaps(struct weir_router *r, const struct weir_route_query *q, size_t n,
+                         struct weir_lookup *l) {
+    if (l == NULL) {
+        l = &r->own_lookup;
+        weir_lookup_run(l, q->local_hashes, q->n_blocks);
+    }
+    for (size_t k = 0; k < l->n; k++) {
+        const struct kvi_score *s = &l->scores[k];
         uint32_t at = s->rank < r->cap_numbers ? r->by_number[s->rank] : UINT32_MAX;
         if (at >= n)
             continue; /* not eligible */
@@ -711,7 +732,7 @@ static enum weir_status book(struct weir_router *r, const struct weir_route_quer
 }
 
 static enum weir_status route_locked(struct weir_router *r, const struct weir_route_query *q,
-                                     struct weir_route *ret) {
+                                     struct weir_lookup *lookup, struct weir_route *ret) {
     run_lapses(r, q->now_ms);
     struct eligible e = gather(r, q);
     if (q->has_pinned_worker && !e.any_known)
@@ -725,7 +746,7 @@ static enum weir_status route_locked(struct weir_router *r, const struct weir_ro
         return WEIR_AGAIN;
     bool kv = r->config.mode == WEIR_ROUTE_KV;
     if (kv && q->n_blocks > 0)
-        add_overlaps(r, q, e.n);
+        add_overlaps(r, q, e.n, lookup);
     size_t at = choose(r, q, e.n, &bound);
     const struct weir_candidate *c = &r->candidates[at];
     double best = 0;
@@ -749,21 +770,25 @@ uint64_t weir_router_uncached(struct weir_router *router, const struct weir_rout
     const struct weir_router_config *c = &router->config;
     if (c->mode != WEIR_ROUTE_KV || q->n_blocks == 0)
         return q->isl_tokens;
+    struct weir_lookup *lookup = look_up_early(router, q);
     pthread_mutex_lock(&router->lock);
     struct eligible e = gather(router, q);
-    add_overlaps(router, q, e.n);
+    add_overlaps(router, q, e.n, lookup);
     for (size_t i = 0; i < e.n; i++)
         best = fmax(best, weir_cached_tokens(c->block_size, c->host_cache_hit_weight,
                                              c->disk_cache_hit_weight, &router->candidates[i]));
     pthread_mutex_unlock(&router->lock);
+    give_back(lookup);
     return best < (double)q->isl_tokens ? q->isl_tokens - (uint64_t)best : 0;
 }
 
 enum weir_status weir_router_route(struct weir_router *router, const struct weir_route_query *query,
                                    struct weir_route *ret_route) {
+    struct weir_lookup *lookup = look_up_early(router, query);
     pthread_mutex_lock(&router->lock);
-    enum weir_status st = route_locked(router, query, ret_route);
+    enum weir_status st = route_locked(router, query, lookup, ret_route);
     pthread_mutex_unlock(&router->lock);
+    give_back(lookup);
     return st;
 }
 
@@ -836,10 +861,10 @@ size_t weir_router_overlaps(struct weir_router *router, const uint64_t *local_ha
     for (size_t i = 0; i < n && i < room; i++)
         ret[i] = (struct weir_router_overlap){.worker_id = router->ranks[i].worker.worker_id,
                                               .dp_rank = router->ranks[i].dp_rank};
-    size_t n_scores = kvi_find(router->reader, local_hashes, n_blocks, false, router->scores,
-                               router->cap_scratch);
-    for (size_t k = 0; k < n_scores && k < router->cap_scratch; k++) {
-        const struct kvi_score *s = &router->scores[k];
+    const struct weir_lookup *l = &router->own_lookup;
+    weir_lookup_run(&router->own_lookup, local_hashes, n_blocks);
+    for (size_t k = 0; k < l->n; k++) {
+        const struct kvi_score *s = &l->scores[k];
         const struct rank *x = find_rank(router, s->worker.worker_id, s->worker.dp_rank);
         size_t at = x != NULL ? (size_t)(x - router->ranks) : SIZE_MAX;
         if (at >= room)

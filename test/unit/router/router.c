@@ -5,6 +5,7 @@
 
 #include <math.h>
 #include <pthread.h>
+#include <stdlib.h>
 
 static struct weir_rng rng;
 
@@ -309,6 +310,58 @@ static void case_threads_leave_no_load_behind(void) {
     weir_router_destroy(r);
 }
 
+/* Searches run while their worker leaves: never more than was stored, never a worker that is none.
+ */
+static void *route_and_check(void *arg) {
+    struct weir_router *r = arg;
+    struct weir_rng own;
+    unsigned *wrong = calloc(1, sizeof(*wrong));
+    weir_rng_seed(&own, (uint64_t)(uintptr_t)&own);
+    for (uint32_t i = 0; wrong != NULL && i < 5000; i++) {
+        struct prompt p;
+        struct weir_route route;
+        prompt_init(&p, i % 50, 16);
+        p.q.rng = &own;
+        p.q.query_only = true;
+        if (weir_router_route(r, &p.q, &route) == WEIR_OK)
+            *wrong += route.worker_id < 1 || route.worker_id > 3 || route.best_overlap_blocks > 4 ||
+                      route.overlap_blocks > route.best_overlap_blocks;
+        *wrong += weir_router_uncached(r, &p.q) < p.q.isl_tokens - 16;
+    }
+    return wrong;
+}
+
+static void *leave_and_return(void *arg) {
+    struct weir_router *r = arg;
+    for (uint32_t i = 0; i < 2000; i++) {
+        struct weir_router_worker w = {.worker_id = 1 + i % 3, .dp_size = 1 + i % 2};
+        weir_router_worker_remove(r, w.worker_id);
+        if (weir_router_worker_put(r, &w) != WEIR_OK)
+            return r;
+    }
+    return NULL;
+}
+
+static void case_threads_search_while_workers_come_and_go(void) {
+    struct weir_router *r = start(WEIR_ROUTE_KV, 3);
+    pthread_t t[4];
+    CHECK(pthread_create(&t[0], NULL, publish_many, r) == 0);
+    CHECK(pthread_create(&t[1], NULL, leave_and_return, r) == 0);
+    for (int i = 2; i < 4; i++)
+        CHECK(pthread_create(&t[i], NULL, route_and_check, r) == 0);
+    void *failed;
+    pthread_join(t[0], NULL);
+    pthread_join(t[1], &failed);
+    CHECK(failed == NULL);
+    for (int i = 2; i < 4; i++) {
+        void *wrong;
+        pthread_join(t[i], &wrong);
+        CHECK(wrong != NULL && *(unsigned *)wrong == 0);
+        free(wrong);
+    }
+    weir_router_destroy(r);
+}
+
 int main(void) {
     weir_rng_seed(&rng, check_seed());
     CHECK_RUN(case_kv_mode_follows_the_prefix);
@@ -322,5 +375,6 @@ int main(void) {
     CHECK_RUN(case_stale_bookings_expire);
     CHECK_RUN(case_predicts_without_events);
     CHECK_RUN(case_threads_leave_no_load_behind);
+    CHECK_RUN(case_threads_search_while_workers_come_and_go);
     return check_finish();
 }
