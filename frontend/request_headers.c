@@ -104,7 +104,7 @@ bool weir_request_apply_headers(struct weir_request *r) {
         return false;
     r->explain = weir_span_eqz(weir_http_header_get(h, "x-weir-explain"), "1");
     struct weir_span tenant = weir_http_header_get(h, "x-tenant-id");
-    return tenant.len == 0 || put_salt(r, tenant);
+    return tenant.len == 0 || put_salt(r, tenant) || weir_request_fail_memory(r);
 }
 
 /* Metadata headers are bounded; what they carry is not passed on yet. */
