@@ -4,13 +4,15 @@
 
 #include "base/mem.h"
 #include "bench/file.h"
+#include "bench/replay_log.h"
 #include "bench/replay_stats.h"
 
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
-enum { MAX_MODES = 5, MAX_REPORT = 64 << 20 };
+enum { MAX_MODES = WEIR_REPLAY_LOG_MODES };
+#define MAX_TEXT ((size_t)4 << 30)
 
 static const struct mode {
     const char *name;
@@ -87,9 +89,7 @@ static void on_progress(void *arg, size_t n_done) {
 
 static enum weir_status set_up(struct replay *r, struct weir_err *err) {
     const struct weir_replay_options *o = &r->options;
-    enum weir_status st = choose_modes(r, err);
-    if (st == WEIR_OK)
-        st = weir_trace_load(o->trace, (uint32_t)o->trace_block, &r->trace, err);
+    enum weir_status st = weir_trace_load(o->trace, (uint32_t)o->trace_block, &r->trace, err);
     if (st != WEIR_OK)
         return st;
     if (o->trace_spread)
@@ -165,37 +165,73 @@ static enum weir_status run_all(struct replay *r, struct weir_err *err) {
     return st;
 }
 
-static enum weir_status write_out(const struct weir_replay_report *report,
-                                  enum weir_status (*form)(const struct weir_replay_report *,
-                                                           struct weir_buf *),
-                                  const char *path, struct weir_err *err) {
-    struct weir_buf text;
-    weir_buf_init(&text, MAX_REPORT);
-    enum weir_status st = form(report, &text);
+static enum weir_status write_out(enum weir_status formed, struct weir_buf *text, const char *path,
+                                  struct weir_err *err) {
+    enum weir_status st = formed;
     if (st == WEIR_OK)
-        st = weir_file_write(path, weir_buf_span(&text), err);
+        st = weir_file_write(path, weir_buf_span(text), err);
     else
         weir_err_set(err, st, "report: %s", weir_status_text(st));
-    weir_buf_fini(&text);
+    weir_buf_clear(text);
+    return st;
+}
+
+static bool json_on_stdout(const struct weir_replay_options *o) {
+    return o->json_out != NULL && strcmp(o->json_out, "-") == 0;
+}
+
+static enum weir_status report(const struct replay *r, struct weir_buf *text,
+                               struct weir_err *err) {
+    const struct weir_replay_options *o = &r->options;
+    const struct weir_replay_report report = {
+        .options = o, .setup = &r->setup, .rows = r->rows, .n_rows = r->n_rows};
+    enum weir_status st = WEIR_OK;
+    if (!json_on_stdout(o))
+        st = write_out(weir_replay_text(&report, text), text, "-", err);
+    if (st == WEIR_OK && o->json_out != NULL)
+        st = write_out(weir_replay_json(&report, text), text, o->json_out, err);
+    if (st == WEIR_OK && o->html_out != NULL)
+        st = write_out(weir_replay_html(&report, text), text, o->html_out, err);
+    return st;
+}
+
+static enum weir_status replay_trace(struct replay *r, struct weir_buf *text,
+                                     struct weir_err *err) {
+    r->tty = r->options.progress && isatty(STDERR_FILENO) == 1;
+    enum weir_status st = set_up(r, err);
+    if (st == WEIR_OK)
+        st = run_all(r, err);
+    return st == WEIR_OK ? report(r, text, err) : st;
+}
+
+static enum weir_status replay_decisions(struct replay *r, struct weir_buf *text,
+                                         struct weir_err *err) {
+    const struct weir_replay_options *o = &r->options;
+    struct weir_replay_log log = {.n_rows = r->n_chosen};
+    for (size_t i = 0; i < r->n_chosen; i++)
+        log.rows[i] =
+            (struct weir_replay_log_row){.name = r->chosen[i]->name, .mode = r->chosen[i]->mode};
+    fill_router(o, &r->setup);
+    enum weir_status st = weir_file_read(o->decisions, text, err);
+    if (st == WEIR_OK)
+        st = weir_replay_log_read(weir_buf_span(text), &r->setup.router, (uint64_t)o->seed, &log,
+                                  err);
+    weir_buf_clear(text);
+    if (st == WEIR_OK && !json_on_stdout(o))
+        st = write_out(weir_replay_log_text(&log, text), text, "-", err);
+    if (st == WEIR_OK && o->json_out != NULL)
+        st = write_out(weir_replay_log_json(&log, text), text, o->json_out, err);
     return st;
 }
 
 static enum weir_status replay(struct replay *r, struct weir_err *err) {
-    const struct weir_replay_options *o = &r->options;
-    r->tty = o->progress && isatty(STDERR_FILENO) == 1;
-    enum weir_status st = set_up(r, err);
+    struct weir_buf text; /* a decision log, then reports */
+    weir_buf_init(&text, MAX_TEXT);
+    enum weir_status st = choose_modes(r, err);
     if (st == WEIR_OK)
-        st = run_all(r, err);
-    if (st != WEIR_OK)
-        return st;
-    const struct weir_replay_report report = {
-        .options = o, .setup = &r->setup, .rows = r->rows, .n_rows = r->n_rows};
-    if (o->json_out == NULL || strcmp(o->json_out, "-") != 0)
-        st = write_out(&report, weir_replay_text, "-", err);
-    if (st == WEIR_OK && o->json_out != NULL)
-        st = write_out(&report, weir_replay_json, o->json_out, err);
-    if (st == WEIR_OK && o->html_out != NULL)
-        st = write_out(&report, weir_replay_html, o->html_out, err);
+        st = r->options.trace != NULL ? replay_trace(r, &text, err)
+                                      : replay_decisions(r, &text, err);
+    weir_buf_fini(&text);
     return st;
 }
 

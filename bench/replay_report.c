@@ -178,8 +178,8 @@ static void plot_course(struct weir_page *p, const struct weir_replay_report *r)
 
 static void plot_ttft(struct weir_page *p, const struct weir_replay_report *r) {
     static double x[WEIR_REPLAY_CURVE];
-    static const struct weir_plot_tick ticks[] = {{0, "0"},    {0.30103, "50 %"}, {1, "90 %"},
-                                                  {2, "99 %"}, {3, "99.9 %"},     {4, "99.99 %"}};
+    static const struct weir_plot_tick ticks[] = {
+        {0, "0"}, {0.30103, "50 %"}, {1, "90 %"}, {2, "99 %"}, {3, "99.9 %"}};
     struct weir_plot_series series[MAX_SERIES];
     size_t n = 0;
     for (size_t k = 0; k < WEIR_REPLAY_CURVE; k++)

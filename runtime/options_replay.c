@@ -12,8 +12,11 @@ static const struct weir_option options[] = {
 
 static enum weir_status check(const void *config, struct weir_err *err) {
     const struct weir_replay_options *o = config;
-    if (o->trace == NULL)
-        return weir_err_set(err, WEIR_INVALID, "--trace is needed: the file to replay");
+    if ((o->trace == NULL) == (o->decisions == NULL))
+        return weir_err_set(err, WEIR_INVALID,
+                            "give --trace or --decisions: the file to replay, one of them");
+    if (o->decisions != NULL && o->html_out != NULL)
+        return weir_err_set(err, WEIR_INVALID, "--decisions has no page: leave --html-out out");
     return WEIR_OK;
 }
 

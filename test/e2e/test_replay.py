@@ -202,9 +202,44 @@ def test_bad_input(tmp_path, text, flags, want):
     assert r.returncode == 1 and r.stdout == "" and want in r.stderr and r.stderr.count("\n") == 1, r.stderr
 
 
+def test_decision_log(fleet, tmp_path):
+    """What a real frontend logged is decided again, bit for bit; other modes see the same states."""
+    log = tmp_path / "decisions.ndjson"
+    fleet.mocker(workers=3)
+    front = fleet.frontend("--router-mode", "kv", "--decision-log", str(log)).ready(workers=3)
+    for i in range(24):
+        assert front.chat(f"{i % 4} " + "the quick brown fox " * 40 + str(i)).status == 200
+    assert front.stop() == 0
+    lines = [json.loads(x) for x in log.read_text().splitlines()]
+
+    def again(*flags):
+        r = subprocess.run([WEIR, "replay", "--decisions", str(log), *flags], text=True, capture_output=True, timeout=60)
+        return r if r.returncode or "--json" not in flags else json.loads(r.stdout)
+
+    got = again("--json", "-")
+    held = [[c["device_blocks"] for c in x["candidates"]] for x in lines]
+    assert got["decisions"] == got["equal"] == got["compared"] == 24 and got["different"] == got["incomplete"] == 0
+    assert got["prompt_blocks"] == sum(x["prompt_blocks"] for x in lines)
+    assert got["best_blocks"] == sum(map(max, held)) > 0
+    modes = {x["mode"]: x for x in got["modes"]}
+    assert list(modes) == ["recorded", *ALL]
+    assert modes["recorded"]["hit_blocks"] == sum(h[x["winner"]] for h, x in zip(held, lines))
+    assert modes["recorded"]["same_worker"] == 24
+    assert all(m["hit_blocks"] <= got["best_blocks"] for m in modes.values())
+    greedy = again("--json", "-", "--modes", "kv", "--router-prefill-load-scale", "1000000")["modes"][1]
+    assert greedy["hit_blocks"] == got["best_blocks"]
+    assert "24 made again as recorded" in again().stdout
+    lines[5]["winner"] = (lines[5]["winner"] + 1) % 3
+    log.write_text("".join(json.dumps(x) + "\n" for x in lines))
+    changed = again("--json", "-")
+    assert (changed["equal"], changed["different"]) == (23, 1)
+    log.write_text(json.dumps(lines[0]) + "\n{}\n")
+    assert again().returncode == 1 and "decisions, line 2: no record" in again().stderr
+
+
 def test_no_trace():
     r = subprocess.run([WEIR, "replay"], text=True, capture_output=True, timeout=60)
-    assert r.returncode == 1 and "--trace is needed" in r.stderr
+    assert r.returncode == 1 and "give --trace or --decisions" in r.stderr
     r = subprocess.run([WEIR, "replay", "--trace", "/no/such/file"], text=True, capture_output=True, timeout=60)
     assert r.returncode == 1 and "/no/such/file" in r.stderr
 

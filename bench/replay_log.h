@@ -1,0 +1,40 @@
+/*
+ * A frontend's decision log (--decision-log) decided again, from the inputs that it recorded: are
+ * the choices the same, and what would other modes and options have chosen in the same state? One
+ * step each time: how the caches would have come to differ afterwards, only a trace can say.
+ */
+#ifndef WEIR_BENCH_REPLAY_LOG_H
+#define WEIR_BENCH_REPLAY_LOG_H
+
+#include "base/buf.h"
+#include "router/decide.h"
+
+enum { WEIR_REPLAY_LOG_MODES = 5 };
+
+struct weir_replay_log_row {
+    const char *name;
+    enum weir_router_mode mode;
+    uint64_t hit_blocks;  /* on the device of the chosen worker, as the router knew it */
+    uint64_t same_worker; /* decisions that chose as recorded */
+};
+struct weir_replay_log {
+    uint64_t decisions;
+    uint64_t equal, different,
+        incomplete;    /* made again as recorded; incomplete: too many workers */
+    uint64_t compared; /* complete decisions of kv mode: only they know what each worker holds */
+    uint64_t prompt_blocks, best_blocks, recorded_blocks; /* of these; best: any worker's most */
+    struct weir_replay_log_row rows[WEIR_REPLAY_LOG_MODES];
+    size_t n_rows;
+};
+
+/* `config` holds the weights of the rows, which the caller names. Errors name the line. */
+enum weir_status weir_replay_log_read(struct weir_span text,
+                                      const struct weir_router_config *config, uint64_t seed,
+                                      struct weir_replay_log *log,
+                                      struct weir_err *err) WEIR_MUST_CHECK;
+enum weir_status weir_replay_log_json(const struct weir_replay_log *log,
+                                      struct weir_buf *out) WEIR_MUST_CHECK;
+enum weir_status weir_replay_log_text(const struct weir_replay_log *log,
+                                      struct weir_buf *out) WEIR_MUST_CHECK;
+
+#endif
