@@ -486,7 +486,7 @@ bool wj_try_json(struct wj_run *x, struct weir_span json, struct wj_val *ret);
 void wj_put_json(struct wj_run *x, struct wj_val v); /* HF tojson without options */
 struct wj_val wj_filter_tojson(struct wj_run *x, struct wj_val v, const struct wj_args *a);
 
-/* ---- jinja_lex.c, jinja_parse.c, jinja_scope.c -------------------------------------------- */
+/* ---- jinja_lex.c, jinja_parse.c (its inside: jinja_parse_priv.h), jinja_scope.c ------------ */
 
 enum wj_token_type {
     WJ_T_EOF,
