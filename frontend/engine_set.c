@@ -247,7 +247,7 @@ static void on_up(void *arg, const struct weir_engine_info *e) {
     }
     for (size_t i = 0; i < m->n_seats; i++)
         if (!named(e, m->seats[i].name))
-            weir_models_engine_remove(s->config.models, m->seats[i].worker_id);
+            weir_models_engine_remove(s->config.models, m->seats[i].worker_id, false);
     drop_caches(m);
     drop_seats(m);
     if (!fill_seats(m, e)) {
@@ -278,8 +278,13 @@ static void on_down(void *arg, uint64_t id, const char *why) {
     if (m == NULL)
         return;
     for (size_t i = 0; i < m->n_seats; i++)
-        weir_models_engine_remove(s->config.models, m->seats[i].worker_id);
+        weir_models_engine_remove(s->config.models, m->seats[i].worker_id, true);
     drop_member(m);
+}
+
+static void on_gone(void *arg, const struct weir_engine_info *e) {
+    struct weir_engine_set *s = arg;
+    weir_models_engine_forget(s->config.models, e->address);
 }
 
 /* The engine counts all its models together, so each of them sees the whole load. */
@@ -302,7 +307,7 @@ static void on_load(void *arg, const struct weir_engine_info *e,
 enum weir_status weir_engine_set_open(struct weir_loop *loop,
                                       const struct weir_engine_set_config *config,
                                       struct weir_engine_set **ret_set, struct weir_err *err) {
-    static const struct weir_engines_ops ops = {on_up, on_down, on_load};
+    static const struct weir_engines_ops ops = {on_up, on_down, on_gone, on_load};
     struct weir_engine_set *s = weir_calloc(1, sizeof(*s));
     if (s == NULL)
         return weir_err_set(err, WEIR_NOMEM, "out of memory");

@@ -5,6 +5,7 @@
 #include "base/map.h"
 #include "base/mem.h"
 #include "frontend/models_load.h"
+#include "frontend/models_missed.h"
 #include "parsers/wprs.h"
 
 #include <inttypes.h>
@@ -49,6 +50,7 @@ struct weir_models {
     pthread_mutex_t lock;
     struct weir_models_config config;
     struct weir_list models, workers;
+    struct weir_missed missed;
     struct weir_map by_id; /* worker id to a worker of it that has a card: looked up for each event
                               and each request */
 };
@@ -64,6 +66,7 @@ enum weir_status weir_models_create(const struct weir_models_config *config,
     m->config = *config;
     weir_list_init(&m->models);
     weir_list_init(&m->workers);
+    weir_missed_init(&m->missed);
     weir_map_init(&m->by_id, SIZE_MAX);
     pthread_mutex_init(&m->lock, NULL);
     *ret_models = m;
@@ -101,6 +104,7 @@ static void free_worker(struct worker *w) {
 void weir_models_destroy(struct weir_models *models) {
     if (models == NULL)
         return;
+    weir_missed_fini(&models->missed);
     WEIR_LIST_FOREACH(it, &models->workers) {
         free_worker(WORKER(it));
     }
@@ -186,8 +190,8 @@ bool weir_model_ready(struct weir_model *model) {
 }
 
 bool weir_models_any(struct weir_models *models, bool chat) {
-    bool any = false;
     pthread_mutex_lock(&models->lock);
+    bool any = models->missed.n > 0;
     WEIR_LIST_FOREACH(it, &models->models) {
         any |= chat ? MODEL(it)->info.chat : MODEL(it)->info.completions;
     }
@@ -597,6 +601,7 @@ void weir_models_engine_put(struct weir_models *models, const struct weir_models
                                      .worker_type = WEIR_WORKER_AGGREGATED,
                                      .dp_size = e->n_ranks}};
     pthread_mutex_lock(&models->lock);
+    weir_missed_found(&models->missed, e->id);
     if (!same_engine(find_worker(models, key), e)) {
         drop_engine(models, key);
         on_card(models, key, &r, e);
@@ -606,9 +611,26 @@ void weir_models_engine_put(struct weir_models *models, const struct weir_models
     pthread_mutex_unlock(&models->lock);
 }
 
-void weir_models_engine_remove(struct weir_models *models, uint64_t id) {
+void weir_models_engine_remove(struct weir_models *models, uint64_t id, bool listed) {
     char room[64];
+    struct weir_span key = engine_key(id, room);
     pthread_mutex_lock(&models->lock);
-    drop_engine(models, engine_key(id, room));
+    const struct worker *w = find_worker(models, key);
+    if (listed && w != NULL && w->model != NULL && w->address != NULL)
+        weir_missed_add(&models->missed, w->id, w->model->name, w->address);
+    drop_engine(models, key);
     pthread_mutex_unlock(&models->lock);
+}
+
+void weir_models_engine_forget(struct weir_models *models, const char *address) {
+    pthread_mutex_lock(&models->lock);
+    weir_missed_forget(&models->missed, address);
+    pthread_mutex_unlock(&models->lock);
+}
+
+bool weir_models_missed(struct weir_models *models, struct weir_span name) {
+    pthread_mutex_lock(&models->lock);
+    bool missed = weir_missed_has(&models->missed, name);
+    pthread_mutex_unlock(&models->lock);
+    return missed;
 }

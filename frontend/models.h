@@ -75,7 +75,12 @@ struct weir_models_engine {
 /* Adds it, or replaces what was known. One whose block size is not that of the model's other
  * workers is left out, with a log line. */
 void weir_models_engine_put(struct weir_models *models, const struct weir_models_engine *engine);
-void weir_models_engine_remove(struct weir_models *models, uint64_t id);
+/* `listed`: it is only down. Its model is then missed until it is back (weir_models_missed). */
+void weir_models_engine_remove(struct weir_models *models, uint64_t id, bool listed);
+/* The engine of that address is not listed any more: nobody misses its models. */
+void weir_models_engine_forget(struct weir_models *models, const char *address);
+/* Every engine that served this name is down. */
+bool weir_models_missed(struct weir_models *models, struct weir_span name);
 
 /* By name or alias; NULL when unknown. The caller unrefs. */
 struct weir_model *weir_models_find(struct weir_models *models, struct weir_span name);
@@ -84,7 +89,7 @@ void weir_model_unref(struct weir_model *model);
 const struct weir_model_info *weir_model_info(const struct weir_model *model);
 /* At least one worker has both its card and its instance. */
 bool weir_model_ready(struct weir_model *model);
-/* True when a model for that endpoint kind is registered. */
+/* True when a model for that endpoint kind is registered, or one is missed. */
 bool weir_models_any(struct weir_models *models, bool chat);
 /* fn is called with the registry's lock held: it must not call back into it. */
 typedef void (*weir_model_fn)(void *arg, struct weir_model *model, bool ready);

@@ -198,6 +198,13 @@ void weir_request_writable(struct weir_request *r) {
 static bool find_model(struct weir_request *r) {
     struct weir_app *app = r->fl->app;
     r->model = weir_models_find(app->models, r->q.model);
+    if (r->model == NULL && weir_models_missed(app->models, r->q.model)) {
+        weir_request_fail(r, 503,
+                          WEIR_SPAN_LIT("All engines of this model are down. They are looked for "
+                                        "all the time; please retry shortly."),
+                          "unavailable");
+        return false;
+    }
     if (r->model == NULL) {
         weir_request_fail(r, 404, WEIR_SPAN_LIT("Model not found"), "not_found");
         return false;

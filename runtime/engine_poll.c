@@ -377,8 +377,10 @@ enum weir_status weir_engine_poll_start(struct weir_engines *engines,
 }
 
 void weir_engine_poll_stop(struct weir_engine_poll *p, const char *why) {
-    if (why != NULL)
+    if (why != NULL) {
         go_down(p, why);
+        p->engines->ops.on_gone(p->engines->arg, &p->info);
+    }
     if (p->call != NULL)
         weir_http_call_cancel(p->call);
     weir_timer_stop(&p->timer);

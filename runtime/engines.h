@@ -68,6 +68,8 @@ struct weir_engines_ops {
     void (*on_up)(void *arg, const struct weir_engine_info *engine);
     /* It cannot any more; its address may come back. */
     void (*on_down)(void *arg, uint64_t id, const char *why);
+    /* Its address is not listed any more; on_down came before if it was up. */
+    void (*on_gone)(void *arg, const struct weir_engine_info *engine);
     /* At each poll, for each rank. */
     void (*on_load)(void *arg, const struct weir_engine_info *engine,
                     const struct weir_engine_load *load);

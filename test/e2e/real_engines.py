@@ -3,27 +3,32 @@
 engine that holds it, and what the router expected is what the engine then found.
 
 usage: real_engines.py WEIR_BINARY BLOCK_SIZE WORKER… [-- flags of the frontend]
-WORKER is what stands behind --worker. Prints one JSON line; exit 1 when a prediction was wrong."""
+WORKER is what stands behind --worker. Prints one JSON line; exit 1 when a prediction was wrong, a turn went elsewhere,
+or an engine got no conversation."""
 import json
 import os
 import re
 import sys
 import threading
+import uuid
 
-weir, block = os.path.abspath(sys.argv[1]), int(sys.argv[2])
-rest = sys.argv[3:]
-flags = rest[rest.index("--") + 1:] if "--" in rest else []
-workers = rest[:rest.index("--")] if "--" in rest else rest
-os.environ["WEIR_BIN"] = weir
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+os.environ["WEIR_BIN"] = os.path.abspath(sys.argv[1])
 from weir import Frontend, until  # noqa: E402
 
 DIALOGS, TURNS = 6, 4
 
 
-def access(f, start):
-    line = until("the access line", lambda: next((l for l in f.lines[start:] if "request completed" in l), None))
-    return re.search(r"worker_id=(\S+)", line).group(1), int(re.search(r"overlap_blocks=(\d+)", line).group(1))
+def ask(f, body):
+    """One chat: text, worker, tokens that the router expected there, tokens that the engine had."""
+    name = str(uuid.uuid4())
+    r = f.ask("POST", "/v1/chat/completions", body, {"x-request-id": name})
+    assert r.status == 200, r
+    line = until("the access line", lambda: next((l for l in f.lines if "request completed" in l and name in l), None))
+    a = r.json()
+    cached = (a["usage"].get("prompt_tokens_details") or {}).get("cached_tokens") or 0
+    return (a["choices"][0]["message"]["content"], re.search(r"worker_id=(\S+)", line).group(1),
+            int(re.search(r"overlap_blocks=(\d+)", line).group(1)), cached)
 
 
 def next_sequences(f):
@@ -41,37 +46,56 @@ def settled(f, pause):
         last = now
 
 
+class Dialog:
+    def __init__(self, number):
+        self.number, self.history = number, []
+        self.turns = []  # (worker, expected, cached)
+
+    def turn(self, f, model, block):
+        t = len(self.turns)
+        self.history.append({"role": "user", "content": f"conversation {self.number}, question {t}: "
+                             + f"word{self.number}{t} " * 60})
+        text, worker, overlap, cached = ask(f, {"model": model, "messages": self.history, "max_tokens": 40,
+                                                "temperature": 0})
+        if overlap * block != cached:
+            print(f"dialog {self.number} turn {t}: expected {overlap * block}, engine had {cached}", file=sys.stderr)
+        self.turns.append((worker, overlap * block, cached))
+        self.history.append({"role": "assistant", "content": text or "."})
+
+
 def main():
+    block, rest = int(sys.argv[2]), sys.argv[3:]
+    flags = rest[rest.index("--") + 1:] if "--" in rest else []
+    workers = rest[:rest.index("--")] if "--" in rest else rest
     args = [a for w in workers for a in ("--worker", w)]
     f = Frontend({}, "--router-mode", "kv", *args, *flags)
     model = until("a model", lambda: (f.get("/v1/models").json()["data"] or [{}])[0].get("id"), 300)
     f.ready(model=model, workers=len(workers))
     pause = threading.Event()
-    report = {"engines": len(workers), "requests": 0, "exact": 0, "moved": 0, "cached_tokens": 0, "homes": {}}
-    for d in range(DIALOGS):
-        history, home = [], None
-        for t in range(TURNS):
-            history.append({"role": "user", "content": f"conversation {d}, question {t}: " + f"word{d}{t} " * 60})
-            start = len(f.lines)
-            r = f.ask("POST", "/v1/chat/completions",
-                      {"model": model, "messages": history, "max_tokens": 40, "temperature": 0})
-            assert r.status == 200, r
-            worker, overlap = access(f, start)
-            a = r.json()
-            cached = (a["usage"].get("prompt_tokens_details") or {}).get("cached_tokens") or 0
-            report["requests"] += 1
-            report["exact"] += overlap * block == cached
-            report["moved"] += t > 0 and worker != home
-            report["cached_tokens"] += cached
-            if overlap * block != cached:
-                print(f"dialog {d} turn {t}: expected {overlap * block}, engine had {cached}", file=sys.stderr)
-            home = worker
-            history.append({"role": "assistant", "content": a["choices"][0]["message"]["content"] or "."})
-            settled(f, pause)
-        report["homes"][home] = report["homes"].get(home, 0) + 1
+    settled(f, pause)  # what was cached before this frontend came is replayed
+    dialogs = [Dialog(d) for d in range(DIALOGS)]
+    # All first questions at once: load parts them.
+    first = [threading.Thread(target=d.turn, args=(f, model, block)) for d in dialogs]
+    for t in first:
+        t.start()
+    for t in first:
+        t.join()
+    for _ in range(TURNS - 1):
+        settled(f, pause)
+        for d in dialogs:
+            d.turn(f, model, block)
     f.stop()
+    turns = [t for d in dialogs for t in d.turns]
+    homes = {}
+    for d in dialogs:
+        homes[d.turns[0][0]] = homes.get(d.turns[0][0], 0) + 1
+    report = {"engines": len(workers), "requests": len(turns), "exact": sum(e == c for _, e, c in turns),
+              "moved": sum(w != d.turns[0][0] for d in dialogs for w, _, _ in d.turns),
+              "cached_tokens": sum(c for _, _, c in turns), "homes": homes}
     print(json.dumps(report))
-    return 0 if report["exact"] == report["requests"] and report["moved"] == 0 and report["cached_tokens"] else 1
+    return 0 if report["exact"] == len(turns) == DIALOGS * TURNS and report["moved"] == 0 and \
+        report["cached_tokens"] and len(homes) == len(workers) else 1
 
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

@@ -356,6 +356,26 @@ def test_client_that_leaves_ends_the_work(fleet):
     until("the engine to be idle", lambda: running() == 0)
 
 
+def test_model_whose_engines_are_down_is_missed(fleet, tmp_path):
+    """Clients try again on a 503, and give up on a 404."""
+    a = start(fleet)
+    path = tmp_path / "workers.toml"
+    path.write_text(f'[[worker]]\nurl = "{a.url}"\n')
+    f = fleet.frontend("--workers-file", str(path), "--tokenizer", "bytes",
+                       env={"WEIR_ENGINE_POLL_SECS": "0.05"}).ready()
+    at = len(f.lines)
+    a.kill()
+    f.wait_line(r"is down", at)
+    r = f.chat()
+    assert r.status == 503 and r.headers["retry-after"] and "engines of this model are down" in r.json()["error"]["message"], r
+    assert f.chat(model="never").status == 404 and not f.get("/v1/models").json()["data"]
+    start(fleet, port=a.port)
+    f.ready()
+    assert f.chat().status == 200
+    path.write_text("")  # taken from the list on purpose
+    until("model m to go", lambda: f.chat().status == 404)
+
+
 def test_list_is_read_again(fleet, tmp_path):
     a, b = start(fleet), start(fleet, model="n")
     path = tmp_path / "workers.toml"
