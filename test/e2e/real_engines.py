@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Conversations through `weir frontend` to engines that others wrote and that run already: each turn goes to the
-engine that holds it, and what the router expected is what the engine then found.
+engine that holds it, and what the router expected is what the engine then found. The last turn goes through a new
+frontend, which has learned all of it from the replay.
 
 usage: real_engines.py WEIR_BINARY BLOCK_SIZE WORKER… [-- flags of the frontend]
 WORKER is what stands behind --worker. Prints one JSON line; exit 1 when a prediction was wrong, a turn went elsewhere,
@@ -17,14 +18,15 @@ os.environ["WEIR_BIN"] = os.path.abspath(sys.argv[1])
 from weir import Frontend, until  # noqa: E402
 
 DIALOGS, TURNS = 6, 4
+RUN = uuid.uuid4().hex[:8]  # engines remember: no run may find what an earlier one left
 
 
 def ask(f, body):
     """One chat: text, worker, tokens that the router expected there, tokens that the engine had."""
     name = str(uuid.uuid4())
-    r = f.ask("POST", "/v1/chat/completions", body, {"x-request-id": name})
+    r = f.ask("POST", "/v1/chat/completions", body, {"x-dynamo-request-id": name})
     assert r.status == 200, r
-    line = until("the access line", lambda: next((l for l in f.lines if "request completed" in l and name in l), None))
+    line = until("the access line", lambda: next((l for l in f.lines if "request completed" in l and name in l), None), 10)
     a = r.json()
     cached = (a["usage"].get("prompt_tokens_details") or {}).get("cached_tokens") or 0
     return (a["choices"][0]["message"]["content"], re.search(r"worker_id=(\S+)", line).group(1),
@@ -53,7 +55,7 @@ class Dialog:
 
     def turn(self, f, model, block):
         t = len(self.turns)
-        self.history.append({"role": "user", "content": f"conversation {self.number}, question {t}: "
+        self.history.append({"role": "user", "content": f"{RUN} conversation {self.number}, question {t}: "
                              + f"word{self.number}{t} " * 60})
         text, worker, overlap, cached = ask(f, {"model": model, "messages": self.history, "max_tokens": 40,
                                                 "temperature": 0})
@@ -72,7 +74,7 @@ def main():
     model = until("a model", lambda: (f.get("/v1/models").json()["data"] or [{}])[0].get("id"), 300)
     f.ready(model=model, workers=len(workers))
     pause = threading.Event()
-    settled(f, pause)  # what was cached before this frontend came is replayed
+    settled(f, pause)
     dialogs = [Dialog(d) for d in range(DIALOGS)]
     # All first questions at once: load parts them.
     first = [threading.Thread(target=d.turn, args=(f, model, block)) for d in dialogs]
@@ -84,6 +86,13 @@ def main():
         settled(f, pause)
         for d in dialogs:
             d.turn(f, model, block)
+    settled(f, pause)
+    f.stop()
+    # A frontend that comes later learns all of it from the replay.
+    f = Frontend({}, "--router-mode", "kv", *args, *flags).ready(model=model, workers=len(workers))
+    settled(f, pause)
+    for d in dialogs:
+        d.turn(f, model, block)
     f.stop()
     turns = [t for d in dialogs for t in d.turns]
     homes = {}
@@ -93,7 +102,7 @@ def main():
               "moved": sum(w != d.turns[0][0] for d in dialogs for w, _, _ in d.turns),
               "cached_tokens": sum(c for _, _, c in turns), "homes": homes}
     print(json.dumps(report))
-    return 0 if report["exact"] == len(turns) == DIALOGS * TURNS and report["moved"] == 0 and \
+    return 0 if report["exact"] == len(turns) == DIALOGS * (TURNS + 1) and report["moved"] == 0 and \
         report["cached_tokens"] and len(homes) == len(workers) else 1
 
 
