@@ -3,7 +3,7 @@
  * in a tag ("{%-", "+%}") takes away from the text around it is decided here.
  */
 #include "base/utf8.h"
-#include "tokenizer/jinja_priv.h"
+#include "tokenizer/jinja_parse_priv.h"
 
 #include <stdio.h>
 

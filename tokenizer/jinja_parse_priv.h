@@ -1,11 +1,35 @@
 /*
- * Between the two halves of the parser: statements (jinja_parse.c) and expressions
- * (jinja_parse_expr.c). A refusal leaves by wj_fail with the line of the token it stumbled over.
+ * Between the lexer (jinja_lex.c) and the two halves of the parser, statements (jinja_parse.c) and
+ * expressions (jinja_parse_expr.c). A refusal leaves by wj_fail with the line of the token
+ * it stumbled over.
  */
 #ifndef WEIR_TOKENIZER_JINJA_PARSE_PRIV_H
 #define WEIR_TOKENIZER_JINJA_PARSE_PRIV_H
 
 #include "tokenizer/jinja_priv.h"
+
+enum wj_token_type {
+    WJ_T_EOF,
+    WJ_T_DATA,
+    WJ_T_VAR_BEGIN,
+    WJ_T_VAR_END,
+    WJ_T_BLOCK_BEGIN,
+    WJ_T_BLOCK_END,
+    WJ_T_NAME,
+    WJ_T_STRING,
+    WJ_T_INTEGER,
+    WJ_T_FLOAT,
+    WJ_T_OPERATOR, /* text says which */
+};
+struct wj_token {
+    uint8_t type;
+    char op[3]; /* OPERATOR: one or two characters */
+    uint32_t line;
+    struct weir_span text;
+    struct wj_val value;
+};
+/* Of jinja_lex.c: tokens up to and including EOF, in the arena. */
+struct wj_token *wj_lex(struct wj_run *x, struct weir_span source, size_t *ret_n);
 
 struct wj_parser {
     struct wj_run *x;

@@ -488,28 +488,6 @@ struct wj_val wj_filter_tojson(struct wj_run *x, struct wj_val v, const struct w
 
 /* ---- jinja_lex.c, jinja_parse.c (its inside: jinja_parse_priv.h), jinja_scope.c ------------ */
 
-enum wj_token_type {
-    WJ_T_EOF,
-    WJ_T_DATA,
-    WJ_T_VAR_BEGIN,
-    WJ_T_VAR_END,
-    WJ_T_BLOCK_BEGIN,
-    WJ_T_BLOCK_END,
-    WJ_T_NAME,
-    WJ_T_STRING,
-    WJ_T_INTEGER,
-    WJ_T_FLOAT,
-    WJ_T_OPERATOR, /* text says which */
-};
-struct wj_token {
-    uint8_t type;
-    char op[3]; /* OPERATOR: one or two characters */
-    uint32_t line;
-    struct weir_span text;
-    struct wj_val value;
-};
-/* Tokens up to and including EOF, in the arena. */
-struct wj_token *wj_lex(struct wj_run *x, struct weir_span source, size_t *ret_n);
 void wj_parse(struct wj_run *x, struct wtok_jinja *tpl);
 void wj_resolve(struct wj_run *x, struct wtok_jinja *tpl);
 bool wj_detect_parts(const struct wtok_jinja *tpl);
