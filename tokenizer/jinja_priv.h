@@ -495,13 +495,19 @@ typedef void (*wj_visit_fn)(struct wj_node *node, void *arg);
 /* All children of a node, statements and expressions, in Jinja2's order. */
 void wj_children(struct wj_node *node, wj_visit_fn fn, void *arg);
 
+/* ---- jinja_operators.c -------------------------------------------------------------------- */
+
+/* a op b of arithmetic and sequences; comparisons are wj_equal, wj_order and wj_contains. */
+struct wj_val wj_binary(struct wj_run *x, enum wj_op op, struct wj_val a, struct wj_val b);
+/* -v or +v; fails as Python for what is no number. */
+struct wj_val wj_negate(struct wj_run *x, struct wj_val v, bool minus);
+
 /* ---- jinja_eval.c, jinja_exec.c ----------------------------------------------------------- */
 
 struct wj_val wj_eval(struct wj_run *x, const struct wj_node *node);
 bool wj_eval_test(struct wj_run *x, const struct wj_node *node);
 void wj_print(struct wj_run *x, const struct wj_node *node);
 void wj_eval_args(struct wj_run *x, const struct wj_node *node, struct wj_args *ret);
-struct wj_val wj_binary(struct wj_run *x, enum wj_op op, struct wj_val a, struct wj_val b);
 struct wj_val wj_getattr(struct wj_run *x, struct wj_val v, struct weir_span name, unsigned attr);
 struct wj_val wj_getitem(struct wj_run *x, struct wj_val v, struct wj_val key);
 struct wj_val wj_call(struct wj_run *x, struct wj_val callee, const struct wj_args *a);
