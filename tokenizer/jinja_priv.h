@@ -347,8 +347,16 @@ struct wj_val wj_copy_str(struct wj_run *x, struct weir_span s);
 bool wj_truth(struct wj_val v);
 bool wj_equal(struct wj_run *x, struct wj_val a, struct wj_val b);
 bool wj_same(struct wj_val a, struct wj_val b); /* is */
+/* memcmp(s, t) == 0. Keys differ early, mostly: the first and the last byte spare a call. */
+static inline bool wj_same_text(const char *s, struct weir_span t) {
+    return t.len == 0 || (s[0] == t.data[0] && s[t.len - 1] == t.data[t.len - 1] &&
+                          (t.len <= 2 || memcmp(s, t.data, t.len) == 0));
+}
 /* op is LT, LE, GT or GE; fails as Python where the types have no order. */
 bool wj_order(struct wj_run *x, enum wj_op op, struct wj_val a, struct wj_val b);
+
+/* ---- jinja_containers.c ------------------------------------------------------------------- */
+
 bool wj_contains(struct wj_run *x, struct wj_val container, struct wj_val v);
 /* len(): fails for what has none. */
 int64_t wj_len(struct wj_run *x, struct wj_val v);
