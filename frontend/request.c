@@ -307,6 +307,9 @@ static bool parse(struct weir_request *r) {
 static void make_ids(struct weir_request *r) {
     const struct weir_http_request *h = weir_http_exchange_request(r->x);
     struct weir_span own = weir_http_header_get(h, "x-dynamo-request-id");
+    /* Engines name their answers after it: log, explained decisions and answer then agree. */
+    if (own.data == NULL && r->fl->app->engine_mode)
+        own = weir_http_header_get(h, "x-request-id");
     weir_rng_uuid(weir_loop_rng(r->fl->loop), r->uuid);
     bool uuid = own.len == 36;
     for (size_t i = 0; uuid && i < own.len; i++) {

@@ -356,6 +356,17 @@ def test_client_that_leaves_ends_the_work(fleet):
     until("the engine to be idle", lambda: running() == 0)
 
 
+def test_log_names_a_request_as_its_answer_does(fleet):
+    e = start(fleet)
+    f = front(fleet, e.url)
+    own = "0b3bd2f1-6c1f-4c56-9d4a-50c3a4a3f0aa"
+    r = f.chat(headers={"x-request-id": own})
+    assert r.json()["id"] == "chatcmpl-" + own
+    f.wait_line("request completed request_id=" + own)
+    r = f.chat()
+    f.wait_line("request completed request_id=" + r.json()["id"].removeprefix("chatcmpl-"))
+
+
 def test_model_whose_engines_are_down_is_missed(fleet, tmp_path):
     """Clients try again on a 503, and give up on a 404."""
     a = start(fleet)
