@@ -55,7 +55,7 @@ class Dialog:
 
     def turn(self, f, model, block):
         t = len(self.turns)
-        self.history.append({"role": "user", "content": f"{RUN} conversation {self.number}, question {t}: "
+        self.history.append({"role": "user", "content": f"{self.number} {RUN} conversation, question {t}: "
                              + f"word{self.number}{t} " * 60})
         text, worker, overlap, cached = ask(f, {"model": model, "messages": self.history, "max_tokens": 40,
                                                 "temperature": 0})
