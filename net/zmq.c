@@ -42,12 +42,14 @@ static void *context; /* guarded by context_lock */
 
 #if defined(__SANITIZE_THREAD__)
 /* libzmq hands messages between its threads through lock-free pipes that the sanitizer cannot see
- * into, as the library is not built with it. libuv closes descriptors by bare system calls, so a
- * number that another thread gets again looks shared when a directory over it is closed. */
+ * into, as the library is not built with it. libuv opens and closes descriptors unseen, so a number
+ * that another thread gets again looks shared: with a directory that is closed over it, or with the
+ * connection that had it before. */
 const char *__tsan_default_suppressions(void);
 const char *__tsan_default_suppressions(void) {
     return "called_from_lib:libzmq.so\n"
            "called_from_lib:libuv.so\n"
+           "race:accept4\n"
            "race:closedir\n";
 }
 #endif

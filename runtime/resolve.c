@@ -31,7 +31,10 @@ static void destroy(struct weir_resolve *r) {
 
 static void deliver(void *arg) {
     struct weir_resolve *r = arg;
-    if (!r->cancelled)
+    pthread_mutex_lock(&r->lock); /* the thread posts while it holds it: wait until it has let go */
+    bool wanted = !r->cancelled;
+    pthread_mutex_unlock(&r->lock);
+    if (wanted)
         r->fn(r->arg, (const char(*)[WEIR_IP_BYTES])r->ips, r->n, &r->err);
     destroy(r);
 }
