@@ -462,7 +462,9 @@ def test_bootstrap_sends_both_at_once(fleet):
     front.ready(workers=1)
     front.wait_line("model m has 1 prefill worker")
     for _ in range(2):
-        assert front.chat().json()["choices"][0]["message"]["content"] == "b"
+        r = front.chat()
+        assert r.status == 200, f"{r.body}\n{front.log()[-3000:]}"
+        assert r.json()["choices"][0]["message"]["content"] == "b"
     rooms = set()
     for p, d in zip(pre.requests, dec.requests):
         meeting = p["bootstrap_info"]
