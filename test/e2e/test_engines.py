@@ -377,8 +377,12 @@ def test_model_whose_engines_are_down_is_missed(fleet, tmp_path):
     at = len(f.lines)
     a.kill()
     f.wait_line(r"is down", at)
-    r = f.chat()
-    assert r.status == 503 and r.headers["retry-after"] and "engines of this model are down" in r.json()["error"]["message"], r
+
+    def told():
+        r = f.chat()
+        assert r.status == 503 and r.headers["retry-after"], r
+        return "engines of this model are down" in r.json()["error"]["message"]
+    until("requests to be told so", told)
     assert f.chat(model="never").status == 404 and not f.get("/v1/models").json()["data"]
     start(fleet, port=a.port)
     f.ready()
