@@ -1,6 +1,8 @@
 /* Table of `weir frontend`, its rules across options and its presets. */
 #include "runtime/options_frontend.h"
 
+#include "runtime/options_router_rules.h"
+
 #include <arpa/inet.h>
 
 #define OPTIONS_STRUCT struct weir_frontend_options
@@ -114,19 +116,9 @@ static enum weir_status check(const void *config, struct weir_err *err) {
 /* Presets and legacy names: shared spec "frontend" 1.3, "kvrouter" 5. */
 static void resolve(void *config) {
     struct weir_frontend_options *o = config;
-    if (o->load_aware) {
+    if (o->load_aware)
         o->router_mode = WEIR_OPT_ROUTER_MODE_KV;
-        o->router_kv_overlap_score_credit = 0;
-        o->router_kv_events = false;
-        o->router_assume_kv_reuse = false;
-        o->router_track_active_blocks = true;
-        o->router_track_prefill_tokens = true;
-    }
-    if (!isnan(o->router_kv_overlap_score_weight)) {
-        o->router_prefill_load_scale = o->router_kv_overlap_score_weight;
-        if (o->router_kv_overlap_score_weight == 0)
-            o->router_kv_overlap_score_credit = 0;
-    }
+    WEIR_ROUTER_RULES_RESOLVE(o);
 }
 
 const struct weir_program weir_frontend_program = {

@@ -2,6 +2,7 @@
 #include "runtime/options_local_router.h"
 
 #include "runtime/options_frontend.h"
+#include "runtime/options_router_rules.h"
 #include "runtime/options_service.h"
 
 #define OPTIONS_STRUCT struct weir_local_router_options
@@ -35,18 +36,7 @@ static enum weir_status check(const void *config, struct weir_err *err) {
 /* Presets and legacy names, as of the frontend. */
 static void resolve(void *config) {
     struct weir_local_router_options *o = config;
-    if (o->load_aware) {
-        o->router_kv_overlap_score_credit = 0;
-        o->router_kv_events = false;
-        o->router_assume_kv_reuse = false;
-        o->router_track_active_blocks = true;
-        o->router_track_prefill_tokens = true;
-    }
-    if (!isnan(o->router_kv_overlap_score_weight)) {
-        o->router_prefill_load_scale = o->router_kv_overlap_score_weight;
-        if (o->router_kv_overlap_score_weight == 0)
-            o->router_kv_overlap_score_credit = 0;
-    }
+    WEIR_ROUTER_RULES_RESOLVE(o);
 }
 
 const struct weir_program weir_local_router_program = {

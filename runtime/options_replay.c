@@ -1,6 +1,8 @@
 /* Table of `weir replay`, its rules across options and its presets. */
 #include "runtime/options_replay.h"
 
+#include "runtime/options_router_rules.h"
+
 #define OPTIONS_STRUCT struct weir_replay_options
 static const struct weir_option options[] = {
 /* clang-format off */
@@ -23,18 +25,7 @@ static enum weir_status check(const void *config, struct weir_err *err) {
 /* Presets and legacy names, as of the frontend. */
 static void resolve(void *config) {
     struct weir_replay_options *o = config;
-    if (o->load_aware) {
-        o->router_kv_overlap_score_credit = 0;
-        o->router_kv_events = false;
-        o->router_assume_kv_reuse = false;
-        o->router_track_active_blocks = true;
-        o->router_track_prefill_tokens = true;
-    }
-    if (!isnan(o->router_kv_overlap_score_weight)) {
-        o->router_prefill_load_scale = o->router_kv_overlap_score_weight;
-        if (o->router_kv_overlap_score_weight == 0)
-            o->router_kv_overlap_score_credit = 0;
-    }
+    WEIR_ROUTER_RULES_RESOLVE(o);
 }
 
 const struct weir_program weir_replay_program = {
