@@ -7,6 +7,8 @@
 #include "tokenizer/jinja_priv.h"
 
 #include <math.h>
+#include <stdio.h>
+#include <time.h>
 
 /* ---- attributes --------------------------------------------------------------------------- */
 
@@ -248,6 +250,50 @@ static struct wj_val make_joiner(struct wj_run *x, const struct wj_args *a) {
     *j = (struct wj_joiner){wj_strz(", "), false};
     wj_bind(x, "joiner", a, params, 1, 0, &j->sep);
     return (struct wj_val){.kind = WJ_JOINER, .u.joiner = j};
+}
+
+/* datetime.now().strftime(format): local time, no zone. */
+struct wj_val wj_strftime_now(struct wj_run *x, struct weir_span format) {
+    int64_t us = x->render->now_us;
+    if (us == 0) {
+        struct timespec now;
+        clock_gettime(CLOCK_REALTIME, &now);
+        us = (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+        x->render->now_us = us; /* one rendering, one time */
+    }
+    time_t seconds = (time_t)(us / 1000000);
+    struct tm tm;
+    if (localtime_r(&seconds, &tm) == NULL)
+        wj_fail(x, WTOK_JINJA_ERR_VALUE, "a time out of range");
+    char *fmt = wj_alloc(x, format.len * 6 + 2), *f = fmt;
+    for (size_t i = 0; i < format.len; i++) {
+        char c = format.data[i], next = i + 1 < format.len ? format.data[i + 1] : '\0';
+        if (c == '\0')
+            wj_fail(x, WTOK_JINJA_ERR_VALUE, "embedded null character");
+        if (c == '%' && (next == 'f' || next == 'z' || next == 'Z')) {
+            if (next == 'f')
+                f += snprintf(f, 7, "%06d", (int)(us % 1000000));
+            i++;
+            continue;
+        }
+        *f++ = c;
+        if (c == '%' && next != '\0') {
+            *f++ = next;
+            i++;
+        }
+    }
+    *f++ = ' '; /* tells an empty result from one that does not fit */
+    *f = '\0';
+    size_t room = (size_t)(f - fmt) * 32 + 256;
+    char *text = wj_alloc(x, room);
+    wj_charge(x, room / 16);
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+    size_t n = strftime(text, room, fmt, &tm);
+#pragma GCC diagnostic pop
+    if (n == 0)
+        wj_fail(x, WTOK_JINJA_ERR_UNSUPPORTED, "a time format of this size");
+    return wj_str(weir_span(text, n - 1));
 }
 
 struct wj_val wj_call_global(struct wj_run *x, unsigned which, const struct wj_args *a) {

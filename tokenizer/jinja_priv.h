@@ -530,7 +530,7 @@ struct weir_span wj_macro_name(struct wj_val macro);
 int64_t wj_loop_length(struct wj_run *x, struct wj_val loop);
 int64_t wj_loop_index(struct wj_val loop);
 
-/* ---- jinja_call.c, jinja_methods.c, jinja_format.c ---------------------------------------- */
+/* ---- jinja_call.c, jinja_methods.c, jinja_case.c, jinja_format.c, jinja_number.c ---------- */
 
 /* Number of a global function, or 0. */
 unsigned wj_global(struct weir_span name);
@@ -548,6 +548,9 @@ struct wj_val wj_str_method(struct wj_run *x, struct wj_val self, unsigned attr,
                             const struct wj_args *a);
 struct wj_val wj_case_map(struct wj_run *x, struct wj_val v, enum wj_case to);
 struct wj_val wj_capitalize(struct wj_run *x, struct wj_val v);
+struct wj_val wj_swapcase(struct wj_run *x, struct weir_span s);
+/* str.isalpha() and the like; `attr` is one of their numbers. */
+bool wj_has_class(struct weir_span s, unsigned attr);
 struct wj_val wj_splitlines(struct wj_run *x, struct weir_span s, bool keepends);
 struct wj_val wj_replace(struct wj_run *x, struct weir_span s, struct weir_span from,
                          struct weir_span to, int64_t count);
