@@ -1,0 +1,238 @@
+/*
+ * What discovery and the list of engines change: records come and go, workers join a model when
+ * both their records and its tokenizer are there, and part when one goes.
+ */
+#include "frontend/models_priv.h"
+
+#include "base/log.h"
+#include "base/mem.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+static struct weir_models_worker *find_worker(struct weir_models *m, struct weir_span key) {
+    WEIR_LIST_FOREACH(it, &m->workers) {
+        if (weir_span_eqz(key, WORKER(it)->key))
+            return WORKER(it);
+    }
+    return NULL;
+}
+
+static struct weir_models_worker *worker_for(struct weir_models *m, struct weir_span key,
+                                             const struct weir_record *record) {
+    struct weir_models_worker *w = find_worker(m, key);
+    if (w != NULL)
+        return w;
+    w = weir_calloc(1, sizeof(*w));
+    if (w == NULL)
+        return NULL;
+    weir_list_init(&w->node);
+    w->id = record->instance_id;
+    w->key = weir_strndup(key.data, key.len);
+    /* The key holds the three names, separated by '/'. */
+    w->endpoint_text = weir_strndup(key.data, key.len);
+    if (w->key == NULL || w->endpoint_text == NULL) {
+        weir_models_free_worker(w);
+        return NULL;
+    }
+    struct weir_span rest = weir_span_z(w->endpoint_text);
+    w->endpoint.ns = weir_span_split(rest, '/', &rest);
+    w->endpoint.component = weir_span_split(rest, '/', &rest);
+    w->endpoint.name = weir_span_split(rest, '/', &rest);
+    weir_list_push_back(&m->workers, &w->node);
+    return w;
+}
+
+static void set_ready(struct weir_model *x, int by) {
+    x->n_ready = (unsigned)((int)x->n_ready + by);
+    weir_metric_set(x->info.metrics.ready, x->n_ready > 0);
+    WEIR_LOG(WEIR_LOG_INFO, "models", "model %s has %u worker%s", x->name, x->n_ready,
+             x->n_ready == 1 ? "" : "s");
+}
+
+void weir_models_join(struct weir_models_worker *w) {
+    if (weir_router_worker_put(w->model->info.router, &w->figures) != WEIR_OK)
+        WEIR_LOG(WEIR_LOG_WARN, "models", "worker %" PRIx64 " does not fit the router's table",
+                 w->id);
+    set_ready(w->model, 1);
+}
+
+static void part(struct weir_models_worker *w) {
+    weir_router_worker_remove(w->model->info.router, w->id);
+    set_ready(w->model, -1);
+}
+
+static void on_instance(struct weir_models *m, struct weir_span key, const struct weir_record *r) {
+    if (r->tcp_address.data == NULL)
+        return;
+    struct weir_models_worker *w = worker_for(m, key, r);
+    char *address = w != NULL ? weir_strndup(r->tcp_address.data, r->tcp_address.len) : NULL;
+    if (address == NULL)
+        return;
+    bool fresh = w->address == NULL;
+    weir_free(w->address);
+    w->address = address;
+    w->codec = r->codec;
+    if (fresh && w->model != NULL && weir_model_usable(w->model))
+        weir_models_join(w);
+}
+
+/* `engine`: the card is made from what an HTTP engine says; else NULL. */
+static void on_card(struct weir_models *m, struct weir_span key, const struct weir_record *r,
+                    const struct weir_models_engine *engine) {
+    const struct weir_card *c = &r->card;
+    struct weir_models_worker *w = find_worker(m, key);
+    if ((w != NULL && w->model != NULL) || c->worker_type == WEIR_WORKER_PREFILL ||
+        !c->input_tokens ||
+        (m->config.model_name != NULL && !weir_span_eqz(c->display_name, m->config.model_name)))
+        return;
+    struct weir_model *x = weir_models_find_locked(m, c->display_name);
+    if (x != NULL && m->config.block_size == 0 && x->info.block_size != c->kv_cache_block_size) {
+        WEIR_LOG(WEIR_LOG_WARN, "models",
+                 "a worker of model %s has block size %u, the others %u; it is left out", x->name,
+                 c->kv_cache_block_size, x->info.block_size);
+        return;
+    }
+    if (x != NULL && x->info.engines != (engine != NULL)) {
+        WEIR_LOG(WEIR_LOG_WARN, "models",
+                 "model %s has HTTP engines and workers of the request plane; the later ones are "
+                 "left out",
+                 x->name);
+        return;
+    }
+    if (x == NULL)
+        x = weir_models_new(m, c, engine);
+    if (x != NULL && w == NULL)
+        w = worker_for(m, key, r);
+    if (x == NULL || w == NULL)
+        return;
+    w->model = x;
+    weir_models_index(m, w);
+    w->figures = (struct weir_router_worker){.worker_id = w->id,
+                                             .dp_start = c->dp_start_rank,
+                                             .dp_size = c->dp_size,
+                                             .total_kv_blocks = c->total_kv_blocks,
+                                             .max_num_batched_tokens = c->max_num_batched_tokens};
+    x->n_cards++;
+    if (w->address != NULL && weir_model_usable(x))
+        weir_models_join(w);
+}
+
+static void on_gone(struct weir_models *m, enum weir_record_kind kind, struct weir_span key) {
+    struct weir_models_worker *w = find_worker(m, key);
+    if (w == NULL)
+        return;
+    struct weir_model *x = w->model;
+    if (x != NULL && w->address != NULL && weir_model_usable(x))
+        part(w);
+    if (kind == WEIR_RECORD_ENDPOINT) {
+        if (w->address != NULL && m->config.on_worker_left != NULL)
+            m->config.on_worker_left(m->config.arg, w->address);
+        weir_free(w->address);
+        w->address = NULL;
+    } else if (x != NULL) {
+        w->model = NULL;
+        weir_models_unindex(m, w);
+        if (--x->n_cards == 0) {
+            weir_list_remove(&x->node);
+            weir_model_unref(x);
+        }
+    }
+    if (w->address == NULL && w->model == NULL)
+        weir_models_free_worker(w);
+}
+
+static bool wanted(const struct weir_models *m, struct weir_span ns) {
+    if (m->config.ns_prefix != NULL)
+        return weir_span_starts(ns, weir_span_z(m->config.ns_prefix));
+    return m->config.ns == NULL || weir_span_eqz(ns, m->config.ns);
+}
+
+void weir_models_on_change(void *models, enum weir_discovery_change change,
+                           enum weir_record_kind kind, struct weir_span key,
+                           const struct weir_record *record) {
+    struct weir_models *m = models;
+    if (kind != WEIR_RECORD_ENDPOINT && kind != WEIR_RECORD_MODEL)
+        return;
+    pthread_mutex_lock(&m->lock);
+    if (change == WEIR_DISCOVERY_DELETE)
+        on_gone(m, kind, key);
+    else if (!wanted(m, record->endpoint.ns))
+        WEIR_LOG(WEIR_LOG_DEBUG, "models", "record %.*s is of another namespace",
+                 WEIR_SPAN_ARG(key));
+    else if (kind == WEIR_RECORD_ENDPOINT)
+        on_instance(m, key, record);
+    else
+        on_card(m, key, record, NULL);
+    pthread_mutex_unlock(&m->lock);
+}
+
+/* ---- HTTP engines ------------------------------------------------------------------------- */
+
+static struct weir_span engine_key(uint64_t id, char room[64]) {
+    int n = snprintf(room, 64, "http/engines/generate/%" PRIx64, id);
+    return weir_span(room, (size_t)n);
+}
+
+static void drop_engine(struct weir_models *m, struct weir_span key) {
+    on_gone(m, WEIR_RECORD_MODEL, key);
+    on_gone(m, WEIR_RECORD_ENDPOINT, key);
+}
+
+static bool same_engine(const struct weir_models_worker *w, const struct weir_models_engine *e) {
+    return w != NULL && w->model != NULL && w->address != NULL &&
+           strcmp(w->address, e->address) == 0 && weir_span_eqz(e->model, w->model->name) &&
+           w->model->info.block_size == e->block_size && w->figures.dp_size == e->n_ranks &&
+           w->figures.total_kv_blocks == e->n_kv_blocks;
+}
+
+void weir_models_engine_put(struct weir_models *models, const struct weir_models_engine *e) {
+    char room[64];
+    struct weir_span key = engine_key(e->id, room);
+    struct weir_record r = {.kind = WEIR_RECORD_ENDPOINT,
+                            .instance_id = e->id,
+                            .tcp_address = weir_span_z(e->address),
+                            .card = {.display_name = e->model,
+                                     .context_length = e->context_length,
+                                     .kv_cache_block_size = e->block_size,
+                                     .total_kv_blocks = e->n_kv_blocks,
+                                     .chat = true,
+                                     .completions = true,
+                                     .input_tokens = true,
+                                     .worker_type = WEIR_WORKER_AGGREGATED,
+                                     .dp_size = e->n_ranks}};
+    pthread_mutex_lock(&models->lock);
+    weir_missed_found(&models->missed, e->id);
+    if (!same_engine(find_worker(models, key), e)) {
+        drop_engine(models, key);
+        on_card(models, key, &r, e);
+        if (find_worker(models, key) != NULL)
+            on_instance(models, key, &r);
+    }
+    pthread_mutex_unlock(&models->lock);
+}
+
+void weir_models_engine_remove(struct weir_models *models, uint64_t id, bool listed) {
+    char room[64];
+    struct weir_span key = engine_key(id, room);
+    pthread_mutex_lock(&models->lock);
+    const struct weir_models_worker *w = find_worker(models, key);
+    if (listed && w != NULL && w->model != NULL && w->address != NULL)
+        weir_missed_add(&models->missed, w->id, w->model->name, w->address);
+    drop_engine(models, key);
+    pthread_mutex_unlock(&models->lock);
+}
+
+void weir_models_engine_forget(struct weir_models *models, const char *address) {
+    pthread_mutex_lock(&models->lock);
+    weir_missed_forget(&models->missed, address);
+    pthread_mutex_unlock(&models->lock);
+}
+
+bool weir_models_missed(struct weir_models *models, struct weir_span name) {
+    pthread_mutex_lock(&models->lock);
+    bool missed = weir_missed_has(&models->missed, name);
+    pthread_mutex_unlock(&models->lock);
+    return missed;
+}

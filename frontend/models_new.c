@@ -1,0 +1,168 @@
+/*
+ * A card made into a model: names, parsers, router, waiting room, tokenizer. Happy path: new →
+ * its tokenizer is read on a thread → on_loaded: the workers that are there join. Failure modes: a
+ * model that cannot be made is logged once and not there; one whose files cannot be read is there
+ * and never ready.
+ */
+#include "frontend/models_priv.h"
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "parsers/wprs.h"
+
+#include <math.h>
+
+/* A model whose calls nobody could read is not served: better than calls as plain text. */
+static enum weir_status fill_parsers(struct weir_models *m, struct weir_model *x,
+                                     const struct weir_card *card, struct weir_err *err) {
+    struct weir_span tool = m->config.tool_parser != NULL ? weir_span_z(m->config.tool_parser)
+                                                          : card->tool_call_parser,
+                     reasoning = m->config.reasoning_parser != NULL
+                                     ? weir_span_z(m->config.reasoning_parser)
+                                     : card->reasoning_parser;
+    enum weir_status st = wprs_check_names(tool, reasoning, err);
+    if (st != WEIR_OK)
+        return st;
+    x->info.tool_parser = weir_arena_copy(&x->arena, tool);
+    x->info.reasoning_parser = weir_arena_copy(&x->arena, reasoning);
+    return x->info.tool_parser.data != NULL && x->info.reasoning_parser.data != NULL
+               ? WEIR_OK
+               : weir_err_set(err, WEIR_NOMEM, "out of memory");
+}
+
+static bool has_tokenizer(const struct weir_models *m) {
+    return m->config.model_path != NULL || m->config.bytes_tokenizer;
+}
+
+/* Requests can be served: with a tokenizer, or by engines that need none from us. */
+bool weir_model_usable(const struct weir_model *x) {
+    return x->info.tok != NULL || (x->info.engines && x->load == NULL && !x->failed);
+}
+
+/* Without tokens there is nothing to match with what the engines hold. */
+static void fill_engines(struct weir_models *m, struct weir_model *x,
+                         const struct weir_models_engine *engine, struct weir_router_config *rc) {
+    x->info.engines = true;
+    x->info.flavour = engine->sglang ? WTOK_FLAVOUR_SGLANG : WTOK_FLAVOUR_VLLM;
+    if (has_tokenizer(m))
+        return;
+    x->info.engine_tokens = engine->tokenizes && rc->mode == WEIR_ROUTE_KV;
+    if (rc->mode != WEIR_ROUTE_KV || engine->tokenizes)
+        return;
+    rc->mode = WEIR_ROUTE_ROUND_ROBIN;
+    WEIR_LOG(WEIR_LOG_WARN, "models",
+             "model %s: no routing by KV cache, because there is no tokenizer: its engine has no "
+             "/tokenize and no --model-path is given; its requests take turns",
+             x->name);
+}
+
+static void observe_wait(void *arg, double waited_s) {
+    weir_metric_observe(arg, waited_s);
+}
+
+static enum weir_status fill_model(struct weir_models *m, struct weir_model *x,
+                                   const struct weir_card *card,
+                                   const struct weir_models_engine *engine) {
+    struct weir_router_config rc = m->config.router;
+    x->name = weir_strndup(card->display_name.data, card->display_name.len);
+    x->aliases = weir_arena_alloc(&x->arena, (card->aliases.n + 1) * sizeof(*x->aliases));
+    if (x->name == NULL || x->aliases == NULL)
+        return WEIR_NOMEM;
+    for (size_t i = 0; i < card->aliases.n; i++)
+        x->aliases[x->n_aliases++] = weir_arena_copy(&x->arena, card->aliases.items[i]);
+    x->info = (struct weir_model_info){
+        .name = x->name,
+        .context_length = card->context_length,
+        .block_size = m->config.block_size > 0 ? m->config.block_size : card->kv_cache_block_size,
+        .migration_limit = card->migration_limit,
+        .total_kv_blocks = card->total_kv_blocks,
+        .max_num_seqs = card->max_num_seqs,
+        .max_num_batched_tokens = card->max_num_batched_tokens,
+        .chat = card->chat,
+        .completions = card->completions,
+        .eagle = card->enable_eagle};
+    rc.block_size = x->info.block_size;
+    if (engine != NULL)
+        fill_engines(m, x, engine, &rc);
+    enum weir_status st = weir_router_create(&rc, &x->info.router);
+    if (st == WEIR_OK)
+        weir_router_set_thresholds(x->info.router, &m->config.thresholds);
+    if (st == WEIR_OK && !isnan(rc.queue_threshold)) {
+        struct weir_admission_config ac = {.queue = m->config.queue,
+                                           .on_granted = observe_wait,
+                                           .arg =
+                                               weir_front_queue_wait(m->config.metrics, x->name)};
+        st = weir_admission_create(&ac, x->info.router, &x->info.admission);
+    }
+    return st;
+}
+
+/* The tokenizer is there, or cannot be had. On the control loop. */
+static void on_loaded(void *arg, struct wtok *tok, const struct weir_err *err) {
+    struct weir_model *x = arg;
+    struct weir_models *m = x->models;
+    pthread_mutex_lock(&m->lock);
+    x->load = NULL;
+    x->info.tok = tok;
+    x->failed = tok == NULL;
+    if (x->failed)
+        WEIR_LOG(WEIR_LOG_ERROR, "models", "model %s is not served: %s", x->name, err->text);
+    WEIR_LIST_FOREACH(it, &m->workers) {
+        if (tok != NULL && WORKER(it)->model == x && WORKER(it)->address != NULL)
+            weir_models_join(WORKER(it));
+    }
+    pthread_mutex_unlock(&m->lock);
+    weir_model_unref(x);
+}
+
+static enum weir_status start_load(struct weir_models *m, struct weir_model *x,
+                                   const struct weir_card *card) {
+    if (x->info.engines && !has_tokenizer(m))
+        return WEIR_OK;
+    if (card->builtin_bytes_tokenizer || m->config.bytes_tokenizer)
+        return wtok_create_bytes(&x->info.tok);
+    atomic_fetch_add_explicit(&x->refs, 1, memory_order_relaxed);
+    enum weir_status st =
+        weir_tok_load_start(m->config.loop, card, m->config.model_path,
+                            m->config.tokenizer_cache_bytes, on_loaded, x, &x->load);
+    if (st != WEIR_OK)
+        atomic_fetch_sub_explicit(&x->refs, 1, memory_order_relaxed);
+    return st;
+}
+
+struct weir_model *weir_models_new(struct weir_models *m, const struct weir_card *card,
+                                   const struct weir_models_engine *engine) {
+    struct weir_model *x = weir_calloc(1, sizeof(*x));
+    if (x == NULL)
+        return NULL;
+    weir_list_init(&x->node);
+    weir_arena_init(&x->arena, 1 << 20);
+    atomic_init(&x->refs, 1);
+    x->models = m;
+    struct weir_err err = {.text = ""};
+    enum weir_status st = fill_model(m, x, card, engine);
+    if (st == WEIR_OK)
+        st = fill_parsers(m, x, card, &err);
+    if (st == WEIR_OK)
+        st = start_load(m, x, card);
+    if (st != WEIR_OK) {
+        WEIR_LOG(WEIR_LOG_ERROR, "models", "model %.*s is not served: %s",
+                 WEIR_SPAN_ARG(card->display_name),
+                 err.text[0] != '\0'    ? err.text
+                 : st == WEIR_NOT_FOUND ? "the tokenizer files that its card names are not on this "
+                                          "machine; name their directory with --model-path"
+                                        : weir_status_text(st));
+        weir_model_free(x);
+        return NULL;
+    }
+    struct weir_front_model_metrics *g = &x->info.metrics;
+    weir_front_metrics_model(m->config.metrics, x->name, g);
+    weir_metric_set(g->total_kv_blocks, (double)x->info.total_kv_blocks);
+    weir_metric_set(g->max_num_seqs, (double)x->info.max_num_seqs);
+    weir_metric_set(g->max_num_batched_tokens, (double)x->info.max_num_batched_tokens);
+    weir_metric_set(g->context_length, x->info.context_length);
+    weir_metric_set(g->block_size, x->info.block_size);
+    weir_metric_set(g->migration_limit, x->info.migration_limit);
+    weir_list_push_back(&m->models, &x->node);
+    return x;
+}

@@ -1,0 +1,83 @@
+/* The registry's tables, and what its files ask of each other: finding and lifetime (models.c), a
+ * card made into a model (models_new.c), what discovery and engines change (models_change.c).
+ * Everything here is called with the lock held unless it says otherwise. */
+#ifndef WEIR_FRONTEND_MODELS_PRIV_H
+#define WEIR_FRONTEND_MODELS_PRIV_H
+
+#include "base/list.h"
+#include "base/map.h"
+#include "frontend/models.h"
+#include "frontend/models_load.h"
+#include "frontend/models_missed.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+/*
+ * One lock guards the tables; it is held for look-ups and changes, never for I/O. Lock order: this
+ * lock before a router's.
+ */
+struct weir_model {
+    struct weir_list node;
+    _Atomic unsigned refs; /* registry 1, each finder 1 */
+    struct weir_models *models;
+    struct weir_model_info info;
+    char *name; /* owned; of `info` */
+    struct weir_arena arena;
+    struct weir_span *aliases; /* in the arena */
+    size_t n_aliases;
+    unsigned n_cards, n_ready;  /* workers with a card; of these, with an instance too, and with a
+                                   tokenizer loaded */
+    struct weir_tok_load *load; /* under way; NULL otherwise. Touched on the control loop only */
+    bool failed;                /* the tokenizer cannot be loaded: never ready */
+};
+
+/* A worker: what its two records say. Key = "ns/component/endpoint/id". */
+struct weir_models_worker {
+    struct weir_list node;
+    char *key, *address; /* owned; address NULL without an instance */
+    char *endpoint_text; /* owned: backing of `endpoint` */
+    struct weir_endpoint_id endpoint;
+    uint64_t id;
+    enum weir_codec codec;
+    struct weir_model *model; /* NULL without a card; counted in n_cards */
+    struct weir_router_worker figures;
+};
+
+struct weir_models {
+    pthread_mutex_t lock;
+    struct weir_models_config config;
+    struct weir_list models, workers;
+    struct weir_missed missed;
+    struct weir_map by_id; /* worker id to a worker of it that has a card: looked up for each event
+                              and each request */
+};
+
+#define MODEL(n) WEIR_CONTAINER_OF(n, struct weir_model, node)
+#define WORKER(n) WEIR_CONTAINER_OF(n, struct weir_models_worker, node)
+
+/* models.c */
+/* Of this model, or of any (NULL): the worker of an id that has a card; NULL. */
+struct weir_models_worker *weir_models_with_card(struct weir_models *m, uint64_t id,
+                                                 const struct weir_model *model);
+void weir_models_index(struct weir_models *m, struct weir_models_worker *w);
+/* Its card went. Another worker of the id, if there is one, takes the place. */
+void weir_models_unindex(struct weir_models *m, const struct weir_models_worker *w);
+void weir_models_free_worker(struct weir_models_worker *w);
+struct weir_model *weir_models_find_locked(struct weir_models *m, struct weir_span name);
+/* Of one that nobody holds. No lock needed. */
+void weir_model_free(struct weir_model *model);
+
+/* models_new.c */
+/* The model of a card, in the registry; NULL, with a log line, when it cannot be served. `engine`:
+ * the card is made from what an HTTP engine says; else NULL. */
+struct weir_model *weir_models_new(struct weir_models *m, const struct weir_card *card,
+                                   const struct weir_models_engine *engine);
+/* Requests can be served: with a tokenizer, or by engines that need none from us. */
+bool weir_model_usable(const struct weir_model *model);
+
+/* models_change.c */
+/* Both records and the tokenizer are there: the router may choose this worker. */
+void weir_models_join(struct weir_models_worker *w);
+
+#endif
