@@ -6,6 +6,7 @@
 #include "bench/file.h"
 #include "bench/replay_log.h"
 #include "bench/replay_stats.h"
+#include "router/options.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -61,24 +62,9 @@ static enum weir_status choose_modes(struct replay *r, struct weir_err *err) {
 
 static void fill_router(const struct weir_replay_options *o, struct weir_replay_setup *s) {
     weir_router_config_init(&s->router);
-    s->router.overlap_score_credit = o->router_kv_overlap_score_credit;
-    s->router.overlap_credit_decay = o->router_kv_overlap_score_credit_decay;
-    s->router.prefill_load_scale = o->router_prefill_load_scale;
-    s->router.decode_active_request_weight = o->router_decode_active_request_weight;
-    s->router.host_cache_hit_weight = o->router_host_cache_hit_weight;
-    s->router.disk_cache_hit_weight = o->router_disk_cache_hit_weight;
-    s->router.temperature = o->router_temperature;
-    s->router.use_kv_events = o->router_kv_events;
-    s->router.track_active_blocks = o->router_track_active_blocks;
-    s->router.assume_kv_reuse = o->router_assume_kv_reuse;
-    s->router.track_prefill_tokens = o->router_track_prefill_tokens;
-    s->router.ttl_s = o->router_ttl_secs;
+    WEIR_ROUTER_CONFIG_TAKE(o, &s->router);
     s->router.index_max_bytes = (size_t)16 << 30;
-    s->thresholds = (struct weir_busy_thresholds){
-        o->active_decode_blocks_threshold,
-        o->active_prefill_tokens_threshold != WEIR_CONFIG_NONE ? o->active_prefill_tokens_threshold
-                                                               : -1,
-        o->active_prefill_tokens_threshold_frac};
+    s->thresholds = (struct weir_busy_thresholds)WEIR_ROUTER_THRESHOLDS(o);
 }
 
 static void on_progress(void *arg, size_t n_done) {

@@ -13,6 +13,7 @@
 #include "frontend/feed.h"
 #include "net/zmq.h"
 #include "parsers/wprs.h"
+#include "router/options.h"
 
 #include <inttypes.h>
 #include <signal.h>
@@ -134,20 +135,8 @@ static uint64_t ms_of(double seconds) {
 static void fill_router(const struct weir_frontend_options *o, struct weir_router_config *r) {
     weir_router_config_init(r);
     r->mode = (enum weir_router_mode)o->router_mode;
-    r->overlap_score_credit = o->router_kv_overlap_score_credit;
-    r->overlap_credit_decay = o->router_kv_overlap_score_credit_decay;
-    r->prefill_load_scale = o->router_prefill_load_scale;
-    r->decode_active_request_weight = o->router_decode_active_request_weight;
-    r->host_cache_hit_weight = o->router_host_cache_hit_weight;
-    r->disk_cache_hit_weight = o->router_disk_cache_hit_weight;
-    r->temperature = o->router_temperature;
-    r->use_kv_events = o->router_kv_events;
-    r->track_active_blocks = o->router_track_active_blocks;
-    r->assume_kv_reuse = o->router_assume_kv_reuse;
-    r->track_prefill_tokens = o->router_track_prefill_tokens;
-    r->ttl_s = o->router_ttl_secs;
-    r->expiry_ms = ms_of(o->router_active_request_expiry_secs);
-    r->inhibit_ms = ms_of(o->runtime_inhibited_duration_secs);
+    WEIR_ROUTER_CONFIG_TAKE(o, r);
+    WEIR_ROUTER_CONFIG_TAKE_TIMES(o, r);
     r->queue_threshold = o->router_queue_threshold;
     if (o->router_session_affinity_ttl_secs != WEIR_CONFIG_NONE)
         r->affinity_ttl_ms = (uint64_t)o->router_session_affinity_ttl_secs * 1000;
@@ -182,11 +171,7 @@ static enum weir_status open_app(struct frontend *f, struct weir_err *err) {
     enum weir_status st = weir_front_metrics_create(
         o->metrics_prefix != NULL ? o->metrics_prefix : "dynamo_frontend", spreads, &app->metrics);
     struct weir_models_config mc = {
-        .thresholds = {.decode_blocks = o->active_decode_blocks_threshold,
-                       .prefill_tokens = o->active_prefill_tokens_threshold != WEIR_CONFIG_NONE
-                                             ? o->active_prefill_tokens_threshold
-                                             : -1,
-                       .prefill_tokens_frac = o->active_prefill_tokens_threshold_frac},
+        .thresholds = WEIR_ROUTER_THRESHOLDS(o),
         .block_size =
             o->kv_cache_block_size != WEIR_CONFIG_NONE ? (uint32_t)o->kv_cache_block_size : 0,
         .ns = o->namespace,

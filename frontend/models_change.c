@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "router/worker_records.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -109,11 +110,7 @@ static void on_card(struct weir_models *m, struct weir_span key, const struct we
         return;
     w->model = x;
     weir_models_index(m, w);
-    w->figures = (struct weir_router_worker){.worker_id = w->id,
-                                             .dp_start = c->dp_start_rank,
-                                             .dp_size = c->dp_size,
-                                             .total_kv_blocks = c->total_kv_blocks,
-                                             .max_num_batched_tokens = c->max_num_batched_tokens};
+    w->figures = weir_router_worker_of_card(w->id, c);
     x->n_cards++;
     if (w->address != NULL && weir_model_usable(x))
         weir_models_join(w);

@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/map.h"
 #include "base/mem.h"
+#include "router/worker_records.h"
 
 #include <inttypes.h>
 #include <pthread.h>
@@ -19,15 +20,13 @@ struct weir_prefill_pool {
     unsigned n_joined;
 };
 
-/* What the two records of a worker say. */
 struct worker {
     struct weir_list node;
     char *key; /* owned: "ns/component/endpoint/id" */
-    uint64_t id;
-    bool has_card, has_instance;
-    struct weir_prefill_worker info;
-    struct weir_prefill_pool *pool; /* of its card */
-    struct weir_router_worker figures;
+    struct weir_worker_records records;
+    char bootstrap_host[256]; /* of its card, as the next two */
+    uint16_t bootstrap_port;
+    struct weir_prefill_pool *pool;
 };
 
 /* One lock guards the tables, held for look-ups and changes. Lock order: this before a router's. */
@@ -59,6 +58,7 @@ enum weir_status weir_prefill_create(const struct weir_models_config *config,
 
 static void free_worker(struct worker *w) {
     weir_list_remove(&w->node);
+    weir_worker_records_fini(&w->records);
     weir_free(w->key);
     weir_free(w);
 }
@@ -110,6 +110,15 @@ uint32_t weir_prefill_pool_block_size(const struct weir_prefill_pool *pool) {
     return pool->block_size;
 }
 
+static bool copy_into(char *to, size_t room, struct weir_span from) {
+    if (from.len >= room)
+        return false;
+    if (from.len > 0)
+        memcpy(to, from.data, from.len);
+    to[from.len] = '\0';
+    return true;
+}
+
 static struct worker *joined(struct weir_prefill *p, uint64_t id) {
     uint64_t value = 0;
     return weir_map_get(&p->by_id, id, &value) ? (struct worker *)(uintptr_t)value : NULL;
@@ -119,9 +128,15 @@ bool weir_prefill_worker_get(struct weir_prefill *prefill, const struct weir_pre
                              uint64_t worker_id, struct weir_prefill_worker *ret) {
     pthread_mutex_lock(&prefill->lock);
     const struct worker *w = joined(prefill, worker_id);
-    bool found = w != NULL && w->pool == pool;
-    if (found)
-        *ret = w->info;
+    struct weir_prefill_worker out = {.bootstrap_port = 0};
+    bool found = w != NULL && w->pool == pool &&
+                 copy_into(out.at.address, sizeof(out.at.address), weir_span_z(w->records.address));
+    if (found) {
+        out.at.codec = w->records.codec;
+        out.bootstrap_port = w->bootstrap_port;
+        memcpy(out.bootstrap_host, w->bootstrap_host, sizeof(out.bootstrap_host));
+        *ret = out;
+    }
     pthread_mutex_unlock(&prefill->lock);
     return found;
 }
@@ -186,7 +201,7 @@ static struct worker *worker_for(struct weir_prefill *p, struct weir_span key, u
     if (w == NULL)
         return NULL;
     weir_list_init(&w->node);
-    w->id = id;
+    weir_worker_records_init(&w->records, id);
     w->key = weir_strndup(key.data, key.len);
     if (w->key == NULL) {
         free_worker(w);
@@ -196,47 +211,36 @@ static struct worker *worker_for(struct weir_prefill *p, struct weir_span key, u
     return w;
 }
 
+static void log_workers(const struct weir_prefill_pool *pool) {
+    WEIR_LOG(WEIR_LOG_INFO, "models", "model %s has %u prefill worker%s", pool->model,
+             pool->n_joined, pool->n_joined == 1 ? "" : "s");
+}
+
 static void join(struct weir_prefill *p, struct worker *w) {
-    if (!w->has_card || !w->has_instance || joined(p, w->id) != NULL)
+    struct weir_worker_records *r = &w->records;
+    if (!r->has_card || r->address == NULL || joined(p, r->id) != NULL)
         return;
-    if (weir_map_put(&p->by_id, w->id, (uint64_t)(uintptr_t)w) != WEIR_OK ||
-        weir_router_worker_put(w->pool->router, &w->figures) != WEIR_OK) {
-        weir_map_remove(&p->by_id, w->id);
-        WEIR_LOG(WEIR_LOG_WARN, "models", "prefill worker %" PRIx64 " does not fit the table",
-                 w->id);
+    if (weir_map_put(&p->by_id, r->id, (uint64_t)(uintptr_t)w) != WEIR_OK ||
+        !weir_worker_records_join(r, w->pool->router)) {
+        weir_map_remove(&p->by_id, r->id);
         return;
     }
     w->pool->n_joined++;
-    WEIR_LOG(WEIR_LOG_INFO, "models", "model %s has %u prefill worker%s", w->pool->model,
-             w->pool->n_joined, w->pool->n_joined == 1 ? "" : "s");
+    log_workers(w->pool);
 }
 
 static void part(struct weir_prefill *p, struct worker *w) {
-    if (joined(p, w->id) != w)
+    if (!weir_worker_records_part(&w->records))
         return;
-    weir_map_remove(&p->by_id, w->id);
-    weir_router_worker_remove(w->pool->router, w->id);
+    weir_map_remove(&p->by_id, w->records.id);
     w->pool->n_joined--;
-    WEIR_LOG(WEIR_LOG_INFO, "models", "model %s has %u prefill worker%s", w->pool->model,
-             w->pool->n_joined, w->pool->n_joined == 1 ? "" : "s");
-}
-
-static bool copy_into(char *to, size_t room, struct weir_span from) {
-    if (from.len >= room)
-        return false;
-    if (from.len > 0)
-        memcpy(to, from.data, from.len);
-    to[from.len] = '\0';
-    return true;
+    log_workers(w->pool);
 }
 
 static void on_instance(struct weir_prefill *p, struct weir_span key, const struct weir_record *r) {
     struct worker *w = r->tcp_address.data != NULL ? worker_for(p, key, r->instance_id) : NULL;
-    if (w == NULL || !copy_into(w->info.at.address, sizeof(w->info.at.address), r->tcp_address))
-        return;
-    w->info.at.codec = r->codec;
-    w->has_instance = true;
-    join(p, w);
+    if (w != NULL && weir_worker_records_instance(&w->records, r))
+        join(p, w);
 }
 
 static void on_card(struct weir_prefill *p, struct weir_span key, const struct weir_record *r) {
@@ -246,7 +250,7 @@ static void on_card(struct weir_prefill *p, struct weir_span key, const struct w
         return;
     struct weir_prefill_pool *pool = pool_for(p, c);
     struct worker *w = pool != NULL ? worker_for(p, key, r->instance_id) : NULL;
-    if (w == NULL || w->has_card)
+    if (w == NULL || w->records.has_card)
         return;
     if (p->config.block_size == 0 && c->kv_cache_block_size != pool->block_size) {
         WEIR_LOG(WEIR_LOG_WARN, "models",
@@ -254,16 +258,11 @@ static void on_card(struct weir_prefill *p, struct weir_span key, const struct w
                  pool->model, c->kv_cache_block_size, pool->block_size);
         return;
     }
-    w->info.bootstrap_port = c->bootstrap_port;
-    if (!copy_into(w->info.bootstrap_host, sizeof(w->info.bootstrap_host), c->bootstrap_host))
+    w->bootstrap_port = c->bootstrap_port;
+    if (!copy_into(w->bootstrap_host, sizeof(w->bootstrap_host), c->bootstrap_host))
         return;
     w->pool = pool;
-    w->has_card = true;
-    w->figures = (struct weir_router_worker){.worker_id = w->id,
-                                             .dp_start = c->dp_start_rank,
-                                             .dp_size = c->dp_size,
-                                             .total_kv_blocks = c->total_kv_blocks,
-                                             .max_num_batched_tokens = c->max_num_batched_tokens};
+    weir_worker_records_card(&w->records, c);
     join(p, w);
 }
 
@@ -272,15 +271,11 @@ static void on_gone(struct weir_prefill *p, enum weir_record_kind kind, struct w
     if (w == NULL)
         return;
     part(p, w);
-    if (kind == WEIR_RECORD_ENDPOINT) {
-        /* Of other workers the models tell. */
-        if (w->has_card && w->has_instance && p->config.on_worker_left != NULL)
-            p->config.on_worker_left(p->config.arg, w->info.at.address);
-        w->has_instance = false;
-    } else {
-        w->has_card = false;
-    }
-    if (!w->has_card && !w->has_instance)
+    /* Of other workers the models tell. */
+    if (kind == WEIR_RECORD_ENDPOINT && w->records.has_card && w->records.address != NULL &&
+        p->config.on_worker_left != NULL)
+        p->config.on_worker_left(p->config.arg, w->records.address);
+    if (weir_worker_records_gone(&w->records, kind))
         free_worker(w);
 }
 

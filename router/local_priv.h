@@ -5,6 +5,7 @@
 #include "base/list.h"
 #include "base/metrics.h"
 #include "router/router.h"
+#include "router/worker_records.h"
 #include "runtime/kv_follow.h"
 #include "runtime/options_local_router.h"
 #include "runtime/service.h"
@@ -31,10 +32,7 @@ struct weir_local {
 
 struct weir_local_worker {
     struct weir_list node;
-    uint64_t id;
-    char *address; /* owned; NULL without an instance */
-    bool has_card, joined;
-    struct weir_router_worker figures;
+    struct weir_worker_records records;
 };
 
 /* NULL: not known or without an instance. */

@@ -128,7 +128,7 @@ static enum weir_status send(struct request *q, const struct weir_local_worker *
     weir_buf_init(&body, BODY_MAX);
     enum weir_status st = weir_prep_request_encode(&p, q->relay.codec, &body);
     if (st == WEIR_OK)
-        st = weir_relay_send(&q->relay, weir_span_z(w->address), &body);
+        st = weir_relay_send(&q->relay, weir_span_z(w->records.address), &body);
     weir_buf_fini(&body);
     return st;
 }

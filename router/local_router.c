@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "router/local_priv.h"
+#include "router/options.h"
 
 #include <inttypes.h>
 
@@ -18,31 +19,15 @@ enum { TICK_MS = 1000, WORKER_LEFT_MS = 30000, DUMP_MAX = 512 << 20 };
 
 /* ---- the router --------------------------------------------------------------------------- */
 
-static void fill_config(const struct weir_local_router_options *o, struct weir_router_config *r) {
-    weir_router_config_init(r);
-    r->mode = WEIR_ROUTE_KV;
-    r->overlap_score_credit = o->router_kv_overlap_score_credit;
-    r->overlap_credit_decay = o->router_kv_overlap_score_credit_decay;
-    r->prefill_load_scale = o->router_prefill_load_scale;
-    r->decode_active_request_weight = o->router_decode_active_request_weight;
-    r->host_cache_hit_weight = o->router_host_cache_hit_weight;
-    r->disk_cache_hit_weight = o->router_disk_cache_hit_weight;
-    r->temperature = o->router_temperature;
-    r->use_kv_events = o->router_kv_events;
-    r->track_active_blocks = o->router_track_active_blocks;
-    r->assume_kv_reuse = o->router_assume_kv_reuse;
-    r->track_prefill_tokens = o->router_track_prefill_tokens;
-    r->ttl_s = o->router_ttl_secs;
-    r->expiry_ms = (uint64_t)(o->router_active_request_expiry_secs * 1000);
-    r->inhibit_ms = (uint64_t)(o->runtime_inhibited_duration_secs * 1000);
-}
-
 static bool have_router(struct weir_local *l, uint32_t block_size) {
     const struct weir_local_router_options *o = &l->options;
     struct weir_router_config config;
     if (l->router != NULL)
         return true;
-    fill_config(o, &config);
+    weir_router_config_init(&config);
+    config.mode = WEIR_ROUTE_KV;
+    WEIR_ROUTER_CONFIG_TAKE(o, &config);
+    WEIR_ROUTER_CONFIG_TAKE_TIMES(o, &config);
     config.block_size = block_size;
     enum weir_status st = weir_router_create(&config, &l->router);
     if (st != WEIR_OK) {
@@ -50,11 +35,7 @@ static bool have_router(struct weir_local *l, uint32_t block_size) {
         return false;
     }
     l->block_size = block_size;
-    struct weir_busy_thresholds t = {o->active_decode_blocks_threshold,
-                                     o->active_prefill_tokens_threshold != WEIR_CONFIG_NONE
-                                         ? o->active_prefill_tokens_threshold
-                                         : -1,
-                                     o->active_prefill_tokens_threshold_frac};
+    struct weir_busy_thresholds t = WEIR_ROUTER_THRESHOLDS(o);
     weir_router_set_thresholds(l->router, &t);
     WEIR_LOG(WEIR_LOG_INFO, "router", "blocks have %u tokens", block_size);
     return true;
@@ -64,7 +45,7 @@ static bool have_router(struct weir_local *l, uint32_t block_size) {
 
 static struct weir_local_worker *find(struct weir_local *l, uint64_t id) {
     WEIR_LIST_FOREACH(it, &l->workers) {
-        if (WORKER(it)->id == id)
+        if (WORKER(it)->records.id == id)
             return WORKER(it);
     }
     return NULL;
@@ -72,7 +53,7 @@ static struct weir_local_worker *find(struct weir_local *l, uint64_t id) {
 
 struct weir_local_worker *weir_local_find(struct weir_local *l, uint64_t worker_id) {
     struct weir_local_worker *w = find(l, worker_id);
-    return w != NULL && w->joined ? w : NULL;
+    return w != NULL && w->records.router != NULL ? w : NULL;
 }
 
 static struct weir_local_worker *find_or_add(struct weir_local *l, uint64_t id) {
@@ -83,50 +64,39 @@ static struct weir_local_worker *find_or_add(struct weir_local *l, uint64_t id) 
     if (w == NULL)
         return NULL;
     weir_list_init(&w->node);
-    w->id = id;
-    w->figures = (struct weir_router_worker){.worker_id = id, .dp_size = 1};
+    weir_worker_records_init(&w->records, id);
     weir_list_push_back(&l->workers, &w->node);
     return w;
 }
 
 static void free_worker(struct weir_local_worker *w) {
     weir_list_remove(&w->node);
-    weir_free(w->address);
+    weir_worker_records_fini(&w->records);
     weir_free(w);
 }
 
 /* A worker without a card can join only when its block size is known from elsewhere. */
 static void join(struct weir_local *l, struct weir_local_worker *w) {
-    if (w->address == NULL || (!w->has_card && l->options.router_block_size == WEIR_CONFIG_NONE) ||
-        l->router == NULL)
+    bool fresh = w->records.router == NULL;
+    if (w->records.address == NULL || l->router == NULL ||
+        (!w->records.has_card && l->options.router_block_size == WEIR_CONFIG_NONE))
         return;
-    if (weir_router_worker_put(l->router, &w->figures) != WEIR_OK) {
-        WEIR_LOG(WEIR_LOG_WARN, "router", "worker %" PRIx64 " does not fit the table", w->id);
-        return;
-    }
-    if (!w->joined)
-        WEIR_LOG(WEIR_LOG_INFO, "router", "worker %" PRIx64 " joins; there are %u", w->id,
+    if (weir_worker_records_join(&w->records, l->router) && fresh)
+        WEIR_LOG(WEIR_LOG_INFO, "router", "worker %" PRIx64 " joins; there are %u", w->records.id,
                  weir_router_workers(l->router));
-    w->joined = true;
 }
 
 static void part(struct weir_local *l, struct weir_local_worker *w) {
-    if (!w->joined)
-        return;
-    w->joined = false;
-    weir_router_worker_remove(l->router, w->id);
-    WEIR_LOG(WEIR_LOG_INFO, "router", "worker %" PRIx64 " leaves; there are %u", w->id,
-             weir_router_workers(l->router));
+    if (weir_worker_records_part(&w->records))
+        WEIR_LOG(WEIR_LOG_INFO, "router", "worker %" PRIx64 " leaves; there are %u", w->records.id,
+                 weir_router_workers(l->router));
 }
 
 static void on_instance(struct weir_local *l, const struct weir_record *r) {
     struct weir_local_worker *w =
         r->tcp_address.data != NULL ? find_or_add(l, r->instance_id) : NULL;
-    char *address = w != NULL ? weir_strndup(r->tcp_address.data, r->tcp_address.len) : NULL;
-    if (address == NULL)
+    if (w == NULL || !weir_worker_records_instance(&w->records, r))
         return;
-    weir_free(w->address);
-    w->address = address;
     if (l->options.router_block_size != WEIR_CONFIG_NONE)
         have_router(l, (uint32_t)l->options.router_block_size);
     join(l, w);
@@ -146,19 +116,14 @@ static void on_card(struct weir_local *l, const struct weir_record *r) {
         WEIR_LOG(WEIR_LOG_WARN, "router",
                  "worker %" PRIx64 " has blocks of %u tokens, this router %u: it is left out "
                  "(--router-block-size)",
-                 w->id, c->kv_cache_block_size, l->block_size);
+                 w->records.id, c->kv_cache_block_size, l->block_size);
         part(l, w);
         free_worker(w);
         return;
     }
-    if (!w->has_card)
+    if (!w->records.has_card)
         l->eagle = c->enable_eagle;
-    w->has_card = true;
-    w->figures = (struct weir_router_worker){.worker_id = w->id,
-                                             .dp_start = c->dp_start_rank,
-                                             .dp_size = c->dp_size,
-                                             .total_kv_blocks = c->total_kv_blocks,
-                                             .max_num_batched_tokens = c->max_num_batched_tokens};
+    weir_worker_records_card(&w->records, c);
     join(l, w);
 }
 
@@ -167,16 +132,10 @@ static void on_gone(struct weir_local *l, enum weir_record_kind kind, uint64_t i
     if (w == NULL)
         return;
     part(l, w);
-    if (kind == WEIR_RECORD_ENDPOINT) {
-        if (w->address != NULL)
-            weir_plane_client_worker_left(l->service.client, weir_span_z(w->address),
-                                          WORKER_LEFT_MS);
-        weir_free(w->address);
-        w->address = NULL;
-    } else {
-        w->has_card = false;
-    }
-    if (w->address == NULL && !w->has_card)
+    if (kind == WEIR_RECORD_ENDPOINT && w->records.address != NULL)
+        weir_plane_client_worker_left(l->service.client, weir_span_z(w->records.address),
+                                      WORKER_LEFT_MS);
+    if (weir_worker_records_gone(&w->records, kind))
         free_worker(w);
 }
 

@@ -1,0 +1,191 @@
+/* What running requests hold: bookings, and in approximate mode the blocks that they will leave. */
+#include "router/router_priv.h"
+
+#include "base/mem.h"
+
+#include <math.h>
+#include <string.h>
+
+bool weir_router_assumes_reuse(const struct weir_router *r, const struct weir_route_query *q) {
+    return q->override != NULL && q->override->assume_kv_reuse >= 0
+               ? q->override->assume_kv_reuse != 0
+               : r->config.assume_kv_reuse;
+}
+
+bool weir_router_tracks_prefill(const struct weir_router *r, const struct weir_route_query *q) {
+    return q->override != NULL && q->override->track_prefill_tokens >= 0
+               ? q->override->track_prefill_tokens != 0
+               : r->config.track_prefill_tokens;
+}
+
+/* ---- approximate mode --------------------------------------------------------------------- */
+
+void weir_router_run_lapses(struct weir_router *r, uint64_t now_ms) {
+    while (r->n_lapses > 0 && r->lapses[r->lapse_first].due_ms <= now_ms) {
+        struct lapse *l = &r->lapses[r->lapse_first];
+        /* Tail first, so that a prefix never goes before what stands on it. A block that a later
+         * decision stored again lapses with the earlier one: it is a prediction. */
+        for (size_t i = l->n; i-- > 0;)
+            kvi_remove(r->index, l->worker, KVI_DEVICE, &l->hashes[i], 1);
+        weir_free(l->hashes);
+        r->lapse_first = (r->lapse_first + 1) % r->cap_lapses;
+        r->n_lapses--;
+    }
+}
+
+/* Assumes that the chosen rank will hold the prompt. Out of memory: nothing is assumed. */
+static void predict(struct weir_router *r, struct kvi_worker w, const struct weir_route_query *q) {
+    if (q->n_blocks == 0 || q->n_blocks > MAX_APPROX_BLOCKS)
+        return;
+    if (r->n_lapses == r->cap_lapses) {
+        size_t cap = r->cap_lapses == 0 ? 256 : r->cap_lapses * 2;
+        if (cap > r->config.max_bookings)
+            return;
+        struct lapse *more = weir_malloc(cap * sizeof(*more));
+        if (more == NULL)
+            return;
+        for (size_t i = 0; i < r->n_lapses; i++)
+            more[i] = r->lapses[(r->lapse_first + i) % r->cap_lapses];
+        weir_free(r->lapses);
+        r->lapses = more;
+        r->cap_lapses = cap;
+        r->lapse_first = 0;
+    }
+    uint64_t *hashes = weir_malloc(q->n_blocks * sizeof(*hashes));
+    struct kvi_block *blocks = weir_malloc(q->n_blocks * sizeof(*blocks));
+    if (hashes != NULL && blocks != NULL) {
+        for (size_t i = 0; i < q->n_blocks; i++)
+            blocks[i] = (struct kvi_block){q->sequence_hashes[i], q->local_hashes[i]};
+        memcpy(hashes, q->sequence_hashes, q->n_blocks * sizeof(*hashes));
+        if (kvi_store(r->index, w, KVI_DEVICE, false, 0, blocks, q->n_blocks, NULL) == KVI_OK) {
+            r->lapses[(r->lapse_first + r->n_lapses++) % r->cap_lapses] = (struct lapse){
+                q->now_ms + (uint64_t)(r->config.ttl_s * 1000), w, hashes, q->n_blocks};
+            hashes = NULL;
+        }
+    }
+    weir_free(hashes);
+    weir_free(blocks);
+}
+
+/* ---- bookings ----------------------------------------------------------------------------- */
+
+/* A handle is the slot's number and a generation, so that a stale one is recognised. */
+static struct booking *booking_at(struct weir_router *r, uint64_t handle) {
+    uint32_t slot = (uint32_t)handle;
+    if (handle == 0 || slot >= r->n_bookings || r->bookings[slot].handle != handle)
+        return NULL;
+    return &r->bookings[slot];
+}
+
+static enum weir_status new_booking(struct weir_router *r, struct booking **ret) {
+    uint32_t slot = r->free_booking;
+    if (slot != UINT32_MAX) {
+        r->free_booking = r->bookings[slot].next_free;
+    } else {
+        if (r->n_bookings == r->config.max_bookings)
+            return WEIR_LIMIT;
+        if (r->n_bookings == r->cap_bookings) {
+            uint32_t cap = r->cap_bookings == 0 ? 64 : r->cap_bookings * 2;
+            struct booking *more = weir_realloc(r->bookings, cap * sizeof(*more));
+            if (more == NULL)
+                return WEIR_NOMEM;
+            r->bookings = more;
+            r->cap_bookings = cap;
+        }
+        slot = r->n_bookings++;
+    }
+    r->bookings[slot] = (struct booking){.handle = r->next_generation++ << 32 | slot};
+    *ret = &r->bookings[slot];
+    return WEIR_OK;
+}
+
+static void prefill_over(struct weir_router *r, struct booking *b) {
+    struct rank *x = weir_router_find_rank(r, b->worker_id, b->dp_rank);
+    if (x != NULL)
+        x->prefill_tokens -=
+            b->prefill_tokens < x->prefill_tokens ? b->prefill_tokens : x->prefill_tokens;
+    b->prefill_tokens = 0;
+}
+
+static void free_booking(struct weir_router *r, struct booking *b) {
+    struct rank *x = weir_router_find_rank(r, b->worker_id, b->dp_rank);
+    prefill_over(r, b);
+    if (x != NULL) {
+        weir_block_counts_drop(&x->blocks, b->hashes, b->n_hashes);
+        x->requests -= x->requests > 0;
+    }
+    weir_free(b->hashes);
+    *b = (struct booking){.next_free = r->free_booking};
+    r->free_booking = (uint32_t)(b - r->bookings);
+}
+
+/* hashes NULL: blocks that no other request shares, under names drawn for them. */
+static void reference(struct rank *x, struct booking *b, const uint64_t *hashes, size_t n,
+                      struct weir_rng *rng) {
+    b->hashes = weir_malloc((n + 1) * sizeof(*b->hashes));
+    if (b->hashes == NULL)
+        return; /* out of memory: the load of this request is undercounted */
+    if (hashes != NULL && n > 0)
+        memcpy(b->hashes, hashes, n * sizeof(*hashes));
+    for (size_t i = 0; hashes == NULL && i < n; i++)
+        b->hashes[i] = weir_rng_u64(rng);
+    b->n_hashes = weir_block_counts_add(&x->blocks, b->hashes, n);
+}
+
+void weir_router_prefill_done(struct weir_router *router, uint64_t booking) {
+    pthread_mutex_lock(&router->lock);
+    struct booking *b = booking_at(router, booking);
+    bool room = b != NULL && b->prefill_tokens > 0;
+    if (room)
+        prefill_over(router, b);
+    weir_router_unlock(router, room);
+}
+
+void weir_router_free(struct weir_router *router, uint64_t booking) {
+    pthread_mutex_lock(&router->lock);
+    struct booking *b = booking_at(router, booking);
+    if (b != NULL)
+        free_booking(router, b);
+    weir_router_unlock(router, b != NULL);
+}
+
+enum weir_status weir_router_book(struct weir_router *r, const struct weir_route_query *q,
+                                  const struct weir_candidate *c, struct weir_route *route) {
+    struct booking *b;
+    enum weir_status st = new_booking(r, &b);
+    if (st != WEIR_OK)
+        return st;
+    struct rank *x = weir_router_find_rank(r, c->worker_id, c->dp_rank);
+    double cached = weir_cached_tokens(r->config.block_size, r->config.host_cache_hit_weight,
+                                       r->config.disk_cache_hit_weight, c);
+    b->worker_id = c->worker_id;
+    b->dp_rank = c->dp_rank;
+    b->born_ms = q->now_ms;
+    if (weir_router_tracks_prefill(r, q) && (double)q->isl_tokens > cached)
+        b->prefill_tokens = q->isl_tokens - (uint64_t)cached;
+    x->prefill_tokens += b->prefill_tokens;
+    x->requests++;
+    if (r->config.track_active_blocks)
+        reference(x, b, weir_router_assumes_reuse(r, q) ? q->sequence_hashes : NULL, q->n_blocks,
+                  q->rng);
+    if (r->config.mode == WEIR_ROUTE_KV && !r->config.use_kv_events)
+        predict(r, (struct kvi_worker){c->worker_id, c->dp_rank}, q);
+    route->booking = b->handle;
+    return WEIR_OK;
+}
+
+unsigned weir_router_expire(struct weir_router *router, uint64_t now_ms) {
+    unsigned n = 0;
+    pthread_mutex_lock(&router->lock);
+    weir_router_run_lapses(router, now_ms);
+    for (uint32_t i = 0; i < router->n_bookings; i++) {
+        struct booking *b = &router->bookings[i];
+        if (b->handle != 0 && now_ms > b->born_ms &&
+            now_ms - b->born_ms > router->config.expiry_ms) {
+            free_booking(router, b);
+            n++;
+        }
+    }
+    weir_router_unlock(router, n > 0);
+    return n;
+}

@@ -1,0 +1,92 @@
+/* What the files of the router share: its state, all of it behind the one lock. */
+#ifndef WEIR_ROUTER_ROUTER_PRIV_H
+#define WEIR_ROUTER_ROUTER_PRIV_H
+
+#include "base/map.h"
+#include "kvindex/kvi.h"
+#include "router/block_counts.h"
+#include "router/decide.h"
+#include "router/lookup.h"
+#include "router/router.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+enum { EVENT_TYPES = 3, EVENT_RESULTS = KVI_RESULTS, MAX_APPROX_BLOCKS = 1 << 20 };
+
+struct rank {
+    struct weir_router_worker worker; /* the whole worker's figures */
+    uint32_t dp_rank;
+    uint32_t number; /* in the index; UINT32_MAX when that is full */
+    uint64_t prefill_tokens, requests, kv_used;
+    struct weir_block_counts blocks; /* sequence hashes of its bookings */
+    uint64_t inhibited_until_ms;
+};
+
+struct booking {
+    uint64_t handle; /* 0 = free */
+    uint64_t worker_id;
+    uint32_t dp_rank;
+    uint32_t next_free;
+    uint64_t prefill_tokens;
+    uint64_t *hashes; /* owned */
+    size_t n_hashes;
+    uint64_t born_ms;
+};
+
+/* Approximate mode: when the predicted blocks of a decision lapse. Ring in order of time. */
+struct lapse {
+    uint64_t due_ms;
+    struct kvi_worker worker;
+    uint64_t *hashes; /* owned */
+    size_t n;
+};
+
+struct weir_router {
+    pthread_mutex_t lock;
+    struct weir_router_config config;
+    struct weir_busy_thresholds thresholds;
+    struct rank *ranks; /* owned; ranks of one worker adjacent */
+    size_t n_ranks, cap_ranks;
+    unsigned n_workers;
+    struct kvi_index *index;
+    struct weir_lookups lookups;   /* outside the lock */
+    struct weir_lookup own_lookup; /* used under it */
+    struct booking *bookings;      /* owned */
+    uint32_t n_bookings, cap_bookings, free_booking;
+    uint64_t next_generation, turn;
+    struct weir_affinity *affinity; /* owned, or NULL */
+    void (*room_fn)(void *arg);
+    void *room_arg;
+    struct weir_candidate *candidates; /* scratch: one a rank */
+    size_t cap_scratch;
+    struct weir_map by_rank; /* hash of worker and rank -> place in ranks */
+    uint32_t *by_number;     /* number in the index -> place in candidates of this search */
+    size_t cap_numbers;
+    struct lapse *lapses; /* ring */
+    size_t lapse_first, n_lapses, cap_lapses;
+    _Atomic uint64_t event_counts[EVENT_TYPES][EVENT_RESULTS]; /* relaxed: figures only */
+};
+
+/* router.c */
+/* Ends a critical section; `room`: what waits for a place may find one now. */
+void weir_router_unlock(struct weir_router *r, bool room);
+struct rank *weir_router_find_rank(struct weir_router *r, uint64_t worker_id, uint32_t dp_rank);
+
+/* router_bookings.c; all with the lock held. */
+/* Approximate mode: forgets what was predicted too long ago. */
+void weir_router_run_lapses(struct weir_router *r, uint64_t now_ms);
+/* Books the query's load on the candidate; route->booking is its handle. */
+enum weir_status weir_router_book(struct weir_router *r, const struct weir_route_query *q,
+                                  const struct weir_candidate *c,
+                                  struct weir_route *route) WEIR_MUST_CHECK;
+bool weir_router_assumes_reuse(const struct weir_router *r, const struct weir_route_query *q);
+bool weir_router_tracks_prefill(const struct weir_router *r, const struct weir_route_query *q);
+
+/* router_figures.c; all with the lock held. */
+bool weir_router_rank_busy(const struct weir_router *r, const struct rank *x);
+/* A worker is busy when all its ranks are. They stand one after another, from `first` on. */
+bool weir_router_worker_busy(const struct weir_router *r, size_t first);
+bool weir_router_busy_matters(const struct weir_router *r); /* a threshold is set */
+
+#endif

@@ -1,0 +1,237 @@
+/* The choice of a rank: who is eligible, what they hold, which one wins. */
+#include "router/router_priv.h"
+
+#include <math.h>
+
+static bool excluded(const struct weir_route_query *q, uint64_t worker_id) {
+    for (size_t i = 0; i < q->n_exclude; i++)
+        if (q->exclude[i] == worker_id)
+            return true;
+    return false;
+}
+
+/* Prompt blocks beyond the longest prefix that running requests of the rank hold. */
+static size_t additional_blocks(const struct rank *x, const struct weir_route_query *q) {
+    return q->n_blocks - weir_block_counts_prefix(&x->blocks, q->sequence_hashes, q->n_blocks);
+}
+
+struct eligible {
+    size_t n;
+    bool any_known, any_busy; /* why nobody may be left */
+    bool any_room;            /* below the queue's threshold */
+};
+
+/* An unknown token budget counts as in busy.c. */
+static bool has_room(const struct weir_router *r, const struct rank *x) {
+    const uint64_t unknown = 10000000;
+    uint64_t budget = x->worker.max_num_batched_tokens;
+    return !((double)x->prefill_tokens >
+             r->config.queue_threshold * (double)(budget > 0 ? budget : unknown));
+}
+
+/* Fills the candidates. A pinned worker need only be known and not busy. */
+static struct eligible gather(struct weir_router *r, const struct weir_route_query *q) {
+    struct eligible e = {0, false, false, false};
+    bool busy_matters = weir_router_busy_matters(r), busy = false,
+         reuse = weir_router_assumes_reuse(r, q);
+    for (size_t i = 0; i < r->n_ranks; i++) {
+        struct rank *x = &r->ranks[i];
+        bool first = i == 0 || x->worker.worker_id != r->ranks[i - 1].worker.worker_id;
+        if (busy_matters && first)
+            busy = weir_router_worker_busy(r, i);
+        if (x->number != UINT32_MAX)
+            r->by_number[x->number] = UINT32_MAX;
+        if (q->has_pinned_worker && x->worker.worker_id != q->pinned_worker)
+            continue;
+        if (q->pinned_rank >= 0 && q->has_pinned_worker && x->dp_rank != (uint64_t)q->pinned_rank)
+            continue;
+        e.any_known = true;
+        if (excluded(q, x->worker.worker_id) || x->inhibited_until_ms > q->now_ms)
+            continue;
+        if (busy) {
+            e.any_busy = true;
+            continue;
+        }
+        if (q->may_wait && !e.any_room)
+            e.any_room = has_room(r, x);
+        if (x->number != UINT32_MAX)
+            r->by_number[x->number] = (uint32_t)e.n;
+        r->candidates[e.n++] = (struct weir_candidate){
+            .worker_id = x->worker.worker_id,
+            .dp_rank = x->dp_rank,
+            .active_prefill_tokens = (double)x->prefill_tokens,
+            .active_decode_blocks =
+                r->config.track_active_blocks ? (double)weir_block_counts_len(&x->blocks) : 0,
+            .active_requests = (double)x->requests,
+            .additional_active_blocks = !r->config.track_active_blocks ? 0
+                                        : reuse ? (double)additional_blocks(x, q)
+                                                : (double)q->n_blocks};
+    }
+    return e;
+}
+
+/* A search before the critical section, where that may be; else NULL. Equal prompts that come at
+ * once must see each other's predictions, and a query that may wait is mostly refused before
+ * anything is looked up. */
+static struct weir_lookup *look_up_early(struct weir_router *r, const struct weir_route_query *q) {
+    struct weir_lookup *l = NULL;
+    if (r->config.mode == WEIR_ROUTE_KV && r->config.use_kv_events && q->n_blocks > 0 &&
+        !q->may_wait)
+        l = weir_lookup_take(&r->lookups);
+    if (l != NULL)
+        weir_lookup_run(l, q->local_hashes, q->n_blocks);
+    return l;
+}
+
+static void give_back(struct weir_lookup *l) {
+    if (l != NULL)
+        weir_lookup_give_back(l);
+}
+
+/* `l` NULL: searches now. A worker that left since the search and came again has other numbers
+ * now, so what it held counts no more. */
+static void add_overlaps(struct weir_router *r, const struct weir_route_query *q, size_t n,
+                         struct weir_lookup *l) {
+    if (l == NULL) {
+        l = &r->own_lookup;
+        weir_lookup_run(l, q->local_hashes, q->n_blocks);
+    }
+    for (size_t k = 0; k < l->n; k++) {
+        const struct kvi_score *s = &l->scores[k];
+        uint32_t at = s->rank < r->cap_numbers ? r->by_number[s->rank] : UINT32_MAX;
+        if (at >= n)
+            continue; /* not eligible */
+        struct weir_candidate *c = &r->candidates[at];
+        if (c->worker_id != s->worker.worker_id || c->dp_rank != s->worker.dp_rank)
+            continue; /* not a worker of ours (any more): its number was another's */
+        c->device_blocks = s->blocks[KVI_DEVICE];
+        c->host_blocks = s->blocks[KVI_HOST];
+        c->disk_blocks = (double)s->blocks[KVI_DISK] + s->blocks[KVI_EXTERNAL];
+    }
+}
+
+static double or_override(double value, double fallback) {
+    return isnan(value) ? fallback : value;
+}
+
+static struct weir_decide inputs_of(struct weir_router *r, const struct weir_route_query *q) {
+    static const struct weir_route_override none = {NAN, NAN, NAN, -1, -1};
+    const struct weir_route_override *o = q->override != NULL ? q->override : &none;
+    const struct weir_router_config *c = &r->config;
+    bool turns = c->mode == WEIR_ROUTE_ROUND_ROBIN || c->mode == WEIR_ROUTE_DIRECT;
+    return (struct weir_decide){
+        .mode = c->mode,
+        .params = {.block_size = c->block_size,
+                   .isl_tokens = (double)q->isl_tokens,
+                   .overlap_score_credit =
+                       or_override(o->overlap_score_credit, c->overlap_score_credit),
+                   .overlap_credit_decay = c->overlap_credit_decay,
+                   .prefill_load_scale = or_override(o->prefill_load_scale, c->prefill_load_scale),
+                   .decode_active_request_weight = c->decode_active_request_weight,
+                   .host_weight = c->host_cache_hit_weight,
+                   .disk_weight = c->disk_cache_hit_weight,
+                   .track_prefill_tokens = weir_router_tracks_prefill(r, q)},
+        .temperature = or_override(o->temperature, c->temperature),
+        .turn = turns ? r->turn++ : r->turn};
+}
+
+/* What the session of a request asks for. */
+struct bound {
+    bool there;   /* its worker is a candidate */
+    bool refused; /* it is busy, and no other will do */
+    uint64_t worker;
+};
+
+static struct bound follow_session(struct weir_router *r, const struct weir_route_query *q,
+                                   size_t n) {
+    struct bound b = {false, false, 0};
+    if (r->affinity == NULL || !q->has_session || q->has_pinned_worker ||
+        !weir_affinity_get(r->affinity, q->session, q->now_ms, &b.worker))
+        return b;
+    for (size_t i = 0; i < n && !b.there; i++)
+        b.there = r->candidates[i].worker_id == b.worker;
+    if (b.there || r->config.affinity_soft || excluded(q, b.worker))
+        return b;
+    for (size_t i = 0; i < r->n_ranks && !b.refused; i++)
+        b.refused =
+            r->ranks[i].worker.worker_id == b.worker && r->ranks[i].inhibited_until_ms <= q->now_ms;
+    return b;
+}
+
+static size_t choose(struct weir_router *r, const struct weir_route_query *q, size_t n,
+                     const struct bound *bound) {
+    struct weir_decide in = inputs_of(r, q);
+    in.has_preferred = bound->there;
+    in.preferred = bound->worker;
+    if (q->explain != NULL) {
+        q->explain->in = in;
+        q->explain->rng = *q->rng; /* before the draw */
+        q->explain->n_blocks = q->n_blocks;
+        q->explain->pinned = q->has_pinned_worker;
+    }
+    size_t at = weir_decide(&in, r->candidates, n, q->rng);
+    if (q->explain != NULL)
+        weir_decision_keep(q->explain, r->candidates, n, at);
+    return at;
+}
+
+static enum weir_status route_locked(struct weir_router *r, const struct weir_route_query *q,
+                                     struct weir_lookup *lookup, struct weir_route *ret) {
+    weir_router_run_lapses(r, q->now_ms);
+    struct eligible e = gather(r, q);
+    if (q->has_pinned_worker && !e.any_known)
+        return WEIR_INVALID;
+    if (e.n == 0)
+        return e.any_busy ? WEIR_OVERLOADED : WEIR_UNAVAILABLE;
+    struct bound bound = follow_session(r, q, e.n);
+    if (bound.refused)
+        return WEIR_OVERLOADED;
+    if (q->may_wait && !e.any_room && !isnan(r->config.queue_threshold) && !bound.there)
+        return WEIR_AGAIN;
+    bool kv = r->config.mode == WEIR_ROUTE_KV;
+    if (kv && q->n_blocks > 0)
+        add_overlaps(r, q, e.n, lookup);
+    size_t at = choose(r, q, e.n, &bound);
+    const struct weir_candidate *c = &r->candidates[at];
+    double best = 0;
+    for (size_t i = 0; i < e.n; i++)
+        best = fmax(best, r->candidates[i].device_blocks);
+    struct weir_route route = {.worker_id = c->worker_id,
+                               .dp_rank = c->dp_rank,
+                               .overlap_blocks = (uint32_t)c->device_blocks,
+                               .best_overlap_blocks = (uint32_t)best,
+                               .cost = c->cost};
+    enum weir_status st = q->query_only ? WEIR_OK : weir_router_book(r, q, c, &route);
+    if (st == WEIR_OK)
+        *ret = route;
+    if (st == WEIR_OK && r->affinity != NULL && q->has_session && !q->query_only)
+        weir_affinity_bind(r->affinity, q->session, route.worker_id, q->now_ms);
+    return st;
+}
+
+uint64_t weir_router_uncached(struct weir_router *router, const struct weir_route_query *q) {
+    double best = 0;
+    const struct weir_router_config *c = &router->config;
+    if (c->mode != WEIR_ROUTE_KV || q->n_blocks == 0)
+        return q->isl_tokens;
+    struct weir_lookup *lookup = look_up_early(router, q);
+    pthread_mutex_lock(&router->lock);
+    struct eligible e = gather(router, q);
+    add_overlaps(router, q, e.n, lookup);
+    for (size_t i = 0; i < e.n; i++)
+        best = fmax(best, weir_cached_tokens(c->block_size, c->host_cache_hit_weight,
+                                             c->disk_cache_hit_weight, &router->candidates[i]));
+    pthread_mutex_unlock(&router->lock);
+    give_back(lookup);
+    return best < (double)q->isl_tokens ? q->isl_tokens - (uint64_t)best : 0;
+}
+
+enum weir_status weir_router_route(struct weir_router *router, const struct weir_route_query *query,
+                                   struct weir_route *ret_route) {
+    struct weir_lookup *lookup = look_up_early(router, query);
+    pthread_mutex_lock(&router->lock);
+    enum weir_status st = route_locked(router, query, lookup, ret_route);
+    pthread_mutex_unlock(&router->lock);
+    give_back(lookup);
+    return st;
+}
