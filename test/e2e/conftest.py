@@ -4,7 +4,7 @@ import sys
 import pytest
 
 sys.path.insert(0, os.path.dirname(__file__))
-from weir import Fleet  # noqa: E402
+from weir import Fleet, Process  # noqa: E402
 
 
 @pytest.fixture
@@ -29,3 +29,17 @@ def pytest_sessionfinish(session, exitstatus):
     stats = session.config.pluginmanager.get_plugin("terminalreporter").stats
     if exitstatus == 0 and stats.get("skipped") and not stats.get("passed"):
         session.exitstatus = 77
+
+
+def pytest_runtest_setup():
+    """Processes that other tests ended say nothing of this one."""
+    Process.started[:] = [p for p in Process.started if not p.ended]
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport():
+    """A test that fails says what every process of it said last."""
+    report = (yield).get_result()
+    if report.failed:
+        for p in Process.started:
+            report.sections.append((f"log of {p.name}, pid {p.child.pid}", "\n".join(p.lines[-40:])))

@@ -266,14 +266,23 @@ def quiet_port():
             return port
 
 
+def listens(port):
+    """Whether something listens on that port, without connecting to it."""
+    with open("/proc/net/tcp", encoding="ascii") as f:
+        return any(line.split()[1].endswith(f":{port:04X}") and line.split()[3] == "0A" for line in list(f)[1:])
+
+
 @pytest.mark.parametrize("bootstrap", [False, True])
 def test_dynamo_split_workers_behind_weir(fleet, theirs, dynamo, model, bootstrap):
-    meeting = ("--bootstrap-ports", str(quiet_port())) if bootstrap else ()
+    port = quiet_port()
+    meeting = ("--bootstrap-ports", str(port)) if bootstrap else ()
     dynamo_part(theirs, fleet, dynamo, model, "--disaggregation-mode", "prefill", *meeting)
     dynamo_part(theirs, fleet, dynamo, model, "--disaggregation-mode", "decode")
     front = fleet.frontend("--router-mode", "kv", "--enforce-disagg", *files(model))
     front.wait_line("model m has 1 prefill worker", deadline_s=120)
     api = Http(front.port).serving()
+    if bootstrap:  # their prefill worker announces itself before it listens there
+        until("the bootstrap port", lambda: listens(port))
     check_serving(api)
 
 
@@ -282,6 +291,8 @@ def test_weir_split_workers_behind_dynamo(fleet, theirs, dynamo, model):
     pre = fleet.mocker(*flags, "prefill", workers=2)
     dec = fleet.mocker(*flags, "decode", workers=2)
     api = dynamo_front(theirs, fleet, dynamo, "--router-mode", "kv")
+    # Their frontend lists the model before it knows the prefill workers, and refuses requests in between.
+    theirs[-1].wait_line("Prefill router target activated", deadline_s=120)
     check_serving(api)
     assert pre.metric("finished_total") == dec.metric("finished_total") == 203
     assert dec.metric("received_tokens_total") == dec.metric("prompt_tokens_total") > 0

@@ -34,6 +34,8 @@ def until(what, probe, deadline_s=None):
 class Process:
     """A child whose log lines are kept and can be waited for."""
 
+    started = []  # those of the running test, for the report of a failure
+
     def __init__(self, argv, env=None, name=None):
         self.name = name or argv[1]
         merged = {k: v for k, v in os.environ.items() if not k.startswith(("DYN_", "WEIR_"))}
@@ -43,6 +45,7 @@ class Process:
         self.child = subprocess.Popen(argv, env=merged, stdin=subprocess.DEVNULL,
                                       stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         self.ended = False
+        Process.started.append(self)
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
 
