@@ -1,11 +1,13 @@
 /*
  * Happy path: options → groups → snapshots → HTTP server → a peer's dump → serve until SIGTERM or
- * SIGINT → snapshots → exit 0. One loop does it all: a query takes microseconds.
+ * SIGINT → snapshots → exit 0. One loop does it all: a query takes microseconds. Idle work of the
+ * indexes has a thread of its own (keeper.h).
  */
 #include "indexer/indexer.h"
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "indexer/keeper.h"
 #include "indexer/peers.h"
 #include "indexer/service.h"
 #include "kvindex/kvi_persist.h"
@@ -25,6 +27,7 @@ struct indexer {
     struct weir_loop *loop;
     struct weir_metrics *metrics;
     struct weir_groups *groups;
+    struct weir_keeper *keeper;
     struct weir_service service;
     struct weir_http_server *http;
     struct weir_peer_fetch *fetch;
@@ -189,6 +192,8 @@ static enum weir_status open_all(struct indexer *x, struct weir_err *err) {
     if (st == WEIR_OK)
         st = weir_service_init(&x->service, x->groups, x->metrics, (size_t)o->body_limit_mb << 20);
     if (st == WEIR_OK)
+        st = weir_keeper_start(x->loop, x->groups, &x->keeper);
+    if (st == WEIR_OK)
         st = weir_loop_on_signal(x->loop, SIGTERM, on_signal, x);
     if (st == WEIR_OK)
         st = weir_loop_on_signal(x->loop, SIGINT, on_signal, x);
@@ -212,6 +217,7 @@ static void close_all(struct indexer *x) {
     weir_http_server_destroy(x->http);
     if (x->groups != NULL && x->options.snapshot_dir != NULL)
         write_snapshots(x);
+    weir_keeper_stop(x->keeper);
     weir_groups_destroy(x->groups);
     weir_loop_destroy(x->loop);
     weir_service_fini(&x->service);

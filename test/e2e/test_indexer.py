@@ -1,6 +1,7 @@
 """weir indexer over HTTP: the reference's paths and bodies, dump and restore, peers, snapshots."""
 import http.client
 import json
+import re
 import signal
 
 import pytest
@@ -110,6 +111,27 @@ def test_registrations(indexers):
     assert json.loads(x.ask("GET", "/workers?model_name=x%20y")[1]) == []
     assert x.ask("POST", "/unregister", {"instance_id": 2**63 + 5, "model_name": "m"})[0] == 200
     assert json.loads(x.ask("GET", "/workers")[1]) == []
+
+
+def test_memory_is_given_back_without_events(indexers):
+    """What readers have let go of is used again by idle work: nothing else happens after the removal."""
+    x = indexers()
+
+    def held():
+        figures = x.ask("GET", "/metrics")[1].decode()
+        return [int(float(re.search(rf"^weir_indexer_{name}{{[^}}]*}} (\S+)", figures, re.M).group(1)))
+                for name in ("entries", "bytes")]
+    chains = range(48)  # 2 KiB of blocks each, fewer removals than the index lets gather by itself
+    names = [[1 << 20 | i << 8 | k for k in range(128)] for i in chains]
+    events = [stored(7, 0, range(1 + (i << 8), 129 + (i << 8)), name=names[i][0]) for i in chains]
+    assert x.ask("POST", "/restore", {"m:default": {"block_size": 4, "events": events}})[0] == 200
+    entries, full = held()
+    assert entries == 48 * 128
+    removed = [{"worker_id": 7, "storage_tier": "device", "event": {"event_id": 1, "dp_rank": 0, "data": {
+        "removed": {"block_hashes": n}}}} for n in names]
+    assert x.ask("POST", "/restore", {"m:default": {"block_size": 4, "events": removed}})[0] == 200
+    assert held()[0] == 0
+    until("the blocks' memory", lambda: held()[1] < full - 32 * 1024)
 
 
 def test_peer_and_snapshot(indexers, tmp_path):
