@@ -125,6 +125,37 @@ bool weir_mp_u64(struct weir_mp *m, uint64_t *ret_value) {
     return true;
 }
 
+/* A list of token ids is the bulk of a KV event: its common forms are read in place. */
+bool weir_mp_u32s(struct weir_mp *m, size_t n, uint32_t *ret_values) {
+    const unsigned char *p = m->buf + m->pos, *end = m->buf + m->len;
+    for (size_t i = 0; i < n; i++) {
+        if (!m->failed && end - p >= 5) {
+            if (p[0] == 0xcd) {
+                ret_values[i] = (uint32_t)p[1] << 8 | p[2];
+                p += 3;
+                continue;
+            }
+            if (p[0] == 0xce) {
+                ret_values[i] = (uint32_t)load_be(p + 1, 4);
+                p += 5;
+                continue;
+            }
+            if (p[0] <= 0x7f) {
+                ret_values[i] = *p++;
+                continue;
+            }
+        }
+        uint64_t v;
+        m->pos = (size_t)(p - m->buf);
+        if (!weir_mp_u64(m, &v) || v > UINT32_MAX)
+            return weir_mp_fail(m);
+        ret_values[i] = (uint32_t)v;
+        p = m->buf + m->pos;
+    }
+    m->pos = (size_t)(p - m->buf);
+    return true;
+}
+
 bool weir_mp_i64(struct weir_mp *m, int64_t *ret_value) {
     uint64_t v = 0;
     bool negative = false;

@@ -37,6 +37,8 @@ bool weir_mp_u64(struct weir_mp *m, uint64_t *ret_value);
 bool weir_mp_i64(struct weir_mp *m, int64_t *ret_value);
 /* Any integer, negative ones bit-reinterpreted (engine block hashes). */
 bool weir_mp_bits64(struct weir_mp *m, uint64_t *ret_value);
+/* The next n values, which have to be integers of 0 to UINT32_MAX, into ret_values: token ids. */
+bool weir_mp_u32s(struct weir_mp *m, size_t n, uint32_t *ret_values);
 /* Floats and integers. */
 bool weir_mp_f64(struct weir_mp *m, double *ret_value);
 bool weir_mp_str(struct weir_mp *m, struct weir_span *ret_str);

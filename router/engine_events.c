@@ -20,6 +20,12 @@ struct name {
     bool unusable; /* media or of no certain namespace: nothing of it is in the index */
 };
 
+/* A set that is emptied by counting on. */
+struct seen {
+    uint64_t hash;
+    uint32_t event; /* in which it was seen; another one's: free */
+};
+
 struct weir_engine_rank {
     uint32_t block_size;
     struct weir_map names; /* engine's hash → place in entries */
@@ -31,6 +37,9 @@ struct weir_engine_rank {
     struct weir_kv_block *blocks;
     uint64_t *removed;
     size_t room;
+    struct seen *seen; /* owned; at least twice `room`, a power of two */
+    size_t cap_seen;
+    uint32_t seen_event;
     struct weir_engine_rank_stats stats;
 };
 
@@ -54,6 +63,7 @@ void weir_engine_rank_destroy(struct weir_engine_rank *rank) {
     weir_free(rank->locals);
     weir_free(rank->blocks);
     weir_free(rank->removed);
+    weir_free(rank->seen);
     weir_free(rank);
 }
 
@@ -112,6 +122,20 @@ static void forget(struct weir_engine_rank *r, uint64_t hash) {
     r->free_entry = (uint32_t)at;
 }
 
+static bool make_seen(struct weir_engine_rank *r, size_t n) {
+    size_t cap = 64;
+    while (cap < 2 * n)
+        cap *= 2;
+    struct seen *seen = weir_calloc(cap, sizeof(*seen));
+    if (seen == NULL)
+        return false;
+    weir_free(r->seen);
+    r->seen = seen;
+    r->cap_seen = cap;
+    r->seen_event = 0;
+    return true;
+}
+
 static bool make_room(struct weir_engine_rank *r, size_t n) {
     if (n <= r->room)
         return true;
@@ -121,7 +145,7 @@ static bool make_room(struct weir_engine_rank *r, size_t n) {
     r->blocks = blocks != NULL ? blocks : r->blocks;
     uint64_t *removed = weir_realloc(r->removed, n * sizeof(*removed));
     r->removed = removed != NULL ? removed : r->removed;
-    if (locals == NULL || blocks == NULL || removed == NULL)
+    if (locals == NULL || blocks == NULL || removed == NULL || !make_seen(r, n + 1))
         return false;
     r->room = n;
     return true;
@@ -167,25 +191,27 @@ static uint32_t lora_hash(struct weir_span lora) {
     return h;
 }
 
-/* A name twice in one event would make a circle of a chain. */
-static bool repeats(const struct weir_engine_event *e) {
-    for (size_t i = 0; e->has_parent && i < e->n_hashes; i++)
-        if (e->hashes[i] == e->parent)
+static bool see(struct weir_engine_rank *r, uint64_t hash) {
+    uint32_t mask = (uint32_t)r->cap_seen - 1;
+    uint32_t i = (uint32_t)((hash ^ hash >> 32) * 0x9E3779B97F4A7C15u >> 32) & mask;
+    for (; r->seen[i].event == r->seen_event; i = (i + 1) & mask)
+        if (r->seen[i].hash == hash)
             return true;
-    if (e->n_hashes > 64) {
-        struct weir_map seen;
-        bool twice = false;
-        weir_map_init(&seen, e->n_hashes);
-        for (size_t i = 0; i < e->n_hashes && !twice; i++)
-            twice = weir_map_at(&seen, e->hashes[i]) != NULL ||
-                    weir_map_put(&seen, e->hashes[i], 0) != WEIR_OK;
-        weir_map_fini(&seen);
-        return twice;
+    r->seen[i] = (struct seen){hash, r->seen_event};
+    return false;
+}
+
+/* A name twice in one event would make a circle of a chain. */
+static bool repeats(struct weir_engine_rank *r, const struct weir_engine_event *e) {
+    if (++r->seen_event == 0) { /* the stamps have gone round */
+        memset(r->seen, 0, r->cap_seen * sizeof(*r->seen));
+        r->seen_event = 1;
     }
+    if (e->has_parent)
+        (void)see(r, e->parent);
     for (size_t i = 0; i < e->n_hashes; i++)
-        for (size_t k = 0; k < i; k++)
-            if (e->hashes[i] == e->hashes[k])
-                return true;
+        if (see(r, e->hashes[i]))
+            return true;
     return false;
 }
 
@@ -250,7 +276,9 @@ static bool convert_stored(struct weir_engine_rank *r, const struct weir_engine_
     }
     if (e->n_hashes == 0 || !make_room(r, e->n_hashes))
         return false;
-    if (repeats(e)) {
+    for (size_t i = 0; i < e->n_hashes; i++)
+        weir_map_prefetch(&r->names, e->hashes[i]);
+    if (repeats(r, e)) {
         r->stats.repeated += e->n_hashes;
         return false;
     }
@@ -300,6 +328,8 @@ static bool convert_removed(struct weir_engine_rank *r, const struct weir_engine
     size_t n = 0;
     if (e->n_hashes == 0 || !make_room(r, e->n_hashes))
         return false;
+    for (size_t i = 0; i < e->n_hashes; i++)
+        weir_map_prefetch(&r->names, e->hashes[i]);
     for (size_t i = 0; i < e->n_hashes; i++)
         if (note_removed(r, e->hashes[i], e->tier))
             r->removed[n++] = e->hashes[i];

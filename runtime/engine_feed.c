@@ -115,10 +115,8 @@ static void wait(struct weir_engine_feed *f, uint64_t seq, struct weir_span payl
 
 /* ---- applying ----------------------------------------------------------------------------- */
 
-static void on_event(void *arg, const struct weir_engine_batch *batch,
-                     const struct weir_engine_event *event) {
+static void on_event(void *arg, const struct weir_engine_event *event) {
     struct weir_engine_feed *f = arg;
-    (void)batch;
     f->ops.on_event(f->arg, event);
 }
 
@@ -150,11 +148,11 @@ static void apply(struct weir_engine_feed *f, uint64_t seq, struct weir_span pay
 
 /* False: it has to wait for a replay, which has begun. `again`: one has just ended. */
 static bool take(struct weir_engine_feed *f, uint64_t seq, struct weir_span payload, bool again) {
-    struct weir_engine_batch b;
-    if (weir_engine_batch_peek(payload, &b) != WEIR_OK)
-        b.timestamp = 0; /* told by apply() */
+    double time = 0;
+    if (weir_engine_batch_time(payload, &time) != WEIR_OK)
+        time = 0; /* told by apply() */
     bool back = f->any_live && seq <= f->last_live;
-    if (f->known && (back || (seq < f->next && b.timestamp > f->last_time))) {
+    if (f->known && (back || (seq < f->next && time > f->last_time))) {
         reset(f, "its events begin anew");
         f->any_live = false;
         if (f->replay != NULL) {
@@ -243,7 +241,7 @@ static void end_answer(struct weir_engine_feed *f) {
 
 static void on_answer(void *arg, const struct weir_span *frames, size_t n) {
     struct weir_engine_feed *f = arg;
-    struct weir_engine_batch b;
+    double time;
     uint64_t seq;
     if (f->state != ASKING || n < 3 || n > 4 || !read_seq(frames[n - 2], &seq))
         return;
@@ -254,8 +252,8 @@ static void on_answer(void *arg, const struct weir_span *frames, size_t n) {
         return;
     }
     if (f->known && seq + 1 == f->next) {
-        f->confirmed = weir_engine_batch_peek(payload, &b) == WEIR_OK &&
-                       b.timestamp == f->last_time; /* the same bytes give the same number */
+        f->confirmed = weir_engine_batch_time(payload, &time) == WEIR_OK &&
+                       time == f->last_time; /* the same bytes give the same number */
         if (!f->confirmed)
             restarted(f);
         return;

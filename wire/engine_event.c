@@ -62,14 +62,6 @@ static bool read_hashes(struct weir_mp *m, struct reading *r) {
     return true;
 }
 
-static bool read_token(struct weir_mp *m, uint32_t *ret) {
-    uint64_t v;
-    if (!weir_mp_u64(m, &v) || v > UINT32_MAX)
-        return weir_mp_fail(m);
-    *ret = (uint32_t)v;
-    return true;
-}
-
 /* A list of ids, or of pairs of neighbours (speculative decoding of the EAGLE kind). */
 static bool read_tokens(struct weir_mp *m, struct reading *r) {
     uint32_t n, pair;
@@ -79,15 +71,11 @@ static bool read_tokens(struct weir_mp *m, struct reading *r) {
     if (ids == NULL)
         return weir_mp_fail(m);
     r->e.eagle = n > 0 && weir_mp_peek(m) == WEIR_MP_ARRAY;
-    for (uint32_t i = 0; i < n; i++) {
-        if (!r->e.eagle) {
-            if (!read_token(m, &ids[i]))
-                return false;
-        } else if (!weir_mp_array(m, &pair) || pair != 2 || !read_token(m, &ids[i]) ||
-                   !read_token(m, &ids[i + 1])) {
+    if (!r->e.eagle && !weir_mp_u32s(m, n, ids))
+        return false;
+    for (uint32_t i = 0; r->e.eagle && i < n; i++)
+        if (!weir_mp_array(m, &pair) || pair != 2 || !weir_mp_u32s(m, 2, &ids[i]))
             return weir_mp_fail(m);
-        }
-    }
     r->e.tokens = ids;
     r->e.n_tokens = n + r->e.eagle;
     return true;
@@ -384,37 +372,48 @@ static bool read_event(struct weir_mp *m, struct reading *r) {
 
 /* ---- batches ------------------------------------------------------------------------------ */
 
+/* Leaves the reader at the list of events. */
+static bool read_head(struct weir_mp *m, struct weir_span payload, uint32_t *ret_members,
+                      struct weir_engine_batch *b) {
+    *b = (struct weir_engine_batch){.rank = -1};
+    weir_mp_init(m, payload);
+    return weir_mp_array(m, ret_members) && *ret_members >= 2 && weir_mp_f64(m, &b->timestamp) &&
+           weir_mp_peek(m) == WEIR_MP_ARRAY;
+}
+
 /* The rank stands behind the events. */
-static bool read_rank(struct weir_mp m, uint32_t n_members, int64_t *ret_rank) {
+static bool read_rank(struct weir_mp *m, uint32_t n_members, int64_t *ret_rank) {
     uint64_t rank;
-    *ret_rank = -1;
-    if (!weir_mp_skip(&m, NULL))
-        return false;
     if (n_members < 3)
         return true;
-    if (weir_mp_peek(&m) != WEIR_MP_UINT)
-        return weir_mp_skip(&m, NULL);
-    if (!weir_mp_u64(&m, &rank) || rank > INT32_MAX)
+    if (weir_mp_peek(m) != WEIR_MP_UINT)
+        return weir_mp_skip(m, NULL);
+    if (!weir_mp_u64(m, &rank) || rank > INT32_MAX)
         return false;
     *ret_rank = (int64_t)rank;
     return true;
 }
 
-/* Leaves the reader at the first event. */
-static bool read_head(struct weir_mp *m, struct weir_span payload, struct weir_engine_batch *b) {
+enum weir_status weir_engine_batch_time(struct weir_span payload, double *ret_timestamp) {
+    struct weir_mp m;
+    struct weir_engine_batch b;
     uint32_t n;
-    *b = (struct weir_engine_batch){.rank = -1};
-    weir_mp_init(m, payload);
-    return weir_mp_array(m, &n) && n >= 2 && weir_mp_f64(m, &b->timestamp) &&
-           weir_mp_peek(m) == WEIR_MP_ARRAY && read_rank(*m, n, &b->rank) &&
-           weir_mp_array(m, &b->n_events);
+    if (!read_head(&m, payload, &n, &b))
+        return WEIR_INVALID;
+    *ret_timestamp = b.timestamp;
+    return WEIR_OK;
 }
 
 enum weir_status weir_engine_batch_peek(struct weir_span payload,
                                         struct weir_engine_batch *ret_batch) {
     struct weir_mp m;
     struct weir_engine_batch b;
-    if (!read_head(&m, payload, &b))
+    uint32_t n;
+    if (!read_head(&m, payload, &n, &b))
+        return WEIR_INVALID;
+    struct weir_mp events = m;
+    if (!weir_mp_array(&events, &b.n_events) || !weir_mp_skip(&m, NULL) ||
+        !read_rank(&m, n, &b.rank))
         return WEIR_INVALID;
     *ret_batch = b;
     return WEIR_OK;
@@ -424,16 +423,15 @@ enum weir_status weir_engine_batch_decode(struct weir_span payload, struct weir_
                                           weir_engine_event_fn fn, void *arg,
                                           struct weir_engine_batch *ret_batch) {
     struct weir_mp m;
-    struct weir_engine_batch b;
-    if (!read_head(&m, payload, &b))
+    uint32_t n;
+    if (!read_head(&m, payload, &n, ret_batch) || !weir_mp_array(&m, &ret_batch->n_events))
         return WEIR_INVALID;
-    *ret_batch = b;
     struct reading r = {.arena = arena};
-    for (uint32_t i = 0; i < b.n_events; i++) {
+    for (uint32_t i = 0; i < ret_batch->n_events; i++) {
         weir_arena_reset(arena);
         if (!read_event(&m, &r))
             return WEIR_INVALID;
-        fn(arg, &b, &r.e);
+        fn(arg, &r.e);
     }
-    return WEIR_OK;
+    return read_rank(&m, n, &ret_batch->rank) ? WEIR_OK : WEIR_INVALID;
 }

@@ -60,17 +60,18 @@ struct weir_engine_batch {
     uint32_t n_events;
 };
 
-/* Reads a batch; each event is handed to fn in order, valid for the call; the arena is reset
- * between events, so nothing else may lie in it. WEIR_INVALID after the good events before it.
- * *ret_batch is filled as far as was read before the events (the rank stands behind them and is
- * read first). */
-typedef void (*weir_engine_event_fn)(void *arg, const struct weir_engine_batch *batch,
-                                     const struct weir_engine_event *event);
+/* Reads a batch in one pass; each event is handed to fn in order, valid for the call; the arena is
+ * reset between events, so nothing else may lie in it. WEIR_INVALID after the good events before
+ * the fault. *ret_batch is filled as far as was read: the rank stands behind the events. */
+typedef void (*weir_engine_event_fn)(void *arg, const struct weir_engine_event *event);
 enum weir_status weir_engine_batch_decode(struct weir_span payload, struct weir_arena *arena,
                                           weir_engine_event_fn fn, void *arg,
                                           struct weir_engine_batch *ret_batch) WEIR_MUST_CHECK;
 /* What stands around the events, which are passed over. */
 enum weir_status weir_engine_batch_peek(struct weir_span payload,
                                         struct weir_engine_batch *ret_batch) WEIR_MUST_CHECK;
+/* When the batch was made, from its first bytes alone; what follows is not looked at. */
+enum weir_status weir_engine_batch_time(struct weir_span payload,
+                                        double *ret_timestamp) WEIR_MUST_CHECK;
 
 #endif

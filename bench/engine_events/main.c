@@ -15,13 +15,11 @@ enum { BLOCK = 32, EVENTS = 20000, HELD = 2000 };
 static struct kvi_index *kv;
 static struct weir_engine_rank *rank;
 
-static void on_event(void *arg, const struct weir_engine_batch *batch,
-                     const struct weir_engine_event *e) {
+static void on_event(void *arg, const struct weir_engine_event *e) {
     struct weir_kv_event ev;
     struct weir_span lora;
     struct kvi_worker w = {1, 0};
     (void)arg;
-    (void)batch;
     if (!weir_engine_rank_convert(rank, e, &ev, &lora))
         return;
     if (ev.kind == WEIR_KV_STORED)

@@ -20,13 +20,12 @@ static bool names(const struct weir_engine_event *e, uint64_t hash) {
     return false;
 }
 
-static void on_event(void *arg, const struct weir_engine_batch *batch,
-                     const struct weir_engine_event *e) {
+static void on_event(void *arg, const struct weir_engine_event *e) {
     struct weir_engine_rank *rank = arg;
     struct weir_kv_event ev;
     struct weir_span lora;
     uint64_t sum = 0;
-    must(batch->rank >= -1 && e->n_hashes <= WEIR_ENGINE_EVENT_BLOCKS && e->tier < 4);
+    must(e->n_hashes <= WEIR_ENGINE_EVENT_BLOCKS && e->tier < 4);
     must(!e->media || e->first_media_block <= 1 << 20 || e->n_hashes > 0);
     for (size_t i = 0; i < e->n_tokens; i++)
         sum += e->tokens[i];

@@ -51,6 +51,30 @@ static void case_signed_integers(void) {
     }
 }
 
+/* Every width and every longer form, the list cut at each byte, and what is no 32-bit id. */
+static void case_lists_of_ids(void) {
+    const struct weir_span list =
+        WEIR_SPAN_LIT("\x05\x7f\xcc\xff\xcd\xff\xff\xce\xff\xff\xff\xff\xcf\0\0\0\0\0\1\0\0\xd0\x07"
+                      "\xce\0\0\0\1\xcd\0\2\x03");
+    static const uint32_t want[] = {5, 127, 255, 65535, UINT32_MAX, 65536, 7, 1, 2, 3};
+    const struct weir_span bad[] = {
+        WEIR_SPAN_LIT("\xff\1\1\1\1\1"), WEIR_SPAN_LIT("\xcf\0\0\0\1\0\0\0\0\1"),
+        WEIR_SPAN_LIT("\xc0\1\1\1\1\1"), WEIR_SPAN_LIT("\xd1\xff\xff\1\1\1")};
+    enum { N = WEIR_ARRAY_LEN(want) };
+    uint32_t got[N];
+    struct weir_mp m;
+    for (size_t cut = 0; cut <= list.len; cut++) {
+        weir_mp_init(&m, weir_span(list.data, cut));
+        CHECK(weir_mp_u32s(&m, N, got) == (cut == list.len));
+        if (cut == list.len)
+            CHECK(m.pos == list.len && memcmp(got, want, sizeof(want)) == 0);
+    }
+    for (size_t i = 0; i < WEIR_ARRAY_LEN(bad); i++) {
+        weir_mp_init(&m, bad[i]);
+        CHECK(!weir_mp_u32s(&m, 2, got) && m.failed);
+    }
+}
+
 static void case_json_round_trip(void) {
     const char *text =
         "{\"a\":[1,-2,18446744073709551615,1.5,true,null],\"\xC3\xA9\\n\":{},\"e\":\"\"}";
@@ -102,6 +126,7 @@ static void case_skip_takes_exactly_one_value(void) {
 int main(void) {
     CHECK_RUN(case_shortest_integer_forms);
     CHECK_RUN(case_signed_integers);
+    CHECK_RUN(case_lists_of_ids);
     CHECK_RUN(case_json_round_trip);
     CHECK_RUN(case_lying_lengths_are_refused);
     CHECK_RUN(case_skip_takes_exactly_one_value);

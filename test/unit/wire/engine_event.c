@@ -26,10 +26,8 @@ static void add_hashes(const struct weir_engine_event *e) {
         add("%s%" PRIu64, i > 0 ? "," : "", e->hashes[i]);
 }
 
-static void on_event(void *arg, const struct weir_engine_batch *batch,
-                     const struct weir_engine_event *e) {
+static void on_event(void *arg, const struct weir_engine_event *e) {
     (void)arg;
-    (void)batch;
     if (e->kind == WEIR_ENGINE_CLEARED) {
         add("cleared\n");
     } else if (e->kind == WEIR_ENGINE_REMOVED) {
