@@ -7,7 +7,8 @@
  * Failure modes: no prefill worker, or all busy: the decode worker does the whole request, unless
  * --enforce-disagg refuses that. A prefill worker that fails gives way to another one, at most
  * WEIR_DISAGG_TRIES in all, then as above; a request that it refuses is refused. A client that
- * leaves frees both legs (weir_leg_stop). Source: shared spec "transport" 3.2, "kvrouter" 4.5.
+ * leaves frees both legs (weir_leg_stop). A pooled connection that the worker had closed costs
+ * nothing: it is asked again over a new one. Source: shared spec "transport" 3.2, "kvrouter" 4.5.
  */
 #include "base/json.h"
 #include "base/log.h"
@@ -165,6 +166,7 @@ static enum weir_status send(struct weir_leg *leg, const struct weir_prefill_wor
                                        .codec = w->at.codec,
                                        .take_body = &body,
                                        .traceparent = r->traceparent,
+                                       .fresh = d->resent,
                                        .item_ms = r->fl->app->item_ms};
     d->result = weir_span(NULL, 0);
     d->codec = w->at.codec;
@@ -240,6 +242,23 @@ static bool keep_result(struct weir_leg *leg, const struct weir_output *item) {
     return ok;
 }
 
+/* A connection of the pool broke before the worker said that it has the prompt. Whether it has or
+ * not: nothing was shown to the client yet, and a prompt may be computed twice. So the worker is
+ * asked again, once, over a new connection. */
+static bool ask_again(struct weir_leg *leg, const struct weir_plane_end *end) {
+    struct weir_disagg *d = &leg->disagg;
+    bool broke = strcmp(end->stage, "stale") == 0 ||
+                 (strcmp(end->stage, "ack") == 0 && end->status == WEIR_DISCONNECTED);
+    if (!broke || d->resent || leg->request->answered || leg->state != WEIR_LEG_RUNNING ||
+        (d->state == WEIR_DISAGG_BOTH && leg->first_item))
+        return false;
+    release(leg);
+    d->resent = true;
+    d->state = WEIR_DISAGG_NEW;
+    weir_leg_restart(leg);
+    return true;
+}
+
 /* The attempt has failed: another worker, or one worker for all, or the end of the request. */
 static void go_on(struct weir_leg *leg, const struct weir_wire_error *error, const char *why) {
     struct weir_request *r = leg->request;
@@ -294,6 +313,8 @@ static void on_end(void *arg, const struct weir_plane_end *end) {
     struct weir_disagg *d = &leg->disagg;
     struct weir_plane_end e = *end;
     d->call = NULL;
+    if (ask_again(leg, &e))
+        return;
     if (e.inhibit)
         weir_router_worker_failed(weir_prefill_pool_router(d->pool), d->worker_id,
                                   weir_loop_now_ms(r->fl->loop));

@@ -24,6 +24,7 @@ struct weir_disagg {
     uint32_t dp_rank;
     uint64_t tried[WEIR_DISAGG_TRIES];
     unsigned n_tried;
+    bool resent; /* a connection broke before the worker took the prompt: new ones from now on */
     enum weir_codec codec;   /* of its answer */
     struct weir_span result; /* JSON for the decode worker, in the request's arena; or NULL */
     struct weir_bootstrap meeting;

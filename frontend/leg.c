@@ -165,6 +165,7 @@ static enum weir_status send(struct weir_leg *leg, const struct weir_model_worke
                                        .codec = worker->codec,
                                        .take_body = &body,
                                        .traceparent = r->traceparent,
+                                       .fresh = leg->resent,
                                        .item_ms = r->fl->app->item_ms};
     leg->sent_ns = weir_now_ns();
     if (st == WEIR_OK)
@@ -319,10 +320,17 @@ static bool move_on(struct weir_leg *leg, const struct weir_plane_end *end) {
     int64_t max_tokens = r->q.prep.stop.max_tokens;
     bool pinned =
         r->q.prep.routing.has_backend_instance_id || r->q.prep.routing.has_decode_worker_id;
+    bool stale = !leg->first_item && strcmp(end->stage, "stale") == 0;
     bool untouched =
-        !leg->first_item && (strcmp(end->stage, "connect") == 0 ||
+        !leg->first_item && (strcmp(end->stage, "connect") == 0 || stale ||
                              (strcmp(end->stage, "ack") == 0 && end->status != WEIR_TIMEOUT &&
                               end->status != WEIR_DISCONNECTED));
+    /* The worker had closed a connection of the pool: it is asked again, over a new one. */
+    if (stale && !leg->resent) {
+        leg->resent = true;
+        weir_disagg_again(leg, true);
+        return true;
+    }
     if (!end->error.migratable || pinned || leg->n_tried == WEIR_MAX_TRIED)
         return false;
     if (untouched && leg->n_tried < FREE_RETRIES) {

@@ -12,6 +12,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 enum { BODY_MAX = 1 << 30, ORDER_TEXT = 160 };
 
@@ -22,6 +23,7 @@ struct request {
     struct weir_buf unpacked;
     uint32_t at;    /* position in `order` */
     unsigned tries; /* routers of this pool that could not be reached */
+    bool resent;    /* after a stale connection */
     size_t n_order;
     uint32_t order[]; /* room for all pools of the phase */
 };
@@ -106,6 +108,11 @@ static bool try_next(struct request *q, struct weir_span message, const char *st
 
 static bool on_failed(void *arg, const struct weir_wire_error *error, const char *stage) {
     struct request *q = arg;
+    if (strcmp(stage, "stale") == 0 && !q->resent) {
+        q->resent = q->relay.fresh = true;
+        if (send_to_pool(q) == WEIR_OK)
+            return true;
+    }
     /* A router that was not reached has not seen the request: its neighbour may take it. */
     if (strcmp(stage, "connect") == 0 &&
         ++q->tries < weir_pools_instances(q->phase->pools, q->order[q->at]) &&

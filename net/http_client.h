@@ -44,7 +44,7 @@ struct weir_http_call_ops {
     /* Exactly once, last, unless cancelled; the call is dead then. WEIR_OK = whole answer received.
      * `sent_any` false means no byte of the request left: safe to retry elsewhere. (The client
      * itself sends a request once more only when the server closed an idle connection under it, and
-     * none of it has left or the method is GET, HEAD or OPTIONS.) */
+     * the server has got none of it or the method is GET, HEAD or OPTIONS.) */
     void (*on_done)(void *arg, enum weir_status status, bool sent_any);
 };
 

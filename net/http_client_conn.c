@@ -7,7 +7,7 @@
  *
  * Failures: whatever ends the stream ends the call with it. A connection that was idle may be
  * closed by the server just when a request is put on it. Such a request goes out once more, on a
- * fresh connection, when none of it has left or when its method is safe; otherwise the caller
+ * fresh connection, when none of it has got there or when its method is safe; otherwise the caller
  * decides, and sent_any tells how.
  *
  * Every callback of the user may cancel the call or destroy the client. The connection outlives
@@ -25,6 +25,7 @@ void weir_hc_conn_close(struct hc_conn *k, enum weir_status status, const char *
     weir_list_remove(&k->node); /* not to be found among the idle ones */
     weir_list_push_back(&k->client->busy, &k->node);
     weir_deferred_cancel(&k->later);
+    weir_timer_stop(&k->end_look);
     weir_stream_close(k->stream, status, reason);
 }
 
@@ -307,20 +308,31 @@ static void retry(struct hc_conn *k, bool unsent) {
     weir_hc_call_retry(call);
 }
 
-static void on_eof(void *arg) {
+static void on_end_look(void *arg) {
     struct hc_conn *k = arg;
     if (k->state == HC_CLOSED)
         return;
-    k->eof = true;
-    /* Exactly the request waits in the queue: none of it has left. */
+    /* None of the request has got there. */
+    bool open = false;
     bool unsent = k->call != NULL && k->state == HC_BUSY && k->call->request.len > 0 &&
-                  weir_stream_queued(k->stream) == k->call->request.len;
+                  weir_stream_undelivered(k->stream, &open) >= k->call->request.len;
+    if (!unsent && open && may_retry(k, true) && k->n_looks++ < HC_END_LOOKS &&
+        weir_timer_start(&k->end_look, HC_END_LOOK_MS) == WEIR_OK)
+        return;
     if (may_retry(k, unsent)) {
         retry(k, unsent);
         weir_hc_conn_close(k, WEIR_DISCONNECTED, "the server closed an idle connection");
     } else if (k->call == NULL || !k->call->paused) {
         end_of_input(k);
     }
+}
+
+static void on_eof(void *arg) {
+    struct hc_conn *k = arg;
+    if (k->state == HC_CLOSED)
+        return;
+    k->eof = true;
+    on_end_look(k);
 }
 
 static void on_close(void *arg, enum weir_status status, const char *reason) {
@@ -330,14 +342,19 @@ static void on_close(void *arg, enum weir_status status, const char *reason) {
     WEIR_LOG(WEIR_LOG_DEBUG, "http", "connection to %s closed: %s (%s)",
              weir_stream_peer(k->stream), reason, weir_status_text(status));
     k->state = HC_CLOSED;
-    if (call != NULL && may_retry(k, !call->sent_any)) {
-        retry(k, !call->sent_any);
+    bool unsent =
+        call != NULL &&
+        (!call->sent_any ||
+         (call->request.len > 0 && weir_stream_undelivered(k->stream, NULL) >= call->request.len));
+    if (may_retry(k, unsent)) {
+        retry(k, unsent);
     } else if (call != NULL) {
         c->inside++;
         weir_hc_call_done(call, status != WEIR_OK ? status : WEIR_DISCONNECTED);
         c->inside--;
     }
     weir_deferred_cancel(&k->later);
+    weir_timer_stop(&k->end_look);
     weir_list_remove(&k->node);
     weir_buf_fini(&k->in);
     weir_free(k);
@@ -355,6 +372,7 @@ enum weir_status weir_hc_conn_open(struct weir_http_client *c, struct weir_http_
     k->keep_alive = true;
     weir_buf_init(&k->in, c->config.max_head_bytes + (1 << 20));
     weir_deferred_init(&k->later, later, k);
+    weir_timer_init(&k->end_look, c->loop, on_end_look, k);
     weir_list_init(&k->node);
     const struct weir_stream_limits limits = {.open_ms = c->config.connect_ms,
                                               .write_max = (size_t)HC_MAX_REQUEST * 2,

@@ -20,6 +20,8 @@ enum hc_phase { HC_HEAD, HC_LENGTH, HC_CHUNKED, HC_UNTIL_EOF };
 
 enum {
     HC_MAX_HEADERS = 128,
+    HC_END_LOOK_MS = 4,         /* a reset is waited for so long, */
+    HC_END_LOOKS = 50,          /* so often */
     HC_STALL_MS = 60000,        /* the server takes no byte of a request */
     HC_MAX_INTERIM = 16,        /* 1xx heads before an answer */
     HC_MAX_REQUEST = 256 << 20, /* head and body */
@@ -36,7 +38,9 @@ struct hc_conn {
     bool got_bytes; /* of the current answer */
     bool keep_alive;
     unsigned n_interim;
-    bool eof; /* came while the call was paused */
+    bool eof;                   /* came while the call was paused */
+    struct weir_timer end_look; /* the server has ended: what became of the request? */
+    unsigned n_looks;
     struct weir_http_finder finder;
     struct weir_http_chunks chunks;
     uint64_t left;              /* of a body with length */

@@ -310,6 +310,8 @@ void weir_stream_close(struct weir_stream *s, enum weir_status status, const cha
         if (s->state == WEIR_STREAM_CLOSED)
             return; /* it found the peer gone */
     }
+    if (s->listener == NULL)
+        s->undelivered = weir_stream_undelivered(s, NULL);
     s->state = WEIR_STREAM_CLOSED;
     s->status = status;
     s->reason = reason;

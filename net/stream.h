@@ -70,6 +70,14 @@ void weir_stream_read_start(struct weir_stream *s);
 void weir_stream_gather(struct weir_stream *s, unsigned bytes);
 /* Reads what has come, once. Calls on_read from inside. */
 void weir_stream_read_now(struct weir_stream *s);
+/* How many of the bytes written last the peer has certainly not got, which is what a pooled
+ * connection meets when the peer has closed it meanwhile: those that have not left, and, once the
+ * peer has ended its side, those that its system answered with a reset instead of taking them.
+ * *ret_open (may be NULL): no answer has come yet to bytes that left, so ask again in a few
+ * milliseconds. Less is told than is true where that cannot be known (no end but a reset; TLS,
+ * where only bytes count that are not encrypted yet). Also valid in on_close. A peer that ends its
+ * side is taken to read no more. */
+size_t weir_stream_undelivered(const struct weir_stream *s, bool *ret_open);
 /* Sends FIN / close_notify after the queue has gone out; reading goes on. */
 void weir_stream_shutdown(struct weir_stream *s);
 /* Idempotent. Queued bytes are dropped. on_close follows in a later turn. `reason` is static text.

@@ -48,8 +48,10 @@ struct weir_stream {
     bool write_busy, write_dead; /* dead: the peer takes no more; what it sent is still read */
     bool above;                  /* went over write_high and not yet below the low mark */
     bool shut_wanted, shut_done;
-    bool eof;       /* the peer finished sending */
-    bool lingering; /* close_flushed() was called: nothing but on_close will be called */
+    bool eof;           /* the peer finished sending */
+    size_t dropped;     /* bytes of the queue that will never leave, because writing has failed */
+    size_t undelivered; /* once CLOSED: the answer of weir_stream_undelivered */
+    bool lingering;     /* close_flushed() was called: nothing but on_close will be called */
     bool adopted;
     uint8_t stall_ticks;
 

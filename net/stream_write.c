@@ -12,6 +12,10 @@
 
 #include "base/mem.h"
 
+#include <linux/sockios.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 enum { SLICE = 256 * 1024, DEAD_MS = 1000 };
@@ -58,6 +62,36 @@ static void bound_out(struct weir_stream *s) {
         s->out.max = s->out.len;
 }
 
+/* Bytes of the owner that have not been given to the system, or to TLS. */
+static size_t plain_left(const struct weir_stream *s) {
+    size_t taken = s->write_busy ? s->slice - s->tcp.write_queue_size : 0;
+    size_t wire = s->tls == NULL ? s->wire.len - s->wire_off : 0;
+    return s->out.len - s->out_off + (wire > taken ? wire - taken : 0);
+}
+
+/* What a system that has no socket any more does not take is never acknowledged: it answers with a
+ * reset, and ours goes from CLOSE_WAIT to CLOSE with the bytes still counted. */
+size_t weir_stream_undelivered(const struct weir_stream *s, bool *ret_open) {
+    uv_os_fd_t fd;
+    struct tcp_info info;
+    socklen_t size = sizeof(info);
+    int unacked = 0;
+    if (ret_open != NULL)
+        *ret_open = false;
+    if (s->state == WEIR_STREAM_CLOSED)
+        return s->undelivered;
+    size_t n = s->dropped + plain_left(s);
+    if (!s->eof || s->tls != NULL || uv_fileno((const uv_handle_t *)&s->tcp, &fd) != 0 ||
+        ioctl(fd, SIOCOUTQ, &unacked) != 0 || unacked <= 0 ||
+        getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) != 0)
+        return n;
+    if (info.tcpi_state == TCP_CLOSE)
+        return n + (size_t)unacked;
+    if (ret_open != NULL)
+        *ret_open = true;
+    return n;
+}
+
 /* ---- the peer is slow --------------------------------------------------------------------- */
 
 static void on_written(uv_write_t *req, int rc);
@@ -70,6 +104,7 @@ static void writing_failed(struct weir_stream *s, const char *reason) {
         return;
     }
     s->write_dead = true;
+    s->dropped = plain_left(s);
     s->out.len = s->out_off = 0;
     if (s->tls != NULL)
         source(s)->len = 0;

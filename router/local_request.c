@@ -13,6 +13,7 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <string.h>
 
 enum { MAX_TRIED = 16, BODY_MAX = 1 << 30, DEPTH = 16 };
 
@@ -25,6 +26,7 @@ struct request {
     uint64_t booking, worker_id;
     uint64_t tried[MAX_TRIED];
     unsigned n_tried;
+    bool resent; /* after a stale connection */
 };
 
 /* ---- what queries share ------------------------------------------------------------------- */
@@ -180,6 +182,10 @@ static bool on_failed(void *arg, const struct weir_wire_error *error, const char
     release(q);
     WEIR_LOG(WEIR_LOG_DEBUG, "router", "worker %" PRIx64 " failed at %s: %.*s", q->worker_id, stage,
              WEIR_SPAN_ARG(error->message));
+    if (strcmp(stage, "stale") == 0 && !q->resent) {
+        q->resent = q->relay.fresh = true;
+        return dispatch(q) == WEIR_OK;
+    }
     if (!error->migratable || q->n_tried == MAX_TRIED)
         return false;
     if (error->http_status == 503 || error->http_status == 504)

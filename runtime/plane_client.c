@@ -218,7 +218,7 @@ enum weir_status weir_plane_call_start(struct weir_plane_client *client,
         return WEIR_INVALID;
     st = weir_plane_host_find(client, &address, &host);
     if (st == WEIR_OK)
-        st = weir_plane_conn_pick(host, &k);
+        st = weir_plane_conn_pick(host, config->fresh, &k);
     if (st != WEIR_OK)
         return st;
     struct weir_plane_call *call = new_call(client, config, ops, arg);

@@ -34,8 +34,11 @@ struct weir_plane_client_config {
 struct weir_plane_end {
     enum weir_status status;      /* WEIR_OK = complete_final seen */
     struct weir_wire_error error; /* when status != OK: http_status and texts for the client */
-    const char *stage; /* "connect", "ack", "prologue", "stream", "deadline": for log and metrics */
-    bool inhibit;      /* the worker should be avoided for a while (connection-like failure) */
+    /* "connect", "stale", "ack", "prologue", "stream", "deadline": for log and metrics. "stale":
+     * the worker closed the connection before it had the request, so sending it again is safe, to
+     * the same worker too. */
+    const char *stage;
+    bool inhibit; /* the worker should be avoided for a while (connection-like failure) */
 };
 
 struct weir_plane_call_ops {
@@ -59,6 +62,7 @@ struct weir_plane_call_config {
     /* The encoded request. Taken: the call empties it. */
     struct weir_buf *take_body;
     struct weir_span traceparent; /* or NULL: frame header for the worker */
+    bool fresh;                   /* over a new connection: the last one was stale */
     uint64_t item_ms;             /* no item for so long → WEIR_TIMEOUT; 0 = off */
 };
 

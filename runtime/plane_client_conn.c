@@ -6,6 +6,8 @@
  * Failure modes: the connection cannot be opened or breaks, or the worker sends what is no reply:
  * every call that waits there and has not begun to stream fails. An overdue acknowledgement makes
  * the connection stuck: nothing new is sent there, and the last waiter that leaves closes it.
+ * A worker may close a connection that has been idle just when a request is put on it. What the
+ * worker has certainly not got then ends as "stale": it may be sent again, to that worker too.
  *
  * Who may close when: anybody in this client, at any time; on_close frees.
  */
@@ -22,8 +24,12 @@
 enum {
     MAX_REPLY = 64 * 1024,
     LOOK_MS = 1,
-    GATHER = 4096, /* bytes of replies, which have 4 each unless they refuse */
+    END_LOOK_MS = 4,
+    END_LOOKS = 50, /* at most that long a reset is waited for */
+    GATHER = 4096,  /* bytes of replies, which have 4 each unless they refuse */
 };
+
+static void see_end(struct weir_plane_conn *k);
 
 void weir_plane_conn_close(struct weir_plane_conn *k, enum weir_status status, const char *reason) {
     k->closing = true;
@@ -51,13 +57,17 @@ static void gather(struct weir_plane_conn *k, bool on) {
 }
 
 static void expect_reply(struct weir_plane_conn *k) {
-    if (k->gathering && !weir_timer_active(&k->look) &&
+    if (k->gathering && !k->ended && !weir_timer_active(&k->look) &&
         weir_timer_start(&k->look, LOOK_MS) != WEIR_OK)
         gather(k, false);
 }
 
 static void on_look(void *arg) {
     struct weir_plane_conn *k = arg;
+    if (k->ended) {
+        see_end(k);
+        return;
+    }
     k->found = false;
     weir_stream_read_now(k->stream);
     if (k->closing || k->first == k->next)
@@ -140,6 +150,18 @@ static void on_conn_read(void *arg, struct weir_span bytes) {
         expect_reply(k);
 }
 
+/* The worker has not got all of the request. */
+static void end_stale(struct weir_plane_call *call) {
+    const struct weir_plane_end end = {
+        .status = WEIR_DISCONNECTED,
+        .error = {.status = WEIR_DISCONNECTED,
+                  .http_status = 503,
+                  .message = WEIR_SPAN_LIT("the worker closed the connection before the request"),
+                  .migratable = true},
+        .stage = "stale"};
+    weir_plane_call_end(call, &end);
+}
+
 static void on_conn_close(void *arg, enum weir_status status, const char *reason) {
     struct weir_plane_conn *k = arg;
     struct weir_plane_client *c = k->host->client;
@@ -149,6 +171,7 @@ static void on_conn_close(void *arg, enum weir_status status, const char *reason
     weir_list_remove(&k->node);
     k->host->n_conns--;
     bool opened = k->open;
+    uint64_t got = k->written - weir_stream_undelivered(k->stream, NULL);
     for (; k->first != k->next; k->first++) {
         struct weir_plane_call *call = k->waiters[k->first % c->config.in_flight];
         if (call == NULL)
@@ -156,6 +179,10 @@ static void on_conn_close(void *arg, enum weir_status status, const char *reason
         weir_plane_conn_leave(call);
         if (call->state == WEIR_PLANE_CALL_STREAMING)
             continue; /* the answer is coming already: the ack does not matter */
+        if (opened && call->end_at > got) {
+            end_stale(call);
+            continue;
+        }
         weir_plane_call_fail(
             call, opened ? WEIR_DISCONNECTED : WEIR_CANNOT_CONNECT, 503, opened ? "ack" : "connect",
             true, weir_span_z(status != WEIR_OK ? weir_status_text(status) : "connection closed"));
@@ -167,8 +194,22 @@ static void on_conn_close(void *arg, enum weir_status status, const char *reason
     weir_plane_client_free_if_done(c);
 }
 
+/* Closes the connection once it is known, where that can be, which requests the worker has got. */
+static void see_end(struct weir_plane_conn *k) {
+    bool open = false;
+    if (k->n_waiting > 0)
+        weir_stream_undelivered(k->stream, &open);
+    if (open && k->n_looks++ < END_LOOKS && weir_timer_start(&k->look, END_LOOK_MS) == WEIR_OK)
+        return;
+    weir_plane_conn_close(k, WEIR_DISCONNECTED, "worker closed the connection");
+}
+
 static void on_conn_eof(void *arg) {
-    weir_plane_conn_close(arg, WEIR_DISCONNECTED, "worker closed the connection");
+    struct weir_plane_conn *k = arg;
+    if (k->closing)
+        return;
+    k->ended = true;
+    see_end(k);
 }
 
 /* ---- hosts and their connections ---------------------------------------------------------- */
@@ -257,18 +298,18 @@ enum weir_status weir_plane_host_find(struct weir_plane_client *c,
 }
 
 /* The least busy connection; a new one only when all are saturated. */
-enum weir_status weir_plane_conn_pick(struct weir_plane_host *host,
+enum weir_status weir_plane_conn_pick(struct weir_plane_host *host, bool fresh,
                                       struct weir_plane_conn **ret_conn) {
     struct weir_plane_client *c = host->client;
     struct weir_plane_conn *best = NULL;
     WEIR_LIST_FOREACH(it, &host->conns) {
         struct weir_plane_conn *k = WEIR_CONTAINER_OF(it, struct weir_plane_conn, node);
-        if (k->stuck || k->closing)
+        if (k->stuck || k->ended || k->closing)
             continue;
         if (best == NULL || k->next - k->first < best->next - best->first)
             best = k;
     }
-    bool saturated = best == NULL || best->next - best->first >= c->config.in_flight ||
+    bool saturated = fresh || best == NULL || best->next - best->first >= c->config.in_flight ||
                      !weir_stream_writable(best->stream);
     if (saturated && host->n_conns < c->config.pool_conns)
         return open_conn(host, ret_conn);
@@ -364,6 +405,8 @@ enum weir_status weir_plane_conn_send(struct weir_plane_call *call, struct weir_
         return st;
     }
     c->stats.bytes_sent += out->len - before;
+    k->written += out->len - before;
+    call->end_at = k->written;
     weir_stream_flush_later(k->stream);
     call->conn = k;
     call->ack_seq = k->next++;

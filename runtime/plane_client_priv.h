@@ -42,7 +42,8 @@ struct weir_plane_call {
     char *address;                /* owned: of the worker, as its record has it */
     struct weir_plane_conn *conn; /* where the ack is awaited; NULL when it came */
     uint64_t ack_seq;
-    uint64_t born;                /* number of the call */
+    uint64_t end_at; /* its request ends there, in bytes ever written to the connection */
+    uint64_t born;   /* number of the call */
     struct weir_plane_home *home; /* response stream; NULL until the worker dialled */
     bool paused, complete;
     uint64_t item_ms, last_item_ms;
@@ -62,8 +63,12 @@ struct weir_plane_conn {
     bool open;
     bool stuck; /* an ack is overdue, and replies come in order: nothing new is sent here */
     bool closing;
-    struct weir_timer look; /* for replies that have gathered */
-    bool gathering, found;  /* found: since the last look */
+    bool ended;       /* the worker ends its side: nothing new is sent here */
+    unsigned n_looks; /* since then */
+    uint64_t written; /* bytes, ever */
+    struct weir_timer
+        look; /* for replies that have gathered; `ended`: for what became of requests */
+    bool gathering, found; /* found: since the last look */
 };
 
 struct weir_plane_host {
@@ -132,9 +137,9 @@ void weir_plane_client_free_if_done(struct weir_plane_client *c);
 enum weir_status weir_plane_host_find(struct weir_plane_client *c,
                                       const struct weir_address *address,
                                       struct weir_plane_host **ret_host) WEIR_MUST_CHECK;
-/* The connection for the next request. WEIR_OVERLOADED: all are full and no more are allowed;
- * otherwise as weir_stream_connect. */
-enum weir_status weir_plane_conn_pick(struct weir_plane_host *host,
+/* The connection for the next request; `fresh`: a new one where there may be more. WEIR_OVERLOADED:
+ * all are full and no more are allowed; otherwise as weir_stream_connect. */
+enum weir_status weir_plane_conn_pick(struct weir_plane_host *host, bool fresh,
                                       struct weir_plane_conn **ret_conn) WEIR_MUST_CHECK;
 /* Queues the request of `call` and enters the call among the waiters of `k`; leaves both as they
  * were on failure. WEIR_TOO_LARGE: max_message. `path`: of the endpoint, inside its address. */

@@ -29,7 +29,9 @@ enum weir_status weir_relay_send(struct weir_relay *relay, struct weir_span addr
     struct weir_plane_call_config c = {.address = address,
                                        .request_id = weir_plane_request_id(relay->caller),
                                        .codec = relay->codec,
-                                       .take_body = take_body};
+                                       .take_body = take_body,
+                                       .fresh = relay->fresh};
+    relay->fresh = false;
     relay->call = NULL;
     relay->paused = false;
     return weir_plane_call_start(relay->client, &c, &call_ops, relay, &relay->call);

@@ -34,6 +34,7 @@ struct weir_relay {
     void *arg;
     enum weir_codec codec;
     bool passed, over, paused;
+    bool fresh; /* the next attempt goes over a new connection; the owner sets it */
 };
 
 void weir_relay_init(struct weir_relay *relay, struct weir_plane_client *client,

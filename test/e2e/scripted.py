@@ -33,7 +33,7 @@ class ScriptedWorker:
         """params: disaggregated_params of the first item."""
         self.params = params
         self.answer, self.id = answer, worker_id
-        self.requests, self.failure = [], None
+        self.requests, self.failure, self.conns = [], None, []
         self.closing = threading.Event()
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.component = component
@@ -78,7 +78,17 @@ class ScriptedWorker:
                 return
             threading.Thread(target=self.connection, args=(conn,), daemon=True).start()
 
+    def hang_up(self):
+        """Closes the connections on which requests come; whoever asks again opens new ones."""
+        for conn in self.conns:
+            try:
+                conn.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass  # it is closed already
+        self.conns.clear()
+
     def connection(self, conn):
+        self.conns.append(conn)
         try:
             while True:
                 exactly(conn, struct.unpack(">H", exactly(conn, 2))[0])

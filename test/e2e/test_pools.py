@@ -1,6 +1,7 @@
 """Pools of workers: `weir router` before each, `weir global-router` before those, a frontend in front."""
 import json
 import os
+import signal
 import threading
 
 import pytest
@@ -510,6 +511,37 @@ def test_failing_prefill_workers_give_way(fleet):
     front.wait_line("model m has 1 prefill worker")
     assert front.chat().status == 200  # only the broken one is left: the decode worker does it all
     assert served_by(dec[0]) == 13
+
+
+@pytest.mark.parametrize("split_up", [False, True])
+def test_connections_that_workers_closed_cost_no_request(fleet, split_up):
+    """A worker closes an idle connection while a request is on its way to it: the frontend is held until both are
+    there, and meets the request first. No byte of it was lost, so nobody may notice. (Failed before.)"""
+    store = fleet.env["DYN_FILE_KV"]
+    kind = "decode" if split_up else "aggregated"
+    workers = [ScriptedWorker(store, lambda _: (["b"], "stop"), worker_id=0x62, worker_type=kind)]
+    if split_up:
+        workers.append(ScriptedWorker(store, lambda _: (["a"], "length"), worker_id=0x61, component="prefill",
+                                      worker_type="prefill", params={"k": 1}))
+    front = fleet.frontend("--enforce-disagg" if split_up else "--no-load-aware", "--loops", "1")
+    body = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
+    until("the model", lambda: front.ask("POST", "/v1/chat/completions", body).status == 200)
+    client = front.connect()
+    for hang_up in (False, True, True, True):
+        front.signal(signal.SIGSTOP)
+        try:
+            client.request("POST", "/v1/chat/completions", json.dumps(body), {"content-type": "application/json"})
+            for w in workers:
+                if hang_up:
+                    w.hang_up()
+        finally:
+            front.signal(signal.SIGCONT)
+        answer = client.getresponse()
+        page = answer.read()
+        assert answer.status == 200, page
+    client.close()
+    for w in workers:
+        w.close()
 
 
 def test_a_client_that_leaves_during_prefill_frees_both(fleet):

@@ -13,3 +13,4 @@ weir_test(unit_http_loopback SOURCES test/unit/http/loopback.c test/unit/net/cer
           LINK weir_net OpenSSL::SSL LABELS "unit;stress")
 weir_test(unit_http_torture SOURCES test/unit/http/torture.c ${http_fake} ${http_server_sources}
           net/http_client.c net/http_client_conn.c LINK weir_base)
+weir_test(unit_http_stale SOURCES test/unit/http/stale.c test/unit/runtime/turns.c LINK weir_net)

@@ -282,6 +282,11 @@ bool weir_stream_writable(const struct weir_stream *s) {
 size_t weir_stream_queued(const struct weir_stream *s) {
     return s->out.len;
 }
+size_t weir_stream_undelivered(const struct weir_stream *s, bool *ret_open) {
+    if (ret_open != NULL)
+        *ret_open = false;
+    return s->out.len;
+}
 struct weir_buf *weir_stream_out(struct weir_stream *s) {
     return &s->out;
 }

@@ -9,6 +9,11 @@
 #include "test/unit/runtime/turns.h"
 #include "test/unit/wire/vectors.h"
 
+#include <netinet/in.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
 static struct weir_loop *loop;
 
 /* ---- a call and what became of it --------------------------------------------------------- */
@@ -549,6 +554,99 @@ static void case_unreadable_item(void) {
     CHECK(c.status == WEIR_PROTOCOL && c.http == 500 && !c.inhibit);
 }
 
+/* ---- connections that the worker closes between requests ------------------------------------ */
+
+/* A worker of plain sockets on this thread, so that its deeds fall between two loop turns. */
+static int listen_here(unsigned *ret_port) {
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof(at);
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    CHECK(fd >= 0 && bind(fd, (struct sockaddr *)&at, sizeof(at)) == 0 && listen(fd, 8) == 0);
+    CHECK(getsockname(fd, (struct sockaddr *)&at, &size) == 0);
+    *ret_port = ntohs(at.sin_port);
+    return fd;
+}
+
+static bool readable(void *arg) {
+    struct pollfd p = {.fd = *(int *)arg, .events = POLLIN};
+    return poll(&p, 1, 0) == 1;
+}
+
+/* The connection of a first call, which is over: it is idle in the pool now. */
+static int idle_connection(struct weir_plane_client *client, int listener, unsigned port) {
+    struct call c;
+    char frame[4096];
+    CHECK(start(client, port, &c, 0) == WEIR_OK);
+    CHECK(turns_until(loop, readable, &listener));
+    int fd = accept(listener, NULL, NULL);
+    CHECK(turns_until(loop, readable, &fd));
+    CHECK(recv(fd, frame, sizeof(frame), 0) > 0 && send(fd, "\0\0\0\0", 4, 0) == 4);
+    weir_plane_call_cancel(c.call, false);
+    turns_for(loop, 20); /* the reply is taken */
+    CHECK_EQ_U64(c.ends, 0);
+    return fd;
+}
+
+/* An end before or after the request has left: "stale" only where the worker cannot have it. */
+static void case_stale_connection(void) {
+    enum { BEFORE_IT_LEAVES, BEFORE_IT_COMES, READ_FIRST, UNREAD, N };
+    static const char *const want[N] = {"stale", "stale", "ack", "ack"};
+    for (int k = 0; k < N; k++) {
+        unsigned port;
+        struct call c;
+        char frame[4096];
+        int listener = listen_here(&port);
+        struct weir_plane_client *client = make_client((struct weir_plane_client_config){0});
+        int fd = idle_connection(client, listener, port);
+        if (k == BEFORE_IT_COMES)
+            close(fd); /* our end has not been looked at yet when the request is written */
+        CHECK(start(client, port, &c, 0) == WEIR_OK);
+        if (k == BEFORE_IT_LEAVES)
+            shutdown(fd, SHUT_WR); /* half an end, and nothing left: read by nobody */
+        if (k == READ_FIRST || k == UNREAD)
+            CHECK(turns_until(loop, readable, &fd));
+        if (k == READ_FIRST)
+            CHECK(recv(fd, frame, sizeof(frame), 0) > 0);
+        if (k != BEFORE_IT_COMES)
+            close(fd);
+        wait_end(&c);
+        CHECK_MSG(strcmp(c.stage, want[k]) == 0, "%d: %s, not %s", k, c.stage, want[k]);
+        CHECK(c.status == WEIR_DISCONNECTED && c.end_http == 503);
+        CHECK(c.inhibit == (strcmp(want[k], "ack") == 0)); /* the worker itself may be well */
+        end_client(client);
+        close(listener);
+    }
+}
+
+/* After a stale connection the others of the pool are not trusted either. */
+static void case_fresh_connection(void) {
+    unsigned port;
+    int listener = listen_here(&port);
+    struct weir_plane_client *client = make_client((struct weir_plane_client_config){0});
+    int old = idle_connection(client, listener, port);
+    struct call c = {.http = 200};
+    char address[64];
+    struct weir_buf body;
+    snprintf(address, sizeof(address), "127.0.0.1:%u/2a/n/c/e", port);
+    weir_buf_init(&body, 1 << 20);
+    CHECK(weir_buf_append_z(&body, "{}") == WEIR_OK);
+    const struct weir_plane_call_config config = {
+        .address = weir_span_z(address),
+        .request_id = WEIR_SPAN_LIT("11111111-2222-4333-8444-555555555555"),
+        .take_body = &body,
+        .fresh = true};
+    CHECK(weir_plane_call_start(client, &config, &ops, &c, &c.call) == WEIR_OK);
+    CHECK(turns_until(loop, readable, &listener));
+    int fd = accept(listener, NULL, NULL);
+    CHECK(turns_until(loop, readable, &fd));
+    CHECK(!readable(&old));
+    weir_plane_call_cancel(c.call, false);
+    end_client(client);
+    close(fd);
+    close(old);
+    close(listener);
+}
+
 int main(void) {
     if (weir_loop_create(0, &loop) != WEIR_OK)
         return 1;
@@ -566,6 +664,8 @@ int main(void) {
     CHECK_RUN(case_limits);
     CHECK_RUN(case_drop_address);
     CHECK_RUN(case_unreadable_item);
+    CHECK_RUN(case_stale_connection);
+    CHECK_RUN(case_fresh_connection);
     if (check_failed == 0)
         weir_loop_destroy(loop);
     return check_finish();
