@@ -132,7 +132,7 @@ def test_the_router_of_a_pool_knows_its_caches(agg):
 def test_questions_to_a_router(fleet):
     """best_worker_id and get_overlap_scores answer without routing."""
     mocker, router = pool(fleet, "pool0", workers=2)
-    until("both workers", lambda: router.ready().metric("weir_router_workers") == 2)
+    until("both workers", lambda: router.ready().metric("weir_router_workers") == 2 == router.metric("weir_router_ranks_live"))
     prompt = list(range(100)) + [7, 8, 9]
     ask = lambda endpoint, **more: call(fleet.env["DYN_FILE_KV"], "pool0", "router", endpoint,
                                         {"token_ids": prompt, **more})
