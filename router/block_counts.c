@@ -39,12 +39,12 @@ static void fetch(const struct weir_block_counts *c, const uint64_t *hashes, siz
         __builtin_prefetch(&c->slots[home(c, hashes[i + AHEAD])], 1);
 }
 
-/* At most three quarters are ever used. */
+/* At most half is ever used: the runs that a removal has to walk stay short. */
 static bool reserve(struct weir_block_counts *c, size_t more) {
     struct weir_block_counts bigger = {.cap = c->cap == 0 ? FIRST_SLOTS : c->cap, .len = c->len};
     if (more > SIZE_MAX / 64 - c->len)
         return false;
-    while ((c->len + more) * 4 > bigger.cap * 3)
+    while ((c->len + more) * 2 > bigger.cap)
         bigger.cap *= 2;
     if (bigger.cap == c->cap)
         return true;

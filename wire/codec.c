@@ -112,18 +112,17 @@ static char *put_decimal(char *p, uint32_t v) {
     return p + 10 - at;
 }
 
-/* One store whatever the width: up to 3 bytes behind the id are written and then overwritten. */
+/* Eight bytes are stored whatever the width, and those behind the id overwritten: ids of a real
+ * vocabulary change their width too often for a branch to be foreseen. */
 static inline char *put_id(char *p, uint32_t v) {
-    if (v <= 0x7f) {
-        *p = (char)v;
-        return p + 1;
-    }
-    unsigned bytes = v <= 0xff ? 1 : v <= 0xffff ? 2 : 4;
-    uint32_t at_top = v << (32 - 8 * bytes);
-    uint32_t be = at_top << 24 | (at_top & 0xff00) << 8 | (at_top >> 8 & 0xff00) | at_top >> 24;
-    *p = (char)(bytes == 1 ? 0xcc : bytes == 2 ? 0xcd : 0xce);
-    memcpy(p + 1, &be, sizeof(be));
-    return p + 1 + bytes;
+    static const struct {
+        unsigned char type, shift, len;
+    } rows[] = {{0, 56, 1}, {0xcc, 48, 2}, {0xcd, 40, 3}, {0xce, 24, 5}};
+    unsigned row = (unsigned)(v > 0x7f) + (v > 0xff) + (v > 0xffff);
+    uint64_t be =
+        __builtin_bswap64((uint64_t)rows[row].type << 56 | (uint64_t)v << rows[row].shift);
+    memcpy(p, &be, sizeof(be));
+    return p + rows[row].len;
 }
 
 /* Eight ids of one byte each at once: texts of byte tokenizers, and pads. */
@@ -152,7 +151,7 @@ void weir_enc_ids(struct weir_enc *e, const uint32_t *ids, size_t n) {
     weir_enc_array(e, (uint32_t)n);
     enum weir_status st = weir_enc_status(e);
     if (st == WEIR_OK)
-        st = weir_buf_reserve(e->buf, MP(e) ? n * 5 + 4 : n * 11 + 1);
+        st = weir_buf_reserve(e->buf, MP(e) ? n * 5 + 8 : n * 11 + 1);
     if (st != WEIR_OK) {
         e->m.status = e->j.status = st;
         return;
