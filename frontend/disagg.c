@@ -104,7 +104,8 @@ static enum weir_status route(struct weir_leg *leg) {
     struct weir_disagg *d = &leg->disagg;
     const struct weir_routing_hints *h = &r->q.prep.routing;
     struct weir_route chosen;
-    struct weir_route_query q = {.local_hashes = leg->local,
+    struct weir_route_query q = {.blind = weir_model_blind(leg->request->model),
+                                 .local_hashes = leg->local,
                                  .sequence_hashes = leg->sequence,
                                  .n_blocks = leg->n_blocks,
                                  .isl_tokens = leg->prompt.n,

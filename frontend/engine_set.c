@@ -3,6 +3,7 @@
 #include "base/list.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "frontend/engine_parity.h"
 #include "router/engine_events.h"
 #include "runtime/engine_feed.h"
 
@@ -12,10 +13,12 @@
 
 /* A worker of a model. */
 struct seat {
+    struct member *member; /* borrowed: its owner */
     uint64_t worker_id;
     char *name;               /* owned: of the model */
     struct weir_model *model; /* a reference; NULL: the worker was left out */
     bool adapter;
+    bool compared; /* its tokens with ours, or that cannot be done */
 };
 
 /* The cache of one rank. */
@@ -37,6 +40,9 @@ struct member {
     size_t n_seats;
     struct cache *caches; /* owned */
     size_t n_caches;
+    char *address; /* owned */
+    bool tokenizes;
+    struct weir_engine_parity *parity; /* under way, of one seat; NULL otherwise */
 };
 
 struct weir_engine_set {
@@ -44,6 +50,7 @@ struct weir_engine_set {
     struct weir_engine_set_config config;
     struct weir_engines *engines;
     struct weir_engine_binds *binds;
+    struct weir_relay_pools *pools; /* for comparisons; NULL: there are none */
     struct weir_list members;
 };
 
@@ -58,6 +65,8 @@ static struct member *find(struct weir_engine_set *s, uint64_t id) {
 }
 
 static void drop_seats(struct member *m) {
+    weir_engine_parity_cancel(m->parity);
+    m->parity = NULL;
     for (size_t i = 0; i < m->n_seats; i++) {
         weir_model_unref(m->seats[i].model);
         weir_free(m->seats[i].name);
@@ -80,6 +89,9 @@ static void drop_caches(struct member *m) {
 static void drop_member(struct member *m) {
     drop_caches(m);
     drop_seats(m);
+    if (m->set->pools != NULL && m->address != NULL)
+        weir_relay_pool_left(m->set->pools, weir_span_z(m->address));
+    weir_free(m->address);
     weir_list_remove(&m->node);
     weir_free(m);
 }
@@ -109,9 +121,12 @@ static bool fill_seats(struct member *m, const struct weir_engine_info *e) {
         if (name == NULL)
             return false;
         m->seats[m->n_seats++] =
-            (struct seat){seat_id(e->id, id, i == 0), name, NULL, e->models[i].adapter};
+            (struct seat){m, seat_id(e->id, id, i == 0), name, NULL, e->models[i].adapter, false};
     }
-    return m->seats != NULL;
+    weir_free(m->address);
+    m->address = weir_strdup(e->address);
+    m->tokenizes = e->tokenizes;
+    return m->seats != NULL && m->address != NULL;
 }
 
 static uint32_t block_size(const struct weir_engine_set *s, const struct weir_engine_info *e) {
@@ -231,6 +246,53 @@ static void open_caches(struct weir_engine_set *s, struct member *m,
                  e->address);
 }
 
+/* ---- tokens ------------------------------------------------------------------------------- */
+
+static void compare_next(struct member *m);
+
+/* Adapters have the template and the vocabulary of their model. */
+static void on_compared(void *arg, const struct weir_parity_finding *finding) {
+    struct seat *seat = arg;
+    struct member *m = seat->member;
+    m->parity = NULL;
+    for (size_t i = 0; finding != NULL && i < m->n_seats; i++) {
+        struct weir_parity_finding f = *finding;
+        f.again = &m->seats[i] != seat;
+        if (!f.again || m->seats[i].adapter)
+            weir_models_parity_found(m->set->config.models, m->seats[i].worker_id, &f);
+    }
+    compare_next(m);
+}
+
+/* One model of an engine after the other; those whose tokenizer is still being read come later. */
+static void compare_next(struct member *m) {
+    struct weir_engine_set *s = m->set;
+    for (size_t i = 0; m->parity == NULL && m->tokenizes && i < m->n_seats; i++) {
+        struct seat *seat = &m->seats[i];
+        if (seat->compared || seat->adapter || seat->model == NULL ||
+            weir_model_info(seat->model)->tok == NULL)
+            continue;
+        struct weir_engine_parity_config c = {.pools = s->pools,
+                                              .address = m->address,
+                                              .api_key = s->config.engines.api_key,
+                                              .info = weir_model_info(seat->model)};
+        seat->compared = true;
+        if (weir_engine_parity_start(&c, on_compared, seat, &m->parity) != WEIR_OK) {
+            m->parity = NULL;
+            WEIR_LOG(WEIR_LOG_WARN, "parity", "engine %s: its tokens cannot be compared with ours",
+                     m->address);
+        }
+    }
+}
+
+void weir_engine_set_tick(struct weir_engine_set *set) {
+    if (set == NULL || set->pools == NULL)
+        return;
+    WEIR_LIST_FOREACH(it, &set->members) {
+        compare_next(MEMBER(it));
+    }
+}
+
 /* ---- comings and goings -------------------------------------------------------------------- */
 
 static void on_up(void *arg, const struct weir_engine_info *e) {
@@ -269,6 +331,8 @@ static void on_up(void *arg, const struct weir_engine_info *e) {
     }
     if (s->config.kv_events)
         open_caches(s, m, e);
+    if (s->pools != NULL)
+        compare_next(m);
 }
 
 static void on_down(void *arg, uint64_t id, const char *why) {
@@ -315,6 +379,8 @@ enum weir_status weir_engine_set_open(struct weir_loop *loop,
     s->config = *config;
     weir_list_init(&s->members);
     enum weir_status st = weir_engine_binds_create(loop, &s->binds);
+    if (st == WEIR_OK && config->parity)
+        st = weir_relay_pools_create(loop, config->engines.tls, 0, WEIR_ENGINE_MAX, &s->pools);
     if (st != WEIR_OK)
         weir_err_set(err, st, "out of memory");
     else
@@ -335,5 +401,6 @@ void weir_engine_set_close(struct weir_engine_set *set) {
         drop_member(MEMBER(it));
     }
     weir_engine_binds_destroy(set->binds);
+    weir_relay_pools_destroy(set->pools);
     weir_free(set);
 }

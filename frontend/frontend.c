@@ -179,6 +179,7 @@ static enum weir_status open_app(struct frontend *f, struct weir_err *err) {
         .model_name = o->model_name,
         .model_path = o->model_path,
         .tokenizer_cache_bytes = o->tokenizer_cache ? (size_t)o->tokenizer_cache_bytes : 0,
+        .parity = (enum weir_parity_mode)o->parity_check,
         .bytes_tokenizer = o->tokenizer == WEIR_OPT_TOKENIZER_BYTES,
         .tool_parser = o->tool_call_parser,
         .reasoning_parser = o->reasoning_parser,
@@ -417,6 +418,7 @@ static enum weir_status open_engines(struct frontend *f, struct weir_err *err) {
         .models = f->app.models,
         .metrics = weir_front_metrics_registry(f->app.metrics),
         .kv_events = o->router_mode == WEIR_OPT_ROUTER_MODE_KV && o->router_kv_events,
+        .parity = o->parity_check != WEIR_OPT_PARITY_CHECK_OFF,
         .default_block_size =
             o->kv_cache_block_size != WEIR_CONFIG_NONE ? (uint32_t)o->kv_cache_block_size : 16};
     return f->app.engine_mode ? weir_engine_set_open(f->control, &ec, &f->engines, err) : WEIR_OK;
@@ -504,6 +506,7 @@ static void on_tick(void *arg) {
     weir_models_each(f->app.models, refresh_model, f);
     weir_prefill_each(f->app.prefill, refresh_prefill, f);
     maintain_indexes(f);
+    weir_engine_set_tick(f->engines);
     if (++f->ticks % TLS_CHECK_TICKS == 0) {
         reload_tls(f->http_tls, "HTTP server");
         reload_tls(f->plane_server_tls, "answers of workers");

@@ -56,6 +56,7 @@ void weir_leg_query(struct weir_leg *leg, struct weir_route_query *ret) {
                                  .exclude = leg->tried,
                                  .n_exclude = leg->n_tried,
                                  .override = weir_disagg_override(leg),
+                                 .blind = weir_model_blind(r->model),
                                  .rng = weir_loop_rng(r->fl->loop),
                                  .now_ms = weir_loop_now_ms(r->fl->loop)};
     if (h->has_backend_instance_id || h->has_decode_worker_id) {
@@ -267,6 +268,19 @@ void weir_leg_fail_worker(struct weir_leg *leg, const struct weir_wire_error *e)
                       weir_request_error_type(e->http_status));
 }
 
+/* What the worker counts of a prompt that it was sent as ids. */
+static void check_count(struct weir_leg *leg, const struct weir_output *item) {
+    struct weir_request *r = leg->request;
+    if (leg->counted || !item->has_usage || item->prompt_tokens <= 0)
+        return;
+    leg->counted = true;
+    if (leg->moves > 0 || r->q.n > 1)
+        return;
+    struct weir_parity_count count = {
+        .ours = leg->prompt.n, .theirs = (uint64_t)item->prompt_tokens, .sent_ids = true};
+    weir_model_parity_count(r->model, leg->worker_id, &count, weir_span(NULL, 0));
+}
+
 static void on_item(void *arg, const struct weir_output *item) {
     struct weir_leg *leg = arg;
     struct weir_request *r = leg->request;
@@ -280,6 +294,7 @@ static void on_item(void *arg, const struct weir_output *item) {
     if (!leg->first_item && item->token_ids.n > 0)
         first_item(leg);
     keep_ids(leg, item->token_ids);
+    check_count(leg, item);
     enum weir_status st = weir_output_item(leg, item);
     if (st != WEIR_OK && !r->answered) {
         weir_request_fail(r, 500, WEIR_SPAN_LIT("Internal server error"), "internal");

@@ -99,6 +99,14 @@ static const double b_rate[] = {0,   .05, .1,  .15, .2,  .25, .3,  .35, .4,  .45
       "Requests that the queue did not take.", NONE, "model", "reason")                            \
     X(QUEUE_WAIT, "!weir_router_queue_wait_seconds", WEIR_HISTOGRAM,                               \
       "How long requests waited that were admitted.", BUCKETS(b_stage), "model")                   \
+    X(PARITY, "!weir_parity_checks_total", WEIR_COUNTER,                                           \
+      "Comparisons of our prompt tokens with a worker's: of canned conversations, of counts.",     \
+      NONE, "model", "source", "result")                                                           \
+    X(PARITY_CAUSE, "!weir_parity_mismatches_total", WEIR_COUNTER,                                 \
+      "Workers found to make other tokens than we do, by the likely cause.", NONE, "model",        \
+      "cause")                                                                                     \
+    X(BLIND, "!weir_parity_fallback", WEIR_GAUGE,                                                  \
+      "1 while requests go by load alone, because a worker makes other tokens.", NONE, "model")    \
     X(DECISIONS_DROPPED, "!weir_router_decisions_dropped_total", WEIR_COUNTER,                     \
       "Decisions that the decision log could not take.", NONE, NULL)                               \
     X(HIT_RATE, "!dynamo_component_router_kv_hit_rate", WEIR_HISTOGRAM,                            \
@@ -234,7 +242,10 @@ void weir_front_metrics_model(struct weir_front_metrics *m, const char *model,
         .max_num_batched_tokens = of_model(m, F_MAX_BATCHED, model),
         .context_length = of_model(m, F_CONTEXT, model),
         .block_size = of_model(m, F_BLOCK_SIZE, model),
-        .migration_limit = of_model(m, F_MIGRATION_LIMIT, model)};
+        .migration_limit = of_model(m, F_MIGRATION_LIMIT, model),
+        .counts_same = one(m, F_PARITY, model, "usage", "same", NULL, NULL),
+        .counts_differ = one(m, F_PARITY, model, "usage", "differs", NULL, NULL),
+        .blind = of_model(m, F_BLIND, model)};
     for (int e = 0; e < WEIR_FRONT_N_ENDPOINTS; e++)
         for (int stream = 0; stream < 2; stream++) {
             ret->started[e][stream] =
@@ -336,6 +347,17 @@ void weir_front_set_queue_refused(struct weir_front_metrics *m, const char *mode
 
 struct weir_metric *weir_front_queue_wait(struct weir_front_metrics *m, const char *model) {
     return of_model(m, F_QUEUE_WAIT, model);
+}
+
+void weir_front_count_parity(struct weir_front_metrics *m, const char *model, unsigned n_same,
+                             unsigned n_differ) {
+    weir_metric_add(one(m, F_PARITY, model, "tokenize", "same", NULL, NULL), n_same);
+    weir_metric_add(one(m, F_PARITY, model, "tokenize", "differs", NULL, NULL), n_differ);
+}
+
+void weir_front_count_parity_cause(struct weir_front_metrics *m, const char *model,
+                                   const char *cause) {
+    weir_metric_inc(one(m, F_PARITY_CAUSE, model, cause, NULL, NULL, NULL));
 }
 
 void weir_front_set_decisions_dropped(struct weir_front_metrics *m, uint64_t n) {

@@ -22,7 +22,8 @@ struct weir_front_model_metrics {
     struct weir_metric *started[WEIR_FRONT_N_ENDPOINTS][2], *succeeded[WEIR_FRONT_N_ENDPOINTS][2];
     struct weir_metric *inflight, *active, *queued, *duration, *input_tokens, *output_tokens,
         *cached_tokens, *output_total, *ttft, *itl, *ready, *total_kv_blocks, *max_num_seqs,
-        *max_num_batched_tokens, *context_length, *block_size, *migration_limit;
+        *max_num_batched_tokens, *context_length, *block_size, *migration_limit, *counts_same,
+        *counts_differ, *blind;
 };
 
 /* Histograms whose bounds are configured (DYN_METRICS_…); see weir_metric_log_buckets. */
@@ -77,6 +78,12 @@ void weir_front_set_queue(struct weir_front_metrics *m, const char *model, doubl
 void weir_front_set_queue_refused(struct weir_front_metrics *m, const char *model,
                                   const char *reason, uint64_t n);
 struct weir_metric *weir_front_queue_wait(struct weir_front_metrics *m, const char *model);
+/* Canned conversations whose tokens were compared with an engine's. */
+void weir_front_count_parity(struct weir_front_metrics *m, const char *model, unsigned n_same,
+                             unsigned n_differ);
+/* Why a worker's tokens are believed to differ. */
+void weir_front_count_parity_cause(struct weir_front_metrics *m, const char *model,
+                                   const char *cause);
 /* Lines that the decision log could not take. */
 void weir_front_set_decisions_dropped(struct weir_front_metrics *m, uint64_t n);
 /* Gauges of one worker rank. */

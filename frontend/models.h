@@ -9,6 +9,7 @@
 
 #include "frontend/admission.h"
 #include "frontend/metrics.h"
+#include "frontend/parity.h"
 #include "router/router.h"
 #include "runtime/discovery.h"
 #include "tokenizer/wtok.h"
@@ -17,6 +18,12 @@ struct weir_models;
 struct weir_model;
 
 enum { WEIR_ADDRESS_MAX = 512 };
+
+enum weir_parity_mode { /* same order as the choices of --parity-check */
+                        WEIR_PARITY_ON,
+                        WEIR_PARITY_REPORT,
+                        WEIR_PARITY_OFF
+};
 
 struct weir_models_config {
     struct weir_router_config router;       /* block_size is the card's */
@@ -27,6 +34,7 @@ struct weir_models_config {
     const char *model_name;                 /* serve only this one, or NULL */
     const char *model_path;                 /* directory with tokenizer files, or NULL */
     size_t tokenizer_cache_bytes;           /* of a model; 0: none */
+    enum weir_parity_mode parity;           /* what is done about tokens that differ */
     bool bytes_tokenizer;                   /* --tokenizer bytes: for every model */
     const char *tool_parser;                /* for every model, or NULL: what the card names */
     const char *reasoning_parser;           /* likewise */
@@ -112,6 +120,29 @@ struct weir_model_instance {
 };
 typedef void (*weir_model_instance_fn)(void *arg, const struct weir_model_instance *instance);
 void weir_models_instances(struct weir_models *models, weir_model_instance_fn fn, void *arg);
+
+/* ---- parity of tokens (parity.h, models_parity.c) ---------------------------------------------
+ */
+
+/* What the canned conversations of an engine showed. */
+struct weir_parity_finding {
+    const char *address;                     /* of the engine */
+    unsigned n_same;                         /* conversations whose tokens were equal */
+    const struct weir_parity_canned *canned; /* the one whose tokens were not; NULL: none */
+    enum weir_parity_cause cause;
+    size_t n_ours, n_theirs, at; /* tokens, and the first that differs */
+    bool again; /* of another model of the same engine: neither logged nor counted */
+};
+/* Thread: that of the changes. A finding without a difference takes an earlier one back. */
+void weir_models_parity_found(struct weir_models *models, uint64_t worker_id,
+                              const struct weir_parity_finding *finding);
+/* A worker's own count of a prompt, beside ours. Several differences in a row are believed. `body`:
+ * the client's, where the worker got that, else empty. Any thread. */
+void weir_model_parity_count(struct weir_model *model, uint64_t worker_id,
+                             const struct weir_parity_count *count, struct weir_span body);
+/* A worker of this model makes other tokens than we do: what it holds cannot be matched, and its
+ * requests go by load until no such worker is left. Any thread. */
+bool weir_model_blind(const struct weir_model *model);
 
 /* The router that the events of a worker belong to: the model whose worker it is. Held by a
  * reference. */

@@ -129,6 +129,7 @@ static void on_gone(struct weir_models *m, enum weir_record_kind kind, struct we
         weir_free(w->address);
         w->address = NULL;
     } else if (x != NULL) {
+        weir_models_parity_forget(w);
         w->model = NULL;
         weir_models_unindex(m, w);
         if (--x->n_cards == 0) {

@@ -30,6 +30,9 @@ struct weir_model {
                                    tokenizer loaded */
     struct weir_tok_load *load; /* under way; NULL otherwise. Touched on the control loop only */
     bool failed;                /* the tokenizer cannot be loaded: never ready */
+    unsigned n_differ;          /* workers whose tokens are not ours */
+    _Atomic unsigned n_doubted; /* workers of which the last answer counted other tokens */
+    _Atomic bool blind;         /* weir_model_blind() */
 };
 
 /* A worker: what its two records say. Key = "ns/component/endpoint/id". */
@@ -42,6 +45,8 @@ struct weir_models_worker {
     enum weir_codec codec;
     struct weir_model *model; /* NULL without a card; counted in n_cards */
     struct weir_router_worker figures;
+    bool differs_found, differs_counted; /* its tokens are not ours: by conversations, by counts */
+    unsigned n_doubts;                   /* answers in a row that counted other tokens */
 };
 
 struct weir_models {
@@ -79,5 +84,9 @@ bool weir_model_usable(const struct weir_model *model);
 /* models_change.c */
 /* Both records and the tokenizer are there: the router may choose this worker. */
 void weir_models_join(struct weir_models_worker *w);
+
+/* models_parity.c */
+/* Its card went, or comes anew. */
+void weir_models_parity_forget(struct weir_models_worker *w);
 
 #endif

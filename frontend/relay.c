@@ -113,6 +113,26 @@ static void count_frames(struct weir_relay *y, uint64_t n) {
     leg->last_token_ns = now;
 }
 
+/* The engine's count of a prompt that both sides have rendered and tokenized, beside ours. Where
+ * only one of them can be compared (ids, several prompts or choices, images) nothing is. */
+static void check_count(const struct weir_relay *y) {
+    const struct weir_leg *leg = y->leg;
+    const struct weir_request *r = leg->request;
+    const struct weir_openai_request *q = &r->q;
+    bool text = q->kind == WEIR_OPENAI_CHAT
+                    ? !q->has_token_data
+                    : q->n_prompts == 1 && q->prompts[0].kind == WEIR_PROMPT_TEXT;
+    if (weir_model_info(r->model)->tok == NULL || r->opaque || q->has_media || q->n != 1 || !text ||
+        leg->prompt.n == 0 || y->scan.prompt_tokens <= 0 || y->status != 200)
+        return;
+    struct weir_parity_count count = {.ours = leg->prompt.n,
+                                      .theirs = (uint64_t)y->scan.prompt_tokens,
+                                      .chat = q->kind == WEIR_OPENAI_CHAT,
+                                      .tools = q->tools.data != NULL};
+    weir_model_parity_count(r->model, leg->worker_id, &count,
+                            weir_http_exchange_request(r->x)->body);
+}
+
 /* What the engine counted; for a stream without usage one token an event. */
 static void count_answer(struct weir_relay *y) {
     struct weir_leg *leg = y->leg;
@@ -126,6 +146,7 @@ static void count_answer(struct weir_relay *y) {
         r->prompt_tokens = (uint64_t)s->prompt_tokens;
         weir_metric_observe(m->input_tokens, (double)r->prompt_tokens);
     }
+    check_count(y);
     if (s->cached_tokens >= 0) {
         leg->cached_tokens = s->cached_tokens;
         weir_metric_observe(m->cached_tokens, (double)s->cached_tokens);

@@ -64,6 +64,7 @@ struct weir_leg {
         moves;       /* workers that failed; of these, retries that count against the limit */
     bool first_item; /* an item has been seen */
     bool resent;     /* a connection was stale: from now on new ones */
+    bool counted;    /* the worker's count of the prompt has been compared */
     struct weir_buf emitted; /* ids generated so far, kept only while a migration is possible */
     int64_t cached_tokens;   /* -1 unknown */
     uint64_t n_tokens;

@@ -90,8 +90,9 @@ struct weir_route_query {
     const uint64_t *exclude; /* workers already tried by this request */
     size_t n_exclude;
     const struct weir_route_override *override; /* or NULL */
-    bool query_only;                            /* choose, book nothing */
-    bool may_wait; /* WEIR_AGAIN rather than a rank above the queue's threshold */
+    bool blind;      /* the hashes match nothing that workers hold: they only count as load */
+    bool query_only; /* choose, book nothing */
+    bool may_wait;   /* WEIR_AGAIN rather than a rank above the queue's threshold */
     bool has_session;
     struct weir_session session;
     struct weir_decision *explain; /* gets the record of the choice (decide.h), or NULL */

@@ -76,7 +76,7 @@ static struct eligible gather(struct weir_router *r, const struct weir_route_que
 static struct weir_lookup *look_up_early(struct weir_router *r, const struct weir_route_query *q) {
     struct weir_lookup *l = NULL;
     if (r->config.mode == WEIR_ROUTE_KV && r->config.use_kv_events && q->n_blocks > 0 &&
-        !q->may_wait)
+        !q->may_wait && !q->blind)
         l = weir_lookup_take(&r->lookups);
     if (l != NULL)
         weir_lookup_run(l, q->local_hashes, q->n_blocks);
@@ -189,7 +189,7 @@ static enum weir_status route_locked(struct weir_router *r, const struct weir_ro
     if (q->may_wait && !e.any_room && !isnan(r->config.queue_threshold) && !bound.there)
         return WEIR_AGAIN;
     bool kv = r->config.mode == WEIR_ROUTE_KV;
-    if (kv && q->n_blocks > 0)
+    if (kv && q->n_blocks > 0 && !q->blind)
         add_overlaps(r, q, e.n, lookup);
     size_t at = choose(r, q, e.n, &bound);
     const struct weir_candidate *c = &r->candidates[at];
@@ -212,7 +212,7 @@ static enum weir_status route_locked(struct weir_router *r, const struct weir_ro
 uint64_t weir_router_uncached(struct weir_router *router, const struct weir_route_query *q) {
     double best = 0;
     const struct weir_router_config *c = &router->config;
-    if (c->mode != WEIR_ROUTE_KV || q->n_blocks == 0)
+    if (c->mode != WEIR_ROUTE_KV || q->n_blocks == 0 || q->blind)
         return q->isl_tokens;
     struct weir_lookup *lookup = look_up_early(router, q);
     pthread_mutex_lock(&router->lock);

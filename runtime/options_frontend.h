@@ -38,6 +38,12 @@ enum weir_opt_codec {
     WEIR_OPT_CODEC_JSON,
     WEIR_OPT_CODEC_MSGPACK,
 };
+/* Same order as enum weir_parity_mode. */
+enum weir_opt_parity_check {
+    WEIR_OPT_PARITY_CHECK_ON,
+    WEIR_OPT_PARITY_CHECK_REPORT,
+    WEIR_OPT_PARITY_CHECK_OFF,
+};
 /* Same order as enum weir_router_mode. */
 enum weir_opt_router_mode {
     WEIR_OPT_ROUTER_MODE_ROUND_ROBIN,

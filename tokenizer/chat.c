@@ -402,6 +402,10 @@ void wtok_chat_detach(struct wtok *tok) {
     tok->chat = NULL;
 }
 
+bool wtok_chat_native(const struct wtok *tok) {
+    return tok->chat != NULL && tok->chat->harmony;
+}
+
 enum weir_status wtok_render_chat(const struct wtok *tok, const struct wtok_chat *chat,
                                   struct weir_buf *out, struct weir_err *err) {
     if (tok->chat != NULL)

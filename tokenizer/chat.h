@@ -33,5 +33,8 @@ enum weir_status wtok_template_render(const struct wtok_template *t, const struc
                                       struct weir_buf *out, struct weir_err *err) WEIR_MUST_CHECK;
 /* The template that a conversation with or without tools gets; for logs: "default", "tool_use". */
 struct weir_span wtok_template_name(const struct wtok_template *t, bool with_tools);
+/* Chats for vLLM are rendered by code of ours instead of a template, as it does itself (gpt-oss).
+ */
+bool wtok_chat_native(const struct wtok *tok);
 
 #endif

@@ -82,14 +82,15 @@ static enum weir_status encode(const struct wtok *tok, struct weir_span text, un
 
 enum weir_status weir_mock_http_tokens(struct weir_mock_http *h,
                                        const struct weir_openai_request *q,
-                                       const struct weir_prompt *prompt, struct weir_arena *arena,
-                                       struct weir_ids *ret_ids) {
+                                       const struct weir_prompt *prompt, bool special,
+                                       struct weir_arena *arena, struct weir_ids *ret_ids) {
     if (prompt != NULL && prompt->kind == WEIR_PROMPT_IDS) {
         *ret_ids = prompt->ids;
         return WEIR_OK;
     }
     if (prompt != NULL)
-        return encode(h->config.tok, prompt->text, WTOK_SPECIAL | WTOK_ADD_SPECIAL, arena, ret_ids);
+        return encode(h->config.tok, prompt->text, WTOK_SPECIAL | (special ? WTOK_ADD_SPECIAL : 0),
+                      arena, ret_ids);
     bool vllm = weir_mock_http_vllm(h);
     struct wtok_chat chat = {.messages = q->messages,
                              .tools = !vllm && q->tool_choice_none ? weir_span(NULL, 0) : q->tools,
@@ -253,8 +254,8 @@ static bool add_sequences(struct weir_mock_gen *g) {
         return refuse(g, 500, "InternalServerError", "out of memory");
     for (size_t p = 0; p < n_prompts; p++) {
         struct weir_ids ids;
-        if (weir_mock_http_tokens(h, &g->q, chat ? NULL : &g->q.prompts[p], &g->arena, &ids) !=
-            WEIR_OK)
+        if (weir_mock_http_tokens(h, &g->q, chat ? NULL : &g->q.prompts[p], true, &g->arena,
+                                  &ids) != WEIR_OK)
             return refuse(g, 400, "BadRequestError", "the prompt cannot be made");
         g->usage.prompt_tokens += ids.n;
         for (unsigned k = 0; k < g->q.n; k++) {

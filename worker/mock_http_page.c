@@ -168,6 +168,22 @@ static void put_ids(struct weir_jsonw *w, struct weir_ids ids) {
     weir_jsonw_array_end(w);
 }
 
+/* False only where the question says so: for plain prompts. */
+static bool adds_special(struct weir_span body) {
+    struct weir_json j;
+    struct weir_json_str key;
+    bool adds = true;
+    weir_json_init(&j, body, 128);
+    if (!weir_json_object_enter(&j))
+        return adds;
+    while (weir_json_object_next(&j, &key)) {
+        if (weir_json_str_eqz(key, "add_special_tokens"))
+            adds = weir_json_peek(&j) != WEIR_JSON_FALSE;
+        weir_json_skip(&j, NULL);
+    }
+    return adds;
+}
+
 static void page_tokenize(struct weir_mock_http *h, struct weir_http_exchange *x) {
     static const struct weir_openai_rules rules = {.ignore_unknown_fields = true};
     struct weir_arena *arena = weir_http_exchange_arena(x);
@@ -180,7 +196,8 @@ static void page_tokenize(struct weir_mock_http *h, struct weir_http_exchange *x
     enum weir_status st = weir_openai_parse(kind, body, &rules, arena, &q, &error);
     q.kind = kind;
     if (st == WEIR_OK)
-        st = weir_mock_http_tokens(h, &q, chat ? NULL : &q.prompts[0], arena, &ids);
+        st = weir_mock_http_tokens(h, &q, chat ? NULL : &q.prompts[0], adds_special(body), arena,
+                                   &ids);
     if (st != WEIR_OK) {
         weir_mock_http_error(h, x, 400, "BadRequestError", "no prompt that can be tokenized");
         return;

@@ -29,9 +29,9 @@ class ScriptedWorker:
     """`answer(request)` gives (pieces of text, finish reason); `request` is the decoded payload."""
 
     def __init__(self, folder, answer, model="m", worker_id=0x51, component="backend", worker_type="aggregated",
-                 params=None, **runtime_config):
-        """params: disaggregated_params of the first item."""
-        self.params = params
+                 params=None, usage=None, **runtime_config):
+        """params: disaggregated_params of the first item; usage(request): completion_usage of the last."""
+        self.params, self.usage = params, usage
         self.answer, self.id = answer, worker_id
         self.requests, self.failure, self.conns = [], None, []
         self.closing = threading.Event()
@@ -121,7 +121,10 @@ class ScriptedWorker:
                 if i == 0 and self.params is not None:
                     data["disaggregated_params"] = self.params
                 say(body={"data": {"data": data}, "complete_final": False})
-            say(body={"data": {"data": {"token_ids": [], "finish_reason": finish}}, "complete_final": False})
+            last = {"token_ids": [], "finish_reason": finish}
+            if self.usage:
+                last["completion_usage"] = self.usage(request)
+            say(body={"data": {"data": last}, "complete_final": False})
             say(body={"complete_final": True})
             say(b'"sentinel"')
             try:
