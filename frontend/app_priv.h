@@ -24,7 +24,8 @@ struct weir_app {
     struct weir_models *models;
     struct weir_prefill *prefill;
     struct weir_queue_classes queue_classes;
-    struct weir_explain *explain; /* NULL: no decision is recorded */
+    struct weir_explain *explain;  /* NULL: no decision is recorded */
+    struct weir_split_rules split; /* in force with --router-conditional-disagg */
     enum weir_error_format error_format;
     struct weir_openai_rules rules;
     int overload_status;

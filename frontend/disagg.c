@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/msgpack.h"
 #include "frontend/request_priv.h"
+#include "router/decide.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -99,11 +100,10 @@ static bool alone(struct weir_leg *leg, const char *why) {
 
 /* ---- the prefill request ------------------------------------------------------------------ */
 
-static enum weir_status route(struct weir_leg *leg) {
+void weir_disagg_query(struct weir_leg *leg, struct weir_route_query *ret) {
     struct weir_request *r = leg->request;
     struct weir_disagg *d = &leg->disagg;
     const struct weir_routing_hints *h = &r->q.prep.routing;
-    struct weir_route chosen;
     struct weir_route_query q = {.blind = weir_model_blind(leg->request->model),
                                  .local_hashes = leg->local,
                                  .sequence_hashes = leg->sequence,
@@ -119,7 +119,21 @@ static enum weir_status route(struct weir_leg *leg) {
     /* Hashes of another block size match nothing: then load alone decides. */
     if (weir_prefill_pool_block_size(d->pool) != weir_model_info(r->model)->block_size)
         q.n_blocks = 0;
+    *ret = q;
+}
+
+static enum weir_status route(struct weir_leg *leg) {
+    struct weir_disagg *d = &leg->disagg;
+    struct weir_decision record = {.n = 0};
+    struct weir_route_query q;
+    struct weir_route chosen;
+    weir_disagg_query(leg, &q);
+    if (weir_leg_explains(leg))
+        q.explain = &record;
     enum weir_status st = weir_router_route(weir_prefill_pool_router(d->pool), &q, &chosen);
+    if (q.explain != NULL)
+        weir_leg_explain_prefill(leg, &record);
+    weir_decision_fini(&record);
     if (st != WEIR_OK)
         return st;
     d->booking = chosen.booking;
@@ -186,6 +200,10 @@ bool weir_disagg_begin(struct weir_leg *leg) {
     d->pool = weir_prefill_find(r->fl->app->prefill, weir_model_info(r->model)->name);
     if (d->pool == NULL)
         return alone(leg, "there is no prefill worker");
+    if (weir_disagg_goes_local(leg)) {
+        d->state = WEIR_DISAGG_OFF;
+        return false;
+    }
     while (d->n_tried < WEIR_DISAGG_TRIES) {
         enum weir_status st = route(leg);
         if (st != WEIR_OK)

@@ -4,6 +4,7 @@
 #define WEIR_FRONTEND_DISAGG_PRIV_H
 
 #include "frontend/prefill.h"
+#include "router/split.h"
 #include "runtime/plane_client.h"
 
 enum { WEIR_DISAGG_TRIES = 3 };
@@ -28,6 +29,8 @@ struct weir_disagg {
     enum weir_codec codec;   /* of its answer */
     struct weir_span result; /* JSON for the decode worker, in the request's arena; or NULL */
     struct weir_bootstrap meeting;
+    struct weir_split split; /* why its prompt is computed where; undecided: not asked */
+    bool split_told;         /* it stands in a recorded decision */
 };
 
 #endif

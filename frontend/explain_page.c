@@ -12,7 +12,7 @@ enum {
                               as a header's line */
 };
 
-static void put_line(struct weir_leg *leg, const struct weir_decision *d) {
+static void put_line(struct weir_leg *leg, const char *part, const struct weir_decision *d) {
     struct weir_request *r = leg->request;
     struct weir_buf line;
     struct weir_jsonw w;
@@ -25,8 +25,9 @@ static void put_line(struct weir_leg *leg, const struct weir_decision *d) {
     weir_front_put_z(&w, "model", weir_model_info(r->model)->name);
     weir_jsonw_key(&w, "prompt"); /* which one of a batch */
     weir_jsonw_u64(&w, (uint64_t)(leg - r->legs));
+    weir_front_put_z(&w, "leg", part);
     weir_jsonw_key(&w, "workers_tried");
-    weir_jsonw_u64(&w, leg->n_tried);
+    weir_jsonw_u64(&w, part[0] == 'p' ? leg->disagg.n_tried : leg->n_tried);
     weir_decision_write(d, SIZE_MAX, &w);
     weir_jsonw_object_end(&w);
     if (w.status == WEIR_OK)
@@ -34,7 +35,9 @@ static void put_line(struct weir_leg *leg, const struct weir_decision *d) {
     weir_buf_fini(&line);
 }
 
-static void put_header(struct weir_leg *leg, const struct weir_decision *d) {
+static void put_header(struct weir_leg *leg, const char *part, const struct weir_decision *d) {
+    uint64_t prefill;
+    uint32_t rank;
     struct weir_request *r = leg->request;
     struct weir_buf out;
     struct weir_jsonw w;
@@ -42,6 +45,11 @@ static void put_header(struct weir_leg *leg, const struct weir_decision *d) {
     weir_jsonw_init(&w, &out);
     weir_jsonw_object_begin(&w);
     weir_front_put_z(&w, "request_id", r->uuid);
+    weir_front_put_z(&w, "leg", part);
+    if (weir_disagg_worker(leg, &prefill, &rank)) {
+        weir_jsonw_key(&w, "prefill_worker_id");
+        weir_jsonw_u64(&w, prefill);
+    }
     weir_decision_write(d, HEADER_CANDIDATES, &w);
     weir_jsonw_object_end(&w);
     if (w.status == WEIR_OK)
@@ -53,13 +61,30 @@ bool weir_leg_explains(const struct weir_leg *leg) {
     return leg->request->explain || leg->request->fl->app->explain != NULL;
 }
 
-void weir_leg_explain(struct weir_leg *leg, const struct weir_decision *d) {
-    if (d->n == 0)
+/* The split goes into the first line that follows it, and into each header. */
+static void explain(struct weir_leg *leg, const char *part, const struct weir_decision *decision) {
+    struct weir_decision d = *decision;
+    struct weir_disagg *g = &leg->disagg;
+    if (d.n == 0)
         return; /* out of memory: no record */
+    d.split = g->split;
+    d.has_split = g->split.why != WEIR_SPLIT_UNDECIDED && !g->split_told;
     if (leg->request->fl->app->explain != NULL)
-        put_line(leg, d);
+        put_line(leg, part, &d);
+    g->split_told = true;
+    d.has_split = g->split.why != WEIR_SPLIT_UNDECIDED;
     if (leg->request->explain && leg == leg->request->legs)
-        put_header(leg, d);
+        put_header(leg, part, &d);
+}
+
+void weir_leg_explain(struct weir_leg *leg, const struct weir_decision *d) {
+    uint64_t id;
+    uint32_t rank;
+    explain(leg, weir_disagg_worker(leg, &id, &rank) ? "decode" : "whole", d);
+}
+
+void weir_leg_explain_prefill(struct weir_leg *leg, const struct weir_decision *d) {
+    explain(leg, "prefill", d);
 }
 
 /* "request_id=…" anywhere in the query; the id as clients know it may carry the answer's prefix. */

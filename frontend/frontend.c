@@ -143,6 +143,23 @@ static void fill_router(const struct weir_frontend_options *o, struct weir_route
     r->affinity_soft = o->router_session_affinity_mode == WEIR_OPT_AFFINITY_SOFT;
 }
 
+static enum weir_status read_split(const struct weir_frontend_options *o,
+                                   struct weir_split_rules *rules, struct weir_err *err) {
+    const char *json = o->router_conditional_disagg_config;
+    weir_split_rules_init(rules);
+    if (json != NULL && weir_split_rules_parse(weir_span_z(json), rules, err) != WEIR_OK)
+        return weir_err_prefix(err, "--router-conditional-disagg-config");
+    if (isnan(rules->prefill_busy_threshold))
+        rules->prefill_busy_threshold = o->router_queue_threshold;
+    if (o->router_conditional_disagg && rules->policy != WEIR_SPLIT_ISL_BOUNDING &&
+        isnan(rules->prefill_busy_threshold))
+        WEIR_LOG(WEIR_LOG_WARN, "disagg",
+                 "policy %s: no prefill worker is ever busy without prefill_busy_threshold or "
+                 "--router-queue-threshold",
+                 weir_split_policy_word(rules->policy));
+    return WEIR_OK;
+}
+
 static enum weir_status open_app(struct frontend *f, struct weir_err *err) {
     const struct weir_frontend_options *o = &f->app.options;
     struct weir_app *app = &f->app;
@@ -203,6 +220,8 @@ static enum weir_status open_app(struct frontend *f, struct weir_err *err) {
         .refresh_ms = ms_of(o->router_overlap_refresh_after_secs)};
     if (st == WEIR_OK && (st = wprs_check_names(weir_span_z(o->tool_call_parser),
                                                 weir_span_z(o->reasoning_parser), err)) != WEIR_OK)
+        return st;
+    if (st == WEIR_OK && (st = read_split(o, &app->split, err)) != WEIR_OK)
         return st;
     struct weir_explain_config ec = {.ring = (size_t)o->router_explain_ring,
                                      .log_path = o->decision_log};

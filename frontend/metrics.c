@@ -71,6 +71,8 @@ static const double b_rate[] = {0,   .05, .1,  .15, .2,  .25, .3,  .35, .4,  .45
       NONE, "model")                                                                               \
     X(MIGRATION, "model_migration_total", WEIR_COUNTER, "Requests moved to another worker.", NONE, \
       "model", "migration_type")                                                                   \
+    X(SPLIT, "!weir_router_conditional_disagg_total", WEIR_COUNTER,                                \
+      "Requests by who computes their prompts, and why.", NONE, "model", "prefill", "why")         \
     X(TOO_LONG, "model_migration_max_seq_len_exceeded_total", WEIR_COUNTER,                        \
       "Requests too long to move.", NONE, "model")                                                 \
     X(CANCELLATION, "model_cancellation_total", WEIR_COUNTER, "Requests given up by the client.",  \
@@ -282,6 +284,12 @@ void weir_front_count_rejected(struct weir_front_metrics *m, const char *model,
 void weir_front_count_migration(struct weir_front_metrics *m, const char *model, bool ongoing) {
     weir_metric_inc(
         one(m, F_MIGRATION, model, ongoing ? "ongoing_request" : "new_request", NULL, NULL, NULL));
+}
+
+void weir_front_count_split(struct weir_front_metrics *m, const char *model,
+                            enum weir_split_why why) {
+    weir_metric_inc(one(m, F_SPLIT, model, weir_split_is_local(why) ? "local" : "remote",
+                        weir_split_why_word(why), NULL, NULL));
 }
 
 void weir_front_count_migration_too_long(struct weir_front_metrics *m, const char *model) {

@@ -4,6 +4,7 @@
 #define WEIR_FRONTEND_METRICS_H
 
 #include "base/metrics.h"
+#include "router/split.h"
 
 struct weir_front_metrics;
 
@@ -55,6 +56,9 @@ void weir_front_count_cancelled(struct weir_front_metrics *m, const char *model,
 void weir_front_count_rejected(struct weir_front_metrics *m, const char *model,
                                enum weir_front_endpoint endpoint);
 void weir_front_count_migration(struct weir_front_metrics *m, const char *model, bool ongoing);
+/* Conditional disaggregation decided. */
+void weir_front_count_split(struct weir_front_metrics *m, const char *model,
+                            enum weir_split_why why);
 void weir_front_count_migration_too_long(struct weir_front_metrics *m, const char *model);
 /* Prompt encoding of one request. */
 void weir_front_observe_tokenize(struct weir_front_metrics *m, double seconds);

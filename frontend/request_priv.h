@@ -137,6 +137,10 @@ void weir_leg_fail_worker(struct weir_leg *leg, const struct weir_wire_error *er
 /* disagg.c: the prefill part of a leg. */
 /* True when the leg waits for a prefill worker, or has ended; weir_leg_start is called again. */
 bool weir_disagg_begin(struct weir_leg *leg);
+/* What the prefill pool's router is asked. */
+void weir_disagg_query(struct weir_leg *leg, struct weir_route_query *ret);
+/* disagg_choice.c: conditional disaggregation lets the decode worker compute this prompt. */
+bool weir_disagg_goes_local(struct weir_leg *leg);
 /* The leg goes to another decode worker; untouched: the last one has not seen the request. */
 void weir_disagg_again(struct weir_leg *leg, bool untouched);
 /* What the decode part gets; nothing when one worker does all. */
@@ -158,7 +162,9 @@ void weir_leg_wait_stop(struct weir_leg *leg);
 struct weir_decision;
 /* True when the decision of this leg is to be recorded. */
 bool weir_leg_explains(const struct weir_leg *leg);
+/* The decision of the leg's decode worker, or of the one that does all; of its prefill worker. */
 void weir_leg_explain(struct weir_leg *leg, const struct weir_decision *decision);
+void weir_leg_explain_prefill(struct weir_leg *leg, const struct weir_decision *decision);
 
 /* output.c */
 /* Sends the 200 of a stream, once. It goes with the first item or the first keep-alive comment, so

@@ -10,6 +10,7 @@
 #include "base/arena.h"
 #include "base/json.h"
 #include "router/cost.h"
+#include "router/split.h"
 
 /* All that a choice depends on besides the candidates and the random numbers. */
 struct weir_decide {
@@ -35,6 +36,8 @@ struct weir_decision {
     struct weir_rng rng; /* before the draw */
     size_t n_blocks;     /* complete blocks of the prompt */
     bool pinned;         /* the request named its worker */
+    bool has_split; /* whether a prefill worker should compute the prompt was decided just before */
+    struct weir_split split;
     /* The first WEIR_DECISION_CANDIDATES of n_total; where that leaves the winner out, it stands
      * last. Owned by the record, or by the arena of weir_decision_parse. */
     struct weir_candidate *candidates;
@@ -58,7 +61,8 @@ void weir_decision_write(const struct weir_decision *decision, size_t most, stru
 enum weir_status weir_decision_parse(struct weir_span line, struct weir_arena *arena,
                                      struct weir_decision *ret) WEIR_MUST_CHECK;
 /* Decides again from the inputs; *ret is the index that comes out now, to be compared with
- * `winner`. The costs in `candidates` are computed anew. WEIR_LIMIT: not all candidates were kept.
+ * `winner`; SIZE_MAX: the split comes out otherwise. The costs in `candidates` are computed anew.
+ * WEIR_LIMIT: not all candidates were kept.
  */
 enum weir_status weir_decision_replay(struct weir_decision *decision, size_t *ret) WEIR_MUST_CHECK;
 

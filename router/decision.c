@@ -167,6 +167,10 @@ void weir_decision_write(const struct weir_decision *d, size_t most, struct weir
     put_bool(w, "pinned", d->pinned);
     put_u64(w, "prompt_blocks", d->n_blocks);
     put_u64(w, "n_candidates", d->n_total);
+    if (d->has_split) {
+        weir_jsonw_key(w, "conditional_disagg");
+        weir_split_write(&d->split, w);
+    }
     if (most == SIZE_MAX) {
         put_u64(w, "winner", d->winner);
         put_inputs(w, d);
@@ -319,6 +323,8 @@ enum weir_status weir_decision_parse(struct weir_span line, struct weir_arena *a
             } else if (weir_json_str_eqz(key, "inputs")) {
                 read_inputs(&j, &d);
                 inputs = true;
+            } else if (weir_json_str_eqz(key, "conditional_disagg")) {
+                d.has_split = weir_split_read(&j, &d.split);
             } else if (weir_json_str_eqz(key, "candidates")) {
                 read_candidates(&j, &d);
             } else {
@@ -340,5 +346,7 @@ enum weir_status weir_decision_replay(struct weir_decision *d, size_t *ret) {
     if (d->n == 0 || d->n < d->n_total)
         return WEIR_LIMIT;
     *ret = weir_decide(&d->in, d->candidates, d->n, &rng);
+    if (d->has_split && weir_split_decide(&d->split.rules, &d->split.signals) != d->split.why)
+        *ret = SIZE_MAX;
     return WEIR_OK;
 }

@@ -99,13 +99,21 @@ struct weir_route_query {
     struct weir_rng *rng;          /* the caller's */
     uint64_t now_ms;
 };
+/* Of the chosen rank, before the request is booked there. */
+struct weir_route_load {
+    double cached_tokens; /* of the prompt, lower tiers in part */
+    double prefill_tokens, decode_blocks;
+    double additional_blocks; /* of the prompt, that no running request holds there */
+    uint64_t max_num_batched_tokens, total_kv_blocks; /* 0 = unknown */
+};
 struct weir_route {
     uint64_t worker_id;
     uint32_t dp_rank;
     uint32_t overlap_blocks;      /* of the chosen one */
     uint32_t best_overlap_blocks; /* of any eligible one */
     double cost;
-    uint64_t booking; /* handle for the calls below; 0 = none */
+    uint64_t booking;            /* handle for the calls below; 0 = none */
+    struct weir_route_load load; /* of a query that books nothing; else zeros */
 };
 /* A request with a session goes to the worker that the session is bound to, full or not, and binds
  * it otherwise; a binding whose worker is gone, failed or was tried is given up. Hard: while that

@@ -175,6 +175,20 @@ static size_t choose(struct weir_router *r, const struct weir_route_query *q, si
     return at;
 }
 
+/* A router that counts no blocks knows nothing about them. */
+static void fill_load(struct weir_router *r, const struct weir_candidate *c,
+                      struct weir_route_load *ret) {
+    const struct rank *x = weir_router_find_rank(r, c->worker_id, c->dp_rank);
+    *ret = (struct weir_route_load){
+        .cached_tokens = weir_cached_tokens(r->config.block_size, r->config.host_cache_hit_weight,
+                                            r->config.disk_cache_hit_weight, c),
+        .prefill_tokens = c->active_prefill_tokens,
+        .decode_blocks = c->active_decode_blocks,
+        .additional_blocks = c->additional_active_blocks,
+        .max_num_batched_tokens = x->worker.max_num_batched_tokens,
+        .total_kv_blocks = r->config.track_active_blocks ? x->worker.total_kv_blocks : 0};
+}
+
 static enum weir_status route_locked(struct weir_router *r, const struct weir_route_query *q,
                                      struct weir_lookup *lookup, struct weir_route *ret) {
     weir_router_run_lapses(r, q->now_ms);
@@ -201,6 +215,8 @@ static enum weir_status route_locked(struct weir_router *r, const struct weir_ro
                                .overlap_blocks = (uint32_t)c->device_blocks,
                                .best_overlap_blocks = (uint32_t)best,
                                .cost = c->cost};
+    if (q->query_only)
+        fill_load(r, c, &route.load);
     enum weir_status st = q->query_only ? WEIR_OK : weir_router_book(r, q, c, &route);
     if (st == WEIR_OK)
         *ret = route;

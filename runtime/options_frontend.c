@@ -101,6 +101,21 @@ static enum weir_status check_metrics(const struct weir_frontend_options *o, str
     return WEIR_OK;
 }
 
+/* The rules themselves are read by whoever applies them. */
+static enum weir_status check_split(const struct weir_frontend_options *o, struct weir_err *err) {
+    if (!o->router_conditional_disagg)
+        return o->router_conditional_disagg_config == NULL
+                   ? WEIR_OK
+                   : weir_err_set(err, WEIR_INVALID,
+                                  "--router-conditional-disagg-config needs "
+                                  "--router-conditional-disagg");
+    if (o->router_mode == WEIR_OPT_ROUTER_MODE_KV && o->router_kv_events && !o->load_aware)
+        return WEIR_OK;
+    return weir_err_set(err, WEIR_INVALID,
+                        "--router-conditional-disagg needs --router-mode kv and "
+                        "--router-kv-events: it goes by what decode workers hold");
+}
+
 static enum weir_status check(const void *config, struct weir_err *err) {
     const struct weir_frontend_options *o = config;
     enum weir_status st = check_host(o, err);
@@ -110,6 +125,8 @@ static enum weir_status check(const void *config, struct weir_err *err) {
         st = check_static(o, err);
     if (st == WEIR_OK)
         st = check_metrics(o, err);
+    if (st == WEIR_OK)
+        st = check_split(o, err);
     return st;
 }
 

@@ -124,13 +124,13 @@ static enum weir_worker_type worker_type(const struct weir_mocker_options *o) {
 }
 
 /* As the reference mocker's cards: a prefill worker answers no client, a decode worker shows
- * nothing of its cache. */
-static void fill_part(struct weir_card *c, enum weir_worker_type type) {
+ * nothing of its cache unless it is told to. */
+static void fill_part(struct weir_card *c, enum weir_worker_type type, bool decode_events) {
     c->worker_type = type;
     c->chat = c->completions = type != WEIR_WORKER_PREFILL;
     c->model_type =
         type != WEIR_WORKER_PREFILL ? WEIR_SPAN_LIT("Chat | Completions") : WEIR_SPAN_LIT("");
-    c->enable_local_indexer = c->kv_event_publishing = type != WEIR_WORKER_DECODE;
+    c->enable_local_indexer = c->kv_event_publishing = type != WEIR_WORKER_DECODE || decode_events;
 }
 
 static enum weir_status fill_card(struct mocker *m, struct weir_err *err) {
@@ -153,7 +153,7 @@ static enum weir_status fill_card(struct mocker *m, struct weir_err *err) {
                             .max_num_seqs = e->max_num_seqs,
                             .max_num_batched_tokens = e->max_num_batched_tokens,
                             .dp_size = m->worker.n_ranks};
-    fill_part(c, worker_type(o));
+    fill_part(c, worker_type(o), o->decode_kv_events);
     weir_buf_fini(&slug);
     if (st != WEIR_OK || c->slug.data == NULL)
         return weir_err_set(err, WEIR_INVALID, "--model-name %s cannot be made into a slug", name);
@@ -182,7 +182,8 @@ static enum weir_status fill_worker(struct mocker *m, struct weir_err *err) {
         o->data_parallel_size != WEIR_CONFIG_NONE ? (uint32_t)o->data_parallel_size : 1;
     m->worker.bytes_text = !uses_model(o);
     m->worker.vocab = 257;
-    m->worker.kv_events = o->enable_prefix_caching && worker_type(o) != WEIR_WORKER_DECODE;
+    m->worker.kv_events =
+        o->enable_prefix_caching && (worker_type(o) != WEIR_WORKER_DECODE || o->decode_kv_events);
     if (o->kv_transfer_bandwidth > 0 && o->speedup_ratio > 0)
         m->worker.transfer_ms_per_token =
             (o->kv_bytes_per_token != WEIR_CONFIG_NONE ? (double)o->kv_bytes_per_token : 131072) /
