@@ -78,6 +78,10 @@ void weir_front_refuse(struct weir_front_loop *fl, struct weir_http_exchange *x,
 void weir_front_sse_begin(struct weir_http_exchange *x);
 bool weir_front_draining(const struct weir_app *app);
 
+/* ---- scrape.c: a weir_metrics_scrape_fn; arg is a struct weir_app ------------------------------
+ */
+void weir_front_scrape(void *app);
+
 /* ---- routes.c: the handler table of the HTTP server; arg is a struct weir_front_loop ----------
  */
 extern const struct weir_http_handler weir_front_handler;

@@ -82,50 +82,6 @@ static void on_worker_left(void *arg, const char *address) {
     }
 }
 
-/* ---- figures taken at a scrape
- * -------------------------------------------------------------------
- */
-
-struct scrape {
-    struct weir_front_metrics *metrics;
-    const char *model;
-};
-
-static void put_event_count(void *arg, const char *type, const char *result, uint64_t n) {
-    const struct scrape *s = arg;
-    weir_front_set_kv_events(s->metrics, s->model, type, result, n);
-}
-
-static void scrape_queue(const struct scrape *s, struct weir_admission *admission) {
-    struct weir_admission_stats q;
-    weir_admission_stats(admission, &q);
-    weir_front_set_queue(s->metrics, s->model, (double)q.queue.requests, (double)q.queue.tokens);
-    for (int i = 0; i < WEIR_QUEUE_N_REASONS; i++)
-        if (q.refused[i] > 0)
-            weir_front_set_queue_refused(s->metrics, s->model,
-                                         weir_queue_reason_word((enum weir_queue_reason)i),
-                                         q.refused[i]);
-}
-
-static void scrape_model(void *arg, struct weir_model *model, bool ready) {
-    struct weir_router_index_stats stats;
-    struct scrape s = {arg, weir_model_info(model)->name};
-    (void)ready;
-    weir_router_index_stats(weir_model_info(model)->router, &stats);
-    weir_front_set_index(s.metrics, s.model, stats.entries, stats.bytes);
-    weir_router_event_counts(weir_model_info(model)->router, put_event_count, &s);
-    if (weir_model_info(model)->admission != NULL)
-        scrape_queue(&s, weir_model_info(model)->admission);
-}
-
-/* On whichever loop serves /metrics. */
-static void on_scrape(void *arg) {
-    struct weir_app *app = arg;
-    weir_models_each(app->models, scrape_model, app->metrics);
-    if (app->explain != NULL)
-        weir_front_set_decisions_dropped(app->metrics, weir_explain_dropped(app->explain));
-}
-
 /* ---- options → parts ------------------------------------------------------------------------ */
 
 static uint64_t ms_of(double seconds) {
@@ -232,7 +188,8 @@ static enum weir_status open_app(struct frontend *f, struct weir_err *err) {
     if (st == WEIR_OK)
         st = weir_prefill_create(&mc, &app->prefill);
     if (st == WEIR_OK)
-        st = weir_metrics_on_scrape(weir_front_metrics_registry(app->metrics), on_scrape, app);
+        st = weir_metrics_on_scrape(weir_front_metrics_registry(app->metrics), weir_front_scrape,
+                                    app);
     f->loads = weir_calloc(MAX_LOADS, sizeof(*f->loads));
     if (st == WEIR_OK && f->loads == NULL)
         st = WEIR_NOMEM;

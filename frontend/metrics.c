@@ -56,6 +56,15 @@ static const double b_rate[] = {0,   .05, .1,  .15, .2,  .25, .3,  .35, .4,  .45
     X(DETOKENIZE_US, "detokenize_total_us", WEIR_COUNTER, "Microseconds spent decoding tokens.",   \
       NONE, NULL)                                                                                  \
     X(DETOKENIZE_N, "detokenize_token_count", WEIR_COUNTER, "Tokens decoded.", NONE, NULL)         \
+    X(TOKENIZER_HITS, "tokenizer_cache_hits_total", WEIR_COUNTER,                                  \
+      "Texts between special tokens whose ids were remembered, all models.", NONE, NULL)           \
+    X(TOKENIZER_MISSES, "tokenizer_cache_misses_total", WEIR_COUNTER,                              \
+      "Texts between special tokens that had to be encoded, all models.", NONE, NULL)              \
+    X(SEGMENTS, "!weir_tokenizer_segments_total", WEIR_COUNTER,                                    \
+      "The same by model: hit, miss, and evicted for the memory's bound.", NONE, "model",          \
+      "result")                                                                                    \
+    X(SEGMENT_BYTES, "!weir_tokenizer_segment_bytes", WEIR_GAUGE,                                  \
+      "Memory of remembered texts and their ids.", NONE, "model")                                  \
     X(STAGE, "stage_duration_seconds", WEIR_HISTOGRAM, "Time per pipeline stage.",                 \
       BUCKETS(b_stage), "stage")                                                                   \
     X(READY, "model_ready", WEIR_GAUGE, "1 when a complete set of workers is there.", NONE,        \
@@ -335,6 +344,25 @@ void weir_front_set_index(struct weir_front_metrics *m, const char *model, uint6
                           size_t bytes) {
     weir_metric_set(of_model(m, F_KV_ENTRIES, model), (double)entries);
     weir_metric_set(of_model(m, F_KV_BYTES, model), (double)bytes);
+}
+
+/* Sets a counter of one model to what it has become, and adds the difference to that of all. A
+ * smaller value is of a tokenizer that was loaded anew. */
+static void set_and_add(struct weir_metric *of_model, uint64_t now, struct weir_metric *of_all) {
+    double before = weir_metric_value(of_model), after = (double)now;
+    weir_metric_set(of_model, after);
+    if (of_all != NULL)
+        weir_metric_add(of_all, after >= before ? after - before : after);
+}
+
+void weir_front_set_segments(struct weir_front_metrics *m, const char *model, uint64_t hits,
+                             uint64_t misses, uint64_t evictions, uint64_t bytes) {
+    set_and_add(one(m, F_SEGMENTS, model, "hit", NULL, NULL, NULL), hits,
+                of_model(m, F_TOKENIZER_HITS, NULL));
+    set_and_add(one(m, F_SEGMENTS, model, "miss", NULL, NULL, NULL), misses,
+                of_model(m, F_TOKENIZER_MISSES, NULL));
+    set_and_add(one(m, F_SEGMENTS, model, "evicted", NULL, NULL, NULL), evictions, NULL);
+    weir_metric_set(of_model(m, F_SEGMENT_BYTES, model), (double)bytes);
 }
 
 void weir_front_set_kv_events(struct weir_front_metrics *m, const char *model, const char *type,

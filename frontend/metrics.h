@@ -75,6 +75,9 @@ void weir_front_set_index(struct weir_front_metrics *m, const char *model, uint6
                           size_t bytes);
 void weir_front_set_kv_events(struct weir_front_metrics *m, const char *model, const char *type,
                               const char *result, uint64_t n);
+/* The segment cache of a model's tokenizer, likewise. */
+void weir_front_set_segments(struct weir_front_metrics *m, const char *model, uint64_t hits,
+                             uint64_t misses, uint64_t evictions, uint64_t bytes);
 /* Waiting requests and their uncached tokens; refusals by reason; how long the admitted ones
  * waited. */
 void weir_front_set_queue(struct weir_front_metrics *m, const char *model, double requests,

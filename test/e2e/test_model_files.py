@@ -5,6 +5,7 @@ import shutil
 import pytest
 
 import testenv
+from test_parity import model as small_model
 
 
 @pytest.fixture
@@ -43,3 +44,20 @@ def test_a_missing_file_is_refused(fleet, model):
     front.wait_line(r"generation_config.json, which the card names, is not there")
     assert front.get("/v1/models").json()["data"] == []
     assert front.chat("hello").status == 503
+
+
+def test_tokenizer_and_its_cache_are_measured(fleet, tmp_path):
+    """One segment long enough to be remembered, asked for twice, then another."""
+    fleet.mocker("--model-path", str(small_model(tmp_path / "m")))
+    front = fleet.frontend().ready()
+    same = "remember me " * 40
+    for text in (same, same, "something else " * 40):
+        assert front.chat(text).status == 200
+    segments = lambda result: front.metric("weir_tokenizer_segments_total", model="m", result=result)  # noqa: E731
+    assert (segments("hit"), segments("miss"), segments("evicted")) == (1, 2, 0)
+    assert front.metric("weir_tokenizer_segment_bytes", model="m") > len(same)
+    assert front.metric("dynamo_frontend_tokenizer_cache_hits_total") == 1  # at each scrape, not once more
+    assert front.metric("dynamo_frontend_tokenizer_cache_misses_total") == 2
+    for name in ("tokenize_seconds", "template_seconds", "tokenizer_latency_ms"):
+        assert front.metric(f"dynamo_frontend_{name}_count") >= 3
+        assert front.metric(f"dynamo_frontend_{name}_sum") > 0

@@ -41,6 +41,7 @@ def model(folder, template=TOOLS + TURN + PROMPT, alphabet=None, bos=False):
         "model": {"type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None,
                   "end_of_word_suffix": None, "fuse_unk": False, "byte_fallback": False, "ignore_merges": False,
                   "vocab": vocab, "merges": []}}))
+    (folder / "config.json").write_text('{"model_type": "small", "eos_token_id": 258}')
     (folder / "tokenizer_config.json").write_text(json.dumps({"eos_token": SPECIAL[2], "chat_template": template}))
     return folder
 
