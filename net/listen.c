@@ -200,6 +200,8 @@ static void on_connection(uv_poll_t *poll, int status, int events) {
         if (errno == EAGAIN)
             return;
         int error = errno;
+        if ((error == EMFILE || error == ENFILE) && weir_loop_close_now(l->loop))
+            continue;
         if ((error == EMFILE || error == ENFILE) && refuse_with_spare(l)) {
             log_limited(l, "out of file descriptors: closed a new connection");
             continue;

@@ -13,6 +13,7 @@
 
 #include <signal.h>
 #include <time.h>
+#include <unistd.h>
 
 /* Deferred work that arms deferred work: so many rounds at one place, then sockets get a chance. */
 enum { DEFER_ROUNDS = 8, LAST_TURNS = 64 };
@@ -108,6 +109,7 @@ static void on_check(uv_check_t *check) {
     struct weir_loop *loop = check->data;
     loop->event_ns = 0;
     run_deferred(loop);
+    arm_tick(loop); /* what is due at once comes before the next poll, not after it */
 }
 
 static void on_wake(uv_async_t *wake) {
@@ -115,6 +117,28 @@ static void on_wake(uv_async_t *wake) {
     loop->event_ns = 0;
     if (weir_posts_run(loop))
         uv_stop(&loop->uv);
+}
+
+/* ---- descriptors that are closed together --------------------------------------------------- */
+
+bool weir_loop_close_now(struct weir_loop *loop) {
+    bool any = loop->n_closes > 0;
+    for (unsigned i = 0; i < loop->n_closes; i++)
+        close(loop->closes[i]);
+    loop->n_closes = 0;
+    return any;
+}
+
+static void on_close_timer(void *arg) {
+    weir_loop_close_now(arg);
+}
+
+void weir_loop_close_later(struct weir_loop *loop, int fd) {
+    loop->closes[loop->n_closes++] = fd;
+    if (loop->n_closes == WEIR_LOOP_CLOSES || !loop->running ||
+        (!weir_timer_active(&loop->close_timer) &&
+         weir_timer_start(&loop->close_timer, WEIR_LOOP_CLOSE_MS) != WEIR_OK))
+        weir_loop_close_now(loop);
 }
 
 /* ---- life --------------------------------------------------------------------------------- */
@@ -140,6 +164,7 @@ static enum weir_status init_handles(struct weir_loop *loop) {
     uv_timer_init(&loop->uv, &loop->tick);
     loop->wake.data = loop->prepare.data = loop->check.data = loop->tick.data = loop;
     loop->tick_ms = UINT64_MAX;
+    weir_timer_init(&loop->close_timer, loop, on_close_timer, loop);
     uv_prepare_start(&loop->prepare, on_prepare);
     uv_check_start(&loop->check, on_check);
     return WEIR_OK;
@@ -188,6 +213,7 @@ void weir_loop_run(struct weir_loop *loop) {
     uv_update_time(&loop->uv);
     uv_run(&loop->uv, UV_RUN_DEFAULT);
     last_turns(loop);
+    weir_loop_close_now(loop);
     weir_log_hold(false);
     loop->running = false;
     pthread_mutex_lock(&loop->lock);
@@ -203,6 +229,7 @@ void weir_loop_destroy(struct weir_loop *loop) {
         weir_streams_close_all(loop); /* an on_close may have opened another */
         last_turns(loop);
     } while (!weir_list_empty(&loop->streams));
+    weir_loop_close_now(loop);
     uv_close((uv_handle_t *)&loop->wake, NULL);
     uv_close((uv_handle_t *)&loop->prepare, NULL);
     uv_close((uv_handle_t *)&loop->check, NULL);

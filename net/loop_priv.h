@@ -15,6 +15,8 @@ enum {
     WEIR_LOOP_BLOCK_MIN = 4096,
     WEIR_LOOP_BLOCK_MAX = 64 * 1024,
     WEIR_LOOP_MAX_POSTS = 65536,
+    WEIR_LOOP_CLOSES = 64,  /* descriptors that wait to be closed together … */
+    WEIR_LOOP_CLOSE_MS = 1, /* … and how long at most */
 };
 
 struct weir_heap_entry {
@@ -62,7 +64,10 @@ struct weir_loop {
     char *scratch, *scratch2; /* owned; WEIR_LOOP_SCRATCH bytes each; scratch2 on first TLS use */
     struct weir_block blocks[WEIR_LOOP_BLOCKS];
     unsigned n_blocks;
-    size_t stock; /* bytes of the blocks */
+    size_t stock;                 /* bytes of the blocks */
+    int closes[WEIR_LOOP_CLOSES]; /* owned: see weir_loop_close_later */
+    unsigned n_closes;
+    struct weir_timer close_timer;
     struct weir_rng rng;
     unsigned index;
     pthread_t thread; /* valid while `started` */
@@ -85,6 +90,11 @@ bool weir_posts_run(struct weir_loop *loop);
 struct weir_buf;
 void weir_loop_block_take(struct weir_loop *loop, struct weir_buf *buf);
 void weir_loop_block_give(struct weir_loop *loop, struct weir_buf *buf);
+/* Takes a descriptor and closes it within WEIR_LOOP_CLOSE_MS, with others. A close that resets its
+ * connection wakes the peer at once; many in a row wake it once, for one price. */
+void weir_loop_close_later(struct weir_loop *loop, int fd);
+/* Closes what waits. true: there was something. */
+bool weir_loop_close_now(struct weir_loop *loop);
 /* Second scratch buffer; NULL when memory is out. */
 char *weir_loop_scratch2(struct weir_loop *loop);
 /* Closes every stream that is still open (weir_loop_destroy). */

@@ -320,7 +320,7 @@ void weir_stream_close(struct weir_stream *s, enum weir_status status, const cha
     weir_list_remove(&s->node);
     s->loop->n_closing++;
     if (s->fd >= 0)
-        close(s->fd);
+        weir_loop_close_later(s->loop, s->fd);
     uv_close((uv_handle_t *)&s->tcp, on_uv_closed);
 }
 

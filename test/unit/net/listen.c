@@ -7,6 +7,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -106,7 +107,7 @@ static unsigned count_closed(const int *fds, unsigned n) {
 
 /* ---- the connection limit ----------------------------------------------------------------- */
 
-static int fds[40];
+static int fds[100];
 
 static void wait_for_refusals(struct bed *b) {
     if (count_closed(fds, 40) == 30)
@@ -186,6 +187,42 @@ static void case_without_descriptors_new_connections_are_refused_not_spun_on(voi
     weir_loop_run(b.loop);
     CHECK(b.accepted == 1 && b.closed == 1);
     close(fd);
+    bed_close(&b);
+    CHECK(setrlimit(RLIMIT_NOFILE, &old) == 0);
+}
+
+static void wait_for_all_accepted(struct bed *b) {
+    if (b->accepted == 100 && count_closed(fds, 100) == 100)
+        weir_loop_stop(b->loop);
+}
+
+/* Connections that end with their first bytes are closed many at a time. Those that wait for it
+ * must not keep new ones out. */
+static void case_connections_that_wait_to_be_closed_make_room(void) {
+    struct rlimit old, low;
+    CHECK(getrlimit(RLIMIT_NOFILE, &old) == 0);
+    low = old;
+    low.rlim_cur = 256;
+    CHECK(setrlimit(RLIMIT_NOFILE, &low) == 0);
+    struct bed b = {.on_tick = wait_for_all_accepted, .refuse_all = true};
+    bed_open(&b, (struct weir_listen_config){.peer_speaks_first = true});
+    for (int i = 0; i < 100; i++) {
+        fds[i] = dial(weir_listener_port(b.listener));
+        struct pollfd p = {.fd = fds[i], .events = POLLOUT};
+        CHECK(poll(&p, 1, 60000) == 1 && send(fds[i], "x", 1, 0) == 1);
+    }
+    int hoard[256], n = 0;
+    while (n < 256 && (hoard[n] = dup(0)) >= 0)
+        n++;
+    CHECK(n > 3 && n < 256 && errno == EMFILE);
+    for (int i = 0; i < 3; i++)
+        close(hoard[--n]);
+    weir_loop_run(b.loop);
+    CHECK_EQ_U64(b.accepted, 100);
+    for (int i = 0; i < n; i++)
+        close(hoard[i]);
+    for (int i = 0; i < 100; i++)
+        close(fds[i]);
     bed_close(&b);
     CHECK(setrlimit(RLIMIT_NOFILE, &old) == 0);
 }
@@ -281,6 +318,7 @@ int main(void) {
     CHECK_RUN(case_connections_over_the_limit_are_closed_at_once);
     CHECK_RUN(case_a_refused_or_forgotten_stream_is_closed_without_callbacks);
     CHECK_RUN(case_without_descriptors_new_connections_are_refused_not_spun_on);
+    CHECK_RUN(case_connections_that_wait_to_be_closed_make_room);
     CHECK_RUN(case_loops_share_a_port);
     CHECK_RUN(case_streams_outlive_their_listener);
     CHECK_RUN(case_every_failed_allocation_is_survived);
