@@ -108,7 +108,8 @@ static enum weir_status use_config(struct wtok_template *t, struct weir_span con
     enum weir_status st = wj_guard(&r.x, read_config);
     if (st != WEIR_OK)
         st = weir_err_set(err, st, "tokenizer_config.json: %s", r.x.failure.text);
-    if (st == WEIR_OK)
+    /* Any file of its own takes the place of all that stand here, as in transformers. */
+    if (st == WEIR_OK && t->n == 0)
         st = add_from_config(t, &r, err);
     if (st == WEIR_OK && keep_tokens(t, &r) != WEIR_OK)
         st = weir_err_set(err, WEIR_NOMEM, "out of memory");
@@ -134,10 +135,10 @@ enum weir_status wtok_template_create(const struct wtok_template_sources *source
     weir_arena_init(&t->arena, (size_t)4 << 20);
     t->tokens = WEIR_SPAN_LIT("{}");
     enum weir_status st = WEIR_OK;
-    if (sources->chat_template_jinja.data != NULL)
-        st = add_template(t, WEIR_SPAN_LIT("default"), sources->chat_template_jinja, err);
     for (size_t i = 0; i < sources->n_additional && st == WEIR_OK; i++)
         st = add_template(t, sources->additional[i].name, sources->additional[i].text, err);
+    if (st == WEIR_OK && sources->chat_template_jinja.data != NULL)
+        st = add_template(t, WEIR_SPAN_LIT("default"), sources->chat_template_jinja, err);
     if (st == WEIR_OK && sources->tokenizer_config.data != NULL)
         st = use_config(t, sources->tokenizer_config, err);
     t->harmony = is_harmony(sources->tokenizer_config);
@@ -181,7 +182,7 @@ static const struct wtok_named_template *pick(const struct wtok_template *t, boo
         for (size_t i = 0; i < t->n; i++)
             if (weir_span_eqz(t->list[i].name, wanted[w]))
                 return &t->list[i];
-    return t->n == 1 ? &t->list[0] : NULL;
+    return NULL;
 }
 
 struct weir_span wtok_template_name(const struct wtok_template *t, bool with_tools) {
@@ -327,8 +328,9 @@ static void render(struct wj_run *x) {
     const struct wtok_named_template *named = pick(r->t, r->tools.kind == WJ_LIST);
     if (named == NULL)
         wj_fail(x, WTOK_JINJA_ERR_UNSUPPORTED, "%s",
-                r->t->n == 0 ? "the model has no chat template"
-                             : "the model has several chat templates and none is named default");
+                r->t->n == 0
+                    ? "the model has no chat template"
+                    : "the model has named chat templates and none of them is \"default\"");
     struct wj_val v = wj_from_json(x, r->t->tokens);
     take_args(r, v);
     shape(r, named);
@@ -387,12 +389,19 @@ enum weir_status wtok_template_render(const struct wtok_template *t, const struc
 
 /* ---- the tokenizer's ---------------------------------------------------------------------- */
 
-enum weir_status wtok_chat_attach(struct wtok *tok, struct weir_err *err) {
+enum weir_status wtok_chat_attach(struct wtok *tok, const char *dir, struct weir_err *err) {
+    struct wtok_template_file additional[WTOK_MAX_ADDITIONAL];
     struct wtok_template_sources sources = {
         .chat_template_jinja = tok->files.chat_template_jinja,
         .tokenizer_config = tok->files.tokenizer_config,
+        .additional = additional,
     };
-    enum weir_status st = wtok_template_create(&sources, &tok->chat, err);
+    struct weir_arena arena;
+    weir_arena_init(&arena, (size_t)64 << 20);
+    enum weir_status st = wtok_template_files(dir, &arena, additional, &sources.n_additional, err);
+    if (st == WEIR_OK)
+        st = wtok_template_create(&sources, &tok->chat, err);
+    weir_arena_fini(&arena);
     /* A model without a template still completes plain prompts. */
     return st == WEIR_NOT_FOUND ? WEIR_OK : st;
 }

@@ -14,9 +14,18 @@ struct wtok_template_file {
     struct weir_span name; /* "tool_use": additional_chat_templates/tool_use.jinja */
     struct weir_span text;
 };
-/* Files as they are; data is NULL where one is missing. Read during creation only. */
+enum { WTOK_MAX_ADDITIONAL = 15 };
+/* The templates of DIR/additional_chat_templates, into the arena; none where there is no such
+ * directory. `ret_files` has room for WTOK_MAX_ADDITIONAL; more are WEIR_LIMIT. WEIR_IO,
+ * WEIR_NOMEM.
+ */
+enum weir_status wtok_template_files(const char *dir, struct weir_arena *arena,
+                                     struct wtok_template_file *ret_files, size_t *ret_n,
+                                     struct weir_err *err) WEIR_MUST_CHECK;
+/* Files as they are; data is NULL where one is missing. Read during creation only. Templates in
+ * files take the place of all that tokenizer_config.json holds. */
 struct wtok_template_sources {
-    struct weir_span chat_template_jinja; /* wins over tokenizer_config's chat_template */
+    struct weir_span chat_template_jinja; /* the one named "default" */
     struct weir_span tokenizer_config;    /* chat_template, bos_token, … */
     const struct wtok_template_file *additional;
     size_t n_additional;

@@ -209,7 +209,7 @@ enum weir_status wtok_load(const char *dir, const struct wtok_config *config, st
         st = open_model(f, config != NULL ? config : &defaults, source, &model, err);
     if (st == WEIR_OK) {
         fill(tok, model);
-        st = wtok_chat_attach(tok, err);
+        st = wtok_chat_attach(tok, dir, err);
     }
     for (size_t i = 0; f != NULL && i < N_FILES; i++)
         weir_buf_fini(&f->text[i]);

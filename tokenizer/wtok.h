@@ -32,7 +32,8 @@ struct wtok_config {
 /*
  * Loads the tokenizer of a model directory: tokenizer.json (or one *.tiktoken file, or a
  * tokenizer.model in that form), and where they exist tokenizer_config.json,
- * generation_config.json, config.json and chat_template.jinja. `config` may be NULL.
+ * generation_config.json, config.json, chat_template.jinja and
+ * additional_chat_templates/NAME.jinja. `config` may be NULL.
  *
  * The answer is exact or refused: whatever a file asks for that is not known here ends in
  * WEIR_UNSUPPORTED, and *err (may be NULL) names the file and the field. WEIR_NOT_FOUND: no

@@ -18,7 +18,8 @@ struct wtok {
 };
 
 /* chat.c. Called at the end of wtok_load() with `files` filled, and by wtok_destroy(). */
-enum weir_status wtok_chat_attach(struct wtok *tok, struct weir_err *err) WEIR_MUST_CHECK;
+enum weir_status wtok_chat_attach(struct wtok *tok, const char *dir,
+                                  struct weir_err *err) WEIR_MUST_CHECK;
 void wtok_chat_detach(struct wtok *tok);
 
 /* encode.c, decode.c: the functions of wtok.h for a loaded model. */

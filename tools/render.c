@@ -8,11 +8,10 @@
 #include "tokenizer/chat.h"
 #include "tools/tools.h"
 
-#include <dirent.h>
 #include <stdio.h>
 #include <string.h>
 
-enum { FILE_MAX_BYTES = 64 << 20, INPUT_MAX_BYTES = 256 << 20, MAX_ADDITIONAL = 14 };
+enum { FILE_MAX_BYTES = 64 << 20, INPUT_MAX_BYTES = 256 << 20 };
 
 /* ---- the model's files ---------------------------------------------------------------------- */
 
@@ -55,40 +54,10 @@ static enum weir_status may_lack(enum weir_status st) {
     return st == WEIR_NOT_FOUND ? WEIR_OK : st;
 }
 
-static enum weir_status read_additional(const char *model, struct weir_arena *arena,
-                                        struct wtok_template_file *files, size_t *ret_n,
-                                        struct weir_err *err) {
-    char path[4096];
-    *ret_n = 0;
-    if (snprintf(path, sizeof(path), "%s/additional_chat_templates", model) >= (int)sizeof(path))
-        return WEIR_OK;
-    DIR *dir = opendir(path);
-    enum weir_status st = WEIR_OK;
-    for (struct dirent *e; dir != NULL && st == WEIR_OK && (e = readdir(dir)) != NULL;) {
-        struct weir_span name = weir_span_z(e->d_name), ext = WEIR_SPAN_LIT(".jinja");
-        if (name.len <= ext.len ||
-            !weir_span_eq(weir_span(name.data + name.len - ext.len, ext.len), ext))
-            continue;
-        if (*ret_n == MAX_ADDITIONAL) {
-            st = weir_err_set(err, WEIR_LIMIT, "more than %d additional chat templates",
-                              MAX_ADDITIONAL);
-            break;
-        }
-        struct wtok_template_file *f = &files[*ret_n];
-        name.len -= ext.len;
-        f->name = weir_arena_copy(arena, name);
-        st = f->name.data != NULL ? read_file(path, e->d_name, arena, &f->text, err) : WEIR_NOMEM;
-        *ret_n += st == WEIR_OK;
-    }
-    if (dir != NULL)
-        closedir(dir);
-    return st;
-}
-
 static enum weir_status load(const struct weir_render_options *o, struct wtok_template **ret,
                              struct weir_err *err) {
     struct weir_arena arena;
-    struct wtok_template_file additional[MAX_ADDITIONAL];
+    struct wtok_template_file additional[WTOK_MAX_ADDITIONAL];
     struct wtok_template_sources s = {.additional = additional};
     enum weir_status st = WEIR_OK;
     weir_arena_init(&arena, (size_t)4 * FILE_MAX_BYTES);
@@ -101,7 +70,7 @@ static enum weir_status load(const struct weir_render_options *o, struct wtok_te
         st = may_lack(
             read_file(o->model_path, "tokenizer_config.json", &arena, &s.tokenizer_config, err));
     if (st == WEIR_OK && o->template == NULL)
-        st = read_additional(o->model_path, &arena, additional, &s.n_additional, err);
+        st = wtok_template_files(o->model_path, &arena, additional, &s.n_additional, err);
     if (st == WEIR_OK)
         st = wtok_template_create(&s, ret, err);
     weir_arena_fini(&arena);

@@ -188,7 +188,9 @@ def model_directory(folder, name, template, how):
     elif how == "additional":
         with open(os.path.join(path, "additional_chat_templates", "tool_use.jinja"), "w", encoding="utf-8") as f:
             f.write("tools! " + template)
-        config["chat_template"] = template
+        with open(os.path.join(path, "additional_chat_templates", "default.jinja"), "w", encoding="utf-8") as f:
+            f.write(template)
+        config["chat_template"] = "the files win"
     else:
         config["chat_template"] = template
     with open(os.path.join(path, "tokenizer_config.json"), "w", encoding="utf-8") as f:

@@ -56,6 +56,39 @@ static void case_selection(void) {
     wtok_template_destroy(t);
 }
 
+/* As transformers: any file takes the place of what tokenizer_config.json holds, one named
+ * "default" that of chat_template.jinja, and names without a default serve requests with tools
+ * only. */
+static void case_files(void) {
+    static const char config[] = "{\"chat_template\": \"config\"}";
+    const struct wtok_template_file files[] = {
+        {WEIR_SPAN_LIT("tool_use"), WEIR_SPAN_LIT("file tools")},
+        {WEIR_SPAN_LIT("default"), WEIR_SPAN_LIT("file default")},
+    };
+    struct wtok_chat plain = {.messages = weir_span_z(hello)}, with_tools = plain;
+    struct wtok_template_sources s = {
+        .tokenizer_config = weir_span_z(config), .additional = files, .n_additional = 1};
+    struct wtok_template *t = NULL;
+    struct weir_err err;
+    with_tools.tools = weir_span_z(tools);
+    CHECK(wtok_template_create(&s, &t, &err) == WEIR_OK);
+    expect_error(t, plain, "the model has named chat templates and none of them is \"default\"");
+    expect(t, with_tools, "file tools");
+    wtok_template_destroy(t);
+    s.chat_template_jinja = WEIR_SPAN_LIT("jinja");
+    CHECK(wtok_template_create(&s, &t, &err) == WEIR_OK);
+    expect(t, plain, "jinja");
+    expect(t, with_tools, "file tools");
+    wtok_template_destroy(t);
+    s.n_additional = 2;
+    CHECK(wtok_template_create(&s, &t, &err) == WEIR_OK);
+    expect(t, plain, "file default");
+    wtok_template_destroy(t);
+    t = create(NULL, "{\"chat_template\": [{\"name\": \"rag\", \"template\": \"only\"}]}");
+    expect_error(t, plain, "the model has named chat templates and none of them is \"default\"");
+    wtok_template_destroy(t);
+}
+
 static void case_flavours(void) {
     struct wtok_template *t = create(turns, "{\"bos_token\": \"<s>\"}");
     struct wtok_chat chat = {.messages = weir_span_z(parts), .add_generation_prompt = true};
@@ -121,6 +154,7 @@ static void case_harmony(void) {
 
 int main(void) {
     CHECK_RUN(case_selection);
+    CHECK_RUN(case_files);
     CHECK_RUN(case_flavours);
     CHECK_RUN(case_continue);
     CHECK_RUN(case_refusals);
