@@ -57,11 +57,7 @@ static bool allocate(struct kvi_index *x) {
     memset((void *)x->readers, 0, x->max_readers * sizeof(*x->readers));
     x->bytes = sizeof(*x) + sizeof(struct kvi_node) + x->cap_retired * sizeof(*x->retired) +
                x->max_readers * sizeof(*x->readers);
-    if (!kvi_arena_init(x, x->max_bytes))
-        return false;
-    for (int i = 0; i < KVI_SEGMENTS; i++) /* no lines yet, but an address to count from */
-        x->names[i].lines = (struct kvi_line *)(void *)x->arena.base;
-    return true;
+    return kvi_arena_init(x, x->max_bytes);
 }
 
 struct kvi_index *kvi_create(const struct kvi_options *options) {

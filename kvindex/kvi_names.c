@@ -1,20 +1,26 @@
 /*
  * Engine's block name -> places that have it. For writers only: searches know content, not names.
  *
- * 256 segments of lines; a line (64 bytes) has eight slots of a tag and a place, no keys: the name
- * that stands at the place decides. A hash is segment (8 bits), then a fraction (31 bits), which
- * chooses the line by multiplication and is the tag too. So a segment may have any number of lines,
- * grows by a quarter (a small one twofold) when it is 3/4 full, and is rewritten in order from its
- * tags alone, without looking at a single name: no long stop, no doubling of memory.
+ * 256 segments by hash, each a directory of parts (extendible hashing); a part is an array of lines
+ * (64 bytes): ten slots of a tag and a place, no keys: the name that stands at the place decides. A
+ * full part splits in two: line i becomes line i of both halves, and a bit of the tag says which
+ * slot goes where, so nothing but the part itself is looked at and the longest stop is some
+ * microseconds, however many names there are. Segments have parts of four sizes, so that they do
+ * not all split at the same time and their fill is much the same at every number of names.
+ *
+ * A hash is: segment (8 bits), directory (up to 16 bits), and in the lower half the line. The tag
+ * is 16 bits that begin at most 8 bits above the directory bits still unused: they last for 8
+ * splits; then the names are read again.
  *
  * A name whose home line is full stands in the next line with room. Every line counts the names
- * that passed over it; the count's eight bits are the lowest bits of the eight tags. A search goes
- * on behind a line whose count is not 0. So deleting touches no line but those on its way, which
- * are one line nearly always.
+ * that passed over it and marks the slots of names that came from another line; a search goes on
+ * behind a line whose count is not 0. So deleting touches no line but those on its way, which are
+ * one line nearly always.
  *
- * Invariants: a name with home h in line j is counted in lines h .. j-1 (around the end), unless a
- * count reached 255, which then stays until the segment is rewritten. A free slot has place 0. The
- * same name may stand at many places; each (name, place) once.
+ * Invariants: a name with home h in line j is counted in lines h .. j-1 (around the end of the
+ * part). A free slot has tag 0, a taken one never. The same name may stand at many places; each
+ * (name, place) once. All directory entries of a part are equal but for `used`, which only the
+ * first of them keeps.
  */
 #include "kvindex/kvi_priv.h"
 
@@ -24,249 +30,484 @@
 #include <emmintrin.h>
 #endif
 
-enum { SLOTS = 8, COUNT_MAX = 255 };
+enum {
+    SLOTS = 10,
+    ALL = (1 << SLOTS) - 1,
+    MAX_DEPTH = 16,
+    WINDOW = 8,     /* splits that a tag lasts for */
+    UNIT_SIZE = 6,  /* size number of a part of one unit */
+    WHOLE_SIZE = 8, /* size number of a part that splits when it is full */
+    READ_AHEAD = 16
+};
 struct kvi_line {
-    uint32_t tag[SLOTS], place[SLOTS];
+    uint16_t tag[SLOTS];
+    uint16_t strangers; /* slots whose names have their home in another line */
+    uint16_t passed;
+    uint32_t place[SLOTS];
 };
 _Static_assert(sizeof(struct kvi_line) == 64, "one cache line");
 
-static uint32_t tag_of(uint64_t h) {
-    return kvi_fraction(h) & ~1u;
-}
-
-/* Bits of the slots with this place. */
-static uint32_t with_place(const struct kvi_line *l, uint32_t place) {
+/* Bits of the slots with this tag. */
+static inline uint32_t with_tag(const struct kvi_line *l, uint32_t tag) {
 #ifdef __SSE2__
-    const __m128i *v = (const __m128i *)(const void *)l->place;
-    __m128i w = _mm_set1_epi32((int)place);
-    __m128i a = _mm_cmpeq_epi32(_mm_load_si128(v), w);
-    __m128i b = _mm_cmpeq_epi32(_mm_load_si128(v + 1), w);
-    return (uint32_t)_mm_movemask_ps(_mm_castsi128_ps(a)) |
-           (uint32_t)_mm_movemask_ps(_mm_castsi128_ps(b)) << 4;
+    const __m128i *v = (const __m128i *)(const void *)l;
+    __m128i w = _mm_set1_epi16((short)tag);
+    __m128i both = _mm_packs_epi16(_mm_cmpeq_epi16(_mm_load_si128(v), w),
+                                   _mm_cmpeq_epi16(_mm_load_si128(v + 1), w));
+    return (uint32_t)_mm_movemask_epi8(both) & ALL;
 #else
     uint32_t bits = 0;
     for (int i = 0; i < SLOTS; i++)
-        bits |= (uint32_t)(l->place[i] == place) << i;
+        bits |= (uint32_t)(l->tag[i] == tag) << i;
     return bits;
 #endif
 }
 
-/* Bits of the slots with this tag, and how many names passed over the line. */
-static uint32_t with_tag(const struct kvi_line *l, uint32_t tag, uint32_t *ret_passed) {
-#ifdef __SSE2__
-    const __m128i *v = (const __m128i *)(const void *)l->tag;
-    __m128i a = _mm_load_si128(v), b = _mm_load_si128(v + 1), w = _mm_set1_epi32((int)(tag | 1));
-    __m128i one = _mm_set1_epi32(1);
-    *ret_passed = (uint32_t)_mm_movemask_ps(_mm_castsi128_ps(_mm_slli_epi32(a, 31))) |
-                  (uint32_t)_mm_movemask_ps(_mm_castsi128_ps(_mm_slli_epi32(b, 31))) << 4;
-    a = _mm_cmpeq_epi32(_mm_or_si128(a, one), w);
-    b = _mm_cmpeq_epi32(_mm_or_si128(b, one), w);
-    return (uint32_t)_mm_movemask_ps(_mm_castsi128_ps(a)) |
-           (uint32_t)_mm_movemask_ps(_mm_castsi128_ps(b)) << 4;
-#else
-    uint32_t bits = 0, passed = 0;
-    for (int i = 0; i < SLOTS; i++) {
-        bits |= (uint32_t)((l->tag[i] | 1) == (tag | 1)) << i;
-        passed |= (l->tag[i] & 1) << i;
-    }
-    *ret_passed = passed;
-    return bits;
-#endif
+static inline uint32_t first_of(uint32_t slots) {
+    return (uint32_t)__builtin_ctz(slots);
 }
 
-static void count_passing(struct kvi_line *l, int change) {
-    uint32_t passed;
-    (void)with_tag(l, 0, &passed);
-    if (passed == COUNT_MAX)
-        return;
-    passed = (uint32_t)((int)passed + change);
-    for (int i = 0; i < SLOTS; i++)
-        l->tag[i] = (l->tag[i] & ~1u) | (passed >> i & 1);
+/* ---- parts -------------------------------------------------------------------------------- */
+
+static uint32_t lines_of(uint32_t size, uint32_t segment) {
+    const uint32_t per_unit = KVI_UNIT / sizeof(struct kvi_line);
+    return size < WHOLE_SIZE ? 1u << size : (4 + segment % 4) * per_unit << (size - WHOLE_SIZE);
 }
 
-static uint32_t next_line(uint32_t at, uint32_t n) {
-    return at + 1 == n ? 0 : at + 1;
+static size_t bytes_of(uint32_t lines) {
+    return lines * sizeof(struct kvi_line);
 }
 
-static void set_slot(struct kvi_line *l, uint32_t k, uint32_t tag, uint32_t place) {
-    l->tag[k] = tag | (l->tag[k] & 1);
-    l->place[k] = place;
+/* Names that a part takes before it grows. */
+static inline uint32_t limit_of(uint32_t lines) {
+    return lines * SLOTS * 3 / 4;
+}
+
+/* Memory at ref 0 is never given and zero: an empty part, and its line. */
+static inline struct kvi_part *dir_of(const struct kvi_index *x, const struct kvi_names *s) {
+    return kvi_at(x, s->dir);
+}
+
+/* Number of the directory entry; the first one of the part that it belongs to. */
+static inline uint32_t entry_of(const struct kvi_names *s, uint64_t h) {
+    return (uint32_t)((h << 8) >> 1 >> (63 - s->bits));
+}
+static inline uint32_t first_entry(const struct kvi_names *s, uint32_t entry, uint32_t depth) {
+    return entry >> (s->bits - depth) << (s->bits - depth);
+}
+
+static inline uint32_t tag_of(uint64_t h, uint32_t depth) {
+    uint32_t tag = (uint16_t)(h >> (40 - depth / WINDOW * WINDOW));
+    return tag != 0 ? tag : 1;
+}
+
+static inline uint32_t home_of(uint64_t h, uint32_t lines) {
+    return kvi_scale((uint32_t)h, lines);
 }
 
 /* Where a name belongs. */
 struct target {
     struct kvi_line *home;
-    uint32_t tag, segment;
+    uint32_t part : 24, segment : 8; /* part: directory entry */
+    uint32_t tag;
 };
 
-static struct target target_of(const struct kvi_index *x, uint64_t name) {
-    uint64_t h = kvi_mix(name);
-    const struct kvi_names *s = &x->names[kvi_segment(h)];
-    uint32_t tag = tag_of(h);
-    return (struct target){s->lines + kvi_scale(tag, s->n_lines), tag, kvi_segment(h)};
+static inline struct target target_of(const struct kvi_index *x, uint64_t h) {
+    const struct kvi_names *s = &x->names[h >> 56];
+    uint32_t entry = entry_of(s, h);
+    const struct kvi_part *p = dir_of(x, s) + entry;
+    struct kvi_line *lines = kvi_at(x, p->ref);
+    return (struct target){lines + home_of(h, p->lines), first_entry(s, entry, p->depth) & 0xFFFFFF,
+                           h >> 56, tag_of(h, p->depth)};
 }
 
-static struct kvi_line *next_of(const struct kvi_names *s, struct kvi_line *l) {
-    return l + 1 == s->lines + s->n_lines ? s->lines : l + 1;
+static inline struct kvi_part *part_of(const struct kvi_index *x, struct target t) {
+    return dir_of(x, &x->names[t.segment]) + t.part;
+}
+
+/* The next line of the part; its lines come before it round the end. */
+static struct kvi_line *next_line(const struct kvi_index *x, struct target t, struct kvi_line *l) {
+    const struct kvi_part *p = part_of(x, t);
+    struct kvi_line *lines = kvi_at(x, p->ref);
+    return l + 1 == lines + p->lines ? lines : l + 1;
 }
 
 void kvi_names_prefetch(const struct kvi_index *x, uint64_t name) {
-    __builtin_prefetch(target_of(x, name).home, 1);
+    __builtin_prefetch(target_of(x, kvi_name_hash(name)).home, 1);
 }
 
-/* ---- size --------------------------------------------------------------------------------- */
+/* ---- what stands at a place ----------------------------------------------------------------- */
 
-/* fill[line] = slots taken, so that rewriting looks at no line before it stores. */
-static void put(struct kvi_line *lines, uint8_t *fill, uint32_t n, uint32_t tag, uint32_t place) {
-    uint32_t at = kvi_scale(tag, n);
-    for (; fill[at] == SLOTS; at = next_line(at, n))
-        count_passing(&lines[at], 1);
-    set_slot(&lines[at], fill[at]++, tag, place);
-}
-
-/* Sizes in lines: powers of two up to a unit, then whole units, a quarter more each time. */
-static const uint32_t UNIT_LINES = KVI_UNIT / sizeof(struct kvi_line);
-
-static uint32_t larger(uint32_t n) {
-    if (n < UNIT_LINES)
-        return n == 0 ? 1 : n * 2;
-    return (n / UNIT_LINES + (n / UNIT_LINES + 3) / 4) * UNIT_LINES;
-}
-
-/* For more than a unit. */
-static uint32_t smaller(uint32_t n) {
-    return (n - n / 4) / UNIT_LINES * UNIT_LINES;
-}
-
-static bool resize(struct kvi_index *x, struct kvi_names *s, uint32_t n) {
-    uint8_t *fill = calloc(n, 1);
-    uint32_t ref = fill != NULL ? kvi_alloc(x, n * sizeof(struct kvi_line), x->max_bytes) : 0;
-    if (ref == 0) {
-        free(fill);
-        return false;
-    }
-    struct kvi_line *to = kvi_at(x, ref), *from = s->lines;
-    memset(to, 0, n * sizeof(*to));
-    for (uint32_t i = 0; i < s->n_lines; i++)
-        for (uint32_t m = ~with_place(&from[i], 0) & 255; m != 0; m &= m - 1) {
-            uint32_t k = (uint32_t)__builtin_ctz(m);
-            put(to, fill, n, from[i].tag[k] & ~1u, from[i].place[k]);
-        }
-    free(fill);
-    if (s->n_lines > 0)
-        kvi_release(x, (uint32_t)((size_t)((uint8_t *)from - x->arena.base) / 16),
-                    s->n_lines * sizeof(*from));
-    s->lines = to;
-    s->n_lines = n;
-    return true;
-}
-
-/* ---- one name ----------------------------------------------------------------------------- */
-
-/* What stands at the place. */
-static uint64_t name_at(const struct kvi_index *x, uint32_t place) {
+static const uint64_t *name_at(const struct kvi_index *x, uint32_t place) {
     const struct kvi_node *n = &x->nodes[place >> 7];
     const uint64_t *names =
         (n->flags & KVI_TYPE) == KVI_ALIAS ? kvi_alias_names(x, n) : kvi_name_array(x, kvi_body(n));
-    return names[place & 127];
+    return names + (place & 127);
 }
 
 static bool is_here(const struct kvi_index *x, const struct kvi_line *l, uint32_t slots,
                     uint64_t name) {
-    for (; slots != 0; slots &= slots - 1) {
-        uint32_t place = l->place[__builtin_ctz(slots)];
-        if (place != 0 && name_at(x, place) == name)
+    for (; slots != 0; slots &= slots - 1)
+        if (*name_at(x, l->place[first_of(slots)]) == name)
             return true;
-    }
     return false;
 }
 
-/* Room for one more; *ret_moved: the segment's lines are others now. */
-static bool reserve(struct kvi_index *x, struct kvi_names *s, bool *ret_moved) {
-    if ((uint64_t)(s->n_used + 1) * 4 <= (uint64_t)s->n_lines * SLOTS * 3)
-        return true;
-    *ret_moved = resize(x, s, larger(s->n_lines));
-    return *ret_moved || s->n_used + 1 < s->n_lines * SLOTS; /* over 3/4 is slow, full impossible */
+/* ---- size --------------------------------------------------------------------------------- */
+
+/* Lines of a part being filled. */
+struct filling {
+    struct kvi_line *lines;
+    uint32_t n, depth;
+};
+
+static void put(const struct filling *f, uint64_t h, uint32_t place) {
+    uint32_t home = home_of(h, f->n), at = home, room;
+    for (; (room = with_tag(&f->lines[at], 0)) == 0; at = at + 1 == f->n ? 0 : at + 1)
+        f->lines[at].passed++;
+    struct kvi_line *l = &f->lines[at];
+    uint32_t k = first_of(room);
+    l->tag[k] = (uint16_t)tag_of(h, f->depth);
+    l->place[k] = place;
+    l->strangers |= (uint16_t)((at != home) << k);
 }
 
-static void add(struct kvi_index *x, struct target t, uint64_t name, uint32_t place,
-                bool *ret_equal) {
-    struct kvi_names *s = &x->names[t.segment];
-    struct kvi_line *l = t.home;
-    uint32_t passed, slots, room;
-    s->n_used++;
-    for (;; l = next_of(s, l)) {
-        slots = with_tag(l, t.tag, &passed);
-        if (slots != 0 && is_here(x, l, slots, name))
-            *ret_equal = true;
-        room = with_place(l, 0);
-        if (room != 0)
-            break;
-        count_passing(l, 1);
-    }
-    set_slot(l, (uint32_t)__builtin_ctz(room), t.tag, place);
-    /* The same name may stand further on, where it once had to go. */
-    for (uint32_t looked = 0; passed != 0 && looked < s->n_lines; looked++) {
-        l = next_of(s, l);
-        slots = with_tag(l, t.tag, &passed);
-        if (slots != 0 && is_here(x, l, slots, name))
-            *ret_equal = true;
+/* Puts names where they belong by reading them again: those of the slots that `which` picks. With
+ * two fillings the bit of the hash below `depth` chooses. */
+static void put_again(const struct kvi_index *x, const struct kvi_line *from, uint32_t n,
+                      bool only_strangers, const struct filling to[2], uint32_t depth) {
+    uint32_t places[READ_AHEAD + SLOTS], held = 0;
+    const uint64_t *at[READ_AHEAD + SLOTS];
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t taken = ~with_tag(&from[i], 0) & ALL;
+        for (taken &= only_strangers ? from[i].strangers : ALL; taken != 0; taken &= taken - 1) {
+            uint32_t place = from[i].place[first_of(taken)];
+            __builtin_prefetch(&x->nodes[place >> 7]);
+            places[held++] = place;
+        }
+        if (held < READ_AHEAD && i + 1 < n)
+            continue;
+        for (uint32_t k = 0; k < held; k++) {
+            at[k] = name_at(x, places[k]);
+            __builtin_prefetch(at[k]);
+        }
+        for (uint32_t k = 0; k < held; k++) {
+            uint64_t h = kvi_name_hash(*at[k]);
+            put(&to[h >> (55 - depth) & 1], h, places[k]);
+        }
+        held = 0;
     }
 }
 
-static void delete (struct kvi_index *x, struct target t, uint32_t place) {
-    struct kvi_names *s = &x->names[t.segment];
-    struct kvi_line *l = t.home;
-    uint32_t slots;
-    for (; (slots = with_place(l, place)) == 0; l = next_of(s, l))
-        count_passing(l, -1);
-    set_slot(l, (uint32_t)__builtin_ctz(slots), 0, 0);
-    s->n_used--;
+static uint32_t new_lines(struct kvi_index *x, uint32_t lines, struct kvi_line **ret) {
+    uint32_t ref = kvi_alloc(x, bytes_of(lines), x->max_bytes);
+    *ret = ref != 0 ? kvi_at(x, ref) : NULL;
+    return ref;
+}
+
+/* All entries of a part. */
+static void set_entries(const struct kvi_index *x, struct kvi_names *s, uint32_t first,
+                        struct kvi_part p) {
+    for (uint32_t i = 0; i < 1u << (s->bits - p.depth); i++)
+        dir_of(x, s)[first + i] = p;
+}
+
+/* The same names in lines of another size. */
+static bool resize(struct kvi_index *x, uint32_t segment, uint32_t part, uint32_t size) {
+    struct kvi_names *s = &x->names[segment];
+    struct kvi_part p = dir_of(x, s)[part];
+    uint32_t lines = lines_of(size, segment);
+    struct kvi_line *to;
+    uint32_t ref = new_lines(x, lines, &to);
+    if (ref == 0)
+        return false;
+    memset(to, 0, bytes_of(lines));
+    struct filling f = {to, lines, p.depth};
+    put_again(x, kvi_at(x, p.ref), p.lines, false, (struct filling[2]){f, f}, 0);
+    kvi_release(x, p.ref, bytes_of(p.lines));
+    p.ref = ref;
+    p.lines = lines;
+    p.size = (uint16_t)size;
+    set_entries(x, s, part, p);
+    x->n_rewritten++;
+    return true;
+}
+
+/* The first part of a segment. */
+static bool begin(struct kvi_index *x, uint32_t segment) {
+    struct kvi_line *to;
+    uint32_t dir = kvi_alloc(x, sizeof(struct kvi_part), x->max_bytes);
+    uint32_t ref = dir != 0 ? new_lines(x, 1, &to) : 0;
+    if (ref == 0) {
+        if (dir != 0)
+            kvi_release(x, dir, sizeof(struct kvi_part));
+        return false;
+    }
+    memset(to, 0, sizeof(*to));
+    *(struct kvi_part *)kvi_at(x, dir) = (struct kvi_part){.ref = ref, .lines = 1};
+    x->names[segment] = (struct kvi_names){.dir = dir, .n_deepest = 1};
+    return true;
+}
+
+/* Twice as many entries. */
+static bool widen(struct kvi_index *x, struct kvi_names *s) {
+    uint32_t n = 1u << s->bits;
+    size_t bytes = n * sizeof(struct kvi_part);
+    uint32_t ref = kvi_alloc(x, bytes * 2, x->max_bytes);
+    if (ref == 0)
+        return false;
+    struct kvi_part *to = kvi_at(x, ref), *from = dir_of(x, s);
+    for (uint32_t i = 0; i < n; i++)
+        to[2 * i] = to[2 * i + 1] = from[i];
+    kvi_release(x, s->dir, bytes);
+    s->dir = ref;
+    s->bits++;
+    s->n_deepest = 0;
+    return true;
+}
+
+/* Half as many entries, when no part needs more. */
+static bool narrow(struct kvi_index *x, struct kvi_names *s) {
+    size_t bytes = sizeof(struct kvi_part) << s->bits;
+    struct kvi_part *from = dir_of(x, s);
+    uint32_t n = 1u << (s->bits - 1), ref = kvi_alloc(x, bytes / 2, x->max_bytes);
+    if (ref == 0)
+        return false; /* it may stay */
+    struct kvi_part *to = kvi_at(x, ref);
+    for (uint32_t i = 0; i < n; i++)
+        to[i] = from[2 * i];
+    kvi_release(x, s->dir, bytes);
+    s->dir = ref;
+    s->bits--;
+    for (uint32_t i = 0; i < n; i++)
+        s->n_deepest += to[i].depth == s->bits;
+    return true;
+}
+
+static uint32_t count_taken(const struct kvi_line *l, uint32_t n) {
+    uint32_t taken = 0;
+    for (uint32_t i = 0; i < n; i++)
+        taken += (uint32_t)__builtin_popcount(~with_tag(&l[i], 0) & ALL);
+    return taken;
+}
+
+/* Each slot of `from` into the line with the same number of one of the halves; strangers stay out.
+ */
+static void halve(const struct kvi_line *from, uint32_t n, uint32_t bit, struct kvi_line *low,
+                  struct kvi_line *high) {
+    for (uint32_t i = 0; i < n; i++) {
+        low[i] = high[i] = from[i];
+        for (uint32_t k = 0; k < SLOTS; k++) {
+            uint16_t tag = from[i].strangers >> k & 1 ? 0 : from[i].tag[k];
+            uint16_t up = (uint16_t)(0 - (tag >> bit & 1));
+            low[i].tag[k] = (uint16_t)(tag & ~up);
+            high[i].tag[k] = tag & up;
+        }
+        low[i].strangers = high[i].strangers = low[i].passed = high[i].passed = 0;
+    }
+}
+
+/* One part becomes two. *ret_useless: all names stay together, which another split would not
+ * change either if they are equal. */
+static bool split(struct kvi_index *x, uint32_t segment, uint32_t part, bool *ret_useless) {
+    struct kvi_names *s = &x->names[segment];
+    struct kvi_part p = dir_of(x, s)[part];
+    uint32_t lines = p.lines, ref[2];
+    struct kvi_line *to[2], *from = kvi_at(x, p.ref);
+    if (p.depth == s->bits) {
+        if (!widen(x, s))
+            return false;
+        part *= 2;
+    }
+    ref[0] = new_lines(x, lines, &to[0]);
+    ref[1] = ref[0] != 0 ? new_lines(x, lines, &to[1]) : 0;
+    if (ref[1] == 0) {
+        if (ref[0] != 0)
+            kvi_release(x, ref[0], bytes_of(lines));
+        return false;
+    }
+    struct filling f[2] = {{to[0], lines, p.depth + 1u}, {to[1], lines, p.depth + 1u}};
+    bool fresh_tags = (p.depth + 1) % WINDOW == 0;
+    if (fresh_tags) {
+        memset(to[0], 0, bytes_of(lines));
+        memset(to[1], 0, bytes_of(lines));
+    } else {
+        halve(from, lines, 15 - p.depth % WINDOW, to[0], to[1]);
+    }
+    put_again(x, from, lines, !fresh_tags, f, p.depth);
+    kvi_release(x, p.ref, bytes_of(lines));
+    uint32_t used = p.used, low = count_taken(to[0], lines);
+    p.depth++;
+    for (uint32_t i = 0; i < 2; i++) {
+        p.ref = ref[i];
+        p.used = i == 0 ? low : used - low;
+        set_entries(x, s, part + (i << (s->bits - p.depth)), p);
+    }
+    s->n_deepest += p.depth == s->bits ? 2 : 0;
+    x->n_rewritten++;
+    *ret_useless = low == 0 || low == used;
+    return true;
+}
+
+/* Room for one more name of this hash; false: none. *ret_moved: lines of the segment are others. */
+static bool grow(struct kvi_index *x, uint64_t h, bool *ret_moved) {
+    uint32_t segment = (uint32_t)(h >> 56);
+    bool useless = false, ok = true;
+    while (ok) {
+        struct target t = target_of(x, h);
+        const struct kvi_part *p = part_of(x, t);
+        if (p->used < limit_of(p->lines))
+            return true;
+        ok = p->lines == 0 ? begin(x, segment)
+             : p->size >= WHOLE_SIZE && p->depth < MAX_DEPTH && !useless
+                 ? split(x, segment, t.part, &useless)
+                 : resize(x, segment, t.part, p->size + 1u);
+        *ret_moved |= ok;
+    }
+    const struct kvi_part *p = part_of(x, target_of(x, h));
+    return p->used + 1 < p->lines * SLOTS; /* over the limit is slow, full impossible */
+}
+
+static inline bool reserve(struct kvi_index *x, struct target t, uint64_t name, bool *ret_moved) {
+    const struct kvi_part *p = part_of(x, t);
+    return p->used < limit_of(p->lines) || grow(x, kvi_name_hash(name), ret_moved);
+}
+
+/* Two halves become one. */
+static bool merge(struct kvi_index *x, uint32_t segment, uint32_t low, uint32_t high) {
+    struct kvi_names *s = &x->names[segment];
+    struct kvi_part p = dir_of(x, s)[low], q = dir_of(x, s)[high];
+    uint32_t lines = p.lines;
+    struct kvi_line *to;
+    uint32_t ref = new_lines(x, lines, &to);
+    if (ref == 0)
+        return false;
+    memset(to, 0, bytes_of(lines));
+    struct filling f = {to, lines, p.depth - 1u};
+    put_again(x, kvi_at(x, p.ref), lines, false, (struct filling[2]){f, f}, 0);
+    put_again(x, kvi_at(x, q.ref), lines, false, (struct filling[2]){f, f}, 0);
+    kvi_release(x, p.ref, bytes_of(lines));
+    kvi_release(x, q.ref, bytes_of(lines));
+    s->n_deepest -= p.depth == s->bits ? 2 : 0;
+    p.ref = ref;
+    p.used += q.used;
+    p.depth--;
+    set_entries(x, s, low, p);
+    x->n_rewritten++;
+    while (s->bits > 0 && s->n_deepest == 0 && narrow(x, s))
+        ;
+    return true;
 }
 
 /* Lines are given back when what remains would be at most half full. So between a rewriting and the
- * next one in either direction a third of the names must go or as many as half of them come, and an
- * index that stays as large as it is, with names coming and going, rewrites nothing. A segment of a
- * unit keeps it (1 MiB an index): with few names, chance alone moves their number as far as that.
- */
-static void shrink(struct kvi_index *x, uint32_t segment) {
-    struct kvi_names *s = &x->names[segment];
-    if (s->n_lines > UNIT_LINES && (uint64_t)s->n_used * 2 <= (uint64_t)smaller(s->n_lines) * SLOTS)
-        (void)resize(x, s, smaller(s->n_lines)); /* without memory it stays large */
+ * next one in either direction as many as half of the names must go or come, and an index that
+ * stays as large as it is, with names coming and going, rewrites nothing. A segment of a unit keeps
+ * it (1 MiB an index): with few names, chance alone moves their number as far as that. */
+static void shrink(struct kvi_index *x, struct target t) {
+    struct kvi_names *s = &x->names[t.segment];
+    const struct kvi_part *dir = dir_of(x, s), *p = &dir[t.part];
+    if (p->depth == 0 || p->size > WHOLE_SIZE) {
+        if (p->size > UNIT_SIZE && p->used * 2 <= limit_of(lines_of(p->size - 1u, t.segment)))
+            (void)resize(x, t.segment, t.part, p->size - 1u); /* without memory it stays large */
+        return;
+    }
+    uint32_t other = t.part ^ 1u << (s->bits - p->depth);
+    const struct kvi_part *q = &dir[other];
+    if (q->depth == p->depth && q->size == p->size && (p->used + q->used) * 2 <= limit_of(p->lines))
+        (void)merge(x, t.segment, t.part < other ? t.part : other, t.part < other ? other : t.part);
+}
+
+/* Cheap, and true whenever there may be something to give back. */
+static inline bool is_light(const struct kvi_part *p) {
+    return p->used * 2 <= limit_of(p->lines);
+}
+
+/* ---- one name ----------------------------------------------------------------------------- */
+
+/* The same name may stand further on, where it once had to go. */
+static bool is_behind(const struct kvi_index *x, struct target t, struct kvi_line *l,
+                      uint64_t name) {
+    const struct kvi_line *start = l;
+    while (l->passed != 0 && (l = next_line(x, t, l)) != start)
+        if (is_here(x, l, with_tag(l, t.tag), name))
+            return true;
+    return false;
+}
+
+static inline void add(struct kvi_index *x, struct target t, uint64_t name, uint32_t place,
+                       bool *ret_equal) {
+    struct kvi_line *l = t.home;
+    uint32_t room, same;
+    part_of(x, t)->used++;
+    while ((room = with_tag(l, 0)) == 0) {
+        same = with_tag(l, t.tag);
+        if (same != 0 && is_here(x, l, same, name))
+            *ret_equal = true;
+        l->passed++;
+        l = next_line(x, t, l);
+    }
+    same = with_tag(l, t.tag);
+    if (same != 0 && is_here(x, l, same, name))
+        *ret_equal = true;
+    uint32_t k = first_of(room);
+    l->tag[k] = (uint16_t)t.tag;
+    l->place[k] = place;
+    if (l != t.home)
+        l->strangers |= (uint16_t)(1u << k);
+    if (l->passed != 0 && is_behind(x, t, l, name))
+        *ret_equal = true;
+}
+
+static uint32_t slot_of(const struct kvi_line *l, uint32_t tag, uint32_t place) {
+    for (uint32_t m = with_tag(l, tag); m != 0; m &= m - 1)
+        if (l->place[first_of(m)] == place)
+            return first_of(m);
+    return SLOTS;
+}
+
+/* True: the part may have become too large. */
+static inline bool delete (struct kvi_index *x, struct target t, uint32_t place) {
+    struct kvi_line *l = t.home;
+    uint32_t k;
+    while ((k = slot_of(l, t.tag, place)) == SLOTS) {
+        l->passed--;
+        l = next_line(x, t, l);
+    }
+    l->tag[k] = 0;
+    l->strangers &= (uint16_t) ~(1u << k);
+    struct kvi_part *p = part_of(x, t);
+    p->used--;
+    return is_light(p);
 }
 
 bool kvi_names_add(struct kvi_index *x, uint64_t name, uint32_t place, bool *ret_equal) {
-    struct target t = target_of(x, name);
+    uint64_t h = kvi_name_hash(name);
+    struct target t = target_of(x, h);
     bool moved = false;
-    if (!reserve(x, &x->names[t.segment], &moved))
+    if (!reserve(x, t, name, &moved))
         return false;
-    add(x, moved ? target_of(x, name) : t, name, place, ret_equal);
+    add(x, moved ? target_of(x, h) : t, name, place, ret_equal);
     return true;
 }
 
 void kvi_names_delete(struct kvi_index *x, uint64_t name, uint32_t place) {
-    struct target t = target_of(x, name);
-    delete (x, t, place);
-    shrink(x, t.segment);
+    struct target t = target_of(x, kvi_name_hash(name));
+    if (delete (x, t, place))
+        shrink(x, t);
 }
 
 /* ---- many names --------------------------------------------------------------------------- */
 
-/* First all home lines are fetched, then the lines behind those that are or were full; so the
- * misses of one event overlap instead of adding up. */
+/* All home lines are fetched first; so the misses of one event overlap instead of adding up. */
 static void fetch(const struct kvi_index *x, const uint64_t *names, uint32_t n,
                   struct target *ret_targets) {
     for (uint32_t i = 0; i < n; i++) {
-        ret_targets[i] = target_of(x, names[i]);
+        ret_targets[i] = target_of(x, kvi_name_hash(names[i]));
         __builtin_prefetch(ret_targets[i].home, 1);
     }
-    for (uint32_t i = 0; i < n; i++) {
-        uint32_t passed = 1;
-        if (x->names[ret_targets[i].segment].n_lines > 0)
-            (void)with_tag(ret_targets[i].home, 0, &passed);
-        if (passed != 0)
-            __builtin_prefetch(ret_targets[i].home + 1, 1);
-    }
+    for (uint32_t i = 0; i < n; i++)
+        if (ret_targets[i].home->passed != 0 || with_tag(ret_targets[i].home, 0) == 0)
+            __builtin_prefetch(next_line(x, ret_targets[i], ret_targets[i].home), 1);
 }
 
 uint32_t kvi_names_add_many(struct kvi_index *x, const uint64_t *names, uint32_t n, uint32_t place,
@@ -277,11 +518,10 @@ uint32_t kvi_names_add_many(struct kvi_index *x, const uint64_t *names, uint32_t
     fetch(x, names, n, t);
     for (uint32_t i = 0; i < n; i++) {
         bool moved = false;
-        if (!reserve(x, &x->names[t[i].segment], &moved))
+        if (!reserve(x, t[i], names[i], &moved))
             return i;
-        if (moved)
-            for (uint32_t k = i; k < n; k++)
-                t[k] = target_of(x, names[k]);
+        for (uint32_t k = i; moved && k < n; k++)
+            t[k] = target_of(x, kvi_name_hash(names[k]));
         add(x, t[i], names[i], place + i, ret_equal);
     }
     return n;
@@ -289,38 +529,44 @@ uint32_t kvi_names_add_many(struct kvi_index *x, const uint64_t *names, uint32_t
 
 void kvi_names_delete_many(struct kvi_index *x, const uint64_t *names, uint32_t n, uint32_t place) {
     struct target t[KVI_NODE_BLOCKS];
+    if (n == 1) {
+        kvi_names_delete(x, names[0], place);
+        return;
+    }
     fetch(x, names, n, t);
+    uint32_t light = 0;
     for (uint32_t i = 0; i < n; i++)
-        delete (x, t[i], place + i);
-    for (uint32_t i = 0; i < n; i++)
-        shrink(x, t[i].segment);
+        if (delete (x, t[i], place + i))
+            t[light++] = (struct target){.tag = i};
+    for (uint32_t i = 0; i < light; i++) /* parts may become others here */
+        shrink(x, target_of(x, kvi_name_hash(names[t[i].tag])));
 }
 
 /* ---- look-up ------------------------------------------------------------------------------ */
 
 uint32_t kvi_names_each(struct kvi_index *x, uint64_t name, bool (*fn)(void *arg, uint32_t place),
                         void *arg) {
-    struct target t = target_of(x, name);
-    const struct kvi_names *s = &x->names[t.segment];
+    struct target t = target_of(x, kvi_name_hash(name));
     struct kvi_line *l = t.home;
-    for (uint32_t i = 0, passed = 1; i < s->n_lines && passed != 0; l = next_of(s, l), i++)
-        for (uint32_t m = with_tag(l, t.tag, &passed); m != 0; m &= m - 1) {
-            uint32_t place = l->place[__builtin_ctz(m)];
-            if (place != 0 && name_at(x, place) == name && fn(arg, place))
+    do {
+        for (uint32_t m = with_tag(l, t.tag); m != 0; m &= m - 1) {
+            uint32_t place = l->place[first_of(m)];
+            if (*name_at(x, place) == name && fn(arg, place))
                 return place;
         }
+    } while (l->passed != 0 && (l = next_line(x, t, l)) != t.home);
     return 0;
 }
 
 uint32_t kvi_names_find(struct kvi_index *x, struct kvi_holder holder, uint64_t name) {
-    struct target t = target_of(x, name);
-    const struct kvi_names *s = &x->names[t.segment];
+    struct target t = target_of(x, kvi_name_hash(name));
     struct kvi_line *l = t.home;
-    for (uint32_t i = 0, passed = 1; i < s->n_lines && passed != 0; l = next_of(s, l), i++)
-        for (uint32_t m = with_tag(l, t.tag, &passed); m != 0; m &= m - 1) {
-            uint32_t place = l->place[__builtin_ctz(m)];
-            if (place != 0 && kvi_maps(x, holder, place, name))
+    do {
+        for (uint32_t m = with_tag(l, t.tag); m != 0; m &= m - 1) {
+            uint32_t place = l->place[first_of(m)];
+            if (kvi_maps(x, holder, place, name))
                 return place;
         }
+    } while (l->passed != 0 && (l = next_line(x, t, l)) != t.home);
     return 0;
 }

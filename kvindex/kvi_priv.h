@@ -140,6 +140,13 @@ struct kvi_rank {
     uint64_t entries[KVI_TIERS];
 };
 
+/* Entry of a directory of the name table. */
+struct kvi_part {
+    uint32_t ref, lines; /* 0: none yet */
+    uint32_t used;
+    uint16_t depth, size;
+};
+
 struct kvi_index {
     pthread_mutex_t lock;
     const struct kvi_kernels *kernels;
@@ -148,9 +155,10 @@ struct kvi_index {
     struct kvi_node *nodes;
     uint32_t n_nodes, cap_nodes, free_node, live_nodes, nodes_ahead;
     struct kvi_names {
-        struct kvi_line *lines; /* in the arena */
-        uint32_t n_lines, n_used;
+        uint32_t dir;                      /* ref of 1 << bits struct kvi_part; 0: one empty part */
+        uint32_t bits : 8, n_deepest : 24; /* parts with as many bits as the directory */
     } names[KVI_SEGMENTS];
+    uint64_t n_rewritten; /* parts of the name table, for tests */
     _Atomic uint32_t children[KVI_SEGMENTS];
     struct kvi_rank *ranks;   /* max_ranks of them, reserved */
     _Atomic uint32_t n_ranks; /* numbers ever given */
@@ -184,7 +192,13 @@ static inline uint64_t kvi_mix(uint64_t x) {
     return (x ^ (x >> 32)) * 0x9E3779B97F4A7C15u;
 }
 
-/* Both tables split a hash into segment (8 bits) and a fraction (32 bits) that is also the tag. */
+/* All bits are good. */
+static inline uint64_t kvi_name_hash(uint64_t name) {
+    uint64_t h = kvi_mix(name);
+    return (h ^ (h >> 29)) * 0xBF58476D1CE4E5B9u;
+}
+
+/* The child table splits a hash into segment (8 bits) and a fraction (32 bits), the tag too. */
 static inline uint32_t kvi_segment(uint64_t h) {
     return (uint32_t)(h >> 56);
 }

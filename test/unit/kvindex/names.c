@@ -1,31 +1,32 @@
-/* The size of the name table: whatever the number of names, coming and going of a few rewrites
- * nothing. Looks into one segment, which kvi.h does not show. */
+/* The name table, one segment of it, which kvi.h does not show: coming and going of a few names
+ * rewrites nothing, whatever their number; every name is found through all splits and merges. */
 #include "kvindex/kvi_priv.h"
 
 #include "base/rng.h"
 #include "test/check.h"
 
+#include <stdlib.h>
+
 enum { NAMES = 6000 };
 static struct weir_rng rng;
 static const struct kvi_worker worker = {1, 0};
 static uint64_t names[NAMES];
-static unsigned n_rewritten;
+static uint64_t n_rewritten;
 
 /* Names of one segment. */
 static void draw_names(uint32_t segment) {
     for (size_t n = 0; n < NAMES;) {
         names[n] = weir_rng_u64(&rng);
-        n += kvi_segment(kvi_mix(names[n])) == segment;
+        n += (kvi_name_hash(names[n]) >> 56) == segment;
     }
 }
 
 static void change(struct kvi_index *x, size_t k, bool store) {
-    const struct kvi_names *s = &x->names[kvi_segment(kvi_mix(names[k]))];
-    uint32_t before = s->n_lines;
+    uint64_t before = x->n_rewritten;
     struct kvi_block b = {names[k], names[k]};
     CHECK((store ? kvi_store(x, worker, KVI_DEVICE, false, 0, &b, 1, NULL)
                  : kvi_remove(x, worker, KVI_DEVICE, &names[k], 1)) == KVI_OK);
-    n_rewritten += s->n_lines != before;
+    n_rewritten += x->n_rewritten - before;
 }
 
 /* A sixth of the names goes and comes again, at each size on the way up and on the way down. */
@@ -37,9 +38,10 @@ static void swing(struct kvi_index *x, size_t n) {
             change(x, k, false);
         for (size_t k = low; k < n; k++)
             change(x, k, true);
-        /* The first turn may still find the size that the way here has left. */
-        CHECK_MSG(n_rewritten <= (turn == 0), "%zu names, turn %d: rewritten %u times", n, turn,
-                  n_rewritten);
+        /* The first turn may still find the sizes that the way here has left. */
+        uint32_t parts = 1u << x->names[kvi_name_hash(names[0]) >> 56].bits;
+        CHECK_MSG(n_rewritten <= (turn == 0 ? parts : 0), "%zu names, turn %d: rewritten %u times",
+                  n, turn, (unsigned)n_rewritten);
     }
 }
 
@@ -53,18 +55,83 @@ static void case_swing(void) {
             change(x, n, true);
         swing(x, n);
     }
-    unsigned larger = x->names[kvi_segment(kvi_mix(names[0]))].n_lines;
+    size_t larger = x->bytes;
     for (size_t want = n; want > 0; want -= want / 16 + 1) {
         for (; n > want; n--)
             change(x, n - 1, false);
         swing(x, n);
     }
-    CHECK(x->names[kvi_segment(kvi_mix(names[0]))].n_lines * 8 < larger);
+    /* Six parts of four to seven units, and what is left is one unit. */
+    CHECK(x->bytes + (size_t)16 * KVI_UNIT < larger);
+    kvi_destroy(x);
+}
+
+/* Back from kvi_name_hash. */
+static uint64_t inverse(uint64_t odd) {
+    uint64_t y = odd;
+    for (int i = 0; i < 6; i++)
+        y *= 2 - odd * y;
+    return y;
+}
+static uint64_t name_of(uint64_t h) {
+    h *= inverse(0xBF58476D1CE4E5B9u);
+    h ^= h >> 29 ^ h >> 58;
+    h *= inverse(0x9E3779B97F4A7C15u);
+    return h ^ h >> 32;
+}
+
+/* Enough of one segment that tags run out of bits and are read again, up and down. */
+static void case_many(void) {
+    enum { MANY = 700000 };
+    struct kvi_index *x = kvi_create(NULL);
+    uint64_t *name = malloc(MANY * sizeof(*name)),
+             segment = weir_rng_below(&rng, KVI_SEGMENTS / 4) * 4; /* with the smallest parts */
+    CHECK(x != NULL && name != NULL);
+    size_t empty = x->bytes;
+    for (size_t i = 0; i < MANY; i++) {
+        name[i] = name_of(segment << 56 | weir_rng_u64(&rng) >> 8);
+        CHECK(kvi_name_hash(name[i]) >> 56 == segment);
+        struct kvi_block b = {name[i], i};
+        CHECK(kvi_store(x, worker, KVI_DEVICE, false, 0, &b, 1, NULL) == KVI_OK);
+    }
+    CHECK(x->names[segment].bits > 8);
+    for (size_t i = 0; i < MANY; i++) { /* in any order */
+        size_t k = i + (size_t)weir_rng_below(&rng, MANY - i);
+        uint64_t gone = name[k];
+        name[k] = name[i];
+        CHECK(kvi_remove(x, worker, KVI_DEVICE, &gone, 1) == KVI_OK);
+        CHECK(kvi_remove(x, worker, KVI_DEVICE, &gone, 1) == KVI_BLOCK_NOT_FOUND);
+    }
+    CHECK(x->names[segment].bits == 0);
+    kvi_maintain(x);
+    /* Node numbers stay in use, and a page of each class of memory. */
+    CHECK(x->bytes < empty + (size_t)MANY * (sizeof(struct kvi_node) + 32));
+    free(name);
+    kvi_destroy(x);
+}
+
+/* Every rank calls another block by the same name: no split can part them. */
+static void case_same_name(void) {
+    enum { RANKS = 9000 };
+    struct kvi_index *x = kvi_create(NULL);
+    const uint64_t name = 7;
+    CHECK(x != NULL);
+    for (uint64_t r = 0; r < RANKS; r++) {
+        struct kvi_block b = {name, r};
+        CHECK(kvi_store(x, (struct kvi_worker){r, 0}, KVI_DEVICE, false, 0, &b, 1, NULL) == KVI_OK);
+    }
+    for (uint64_t r = 0; r < RANKS; r++) {
+        struct kvi_worker w = {r * 7 % RANKS, 0};
+        CHECK(kvi_remove(x, w, KVI_DEVICE, &name, 1) == KVI_OK && kvi_rank_entries(x, w) == 0);
+    }
+    CHECK(kvi_remove(x, worker, KVI_DEVICE, &name, 1) == KVI_BLOCK_NOT_FOUND);
     kvi_destroy(x);
 }
 
 int main(void) {
     weir_rng_seed(&rng, check_seed());
     CHECK_RUN(case_swing);
+    CHECK_RUN(case_many);
+    CHECK_RUN(case_same_name);
     return check_finish();
 }
