@@ -94,7 +94,11 @@ static bool alone(struct weir_leg *leg, const char *why) {
     }
     leg->state = WEIR_LEG_DONE;
     WEIR_LOG(WEIR_LOG_WARN, "disagg", "%s: refused (--enforce-disagg): %s", r->uuid, why);
-    weir_request_fail(r, 503, WEIR_SPAN_LIT("Service temporarily unavailable"), "unavailable");
+    struct weir_span text = WEIR_SPAN_LIT("Service temporarily unavailable"), missing = {NULL, 0};
+    if (leg->disagg.pool != NULL)
+        missing = weir_leg_pool_missing(leg, &leg->prefill_pool,
+                                        weir_prefill_pool_router(leg->disagg.pool));
+    weir_request_fail(r, 503, missing.data != NULL ? missing : text, "unavailable");
     return true;
 }
 
@@ -119,6 +123,7 @@ void weir_disagg_query(struct weir_leg *leg, struct weir_route_query *ret) {
     /* Hashes of another block size match nothing: then load alone decides. */
     if (weir_prefill_pool_block_size(d->pool) != weir_model_info(r->model)->block_size)
         q.n_blocks = 0;
+    weir_leg_pool_apply(&leg->prefill_pool, &q);
     *ret = q;
 }
 
@@ -200,12 +205,18 @@ bool weir_disagg_begin(struct weir_leg *leg) {
     d->pool = weir_prefill_find(r->fl->app->prefill, weir_model_info(r->model)->name);
     if (d->pool == NULL)
         return alone(leg, "there is no prefill worker");
+    const struct weir_pool_config *pools = r->fl->app->pools;
+    if (pools != NULL &&
+        !weir_leg_pool_choose(leg, &leg->prefill_pool, weir_pool_config_set(pools, true)))
+        return alone(leg, "out of memory");
     if (weir_disagg_goes_local(leg)) {
         d->state = WEIR_DISAGG_OFF;
         return false;
     }
     while (d->n_tried < WEIR_DISAGG_TRIES) {
         enum weir_status st = route(leg);
+        if (weir_leg_pool_next(leg, &leg->prefill_pool, weir_prefill_pool_router(d->pool), st))
+            continue;
         if (st != WEIR_OK)
             return alone(leg, st == WEIR_OVERLOADED ? "all prefill workers are busy"
                                                     : "no prefill worker can be chosen");

@@ -28,6 +28,7 @@ static void put_line(struct weir_leg *leg, const char *part, const struct weir_d
     weir_front_put_z(&w, "leg", part);
     weir_jsonw_key(&w, "workers_tried");
     weir_jsonw_u64(&w, part[0] == 'p' ? leg->disagg.n_tried : leg->n_tried);
+    weir_leg_pool_write(part[0] == 'p' ? &leg->prefill_pool : &leg->pool, &w);
     weir_decision_write(d, SIZE_MAX, &w);
     weir_jsonw_object_end(&w);
     if (w.status == WEIR_OK)
@@ -50,6 +51,7 @@ static void put_header(struct weir_leg *leg, const char *part, const struct weir
         weir_jsonw_key(&w, "prefill_worker_id");
         weir_jsonw_u64(&w, prefill);
     }
+    weir_leg_pool_write(part[0] == 'p' ? &leg->prefill_pool : &leg->pool, &w);
     weir_decision_write(d, HEADER_CANDIDATES, &w);
     weir_jsonw_object_end(&w);
     if (w.status == WEIR_OK)

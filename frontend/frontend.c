@@ -33,6 +33,8 @@ enum {
 struct frontend {
     struct weir_app app;
     struct weir_arena arena;       /* of the options */
+    struct weir_arena pools_arena; /* of `pools` */
+    struct weir_pool_config pools; /* with --pools */
     struct weir_loop *control;     /* owned; runs on the main thread */
     struct weir_front_loop *loops; /* owned, n_loops */
     unsigned n_loops, n_started;   /* made; of these, with a running thread */
@@ -116,6 +118,26 @@ static enum weir_status read_split(const struct weir_frontend_options *o,
     return WEIR_OK;
 }
 
+static void warn_pools(void *arg, const char *text) {
+    (void)arg;
+    WEIR_LOG(WEIR_LOG_WARN, "pools", "%s", text);
+}
+
+static enum weir_status read_pools(struct frontend *f, struct weir_err *err) {
+    const struct weir_frontend_options *o = &f->app.options;
+    if (o->pools == NULL)
+        return WEIR_OK;
+    weir_arena_init(&f->pools_arena, WEIR_CONFIG_ARENA_BYTES + ((size_t)64 << 20));
+    enum weir_status st =
+        weir_pool_config_load(o->pools, &f->pools_arena, warn_pools, f, &f->pools, err);
+    if (st == WEIR_OK)
+        st = weir_pool_config_distinct(&f->pools, err);
+    if (st != WEIR_OK)
+        return weir_err_prefix(err, "--pools");
+    f->app.pools = &f->pools;
+    return WEIR_OK;
+}
+
 static enum weir_status open_app(struct frontend *f, struct weir_err *err) {
     const struct weir_frontend_options *o = &f->app.options;
     struct weir_app *app = &f->app;
@@ -143,12 +165,15 @@ static enum weir_status open_app(struct frontend *f, struct weir_err *err) {
 #undef SPREAD
     enum weir_status st = weir_front_metrics_create(
         o->metrics_prefix != NULL ? o->metrics_prefix : "dynamo_frontend", spreads, &app->metrics);
+    if (st == WEIR_OK && (st = read_pools(f, err)) != WEIR_OK)
+        return st;
     struct weir_models_config mc = {
         .thresholds = WEIR_ROUTER_THRESHOLDS(o),
         .block_size =
             o->kv_cache_block_size != WEIR_CONFIG_NONE ? (uint32_t)o->kv_cache_block_size : 0,
         .ns = o->namespace,
         .ns_prefix = o->namespace_prefix,
+        .pools = app->pools,
         .model_name = o->model_name,
         .model_path = o->model_path,
         .tokenizer_cache_bytes = o->tokenizer_cache ? (size_t)o->tokenizer_cache_bytes : 0,
@@ -562,6 +587,7 @@ static void close_all(struct frontend *f) {
     weir_tls_destroy(f->engine_tls);
     weir_free(f->loads);
     weir_zmq_shutdown();
+    weir_arena_fini(&f->pools_arena);
     weir_arena_fini(&f->arena);
 }
 

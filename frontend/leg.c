@@ -63,6 +63,7 @@ void weir_leg_query(struct weir_leg *leg, struct weir_route_query *ret) {
         q.has_pinned_worker = true;
         q.pinned_worker = h->has_backend_instance_id ? h->backend_instance_id : h->decode_worker_id;
     }
+    weir_leg_pool_apply(&leg->pool, &q);
     q.has_session = r->has_session;
     q.session = r->session;
     *ret = q;
@@ -91,6 +92,9 @@ static enum weir_status route(struct weir_leg *leg, struct weir_route *ret) {
 enum weir_status weir_leg_route(struct weir_leg *leg) {
     struct weir_route chosen;
     enum weir_status st = weir_leg_take_grant(leg, &chosen) ? WEIR_OK : route(leg, &chosen);
+    struct weir_router *router = weir_model_info(leg->request->model)->router;
+    while (st != WEIR_OK && weir_leg_pool_next(leg, &leg->pool, router, st))
+        st = route(leg, &chosen);
     if (st != WEIR_OK)
         return st;
     leg->booking = chosen.booking;
@@ -115,7 +119,11 @@ void weir_leg_fail_route(struct weir_leg *leg, enum weir_status st) {
                           "pinned to is not known for this model"),
             "validation");
     } else {
-        weir_request_fail(r, 503, WEIR_SPAN_LIT("Service temporarily unavailable"), "unavailable");
+        struct weir_span text =
+            weir_leg_pool_missing(leg, &leg->pool, weir_model_info(r->model)->router);
+        if (text.data == NULL)
+            text = WEIR_SPAN_LIT("Service temporarily unavailable");
+        weir_request_fail(r, 503, text, "unavailable");
     }
 }
 
@@ -179,6 +187,12 @@ void weir_leg_start(struct weir_leg *leg) {
     struct weir_request *r = leg->request;
     struct weir_model_worker worker;
     leg->state = WEIR_LEG_RUNNING;
+    const struct weir_pool_config *pools = r->fl->app->pools;
+    if (pools != NULL &&
+        !weir_leg_pool_choose(leg, &leg->pool, weir_pool_config_set(pools, false))) {
+        weir_leg_fail_route(leg, WEIR_UNAVAILABLE);
+        return;
+    }
     if (weir_disagg_begin(leg) || weir_leg_waits(leg))
         return;
     for (;;) {

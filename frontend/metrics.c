@@ -82,6 +82,10 @@ static const double b_rate[] = {0,   .05, .1,  .15, .2,  .25, .3,  .35, .4,  .45
       "model", "migration_type")                                                                   \
     X(SPLIT, "!weir_router_conditional_disagg_total", WEIR_COUNTER,                                \
       "Requests by who computes their prompts, and why.", NONE, "model", "prefill", "why")         \
+    X(POOL, "!weir_router_pool_requests_total", WEIR_COUNTER,                                      \
+      "Prompts by the pool that they were sent to (--pools).", NONE, "phase", "pool")              \
+    X(POOL_RETRIES, "!weir_router_pool_retries_total", WEIR_COUNTER,                               \
+      "Of these, taken over from a pool that failed.", NONE, "phase", "pool")                      \
     X(TOO_LONG, "model_migration_max_seq_len_exceeded_total", WEIR_COUNTER,                        \
       "Requests too long to move.", NONE, "model")                                                 \
     X(CANCELLATION, "model_cancellation_total", WEIR_COUNTER, "Requests given up by the client.",  \
@@ -299,6 +303,15 @@ void weir_front_count_split(struct weir_front_metrics *m, const char *model,
                             enum weir_split_why why) {
     weir_metric_inc(one(m, F_SPLIT, model, weir_split_is_local(why) ? "local" : "remote",
                         weir_split_why_word(why), NULL, NULL));
+}
+
+void weir_front_count_pool(struct weir_front_metrics *m, const char *phase, uint32_t pool,
+                           bool retry) {
+    char number[16];
+    snprintf(number, sizeof(number), "%u", pool);
+    weir_metric_inc(one(m, F_POOL, phase, number, NULL, NULL, NULL));
+    if (retry)
+        weir_metric_inc(one(m, F_POOL_RETRIES, phase, number, NULL, NULL, NULL));
 }
 
 void weir_front_count_migration_too_long(struct weir_front_metrics *m, const char *model) {

@@ -59,6 +59,9 @@ void weir_front_count_migration(struct weir_front_metrics *m, const char *model,
 /* Conditional disaggregation decided. */
 void weir_front_count_split(struct weir_front_metrics *m, const char *model,
                             enum weir_split_why why);
+/* A pool was chosen, or took over (`retry`) from one that failed. */
+void weir_front_count_pool(struct weir_front_metrics *m, const char *phase, uint32_t pool,
+                           bool retry);
 void weir_front_count_migration_too_long(struct weir_front_metrics *m, const char *model);
 /* Prompt encoding of one request. */
 void weir_front_observe_tokenize(struct weir_front_metrics *m, double seconds);

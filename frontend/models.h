@@ -10,6 +10,7 @@
 #include "frontend/admission.h"
 #include "frontend/metrics.h"
 #include "frontend/parity.h"
+#include "router/pool_config.h"
 #include "router/router.h"
 #include "runtime/discovery.h"
 #include "tokenizer/wtok.h"
@@ -31,6 +32,7 @@ struct weir_models_config {
     struct weir_busy_thresholds thresholds; /* at start */
     uint32_t block_size;                    /* 0 = the card's */
     const char *ns, *ns_prefix;             /* filters or NULL */
+    const struct weir_pool_config *pools;   /* borrowed; whose namespaces are served; or NULL */
     const char *model_name;                 /* serve only this one, or NULL */
     const char *model_path;                 /* directory with tokenizer files, or NULL */
     size_t tokenizer_cache_bytes;           /* of a model; 0: none */
@@ -99,6 +101,12 @@ const struct weir_model_info *weir_model_info(const struct weir_model *model);
 bool weir_model_ready(struct weir_model *model);
 /* True when a model for that endpoint kind is registered, or one is missed. */
 bool weir_models_any(struct weir_models *models, bool chat);
+/* Records of this namespace are looked at. */
+bool weir_models_wants(const struct weir_models_config *config, struct weir_span ns);
+/* The pool that a worker of this namespace belongs to; 0 without pools. False, with a log line: its
+ * pools are for workers of the other kind. */
+bool weir_models_place(const struct weir_models_config *config, struct weir_span ns, bool prefill,
+                       uint32_t *ret_pool);
 /* fn is called with the registry's lock held: it must not call back into it. */
 typedef void (*weir_model_fn)(void *arg, struct weir_model *model, bool ready);
 void weir_models_each(struct weir_models *models, weir_model_fn fn, void *arg);

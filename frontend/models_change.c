@@ -102,6 +102,9 @@ static void on_card(struct weir_models *m, struct weir_span key, const struct we
                  x->name);
         return;
     }
+    uint32_t pool;
+    if (!weir_models_place(&m->config, r->endpoint.ns, false, &pool))
+        return;
     if (x == NULL)
         x = weir_models_new(m, c, engine);
     if (x != NULL && w == NULL)
@@ -111,6 +114,7 @@ static void on_card(struct weir_models *m, struct weir_span key, const struct we
     w->model = x;
     weir_models_index(m, w);
     w->figures = weir_router_worker_of_card(w->id, c);
+    w->figures.pool = pool;
     x->n_cards++;
     if (w->address != NULL && weir_model_usable(x))
         weir_models_join(w);
@@ -141,10 +145,32 @@ static void on_gone(struct weir_models *m, enum weir_record_kind kind, struct we
         weir_models_free_worker(w);
 }
 
-static bool wanted(const struct weir_models *m, struct weir_span ns) {
-    if (m->config.ns_prefix != NULL)
-        return weir_span_starts(ns, weir_span_z(m->config.ns_prefix));
-    return m->config.ns == NULL || weir_span_eqz(ns, m->config.ns);
+bool weir_models_wants(const struct weir_models_config *c, struct weir_span ns) {
+    uint32_t pool;
+    const struct weir_pool_set *prefill;
+    if (c->pools != NULL) {
+        prefill = weir_pool_config_set(c->pools, true);
+        return weir_pool_set_place(weir_pool_config_set(c->pools, false), ns, &pool) ||
+               (prefill != NULL && weir_pool_set_place(prefill, ns, &pool));
+    }
+    if (c->ns_prefix != NULL)
+        return weir_span_starts(ns, weir_span_z(c->ns_prefix));
+    return c->ns == NULL || weir_span_eqz(ns, c->ns);
+}
+
+bool weir_models_place(const struct weir_models_config *c, struct weir_span ns, bool prefill,
+                       uint32_t *ret_pool) {
+    *ret_pool = 0;
+    if (c->pools == NULL)
+        return true;
+    const struct weir_pool_set *set = weir_pool_config_set(c->pools, prefill);
+    if (set != NULL && weir_pool_set_place(set, ns, ret_pool))
+        return true;
+    WEIR_LOG(WEIR_LOG_WARN, "models",
+             "a %s worker of namespace %.*s is left out: the pool file has that namespace for "
+             "others",
+             prefill ? "prefill" : "decode or aggregated", WEIR_SPAN_ARG(ns));
+    return false;
 }
 
 void weir_models_on_change(void *models, enum weir_discovery_change change,
@@ -156,7 +182,7 @@ void weir_models_on_change(void *models, enum weir_discovery_change change,
     pthread_mutex_lock(&m->lock);
     if (change == WEIR_DISCOVERY_DELETE)
         on_gone(m, kind, key);
-    else if (!wanted(m, record->endpoint.ns))
+    else if (!weir_models_wants(&m->config, record->endpoint.ns))
         WEIR_LOG(WEIR_LOG_DEBUG, "models", "record %.*s is of another namespace",
                  WEIR_SPAN_ARG(key));
     else if (kind == WEIR_RECORD_ENDPOINT)

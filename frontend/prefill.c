@@ -248,6 +248,9 @@ static void on_card(struct weir_prefill *p, struct weir_span key, const struct w
     if (c->worker_type != WEIR_WORKER_PREFILL || !c->input_tokens ||
         (p->config.model_name != NULL && !weir_span_eqz(c->display_name, p->config.model_name)))
         return;
+    uint32_t place;
+    if (!weir_models_place(&p->config, r->endpoint.ns, true, &place))
+        return;
     struct weir_prefill_pool *pool = pool_for(p, c);
     struct worker *w = pool != NULL ? worker_for(p, key, r->instance_id) : NULL;
     if (w == NULL || w->records.has_card)
@@ -263,6 +266,7 @@ static void on_card(struct weir_prefill *p, struct weir_span key, const struct w
         return;
     w->pool = pool;
     weir_worker_records_card(&w->records, c);
+    w->records.figures.pool = place;
     join(p, w);
 }
 
@@ -279,12 +283,6 @@ static void on_gone(struct weir_prefill *p, enum weir_record_kind kind, struct w
         free_worker(w);
 }
 
-static bool wanted(const struct weir_models_config *c, struct weir_span ns) {
-    if (c->ns_prefix != NULL)
-        return weir_span_starts(ns, weir_span_z(c->ns_prefix));
-    return c->ns == NULL || weir_span_eqz(ns, c->ns);
-}
-
 void weir_prefill_on_change(void *prefill, enum weir_discovery_change change,
                             enum weir_record_kind kind, struct weir_span key,
                             const struct weir_record *record) {
@@ -294,7 +292,7 @@ void weir_prefill_on_change(void *prefill, enum weir_discovery_change change,
     pthread_mutex_lock(&p->lock);
     if (change == WEIR_DISCOVERY_DELETE)
         on_gone(p, kind, key);
-    else if (wanted(&p->config, record->endpoint.ns)) {
+    else if (weir_models_wants(&p->config, record->endpoint.ns)) {
         if (kind == WEIR_RECORD_ENDPOINT)
             on_instance(p, key, record);
         else

@@ -8,6 +8,7 @@
 
 #include "frontend/app_priv.h"
 #include "frontend/disagg_priv.h"
+#include "frontend/leg_pool_priv.h"
 #include "frontend/parse_output_priv.h"
 
 enum { WEIR_MAX_TRIED = 16, WEIR_REQUEST_ARENA = 1 << 30, WEIR_OUT_MAX = 64 << 20 };
@@ -55,6 +56,7 @@ struct weir_leg {
     struct weir_relay *relay; /* of a leg to an HTTP engine; in the arena */
     bool many_ranks;          /* the chosen engine has more than one */
     struct weir_disagg disagg;
+    struct weir_leg_pool pool, prefill_pool; /* pool: of the worker that serves the client */
     struct weir_wait wait;
     struct weir_deferred finish; /* armed when all choices have ended */
     uint64_t booking, worker_id;
@@ -149,6 +151,20 @@ void weir_disagg_fill(const struct weir_leg *leg, struct weir_prep_request *p);
 /* The prefill worker; false: none but the leg's own. */
 bool weir_disagg_worker(const struct weir_leg *leg, uint64_t *ret_id, uint32_t *ret_rank);
 void weir_disagg_stop(struct weir_leg *leg);
+
+/* leg_pool.c; all do nothing without --pools. `router`: of the phase. */
+/* False: out of memory. set NULL: the phase has no pools. */
+bool weir_leg_pool_choose(struct weir_leg *leg, struct weir_leg_pool *p,
+                          const struct weir_pool_set *set);
+void weir_leg_pool_apply(const struct weir_leg_pool *p, struct weir_route_query *q);
+/* Routing in the pool has ended with st: true when another one is to be asked. */
+bool weir_leg_pool_next(struct weir_leg *leg, struct weir_leg_pool *p, struct weir_router *router,
+                        enum weir_status st);
+/* What to tell the client when the pool has no worker at all; else data NULL. */
+struct weir_span weir_leg_pool_missing(struct weir_leg *leg, const struct weir_leg_pool *p,
+                                       struct weir_router *router);
+/* Member "pool" of an open object. */
+void weir_leg_pool_write(const struct weir_leg_pool *p, struct weir_jsonw *w);
 
 /* wait.c */
 void weir_leg_wait_init(struct weir_leg *leg);

@@ -5,7 +5,7 @@
 
 #include "base/metrics.h"
 #include "global_router/pools.h"
-#include "global_router/select.h"
+#include "router/pool_select.h"
 #include "runtime/plane_server.h"
 #include "runtime/service.h"
 
@@ -20,7 +20,7 @@ struct weir_global_phase {
     enum weir_worker_type type;   /* of the card */
     struct weir_service *service; /* borrowed: outlives the phase */
     struct weir_pools *pools;     /* owned */
-    struct weir_global_targets targets;
+    struct weir_pool_targets targets;
     bool retry;
     struct weir_global_pool_metrics *metrics; /* owned, one a pool */
     struct weir_metric *retries;

@@ -164,7 +164,7 @@ static struct request *new_request(struct weir_global_phase *p) {
 
 static void choose(struct request *q, const struct weir_pool_query *query) {
     const struct weir_pool_set *set = weir_pools_set(q->phase->pools);
-    struct weir_pool_choice c = weir_global_select(set, query, &q->phase->targets);
+    struct weir_pool_choice c = weir_pool_select(set, query, &q->phase->targets);
     q->n_order = weir_pool_retry_order(c.pool, set->priorities, set->n, q->phase->retry, q->order);
     WEIR_ASSERT(q->n_order > 0); /* the pool file was checked */
     log_choice(q, query);

@@ -535,6 +535,39 @@ enum weir_status weir_pool_config_load(const char *path, struct weir_arena *aren
     return st == WEIR_OK ? st : weir_err_prefix(err, "%s", path);
 }
 
+/* ---- asking ---------------------------------------------------------------------------------- */
+
+bool weir_pool_set_place(const struct weir_pool_set *set, struct weir_span ns, uint32_t *ret_pool) {
+    for (size_t i = 0; i < set->n; i++)
+        if (weir_span_eqz(ns, set->namespaces[i])) {
+            *ret_pool = (uint32_t)i;
+            return true;
+        }
+    return false;
+}
+
+const struct weir_pool_set *weir_pool_config_set(const struct weir_pool_config *c, bool prefill) {
+    if (c->mode == WEIR_POOL_AGG)
+        return prefill ? NULL : &c->agg;
+    return prefill ? &c->prefill : &c->decode;
+}
+
+static enum weir_status check_distinct(const struct weir_pool_set *set, struct weir_err *err) {
+    uint32_t first = 0;
+    for (uint32_t i = 0; i < set->n; i++)
+        if (weir_pool_set_place(set, weir_span_z(set->namespaces[i]), &first) && first < i)
+            return weir_err_set(err, WEIR_INVALID,
+                                "%s pools %u and %u have the same namespace %.100s: a worker can "
+                                "be in one only",
+                                set->name, first, i, set->namespaces[i]);
+    return WEIR_OK;
+}
+
+enum weir_status weir_pool_config_distinct(const struct weir_pool_config *c, struct weir_err *err) {
+    enum weir_status st = check_distinct(weir_pool_config_set(c, false), err);
+    return st == WEIR_OK && c->mode == WEIR_POOL_DISAGG ? check_distinct(&c->prefill, err) : st;
+}
+
 /* ---- drawing ----------------------------------------------------------------------------------
  */
 

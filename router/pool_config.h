@@ -39,6 +39,14 @@ enum weir_status weir_pool_config_load(const char *path, struct weir_arena *aren
                                        weir_pool_warn_fn warn, void *arg,
                                        struct weir_pool_config *ret_config,
                                        struct weir_err *err) WEIR_MUST_CHECK;
+/* The pool of workers in that namespace: *ret_pool is its index in the set. False: none. */
+bool weir_pool_set_place(const struct weir_pool_set *set, struct weir_span ns, uint32_t *ret_pool);
+/* The pools of prefill workers, or of those that serve the client; NULL: mode agg has no former. */
+const struct weir_pool_set *weir_pool_config_set(const struct weir_pool_config *config,
+                                                 bool prefill);
+/* Each namespace stands for one pool of a phase: who finds the workers himself needs that. */
+enum weir_status weir_pool_config_distinct(const struct weir_pool_config *config,
+                                           struct weir_err *err) WEIR_MUST_CHECK;
 /* The grid as a table for a terminal. */
 enum weir_status weir_pool_set_draw(const struct weir_pool_set *set,
                                     struct weir_buf *out) WEIR_MUST_CHECK;

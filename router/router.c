@@ -243,6 +243,16 @@ unsigned weir_router_workers(struct weir_router *router) {
     return n;
 }
 
+unsigned weir_router_pool_workers(struct weir_router *router, uint32_t pool) {
+    unsigned n = 0;
+    pthread_mutex_lock(&router->lock);
+    for (size_t i = 0; i < router->n_ranks; i++)
+        n += router->ranks[i].worker.pool == pool &&
+             router->ranks[i].dp_rank == router->ranks[i].worker.dp_start;
+    pthread_mutex_unlock(&router->lock);
+    return n;
+}
+
 void weir_router_worker_failed(struct weir_router *router, uint64_t worker_id, uint64_t now_ms) {
     pthread_mutex_lock(&router->lock);
     for (size_t i = 0; i < router->n_ranks; i++)

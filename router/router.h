@@ -61,6 +61,7 @@ struct weir_router_worker {
     uint64_t worker_id;
     uint32_t dp_start, dp_size;
     uint64_t total_kv_blocks, max_num_batched_tokens; /* 0 = unknown */
+    uint32_t pool;                                    /* for queries that name one */
 };
 /* Adds or updates. */
 enum weir_status weir_router_worker_put(struct weir_router *router,
@@ -68,6 +69,7 @@ enum weir_status weir_router_worker_put(struct weir_router *router,
 /* Its bookings stay until freed; its blocks leave the index. */
 void weir_router_worker_remove(struct weir_router *router, uint64_t worker_id);
 unsigned weir_router_workers(struct weir_router *router);
+unsigned weir_router_pool_workers(struct weir_router *router, uint32_t pool);
 
 void weir_router_kv_event(struct weir_router *router, const struct weir_kv_event *event);
 void weir_router_load_event(struct weir_router *router, const struct weir_active_load *load);
@@ -86,7 +88,9 @@ struct weir_route_query {
     size_t isl_tokens;
     bool has_pinned_worker;
     uint64_t pinned_worker;
-    int64_t pinned_rank;     /* -1 = any */
+    int64_t pinned_rank; /* -1 = any */
+    bool has_pool;       /* only workers of that pool */
+    uint32_t pool;
     const uint64_t *exclude; /* workers already tried by this request */
     size_t n_exclude;
     const struct weir_route_override *override; /* or NULL */

@@ -43,6 +43,8 @@ static struct eligible gather(struct weir_router *r, const struct weir_route_que
             r->by_number[x->number] = UINT32_MAX;
         if (q->has_pinned_worker && x->worker.worker_id != q->pinned_worker)
             continue;
+        if (q->has_pool && x->worker.pool != q->pool)
+            continue;
         if (q->pinned_rank >= 0 && q->has_pinned_worker && x->dp_rank != (uint64_t)q->pinned_rank)
             continue;
         e.any_known = true;
@@ -153,8 +155,9 @@ static struct bound follow_session(struct weir_router *r, const struct weir_rout
     if (b.there || r->config.affinity_soft || excluded(q, b.worker))
         return b;
     for (size_t i = 0; i < r->n_ranks && !b.refused; i++)
-        b.refused =
-            r->ranks[i].worker.worker_id == b.worker && r->ranks[i].inhibited_until_ms <= q->now_ms;
+        b.refused = r->ranks[i].worker.worker_id == b.worker &&
+                    r->ranks[i].inhibited_until_ms <= q->now_ms &&
+                    !(q->has_pool && r->ranks[i].worker.pool != q->pool);
     return b;
 }
 

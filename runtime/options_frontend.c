@@ -101,6 +101,27 @@ static enum weir_status check_metrics(const struct weir_frontend_options *o, str
     return WEIR_OK;
 }
 
+static enum weir_status check_pools(const struct weir_frontend_options *o, struct weir_err *err) {
+    if (o->pools == NULL)
+        return isnan(o->default_ttft_target_ms) && isnan(o->default_itl_target_ms)
+                   ? WEIR_OK
+                   : weir_err_set(err, WEIR_INVALID,
+                                  "--default-ttft-target-ms and --default-itl-target-ms need "
+                                  "--pools");
+    if (o->namespace != NULL || o->namespace_prefix != NULL)
+        return weir_err_set(err, WEIR_INVALID, "--pools names the namespaces itself: leave %s out",
+                            o->namespace != NULL ? "--namespace" : "--namespace-prefix");
+    if (o->worker.n > 0 || o->workers_file != NULL)
+        return weir_err_set(err, WEIR_INVALID,
+                            "--pools is for workers that discovery shows: leave %s out",
+                            o->worker.n > 0 ? "--worker" : "--workers-file");
+    if (!isnan(o->router_queue_threshold))
+        return weir_err_set(err, WEIR_INVALID,
+                            "--pools and --router-queue-threshold do not go together: one full "
+                            "pool would hold up the requests of the others");
+    return WEIR_OK;
+}
+
 /* The rules themselves are read by whoever applies them. */
 static enum weir_status check_split(const struct weir_frontend_options *o, struct weir_err *err) {
     if (!o->router_conditional_disagg)
@@ -127,6 +148,8 @@ static enum weir_status check(const void *config, struct weir_err *err) {
         st = check_metrics(o, err);
     if (st == WEIR_OK)
         st = check_split(o, err);
+    if (st == WEIR_OK)
+        st = check_pools(o, err);
     return st;
 }
 

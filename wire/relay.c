@@ -121,6 +121,22 @@ static double settle(double newer, double older) {
     return !isnan(newer) ? newer : older == 0 ? NAN : older;
 }
 
+void weir_pool_query_targets(struct weir_span router, struct weir_span extra_args,
+                             double *ret_ttft_ms, double *ret_itl_ms) {
+    double newer[2] = {NAN, NAN}, older[2] = {NAN, NAN};
+    struct weir_dec d;
+    if (router.data != NULL) {
+        weir_dec_init(&d, WEIR_CODEC_JSON, router, NULL);
+        read_targets(&d, &newer[0], &newer[1]);
+    }
+    if (extra_args.data != NULL) {
+        weir_dec_init(&d, WEIR_CODEC_JSON, extra_args, NULL);
+        read_targets(&d, &older[0], &older[1]);
+    }
+    *ret_ttft_ms = settle(newer[0], older[0]);
+    *ret_itl_ms = settle(newer[1], older[1]);
+}
+
 enum weir_status weir_pool_query_decode(struct weir_span body, enum weir_codec codec,
                                         struct weir_pool_query *ret_query) {
     struct weir_pool_query q = {.ttft_ms = NAN, .itl_ms = NAN};

@@ -29,6 +29,9 @@ struct weir_pool_query {
 /* WEIR_INVALID: unreadable. */
 enum weir_status weir_pool_query_decode(struct weir_span body, enum weir_codec codec,
                                         struct weir_pool_query *ret_query) WEIR_MUST_CHECK;
+/* The targets alone, of the members `router` and `extra_args` (each JSON or NULL). NAN: none. */
+void weir_pool_query_targets(struct weir_span router, struct weir_span extra_args,
+                             double *ret_ttft_ms, double *ret_itl_ms);
 /* Appends the same request with packed token ids as a list; all other members byte for byte. */
 enum weir_status weir_pool_query_unpack(struct weir_span body,
                                         struct weir_buf *out) WEIR_MUST_CHECK;

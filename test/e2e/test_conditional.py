@@ -28,7 +28,8 @@ def test_cached_prompts_stay_on_the_decode_worker(fleet, tmp_path):
     log = tmp_path / "decisions.ndjson"
     pre = fleet.mocker("--disaggregation-mode", "prefill")
     dec = fleet.mocker("--disaggregation-mode", "decode", "--decode-kv-events")
-    front = fleet.frontend(*KV, "--decision-log", str(log), "--router-explain-ring", "100").ready()
+    front = fleet.frontend(*KV, "--decision-log", str(log), "--router-explain-ring", "100")
+    front.wait_line("model m has 1 worker")
     front.wait_line("model m has 1 prefill worker")
     text = "an agent asks again and again about this same file " * 20
     first = ask(front, text)
@@ -100,7 +101,8 @@ def test_load_of_both_pools(fleet, rules, capacity, why):
     size = {"total_kv_blocks": capacity} if capacity else {}
     pre = ScriptedWorker(store, prefill, worker_id=0x61, component="prefill", worker_type="prefill", params={"k": 1})
     dec = ScriptedWorker(store, lambda _: (["b"], "stop"), worker_id=0x62, worker_type="decode", **size)
-    front = fleet.frontend(*KV, RULES, json.dumps(rules)).ready()
+    front = fleet.frontend(*KV, RULES, json.dumps(rules))
+    front.wait_line("model m has 1 worker")
     front.wait_line("model m has 1 prefill worker")
     first = threading.Thread(target=front.chat, args=("first " * 100,))
     first.start()

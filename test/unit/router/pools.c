@@ -317,6 +317,23 @@ static const struct bad {
     {DISAGG, "\"context_length_min\":0,", "", "context_length_min required"},
     {DISAGG, "\"decode_pool_mapping\":[[0,1],[0,1]]", "\"decode_pool_mapping\":[[0,1],[0,9]]",
      "Invalid decode pool index 9 in mapping (must be 0 to 1)"},
+    {DISAGG, "\"num_prefill_pools\":2", "\"num_prefill_pools\":4097",
+     "num_prefill_pools (4097) does not match prefill_pool_dynamo_namespaces length (2)"},
+    {DISAGG, "\"prefill_pool_dynamo_namespaces\"", "\"x\"",
+     "prefill_pool_dynamo_namespaces required"},
+    {DISAGG, "[\"d0\",\"d1\"]", "[[\"d0\"],\"d1\"]",
+     "decode_pool_dynamo_namespaces[0] must be a string"},
+    {DISAGG, "\"decode_pool_sel", "\"decode_pool_priorities\":null,\"decode_pool_sel",
+     "decode_pool_priorities must be an array of integers, got null"},
+    {DISAGG, "decode_pool_selection_strategy", "other", "decode_pool_selection_strategy required"},
+    {DISAGG, "\"isl_resolution\":2,", "", "isl_resolution required"},
+    {DISAGG, "\"isl_min\":0", "\"isl_min\":\"0\"", "isl_min must be a number, got a string"},
+    {DISAGG, "\"prefill_pool_mapping\":[[0,1],[0,1]]", "\"prefill_pool_mapping\":[[0,1]]",
+     "prefill_pool_mapping rows (1) does not match isl_resolution (2)"},
+    {DISAGG, "\"itl_resolution\":2", "\"itl_resolution\":[]",
+     "itl_resolution must be an integer, got an array"},
+    {AGG, "\"ttft_min_ms\"", "\"isl_resolution\":2,\"isl_min\":0,\"isl_max\":100,\"ttft_min_ms\"",
+     "agg_pool_mapping row 0 0 must be an array, got a number"},
 };
 
 static void case_refusals(void) {
@@ -338,6 +355,28 @@ static void case_missing_file(void) {
     CHECK(weir_pool_config_load("/nonexistent/pools.json", &arena, NULL, NULL, &c, &err) ==
           WEIR_NOT_FOUND);
     CHECK(strstr(err.text, "/nonexistent/pools.json") != NULL);
+}
+
+static void case_places(void) {
+    struct weir_pool_config c;
+    struct weir_err err;
+    uint32_t pool = 9;
+    CHECK(parse_with(DISAGG, NULL, NULL, &c, &err) == WEIR_OK);
+    CHECK(weir_pool_config_set(&c, true) == &c.prefill &&
+          weir_pool_config_set(&c, false) == &c.decode);
+    CHECK(weir_pool_set_place(&c.prefill, WEIR_SPAN_LIT("p1"), &pool) && pool == 1);
+    CHECK(!weir_pool_set_place(&c.prefill, WEIR_SPAN_LIT("d0"), &pool) && pool == 1);
+    CHECK(!weir_pool_set_place(&c.prefill, WEIR_SPAN_LIT("p"), &pool));
+    CHECK(weir_pool_config_distinct(&c, &err) == WEIR_OK);
+    /* One namespace may hold prefill and decode workers, but no two pools of one kind. */
+    CHECK(parse_with(DISAGG, "[\"d0\",\"d1\"]", "[\"p0\",\"p1\"]", &c, &err) == WEIR_OK);
+    CHECK(weir_pool_config_distinct(&c, &err) == WEIR_OK);
+    CHECK(parse_with(DISAGG, "[\"p0\",\"p1\"]", "[\"p0\",\"p0\"]", &c, &err) == WEIR_OK);
+    CHECK(weir_pool_config_distinct(&c, &err) == WEIR_INVALID);
+    CHECK(strcmp(err.text, "prefill pools 0 and 1 have the same namespace p0: a worker can be in "
+                           "one only") == 0);
+    CHECK(parse_with(AGG, NULL, NULL, &c, &err) == WEIR_OK);
+    CHECK(weir_pool_config_set(&c, true) == NULL && weir_pool_config_set(&c, false) == &c.agg);
 }
 
 static void case_drawing(void) {
@@ -364,6 +403,7 @@ int main(void) {
     CHECK_RUN(case_grid_builder);
     CHECK_RUN(case_refusals);
     CHECK_RUN(case_missing_file);
+    CHECK_RUN(case_places);
     CHECK_RUN(case_drawing);
     weir_arena_fini(&arena);
     return check_finish();

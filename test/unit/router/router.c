@@ -6,6 +6,7 @@
 #include <math.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 
 static struct weir_rng rng;
 
@@ -362,6 +363,66 @@ static void case_threads_search_while_workers_come_and_go(void) {
     weir_router_destroy(r);
 }
 
+/* A query that names a pool sees its workers alone, sessions and pinned ranks included. */
+static void case_pools(void) {
+    struct weir_router_config c;
+    struct weir_router *r = NULL;
+    struct prompt p;
+    struct weir_route route;
+    weir_router_config_init(&c);
+    c.mode = WEIR_ROUTE_KV;
+    c.block_size = 4;
+    c.affinity_ttl_ms = 1000;
+    CHECK(weir_router_create(&c, &r) == WEIR_OK);
+    for (unsigned i = 1; i <= 4; i++) {
+        struct weir_router_worker w = {.worker_id = i, .dp_size = i, .pool = i % 2};
+        CHECK(weir_router_worker_put(r, &w) == WEIR_OK);
+    }
+    CHECK(weir_router_pool_workers(r, 0) == 2 && weir_router_pool_workers(r, 1) == 2 &&
+          weir_router_pool_workers(r, 2) == 0);
+    prompt_init(&p, 0, 17);
+    store(r, 2, &p, 3);
+    p.q.has_pool = true;
+    for (unsigned i = 0; i < 40; i++) {
+        p.q.pool = i % 2;
+        CHECK(weir_router_route(r, &p.q, &route) == WEIR_OK);
+        CHECK_EQ_U64(route.worker_id % 2, p.q.pool);
+        CHECK(p.q.pool == 1 || i > 1 || route.worker_id == 2);
+        weir_router_free(r, route.booking);
+    }
+    p.q.pool = 2;
+    CHECK(weir_router_route(r, &p.q, &route) == WEIR_UNAVAILABLE);
+    /* A session of the other pool is given up rather than refused. */
+    p.q.has_session = true;
+    memset(&p.q.session, 7, sizeof(p.q.session));
+    for (uint32_t pool = 0; pool < 2; pool++) {
+        p.q.pool = pool;
+        CHECK(weir_router_route(r, &p.q, &route) == WEIR_OK && route.worker_id % 2 == pool);
+        weir_router_free(r, route.booking);
+    }
+    weir_router_destroy(r);
+}
+
+/* What a query that books nothing says about the rank that would be chosen. */
+static void case_load_of_a_question(void) {
+    struct weir_router *r = start(WEIR_ROUTE_KV, 1);
+    struct prompt p, other;
+    struct weir_route route, first;
+    prompt_init(&p, 0, 17);
+    prompt_init(&other, 100, 9);
+    store(r, 1, &p, 3);
+    CHECK(weir_router_route(r, &other.q, &first) == WEIR_OK);
+    CHECK(first.load.total_kv_blocks == 0); /* booked: not told */
+    p.q.query_only = true;
+    CHECK(weir_router_route(r, &p.q, &route) == WEIR_OK && route.booking == 0);
+    CHECK(route.load.cached_tokens == 12 && route.load.prefill_tokens == 9);
+    CHECK(route.load.decode_blocks == 2 && route.load.additional_blocks == 4);
+    CHECK(route.load.total_kv_blocks == 100 && route.load.max_num_batched_tokens == 64);
+    CHECK_EQ_U64(load_of(r, 1).active_requests, 1);
+    weir_router_free(r, first.booking);
+    weir_router_destroy(r);
+}
+
 int main(void) {
     weir_rng_seed(&rng, check_seed());
     CHECK_RUN(case_kv_mode_follows_the_prefix);
@@ -374,6 +435,8 @@ int main(void) {
     CHECK_RUN(case_all_ranks_must_be_busy);
     CHECK_RUN(case_stale_bookings_expire);
     CHECK_RUN(case_predicts_without_events);
+    CHECK_RUN(case_pools);
+    CHECK_RUN(case_load_of_a_question);
     CHECK_RUN(case_threads_leave_no_load_behind);
     CHECK_RUN(case_threads_search_while_workers_come_and_go);
     return check_finish();

@@ -1,6 +1,6 @@
 /* From the bytes of a request to its pool: figures in both key places and both codecs, packed ids,
  * defaults; and the look at items that are passed on. Vectors: shared spec "deploy" 1.6, 1.13. */
-#include "global_router/select.h"
+#include "router/pool_select.h"
 #include "base/msgpack.h"
 #include "test/check.h"
 
@@ -131,7 +131,7 @@ static const char disagg[] =
     "\"decode_pool_mapping\":[[0,1],[0,1]]}}";
 
 static void case_selection(void) {
-    static const struct weir_global_targets none = {NAN, NAN};
+    static const struct weir_pool_targets none = {NAN, NAN};
     static const struct {
         double ttft, itl;
         uint32_t pool;
@@ -141,35 +141,58 @@ static void case_selection(void) {
     struct weir_pool_config c = load(agg);
     for (size_t i = 0; i < WEIR_ARRAY_LEN(rows); i++) {
         struct weir_pool_query q = {.n_tokens = 5, .ttft_ms = rows[i].ttft, .itl_ms = rows[i].itl};
-        CHECK_EQ_U64(weir_global_select(&c.agg, &q, &none).pool, rows[i].pool);
+        CHECK_EQ_U64(weir_pool_select(&c.agg, &q, &none).pool, rows[i].pool);
     }
     /* Defaults stand in for what is missing, for nothing else. */
-    struct weir_global_targets tight = {20, 6};
+    struct weir_pool_targets tight = {20, 6};
     struct weir_pool_query q = {.n_tokens = 5, .ttft_ms = NAN, .itl_ms = NAN};
-    CHECK_EQ_U64(weir_global_select(&c.agg, &q, &tight).pool, 0);
+    CHECK_EQ_U64(weir_pool_select(&c.agg, &q, &tight).pool, 0);
     q.ttft_ms = 2000;
-    CHECK_EQ_U64(weir_global_select(&c.agg, &q, &tight).pool, 1);
+    CHECK_EQ_U64(weir_pool_select(&c.agg, &q, &tight).pool, 1);
 }
 
 static void case_phases_and_priorities(void) {
-    static const struct weir_global_targets none = {NAN, NAN};
+    static const struct weir_pool_targets none = {NAN, NAN};
     weir_arena_reset(&arena);
     struct weir_pool_config c = load(disagg);
     struct weir_pool_query q = {.n_tokens = 100, .ttft_ms = 50, .itl_ms = 20};
-    CHECK_EQ_U64(weir_global_select(&c.prefill, &q, &none).pool, 0);
-    CHECK_EQ_U64(weir_global_select(&c.decode, &q, &none).pool, 0);
+    CHECK_EQ_U64(weir_pool_select(&c.prefill, &q, &none).pool, 0);
+    CHECK_EQ_U64(weir_pool_select(&c.decode, &q, &none).pool, 0);
     q.has_priority = true;
     static const int64_t priorities[] = {9, 10, 50, 100, 101};
     for (size_t i = 0; i < WEIR_ARRAY_LEN(priorities); i++) {
         q.priority = priorities[i];
         bool inside = priorities[i] >= 10 && priorities[i] <= 100;
-        CHECK_EQ_U64(weir_global_select(&c.prefill, &q, &none).pool, inside ? 1 : 0);
-        CHECK_EQ_U64(weir_global_select(&c.decode, &q, &none).pool, 0);
+        CHECK_EQ_U64(weir_pool_select(&c.prefill, &q, &none).pool, inside ? 1 : 0);
+        CHECK_EQ_U64(weir_pool_select(&c.decode, &q, &none).pool, 0);
     }
     /* A boundary belongs to the upper bucket. */
     q = (struct weir_pool_query){.n_tokens = 16000, .ttft_ms = NAN, .itl_ms = NAN};
-    CHECK_EQ_U64(weir_global_select(&c.prefill, &q, &none).index[0], 1);
-    CHECK_EQ_U64(weir_global_select(&c.decode, &q, &none).index[0], 1);
+    CHECK_EQ_U64(weir_pool_select(&c.prefill, &q, &none).index[0], 1);
+    CHECK_EQ_U64(weir_pool_select(&c.decode, &q, &none).index[0], 1);
+}
+
+/* The same figures from the two members alone. */
+static void case_targets(void) {
+    static const struct {
+        const char *router, *extra;
+        double ttft, itl;
+    } rows[] = {{"{\"ttft_target\":50,\"itl_target\":7.5}", NULL, 50, 7.5},
+                {"{\"ttft_target\":0}", "{\"ttft_target\":9,\"itl_target\":4}", 0, 4},
+                {NULL, "{\"ttft_target\":0,\"itl_target\":4}", NAN, 4},
+                {"{\"ttft_target\":\"fast\"}", "7", NAN, NAN},
+                {"null", "null", NAN, NAN},
+                {NULL, NULL, NAN, NAN}};
+    for (size_t i = 0; i < WEIR_ARRAY_LEN(rows); i++) {
+        double ttft, itl;
+        struct weir_span none = weir_span(NULL, 0);
+        weir_pool_query_targets(rows[i].router != NULL ? weir_span_z(rows[i].router) : none,
+                                rows[i].extra != NULL ? weir_span_z(rows[i].extra) : none, &ttft,
+                                &itl);
+        CHECK_MSG((ttft == rows[i].ttft || (isnan(ttft) && isnan(rows[i].ttft))) &&
+                      (itl == rows[i].itl || (isnan(itl) && isnan(rows[i].itl))),
+                  "row %zu: %g %g", i, ttft, itl);
+    }
 }
 
 static void case_look(void) {
@@ -221,6 +244,7 @@ int main(void) {
     CHECK_RUN(case_packed_ids);
     CHECK_RUN(case_selection);
     CHECK_RUN(case_phases_and_priorities);
+    CHECK_RUN(case_targets);
     CHECK_RUN(case_look);
     weir_arena_fini(&arena);
     return check_finish();
