@@ -48,6 +48,7 @@ static void *context; /* guarded by context_lock */
 const char *__tsan_default_suppressions(void);
 const char *__tsan_default_suppressions(void) {
     return "called_from_lib:libzmq.so\n"
+           "called_from_lib:libnats.so\n"
            "called_from_lib:libuv.so\n"
            "race:accept4\n"
            "race:closedir\n";

@@ -7,3 +7,6 @@ weir_test(unit_net_tls SOURCES test/unit/net/tls.c test/unit/net/echo.c test/uni
 weir_test(unit_net_zmq SOURCES test/unit/net/zmq.c LINK weir_net PkgConfig::ZMQ
           LABELS "unit;stress")
 weir_test(unit_net_zmtp SOURCES test/unit/net/zmtp.c LINK weir_net)
+weir_test(unit_net_nats SOURCES test/unit/net/nats.c test/unit/net/nats_server.c
+          LINK weir_net PkgConfig::NATS LABELS "unit;stress")
+set_tests_properties(unit_net_nats PROPERTIES SKIP_RETURN_CODE 77)
