@@ -84,9 +84,9 @@ static void on_load(void *arg, const struct weir_event_msg *msg) {
 }
 
 enum weir_status weir_feed_open(struct weir_loop *loop, struct weir_discovery *disc,
-                                struct weir_models *models, struct weir_prefill *prefill,
-                                struct weir_plane_client *client, struct weir_feed **ret_feed,
-                                struct weir_err *err) {
+                                struct weir_nats *nats, struct weir_models *models,
+                                struct weir_prefill *prefill, struct weir_plane_client *client,
+                                struct weir_feed **ret_feed, struct weir_err *err) {
     static const struct weir_kv_follow_ops kv_ops = {worker_ready, on_kv_event, on_reset};
     static const struct weir_event_sub_ops load_ops = {.on_event = on_load};
     struct weir_feed *f = weir_calloc(1, sizeof(*f));
@@ -96,9 +96,10 @@ enum weir_status weir_feed_open(struct weir_loop *loop, struct weir_discovery *d
     f->prefill = prefill;
     enum weir_status st = WEIR_OK;
     if (client != NULL)
-        st = weir_kv_follow_open(loop, disc, client, &kv_ops, f, &f->kv, err);
+        st = weir_kv_follow_open(loop, disc, nats, client, &kv_ops, f, &f->kv, err);
     if (st == WEIR_OK)
-        st = weir_event_sub_open(loop, disc, "kv_metrics", false, &load_ops, f, &f->load, err);
+        st =
+            weir_event_sub_open(loop, disc, nats, "kv_metrics", false, &load_ops, f, &f->load, err);
     if (st != WEIR_OK) {
         weir_feed_close(f);
         return st;

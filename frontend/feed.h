@@ -12,11 +12,12 @@
 struct weir_feed;
 
 /* Follows topics kv-events and kv_metrics of every worker that discovery shows. `client` (of this
- * loop, borrowed: outlives the feed) asks workers for their caches; NULL: no kv-events. */
+ * loop, borrowed: outlives the feed) asks workers for their caches; NULL: no kv-events.
+ * `nats` or NULL: events over it. */
 enum weir_status weir_feed_open(struct weir_loop *loop, struct weir_discovery *disc,
-                                struct weir_models *models, struct weir_prefill *prefill,
-                                struct weir_plane_client *client, struct weir_feed **ret_feed,
-                                struct weir_err *err) WEIR_MUST_CHECK;
+                                struct weir_nats *nats, struct weir_models *models,
+                                struct weir_prefill *prefill, struct weir_plane_client *client,
+                                struct weir_feed **ret_feed, struct weir_err *err) WEIR_MUST_CHECK;
 /* After the discovery was closed, before the client is destroyed. Accepts NULL. */
 void weir_feed_close(struct weir_feed *feed);
 

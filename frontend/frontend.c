@@ -14,6 +14,8 @@
 #include "net/zmq.h"
 #include "parsers/wprs.h"
 #include "router/options.h"
+#include "runtime/nats_metrics.h"
+#include "runtime/options_nats.h"
 
 #include <inttypes.h>
 #include <signal.h>
@@ -40,7 +42,9 @@ struct frontend {
     unsigned n_loops, n_started;   /* made; of these, with a running thread */
     struct weir_discovery *disc;
     struct weir_feed *feed;
-    struct weir_engine_set *engines;    /* NULL: none are listed */
+    struct weir_engine_set *engines; /* NULL: none are listed */
+    struct weir_nats *nats;          /* NULL: neither plane runs over it */
+    struct weir_nats_metrics *nats_metrics;
     struct weir_plane_client *recovery; /* asks workers for their caches; NULL: not in kv mode */
     /* owned, or NULL */
     struct weir_tls *http_tls, *plane_server_tls, *plane_client_tls, *engine_tls;
@@ -175,6 +179,7 @@ static enum weir_status open_app(struct frontend *f, struct weir_err *err) {
         .ns_prefix = o->namespace_prefix,
         .pools = app->pools,
         .model_name = o->model_name,
+        .has_nats = WEIR_NATS_WANTED(o),
         .model_path = o->model_path,
         .tokenizer_cache_bytes = o->tokenizer_cache ? (size_t)o->tokenizer_cache_bytes : 0,
         .parity = (enum weir_parity_mode)o->parity_check,
@@ -261,7 +266,9 @@ static enum weir_status open_recovery(struct frontend *f, struct weir_err *err) 
                                           .in_flight = 64,
                                           .connect_ms = ms_of(o->tcp_connect_timeout),
                                           .ack_ms = ms_of(o->tcp_request_timeout),
-                                          .max_message = (size_t)512 << 20};
+                                          .max_message = (size_t)512 << 20,
+                                          .nats = f->nats,
+                                          .nats_ack_ms = WEIR_NATS_ACK_MS(o)};
     if (o->router_mode != WEIR_OPT_ROUTER_MODE_KV || !o->router_kv_events)
         return WEIR_OK;
     return weir_plane_client_create(f->control, &pc, &f->recovery, err);
@@ -284,7 +291,9 @@ static enum weir_status open_plane(struct frontend *f, struct weir_front_loop *f
                                           .connect_ms = ms_of(o->tcp_connect_timeout),
                                           .ack_ms = ms_of(o->tcp_request_timeout),
                                           .host_idle_ms = ms_of(o->tcp_host_idle_ttl_secs),
-                                          .max_message = (size_t)o->tcp_max_message_size};
+                                          .max_message = (size_t)o->tcp_max_message_size,
+                                          .nats = f->nats,
+                                          .nats_ack_ms = WEIR_NATS_ACK_MS(o)};
     return weir_plane_client_create(fl->loop, &pc, &fl->plane, err);
 }
 
@@ -332,6 +341,15 @@ static enum weir_status probe_port(struct frontend *f, struct weir_err *err) {
                             " already in use. Use --http-port to choose another one",
                             o->http_port);
     return st;
+}
+
+static enum weir_status open_nats(struct frontend *f, struct weir_err *err) {
+    const struct weir_frontend_options *o = &f->app.options;
+    const struct weir_nats_config nc = WEIR_NATS_CONFIG(o, "weir frontend");
+    enum weir_status st = WEIR_NATS_WANTED(o) ? weir_nats_open(&nc, &f->nats, err) : WEIR_OK;
+    return st == WEIR_OK ? weir_nats_metrics_open(weir_front_metrics_registry(f->app.metrics),
+                                                  f->nats, &f->nats_metrics, err)
+                         : st;
 }
 
 static enum weir_status open_loops(struct frontend *f, struct weir_err *err) {
@@ -402,8 +420,8 @@ static enum weir_status open_discovery(struct frontend *f, struct weir_err *err)
     if (st != WEIR_OK)
         return weir_err_set(err, st, "cannot watch discovery: %s", weir_status_text(st));
     st = open_recovery(f, err);
-    return st == WEIR_OK ? weir_feed_open(f->control, f->disc, f->app.models, f->app.prefill,
-                                          f->recovery, &f->feed, err)
+    return st == WEIR_OK ? weir_feed_open(f->control, f->disc, f->nats, f->app.models,
+                                          f->app.prefill, f->recovery, &f->feed, err)
                          : st;
 }
 
@@ -577,6 +595,8 @@ static void close_all(struct frontend *f) {
     weir_feed_close(f->feed);
     weir_plane_client_destroy(f->recovery);
     weir_loop_destroy(f->control);
+    weir_nats_metrics_close(f->nats_metrics);
+    weir_nats_close(f->nats);
     weir_prefill_destroy(f->app.prefill);
     weir_models_destroy(f->app.models);
     weir_explain_close(f->app.explain);
@@ -610,6 +630,8 @@ static enum weir_status open_all(struct frontend *f, struct weir_err *err) {
     st = open_app(f, err);
     if (st == WEIR_OK)
         st = open_tls(f, err);
+    if (st == WEIR_OK)
+        st = open_nats(f, err);
     if (st == WEIR_OK)
         st = open_loops(f, err);
     if (st == WEIR_OK)

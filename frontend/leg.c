@@ -214,7 +214,8 @@ void weir_leg_start(struct weir_leg *leg) {
                     st == WEIR_NOMEM
                         ? WEIR_SPAN_LIT("Service temporarily unavailable")
                         : WEIR_SPAN_LIT("The prompt is larger than the request plane's "
-                                        "message limit (DYN_TCP_MAX_MESSAGE_SIZE)"),
+                                        "message limit (DYN_TCP_MAX_MESSAGE_SIZE, or max_payload "
+                                        "of the NATS server)"),
                     st == WEIR_NOMEM ? "unavailable" : "validation");
                 return;
             }

@@ -37,6 +37,7 @@ struct weir_models_config {
     const char *model_path;                 /* directory with tokenizer files, or NULL */
     size_t tokenizer_cache_bytes;           /* of a model; 0: none */
     enum weir_parity_mode parity;           /* what is done about tokens that differ */
+    bool has_nats;                          /* workers that are called over NATS can be */
     bool bytes_tokenizer;                   /* --tokenizer bytes: for every model */
     const char *tool_parser;                /* for every model, or NULL: what the card names */
     const char *reasoning_parser;           /* likewise */

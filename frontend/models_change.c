@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "router/worker_records.h"
+#include "runtime/plane_client.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -65,10 +66,12 @@ static void part(struct weir_models_worker *w) {
 }
 
 static void on_instance(struct weir_models *m, struct weir_span key, const struct weir_record *r) {
-    if (r->tcp_address.data == NULL)
+    char room[WEIR_PLANE_ADDRESS_BYTES];
+    struct weir_span at = weir_plane_address(r, m->config.has_nats, room);
+    if (at.data == NULL)
         return;
     struct weir_models_worker *w = worker_for(m, key, r);
-    char *address = w != NULL ? weir_strndup(r->tcp_address.data, r->tcp_address.len) : NULL;
+    char *address = w != NULL ? weir_strndup(at.data, at.len) : NULL;
     if (address == NULL)
         return;
     bool fresh = w->address == NULL;

@@ -5,6 +5,7 @@
 #include "base/map.h"
 #include "base/mem.h"
 #include "router/worker_records.h"
+#include "runtime/plane_client.h"
 
 #include <inttypes.h>
 #include <pthread.h>
@@ -238,8 +239,10 @@ static void part(struct weir_prefill *p, struct worker *w) {
 }
 
 static void on_instance(struct weir_prefill *p, struct weir_span key, const struct weir_record *r) {
-    struct worker *w = r->tcp_address.data != NULL ? worker_for(p, key, r->instance_id) : NULL;
-    if (w != NULL && weir_worker_records_instance(&w->records, r))
+    char room[WEIR_PLANE_ADDRESS_BYTES];
+    struct weir_span at = weir_plane_address(r, p->config.has_nats, room);
+    struct worker *w = at.data != NULL ? worker_for(p, key, r->instance_id) : NULL;
+    if (w != NULL && weir_worker_records_instance(&w->records, r, at))
         join(p, w);
 }
 

@@ -60,7 +60,9 @@ static void on_instance(void *arg, const struct weir_model_instance *i) {
     weir_jsonw_u64(w, i->id);
     weir_jsonw_key(w, "transport");
     weir_jsonw_object_begin(w);
-    weir_front_put_z(w, "tcp", i->address);
+    size_t n = sizeof(WEIR_PLANE_NATS) - 1;
+    bool over_nats = strncmp(i->address, WEIR_PLANE_NATS, n) == 0;
+    weir_front_put_z(w, over_nats ? "nats_tcp" : "tcp", i->address + (over_nats ? n : 0));
     weir_jsonw_object_end(w);
     weir_front_put_z(w, "request_plane_codec", i->codec == WEIR_CODEC_MSGPACK ? "msgpack" : "json");
     weir_jsonw_object_end(w);

@@ -177,15 +177,17 @@ static void on_change(void *arg, enum weir_discovery_change change, enum weir_re
     struct weir_endpoint_id endpoint;
     uint64_t id = 0;
     bool ours = false;
+    char room[WEIR_PLANE_ADDRESS_BYTES];
+    struct weir_span at = {NULL, 0};
     if (kind != WEIR_RECORD_ENDPOINT || !parse_key(key, &endpoint, &id))
         return;
+    if (change == WEIR_DISCOVERY_PUT)
+        at = weir_plane_address(record, g->service.nats != NULL, room);
     for (unsigned i = 0; i < g->n_phases; i++) {
         struct weir_span old = weir_pools_address(g->phases[i].pools, &endpoint, id);
         if (change == WEIR_DISCOVERY_DELETE && old.data != NULL)
             weir_plane_client_worker_left(g->service.client, old, ROUTER_LEFT_MS);
-        ours |= weir_pools_update(g->phases[i].pools, &endpoint, id,
-                                  change == WEIR_DISCOVERY_PUT ? record->tcp_address
-                                                               : weir_span(NULL, 0));
+        ours |= weir_pools_update(g->phases[i].pools, &endpoint, id, at);
     }
     if (!ours)
         return;

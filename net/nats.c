@@ -173,6 +173,16 @@ void weir_nats_tell_dropped(struct weir_nats *nats, uint64_t sub_id, uint64_t n)
     pthread_mutex_unlock(&nats->lock);
 }
 
+void weir_nats_tell_drained(struct weir_nats *nats, uint64_t sub_id) {
+    pthread_mutex_lock(&nats->lock);
+    struct weir_nats_sub *s = find(nats, sub_id);
+    if (s != NULL) {
+        s->drained = true;
+        post(s);
+    }
+    pthread_mutex_unlock(&nats->lock);
+}
+
 void weir_nats_tell(struct weir_nats *nats, bool up) {
     size_t cursor = 0;
     uint64_t id, value;
@@ -209,6 +219,11 @@ static void take_batch(struct weir_nats_sub *s, struct weir_list *batch) {
         post(s);
 }
 
+static void tell(struct weir_nats_sub *s, const struct weir_nats_change *change) {
+    if (!s->closed && s->ops.on_change != NULL)
+        s->ops.on_change(s->arg, change);
+}
+
 static void deliver(struct weir_nats_sub *s, natsMsg *m) {
     struct weir_nats_msg msg = {.subject = natsMsg_GetSubject(m),
                                 .reply = natsMsg_GetReply(m),
@@ -231,14 +246,19 @@ static void on_posted(void *arg) {
         weir_list_remove(&s->late);
     else
         take_batch(s, &batch);
+    bool last = s->drained && s->n_inbox == 0;
+    if (last)
+        s->drained = false;
     pthread_mutex_unlock(&s->nats->lock);
     s->delivering = true;
-    if (!s->closed && (change.up || change.down || change.dropped > 0) && s->ops.on_change != NULL)
-        s->ops.on_change(s->arg, &change);
+    if (change.up || change.down || change.dropped > 0)
+        tell(s, &change);
     WEIR_LIST_FOREACH(it, &batch) {
         if (!s->closed)
             deliver(s, WEIR_CONTAINER_OF(it, struct incoming, node)->msg);
     }
+    if (last)
+        tell(s, &(struct weir_nats_change){.drained = true});
     drop_inbox(&batch);
     s->delivering = false;
     if (!s->closed)
@@ -282,25 +302,43 @@ enum weir_status weir_nats_subscribe(struct weir_nats *nats, struct weir_loop *l
     return WEIR_OK;
 }
 
+static struct weir_nats_order *order_about(const struct weir_nats_sub *s,
+                                           enum weir_nats_verb verb) {
+    const struct weir_nats_out none = {0};
+    struct weir_nats_order *o = new_order(verb, &none, NULL);
+    if (o != NULL)
+        o->sub_id = s->id;
+    return o;
+}
+
+void weir_nats_sub_drain(struct weir_nats_sub *sub) {
+    struct weir_nats *n = sub->nats;
+    struct weir_nats_order *o = order_about(sub, WEIR_NATS_DRAIN);
+    if (o == NULL) {
+        weir_nats_tell_drained(n, sub->id); /* it goes on receiving; nobody has to wait for that */
+        return;
+    }
+    pthread_mutex_lock(&n->lock);
+    enqueue(n, o);
+    pthread_mutex_unlock(&n->lock);
+}
+
 void weir_nats_sub_close(struct weir_nats_sub *sub) {
     if (sub == NULL)
         return;
     struct weir_nats *n = sub->nats;
     struct weir_list dropped;
     weir_list_init(&dropped);
-    const struct weir_nats_out none = {0};
     /* Without memory for it nats.c goes on receiving for nobody. */
-    struct weir_nats_order *o = new_order(WEIR_NATS_UNSUB, &none, NULL);
+    struct weir_nats_order *o = order_about(sub, WEIR_NATS_UNSUB);
     pthread_mutex_lock(&n->lock);
     weir_map_remove(&n->by_id, sub->id);
     sub->closed = true;
     bool later = sub->posted || sub->delivering;
     if (sub->posted)
         weir_list_push_back(&n->late, &sub->late);
-    if (o != NULL) {
-        o->sub_id = sub->id;
+    if (o != NULL)
         enqueue(n, o);
-    }
     WEIR_LIST_FOREACH(it, &sub->inbox) {
         weir_list_remove(it);
         weir_list_push_back(&dropped, it);

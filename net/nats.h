@@ -75,6 +75,7 @@ struct weir_nats_msg {
 struct weir_nats_change {
     bool up, down;    /* since the last call the connection came, went (or both) */
     uint64_t dropped; /* messages that did not fit into the subscription's queue */
+    bool drained;     /* after weir_nats_sub_drain(): no message is to come any more */
 };
 struct weir_nats_sub_ops {
     /* Borrowed for the call. The subscription may be closed in it. */
@@ -88,6 +89,8 @@ enum weir_status weir_nats_subscribe(struct weir_nats *nats, struct weir_loop *l
                                      const char *subject, const char *queue_group,
                                      const struct weir_nats_sub_ops *ops, void *arg,
                                      struct weir_nats_sub **ret_sub) WEIR_MUST_CHECK;
+/* The server sends nothing new, what is on its way still comes; then on_change tells. Once. */
+void weir_nats_sub_drain(struct weir_nats_sub *sub);
 /* No callback after this. Thread: as weir_nats_subscribe. Accepts NULL. */
 void weir_nats_sub_close(struct weir_nats_sub *sub);
 

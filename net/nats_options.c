@@ -112,10 +112,10 @@ static bool host_of(const char *server, char *out, size_t room) {
 static natsStatus set_tls(const struct weir_nats *nats, natsOptions *o, const char *server) {
     const struct weir_nats_config *c = &nats->config;
     char host[256];
-    if (c->ca_path == NULL && c->cert_path == NULL && !c->insecure &&
-        strncmp(server, "tls://", 6) != 0)
-        return NATS_OK;
-    natsStatus s = natsOptions_SetSecure(o, true);
+    /* A server may ask for TLS by itself, so its name is set in any case. */
+    bool wanted = c->ca_path != NULL || c->cert_path != NULL || c->insecure ||
+                  strncmp(server, "tls://", 6) == 0;
+    natsStatus s = wanted ? natsOptions_SetSecure(o, true) : NATS_OK;
     if (s == NATS_OK && c->insecure)
         s = natsOptions_SkipServerVerification(o, true);
     else if (s == NATS_OK && host_of(server, host, sizeof(host)))

@@ -21,7 +21,7 @@
 
 enum { WEIR_NATS_NKEY_BYTES = 57, WEIR_NATS_MAX_SUBS = 65536 };
 
-enum weir_nats_verb { WEIR_NATS_PUB, WEIR_NATS_SUB, WEIR_NATS_UNSUB };
+enum weir_nats_verb { WEIR_NATS_PUB, WEIR_NATS_SUB, WEIR_NATS_DRAIN, WEIR_NATS_UNSUB };
 
 /* One order to the thread. Strings stand behind the struct. */
 struct weir_nats_order {
@@ -46,6 +46,7 @@ struct weir_nats_sub {
     unsigned n_inbox;
     size_t inbox_bytes;
     struct weir_nats_change change; /* not told yet */
+    bool drained;                   /* not told yet */
     bool posted;                    /* on_posted is on its way to the loop */
     bool closed, delivering;        /* of the loop's thread */
     struct weir_list late;          /* in nats.late: closed while posted */
@@ -58,7 +59,8 @@ struct weir_nats_want {
     uint64_t id;
     char *subject, *group; /* owned; group may be NULL */
     natsSubscription *sub; /* of the thread; NULL while not connected */
-    unsigned refs;         /* guarded by nats.lock: the thread's list, and each natsSubscription */
+    bool draining;
+    unsigned refs; /* guarded by nats.lock: the thread's list, and each natsSubscription */
 };
 
 struct weir_nats {
@@ -95,6 +97,7 @@ struct weir_nats {
 void weir_nats_incoming(struct weir_nats *nats, uint64_t sub_id, natsMsg *msg);
 /* Tells all subscriptions that the connection came or went. */
 void weir_nats_tell(struct weir_nats *nats, bool up);
+void weir_nats_tell_drained(struct weir_nats *nats, uint64_t sub_id);
 /* For the subscription of nats.c that lost them. */
 void weir_nats_tell_dropped(struct weir_nats *nats, uint64_t sub_id, uint64_t n);
 

@@ -20,7 +20,7 @@
 
 enum {
     PAUSE_MS = 100,
-    PAUSE_MAX_MS = 5000,
+    PAUSE_MAX_MS = 2000,
     FLUSH_MS = 2000,
     DRAIN_MS = 2000,
     PURGE_MS = 1000, /* while not connected: how often overdue messages are looked for */
@@ -48,7 +48,13 @@ static void on_message(natsConnection *nc, natsSubscription *sub, natsMsg *msg, 
 }
 
 static void on_complete(void *closure) {
-    unref_want(closure);
+    struct weir_nats_want *w = closure;
+    pthread_mutex_lock(&w->nats->lock);
+    bool drained = w->draining;
+    pthread_mutex_unlock(&w->nats->lock);
+    if (drained)
+        weir_nats_tell_drained(w->nats, w->id);
+    unref_want(w);
 }
 
 static void on_closed(natsConnection *nc, void *closure) {
@@ -130,16 +136,34 @@ static void add_want(struct weir_nats *n, const struct weir_nats_order *o) {
         subscribe(w);
 }
 
-static void drop_want(struct weir_nats *n, uint64_t id) {
+static struct weir_nats_want *find_want(struct weir_nats *n, uint64_t id) {
     WEIR_LIST_FOREACH(it, &n->wants) {
         struct weir_nats_want *w = WEIR_CONTAINER_OF(it, struct weir_nats_want, node);
-        if (w->id != id)
-            continue;
-        weir_list_remove(&w->node);
-        unsubscribe(w);
-        unref_want(w);
-        return;
+        if (w->id == id)
+            return w;
     }
+    return NULL;
+}
+
+static void drop_want(struct weir_nats *n, uint64_t id) {
+    struct weir_nats_want *w = find_want(n, id);
+    if (w == NULL)
+        return;
+    weir_list_remove(&w->node);
+    unsubscribe(w);
+    unref_want(w);
+}
+
+/* It is kept until it is dropped: to destroy it now would lose what is on its way. */
+static void drain_want(struct weir_nats *n, uint64_t id) {
+    struct weir_nats_want *w = find_want(n, id);
+    if (w == NULL)
+        return;
+    pthread_mutex_lock(&n->lock);
+    w->draining = true;
+    pthread_mutex_unlock(&n->lock);
+    if (w->sub == NULL || natsSubscription_DrainTimeout(w->sub, DRAIN_MS) != NATS_OK)
+        weir_nats_tell_drained(n, id);
 }
 
 /* ---- orders ------------------------------------------------------------------------------- */
@@ -179,6 +203,8 @@ static bool carry_out(struct weir_nats *n, const struct weir_nats_order *o) {
         return publish(n, o);
     if (o->verb == WEIR_NATS_SUB)
         add_want(n, o);
+    else if (o->verb == WEIR_NATS_DRAIN)
+        drain_want(n, o->sub_id);
     else
         drop_want(n, o->sub_id);
     return true;
@@ -300,8 +326,9 @@ static enum weir_status connect_any(struct weir_nats *n, bool *ret_final, struct
     return st;
 }
 
-/* Servers of the cluster that nobody configured. */
+/* Servers of the cluster that nobody configured. The list is nats.c's, made by malloc(). */
 static void learn_servers(struct weir_nats *n) {
+    void (*const release)(void *) = free;
     char **found = NULL;
     int n_found = 0;
     if (natsConnection_GetDiscoveredServers(n->nc, &found, &n_found) != NATS_OK)
@@ -312,9 +339,9 @@ static void learn_servers(struct weir_nats *n) {
     for (int i = 0; i < n_found; i++) {
         if (n->more != NULL && (n->more[n->n_more] = weir_strdup(found[i])) != NULL)
             n->n_more++;
-        free(found[i]);
+        release(found[i]);
     }
-    free(found);
+    release(found);
 }
 
 static void came_up(struct weir_nats *n) {
@@ -322,7 +349,9 @@ static void came_up(struct weir_nats *n) {
     if (natsConnection_GetConnectedUrl(n->nc, url, sizeof(url)) != NATS_OK)
         url[0] = '\0';
     WEIR_LIST_FOREACH(it, &n->wants) {
-        subscribe(WEIR_CONTAINER_OF(it, struct weir_nats_want, node));
+        struct weir_nats_want *w = WEIR_CONTAINER_OF(it, struct weir_nats_want, node);
+        if (!w->draining)
+            subscribe(w);
     }
     /* The server knows of our subscriptions before anybody is told to rely on them. */
     if (natsConnection_FlushTimeout(n->nc, FLUSH_MS) != NATS_OK)

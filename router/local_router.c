@@ -93,9 +93,10 @@ static void part(struct weir_local *l, struct weir_local_worker *w) {
 }
 
 static void on_instance(struct weir_local *l, const struct weir_record *r) {
-    struct weir_local_worker *w =
-        r->tcp_address.data != NULL ? find_or_add(l, r->instance_id) : NULL;
-    if (w == NULL || !weir_worker_records_instance(&w->records, r))
+    char room[WEIR_PLANE_ADDRESS_BYTES];
+    struct weir_span at = weir_plane_address(r, l->service.nats != NULL, room);
+    struct weir_local_worker *w = at.data != NULL ? find_or_add(l, r->instance_id) : NULL;
+    if (w == NULL || !weir_worker_records_instance(&w->records, r, at))
         return;
     if (l->options.router_block_size != WEIR_CONFIG_NONE)
         have_router(l, (uint32_t)l->options.router_block_size);
@@ -200,8 +201,8 @@ static enum weir_status follow_events(struct weir_local *l, struct weir_err *err
     static const struct weir_kv_follow_ops kv_ops = {worker_ready, on_kv_event, on_reset};
     static const struct weir_event_sub_ops load_ops = {.on_event = on_load};
     const struct weir_local_router_options *o = &l->options;
-    enum weir_status st = weir_event_sub_open(l->service.loop, l->service.disc, "kv_metrics", false,
-                                              &load_ops, l, &l->load, err);
+    enum weir_status st = weir_event_sub_open(l->service.loop, l->service.disc, l->service.nats,
+                                              "kv_metrics", false, &load_ops, l, &l->load, err);
     if (st != WEIR_OK || !o->router_kv_events)
         return st;
     /* The caches of workers come in one answer each, far larger than any answer of an engine. */
@@ -210,9 +211,10 @@ static enum weir_status follow_events(struct weir_local *l, struct weir_err *err
     sc.client.pool_conns = 1;
     sc.client.in_flight = 64;
     sc.client.max_message = DUMP_MAX;
+    sc.client.nats = l->service.nats;
     st = weir_plane_client_create(l->service.loop, &sc.client, &l->recovery, err);
-    return st == WEIR_OK ? weir_kv_follow_open(l->service.loop, l->service.disc, l->recovery,
-                                               &kv_ops, l, &l->kv, err)
+    return st == WEIR_OK ? weir_kv_follow_open(l->service.loop, l->service.disc, l->service.nats,
+                                               l->recovery, &kv_ops, l, &l->kv, err)
                          : st;
 }
 

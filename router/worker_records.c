@@ -15,9 +15,9 @@ void weir_worker_records_fini(struct weir_worker_records *w) {
     w->address = NULL;
 }
 
-bool weir_worker_records_instance(struct weir_worker_records *w, const struct weir_record *r) {
-    char *address =
-        r->tcp_address.data != NULL ? weir_strndup(r->tcp_address.data, r->tcp_address.len) : NULL;
+bool weir_worker_records_instance(struct weir_worker_records *w, const struct weir_record *r,
+                                  struct weir_span at) {
+    char *address = at.data != NULL ? weir_strndup(at.data, at.len) : NULL;
     if (address == NULL)
         return false;
     weir_free(w->address);

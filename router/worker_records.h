@@ -22,8 +22,10 @@ struct weir_worker_records {
 void weir_worker_records_init(struct weir_worker_records *w, uint64_t worker_id);
 /* Leaves no router: that is weir_worker_records_part. */
 void weir_worker_records_fini(struct weir_worker_records *w);
-/* Takes an instance record. False: it has no address for us, or out of memory; nothing changed. */
-bool weir_worker_records_instance(struct weir_worker_records *w, const struct weir_record *record);
+/* Takes an instance record; `at`: as weir_plane_address() gives it. False: it has no address for
+ * us, or out of memory; nothing changed. */
+bool weir_worker_records_instance(struct weir_worker_records *w, const struct weir_record *record,
+                                  struct weir_span at);
 void weir_worker_records_card(struct weir_worker_records *w, const struct weir_card *card);
 /* Adds it to the router, or updates it there. False, with a log line: its table is full. */
 bool weir_worker_records_join(struct weir_worker_records *w, struct weir_router *router);

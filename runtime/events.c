@@ -1,151 +1,46 @@
 /*
- * Publisher: bind → announce the channel (and the source) → send envelopes with rising sequence.
- * Subscriber: follow the channel records of the topic (and, where asked, connect only to those with
- * a source record) → hand over each message, with the number of messages lost before it. Failure
- * modes: a malformed message is counted and dropped; a socket that cannot be opened is tried again
- * when its record changes.
+ * The subscribing side: follow the channel records of the topic (and, where asked, connect only to
+ * those with a source record) → hand over each message, with the number of messages lost before it.
+ * Failure modes: a malformed message is counted and dropped; a socket that cannot be opened is
+ * tried again when its record changes. Publishing is events_pub.c.
+ *
+ * Over NATS all publishers of a scope share one subject, so their sources share one subscription,
+ * and the publisher's id in a message tells whose it is. A message whose publisher's records are
+ * not there (yet) is dropped, as it would be on a socket that is not connected yet.
  */
 #include "runtime/events.h"
 
 #include "base/log.h"
+#include "base/map.h"
 #include "base/mem.h"
 #include "net/zmq.h"
-#include "runtime/address.h"
 
-#include <stdio.h>
 #include <string.h>
 
-enum { MAX_SOURCES = 65536, ARENA_MAX = 64 << 20, ENVELOPE_MAX = 64 << 20 };
+enum { MAX_SOURCES = 65536, ARENA_MAX = 64 << 20 };
 
-/* ---- publisher ---------------------------------------------------------------------------- */
-
-struct weir_event_pub {
-    struct weir_discovery *disc; /* borrowed */
-    struct weir_zmq_pub *socket;
-    struct weir_arena arena; /* strings of the records */
-    struct weir_record channel, source;
-    bool has_channel, has_source;
-    uint64_t id, sequence;
-    struct weir_buf frame;
+/* One subscription of NATS, for all publishers of a scope. */
+struct subject {
+    struct weir_list node; /* in sub.subjects */
+    struct weir_event_sub *sub;
+    struct weir_nats_sub *nats_sub;
+    char *subject;      /* owned */
+    unsigned n_sources; /* freed with the last */
 };
-
-static enum weir_status announce(struct weir_event_pub *p,
-                                 const struct weir_event_pub_config *config, const char *ip,
-                                 struct weir_err *err) {
-    char endpoint[WEIR_HOST_BYTES + 32];
-    bool v6 = strchr(ip, ':') != NULL;
-    snprintf(endpoint, sizeof(endpoint), "tcp://%s%s%s:%u", v6 ? "[" : "", ip, v6 ? "]" : "",
-             weir_zmq_pub_port(p->socket));
-    struct weir_endpoint_id scope = {weir_arena_copy(&p->arena, config->scope.ns),
-                                     weir_arena_copy(&p->arena, config->scope.component),
-                                     weir_arena_copy(&p->arena, config->scope.name)};
-    p->channel =
-        (struct weir_record){.kind = WEIR_RECORD_EVENT_CHANNEL,
-                             .endpoint = scope,
-                             .instance_id = p->id,
-                             .topic = weir_arena_copy(&p->arena, weir_span_z(config->topic)),
-                             .zmq_endpoint = weir_arena_copy(&p->arena, weir_span_z(endpoint))};
-    enum weir_status st = weir_discovery_publish(p->disc, &p->channel, err);
-    p->has_channel = st == WEIR_OK;
-    if (st != WEIR_OK || !config->with_source)
-        return st;
-    p->source = (struct weir_record){
-        .kind = WEIR_RECORD_EVENT_SOURCE,
-        .endpoint = scope,
-        .instance_id = p->id,
-        .topic = p->channel.topic,
-        .worker_id = config->worker_id,
-        .dp_rank = config->dp_rank,
-        .recovery_endpoint = weir_arena_copy(&p->arena, config->recovery_endpoint),
-        .recovery_address = config->recovery_address.data != NULL
-                                ? weir_arena_copy(&p->arena, config->recovery_address)
-                                : weir_span(NULL, 0),
-        .recovery_instance_id = config->worker_id,
-        .recovery_codec = WEIR_CODEC_MSGPACK};
-    st = weir_discovery_publish(p->disc, &p->source, err);
-    p->has_source = st == WEIR_OK;
-    return st;
-}
-
-enum weir_status weir_event_pub_open(struct weir_loop *loop, struct weir_discovery *disc,
-                                     const struct weir_event_pub_config *config,
-                                     struct weir_event_pub **ret_pub, struct weir_err *err) {
-    struct weir_event_pub *p = weir_calloc(1, sizeof(*p));
-    if (p == NULL)
-        return weir_err_set(err, WEIR_NOMEM, "out of memory");
-    p->disc = disc;
-    p->id = config->publisher_id != 0 ? config->publisher_id
-                                      : weir_rng_u64(weir_loop_rng(loop)) & ((1ull << 52) - 1);
-    weir_arena_init(&p->arena, 1 << 20);
-    weir_buf_init(&p->frame, ENVELOPE_MAX);
-    char ip[WEIR_IP_BYTES], shown[WEIR_HOST_BYTES];
-    enum weir_status st = weir_address_bind(config->ip, NULL, ip, shown, err);
-    if (st == WEIR_OK)
-        st = weir_zmq_pub_open(ip, 0, &p->socket, err);
-    if (st == WEIR_OK)
-        st = announce(p, config, shown, err);
-    if (st != WEIR_OK) {
-        weir_event_pub_close(p);
-        return st;
-    }
-    *ret_pub = p;
-    return WEIR_OK;
-}
-
-uint64_t weir_event_pub_id(const struct weir_event_pub *pub) {
-    return pub->id;
-}
-
-static void put_u64(char out[8], uint64_t v) {
-    for (int i = 0; i < 8; i++)
-        out[i] = (char)(v >> (56 - 8 * i));
-}
-
-enum weir_status weir_event_pub_send(struct weir_event_pub *pub, struct weir_span payload) {
-    char id[8], sequence[8];
-    struct weir_envelope env = {.topic = pub->channel.topic,
-                                .publisher_id = pub->id,
-                                .sequence = pub->sequence,
-                                .published_at_ms = weir_wall_ms(),
-                                .payload = payload};
-    weir_buf_clear(&pub->frame);
-    enum weir_status st = weir_zmq_frame_encode(&env, &pub->frame);
-    if (st != WEIR_OK)
-        return st;
-    put_u64(id, pub->id);
-    put_u64(sequence, pub->sequence++);
-    struct weir_span frames[] = {pub->channel.topic, weir_span(id, 8), weir_span(sequence, 8),
-                                 weir_buf_span(&pub->frame)};
-    return weir_zmq_pub_send(pub->socket, frames, WEIR_ARRAY_LEN(frames));
-}
-
-void weir_event_pub_close(struct weir_event_pub *pub) {
-    if (pub == NULL)
-        return;
-    if (pub->has_source)
-        weir_discovery_unpublish(pub->disc, &pub->source);
-    if (pub->has_channel)
-        weir_discovery_unpublish(pub->disc, &pub->channel);
-    if (pub->socket != NULL)
-        weir_zmq_pub_close(pub->socket);
-    weir_buf_fini(&pub->frame);
-    weir_arena_fini(&pub->arena);
-    weir_free(pub);
-}
-
-/* ---- subscriber --------------------------------------------------------------------------- */
 
 struct source {
     struct weir_list node;
     struct weir_event_sub *sub;
     char *key;                    /* owned: key of the channel and of the source record */
     bool has_channel, has_source; /* which records are there */
-    char *endpoint;               /* owned: of the channel */
-    struct weir_arena arena;      /* of `scope` */
+    char *endpoint;               /* owned: of the channel; a subject when over_nats */
+    bool over_nats;
+    struct weir_arena arena; /* of `scope` */
     struct weir_arena source_arena;
     struct weir_endpoint_id scope;
-    struct weir_record record; /* the source record, when it is there; in source_arena */
-    struct weir_zmq_sub *socket;
+    struct weir_record record;   /* the source record, when it is there; in source_arena */
+    struct weir_zmq_sub *socket; /* or: */
+    struct subject *subject;
     bool told;         /* the owner knows of the source */
     bool live;         /* a message has been seen */
     uint64_t expected; /* next sequence */
@@ -154,11 +49,13 @@ struct source {
 
 struct weir_event_sub {
     struct weir_loop *loop;
-    char *topic; /* owned */
+    struct weir_nats *nats; /* borrowed, or NULL */
+    char *topic;            /* owned */
     bool require_source;
     struct weir_event_sub_ops ops;
     void *arg;
-    struct weir_list sources;
+    struct weir_list sources, subjects;
+    struct weir_map by_publisher; /* sources that have a subject */
     unsigned n_sources, n_connected;
     struct weir_arena arena; /* of the message that is being handed over */
     uint64_t malformed;
@@ -194,9 +91,27 @@ static struct source *source_for(struct weir_event_sub *s, struct weir_span key)
     return x;
 }
 
-static void disconnect(struct source *x) {
-    if (x->socket == NULL)
+static bool is_connected(const struct source *x) {
+    return x->socket != NULL || x->subject != NULL;
+}
+
+static void leave_subject(struct source *x) {
+    struct subject *g = x->subject;
+    x->subject = NULL;
+    weir_map_remove(&x->sub->by_publisher, x->publisher);
+    if (--g->n_sources > 0)
         return;
+    weir_nats_sub_close(g->nats_sub);
+    weir_list_remove(&g->node);
+    weir_free(g->subject);
+    weir_free(g);
+}
+
+static void disconnect(struct source *x) {
+    if (!is_connected(x))
+        return;
+    if (x->subject != NULL)
+        leave_subject(x);
     weir_zmq_sub_close(x->socket);
     x->socket = NULL;
     x->live = false;
@@ -228,6 +143,17 @@ static uint64_t count_lost(struct source *x, const struct weir_envelope *env) {
     return lost;
 }
 
+static void hand_over(struct source *x, const struct weir_envelope *env) {
+    struct weir_event_sub *s = x->sub;
+    struct weir_event_msg msg = {.scope = x->scope,
+                                 .publisher_id = env->publisher_id,
+                                 .sequence = env->sequence,
+                                 .published_at_ms = env->published_at_ms,
+                                 .lost = count_lost(x, env),
+                                 .payload = env->payload};
+    s->ops.on_event(s->arg, &msg);
+}
+
 static void on_message(void *arg, const struct weir_span *frames, size_t n_frames) {
     struct source *x = arg;
     struct weir_event_sub *s = x->sub;
@@ -238,23 +164,112 @@ static void on_message(void *arg, const struct weir_span *frames, size_t n_frame
         s->malformed++;
         return;
     }
-    struct weir_event_msg msg = {.scope = x->scope,
-                                 .publisher_id = env.publisher_id,
-                                 .sequence = env.sequence,
-                                 .published_at_ms = env.published_at_ms,
-                                 .lost = count_lost(x, &env),
-                                 .payload = env.payload};
-    s->ops.on_event(s->arg, &msg);
+    hand_over(x, &env);
+}
+
+/* ---- subscriptions of NATS ---------------------------------------------------------------- */
+
+static void on_nats_message(void *arg, const struct weir_nats_msg *msg) {
+    struct subject *g = arg;
+    struct weir_event_sub *s = g->sub;
+    struct weir_envelope env;
+    uint64_t value = 0;
+    weir_arena_reset(&s->arena);
+    if (weir_envelope_decode(msg->payload, &s->arena, &env) != WEIR_OK ||
+        !weir_span_eqz(env.topic, s->topic)) {
+        s->malformed++;
+        return;
+    }
+    if (!weir_map_get(&s->by_publisher, env.publisher_id, &value))
+        return;
+    struct source *x = (struct source *)(uintptr_t)value;
+    if (x->subject == g)
+        hand_over(x, &env);
+}
+
+static void on_nats_change(void *arg, const struct weir_nats_change *change) {
+    struct subject *g = arg;
+    struct weir_event_sub *s = g->sub;
+    if ((!change->up && change->dropped == 0) || s->ops.on_doubt == NULL)
+        return;
+    WEIR_LIST_FOREACH(it, &s->sources) {
+        struct source *x = WEIR_CONTAINER_OF(it, struct source, node);
+        if (x->subject == g && x->told)
+            s->ops.on_doubt(s->arg, &x->record);
+    }
+}
+
+static struct subject *find_subject(struct weir_event_sub *s, const char *subject) {
+    WEIR_LIST_FOREACH(it, &s->subjects) {
+        struct subject *g = WEIR_CONTAINER_OF(it, struct subject, node);
+        if (strcmp(g->subject, subject) == 0)
+            return g;
+    }
+    return NULL;
+}
+
+static enum weir_status new_subject(struct weir_event_sub *s, const char *subject,
+                                    struct subject **ret_subject) {
+    static const struct weir_nats_sub_ops ops = {on_nats_message, on_nats_change};
+    struct subject *g = weir_calloc(1, sizeof(*g));
+    if (g == NULL)
+        return WEIR_NOMEM;
+    *g = (struct subject){.sub = s, .subject = weir_strdup(subject)};
+    enum weir_status st = g->subject == NULL ? WEIR_NOMEM
+                                             : weir_nats_subscribe(s->nats, s->loop, g->subject,
+                                                                   NULL, &ops, g, &g->nats_sub);
+    if (st != WEIR_OK) {
+        weir_free(g->subject);
+        weir_free(g);
+        return st;
+    }
+    weir_list_push_back(&s->subjects, &g->node);
+    *ret_subject = g;
+    return WEIR_OK;
+}
+
+/* WEIR_EXISTS: another source has the same publisher. */
+static enum weir_status join_subject(struct source *x) {
+    struct weir_event_sub *s = x->sub;
+    uint64_t other;
+    if (weir_map_get(&s->by_publisher, x->publisher, &other))
+        return WEIR_EXISTS;
+    enum weir_status st = weir_map_put(&s->by_publisher, x->publisher, (uint64_t)(uintptr_t)x);
+    struct subject *g = find_subject(s, x->endpoint);
+    if (st == WEIR_OK && g == NULL) {
+        st = new_subject(s, x->endpoint, &g);
+        if (st != WEIR_OK)
+            weir_map_remove(&s->by_publisher, x->publisher);
+    }
+    if (st != WEIR_OK)
+        return st;
+    g->n_sources++;
+    x->subject = g;
+    return WEIR_OK;
+}
+
+/* ---- connecting ---------------------------------------------------------------------------- */
+
+static enum weir_status open_zmq(struct source *x, struct weir_err *err) {
+    struct weir_event_sub *s = x->sub;
+    return weir_zmq_sub_open(s->loop, x->endpoint, weir_span_z(s->topic), on_message, x, &x->socket,
+                             err);
+}
+
+static enum weir_status open_nats(struct source *x, struct weir_err *err) {
+    if (x->sub->nats == NULL)
+        return weir_err_set(err, WEIR_UNSUPPORTED,
+                            "it publishes over NATS: start this process with --event-plane nats");
+    enum weir_status st = join_subject(x);
+    return st == WEIR_OK ? st : weir_err_set(err, st, "%s", weir_status_text(st));
 }
 
 static void connect_if_ready(struct source *x) {
     struct weir_event_sub *s = x->sub;
     struct weir_err err;
-    if (x->socket != NULL || !x->has_channel || (s->require_source && !x->has_source))
+    if (is_connected(x) || !x->has_channel || (s->require_source && !x->has_source))
         return;
-    enum weir_status st = weir_zmq_sub_open(s->loop, x->endpoint, weir_span_z(s->topic), on_message,
-                                            x, &x->socket, &err);
-    if (st != WEIR_OK) {
+    if ((x->over_nats ? open_nats(x, &err) : open_zmq(x, &err)) != WEIR_OK) {
         WEIR_LOG(WEIR_LOG_WARN, "events", "cannot follow %s at %s: %s", x->key, x->endpoint,
                  err.text);
         return;
@@ -276,22 +291,41 @@ static bool keep_scope(struct source *x, const struct weir_endpoint_id *scope) {
 /* Closes the socket and tells the owner, when it was told of the source. */
 static void lose(struct source *x) {
     struct weir_event_sub *s = x->sub;
-    bool was_connected = x->socket != NULL;
+    bool was_connected = is_connected(x);
     disconnect(x);
     if (was_connected && x->told && s->ops.on_source != NULL)
         s->ops.on_source(s->arg, &x->record, false);
     x->told = false;
 }
 
+/* The socket's address, or the subject, of a channel record. NULL: neither, or no memory. */
+static char *place_of(const struct weir_record *r) {
+    struct weir_buf text;
+    char *place = NULL;
+    if (r->subject_prefix.data == NULL)
+        return r->zmq_endpoint.data != NULL
+                   ? weir_strndup(r->zmq_endpoint.data, r->zmq_endpoint.len)
+                   : NULL;
+    weir_buf_init(&text, 4096);
+    if (weir_event_subject(r->subject_prefix, r->topic, &text) == WEIR_OK)
+        place = weir_strndup(text.data, text.len);
+    weir_buf_fini(&text);
+    return place;
+}
+
 static void on_channel(struct source *x, const struct weir_record *record) {
-    if (x->has_channel && weir_span_eqz(record->zmq_endpoint, x->endpoint))
+    bool over_nats = record->subject_prefix.data != NULL;
+    char *endpoint = place_of(record);
+    if (endpoint == NULL ||
+        (x->has_channel && over_nats == x->over_nats && strcmp(endpoint, x->endpoint) == 0)) {
+        weir_free(endpoint);
         return;
-    char *endpoint = weir_strndup(record->zmq_endpoint.data, record->zmq_endpoint.len);
-    if (endpoint == NULL)
-        return;
+    }
     lose(x);
     weir_free(x->endpoint);
     x->endpoint = endpoint;
+    x->over_nats = over_nats;
+    x->publisher = record->instance_id;
     if (x->scope.ns.data == NULL && !keep_scope(x, &record->endpoint))
         return;
     x->has_channel = true;
@@ -349,7 +383,8 @@ static void on_change(void *arg, enum weir_discovery_change change, enum weir_re
         return;
     }
     if (!weir_span_eqz(record->topic, s->topic) ||
-        (kind == WEIR_RECORD_EVENT_CHANNEL && record->zmq_endpoint.data == NULL))
+        (kind == WEIR_RECORD_EVENT_CHANNEL && record->zmq_endpoint.data == NULL &&
+         record->subject_prefix.data == NULL))
         return;
     struct source *x = source_for(s, key);
     if (x == NULL) {
@@ -365,18 +400,21 @@ static void on_change(void *arg, enum weir_discovery_change change, enum weir_re
 }
 
 enum weir_status weir_event_sub_open(struct weir_loop *loop, struct weir_discovery *disc,
-                                     const char *topic, bool require_source,
+                                     struct weir_nats *nats, const char *topic, bool require_source,
                                      const struct weir_event_sub_ops *ops, void *arg,
                                      struct weir_event_sub **ret_sub, struct weir_err *err) {
     struct weir_event_sub *s = weir_calloc(1, sizeof(*s));
     if (s == NULL)
         return weir_err_set(err, WEIR_NOMEM, "out of memory");
     s->loop = loop;
+    s->nats = nats;
     s->require_source = require_source;
     s->ops = *ops;
     s->arg = arg;
     s->topic = weir_strdup(topic);
     weir_list_init(&s->sources);
+    weir_list_init(&s->subjects);
+    weir_map_init(&s->by_publisher, MAX_SOURCES);
     weir_arena_init(&s->arena, ARENA_MAX);
     enum weir_status st = s->topic == NULL ? WEIR_NOMEM : weir_discovery_watch(disc, on_change, s);
     if (st != WEIR_OK) {
@@ -398,6 +436,7 @@ void weir_event_sub_close(struct weir_event_sub *sub) {
     WEIR_LIST_FOREACH(it, &sub->sources) {
         free_source(WEIR_CONTAINER_OF(it, struct source, node));
     }
+    weir_map_fini(&sub->by_publisher);
     weir_arena_fini(&sub->arena);
     weir_free(sub->topic);
     weir_free(sub);

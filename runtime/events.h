@@ -1,10 +1,11 @@
 /*
- * Event plane over ZMQ: publishers announce themselves in discovery, subscribers follow discovery.
+ * Event plane over ZMQ or NATS: publishers announce themselves in discovery, subscribers follow it.
  * Source: shared spec "transport" 4. Thread: the loop given.
  */
 #ifndef WEIR_RUNTIME_EVENTS_H
 #define WEIR_RUNTIME_EVENTS_H
 
+#include "net/nats.h"
 #include "runtime/discovery.h"
 #include "wire/kv_event.h"
 
@@ -13,17 +14,21 @@ struct weir_event_sub;
 
 struct weir_event_pub_config {
     struct weir_endpoint_id scope;
-    const char *topic; /* "kv-events", "kv_metrics", … */
-    const char *ip;    /* bound and advertised, as weir_address_bind() reads it */
+    const char *topic;      /* "kv-events", "kv_metrics", … */
+    const char *ip;         /* bound and advertised, as weir_address_bind() reads it */
+    struct weir_nats *nats; /* publishes there instead, or NULL; outlives the publisher */
     /* topic kv-events: also an EventSource record for this worker rank, needed by routers. */
     bool with_source;
     uint64_t publisher_id; /* below 2^53; 0 = drawn at random */
     uint64_t worker_id;
     uint32_t dp_rank;
     struct weir_span recovery_endpoint; /* name of the query endpoint, worker_kv_query_source_… */
-    struct weir_span recovery_address;  /* its tcp transport */
+    struct weir_span recovery_address;  /* its tcp transport, or … */
+    struct weir_span recovery_subject;  /* … its NATS subject */
 };
-/* Binds a PUB socket and publishes the EventChannel (and EventSource) record. */
+/* Binds a PUB socket, unless nats is given, and publishes the EventChannel (and EventSource)
+ * record.
+ */
 enum weir_status weir_event_pub_open(struct weir_loop *loop, struct weir_discovery *disc,
                                      const struct weir_event_pub_config *config,
                                      struct weir_event_pub **ret_pub,
@@ -47,11 +52,15 @@ struct weir_event_sub_ops {
     /* kv-events: a source appeared / went (its worker rank must be restored / dropped). May be
      * NULL. */
     void (*on_source)(void *arg, const struct weir_record *source, bool present);
+    /* Messages of this source may be lost without one behind them that would show it: the
+     * connection to NATS was made anew, or its queue was full. May be NULL. */
+    void (*on_doubt)(void *arg, const struct weir_record *source);
 };
-/* require_source: connect to a channel only when a matching EventSource record exists (kv-events).
+/* `nats`, or NULL: channels over NATS are left out then, with a log line; outlives the subscriber.
+ * require_source: connect to a channel only when a matching EventSource record exists (kv-events).
  */
 enum weir_status weir_event_sub_open(struct weir_loop *loop, struct weir_discovery *disc,
-                                     const char *topic, bool require_source,
+                                     struct weir_nats *nats, const char *topic, bool require_source,
                                      const struct weir_event_sub_ops *ops, void *arg,
                                      struct weir_event_sub **ret_sub,
                                      struct weir_err *err) WEIR_MUST_CHECK;

@@ -52,6 +52,16 @@ bool weir_kv_cursor_gap(struct weir_kv_cursor *c) {
     return true;
 }
 
+bool weir_kv_cursor_doubt(struct weir_kv_cursor *c) {
+    if (c->state == WEIR_CURSOR_COLD)
+        return false;
+    if (c->state == WEIR_CURSOR_LIVE && c->last == 0)
+        weir_kv_cursor_restore(c);
+    else if (c->state == WEIR_CURSOR_LIVE)
+        c->state = WEIR_CURSOR_RECOVERING;
+    return true;
+}
+
 bool weir_kv_cursor_failed(struct weir_kv_cursor *c, uint64_t *ret_delay_ms) {
     if (++c->failures < WEIR_CURSOR_MAX_FAILURES) {
         *ret_delay_ms = (uint64_t)WEIR_CURSOR_BACKOFF_MS << (c->failures - 1);

@@ -46,6 +46,9 @@ enum weir_kv_step weir_kv_cursor_event(struct weir_kv_cursor *c, uint64_t id, bo
 void weir_kv_cursor_answered(struct weir_kv_cursor *c, uint64_t last);
 /* Live, but a newer event was seen than was applied: RECOVERING, and true: ask from last + 1 on. */
 bool weir_kv_cursor_gap(struct weir_kv_cursor *c);
+/* Events may have been lost behind the last one seen: a live cursor is RECOVERING now. True: ask
+ * anew, from `last` on, so that the answer tells whether something is missing. */
+bool weir_kv_cursor_doubt(struct weir_kv_cursor *c);
 /* The question failed. True: ask again after *ret_delay_ms. False: given up; the rank's blocks are
  * not to be trusted, and the cursor is live behind all that was seen. */
 bool weir_kv_cursor_failed(struct weir_kv_cursor *c, uint64_t *ret_delay_ms);

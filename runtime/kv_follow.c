@@ -49,6 +49,7 @@ struct rank {
     char *address; /* owned: of the query endpoint; NULL: none */
     enum weir_codec codec;
     struct weir_kv_cursor cursor;
+    bool doubt;                   /* ask from the last event on, not from the next */
     struct weir_plane_call *call; /* the open question, or NULL */
     struct weir_timer timer;      /* the pause before the next question */
     struct weir_list held;
@@ -58,6 +59,7 @@ struct rank {
 
 struct weir_kv_follow {
     struct weir_loop *loop;
+    struct weir_nats *nats;           /* borrowed, or NULL */
     struct weir_plane_client *client; /* borrowed */
     struct weir_kv_follow_ops ops;
     void *arg;
@@ -298,6 +300,7 @@ static void on_answer(void *arg, struct weir_span wrapper) {
     if (r->cursor.state == WEIR_CURSOR_COLD) {
         /* The owner lost the worker meanwhile. */
     } else if (st == WEIR_OK) {
+        r->doubt = false;
         weir_kv_cursor_answered(&r->cursor, a.last_event_id);
         offer_held(r);
         if (weir_kv_cursor_gap(&r->cursor))
@@ -324,7 +327,8 @@ static enum weir_status send_question(struct rank *r) {
     const struct weir_kv_query query = {.worker_id = r->worker_id,
                                         .dp_rank = r->dp_rank,
                                         .has_start = recovering,
-                                        .start_event_id = recovering ? r->cursor.last + 1 : 0,
+                                        .start_event_id =
+                                            recovering ? r->cursor.last + !r->doubt : 0,
                                         .recovery = true};
     struct weir_buf body;
     char id[37];
@@ -407,6 +411,18 @@ static void free_rank(struct rank *r) {
     weir_free(r);
 }
 
+/* Where to ask, when the record says so. False: no memory. */
+static bool take_address(struct rank *r, const struct weir_record *source) {
+    const struct weir_record target = {.instance_id = source->worker_id,
+                                       .tcp_address = source->recovery_address,
+                                       .nats_subject = source->recovery_subject};
+    char room[WEIR_PLANE_ADDRESS_BYTES];
+    struct weir_span at = weir_plane_address(&target, r->follow->nats != NULL, room);
+    if (at.data != NULL)
+        r->address = weir_strndup(at.data, at.len);
+    return at.data == NULL || r->address != NULL;
+}
+
 static struct rank *new_rank(struct weir_kv_follow *f, const struct weir_record *source) {
     struct rank *r = f->n_ranks < MAX_RANKS ? weir_calloc(1, sizeof(*r)) : NULL;
     if (r == NULL)
@@ -416,10 +432,7 @@ static struct rank *new_rank(struct weir_kv_follow *f, const struct weir_record 
     r->worker_id = source->worker_id;
     r->dp_rank = source->dp_rank;
     r->codec = source->recovery_codec;
-    if (source->recovery_address.data != NULL)
-        r->address = weir_strndup(source->recovery_address.data, source->recovery_address.len);
-    bool no_memory = source->recovery_address.data != NULL && r->address == NULL;
-    if (no_memory ||
+    if (!take_address(r, source) ||
         weir_map_put(&f->by_publisher, r->publisher_id, (uint64_t)(uintptr_t)r) != WEIR_OK) {
         weir_free(r->address);
         weir_free(r);
@@ -458,18 +471,32 @@ static void on_source(void *arg, const struct weir_record *source, bool present)
         wait_for_owner(f, 0);
 }
 
+/* A rank that cannot be asked shows the gap with its next event. */
+static void on_doubt(void *arg, const struct weir_record *source) {
+    struct weir_kv_follow *f = arg;
+    uint64_t value = 0;
+    if (!weir_map_get(&f->by_publisher, source->instance_id, &value))
+        return;
+    struct rank *r = (struct rank *)(uintptr_t)value;
+    if (r->address == NULL || !weir_kv_cursor_doubt(&r->cursor))
+        return;
+    r->doubt = true;
+    ask(r);
+}
+
 /* ---- life --------------------------------------------------------------------------------- */
 
 enum weir_status weir_kv_follow_open(struct weir_loop *loop, struct weir_discovery *disc,
-                                     struct weir_plane_client *client,
+                                     struct weir_nats *nats, struct weir_plane_client *client,
                                      const struct weir_kv_follow_ops *ops, void *arg,
                                      struct weir_kv_follow **ret_follow, struct weir_err *err) {
-    static const struct weir_event_sub_ops sub_ops = {.on_event = on_message,
-                                                      .on_source = on_source};
+    static const struct weir_event_sub_ops sub_ops = {
+        .on_event = on_message, .on_source = on_source, .on_doubt = on_doubt};
     struct weir_kv_follow *f = weir_calloc(1, sizeof(*f));
     if (f == NULL)
         return weir_err_set(err, WEIR_NOMEM, "out of memory");
     f->loop = loop;
+    f->nats = nats;
     f->client = client;
     f->ops = *ops;
     f->arg = arg;
@@ -479,7 +506,7 @@ enum weir_status weir_kv_follow_open(struct weir_loop *loop, struct weir_discove
     weir_arena_init(&f->arena, ARENA_MAX);
     weir_timer_init(&f->ready, loop, on_ready, f);
     enum weir_status st =
-        weir_event_sub_open(loop, disc, "kv-events", true, &sub_ops, f, &f->sub, err);
+        weir_event_sub_open(loop, disc, nats, "kv-events", true, &sub_ops, f, &f->sub, err);
     if (st != WEIR_OK) {
         weir_kv_follow_close(f);
         return st;

@@ -22,9 +22,9 @@ struct weir_kv_follow_ops {
     void (*on_reset)(void *arg, uint64_t worker_id, uint32_t dp_rank);
 };
 
-/* `client` is borrowed: outlives the follower. */
+/* `client` is borrowed: outlives the follower. `nats`: as for weir_event_sub_open. */
 enum weir_status weir_kv_follow_open(struct weir_loop *loop, struct weir_discovery *disc,
-                                     struct weir_plane_client *client,
+                                     struct weir_nats *nats, struct weir_plane_client *client,
                                      const struct weir_kv_follow_ops *ops, void *arg,
                                      struct weir_kv_follow **ret_follow,
                                      struct weir_err *err) WEIR_MUST_CHECK;

@@ -21,7 +21,9 @@
 #include "base/mem.h"
 #include "wire/frame.h"
 
+#include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 enum { ARENA_MAX = 64 << 20 };
 
@@ -41,6 +43,7 @@ static void apply_defaults(struct weir_plane_client_config *c) {
     c->handshake_ms = OR(c->handshake_ms, 10000u);
     c->host_idle_ms = OR(c->host_idle_ms, 300000u);
     c->max_message = OR(c->max_message, (size_t)32 << 20);
+    c->nats_ack_ms = OR(c->nats_ack_ms, 10000u);
 }
 
 static enum weir_status listen_for_answers(struct weir_plane_client *c, struct weir_err *err) {
@@ -78,6 +81,7 @@ enum weir_status weir_plane_client_create(struct weir_loop *loop,
     weir_list_init(&c->calls);
     weir_map_init(&c->by_subject, c->config.max_calls);
     weir_map_init(&c->by_host, WEIR_PLANE_MAX_HOSTS);
+    weir_map_init(&c->by_reply, c->config.max_calls);
     weir_buf_init(&c->scratch, 128 * 1024);
     weir_arena_init(&c->arena, ARENA_MAX);
     weir_timer_init(&c->idle, loop, weir_plane_on_idle, c);
@@ -100,6 +104,7 @@ void weir_plane_client_free_if_done(struct weir_plane_client *c) {
     }
     weir_map_fini(&c->by_subject);
     weir_map_fini(&c->by_host);
+    weir_map_fini(&c->by_reply);
     weir_buf_fini(&c->scratch);
     weir_arena_fini(&c->arena);
     weir_free(c);
@@ -116,6 +121,8 @@ static void unlink_call(struct weir_plane_call *call, const char *reason) {
                     weir_plane_hash(weir_span(call->subject, WEIR_PLANE_SUBJECT_BYTES - 1)));
     if (call->conn != NULL)
         weir_plane_conn_leave(call);
+    if (call->reply_id != 0)
+        weir_plane_nats_leave(call);
     if (call->home != NULL)
         weir_plane_home_close(call->home, reason);
     c->n_calls--;
@@ -150,10 +157,34 @@ void weir_plane_call_wait(struct weir_plane_call *call, uint64_t ms) {
         WEIR_LOG(WEIR_LOG_ERROR, "plane", "out of memory: a call runs without a deadline");
 }
 
+void weir_plane_call_acked(struct weir_plane_call *call) {
+    struct weir_plane_client *c = call->client;
+    if (call->state != WEIR_PLANE_CALL_SENT)
+        return;
+    /* The prologue is the first sign of an answer: whoever waits item_ms for an item waits no
+     * longer for it. */
+    call->impatient = call->item_ms > 0 && call->item_ms < c->config.prologue_ms;
+    call->state = WEIR_PLANE_CALL_ACKED;
+    call->last_item_ms = weir_loop_now_ms(c->loop);
+    weir_plane_call_wait(call, call->impatient ? call->item_ms : c->config.prologue_ms);
+}
+
+void weir_plane_call_refused(struct weir_plane_call *call, struct weir_span text) {
+    bool overload = weir_span_starts(text, WEIR_SPAN_LIT("Server overloaded:"));
+    weir_plane_call_fail(call, overload ? WEIR_OVERLOADED : WEIR_UNAVAILABLE, overload ? 529 : 503,
+                         "ack", !overload, text);
+}
+
 static void on_call_timer(void *arg) {
     struct weir_plane_call *call = arg;
     switch (call->state) {
     case WEIR_PLANE_CALL_SENT:
+        /* NATS lost the acknowledgement, but the worker has come. */
+        if (call->reply_id != 0 && call->home != NULL) {
+            weir_plane_nats_leave(call);
+            weir_plane_call_acked(call);
+            return;
+        }
         if (call->conn != NULL)
             call->conn->stuck = true;
         weir_plane_call_fail(call, WEIR_TIMEOUT, 504, "ack", true,
@@ -201,41 +232,104 @@ static struct weir_plane_call *new_call(struct weir_plane_client *c,
     return call;
 }
 
+struct weir_span weir_plane_address(const struct weir_record *record, bool has_nats,
+                                    char room[WEIR_PLANE_ADDRESS_BYTES]) {
+    static struct weir_log_limit limit;
+    uint32_t dropped;
+    struct weir_span subject = record->nats_subject;
+    if (record->tcp_address.data != NULL || subject.data == NULL)
+        return record->tcp_address;
+    if (!has_nats) {
+        if (weir_log_limit_ok(&limit, 1, &dropped))
+            WEIR_LOG(WEIR_LOG_WARN, "plane",
+                     "worker %" PRIx64 " takes requests over NATS and is left out: start this "
+                     "process with --request-plane nats",
+                     record->instance_id);
+        return weir_span(NULL, 0);
+    }
+    size_t n = sizeof(WEIR_PLANE_NATS) - 1;
+    if (subject.len == 0 || subject.len >= WEIR_PLANE_ADDRESS_BYTES - n)
+        return weir_span(NULL, 0);
+    memcpy(room, WEIR_PLANE_NATS, n);
+    memcpy(room + n, subject.data, subject.len);
+    return weir_span(room, n + subject.len);
+}
+
+enum weir_status weir_plane_put_message(const struct weir_plane_call *call,
+                                        const struct weir_plane_call_config *config,
+                                        struct weir_buf *out) {
+    struct weir_plane_client *c = call->client;
+    struct weir_control control = {.id = config->request_id,
+                                   .codec = config->codec,
+                                   .address = weir_span_z(c->response_address),
+                                   .subject =
+                                       weir_span(call->subject, WEIR_PLANE_SUBJECT_BYTES - 1),
+                                   .context = config->request_id};
+    size_t message = 0;
+    weir_buf_clear(&c->scratch);
+    enum weir_status st = weir_control_encode(&control, &c->scratch);
+    if (st == WEIR_OK)
+        st = weir_two_part_begin(weir_buf_span(&c->scratch), out, &message);
+    if (st == WEIR_OK)
+        st = weir_buf_append_span(out, weir_buf_span(config->take_body));
+    if (st == WEIR_OK)
+        weir_two_part_end(out, message);
+    return st;
+}
+
+static enum weir_status send_over_tcp(struct weir_plane_call *call,
+                                      const struct weir_plane_call_config *config,
+                                      const struct weir_address *address, struct weir_span path) {
+    struct weir_plane_client *client = call->client;
+    struct weir_plane_host *host;
+    struct weir_plane_conn *k = NULL;
+    enum weir_status st = weir_plane_host_find(client, address, &host);
+    if (st == WEIR_OK)
+        st = weir_plane_conn_pick(host, config->fresh, &k);
+    if (st != WEIR_OK)
+        return st;
+    host->used_ms = weir_loop_now_ms(client->loop);
+    st = weir_plane_conn_send(call, k, config, path);
+    return st == WEIR_OK
+               ? weir_timer_start(&call->timer,
+                                  client->config.ack_ms + (k->open ? 0 : client->config.connect_ms))
+               : st;
+}
+
+static enum weir_status send_over_nats(struct weir_plane_call *call,
+                                       const struct weir_plane_call_config *config) {
+    size_t n = sizeof(WEIR_PLANE_NATS) - 1;
+    struct weir_span subject = weir_span(config->address.data + n, config->address.len - n);
+    enum weir_status st = weir_plane_nats_send(call, config, subject);
+    return st == WEIR_OK ? weir_timer_start(&call->timer, call->client->config.nats_ack_ms) : st;
+}
+
 enum weir_status weir_plane_call_start(struct weir_plane_client *client,
                                        const struct weir_plane_call_config *config,
                                        const struct weir_plane_call_ops *ops, void *arg,
                                        struct weir_plane_call **ret_call) {
     struct weir_address address;
-    struct weir_span path;
-    struct weir_plane_host *host;
-    struct weir_plane_conn *k = NULL;
+    struct weir_span path = {NULL, 0};
+    bool over_nats = weir_span_starts(config->address, WEIR_SPAN_LIT(WEIR_PLANE_NATS));
     if (client->destroyed)
         return WEIR_CANCELLED;
     if (client->n_calls >= client->config.max_calls)
         return WEIR_LIMIT;
-    enum weir_status st = weir_address_parse(config->address, &address, &path);
-    if (st != WEIR_OK || path.data == NULL)
+    if (!over_nats &&
+        (weir_address_parse(config->address, &address, &path) != WEIR_OK || path.data == NULL))
         return WEIR_INVALID;
-    st = weir_plane_host_find(client, &address, &host);
-    if (st == WEIR_OK)
-        st = weir_plane_conn_pick(host, config->fresh, &k);
-    if (st != WEIR_OK)
-        return st;
     struct weir_plane_call *call = new_call(client, config, ops, arg);
     if (call == NULL)
         return WEIR_NOMEM;
     client->n_calls++;
     weir_list_push_back(&client->calls, &call->node);
-    host->used_ms = weir_loop_now_ms(client->loop);
     /* The subject is known before the request can leave: the worker may dial before its ack. */
-    st = weir_map_put(&client->by_subject,
-                      weir_plane_hash(weir_span(call->subject, WEIR_PLANE_SUBJECT_BYTES - 1)),
-                      (uint64_t)(uintptr_t)call);
+    enum weir_status st =
+        weir_map_put(&client->by_subject,
+                     weir_plane_hash(weir_span(call->subject, WEIR_PLANE_SUBJECT_BYTES - 1)),
+                     (uint64_t)(uintptr_t)call);
     if (st == WEIR_OK)
-        st = weir_plane_conn_send(call, k, config, path);
-    if (st == WEIR_OK)
-        st = weir_timer_start(&call->timer,
-                              client->config.ack_ms + (k->open ? 0 : client->config.connect_ms));
+        st = over_nats ? send_over_nats(call, config) : send_over_tcp(call, config, &address, path);
     if (st != WEIR_OK) {
         unlink_call(call, "not sent");
         return st;
@@ -318,6 +412,7 @@ void weir_plane_client_destroy(struct weir_plane_client *client) {
                              WEIR_CANCELLED, 503, "shutdown", false,
                              WEIR_SPAN_LIT("shutting down"));
     weir_timer_stop(&client->idle);
+    weir_nats_sub_close(client->replies);
     weir_listener_close(client->listener);
     WEIR_LIST_FOREACH(it, &client->homes) {
         weir_plane_home_close(WEIR_CONTAINER_OF(it, struct weir_plane_home, node), "shutdown");

@@ -1,6 +1,6 @@
 /*
- * Request plane, calling side: sends a request to a worker over a pooled TCP connection and
- * receives the response stream on this loop's call-home listener. Source: shared spec
+ * Request plane, calling side: sends a request to a worker over a pooled TCP connection or over
+ * NATS and receives the response stream on this loop's call-home listener. Source: shared spec
  * "transport" 2.
  *
  * One client per loop. Happy path: call_start → request frame out → ack → worker dials back with
@@ -10,7 +10,9 @@
 #ifndef WEIR_RUNTIME_PLANE_CLIENT_H
 #define WEIR_RUNTIME_PLANE_CLIENT_H
 
+#include "net/nats.h"
 #include "net/stream.h"
+#include "wire/record.h"
 #include "wire/relay.h"
 
 struct weir_plane_client;
@@ -26,10 +28,21 @@ struct weir_plane_client_config {
     unsigned max_calls;                       /* open calls of this client; 0 = 100,000 */
     uint64_t connect_ms, ack_ms;              /* 0 = 5000 each */
     uint64_t prologue_ms;                     /* ack to prologue; 0 = 60,000 */
-    uint64_t handshake_ms; /* accepted call-home connection to its handshake; 0 = 10,000 */
-    uint64_t host_idle_ms; /* 0 = 300,000 */
-    size_t max_message;    /* 0 = 32 MiB, both directions */
+    uint64_t handshake_ms;  /* accepted call-home connection to its handshake; 0 = 10,000 */
+    uint64_t host_idle_ms;  /* 0 = 300,000 */
+    size_t max_message;     /* 0 = 32 MiB, both directions */
+    struct weir_nats *nats; /* or NULL: no calls over NATS; outlives the client */
+    uint64_t nats_ack_ms;   /* 0 = 10,000 */
 };
+
+/* Of a worker that is called over NATS the address is this and its subject. */
+#define WEIR_PLANE_NATS "nats:"
+enum { WEIR_PLANE_ADDRESS_BYTES = 512 };
+/* Where to call the instance of an endpoint record: its tcp address, or else the above, which is
+ * written into room. data NULL: it is called over NATS and this process has none (logged), or it
+ * has no usable transport. */
+struct weir_span weir_plane_address(const struct weir_record *record, bool has_nats,
+                                    char room[WEIR_PLANE_ADDRESS_BYTES]);
 
 struct weir_plane_end {
     enum weir_status status;      /* WEIR_OK = complete_final seen */
@@ -56,7 +69,7 @@ struct weir_plane_call_ops {
 };
 
 struct weir_plane_call_config {
-    struct weir_span address;    /* "ip:port/path" of the worker's record */
+    struct weir_span address;    /* as weir_plane_address() gives it */
     struct weir_span request_id; /* UUID text */
     enum weir_codec codec;
     /* The encoded request. Taken: the call empties it. */

@@ -92,10 +92,6 @@ static void on_conn_open(void *arg) {
     }
 }
 
-static bool rejection_is_overload(struct weir_span text) {
-    return weir_span_starts(text, WEIR_SPAN_LIT("Server overloaded:"));
-}
-
 /* One reply: the oldest waiter's. */
 static void on_reply(struct weir_plane_conn *k, struct weir_span text) {
     struct weir_plane_client *c = k->host->client;
@@ -105,18 +101,10 @@ static void on_reply(struct weir_plane_conn *k, struct weir_span text) {
     if (call == NULL)
         return;
     weir_plane_conn_leave(call);
-    if (text.len > 0) {
-        bool overload = rejection_is_overload(text);
-        weir_plane_call_fail(call, overload ? WEIR_OVERLOADED : WEIR_UNAVAILABLE,
-                             overload ? 529 : 503, "ack", !overload, text);
-    } else if (call->state == WEIR_PLANE_CALL_SENT) {
-        /* The prologue is the first sign of an answer: whoever waits item_ms for an item waits no
-         * longer for it. */
-        call->impatient = call->item_ms > 0 && call->item_ms < c->config.prologue_ms;
-        call->state = WEIR_PLANE_CALL_ACKED;
-        call->last_item_ms = weir_loop_now_ms(c->loop);
-        weir_plane_call_wait(call, call->impatient ? call->item_ms : c->config.prologue_ms);
-    }
+    if (text.len > 0)
+        weir_plane_call_refused(call, text);
+    else
+        weir_plane_call_acked(call);
 }
 
 static void on_conn_read(void *arg, struct weir_span bytes) {
@@ -367,28 +355,14 @@ static enum weir_status put_frame(struct weir_plane_call *call,
                                   const struct weir_plane_call_config *config,
                                   struct weir_span path, struct weir_buf *out) {
     struct weir_plane_client *c = call->client;
-    struct weir_control control = {.id = config->request_id,
-                                   .codec = config->codec,
-                                   .address = weir_span_z(c->response_address),
-                                   .subject =
-                                       weir_span(call->subject, WEIR_PLANE_SUBJECT_BYTES - 1),
-                                   .context = config->request_id};
-    size_t frame = 0, message = 0;
+    size_t frame = 0;
     weir_buf_clear(&c->scratch);
     enum weir_status st = put_headers(&c->scratch, config, path);
     if (st == WEIR_OK)
         st = weir_request_frame_begin(path, weir_buf_span(&c->scratch), out, &frame);
-    weir_buf_clear(&c->scratch);
     if (st == WEIR_OK)
-        st = weir_control_encode(&control, &c->scratch);
-    if (st == WEIR_OK)
-        st = weir_two_part_begin(weir_buf_span(&c->scratch), out, &message);
-    if (st == WEIR_OK)
-        st = weir_buf_append_span(out, weir_buf_span(config->take_body));
-    if (st != WEIR_OK)
-        return st;
-    weir_two_part_end(out, message);
-    return weir_request_frame_end(out, frame);
+        st = weir_plane_put_message(call, config, out);
+    return st == WEIR_OK ? weir_request_frame_end(out, frame) : st;
 }
 
 enum weir_status weir_plane_conn_send(struct weir_plane_call *call, struct weir_plane_conn *k,

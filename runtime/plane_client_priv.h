@@ -1,9 +1,10 @@
 /*
- * Inside of the plane client. Its three files share one thread, that of the loop, and call each
+ * Inside of the plane client. Its four files share one thread, that of the loop, and call each
  * other directly:
  *
  *   plane_client.c       the client and its calls: start, deadlines, the one on_end, destroy
  *   plane_client_conn.c  hosts and their request connections: send, acknowledgements, idling
+ *   plane_client_nats.c  requests over NATS and their acknowledgements
  *   plane_client_home.c  streams that workers open to us: handshake, prologue, items
  *
  * A call points at the connection where it waits for its acknowledgement and at the stream that
@@ -27,6 +28,7 @@ enum weir_plane_call_state {
     WEIR_PLANE_CALL_STREAMING, /* prologue seen */
 };
 
+struct weir_plane_again; /* in plane_client_nats.c */
 struct weir_plane_host;
 struct weir_plane_conn;
 struct weir_plane_home;
@@ -42,9 +44,11 @@ struct weir_plane_call {
     char *address;                /* owned: of the worker, as its record has it */
     struct weir_plane_conn *conn; /* where the ack is awaited; NULL when it came */
     uint64_t ack_seq;
-    uint64_t end_at; /* its request ends there, in bytes ever written to the connection */
-    uint64_t born;   /* number of the call */
-    struct weir_plane_home *home; /* response stream; NULL until the worker dialled */
+    uint64_t end_at;   /* its request ends there, in bytes ever written to the connection */
+    uint64_t reply_id; /* over NATS: in client.by_reply until acknowledged; else 0 */
+    struct weir_plane_again *again; /* owned: to send it once more, or NULL */
+    uint64_t born;                  /* number of the call */
+    struct weir_plane_home *home;   /* response stream; NULL until the worker dialled */
     bool paused, complete;
     uint64_t item_ms, last_item_ms;
     bool impatient; /* acknowledged: item_ms, not prologue_ms, is running */
@@ -98,7 +102,11 @@ struct weir_plane_client {
     struct weir_listener *listener;
     char response_address[WEIR_HOST_BYTES + 8];
     struct weir_list hosts, homes, calls;
-    struct weir_map by_subject, by_host;
+    struct weir_map by_subject, by_host, by_reply;
+    char inbox[WEIR_NATS_INBOX_BYTES]; /* where acknowledgements over NATS come */
+    struct weir_nats_sub *replies;     /* made with the first call over NATS */
+    uint64_t n_replies;
+    uint64_t nats_up_ms; /* when the connection to NATS was last made, or taken note of */
     struct weir_buf scratch;
     struct weir_arena arena; /* of the item that is being handed over */
     struct weir_output_pattern pattern;
@@ -128,6 +136,14 @@ void weir_plane_call_fail(struct weir_plane_call *call, enum weir_status status,
                           const char *stage, bool inhibit, struct weir_span message);
 /* Sets the call's one deadline anew; what it means follows from the call's state. */
 void weir_plane_call_wait(struct weir_plane_call *call, uint64_t ms);
+/* The worker has the request. */
+void weir_plane_call_acked(struct weir_plane_call *call);
+/* It refuses it, in these words. */
+void weir_plane_call_refused(struct weir_plane_call *call, struct weir_span text);
+/* Appends the two-part message of the call: control header and body. */
+enum weir_status weir_plane_put_message(const struct weir_plane_call *call,
+                                        const struct weir_plane_call_config *config,
+                                        struct weir_buf *out) WEIR_MUST_CHECK;
 /* After every decrement of n_streams: frees a destroyed client that has no stream left. */
 void weir_plane_client_free_if_done(struct weir_plane_client *c);
 
@@ -154,6 +170,16 @@ void weir_plane_conn_close(struct weir_plane_conn *k, enum weir_status status, c
 /* Timer of the client: closes connections of hosts that nobody has asked for a while, and forgets
  * hosts without any. */
 void weir_plane_on_idle(void *arg);
+
+/* ---- plane_client_nats.c ------------------------------------------------------------------ */
+
+/* Publishes the request of `call`. WEIR_INVALID: no NATS, or no subject; otherwise as
+ * weir_nats_publish. */
+enum weir_status weir_plane_nats_send(struct weir_plane_call *call,
+                                      const struct weir_plane_call_config *config,
+                                      struct weir_span subject) WEIR_MUST_CHECK;
+/* Nobody waits for the acknowledgement any more. call->reply_id is 0 after. */
+void weir_plane_nats_leave(struct weir_plane_call *call);
 
 /* ---- plane_client_home.c ------------------------------------------------------------------ */
 

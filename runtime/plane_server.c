@@ -11,26 +11,17 @@
  * Who may close when: a request ends by reply_end, reply_abort, an error prologue or the caller.
  * Nothing fires for it after on_done.
  */
-#include "runtime/plane_server.h"
+#include "runtime/plane_server_priv.h"
 
-#include "base/list.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "runtime/address.h"
 #include "wire/frame.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
-enum { MAX_PATHS = 4096, CLOSE_MS = 10000, REQUEST_ARENA = 256 << 20, REFUSAL_BYTES = 512 };
-
-struct path {
-    struct weir_list node;
-    char *path; /* owned */
-    const struct weir_plane_handler *handler;
-    void *arg;
-    bool raw;
-};
+enum { MAX_PATHS = 4096, CLOSE_MS = 10000, REQUEST_ARENA = 256 << 20 };
 
 struct weir_plane_request {
     struct weir_list node; /* in server.requests */
@@ -57,17 +48,6 @@ struct conn {
     struct weir_stream *stream;
     struct weir_buf in;
     bool closing;
-};
-
-struct weir_plane_server {
-    struct weir_loop *loop;
-    struct weir_plane_server_config config;
-    struct weir_listener *listener;
-    char advertised[WEIR_HOST_BYTES];
-    struct weir_list paths, conns, requests;
-    unsigned n_paths, n_active, n_streams;
-    bool draining, destroyed;
-    struct weir_buf scratch;
 };
 
 static void on_accept(void *arg, struct weir_stream *s);
@@ -110,31 +90,73 @@ enum weir_status weir_plane_server_create(struct weir_loop *loop,
 }
 
 static enum weir_status add_path(struct weir_plane_server *s, const char *path,
-                                 const struct weir_plane_handler *handler, void *arg, bool raw) {
+                                 const struct weir_plane_handler *handler, void *arg, bool raw,
+                                 struct weir_plane_path **ret_path) {
     if (s->n_paths == MAX_PATHS)
         return WEIR_LIMIT;
-    struct path *p = weir_calloc(1, sizeof(*p));
+    struct weir_plane_path *p = weir_calloc(1, sizeof(*p));
     if (p == NULL)
         return WEIR_NOMEM;
-    *p = (struct path){.path = weir_strdup(path), .handler = handler, .arg = arg, .raw = raw};
+    *p = (struct weir_plane_path){
+        .path = weir_strdup(path), .handler = handler, .arg = arg, .raw = raw, .server = s};
     if (p->path == NULL) {
         weir_free(p);
         return WEIR_NOMEM;
     }
     weir_list_push_back(&s->paths, &p->node);
     s->n_paths++;
+    *ret_path = p;
     return WEIR_OK;
 }
 
 enum weir_status weir_plane_server_register(struct weir_plane_server *server, const char *path,
                                             const struct weir_plane_handler *handler, void *arg) {
-    return add_path(server, path, handler, arg, false);
+    struct weir_plane_path *p;
+    return add_path(server, path, handler, arg, false, &p);
 }
 
 enum weir_status weir_plane_server_register_raw(struct weir_plane_server *server, const char *path,
                                                 const struct weir_plane_handler *handler,
                                                 void *arg) {
-    return add_path(server, path, handler, arg, true);
+    struct weir_plane_path *p;
+    return add_path(server, path, handler, arg, true, &p);
+}
+
+static struct weir_span keep(struct weir_arena *arena, const struct weir_buf *text) {
+    return weir_arena_copy(arena, weir_buf_span(text));
+}
+
+enum weir_status weir_plane_server_serve(struct weir_plane_server *server,
+                                         const struct weir_plane_handler *handler, void *arg,
+                                         bool raw, struct weir_arena *arena,
+                                         struct weir_record *record) {
+    const struct weir_endpoint_id *e = &record->endpoint;
+    struct weir_plane_path *p = NULL;
+    struct weir_span at = {NULL, 0};
+    struct weir_buf text;
+    weir_buf_init(&text, 4096);
+    enum weir_status st =
+        weir_buf_printf(&text, "%" PRIx64 "/%.*s/%.*s/%.*s", record->instance_id,
+                        WEIR_SPAN_ARG(e->ns), WEIR_SPAN_ARG(e->component), WEIR_SPAN_ARG(e->name));
+    if (st == WEIR_OK)
+        st = weir_buf_append_c(&text, '\0');
+    if (st == WEIR_OK)
+        st = add_path(server, text.data, handler, arg, raw, &p);
+    weir_buf_clear(&text);
+    if (st == WEIR_OK && server->config.nats != NULL)
+        st = weir_request_subject(e, record->instance_id, &text);
+    else if (st == WEIR_OK)
+        st = weir_plane_server_address(server, p->path, &text);
+    if (st == WEIR_OK) {
+        at = keep(arena, &text);
+        st = at.data == NULL ? WEIR_NOMEM : WEIR_OK;
+    }
+    weir_buf_fini(&text);
+    if (st == WEIR_OK && server->config.nats != NULL)
+        st = weir_plane_nats_listen(p, at.data);
+    if (st == WEIR_OK)
+        *(server->config.nats != NULL ? &record->nats_subject : &record->tcp_address) = at;
+    return st;
 }
 
 enum weir_status weir_plane_server_address(const struct weir_plane_server *server, const char *path,
@@ -148,7 +170,7 @@ static void maybe_free(struct weir_plane_server *s) {
     if (!s->destroyed || s->n_streams > 0)
         return;
     WEIR_LIST_FOREACH(it, &s->paths) {
-        struct path *p = WEIR_CONTAINER_OF(it, struct path, node);
+        struct weir_plane_path *p = WEIR_CONTAINER_OF(it, struct weir_plane_path, node);
         weir_free(p->path);
         weir_free(p);
     }
@@ -241,7 +263,7 @@ static enum weir_status dial(struct weir_plane_request *r) {
 }
 
 /* Decodes an acknowledged request and hands it over. */
-static enum weir_status begin_request(struct weir_plane_server *s, const struct path *p,
+static enum weir_status begin_request(struct weir_plane_server *s, const struct weir_plane_path *p,
                                       struct weir_span payload, struct weir_err *err) {
     struct weir_plane_request *r = weir_calloc(1, sizeof(*r));
     if (r == NULL)
@@ -280,9 +302,10 @@ static enum weir_status begin_request(struct weir_plane_server *s, const struct 
 
 /* ---- request connections ------------------------------------------------------------------ */
 
-static const struct path *find_path(const struct weir_plane_server *s, struct weir_span path) {
+static const struct weir_plane_path *find_path(const struct weir_plane_server *s,
+                                               struct weir_span path) {
     WEIR_LIST_FOREACH(it, &s->paths) {
-        const struct path *p = WEIR_CONTAINER_OF(it, struct path, node);
+        const struct weir_plane_path *p = WEIR_CONTAINER_OF(it, struct weir_plane_path, node);
         if (weir_span_eqz(path, p->path))
             return p;
     }
@@ -299,26 +322,35 @@ static void reply(struct conn *k, const char *text) {
     weir_stream_flush_later(k->stream);
 }
 
-static void on_request_frame(struct conn *k, const struct weir_request_frame *frame) {
+const char *weir_plane_refusal(const struct weir_plane_server *s, const struct weir_plane_path *p,
+                               struct weir_span name, char room[WEIR_PLANE_REFUSAL_BYTES]) {
+    if (p == NULL || s->draining) {
+        snprintf(room, WEIR_PLANE_REFUSAL_BYTES, "Server unavailable: %s%.*s",
+                 p == NULL ? "unknown endpoint " : "draining ",
+                 (int)(name.len < 256 ? name.len : 256), name.data);
+        return room;
+    }
+    return s->n_active >= s->config.max_active ? "Server overloaded: too many requests are in work"
+                                               : "";
+}
+
+void weir_plane_take(struct weir_plane_server *s, const struct weir_plane_path *p,
+                     struct weir_span payload) {
     static struct weir_log_limit limit;
-    struct weir_plane_server *s = k->server;
-    const struct path *p = find_path(s, frame->path);
-    char refusal[REFUSAL_BYTES];
     struct weir_err err;
     uint32_t dropped;
-    if (p == NULL || s->draining) {
-        snprintf(refusal, sizeof(refusal), "Server unavailable: %s%.*s",
-                 p == NULL ? "unknown endpoint " : "draining ",
-                 (int)(frame->path.len < 256 ? frame->path.len : 256), frame->path.data);
-        reply(k, refusal);
-    } else if (s->n_active >= s->config.max_active) {
-        reply(k, "Server overloaded: too many requests are in work");
-    } else {
-        reply(k, "");
-        if (begin_request(s, p, frame->payload, &err) != WEIR_OK &&
-            weir_log_limit_ok(&limit, 5, &dropped))
-            WEIR_LOG(WEIR_LOG_WARN, "plane", "a request to %s was dropped: %s", p->path, err.text);
-    }
+    if (begin_request(s, p, payload, &err) != WEIR_OK && weir_log_limit_ok(&limit, 5, &dropped))
+        WEIR_LOG(WEIR_LOG_WARN, "plane", "a request to %s was dropped: %s", p->path, err.text);
+}
+
+static void on_request_frame(struct conn *k, const struct weir_request_frame *frame) {
+    struct weir_plane_server *s = k->server;
+    const struct weir_plane_path *p = find_path(s, frame->path);
+    char room[WEIR_PLANE_REFUSAL_BYTES];
+    const char *refusal = weir_plane_refusal(s, p, frame->path, room);
+    reply(k, refusal);
+    if (*refusal == '\0')
+        weir_plane_take(s, p, frame->payload);
 }
 
 static void refuse_large(struct conn *k, size_t bytes) {
@@ -521,10 +553,11 @@ struct weir_span weir_plane_request_body(const struct weir_plane_request *r,
 
 void weir_plane_server_drain(struct weir_plane_server *server) {
     server->draining = true;
+    weir_plane_nats_drain(server);
 }
 
 unsigned weir_plane_server_active(const struct weir_plane_server *server) {
-    return server->n_active;
+    return server->n_active + server->n_draining;
 }
 
 void weir_plane_server_destroy(struct weir_plane_server *server) {
@@ -532,6 +565,9 @@ void weir_plane_server_destroy(struct weir_plane_server *server) {
         return;
     server->destroyed = true;
     weir_listener_close(server->listener);
+    WEIR_LIST_FOREACH(pt, &server->paths) {
+        weir_nats_sub_close(WEIR_CONTAINER_OF(pt, struct weir_plane_path, node)->subject);
+    }
     WEIR_LIST_FOREACH(it, &server->requests) {
         struct weir_plane_request *r = WEIR_CONTAINER_OF(it, struct weir_plane_request, node);
         weir_stream_close(r->stream, WEIR_OK, "shutdown");

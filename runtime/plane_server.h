@@ -1,12 +1,14 @@
 /*
- * Request plane, worker side: one listener for all endpoints of a process, call-home response
- * streams. Source: shared spec "transport" 2. Thread: its loop.
+ * Request plane, worker side: one listener for all endpoints of a process, or a NATS subject for
+ * each; call-home response streams. Source: shared spec "transport" 2. Thread: its loop.
  */
 #ifndef WEIR_RUNTIME_PLANE_SERVER_H
 #define WEIR_RUNTIME_PLANE_SERVER_H
 
+#include "net/nats.h"
 #include "net/stream.h"
 #include "wire/output.h"
+#include "wire/record.h"
 
 struct weir_plane_server;
 struct weir_plane_request; /* one request in work and its response stream */
@@ -15,9 +17,10 @@ struct weir_plane_server_config {
     const char *ip, *advertise; /* as weir_address_bind() reads them */
     uint16_t port;              /* 0 = any */
     struct weir_tls *server_tls, *client_tls;
-    unsigned max_active;   /* requests in work; above: "Server overloaded: …"; 0 = 10,000 */
-    size_t max_message;    /* 0 = 32 MiB */
-    size_t max_prompt_ids; /* 0 = 4 Mi */
+    unsigned max_active;    /* requests in work; above: "Server overloaded: …"; 0 = 10,000 */
+    size_t max_message;     /* 0 = 32 MiB */
+    size_t max_prompt_ids;  /* 0 = 4 Mi */
+    struct weir_nats *nats; /* requests come over it, or NULL; outlives the server */
 };
 
 struct weir_plane_handler {
@@ -39,10 +42,17 @@ enum weir_status weir_plane_server_create(struct weir_loop *loop,
 enum weir_status weir_plane_server_register(struct weir_plane_server *server, const char *path,
                                             const struct weir_plane_handler *handler,
                                             void *arg) WEIR_MUST_CHECK;
+/* Registers the endpoint of record (its endpoint and instance_id are read) under the usual path or
+ * subject, and writes its transport into the record, in the arena, for publishing. */
+enum weir_status weir_plane_server_serve(struct weir_plane_server *server,
+                                         const struct weir_plane_handler *handler, void *arg,
+                                         bool raw, struct weir_arena *arena,
+                                         struct weir_record *record) WEIR_MUST_CHECK;
 /* Appends the advertised address of a path. */
 enum weir_status weir_plane_server_address(const struct weir_plane_server *server, const char *path,
                                            struct weir_buf *out) WEIR_MUST_CHECK;
-/* Stops accepting requests ("Server unavailable: …"); running ones go on. */
+/* Stops accepting requests ("Server unavailable: …"); running ones go on, and so do those that are
+ * on their way over NATS: weir_plane_server_active() is not 0 before they are here. */
 void weir_plane_server_drain(struct weir_plane_server *server);
 unsigned weir_plane_server_active(const struct weir_plane_server *server);
 /* Cuts everything. Asynchronous. Accepts NULL. */

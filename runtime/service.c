@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "net/zmq.h"
+#include "runtime/nats_metrics.h"
 #include "runtime/status_server.h"
 
 #include <inttypes.h>
@@ -20,6 +21,7 @@ struct weir_service_priv {
     struct weir_service_config config;
     struct weir_arena arena; /* strings of the records */
     struct weir_tls *server_tls, *client_tls;
+    struct weir_nats_metrics *nats_metrics;
     struct weir_status_server *status;
     struct endpoint endpoints[WEIR_SERVICE_ENDPOINTS];
     unsigned n_endpoints;
@@ -53,6 +55,12 @@ static enum weir_status open_planes(struct weir_service *s, struct weir_err *err
         st = weir_tls_create(&p->config.tls_client, &p->client_tls, err);
     sc.server_tls = cc.server_tls = p->server_tls;
     sc.client_tls = cc.client_tls = p->client_tls;
+    if (st == WEIR_OK && p->config.use_nats)
+        st = weir_nats_open(&p->config.nats, &s->nats, err);
+    if (st == WEIR_OK)
+        st = weir_nats_metrics_open(s->metrics, s->nats, &p->nats_metrics, err);
+    sc.nats = p->config.request_nats ? s->nats : NULL;
+    cc.nats = s->nats;
     if (st == WEIR_OK)
         st = weir_plane_server_create(s->loop, &sc, &s->server, err);
     if (st == WEIR_OK)
@@ -150,30 +158,6 @@ enum weir_status weir_service_open(struct weir_service *service,
 
 /* ---- endpoints ---------------------------------------------------------------------------- */
 
-static enum weir_status address_of(struct weir_service *s, const char *path,
-                                   struct weir_span *ret_address) {
-    struct weir_buf text;
-    weir_buf_init(&text, 1024);
-    enum weir_status st = weir_plane_server_address(s->server, path, &text);
-    if (st == WEIR_OK) {
-        *ret_address = weir_arena_copy(&s->priv->arena, weir_buf_span(&text));
-        st = ret_address->data != NULL ? WEIR_OK : WEIR_NOMEM;
-    }
-    weir_buf_fini(&text);
-    return st;
-}
-
-static const char *make_path(struct weir_service *s, const struct weir_endpoint_id *e) {
-    struct weir_buf text;
-    const char *path = NULL;
-    weir_buf_init(&text, 1024);
-    if (weir_buf_printf(&text, "%" PRIx64 "/%.*s/%.*s/%.*s", s->instance_id, WEIR_SPAN_ARG(e->ns),
-                        WEIR_SPAN_ARG(e->component), WEIR_SPAN_ARG(e->name)) == WEIR_OK)
-        path = weir_arena_copy(&s->priv->arena, weir_buf_span(&text)).data;
-    weir_buf_fini(&text);
-    return path;
-}
-
 enum weir_status weir_service_publish(struct weir_service *service, struct weir_span ns,
                                       const char *component, const char *name,
                                       const struct weir_plane_handler *handler, void *arg, bool raw,
@@ -184,20 +168,15 @@ enum weir_status weir_service_publish(struct weir_service *service, struct weir_
     struct weir_endpoint_id id = {weir_arena_copy(&p->arena, ns),
                                   weir_arena_copy(&p->arena, weir_span_z(component)),
                                   weir_arena_copy(&p->arena, weir_span_z(name))};
-    const char *path = id.ns.data != NULL && id.component.data != NULL && id.name.data != NULL
-                           ? make_path(service, &id)
-                           : NULL;
     *e = (struct endpoint){.instance = {.kind = WEIR_RECORD_ENDPOINT,
                                         .endpoint = id,
                                         .instance_id = service->instance_id,
                                         .codec = p->config.codec},
                            .has_model = card != NULL};
-    enum weir_status st = WEIR_NOMEM;
-    if (path != NULL)
-        st = raw ? weir_plane_server_register_raw(service->server, path, handler, arg)
-                 : weir_plane_server_register(service->server, path, handler, arg);
-    if (st == WEIR_OK)
-        st = address_of(service, path, &e->instance.tcp_address);
+    bool copied = id.ns.data != NULL && id.component.data != NULL && id.name.data != NULL;
+    enum weir_status st = copied ? weir_plane_server_serve(service->server, handler, arg, raw,
+                                                           &p->arena, &e->instance)
+                                 : WEIR_NOMEM;
     if (st != WEIR_OK)
         return weir_err_set(err, st, "cannot register the endpoint: %s", weir_status_text(st));
     if (card != NULL) {
@@ -242,6 +221,8 @@ void weir_service_close(struct weir_service *service) {
     weir_plane_client_destroy(service->client);
     weir_plane_server_destroy(service->server);
     weir_loop_destroy(service->loop);
+    weir_nats_metrics_close(p->nats_metrics);
+    weir_nats_close(service->nats);
     weir_tls_destroy(p->server_tls);
     weir_tls_destroy(p->client_tls);
     weir_metrics_destroy(service->metrics);

@@ -11,6 +11,7 @@
 #include "base/metrics.h"
 #include "net/tls.h"
 #include "runtime/discovery.h"
+#include "runtime/options_nats.h"
 #include "runtime/plane_client.h"
 #include "runtime/plane_server.h"
 
@@ -22,6 +23,9 @@ struct weir_service_config {
     struct weir_tls_config tls_server, tls_client; /* used when a path or `insecure` is set */
     struct weir_plane_server_config server;
     struct weir_plane_client_config client;
+    struct weir_nats_config nats;
+    bool use_nats;         /* one of the planes runs over it */
+    bool request_nats;     /* endpoints take requests over it */
     enum weir_codec codec; /* that the endpoints' records ask for */
     const char *status_host, *health_path, *live_path;
     int64_t status_port; /* negative: none */
@@ -56,7 +60,10 @@ struct weir_service_config {
                    .connect_ms = (uint64_t)((o)->tcp_connect_timeout * 1000),                      \
                    .ack_ms = (uint64_t)((o)->tcp_request_timeout * 1000),                          \
                    .host_idle_ms = (uint64_t)((o)->tcp_host_idle_ttl_secs * 1000),                 \
-                   .max_message = (size_t)(o)->tcp_max_message_size},                              \
+                   .max_message = (size_t)(o)->tcp_max_message_size,                               \
+                   .nats_ack_ms = WEIR_NATS_ACK_MS(o)},                                            \
+        .nats = WEIR_NATS_CONFIG(o, "weir"), .use_nats = WEIR_NATS_WANTED(o),                      \
+        .request_nats = (o)->request_plane == WEIR_OPT_REQUEST_NATS,                               \
         .codec = (o)->request_plane_codec == 0 ? WEIR_CODEC_JSON : WEIR_CODEC_MSGPACK,             \
         .status_host = (o)->system_host, .health_path = (o)->system_health_path,                   \
         .live_path = (o)->system_live_path, .status_port = (o)->system_port,                       \
@@ -69,6 +76,7 @@ struct weir_service {
     struct weir_discovery *disc;
     struct weir_plane_server *server;
     struct weir_plane_client *client;
+    struct weir_nats *nats; /* NULL: neither plane runs over it */
     struct weir_metrics *metrics;
     uint64_t instance_id; /* of every endpoint of the process; below 2^53 */
     bool draining;

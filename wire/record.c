@@ -79,18 +79,42 @@ static bool slug_ok(struct weir_span slug) {
     return slug.len > 0;
 }
 
-static enum weir_status put_scope(const struct weir_endpoint_id *e, struct weir_buf *out) {
+/* "namespace/n/component/c/endpoint/e", as far as there are names. */
+static enum weir_status put_scope(const struct weir_endpoint_id *e, char separator,
+                                  struct weir_buf *out) {
     const struct {
         const char *label;
         struct weir_span name;
-    } parts[] = {{"namespace/", e->ns}, {"/component/", e->component}, {"/endpoint/", e->name}};
+    } parts[] = {{"namespace", e->ns}, {"component", e->component}, {"endpoint", e->name}};
     enum weir_status st = WEIR_OK;
     for (size_t i = 0; i < WEIR_ARRAY_LEN(parts) && st == WEIR_OK && parts[i].name.len > 0; i++) {
-        st = weir_buf_append_z(out, parts[i].label);
+        if (i > 0)
+            st = weir_buf_append_c(out, separator);
+        if (st == WEIR_OK)
+            st = weir_buf_printf(out, "%s%c", parts[i].label, separator);
         if (st == WEIR_OK)
             st = put_percent(parts[i].name, "-_", out);
     }
     return st;
+}
+
+enum weir_status weir_event_subject_prefix(const struct weir_endpoint_id *scope,
+                                           struct weir_buf *out) {
+    return put_scope(scope, '.', out);
+}
+
+enum weir_status weir_event_subject(struct weir_span prefix, struct weir_span topic,
+                                    struct weir_buf *out) {
+    enum weir_status st = weir_buf_append_span(out, prefix);
+    if (st == WEIR_OK)
+        st = weir_buf_append_c(out, '.');
+    return st == WEIR_OK ? put_percent(topic, "-_", out) : st;
+}
+
+enum weir_status weir_request_subject(const struct weir_endpoint_id *e, uint64_t instance_id,
+                                      struct weir_buf *out) {
+    return weir_buf_printf(out, "%.*s_%.*s.%.*s-%" PRIx64, WEIR_SPAN_ARG(e->ns),
+                           WEIR_SPAN_ARG(e->component), WEIR_SPAN_ARG(e->name), instance_id);
 }
 
 enum weir_status weir_record_key(const struct weir_record *record, struct weir_buf *out) {
@@ -104,7 +128,7 @@ enum weir_status weir_record_key(const struct weir_record *record, struct weir_b
             st = weir_buf_printf(out, "/%.*s", WEIR_SPAN_ARG(record->suffix));
         return st;
     }
-    st = put_scope(e, out);
+    st = put_scope(e, '/', out);
     if (st == WEIR_OK)
         st = weir_buf_append_z(out, "/topic/");
     if (st == WEIR_OK)

@@ -101,6 +101,14 @@ enum weir_status weir_card_encode(const struct weir_card *card,
 const char *weir_record_bucket(enum weir_record_kind kind);
 enum weir_status weir_record_key(const struct weir_record *record,
                                  struct weir_buf *out) WEIR_MUST_CHECK;
+/* NATS subjects. Of events: the channel record's prefix, "namespace.n.component.c.endpoint.e", and
+ * the topic behind it. Of requests: "n_c.e-" and the id in hex. */
+enum weir_status weir_event_subject_prefix(const struct weir_endpoint_id *scope,
+                                           struct weir_buf *out) WEIR_MUST_CHECK;
+enum weir_status weir_event_subject(struct weir_span prefix, struct weir_span topic,
+                                    struct weir_buf *out) WEIR_MUST_CHECK;
+enum weir_status weir_request_subject(const struct weir_endpoint_id *endpoint, uint64_t instance_id,
+                                      struct weir_buf *out) WEIR_MUST_CHECK;
 /* File-store name of a key: every byte but ASCII letters and digits becomes %XX. */
 enum weir_status weir_file_name_encode(struct weir_span key, struct weir_buf *out) WEIR_MUST_CHECK;
 enum weir_status weir_file_name_decode(struct weir_span name, struct weir_buf *out) WEIR_MUST_CHECK;

@@ -50,7 +50,6 @@ struct rank_slot {
     struct weir_mock_rank *rank;
     struct weir_event_pub *kv_pub;
     struct weir_record query_record;
-    const char *query_path; /* in the worker's arena */
     char query_name[64];
 };
 
@@ -61,8 +60,6 @@ struct weir_mock_worker {
     struct weir_mock_worker_config config;
     struct weir_event_pub *load_pub;
     struct weir_record instance, model;
-    const char *path; /* in the arena */
-    struct weir_buf address;
     struct weir_arena arena; /* strings of the records */
     struct weir_list requests;
     unsigned n_requests;
@@ -370,27 +367,6 @@ static const struct weir_plane_handler query_handler = {on_query, on_query_over,
 
 /* ---- opening and closing ------------------------------------------------------------------ */
 
-static enum weir_status address_of(struct weir_mock_worker *w, const char *path,
-                                   struct weir_span *ret_address) {
-    weir_buf_clear(&w->address);
-    enum weir_status st = weir_plane_server_address(w->plane, path, &w->address);
-    if (st == WEIR_OK) {
-        *ret_address = weir_arena_copy(&w->arena, weir_buf_span(&w->address));
-        st = ret_address->data != NULL ? WEIR_OK : WEIR_NOMEM;
-    }
-    return st;
-}
-
-/* "id/namespace/component/endpoint" in the arena; NULL: out of memory. */
-static const char *make_path(struct weir_mock_worker *w, struct weir_span endpoint) {
-    weir_buf_clear(&w->address);
-    enum weir_status st =
-        weir_buf_printf(&w->address, "%" PRIx64 "/%.*s/%.*s/%.*s", w->config.worker_id,
-                        WEIR_SPAN_ARG(w->config.endpoint.ns),
-                        WEIR_SPAN_ARG(w->config.endpoint.component), WEIR_SPAN_ARG(endpoint));
-    return st == WEIR_OK ? weir_arena_copy(&w->arena, weir_buf_span(&w->address)).data : NULL;
-}
-
 static struct weir_record endpoint_record(const struct weir_mock_worker *w) {
     return (struct weir_record){.kind = WEIR_RECORD_ENDPOINT,
                                 .endpoint = w->config.endpoint,
@@ -404,26 +380,23 @@ static enum weir_status open_rank_events(struct weir_mock_worker *w, struct rank
     uint64_t publisher = weir_rng_u64(weir_loop_rng(w->loop)) & ((1ull << 52) - 1);
     snprintf(slot->query_name, sizeof(slot->query_name), "worker_kv_query_source_%" PRIx64,
              publisher);
-    slot->query_path = make_path(w, weir_span_z(slot->query_name));
-    enum weir_status st =
-        slot->query_path == NULL
-            ? WEIR_NOMEM
-            : weir_plane_server_register_raw(w->plane, slot->query_path, &query_handler, slot);
     slot->query_record = endpoint_record(w);
     slot->query_record.endpoint.name = weir_span_z(slot->query_name);
-    if (st == WEIR_OK)
-        st = address_of(w, slot->query_path, &slot->query_record.tcp_address);
+    enum weir_status st = weir_plane_server_serve(w->plane, &query_handler, slot, true, &w->arena,
+                                                  &slot->query_record);
     if (st != WEIR_OK)
         return weir_err_set(err, st, "cannot register the KV query endpoint");
     struct weir_event_pub_config pc = {.scope = w->config.endpoint,
                                        .topic = "kv-events",
                                        .ip = w->config.event_ip,
+                                       .nats = w->config.event_nats,
                                        .with_source = true,
                                        .publisher_id = publisher,
                                        .worker_id = w->config.worker_id,
                                        .dp_rank = dp_rank,
                                        .recovery_endpoint = weir_span_z(slot->query_name),
-                                       .recovery_address = slot->query_record.tcp_address};
+                                       .recovery_address = slot->query_record.tcp_address,
+                                       .recovery_subject = slot->query_record.nats_subject};
     st = weir_discovery_publish(w->disc, &slot->query_record, err);
     if (st == WEIR_OK)
         st = weir_event_pub_open(w->loop, w->disc, &pc, &slot->kv_pub, err);
@@ -457,13 +430,9 @@ static enum weir_status open_ranks(struct weir_mock_worker *w, struct weir_err *
 
 /* The order in which the reference worker writes its records: card, then instance. */
 static enum weir_status publish(struct weir_mock_worker *w, struct weir_err *err) {
-    w->path = make_path(w, w->config.endpoint.name);
-    enum weir_status st = w->path == NULL
-                              ? WEIR_NOMEM
-                              : weir_plane_server_register(w->plane, w->path, &generate_handler, w);
     w->instance = endpoint_record(w);
-    if (st == WEIR_OK)
-        st = address_of(w, w->path, &w->instance.tcp_address);
+    enum weir_status st =
+        weir_plane_server_serve(w->plane, &generate_handler, w, false, &w->arena, &w->instance);
     if (st != WEIR_OK)
         return weir_err_set(err, st, "cannot register the endpoint: %s", weir_status_text(st));
     w->model = (struct weir_record){.kind = WEIR_RECORD_MODEL,
@@ -489,10 +458,11 @@ enum weir_status weir_mock_worker_open(struct weir_loop *loop, struct weir_plane
     w->disc = disc;
     w->config = *config;
     weir_list_init(&w->requests);
-    weir_buf_init(&w->address, 1024);
     weir_arena_init(&w->arena, 1 << 20);
-    struct weir_event_pub_config load = {
-        .scope = config->endpoint, .topic = "kv_metrics", .ip = config->event_ip};
+    struct weir_event_pub_config load = {.scope = config->endpoint,
+                                         .topic = "kv_metrics",
+                                         .ip = config->event_ip,
+                                         .nats = config->event_nats};
     enum weir_status st = weir_event_pub_open(loop, disc, &load, &w->load_pub, err);
     if (st == WEIR_OK)
         st = open_ranks(w, err);
@@ -527,12 +497,11 @@ void weir_mock_worker_close(struct weir_mock_worker *worker) {
     }
     for (uint32_t i = 0; i < worker->n_ranks; i++) {
         weir_event_pub_close(worker->ranks[i].kv_pub);
-        if (worker->ranks[i].query_record.tcp_address.data != NULL)
+        if (worker->ranks[i].query_record.endpoint.name.data != NULL)
             weir_discovery_unpublish(worker->disc, &worker->ranks[i].query_record);
         weir_mock_rank_close(worker->ranks[i].rank);
     }
     weir_event_pub_close(worker->load_pub);
-    weir_buf_fini(&worker->address);
     weir_arena_fini(&worker->arena);
     weir_free(worker);
 }

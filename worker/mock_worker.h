@@ -29,10 +29,11 @@ struct weir_mock_worker_config {
     uint32_t n_ranks;
     bool bytes_text;
     uint32_t vocab;
-    bool kv_events;             /* false for decode workers */
-    const char *event_ip;       /* NULL = first local address */
-    int64_t default_max_tokens; /* for requests without; -1 = refuse them as the reference mocker
-                                   does */
+    bool kv_events;               /* false for decode workers */
+    const char *event_ip;         /* NULL = first local address */
+    struct weir_nats *event_nats; /* events go there instead, or NULL; borrowed */
+    int64_t default_max_tokens;   /* for requests without; -1 = refuse them as the reference mocker
+                                     does */
     struct weir_mock_faults *faults; /* borrowed */
     enum weir_codec codec;           /* advertised */
     double transfer_ms_per_token;    /* decode workers: wait for a prompt's blocks */

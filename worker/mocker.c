@@ -10,7 +10,9 @@
 #include "base/metrics.h"
 #include "net/zmq.h"
 #include "runtime/card_files.h"
+#include "runtime/nats_metrics.h"
 #include "runtime/options_mocker.h"
+#include "runtime/options_nats.h"
 #include "runtime/status_server.h"
 #include "tokenizer/wtok.h"
 #include "worker/mock_worker.h"
@@ -32,6 +34,8 @@ struct mocker {
     struct weir_loop *loop;
     struct weir_discovery *disc;
     struct weir_tls *server_tls, *client_tls; /* owned, or NULL */
+    struct weir_nats *nats;                   /* owned, or NULL */
+    struct weir_nats_metrics *nats_metrics;
     struct weir_plane_server *plane;
     struct weir_metrics *metrics;
     struct weir_status_server *status; /* NULL when its port is off */
@@ -266,8 +270,9 @@ static enum weir_status open_status(struct mocker *m, struct weir_err *err) {
         st = weir_metrics_on_scrape(m->metrics, on_scrape, m);
     if (st != WEIR_OK)
         return weir_err_set(err, st, "out of memory");
-    if (o->system_port < 0)
-        return WEIR_OK;
+    st = weir_nats_metrics_open(m->metrics, m->nats, &m->nats_metrics, err);
+    if (st != WEIR_OK || o->system_port < 0)
+        return st;
     struct weir_status_server_config sc = {.host = o->system_host,
                                            .port = (uint16_t)o->system_port,
                                            .health_path = o->system_health_path,
@@ -379,7 +384,15 @@ static enum weir_status open_plane(struct mocker *m, struct weir_err *err) {
                                           .client_tls = m->client_tls,
                                           .max_active = (unsigned)o->tcp_worker_pool_size,
                                           .max_message = (size_t)o->tcp_max_message_size};
-    return weir_plane_server_create(m->loop, &pc, &m->plane, err);
+    const struct weir_nats_config nc = WEIR_NATS_CONFIG(o, "weir mocker");
+    enum weir_status st = WEIR_OK;
+    if (WEIR_NATS_WANTED(o))
+        st = weir_nats_open(&nc, &m->nats, err);
+    if (o->request_plane == WEIR_OPT_REQUEST_NATS)
+        pc.nats = m->nats;
+    if (o->event_plane == WEIR_OPT_EVENT_NATS)
+        m->worker.event_nats = m->nats;
+    return st == WEIR_OK ? weir_plane_server_create(m->loop, &pc, &m->plane, err) : st;
 }
 
 static enum weir_status open_all(struct mocker *m, struct weir_err *err) {
@@ -419,6 +432,8 @@ static void close_all(struct mocker *m) {
     weir_plane_server_destroy(m->plane);
     weir_discovery_close(m->disc);
     weir_loop_destroy(m->loop);
+    weir_nats_metrics_close(m->nats_metrics);
+    weir_nats_close(m->nats);
     weir_tls_destroy(m->server_tls);
     weir_tls_destroy(m->client_tls);
     weir_metrics_destroy(m->metrics);

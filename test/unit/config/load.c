@@ -166,7 +166,7 @@ static void case_bad_values(void) {
         {"--router-mode=KV", "not a choice"},
         {"--router-mode=device-aware-weighted", "known in Dynamo, not supported by this build"},
         {"--discovery-backend=etcd", "known in Dynamo, not supported by this build"},
-        {"--request-plane=nats", "known in Dynamo, not supported by this build"},
+        {"--response-plane=quic", "known in Dynamo, not supported by this build"},
         {"--model-name=", "--model-name : empty; give some text, or leave the option out\n"},
         {"--model-path=/nowhere/at/all",
          "--model-path /nowhere/at/all: not a directory; give one that exists\n"},

@@ -19,7 +19,8 @@ struct seen {
     atomic_ullong dropped;
     struct weir_nats_sub *sub;
     unsigned close_after;
-    atomic_bool closed;
+    atomic_bool closed, drained;
+    unsigned at_drained;
     char reply[128];
 };
 
@@ -56,6 +57,10 @@ static void on_change(void *arg, const struct weir_nats_change *change) {
     atomic_fetch_add(&s->up, change->up);
     atomic_fetch_add(&s->down, change->down);
     atomic_fetch_add(&s->dropped, change->dropped);
+    if (change->drained) {
+        s->at_drained = atomic_load(&s->n);
+        atomic_store(&s->drained, true);
+    }
 }
 
 static const struct weir_nats_sub_ops ops = {on_message, on_change};
@@ -262,6 +267,37 @@ static void case_closed_in_its_callback(void) {
     weir_nats_close(a);
 }
 
+static void on_loop_drain(void *arg) {
+    struct opening *o = arg;
+    weir_nats_sub_drain(o->seen->sub);
+    atomic_store(&o->done, true);
+}
+
+static bool is_drained(void *arg) {
+    return atomic_load(&((struct seen *)arg)->drained);
+}
+
+/* All that was sent before comes before the end is told; what is sent after finds nobody. */
+static void case_drained_subscription(void) {
+    struct weir_nats *a = open_nats(server.url);
+    struct seen s = {0}, replies = {0};
+    struct opening o = {.seen = &s};
+    subscribe(a, "d", &s);
+    subscribe(a, "r", &replies);
+    for (uint32_t i = 0; i < BURST; i++)
+        CHECK(publish(a, "d", i) == WEIR_OK);
+    CHECK(weir_loop_post(loop, on_loop_drain, &o) == WEIR_OK && wait_for(is_drained, &s));
+    CHECK_EQ_U64(s.at_drained, BURST);
+    CHECK_EQ_U64(atomic_load(&s.wrong), 0);
+    const struct weir_nats_out out = {.subject = "d", .reply = "r"};
+    CHECK(weir_nats_publish(a, &out) == WEIR_OK && wait_for(saw_one, &replies));
+    CHECK_EQ_U64(atomic_load(&replies.no_responders), 1);
+    CHECK_EQ_U64(atomic_load(&s.n), BURST);
+    unsubscribe(&s);
+    unsubscribe(&replies);
+    weir_nats_close(a);
+}
+
 static atomic_bool hold;
 
 static void on_hold(void *arg) {
@@ -390,6 +426,7 @@ int main(void) {
     CHECK_RUN(case_server_comes_back);
     CHECK_RUN(case_unreachable);
     CHECK_RUN(case_closed_in_its_callback);
+    CHECK_RUN(case_drained_subscription);
     CHECK_RUN(case_slow_consumer);
     CHECK_RUN(case_refused);
     CHECK_RUN(case_login);

@@ -61,7 +61,8 @@ static struct weir_event_sub *subscribe(struct weir_discovery *d, const char *to
     struct weir_event_sub *sub = NULL;
     struct weir_err err;
     *s = (struct seen){0};
-    CHECK(weir_event_sub_open(loop, d, topic, require_source, &ops, s, &sub, &err) == WEIR_OK);
+    CHECK(weir_event_sub_open(loop, d, NULL, topic, require_source, &ops, s, &sub, &err) ==
+          WEIR_OK);
     return sub;
 }
 

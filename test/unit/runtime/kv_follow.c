@@ -254,7 +254,7 @@ static struct weir_kv_follow *open_all(void) {
     CHECK(weir_discovery_open(loop, &dc, &disc, &err) == WEIR_OK);
     CHECK(weir_plane_server_create(loop, &sc, &server, &err) == WEIR_OK);
     CHECK(weir_plane_client_create(loop, &cc, &client, &err) == WEIR_OK);
-    CHECK(weir_kv_follow_open(loop, disc, client, &ops, NULL, &f, &err) == WEIR_OK);
+    CHECK(weir_kv_follow_open(loop, disc, NULL, client, &ops, NULL, &f, &err) == WEIR_OK);
     for (int i = 0; i < WORKERS; i++)
         seen[i].id = 100 + (uint64_t)i;
     return f;

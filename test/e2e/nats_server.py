@@ -1,0 +1,128 @@
+"""A real nats-server for tests, its keys and its JWTs.
+
+Keys are written by code of this file (base32, CRC) over key pairs of the openssl program, so the server judges
+what `weir` derives from a seed by itself.
+"""
+import base64
+import glob
+import json
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+
+from weir import until
+
+BINARY = shutil.which("nats-server")
+WHY_NOT = "no nats-server in PATH (Debian package nats-server; scripts/setup ci installs it)"
+
+
+class NatsServer:
+    """Listens on a port of its own, which it keeps when it is started again."""
+
+    def __init__(self, folder, *flags, scheme="nats"):
+        self.folder = tempfile.mkdtemp(dir=folder, prefix="nats")
+        self.flags, self.scheme, self.port, self.child = flags, scheme, -1, None
+        self.start()
+
+    def start(self):
+        self.child = subprocess.Popen([BINARY, "-a", "127.0.0.1", "-p", str(self.port), "--ports_file_dir", self.folder,
+                                       "-l", os.path.join(self.folder, "log"), *self.flags])
+        def listening():
+            assert self.child.poll() is None, "nats-server ended: " + self.log()
+            for path in glob.glob(os.path.join(self.folder, f"*_{self.child.pid}.ports")):
+                with open(path, encoding="ascii") as f:
+                    text = f.read()
+                if text:
+                    return int(json.loads(text)["nats"][0].rsplit(":", 1)[1])
+            return None
+        self.port = until("nats-server", listening)
+        return self
+
+    @property
+    def url(self):
+        return f"{self.scheme}://127.0.0.1:{self.port}"
+
+    def log(self):
+        with open(os.path.join(self.folder, "log"), encoding="utf-8") as f:
+            return f.read()
+
+    def signal(self, number):
+        self.child.send_signal(number)
+
+    def kill(self):
+        if self.child.poll() is None:
+            self.child.send_signal(signal.SIGCONT)
+            self.child.kill()
+        self.child.wait()
+
+
+# ---- nkeys and JWTs -----------------------------------------------------------------------------
+
+OPERATOR, ACCOUNT, USER, SEED = 14, 0, 20, 18
+
+
+def crc16(data):
+    crc = 0
+    for byte in data:
+        crc ^= byte << 8
+        for _ in range(8):
+            crc = ((crc << 1) ^ 0x1021 if crc & 0x8000 else crc << 1) & 0xffff
+    return crc
+
+
+def base32(data):
+    return base64.b32encode(data + crc16(data).to_bytes(2, "little")).decode().rstrip("=")
+
+
+class Key:
+    def __init__(self, kind, folder):
+        self.path = os.path.join(tempfile.mkdtemp(dir=folder), "key.der")
+        def openssl(*argv):
+            return subprocess.run(["openssl", *argv], check=True, capture_output=True).stdout
+        openssl("genpkey", "-algorithm", "ed25519", "-outform", "DER", "-out", self.path)
+        with open(self.path, "rb") as f:
+            secret = f.read()[-32:]
+        public = openssl("pkey", "-inform", "DER", "-in", self.path, "-pubout", "-outform", "DER")[-32:]
+        prefix = kind << 3
+        self.seed = base32(bytes([SEED << 3 | prefix >> 5, (prefix & 31) << 3]) + secret)
+        self.public = base32(bytes([prefix]) + public)
+
+    def sign(self, data):
+        path = self.path + ".data"
+        with open(path, "wb") as f:
+            f.write(data)
+        return subprocess.run(["openssl", "pkeyutl", "-sign", "-rawin", "-keyform", "DER", "-inkey", self.path, "-in", path],
+                              check=True, capture_output=True).stdout
+
+
+def url64(data):
+    return base64.urlsafe_b64encode(data).decode().rstrip("=")
+
+
+def jwt(issuer, subject, name, claims):
+    body = {"jti": base64.b32encode(os.urandom(20)).decode(), "iat": int(time.time()) - 60, "iss": issuer.public, "name": name,
+            "sub": subject.public, "nats": {"version": 2, **claims}}
+    text = url64(json.dumps({"typ": "JWT", "alg": "ed25519-nkey"}).encode()) + "." + url64(json.dumps(body).encode())
+    return text + "." + url64(issuer.sign(text.encode()))
+
+
+ANY = {"subs": -1, "data": -1, "payload": -1}
+
+
+def operator_config(folder):
+    """(configuration of a server that trusts an operator, credentials file of a user)"""
+    operator, account, user = (Key(kind, folder) for kind in (OPERATOR, ACCOUNT, USER))
+    o = jwt(operator, operator, "op", {"type": "operator"})
+    a = jwt(operator, account, "acc", {"type": "account", "limits": {
+        **ANY, "imports": -1, "exports": -1, "wildcards": True, "conn": -1, "leaf": -1}})
+    u = jwt(account, user, "usr", {"type": "user", "pub": {}, "sub": {}, **ANY})
+    config, creds = os.path.join(folder, "operator.conf"), os.path.join(folder, "user.creds")
+    with open(config, "w", encoding="ascii") as f:
+        f.write(f"operator: {o}\nresolver: MEMORY\nresolver_preload: {{ {account.public}: {a} }}\n")
+    with open(creds, "w", encoding="ascii") as f:
+        f.write(f"-----BEGIN NATS USER JWT-----\n{u}\n------END NATS USER JWT------\n\n"
+                f"-----BEGIN USER NKEY SEED-----\n{user.seed}\n------END USER NKEY SEED------\n")
+    return config, creds

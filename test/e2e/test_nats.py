@@ -1,0 +1,467 @@
+"""The NATS planes with a real nats-server: requests, events, logins, TLS, and a server that dies, hangs and returns."""
+import concurrent.futures
+import json
+import os
+import signal
+import subprocess
+import threading
+
+import pytest
+
+from nats_server import BINARY, USER, WHY_NOT, Key, NatsServer, operator_config
+from weir import WEIR, Process, until
+
+pytestmark = pytest.mark.skipif(BINARY is None, reason=WHY_NOT)
+TEXT = "the quick brown fox jumps over the lazy dog " * 20
+
+
+@pytest.fixture
+def servers(tmp_path):
+    """Starts servers; all are killed at the end, after the fleet."""
+    running = []
+
+    def start(*flags, **more):
+        running.append(NatsServer(str(tmp_path), *flags, **more))
+        return running[-1]
+
+    yield start
+    for s in running:
+        s.kill()
+
+
+@pytest.fixture
+def nats(servers, fleet):
+    """A server, and a fleet whose planes both run over it. (Set up before the fleet's processes, killed after them.)"""
+    server = servers()
+    use(fleet, server)
+    return server
+
+
+def use(fleet, server, **env):
+    fleet.env.update({"NATS_SERVER": server.url, "DYN_REQUEST_PLANE": "nats", "DYN_EVENT_PLANE": "nats", **env})
+
+
+def records(fleet, bucket):
+    folder = os.path.join(fleet.env["DYN_FILE_KV"], "v1", bucket)
+    out = []
+    for name in os.listdir(folder):
+        if not name.startswith(".tmp_"):
+            with open(os.path.join(folder, name), encoding="utf-8") as f:
+                out.append(json.load(f))
+    return out
+
+
+def all_at_once(front, n=300, concurrency=32, **fields):
+    with concurrent.futures.ThreadPoolExecutor(concurrency) as pool:
+        return list(pool.map(lambda i: front.chat(f"request {i}", stream=i % 2 == 0, **fields), range(n)))
+
+
+def test_serving(nats, fleet):
+    mockers = [fleet.mocker(), fleet.mocker()]
+    front = fleet.frontend().ready(workers=2)
+    r = front.chat("hello")
+    assert r.status == 200 and r.json()["usage"]["completion_tokens"] == 8, r
+    events = front.chat("hello", stream=True).events()
+    assert events[-1] == "[DONE]" and any(c["finish_reason"] for e in events[:-1] for c in e["choices"]), events
+    answers = all_at_once(front)
+    assert [a.status for a in answers] == [200] * 300
+    assert sum(m.metric("finished_total") for m in mockers) == 302
+    # The records and subjects of the reference (shared spec "transport" 2.3, 4.5).
+    for r in records(fleet, "instances"):
+        if r["endpoint"] == "generate":
+            assert r["transport"] == {"nats_tcp": f"dynamo_backend.generate-{r['instance_id']:x}"}
+    prefix = "namespace.dynamo.component.backend.endpoint.generate"
+    channels = records(fleet, "event_channels")
+    assert channels and all(c["transport"] == {"kind": "Nats", "config": {"subject_prefix": prefix}} for c in channels)
+    for s in records(fleet, "event_sources"):
+        target = s["metadata"]["recovery_target"]
+        assert target["transport"] == {"nats_tcp": f"dynamo_backend.{target['endpoint']}-{target['instance_id']:x}"}
+
+
+def cached(front, text):
+    r = front.chat(text)
+    assert r.status == 200, r
+    return (r.json()["usage"].get("prompt_tokens_details") or {}).get("cached_tokens", 0)
+
+
+@pytest.mark.parametrize("requests", ["nats", "tcp"])
+def test_routing_by_events(nats, fleet, requests):
+    """Each prompt goes where its blocks are, by events over NATS; the mockers count what they found."""
+    fleet.env["DYN_REQUEST_PLANE"] = requests
+    mockers = [fleet.mocker() for _ in range(4)]
+    flags = ("--router-mode", "kv")
+    front = fleet.frontend(*flags).ready(workers=4)
+    prompts = [f"{i} {TEXT}" for i in range(8)]
+    for p in prompts:
+        assert front.chat(p).status == 200
+    full = len(TEXT) // 16 * 16 - 32
+    until("the index to know the prompts", lambda: all(cached(front, p) >= full for p in prompts))
+    before = sum(m.metric("cached_tokens_total") for m in mockers)
+    for p in prompts * 3:
+        assert cached(front, p) >= full
+    assert sum(m.metric("cached_tokens_total") for m in mockers) - before >= full * len(prompts) * 3
+    # A frontend that starts anew asks the workers, over the request plane.
+    front.stop()
+    again = fleet.frontend(*flags).ready(workers=4)
+    held = sum(m.metric("kv_cached_blocks") for m in mockers)
+    until("a restored index", lambda: again.metric("weir_router_kv_index_entries") == held)
+    assert all(cached(again, p) >= full for p in prompts)
+
+
+def test_mixed_planes(nats, fleet):
+    """Workers on TCP and ZeroMQ beside workers on NATS, behind one frontend that has NATS."""
+    tcp = fleet.mocker(env={"DYN_REQUEST_PLANE": "tcp", "DYN_EVENT_PLANE": "zmq"})
+    over = fleet.mocker()
+    front = fleet.frontend("--router-mode", "round-robin").ready(workers=2)
+    assert [a.status for a in all_at_once(front, 40, 8)] == [200] * 40
+    assert tcp.metric("finished_total") == over.metric("finished_total") == 20
+    transports = {tuple(i["transport"]) for i in front.get("/health").json()["instances"] if i["endpoint"] == "generate"}
+    assert transports == {("tcp",), ("nats_tcp",)}
+
+
+def test_worker_over_nats_needs_a_frontend_with_nats(nats, fleet):
+    fleet.mocker()
+    front = fleet.frontend(env={"DYN_REQUEST_PLANE": "tcp", "DYN_EVENT_PLANE": "zmq"})
+    front.wait_line("takes requests over NATS and is left out: start this process with --request-plane nats")
+    assert front.chat("hello").status in (404, 503)
+
+
+def test_client_leaves(nats, fleet):
+    """A client that goes away ends its request at the worker."""
+    mocker = fleet.mocker("--speedup-ratio", "1")
+    front = fleet.frontend().ready()
+    s = front.socket()
+    body = json.dumps({"model": "m", "messages": [{"role": "user", "content": "hi"}], "stream": True, "max_tokens": 100000})
+    s.sendall(f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+              f"content-length: {len(body)}\r\n\r\n{body}".encode())
+    assert s.recv(1) == b"H"
+    until("a running request", lambda: mocker.metric("requests_running") == 1)
+    s.close()
+    until("its end", lambda: mocker.metric("requests_running") == 0)
+
+
+def test_too_large_for_the_server(nats, fleet):
+    """A request over max_payload (1 MiB) is refused at once, and nothing else suffers."""
+    fleet.mocker("--max-model-len", "4000000", "--num-gpu-blocks-override", "300000")
+    front = fleet.frontend().ready()
+    r = front.complete("x" * 3_000_000)
+    assert r.status == 413 and b"max_payload" in r.body, r
+    assert front.chat("hello").status == 200
+
+
+# ---- workers that go ----------------------------------------------------------------------------
+
+
+def test_killed_worker(nats, fleet):
+    """Nobody listens on its subject: the next worker gets the request, and nobody waits."""
+    mockers = [fleet.mocker(), fleet.mocker()]
+    front = fleet.frontend("--router-mode", "round-robin").ready(workers=2)
+    mockers[0].kill()
+    assert [a.status for a in all_at_once(front, 60, 8)] == [200] * 60
+
+
+def test_draining_worker_under_load(nats, fleet):
+    """A worker that leaves serves what is on its way to it: no request fails or waits for its acknowledgement."""
+    mockers = [fleet.mocker(), fleet.mocker()]
+    front = fleet.frontend("--router-mode", "round-robin").ready(workers=2)
+    with concurrent.futures.ThreadPoolExecutor(16) as pool:
+        running = [pool.submit(front.chat, f"request {i}") for i in range(400)]
+        until("some answers", lambda: sum(r.done() for r in running) > 50)
+        assert mockers[0].stop() == 0
+        assert [r.result().status for r in running] == [200] * 400
+    assert front.metric("dynamo_frontend_inflight_requests") == 0
+
+
+def test_stopped_worker(nats, fleet):
+    """SIGSTOP: its acknowledgement is missed in time; the request goes on to another where that is allowed."""
+    env = {"DYN_NATS_REQUEST_TIMEOUT_SECS": "0.5"}
+    mockers = [fleet.mocker(), fleet.mocker()]
+    front = fleet.frontend("--router-mode", "round-robin", "--migration-limit", "3", env=env).ready(workers=2)
+    mockers[0].signal(signal.SIGSTOP)
+    try:
+        assert [a.status for a in all_at_once(front, 20, 4)] == [200] * 20
+    finally:
+        mockers[0].signal(signal.SIGCONT)
+
+
+# ---- a server that goes -------------------------------------------------------------------------
+
+
+class Load:
+    """Requests one after the other on some threads, until told to stop."""
+
+    def __init__(self, front, threads=8):
+        self.front, self.stop, self.statuses, self.lock = front, threading.Event(), [], threading.Lock()
+        self.threads = [threading.Thread(target=self._run, args=(i,)) for i in range(threads)]
+        for t in self.threads:
+            t.start()
+
+    def _run(self, thread):
+        n = 0
+        while not self.stop.is_set():
+            n += 1
+            status = self.front.chat(f"{thread} {n} {TEXT}", stream=n % 2 == 0).status
+            with self.lock:
+                self.statuses.append(status)
+
+    def count(self):
+        with self.lock:
+            return len(self.statuses)
+
+    def end(self):
+        self.stop.set()
+        for t in self.threads:
+            t.join(60)
+            assert not t.is_alive(), "a request hangs"
+        return self.statuses
+
+
+def served_more(load, n, what):
+    seen = load.count()
+    until(f"answers {what}", lambda: load.count() >= seen + n)
+
+
+def test_server_restarts_under_load(nats, fleet):
+    """Killed and started again, three times: every request ends, all is served afterwards, the index is whole."""
+    mockers = [fleet.mocker(), fleet.mocker()]
+    front = fleet.frontend("--router-mode", "kv").ready(workers=2)
+    load = Load(front)
+    for _ in range(3):
+        served_more(load, 50, "before the server is killed")
+        nats.kill()
+        for p in (front, *mockers):
+            until("the loss to be seen", lambda p=p: p.log().count("nats: connection lost") > 0)
+        nats.start()
+        served_more(load, 50, "with the new server")
+    statuses = load.end()
+    # What was under way when the connection broke may be told so; it never waits, and nothing else fails.
+    assert set(statuses) <= {200, 503}, set(statuses)
+    assert statuses.count(200) > len(statuses) * 0.9, statuses
+    assert [a.status for a in all_at_once(front, 50, 8)] == [200] * 50
+    full = len(TEXT) // 16 * 16 - 32
+    prompt = f"afterwards {TEXT}"
+    front.chat(prompt)
+    until("events again", lambda: all(cached(front, prompt) >= full for _ in range(4)))
+    until("no request", lambda: front.metric("dynamo_frontend_inflight_requests") == 0)
+
+
+def test_events_missed_in_an_outage_are_asked_for(nats, servers, fleet):
+    """Only the frontend is cut off. What the workers published meanwhile is asked for when it is back."""
+    gate = Gate(nats.port)
+    try:
+        fleet.env["DYN_REQUEST_PLANE"] = "tcp"
+        mockers = [fleet.mocker(), fleet.mocker()]
+        env = {"NATS_SERVER": f"nats://127.0.0.1:{gate.port}"}
+        front = fleet.frontend("--router-mode", "kv", env=env).ready(workers=2)
+        other = fleet.frontend("--router-mode", "random").ready(workers=2)
+        assert front.chat("warm").status == 200
+        def held():
+            return sum(m.metric("kv_cached_blocks") for m in mockers)
+        until("the index", lambda: front.metric("weir_router_kv_index_entries") == held())
+        seen = len(front.lines)
+        gate.close()
+        front.wait_line("nats: connection lost", seen)
+        before = held()
+        prompts = [f"{i} {TEXT}" for i in range(6)]
+        for p in prompts:  # learnt behind its back
+            assert other.chat(p).status == 200
+        assert held() > before == front.metric("weir_router_kv_index_entries")
+        seen = len(front.lines)
+        gate.open()
+        front.wait_line("nats: connected to", seen)
+        # No further event tells of the gap.
+        until("the index to be whole", lambda: front.metric("weir_router_kv_index_entries") == held())
+        assert front.metric("weir_nats_connects_total") == 2 and front.metric("weir_nats_disconnects_total") == 1
+    finally:
+        gate.end()
+
+
+class Gate:
+    """A TCP relay that can be shut."""
+
+    def __init__(self, to):
+        self.to, self.port, self.child = to, None, None
+        self.open()
+
+    def open(self):
+        code = ("import socket,sys,threading\n"
+                "s=socket.create_server(('127.0.0.1',int(sys.argv[1])))\nprint('port',s.getsockname()[1],flush=True)\n"
+                "def pump(a,b):\n"
+                "    try:\n"
+                "        while True:\n"
+                "            d=a.recv(65536)\n"
+                "            if not d: break\n"
+                "            b.sendall(d)\n"
+                "    except OSError: pass\n"
+                "    for x in (a,b):\n"
+                "        try: x.shutdown(2)\n"
+                "        except OSError: pass\n"
+                "while True:\n"
+                "    a,_=s.accept()\n"
+                "    b=socket.create_connection(('127.0.0.1',int(sys.argv[2])))\n"
+                "    for x,y in ((a,b),(b,a)): threading.Thread(target=pump,args=(x,y),daemon=True).start()\n")
+        self.child = Process(["python3", "-c", code, str(self.port or 0), str(self.to)], name="gate")
+        self.port = int(self.child.wait_line(r"port (\d+)").group(1))
+
+    def close(self):
+        self.child.kill()
+
+    def end(self):
+        if self.child.child.poll() is None:
+            self.child.kill()
+
+
+def test_stopped_server(nats, fleet):
+    """SIGSTOP of the server: requests end in their time, the processes go on, and all is well when it continues."""
+    fleet.mocker()
+    front = fleet.frontend("--router-mode", "kv", env={"DYN_NATS_REQUEST_TIMEOUT_SECS": "1"}).ready()
+    assert front.chat("hello").status == 200
+    nats.signal(signal.SIGSTOP)
+    try:
+        assert {a.status for a in all_at_once(front, 8, 8)} <= {503, 504}
+        assert front.get("/health").status == 200  # its loops are not blocked
+    finally:
+        nats.signal(signal.SIGCONT)
+    until("answers again", lambda: front.chat("hello").status == 200)
+
+
+def test_server_that_is_not_there_yet(servers, fleet):
+    """Processes start without their server, say so, and serve when it comes."""
+    server = servers()
+    use(fleet, server)
+    server.kill()
+    mocker = fleet.mocker()
+    front = fleet.frontend()
+    front.wait_line(r"NATS at nats://127.0.0.1:\d+: No server available for connection; trying again")
+    server.start()
+    front.ready()
+    until("an answer", lambda: front.chat("hello").status == 200)
+    assert mocker.metric("finished_total") >= 1
+
+
+def test_second_server(servers, fleet):
+    """Several addresses: one that is not there is passed over."""
+    gone, there = servers(), servers()
+    gone.kill()
+    use(fleet, there, NATS_SERVER=f"{gone.url},{there.url}")
+    fleet.mocker()
+    assert fleet.frontend().ready().chat("hello").status == 200
+
+
+# ---- logging in ---------------------------------------------------------------------------------
+
+
+def fails(fleet, words, **env):
+    p = Process([WEIR, "frontend", "--http-host", "127.0.0.1", "--http-port", "0"], {**fleet.env, **env})
+    assert p.wait() == 1, p.log()
+    assert words in p.log(), p.log()
+
+
+def serves(fleet):
+    fleet.mocker()
+    assert fleet.frontend().ready().chat("hello").status == 200
+
+
+def test_user_and_password(servers, fleet):
+    use(fleet, servers("--user", "ada", "--pass", "se:cr@et"))
+    fails(fleet, "Authorization Violation; the server refuses the login: check NATS_AUTH_*")
+    fails(fleet, "check NATS_AUTH_*", NATS_AUTH_USERNAME="ada", NATS_AUTH_PASSWORD="wrong")
+    fleet.env.update(NATS_AUTH_USERNAME="ada", NATS_AUTH_PASSWORD="se:cr@et")
+    serves(fleet)
+
+
+def test_default_login_is_that_of_the_reference(servers, fleet):
+    use(fleet, servers("--user", "user", "--pass", "user"))
+    serves(fleet)
+
+
+def test_token(servers, fleet):
+    use(fleet, servers("--auth", "t0ken"))
+    fails(fleet, "check NATS_AUTH_*", NATS_AUTH_TOKEN="other")
+    fleet.env["NATS_AUTH_TOKEN"] = "t0ken"
+    serves(fleet)
+
+
+def test_nkey(servers, fleet, tmp_path):
+    key, other = Key(USER, str(tmp_path)), Key(USER, str(tmp_path))
+    config = tmp_path / "nkey.conf"
+    config.write_text(f"authorization {{ users: [ {{ nkey: {key.public} }} ] }}\n")
+    use(fleet, servers("-c", str(config)))
+    fails(fleet, "check NATS_AUTH_*", NATS_AUTH_NKEY=other.seed)
+    fails(fleet, "is not the seed of a user", NATS_AUTH_NKEY=key.public)
+    fleet.env["NATS_AUTH_NKEY"] = key.seed
+    serves(fleet)
+
+
+def test_credentials_file(servers, fleet, tmp_path):
+    config, creds = operator_config(str(tmp_path))
+    use(fleet, servers("-c", config))
+    fails(fleet, "check NATS_AUTH_*")
+    fails(fleet, "/nowhere cannot be read", NATS_AUTH_CREDENTIALS_FILE="/nowhere")
+    fleet.env["NATS_AUTH_CREDENTIALS_FILE"] = creds
+    serves(fleet)
+
+
+# ---- TLS ----------------------------------------------------------------------------------------
+
+
+def certificates(folder):
+    """ca.pem; server (127.0.0.1), elsewhere (another name), client: each .pem and .key"""
+    def openssl(*argv):
+        subprocess.run(["openssl", *argv], check=True, capture_output=True, cwd=folder)
+    new = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+    openssl("req", "-x509", *new, "-keyout", "ca.key", "-out", "ca.pem", "-days", "2", "-subj", "/CN=test authority")
+    for name, alt in (("server", "IP:127.0.0.1,DNS:localhost"), ("elsewhere", "DNS:elsewhere.test"), ("client", "DNS:client")):
+        openssl("req", *new, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
+        with open(os.path.join(folder, "ext"), "w", encoding="ascii") as f:
+            f.write(f"subjectAltName={alt}\n")
+        openssl("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2",
+                "-extfile", "ext", "-out", f"{name}.pem")
+    return lambda name: os.path.join(folder, name)
+
+
+def test_tls(servers, fleet, tmp_path):
+    at = certificates(str(tmp_path))
+    server = servers("--tls", "--tlscert", at("server.pem"), "--tlskey", at("server.key"))
+    use(fleet, server)
+    fails(fleet, "check NATS_TLS_*")  # used without being asked for, as the server wants it; but verified
+    fails(fleet, "check NATS_TLS_*", NATS_SERVER=server.url.replace("nats:", "tls:"))  # not an authority of this machine
+    fleet.env["NATS_TLS_CA_CERT_PATH"] = at("ca.pem")
+    serves(fleet)
+
+
+def test_tls_of_another_name(servers, fleet, tmp_path):
+    at = certificates(str(tmp_path))
+    use(fleet, servers("--tls", "--tlscert", at("elsewhere.pem"), "--tlskey", at("elsewhere.key")))
+    fails(fleet, "check NATS_TLS_*", NATS_TLS_CA_CERT_PATH=at("ca.pem"))
+    fleet.env["NATS_TLS_INSECURE"] = "true"
+    serves(fleet)
+
+
+def test_tls_with_client_certificate(servers, fleet, tmp_path):
+    at = certificates(str(tmp_path))
+    use(fleet, servers("--tlsverify", "--tlscert", at("server.pem"), "--tlskey", at("server.key"), "--tlscacert", at("ca.pem")))
+    fleet.env["NATS_TLS_CA_CERT_PATH"] = at("ca.pem")
+    fleet.env.update(NATS_TLS_CLIENT_CERT_PATH=at("client.pem"), NATS_TLS_CLIENT_KEY_PATH=at("client.key"))
+    serves(fleet)
+    assert all_at_once(fleet.processes[-1], 50, 8)[-1].status == 200
+
+
+# ---- without NATS -------------------------------------------------------------------------------
+
+
+def threads(process):
+    names = []
+    for task in os.listdir(f"/proc/{process.child.pid}/task"):
+        with open(f"/proc/{process.child.pid}/task/{task}/comm", encoding="ascii") as f:
+            names.append(f.read().strip())
+    return names
+
+
+def test_no_threads_without_a_plane(nats, fleet):
+    """NATS_SERVER alone starts nothing."""
+    front = fleet.frontend(env={"DYN_REQUEST_PLANE": "tcp", "DYN_EVENT_PLANE": "zmq"})
+    plain = threads(front)
+    assert "nats" not in plain
+    with_nats = threads(fleet.frontend())
+    assert "nats" in with_nats and len(with_nats) > len(plain)
