@@ -91,9 +91,13 @@ static void grant(struct weir_admission *a, struct weir_ticket *t, enum weir_sta
     send(a, t);
 }
 
+/* A tenant whose share is full steps aside for the others; so many in one pass. */
+enum { MOST_PASSED = 256 };
+
 static void pump_locked(struct weir_admission *a) {
     struct weir_queue_item *x;
     uint64_t now = now_ms();
+    unsigned passed = 0;
     WEIR_LIST_FOREACH(node, &a->undelivered) {
         struct weir_ticket *t = WEIR_CONTAINER_OF(node, struct weir_ticket, node);
         if (weir_loop_post(t->ask.loop, deliver, t) != WEIR_OK)
@@ -109,13 +113,19 @@ static void pump_locked(struct weir_admission *a) {
         }
         q->now_ms = now;
         q->rng = &a->rng;
+        q->least_uncached = x->uncached_tokens;
         q->explain = t->ask.explain ? &t->record : NULL;
         enum weir_status st = weir_router_route(a->router, q, &t->route);
+        if (st == WEIR_AGAIN && t->route.share_full && passed++ < MOST_PASSED) {
+            weir_queue_pass(a->queue, x);
+            continue;
+        }
         /* A session whose own worker is busy is refused: it must not hold up those behind it. */
         if (st == WEIR_AGAIN || (st == WEIR_OVERLOADED && !q->has_session))
             break;
         grant(a, t, st, now);
     }
+    weir_queue_unpass(a->queue);
 }
 
 void weir_admission_pump(struct weir_admission *a) {

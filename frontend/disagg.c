@@ -113,6 +113,7 @@ void weir_disagg_query(struct weir_leg *leg, struct weir_route_query *ret) {
                                  .sequence_hashes = leg->sequence,
                                  .n_blocks = leg->n_blocks,
                                  .isl_tokens = leg->prompt.n,
+                                 .tenant = weir_request_tenant(r),
                                  .has_pinned_worker = h->has_prefill_worker_id,
                                  .pinned_worker = h->prefill_worker_id,
                                  .pinned_rank = h->has_prefill_worker_id ? h->prefill_dp_rank : -1,

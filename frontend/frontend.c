@@ -100,6 +100,8 @@ static void fill_router(const struct weir_frontend_options *o, struct weir_route
     WEIR_ROUTER_CONFIG_TAKE(o, r);
     WEIR_ROUTER_CONFIG_TAKE_TIMES(o, r);
     r->queue_threshold = o->router_queue_threshold;
+    r->tenant_window_ms = (uint64_t)(o->router_tenant_window_secs * 1000);
+    r->tenant_quick_tokens = (uint64_t)o->router_tenant_quick_tokens;
     if (o->router_session_affinity_ttl_secs != WEIR_CONFIG_NONE)
         r->affinity_ttl_ms = (uint64_t)o->router_session_affinity_ttl_secs * 1000;
     r->affinity_soft = o->router_session_affinity_mode == WEIR_OPT_AFFINITY_SOFT;

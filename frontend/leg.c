@@ -52,6 +52,7 @@ void weir_leg_query(struct weir_leg *leg, struct weir_route_query *ret) {
                                  .sequence_hashes = leg->sequence,
                                  .n_blocks = leg->n_blocks,
                                  .isl_tokens = leg->prompt.n,
+                                 .tenant = weir_request_tenant(r),
                                  .pinned_rank = h->dp_rank,
                                  .exclude = leg->tried,
                                  .n_exclude = leg->n_tried,

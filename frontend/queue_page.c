@@ -1,7 +1,9 @@
-/* GET /v1/router/queue: who waits, model by model. */
+/* GET /v1/router/queue: who waits, and how tenants share the ranks, model by model. */
 #include "frontend/app_priv.h"
 
-enum { PAGE_MAX = 16 << 20 };
+#include <stdio.h>
+
+enum { PAGE_MAX = 16 << 20, MOST_TENANTS = 256 };
 
 static void put_u64(struct weir_jsonw *w, const char *key, uint64_t value) {
     weir_jsonw_key(w, key);
@@ -67,6 +69,45 @@ static void put_model(void *arg, struct weir_model *model, bool ready) {
     weir_jsonw_object_end(w);
 }
 
+/* Tenants are named by a hash: their names may be keys. */
+static void put_tenant(struct weir_jsonw *w, const struct weir_router_tenant *t) {
+    char name[17];
+    snprintf(name, sizeof(name), "%016llx", (unsigned long long)t->tenant);
+    weir_jsonw_object_begin(w);
+    weir_front_put_z(w, "tenant", name);
+    put_u64(w, "held_ranks", t->held);
+    if (t->limited) {
+        put_u64(w, "limit_ranks", t->limit);
+        put_u64(w, "reserved_ranks", t->reserve);
+    }
+    put_u64(w, "short_prompts", t->short_prompts);
+    put_u64(w, "prefill_tokens", t->prefill_tokens);
+    weir_jsonw_object_end(w);
+}
+
+static void put_shares(void *arg, struct weir_model *model, bool ready) {
+    struct page *p = arg;
+    struct weir_jsonw *w = &p->w;
+    const struct weir_model_info *info = weir_model_info(model);
+    struct weir_router_tenants all;
+    struct weir_router_tenant each[MOST_TENANTS];
+    size_t n;
+    (void)ready;
+    if (!weir_router_tenants(info->router, weir_now_ns() / 1000000, &all, each, MOST_TENANTS, &n))
+        return;
+    weir_jsonw_object_begin(w);
+    weir_front_put_z(w, "model", info->name);
+    put_u64(w, "ranks", all.ranks);
+    put_u64(w, "held_ranks", all.held);
+    put_u64(w, "active_tenants", all.active);
+    weir_jsonw_key(w, "tenants");
+    weir_jsonw_array_begin(w);
+    for (size_t i = 0; i < n; i++)
+        put_tenant(w, &each[i]);
+    weir_jsonw_array_end(w);
+    weir_jsonw_object_end(w);
+}
+
 void weir_front_queue(struct weir_front_loop *fl, struct weir_http_exchange *x) {
     struct weir_buf body;
     struct page p = {.options = &fl->app->options, .classes = &fl->app->queue_classes};
@@ -76,6 +117,10 @@ void weir_front_queue(struct weir_front_loop *fl, struct weir_http_exchange *x) 
     weir_jsonw_key(&p.w, "queues");
     weir_jsonw_array_begin(&p.w);
     weir_models_each(fl->app->models, put_model, &p);
+    weir_jsonw_array_end(&p.w);
+    weir_jsonw_key(&p.w, "shares");
+    weir_jsonw_array_begin(&p.w);
+    weir_models_each(fl->app->models, put_shares, &p);
     weir_jsonw_array_end(&p.w);
     weir_jsonw_object_end(&p.w);
     weir_front_send(x, 200, &p.w, &body);

@@ -119,6 +119,8 @@ struct weir_request {
 void weir_leg_init(struct weir_leg *leg, struct weir_request *r);
 void weir_leg_start(struct weir_leg *leg);
 /* What the router is asked; borrows from the leg and its request. */
+/* Who shares with whom: the configured header, else the API key; requests with neither are one. */
+uint64_t weir_request_tenant(const struct weir_request *r);
 void weir_leg_query(struct weir_leg *leg, struct weir_route_query *ret);
 /* Share of the prompt's blocks, a partial last one included, that are held already. */
 double weir_leg_hit_rate(const struct weir_leg *leg, uint32_t overlap_blocks);

@@ -78,8 +78,7 @@ static void on_turn(void *arg, enum weir_status st, const struct weir_route *rou
         weir_leg_start(leg);
 }
 
-/* Who shares with whom: the configured header, else the API key; requests with neither are one. */
-static uint64_t tenant_of(const struct weir_request *r) {
+uint64_t weir_request_tenant(const struct weir_request *r) {
     const struct weir_http_request *h = weir_http_exchange_request(r->x);
     const char *header = r->fl->app->options.router_queue_tenant_header;
     struct weir_span name = weir_http_header_get(h, header);
@@ -109,7 +108,7 @@ bool weir_leg_waits(struct weir_leg *leg) {
     leg->wait.over = true;
     ask.strict_priority = h->strict_priority > 0 ? (uint32_t)h->strict_priority : 0;
     ask.priority_jump = h->priority_jump > 0 ? h->priority_jump : 0; /* also NaN */
-    ask.tenant = tenant_of(r);
+    ask.tenant = ask.query.tenant;
     ask.klass = r->queue_class;
     ask.patience_ms = r->queue_ms;
     ask.explain = weir_leg_explains(leg);

@@ -38,6 +38,12 @@ struct weir_decision {
     bool pinned;         /* the request named its worker */
     bool has_split; /* whether a prefill worker should compute the prompt was decided just before */
     struct weir_split split;
+    struct {
+        bool limited;     /* the tenant had to keep to its share: the rest is set then */
+        unsigned tenants; /* active */
+        unsigned reserve, held, limit;
+        unsigned left_out; /* candidates that its share left out */
+    } share;               /* figures of tenants.h, for people; not needed to replay */
     /* The first WEIR_DECISION_CANDIDATES of n_total; where that leaves the winner out, it stands
      * last. Owned by the record, or by the arena of weir_decision_parse. */
     struct weir_candidate *candidates;

@@ -156,6 +156,17 @@ static void put_cheapest(struct weir_jsonw *w, const struct weir_decision *d, si
     }
 }
 
+static void put_share(struct weir_jsonw *w, const struct weir_decision *d) {
+    weir_jsonw_key(w, "tenant_share");
+    weir_jsonw_object_begin(w);
+    put_u64(w, "active_tenants", d->share.tenants);
+    put_u64(w, "reserved_ranks", d->share.reserve);
+    put_u64(w, "held_ranks", d->share.held);
+    put_u64(w, "limit_ranks", d->share.limit);
+    put_u64(w, "left_out_candidates", d->share.left_out);
+    weir_jsonw_object_end(w);
+}
+
 void weir_decision_write(const struct weir_decision *d, size_t most, struct weir_jsonw *w) {
     const struct weir_candidate *c = &d->candidates[d->winner];
     weir_jsonw_key(w, "mode");
@@ -171,6 +182,8 @@ void weir_decision_write(const struct weir_decision *d, size_t most, struct weir
         weir_jsonw_key(w, "conditional_disagg");
         weir_split_write(&d->split, w);
     }
+    if (d->share.limited)
+        put_share(w, d);
     if (most == SIZE_MAX) {
         put_u64(w, "winner", d->winner);
         put_inputs(w, d);

@@ -38,13 +38,13 @@ struct klass {
     struct tier *tier;
     struct weir_list flows; /* ring of those that wait */
     struct weir_map by_tenant;
-    size_t n_flows;
+    size_t n_flows; /* in the ring */
 };
 
 struct tier {
     uint32_t priority;
-    size_t n; /* items */
-    size_t n_active;
+    size_t n;                 /* items */
+    size_t n_active;          /* classes in the ring */
     struct weir_list classes; /* ring of those that wait */
     struct klass all[];       /* n_classes of the queue */
 };
@@ -62,6 +62,7 @@ struct weir_queue {
     struct tier **tiers; /* owned, highest priority first */
     size_t n_tiers;
     struct weir_map tenants; /* tenant -> waiting requests */
+    struct weir_list passed; /* flows that are passed over, the last one first */
     uint64_t next_seq;
     double drained;      /* tokens, fading over the window */
     uint64_t drained_ms; /* when that was true */
@@ -201,11 +202,39 @@ static void join(struct weir_list *ring, struct turn *t, double grant) {
 }
 
 struct weir_queue_item *weir_queue_peek(struct weir_queue *q) {
-    if (q->n_tiers == 0)
-        return NULL;
-    struct tier *tier = q->tiers[0];
-    struct klass *k = (struct klass *)(void *)settle(&tier->classes, tier->n_active, class_price);
-    return flow_of_class(k)->items[0];
+    for (size_t i = 0; i < q->n_tiers; i++) {
+        struct tier *tier = q->tiers[i];
+        if (tier->n_active == 0) /* all passed over */
+            continue;
+        struct klass *k =
+            (struct klass *)(void *)settle(&tier->classes, tier->n_active, class_price);
+        return flow_of_class(k)->items[0];
+    }
+    return NULL;
+}
+
+void weir_queue_pass(struct weir_queue *q, struct weir_queue_item *x) {
+    struct weir_queue_flow *f = x->flow;
+    struct klass *k = f->klass;
+    weir_list_remove(&f->turn.node);
+    weir_list_push_front(&q->passed, &f->turn.node);
+    if (--k->n_flows == 0) {
+        weir_list_remove(&k->turn.node);
+        k->tier->n_active--;
+    }
+}
+
+void weir_queue_unpass(struct weir_queue *q) {
+    WEIR_LIST_FOREACH(node, &q->passed) {
+        struct weir_queue_flow *f = WEIR_CONTAINER_OF(node, struct weir_queue_flow, turn.node);
+        struct klass *k = f->klass;
+        weir_list_remove(node);
+        weir_list_push_front(&k->flows, node);
+        if (k->n_flows++ == 0) {
+            weir_list_push_front(&k->tier->classes, &k->turn.node);
+            k->tier->n_active++;
+        }
+    }
 }
 
 /* ---- parts that come and go ------------------------------------------------------------------ */
@@ -465,6 +494,7 @@ enum weir_status weir_queue_create(const struct weir_queue_config *config,
     q->of_class = weir_calloc(n, sizeof(*q->of_class));
     q->tiers = weir_calloc(q->config.max_priorities + 1, sizeof(q->tiers[0]));
     weir_map_init(&q->tenants, SIZE_MAX);
+    weir_list_init(&q->passed);
     if (q->classes == NULL || q->of_class == NULL || q->tiers == NULL) {
         weir_queue_destroy(q);
         return WEIR_NOMEM;

@@ -98,6 +98,13 @@ bool weir_queue_stale(const struct weir_queue *queue, const struct weir_queue_it
 /* A new price; the turn may pass to another one: peek again. */
 void weir_queue_reprice(struct weir_queue *queue, struct weir_queue_item *item,
                         uint64_t uncached_tokens, uint64_t now_ms);
+/* The item of the last peek cannot go now, though others may: its tenant is passed over, in its
+ * class and priority, until weir_queue_unpass. Meanwhile only peek, reprice, pass and pop may be
+ * called.
+ */
+void weir_queue_pass(struct weir_queue *queue, struct weir_queue_item *item);
+/* All are back in the places that they had, with the turns that they had. */
+void weir_queue_unpass(struct weir_queue *queue);
 /* The item of the last peek leaves and pays its price. */
 void weir_queue_pop(struct weir_queue *queue, struct weir_queue_item *item, uint64_t now_ms);
 /* Any item leaves without paying; nothing happens when it is not waiting. */

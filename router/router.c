@@ -27,6 +27,7 @@ void weir_router_config_init(struct weir_router_config *config) {
                                           .assume_kv_reuse = true,
                                           .track_prefill_tokens = true,
                                           .queue_threshold = NAN,
+                                          .tenant_quick_tokens = 2048,
                                           .ttl_s = 120};
 }
 
@@ -53,9 +54,13 @@ enum weir_status weir_router_create(const struct weir_router_config *config,
     r->index = kvi_create(&o);
     weir_lookups_init(&r->lookups, r->index);
     size_t sessions = config->max_sessions > 0 ? config->max_sessions : 100000;
+    const struct weir_tenants_config tenants = {.window_ms = config->tenant_window_ms,
+                                                .quick_tokens = config->tenant_quick_tokens};
     if (r->index == NULL || !weir_lookup_open(&r->own_lookup, r->index) ||
         (config->affinity_ttl_ms > 0 &&
-         weir_affinity_create(config->affinity_ttl_ms, sessions, &r->affinity) != WEIR_OK)) {
+         weir_affinity_create(config->affinity_ttl_ms, sessions, &r->affinity) != WEIR_OK) ||
+        (config->tenant_window_ms > 0 && weir_tenants_create(&tenants, &r->tenants) != WEIR_OK)) {
+        weir_affinity_destroy(r->affinity);
         weir_lookup_close(&r->own_lookup);
         kvi_destroy(r->index);
         weir_free(r);
@@ -81,7 +86,10 @@ void weir_router_destroy(struct weir_router *router) {
     weir_free(router->by_number);
     weir_map_fini(&router->by_rank);
     weir_free(router->candidates);
+    weir_free(router->places);
+    weir_free(router->own);
     weir_affinity_destroy(router->affinity);
+    weir_tenants_destroy(router->tenants);
     weir_lookups_fini(&router->lookups);
     weir_lookup_close(&router->own_lookup);
     kvi_destroy(router->index);
@@ -168,9 +176,17 @@ static enum weir_status reserve_ranks(struct weir_router *r, size_t n) {
     if (n > r->cap_scratch) {
         struct weir_candidate *candidates =
             weir_realloc(r->candidates, n * 2 * sizeof(*candidates));
-        if (candidates == NULL)
+        if (candidates != NULL)
+            r->candidates = candidates;
+        uint32_t *places = weir_realloc(r->places, n * 2 * sizeof(*places));
+        if (places != NULL)
+            r->places = places;
+        uint32_t *own = weir_realloc(r->own, n * 2 * sizeof(*own));
+        if (own != NULL)
+            r->own = own;
+        if (candidates == NULL || places == NULL || own == NULL)
             return WEIR_NOMEM;
-        r->candidates = candidates;
+        memset(own, 0, n * 2 * sizeof(*own));
         r->cap_scratch = n * 2;
     }
     return WEIR_OK;

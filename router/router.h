@@ -43,12 +43,14 @@ struct weir_router_config {
     uint64_t expiry_ms;     /* stale bookings; 0 = 3,600,000 */
     uint64_t inhibit_ms;    /* a failed worker is avoided so long; 0 = off */
     double queue_threshold; /* a rank is full above this multiple of its token budget; NAN = off */
-    uint64_t affinity_ttl_ms; /* sessions stay on their worker; 0 = off */
-    bool affinity_soft;       /* preferably, not exactly */
-    size_t max_sessions;      /* 0 = 100,000 */
-    size_t index_max_bytes;   /* 0 = 1 GiB */
-    unsigned max_workers;     /* 0 = 65,536 ranks */
-    unsigned max_bookings;    /* 0 = 262,144 */
+    uint64_t affinity_ttl_ms;     /* sessions stay on their worker; 0 = off */
+    bool affinity_soft;           /* preferably, not exactly */
+    size_t max_sessions;          /* 0 = 100,000 */
+    uint64_t tenant_window_ms;    /* tenants share the ranks (tenants.h); 0 = they do not */
+    uint64_t tenant_quick_tokens; /* 2,048 */
+    size_t index_max_bytes;       /* 0 = 1 GiB */
+    unsigned max_workers;         /* 0 = 65,536 ranks */
+    unsigned max_bookings;        /* 0 = 262,144 */
 };
 /* Defaults of the reference system. */
 void weir_router_config_init(struct weir_router_config *config);
@@ -97,6 +99,8 @@ struct weir_route_query {
     bool blind;      /* the hashes match nothing that workers hold: they only count as load */
     bool query_only; /* choose, book nothing */
     bool may_wait;   /* WEIR_AGAIN rather than a rank above the queue's threshold */
+    uint64_t least_uncached; /* of one that may wait, if known: weir_router_uncached; else 0 */
+    uint64_t tenant;         /* whose request it is: any number, equal for equal tenants */
     bool has_session;
     struct weir_session session;
     struct weir_decision *explain; /* gets the record of the choice (decide.h), or NULL */
@@ -118,13 +122,14 @@ struct weir_route {
     double cost;
     uint64_t booking;            /* handle for the calls below; 0 = none */
     struct weir_route_load load; /* of a query that books nothing; else zeros */
+    bool share_full; /* of WEIR_AGAIN, the one member that is set then: others may find room */
 };
 /* A request with a session goes to the worker that the session is bound to, full or not, and binds
  * it otherwise; a binding whose worker is gone, failed or was tried is given up. Hard: while that
  * worker is busy the answer is WEIR_OVERLOADED. Soft: then it goes elsewhere.
- * WEIR_AGAIN all eligible ones are full and the query may wait. WEIR_UNAVAILABLE no worker at all
- * or none eligible (down, inhibited, excluded); WEIR_OVERLOADED all busy; WEIR_INVALID pinned
- * worker unknown; WEIR_LIMIT booking table full. */
+ * WEIR_AGAIN all eligible ones are full, or all that the tenant may use now, and the query may
+ * wait. WEIR_UNAVAILABLE no worker at all or none eligible (down, inhibited, excluded);
+ * WEIR_OVERLOADED all busy; WEIR_INVALID pinned worker unknown; WEIR_LIMIT booking table full. */
 enum weir_status weir_router_route(struct weir_router *router, const struct weir_route_query *query,
                                    struct weir_route *ret_route) WEIR_MUST_CHECK;
 /* Prompt tokens of the query that no eligible rank holds: the price of a request that waits. */
@@ -166,6 +171,21 @@ void weir_router_set_thresholds(struct weir_router *router, const struct weir_bu
 /* True when there is at least one worker and all are busy: a new request would be refused. Needs no
  * tokens, so it is asked before tokenization. */
 bool weir_router_all_busy(struct weir_router *router);
+
+/* The shares of prefill as they are, for people. False: tenants do not share here. */
+struct weir_router_tenants {
+    unsigned ranks, held; /* that serve; of those, with more than the quick tokens in prefill */
+    size_t active;        /* tenants */
+};
+struct weir_router_tenant {
+    uint64_t tenant;
+    unsigned held, limit, reserve, short_prompts; /* see tenants.h */
+    uint64_t prefill_tokens;
+    bool limited;
+};
+bool weir_router_tenants(struct weir_router *router, uint64_t now_ms,
+                         struct weir_router_tenants *ret, struct weir_router_tenant *ret_each,
+                         size_t room, size_t *ret_n);
 
 struct weir_worker_load {
     uint64_t worker_id;

@@ -104,6 +104,9 @@ static void prefill_over(struct weir_router *r, struct booking *b) {
     if (x != NULL)
         x->prefill_tokens -=
             b->prefill_tokens < x->prefill_tokens ? b->prefill_tokens : x->prefill_tokens;
+    if (b->of_tenant)
+        weir_tenants_end(r->tenants, b->tenant, b->worker_id, b->dp_rank, b->prefill_tokens);
+    b->of_tenant = false;
     b->prefill_tokens = 0;
 }
 
@@ -165,6 +168,10 @@ enum weir_status weir_router_book(struct weir_router *r, const struct weir_route
         b->prefill_tokens = q->isl_tokens - (uint64_t)cached;
     x->prefill_tokens += b->prefill_tokens;
     x->requests++;
+    b->tenant = q->tenant;
+    if (r->tenants != NULL && b->prefill_tokens > 0)
+        b->of_tenant =
+            weir_tenants_begin(r->tenants, q->tenant, b->worker_id, b->dp_rank, b->prefill_tokens);
     if (r->config.track_active_blocks)
         reference(x, b, weir_router_assumes_reuse(r, q) ? q->sequence_hashes : NULL, q->n_blocks,
                   q->rng);

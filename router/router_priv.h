@@ -8,6 +8,7 @@
 #include "router/decide.h"
 #include "router/lookup.h"
 #include "router/router.h"
+#include "router/tenants.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -29,6 +30,8 @@ struct booking {
     uint32_t dp_rank;
     uint32_t next_free;
     uint64_t prefill_tokens;
+    uint64_t tenant;
+    bool of_tenant;   /* its prefill counts for the tenant */
     uint64_t *hashes; /* owned */
     size_t n_hashes;
     uint64_t born_ms;
@@ -56,9 +59,12 @@ struct weir_router {
     uint32_t n_bookings, cap_bookings, free_booking;
     uint64_t next_generation, turn;
     struct weir_affinity *affinity; /* owned, or NULL */
+    struct weir_tenants *tenants;   /* owned, or NULL */
     void (*room_fn)(void *arg);
     void *room_arg;
     struct weir_candidate *candidates; /* scratch: one a rank */
+    uint32_t *places;                  /* scratch: where in ranks each candidate is */
+    uint32_t *own; /* scratch, by rank: 1 + the tenant's place there; zero outside of a decision */
     size_t cap_scratch;
     struct weir_map by_rank; /* hash of worker and rank -> place in ranks */
     uint32_t *by_number;     /* number in the index -> place in candidates of this search */
@@ -88,5 +94,21 @@ bool weir_router_rank_busy(const struct weir_router *r, const struct rank *x);
 /* A worker is busy when all its ranks are. They stand one after another, from `first` on. */
 bool weir_router_worker_busy(const struct weir_router *r, size_t first);
 bool weir_router_busy_matters(const struct weir_router *r); /* a threshold is set */
+
+/* router_route.c; with the lock held. Below the queue's threshold. */
+bool weir_router_has_room(const struct weir_router *r, const struct rank *x);
+
+/* router_share.c; all with the lock held, and only where tenants share. */
+/* n_serving, n_held: ranks; of those, with more than the quick tokens in prefill. */
+void weir_router_share(struct weir_router *r, const struct weir_route_query *q, unsigned n_serving,
+                       unsigned n_held, struct weir_tenant_share *ret);
+/* True when the query must wait whatever its candidates hold: known before the search. */
+bool weir_router_share_is_full(struct weir_router *r, const struct weir_route_query *q, size_t n,
+                               const struct weir_tenant_share *s);
+/* Leaves out candidates that the tenant should not use now; returns how many stay. Nobody is
+ * refused for that: where none is left, a query that may wait does (*ret_wait); another one, and a
+ * short prompt, takes any. */
+size_t weir_router_keep_to_share(struct weir_router *r, const struct weir_route_query *q, size_t n,
+                                 const struct weir_tenant_share *s, bool *ret_wait);
 
 #endif

@@ -17,12 +17,13 @@ static size_t additional_blocks(const struct rank *x, const struct weir_route_qu
 
 struct eligible {
     size_t n;
-    bool any_known, any_busy; /* why nobody may be left */
-    bool any_room;            /* below the queue's threshold */
+    bool any_known, any_busy;   /* why nobody may be left */
+    bool any_room;              /* below the queue's threshold */
+    unsigned n_serving, n_held; /* ranks; of those, with a long wait for prefill */
 };
 
 /* An unknown token budget counts as in busy.c. */
-static bool has_room(const struct weir_router *r, const struct rank *x) {
+bool weir_router_has_room(const struct weir_router *r, const struct rank *x) {
     const uint64_t unknown = 10000000;
     uint64_t budget = x->worker.max_num_batched_tokens;
     return !((double)x->prefill_tokens >
@@ -31,7 +32,7 @@ static bool has_room(const struct weir_router *r, const struct rank *x) {
 
 /* Fills the candidates. A pinned worker need only be known and not busy. */
 static struct eligible gather(struct weir_router *r, const struct weir_route_query *q) {
-    struct eligible e = {0, false, false, false};
+    struct eligible e = {.n = 0};
     bool busy_matters = weir_router_busy_matters(r), busy = false,
          reuse = weir_router_assumes_reuse(r, q);
     for (size_t i = 0; i < r->n_ranks; i++) {
@@ -41,6 +42,10 @@ static struct eligible gather(struct weir_router *r, const struct weir_route_que
             busy = weir_router_worker_busy(r, i);
         if (x->number != UINT32_MAX)
             r->by_number[x->number] = UINT32_MAX;
+        if (x->inhibited_until_ms <= q->now_ms) {
+            e.n_serving++;
+            e.n_held += x->prefill_tokens > r->config.tenant_quick_tokens;
+        }
         if (q->has_pinned_worker && x->worker.worker_id != q->pinned_worker)
             continue;
         if (q->has_pool && x->worker.pool != q->pool)
@@ -55,9 +60,10 @@ static struct eligible gather(struct weir_router *r, const struct weir_route_que
             continue;
         }
         if (q->may_wait && !e.any_room)
-            e.any_room = has_room(r, x);
+            e.any_room = weir_router_has_room(r, x);
         if (x->number != UINT32_MAX)
             r->by_number[x->number] = (uint32_t)e.n;
+        r->places[e.n] = (uint32_t)i;
         r->candidates[e.n++] = (struct weir_candidate){
             .worker_id = x->worker.worker_id,
             .dp_rank = x->dp_rank,
@@ -203,11 +209,26 @@ static enum weir_status route_locked(struct weir_router *r, const struct weir_ro
     struct bound bound = follow_session(r, q, e.n);
     if (bound.refused)
         return WEIR_OVERLOADED;
-    if (q->may_wait && !e.any_room && !isnan(r->config.queue_threshold) && !bound.there)
+    if (q->may_wait && !e.any_room && !isnan(r->config.queue_threshold) && !bound.there) {
+        ret->share_full = false;
         return WEIR_AGAIN;
+    }
+    struct weir_tenant_share share = {.limited = false};
+    if (q->explain != NULL)
+        q->explain->share.limited = false;
+    if (r->tenants != NULL && !q->has_pinned_worker && !bound.there &&
+        weir_router_tracks_prefill(r, q))
+        weir_router_share(r, q, e.n_serving, e.n_held, &share);
     bool kv = r->config.mode == WEIR_ROUTE_KV;
-    if (kv && q->n_blocks > 0 && !q->blind)
+    bool wait = share.limited && weir_router_share_is_full(r, q, e.n, &share);
+    if (!wait && kv && q->n_blocks > 0 && !q->blind)
         add_overlaps(r, q, e.n, lookup);
+    if (!wait && share.limited)
+        e.n = weir_router_keep_to_share(r, q, e.n, &share, &wait);
+    if (wait) {
+        ret->share_full = true;
+        return WEIR_AGAIN;
+    }
     size_t at = choose(r, q, e.n, &bound);
     const struct weir_candidate *c = &r->candidates[at];
     double best = 0;

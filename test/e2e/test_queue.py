@@ -186,6 +186,57 @@ def test_queue_loses_nobody(fleet):
     until("gauges at zero", lambda: front.metric("dynamo_frontend_inflight_requests") == 0)
 
 
+def shares_of(front):
+    (shares,) = front.get("/v1/router/queue").json()["shares"]
+    return shares
+
+
+def flooded(fleet, *flags):
+    """Two workers that read 4,000 prompt tokens a second, and three prompts of one tenant after a chat of another."""
+    fleet.mocker("--speedup-ratio", "1", "--prefill-tokens-per-s", "4000", workers=2)
+    front = fleet.frontend("--router-mode", "kv", *flags).ready(workers=2)
+    done = []
+    assert front.chat("hello", max_tokens=1, headers={"x-tenant-id": "small"}).status == 200
+    flood = [Asked(lambda i=i: front.chat(f"{i} " + LONG * 4, max_tokens=1,
+                                          headers={"x-tenant-id": "flood", "x-weir-explain": "1"}), done)
+             for i in range(3)]
+    return front, flood
+
+
+def test_tenants_leave_each_other_workers(fleet):
+    front, flood = flooded(fleet)
+    until("the flood to run", lambda: sum(t["prefill_tokens"] for t in shares_of(front)["tenants"]) > 3 * 4000)
+    shares = shares_of(front)
+    assert shares["ranks"] == 2 and shares["held_ranks"] == 1 and shares["active_tenants"] == 2
+    (big,) = [t for t in shares["tenants"] if t["prefill_tokens"] > 0]
+    assert (big["held_ranks"], big["limit_ranks"], big["reserved_ranks"]) == (1, 1, 1)
+    small = front.chat("hello again", max_tokens=1, headers={"x-tenant-id": "small", "x-weir-explain": "1"})
+    assert not any(t.answer for t in flood), "it waited for a long prompt"
+    assert small.status == 200
+    share = explained(small)["tenant_share"]
+    assert share["active_tenants"] == 2 and share["left_out_candidates"] == 1
+    assert [t.wait().status for t in flood] == [200] * 3
+    (home,) = {explained(t.answer)["worker_id"] for t in flood}
+    assert explained(small)["worker_id"] != home
+
+
+def test_tenants_wait_for_their_share_and_hold_nobody_up(fleet):
+    front, flood = flooded(fleet, "--router-queue-threshold", "0")
+    until("two to wait", lambda: queue_of(front)["waiting_requests"] == 2)
+    small = front.chat("hello again", max_tokens=1, headers={"x-tenant-id": "small", "x-weir-explain": "1"})
+    assert small.status == 200 and not any(t.answer for t in flood)
+    assert queue_of(front)["waiting_requests"] == 2 and shares_of(front)["held_ranks"] == 1
+    assert [t.wait().status for t in flood] == [200] * 3
+
+
+def test_tenants_without_shares(fleet):
+    front, flood = flooded(fleet, "--router-tenant-window-secs", "0")
+    assert front.get("/v1/router/queue").json()["shares"] == []
+    assert [t.wait().status for t in flood] == [200] * 3
+    assert len({explained(t.answer)["worker_id"] for t in flood}) == 2
+    assert not any("tenant_share" in explained(t.answer) for t in flood)
+
+
 def test_session_affinity(fleet):
     mockers = [fleet.mocker(), fleet.mocker(), fleet.mocker()]
     front = fleet.frontend("--router-session-affinity-ttl-secs", "600", "--router-explain-ring", "100").ready(workers=3)

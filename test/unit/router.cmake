@@ -8,3 +8,5 @@ weir_test(unit_block_counts SOURCES test/unit/router/block_counts.c LINK weir_ro
 weir_test(unit_affinity SOURCES test/unit/router/affinity.c LINK weir_router m)
 weir_test(unit_split SOURCES test/unit/router/split.c LINK weir_router m)
 weir_test(unit_pool_select SOURCES test/unit/router/pool_select.c LINK weir_router)
+weir_test(unit_tenants SOURCES test/unit/router/tenants.c LINK weir_router)
+weir_test(unit_fairness SOURCES test/unit/router/fairness.c LINK weir_router weir_worker m)

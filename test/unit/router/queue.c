@@ -118,6 +118,109 @@ static void case_priorities_are_free_of_inversions(void) {
     weir_queue_destroy(q);
 }
 
+/* A literal trace: two priorities, three tenants, arrivals in between. */
+static void case_priorities_by_trace(void) {
+    static const struct {
+        unsigned item, priority, tenant, tokens;
+    } rows[] = {{0, 0, 1, 100}, {1, 2, 1, 5000}, {2, 0, 2, 10}, {3, 2, 2, 50},
+                {4, 1, 3, 9},   {5, 2, 1, 1},    {6, 7, 3, 70}};
+    struct weir_queue *q =
+        make((struct weir_queue_config){.policy = WEIR_QUEUE_FCFS, .quantum = 100});
+    char trace[64];
+    size_t at = 0;
+    for (size_t i = 0; i < WEIR_ARRAY_LEN(rows); i++) {
+        items[rows[i].item] = (struct weir_queue_item){.strict_priority = rows[i].priority,
+                                                       .tenant = rows[i].tenant,
+                                                       .uncached_tokens = rows[i].tokens};
+        if (i < 4)
+            CHECK(push(q, rows[i].item, i) == WEIR_OK);
+    }
+    for (unsigned k = 0; k < WEIR_ARRAY_LEN(rows); k++) {
+        struct weir_queue_item *x = weir_queue_peek(q);
+        weir_queue_pop(q, x, 10);
+        at += (size_t)snprintf(trace + at, sizeof(trace) - at, "%td ", x - items);
+        if (k < 3) /* the second, third and fourth come while others wait */
+            CHECK(push(q, 4 + k, 20 + k) == WEIR_OK);
+    }
+    /* 3 pays 50 of its 100 while 1 saves up for 5,000; 6 outranks all that are there when it
+     * comes. */
+    CHECK_EQ_STR(trace, at, "3 1 5 6 4 0 2 ");
+    weir_queue_destroy(q);
+}
+
+static void case_passing_over(void) {
+    struct weir_queue *q = make((struct weir_queue_config){.policy = WEIR_QUEUE_FCFS});
+    const struct weir_queue_class classes[] = {{.weight = 1}, {.weight = 1}};
+    struct weir_queue_item *x;
+    for (unsigned i = 0; i < 6; i++) { /* tenants 0 and 1 in priority 1, 2 in priority 0 */
+        items[i] = (struct weir_queue_item){
+            .tenant = i / 2, .strict_priority = i < 4, .uncached_tokens = 8192};
+        CHECK(push(q, i, i) == WEIR_OK);
+    }
+    CHECK(weir_queue_peek(q) == &items[0]);
+    weir_queue_pass(q, &items[0]);
+    CHECK(weir_queue_peek(q) == &items[2]);
+    weir_queue_pass(q, &items[2]);
+    x = weir_queue_peek(q); /* nobody of the higher priority can go */
+    CHECK(x == &items[4]);
+    weir_queue_pop(q, x, 9);
+    CHECK(weir_queue_peek(q) == &items[5]);
+    weir_queue_pass(q, &items[5]);
+    CHECK(weir_queue_peek(q) == NULL);
+    weir_queue_unpass(q);
+    CHECK_TRACE(q, 10, "0 2 1 3 5");
+    weir_queue_destroy(q);
+
+    q = make((struct weir_queue_config){.classes = classes, .n_classes = 2});
+    for (unsigned i = 0; i < 4; i++) {
+        items[i] = (struct weir_queue_item){.tenant = i, .klass = i / 2, .uncached_tokens = 8192};
+        CHECK(push(q, i, i) == WEIR_OK);
+    }
+    weir_queue_pass(q, weir_queue_peek(q));
+    weir_queue_pass(q, weir_queue_peek(q));
+    weir_queue_unpass(q);
+    weir_queue_unpass(q); /* nothing happens */
+    CHECK(weir_queue_peek(q) == &items[0]);
+    weir_queue_destroy(q);
+}
+
+/* Tenants that cannot go now and then: nobody goes before a higher priority that could, everybody
+ * goes in the end, a tenant's own order stays. */
+static void case_passing_over_at_random(void) {
+    for (int round = 0; round < 300; round++) {
+        struct weir_queue *q =
+            make((struct weir_queue_config){.policy = WEIR_QUEUE_FCFS, .quantum = 512});
+        uint64_t last_seq[3][8] = {{0}};
+        unsigned left = 100;
+        for (unsigned i = 0; i < left; i++) {
+            items[i] =
+                (struct weir_queue_item){.strict_priority = (uint32_t)weir_rng_below(&rng, 3),
+                                         .tenant = weir_rng_below(&rng, 8),
+                                         .uncached_tokens = weir_rng_below(&rng, 3000)};
+            CHECK(push(q, i, 0) == WEIR_OK);
+        }
+        while (left > 0) {
+            uint64_t blocked = weir_rng_u64(&rng); /* a bit a tenant */
+            struct weir_queue_item *x;
+            for (; (x = weir_queue_peek(q)) != NULL && weir_rng_below(&rng, 5) > 0;) {
+                if (blocked >> x->tenant & 1) {
+                    weir_queue_pass(q, x);
+                    continue;
+                }
+                for (unsigned k = 0; k < 100; k++)
+                    CHECK(items[k].flow == NULL || blocked >> items[k].tenant & 1 ||
+                          items[k].strict_priority <= x->strict_priority);
+                CHECK(x->seq + 1 > last_seq[x->strict_priority][x->tenant]);
+                last_seq[x->strict_priority][x->tenant] = x->seq + 1;
+                weir_queue_pop(q, x, 1);
+                left--;
+            }
+            weir_queue_unpass(q);
+        }
+        weir_queue_destroy(q);
+    }
+}
+
 /* Three tenants keep the queue full; what each is served may differ by a quantum and one prompt. */
 static void case_tenants_share_tokens(void) {
     static const uint64_t length[] = {20000, 100, 3000};
@@ -329,6 +432,9 @@ int main(void) {
     CHECK_RUN(case_equal_ones_keep_their_order);
     CHECK_RUN(case_deadlines_first);
     CHECK_RUN(case_priorities_are_free_of_inversions);
+    CHECK_RUN(case_priorities_by_trace);
+    CHECK_RUN(case_passing_over);
+    CHECK_RUN(case_passing_over_at_random);
     CHECK_RUN(case_tenants_share_tokens);
     CHECK_RUN(case_flood_does_not_starve);
     CHECK_RUN(case_classes_by_weight_and_bounds);
