@@ -197,15 +197,18 @@ static bool find_parent(struct kvi_index *x, struct kvi_holder h, uint64_t name,
     return true;
 }
 
-/* Stores at the cursor what one node takes; returns the number of blocks, 0: no memory. */
+/* Stores at the cursor what one node takes: up to n blocks that are new, or up to n_own that are
+ * known. Returns the number of blocks, 0: no memory. */
 static uint32_t store_some(struct kvi_index *x, struct kvi_holder h, struct cursor *at,
-                           const struct kvi_block *blocks, uint32_t n, bool *any_new) {
+                           const struct kvi_block *blocks, uint32_t n_own, uint32_t n,
+                           bool *any_new) {
     struct kvi_node *node = &x->nodes[at->node];
     if (at->node != 0) {
         kvi_touch(x, node);
         uint64_t body = kvi_body(node);
-        uint32_t named,
-            same = at->off < kvi_len(body) ? same_blocks(x, body, at->off, blocks, n, &named) : 0;
+        uint32_t named, same = at->off < kvi_len(body)
+                                   ? same_blocks(x, body, at->off, blocks, n_own, &named)
+                                   : 0;
         if (same > 0) {
             uint32_t done = store_known_run(x, h, *at, blocks, same, named, any_new);
             at->off += done;
@@ -218,7 +221,7 @@ static uint32_t store_some(struct kvi_index *x, struct kvi_holder h, struct curs
         child = kvi_child_find(x, at->node, at->off, blocks[0].tokens_hash);
     if (child != 0) {
         *at = (struct cursor){child, 0};
-        return store_some(x, h, at, blocks, n, any_new);
+        return store_some(x, h, at, blocks, n_own, n, any_new);
     }
     struct cursor before = *at;
     uint32_t done = store_new(x, h, at, blocks, n);
@@ -228,22 +231,31 @@ static uint32_t store_some(struct kvi_index *x, struct kvi_holder h, struct curs
     return done;
 }
 
-enum kvi_result kvi_store_locked(struct kvi_index *x, struct kvi_holder h, bool has_parent,
-                                 uint64_t parent_hash, const struct kvi_block *blocks, size_t n,
-                                 bool *ret_duplicate) {
+static uint32_t at_most(size_t n) {
+    return n < KVI_NODE_BLOCKS ? (uint32_t)n : KVI_NODE_BLOCKS;
+}
+
+enum kvi_result kvi_store_locked(struct kvi_index *x, struct kvi_holder h,
+                                 const struct kvi_stored *s, size_t *ret_done) {
     struct cursor at = {0, 0};
-    if (has_parent && !find_parent(x, h, parent_hash, &at))
+    size_t n = s->ends[s->n_events - 1];
+    uint32_t event = 0;
+    if (s->has_parent && !find_parent(x, h, s->parent_hash, &at))
         return KVI_PARENT_NOT_FOUND;
-    bool any_new = false;
     for (size_t i = 0; i < n;) {
-        uint32_t most = n - i < KVI_NODE_BLOCKS ? (uint32_t)(n - i) : KVI_NODE_BLOCKS;
-        uint32_t done = store_some(x, h, &at, blocks + i, most, &any_new);
+        bool any_new = false;
+        uint32_t done = store_some(x, h, &at, s->blocks + i, at_most(s->ends[event] - i),
+                                   at_most(n - i), &any_new);
         if (done == 0 && !kvi_evict(x, at.node))
             return KVI_CAPACITY;
         i += done;
+        *ret_done = i;
+        s->ret_new[event] |= any_new;
+        while (s->ends[event] < i)
+            s->ret_new[++event] |= any_new;
+        event += s->ends[event] == i && i < n;
     }
     x->ranks[h.rank].store_hint = at.node << 7 | (at.off - 1);
-    *ret_duplicate = !any_new;
     return KVI_OK;
 }
 
@@ -287,10 +299,10 @@ static uint32_t remove_run(struct kvi_index *x, struct kvi_holder h, uint32_t pl
     return k;
 }
 
-enum kvi_result kvi_remove_locked(struct kvi_index *x, struct kvi_holder h, const uint64_t *names,
-                                  size_t n) {
+size_t kvi_remove_locked(struct kvi_index *x, struct kvi_holder h, const uint64_t *names, size_t n,
+                         bool *ret_missing) {
     struct kvi_rank *rank = &x->ranks[h.rank];
-    enum kvi_result result = KVI_OK;
+    size_t unknown = 0;
     for (size_t i = 0; rank->aliases > 0 && i < n; i++)
         kvi_names_prefetch(x, names[i]);
     for (size_t i = 0; i < n;) {
@@ -304,9 +316,10 @@ enum kvi_result kvi_remove_locked(struct kvi_index *x, struct kvi_holder h, cons
             i += remove_run(x, h, place, names + i, n - i);
             continue;
         }
-        x->counts.unknown++;
-        result = KVI_BLOCK_NOT_FOUND;
+        unknown++;
+        if (ret_missing != NULL)
+            ret_missing[i] = true;
         i++;
     }
-    return result;
+    return unknown;
 }

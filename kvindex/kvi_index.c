@@ -1,5 +1,5 @@
 /*
- * Life of an index, its ranks, the public doors of the writers, statistics, eviction.
+ * Life of an index, its ranks, statistics, eviction.
  *
  * One lock for writers. It is held for one event (kvi_apply: for a batch): a microsecond for 128
  * blocks, so that many threads may write without noticing each other, and one tree can be shared by
@@ -16,7 +16,6 @@ enum {
     REUSE_AFTER = 16,   /* removed ranks that wait before their numbers are given again */
     EVICT_LEAVES = 8,   /* leaves that go at a time */
     EVICT_SAMPLE = 16,  /* leaves looked at for each of them */
-    LOOK_AHEAD = 8,     /* events whose names are fetched beforehand */
     WAITING = 256 << 10 /* bytes that may wait for readers before eviction waits too */
 };
 
@@ -304,116 +303,8 @@ bool kvi_evict(struct kvi_index *x, uint32_t keep) {
     return any;
 }
 
-/* ---- events ------------------------------------------------------------------------------- */
-
-static bool holds_parent(bool has_parent, uint64_t parent, const struct kvi_block *blocks,
-                         size_t n) {
-    for (size_t i = 0; has_parent && i < n; i++)
-        if (blocks[i].block_hash == parent)
-            return true;
-    return false;
-}
-
-static enum kvi_result apply_one(struct kvi_index *x, const struct kvi_event *e,
-                                 bool *ret_duplicate) {
-    *ret_duplicate = false;
-    if ((unsigned)e->tier >= KVI_TIERS)
-        return KVI_INVALID;
-    uint32_t rank;
-    switch (e->kind) {
-    case KVI_STORED:
-        if (e->n == 0 || holds_parent(e->has_parent, e->parent_hash, e->blocks, e->n))
-            return KVI_INVALID;
-        if (!e->has_parent && e->start_position > 0)
-            return KVI_PARENT_NOT_FOUND;
-        rank = kvi_rank_for(x, e->worker);
-        if (rank == KVI_NO_RANK)
-            return KVI_CAPACITY;
-        return kvi_store_locked(x, (struct kvi_holder){rank, e->tier}, e->has_parent,
-                                e->parent_hash, e->blocks, e->n, ret_duplicate);
-    case KVI_REMOVED:
-        rank = kvi_rank_find(x, e->worker);
-        if (rank != KVI_NO_RANK)
-            return kvi_remove_locked(x, (struct kvi_holder){rank, e->tier}, e->removed, e->n);
-        x->counts.unknown += e->n;
-        return e->n > 0 ? KVI_BLOCK_NOT_FOUND : KVI_OK;
-    case KVI_CLEARED:
-        rank = kvi_rank_find(x, e->worker);
-        if (rank != KVI_NO_RANK)
-            kvi_clear_rank(x, rank);
-        return KVI_OK;
-    case KVI_KINDS:
-        break;
-    }
-    return KVI_INVALID;
-}
-
-static enum kvi_result apply_counted(struct kvi_index *x, const struct kvi_event *e,
-                                     bool *ret_duplicate) {
-    enum kvi_result r = apply_one(x, e, ret_duplicate);
-    if ((unsigned)e->kind < KVI_KINDS)
-        x->counts.events[e->kind][r]++;
-    x->counts.duplicates += *ret_duplicate;
-    return r;
-}
-
-/* Small events leave the processor waiting for one cache line each; fetching ahead overlaps them.
+/* ---- idle work ---------------------------------------------------------------------------------
  */
-static void look_ahead(const struct kvi_index *x, const struct kvi_event *e) {
-    if (e->kind == KVI_CLEARED || e->n > LOOK_AHEAD)
-        return; /* a large one fetches for itself */
-    for (size_t i = 0; i < e->n; i++)
-        kvi_names_prefetch(x, e->kind == KVI_STORED ? e->blocks[i].block_hash : e->removed[i]);
-}
-
-void kvi_apply(struct kvi_index *index, const struct kvi_event *events, size_t n,
-               enum kvi_result *ret_results) {
-    bool duplicate;
-    pthread_mutex_lock(&index->lock);
-    for (size_t i = 0; i < n && i < LOOK_AHEAD; i++)
-        look_ahead(index, &events[i]);
-    for (size_t i = 0; i < n; i++) {
-        if (i + LOOK_AHEAD < n)
-            look_ahead(index, &events[i + LOOK_AHEAD]);
-        enum kvi_result r = apply_counted(index, &events[i], &duplicate);
-        if (ret_results != NULL)
-            ret_results[i] = r;
-    }
-    pthread_mutex_unlock(&index->lock);
-}
-
-enum kvi_result kvi_store(struct kvi_index *index, struct kvi_worker worker, enum kvi_tier tier,
-                          bool has_parent, uint64_t parent_hash, const struct kvi_block *blocks,
-                          size_t n, bool *ret_duplicate) {
-    struct kvi_event e = {.worker = worker,
-                          .kind = KVI_STORED,
-                          .tier = tier,
-                          .has_parent = has_parent,
-                          .parent_hash = parent_hash,
-                          .blocks = blocks,
-                          .n = n};
-    bool duplicate;
-    pthread_mutex_lock(&index->lock);
-    enum kvi_result r = apply_counted(index, &e, &duplicate);
-    pthread_mutex_unlock(&index->lock);
-    if (ret_duplicate != NULL)
-        *ret_duplicate = duplicate;
-    return r;
-}
-
-enum kvi_result kvi_remove(struct kvi_index *index, struct kvi_worker worker, enum kvi_tier tier,
-                           const uint64_t *block_hashes, size_t n) {
-    struct kvi_event e = {
-        .worker = worker, .kind = KVI_REMOVED, .tier = tier, .removed = block_hashes, .n = n};
-    enum kvi_result r;
-    kvi_apply(index, &e, 1, &r);
-    return r;
-}
-
-void kvi_clear(struct kvi_index *index, struct kvi_worker worker) {
-    struct kvi_event e = {.worker = worker, .kind = KVI_CLEARED};
-    kvi_apply(index, &e, 1, NULL);
-}
 
 /* The part of the node array that will be used next, if it was not told before; else NULL. */
 static uint8_t *next_nodes(struct kvi_index *x) {

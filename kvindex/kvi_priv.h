@@ -8,7 +8,8 @@
  *   kvi_hold.c    which rank holds how much of a node
  *   kvi_alias.c   names that differ from a block's first one (writers only)
  *   kvi_tree.c    nodes: append, new, trim
- *   kvi_event.c   stored, removed, cleared
+ *   kvi_apply.c   the writers' door: events, batches, results
+ *   kvi_event.c   stored, removed
  *   kvi_find.c    search
  *   kvi_simd.c    its inner loops, by what the processor has
  *   kvi_index.c   life, ranks, statistics, eviction
@@ -376,11 +377,21 @@ uint64_t *kvi_alias_names(const struct kvi_index *x, const struct kvi_node *reco
 
 /* ---- kvi_event.c ------------------------------------------------------------------------ */
 
-enum kvi_result kvi_store_locked(struct kvi_index *x, struct kvi_holder h, bool has_parent,
-                                 uint64_t parent_hash, const struct kvi_block *blocks, size_t n,
-                                 bool *ret_duplicate);
-enum kvi_result kvi_remove_locked(struct kvi_index *x, struct kvi_holder h, const uint64_t *names,
-                                  size_t n);
+/* One or more stored events that go on where the one before ended, as one. */
+struct kvi_stored {
+    bool has_parent;
+    uint64_t parent_hash; /* of the first */
+    const struct kvi_block *blocks;
+    const size_t *ends; /* of each event: blocks up to its end */
+    uint32_t n_events;
+    bool *ret_new; /* of each event: it brought something; set, never cleared */
+};
+/* *ret_done: blocks stored, all of them unless the result is an error. */
+enum kvi_result kvi_store_locked(struct kvi_index *x, struct kvi_holder h,
+                                 const struct kvi_stored *s, size_t *ret_done);
+/* Returns how many names were unknown; ret_missing (NULL or one a name) is set for those. */
+size_t kvi_remove_locked(struct kvi_index *x, struct kvi_holder h, const uint64_t *names, size_t n,
+                         bool *ret_missing);
 
 /* ---- kvi_simd.c ------------------------------------------------------------------------- */
 
