@@ -18,8 +18,6 @@
 #include "tokenizer/blocks_priv.h"
 #include "tokenizer/unicode.h"
 
-#include <stdlib.h>
-
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
@@ -33,10 +31,13 @@ typedef unsigned char u8;
 struct masks {
     uint64_t letter, upper, lower, number, blank, line, space, quote, slash, ascii;
     uint64_t cjk;   /* isolated by DeepSeek's second pattern */
+    uint64_t wide;  /* first bytes of three that are an O (wide_bytes) */
     uint64_t doubt; /* classes that the rules do not cover */
 };
 
 typedef void (*load_fn)(const u8 *p, struct masks *m, uint64_t *ret_high);
+/* Which of 64 bytes lie in a range within 0x80 to 0xFF; one of several begins behind 0x80. */
+typedef uint64_t (*range_fn)(const u8 *p, u8 lo, u8 hi);
 
 /* ---- 64 bytes to masks; *ret_high: bytes that are not ASCII ---------------------------------- */
 
@@ -98,8 +99,13 @@ AVX512 INLINE void load_avx512(const u8 *p, struct masks *m, uint64_t *ret_high)
 #undef IN
 #undef IS
     m->ascii = ~0ull;
-    m->cjk = 0;
+    m->cjk = m->wide = 0;
     *ret_high = _mm512_movepi8_mask(v);
+}
+
+AVX512 INLINE uint64_t range_avx512(const u8 *p, u8 lo, u8 hi) {
+    __m512i v = _mm512_sub_epi8(_mm512_loadu_si512(p), _mm512_set1_epi8((char)lo));
+    return _mm512_cmple_epu8_mask(v, _mm512_set1_epi8((char)(hi - lo)));
 }
 
 AVX2 INLINE uint64_t bits2(__m256i a, __m256i b) {
@@ -115,6 +121,16 @@ AVX2 INLINE uint64_t equal2(__m256i a, __m256i b, char c) {
     __m256i x = _mm256_set1_epi8(c);
     return bits2(_mm256_cmpeq_epi8(a, x), _mm256_cmpeq_epi8(b, x));
 }
+AVX2 INLINE uint64_t range_avx2(const u8 *p, u8 lo, u8 hi) {
+    __m256i a = _mm256_loadu_si256((const __m256i *)(const void *)p);
+    __m256i b = _mm256_loadu_si256((const __m256i *)(const void *)(p + 32));
+    __m256i l = _mm256_set1_epi8((char)(lo - 1)), h = _mm256_set1_epi8((char)hi);
+    if (lo == hi)
+        return equal2(a, b, (char)lo);
+    /* All of them are negative, so that signed order is right. */
+    return bits2(_mm256_andnot_si256(_mm256_cmpgt_epi8(a, h), _mm256_cmpgt_epi8(a, l)),
+                 _mm256_andnot_si256(_mm256_cmpgt_epi8(b, h), _mm256_cmpgt_epi8(b, l)));
+}
 AVX2 INLINE void load_avx2(const u8 *p, struct masks *m, uint64_t *ret_high) {
     __m256i a = _mm256_loadu_si256((const __m256i *)(const void *)p);
     __m256i b = _mm256_loadu_si256((const __m256i *)(const void *)(p + 32));
@@ -129,7 +145,7 @@ AVX2 INLINE void load_avx2(const u8 *p, struct masks *m, uint64_t *ret_high) {
     m->slash = equal2(a, b, '/');
     m->doubt = (within2(a, b, 0, 0x1F) & ~m->blank) | equal2(a, b, 0x7F);
     m->ascii = ~0ull;
-    m->cjk = 0;
+    m->cjk = m->wide = 0;
     *ret_high = bits2(a, b);
 }
 #endif
@@ -149,6 +165,10 @@ INLINE uint64_t within4(const uint8x16_t v[4], u8 lo, u8 hi) {
     return bits4(vcleq_u8(vsubq_u8(v[0], l), n), vcleq_u8(vsubq_u8(v[1], l), n),
                  vcleq_u8(vsubq_u8(v[2], l), n), vcleq_u8(vsubq_u8(v[3], l), n));
 }
+INLINE uint64_t range_neon(const u8 *p, u8 lo, u8 hi) {
+    const uint8x16_t v[4] = {vld1q_u8(p), vld1q_u8(p + 16), vld1q_u8(p + 32), vld1q_u8(p + 48)};
+    return within4(v, lo, hi);
+}
 INLINE void load_neon(const u8 *p, struct masks *m, uint64_t *ret_high) {
     const uint8x16_t v[4] = {vld1q_u8(p), vld1q_u8(p + 16), vld1q_u8(p + 32), vld1q_u8(p + 48)};
     m->lower = within4(v, 'a', 'z');
@@ -162,10 +182,52 @@ INLINE void load_neon(const u8 *p, struct masks *m, uint64_t *ret_high) {
     m->slash = within4(v, '/', '/');
     m->doubt = (within4(v, 0, 0x1F) & ~m->blank) | within4(v, 0x7F, 0x7F);
     m->ascii = ~0ull;
-    m->cjk = 0;
+    m->cjk = m->wide = 0;
     *ret_high = within4(v, 0x80, 0xFF);
 }
 #endif
+
+/* ---- common characters of several bytes ------------------------------------------------------ */
+
+/*
+ * Ideographs, kana, Hangul, Cyrillic and common punctuation are taken byte by byte like ASCII: all
+ * bytes of a letter are letters, and a run of bytes begins where the run of characters does. Adds
+ * them to the masks, and returns the bytes that belong to no such character and are not ASCII.
+ * Characters whose bytes reach behind the block count where their first ones tell enough.
+ */
+INLINE uint64_t wide_bytes(const enum wtok_family family, range_fn in, const u8 *p, uint64_t high,
+                           struct masks *m) {
+    uint64_t e3 = in(p, 0xE3, 0xE3), e2 = in(p, 0xE2, 0xE2), ef = in(p, 0xEF, 0xEF);
+    uint64_t at80 = in(p, 0x80, 0x80);
+    /* U+5000 to U+9FFF, U+B000 to U+CFFF, U+4E00 to U+4FFF */
+    uint64_t letter3 =
+        in(p, 0xE5, 0xE9) | in(p, 0xEB, 0xEC) | (in(p, 0xE4, 0xE4) & in(p, 0xB8, 0xBF) >> 1);
+    uint64_t letter2 = 0, other3 = 0;
+    if (e3 != 0) {
+        uint64_t from81 = in(p, 0x81, 0xBF), at81 = in(p, 0x81, 0x81) >> 1;
+        uint64_t at82 = in(p, 0x82, 0x82) >> 1, at83 = in(p, 0x83, 0x83) >> 1;
+        uint64_t marks = in(p, 0x97, 0x9C) | in(p, 0xA0, 0xA0), dot = in(p, 0xBB, 0xBB);
+        letter3 |= e3 & at81 & from81 >> 2;            /* U+3041 to U+307F */
+        letter3 |= e3 & at82 & (from81 & ~marks) >> 2; /* U+3081 to U+30BF without marks */
+        letter3 |= e3 & at83 & (from81 & ~dot) >> 2;   /* U+30C1 to U+30FF without the dot */
+        other3 |= e3 & at80 >> 1 & (in(p, 0x81, 0x83) | in(p, 0x88, 0x9F)) >> 2;
+    }
+    if (ef != 0) /* U+FF01 to U+FF0F, U+FF1A to U+FF20 */
+        other3 |= ef & in(p, 0xBC, 0xBC) >> 1 & (in(p, 0x81, 0x8F) | in(p, 0x9A, 0xA0)) >> 2;
+    if (e2 != 0) { /* U+2010 to U+2027, U+2030 to U+203E; U+2500 to U+257F */
+        other3 |= e2 & at80 >> 1 & (in(p, 0x90, 0xA7) | in(p, 0xB0, 0xBE)) >> 2;
+        other3 |= e2 & in(p, 0x94, 0x95) >> 1 & (at80 | in(p, 0x81, 0xBF)) >> 2;
+    }
+    /* Where case matters these have to be told apart. */
+    if (family != WTOK_O200K && family != WTOK_TEKKEN)
+        letter2 = in(p, 0xD0, 0xD1) | (in(p, 0xC3, 0xC3) & (at80 | in(p, 0x81, 0xBF)) >> 1 &
+                                       ~(in(p, 0x97, 0x97) | in(p, 0xB7, 0xB7)) >> 1);
+    letter3 |= letter3 << 1 | letter3 << 2;
+    letter2 |= letter2 << 1;
+    m->letter |= letter3 | letter2;
+    m->wide = other3;
+    return high & ~(letter3 | letter2 | other3 | other3 << 1 | other3 << 2);
+}
 
 /* ---- up to 64 characters of any kind to masks ------------------------------------------------ */
 
@@ -381,7 +443,8 @@ INLINE uint64_t word_starts(const enum wtok_family family, struct masks *m, cons
                  (number_starts(number, 0) & ~(space << 1)) | (blank & ~(blank << 1)) |
                  (blank & ~next_blank);
     } else {
-        uint64_t prefix = (blank & ~line) | other_start;
+        uint64_t wide = offsets == NULL ? m->wide : 0;
+        uint64_t prefix = (blank & ~line) | other_start | (other_start & wide) << 2;
         if (deepseek) {
             uint64_t plain = m->ascii & valid;
             prefix = (blank & ~line) | (other_start & plain & (letter & plain) >> 1);
@@ -394,8 +457,7 @@ INLINE uint64_t word_starts(const enum wtok_family family, struct masks *m, cons
         if (cased) {
             uint64_t upper = m->upper & valid, lower = m->lower & valid;
             starts |= upper & lower << 1;
-            doubt |= (offsets != NULL ? upper & (letter & ~upper & ~lower) << 1 : 0) |
-                     (m->slash & valid & taken << 1);
+            doubt |= (upper & (letter & ~upper & ~lower) << 1) | (m->slash & valid & taken << 1);
         }
     }
     /* Contractions. Without case their quote begins a word; with case it ends one. */
@@ -435,7 +497,8 @@ INLINE uint64_t word_starts(const enum wtok_family family, struct masks *m, cons
 /* ---- blocks ---------------------------------------------------------------------------------- */
 
 INLINE size_t scan_blocks(const enum wtok_family family, const load_fn load, const test_fn test,
-                          const u8 *p, const u8 *stop, const u8 *e, uint32_t *ends) {
+                          const range_fn in, const u8 *p, const u8 *stop, const u8 *e,
+                          uint32_t *ends) {
     const u8 *base = p;
     size_t k = 0;
     while (p < stop && k <= WTOK_BLOCK_WORDS - 65) {
@@ -445,6 +508,8 @@ INLINE size_t scan_blocks(const enum wtok_family family, const load_fn load, con
         size_t left = (size_t)(e - p), from = k;
         unsigned n = left < 64 ? (unsigned)left : 64, sure = 0;
         load(p, &m, &high);
+        if (in != NULL && family != WTOK_DEEPSEEK && high != 0)
+            high = wide_bytes(family, in, p, high, &m);
         unsigned plain = high != 0 ? low_bit(high) : 64;
         if (plain >= n || plain >= 24) {
             bool last = plain >= n && left <= 64;
@@ -480,32 +545,32 @@ INLINE size_t scan_blocks(const enum wtok_family family, const load_fn load, con
     return k;
 }
 
-#define SCAN(name, target, load, test)                                                             \
+#define SCAN(name, target, load, test, in)                                                         \
     target static size_t name(enum wtok_family family, const u8 *p, const u8 *stop, const u8 *e,   \
                               uint32_t *ends) {                                                    \
         switch (family) {                                                                          \
         case WTOK_GPT2:                                                                            \
-            return scan_blocks(WTOK_GPT2, load, test, p, stop, e, ends);                           \
+            return scan_blocks(WTOK_GPT2, load, test, in, p, stop, e, ends);                       \
         case WTOK_CL100K:                                                                          \
-            return scan_blocks(WTOK_CL100K, load, test, p, stop, e, ends);                         \
+            return scan_blocks(WTOK_CL100K, load, test, in, p, stop, e, ends);                     \
         case WTOK_QWEN2:                                                                           \
-            return scan_blocks(WTOK_QWEN2, load, test, p, stop, e, ends);                          \
+            return scan_blocks(WTOK_QWEN2, load, test, in, p, stop, e, ends);                      \
         case WTOK_O200K:                                                                           \
-            return scan_blocks(WTOK_O200K, load, test, p, stop, e, ends);                          \
+            return scan_blocks(WTOK_O200K, load, test, in, p, stop, e, ends);                      \
         case WTOK_TEKKEN:                                                                          \
-            return scan_blocks(WTOK_TEKKEN, load, test, p, stop, e, ends);                         \
+            return scan_blocks(WTOK_TEKKEN, load, test, in, p, stop, e, ends);                     \
         default:                                                                                   \
-            return scan_blocks(WTOK_DEEPSEEK, load, test, p, stop, e, ends);                       \
+            return scan_blocks(WTOK_DEEPSEEK, load, test, in, p, stop, e, ends);                   \
         }                                                                                          \
     }
 
-SCAN(scan_scalar, , load_scalar, test_scalar)
+SCAN(scan_scalar, , load_scalar, test_scalar, NULL)
 #if defined(__x86_64__)
-SCAN(scan_avx2, AVX2, load_avx2, test_avx2)
-SCAN(scan_avx512, AVX512, load_avx512, test_avx512)
+SCAN(scan_avx2, AVX2, load_avx2, test_avx2, range_avx2)
+SCAN(scan_avx512, AVX512, load_avx512, test_avx512, range_avx512)
 #endif
 #if defined(__aarch64__)
-SCAN(scan_neon, , load_neon, test_neon)
+SCAN(scan_neon, , load_neon, test_neon, range_neon)
 #endif
 
 size_t wtok_scan_block(enum wtok_isa isa, enum wtok_family family, const u8 *p, const u8 *stop,
@@ -522,38 +587,4 @@ size_t wtok_scan_block(enum wtok_isa isa, enum wtok_family family, const u8 *p, 
 #endif
     (void)isa;
     return scan_scalar(family, p, stop, e, ends);
-}
-
-/* ---- which machine this is ------------------------------------------------------------------- */
-
-bool wtok_isa_usable(enum wtok_isa isa) {
-    switch (isa) {
-    case WTOK_ISA_SCALAR:
-        return true;
-#if defined(__x86_64__)
-    case WTOK_ISA_AVX2:
-        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2");
-    case WTOK_ISA_AVX512:
-        return __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-               __builtin_cpu_supports("bmi2");
-#endif
-#if defined(__aarch64__)
-    case WTOK_ISA_NEON:
-        return true;
-#endif
-    default:
-        return false;
-    }
-}
-
-enum wtok_isa wtok_isa_best(void) {
-    static const char *const names[] = {"scalar", "avx2", "avx512", "neon"};
-    const char *wish = getenv("WEIR_TOKENIZER_ISA");
-    for (int i = 0; wish != NULL && i < WTOK_N_ISAS; i++)
-        if (strcmp(wish, names[i]) == 0 && wtok_isa_usable((enum wtok_isa)i))
-            return (enum wtok_isa)i;
-    for (int i = WTOK_N_ISAS - 1; i > 0; i--)
-        if (wtok_isa_usable((enum wtok_isa)i))
-            return (enum wtok_isa)i;
-    return WTOK_ISA_SCALAR;
 }

@@ -383,12 +383,13 @@ static enum weir_status mark_words(struct compiler *c, bool *is_word, size_t *re
 static enum weir_status words(struct compiler *c) {
     size_t n_short = 0, n_long = 0, cap_short, cap_long, n;
     bool *is_word = weir_calloc(c->spec->n_ids + 1, sizeof(*is_word));
-    struct wtok_word *table = NULL;
+    struct wtok_word_line *table = NULL;
     uint32_t *longs = NULL;
     enum weir_status st = is_word != NULL ? mark_words(c, is_word, &n_short, &n_long) : WEIR_NOMEM;
     if (st != WEIR_OK)
         goto done;
-    cap_short = table_size(n_short);
+    for (cap_short = 16; cap_short * 4 < n_short * 3;)
+        cap_short *= 2;
     cap_long = table_size(n_long * 2);
     table = weir_calloc(cap_short, sizeof(*table));
     longs = weir_malloc(cap_long * sizeof(*longs));
@@ -409,10 +410,10 @@ static enum weir_status words(struct compiler *c) {
         }
         struct wtok_word w = {.id = (uint32_t)id, .len = (uint32_t)n};
         wtok_key(p, n, &w.k0, &w.k1);
-        size_t at = wtok_word_slot(wtok_key_hash(w.k0, w.k1, n)) & (cap_short - 1);
-        while (table[at].len != 0)
+        size_t at = wtok_key_hash(w.k0, w.k1, n) & (cap_short - 1);
+        while (table[at].way[1].len != 0)
             at = (at + 1) & (cap_short - 1);
-        table[at] = w;
+        table[at].way[table[at].way[0].len != 0] = w;
     }
     if (put(c, WTOK_SECTION_WORDS, table, cap_short, sizeof(*table)) &&
         put(c, WTOK_SECTION_LONG_WORDS, longs, cap_long, sizeof(*longs)))

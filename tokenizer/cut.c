@@ -5,7 +5,9 @@
  * A token that crosses x|y holds x whole or the end of it (a token may begin inside a character),
  * and y whole or its start. So four tables are asked: whole|whole by both code points, whole|start
  * by x and the first byte of y, end|whole by the last byte of x and y, end|start by both bytes. The
- * first three are bit tables by hash: a collision loses a cut, never makes a wrong one.
+ * first three are bit tables by hash: a collision loses a cut, never makes a wrong one. Pairs of
+ * ASCII characters are in the fourth, so that the first stays small (a vocabulary has 20,000 to
+ * 100,000 other pairs).
  */
 #include "tokenizer/model_priv.h"
 #include "tokenizer/unicode.h"
@@ -45,7 +47,9 @@ void wtok_cut_learn(uint64_t *cuts, const u8 *p, size_t n) {
     for (size_t a = 0, b = piece_end(p, n, 0); b < n;) {
         size_t c = piece_end(p, n, b);
         bool whole_x = sequence_len(p[a]) == b - a, whole_y = sequence_len(p[b]) == c - b;
-        if (whole_x && whole_y)
+        if (whole_x && whole_y && (p[a] | p[b]) < 0x80)
+            set(cuts + WTOK_CUT_AT_3, (uint32_t)p[a] << 8 | p[b]);
+        else if (whole_x && whole_y)
             set(cuts, whole(wtok_char(p + a, &unused), wtok_char(p + b, &unused)));
         else if (whole_x)
             set(cuts + WTOK_CUT_AT_1, part(wtok_char(p + a, &unused), p[b]));
@@ -58,8 +62,38 @@ void wtok_cut_learn(uint64_t *cuts, const u8 *p, size_t n) {
     }
 }
 
-bool wtok_cut_joined(const uint64_t *cuts, uint32_t x, u8 lx, uint32_t y, u8 fy) {
-    return get(cuts, whole(x, y)) || get(cuts + WTOK_CUT_AT_1, part(x, fy)) ||
-           get(cuts + WTOK_CUT_AT_2, part(lx, y)) ||
+/* All four are read, since nobody can foretell which of them has it. */
+static inline bool joined(const uint64_t *cuts, uint32_t x, u8 lx, uint32_t y, u8 fy) {
+    return get(cuts, whole(x, y)) | get(cuts + WTOK_CUT_AT_1, part(x, fy)) |
+           get(cuts + WTOK_CUT_AT_2, part(lx, y)) |
            get(cuts + WTOK_CUT_AT_3, (uint32_t)lx << 8 | fy);
+}
+
+bool wtok_cut_joined(const uint64_t *cuts, uint32_t x, u8 lx, uint32_t y, u8 fy) {
+    return joined(cuts, x, lx, y, fy);
+}
+
+uint64_t wtok_cut_places(const uint64_t *cuts, const u8 *p, const u8 *e, uint32_t offsets[65],
+                         unsigned *ret_n) {
+    const u8 *base = p;
+    uint64_t places = 0;
+    unsigned i = 0, len;
+    uint32_t x = 0;
+    for (; p < e && i < 64; i++) {
+        uint32_t y;
+        offsets[i] = (uint32_t)(p - base);
+        if (*p >= 0xE0 && *p < 0xF0) { /* most of them */
+            y = (*p & 0x0Fu) << 12 | (p[1] & 0x3Fu) << 6 | (p[2] & 0x3Fu);
+            len = 3;
+        } else {
+            y = wtok_char(p, &len);
+        }
+        if (i > 0)
+            places |= (uint64_t)!joined(cuts, x, p[-1], y, *p) << i;
+        x = y;
+        p += len;
+    }
+    offsets[i] = (uint32_t)(p - base);
+    *ret_n = i;
+    return places;
 }

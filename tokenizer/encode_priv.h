@@ -45,31 +45,32 @@ struct wtok_long {
 /* A word, or a part of one between safe cuts, whose place in the memory of words is being fetched.
  */
 struct wtok_pending {
-    uint64_t k0, k1, hash;
+    uint64_t k0, k1, hash; /* of more than 16 bytes: the hash alone */
     const unsigned char *p;
-    uint32_t len;      /* 0: no unit */
-    uint32_t key_meta; /* as its memo has them; 0 when it is too long for one */
+    uint32_t len;
+    uint32_t key_meta; /* as its memo has them; no memo's when it is too long for one */
 };
-/* One that no memo knew: its ids come later and belong in front of those that were written from
- * `at` on. */
+/* One that no memory knew: its ids belong in front of those of the run from `at` on. */
 struct wtok_unit {
     struct wtok_pending is;
     const uint32_t *ids; /* once known */
-    size_t at;
-    uint32_t n_ids;
+    uint32_t at, n_ids;
     uint32_t own; /* room for a single id */
 };
-/* A short unit whose symbols are being merged; several go side by side (merge.c). */
-enum { WTOK_PENDING = 32, WTOK_UNITS = 64, WTOK_JOB_BYTES = 48 };
+enum {
+    WTOK_PENDING = 64,
+    WTOK_UNITS = 512,
+    WTOK_RUN = 16384, /* room for two turns of pending units of up to 20 ids is kept free */
+    WTOK_SLOTS = 32,
+    WTOK_JOB_LANES = 64, /* places, of which two are the ends */
+    WTOK_JOB_SMALL = 16,
+    WTOK_JOB_BYTES = 48, /* longer units are merged alone */
+};
+/* A short unit whose symbols are being merged; several go side by side (jobs.c). */
 struct wtok_job {
+    uint32_t keys[WTOK_JOB_LANES], ids[WTOK_JOB_LANES];
     struct wtok_unit *unit;
-    uint32_t *ids; /* room for WTOK_JOB_BYTES */
-    uint32_t keys[WTOK_JOB_BYTES];
-    uint32_t n_keys; /* a multiple of 16 */
     uint64_t alive;
-    uint64_t pairs[3]; /* about to be looked up: of the symbol before, and of the new one */
-    uint8_t places[3];
-    uint8_t n_pairs;
 };
 struct wtok_spill {
     struct wtok_spill *next; /* owned */
@@ -77,10 +78,13 @@ struct wtok_spill {
     uint32_t ids[];
 };
 
-/* Sets up a job for its unit; false when it is done already. */
-bool wtok_job_begin(const struct wtok_model *m, struct wtok_job *j);
-/* Merges all jobs and hands the ids to their units. */
-void wtok_jobs_run(const struct wtok_model *m, struct wtok_job *jobs, size_t n);
+/* merge.c: the ids of a unit's bytes or characters, at most n (text models: n + 3). */
+size_t wtok_first_symbols(const struct wtok_model *m, const unsigned char *p, size_t n,
+                          uint32_t *ids);
+/* Merges the units, all of at most WTOK_JOB_BYTES bytes (small: WTOK_JOB_SMALL - 2), in WTOK_SLOTS
+ * slots. Writes their ids from `to` on, at most as many as they have bytes, and returns the end. */
+uint32_t *wtok_jobs_run(const struct wtok_model *m, struct wtok_job *slots,
+                        struct wtok_unit *const *units, size_t n, uint32_t *to, bool small);
 
 /* What one encoding at a time needs; kept between calls for its warm word cache. */
 struct wtok_context {
@@ -90,11 +94,13 @@ struct wtok_context {
     struct wtok_heap heap;
     struct weir_buf normal, marked, tail, steps; /* texts under way */
     struct wtok_spill *spill;                    /* owned: ids of one flush */
-    size_t n_pending;                            /* ever; the ring's head */
+    size_t n_pending, n_units, n_run;
     struct wtok_pending pending[WTOK_PENDING];
-    size_t n_units;
     struct wtok_unit units[WTOK_UNITS];
-    struct wtok_job jobs[WTOK_UNITS];
+    struct wtok_unit *short_units[WTOK_UNITS], *middle_units[WTOK_UNITS];
+    struct wtok_job slots[WTOK_SLOTS];
+    uint32_t made[WTOK_UNITS * WTOK_JOB_BYTES]; /* ids of jobs */
+    uint32_t run[WTOK_RUN]; /* ids of remembered units, between which the others go */
 };
 
 /* A context for the calling thread; NULL when out of memory. Give it back when done. */

@@ -51,7 +51,7 @@ static size_t first_of_text(const struct wtok_model *m, const u8 *p, size_t len,
     return out;
 }
 
-static size_t first_symbols(const struct wtok_model *m, const u8 *p, size_t n, uint32_t *ids) {
+size_t wtok_first_symbols(const struct wtok_model *m, const u8 *p, size_t n, uint32_t *ids) {
     if (m->image->byte_level == 0)
         return first_of_text(m, p, n, ids);
     size_t out = 0;
@@ -113,25 +113,6 @@ __attribute__((target("avx2"))) static inline uint32_t least_key_avx2(const uint
     return (uint32_t)_mm_cvtsi128_si32(x);
 }
 
-/* wtok_merge_find() with a whole bucket at a time. */
-__attribute__((target("avx2,bmi"))) static inline uint32_t find_avx2(const struct wtok_model *m,
-                                                                     uint64_t pair) {
-    const __m256i want = _mm256_set1_epi64x((long long)pair);
-    const __m256i rank = _mm256_set1_epi64x(WTOK_RANK_MASK);
-    for (uint64_t i = wtok_merge_bucket(m, pair);; i = (i + WTOK_BUCKET) & m->merge_mask) {
-        const uint64_t *slots = m->merges + i;
-        __m256i a = _mm256_loadu_si256((const __m256i *)(const void *)slots);
-        __m256i b = _mm256_loadu_si256((const __m256i *)(const void *)(slots + 4));
-        a = _mm256_cmpeq_epi64(_mm256_andnot_si256(rank, a), want);
-        b = _mm256_cmpeq_epi64(_mm256_andnot_si256(rank, b), want);
-        unsigned hit = (unsigned)_mm256_movemask_pd(_mm256_castsi256_pd(a)) |
-                       (unsigned)_mm256_movemask_pd(_mm256_castsi256_pd(b)) << 4;
-        if (hit != 0)
-            return (uint32_t)(slots[__builtin_ctz(hit)] & WTOK_RANK_MASK);
-        if (slots[WTOK_BUCKET - 1] == UINT64_MAX)
-            return WTOK_NO_RANK;
-    }
-}
 #endif
 
 static inline uint32_t key_of(uint32_t rank, unsigned place) {
@@ -194,112 +175,6 @@ static size_t merge_array(const struct wtok_model *m, const u8 *p, size_t bytes,
         return merge_avx2(m, p, bytes, ids, n);
 #endif
     return merge_plain(m, p, bytes, ids, n);
-}
-
-/* ---- jobs: short words side by side ---------------------------------------------------------- */
-
-bool wtok_job_begin(const struct wtok_model *m, struct wtok_job *j) {
-    uint32_t ranks[WTOK_JOB_BYTES];
-    struct wtok_unit *u = j->unit;
-    size_t n = first_symbols(m, u->is.p, u->is.len, j->ids);
-    u->ids = j->ids;
-    u->n_ids = (uint32_t)n;
-    if (n <= 1)
-        return false;
-    first_ranks(m, u->is.p, u->is.len, j->ids, n, ranks);
-    j->n_keys = ((uint32_t)n + GROUP - 1) / GROUP * GROUP;
-    for (unsigned i = 0; i < j->n_keys; i++)
-        j->keys[i] = i < n ? key_of(ranks[i], i) : UINT32_MAX;
-    j->alive = UINT64_MAX >> (64 - n);
-    return true;
-}
-
-static inline void ask(const struct wtok_model *m, struct wtok_job *j, uint32_t left,
-                       uint32_t right, unsigned place) {
-    const uint64_t *rights = m->pair_bits + m->n_pair_bits / 2;
-    uint64_t pair = wtok_merge_pair(left, right);
-    j->keys[place] = UINT32_MAX;
-    j->pairs[j->n_pairs] = pair;
-    j->places[j->n_pairs] = (uint8_t)place;
-    /* Whether the pair may be merged at all is a toss: no branch. */
-    j->n_pairs += m->pair_bits[left / 64] >> left % 64 & rights[right / 64] >> right % 64 & 1;
-    __builtin_prefetch(m->merges + wtok_merge_bucket(m, pair));
-}
-
-typedef uint32_t (*least_fn)(const uint32_t *keys, size_t n);
-typedef uint32_t (*find_fn)(const struct wtok_model *m, uint64_t pair);
-
-/* One merge, and the questions that follow from it; false when there is nothing to merge. */
-static inline __attribute__((always_inline)) bool job_step(const struct wtok_model *m,
-                                                           struct wtok_job *j, least_fn least_of) {
-    uint32_t least = least_of(j->keys, j->n_keys), *ids = j->ids;
-    if (least == UINT32_MAX)
-        return false;
-    unsigned at = least & 63;
-    uint64_t above = j->alive >> 1 >> at;
-    unsigned gone = at + 1 + (unsigned)__builtin_ctzll(above);
-    uint64_t after = above >> 1 >> (gone - at - 1), before = j->alive & ((1ull << at) - 1);
-    ids[at] = wtok_rank_id(m, least >> 6);
-    j->alive &= ~(1ull << gone);
-    j->keys[gone] = j->keys[at] = UINT32_MAX;
-    j->n_pairs = 0;
-    if (after != 0)
-        ask(m, j, ids[at], ids[gone + 1 + (unsigned)__builtin_ctzll(after)], at);
-    if (before != 0) {
-        unsigned prev = 63 - (unsigned)__builtin_clzll(before);
-        ask(m, j, ids[prev], ids[at], prev);
-    }
-    return true;
-}
-
-static inline __attribute__((always_inline)) void job_answers(const struct wtok_model *m,
-                                                              struct wtok_job *j, find_fn find) {
-    for (unsigned i = 0; i < j->n_pairs; i++)
-        j->keys[j->places[i]] = key_of(find(m, j->pairs[i]), j->places[i]);
-}
-
-static void job_end(struct wtok_job *j) {
-    uint32_t n = 0;
-    for (uint64_t alive = j->alive; alive != 0; alive &= alive - 1)
-        j->ids[n++] = j->ids[__builtin_ctzll(alive)];
-    j->unit->n_ids = n;
-}
-
-static inline __attribute__((always_inline)) void run_jobs(const struct wtok_model *m,
-                                                           struct wtok_job *jobs, size_t n,
-                                                           least_fn least_of, find_fn find) {
-    struct wtok_job *active[WTOK_UNITS];
-    for (size_t i = 0; i < n; i++)
-        active[i] = &jobs[i];
-    while (n > 0) {
-        size_t kept = 0;
-        for (size_t i = 0; i < n; i++) {
-            if (job_step(m, active[i], least_of))
-                active[kept++] = active[i];
-            else
-                job_end(active[i]);
-        }
-        n = kept;
-        for (size_t i = 0; i < n; i++)
-            job_answers(m, active[i], find);
-    }
-}
-
-#if defined(__x86_64__)
-__attribute__((target("avx2,bmi,bmi2,lzcnt"))) static void
-run_jobs_avx2(const struct wtok_model *m, struct wtok_job *jobs, size_t n) {
-    run_jobs(m, jobs, n, least_key_avx2, find_avx2);
-}
-#endif
-
-void wtok_jobs_run(const struct wtok_model *m, struct wtok_job *jobs, size_t n) {
-#if defined(__x86_64__)
-    if (m->isa == WTOK_ISA_AVX2 || m->isa == WTOK_ISA_AVX512) {
-        run_jobs_avx2(m, jobs, n);
-        return;
-    }
-#endif
-    run_jobs(m, jobs, n, least_key, wtok_merge_find);
 }
 
 /* ---- heap ------------------------------------------------------------------------------------ */
@@ -442,7 +317,7 @@ enum weir_status wtok_merge(const struct wtok_model *m, struct wtok_heap *heap, 
                             size_t n, uint32_t *ids, size_t *ret_n) {
     if (n <= SMALL) {
         uint32_t small[SMALL];
-        size_t out = merge_array(m, p, n, small, first_symbols(m, p, n, small));
+        size_t out = merge_array(m, p, n, small, wtok_first_symbols(m, p, n, small));
         memcpy(ids, small, out * sizeof(*ids));
         *ret_n = out;
         return WEIR_OK;
@@ -452,7 +327,7 @@ enum weir_status wtok_merge(const struct wtok_model *m, struct wtok_heap *heap, 
         return WEIR_TOO_LARGE;
     if (!heap_room(heap, n, &w))
         return WEIR_NOMEM;
-    size_t out = merge_heap(m, p, n, &w, (uint32_t)first_symbols(m, p, n, w.ids));
+    size_t out = merge_heap(m, p, n, &w, (uint32_t)wtok_first_symbols(m, p, n, w.ids));
     memcpy(ids, w.ids, out * sizeof(*ids));
     *ret_n = out;
     /* A giant word leaves no giant block behind. */

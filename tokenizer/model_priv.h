@@ -91,27 +91,33 @@ struct wtok_trie_node {
     uint32_t byte;
 };
 
-/* A vocabulary entry of at most 16 bytes that a whole word may be: key zero-padded. */
+/* A vocabulary entry of at most 16 bytes: key zero-padded. */
 struct wtok_word {
     uint64_t k0, k1;
     uint32_t id;
     uint32_t len; /* 0: empty slot */
+    uint64_t unused;
+};
+/* Those that a whole word may be, two to a cache line. What has no room in its line any more is in
+ * the next one that has; low ids came first, so that is rare, and rarely wanted. */
+struct wtok_word_line {
+    struct wtok_word way[2];
 };
 
 /* X(name, element type, member) */
 #define WTOK_SECTION_MAP(X)                                                                        \
-    X(BYTES, unsigned char, bytes)       /* texts of ids, one after the other; 16 more bytes */    \
-    X(OFFSETS, uint32_t, offsets)        /* n_ids + 1 */                                           \
-    X(TOKEN_FLAGS, unsigned char, flags) /* n_ids */                                               \
-    X(MERGES, uint64_t, merges)          /* open addressing; see merge_slot */                     \
-    X(BYTE_PAIRS, uint32_t, byte_pairs)  /* byte models: rank of two bytes, 65536 of them */       \
-    X(PAIR_BITS, uint64_t, pair_bits)    /* ids that are left of a merge, then right */            \
-    X(PAIR_BLOOM, uint64_t, pair_bloom)  /* bits of pairs by hash: 0 means no merge */             \
-    X(RANK_IDS, uint32_t, rank_ids)      /* rank -> id of the merged token */                      \
-    X(WORDS, struct wtok_word, words)    /* open addressing */                                     \
-    X(LONG_WORDS, uint32_t, long_words)  /* open addressing over ids, WTOK_NO_ID: empty */         \
-    X(CUTS, uint64_t, cuts)              /* bit tables of cut.c */                                 \
-    X(CHARS, struct wtok_word, chars)    /* text models: one character -> id */                    \
+    X(BYTES, unsigned char, bytes)         /* texts of ids, one after the other; 16 more bytes */  \
+    X(OFFSETS, uint32_t, offsets)          /* n_ids + 1 */                                         \
+    X(TOKEN_FLAGS, unsigned char, flags)   /* n_ids */                                             \
+    X(MERGES, uint64_t, merges)            /* open addressing; see merge_slot */                   \
+    X(BYTE_PAIRS, uint32_t, byte_pairs)    /* byte models: rank of two bytes, 65536 of them */     \
+    X(PAIR_BITS, uint64_t, pair_bits)      /* ids that are left of a merge, then right */          \
+    X(PAIR_BLOOM, uint64_t, pair_bloom)    /* bits of pairs by hash: 0 means no merge */           \
+    X(RANK_IDS, uint32_t, rank_ids)        /* rank -> id of the merged token */                    \
+    X(WORDS, struct wtok_word_line, words) /* open addressing */                                   \
+    X(LONG_WORDS, uint32_t, long_words)    /* open addressing over ids, WTOK_NO_ID: empty */       \
+    X(CUTS, uint64_t, cuts)                /* bit tables of cut.c */                               \
+    X(CHARS, struct wtok_word, chars)      /* text models: one character -> id */                  \
     X(ADDED, struct wtok_added, added)                                                             \
     X(RAW_TRIE, struct wtok_trie_node, raw_trie)                                                   \
     X(NORMAL_TRIE, struct wtok_trie_node, normal_trie)                                             \
@@ -130,7 +136,7 @@ enum wtok_section {
 };
 
 #define WTOK_IMAGE_MAGIC "weirtok\n"
-enum { WTOK_IMAGE_VERSION = 8, WTOK_IMAGE_MAX = 1 << 29 };
+enum { WTOK_IMAGE_VERSION = 9, WTOK_IMAGE_MAX = 1 << 29 };
 struct wtok_image {
     char magic[8];
     uint64_t checksum;  /* XXH3-64 of all that follows */
@@ -225,11 +231,6 @@ static inline uint64_t wtok_key_hash(uint64_t k0, uint64_t k1, size_t n) {
     return wtok_mix(k0, k1 + n);
 }
 
-/* Place of a hash in the table of words: other bits than the word caches use. */
-static inline uint64_t wtok_word_slot(uint64_t hash) {
-    return hash >> 24;
-}
-
 uint64_t wtok_hash_long(const unsigned char *p, size_t n);
 
 /* A merge slot: left id (22 bits), right id (22), rank (20); all ones is empty. */
@@ -285,11 +286,14 @@ static inline uint32_t wtok_rank_id(const struct wtok_model *m, uint32_t rank) {
 /* The id of a word of up to 16 bytes by its key, or WTOK_NO_ID. */
 static inline uint32_t wtok_find_key(const struct wtok_model *m, uint64_t k0, uint64_t k1,
                                      uint64_t hash, size_t n) {
-    for (uint64_t i = wtok_word_slot(hash) & m->word_mask; m->words[i].len != 0;
-         i = (i + 1) & m->word_mask)
-        if (m->words[i].k0 == k0 && m->words[i].k1 == k1 && m->words[i].len == n)
-            return m->words[i].id;
-    return WTOK_NO_ID;
+    for (uint64_t i = hash & m->word_mask;; i = (i + 1) & m->word_mask)
+        for (unsigned k = 0; k < 2; k++) {
+            const struct wtok_word *w = &m->words[i].way[k];
+            if (w->k0 == k0 && w->k1 == k1 && w->len == n)
+                return w->id;
+            if (w->len == 0)
+                return WTOK_NO_ID;
+        }
 }
 
 /* The id that a whole word is, or WTOK_NO_ID. 16 readable bytes at p for words of up to 16. */
@@ -313,7 +317,7 @@ enum weir_status wtok_merge(const struct wtok_model *m, struct wtok_heap *heap,
 
 /* Sizes of the four tables in bits, powers of two, and where each begins. */
 enum {
-    WTOK_CUT_WHOLE_BITS = 21,
+    WTOK_CUT_WHOLE_BITS = 19,
     WTOK_CUT_PART_BITS = 17,
     WTOK_CUT_AT_1 = 1 << (WTOK_CUT_WHOLE_BITS - 6),
     WTOK_CUT_AT_2 = WTOK_CUT_AT_1 + (1 << (WTOK_CUT_PART_BITS - 6)),
@@ -325,6 +329,11 @@ void wtok_cut_learn(uint64_t *cuts, const unsigned char *p, size_t n);
 /* May a token hold the end of character x (last byte lx) and the start of y (first byte fy)? */
 bool wtok_cut_joined(const uint64_t *cuts, uint32_t x, unsigned char lx, uint32_t y,
                      unsigned char fy);
+/* The places in the characters from p to e where a cut is safe: bit i of the result stands for the
+ * place in front of character i, which begins at p + offsets[i]. Reads at most 64 characters;
+ * *ret_n becomes how many, and offsets[*ret_n] the end of the last. Character 0 has no bit. */
+uint64_t wtok_cut_places(const uint64_t *cuts, const unsigned char *p, const unsigned char *e,
+                         uint32_t offsets[65], unsigned *ret_n);
 
 /* ---- splitting (scan.c, steps.c) ------------------------------------------------------------- */
 

@@ -3,6 +3,10 @@
 #include "base/utf8.h"
 #include "tokenizer/unicode.h"
 
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
 /* Hangul by arithmetic, The Unicode Standard 3.12. */
 enum {
     S_BASE = 0xAC00,
@@ -184,19 +188,41 @@ static unsigned care_of(enum wtok_form form) {
     return care[form];
 }
 
+#if defined(__SSE2__)
+/* A bit for each of 16 bytes that begins a character which may need care: not ASCII, and not of
+ * U+4000 to U+9FFF, ideographs that no form touches. */
+static inline unsigned may_care(const unsigned char *p) {
+    __m128i v = _mm_loadu_si128((const __m128i *)(const void *)p);
+    __m128i lead = _mm_cmpeq_epi8(_mm_max_epu8(v, _mm_set1_epi8((char)0xC0)), v);
+    __m128i from = _mm_sub_epi8(v, _mm_set1_epi8((char)0xE4));
+    __m128i ideograph = _mm_cmpeq_epi8(_mm_min_epu8(from, _mm_set1_epi8(5)), from);
+    return (unsigned)_mm_movemask_epi8(_mm_andnot_si128(ideograph, lead));
+}
+#endif
+
 /* The first character that may be out of the form, or e. */
 static const unsigned char *next_care(const unsigned char *p, const unsigned char *e,
                                       unsigned care) {
+    unsigned n;
+#if defined(__SSE2__)
+    for (; e - p >= 16; p += 16)
+        for (unsigned leads = may_care(p); leads != 0; leads &= leads - 1) {
+            const unsigned char *at = p + __builtin_ctz(leads);
+            if ((wtok_class_of(wtok_char(at, &n)) & care) != 0)
+                return at;
+        }
+    while (p < e && (*p & 0xC0) == 0x80) /* the rest of a character that was looked at */
+        p++;
+#endif
     while (p < e) {
         uint64_t eight;
         if (e - p >= 8 && (memcpy(&eight, p, 8), (eight & 0x8080808080808080u) == 0)) {
             p += 8;
         } else if (*p < 0x80) {
             p++;
-        } else if (*p >= 0xE5 && *p <= 0xE9) { /* U+5000 to U+9FFF: ideographs, never touched */
+        } else if (*p >= 0xE4 && *p <= 0xE9) {
             p += 3;
         } else {
-            unsigned n;
             if ((wtok_class_of(wtok_char(p, &n)) & care) != 0)
                 return p;
             p += n;

@@ -5,12 +5,14 @@
 #include "base/mem.h"
 #include "tokenizer/wtok.h"
 
-enum { MAX_STOP_BYTES = 64 * 1024, NONE = -1 };
+enum { MAX_STOP_BYTES = 64 * 1024, NONE = -1, FEW = 4 };
+#define EACH_BYTE 0x0101010101010101u
 
 /* Children of a node are a sibling list; stop strings are few and short. */
 struct node {
     int32_t first_child, next_sibling, fail;
     uint32_t depth;
+    uint32_t text;  /* where in `texts` the bytes on the way to it begin */
     int32_t match;  /* index of the stop string that ends here, or NONE */
     int32_t suffix; /* nearest node on the fail chain that ends a stop string, or NONE */
     unsigned char c;
@@ -22,8 +24,11 @@ struct wtok_stop {
     int32_t state;
     bool include;
     bool first[256]; /* some stop string begins with this byte */
-    /* The withheld bytes are the path from the root to `state`, kept here to be given out again. */
-    struct weir_buf held;
+    /* All those bytes, each in all eight places, when there are few. */
+    bool few;
+    uint64_t firsts[FEW];
+    char *texts;   /* owned: all stop strings, one after the other */
+    size_t n_text; /* The withheld bytes are those on the way to `state`, so they stand here. */
 };
 
 static int32_t child_of(const struct wtok_stop *s, int32_t at, unsigned char c) {
@@ -35,6 +40,9 @@ static int32_t child_of(const struct wtok_stop *s, int32_t at, unsigned char c) 
 
 static void insert(struct wtok_stop *s, struct weir_span text, int32_t index) {
     int32_t at = 0;
+    uint32_t from = (uint32_t)s->n_text;
+    memcpy(s->texts + from, text.data, text.len);
+    s->n_text += text.len;
     s->first[(unsigned char)text.data[0]] = true;
     for (size_t i = 0; i < text.len; i++) {
         unsigned char c = (unsigned char)text.data[i];
@@ -44,6 +52,7 @@ static void insert(struct wtok_stop *s, struct weir_span text, int32_t index) {
             s->nodes[next] = (struct node){.first_child = NONE,
                                            .next_sibling = s->nodes[at].first_child,
                                            .depth = s->nodes[at].depth + 1,
+                                           .text = from,
                                            .match = NONE,
                                            .suffix = NONE,
                                            .c = c};
@@ -86,6 +95,19 @@ static enum weir_status link_failures(struct wtok_stop *s) {
     return WEIR_OK;
 }
 
+static void list_firsts(struct wtok_stop *s) {
+    size_t n = 0;
+    for (unsigned c = 0; c < 256; c++)
+        if (s->first[c]) {
+            if (n < FEW)
+                s->firsts[n] = c * EACH_BYTE;
+            n++;
+        }
+    s->few = n > 0 && n <= FEW;
+    for (; n > 0 && n < FEW; n++)
+        s->firsts[n] = s->firsts[0];
+}
+
 enum weir_status wtok_stop_create(const struct weir_span *stops, size_t n, bool include_in_output,
                                   struct wtok_stop **ret_stop) {
     size_t bytes = 0;
@@ -99,10 +121,10 @@ enum weir_status wtok_stop_create(const struct weir_span *stops, size_t n, bool 
     struct wtok_stop *s = weir_calloc(1, sizeof(*s));
     if (s == NULL)
         return WEIR_NOMEM;
-    weir_buf_init(&s->held, MAX_STOP_BYTES);
     s->include = include_in_output;
     s->nodes = weir_malloc((bytes + 1) * sizeof(*s->nodes));
-    if (s->nodes == NULL) {
+    s->texts = weir_malloc(bytes + 1);
+    if (s->nodes == NULL || s->texts == NULL) {
         wtok_stop_destroy(s);
         return WEIR_NOMEM;
     }
@@ -111,6 +133,7 @@ enum weir_status wtok_stop_create(const struct weir_span *stops, size_t n, bool 
     s->n_nodes = 1;
     for (size_t i = 0; i < n; i++)
         insert(s, stops[i], (int32_t)i);
+    list_firsts(s);
     enum weir_status st = link_failures(s);
     if (st != WEIR_OK) {
         wtok_stop_destroy(s);
@@ -123,76 +146,115 @@ enum weir_status wtok_stop_create(const struct weir_span *stops, size_t n, bool 
 void wtok_stop_destroy(struct wtok_stop *stop) {
     if (stop == NULL)
         return;
-    weir_buf_fini(&stop->held);
     weir_free(stop->nodes);
+    weir_free(stop->texts);
     weir_free(stop);
 }
 
-/* Gives out all withheld bytes but the last `keep`. */
-static enum weir_status release(struct wtok_stop *s, size_t keep, struct weir_buf *out) {
-    size_t n = s->held.len - keep;
-    enum weir_status st = weir_buf_append(out, s->held.data, n);
-    if (st == WEIR_OK)
-        weir_buf_consume(&s->held, n);
-    return st;
+/* The longest stop string that ends at the state, or NONE. */
+static int32_t ending_at(const struct wtok_stop *s, int32_t state) {
+    const struct node *at = &s->nodes[state];
+    return at->match != NONE ? state : at->suffix;
 }
 
-/* The longest stop string that ends at the current state, or NONE. */
-static int32_t ending_at(const struct wtok_stop *s) {
-    const struct node *at = &s->nodes[s->state];
-    return at->match != NONE ? s->state : at->suffix;
+/* The first n of the bytes on the way to the node and c behind them. */
+static char *give_out(const struct wtok_stop *s, const struct node *at, unsigned char c, size_t n,
+                      char *to) {
+    for (size_t i = 0; i < n && i < at->depth; i++)
+        to[i] = s->texts[at->text + i];
+    if (n > at->depth)
+        to[at->depth] = (char)c;
+    return to + n;
 }
 
-/* End of the run from i on in which certainly no stop string begins. Needs the state at the root.
- */
-static size_t plain_run(const struct wtok_stop *s, struct weir_span text, size_t i) {
-    for (; i < text.len; i++) {
+static enum weir_status push_bytes(struct wtok_stop *s, struct weir_span text, struct weir_buf *out,
+                                   int *ret_matched) {
+    if (text.len == 0)
+        return WEIR_OK;
+    int32_t state = s->state;
+    enum weir_status st = weir_buf_reserve(out, s->nodes[state].depth + text.len);
+    if (st != WEIR_OK)
+        return st;
+    char *to = out->data + out->len;
+    for (size_t i = 0; i < text.len; i++) {
         unsigned char c = (unsigned char)text.data[i];
-        if (!s->first[c])
+        if (state == 0 && !s->first[c]) {
+            *to++ = (char)c;
             continue;
-        /* One byte further on most beginnings are over. */
-        int32_t at = child_of(s, 0, c);
-        if (i + 1 == text.len || s->nodes[at].match != NONE ||
-            child_of(s, at, (unsigned char)text.data[i + 1]) != NONE)
+        }
+        const struct node *was = &s->nodes[state];
+        state = step(s, state, c);
+        int32_t end = ending_at(s, state);
+        size_t keep = end == NONE ? s->nodes[state].depth : s->include ? 0 : s->nodes[end].depth;
+        to = give_out(s, was, c, was->depth + 1 - keep, to);
+        if (end != NONE) {
+            *ret_matched = s->nodes[end].match;
+            state = 0;
             break;
+        }
     }
-    return i;
+    out->len = (size_t)(to - out->data);
+    s->state = state;
+    return WEIR_OK;
+}
+
+/* May one of eight bytes begin a stop string? */
+static inline bool may_begin(const struct wtok_stop *s, uint64_t eight) {
+    uint64_t zero = 0;
+    for (int i = 0; i < FEW; i++) {
+        uint64_t x = eight ^ s->firsts[i];
+        zero |= (x - EACH_BYTE) & ~x;
+    }
+    return (zero & 0x80 * EACH_BYTE) != 0;
+}
+
+/* The usual piece of text: up to 16 bytes of which none begins a stop string, while nothing is
+ * withheld. Passes it on, and returns true. Bytes are read twice where that spares a loop. */
+static inline bool push_plain(const struct wtok_stop *s, const char *p, size_t n,
+                              struct weir_buf *out) {
+    if (!s->few || s->state != 0 || n - 1 >= 16 || out->cap - out->len < n)
+        return false;
+    char *to = out->data + out->len;
+    uint64_t a, b;
+    uint32_t c, d;
+    if (n >= 8) {
+        memcpy(&a, p, 8);
+        memcpy(&b, p + n - 8, 8);
+        if (may_begin(s, a) || may_begin(s, b))
+            return false;
+        memcpy(to, &a, 8);
+        memcpy(to + n - 8, &b, 8);
+    } else if (n >= 4) {
+        memcpy(&c, p, 4);
+        memcpy(&d, p + n - 4, 4);
+        if (may_begin(s, (uint64_t)c << 32 | d))
+            return false;
+        memcpy(to, &c, 4);
+        memcpy(to + n - 4, &d, 4);
+    } else {
+        unsigned char x = (unsigned char)p[0], y = (unsigned char)p[n / 2];
+        unsigned char z = (unsigned char)p[n - 1];
+        if (s->first[x] | s->first[y] | s->first[z])
+            return false;
+        to[0] = p[0];
+        to[n / 2] = p[n / 2];
+        to[n - 1] = p[n - 1];
+    }
+    out->len += n;
+    return true;
 }
 
 enum weir_status wtok_stop_push(struct wtok_stop *s, struct weir_span text, struct weir_buf *out,
                                 int *ret_matched) {
-    int matched = NONE;
-    for (size_t i = 0; i < text.len && matched == NONE;) {
-        if (s->state == 0) { /* nothing is withheld: pass over bytes that begin no stop string */
-            size_t from = i;
-            i = plain_run(s, text, i);
-            enum weir_status st =
-                i > from ? weir_buf_append(out, text.data + from, i - from) : WEIR_OK;
-            if (st != WEIR_OK)
-                return st;
-            if (i == text.len)
-                break;
-        }
-        enum weir_status st = weir_buf_append_c(&s->held, text.data[i]);
-        if (st != WEIR_OK)
-            return st;
-        s->state = step(s, s->state, (unsigned char)text.data[i++]);
-        int32_t end = ending_at(s);
-        size_t keep = end != NONE && s->include ? 0 : s->nodes[end != NONE ? end : s->state].depth;
-        st = s->held.len > keep ? release(s, keep, out) : WEIR_OK;
-        if (st != WEIR_OK)
-            return st;
-        if (end != NONE) {
-            matched = s->nodes[end].match;
-            weir_buf_clear(&s->held);
-            s->state = 0;
-        }
-    }
-    *ret_matched = matched;
-    return WEIR_OK;
+    *ret_matched = NONE;
+    return push_plain(s, text.data, text.len, out) ? WEIR_OK
+                                                   : push_bytes(s, text, out, ret_matched);
 }
 
 enum weir_status wtok_stop_finish(struct wtok_stop *stop, struct weir_buf *out) {
-    stop->state = 0;
-    return release(stop, 0, out);
+    const struct node *at = &stop->nodes[stop->state];
+    enum weir_status st = weir_buf_append(out, stop->texts + at->text, at->depth);
+    if (st == WEIR_OK)
+        stop->state = 0;
+    return st;
 }

@@ -1,32 +1,35 @@
 /*
- * Units to ids. Most are in the memory of words and are written at once (wtok_unit). The others
- * wait until there are a few dozens of them, because nearly all their time goes into waiting for
- * memory: each step first asks for what the next one will read, for all units, and only then does
- * the next one read.
+ * Units to ids. Nearly all time goes into waiting for memory, so each step first asks for what the
+ * next one will read, for all units there are, and only then does the next one read.
  *
- *   1. the vocabulary (asked for when the unit came)
- *   2. merging, short units side by side (jobs), long ones one by one
- *   3. their ids go between those that were written meanwhile, and are remembered
+ *   1. the vocabulary, for 64 units at a time: most are one id (singles)
+ *   2. the others are put aside until there are 64: the memory of words
+ *   3. merging, short units side by side (jobs), long ones one by one
+ *   4. their ids go between the singles, and are remembered
  */
 #include "base/mem.h"
 #include "tokenizer/units_priv.h"
 
 typedef unsigned char u8;
-enum { KEY_MAX = 16 };
-
-static enum weir_status solve_units(const struct wtok_model *m, struct wtok_context *ctx,
-                                    struct wtok_out *out);
 
 /* ---- memory of words ------------------------------------------------------------------------- */
 
-/* The entry of a key in its line, or NULL; one that was second comes first from now on. */
-static const struct wtok_memo *recall(struct wtok_memo_line *line, uint64_t k0, uint64_t k1,
-                                      uint32_t key_meta) {
+static inline bool is_memo(const struct wtok_memo *memo, const struct wtok_pending *u,
+                           uint32_t wide) {
+    return ((memo->k0 ^ u->k0) | (memo->k1 ^ u->k1) |
+            ((memo->meta & ~0xFF00u) ^ (u->key_meta | wide))) == 0;
+}
+
+static inline uint32_t ids_of(const struct wtok_memo *memo) {
+    return memo->meta >> 8 & 0xFF;
+}
+
+/* The entry of a unit in its line, or NULL; one that was second comes first from now on. */
+static const struct wtok_memo *recall(struct wtok_memo_line *line, const struct wtok_pending *u) {
     struct wtok_memo *first = &line->way[0], *second = &line->way[1];
-    if (wtok_is_memo(first, k0, k1, key_meta) ||
-        wtok_is_memo(first, k0, k1, key_meta | WTOK_MEMO_WIDE))
+    if (is_memo(first, u, 0) || is_memo(first, u, WTOK_MEMO_WIDE))
         return first;
-    if ((first->meta & WTOK_MEMO_WIDE) != 0 || !wtok_is_memo(second, k0, k1, key_meta))
+    if ((first->meta & WTOK_MEMO_WIDE) != 0 || !is_memo(second, u, 0))
         return NULL;
     struct wtok_memo swap = *first;
     *first = *second;
@@ -37,7 +40,7 @@ static const struct wtok_memo *recall(struct wtok_memo_line *line, uint64_t k0, 
 static void remember(struct wtok_memo_line *line, const struct wtok_unit *u) {
     struct wtok_memo *first = &line->way[0], *second = &line->way[1];
     const struct wtok_pending *is = &u->is;
-    if (u->n_ids > WTOK_MEMO_WIDE_IDS || recall(line, is->k0, is->k1, is->key_meta) != NULL)
+    if (u->n_ids > WTOK_MEMO_WIDE_IDS || recall(line, is) != NULL)
         return;
     bool wide = u->n_ids > WTOK_MEMO_IDS, was_wide = (first->meta & WTOK_MEMO_WIDE) != 0;
     struct wtok_memo *memo = wide || was_wide || first->meta == 0 ? first : second;
@@ -53,7 +56,8 @@ static void remember(struct wtok_memo_line *line, const struct wtok_unit *u) {
 
 /* Long words only as wholes: the hash of a part was not made. */
 static bool may_keep_long(const struct wtok_pending *u) {
-    return u->len > KEY_MAX && u->len <= WTOK_LONG_BYTES && (u->key_meta & WTOK_MEMO_SEGMENT) == 0;
+    return u->len > WTOK_KEY_MAX && u->len <= WTOK_LONG_BYTES &&
+           (u->key_meta & WTOK_MEMO_SEGMENT) == 0;
 }
 
 static const struct wtok_long *recall_long(struct wtok_context *ctx, const struct wtok_pending *u) {
@@ -72,38 +76,27 @@ static void remember_long(struct wtok_context *ctx, const struct wtok_unit *u) {
     memcpy(l->text, u->is.p, u->is.len);
 }
 
-enum weir_status wtok_unit_miss(const struct wtok_model *m, struct wtok_context *ctx,
-                                const struct wtok_pending *u, struct wtok_out *out) {
-    const uint32_t *ids = NULL;
-    size_t known = 0;
-    if (u->len <= KEY_MAX) {
-        const struct wtok_memo *memo =
-            recall(wtok_line_of(ctx, u->hash), u->k0, u->k1, u->key_meta);
-        if (memo != NULL) {
-            ids = memo->ids;
-            known = memo->meta >> 8 & 0xFF;
-        } else {
-            /* An entry may lie on two lines. */
-            const char *slot = (const char *)&m->words[wtok_word_slot(u->hash) & m->word_mask];
-            __builtin_prefetch(slot);
-            __builtin_prefetch(slot + sizeof(struct wtok_word) - 1);
-        }
-    } else if (may_keep_long(u)) {
-        const struct wtok_long *l = recall_long(ctx, u);
-        if (l != NULL) {
-            ids = l->ids;
-            known = l->n_ids;
-        }
+/* Writes the ids of a unit that the first entry of its line does not hold, when they are remembered
+ * somewhere else. */
+static bool recall_ids(struct wtok_context *ctx, const struct wtok_pending *u) {
+    const uint32_t *ids;
+    size_t n;
+    if (u->len <= WTOK_KEY_MAX) {
+        const struct wtok_memo *memo = recall(wtok_line_of(ctx, u->hash), u);
+        if (memo == NULL)
+            return false;
+        ids = memo->ids;
+        n = ids_of(memo);
+    } else {
+        const struct wtok_long *l = may_keep_long(u) ? recall_long(ctx, u) : NULL;
+        if (l == NULL)
+            return false;
+        ids = l->ids;
+        n = l->n_ids;
     }
-    if (ids != NULL) {
-        if (out->room - out->n < known)
-            return WEIR_TOO_LARGE;
-        memcpy(out->ids + out->n, ids, known * sizeof(*ids));
-        out->n += known;
-        return WEIR_OK;
-    }
-    ctx->units[ctx->n_units++] = (struct wtok_unit){.is = *u, .at = out->n};
-    return ctx->n_units == WTOK_UNITS ? solve_units(m, ctx, out) : WEIR_OK;
+    memcpy(ctx->run + ctx->n_run, ids, n * sizeof(*ids));
+    ctx->n_run += n;
+    return true;
 }
 
 /* ---- long units ------------------------------------------------------------------------------ */
@@ -149,13 +142,13 @@ static enum weir_status merge_alone(const struct wtok_model *m, struct wtok_cont
 
 /* ---- the steps ------------------------------------------------------------------------------- */
 
-/* Step 1: the vocabulary; for parts of words only where merging gives the same. */
+/* Step 2: the vocabulary; for parts of words only where merging gives the same. */
 static bool from_vocabulary(const struct wtok_model *m, struct wtok_unit *u) {
     const struct wtok_pending *is = &u->is;
     if ((is->key_meta & WTOK_MEMO_SEGMENT) != 0)
         return false;
-    u->own = is->len <= KEY_MAX ? wtok_find_key(m, is->k0, is->k1, is->hash, is->len)
-                                : wtok_find_word(m, is->p, is->len);
+    u->own = is->len <= WTOK_KEY_MAX ? wtok_find_key(m, is->k0, is->k1, is->hash, is->len)
+                                     : wtok_find_word(m, is->p, is->len);
     if (u->own == WTOK_NO_ID)
         return false;
     u->ids = &u->own;
@@ -164,78 +157,106 @@ static bool from_vocabulary(const struct wtok_model *m, struct wtok_unit *u) {
 }
 
 static enum weir_status solve(const struct wtok_model *m, struct wtok_context *ctx) {
-    size_t n_jobs = 0;
+    size_t n_short = 0, n_middle = 0;
     for (size_t i = 0; i < ctx->n_units; i++) {
         struct wtok_unit *u = &ctx->units[i];
         if (from_vocabulary(m, u))
             continue;
-        if (u->is.len > WTOK_JOB_BYTES) {
+        if (u->is.len <= WTOK_JOB_SMALL - 2) {
+            ctx->short_units[n_short++] = u;
+        } else if (u->is.len <= WTOK_JOB_BYTES) {
+            ctx->middle_units[n_middle++] = u;
+        } else {
             enum weir_status st = merge_alone(m, ctx, u);
             if (st != WEIR_OK)
                 return st;
-            continue;
         }
-        struct wtok_job *j = &ctx->jobs[n_jobs];
-        j->ids = spill(ctx, WTOK_JOB_BYTES);
-        if (j->ids == NULL)
-            return WEIR_NOMEM;
-        j->unit = u;
-        n_jobs += wtok_job_begin(m, j);
     }
-    wtok_jobs_run(m, ctx->jobs, n_jobs);
+    uint32_t *to = wtok_jobs_run(m, ctx->slots, ctx->short_units, n_short, ctx->made, true);
+    (void)wtok_jobs_run(m, ctx->slots, ctx->middle_units, n_middle, to, false);
     return WEIR_OK;
 }
 
-/* Step 3: opens the gaps, from the last to the first. */
-static enum weir_status insert(struct wtok_context *ctx, struct wtok_out *out) {
-    size_t more = 0, end = out->n;
+/* Step 4: the run and the units in the order of the text. */
+static enum weir_status put_ids(struct wtok_context *ctx, struct wtok_out *out) {
+    size_t more = ctx->n_run, done = 0;
     for (size_t i = 0; i < ctx->n_units; i++)
         more += ctx->units[i].n_ids;
     if (more > out->room - out->n)
         return WEIR_TOO_LARGE;
-    uint32_t *to = out->ids + out->n + more;
-    for (size_t i = ctx->n_units; i-- > 0;) {
+    uint32_t *to = out->ids + out->n;
+    for (size_t i = 0; i < ctx->n_units; i++) {
         const struct wtok_unit *u = &ctx->units[i];
-        to -= end - u->at;
-        memmove(to, out->ids + u->at, (end - u->at) * sizeof(*to));
-        to -= u->n_ids;
+        memcpy(to, ctx->run + done, (u->at - done) * sizeof(*to));
+        to += u->at - done;
+        done = u->at;
         memcpy(to, u->ids, u->n_ids * sizeof(*to));
-        end = u->at;
+        to += u->n_ids;
     }
+    memcpy(to, ctx->run + done, (ctx->n_run - done) * sizeof(*to));
     out->n += more;
     return WEIR_OK;
 }
 
-static enum weir_status solve_units(const struct wtok_model *m, struct wtok_context *ctx,
-                                    struct wtok_out *out) {
+static enum weir_status finish(const struct wtok_model *m, struct wtok_context *ctx,
+                               struct wtok_out *out) {
     enum weir_status st = solve(m, ctx);
     if (st == WEIR_OK)
-        st = insert(ctx, out);
+        st = put_ids(ctx, out);
     for (size_t i = 0; i < ctx->n_units && st == WEIR_OK; i++)
-        if (ctx->units[i].is.len <= KEY_MAX)
+        if (ctx->units[i].is.len <= WTOK_KEY_MAX)
             remember(wtok_line_of(ctx, ctx->units[i].is.hash), &ctx->units[i]);
         else
             remember_long(ctx, &ctx->units[i]);
     spill_reset(ctx);
-    ctx->n_units = 0;
+    ctx->n_units = ctx->n_run = 0;
     return st;
+}
+
+/* A unit that no memory knows waits in the list of units, and its place in the vocabulary is asked
+ * for. */
+static void put_aside(const struct wtok_model *m, struct wtok_context *ctx,
+                      const struct wtok_pending *u) {
+    struct wtok_unit *more = &ctx->units[ctx->n_units++];
+    more->is = *u;
+    more->at = (uint32_t)ctx->n_run;
+    __builtin_prefetch(&m->words[u->hash & m->word_mask]);
+}
+
+enum weir_status wtok_units_settle(const struct wtok_model *m, struct wtok_context *ctx,
+                                   struct wtok_out *out) {
+    size_t n = ctx->n_run, n_pending = ctx->n_pending;
+    ctx->n_pending = 0;
+    for (size_t i = 0; i < n_pending; i++) {
+        const struct wtok_pending *u = &ctx->pending[i];
+        const struct wtok_memo *memo = wtok_line_of(ctx, u->hash)->way;
+        /* Three ids are written, whatever the number that counts. */
+        memcpy(ctx->run + n, memo->ids, sizeof(memo->ids));
+        if (__builtin_expect(is_memo(memo, u, 0), 1)) {
+            n += ids_of(memo);
+            continue;
+        }
+        ctx->n_run = n;
+        if (!recall_ids(ctx, u))
+            put_aside(m, ctx, u);
+        if (ctx->n_units == WTOK_UNITS) {
+            enum weir_status st = finish(m, ctx, out);
+            if (st != WEIR_OK)
+                return st;
+        }
+        n = ctx->n_run;
+    }
+    ctx->n_run = n;
+    return n > WTOK_RUN - 2 * WTOK_PENDING * WTOK_LONG_IDS ? finish(m, ctx, out) : WEIR_OK;
 }
 
 enum weir_status wtok_units_flush(const struct wtok_model *m, struct wtok_context *ctx,
                                   struct wtok_out *out) {
-    enum weir_status st = WEIR_OK;
-    for (size_t i = 0; i < WTOK_PENDING && st == WEIR_OK; i++) {
-        struct wtok_pending *u = &ctx->pending[ctx->n_pending++ % WTOK_PENDING];
-        if (u->len != 0)
-            st = wtok_unit_settle(m, ctx, u, out);
-        u->len = 0;
-    }
-    return st == WEIR_OK && ctx->n_units > 0 ? solve_units(m, ctx, out) : st;
+    enum weir_status st = wtok_units_settle(m, ctx, out);
+    return st == WEIR_OK ? finish(m, ctx, out) : st;
 }
 
 void wtok_units_drop(struct wtok_context *ctx) {
-    for (size_t i = 0; i < WTOK_PENDING; i++)
-        ctx->pending[i].len = 0;
     spill_reset(ctx);
-    ctx->n_units = 0;
+    ctx->n_pending = ctx->n_units = ctx->n_run = 0;
 }

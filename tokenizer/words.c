@@ -19,8 +19,7 @@ static bool cuts_allowed(const struct wtok_model *m) {
  * (ignore_merges), that is looked up first. */
 static enum weir_status add_cut(const struct wtok_model *m, struct wtok_context *ctx, const u8 *p,
                                 size_t n, struct wtok_out *out) {
-    const u8 *e = p + n, *from = p;
-    unsigned len;
+    const u8 *e = p + n;
     uint32_t kind = 0;
     enum weir_status st = WEIR_OK;
     if (m->image->ignore_merges != 0) {
@@ -28,16 +27,22 @@ static enum weir_status add_cut(const struct wtok_model *m, struct wtok_context 
             return wtok_unit(m, ctx, p, n, 0, out);
         kind = WTOK_MEMO_SEGMENT;
     }
-    uint32_t x = wtok_char(p, &len);
-    for (p += len; p < e && st == WEIR_OK; p += len) {
-        uint32_t y = wtok_char(p, &len);
-        if (!wtok_cut_joined(m->cuts, x, p[-1], y, *p)) {
-            st = wtok_unit(m, ctx, from, (size_t)(p - from), kind, out);
-            from = p;
+    for (const u8 *from = p; from < e && st == WEIR_OK;) {
+        uint32_t offsets[65];
+        unsigned count;
+        uint64_t places = wtok_cut_places(m->cuts, p, e, offsets, &count);
+        for (; places != 0 && st == WEIR_OK; places &= places - 1) {
+            const u8 *to = p + offsets[__builtin_ctzll(places)];
+            st = wtok_unit(m, ctx, from, (size_t)(to - from), kind, out);
+            from = to;
         }
-        x = y;
+        if (p + offsets[count] == e) {
+            st = st == WEIR_OK ? wtok_unit(m, ctx, from, (size_t)(e - from), kind, out) : st;
+            break;
+        }
+        p += offsets[count - 1]; /* the last character is the first of the next turn */
     }
-    return st == WEIR_OK ? wtok_unit(m, ctx, from, (size_t)(e - from), kind, out) : st;
+    return st;
 }
 
 static inline __attribute__((always_inline)) enum weir_status add_word(const struct wtok_model *m,

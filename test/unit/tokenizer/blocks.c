@@ -66,6 +66,27 @@ static const char *const atoms[] = {
     "\xF0\x9F\x98\x80", /* a smiley */
     "\xF0\x9D\x92\x9C", /* a mathematical capital */
     "\xE3\x82\x97",     /* unassigned */
+    "\xE4\xB8\xAD",     /* 中 */
+    "\xE4\xB7\x80",     /* a hexagram, beside the ideographs */
+    "\xE9\xBF\xBF",     /* the last ideograph */
+    "\xE3\x80\x85",     /* 々 */
+    "\xE3\x80\x87",     /* 〇, a number */
+    "\xE3\x80\x8A",     /* 《 */
+    "\xE3\x82\x99",     /* combining voiced sound mark */
+    "\xE3\x83\x80",     /* ダ */
+    "\xE3\x83\xBC",     /* ー */
+    "\xEF\xBC\x91",     /* fullwidth digit */
+    "\xEF\xBC\xA1",     /* fullwidth capital */
+    "\xEF\xBC\x88",     /* fullwidth parenthesis */
+    "\xE2\x80\xA8",     /* line separator */
+    "\xE2\x80\x8B",     /* zero-width space */
+    "\xE2\x80\x94",     /* em dash */
+    "\xE2\x94\x80",     /* ─ */
+    "\xD0\xB4",         /* д */
+    "\xD0\x94",         /* Д */
+    "\xD2\x83",         /* a Cyrillic mark */
+    "\xC3\x97",         /* × */
+    "\xEB\x8B\xA4",     /* 다 */
 };
 
 static size_t random_text(struct weir_rng *rng, char *out) {

@@ -1,0 +1,255 @@
+/*
+ * Short units merged side by side. Nearly all the time of a merge goes into waiting for the table
+ * of merges and into branches that nobody can foretell, so a few dozens of units are under way at
+ * once (slots; one that is done makes room for the next unit), and a round takes each of them one
+ * merge further: first all merges, which leave questions, then the asking for the buckets in which
+ * the answers lie, then the answers. A small filter answers most questions with no.
+ *
+ * Symbols keep their places, 1 to n; `alive` has a bit for each that is left. A place's key is the
+ * rank of its pair and the place itself, so that the least key is the next merge, the leftmost
+ * among equals. Place 0 and the one behind the last symbol hold an id that nothing merges with, so
+ * that every symbol has two neighbours.
+ */
+#include "base/mem.h"
+#include "tokenizer/blocks_priv.h"
+#include "tokenizer/encode_priv.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+typedef unsigned char u8;
+#define INLINE static inline __attribute__((always_inline))
+#define NO_KEY UINT32_MAX
+#define NOBODY ((1u << 22) - 1) /* no id: WTOK_MAX_IDS */
+
+INLINE uint32_t key_of(uint32_t rank, unsigned place) {
+    return rank == WTOK_NO_RANK ? NO_KEY : rank << 6 | place;
+}
+
+/* ---- beginning and end ----------------------------------------------------------------------- */
+
+/* Byte models whose bytes all have ids: their first ranks stand in a table. */
+INLINE bool begin_bytes(const struct wtok_model *m, const u8 *p, uint32_t n, struct wtok_job *j) {
+    const uint32_t *byte_ids = m->image->byte_ids;
+    uint32_t id = byte_ids[p[0]], missing = id == WTOK_NO_ID;
+    j->ids[1] = id;
+    for (uint32_t i = 1; i < n; i++) {
+        id = byte_ids[p[i]];
+        j->ids[i + 1] = id;
+        missing |= id == WTOK_NO_ID;
+        j->keys[i] = key_of(m->byte_pairs[(size_t)p[i - 1] << 8 | p[i]], i);
+    }
+    return missing == 0;
+}
+
+INLINE void job_begin(const struct wtok_model *m, struct wtok_job *j, struct wtok_unit *u,
+                      unsigned lanes) {
+    uint32_t n = u->is.len;
+    j->unit = u;
+    for (unsigned i = 0; i < lanes; i++)
+        j->keys[i] = NO_KEY;
+    if (m->image->byte_level == 0 || !begin_bytes(m, u->is.p, n, j)) {
+        n = (uint32_t)wtok_first_symbols(m, u->is.p, n, j->ids + 1);
+        for (unsigned i = 1; i < lanes; i++)
+            j->keys[i] = i < n ? key_of(wtok_merge_rank(m, j->ids[i], j->ids[i + 1]), i) : NO_KEY;
+    }
+    j->ids[0] = j->ids[n + 1] = NOBODY;
+    j->alive = (4ull << n) - 1;
+}
+
+/* Writes the ids at `to`, and returns the end. */
+INLINE uint32_t *job_end(const struct wtok_job *j, uint32_t *to) {
+    uint32_t n = 0;
+    /* Neither end counts. */
+    uint64_t alive = j->alive & ~(1ull << (63 - __builtin_clzll(j->alive))) & ~1ull;
+    for (; alive != 0; alive &= alive - 1)
+        to[n++] = j->ids[__builtin_ctzll(alive)];
+    j->unit->ids = to;
+    j->unit->n_ids = n;
+    return to + n;
+}
+
+/* ---- the round ------------------------------------------------------------------------------- */
+
+/* What the rank of a pair is, for a key. */
+struct question {
+    uint64_t pair, bucket;
+    uint32_t *key;
+    unsigned place;
+};
+
+/* Adds the question unless the filter knows that the pair is never merged: a toss, so no branch. */
+INLINE size_t ask(const struct wtok_model *m, struct question *q, size_t n, uint32_t left,
+                  uint32_t right, uint32_t *key, unsigned place) {
+    uint64_t pair = wtok_merge_pair(left, right), hash = wtok_merge_hash(pair);
+    uint64_t bit = hash >> 40 & m->bloom_mask;
+    q[n] = (struct question){pair, hash & m->merge_mask & ~(uint64_t)(WTOK_BUCKET - 1), key, place};
+    return n + (m->pair_bloom[bit / 64] >> bit % 64 & 1);
+}
+
+/* The merge of the least key, and the questions that follow from it. */
+INLINE size_t job_step(const struct wtok_model *m, struct wtok_job *j, uint32_t least,
+                       struct question *q, size_t n) {
+    unsigned at = least & 63;
+    uint64_t above = j->alive & (~1ull << at);
+    unsigned gone = (unsigned)__builtin_ctzll(above);
+    unsigned next = (unsigned)__builtin_ctzll(above & (above - 1));
+    unsigned prev = 63 - (unsigned)__builtin_clzll(j->alive & ((1ull << at) - 1));
+    uint32_t id = wtok_rank_id(m, least >> 6);
+    j->ids[at] = id;
+    j->alive ^= 1ull << gone;
+    j->keys[gone] = j->keys[at] = j->keys[prev] = NO_KEY;
+    n = ask(m, q, n, j->ids[prev], id, &j->keys[prev], prev);
+    return ask(m, q, n, id, j->ids[next], &j->keys[at], at);
+}
+
+typedef uint32_t (*least_fn)(const uint32_t *keys, unsigned lanes);
+typedef uint32_t (*find_fn)(const struct wtok_model *m, uint64_t pair, uint64_t bucket);
+
+/* All units of one size; returns the end of their ids. */
+INLINE uint32_t *run_jobs(const struct wtok_model *m, struct wtok_job *slots,
+                          struct wtok_unit *const *units, size_t n, uint32_t *to,
+                          const unsigned lanes, least_fn least_of, find_fn find) {
+    struct question questions[2 * WTOK_SLOTS + 1];
+    struct wtok_job *active[WTOK_SLOTS];
+    size_t left = 0, begun = 0;
+    for (; begun < n && begun < WTOK_SLOTS; begun++) {
+        job_begin(m, &slots[begun], units[begun], lanes);
+        active[left++] = &slots[begun];
+    }
+    while (left > 0) {
+        size_t kept = 0, asked = 0;
+        for (size_t i = 0; i < left; i++) {
+            struct wtok_job *j = active[i];
+            uint32_t least = least_of(j->keys, lanes);
+            while (least == NO_KEY) {
+                to = job_end(j, to);
+                if (begun == n)
+                    break;
+                job_begin(m, j, units[begun++], lanes);
+                least = least_of(j->keys, lanes);
+            }
+            if (least == NO_KEY)
+                continue;
+            active[kept++] = j;
+            asked = job_step(m, j, least, questions, asked);
+        }
+        left = kept;
+        for (size_t i = 0; i < asked; i++)
+            __builtin_prefetch(m->merges + questions[i].bucket);
+        for (size_t i = 0; i < asked; i++)
+            *questions[i].key =
+                key_of(find(m, questions[i].pair, questions[i].bucket), questions[i].place);
+    }
+    return to;
+}
+
+/* ---- for each kind of machine ---------------------------------------------------------------- */
+
+INLINE uint32_t least_plain(const uint32_t *keys, unsigned lanes) {
+    enum { GROUP = 16 };
+    uint32_t least[GROUP];
+    memcpy(least, keys, sizeof(least));
+    for (unsigned g = GROUP; g < lanes; g += GROUP)
+        for (unsigned i = 0; i < GROUP; i++)
+            least[i] = keys[g + i] < least[i] ? keys[g + i] : least[i];
+    for (unsigned half = GROUP / 2; half > 0; half /= 2)
+        for (unsigned i = 0; i < half; i++)
+            least[i] = least[i + half] < least[i] ? least[i + half] : least[i];
+    return least[0];
+}
+
+#if defined(__x86_64__)
+#define AVX2 __attribute__((target("avx2,bmi,bmi2,lzcnt")))
+#define AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,bmi,bmi2,lzcnt,popcnt")))
+
+AVX2 INLINE uint32_t least_of_eight(__m256i a) {
+    __m128i x = _mm_min_epu32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));
+    x = _mm_min_epu32(x, _mm_shuffle_epi32(x, _MM_SHUFFLE(1, 0, 3, 2)));
+    x = _mm_min_epu32(x, _mm_shuffle_epi32(x, _MM_SHUFFLE(2, 3, 0, 1)));
+    return (uint32_t)_mm_cvtsi128_si32(x);
+}
+
+AVX2 INLINE uint32_t least_avx2(const uint32_t *keys, unsigned lanes) {
+    __m256i a = _mm256_loadu_si256((const __m256i *)(const void *)keys);
+    for (unsigned i = 8; i < lanes; i += 8)
+        a = _mm256_min_epu32(a, _mm256_loadu_si256((const __m256i *)(const void *)(keys + i)));
+    return least_of_eight(a);
+}
+
+AVX512 INLINE uint32_t least_avx512(const uint32_t *keys, unsigned lanes) {
+    __m512i a = _mm512_loadu_si512(keys);
+    for (unsigned i = 16; i < lanes; i += 16)
+        a = _mm512_min_epu32(a, _mm512_loadu_si512(keys + i));
+    return least_of_eight(
+        _mm256_min_epu32(_mm512_castsi512_si256(a), _mm512_extracti64x4_epi64(a, 1)));
+}
+
+/* What the answer is, given which of the eight slots hold the pair. Full buckets without it are the
+ * only branch. */
+INLINE bool answered(const uint64_t *slots, unsigned hit, uint32_t *ret_rank) {
+    uint64_t slot = slots[__builtin_ctz(hit | 1u << (WTOK_BUCKET - 1))];
+    *ret_rank = hit != 0 ? (uint32_t)(slot & WTOK_RANK_MASK) : WTOK_NO_RANK;
+    return __builtin_expect((hit == 0) & (slot != UINT64_MAX), 0) == 0;
+}
+
+AVX2 INLINE uint32_t find_avx2(const struct wtok_model *m, uint64_t pair, uint64_t bucket) {
+    const __m256i want = _mm256_set1_epi64x((long long)pair);
+    const __m256i rank = _mm256_set1_epi64x(WTOK_RANK_MASK);
+    for (uint64_t i = bucket;; i = (i + WTOK_BUCKET) & m->merge_mask) {
+        const uint64_t *slots = m->merges + i;
+        uint32_t found;
+        __m256i a = _mm256_loadu_si256((const __m256i *)(const void *)slots);
+        __m256i b = _mm256_loadu_si256((const __m256i *)(const void *)(slots + 4));
+        a = _mm256_cmpeq_epi64(_mm256_andnot_si256(rank, a), want);
+        b = _mm256_cmpeq_epi64(_mm256_andnot_si256(rank, b), want);
+        if (answered(slots,
+                     (unsigned)_mm256_movemask_pd(_mm256_castsi256_pd(a)) |
+                         (unsigned)_mm256_movemask_pd(_mm256_castsi256_pd(b)) << 4,
+                     &found))
+            return found;
+    }
+}
+
+AVX512 INLINE uint32_t find_avx512(const struct wtok_model *m, uint64_t pair, uint64_t bucket) {
+    const __m512i want = _mm512_set1_epi64((long long)pair);
+    const __m512i ranks = _mm512_set1_epi64(WTOK_RANK_MASK);
+    for (uint64_t i = bucket;; i = (i + WTOK_BUCKET) & m->merge_mask) {
+        const uint64_t *slots = m->merges + i;
+        uint32_t found;
+        __m512i other = _mm512_xor_si512(_mm512_loadu_si512(slots), want);
+        if (answered(slots, _mm512_cmple_epu64_mask(other, ranks), &found))
+            return found;
+    }
+}
+
+AVX2 static uint32_t *run_avx2(const struct wtok_model *m, struct wtok_job *slots,
+                               struct wtok_unit *const *units, size_t n, uint32_t *to, bool small) {
+    return small ? run_jobs(m, slots, units, n, to, WTOK_JOB_SMALL, least_avx2, find_avx2)
+                 : run_jobs(m, slots, units, n, to, WTOK_JOB_LANES, least_avx2, find_avx2);
+}
+AVX512 static uint32_t *run_avx512(const struct wtok_model *m, struct wtok_job *slots,
+                                   struct wtok_unit *const *units, size_t n, uint32_t *to,
+                                   bool small) {
+    return small ? run_jobs(m, slots, units, n, to, WTOK_JOB_SMALL, least_avx512, find_avx512)
+                 : run_jobs(m, slots, units, n, to, WTOK_JOB_LANES, least_avx512, find_avx512);
+}
+#endif
+
+INLINE uint32_t find_plain(const struct wtok_model *m, uint64_t pair, uint64_t bucket) {
+    (void)bucket;
+    return wtok_merge_find(m, pair);
+}
+
+uint32_t *wtok_jobs_run(const struct wtok_model *m, struct wtok_job *slots,
+                        struct wtok_unit *const *units, size_t n, uint32_t *to, bool small) {
+#if defined(__x86_64__)
+    if (m->isa == WTOK_ISA_AVX512)
+        return run_avx512(m, slots, units, n, to, small);
+    if (m->isa == WTOK_ISA_AVX2)
+        return run_avx2(m, slots, units, n, to, small);
+#endif
+    return small ? run_jobs(m, slots, units, n, to, WTOK_JOB_SMALL, least_plain, find_plain)
+                 : run_jobs(m, slots, units, n, to, WTOK_JOB_LANES, least_plain, find_plain);
+}
