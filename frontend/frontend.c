@@ -16,6 +16,7 @@
 #include "router/options.h"
 #include "runtime/nats_metrics.h"
 #include "runtime/options_nats.h"
+#include "runtime/options_service.h"
 
 #include <inttypes.h>
 #include <signal.h>
@@ -396,8 +397,16 @@ static enum weir_status start_loops(struct frontend *f, struct weir_err *err) {
     return WEIR_OK;
 }
 
+static void on_refused(void *arg, const struct weir_err *err) {
+    struct frontend *f = arg;
+    WEIR_LOG(WEIR_LOG_ERROR, "frontend", "%s", err->text);
+    f->exit_code = 1;
+    weir_loop_stop(f->control);
+}
+
 static enum weir_status open_discovery(struct frontend *f, struct weir_err *err) {
     static const enum weir_discovery_backend backends[] = {
+        [WEIR_OPT_DISCOVERY_ETCD] = WEIR_DISCOVERY_ETCD,
         [WEIR_OPT_DISCOVERY_FILE] = WEIR_DISCOVERY_FILE,
         [WEIR_OPT_DISCOVERY_MEM] = WEIR_DISCOVERY_MEM,
         [WEIR_OPT_DISCOVERY_STATIC] = WEIR_DISCOVERY_STATIC};
@@ -412,7 +421,10 @@ static enum weir_status open_discovery(struct frontend *f, struct weir_err *err)
                                        .file_root = o->file_kv,
                                        .static_path = o->static_workers_file,
                                        .static_workers = o->static_worker.items,
-                                       .n_static_workers = o->static_worker.n};
+                                       .n_static_workers = o->static_worker.n,
+                                       .etcd = WEIR_ETCD_OPTIONS(o),
+                                       .on_refused = on_refused,
+                                       .refused_arg = f};
     enum weir_status st = weir_discovery_open(f->control, &dc, &f->disc, err);
     if (st != WEIR_OK)
         return st;

@@ -367,6 +367,10 @@ void weir_http_client_destroy(struct weir_http_client *c) {
     maybe_free(c);
 }
 
+const char *weir_http_client_last_failure(const struct weir_http_client *c) {
+    return c->last_failure;
+}
+
 unsigned weir_http_client_conns(const struct weir_http_client *c) {
     return c->n_conns;
 }

@@ -65,6 +65,9 @@ void weir_http_call_cancel(struct weir_http_call *call);
 /* Back-pressure: between the two no on_body fires, and the peer is held back. */
 void weir_http_call_pause(struct weir_http_call *call);
 void weir_http_call_resume(struct weir_http_call *call);
+/* Why the last connection failed (static text such as "connection refused" or "certificate has
+ * expired"); NULL when none has. */
+const char *weir_http_client_last_failure(const struct weir_http_client *client);
 unsigned weir_http_client_conns(const struct weir_http_client *client);
 
 #endif

@@ -26,6 +26,8 @@ void weir_hc_conn_close(struct hc_conn *k, enum weir_status status, const char *
     weir_list_push_back(&k->client->busy, &k->node);
     weir_deferred_cancel(&k->later);
     weir_timer_stop(&k->end_look);
+    if (status != WEIR_OK)
+        k->client->last_failure = reason;
     weir_stream_close(k->stream, status, reason);
 }
 
@@ -342,6 +344,8 @@ static void on_close(void *arg, enum weir_status status, const char *reason) {
     WEIR_LOG(WEIR_LOG_DEBUG, "http", "connection to %s closed: %s (%s)",
              weir_stream_peer(k->stream), reason, weir_status_text(status));
     k->state = HC_CLOSED;
+    if (status != WEIR_OK)
+        c->last_failure = reason;
     bool unsent =
         call != NULL &&
         (!call->sent_any ||

@@ -71,6 +71,7 @@ struct weir_http_client {
     struct weir_list busy;                 /* connecting or with a call */
     struct weir_list waiting;
     unsigned n_conns, n_waiting;
+    const char *last_failure; /* static text, or NULL */
     struct weir_timer idle_timer;
     struct weir_deferred pump; /* gives waiting calls a connection */
     bool destroyed;

@@ -221,6 +221,10 @@ void weir_loop_run(struct weir_loop *loop) {
     pthread_mutex_unlock(&loop->lock);
 }
 
+bool weir_loop_running(const struct weir_loop *loop) {
+    return loop->running;
+}
+
 void weir_loop_destroy(struct weir_loop *loop) {
     if (loop == NULL)
         return;

@@ -23,6 +23,8 @@ enum weir_status weir_loop_create(unsigned index, struct weir_loop **ret_loop) W
 void weir_loop_destroy(struct weir_loop *loop);
 /* Runs until weir_loop_stop(). Returns after open handles were given a last turn. */
 void weir_loop_run(struct weir_loop *loop);
+/* From its own thread: whether it is inside weir_loop_run(). */
+bool weir_loop_running(const struct weir_loop *loop);
 /* Thread: any. */
 void weir_loop_stop(struct weir_loop *loop);
 /* Starts a thread that runs the loop / waits for it to end. */

@@ -47,6 +47,8 @@ static enum weir_status read_file(const char *path, const char *what, struct wei
     weir_buf_init(ret, MAX_FILE);
     if (path == NULL)
         return WEIR_OK;
+    if (strncmp(path, "-----BEGIN", 10) == 0)
+        return weir_buf_append_z(ret, path);
     FILE *f = fopen(path, "rbe");
     if (f == NULL)
         return weir_err_set(err, errno == ENOENT ? WEIR_NOT_FOUND : WEIR_IO, "%s '%s': %s", what,
@@ -103,6 +105,11 @@ static enum weir_status read_files(const struct weir_tls *tls, struct files *f,
 
 /* ---- parsing ------------------------------------------------------------------------------ */
 
+/* What messages call a file: never its content. */
+static const char *shown(const char *path) {
+    return strncmp(path, "-----BEGIN", 10) == 0 ? "(PEM text)" : path;
+}
+
 /* The library's words for the newest error; static text. */
 static const char *openssl_reason(void) {
     const char *text = ERR_reason_error_string(ERR_peek_last_error());
@@ -131,21 +138,21 @@ static enum weir_status use_chain(SSL_CTX *ctx, const struct weir_tls *tls, cons
     enum weir_status st = WEIR_OK;
     if (cert == NULL)
         st = weir_err_set(err, WEIR_INVALID, "'%s' holds no certificate in PEM form (%s)",
-                          tls->cert_path, openssl_reason());
+                          shown(tls->cert_path), openssl_reason());
     else if (SSL_CTX_use_certificate(ctx, cert) != 1)
-        st = weir_err_set(err, WEIR_INVALID, "certificate '%s': %s", tls->cert_path,
+        st = weir_err_set(err, WEIR_INVALID, "certificate '%s': %s", shown(tls->cert_path),
                           openssl_reason());
     X509_free(cert);
     ERR_clear_error();
     while (st == WEIR_OK && (cert = next_cert(bio)) != NULL) {
         if (SSL_CTX_add0_chain_cert(ctx, cert) != 1) {
             X509_free(cert);
-            st = weir_err_set(err, WEIR_INVALID, "certificate chain '%s': %s", tls->cert_path,
-                              openssl_reason());
+            st = weir_err_set(err, WEIR_INVALID, "certificate chain '%s': %s",
+                              shown(tls->cert_path), openssl_reason());
         }
     }
     if (st == WEIR_OK && !at_end())
-        st = weir_err_set(err, WEIR_INVALID, "certificate chain '%s': %s", tls->cert_path,
+        st = weir_err_set(err, WEIR_INVALID, "certificate chain '%s': %s", shown(tls->cert_path),
                           openssl_reason());
     BIO_free(bio);
     return st;
@@ -168,13 +175,14 @@ static enum weir_status use_key(SSL_CTX *ctx, const struct weir_tls *tls, const 
     enum weir_status st = WEIR_OK;
     if (encrypted)
         st = weir_err_set(err, WEIR_UNSUPPORTED,
-                          "private key '%s' has a passphrase: store it without one", tls->key_path);
+                          "private key '%s' has a passphrase: store it without one",
+                          shown(tls->key_path));
     else if (key == NULL)
         st = weir_err_set(err, WEIR_INVALID, "'%s' holds no private key in PEM form (%s)",
-                          tls->key_path, openssl_reason());
+                          shown(tls->key_path), openssl_reason());
     else if (SSL_CTX_use_PrivateKey(ctx, key) != 1 || SSL_CTX_check_private_key(ctx) != 1)
         st = weir_err_set(err, WEIR_INVALID, "private key '%s' does not belong to certificate '%s'",
-                          tls->key_path, tls->cert_path);
+                          shown(tls->key_path), shown(tls->cert_path));
     EVP_PKEY_free(key);
     BIO_free(bio);
     return st;
@@ -196,7 +204,7 @@ static enum weir_status use_ca(SSL_CTX *ctx, const struct weir_tls *tls, const s
     if (ok)
         return WEIR_OK;
     return weir_err_set(err, WEIR_INVALID, "'%s' holds no CA certificates in PEM form (%s)",
-                        tls->ca_path, openssl_reason());
+                        shown(tls->ca_path), openssl_reason());
 }
 
 /* ---- settings ----------------------------------------------------------------------------- */

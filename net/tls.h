@@ -9,6 +9,7 @@
 
 struct weir_tls;
 
+/* Each path may also be the PEM text itself: what begins with "-----BEGIN". */
 struct weir_tls_config {
     bool server;
     const char *cert_path,

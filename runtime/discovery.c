@@ -31,6 +31,8 @@ enum weir_status weir_discovery_open(struct weir_loop *loop,
         st = weir_discovery_file_open(d, config, err);
     else if (config->backend == WEIR_DISCOVERY_STATIC)
         st = weir_discovery_static_open(d, config, err);
+    else if (config->backend == WEIR_DISCOVERY_ETCD)
+        st = weir_discovery_etcd_open(d, config, err);
     else
         st = weir_discovery_mem_open(d);
     if (st != WEIR_OK) {
@@ -199,6 +201,8 @@ enum weir_status weir_discovery_watch(struct weir_discovery *disc, weir_discover
     disc->watches[disc->n_watches].fn = fn;
     disc->watches[disc->n_watches].arg = arg;
     disc->watches[disc->n_watches++].primed = false;
+    if (disc->ops->watching != NULL)
+        disc->ops->watching(disc);
     return WEIR_OK;
 }
 
@@ -293,7 +297,8 @@ static void mem_close(struct weir_discovery *disc) {
 }
 
 enum weir_status weir_discovery_mem_open(struct weir_discovery *disc) {
-    static const struct weir_discovery_backend_ops ops = {mem_publish, mem_unpublish, mem_close};
+    static const struct weir_discovery_backend_ops ops = {mem_publish, mem_unpublish, mem_close,
+                                                          NULL};
     disc->ops = &ops;
     return WEIR_OK;
 }

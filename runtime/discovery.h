@@ -1,7 +1,7 @@
 /*
  * Discovery: who is there. One interface; backends mem (this process), file (Dynamo's layout,
- * shared spec "transport" 1.5) and static (workers named by flag or in a watched TOML file). etcd
- * and Kubernetes come behind the same interface.
+ * shared spec "transport" 1.5), static (workers named by flag or in a watched TOML file) and etcd
+ * (Dynamo's keys, shared spec "transport" 1.4). Kubernetes comes behind the same interface.
  *
  * Thread: the loop it was opened on, for every call and callback.
  */
@@ -13,7 +13,20 @@
 
 struct weir_discovery;
 
-enum weir_discovery_backend { WEIR_DISCOVERY_MEM, WEIR_DISCOVERY_FILE, WEIR_DISCOVERY_STATIC };
+enum weir_discovery_backend {
+    WEIR_DISCOVERY_MEM,
+    WEIR_DISCOVERY_FILE,
+    WEIR_DISCOVERY_STATIC,
+    WEIR_DISCOVERY_ETCD
+};
+
+/* Borrowed for the opening only. */
+struct weir_discovery_etcd {
+    const char *endpoints; /* "http://a:2379,https://b"; NULL = http://localhost:2379 */
+    const char *username, *password;
+    const char *ca, *cert, *key; /* paths, or PEM text; NULL = the system's authorities, none */
+    uint64_t lease_ttl_s;        /* 0 = 30 */
+};
 
 struct weir_discovery_config {
     enum weir_discovery_backend backend;
@@ -23,6 +36,12 @@ struct weir_discovery_config {
     /* static: "ip:port/path[,model=…][,block_size=…]"; borrowed: outlive the discovery */
     const char *const *static_workers;
     size_t n_static_workers;
+    struct weir_discovery_etcd etcd;
+    /* etcd: every endpoint has refused this process before anything ever worked (wrong password,
+     * no JSON gateway, a certificate that does not verify). Once, from a loop turn; nothing is
+     * tried any more. NULL: it is tried for ever. Must not close the discovery. */
+    void (*on_refused)(void *arg, const struct weir_err *err);
+    void *refused_arg;
     unsigned max_records; /* 0 = 65,536 */
 };
 
@@ -42,12 +61,15 @@ enum weir_status weir_discovery_open(struct weir_loop *loop,
 enum weir_status weir_discovery_watch(struct weir_discovery *disc, weir_discovery_fn fn,
                                       void *arg) WEIR_MUST_CHECK;
 /* Publishes and keeps alive until unpublished or closed. An own record that somebody deleted is
- * written again. WEIR_EXISTS: the key is taken by another owner. */
+ * written again. WEIR_EXISTS: the key is taken by another owner. etcd: written as soon as etcd
+ * can be reached, records of one turn in their order; a key that is taken is logged and tried
+ * again. */
 enum weir_status weir_discovery_publish(struct weir_discovery *disc,
                                         const struct weir_record *record,
                                         struct weir_err *err) WEIR_MUST_CHECK;
 void weir_discovery_unpublish(struct weir_discovery *disc, const struct weir_record *record);
-/* Removes the own records and stops the watches. Accepts NULL. */
+/* Removes the own records and stops the watches. Accepts NULL. etcd: outside of the loop's run it
+ * runs the loop until the lease is revoked, at most a second. */
 void weir_discovery_close(struct weir_discovery *disc);
 
 #endif

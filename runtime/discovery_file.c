@@ -320,7 +320,8 @@ static char *default_root(void) {
 enum weir_status weir_discovery_file_open(struct weir_discovery *disc,
                                           const struct weir_discovery_config *config,
                                           struct weir_err *err) {
-    static const struct weir_discovery_backend_ops ops = {file_publish, file_unpublish, file_close};
+    static const struct weir_discovery_backend_ops ops = {file_publish, file_unpublish, file_close,
+                                                          NULL};
     struct file_backend *f = weir_calloc(1, sizeof(*f));
     if (f == NULL)
         return weir_err_set(err, WEIR_NOMEM, "out of memory");

@@ -25,6 +25,9 @@ struct weir_discovery_own {
     struct weir_list node;
     enum weir_record_kind kind;
     char *key, *json; /* owned */
+    /* the backend's */
+    unsigned state;
+    int64_t seen;
 };
 
 struct weir_discovery_backend_ops {
@@ -32,6 +35,7 @@ struct weir_discovery_backend_ops {
                                 struct weir_err *err);
     void (*unpublish)(struct weir_discovery *disc, struct weir_discovery_own *own);
     void (*close)(struct weir_discovery *disc);
+    void (*watching)(struct weir_discovery *disc); /* a watch was added; may be NULL */
 };
 
 struct weir_discovery {
@@ -61,6 +65,9 @@ void weir_discovery_scan_begin(struct weir_discovery *disc);
 void weir_discovery_scan_end(struct weir_discovery *disc, enum weir_record_kind kind);
 
 enum weir_status weir_discovery_file_open(struct weir_discovery *disc,
+                                          const struct weir_discovery_config *config,
+                                          struct weir_err *err) WEIR_MUST_CHECK;
+enum weir_status weir_discovery_etcd_open(struct weir_discovery *disc,
                                           const struct weir_discovery_config *config,
                                           struct weir_err *err) WEIR_MUST_CHECK;
 enum weir_status weir_discovery_mem_open(struct weir_discovery *disc) WEIR_MUST_CHECK;

@@ -3,19 +3,13 @@
 #define WEIR_RUNTIME_OPTIONS_FRONTEND_H
 
 #include "runtime/config.h"
+#include "runtime/options_service.h"
 
 /* Indices of choices, in the order of the rows. */
 enum weir_opt_error_format {
     WEIR_OPT_ERROR_FORMAT_DYNAMO,
     WEIR_OPT_ERROR_FORMAT_OPENAI,
     WEIR_OPT_ERROR_FORMAT_BOTH,
-};
-enum weir_opt_discovery {
-    WEIR_OPT_DISCOVERY_KUBERNETES,
-    WEIR_OPT_DISCOVERY_ETCD,
-    WEIR_OPT_DISCOVERY_FILE,
-    WEIR_OPT_DISCOVERY_MEM,
-    WEIR_OPT_DISCOVERY_STATIC,
 };
 enum weir_opt_tokenizer {
     WEIR_OPT_TOKENIZER_DEFAULT,

@@ -2,20 +2,44 @@
 #ifndef WEIR_RUNTIME_OPTIONS_SERVICE_H
 #define WEIR_RUNTIME_OPTIONS_SERVICE_H
 
-#include "base/status.h"
+#include "runtime/discovery.h"
+
+/* Indices of the choice, in the order of the row. */
+enum weir_opt_discovery {
+    WEIR_OPT_DISCOVERY_KUBERNETES,
+    WEIR_OPT_DISCOVERY_ETCD,
+    WEIR_OPT_DISCOVERY_FILE,
+    WEIR_OPT_DISCOVERY_MEM,
+    WEIR_OPT_DISCOVERY_STATIC,
+};
 
 /* Which members of the TLS rows are set, and the discovery backend's name. */
 struct weir_service_rules {
-    bool file_discovery;
+    bool shared_discovery; /* one that reaches other processes both ways */
     bool cert, key, client_cert, client_key, client_ca;
 };
 #define WEIR_SERVICE_RULES(o)                                                                      \
     {                                                                                              \
-        .file_discovery = (o)->discovery_backend == WEIR_OPT_DISCOVERY_FILE,                       \
+        .shared_discovery = (o)->discovery_backend == WEIR_OPT_DISCOVERY_FILE ||                   \
+                            (o)->discovery_backend == WEIR_OPT_DISCOVERY_ETCD,                     \
         .cert = (o)->tcp_tls_cert_path != NULL, .key = (o)->tcp_tls_key_path != NULL,              \
         .client_cert = (o)->tcp_tls_client_cert_path != NULL,                                      \
         .client_key = (o)->tcp_tls_client_key_path != NULL,                                        \
         .client_ca = (o)->tcp_tls_client_ca_cert_path != NULL                                      \
+    }
+/* Discovery of such a program, from options_planes.def: file or etcd. */
+#define WEIR_SERVICE_DISCOVERY(o)                                                                  \
+    {                                                                                              \
+        .backend = (o)->discovery_backend == WEIR_OPT_DISCOVERY_ETCD ? WEIR_DISCOVERY_ETCD         \
+                                                                     : WEIR_DISCOVERY_FILE,        \
+        .file_root = (o)->file_kv, .etcd = WEIR_ETCD_OPTIONS(o)                                    \
+    }
+#define WEIR_ETCD_OPTIONS(o)                                                                       \
+    {                                                                                              \
+        .endpoints = (o)->etcd_endpoints, .username = (o)->etcd_auth_username,                     \
+        .password = (o)->etcd_auth_password, .ca = (o)->etcd_auth_ca,                              \
+        .cert = (o)->etcd_auth_client_cert, .key = (o)->etcd_auth_client_key,                      \
+        .lease_ttl_s = (uint64_t)(o)->etcd_lease_ttl                                               \
     }
 enum weir_status weir_service_rules_check(const struct weir_service_rules *rules,
                                           struct weir_err *err) WEIR_MUST_CHECK;

@@ -120,6 +120,10 @@ static void on_signal(void *arg, int signum) {
     on_drain(p);
 }
 
+static void on_refused(void *arg, const struct weir_err *err) {
+    weir_service_fail(arg, err);
+}
+
 enum weir_status weir_service_open(struct weir_service *service,
                                    const struct weir_service_config *config, struct weir_err *err) {
     *service = (struct weir_service){.priv = weir_calloc(1, sizeof(*service->priv))};
@@ -141,8 +145,9 @@ enum weir_status weir_service_open(struct weir_service *service,
         st = weir_metrics_on_scrape(service->metrics, config->on_scrape, config->arg);
     if (st != WEIR_OK)
         return weir_err_set(err, st, "out of memory");
-    struct weir_discovery_config dc = {.backend = WEIR_DISCOVERY_FILE,
-                                       .file_root = config->file_root};
+    struct weir_discovery_config dc = config->discovery;
+    dc.on_refused = on_refused;
+    dc.refused_arg = service;
     st = weir_discovery_open(service->loop, &dc, &service->disc, err);
     if (st == WEIR_OK)
         st = open_planes(service, err);

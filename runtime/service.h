@@ -12,14 +12,15 @@
 #include "net/tls.h"
 #include "runtime/discovery.h"
 #include "runtime/options_nats.h"
+#include "runtime/options_service.h"
 #include "runtime/plane_client.h"
 #include "runtime/plane_server.h"
 
 enum { WEIR_SERVICE_ENDPOINTS = 8 };
 
 struct weir_service_config {
-    const char *name; /* in logs; static */
-    const char *file_root;
+    const char *name;                              /* in logs; static */
+    struct weir_discovery_config discovery;        /* on_refused is the service's own */
     struct weir_tls_config tls_server, tls_client; /* used when a path or `insecure` is set */
     struct weir_plane_server_config server;
     struct weir_plane_client_config client;
@@ -38,7 +39,7 @@ struct weir_service_config {
  * options_response.def); the callbacks are left to the program. */
 #define WEIR_SERVICE_CONFIG(o)                                                                     \
     {                                                                                              \
-        .file_root = (o)->file_kv,                                                                 \
+        .discovery = WEIR_SERVICE_DISCOVERY(o),                                                    \
         .tls_server = {.server = true,                                                             \
                        .cert_path = (o)->tcp_tls_cert_path,                                        \
                        .key_path = (o)->tcp_tls_key_path,                                          \

@@ -13,6 +13,7 @@
 #include "runtime/nats_metrics.h"
 #include "runtime/options_mocker.h"
 #include "runtime/options_nats.h"
+#include "runtime/options_service.h"
 #include "runtime/status_server.h"
 #include "tokenizer/wtok.h"
 #include "worker/mock_worker.h"
@@ -395,6 +396,10 @@ static enum weir_status open_plane(struct mocker *m, struct weir_err *err) {
     return st == WEIR_OK ? weir_plane_server_create(m->loop, &pc, &m->plane, err) : st;
 }
 
+static void on_refused(void *arg, const struct weir_err *err) {
+    fail(arg, err);
+}
+
 static enum weir_status open_all(struct mocker *m, struct weir_err *err) {
     const struct weir_mocker_options *o = &m->options;
     enum weir_status st = weir_loop_create(0, &m->loop);
@@ -405,7 +410,9 @@ static enum weir_status open_all(struct mocker *m, struct weir_err *err) {
     m->workers = weir_calloc((size_t)o->num_workers, sizeof(*m->workers));
     if (m->workers == NULL)
         return weir_err_set(err, WEIR_NOMEM, "out of memory");
-    struct weir_discovery_config dc = {.backend = WEIR_DISCOVERY_FILE, .file_root = o->file_kv};
+    struct weir_discovery_config dc = WEIR_SERVICE_DISCOVERY(o);
+    dc.on_refused = on_refused;
+    dc.refused_arg = m;
     st = weir_discovery_open(m->loop, &dc, &m->disc, err);
     if (st == WEIR_OK)
         st = open_tls(m, err);

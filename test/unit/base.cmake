@@ -8,3 +8,4 @@ weir_test(unit_metrics SOURCES test/unit/base/metrics.c LINK weir_base LABELS "u
 weir_test(unit_log SOURCES test/unit/base/log.c LINK weir_base)
 weir_test(unit_rng SOURCES test/unit/base/rng.c LINK weir_base)
 weir_test(unit_blake3 SOURCES test/unit/base/blake3.c LINK weir_base)
+weir_test(unit_base64 SOURCES test/unit/base/base64.c LINK weir_base)

@@ -1,0 +1,206 @@
+"""A real etcd of one member, asked over its JSON gateway, and a TCP relay to cut somebody off from it."""
+import base64
+import http.client
+import json
+import os
+import random
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import threading
+
+import pytest
+
+from weir import until
+
+BINARY = os.environ.get("WEIR_ETCD") or shutil.which("etcd")
+
+
+def b64(text):
+    return base64.b64encode(text.encode()).decode()
+
+
+def plain(text):
+    return base64.b64decode(text).decode()
+
+
+class Etcd:
+    """Its own process; what it holds stays in `folder` when it is killed."""
+
+    def __init__(self, folder, *flags, scheme="http", context=None):
+        if not BINARY:
+            pytest.skip("no etcd (Debian package etcd-server; or name one in WEIR_ETCD)")
+        self.folder, self.flags, self.scheme, self.context = str(folder), flags, scheme, context
+        self.child = self.token = None
+        os.makedirs(self.folder, exist_ok=True)
+        self.log = open(os.path.join(self.folder, "log"), "ab")
+        # Its gateway connects to the port as it was given, so 0 is none; outside of the range that the system hands out.
+        for _ in range(20):
+            self.port = random.randrange(20000, 32000)
+            if self._launch():
+                return
+        raise AssertionError("etcd finds no port")
+
+    @property
+    def url(self):
+        return f"{self.scheme}://127.0.0.1:{self.port}"
+
+    def _launch(self):
+        """False: it has ended (somebody has the port)."""
+        self.child = subprocess.Popen(
+            [BINARY, "--data-dir", os.path.join(self.folder, "data"), "--listen-client-urls", self.url,
+             "--advertise-client-urls", self.url, "--listen-peer-urls", "http://127.0.0.1:0",
+             "--initial-advertise-peer-urls", "http://127.0.0.1:1", "--initial-cluster", "default=http://127.0.0.1:1",
+             "--heartbeat-interval", "20", "--election-timeout", "200", *self.flags], stdout=self.log, stderr=self.log)
+
+        def answers():
+            if self.child.poll() is not None:
+                return "ended"
+            try:
+                status = self.ask("/health", method="GET")[0]
+                return status == 200
+            except (OSError, http.client.HTTPException):
+                return False
+        return until("etcd to answer", answers) != "ended"
+
+    def start(self):
+        until("etcd to have its port again", self._launch)
+
+    def ask(self, path, body=None, method="POST"):
+        make = http.client.HTTPSConnection if self.scheme == "https" else http.client.HTTPConnection
+        more = {"context": self.context} if self.scheme == "https" else {}
+        c = make("127.0.0.1", self.port, timeout=10, **more)
+        c.request(method, path, json.dumps(body or {}), {"authorization": self.token} if self.token else {})
+        r = c.getresponse()
+        data = r.read()
+        c.close()
+        try:
+            return r.status, json.loads(data)
+        except ValueError:
+            return r.status, data
+
+    def must(self, path, body):
+        status, doc = self.ask(path, body)
+        assert status == 200, (path, status, doc)
+        return doc
+
+    def records(self):
+        """{key: (value, lease)} of all that Dynamo's buckets hold."""
+        doc = self.must("/v3/kv/range", {"key": b64("v1/"), "range_end": b64("v10")})
+        return {plain(kv["key"]): (json.loads(plain(kv["value"])), int(kv.get("lease", 0))) for kv in doc.get("kvs", [])}
+
+    def kill(self):
+        self.child.kill()
+        self.child.wait()
+
+    def stop(self):
+        if self.child.poll() is None:
+            self.child.send_signal(signal.SIGCONT)
+            self.kill()
+        self.log.close()
+
+    def wipe(self):
+        shutil.rmtree(os.path.join(self.folder, "data"))
+
+    def add_users(self):
+        """root, and `weir` with the password `secret` and what Weir needs."""
+        for user, password in (("root", "top"), ("weir", "secret")):
+            self.must("/v3/auth/user/add", {"name": user, "password": password})
+            self.must("/v3/auth/role/add", {"name": user})
+            self.must("/v3/auth/user/grant", {"user": user, "role": user})
+        self.must("/v3/auth/role/grant", {"name": "weir", "perm": {"permType": "READWRITE", "key": b64("v1/"),
+                                                                  "range_end": b64("v10")}})
+        self.must("/v3/auth/enable", {})
+        self.login()
+
+    def login(self):
+        self.token = None
+        self.token = self.must("/v3/auth/authenticate", {"name": "root", "password": "top"})["token"]
+
+
+class Relay:
+    """Passes TCP connections on while it is open; cut() ends all of them and refuses new ones."""
+
+    def __init__(self, port):
+        self.target = port
+        self.lock = threading.Lock()
+        self.pairs = []
+        self.open = True
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self):
+        while True:
+            try:
+                a, _ = self.listener.accept()
+            except OSError:
+                return
+            with self.lock:
+                if not self.open:
+                    a.close()
+                    continue
+                try:
+                    b = socket.create_connection(("127.0.0.1", self.target))
+                except OSError:
+                    a.close()
+                    continue
+                self.pairs.append((a, b))
+            for x, y in ((a, b), (b, a)):
+                threading.Thread(target=self._pump, args=(x, y), daemon=True).start()
+
+    @staticmethod
+    def _pump(x, y):
+        try:
+            while data := x.recv(65536):
+                y.sendall(data)
+        except OSError:
+            pass
+        for s in (x, y):
+            try:
+                s.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+
+    def cut(self):
+        with self.lock:
+            self.open = False
+            for pair in self.pairs:
+                for s in pair:
+                    try:
+                        s.shutdown(socket.SHUT_RDWR)
+                    except OSError:
+                        pass
+            self.pairs.clear()
+
+    def mend(self):
+        with self.lock:
+            self.open = True
+
+    def close(self):
+        self.cut()
+        self.listener.close()
+
+
+def certificates(folder):
+    """ca.pem, and for `server` and `client` a key and a certificate, all below `folder`."""
+    def openssl(*argv):
+        subprocess.run(["openssl", *argv], check=True, capture_output=True, cwd=folder)
+    ec = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+    openssl("req", "-x509", *ec, "-keyout", "ca.key", "-out", "ca.pem", "-days", "2", "-subj", "/CN=test authority")
+    for name in ("server", "client"):
+        with open(os.path.join(folder, name + ".ext"), "w", encoding="ascii") as f:
+            # The gateway shows etcd's own certificate to etcd, as a client.
+            f.write("subjectAltName=IP:127.0.0.1,DNS:localhost\nextendedKeyUsage=serverAuth,clientAuth\n")
+        openssl("req", *ec, "-keyout", name + ".key", "-out", name + ".csr", "-subj", f"/CN={name}")
+        openssl("x509", "-req", "-in", name + ".csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-out",
+                name + ".pem", "-days", "2", "-extfile", name + ".ext")
+
+
+def client_context(folder):
+    context = ssl.create_default_context(cafile=os.path.join(folder, "ca.pem"))
+    context.load_cert_chain(os.path.join(folder, "client.pem"), os.path.join(folder, "client.key"))
+    return context

@@ -1,0 +1,381 @@
+"""Discovery through a real etcd: what stands there, and what happens when processes, etcd or the way to it fail."""
+import os
+import re
+import signal
+import subprocess
+import threading
+
+import pytest
+
+from etcd import Etcd, Relay, b64, certificates, client_context
+from weir import WEIR, Process, until
+
+
+def use(fleet, *urls, **env):
+    fleet.env.update({"DYN_DISCOVERY_BACKEND": "etcd", "ETCD_ENDPOINTS": ",".join(urls), "ETCD_LEASE_TTL": "2", **env})
+
+
+@pytest.fixture
+def etcd(tmp_path, fleet):
+    """The fleet is closed first, and so leaves an etcd that is still there."""
+    e = Etcd(tmp_path / "etcd")
+    fleet.etcd = e
+    use(fleet, e.url)
+    yield e
+    if e.child.poll() is not None:
+        e.start()
+    e.child.send_signal(signal.SIGCONT)
+    try:
+        fleet.close()
+    finally:
+        fleet.processes.clear()
+        e.stop()
+
+
+@pytest.fixture
+def relays(etcd):
+    made = []
+
+    def make():
+        made.append(Relay(etcd.port))
+        return made[-1]
+    yield make
+    for r in made:
+        r.close()
+
+
+def workers(front):
+    there = front.get("/health").json()["instances"]
+    return {i["instance_id"] for i in there if i["endpoint"] == "generate"}
+
+
+def registered(mocker, start=0):
+    mocker.wait_line(r"records are registered under the lease", start)
+    return mocker
+
+
+class Load(threading.Thread):
+    """Chats one after another; every answer counts."""
+
+    def __init__(self, front):
+        super().__init__()
+        self.front, self.going, self.bad, self.n = front, True, [], 0
+        self.start()
+
+    def run(self):
+        while self.going:
+            r = self.front.chat("hello", max_tokens=2)
+            self.n += 1
+            if r.status != 200:
+                self.bad.append(r)
+
+    def more(self, n=30):
+        at = self.n
+        until(f"{n} more requests", lambda: self.n >= at + n)
+
+    def end(self):
+        self.going = False
+        self.join()
+        assert not self.bad, self.bad[:3]
+
+
+def test_fleet_and_what_it_writes(fleet, etcd):
+    mockers = [registered(fleet.mocker()) for _ in range(2)]
+    front = fleet.frontend("--router-mode", "kv").ready(workers=2)
+    assert all(front.chat(f"request {i}").status == 200 for i in range(10))
+    assert front.chat("x" * 400).json()["usage"]["prompt_tokens_details"]["cached_tokens"] == 0
+    # KV events found their way: through channels and sources, whose records are at etcd too.
+    until("the prompt to be known", lambda: front.chat("x" * 400).json()["usage"]["prompt_tokens_details"]["cached_tokens"] > 200)
+    records = etcd.records()
+    one = mockers[0].ids[0]
+    kinds = {"v1/instances/": "Endpoint", "v1/mdc/": "Model", "v1/event_channels/": "EventChannel", "v1/event_sources/": "EventSource"}
+    assert all(value["type"] == next(t for p, t in kinds.items() if key.startswith(p)) for key, (value, _) in records.items())
+    value, lease = records[f"v1/instances/dynamo/backend/generate/{one:x}"]
+    assert value["instance_id"] == one and list(value["transport"]) == ["tcp"] and lease != 0
+    assert records[f"v1/mdc/dynamo/backend/generate/{one:x}"][0]["card_json"]["display_name"] == "m"
+    scope = "namespace/dynamo/component/backend/endpoint/generate/topic/"
+    topics = sorted(re.sub("/[0-9a-f]+$", "", key) for key, (_, l) in records.items() if l == lease)
+    assert topics == sorted(["v1/instances/dynamo/backend/generate", "v1/mdc/dynamo/backend/generate",
+                             "v1/event_channels/" + scope + "kv-events", "v1/event_channels/" + scope + "kv_metrics",
+                             "v1/event_sources/" + scope + "kv-events"] +
+                            [t for t in topics if "/worker_kv_query_source_" in t])
+    # Leaving in order takes the records along: they are gone when the process is.
+    assert mockers[0].stop() == 0
+    assert {l for _, l in etcd.records().values()} == {l for _, l in records.values()} - {lease}
+    until("one worker", lambda: workers(front) == {mockers[1].ids[0]})
+    assert mockers[1].stop() == 0
+    assert etcd.records() == {}
+    until("the model to go", lambda: front.get("/v1/models").json()["data"] == [])
+
+
+def test_routers_register_too(fleet, etcd):
+    registered(fleet.mocker())
+    router = Process([WEIR, "router", "--endpoint", "dynamo.backend.generate"], fleet.env)
+    fleet.processes.append(router)
+    registered(router)
+    names = {key.split("/")[4] for key in etcd.records() if key.startswith("v1/instances/")}
+    assert any("worker_kv_query" in n for n in names) and len(names - {"generate"}) > 1, names
+
+
+def test_killed_worker_goes_with_its_lease(fleet, etcd):
+    victim, other = registered(fleet.mocker()), registered(fleet.mocker())
+    front = fleet.frontend().ready(workers=2)
+    victim.kill()
+    until("its records to expire", lambda: not any(f"{victim.ids[0]:x}" in key for key in etcd.records()))
+    until("one worker", lambda: workers(front) == {other.ids[0]})
+    other.kill()
+    until("the model to go", lambda: front.get("/v1/models").json()["data"] == [])
+
+
+def test_etcd_dies_and_returns_under_load(fleet, etcd):
+    mockers = [registered(fleet.mocker()) for _ in range(2)]
+    front = fleet.frontend("--router-mode", "kv").ready(workers=2)
+    load = Load(front)
+    load.more()
+    etcd.kill()
+    for p in (front, *mockers):
+        p.wait_line("what is known stays in use")
+    load.more()
+    at = len(front.lines)
+    etcd.start()
+    front.wait_line("connected to etcd", at)
+    late = registered(fleet.mocker())
+    until("three workers", lambda: workers(front) == {m.ids[0] for m in (*mockers, late)})
+    load.more()
+    load.end()
+    assert len([k for k in etcd.records() if k.startswith("v1/mdc/")]) == 3
+
+
+def test_etcd_returns_empty(fleet, etcd):
+    """Its data is lost: nobody is forgotten before the workers had the time to register again."""
+    mockers = [registered(fleet.mocker()) for _ in range(2)]
+    front = fleet.frontend().ready(workers=2)
+    gone = registered(fleet.mocker())
+    until("three workers", lambda: len(workers(front)) == 3)
+    load = Load(front)
+    ends = [len(m.lines) for m in mockers]
+    etcd.kill()
+    for m in mockers:
+        m.signal(signal.SIGSTOP)  # so that the frontend sees the empty store first
+    load.going = False
+    gone.kill()
+    load.join()
+    etcd.wipe()
+    etcd.start()
+    front.wait_line("etcd has lost its data")
+    assert {m.ids[0] for m in mockers} <= workers(front)
+    for m in mockers:
+        m.signal(signal.SIGCONT)
+    for m, end in zip(mockers, ends):
+        registered(m, end)
+    # Who did not come back is forgotten after a lease's time; the others never left.
+    until("the dead one to go", lambda: workers(front) == {m.ids[0] for m in mockers})
+    counts = [int(n) for n in re.findall(r"model m has (\d+) worker", front.log())]
+    assert min(counts[counts.index(3):]) == 2, counts
+    assert front.chat().status == 200
+
+
+def test_stopped_etcd_is_given_up_and_found_again(fleet, etcd):
+    mocker = registered(fleet.mocker())
+    front = fleet.frontend().ready()
+    load = Load(front)
+    etcd.child.send_signal(signal.SIGSTOP)
+    for p in (front, mocker):
+        p.wait_line("what is known stays in use")
+    load.more()
+    at, end = len(front.lines), len(mocker.lines)
+    etcd.child.send_signal(signal.SIGCONT)
+    front.wait_line("connected to etcd", at)
+    mocker.wait_line("connected to etcd", end)
+    late = registered(fleet.mocker())
+    until("both workers", lambda: workers(front) == {mocker.ids[0], late.ids[0]})
+    load.end()
+
+
+def test_what_happened_while_cut_off(fleet, etcd, relays):
+    """A worker left, one came, and the history between is compacted away: the list tells, without phantoms."""
+    way = relays()
+    stays, leaves = registered(fleet.mocker()), registered(fleet.mocker())
+    front = fleet.frontend(env={"ETCD_ENDPOINTS": way.url}).ready(workers=2)
+    way.cut()
+    front.wait_line("what is known stays in use")
+    assert workers(front) == {stays.ids[0], leaves.ids[0]}
+    at = len(front.lines)
+    assert leaves.stop() == 0
+    came = registered(fleet.mocker())
+    for _ in range(10):
+        etcd.must("/v3/kv/put", {"key": b64("other"), "value": b64("x")})
+    revision = etcd.must("/v3/kv/range", {"key": b64("v1/")})["header"]["revision"]
+    etcd.must("/v3/kv/compaction", {"revision": revision, "physical": True})
+    way.mend()
+    until("the two that are there", lambda: workers(front) == {stays.ids[0], came.ids[0]})
+    counts = [int(n) for n in re.findall(r"model m has (\d+) worker", "\n".join(front.lines[at:]))]
+    assert counts and min(counts) >= 1 and all(front.chat().status == 200 for _ in range(10)), counts
+    # The watch goes on behind the list.
+    assert came.stop() == 0
+    until("one worker", lambda: workers(front) == {stays.ids[0]})
+
+
+def test_next_endpoint(fleet, etcd, relays):
+    ways = [relays(), relays()]
+    use(fleet, *(w.url for w in ways))
+    mocker = registered(fleet.mocker())
+    front = fleet.frontend().ready()
+    lease = {l for _, l in etcd.records().values()}
+    for way in ways:  # whichever is in use, it is cut once
+        way.cut()
+        late = registered(fleet.mocker())
+        until("another worker", lambda late=late: late.ids[0] in workers(front))
+        assert late.stop() == 0
+        until("it to leave", lambda: workers(front) == {mocker.ids[0]})
+        way.mend()
+    assert {l for _, l in etcd.records().values()} == lease
+
+
+def test_records_that_somebody_removed(fleet, etcd):
+    mocker = registered(fleet.mocker())
+    front = fleet.frontend().ready()
+    end = len(mocker.lines)
+    key = f"v1/instances/dynamo/backend/generate/{mocker.ids[0]:x}"
+    etcd.must("/v3/kv/deleterange", {"key": b64(key)})
+    mocker.wait_line("was removed; it is written again", end)
+    registered(mocker, end)
+    front.ready()
+    # The lease itself: all records come back under another.
+    before = etcd.records()
+    end = len(mocker.lines)
+    etcd.must("/v3/lease/revoke", {"ID": str(before[key][1])})
+    mocker.wait_line("has expired; records are registered again", end)
+    registered(mocker, end)
+    after = etcd.records()
+    assert {k: v for k, (v, _) in after.items()} == {k: v for k, (v, _) in before.items()}
+    assert after[key][1] != before[key][1]
+    front.ready()
+    assert front.chat().status == 200
+
+
+def test_foreign_records_are_left_alone(fleet, etcd):
+    """Broken ones, and those of other buckets, cost nothing but a line; a key that is taken is not overwritten."""
+    for key, value in (("v1/instances/dynamo/backend/generate/1", "{"), ("v1/mdc/x", "[]"), ("v1/instances", "y"),
+                       ("v1/kv_routers/dynamo/1", "{}"), ("v0/instances/a/b/c/1", "{}")):
+        etcd.must("/v3/kv/put", {"key": b64(key), "value": b64(value)})
+    registered(fleet.mocker())
+    front = fleet.frontend().ready()
+    front.wait_line("record v1/instances/dynamo/backend/generate/1 is left out")
+    assert front.chat().status == 200
+
+
+def fails(env, *argv):
+    p = Process([WEIR, *argv], env)
+    code = p.wait()
+    return code, p.log()
+
+
+@pytest.mark.parametrize("command", [("frontend", "--http-port", "0"), ("mocker", "--model-name", "m")])
+def test_refusals_end_the_program(fleet, tmp_path, command):
+    e = Etcd(tmp_path / "etcd")
+    try:
+        e.add_users()
+        use(fleet, e.url)
+        code, log = fails(fleet.env, *command)
+        assert code == 1 and "set ETCD_AUTH_USERNAME and ETCD_AUTH_PASSWORD" in log, log
+        code, log = fails({**fleet.env, "ETCD_AUTH_USERNAME": "weir", "ETCD_AUTH_PASSWORD": "wrong"}, *command)
+        assert code == 1 and "refuses the user 'weir'" in log and "wrong" not in log.replace("is wrong", ""), log
+        e.must("/v3/auth/user/revoke", {"name": "weir", "role": "weir"})
+        code, log = fails({**fleet.env, "ETCD_AUTH_USERNAME": "weir", "ETCD_AUTH_PASSWORD": "secret"}, *command)
+        assert code == 1 and "its role needs readwrite on the prefix v1/" in log, log
+    finally:
+        e.stop()
+    for bad in ("unix:///tmp/x", "http://a/b", ""):
+        code, log = fails({**fleet.env, "ETCD_ENDPOINTS": bad or ","}, *command)
+        assert code == 1 and "ETCD_ENDPOINTS" in log, log
+
+
+def test_no_gateway_is_refused(fleet, tmp_path):
+    e = Etcd(tmp_path / "etcd", "--enable-grpc-gateway=false")
+    try:
+        use(fleet, e.url)
+        code, log = fails(fleet.env, "frontend", "--http-port", "0")
+        assert code == 1 and "--enable-grpc-gateway" in log and "HTTP 404" in log, log
+    finally:
+        e.stop()
+
+
+def test_etcd_that_comes_later(fleet, tmp_path):
+    e = Etcd(tmp_path / "etcd")
+    e.kill()
+    try:
+        use(fleet, e.url)
+        mocker, front = fleet.mocker(), fleet.frontend()
+        for p in (mocker, front):
+            p.wait_line("connection refused; trying again")
+        assert front.chat().status in (404, 503)
+        e.start()
+        registered(mocker)
+        assert front.ready().chat().status == 200
+        fleet.close()
+    finally:
+        fleet.processes.clear()
+        e.stop()
+
+
+def signing_keys(folder):
+    subprocess.run(["openssl", "genrsa", "-out", "jwt.key", "2048"], check=True, capture_output=True, cwd=folder)
+    subprocess.run(["openssl", "rsa", "-in", "jwt.key", "-pubout", "-out", "jwt.pub"], check=True, capture_output=True, cwd=folder)
+
+
+def test_user_and_tokens_that_expire(fleet, tmp_path):
+    signing_keys(tmp_path)
+    token = f"jwt,pub-key={tmp_path}/jwt.pub,priv-key={tmp_path}/jwt.key,sign-method=RS256,ttl=1s"
+    e = Etcd(tmp_path / "etcd", "--auth-token", token)
+    try:
+        e.add_users()
+        use(fleet, e.url, ETCD_AUTH_USERNAME="weir", ETCD_AUTH_PASSWORD="secret", DYN_LOG="info,etcd=debug")
+        mocker = registered(fleet.mocker())
+        front = fleet.frontend().ready()
+        # Signs of life come every 0.7 s, tokens last one: several times over, without a session lost.
+        until("two renewals", lambda: front.log().count("the token has expired") >= 2)
+        # 3.4 does not look at the token of a keep-alive, so a worker learns of it with its next record.
+        end = len(mocker.lines)
+        key = f"v1/instances/dynamo/backend/generate/{mocker.ids[0]:x}"
+        e.login()
+        e.must("/v3/kv/deleterange", {"key": b64(key)})
+        registered(mocker, end)
+        assert "the token has expired" in mocker.log()
+        late = registered(fleet.mocker())
+        until("both workers", lambda: workers(front) == {mocker.ids[0], late.ids[0]})
+        assert all("what is known stays" not in p.log() and "has expired; records" not in p.log() for p in (front, mocker))
+        fleet.close()
+    finally:
+        fleet.processes.clear()
+        e.stop()
+
+
+@pytest.mark.parametrize("as_text", [False, True])
+def test_tls_with_client_certificates(fleet, tmp_path, as_text):
+    certificates(tmp_path)
+    e = Etcd(tmp_path / "etcd", "--client-cert-auth", "--trusted-ca-file", str(tmp_path / "ca.pem"), "--cert-file",
+             str(tmp_path / "server.pem"), "--key-file", str(tmp_path / "server.key"), scheme="https",
+             context=client_context(tmp_path))
+    names = {"ETCD_AUTH_CA": "ca.pem", "ETCD_AUTH_CLIENT_CERT": "client.pem", "ETCD_AUTH_CLIENT_KEY": "client.key"}
+    value = {k: (tmp_path / v).read_text() if as_text else str(tmp_path / v) for k, v in names.items()}
+    try:
+        use(fleet, e.url, **value)
+        registered(fleet.mocker())
+        assert fleet.frontend().ready().chat().status == 200
+        assert "BEGIN" not in fleet.processes[-1].log()
+        # Without a scheme the certificates say that it is TLS; names are verified.
+        fleet.frontend(env={"ETCD_ENDPOINTS": f"localhost:{e.port}"}).ready()
+        run = ("frontend", "--http-port", "0")
+        code, log = fails({**fleet.env, "ETCD_AUTH_CA": ""}, *run)
+        assert code == 1 and "TLS: " in log and "certificate" in log, log
+        code, log = fails({k: v for k, v in fleet.env.items() if "CLIENT" not in k}, *run)
+        assert code == 1 and "TLS: " in log and "certificate" in log, log
+        plain = fleet.frontend(env={"ETCD_ENDPOINTS": f"http://127.0.0.1:{e.port}"})
+        plain.wait_line("does it want https://")
+        code, log = fails({**fleet.env, "ETCD_AUTH_CA": os.devnull}, *run)
+        assert code == 1 and "ETCD_AUTH_CA" in log and "no CA certificates" in log, log
+        fleet.close()
+    finally:
+        fleet.processes.clear()
+        e.stop()
