@@ -57,7 +57,8 @@ static bool ends_with(const char *name, const char *end) {
     return n >= m && strcmp(name + n - m, end) == 0;
 }
 
-/* Without tokenizer.json: the one *.tiktoken file, or tokenizer.model (checked when it is read). */
+/* Without tokenizer.json: the one *.tiktoken file, or tiktoken.model or tokenizer.model (checked
+ * when it is read). */
 static bool find_tiktoken(const char *dir, char *path, size_t room) {
     struct dirent *e;
     unsigned found = 0;
@@ -65,8 +66,9 @@ static bool find_tiktoken(const char *dir, char *path, size_t room) {
     if (d == NULL)
         return false;
     while ((e = readdir(d)) != NULL)
-        if (ends_with(e->d_name, ".tiktoken") ||
-            (strcmp(e->d_name, "tokenizer.model") == 0 && found == 0)) {
+        if (ends_with(e->d_name, ".tiktoken") || ((strcmp(e->d_name, "tokenizer.model") == 0 ||
+                                                   strcmp(e->d_name, "tiktoken.model") == 0) &&
+                                                  found == 0)) {
             snprintf(path, room, "%s/%s", dir, e->d_name);
             found += ends_with(e->d_name, ".tiktoken") ? 1 : 0;
         }
@@ -115,16 +117,28 @@ static struct weir_span file_text(const struct files *f, enum which i) {
     return f->there[i] ? weir_buf_span(&f->text[i]) : weir_span(NULL, 0);
 }
 
+/* A tiktoken file does not name its pattern, but the Python class of the model's directory may. */
+static const char *tiktoken_pattern(const struct files *f, const struct wtok_config *config) {
+    struct weir_span map = wtok_field(file_text(f, TOKENIZER_CONFIG), "auto_map");
+    static const char kimi[] = "\"tokenization_kimi.";
+    if (config->tiktoken_pattern != NULL)
+        return config->tiktoken_pattern;
+    return map.data != NULL && memmem(map.data, map.len, kimi, sizeof(kimi) - 1) != NULL ? "kimi"
+                                                                                         : NULL;
+}
+
 static enum weir_status understand(struct wtok_spec *spec, const struct files *f,
                                    const struct wtok_config *config, struct weir_err *err) {
     struct weir_span none = {NULL, 0};
-    enum weir_status st =
-        f->tiktoken
-            ? wtok_spec_tiktoken(spec, file_text(f, TOKENIZER), config->tiktoken_pattern, err)
-            : wtok_spec_tokenizer_json(spec, file_text(f, TOKENIZER), err);
+    const char *pattern = f->tiktoken ? tiktoken_pattern(f, config) : NULL;
+    enum weir_status st = f->tiktoken
+                              ? wtok_spec_tiktoken(spec, file_text(f, TOKENIZER), pattern, err)
+                              : wtok_spec_tokenizer_json(spec, file_text(f, TOKENIZER), err);
     if (st != WEIR_OK)
         return weir_err_prefix(err, "%s", f->path[TOKENIZER]);
     st = wtok_spec_model_config(spec, none, file_text(f, GENERATION), err);
+    if (st == WEIR_OK && pattern != NULL && strcmp(pattern, "kimi") == 0)
+        st = wtok_spec_kimi_added(spec, file_text(f, TOKENIZER_CONFIG), err);
     if (st == WEIR_OK)
         st = wtok_spec_tokenizer_config(spec, file_text(f, TOKENIZER_CONFIG), err);
     if (st == WEIR_OK)

@@ -22,4 +22,11 @@ enum weir_status wtok_regex_find(const struct wtok_regex *regex, struct wtok_mat
                                  struct weir_span text, size_t from, size_t *ret_start,
                                  size_t *ret_end) WEIR_MUST_CHECK;
 
+/* The name of a script, or an alias of one. */
+bool wtok_regex_is_script(struct weir_span name);
+/* regex_translate.c: appends the pattern in PCRE2's terms. WEIR_UNSUPPORTED names what is not
+ * understood. */
+enum weir_status wtok_regex_translate(struct weir_span pattern, struct weir_buf *out,
+                                      struct weir_err *err) WEIR_MUST_CHECK;
+
 #endif

@@ -93,6 +93,9 @@ enum weir_status wtok_spec_model_config(struct wtok_spec *spec, struct weir_span
                                         struct weir_err *err) WEIR_MUST_CHECK;
 enum weir_status wtok_spec_tiktoken(struct wtok_spec *spec, struct weir_span text,
                                     const char *pattern, struct weir_err *err) WEIR_MUST_CHECK;
+/* The added tokens of a Kimi model; `config`: tokenizer_config.json. */
+enum weir_status wtok_spec_kimi_added(struct wtok_spec *spec, struct weir_span config,
+                                      struct weir_err *err) WEIR_MUST_CHECK;
 
 /* The image, from weir_malloc. */
 enum weir_status wtok_compile(const struct wtok_spec *spec, const uint64_t source[2],

@@ -10,6 +10,8 @@
 #include "base/utf8.h"
 #include "tokenizer/spec_priv.h"
 
+#include <stdio.h>
+
 static int base64_digit(char c) {
     if (c >= 'A' && c <= 'Z')
         return c - 'A';
@@ -109,6 +111,16 @@ static enum weir_status all_merges(struct wtok_spec *spec, struct weir_err *err)
     return WEIR_OK;
 }
 
+/* That of Moonshot's Kimi models: o200k with runs of Han apart. It stands in their Python code
+ * only. */
+#define NOT_HAN "\\p{Lm}\\p{Lo}\\p{M}&&[^\\p{Han}]]"
+#define UPPER "[\\p{Lu}\\p{Lt}" NOT_HAN
+#define LOWER "[\\p{Ll}" NOT_HAN
+#define AROUND(word) "[^\\r\\n\\p{L}\\p{N}]?" word "(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
+static const char kimi[] = "[\\p{Han}]+|" AROUND(UPPER "*" LOWER "+") "|" AROUND(
+    UPPER "+" LOWER
+          "*") "|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
+
 static enum weir_status choose_pattern(struct wtok_spec *spec, const char *pattern,
                                        struct weir_err *err) {
     static const struct {
@@ -122,7 +134,15 @@ static enum weir_status choose_pattern(struct wtok_spec *spec, const char *patte
     if (pattern == NULL)
         return weir_err_set(err, WEIR_UNSUPPORTED,
                             "a tiktoken file does not name its splitting pattern: say which one it "
-                            "is (gpt2, cl100k, qwen2, o200k or tekken), or give tokenizer.json");
+                            "is (gpt2, cl100k, qwen2, o200k, tekken or kimi), or give "
+                            "tokenizer.json");
+    if (strcmp(pattern, "kimi") == 0) {
+        spec->family = WTOK_GENERIC;
+        spec->splitters[0] = (struct wtok_spec_step){
+            .kind = WTOK_STEP_REGEX, .arg = WTOK_ISOLATED, .a = weir_span_z(kimi)};
+        spec->n_splitters = 1;
+        return WEIR_OK;
+    }
     for (size_t i = 0; i < WEIR_ARRAY_LEN(patterns); i++)
         if (strcmp(pattern, patterns[i].name) == 0) {
             spec->family = patterns[i].family;
@@ -152,4 +172,33 @@ enum weir_status wtok_spec_tiktoken(struct wtok_spec *spec, struct weir_span tex
     spec->ignore_merges = true; /* tiktoken looks a whole word up first */
     spec->decoding = WTOK_DECODE_BYTES;
     return all_merges(spec, err);
+}
+
+/* Kimi: the 256 ids behind those of the file are tokens, named in tokenizer_config.json or not. */
+enum weir_status wtok_spec_kimi_added(struct wtok_spec *spec, struct weir_span config,
+                                      struct weir_err *err) {
+    enum { RESERVED = 256 };
+    struct weir_span named = wtok_field(config, "added_tokens_decoder");
+    struct weir_buf all;
+    weir_buf_init(&all, 1 << 20);
+    enum weir_status st = weir_buf_append_c(&all, '{');
+    for (size_t i = 0; i < RESERVED && st == WEIR_OK; i++) {
+        char id[24];
+        size_t number = spec->n_vocab + i;
+        snprintf(id, sizeof(id), "%zu", number);
+        struct weir_span is = named.data != NULL ? wtok_field(named, id) : named;
+        const char *comma = i > 0 ? "," : "";
+        st = is.data != NULL
+                 ? weir_buf_printf(&all, "%s\"%s\":%.*s", comma, id, WEIR_SPAN_ARG(is))
+                 : weir_buf_printf(&all, "%s\"%s\":{\"content\":\"<|reserved_token_%s|>\"}", comma,
+                                   id, id);
+    }
+    if (st == WEIR_OK)
+        st = weir_buf_append_c(&all, '}');
+    struct weir_span json =
+        st == WEIR_OK ? weir_arena_copy(&spec->arena, weir_buf_span(&all)) : weir_span(NULL, 0);
+    weir_buf_fini(&all);
+    if (json.data == NULL)
+        return weir_err_set(err, WEIR_NOMEM, "out of memory while loading the tokenizer");
+    return wtok_spec_added_overlay(spec, json, err);
 }

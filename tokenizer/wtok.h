@@ -26,7 +26,8 @@ struct wtok_config {
     /* Memory for ids of texts between special tokens, kept from one call to the next; 0: none. */
     size_t segment_cache_bytes;
     /* Splitting pattern for a directory with a tiktoken file only, which does not name it: "gpt2",
-     * "cl100k", "qwen2", "o200k" or "tekken". NULL: such a directory is refused. */
+     * "cl100k", "qwen2", "o200k", "tekken" or "kimi". NULL: such a directory is refused, unless its
+     * tokenizer_config.json shows that it is Kimi's. */
     const char *tiktoken_pattern;
 };
 /*

@@ -20,3 +20,4 @@ add_test(NAME tokenizer_reference
                  ${tok_count}
          WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
 set_tests_properties(tokenizer_reference PROPERTIES LABELS "model;slow" SKIP_RETURN_CODE 77 TIMEOUT 1200)
+weir_test(unit_wtok_regex SOURCES test/unit/tokenizer/regex.c LINK weir_tokenizer)

@@ -101,7 +101,7 @@ static const struct {
      WEIR_UNSUPPORTED},
     {"generic.json", "\"behavior\":\"MergedWithNext\"", "\"behavior\":\"Sideways\"",
      "pre_tokenizer.behavior", WEIR_UNSUPPORTED},
-    {"generic.json", "\\\\p{Lu}|[\\\\s,]+", "[\\\\p{L}&&\\\\p{Lu}]", "&&", WEIR_UNSUPPORTED},
+    {"generic.json", "\\\\p{Lu}|[\\\\s,]+", "[[:alpha:]]", "[:", WEIR_UNSUPPORTED},
     {"generic.json", "\\\\p{Lu}|[\\\\s,]+", "(unclosed", "pre_tokenizer.pattern.Regex",
      WEIR_UNSUPPORTED},
     {"generic.json", "\"type\":\"Digits\"", "\"type\":\"Whitespace\"", "pre_tokenizer.type",

@@ -262,8 +262,24 @@ def added(content, **flags):
                  "special": False}, **flags)
 
 
+CONTRACTION = "(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
+UPPER, LOWER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]"
+KIMI = "|".join([r"[\p{Han}]+", rf"[^\r\n\p{{L}}\p{{N}}]?{UPPER}*{LOWER}+{CONTRACTION}",
+                 rf"[^\r\n\p{{L}}\p{{N}}]?{UPPER}+{LOWER}*{CONTRACTION}", r"\p{N}{1,3}",
+                 r" ?[^\s\p{L}\p{N}]+[\r\n]*", r"\s*[\r\n]+", r"\s+(?!\S)", r"\s+"])
+# Sets in brackets that PCRE2 has not; the first ones become plain sets, the others groups.
+SETS = [KIMI, r"[\p{L}&&[^\p{Lu}\p{Han}]]+", r"[^\p{L}\p{M}&&[^\p{P}]]", r"[\p{L}\p{N}&&[^\p{Han}]&&[^0-5]]+",
+        r"[[^a-f]&&[^0-3]&&[^\s]]+", r"[\w&&[^\d_]]+", r"[a-z&&[^aeiou]]+|[aeiou]", r"[^\w&&[^x-z ]]+",
+        r"[\p{L}&&[\p{Lu}\p{Lo}]]+\s?", r"[[a-f][0-3]\p{Han}]+", r"[^[a-f]\s]+", r"[\S&&[^,.]]+", r"[^\S ]|[a\S&&[^b]]",
+        r"(?i:[a-m&&[^e]])+", r"[a-z&&b-y&&[^m]x]{2,3}", r"[&a]+|&&",
+        r"\w+", r"\W+|\w", r"[\W\d]+", r"^.", r"[a-z]+$|^\s", r"\p{Greek}+|\P{Latin}", r"\p{^Cyrillic}{1,2}", r"\p{Hiragana}|\d+"]
+
+
 def variants():
     """Name, base family, changes of tokenizer.json."""
+    for pattern in SETS:
+        yield f"split {pattern}", "gpt2", {"pre_tokenizer": {
+            "type": "Sequence", "pretokenizers": [split(pattern), BYTE_LEVEL]}}
     gpt2 = dict(BYTE_LEVEL, use_regex=True)
     yield "digits", "gpt2", {"pre_tokenizer": {"type": "Sequence", "pretokenizers": [
         {"type": "Digits", "individual_digits": True}, gpt2]}}
@@ -359,6 +375,60 @@ def tiktoken_test(probe, count, seed):
     return r.failed
 
 
+def tiktoken_package():
+    try:
+        import tiktoken
+    except ImportError:
+        done = subprocess.run([sys.executable, "-m", "pip", "install", "-q", "tiktoken==0.12.0"], capture_output=True,
+                              timeout=300)
+        if done.returncode != 0:
+            return None
+        import tiktoken
+    return tiktoken
+
+
+def kimi_test(probe, count, seed):
+    """Kimi's pattern and reserved tokens over gpt-oss's ranks, as no package has its own, against the tiktoken package,
+    whose regular expressions are those of Rust."""
+    begin, source, tiktoken = time.time(), model_dir("gptoss"), tiktoken_package()
+    os.environ.pop("TIKTOKEN_PATTERN", None)  # the directory tells
+    if tiktoken is None:
+        print("kimi: left out, the package tiktoken cannot be installed", flush=True)
+        return 0
+    import base64
+    alphabet = {}
+    for b in range(256):
+        plain = 0x21 <= b <= 0x7E or 0xA1 <= b <= 0xAC or b >= 0xAE
+        alphabet[chr(b if plain else 0x100 + len([x for x in alphabet if ord(x) >= 0x100]))] = b
+    with open(os.path.join(source, "tokenizer.json"), encoding="utf-8") as f:
+        ranks = {bytes(alphabet[c] for c in text): rank for text, rank in json.load(f)["model"]["vocab"].items()}
+    base = max(ranks.values()) + 1
+    ranks = {k: v for k, v in ranks.items() if v < base}
+    if len(ranks) != base:  # Kimi's class counts from the number of ranks
+        base = len(ranks)
+        ranks = {k: i for i, (k, v) in enumerate(sorted(ranks.items(), key=lambda x: x[1]))}
+    named = {base: "[BOS]", base + 1: "[EOS]", base + 2: "<|im_end|>", base + 3: "<|im_user|>", base + 13: "[EOT]"}
+    special = {named.get(i, f"<|reserved_token_{i}|>"): i for i in range(base, base + 256)}
+    oracle = tiktoken.Encoding("kimi", pat_str=KIMI, mergeable_ranks=ranks, special_tokens=special)
+    rng = random.Random(f"{seed} kimi")
+    texts = strings(rng, max(300, min(5000, count // 10)), list(special)[:20] + ["<|reserved_token_1|>"])
+    texts = ["".join(c for c in t if unicodedata.category(c) != "Cn") for t in texts]  # as in variants_test
+    r = Report("kimi")
+    with tempfile.TemporaryDirectory() as folder:
+        with open(os.path.join(folder, "tiktoken.model"), "wb") as f:
+            for text, rank in ranks.items():
+                f.write(base64.b64encode(text) + b" %d\n" % rank)
+        with open(os.path.join(folder, "tokenizer_config.json"), "w", encoding="utf-8") as f:
+            json.dump({"tokenizer_class": "TikTokenTokenizer", "eos_token": "[EOS]",
+                       "auto_map": {"AutoTokenizer": ["tokenization_kimi.TikTokenTokenizer", None]},
+                       "added_tokens_decoder": {str(i): {"content": t, "special": True} for i, t in named.items()}}, f)
+        for t, got in zip(texts, ask(probe, folder, [(b"E", 1, t.encode()) for t in texts])):
+            want = oracle.encode(t, allowed_special="all")
+            r.check("ids", t, want, list(array.array("I", got)))
+    print(f"kimi: {r.counts}; {r.failed} different ({time.time() - begin:.1f} s)", flush=True)
+    return r.failed
+
+
 def family_test(probe, family, count, seed):
     from tokenizers import Tokenizer
     begin = time.time()
@@ -399,11 +469,11 @@ def main():
     if len(sys.argv) < 3:
         sys.exit(__doc__)
     ensure_package()
-    probe, families = os.path.abspath(sys.argv[1]), sys.argv[3:] or list(FAMILIES) + ["variants", "tiktoken"]
+    probe, families = os.path.abspath(sys.argv[1]), sys.argv[3:] or list(FAMILIES) + ["variants", "tiktoken", "kimi"]
     seed = os.environ.get("WEIR_TEST_SEED", "20261126")
     count = int(os.environ.get("WEIR_TOK_COUNT", sys.argv[2]))
     print(f"seed {seed} (repeat with WEIR_TEST_SEED), {count} strings each (WEIR_TOK_COUNT)", flush=True)
-    special = {"variants": variants_test, "tiktoken": tiktoken_test}
+    special = {"variants": variants_test, "tiktoken": tiktoken_test, "kimi": kimi_test}
     failed = sum(special[f](probe, count, seed) if f in special else family_test(probe, f, count, seed)
                  for f in families)
     sys.exit(1 if failed else 0)
