@@ -34,6 +34,7 @@ void weir_disagg_stop(struct weir_leg *leg) {
     if (leg->disagg.call != NULL)
         weir_plane_call_cancel(leg->disagg.call, false);
     leg->disagg.call = NULL;
+    weir_relay_disagg_stop(leg);
     release(leg);
 }
 
@@ -84,16 +85,18 @@ bool weir_disagg_worker(const struct weir_leg *leg, uint64_t *ret_id, uint32_t *
 
 /* ---- without a prefill worker ------------------------------------------------------------- */
 
-/* True when the leg has ended: it may not go on alone. */
-static bool alone(struct weir_leg *leg, const char *why) {
+bool weir_disagg_alone(struct weir_leg *leg, const char *why) {
     struct weir_request *r = leg->request;
     leg->disagg.state = WEIR_DISAGG_OFF;
-    if (!r->fl->app->options.enforce_disagg) {
+    bool refused = r->fl->app->options.enforce_disagg || weir_model_info(r->model)->needs_prefill;
+    if (!refused) {
         WEIR_LOG(WEIR_LOG_DEBUG, "disagg", "%s: one worker does all: %s", r->uuid, why);
         return false;
     }
     leg->state = WEIR_LEG_DONE;
-    WEIR_LOG(WEIR_LOG_WARN, "disagg", "%s: refused (--enforce-disagg): %s", r->uuid, why);
+    WEIR_LOG(WEIR_LOG_WARN, "disagg", "%s: refused (%s): %s", r->uuid,
+             r->fl->app->options.enforce_disagg ? "--enforce-disagg" : "its engines only decode",
+             why);
     struct weir_span text = WEIR_SPAN_LIT("Service temporarily unavailable"), missing = {NULL, 0};
     if (leg->disagg.pool != NULL)
         missing = weir_leg_pool_missing(leg, &leg->prefill_pool,
@@ -128,7 +131,7 @@ void weir_disagg_query(struct weir_leg *leg, struct weir_route_query *ret) {
     *ret = q;
 }
 
-static enum weir_status route(struct weir_leg *leg) {
+enum weir_status weir_disagg_route(struct weir_leg *leg) {
     struct weir_disagg *d = &leg->disagg;
     struct weir_decision record = {.n = 0};
     struct weir_route_query q;
@@ -205,22 +208,23 @@ bool weir_disagg_begin(struct weir_leg *leg) {
         return false;
     d->pool = weir_prefill_find(r->fl->app->prefill, weir_model_info(r->model)->name);
     if (d->pool == NULL)
-        return alone(leg, "there is no prefill worker");
+        return weir_disagg_alone(leg, "there is no prefill worker");
     const struct weir_pool_config *pools = r->fl->app->pools;
     if (pools != NULL &&
         !weir_leg_pool_choose(leg, &leg->prefill_pool, weir_pool_config_set(pools, true)))
-        return alone(leg, "out of memory");
+        return weir_disagg_alone(leg, "out of memory");
     if (weir_disagg_goes_local(leg)) {
         d->state = WEIR_DISAGG_OFF;
         return false;
     }
     while (d->n_tried < WEIR_DISAGG_TRIES) {
-        enum weir_status st = route(leg);
+        enum weir_status st = weir_disagg_route(leg);
         if (weir_leg_pool_next(leg, &leg->prefill_pool, weir_prefill_pool_router(d->pool), st))
             continue;
         if (st != WEIR_OK)
-            return alone(leg, st == WEIR_OVERLOADED ? "all prefill workers are busy"
-                                                    : "no prefill worker can be chosen");
+            return weir_disagg_alone(leg, st == WEIR_OVERLOADED
+                                              ? "all prefill workers are busy"
+                                              : "no prefill worker can be chosen");
         if (weir_prefill_worker_get(r->fl->app->prefill, d->pool, d->worker_id, &w) &&
             send(leg, &w) == WEIR_OK) {
             d->state = d->meeting.set ? WEIR_DISAGG_BOTH : WEIR_DISAGG_PREFILL;
@@ -229,7 +233,7 @@ bool weir_disagg_begin(struct weir_leg *leg) {
         release(leg);
         d->tried[d->n_tried++] = d->worker_id;
     }
-    return alone(leg, "the prefill workers that were tried cannot be reached");
+    return weir_disagg_alone(leg, "the prefill workers that were tried cannot be reached");
 }
 
 /* ---- its answer --------------------------------------------------------------------------- */
@@ -307,7 +311,7 @@ static void go_on(struct weir_leg *leg, const struct weir_wire_error *error, con
     d->state = WEIR_DISAGG_NEW;
     if (d->n_tried < WEIR_DISAGG_TRIES)
         d->tried[d->n_tried++] = d->worker_id;
-    if (d->n_tried == WEIR_DISAGG_TRIES && alone(leg, why))
+    if (d->n_tried == WEIR_DISAGG_TRIES && weir_disagg_alone(leg, why))
         return;
     weir_leg_restart(leg);
 }

@@ -35,8 +35,8 @@ bool weir_disagg_goes_local(struct weir_leg *leg) {
     const struct weir_app *app = r->fl->app;
     struct weir_split *split = &leg->disagg.split;
     /* A client that names its prefill worker has decided. */
-    if (!app->options.router_conditional_disagg || split->why != WEIR_SPLIT_UNDECIDED ||
-        r->q.prep.routing.has_prefill_worker_id)
+    if (!app->options.router_conditional_disagg || weir_model_info(r->model)->needs_prefill ||
+        split->why != WEIR_SPLIT_UNDECIDED || r->q.prep.routing.has_prefill_worker_id)
         return false;
     *split = (struct weir_split){
         .rules = app->split,

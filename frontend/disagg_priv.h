@@ -20,8 +20,9 @@ enum weir_disagg_state {
 struct weir_disagg {
     enum weir_disagg_state state;
     struct weir_prefill_pool *pool;
-    struct weir_plane_call *call; /* to the prefill worker */
-    uint64_t booking, worker_id;  /* in the pool's router */
+    struct weir_plane_call *call;    /* to the prefill worker */
+    struct weir_relay_prefill *http; /* to an HTTP engine instead; in the request's arena */
+    uint64_t booking, worker_id;     /* in the pool's router */
     uint32_t dp_rank;
     uint64_t tried[WEIR_DISAGG_TRIES];
     unsigned n_tried;

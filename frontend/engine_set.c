@@ -15,8 +15,10 @@
 struct seat {
     struct member *member; /* borrowed: its owner */
     uint64_t worker_id;
-    char *name;               /* owned: of the model */
-    struct weir_model *model; /* a reference; NULL: the worker was left out */
+    char *name;                 /* owned: of the model */
+    struct weir_model *model;   /* a reference; NULL: the worker was left out, or only prefills */
+    struct weir_router *router; /* borrowed: of the model, or of a prefill pool, which stays; NULL:
+                                   left out */
     bool adapter;
     bool compared; /* its tokens with ours, or that cannot be done */
 };
@@ -36,6 +38,7 @@ struct member {
     struct weir_list node;
     struct weir_engine_set *set; /* borrowed */
     uint64_t id;
+    bool prefill;       /* its role */
     struct seat *seats; /* owned */
     size_t n_seats;
     struct cache *caches; /* owned */
@@ -120,8 +123,10 @@ static bool fill_seats(struct member *m, const struct weir_engine_info *e) {
         char *name = weir_strndup(id.data, id.len);
         if (name == NULL)
             return false;
-        m->seats[m->n_seats++] =
-            (struct seat){m, seat_id(e->id, id, i == 0), name, NULL, e->models[i].adapter, false};
+        m->seats[m->n_seats++] = (struct seat){.member = m,
+                                               .worker_id = seat_id(e->id, id, i == 0),
+                                               .name = name,
+                                               .adapter = e->models[i].adapter};
     }
     weir_free(m->address);
     m->address = weir_strdup(e->address);
@@ -137,9 +142,8 @@ static uint32_t block_size(const struct weir_engine_set *s, const struct weir_en
 
 static void clear(struct member *m, uint32_t rank) {
     for (size_t i = 0; i < m->n_seats; i++)
-        if (m->seats[i].model != NULL)
-            weir_router_clear_rank(weir_model_info(m->seats[i].model)->router,
-                                   m->seats[i].worker_id, rank);
+        if (m->seats[i].router != NULL)
+            weir_router_clear_rank(m->seats[i].router, m->seats[i].worker_id, rank);
 }
 
 /* A stored block is of the adapter that it names, or of every name of the model itself; what is
@@ -162,10 +166,10 @@ static void on_event(void *arg, const struct weir_engine_event *event) {
     e.event_id = ++c->n_events;
     for (size_t i = 0; i < m->n_seats; i++) {
         const struct seat *seat = &m->seats[i];
-        if (seat->model == NULL || !concerns(seat, &e, lora))
+        if (seat->router == NULL || !concerns(seat, &e, lora))
             continue;
         e.worker_id = seat->worker_id;
-        weir_router_kv_event(weir_model_info(seat->model)->router, &e);
+        weir_router_kv_event(seat->router, &e);
     }
 }
 
@@ -295,6 +299,38 @@ void weir_engine_set_tick(struct weir_engine_set *set) {
 
 /* ---- comings and goings -------------------------------------------------------------------- */
 
+static void remove_seat(const struct member *m, const struct seat *seat, bool listed) {
+    if (m->prefill)
+        weir_prefill_engine_remove(m->set->config.prefill, seat->worker_id);
+    else
+        weir_models_engine_remove(m->set->config.models, seat->worker_id, listed);
+}
+
+static void put_seat(struct member *m, struct seat *seat, const struct weir_engine_info *e,
+                     const struct weir_engine_model *model) {
+    struct weir_engine_set *s = m->set;
+    struct weir_models_engine x = {.id = seat->worker_id,
+                                   .address = e->address,
+                                   .model = model->id,
+                                   .context_length = model->max_model_len,
+                                   .block_size = block_size(s, e),
+                                   .n_ranks = e->n_ranks,
+                                   .n_kv_blocks = e->n_kv_blocks,
+                                   .tokenizes = e->tokenizes,
+                                   .sglang = model->sglang,
+                                   .decode = e->role == WEIR_ENGINE_DECODE};
+    if (m->prefill) {
+        weir_prefill_engine_put(s->config.prefill, &x,
+                                model->sglang ? e->bootstrap_host : weir_span("", 0),
+                                e->bootstrap_port);
+        seat->router = weir_prefill_router_of(s->config.prefill, x.id);
+        return;
+    }
+    weir_models_engine_put(s->config.models, &x);
+    seat->model = weir_models_of_worker(s->config.models, x.id);
+    seat->router = seat->model != NULL ? weir_model_info(seat->model)->router : NULL;
+}
+
 static void on_up(void *arg, const struct weir_engine_info *e) {
     struct weir_engine_set *s = arg;
     struct member *m = find(s, e->id);
@@ -305,11 +341,12 @@ static void on_up(void *arg, const struct weir_engine_info *e) {
         weir_list_init(&m->node);
         m->set = s;
         m->id = e->id;
+        m->prefill = e->role == WEIR_ENGINE_PREFILL;
         weir_list_push_back(&s->members, &m->node);
     }
     for (size_t i = 0; i < m->n_seats; i++)
         if (!named(e, m->seats[i].name))
-            weir_models_engine_remove(s->config.models, m->seats[i].worker_id, false);
+            remove_seat(m, &m->seats[i], false);
     drop_caches(m);
     drop_seats(m);
     if (!fill_seats(m, e)) {
@@ -317,17 +354,7 @@ static void on_up(void *arg, const struct weir_engine_info *e) {
         return;
     }
     for (size_t i = 0; i < m->n_seats; i++) {
-        struct weir_models_engine x = {.id = m->seats[i].worker_id,
-                                       .address = e->address,
-                                       .model = e->models[i].id,
-                                       .context_length = e->models[i].max_model_len,
-                                       .block_size = block_size(s, e),
-                                       .n_ranks = e->n_ranks,
-                                       .n_kv_blocks = e->n_kv_blocks,
-                                       .tokenizes = e->tokenizes,
-                                       .sglang = e->models[i].sglang};
-        weir_models_engine_put(s->config.models, &x);
-        m->seats[i].model = weir_models_of_worker(s->config.models, x.id);
+        put_seat(m, &m->seats[i], e, &e->models[i]);
     }
     if (s->config.kv_events)
         open_caches(s, m, e);
@@ -342,7 +369,7 @@ static void on_down(void *arg, uint64_t id, const char *why) {
     if (m == NULL)
         return;
     for (size_t i = 0; i < m->n_seats; i++)
-        weir_models_engine_remove(s->config.models, m->seats[i].worker_id, true);
+        remove_seat(m, &m->seats[i], true);
     drop_member(m);
 }
 
@@ -363,8 +390,8 @@ static void on_load(void *arg, const struct weir_engine_info *e,
                                      .has_kv_used = e->n_kv_blocks > 0,
                                      .kv_used_blocks =
                                          (uint64_t)(load->kv_usage * (double)e->n_kv_blocks)};
-        if (seat->model != NULL)
-            weir_router_load_event(weir_model_info(seat->model)->router, &a);
+        if (seat->router != NULL)
+            weir_router_load_event(seat->router, &a);
     }
 }
 

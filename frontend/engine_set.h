@@ -5,7 +5,7 @@
 #ifndef WEIR_FRONTEND_ENGINE_SET_H
 #define WEIR_FRONTEND_ENGINE_SET_H
 
-#include "frontend/models.h"
+#include "frontend/prefill.h"
 #include "runtime/engines.h"
 
 struct weir_engine_set;
@@ -13,6 +13,7 @@ struct weir_engine_set;
 struct weir_engine_set_config {
     struct weir_engines_config engines;
     struct weir_models *models;   /* borrowed: outlives the set */
+    struct weir_prefill *prefill; /* the same */
     struct weir_metrics *metrics; /* borrowed: likewise */
     bool kv_events;               /* the caches of engines are followed */
     bool parity;                  /* their tokens are compared with ours */

@@ -449,6 +449,7 @@ static enum weir_status open_engines(struct frontend *f, struct weir_err *err) {
                     .api_key = o->weir_engine_api_key,
                     .poll_ms = (uint64_t)(o->weir_engine_poll_secs * 1000)},
         .models = f->app.models,
+        .prefill = f->app.prefill,
         .metrics = weir_front_metrics_registry(f->app.metrics),
         .kv_events = o->router_mode == WEIR_OPT_ROUTER_MODE_KV && o->router_kv_events,
         .parity = o->parity_check != WEIR_OPT_PARITY_CHECK_OFF,

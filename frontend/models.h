@@ -56,6 +56,7 @@ struct weir_model_info {
     uint64_t total_kv_blocks, max_num_seqs, max_num_batched_tokens;
     bool chat, completions, eagle;
     bool engines;       /* its workers are HTTP engines: requests are relayed (relay.h) */
+    bool needs_prefill; /* of such that cannot compute a prompt: decode engines of SGLang */
     bool engine_tokens; /* of such: no tokenizer here (tok is NULL), the engines are asked */
     struct weir_span tool_parser, reasoning_parser; /* known names (parsers/wprs.h), or empty */
     struct wtok *tok;
@@ -82,6 +83,7 @@ struct weir_models_engine {
     uint32_t context_length, block_size, n_ranks;
     uint64_t n_kv_blocks;
     bool tokenizes, sglang; /* as in struct weir_engine_info, _model */
+    bool decode;            /* its role */
 };
 /* Adds it, or replaces what was known. One whose block size is not that of the model's other
  * workers is left out, with a log line. */

@@ -43,6 +43,7 @@ bool weir_model_usable(const struct weir_model *x) {
 static void fill_engines(struct weir_models *m, struct weir_model *x,
                          const struct weir_models_engine *engine, struct weir_router_config *rc) {
     x->info.engines = true;
+    x->info.needs_prefill = engine->sglang && engine->decode;
     x->info.flavour = engine->sglang ? WTOK_FLAVOUR_SGLANG : WTOK_FLAVOUR_VLLM;
     if (has_tokenizer(m))
         return;

@@ -9,6 +9,7 @@
 
 #include <inttypes.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <string.h>
 
 enum { MAX_POOLS = 1024, MAX_WORKERS = 65536 };
@@ -134,6 +135,7 @@ bool weir_prefill_worker_get(struct weir_prefill *prefill, const struct weir_pre
                  copy_into(out.at.address, sizeof(out.at.address), weir_span_z(w->records.address));
     if (found) {
         out.at.codec = w->records.codec;
+        out.at.n_ranks = w->records.figures.dp_size;
         out.bootstrap_port = w->bootstrap_port;
         memcpy(out.bootstrap_host, w->bootstrap_host, sizeof(out.bootstrap_host));
         *ret = out;
@@ -302,4 +304,46 @@ void weir_prefill_on_change(void *prefill, enum weir_discovery_change change,
             on_card(p, key, record);
     }
     pthread_mutex_unlock(&p->lock);
+}
+
+/* ---- HTTP engines ------------------------------------------------------------------------- */
+
+static struct weir_span engine_key(uint64_t id, char room[64]) {
+    int n = snprintf(room, 64, "http/engines/prefill/%" PRIx64, id);
+    return weir_span(room, (size_t)n);
+}
+
+static void drop_engine(struct weir_prefill *p, struct weir_span key) {
+    on_gone(p, WEIR_RECORD_ENDPOINT, key);
+    on_gone(p, WEIR_RECORD_MODEL, key);
+}
+
+void weir_prefill_engine_put(struct weir_prefill *prefill, const struct weir_models_engine *e,
+                             struct weir_span bootstrap_host, uint16_t bootstrap_port) {
+    char room[64];
+    struct weir_span key = engine_key(e->id, room);
+    struct weir_record r = {.kind = WEIR_RECORD_ENDPOINT,
+                            .instance_id = e->id,
+                            .tcp_address = weir_span_z(e->address),
+                            .card = {.display_name = e->model,
+                                     .kv_cache_block_size = e->block_size,
+                                     .total_kv_blocks = e->n_kv_blocks,
+                                     .input_tokens = true,
+                                     .worker_type = WEIR_WORKER_PREFILL,
+                                     .bootstrap_host = bootstrap_host,
+                                     .bootstrap_port = bootstrap_port,
+                                     .dp_size = e->n_ranks}};
+    pthread_mutex_lock(&prefill->lock);
+    drop_engine(prefill, key);
+    on_instance(prefill, key, &r);
+    on_card(prefill, key, &r);
+    pthread_mutex_unlock(&prefill->lock);
+}
+
+void weir_prefill_engine_remove(struct weir_prefill *prefill, uint64_t id) {
+    char room[64];
+    struct weir_span key = engine_key(id, room);
+    pthread_mutex_lock(&prefill->lock);
+    drop_engine(prefill, key);
+    pthread_mutex_unlock(&prefill->lock);
 }

@@ -22,6 +22,12 @@ void weir_prefill_on_change(void *prefill, enum weir_discovery_change change,
                             enum weir_record_kind kind, struct weir_span key,
                             const struct weir_record *record);
 
+/* An HTTP engine as prefill worker of one model. `e` as of weir_models_engine_put; of the bootstrap
+ * members the host is empty where the result comes with the answer (vLLM). */
+void weir_prefill_engine_put(struct weir_prefill *prefill, const struct weir_models_engine *e,
+                             struct weir_span bootstrap_host, uint16_t bootstrap_port);
+void weir_prefill_engine_remove(struct weir_prefill *prefill, uint64_t id);
+
 /* NULL: no worker prefills for this model now. */
 struct weir_prefill_pool *weir_prefill_find(struct weir_prefill *prefill, const char *model);
 struct weir_router *weir_prefill_pool_router(const struct weir_prefill_pool *pool);

@@ -10,23 +10,23 @@
  */
 #include "base/json.h"
 #include "base/log.h"
-#include "frontend/relay_pool.h"
+#include "frontend/relay_priv.h"
 #include "frontend/relay_scan.h"
-#include "frontend/request_priv.h"
 #include "kvindex/kvi.h"
 #include "runtime/engine_answers.h"
 
 #include <stdio.h>
 #include <string.h>
 
-enum { FRAME_MAX = 4 << 20, ANSWER_MAX = 256 << 20, RETRIES = 3, MAX_HEADERS = 6 };
+enum { FRAME_MAX = 4 << 20, ANSWER_MAX = 256 << 20, RETRIES = 3 };
 
 /* Owner: the leg; in the request's arena. */
 struct weir_relay {
     struct weir_leg *leg;
     struct weir_relay_pool *pool; /* taken while `call` runs */
     struct weir_http_call *call;
-    struct weir_span body; /* as it is sent */
+    struct weir_span original; /* of the client, with what routing put into it */
+    struct weir_span body;     /* as it is sent */
     struct weir_relay_scan scan;
     struct weir_buf answer; /* gathered */
     struct weir_timer silence;
@@ -253,6 +253,7 @@ static void on_failed(struct weir_relay *y, enum weir_status status, const char 
         weir_router_worker_failed(info->router, leg->worker_id, weir_loop_now_ms(r->fl->loop));
     bool begun = r->committed && leg->first_item;
     if (!begun && move_on(y)) {
+        weir_disagg_again(leg, status == WEIR_CANNOT_CONNECT);
         start_call(leg);
         return;
     }
@@ -281,6 +282,7 @@ static void on_done(void *arg, enum weir_status status, bool sent_any) {
     }
     if (y->status == 503 && move_on(y)) {
         release_booking(leg);
+        weir_disagg_again(leg, true);
         start_call(leg);
         return;
     }
@@ -313,10 +315,10 @@ static void on_silence(void *arg) {
 
 /* ---- sending ------------------------------------------------------------------------------ */
 
-static size_t fill_headers(struct weir_relay *y, struct weir_http_header *h, char rank[24]) {
+size_t weir_relay_headers(struct weir_request *r, bool many_ranks, uint32_t dp_rank,
+                          struct weir_http_header *h, char rank[24]) {
     static const char *const passed[] = {"authorization", "x-request-id", "traceparent",
                                          "tracestate"};
-    struct weir_request *r = request_of(y);
     const struct weir_http_request *q = weir_http_exchange_request(r->x);
     size_t n = 0;
     h[n++] =
@@ -328,8 +330,8 @@ static size_t fill_headers(struct weir_relay *y, struct weir_http_header *h, cha
         if (v.data != NULL)
             h[n++] = (struct weir_http_header){weir_span_z(passed[i]), v};
     }
-    if (y->leg->many_ranks) {
-        int len = snprintf(rank, 24, "%u", y->leg->dp_rank);
+    if (many_ranks) {
+        int len = snprintf(rank, 24, "%u", dp_rank);
         h[n++] = (struct weir_http_header){WEIR_SPAN_LIT("x-data-parallel-rank"),
                                            weir_span(rank, (size_t)len)};
     }
@@ -339,13 +341,14 @@ static size_t fill_headers(struct weir_relay *y, struct weir_http_header *h, cha
 static enum weir_status send_to(struct weir_relay *y, const char *address, const char *target,
                                 struct weir_span body, const struct weir_http_call_ops *ops) {
     struct weir_request *r = request_of(y);
-    struct weir_http_header headers[MAX_HEADERS];
+    struct weir_http_header headers[WEIR_RELAY_HEADERS];
     char rank[24];
-    struct weir_http_call_config c = {.method = "POST",
-                                      .target = target,
-                                      .headers = headers,
-                                      .n_headers = fill_headers(y, headers, rank),
-                                      .body = body};
+    struct weir_http_call_config c = {
+        .method = "POST",
+        .target = target,
+        .headers = headers,
+        .n_headers = weir_relay_headers(r, y->leg->many_ranks, y->leg->dp_rank, headers, rank),
+        .body = body};
     enum weir_status st = weir_relay_pool_take(r->fl->pools, weir_span_z(address), &y->pool);
     if (st != WEIR_OK)
         return st;
@@ -359,7 +362,7 @@ static enum weir_status send_to(struct weir_relay *y, const char *address, const
     return WEIR_OK;
 }
 
-static const char *target_of(const struct weir_request *r) {
+const char *weir_relay_target(const struct weir_request *r) {
     return r->q.kind == WEIR_OPENAI_CHAT ? "/v1/chat/completions" : "/v1/completions";
 }
 
@@ -369,7 +372,7 @@ static void start_call(struct weir_leg *leg) {
     struct weir_relay *y = leg->relay;
     struct weir_model_worker worker;
     leg->state = WEIR_LEG_RUNNING;
-    if (weir_leg_waits(leg))
+    if (weir_relay_disagg_begin(leg) || weir_leg_waits(leg))
         return;
     for (;;) {
         enum weir_status st = weir_leg_route(leg);
@@ -390,7 +393,7 @@ static void start_call(struct weir_leg *leg) {
         if (weir_model_worker(r->model, leg->worker_id, &worker)) {
             leg->many_ranks = worker.n_ranks > 1;
             leg->sent_ns = weir_now_ns();
-            st = send_to(y, worker.address, target_of(r), y->body, &ops);
+            st = send_to(y, worker.address, weir_relay_target(r), y->body, &ops);
             if (st == WEIR_OK)
                 return;
         }
@@ -404,6 +407,38 @@ static void start_call(struct weir_leg *leg) {
 
 void weir_relay_go(struct weir_leg *leg) {
     start_call(leg);
+}
+
+/* ---- a prefill engine before it ------------------------------------------------------------ */
+
+struct weir_span weir_relay_original(const struct weir_relay *y) {
+    return y->original;
+}
+
+void weir_relay_set_body(struct weir_relay *y, struct weir_span body) {
+    y->body = body;
+}
+
+void weir_relay_restart(struct weir_leg *leg) {
+    drop_call(leg->relay);
+    if (leg->booking != 0)
+        release_booking(leg);
+    start_call(leg);
+}
+
+void weir_relay_refused(struct weir_leg *leg, int status, const char *content_type,
+                        struct weir_span body) {
+    struct weir_relay *y = leg->relay;
+    drop_call(y);
+    if (leg->booking != 0)
+        release_booking(leg);
+    y->status = status;
+    snprintf(y->content_type, sizeof(y->content_type), "%s", content_type);
+    weir_buf_clear(&y->answer);
+    if (weir_buf_append_span(&y->answer, body) == WEIR_OK)
+        give_answer(y);
+    else
+        fail(leg, 503, "Service temporarily unavailable");
 }
 
 /* ---- tokens of an engine ------------------------------------------------------------------ */
@@ -513,7 +548,7 @@ void weir_relay_start(struct weir_leg *leg) {
         return;
     }
     y->leg = leg;
-    y->body = body;
+    y->original = y->body = body;
     weir_relay_scan_init(&y->scan, FRAME_MAX);
     weir_buf_init(&y->answer, ANSWER_MAX);
     weir_timer_init(&y->silence, r->fl->loop, on_silence, y);

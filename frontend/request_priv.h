@@ -141,6 +141,12 @@ void weir_leg_fail_worker(struct weir_leg *leg, const struct weir_wire_error *er
 /* disagg.c: the prefill part of a leg. */
 /* True when the leg waits for a prefill worker, or has ended; weir_leg_start is called again. */
 bool weir_disagg_begin(struct weir_leg *leg);
+/* Goes on without a prefill worker. True when the leg has ended: that is refused, or impossible. */
+bool weir_disagg_alone(struct weir_leg *leg, const char *why);
+/* Chooses a prefill worker of leg->disagg.pool and books it. */
+enum weir_status weir_disagg_route(struct weir_leg *leg) WEIR_MUST_CHECK;
+/* relay_disagg.c: ends the call to an HTTP engine that prefills. */
+void weir_relay_disagg_stop(struct weir_leg *leg);
 /* What the prefill pool's router is asked. */
 void weir_disagg_query(struct weir_leg *leg, struct weir_route_query *ret);
 /* disagg_choice.c: conditional disaggregation lets the decode worker compute this prompt. */

@@ -16,8 +16,9 @@
 enum {
     BODY_MAX = 16 << 20,
     ARENA_MAX = 16 << 20,
-    FAILURES = 3,  /* in a row, until it is down */
-    SUCCESSES = 2, /* in a row, until one that was down is up again */
+    DEFAULT_BOOTSTRAP = 8998, /* SGLang's --disaggregation-bootstrap-port */
+    FAILURES = 3,             /* in a row, until it is down */
+    SUCCESSES = 2,            /* in a row, until one that was down is up again */
     SLOW_ROUNDS = 10,
     QUESTION_MS = 10000,
 };
@@ -354,7 +355,13 @@ enum weir_status weir_engine_poll_start(struct weir_engines *engines,
     weir_timer_init(&p->timer, engines->loop, on_timer, p);
     enum weir_status st = make_address(p) ? WEIR_OK : WEIR_TOO_LARGE;
     p->info = (struct weir_engine_info){
-        .id = p->id, .address = p->address, .models = p->models, .sources = p->sources};
+        .id = p->id,
+        .address = p->address,
+        .models = p->models,
+        .sources = p->sources,
+        .role = spec->role,
+        .bootstrap_host = spec->host,
+        .bootstrap_port = spec->bootstrap_port > 0 ? spec->bootstrap_port : DEFAULT_BOOTSTRAP};
     const char *name = strrchr(p->address, '/') + 1;
     struct weir_http_client_config hc = {.ip = p->ip,
                                          .port = spec->port,

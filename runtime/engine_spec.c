@@ -92,10 +92,17 @@ static enum weir_status apply(struct weir_engine_spec *s, struct weir_span key,
         s->block_size = (uint32_t)n;
     else if (weir_span_eqz(key, "ranks") && number && n <= 256)
         s->n_ranks = (uint32_t)n;
+    else if (weir_span_eqz(key, "role") && weir_span_eqz(value, "prefill"))
+        s->role = WEIR_ENGINE_PREFILL;
+    else if (weir_span_eqz(key, "role") && weir_span_eqz(value, "decode"))
+        s->role = WEIR_ENGINE_DECODE;
+    else if (weir_span_eqz(key, "bootstrap-port") && number && n <= UINT16_MAX)
+        s->bootstrap_port = (uint16_t)n;
     else
         return weir_err_set(err, WEIR_INVALID,
                             "\"%.*s=%.*s\": known are model=NAME, kv-events=tcp://host:port, "
-                            "replay=tcp://host:port, topic=TEXT, block-size=N, ranks=N",
+                            "replay=tcp://host:port, topic=TEXT, block-size=N, ranks=N, "
+                            "role=prefill, role=decode, bootstrap-port=N",
                             WEIR_SPAN_ARG(key), WEIR_SPAN_ARG(value));
     return WEIR_OK;
 }
@@ -103,6 +110,8 @@ static enum weir_status apply(struct weir_engine_spec *s, struct weir_span key,
 static enum weir_status check(const struct weir_engine_spec *s, struct weir_err *err) {
     if (s->replay.len > 0 && s->events.len == 0)
         return weir_err_set(err, WEIR_INVALID, "replay= needs kv-events=");
+    if (s->bootstrap_port > 0 && s->role != WEIR_ENGINE_PREFILL)
+        return weir_err_set(err, WEIR_INVALID, "bootstrap-port= needs role=prefill");
     return WEIR_OK;
 }
 
@@ -186,5 +195,6 @@ bool weir_engine_spec_eq(const struct weir_engine_spec *a, const struct weir_eng
     return a->tls == b->tls && a->port == b->port && weir_span_eq(a->host, b->host) &&
            weir_span_eq(a->model, b->model) && weir_span_eq(a->events, b->events) &&
            weir_span_eq(a->replay, b->replay) && weir_span_eq(a->topic, b->topic) &&
-           a->block_size == b->block_size && a->n_ranks == b->n_ranks;
+           a->block_size == b->block_size && a->n_ranks == b->n_ranks && a->role == b->role &&
+           a->bootstrap_port == b->bootstrap_port;
 }

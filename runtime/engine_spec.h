@@ -6,6 +6,9 @@
 #include "base/arena.h"
 #include "base/status.h"
 
+/* The part that an engine plays in a split deployment. */
+enum weir_engine_role { WEIR_ENGINE_ALL, WEIR_ENGINE_PREFILL, WEIR_ENGINE_DECODE };
+
 struct weir_engine_spec {
     bool tls;
     struct weir_span host; /* literal address without brackets, or a name */
@@ -17,6 +20,8 @@ struct weir_engine_spec {
     struct weir_span topic; /* beginning of the topics to take; empty: every one */
     uint32_t block_size;    /* 0: asked of the engine */
     uint32_t n_ranks;       /* 0: asked of the engine, else 1 */
+    enum weir_engine_role role;
+    uint16_t bootstrap_port; /* where decode engines meet a prefill engine of SGLang; 0: 8998 */
 };
 
 /* "http[s]://host[:port][,key=value…]". Strings lie in the arena. */

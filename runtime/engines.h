@@ -15,13 +15,15 @@
 #include "base/span.h"
 #include "net/loop.h"
 #include "net/tls.h"
+#include "runtime/engine_spec.h"
 
 struct weir_engines;
 
 enum { WEIR_ENGINE_MAX_RANKS = 256, WEIR_ENGINE_MAX_MODELS = 256, WEIR_ENGINE_MAX = 4096 };
 
 struct weir_engines_config {
-    /* "http[s]://host:port[,key=value…]"; keys: model, kv-events, replay, topic, block-size, ranks.
+    /* "http[s]://host:port[,key=value…]"; keys: model, kv-events, replay, topic, block-size, ranks,
+     * role, bootstrap-port.
      * Borrowed: outlive the list. */
     const char *const *workers;
     size_t n_workers;
@@ -52,10 +54,13 @@ struct weir_engine_info {
     size_t n_models; /* at least 1 */
     const struct weir_engine_source *sources;
     size_t n_sources;
-    uint32_t block_size;  /* 0 = not told */
-    uint64_t n_kv_blocks; /* of a rank; 0 = not told */
-    uint32_t n_ranks;     /* at least 1 */
-    bool tokenizes;       /* has a /tokenize that works */
+    uint32_t block_size;             /* 0 = not told */
+    uint64_t n_kv_blocks;            /* of a rank; 0 = not told */
+    uint32_t n_ranks;                /* at least 1 */
+    bool tokenizes;                  /* has a /tokenize that works */
+    enum weir_engine_role role;      /* as the operator says, as the next two */
+    struct weir_span bootstrap_host; /* as decode engines can reach it */
+    uint16_t bootstrap_port;
 };
 struct weir_engine_load {
     uint32_t rank;

@@ -21,6 +21,7 @@ struct weir_mock_http_config {
     bool bytes_text;
     struct weir_engine_config engine;
     uint32_t n_ranks;
+    bool prefill, decode; /* its part in a split deployment; neither: all */
     bool kv_events;
     uint16_t events_port, replay_port; /* of rank 0, rank r has + r; 0: free ones */
     const char *events_connect;        /* publish there instead of listening; or NULL */

@@ -38,6 +38,8 @@ struct weir_mock_gen {
     struct choice *choices; /* in the arena */
     uint32_t n_choices, n_running;
     struct weir_usage usage;
+    bool holds;       /* vLLM, do_remote_decode: its KV blocks are for another engine */
+    bool kv_received; /* another engine has computed the prompt */
 };
 
 void weir_mock_http_error(struct weir_mock_http *h, struct weir_http_exchange *x, int status,
@@ -145,6 +147,37 @@ static void end_stream(struct weir_mock_gen *g) {
         weir_http_abort(g->x, "out of memory");
 }
 
+/* Where another engine gets the blocks, as vLLM's NIXL connector says it. `out` is an object. */
+static enum weir_status put_params(struct weir_mock_gen *g, struct weir_buf *out) {
+    char name[64];
+    struct weir_jsonw w;
+    snprintf(name, sizeof(name), "mock-%llx", (unsigned long long)g->http->config.name_seed);
+    out->len--; /* the closing brace */
+    weir_jsonw_init(&w, out);
+    w.need_comma = true;
+    weir_jsonw_key(&w, "kv_transfer_params");
+    weir_jsonw_object_begin(&w);
+    weir_jsonw_key(&w, "do_remote_prefill");
+    weir_jsonw_bool(&w, true);
+    weir_jsonw_key(&w, "do_remote_decode");
+    weir_jsonw_bool(&w, false);
+    weir_jsonw_key(&w, "remote_block_ids");
+    weir_jsonw_array_begin(&w);
+    for (uint64_t i = 0; i < g->usage.prompt_tokens / g->http->config.engine.block_size; i++)
+        weir_jsonw_u64(&w, i);
+    weir_jsonw_array_end(&w);
+    weir_jsonw_key(&w, "remote_engine_id");
+    weir_jsonw_string_z(&w, name);
+    weir_jsonw_key(&w, "remote_host");
+    weir_jsonw_string_z(&w, g->http->config.ip);
+    weir_jsonw_key(&w, "remote_port");
+    weir_jsonw_u64(&w, weir_http_server_port(g->http->server));
+    weir_jsonw_key(&w, "tp_size");
+    weir_jsonw_u64(&w, 1);
+    weir_jsonw_object_end(&w);
+    return w.status == WEIR_OK ? weir_buf_append_c(out, '}') : w.status;
+}
+
 static void end_unary(struct weir_mock_gen *g) {
     struct weir_buf out;
     weir_buf_init(&out, ANSWER_MAX);
@@ -156,8 +189,12 @@ static void end_unary(struct weir_mock_gen *g) {
                                                              ? weir_buf_span(&g->choices[i].out)
                                                              : weir_span("", 0),
                                                  .finish_reason = "length"};
-    if (choices == NULL || weir_answer_unary(&g->head, choices, g->n_choices, &g->usage,
-                                             weir_span(NULL, 0), &out) != WEIR_OK)
+    enum weir_status st = choices == NULL ? WEIR_NOMEM
+                                          : weir_answer_unary(&g->head, choices, g->n_choices,
+                                                              &g->usage, weir_span(NULL, 0), &out);
+    if (st == WEIR_OK && g->holds)
+        st = put_params(g, &out);
+    if (st != WEIR_OK)
         weir_mock_http_error(g->http, g->x, 500, "InternalServerError", "out of memory");
     else
         weir_http_respond(g->x, 200, "application/json", NULL, 0, weir_buf_span(&out));
@@ -228,6 +265,7 @@ static bool add_sequence(struct weir_mock_gen *g, struct choice *c, struct weir_
                                       .n_prompt = (uint32_t)prompt.n,
                                       .max_tokens = max_tokens,
                                       .hash_seed = kvi_seed(NULL, 0, salt.data, salt.len),
+                                      .kv_received = g->kv_received,
                                       .user = c};
     enum weir_status st = weir_mock_rank_add(g->rank, &sc, &c->seq);
     if (st == WEIR_OK) {
@@ -247,6 +285,8 @@ static bool add_sequences(struct weir_mock_gen *g) {
     int64_t max = g->q.prep.stop.max_tokens;
     uint32_t max_tokens =
         max > 0 && max < UINT32_MAX / 4 ? (uint32_t)max : h->config.default_max_tokens;
+    if (h->config.prefill && !weir_mock_http_vllm(h))
+        max_tokens = 1;
     if (n_prompts * g->q.n > MAX_CHOICES)
         return refuse(g, 400, "BadRequestError", "too many choices");
     g->choices = weir_arena_zalloc(&g->arena, n_prompts * g->q.n * sizeof(*g->choices));
@@ -295,6 +335,49 @@ static bool read_body(struct weir_mock_gen *g) {
         return true;
     snprintf(text, sizeof(text), "The model `%.*s` does not exist.", WEIR_SPAN_ARG(g->q.model));
     return refuse(g, 404, "NotFoundError", text);
+}
+
+static void read_params(struct weir_json *j, bool *remote_decode, bool *remote_prefill) {
+    struct weir_json_str key;
+    if (weir_json_peek(j) != WEIR_JSON_OBJECT) {
+        weir_json_skip(j, NULL);
+        return;
+    }
+    weir_json_object_enter(j);
+    while (weir_json_object_next(j, &key)) {
+        bool *to = weir_json_str_eqz(key, "do_remote_decode")    ? remote_decode
+                   : weir_json_str_eqz(key, "do_remote_prefill") ? remote_prefill
+                                                                 : NULL;
+        if (to == NULL || weir_json_peek(j) == WEIR_JSON_NULL)
+            weir_json_skip(j, NULL);
+        else
+            weir_json_bool(j, to);
+    }
+}
+
+/* The members by which two engines find each other, in either engine's words. */
+static bool read_split(struct weir_mock_gen *g) {
+    const struct weir_mock_http_config *c = &g->http->config;
+    bool vllm = weir_mock_http_vllm(g->http), decode = false, prefill = false, room = false;
+    struct weir_json j;
+    struct weir_json_str key;
+    weir_json_init(&j, weir_http_exchange_request(g->x)->body, 128);
+    if (!weir_json_object_enter(&j))
+        return true;
+    while (weir_json_object_next(&j, &key)) {
+        if (vllm && weir_json_str_eqz(key, "kv_transfer_params")) {
+            read_params(&j, &decode, &prefill);
+            continue;
+        }
+        room |= weir_json_str_eqz(key, "bootstrap_room") && weir_json_peek(&j) != WEIR_JSON_NULL;
+        weir_json_skip(&j, NULL);
+    }
+    g->holds = vllm && decode;
+    g->kv_received = vllm ? prefill : c->decode;
+    if (!vllm && (c->prefill || c->decode) && !room)
+        return refuse(g, 400, "BadRequestError",
+                      "Disaggregated request received without bootstrap room id");
+    return true;
 }
 
 /* True when a fault took the request. */
@@ -348,7 +431,7 @@ void weir_mock_gen_start(struct weir_mock_http *h, struct weir_http_exchange *x,
     weir_list_push_back(&h->requests, &g->node);
     h->n_requests++;
     weir_http_exchange_set_user(x, g);
-    if (inject_fault(g) || !read_body(g) || !pick_rank(g))
+    if (inject_fault(g) || !read_body(g) || !read_split(g) || !pick_rank(g))
         return;
     fill_head(g);
     if (!add_sequences(g)) {

@@ -71,6 +71,8 @@ static enum weir_status open_http(struct process *p, const struct weir_engine_co
         .bytes_text = o->model_path == NULL || o->tokenizer == WEIR_OPT_MOCKER_TOKENIZER_BYTES,
         .engine = *engine,
         .n_ranks = o->data_parallel_size != WEIR_CONFIG_NONE ? (uint32_t)o->data_parallel_size : 1,
+        .prefill = o->disaggregation_mode == WEIR_OPT_MOCKER_PREFILL,
+        .decode = o->disaggregation_mode == WEIR_OPT_MOCKER_DECODE,
         .kv_events = o->enable_prefix_caching,
         .events_port = (uint16_t)o->kv_events_port,
         .replay_port = (uint16_t)o->kv_replay_port,

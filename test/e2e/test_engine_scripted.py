@@ -13,8 +13,9 @@ from weir import until
 class Scripted:
     """An engine that names model m and hands inference to `answer(handler, body)`."""
 
-    def __init__(self, answer, tls=None):
+    def __init__(self, answer, tls=None, owned_by=None):
         outer = self
+        owner = f',"owned_by":"{owned_by}"' if owned_by else ""
         self.seen = []
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -34,7 +35,7 @@ class Scripted:
                 if self.path == "/health":
                     self.whole(200, b"")
                 elif self.path == "/v1/models":
-                    self.whole(200, b'{"object":"list","data":[{"id":"m","parent":null}]}')
+                    self.whole(200, b'{"object":"list","data":[{"id":"m","parent":null%s}]}' % owner.encode())
                 else:
                     self.whole(404, b'{"detail":"Not Found"}')
 

@@ -4,3 +4,4 @@ weir_test(unit_engine_events SOURCES test/unit/router/engine_events.c LINK weir_
 weir_test(unit_engine_feed SOURCES test/unit/engines/feed.c test/unit/runtime/turns.c
           LINK weir_runtime LABELS "unit;stress") # a quiet engine is asked once a second
 weir_test(unit_relay_scan SOURCES test/unit/engines/relay_scan.c LINK weir_frontend)
+weir_test(unit_relay_body SOURCES test/unit/engines/relay_body.c LINK weir_frontend)
