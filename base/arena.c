@@ -4,7 +4,8 @@
 
 #include <stdalign.h>
 
-enum { BLOCK_BYTES = 4096 };
+/* Each block is twice the last, so that what is kept soon holds a usual request whole. */
+enum { BLOCK_BYTES = 4096, BLOCK_MAX = 64 << 10, KEEP_MAX = 16 << 10 };
 
 struct weir_arena_block {
     struct weir_arena_block *next;
@@ -31,10 +32,12 @@ void weir_arena_reset(struct weir_arena *arena) {
     struct weir_arena_block *keep = NULL;
     for (struct weir_arena_block *b = arena->blocks; b != NULL;) {
         struct weir_arena_block *next = b->next;
-        if (keep == NULL && b->bytes == BLOCK_BYTES)
+        struct weir_arena_block *drop = b;
+        if (b->bytes <= KEEP_MAX && (keep == NULL || b->bytes > keep->bytes)) {
+            drop = keep;
             keep = b;
-        else
-            weir_free(b);
+        }
+        weir_free(drop);
         b = next;
     }
     *arena = (struct weir_arena){.max = arena->max};
@@ -53,7 +56,11 @@ void *weir_arena_alloc(struct weir_arena *arena, size_t bytes) {
     bytes = (bytes + 15) & ~(size_t)15;
     if (bytes > (size_t)(arena->end - arena->at)) {
         size_t need = sizeof(struct weir_arena_block) + bytes;
-        size_t take = need > BLOCK_BYTES ? need : BLOCK_BYTES;
+        size_t last = arena->blocks != NULL ? arena->blocks->bytes : BLOCK_BYTES / 2;
+        size_t usual = last < BLOCK_MAX / 2 ? last * 2 : BLOCK_MAX;
+        size_t take = need > usual ? need : usual;
+        if (take > arena->max || arena->total > arena->max - take)
+            take = need;
         if (take > arena->max || arena->total > arena->max - take)
             return NULL;
         struct weir_arena_block *b = weir_malloc(take);
@@ -61,7 +68,7 @@ void *weir_arena_alloc(struct weir_arena *arena, size_t bytes) {
             return NULL;
         b->bytes = take;
         arena->total += take;
-        if (arena->blocks != NULL && take > BLOCK_BYTES) {
+        if (arena->blocks != NULL && need > usual) {
             /* A large piece gets a block of its own behind the current one, whose room stays
              * usable. */
             b->next = arena->blocks->next;

@@ -19,7 +19,7 @@ struct weir_arena {
 void weir_arena_init(struct weir_arena *arena, size_t max_bytes);
 /* Frees everything. Accepts NULL. */
 void weir_arena_fini(struct weir_arena *arena);
-/* Forgets all allocations but keeps one block of the usual size for the next use. */
+/* Forgets all allocations but keeps one block of at most 16 KiB for the next use. */
 void weir_arena_reset(struct weir_arena *arena);
 /* 16-byte aligned, not zeroed; NULL when out of memory or over the maximum. */
 void *weir_arena_alloc(struct weir_arena *arena, size_t bytes);

@@ -7,13 +7,7 @@
 
 enum { FIRST_BYTES = 256 }; /* what most short texts fit into */
 
-void weir_buf_init(struct weir_buf *buf, size_t max_bytes) {
-    *buf = (struct weir_buf){.max = max_bytes};
-}
-
-void weir_buf_fini(struct weir_buf *buf) {
-    if (buf == NULL)
-        return;
+void weir_buf_free(struct weir_buf *buf) {
     weir_free(buf->data);
     *buf = (struct weir_buf){.max = buf->max};
 }
@@ -35,10 +29,6 @@ enum weir_status weir_buf_reserve(struct weir_buf *buf, size_t bytes) {
     buf->data = data;
     buf->cap = cap;
     return WEIR_OK;
-}
-
-enum weir_status weir_buf_append_span(struct weir_buf *buf, struct weir_span span) {
-    return weir_buf_append(buf, span.data, span.len);
 }
 
 enum weir_status weir_buf_append_z(struct weir_buf *buf, const char *s) {
@@ -68,18 +58,10 @@ void weir_buf_consume(struct weir_buf *buf, size_t n) {
         memmove(buf->data, buf->data + n, buf->len);
 }
 
-void weir_buf_clear(struct weir_buf *buf) {
-    buf->len = 0;
-}
-
 void weir_buf_move(struct weir_buf *dst, struct weir_buf *src) {
     weir_free(dst->data);
     dst->data = src->data;
     dst->len = src->len;
     dst->cap = src->cap;
     *src = (struct weir_buf){.max = src->max};
-}
-
-struct weir_span weir_buf_span(const struct weir_buf *buf) {
-    return weir_span(buf->data, buf->len);
 }

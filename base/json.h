@@ -114,7 +114,10 @@ void weir_json_line_column(struct weir_span text, size_t pos, unsigned *ret_line
                            unsigned *ret_column);
 
 /* Compares the unescaped string with a C string. */
-bool weir_json_str_eqz(struct weir_json_str s, const char *z);
+bool weir_json_str_eqz_escaped(struct weir_json_str s, const char *z);
+static inline bool weir_json_str_eqz(struct weir_json_str s, const char *z) {
+    return s.escaped ? weir_json_str_eqz_escaped(s, z) : weir_span_eqz(s.raw, z);
+}
 /* Appends the unescaped bytes. Fails only for memory: the scanner has validated the escapes. */
 enum weir_status weir_json_unescape(struct weir_json_str s, struct weir_buf *out) WEIR_MUST_CHECK;
 /* The unescaped text: the input itself where nothing is escaped, else a copy in the arena.
@@ -137,7 +140,10 @@ void weir_jsonw_object_end(struct weir_jsonw *w);
 void weir_jsonw_array_begin(struct weir_jsonw *w);
 void weir_jsonw_array_end(struct weir_jsonw *w);
 /* Keys are program text: written without escaping. */
-void weir_jsonw_key(struct weir_jsonw *w, const char *key);
+void weir_jsonw_key_text(struct weir_jsonw *w, struct weir_span key);
+static inline void weir_jsonw_key(struct weir_jsonw *w, const char *key) {
+    weir_jsonw_key_text(w, weir_span_z(key));
+}
 void weir_jsonw_key_span(struct weir_jsonw *w, struct weir_span key); /* escaped */
 /* UTF-8 text; escapes quote, backslash and control bytes only. Invalid UTF-8 becomes U+FFFD. */
 void weir_jsonw_string(struct weir_jsonw *w, struct weir_span text);
@@ -148,6 +154,8 @@ void weir_jsonw_i64(struct weir_jsonw *w, int64_t value);
 void weir_jsonw_f64(struct weir_jsonw *w, double value);
 void weir_jsonw_bool(struct weir_jsonw *w, bool value);
 void weir_jsonw_null(struct weir_jsonw *w);
+/* ASCII that stands in a JSON string as it is: nothing to escape, nothing to check. */
+bool weir_json_plain(struct weir_span text);
 /* A value that is JSON already. */
 void weir_jsonw_raw(struct weir_jsonw *w, struct weir_span json);
 

@@ -81,10 +81,12 @@ static bool check_escapes(struct weir_json *j, size_t *pos) {
 
 bool weir_json_string_here(struct weir_json *j, struct weir_json_str *ret_str) {
     const struct weir_scan *scan = weir_scan_best();
-    size_t start = j->pos + 1, pos = start;
+    size_t start = j->pos + 1, pos = start, run;
     bool escaped = false, high = false;
     for (;;) {
-        pos += scan->run(j->buf + pos, j->len - pos, &high);
+        if (!weir_scan_short(j->buf + pos, j->len - pos, &run, &high))
+            run = scan->run(j->buf + pos, j->len - pos, &high);
+        pos += run;
         if (pos >= j->len)
             return weir_json_fail(j, WEIR_JSON_ERR_EOF_STRING, j->len);
         char c = j->buf[pos];
@@ -165,9 +167,7 @@ struct weir_span weir_json_text(struct weir_json_str s, struct weir_arena *arena
     return weir_buf_span(&room);
 }
 
-bool weir_json_str_eqz(struct weir_json_str s, const char *z) {
-    if (!s.escaped)
-        return weir_span_eqz(s.raw, z);
+bool weir_json_str_eqz_escaped(struct weir_json_str s, const char *z) {
     size_t len = strlen(z), at = 0;
     for (size_t i = 0; i < s.raw.len;) {
         char bytes[4] = {s.raw.data[i]};

@@ -58,14 +58,13 @@ void weir_jsonw_array_end(struct weir_jsonw *w) {
     close(w, "]");
 }
 
-void weir_jsonw_key(struct weir_jsonw *w, const char *key) {
-    size_t len = strlen(key);
+void weir_jsonw_key_text(struct weir_jsonw *w, struct weir_span key) {
     begin_value(w);
-    char *p = room(w, len + 3);
+    char *p = room(w, key.len + 3);
     if (p != NULL) {
         *p = '"';
-        memcpy(p + 1, key, len);
-        memcpy(p + 1 + len, "\":", 2);
+        memcpy(p + 1, key.data, key.len);
+        memcpy(p + 1 + key.len, "\":", 2);
     }
     w->need_comma = false;
 }
@@ -124,12 +123,7 @@ enum { SHORT_TEXT = 48 };
 
 /* ASCII without anything to escape, the usual case of names and tokens: in one step. */
 static bool put_short(struct weir_jsonw *w, struct weir_span text) {
-    unsigned char bad = 0;
-    for (size_t i = 0; i < text.len; i++) {
-        unsigned char c = (unsigned char)text.data[i];
-        bad |= (unsigned char)((c < 0x20) | (c >= 0x80) | (c == '"') | (c == '\\'));
-    }
-    char *p = bad == 0 ? room(w, text.len + 2) : NULL;
+    char *p = weir_scan_plain(text.data, text.len) ? room(w, text.len + 2) : NULL;
     if (p == NULL)
         return false;
     p[0] = '"';
@@ -137,6 +131,10 @@ static bool put_short(struct weir_jsonw *w, struct weir_span text) {
         memcpy(p + 1, text.data, text.len);
     p[text.len + 1] = '"';
     return true;
+}
+
+bool weir_json_plain(struct weir_span text) {
+    return weir_scan_plain(text.data, text.len);
 }
 
 void weir_jsonw_string(struct weir_jsonw *w, struct weir_span text) {

@@ -20,9 +20,9 @@ struct weir_metric {
     const struct weir_metric_desc *desc;
     char *labels;           /* owned: {a="b",c="d"} without braces; "" when there are none */
     _Atomic uint64_t value; /* bits of a double: counter, gauge, sum of a histogram */
-    _Atomic uint64_t n;     /* histogram: observations */
     _Atomic bool retired;
-    _Atomic uint64_t buckets[]; /* histogram: n_buckets, each alone (summed at exposition) */
+    /* histogram: n_buckets and what is above them, each alone (summed at exposition) */
+    _Atomic uint64_t buckets[];
 };
 
 struct weir_metric_family {
@@ -153,7 +153,7 @@ static struct weir_metric *find_series(const struct weir_metric_family *f, const
 }
 
 static struct weir_metric *add_series(struct weir_metric_family *f, const char *labels) {
-    size_t buckets = f->desc->type == WEIR_HISTOGRAM ? f->desc->n_buckets : 0;
+    size_t buckets = f->desc->type == WEIR_HISTOGRAM ? f->desc->n_buckets + 1 : 0;
     struct weir_metric *s = weir_calloc(1, sizeof(*s) + buckets * sizeof(s->buckets[0]));
     char *copy = weir_strdup(labels);
     if (s == NULL || copy == NULL) {
@@ -249,16 +249,22 @@ void weir_metric_observe_n(struct weir_metric *m, double value, uint64_t n) {
         unsigned i = 0;
         while (i < m->desc->n_buckets && value > m->desc->buckets[i])
             i++;
-        if (i < m->desc->n_buckets)
-            atomic_fetch_add_explicit(&m->buckets[i], n, memory_order_relaxed);
-        atomic_fetch_add_explicit(&m->n, n, memory_order_relaxed);
+        atomic_fetch_add_explicit(&m->buckets[i], n, memory_order_relaxed);
     }
-    add(&m->value, value * (double)n);
+    if (value != 0)
+        add(&m->value, value * (double)n);
+}
+
+static uint64_t observations(const struct weir_metric *m) {
+    uint64_t n = 0;
+    for (unsigned i = 0; i <= m->desc->n_buckets; i++)
+        n += atomic_load_explicit(&m->buckets[i], memory_order_relaxed);
+    return n;
 }
 
 double weir_metric_value(const struct weir_metric *m) {
     if (m->desc->type == WEIR_HISTOGRAM)
-        return (double)atomic_load_explicit(&m->n, memory_order_relaxed);
+        return (double)observations(m);
     return load(&m->value);
 }
 
@@ -315,8 +321,8 @@ static enum weir_status put_histogram(struct weir_buf *out, const struct weir_me
         if (st == WEIR_OK)
             st = put_sample(out, s, "_bucket", room, (double)n);
     }
-    uint64_t total = atomic_load_explicit(&s->n, memory_order_relaxed);
-    total = total < n ? n : total; /* a racing update: buckets never exceed the whole */
+    uint64_t total =
+        n + atomic_load_explicit(&s->buckets[s->desc->n_buckets], memory_order_relaxed);
     if (st == WEIR_OK)
         st = put_sample(out, s, "_bucket", "+Inf", (double)total);
     if (st == WEIR_OK)

@@ -16,30 +16,18 @@ bool weir_mp_fail(struct weir_mp *m) {
     return false;
 }
 
-enum weir_mp_type weir_mp_peek(const struct weir_mp *m) {
-    if (m->failed || m->pos >= m->len)
-        return WEIR_MP_ERROR;
-    unsigned char c = m->buf[m->pos];
-    if (c <= 0x7f)
-        return WEIR_MP_UINT;
-    if (c <= 0x8f)
-        return WEIR_MP_MAP;
-    if (c <= 0x9f)
-        return WEIR_MP_ARRAY;
-    if (c <= 0xbf)
-        return WEIR_MP_STR;
-    if (c >= 0xe0)
-        return WEIR_MP_INT;
+#define FOUR(x) x, x, x, x
+#define SIXTEEN(x) FOUR(x), FOUR(x), FOUR(x), FOUR(x)
+const unsigned char weir_mp_kinds[256] = {
+    SIXTEEN(WEIR_MP_UINT), SIXTEEN(WEIR_MP_UINT), SIXTEEN(WEIR_MP_UINT), SIXTEEN(WEIR_MP_UINT),
+    SIXTEEN(WEIR_MP_UINT), SIXTEEN(WEIR_MP_UINT), SIXTEEN(WEIR_MP_UINT), SIXTEEN(WEIR_MP_UINT),
+    SIXTEEN(WEIR_MP_MAP), SIXTEEN(WEIR_MP_ARRAY), SIXTEEN(WEIR_MP_STR), SIXTEEN(WEIR_MP_STR),
     /* 0xc0 to 0xdf */
-    static const unsigned char kinds[32] = {
-        WEIR_MP_NIL,  WEIR_MP_ERROR, WEIR_MP_BOOL, WEIR_MP_BOOL, WEIR_MP_BIN,   WEIR_MP_BIN,
-        WEIR_MP_BIN,  WEIR_MP_EXT,   WEIR_MP_EXT,  WEIR_MP_EXT,  WEIR_MP_FLOAT, WEIR_MP_FLOAT,
-        WEIR_MP_UINT, WEIR_MP_UINT,  WEIR_MP_UINT, WEIR_MP_UINT, WEIR_MP_INT,   WEIR_MP_INT,
-        WEIR_MP_INT,  WEIR_MP_INT,   WEIR_MP_EXT,  WEIR_MP_EXT,  WEIR_MP_EXT,   WEIR_MP_EXT,
-        WEIR_MP_EXT,  WEIR_MP_STR,   WEIR_MP_STR,  WEIR_MP_STR,  WEIR_MP_ARRAY, WEIR_MP_ARRAY,
-        WEIR_MP_MAP,  WEIR_MP_MAP};
-    return (enum weir_mp_type)kinds[c - 0xc0];
-}
+    WEIR_MP_NIL, WEIR_MP_ERROR, WEIR_MP_BOOL, WEIR_MP_BOOL, WEIR_MP_BIN, WEIR_MP_BIN, WEIR_MP_BIN,
+    WEIR_MP_EXT, WEIR_MP_EXT, WEIR_MP_EXT, WEIR_MP_FLOAT, WEIR_MP_FLOAT, FOUR(WEIR_MP_UINT),
+    FOUR(WEIR_MP_INT), FOUR(WEIR_MP_EXT), WEIR_MP_EXT, WEIR_MP_STR, WEIR_MP_STR, WEIR_MP_STR,
+    WEIR_MP_ARRAY, WEIR_MP_ARRAY, WEIR_MP_MAP, WEIR_MP_MAP, SIXTEEN(WEIR_MP_INT),
+    SIXTEEN(WEIR_MP_INT)};
 
 /* Written out, so that each width is one load and a byte swap. */
 static uint64_t load_be(const unsigned char *p, unsigned n) {
@@ -209,7 +197,7 @@ static bool take(struct weir_mp *m, uint64_t n, struct weir_span *ret) {
     return true;
 }
 
-bool weir_mp_str(struct weir_mp *m, struct weir_span *ret_str) {
+bool weir_mp_long_str(struct weir_mp *m, struct weir_span *ret_str) {
     if (weir_mp_peek(m) != WEIR_MP_STR)
         return weir_mp_fail(m);
     unsigned char c = m->buf[m->pos];
@@ -407,10 +395,6 @@ void weir_mpw_str(struct weir_mpw *w, struct weir_span text) {
     else
         put_be(w, 0xdb, text.len, 4);
     put(w, text.data, text.len);
-}
-
-void weir_mpw_str_z(struct weir_mpw *w, const char *text) {
-    weir_mpw_str(w, weir_span_z(text));
 }
 
 void weir_mpw_bin(struct weir_mpw *w, struct weir_span bytes) {

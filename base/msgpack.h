@@ -29,7 +29,12 @@ struct weir_mp {
 };
 
 void weir_mp_init(struct weir_mp *m, struct weir_span bytes);
-enum weir_mp_type weir_mp_peek(const struct weir_mp *m);
+extern const unsigned char weir_mp_kinds[256]; /* enum weir_mp_type by the first byte */
+static inline enum weir_mp_type weir_mp_peek(const struct weir_mp *m) {
+    if (m->failed || m->pos >= m->len)
+        return WEIR_MP_ERROR;
+    return (enum weir_mp_type)weir_mp_kinds[m->buf[m->pos]];
+}
 bool weir_mp_nil(struct weir_mp *m);
 bool weir_mp_bool(struct weir_mp *m, bool *ret_value);
 /* Integers of any width; u64 refuses negatives, i64 refuses above INT64_MAX. */
@@ -41,7 +46,20 @@ bool weir_mp_bits64(struct weir_mp *m, uint64_t *ret_value);
 bool weir_mp_u32s(struct weir_mp *m, size_t n, uint32_t *ret_values);
 /* Floats and integers. */
 bool weir_mp_f64(struct weir_mp *m, double *ret_value);
-bool weir_mp_str(struct weir_mp *m, struct weir_span *ret_str);
+bool weir_mp_long_str(struct weir_mp *m, struct weir_span *ret_str);
+static inline bool weir_mp_str(struct weir_mp *m, struct weir_span *ret_str) {
+    /* Keys and words: up to 31 bytes. */
+    size_t left = m->len - m->pos;
+    if (!m->failed && left > 0 && (m->buf[m->pos] & 0xe0) == 0xa0) {
+        size_t n = m->buf[m->pos] & 31;
+        if (n < left) {
+            *ret_str = (struct weir_span){(const char *)m->buf + m->pos + 1, n};
+            m->pos += 1 + n;
+            return true;
+        }
+    }
+    return weir_mp_long_str(m, ret_str);
+}
 bool weir_mp_bin(struct weir_mp *m, struct weir_span *ret_bytes);
 /* Number of elements / pairs; a count that cannot fit in the rest of the input is refused. */
 bool weir_mp_array(struct weir_mp *m, uint32_t *ret_count);
@@ -62,7 +80,9 @@ void weir_mpw_u64(struct weir_mpw *w, uint64_t value);
 void weir_mpw_i64(struct weir_mpw *w, int64_t value);
 void weir_mpw_f64(struct weir_mpw *w, double value);
 void weir_mpw_str(struct weir_mpw *w, struct weir_span text);
-void weir_mpw_str_z(struct weir_mpw *w, const char *text);
+static inline void weir_mpw_str_z(struct weir_mpw *w, const char *text) {
+    weir_mpw_str(w, weir_span_z(text));
+}
 void weir_mpw_bin(struct weir_mpw *w, struct weir_span bytes);
 void weir_mpw_array(struct weir_mpw *w, uint32_t count);
 void weir_mpw_map(struct weir_mpw *w, uint32_t pairs);

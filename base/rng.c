@@ -2,6 +2,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/random.h>
 #include <time.h>
 
@@ -64,16 +65,34 @@ double weir_rng_normal(struct weir_rng *rng) {
     return sqrt(-2 * log(u)) * cos(2 * 3.14159265358979323846 * v);
 }
 
+/* Eight hex digits at once: each nibble into a byte of its own, then '0' to it, and 39 more from
+ * ten on. */
+static void put_hex8(char *p, uint32_t value) {
+    const uint64_t ones = 0x0101010101010101u;
+    uint64_t x = value;
+    x = (x & 0xFFFF0000u) << 16 | (x & 0xFFFFu);
+    x = (x & 0x0000FF000000FF00u) << 8 | (x & 0x000000FF000000FFu);
+    x = (x & 0x00F000F000F000F0u) << 4 | (x & 0x000F000F000F000Fu);
+    x += ones * '0' + (((x + ones * 6) >> 4) & ones) * ('a' - '0' - 10);
+#if __BYTE_ORDER__ != __ORDER_BIG_ENDIAN__
+    x = __builtin_bswap64(x);
+#endif
+    memcpy(p, &x, sizeof(x));
+}
+
 void weir_rng_uuid(struct weir_rng *rng, char ret_text[37]) {
-    static const char hex[] = "0123456789abcdef";
     uint64_t hi = (weir_rng_u64(rng) & ~UINT64_C(0xF000)) | 0x4000u;
     uint64_t lo = (weir_rng_u64(rng) & 0x3FFFFFFFFFFFFFFFu) | 0x8000000000000000u;
-    char *p = ret_text;
-    for (int i = 0; i < 32; i++) {
-        if (i == 8 || i == 12 || i == 16 || i == 20)
-            *p++ = '-';
-        uint64_t half = i < 16 ? hi : lo;
-        *p++ = hex[(half >> (60 - 4 * (i % 16))) & 15];
-    }
-    *p = '\0';
+    char digits[32];
+    put_hex8(digits, (uint32_t)(hi >> 32));
+    put_hex8(digits + 8, (uint32_t)hi);
+    put_hex8(digits + 16, (uint32_t)(lo >> 32));
+    put_hex8(digits + 24, (uint32_t)lo);
+    memcpy(ret_text, digits, 8);
+    ret_text[8] = ret_text[13] = ret_text[18] = ret_text[23] = '-';
+    memcpy(ret_text + 9, digits + 8, 4);
+    memcpy(ret_text + 14, digits + 12, 4);
+    memcpy(ret_text + 19, digits + 16, 4);
+    memcpy(ret_text + 24, digits + 20, 12);
+    ret_text[36] = '\0';
 }

@@ -49,6 +49,39 @@ static size_t run_words(const char *p, size_t len, bool *high) {
     return i;
 }
 
+#if defined(__SSE2__)
+static __m128i marks_of(const char *p) {
+    __m128i v = _mm_loadu_si128((const __m128i *)(const void *)p);
+    __m128i end =
+        _mm_or_si128(_mm_cmpeq_epi8(v, _mm_set1_epi8('"')), _mm_cmpeq_epi8(v, _mm_set1_epi8('\\')));
+    /* As signed bytes, all above 0x7f are below 0x20 too. */
+    return _mm_or_si128(end, _mm_cmplt_epi8(v, _mm_set1_epi8(0x20)));
+}
+#endif
+
+bool weir_scan_plain(const char *p, size_t len) {
+#if defined(__SSE2__)
+    if (len >= 16) {
+        __m128i marks = marks_of(p + len - 16);
+        for (size_t i = 0; i + 16 < len; i += 16)
+            marks = _mm_or_si128(marks, marks_of(p + i));
+        return _mm_movemask_epi8(marks) == 0;
+    }
+#endif
+    uint64_t bad = 0, x = ones * ' ';
+    for (size_t i = 0; i + 8 <= len; i += 8) {
+        uint64_t w = load8(p + i);
+        bad |= w | below(w, 0x20) | below(w ^ ones * '"', 1) | below(w ^ ones * '\\', 1);
+    }
+    if (len >= 8)
+        x = load8(p + len - 8);
+    else
+        for (size_t i = 0; i < len; i++)
+            x = x << 8 | (unsigned char)p[i];
+    bad |= x | below(x, 0x20) | below(x ^ ones * '"', 1) | below(x ^ ones * '\\', 1);
+    return (bad & highs) == 0;
+}
+
 static bool utf8_valid_words(const char *p, size_t len) {
     for (size_t i = 0; i < len;) {
         if (i + 8 <= len && (load8(p + i) & highs) == 0) {

@@ -45,6 +45,8 @@ struct weir_front_loop {
     struct weir_http_server *server;
     struct weir_plane_client *plane;
     struct weir_relay_pools *pools; /* connections to HTTP engines */
+    struct weir_request *spares;    /* request.c: owned; those that are over */
+    unsigned n_spares;
 };
 
 /* ---- respond.c ---------------------------------------------------------------------------- */
@@ -116,5 +118,7 @@ void weir_request_abort(struct weir_request *request);
 void weir_request_writable(struct weir_request *request);
 /* The exchange is over; frees the request. */
 void weir_request_done(struct weir_request *request);
+/* At the end of the loop, when its requests are over. */
+void weir_request_free_spares(struct weir_front_loop *fl);
 
 #endif

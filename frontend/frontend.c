@@ -603,6 +603,7 @@ static void close_all(struct frontend *f) {
             weir_loop_thread_join(fl->loop);
         }
         weir_loop_destroy(fl->loop);
+        weir_request_free_spares(fl);
     }
     weir_free(f->loops);
     weir_engine_set_close(f->engines);

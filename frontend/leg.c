@@ -151,7 +151,8 @@ enum weir_status weir_leg_fill(struct weir_leg *leg, struct weir_prep_request *r
     return WEIR_OK;
 }
 
-static enum weir_status encode(struct weir_leg *leg, enum weir_codec codec, struct weir_buf *out) {
+static enum weir_status put_body(void *arg, enum weir_codec codec, struct weir_buf *out) {
+    struct weir_leg *leg = arg;
     struct weir_request *r = leg->request;
     struct weir_prep_request p;
     enum weir_status st = weir_leg_fill(leg, &p);
@@ -167,21 +168,16 @@ static enum weir_status encode(struct weir_leg *leg, enum weir_codec codec, stru
 
 static enum weir_status send(struct weir_leg *leg, const struct weir_model_worker *worker) {
     struct weir_request *r = leg->request;
-    struct weir_buf body;
-    weir_buf_init(&body, WEIR_OUT_MAX);
-    enum weir_status st = encode(leg, worker->codec, &body);
     struct weir_plane_call_config c = {.address = weir_span_z(worker->address),
                                        .request_id = weir_span_z(r->uuid),
                                        .codec = worker->codec,
-                                       .take_body = &body,
+                                       .put_body = put_body,
+                                       .body_arg = leg,
                                        .traceparent = r->traceparent,
                                        .fresh = leg->resent,
                                        .item_ms = r->fl->app->item_ms};
     leg->sent_ns = weir_now_ns();
-    if (st == WEIR_OK)
-        st = weir_plane_call_start(r->fl->plane, &c, &call_ops, leg, &leg->call);
-    weir_buf_fini(&body);
-    return st;
+    return weir_plane_call_start(r->fl->plane, &c, &call_ops, leg, &leg->call);
 }
 
 void weir_leg_start(struct weir_leg *leg) {
@@ -265,7 +261,7 @@ static void first_item(struct weir_leg *leg) {
     struct weir_request *r = leg->request;
     leg->first_item = true;
     weir_front_observe_stage(r->fl->app->metrics, WEIR_FRONT_ROUNDTRIP,
-                             (double)(weir_now_ns() - leg->sent_ns) / 1e9);
+                             (double)(weir_loop_event_ns(r->fl->loop) - leg->sent_ns) / 1e9);
     weir_router_prefill_done(weir_model_info(r->model)->router, leg->booking);
 }
 

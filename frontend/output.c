@@ -192,18 +192,33 @@ static struct weir_span nvext_of(struct weir_request *r, const struct weir_leg *
 /* ---- one item ---------------------------------------------------------------------------------
  */
 
+/* Items that came together: counted once for all. */
+void weir_output_count_tokens(struct weir_leg *leg) {
+    const struct weir_front_model_metrics *m = &weir_model_info(leg->request->model)->metrics;
+    if (leg->n_uncounted > 0)
+        weir_metric_add(m->output_total, (double)leg->n_uncounted);
+    if (leg->n_gapless > 0)
+        weir_metric_observe_n(m->itl, 0, leg->n_gapless);
+    leg->n_uncounted = leg->n_gapless = 0;
+}
+
 static void observe_tokens(struct weir_leg *leg, size_t n) {
     struct weir_request *r = leg->request;
     const struct weir_front_model_metrics *m = &weir_model_info(r->model)->metrics;
     if (n == 0)
         return;
     uint64_t now = weir_loop_event_ns(r->fl->loop);
-    weir_metric_add(m->output_total, (double)n);
+    if (now != leg->last_token_ns)
+        weir_output_count_tokens(leg);
+    leg->n_uncounted += n;
     if (r->first_token_ns == 0) {
         r->first_token_ns = now;
         weir_metric_observe(m->ttft, (double)(now - r->start_ns) / 1e9);
         weir_metric_dec(m->queued);
         r->queued = false;
+    } else if (now == leg->last_token_ns) {
+        r->itl_n += n;
+        leg->n_gapless += n;
     } else if (leg->last_token_ns > 0) {
         double gap = (double)(now - leg->last_token_ns) / 1e9 / (double)n;
         r->itl_sum += gap * (double)n;

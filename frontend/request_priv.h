@@ -70,6 +70,7 @@ struct weir_leg {
     struct weir_buf emitted; /* ids generated so far, kept only while a migration is possible */
     int64_t cached_tokens;   /* -1 unknown */
     uint64_t n_tokens;
+    uint64_t n_uncounted, n_gapless; /* tokens that no metric knows yet; of these, without a gap */
     uint64_t sent_ns, last_token_ns;
     unsigned n_open; /* choices that run */
     struct weir_choice *choices;
@@ -77,8 +78,9 @@ struct weir_leg {
 };
 
 struct weir_request {
-    struct weir_front_loop *fl;   /* borrowed: outlives the request */
-    struct weir_http_exchange *x; /* borrowed: until on_done */
+    struct weir_request *next_spare; /* after its end */
+    struct weir_front_loop *fl;      /* borrowed: outlives the request */
+    struct weir_http_exchange *x;    /* borrowed: until on_done */
     struct weir_arena arena;
     struct weir_model *model; /* a reference; NULL before look-up */
     struct weir_openai_request q;
@@ -195,6 +197,8 @@ void weir_leg_explain_prefill(struct weir_leg *leg, const struct weir_decision *
  * an earlier failure keeps its own status. */
 enum weir_status weir_output_commit(struct weir_request *r);
 enum weir_status weir_output_item(struct weir_leg *leg, const struct weir_output *item);
+/* Puts into the metrics what item() has left out so far. */
+void weir_output_count_tokens(struct weir_leg *leg);
 void weir_output_finish(struct weir_request *r);
 void weir_output_error(struct weir_request *r, int http_status, struct weir_span message);
 void weir_output_destroy_choice(struct weir_choice *c);

@@ -103,7 +103,11 @@ void weir_http_server_destroy(struct weir_http_server *server);
 
 const struct weir_http_request *weir_http_exchange_request(const struct weir_http_exchange *x);
 /* First header of that name (ASCII case-insensitive); data NULL when absent. */
-struct weir_span weir_http_header_get(const struct weir_http_request *req, const char *name);
+struct weir_span weir_http_header_find(const struct weir_http_request *req, struct weir_span name);
+static inline struct weir_span weir_http_header_get(const struct weir_http_request *req,
+                                                    const char *name) {
+    return weir_http_header_find(req, weir_span_z(name));
+}
 void weir_http_exchange_set_user(struct weir_http_exchange *x, void *user);
 void *weir_http_exchange_user(const struct weir_http_exchange *x);
 /* Memory of the exchange, freed after on_done; 4 MiB at most. */

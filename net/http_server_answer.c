@@ -367,10 +367,9 @@ const struct weir_http_request *weir_http_exchange_request(const struct weir_htt
     return &x->req;
 }
 
-struct weir_span weir_http_header_get(const struct weir_http_request *req, const char *name) {
-    struct weir_span wanted = weir_span_z(name);
+struct weir_span weir_http_header_find(const struct weir_http_request *req, struct weir_span name) {
     for (size_t i = 0; i < req->n_headers; i++)
-        if (weir_span_ieq(req->headers[i].name, wanted))
+        if (req->headers[i].name.len == name.len && weir_span_ieq(req->headers[i].name, name))
             return req->headers[i].value;
     return weir_span(NULL, 0);
 }

@@ -235,7 +235,7 @@ static struct weir_http_fault read_request(struct conn *c, struct weir_span head
                                         .http10 = line.http10,
                                         .content_length = x->framing.content_length,
                                         .body = weir_span("", 0),
-                                        .received_ns = weir_now_ns()};
+                                        .received_ns = weir_loop_event_ns(c->server->loop)};
     x->head_only = weir_span_eqz(line.method, "HEAD");
     x->close_after = !x->framing.keep_alive;
     return f;

@@ -270,8 +270,12 @@ enum weir_status weir_plane_put_message(const struct weir_plane_call *call,
     enum weir_status st = weir_control_encode(&control, &c->scratch);
     if (st == WEIR_OK)
         st = weir_two_part_begin(weir_buf_span(&c->scratch), out, &message);
+    size_t body = out->len;
     if (st == WEIR_OK)
-        st = weir_buf_append_span(out, weir_buf_span(config->take_body));
+        st = config->take_body != NULL ? weir_buf_append_span(out, weir_buf_span(config->take_body))
+                                       : config->put_body(config->body_arg, config->codec, out);
+    if (st == WEIR_OK && out->len - body + 4096 > c->config.max_message)
+        st = WEIR_TOO_LARGE;
     if (st == WEIR_OK)
         weir_two_part_end(out, message);
     return st;
@@ -334,7 +338,8 @@ enum weir_status weir_plane_call_start(struct weir_plane_client *client,
         unlink_call(call, "not sent");
         return st;
     }
-    weir_buf_fini(config->take_body);
+    if (config->take_body != NULL)
+        weir_buf_fini(config->take_body);
     *ret_call = call;
     return WEIR_OK;
 }

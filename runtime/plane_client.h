@@ -72,8 +72,12 @@ struct weir_plane_call_config {
     struct weir_span address;    /* as weir_plane_address() gives it */
     struct weir_span request_id; /* UUID text */
     enum weir_codec codec;
-    /* The encoded request. Taken: the call empties it. */
+    /* The encoded request, taken: the call empties it. Or, when NULL, what appends it to the bytes
+     * of its connection, where it is sent from; called at most once, from inside call_start, which
+     * passes its failure on. */
     struct weir_buf *take_body;
+    enum weir_status (*put_body)(void *body_arg, enum weir_codec codec, struct weir_buf *out);
+    void *body_arg;
     struct weir_span traceparent; /* or NULL: frame header for the worker */
     bool fresh;                   /* over a new connection: the last one was stale */
     uint64_t item_ms;             /* no item for so long → WEIR_TIMEOUT; 0 = off */

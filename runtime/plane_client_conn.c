@@ -369,8 +369,6 @@ enum weir_status weir_plane_conn_send(struct weir_plane_call *call, struct weir_
                                       const struct weir_plane_call_config *config,
                                       struct weir_span path) {
     struct weir_plane_client *c = call->client;
-    if (config->take_body->len + 4096 > c->config.max_message)
-        return WEIR_TOO_LARGE;
     struct weir_buf *out = weir_stream_out(k->stream);
     size_t before = out->len;
     enum weir_status st = put_frame(call, config, path, out);

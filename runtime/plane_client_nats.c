@@ -192,8 +192,6 @@ enum weir_status weir_plane_nats_send(struct weir_plane_call *call,
     struct weir_buf message;
     if (c->config.nats == NULL || subject.len == 0 || subject.len >= sizeof(name))
         return WEIR_INVALID;
-    if (config->take_body->len + 4096 > c->config.max_message)
-        return WEIR_TOO_LARGE;
     memcpy(name, subject.data, subject.len);
     name[subject.len] = '\0';
     weir_buf_init(&message, c->config.max_message);

@@ -5,6 +5,10 @@
 #include <math.h>
 #include <string.h>
 
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
 #define MP(e) ((e)->codec == WEIR_CODEC_MSGPACK)
 
 void weir_enc_init(struct weir_enc *e, enum weir_codec codec, struct weir_buf *out) {
@@ -36,12 +40,12 @@ void weir_enc_map_end(struct weir_enc *e, struct weir_enc_box *box) {
     }
 }
 
-void weir_enc_key(struct weir_enc *e, struct weir_enc_box *box, const char *key) {
+void weir_enc_key_text(struct weir_enc *e, struct weir_enc_box *box, struct weir_span key) {
     box->n++;
     if (MP(e))
-        weir_mpw_str_z(&e->m, key);
+        weir_mpw_str(&e->m, key);
     else
-        weir_jsonw_key(&e->j, key);
+        weir_jsonw_key_text(&e->j, key);
 }
 
 void weir_enc_array(struct weir_enc *e, uint32_t n) {
@@ -125,46 +129,75 @@ static inline char *put_id(char *p, uint32_t v) {
     return p + rows[row].len;
 }
 
-/* Eight ids of one byte each at once: texts of byte tokenizers, and pads. */
-static char *put_ids(char *p, const uint32_t *ids, size_t n) {
+#if defined(__SSE2__)
+/* How many of the ids in front take one byte each (texts of byte tokenizers, pads), in steps of 16;
+ * these are written. */
+static size_t put_small_ids(char *p, const uint32_t *ids, size_t n) {
     size_t i = 0;
-    for (; i + 8 <= n; i += 8) {
-        uint32_t all = 0;
-        for (size_t k = 0; k < 8; k++)
-            all |= ids[i + k];
-        if (all <= 0x7f) {
-            for (size_t k = 0; k < 8; k++)
-                p[k] = (char)ids[i + k];
-            p += 8;
-        } else {
-            for (size_t k = 0; k < 8; k++)
-                p = put_id(p, ids[i + k]);
-        }
+    for (; i + 16 <= n; i += 16) {
+        const __m128i *from = (const __m128i *)(const void *)(ids + i);
+        __m128i a = _mm_loadu_si128(from), b = _mm_loadu_si128(from + 1);
+        __m128i c = _mm_loadu_si128(from + 2), d = _mm_loadu_si128(from + 3);
+        __m128i all = _mm_or_si128(_mm_or_si128(a, b), _mm_or_si128(c, d));
+        __m128i large = _mm_andnot_si128(_mm_set1_epi32(0x7f), all);
+        if (_mm_movemask_epi8(_mm_cmpeq_epi32(large, _mm_setzero_si128())) != 0xffff)
+            break;
+        __m128i bytes = _mm_packus_epi16(_mm_packs_epi32(a, b), _mm_packs_epi32(c, d));
+        _mm_storeu_si128((__m128i *)(void *)(p + i), bytes);
     }
-    for (; i < n; i++)
-        p = put_id(p, ids[i]);
+    return i;
+}
+#else
+static size_t put_small_ids(char *p, const uint32_t *ids, size_t n) {
+    (void)p, (void)ids, (void)n;
+    return 0;
+}
+#endif
+
+static char *put_ids(char *p, const uint32_t *ids, size_t n) {
+    for (size_t i = 0; i < n;) {
+        size_t small = put_small_ids(p, ids + i, n - i);
+        p += small;
+        i += small;
+        for (size_t end = n - i < 8 ? n : i + 8; i < end; i++)
+            p = put_id(p, ids[i]);
+    }
     return p;
 }
 
-/* Prompts of 100,000 ids pass here: numbers are written straight into the reserved room. */
+/* Prompts of 100,000 ids pass here: numbers are written straight into the reserved room, which is
+ * asked for as if all ids to come were small, for they often are. */
+static enum weir_status put_many(struct weir_enc *e, const uint32_t *ids, size_t n) {
+    enum { CHUNK = 4096 };
+    for (size_t i = 0; i < n;) {
+        size_t now = n - i < CHUNK ? n - i : CHUNK;
+        enum weir_status st = weir_buf_reserve(e->buf, MP(e) ? now * 5 + 4 + (n - i - now)
+                                                             : now * 11 + 1 + (n - i - now) * 4);
+        if (st != WEIR_OK)
+            return st;
+        char *p = e->buf->data + e->buf->len;
+        if (MP(e))
+            p = put_ids(p, ids + i, now);
+        for (size_t k = 0; !MP(e) && k < now; k++) {
+            if (i + k > 0)
+                *p++ = ',';
+            p = put_decimal(p, ids[i + k]);
+        }
+        e->buf->len = (size_t)(p - e->buf->data);
+        i += now;
+    }
+    return WEIR_OK;
+}
+
 void weir_enc_ids(struct weir_enc *e, const uint32_t *ids, size_t n) {
     weir_enc_array(e, (uint32_t)n);
     enum weir_status st = weir_enc_status(e);
     if (st == WEIR_OK)
-        st = weir_buf_reserve(e->buf, MP(e) ? n * 5 + 8 : n * 11 + 1);
+        st = put_many(e, ids, n);
     if (st != WEIR_OK) {
         e->m.status = e->j.status = st;
         return;
     }
-    char *p = e->buf->data + e->buf->len;
-    if (MP(e))
-        p = put_ids(p, ids, n);
-    for (size_t i = 0; !MP(e) && i < n; i++) {
-        if (i > 0)
-            *p++ = ',';
-        p = put_decimal(p, ids[i]);
-    }
-    e->buf->len = (size_t)(p - e->buf->data);
     weir_enc_array_end(e);
 }
 

@@ -26,7 +26,10 @@ void weir_enc_init(struct weir_enc *e, enum weir_codec codec, struct weir_buf *o
 enum weir_status weir_enc_status(const struct weir_enc *e);
 void weir_enc_map(struct weir_enc *e, struct weir_enc_box *box);
 void weir_enc_map_end(struct weir_enc *e, struct weir_enc_box *box);
-void weir_enc_key(struct weir_enc *e, struct weir_enc_box *box, const char *key);
+void weir_enc_key_text(struct weir_enc *e, struct weir_enc_box *box, struct weir_span key);
+static inline void weir_enc_key(struct weir_enc *e, struct weir_enc_box *box, const char *key) {
+    weir_enc_key_text(e, box, weir_span_z(key));
+}
 void weir_enc_array(struct weir_enc *e, uint32_t n);
 void weir_enc_array_end(struct weir_enc *e);
 void weir_enc_str(struct weir_enc *e, struct weir_span s); /* data NULL: null */

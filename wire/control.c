@@ -7,16 +7,6 @@
 
 enum { DEPTH = 32 };
 
-/* No byte that JSON would escape. */
-static bool is_plain(struct weir_span s) {
-    for (size_t i = 0; i < s.len; i++) {
-        unsigned char c = (unsigned char)s.data[i];
-        if (c < 0x20 || c >= 0x7f || c == '"' || c == '\\')
-            return false;
-    }
-    return true;
-}
-
 /* One a request, and nearly always of ids that need no escapes: put together from its parts. */
 static enum weir_status encode_plain(const struct weir_control *c, struct weir_buf *out) {
     const struct weir_span parts[] = {
@@ -44,8 +34,8 @@ static enum weir_status encode_plain(const struct weir_control *c, struct weir_b
 }
 
 enum weir_status weir_control_encode(const struct weir_control *control, struct weir_buf *out) {
-    if (is_plain(control->id) && is_plain(control->address) && is_plain(control->subject) &&
-        is_plain(control->context))
+    if (weir_json_plain(control->id) && weir_json_plain(control->address) &&
+        weir_json_plain(control->subject) && weir_json_plain(control->context))
         return encode_plain(control, out);
     /* `info` is a string that holds JSON. */
     char room[512];

@@ -432,8 +432,10 @@ static const struct field fields[] = {
 #undef AT
 
 static int find_field(unsigned kind, struct weir_json_str key) {
+    char first = key.raw.len > 0 ? key.raw.data[0] : '\0';
     for (size_t i = 0; i < WEIR_ARRAY_LEN(fields); i++)
-        if ((fields[i].kinds & kind) != 0 && weir_json_str_eqz(key, fields[i].name))
+        if ((fields[i].kinds & kind) != 0 && (key.escaped || fields[i].name[0] == first) &&
+            weir_json_str_eqz(key, fields[i].name))
             return (int)i;
     return -1;
 }

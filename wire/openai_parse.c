@@ -111,13 +111,10 @@ static enum weir_status parse_once(enum weir_openai_kind kind, struct weir_span 
                                        .error = error,
                                        .max_tokens = -1,
                                        .max_completion_tokens = -1}};
-    struct weir_member *members =
-        weir_arena_alloc(arena, WEIR_OPENAI_MAX_MEMBERS * sizeof(*members));
+    struct weir_member members[WEIR_OPENAI_MAX_MEMBERS]; /* 10 KiB */
     struct weir_json j;
     size_t n = 0;
     *ret_syntax = false;
-    if (members == NULL)
-        return WEIR_NOMEM;
     *req = (struct weir_openai_request){.kind = kind};
     weir_prep_request_init(&req->prep);
     values_init(&x.v);

@@ -38,6 +38,36 @@ static void case_arena_is_bounded(void) {
     weir_arena_fini(&a);
 }
 
+/* What is kept by a reset holds a usual request whole; what is large goes. */
+static void case_arena_keeps_a_block(void) {
+    struct weir_arena a;
+    weir_arena_init(&a, 1 << 20);
+    for (int round = 0; round < 4; round++) {
+        char *pieces[200];
+        for (int i = 0; i < 200; i++) {
+            pieces[i] = weir_arena_alloc(&a, 70);
+            CHECK(pieces[i] != NULL);
+            memset(pieces[i], i, 70);
+        }
+        CHECK(round % 2 == 0 || weir_arena_zalloc(&a, 100000) != NULL);
+        for (int i = 0; i < 200; i++)
+            CHECK(pieces[i][0] == (char)i && pieces[i][69] == (char)i);
+        weir_arena_reset(&a);
+        CHECK(a.total > 0 && a.total <= 16384);
+    }
+    uint64_t before = weir_mem_count();
+    weir_mem_fail_at(UINT64_MAX); /* counts from here on */
+    before = weir_mem_count();
+    for (int round = 0; round < 4; round++) {
+        for (int i = 0; i < 150; i++)
+            CHECK(weir_arena_alloc(&a, 70) != NULL);
+        weir_arena_reset(&a);
+    }
+    CHECK_EQ_U64(weir_mem_count(), before);
+    weir_mem_fail_at(0);
+    weir_arena_fini(&a);
+}
+
 static void case_numbers(void) {
     uint64_t u = 7;
     int64_t i = 7;
@@ -55,6 +85,7 @@ int main(void) {
     CHECK_RUN(case_append_respects_maximum);
     CHECK_RUN(case_append_out_of_memory_changes_nothing);
     CHECK_RUN(case_arena_is_bounded);
+    CHECK_RUN(case_arena_keeps_a_block);
     CHECK_RUN(case_numbers);
     return check_finish();
 }

@@ -91,6 +91,18 @@ static void case_string_scan_at_every_alignment(void) {
         }
 }
 
+static void case_plain(void) {
+    char text[48];
+    for (size_t n = 0; n <= 40; n++)
+        for (size_t at = 0; at <= n; at++)
+            for (unsigned byte = 0; byte < 256; byte++) {
+                memset(text, 'a', sizeof(text));
+                text[at] = (char)byte;
+                bool bad = byte < 0x20 || byte >= 0x80 || byte == '"' || byte == '\\';
+                CHECK(weir_json_plain(weir_span(text, n)) == (at == n || !bad));
+            }
+}
+
 static void case_writer(void) {
     struct weir_buf out;
     weir_buf_init(&out, 1000);
@@ -166,6 +178,7 @@ int main(void) {
     CHECK_RUN(case_depth_is_bounded);
     CHECK_RUN(case_unescape);
     CHECK_RUN(case_string_scan_at_every_alignment);
+    CHECK_RUN(case_plain);
     CHECK_RUN(case_writer);
     CHECK_RUN(case_short_strings_like_long_ones);
     CHECK_RUN(case_writer_failure_sticks);

@@ -31,6 +31,22 @@ static void case_uuid(void) {
     }
 }
 
+/* The digits are those of the numbers that were drawn, version and variant in their places. */
+static void case_uuid_spells_its_numbers(void) {
+    struct weir_rng rng, twin;
+    weir_rng_seed(&rng, check_seed());
+    twin = rng;
+    for (int i = 0; i < 1000; i++) {
+        char text[37], want[37];
+        weir_rng_uuid(&rng, text);
+        uint64_t hi = weir_rng_u64(&twin), lo = weir_rng_u64(&twin);
+        snprintf(want, sizeof(want), "%08x-%04x-4%03x-%04x-%012llx", (unsigned)(hi >> 32),
+                 (unsigned)(hi >> 16) & 0xffff, (unsigned)hi & 0xfff,
+                 (unsigned)(lo >> 48 & 0x3fff) | 0x8000, (unsigned long long)(lo & 0xffffffffffff));
+        CHECK_EQ_STR(text, strlen(text), want);
+    }
+}
+
 static void case_below_is_uniform(void) {
     struct weir_rng rng;
     unsigned counts[7] = {0};
@@ -43,6 +59,7 @@ static void case_below_is_uniform(void) {
 
 int main(void) {
     CHECK_RUN(case_uuid);
+    CHECK_RUN(case_uuid_spells_its_numbers);
     CHECK_RUN(case_below_is_uniform);
     return check_finish();
 }

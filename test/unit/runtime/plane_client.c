@@ -163,6 +163,52 @@ static void case_happy(void) {
     }
 }
 
+static enum weir_status put_some(void *arg, enum weir_codec codec, struct weir_buf *out) {
+    size_t n = *(const size_t *)arg;
+    CHECK(codec == WEIR_CODEC_JSON);
+    for (size_t i = 0; i < n; i++)
+        CHECK(weir_buf_append_c(out, 'x') == WEIR_OK);
+    return n == 7 ? WEIR_NOMEM : weir_buf_append_z(out, "{\"token_ids\":[1]}");
+}
+
+/* A body that is written in place: what fails leaves nothing behind, so that the next call on the
+ * same connection is understood. */
+static void case_body_in_place(void) {
+    const struct peer_script script = {.ack = ACK,
+                                       .dials = true,
+                                       .stream = WEIR_SPAN_LIT(PROLOGUE TOKEN("11") FINAL SENTINEL),
+                                       .end = PEER_CLOSES};
+    const struct {
+        size_t bytes;
+        enum weir_status status;
+    } rows[] = {{0, WEIR_OK}, {7, WEIR_NOMEM}, {20000, WEIR_TOO_LARGE}, {1, WEIR_OK}};
+    struct weir_plane_client *client =
+        make_client((struct weir_plane_client_config){.max_message = 16384});
+    struct peer *peer = peer_start(&script);
+    char address[64];
+    snprintf(address, sizeof(address), "127.0.0.1:%u/2a/n/c/e", peer_port(peer));
+    for (size_t i = 0; i < WEIR_ARRAY_LEN(rows); i++) {
+        struct call c = {.http = 200};
+        size_t bytes = rows[i].bytes;
+        const struct weir_plane_call_config config = {
+            .address = weir_span_z(address),
+            .request_id = WEIR_SPAN_LIT("11111111-2222-4333-8444-555555555555"),
+            .codec = WEIR_CODEC_JSON,
+            .put_body = put_some,
+            .body_arg = &bytes};
+        CHECK(weir_plane_call_start(client, &config, &ops, &c, &c.call) == rows[i].status);
+        CHECK_EQ_U64(weir_plane_client_calls(client), rows[i].status == WEIR_OK);
+        if (rows[i].status != WEIR_OK)
+            continue;
+        wait_end(&c);
+        CHECK(c.status == WEIR_OK && c.items == 1);
+    }
+    CHECK_EQ_U64(peer_requests(peer), 2);
+    CHECK_EQ_U64(peer_conns(peer), 1);
+    end_client(client);
+    peer_stop(peer);
+}
+
 /* One connection serves call after call. */
 static void case_reuse(void) {
     const struct peer_script script = {.ack = ACK,
@@ -652,6 +698,7 @@ int main(void) {
         return 1;
     CHECK_RUN(case_captured_streams);
     CHECK_RUN(case_happy);
+    CHECK_RUN(case_body_in_place);
     CHECK_RUN(case_reuse);
     CHECK_RUN(case_failures);
     CHECK_RUN(case_nobody_listens);

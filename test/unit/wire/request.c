@@ -192,13 +192,18 @@ static void case_every_prefix_is_refused(void) {
 
 /* Prompts of any size and any ids. */
 static void case_ids(void) {
-    static uint32_t ids[5000];
+    static uint32_t ids[9000];
     struct weir_rng rng;
     weir_rng_seed(&rng, check_seed());
     for (unsigned round = 0; round < 50; round++) {
-        size_t n = (size_t)weir_rng_below(&rng, 5000);
-        for (size_t i = 0; i < n; i++)
-            ids[i] = (uint32_t)(weir_rng_u64(&rng) >> (32 + weir_rng_below(&rng, 32)));
+        size_t n = (size_t)weir_rng_below(&rng, 9000);
+        /* Runs of ids of one size, which are written many at once, and ids that change. */
+        uint64_t run = round % 2 == 0 ? 1 : 60;
+        for (size_t i = 0; i < n;) {
+            unsigned shift = 32 + (unsigned)weir_rng_below(&rng, 32);
+            for (size_t end = i + 1 + weir_rng_below(&rng, run); i < end && i < n; i++)
+                ids[i] = (uint32_t)(weir_rng_u64(&rng) >> shift);
+        }
         for (int codec = 0; codec < 2; codec++) {
             struct weir_prep_request q, got;
             struct weir_err err;
@@ -206,6 +211,13 @@ static void case_ids(void) {
             weir_prep_request_init(&q);
             q.token_ids = (struct weir_ids){ids, n};
             CHECK(weir_prep_request_encode(&q, (enum weir_codec)codec, &out) == WEIR_OK);
+            /* Each id as one alone is written. */
+            struct weir_mpw w;
+            weir_mpw_init(&w, &text);
+            for (size_t i = 0; i < n; i++)
+                weir_mpw_u64(&w, ids[i]);
+            CHECK(codec != WEIR_CODEC_MSGPACK || n == 0 ||
+                  memmem(out.data, out.len, text.data, text.len) != NULL);
             CHECK(weir_prep_request_decode(weir_buf_span(&out), (enum weir_codec)codec, n, &arena,
                                            &got, &err) == WEIR_OK);
             CHECK(got.token_ids.n == n && (n == 0 || memcmp(got.token_ids.ids, ids, 4 * n) == 0));
