@@ -51,6 +51,15 @@ class NatsServer:
 
     def signal(self, number):
         self.child.send_signal(number)
+        # Threads stop one after another, and until then they still serve.
+        while number == signal.SIGSTOP and not self.stopped():
+            time.sleep(0.001)
+
+    def stopped(self):
+        def state(task):
+            with open(f"/proc/{self.child.pid}/task/{task}/stat") as f:
+                return f.read().rpartition(")")[2].split()[0]
+        return all(state(task) == "T" for task in os.listdir(f"/proc/{self.child.pid}/task"))
 
     def kill(self):
         if self.child.poll() is None:
