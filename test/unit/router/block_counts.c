@@ -72,6 +72,49 @@ static void case_against_a_model(void) {
     weir_block_counts_fini(&c);
 }
 
+/* A booking may outlive its rank, and then be given up to another of that name. */
+static void case_what_was_not_added_is_passed_over(void) {
+    struct weir_block_counts c = {0};
+    uint64_t a[] = {1, 2, 3, 4, 5, 6}, b[] = {1, 2, 3, 7, 8};
+    weir_block_counts_drop(&c, a, 6);
+    CHECK_EQ_U64(weir_block_counts_add(&c, a, 6), 6);
+    CHECK_EQ_U64(weir_block_counts_add(&c, b, 5), 5);
+    CHECK_EQ_U64(weir_block_counts_len(&c), 8);
+    weir_block_counts_drop(&c, a, 3); /* where the two part, but none ends */
+    weir_block_counts_drop(&c, a, 5);
+    weir_block_counts_drop(&c, b + 1, 3);
+    weir_block_counts_drop(&c, a, 0);
+    CHECK_EQ_U64(weir_block_counts_len(&c), 8);
+    weir_block_counts_drop(&c, a, 6);
+    weir_block_counts_drop(&c, a, 6);
+    CHECK_EQ_U64(weir_block_counts_len(&c), 5);
+    CHECK_EQ_U64(weir_block_counts_prefix(&c, a, 6), 3);
+    weir_block_counts_drop(&c, b, 5);
+    CHECK_EQ_U64(weir_block_counts_len(&c), 0);
+    weir_block_counts_fini(&c);
+}
+
+/* Each allocation fails once: all of the prompt is counted, or nothing. */
+static void case_every_failed_allocation(void) {
+    uint64_t a[] = {1, 2, 3, 4, 5, 6}, b[] = {1, 2, 3, 7, 8}, half[] = {1, 2};
+    for (uint64_t k = 1; k < 8; k++) {
+        struct weir_block_counts c = {0};
+        weir_mem_fail_at(k);
+        size_t n_a = weir_block_counts_add(&c, a, 6), n_b = weir_block_counts_add(&c, b, 5);
+        size_t n_half = weir_block_counts_add(&c, half, 2);
+        weir_mem_fail_at(0);
+        CHECK((n_a == 0 || n_a == 6) && (n_b == 0 || n_b == 5) && (n_half == 0 || n_half == 2));
+        CHECK_EQ_U64(weir_block_counts_len(&c),
+                     n_a + n_b - (n_a > 0 && n_b > 0 ? 3 : 0) + (n_a + n_b == 0 ? n_half : 0));
+        CHECK_EQ_U64(weir_block_counts_prefix(&c, a, 6), n_a > 0 ? 6 : n_b > 0 ? 3 : n_half);
+        weir_block_counts_drop(&c, a, n_a);
+        weir_block_counts_drop(&c, half, n_half);
+        weir_block_counts_drop(&c, b, n_b);
+        CHECK_EQ_U64(weir_block_counts_len(&c), 0);
+        weir_block_counts_fini(&c);
+    }
+}
+
 static void case_no_memory(void) {
     struct weir_block_counts c = {0};
     uint64_t hashes[BLOCKS], many[BLOCKS * 4];
@@ -91,6 +134,8 @@ static void case_no_memory(void) {
 
 int main(void) {
     CHECK_RUN(case_against_a_model);
+    CHECK_RUN(case_what_was_not_added_is_passed_over);
+    CHECK_RUN(case_every_failed_allocation);
     CHECK_RUN(case_no_memory);
     return check_finish();
 }
