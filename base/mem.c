@@ -1,5 +1,9 @@
 #include "base/mem.h"
 
+#if defined(__GLIBC__)
+#include <malloc.h>
+#endif
+
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -50,6 +54,13 @@ char *weir_strndup(const char *s, size_t n) {
 
 char *weir_strdup(const char *s) {
     return weir_strndup(s, strlen(s));
+}
+
+void weir_mem_keep(void) {
+#if defined(__GLIBC__)
+    mallopt(M_MMAP_THRESHOLD, 8 << 20);
+    mallopt(M_TRIM_THRESHOLD, 16 << 20);
+#endif
 }
 
 void weir_mem_fail_at(uint64_t k) {

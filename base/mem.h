@@ -19,6 +19,11 @@ char *weir_strdup(const char *s);
 /* Copies n bytes and adds a NUL. */
 char *weir_strndup(const char *s, size_t n);
 
+/* For a process that takes and frees megabytes all the time: a thread keeps up to 16 MiB that it
+ * freed, instead of giving them back and faulting them in again. Once, before other threads start.
+ */
+void weir_mem_keep(void);
+
 /* Torture tests: the k-th allocation from now (k >= 1) fails, once; 0 turns it off. */
 void weir_mem_fail_at(uint64_t k);
 /* Allocations since the last weir_mem_fail_at(). Counted only while armed (k != 0). */

@@ -658,6 +658,7 @@ static enum weir_status open_all(struct frontend *f, struct weir_err *err) {
 }
 
 int weir_frontend_main(int argc, char **argv) {
+    weir_mem_keep();
     struct frontend *f = weir_calloc(1, sizeof(*f));
     struct weir_err err;
     if (f == NULL)

@@ -4,6 +4,10 @@
 #include "tokenizer/segments_priv.h"
 #include "tokenizer/wtok_priv.h"
 
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
 /*
  * The "bytes" tokenizer: id = byte value; 256 is the end of a sequence, spelt EOS_TEXT in rendered
  * templates. It needs no files, so demo and tests run anywhere, and every text is representable.
@@ -79,6 +83,24 @@ size_t wtok_encode_bound(const struct wtok *tok, size_t bytes) {
     return tok->model != NULL ? wtok_model_bound(tok->model, bytes) : bytes;
 }
 
+static void widen(const char *text, size_t n, uint32_t *ids) {
+    size_t i = 0;
+#if defined(__SSE2__)
+    const __m128i zero = _mm_setzero_si128();
+    for (; i + 16 <= n; i += 16) {
+        __m128i v = _mm_loadu_si128((const __m128i *)(const void *)(text + i));
+        __m128i low = _mm_unpacklo_epi8(v, zero), high = _mm_unpackhi_epi8(v, zero);
+        __m128i *to = (__m128i *)(void *)(ids + i);
+        _mm_storeu_si128(to, _mm_unpacklo_epi16(low, zero));
+        _mm_storeu_si128(to + 1, _mm_unpackhi_epi16(low, zero));
+        _mm_storeu_si128(to + 2, _mm_unpacklo_epi16(high, zero));
+        _mm_storeu_si128(to + 3, _mm_unpackhi_epi16(high, zero));
+    }
+#endif
+    for (; i < n; i++)
+        ids[i] = (unsigned char)text[i];
+}
+
 enum weir_status wtok_encode(const struct wtok *tok, struct weir_span text, unsigned flags,
                              uint32_t *ids, size_t room, size_t *ret_n) {
     if (tok->model != NULL)
@@ -97,8 +119,10 @@ enum weir_status wtok_encode(const struct wtok *tok, struct weir_span text, unsi
         size_t made = ends ? 1 : used;
         if (made > room - n)
             return WEIR_TOO_LARGE;
-        for (size_t k = 0; k < made; k++)
-            ids[n + k] = ends ? BYTES_EOS : (unsigned char)text.data[k];
+        if (ends)
+            ids[n] = BYTES_EOS;
+        else
+            widen(text.data, used, ids + n);
         n += made;
         text = weir_span(text.data + used, text.len - used);
     }

@@ -78,9 +78,31 @@ static void case_special_token_round_trip(void) {
     wtok_destroy(tok);
 }
 
+/* Every byte is its own id, at every length and place; what is behind the ids stays untouched. */
+static void case_bytes_of_every_length(void) {
+    struct wtok *tok = NULL;
+    CHECK(wtok_create_bytes(&tok) == WEIR_OK);
+    char text[300];
+    uint32_t ids[301];
+    for (size_t i = 0; i < sizeof(text); i++)
+        text[i] = (char)(i * 7 + 128);
+    for (size_t len = 0; len <= sizeof(text) - 32; len++)
+        for (size_t from = 0; from < 32; from += 5) {
+            size_t n = 0;
+            memset(ids, 0xAB, sizeof(ids));
+            CHECK(wtok_encode(tok, weir_span(text + from, len), WTOK_SPECIAL, ids, len, &n) ==
+                  WEIR_OK);
+            CHECK(n == len && ids[n] == 0xABABABAB);
+            for (size_t i = 0; i < n; i++)
+                CHECK(ids[i] == (unsigned char)text[from + i]);
+        }
+    wtok_destroy(tok);
+}
+
 int main(void) {
     CHECK_RUN(case_ill_formed_utf8);
     CHECK_RUN(case_held_until_whole);
     CHECK_RUN(case_special_token_round_trip);
+    CHECK_RUN(case_bytes_of_every_length);
     return check_finish();
 }
