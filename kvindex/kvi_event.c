@@ -122,26 +122,48 @@ static uint32_t same_blocks(const struct kvi_index *x, uint64_t body, uint32_t o
     return i;
 }
 
-/* Blocks that the node has from at.off on. Returns how many of them were stored. */
+/* What one step of storing takes: up to n blocks that are new or plainly known, else up to n_own,
+ * the blocks left of the event that it begins in. */
+struct step {
+    const struct kvi_block *blocks;
+    uint32_t n_own, n;
+    uint32_t new_from; /* result: the first block that brought something; at or over what was done:
+                          none did */
+};
+
+/* Names of the node's blocks say all about this holder. */
+static bool is_plain(const struct kvi_index *x, const struct kvi_node *n, struct kvi_holder h) {
+    return (n->flags & KVI_DUP) == 0 &&
+           ((n->flags & KVI_ALIASED) == 0 || x->ranks[h.rank].aliases == 0);
+}
+
+/* Blocks that the node has from at.off on (n of them), `named` of which have the same names.
+ * Returns how many of them were stored. */
 static uint32_t store_known_run(struct kvi_index *x, struct kvi_holder h, struct cursor at,
-                                const struct kvi_block *blocks, uint32_t n, uint32_t named,
-                                bool *any_new) {
+                                struct step *s, uint32_t n, uint32_t named) {
     struct kvi_node *node = &x->nodes[at.node];
-    bool plain = (node->flags & KVI_DUP) == 0 &&
-                 ((node->flags & KVI_ALIASED) == 0 || x->ranks[h.rank].aliases == 0);
     uint32_t done = 0;
-    if (plain && named > 0) {
+    bool any_new = false;
+    s->new_from = n;
+    if (is_plain(x, node, h) && named > 0) {
         if (!kvi_cover_reserve(x, node, h, at.off))
             return 0;
-        uint32_t added = kvi_cover(x, node, h, at.off, at.off + named);
+        bool prefix = atomic_load_explicit(&node->masks, memory_order_relaxed) == 0;
+        done = prefix || named < s->n_own ? named : s->n_own;
+        uint32_t added = kvi_cover(x, node, h, at.off, at.off + done);
         kvi_count(x, h, added);
-        *any_new |= added > 0;
-        done = named;
+        if (prefix) { /* what was there is a beginning of it */
+            s->new_from = done - added;
+            return done;
+        }
+        any_new = added > 0;
     }
     /* A name that moves here may take away the last need for blocks further on. */
+    n = n < s->n_own ? n : s->n_own;
     for (at.off += done; done < n && at.off < kvi_len(kvi_body(node)); done++, at.off++)
-        if (!store_known(x, h, at, blocks[done].block_hash, any_new))
+        if (!store_known(x, h, at, s->blocks[done].block_hash, &any_new))
             break;
+    s->new_from = any_new ? 0 : done;
     return done;
 }
 
@@ -197,20 +219,19 @@ static bool find_parent(struct kvi_index *x, struct kvi_holder h, uint64_t name,
     return true;
 }
 
-/* Stores at the cursor what one node takes: up to n blocks that are new, or up to n_own that are
- * known. Returns the number of blocks, 0: no memory. */
+/* Stores at the cursor what one node takes. Returns the number of blocks, 0: no memory. */
 static uint32_t store_some(struct kvi_index *x, struct kvi_holder h, struct cursor *at,
-                           const struct kvi_block *blocks, uint32_t n_own, uint32_t n,
-                           bool *any_new) {
+                           struct step *s) {
     struct kvi_node *node = &x->nodes[at->node];
     if (at->node != 0) {
         kvi_touch(x, node);
         uint64_t body = kvi_body(node);
-        uint32_t named, same = at->off < kvi_len(body)
-                                   ? same_blocks(x, body, at->off, blocks, n_own, &named)
-                                   : 0;
+        uint32_t named = 0, same = 0;
+        if (at->off < kvi_len(body))
+            same = same_blocks(x, body, at->off, s->blocks, is_plain(x, node, h) ? s->n : s->n_own,
+                               &named);
         if (same > 0) {
-            uint32_t done = store_known_run(x, h, *at, blocks, same, named, any_new);
+            uint32_t done = store_known_run(x, h, *at, s, same, named);
             at->off += done;
             return done;
         }
@@ -218,16 +239,16 @@ static uint32_t store_some(struct kvi_index *x, struct kvi_holder h, struct curs
     uint32_t child = 0;
     if (atomic_load_explicit(&node->n_children, memory_order_relaxed) > 0 &&
         atomic_load_explicit(&node->high_child, memory_order_relaxed) >= at->off)
-        child = kvi_child_find(x, at->node, at->off, blocks[0].tokens_hash);
+        child = kvi_child_find(x, at->node, at->off, s->blocks[0].tokens_hash);
     if (child != 0) {
         *at = (struct cursor){child, 0};
-        return store_some(x, h, at, blocks, n_own, n, any_new);
+        return store_some(x, h, at, s);
     }
     struct cursor before = *at;
-    uint32_t done = store_new(x, h, at, blocks, n);
+    uint32_t done = store_new(x, h, at, s->blocks, s->n);
     if (done == 0)
         *at = before;
-    *any_new |= done > 0;
+    s->new_from = 0;
     return done;
 }
 
@@ -243,16 +264,18 @@ enum kvi_result kvi_store_locked(struct kvi_index *x, struct kvi_holder h,
     if (s->has_parent && !find_parent(x, h, s->parent_hash, &at))
         return KVI_PARENT_NOT_FOUND;
     for (size_t i = 0; i < n;) {
-        bool any_new = false;
-        uint32_t done = store_some(x, h, &at, s->blocks + i, at_most(s->ends[event] - i),
-                                   at_most(n - i), &any_new);
+        struct step step = {s->blocks + i, at_most(s->ends[event] - i), at_most(n - i), 0};
+        uint32_t done = store_some(x, h, &at, &step);
         if (done == 0 && !kvi_evict(x, at.node))
             return KVI_CAPACITY;
+        size_t new_from = step.new_from < done ? i + step.new_from : SIZE_MAX;
         i += done;
         *ret_done = i;
-        s->ret_new[event] |= any_new;
-        while (s->ends[event] < i)
-            s->ret_new[++event] |= any_new;
+        s->ret_new[event] |= new_from < s->ends[event];
+        while (s->ends[event] < i) {
+            event++;
+            s->ret_new[event] |= new_from < s->ends[event];
+        }
         event += s->ends[event] == i && i < n;
     }
     x->ranks[h.rank].store_hint = at.node << 7 | (at.off - 1);
