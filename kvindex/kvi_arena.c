@@ -20,23 +20,21 @@ enum {
     CHUNK_UNITS = KVI_CHUNK / KVI_UNIT
 };
 
-void *kvi_reserve(size_t bytes, bool huge) {
-    void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-                   -1, 0);
+uint8_t *kvi_reserve_aligned(size_t bytes, void **ret_raw) {
+    uint8_t *p = mmap(NULL, bytes + KVI_CHUNK, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (p == MAP_FAILED)
         return NULL;
 #ifdef MADV_HUGEPAGE
-    if (huge)
-        (void)madvise(p, bytes, MADV_HUGEPAGE); /* only a wish */
-#else
-    (void)huge;
+    (void)madvise(p, bytes + KVI_CHUNK, MADV_HUGEPAGE); /* only a wish */
 #endif
-    return p;
+    *ret_raw = p;
+    return p + (KVI_CHUNK - (uintptr_t)p % KVI_CHUNK) % KVI_CHUNK;
 }
 
-void kvi_unreserve(void *p, size_t bytes) {
-    if (p != NULL)
-        munmap(p, bytes);
+void kvi_unreserve_aligned(void *raw, size_t bytes) {
+    if (raw != NULL)
+        munmap(raw, bytes + KVI_CHUNK);
 }
 
 static size_t n_pages(const struct kvi_arena *a) {
@@ -46,15 +44,12 @@ static size_t n_pages(const struct kvi_arena *a) {
 bool kvi_arena_init(struct kvi_index *x, size_t bytes) {
     struct kvi_arena *a = &x->arena;
     a->n_units = (bytes + KVI_CHUNK - 1) / KVI_CHUNK * CHUNK_UNITS;
-    /* Two MiB more than needed, so that chunks are aligned for huge pages. */
-    uint8_t *raw = kvi_reserve(a->n_units * KVI_UNIT + KVI_CHUNK, true);
-    a->raw = raw;
+    a->base = kvi_reserve_aligned(a->n_units * KVI_UNIT, &a->raw);
     a->bitmap = calloc(a->n_units / 64, sizeof(*a->bitmap));
     a->pages = calloc(n_pages(a), sizeof(*a->pages));
     a->resident = calloc(a->n_units / CHUNK_UNITS, 1);
-    if (raw == NULL || a->bitmap == NULL || a->pages == NULL || a->resident == NULL)
+    if (a->base == NULL || a->bitmap == NULL || a->pages == NULL || a->resident == NULL)
         return false;
-    a->base = raw + (KVI_CHUNK - (uintptr_t)raw % KVI_CHUNK) % KVI_CHUNK;
     for (size_t i = 0, class = 0; i <= MAX_SMALL / 16; i++) {
         class += i * 16 > class_bytes[class];
         a->class_of[i] = (uint8_t) class;
@@ -62,7 +57,6 @@ bool kvi_arena_init(struct kvi_index *x, size_t bytes) {
     a->bitmap[0] = 255; /* ref 0 must not be given */
     a->resident[0] = 1;
     a->units_used = a->units_top = KVI_PAGE_UNITS;
-    a->hint = KVI_PAGE_UNITS;
     a->page_hint = 0;
     x->bytes += PAGE_BYTES;
     return true;
@@ -70,7 +64,7 @@ bool kvi_arena_init(struct kvi_index *x, size_t bytes) {
 
 void kvi_arena_fini(struct kvi_index *x) {
     struct kvi_arena *a = &x->arena;
-    kvi_unreserve(a->raw, a->n_units * KVI_UNIT + KVI_CHUNK);
+    kvi_unreserve_aligned(a->raw, a->n_units * KVI_UNIT);
     free(a->bitmap);
     free(a->pages);
     free(a->resident);
@@ -96,32 +90,52 @@ static void mark(struct kvi_index *x, size_t first, size_t n, bool used) {
     } else {
         a->units_used -= n;
         x->bytes -= n * KVI_UNIT;
-        if (first < a->hint)
-            a->hint = first;
+        /* A run that begins before the freed units may be long enough now. */
+        for (size_t k = 0; k < KVI_RUN_HINTS; k++) {
+            size_t w = (first >= KVI_RUN_HINTS ? first - KVI_RUN_HINTS : 0) / 64;
+            a->run_hint[k] = w < a->run_hint[k] ? w : a->run_hint[k];
+        }
         if (first / 64 < a->page_hint)
             a->page_hint = first / 64;
     }
 }
 
-/* First run of n free units; 0: none. Lowest addresses first keeps the index compact. */
-static size_t find_run(struct kvi_arena *a, size_t n) {
+/* First run of n free units, which may begin in word `from` or later; 0: none. */
+static size_t find_short_run(const struct kvi_arena *a, size_t n, size_t from) {
+    for (size_t w = from, words = a->n_units / 64; w < words; w++) {
+        uint64_t here = ~a->bitmap[w], next = w + 1 < words ? ~a->bitmap[w + 1] : 0, starts = here;
+        for (size_t k = 1; k < n && starts != 0; k++)
+            starts &= here >> k | next << (64 - k);
+        if (starts != 0)
+            return w * 64 + (size_t)__builtin_ctzll(starts);
+    }
+    return 0;
+}
+
+static size_t find_long_run(const struct kvi_arena *a, size_t n) {
     size_t run = 0;
-    bool first = true;
-    for (size_t i = a->hint; i < a->n_units; i++) {
+    for (size_t i = a->run_hint[1] * 64; i < a->n_units; i++) {
         if (i % 64 == 0 && a->bitmap[i / 64] == UINT64_MAX) {
             run = 0;
             i += 63;
             continue;
         }
         run = is_used(a, i) ? 0 : run + 1;
-        if (run == 1 && first) {
-            a->hint = i;
-            first = false;
-        }
         if (run == n)
             return i + 1 - n;
     }
     return 0;
+}
+
+/* Lowest addresses first keeps the index compact. */
+static size_t find_run(struct kvi_arena *a, size_t n) {
+    size_t hint = n < KVI_RUN_HINTS ? n : KVI_RUN_HINTS - 1;
+    if (n > 64)
+        return find_long_run(a, n);
+    size_t unit = find_short_run(a, n, a->run_hint[hint]);
+    if (n == hint && unit != 0)
+        a->run_hint[n] = unit / 64;
+    return unit;
 }
 
 /* A free page-aligned group of units; 0: none. */
@@ -248,13 +262,23 @@ void kvi_release(struct kvi_index *x, uint32_t ref, size_t bytes) {
         mark(x, (size_t)ref / (KVI_UNIT / 16), units_for(bytes), false);
 }
 
-uint8_t *kvi_arena_next(struct kvi_index *x) {
-    struct kvi_arena *a = &x->arena;
-    size_t c = (a->units_top + CHUNK_UNITS - 1) / CHUNK_UNITS;
-    if (c >= a->n_units / CHUNK_UNITS || a->ahead == c || a->units_top < CHUNK_UNITS)
-        return NULL; /* small indexes need no head start */
-    a->ahead = c;
-    return a->base + c * KVI_CHUNK;
+void kvi_look_ahead(struct kvi_ahead *ahead, uint8_t *base, size_t used, size_t bytes,
+                    size_t *ret_first, size_t *ret_n) {
+    enum { MOST_AHEAD = 32 };
+    size_t top = (used + KVI_CHUNK - 1) / KVI_CHUNK, chunks = bytes / KVI_CHUNK;
+    size_t grown = top - ahead->top, more = grown * 2 + 1;
+    more = more < MOST_AHEAD ? more : MOST_AHEAD;
+    more = used < KVI_CHUNK / 2 ? 0 : more; /* a small index needs no head start */
+    size_t goal = top + more < chunks ? top + more : chunks;
+    ahead->top = top;
+    ahead->ready = ahead->ready > top ? ahead->ready : top;
+    if (ahead->ready > goal) {
+        (void)madvise(base + goal * KVI_CHUNK, (ahead->ready - goal) * KVI_CHUNK, MADV_DONTNEED);
+        ahead->ready = goal;
+    }
+    *ret_first = ahead->ready;
+    *ret_n = goal - ahead->ready;
+    ahead->ready = goal;
 }
 
 void kvi_arena_trim(struct kvi_index *x) {

@@ -49,7 +49,7 @@ static bool allocate(struct kvi_index *x) {
     x->readers = aligned_alloc(_Alignof(struct kvi_reader), x->max_readers * sizeof(*x->readers));
     size_t most = x->max_bytes / sizeof(struct kvi_node);
     x->cap_nodes = most < KVI_MAX_NODES ? (uint32_t)most : KVI_MAX_NODES;
-    x->nodes = kvi_reserve(nodes_bytes(x), true);
+    x->nodes = (struct kvi_node *)(void *)kvi_reserve_aligned(nodes_bytes(x), &x->nodes_raw);
     if (x->by_worker == NULL || x->free_ranks == NULL || x->ranks == NULL || x->retired == NULL ||
         x->readers == NULL || x->nodes == NULL)
         return false;
@@ -87,7 +87,7 @@ void kvi_destroy(struct kvi_index *x) {
     if (x == NULL)
         return;
     kvi_arena_fini(x);
-    kvi_unreserve(x->nodes, nodes_bytes(x));
+    kvi_unreserve_aligned(x->nodes_raw, nodes_bytes(x));
     free(x->by_worker);
     free(x->free_ranks);
     free(x->ranks);
@@ -306,32 +306,31 @@ bool kvi_evict(struct kvi_index *x, uint32_t keep) {
 /* ---- idle work ---------------------------------------------------------------------------------
  */
 
-/* The part of the node array that will be used next, if it was not told before; else NULL. */
-static uint8_t *next_nodes(struct kvi_index *x) {
-    uint32_t per_chunk = KVI_CHUNK / sizeof(struct kvi_node), next = x->n_nodes / per_chunk + 1;
-    if (next <= x->nodes_ahead || next == 1 || (size_t)(next + 1) * per_chunk > x->cap_nodes)
-        return NULL;
-    x->nodes_ahead = next;
-    return (uint8_t *)(x->nodes + (size_t)next * per_chunk);
+/* The system clears 2 MiB when a writer first touches them; better now than then. Contents stay as
+ * they are, so a writer may be there already. */
+static void make_ready(uint8_t *base, size_t first, size_t n) {
+#ifdef MADV_POPULATE_WRITE
+    for (size_t i = first; i < first + n; i++)
+        (void)madvise(base + i * KVI_CHUNK, KVI_CHUNK, MADV_POPULATE_WRITE);
+#else
+    (void)base, (void)first, (void)n;
+#endif
 }
 
 void kvi_maintain(struct kvi_index *index) {
-    pthread_mutex_lock(&index->lock);
-    kvi_reclaim(index);
-    kvi_arena_trim(index);
-    uint8_t *next = kvi_arena_next(index), *nodes = next_nodes(index);
-    pthread_mutex_unlock(&index->lock);
-#ifdef MADV_POPULATE_WRITE
-    /* The system clears 2 MiB when a writer first touches them; better now than then. Contents stay
-     * as they are, so a writer may be there already. */
-    if (next != NULL)
-        (void)madvise(next, KVI_CHUNK, MADV_POPULATE_WRITE);
-    if (nodes != NULL)
-        (void)madvise(nodes, KVI_CHUNK, MADV_POPULATE_WRITE);
-#else
-    (void)next;
-    (void)nodes;
-#endif
+    struct kvi_index *x = index;
+    uint8_t *nodes = (uint8_t *)x->nodes;
+    size_t first[2], n[2];
+    pthread_mutex_lock(&x->lock);
+    kvi_reclaim(x);
+    kvi_arena_trim(x);
+    kvi_look_ahead(&x->arena.ahead, x->arena.base, x->arena.units_top * KVI_UNIT,
+                   x->arena.n_units * KVI_UNIT, &first[0], &n[0]);
+    kvi_look_ahead(&x->nodes_ahead, nodes, (size_t)x->n_nodes * sizeof(*x->nodes), nodes_bytes(x),
+                   &first[1], &n[1]);
+    pthread_mutex_unlock(&x->lock);
+    make_ready(x->arena.base, first[0], n[0]);
+    make_ready(nodes, first[1], n[1]);
 }
 
 /* ---- statistics --------------------------------------------------------------------------- */

@@ -291,20 +291,36 @@ static uint32_t count_taken(const struct kvi_line *l, uint32_t n) {
     return taken;
 }
 
-/* Each slot of `from` into the line with the same number of one of the halves; strangers stay out.
- */
-static void halve(const struct kvi_line *from, uint32_t n, uint32_t bit, struct kvi_line *low,
-                  struct kvi_line *high) {
-    for (uint32_t i = 0; i < n; i++) {
-        low[i] = high[i] = from[i];
-        for (uint32_t k = 0; k < SLOTS; k++) {
-            uint16_t tag = from[i].strangers >> k & 1 ? 0 : from[i].tag[k];
-            uint16_t up = (uint16_t)(0 - (tag >> bit & 1));
-            low[i].tag[k] = (uint16_t)(tag & ~up);
-            high[i].tag[k] = tag & up;
-        }
-        low[i].strangers = high[i].strangers = low[i].passed = high[i].passed = 0;
+/* The slots of one line into those of two others by a bit of their tags; strangers stay out. */
+static inline void halve_line(const struct kvi_line *from, uint32_t bit, struct kvi_line *low,
+                              struct kvi_line *high) {
+    *low = *high = *from;
+#ifdef __SSE2__
+    const __m128i *v = (const __m128i *)(const void *)from;
+    const __m128i slots = _mm_set_epi16(128, 64, 32, 16, 8, 4, 2, 1);
+    __m128i strange = _mm_set1_epi16((short)from->strangers);
+    __m128i strange8 = _mm_set1_epi16((short)(from->strangers >> 8));
+    __m128i a = _mm_and_si128(_mm_load_si128(v),
+                              _mm_cmpeq_epi16(_mm_and_si128(strange, slots), _mm_setzero_si128()));
+    __m128i b = _mm_and_si128(_mm_load_si128(v + 1),
+                              _mm_cmpeq_epi16(_mm_and_si128(strange8, slots), _mm_setzero_si128()));
+    b = _mm_and_si128(b, _mm_set_epi32(0, 0, 0, -1)); /* the last two tags */
+    __m128i left = _mm_cvtsi32_si128((int)(15 - bit));
+    __m128i up = _mm_srai_epi16(_mm_sll_epi16(a, left), 15);
+    __m128i up8 = _mm_srai_epi16(_mm_sll_epi16(b, left), 15);
+    _mm_store_si128((__m128i *)(void *)low, _mm_andnot_si128(up, a));
+    _mm_store_si128((__m128i *)(void *)high, _mm_and_si128(up, a));
+    _mm_storel_epi64((__m128i *)(void *)&low->tag[8], _mm_andnot_si128(up8, b));
+    _mm_storel_epi64((__m128i *)(void *)&high->tag[8], _mm_and_si128(up8, b));
+#else
+    for (uint32_t k = 0; k < SLOTS; k++) {
+        uint16_t tag = from->strangers >> k & 1 ? 0 : from->tag[k];
+        uint16_t up = (uint16_t)(0 - (tag >> bit & 1));
+        low->tag[k] = (uint16_t)(tag & ~up);
+        high->tag[k] = tag & up;
     }
+    low->strangers = high->strangers = low->passed = high->passed = 0;
+#endif
 }
 
 /* One part becomes two. *ret_useless: all names stay together, which another split would not
@@ -332,7 +348,8 @@ static bool split(struct kvi_index *x, uint32_t segment, uint32_t part, bool *re
         memset(to[0], 0, bytes_of(lines));
         memset(to[1], 0, bytes_of(lines));
     } else {
-        halve(from, lines, 15 - p.depth % WINDOW, to[0], to[1]);
+        for (uint32_t i = 0; i < lines; i++)
+            halve_line(&from[i], 15 - p.depth % WINDOW, &to[0][i], &to[1][i]);
     }
     put_again(x, from, lines, !fresh_tags, f, p.depth);
     kvi_release(x, p.ref, bytes_of(lines));

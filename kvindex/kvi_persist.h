@@ -32,7 +32,8 @@ struct kvi_mark {
 enum kvi_file_result kvi_snapshot_write(struct kvi_index *index, const char *path,
                                         const struct kvi_mark *marks, size_t n_marks);
 /* Applies a snapshot to an index, usually an empty one. The whole file is checked first. on_mark
- * may be NULL. Any thread; searches and writers may go on meanwhile. */
+ * may be NULL. Any thread; searches and writers may go on meanwhile. A second thread makes memory
+ * ready until it returns. */
 enum kvi_file_result kvi_snapshot_read(struct kvi_index *index, const char *path,
                                        void (*on_mark)(void *arg, const struct kvi_mark *mark),
                                        void *arg);

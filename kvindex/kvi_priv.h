@@ -44,6 +44,7 @@ enum {
     KVI_SEGMENTS = 256, /* of the name table and of the child table */
     KVI_UNIT = 4096,
     KVI_PAGE_UNITS = 8, /* a page of one size class */
+    KVI_RUN_HINTS = 10,
     KVI_CLASSES = 15,
     KVI_DATA_CLASS = 2, /* the size class of the smallest data */
     KVI_CHUNK = 2 << 20,
@@ -97,16 +98,22 @@ struct kvi_page {        /* of one size class */
     uint8_t class, listed;
     uint32_t next, prev; /* pages of the class with room; page number + 1 */
 };
+/* 2 MiB chunks at the end of what is in use, made ready before a writer needs them. */
+struct kvi_ahead {
+    size_t top, ready; /* first chunk not begun, at the last look; first one not made ready */
+};
 struct kvi_arena {
-    uint8_t *base, *raw;
+    uint8_t *base;
+    void *raw;
     size_t n_units, units_used, units_top; /* top: no unit above was ever used */
     uint64_t *bitmap;                      /* 1 = used */
-    size_t hint, page_hint;
-    size_t ahead; /* chunk made ready beforehand */
+    /* words of the bitmap: no run of so many units begins before; the last: nor a longer one */
+    size_t run_hint[KVI_RUN_HINTS], page_hint;
     struct kvi_page *pages;
     uint32_t partial[KVI_CLASSES];
     uint8_t class_of[129]; /* by 16 bytes */
     uint8_t *resident;     /* one a 2 MiB chunk: was touched since it was last given back */
+    struct kvi_ahead ahead;
 };
 
 /* ---- reclamation ------------------------------------------------------------------------ */
@@ -153,8 +160,10 @@ struct kvi_index {
     const struct kvi_kernels *kernels;
     struct kvi_arena arena;
     size_t bytes, max_bytes, soft_bytes; /* stores stop at soft, removals may go to max */
-    struct kvi_node *nodes;
-    uint32_t n_nodes, cap_nodes, free_node, live_nodes, nodes_ahead;
+    struct kvi_node *nodes;              /* in nodes_raw, aligned to a chunk */
+    void *nodes_raw;
+    uint32_t n_nodes, cap_nodes, free_node, live_nodes;
+    struct kvi_ahead nodes_ahead;
     struct kvi_names {
         uint32_t dir;                      /* ref of 1 << bits struct kvi_part; 0: one empty part */
         uint32_t bits : 8, n_deepest : 24; /* parts with as many bits as the directory */
@@ -222,10 +231,13 @@ void kvi_release(struct kvi_index *x, uint32_t ref, size_t bytes);
 size_t kvi_room(size_t bytes);
 /* Gives unused 2 MiB chunks back to the system. */
 void kvi_arena_trim(struct kvi_index *x);
-/* The chunk that will be used next, if it was not told before; else NULL. */
-uint8_t *kvi_arena_next(struct kvi_index *x);
-void *kvi_reserve(size_t bytes, bool huge);
-void kvi_unreserve(void *p, size_t bytes);
+/* The chunks to make ready: *ret_n from *ret_first on. used: bytes from `base` that are or were in
+ * use, of `bytes`. Gives back what was made ready for a growth that has ended. */
+void kvi_look_ahead(struct kvi_ahead *ahead, uint8_t *base, size_t used, size_t bytes,
+                    size_t *ret_first, size_t *ret_n);
+/* Room for `bytes` aligned to a chunk, inside the reservation *ret_raw; NULL: no memory. */
+uint8_t *kvi_reserve_aligned(size_t bytes, void **ret_raw);
+void kvi_unreserve_aligned(void *raw, size_t bytes);
 
 static inline void *kvi_at(const struct kvi_index *x, uint32_t ref) {
     return x->arena.base + (size_t)ref * 16;

@@ -16,6 +16,9 @@
 #define XXH_INLINE_ALL
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -152,6 +155,27 @@ static bool is_whole(const uint64_t *w, size_t n) {
     return true;
 }
 
+/* Makes memory ready while events are applied: the system clears it on another processor. */
+struct helper {
+    struct kvi_index *index;
+    pthread_t thread;
+    sem_t work;
+    atomic_bool done;
+};
+
+static void *help(void *arg) {
+    struct helper *h = arg;
+    for (;;) {
+        if (sem_wait(&h->work) != 0)
+            continue;
+        while (sem_trywait(&h->work) == 0) /* several turns at once */
+            ;
+        if (atomic_load_explicit(&h->done, memory_order_acquire)) /* pairs with apply */
+            return NULL;
+        kvi_maintain(h->index);
+    }
+}
+
 static bool flush(struct kvi_index *index, const struct kvi_event *events, size_t n) {
     enum kvi_result results[BATCH];
     bool ok = true;
@@ -164,8 +188,11 @@ static bool flush(struct kvi_index *index, const struct kvi_event *events, size_
 static bool apply(struct kvi_index *index, const uint64_t *w, size_t n,
                   void (*on_mark)(void *arg, const struct kvi_mark *mark), void *arg) {
     struct kvi_event events[BATCH];
+    struct helper h = {.index = index};
     size_t held = 0;
     bool ok = true;
+    (void)sem_init(&h.work, 0, 0);
+    bool helped = pthread_create(&h.thread, NULL, help, &h) == 0;
     for (size_t at = HEAD; at < n;) {
         const uint64_t *r = w + at;
         struct kvi_worker worker = {r[1], (uint32_t)r[2]};
@@ -186,9 +213,16 @@ static bool apply(struct kvi_index *index, const uint64_t *w, size_t n,
         if (held == BATCH) {
             ok &= flush(index, events, held);
             held = 0;
+            (void)sem_post(&h.work);
         }
     }
-    return (held == 0 || flush(index, events, held)) && ok;
+    ok &= held == 0 || flush(index, events, held);
+    atomic_store_explicit(&h.done, true, memory_order_release); /* pairs with help */
+    (void)sem_post(&h.work);
+    if (helped)
+        pthread_join(h.thread, NULL);
+    (void)sem_destroy(&h.work);
+    return ok;
 }
 
 enum kvi_file_result kvi_snapshot_read(struct kvi_index *index, const char *path,

@@ -165,13 +165,15 @@ static int restart(struct kvi_index *x, uint64_t entries) {
     return written == KVI_FILE_OK && read == KVI_FILE_OK && s.entries == entries ? 0 : 1;
 }
 
+/* The clock of the thread tells what an event costs; wall time has the other work of the machine in
+ * it. The first event, which brings the index into being, is told apart. */
 int bench_grow(uint64_t blocks) {
     struct kvi_options options = {.max_bytes = (size_t)16 << 30};
     struct kvi_index *x = kvi_create(&options);
     enum { N = 1 << 20 };
     static uint32_t ns[N];
     size_t n = 0;
-    uint64_t worst = 0, cpu = bench_cpu();
+    uint64_t worst = 0, worst_wall = 0, first = 0, cpu = bench_cpu();
     for (uint64_t i = 0; i < blocks; i += MAX_EVENT) {
         struct kvi_block b[MAX_EVENT];
         for (uint64_t k = 0; k < MAX_EVENT; k++)
@@ -179,21 +181,29 @@ int bench_grow(uint64_t blocks) {
                 kvi_block_hash((uint32_t[]){(uint32_t)(i + k), 1}, 2, KVI_SEED), i + k};
         if (i / MAX_EVENT % 64 == 0)
             kvi_maintain(x); /* as an idle loop would */
-        uint64_t t = bench_cpu();
+        uint64_t wall = bench_wall(), t = bench_cpu();
         kvi_store(x, (struct kvi_worker){i / MAX_EVENT % 64, 0}, KVI_DEVICE, false, 0, b, MAX_EVENT,
                   NULL);
         t = bench_cpu() - t;
+        wall = bench_wall() - wall;
+        if (i == 0) {
+            first = t;
+            continue;
+        }
         worst = t > worst ? t : worst;
+        worst_wall = wall > worst_wall ? wall : worst_wall;
         ns[n++ % N] = (uint32_t)t;
     }
     struct kvi_stats s;
     kvi_get_stats(x, &s);
     n = n < N ? n : N;
     printf("{\"bench\":\"kvindex_grow\",\"blocks\":%" PRIu64 ",\"writer_p50_us\":%.2f,"
-           "\"writer_p999_us\":%.2f,\"writer_worst_us\":%.1f,\"bytes_per_entry\":%.2f,"
+           "\"writer_p99_us\":%.2f,\"writer_p999_us\":%.2f,\"writer_worst_us\":%.1f,"
+           "\"writer_worst_wall_us\":%.1f,\"first_event_us\":%.1f,\"bytes_per_entry\":%.2f,"
            "\"cpu_s_with_generator\":%.2f}\n",
-           s.entries, bench_quantile_us(ns, n, 0.5, 0), bench_quantile_us(ns, n, 0.999, 0),
-           (double)worst / 1000, (double)s.bytes / (double)s.entries,
+           s.entries, bench_quantile_us(ns, n, 0.5, 0), bench_quantile_us(ns, n, 0.99, 0),
+           bench_quantile_us(ns, n, 0.999, 0), (double)worst / 1000, (double)worst_wall / 1000,
+           (double)first / 1000, (double)s.bytes / (double)s.entries,
            (double)(bench_cpu() - cpu) / 1e9);
     int rc = restart(x, s.entries);
     kvi_destroy(x);
