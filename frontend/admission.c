@@ -17,10 +17,11 @@
 enum ticket_state { WAITING, GRANTED, ABANDONED };
 
 struct weir_ticket {
-    struct weir_queue_item item;
-    struct weir_list node; /* in the admission's list of those not delivered */
+    struct weir_queue_item item; /* first */
+    struct weir_list node;       /* in the admission's list of those not delivered */
     struct weir_admission *admission;
     struct weir_admission_ask ask;
+    struct weir_route_gate gate; /* of its policy class; the query points here */
     enum ticket_state state;
     enum weir_status status;
     struct weir_route route;
@@ -32,7 +33,7 @@ struct weir_admission {
     unsigned refs; /* under the lock: the model's, and one a ticket */
     struct weir_router *router;
     struct weir_admission_config config;
-    struct weir_queue *queue;
+    struct weir_class_queue *queue;
     struct weir_rng rng;
     struct weir_list undelivered; /* granted, but their loop's post queue was full */
     _Atomic size_t n_waiting;
@@ -49,7 +50,7 @@ static void unref(struct weir_admission *a) {
     pthread_mutex_unlock(&a->lock);
     if (left > 0)
         return;
-    weir_queue_destroy(a->queue);
+    weir_class_queue_destroy(a->queue);
     pthread_mutex_destroy(&a->lock);
     weir_free(a);
 }
@@ -81,7 +82,7 @@ static void send(struct weir_admission *a, struct weir_ticket *t) {
 
 static void grant(struct weir_admission *a, struct weir_ticket *t, enum weir_status st,
                   uint64_t now) {
-    weir_queue_pop(a->queue, &t->item, now);
+    weir_class_queue_pop(a->queue, &t->item, now);
     atomic_fetch_sub_explicit(&a->n_waiting, 1, memory_order_relaxed);
     t->state = GRANTED;
     t->status = st;
@@ -94,6 +95,15 @@ static void grant(struct weir_admission *a, struct weir_ticket *t, enum weir_sta
 /* A tenant whose share is full steps aside for the others; so many in one pass. */
 enum { MOST_PASSED = 256 };
 
+static bool may_go(void *arg, const struct weir_queue_item *x) {
+    struct weir_admission *a = arg;
+    const struct weir_ticket *t =
+        (const struct weir_ticket *)(const void *)x; /* its first member */
+    struct weir_route_query q = t->ask.query;
+    q.now_ms = now_ms();
+    return weir_router_may_go(a->router, &q);
+}
+
 static void pump_locked(struct weir_admission *a) {
     struct weir_queue_item *x;
     uint64_t now = now_ms();
@@ -104,11 +114,11 @@ static void pump_locked(struct weir_admission *a) {
             break;
         weir_list_remove(node);
     }
-    while ((x = weir_queue_peek(a->queue)) != NULL) {
+    while ((x = weir_class_queue_next(a->queue, may_go, a)) != NULL) {
         struct weir_ticket *t = WEIR_CONTAINER_OF(x, struct weir_ticket, item);
         struct weir_route_query *q = &t->ask.query;
-        if (weir_queue_stale(a->queue, x, now)) {
-            weir_queue_reprice(a->queue, x, weir_router_uncached(a->router, q), now);
+        if (weir_class_queue_stale(a->queue, x, now)) {
+            weir_class_queue_reprice(a->queue, x, weir_router_uncached(a->router, q), now);
             continue;
         }
         q->now_ms = now;
@@ -116,8 +126,9 @@ static void pump_locked(struct weir_admission *a) {
         q->least_uncached = x->uncached_tokens;
         q->explain = t->ask.explain ? &t->record : NULL;
         enum weir_status st = weir_router_route(a->router, q, &t->route);
-        if (st == WEIR_AGAIN && t->route.share_full && passed++ < MOST_PASSED) {
-            weir_queue_pass(a->queue, x);
+        bool others = t->route.share_full || a->config.profile != NULL;
+        if (st == WEIR_AGAIN && others && passed++ < MOST_PASSED) {
+            weir_class_queue_pass(a->queue, x);
             continue;
         }
         /* A session whose own worker is busy is refused: it must not hold up those behind it. */
@@ -125,7 +136,7 @@ static void pump_locked(struct weir_admission *a) {
             break;
         grant(a, t, st, now);
     }
-    weir_queue_unpass(a->queue);
+    weir_class_queue_unpass(a->queue);
 }
 
 void weir_admission_pump(struct weir_admission *a) {
@@ -143,9 +154,31 @@ static void on_room(void *arg) {
 
 /* ---- coming and going ------------------------------------------------------------------------ */
 
+/* The class of a request and what is full for it; without a policy file as it says itself. */
+struct place {
+    uint32_t klass;
+    uint64_t uncached;
+    bool priced; /* uncached is known */
+    struct weir_route_gate gate;
+};
+
+static struct place place_of(struct weir_admission *a, const struct weir_admission_ask *ask) {
+    const struct weir_policy_profile *p = a->config.profile;
+    struct place out = {.klass = ask->klass};
+    if (p == NULL)
+        return out;
+    out.priced = p->n_buckets > 1;
+    if (out.priced)
+        out.uncached = weir_router_uncached(a->router, &ask->query);
+    out.klass = (uint32_t)weir_policy_classify(p, ask->policy_class, out.uncached);
+    const struct weir_policy_class *c = &p->classes[out.klass];
+    out.gate = (struct weir_route_gate){c->busy_tokens, c->busy_frac};
+    return out;
+}
+
 static enum weir_status wait_in_line(struct weir_admission *a, const struct weir_admission_ask *ask,
-                                     struct weir_ticket **ret, size_t *ret_ahead,
-                                     struct weir_queue_refusal *refusal) {
+                                     const struct place *place, struct weir_ticket **ret,
+                                     size_t *ret_ahead, struct weir_queue_refusal *refusal) {
     struct weir_queue_stats s;
     uint64_t now = now_ms();
     struct weir_ticket *t = weir_calloc(1, sizeof(*t));
@@ -153,16 +186,22 @@ static enum weir_status wait_in_line(struct weir_admission *a, const struct weir
         return WEIR_NOMEM;
     t->admission = a;
     t->ask = *ask;
+    t->gate = place->gate;
+    t->ask.query.gate = a->config.profile != NULL ? &t->gate : NULL;
     weir_list_init(&t->node);
-    t->item =
-        (struct weir_queue_item){.strict_priority = ask->strict_priority,
-                                 .priority_jump = ask->priority_jump,
-                                 .uncached_tokens = weir_router_uncached(a->router, &ask->query),
-                                 .klass = ask->klass,
-                                 .deadline_ms = ask->patience_ms > 0 ? now + ask->patience_ms : 0,
-                                 .tenant = ask->tenant};
-    weir_queue_stats(a->queue, now, &s);
-    enum weir_status st = weir_queue_push(a->queue, &t->item, now, refusal);
+    t->item = (struct weir_queue_item){
+        .strict_priority = ask->strict_priority,
+        .priority_jump = ask->priority_jump,
+        .uncached_tokens =
+            place->priced ? place->uncached : weir_router_uncached(a->router, &ask->query),
+        .raw_tokens = ask->query.isl_tokens,
+        .klass = place->klass,
+        .deadline_ms = ask->patience_ms > 0 ? now + ask->patience_ms : 0,
+        .tenant = ask->tenant};
+    weir_class_queue_stats(a->queue, now, &s);
+    *refusal = (struct weir_queue_refusal){.klass = NULL};
+    enum weir_status st =
+        weir_class_queue_push(a->queue, &t->item, weir_router_workers(a->router), now, refusal);
     if (st != WEIR_OK) {
         if (st == WEIR_LIMIT)
             a->refused[refusal->reason]++;
@@ -177,17 +216,30 @@ static enum weir_status wait_in_line(struct weir_admission *a, const struct weir
     return WEIR_AGAIN;
 }
 
+/* Nobody is there whom the request would overtake. */
+static bool is_first(struct weir_admission *a, const struct place *place) {
+    struct weir_class_queue_totals t;
+    if (atomic_load_explicit(&a->n_waiting, memory_order_relaxed) == 0)
+        return true;
+    if (a->config.profile == NULL)
+        return false;
+    weir_class_queue_totals(a->queue, place->klass, &t);
+    return t.requests == 0;
+}
+
 enum weir_status weir_admission_enter(struct weir_admission *a,
                                       const struct weir_admission_ask *ask,
                                       struct weir_route *ret_route, struct weir_decision *record,
                                       struct weir_ticket **ret_ticket, size_t *ret_ahead,
                                       struct weir_queue_refusal *ret_refusal) {
     struct weir_admission_ask mine = *ask;
+    struct place place = place_of(a, ask);
     enum weir_status st = WEIR_AGAIN;
     mine.query.may_wait = true;
     pthread_mutex_lock(&a->lock);
-    if (atomic_load_explicit(&a->n_waiting, memory_order_relaxed) == 0) {
+    if (is_first(a, &place)) {
         struct weir_route_query q = mine.query;
+        q.gate = a->config.profile != NULL ? &place.gate : NULL;
         q.rng = &a->rng;
         q.explain = record;
         q.now_ms = now_ms();
@@ -195,7 +247,7 @@ enum weir_status weir_admission_enter(struct weir_admission *a,
         a->at_once += st == WEIR_OK;
     }
     if (st == WEIR_AGAIN)
-        st = wait_in_line(a, &mine, ret_ticket, ret_ahead, ret_refusal);
+        st = wait_in_line(a, &mine, &place, ret_ticket, ret_ahead, ret_refusal);
     pthread_mutex_unlock(&a->lock);
     return st;
 }
@@ -206,7 +258,7 @@ void weir_admission_leave(struct weir_ticket *t) {
     bool waited = false, mine = false;
     pthread_mutex_lock(&a->lock);
     if (t->state == WAITING) {
-        weir_queue_remove(a->queue, &t->item);
+        weir_class_queue_remove(a->queue, &t->item);
         atomic_fetch_sub_explicit(&a->n_waiting, 1, memory_order_relaxed);
         a->left++;
         waited = mine = true;
@@ -234,17 +286,21 @@ void weir_admission_stats(struct weir_admission *a, struct weir_admission_stats 
     *ret = (struct weir_admission_stats){.admitted_at_once = a->at_once,
                                          .admitted_after_waiting = a->after_waiting,
                                          .left = a->left};
-    weir_queue_stats(a->queue, now_ms(), &ret->queue);
+    weir_class_queue_stats(a->queue, now_ms(), &ret->queue);
     for (int i = 0; i < WEIR_QUEUE_N_REASONS; i++)
         ret->refused[i] = a->refused[i];
     pthread_mutex_unlock(&a->lock);
 }
 
-void weir_admission_class_stats(struct weir_admission *a, size_t klass, size_t *ret_requests,
-                                uint64_t *ret_tokens) {
+void weir_admission_class_stats(struct weir_admission *a, size_t klass,
+                                struct weir_class_queue_totals *ret) {
     pthread_mutex_lock(&a->lock);
-    weir_queue_class_stats(a->queue, klass, ret_requests, ret_tokens);
+    weir_class_queue_totals(a->queue, klass, ret);
     pthread_mutex_unlock(&a->lock);
+}
+
+const struct weir_policy_profile *weir_admission_profile(const struct weir_admission *a) {
+    return a->config.profile;
 }
 
 enum weir_status weir_admission_create(const struct weir_admission_config *config,
@@ -257,7 +313,7 @@ enum weir_status weir_admission_create(const struct weir_admission_config *confi
     a->refs = 1;
     weir_list_init(&a->undelivered);
     weir_rng_seed_os(&a->rng);
-    if (weir_queue_create(&config->queue, &a->queue) != WEIR_OK) {
+    if (weir_class_queue_create(&config->queue, config->profile, &a->queue) != WEIR_OK) {
         weir_free(a);
         return WEIR_NOMEM;
     }

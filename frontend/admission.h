@@ -1,6 +1,7 @@
 /*
  * The waiting room of one model: requests that find every worker full wait here, in the order of
- * router/queue.h, until the router has room for them. Off unless --router-queue-threshold is set.
+ * router/queue.h, until the router has room for them. Off unless --router-queue-threshold is set or
+ * a policy file has classes for the model: then their order is that of router/class_queue.h.
  *
  * Admission is serialised: under one lock the next request is looked up, routed and booked, so two
  * requests never take one place. Whoever makes room (the end of a request, a first token, a new
@@ -11,14 +12,15 @@
 
 #include "base/json.h"
 #include "net/loop.h"
+#include "router/class_queue.h"
 #include "router/decide.h"
-#include "router/queue.h"
 
 struct weir_admission;
 struct weir_ticket;
 
 struct weir_admission_config {
     struct weir_queue_config queue;
+    const struct weir_policy_profile *profile;      /* borrowed, or NULL */
     void (*on_granted)(void *arg, double waited_s); /* any thread, under the lock; or NULL */
     void *arg;
 };
@@ -40,8 +42,9 @@ struct weir_admission_ask {
     uint32_t strict_priority;
     double priority_jump;
     uint64_t tenant;
-    uint32_t klass;
-    uint64_t patience_ms; /* its deadline, from now; 0 = none */
+    uint32_t klass;                /* without a profile */
+    struct weir_span policy_class; /* with one: what the request calls itself; may be empty */
+    uint64_t patience_ms;          /* its deadline, from now; 0 = none */
     bool explain;
     struct weir_loop *loop;
     weir_ticket_fn fn;
@@ -70,6 +73,8 @@ void weir_admission_stats(struct weir_admission *admission, struct weir_admissio
 
 /* Of one policy class. */
 void weir_admission_class_stats(struct weir_admission *admission, size_t klass,
-                                size_t *ret_requests, uint64_t *ret_tokens);
+                                struct weir_class_queue_totals *ret);
+/* NULL: without a policy file. */
+const struct weir_policy_profile *weir_admission_profile(const struct weir_admission *admission);
 
 #endif

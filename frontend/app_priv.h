@@ -24,9 +24,10 @@ struct weir_app {
     struct weir_models *models;
     struct weir_prefill *prefill;
     struct weir_queue_classes queue_classes;
-    struct weir_explain *explain;   /* NULL: no decision is recorded */
-    struct weir_pool_config *pools; /* owned by the process; NULL: without --pools */
-    struct weir_split_rules split;  /* in force with --router-conditional-disagg */
+    struct weir_policy_config policy; /* of --router-policy-config; else zeros */
+    struct weir_explain *explain;     /* NULL: no decision is recorded */
+    struct weir_pool_config *pools;   /* owned by the process; NULL: without --pools */
+    struct weir_split_rules split;    /* in force with --router-conditional-disagg */
     enum weir_error_format error_format;
     struct weir_openai_rules rules;
     int overload_status;

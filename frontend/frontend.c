@@ -37,6 +37,7 @@ struct frontend {
     struct weir_app app;
     struct weir_arena arena;       /* of the options */
     struct weir_arena pools_arena; /* of `pools` */
+    struct weir_arena policy_arena;
     struct weir_pool_config pools; /* with --pools */
     struct weir_loop *control;     /* owned; runs on the main thread */
     struct weir_front_loop *loops; /* owned, n_loops */
@@ -106,6 +107,19 @@ static void fill_router(const struct weir_frontend_options *o, struct weir_route
     if (o->router_session_affinity_ttl_secs != WEIR_CONFIG_NONE)
         r->affinity_ttl_ms = (uint64_t)o->router_session_affinity_ttl_secs * 1000;
     r->affinity_soft = o->router_session_affinity_mode == WEIR_OPT_AFFINITY_SOFT;
+}
+
+static enum weir_status read_policy(struct frontend *f, struct weir_policy_config *ret,
+                                    struct weir_err *err) {
+    const struct weir_frontend_options *o = &f->app.options;
+    if (o->router_policy_config == NULL)
+        return WEIR_OK;
+    if (o->router_queue_class.n > 0)
+        return weir_err_set(err, WEIR_INVALID,
+                            "--router-policy-config and --router-queue-class both name policy "
+                            "classes: give one of them");
+    weir_arena_init(&f->policy_arena, WEIR_CONFIG_ARENA_BYTES + ((size_t)64 << 20));
+    return weir_policy_config_read(o->router_policy_config, &f->policy_arena, ret, err);
 }
 
 static enum weir_status read_split(const struct weir_frontend_options *o,
@@ -194,6 +208,9 @@ static enum weir_status open_app(struct frontend *f, struct weir_err *err) {
         .metrics = app->metrics,
         .loop = f->control};
     fill_router(o, &mc.router);
+    if (st == WEIR_OK && (st = read_policy(f, &app->policy, err)) != WEIR_OK)
+        return st;
+    mc.policy = &app->policy;
     enum weir_status st_classes = weir_queue_classes_parse(
         o->router_queue_class.items, o->router_queue_class.n, &app->queue_classes, err);
     if (st_classes != WEIR_OK)
@@ -624,6 +641,7 @@ static void close_all(struct frontend *f) {
     weir_free(f->loads);
     weir_zmq_shutdown();
     weir_arena_fini(&f->pools_arena);
+    weir_arena_fini(&f->policy_arena);
     weir_arena_fini(&f->arena);
 }
 

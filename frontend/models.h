@@ -27,20 +27,21 @@ enum weir_parity_mode { /* same order as the choices of --parity-check */
 };
 
 struct weir_models_config {
-    struct weir_router_config router;       /* block_size is the card's */
-    struct weir_queue_config queue;         /* in force when the router has a threshold */
-    struct weir_busy_thresholds thresholds; /* at start */
-    uint32_t block_size;                    /* 0 = the card's */
-    const char *ns, *ns_prefix;             /* filters or NULL */
-    const struct weir_pool_config *pools;   /* borrowed; whose namespaces are served; or NULL */
-    const char *model_name;                 /* serve only this one, or NULL */
-    const char *model_path;                 /* directory with tokenizer files, or NULL */
-    size_t tokenizer_cache_bytes;           /* of a model; 0: none */
-    enum weir_parity_mode parity;           /* what is done about tokens that differ */
-    bool has_nats;                          /* workers that are called over NATS can be */
-    bool bytes_tokenizer;                   /* --tokenizer bytes: for every model */
-    const char *tool_parser;                /* for every model, or NULL: what the card names */
-    const char *reasoning_parser;           /* likewise */
+    struct weir_router_config router;        /* block_size is the card's */
+    struct weir_queue_config queue;          /* in force when the router has a threshold */
+    const struct weir_policy_config *policy; /* its classes come before that; borrowed, or NULL */
+    struct weir_busy_thresholds thresholds;  /* at start */
+    uint32_t block_size;                     /* 0 = the card's */
+    const char *ns, *ns_prefix;              /* filters or NULL */
+    const struct weir_pool_config *pools;    /* borrowed; whose namespaces are served; or NULL */
+    const char *model_name;                  /* serve only this one, or NULL */
+    const char *model_path;                  /* directory with tokenizer files, or NULL */
+    size_t tokenizer_cache_bytes;            /* of a model; 0: none */
+    enum weir_parity_mode parity;            /* what is done about tokens that differ */
+    bool has_nats;                           /* workers that are called over NATS can be */
+    bool bytes_tokenizer;                    /* --tokenizer bytes: for every model */
+    const char *tool_parser;                 /* for every model, or NULL: what the card names */
+    const char *reasoning_parser;            /* likewise */
     /* A worker's instance record is gone; address is borrowed for the call. On the control loop,
      * with the registry's lock held. May be NULL. */
     void (*on_worker_left)(void *arg, const char *address);

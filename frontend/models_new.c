@@ -88,8 +88,12 @@ static enum weir_status fill_model(struct weir_models *m, struct weir_model *x,
     enum weir_status st = weir_router_create(&rc, &x->info.router);
     if (st == WEIR_OK)
         weir_router_set_thresholds(x->info.router, &m->config.thresholds);
-    if (st == WEIR_OK && !isnan(rc.queue_threshold)) {
+    const struct weir_policy_profile *profile = NULL;
+    if (m->config.policy != NULL)
+        profile = weir_policy_profile_of(m->config.policy, weir_span_z(x->name));
+    if (st == WEIR_OK && (profile != NULL || !isnan(rc.queue_threshold))) {
         struct weir_admission_config ac = {.queue = m->config.queue,
+                                           .profile = profile,
                                            .on_granted = observe_wait,
                                            .arg =
                                                weir_front_queue_wait(m->config.metrics, x->name)};

@@ -16,20 +16,29 @@ struct page {
     const struct weir_queue_classes *classes;
 };
 
+/* Classes of the file, where there is one, else those of the flags. */
 static void put_classes(struct weir_jsonw *w, struct weir_admission *a,
                         const struct weir_queue_classes *c) {
+    const struct weir_policy_profile *p = weir_admission_profile(a);
+    size_t n = p != NULL ? p->n_classes : c->n;
     weir_jsonw_key(w, "classes");
     weir_jsonw_array_begin(w);
-    for (size_t i = 0; i < c->n; i++) {
-        size_t requests;
-        uint64_t tokens;
-        weir_admission_class_stats(a, i, &requests, &tokens);
+    for (size_t i = 0; i < n; i++) {
+        struct weir_class_queue_totals t = {.requests = 0};
+        weir_admission_class_stats(a, i, &t);
         weir_jsonw_object_begin(w);
         weir_jsonw_key(w, "class");
-        weir_jsonw_string(w, c->names[i]);
-        put_u64(w, "weight", c->classes[i].weight);
-        put_u64(w, "waiting_requests", requests);
-        put_u64(w, "waiting_uncached_tokens", tokens);
+        weir_jsonw_string(w, p != NULL ? p->classes[i].name : c->names[i]);
+        if (p != NULL)
+            put_u64(w, "quantum", p->classes[i].quantum);
+        else
+            put_u64(w, "weight", c->classes[i].weight);
+        put_u64(w, "waiting_requests", t.requests);
+        put_u64(w, "waiting_uncached_tokens", t.uncached_tokens);
+        if (p != NULL) {
+            put_u64(w, "waiting_isl_tokens", t.raw_tokens);
+            put_u64(w, "waiting_cached_tokens", t.cached_tokens);
+        }
         weir_jsonw_object_end(w);
     }
     weir_jsonw_array_end(w);
@@ -47,7 +56,8 @@ static void put_model(void *arg, struct weir_model *model, bool ready) {
     weir_admission_stats(info->admission, &s);
     weir_jsonw_object_begin(w);
     weir_front_put_z(w, "model", info->name);
-    weir_front_put_z(w, "policy", policies[p->options->router_queue_policy]);
+    bool of_file = weir_admission_profile(info->admission) != NULL;
+    weir_front_put_z(w, "policy", of_file ? "classes" : policies[p->options->router_queue_policy]);
     weir_jsonw_key(w, "threshold");
     weir_jsonw_f64(w, p->options->router_queue_threshold);
     put_u64(w, "waiting_requests", s.queue.requests);

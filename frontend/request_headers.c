@@ -46,6 +46,7 @@ static void apply_priority(struct weir_routing_hints *k, struct weir_span value)
 /* Without configured classes the header is metadata like any other. */
 static bool apply_class(struct weir_request *r, struct weir_span name) {
     const struct weir_queue_classes *c = &r->fl->app->queue_classes;
+    r->policy_class = weir_span_trim(name);
     if (!c->configured || name.data == NULL ||
         weir_queue_classes_find(c, weir_span_trim(name), &r->queue_class))
         return true;

@@ -105,6 +105,7 @@ struct weir_request {
     bool answered;  /* an answer has been handed to the server, whole or begun and ended */
     bool paused;
     uint32_t queue_class;
+    struct weir_span policy_class; /* with a policy file: of the head, which stays */
     uint64_t
         queue_ms; /* waits so long at most, and goes before those with more time; 0 = not said */
     bool has_session;

@@ -18,8 +18,8 @@ static struct weir_admission *room_of(const struct weir_leg *leg) {
 
 /* ---- refusing -------------------------------------------------------------------------------- */
 
-static void refuse(struct weir_leg *leg, const char *reason, uint64_t limit, uint64_t waiting,
-                   unsigned retry_after_s) {
+static void refuse(struct weir_leg *leg, const char *reason, const char *klass, uint64_t limit,
+                   uint64_t waiting, unsigned retry_after_s) {
     struct weir_request *r = leg->request;
     struct weir_buf out;
     struct weir_jsonw w;
@@ -27,6 +27,8 @@ static void refuse(struct weir_leg *leg, const char *reason, uint64_t limit, uin
     weir_jsonw_init(&w, &out);
     weir_jsonw_object_begin(&w);
     weir_front_put_z(&w, "reason", reason);
+    if (klass != NULL)
+        weir_front_put_z(&w, "policy_class", klass);
     weir_jsonw_key(&w, "limit");
     weir_jsonw_u64(&w, limit);
     weir_jsonw_key(&w, "waiting");
@@ -53,7 +55,7 @@ static void on_timeout(void *arg) {
     weir_admission_stats(room_of(leg), &s);
     weir_admission_leave(leg->wait.ticket);
     leg->wait.ticket = NULL;
-    refuse(leg, "queue_timeout_ms", patience_ms(leg->request), s.queue.requests,
+    refuse(leg, "queue_timeout_ms", NULL, patience_ms(leg->request), s.queue.requests,
            s.queue.retry_after_s);
 }
 
@@ -110,6 +112,7 @@ bool weir_leg_waits(struct weir_leg *leg) {
     ask.priority_jump = h->priority_jump > 0 ? h->priority_jump : 0; /* also NaN */
     ask.tenant = ask.query.tenant;
     ask.klass = r->queue_class;
+    ask.policy_class = r->policy_class;
     ask.patience_ms = r->queue_ms;
     ask.explain = weir_leg_explains(leg);
     enum weir_status st =
@@ -122,7 +125,7 @@ bool weir_leg_waits(struct weir_leg *leg) {
     if (st == WEIR_OK)
         return false;
     if (st == WEIR_LIMIT)
-        refuse(leg, weir_queue_reason_word(f.reason), f.limit, f.waiting, f.retry_after_s);
+        refuse(leg, weir_queue_reason_word(f.reason), f.klass, f.limit, f.waiting, f.retry_after_s);
     else if (st != WEIR_AGAIN)
         weir_leg_fail_route(leg, st == WEIR_NOMEM ? WEIR_UNAVAILABLE : st);
     else if (weir_timer_start(&leg->wait.timer, patience_ms(r)) != WEIR_OK)

@@ -51,7 +51,9 @@ struct weir_queue_item {
     uint32_t klass;           /* index into the classes */
     uint64_t tenant;
     uint64_t deadline_ms; /* 0 = none */
+    uint64_t raw_tokens;  /* of the whole prompt; for class_queue.h */
     /* The queue's own. */
+    uint64_t cached_tokens; /* when it came; class_queue.h's */
     uint64_t arrival_ms, priced_ms, seq;
     double score;
     struct weir_queue_flow *flow; /* NULL: not waiting */
@@ -65,7 +67,10 @@ struct weir_queue_item {
     X(CLASS_REQUESTS, "class_requests")                                                            \
     X(CLASS_TOKENS, "class_tokens")                                                                \
     X(TENANT_REQUESTS, "tenant_requests")                                                          \
-    X(PRIORITIES, "priorities")
+    X(PRIORITIES, "priorities")                                                                    \
+    X(REQUEST_LIMIT, "request_limit") /* of a policy file's class, as the reference names them */  \
+    X(RAW_TOKEN_LIMIT, "raw_isl_token_limit")                                                      \
+    X(CACHED_TOKEN_LIMIT, "cached_token_limit")
 
 enum weir_queue_reason {
 #define X(name, word) WEIR_QUEUE_##name,
@@ -78,6 +83,7 @@ struct weir_queue_refusal {
     enum weir_queue_reason reason;
     uint64_t limit, waiting; /* of what the reason counts */
     unsigned retry_after_s;  /* from the rate at which the queue drains; 1 to 60 */
+    const char *klass;       /* of a policy file, whose bound it was; or NULL */
 };
 const char *weir_queue_reason_word(enum weir_queue_reason reason);
 

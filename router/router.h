@@ -83,6 +83,11 @@ struct weir_route_override {
     double overlap_score_credit, prefill_load_scale, temperature;
     int assume_kv_reuse, track_prefill_tokens;
 };
+/* A rank is full for a request above either; UINT64_MAX and NAN: off. */
+struct weir_route_gate {
+    uint64_t prefill_tokens;
+    double budget_frac; /* of its max_num_batched_tokens */
+};
 struct weir_route_query {
     const uint64_t *local_hashes;    /* content hashes of the complete prompt blocks */
     const uint64_t *sequence_hashes; /* rolling hashes of the same blocks */
@@ -99,6 +104,7 @@ struct weir_route_query {
     bool blind;      /* the hashes match nothing that workers hold: they only count as load */
     bool query_only; /* choose, book nothing */
     bool may_wait;   /* WEIR_AGAIN rather than a rank above the queue's threshold */
+    const struct weir_route_gate *gate; /* instead of the router's queue_threshold, or NULL */
     uint64_t least_uncached; /* of one that may wait, if known: weir_router_uncached; else 0 */
     uint64_t tenant;         /* whose request it is: any number, equal for equal tenants */
     bool has_session;
@@ -132,6 +138,9 @@ struct weir_route {
  * WEIR_OVERLOADED all busy; WEIR_INVALID pinned worker unknown; WEIR_LIMIT booking table full. */
 enum weir_status weir_router_route(struct weir_router *router, const struct weir_route_query *query,
                                    struct weir_route *ret_route) WEIR_MUST_CHECK;
+/* May a query that waits go? Also true when it would be refused: nobody waits for that. Books and
+ * looks up nothing. */
+bool weir_router_may_go(struct weir_router *router, const struct weir_route_query *query);
 /* Prompt tokens of the query that no eligible rank holds: the price of a request that waits. */
 uint64_t weir_router_uncached(struct weir_router *router, const struct weir_route_query *query);
 /* fn is called, without the lock and on whatever thread, after something that may let a waiting

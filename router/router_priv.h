@@ -95,8 +95,11 @@ bool weir_router_rank_busy(const struct weir_router *r, const struct rank *x);
 bool weir_router_worker_busy(const struct weir_router *r, size_t first);
 bool weir_router_busy_matters(const struct weir_router *r); /* a threshold is set */
 
-/* router_route.c; with the lock held. Below the queue's threshold. */
-bool weir_router_has_room(const struct weir_router *r, const struct rank *x);
+/* router_route.c; with the lock held. */
+bool weir_router_waits(const struct weir_router *r, const struct weir_route_query *q);
+/* Not full for the query. */
+bool weir_router_has_room(const struct weir_router *r, const struct weir_route_query *q,
+                          const struct rank *x);
 
 /* router_share.c; all with the lock held, and only where tenants share. */
 /* n_serving, n_held: ranks; of those, with more than the quick tokens in prefill. */

@@ -22,12 +22,23 @@ struct eligible {
     unsigned n_serving, n_held; /* ranks; of those, with a long wait for prefill */
 };
 
+bool weir_router_waits(const struct weir_router *r, const struct weir_route_query *q) {
+    if (!q->may_wait)
+        return false;
+    if (q->gate != NULL)
+        return q->gate->prefill_tokens < UINT64_MAX || !isnan(q->gate->budget_frac);
+    return !isnan(r->config.queue_threshold);
+}
+
 /* An unknown token budget counts as in busy.c. */
-bool weir_router_has_room(const struct weir_router *r, const struct rank *x) {
+bool weir_router_has_room(const struct weir_router *r, const struct weir_route_query *q,
+                          const struct rank *x) {
     const uint64_t unknown = 10000000;
     uint64_t budget = x->worker.max_num_batched_tokens;
-    return !((double)x->prefill_tokens >
-             r->config.queue_threshold * (double)(budget > 0 ? budget : unknown));
+    double frac = q->gate != NULL ? q->gate->budget_frac : r->config.queue_threshold;
+    if (q->gate != NULL && x->prefill_tokens > q->gate->prefill_tokens)
+        return false;
+    return !((double)x->prefill_tokens > frac * (double)(budget > 0 ? budget : unknown));
 }
 
 /* Fills the candidates. A pinned worker need only be known and not busy. */
@@ -60,7 +71,7 @@ static struct eligible gather(struct weir_router *r, const struct weir_route_que
             continue;
         }
         if (q->may_wait && !e.any_room)
-            e.any_room = weir_router_has_room(r, x);
+            e.any_room = weir_router_has_room(r, q, x);
         if (x->number != UINT32_MAX)
             r->by_number[x->number] = (uint32_t)e.n;
         r->places[e.n] = (uint32_t)i;
@@ -209,8 +220,8 @@ static enum weir_status route_locked(struct weir_router *r, const struct weir_ro
     struct bound bound = follow_session(r, q, e.n);
     if (bound.refused)
         return WEIR_OVERLOADED;
-    if (q->may_wait && !e.any_room && !isnan(r->config.queue_threshold) && !bound.there) {
-        ret->share_full = false;
+    if (weir_router_waits(r, q) && !e.any_room && !bound.there) {
+        ret->share_full = q->has_pinned_worker;
         return WEIR_AGAIN;
     }
     struct weir_tenant_share share = {.limited = false};
@@ -247,6 +258,15 @@ static enum weir_status route_locked(struct weir_router *r, const struct weir_ro
     if (st == WEIR_OK && r->affinity != NULL && q->has_session && !q->query_only)
         weir_affinity_bind(r->affinity, q->session, route.worker_id, q->now_ms);
     return st;
+}
+
+bool weir_router_may_go(struct weir_router *router, const struct weir_route_query *q) {
+    pthread_mutex_lock(&router->lock);
+    struct eligible e = gather(router, q);
+    bool go = e.n == 0 || e.any_room || !weir_router_waits(router, q) ||
+              follow_session(router, q, e.n).there;
+    pthread_mutex_unlock(&router->lock);
+    return go;
 }
 
 uint64_t weir_router_uncached(struct weir_router *router, const struct weir_route_query *q) {

@@ -3,8 +3,6 @@
 
 #include "base/mem.h"
 
-#include <math.h>
-
 /* Mark of a candidate in places. */
 #define SUITS 0x80000000u
 
@@ -41,10 +39,6 @@ static void mark_own(struct weir_router *r, const struct weir_tenant_share *s, b
     }
 }
 
-static bool queued(const struct weir_router *r, const struct weir_route_query *q) {
-    return q->may_wait && !isnan(r->config.queue_threshold);
-}
-
 /* Marks the candidates that suit; false: there is none (of a query that may wait: with room). */
 static bool mark_suited(struct weir_router *r, const struct weir_route_query *q, size_t n,
                         const struct weir_tenant_share *s) {
@@ -53,7 +47,8 @@ static bool mark_suited(struct weir_router *r, const struct weir_route_query *q,
     for (size_t i = 0; i < n; i++) {
         r->places[i] &= ~SUITS;
         if (suits(r, q, s, i)) {
-            any = any || !queued(r, q) || weir_router_has_room(r, &r->ranks[r->places[i]]);
+            any = any || !weir_router_waits(r, q) ||
+                  weir_router_has_room(r, q, &r->ranks[r->places[i]]);
             r->places[i] |= SUITS;
         }
     }
@@ -63,7 +58,7 @@ static bool mark_suited(struct weir_router *r, const struct weir_route_query *q,
 
 bool weir_router_share_is_full(struct weir_router *r, const struct weir_route_query *q, size_t n,
                                const struct weir_tenant_share *s) {
-    return queued(r, q) && q->least_uncached > r->config.tenant_quick_tokens &&
+    return weir_router_waits(r, q) && q->least_uncached > r->config.tenant_quick_tokens &&
            !mark_suited(r, q, n, s);
 }
 
@@ -71,7 +66,7 @@ size_t weir_router_keep_to_share(struct weir_router *r, const struct weir_route_
                                  const struct weir_tenant_share *s, bool *ret_wait) {
     size_t kept = 0;
     bool any = mark_suited(r, q, n, s);
-    *ret_wait = queued(r, q) && !any && q->isl_tokens > r->config.tenant_quick_tokens;
+    *ret_wait = weir_router_waits(r, q) && !any && q->isl_tokens > r->config.tenant_quick_tokens;
     for (size_t i = 0; i < n && any; i++)
         if (r->places[i] & SUITS)
             r->candidates[kept++] = r->candidates[i];

@@ -3,7 +3,7 @@ log, the admission queue, session affinity."""
 import json
 import threading
 
-from weir import sse, until
+from weir import WEIR, Process, sse, until
 
 LONG = "the quick brown fox jumps over the lazy dog. " * 40
 
@@ -184,6 +184,74 @@ def test_queue_loses_nobody(fleet):
     q = queue_of(front)
     assert q["waiting_requests"] == 0 and q["admitted_at_once"] + q["admitted_after_waiting"] == 80
     until("gauges at zero", lambda: front.metric("dynamo_frontend_inflight_requests") == 0)
+
+
+POLICY = """
+default_policy_family: regular
+uncached_isl_buckets: [{min_tokens: 0, bucket: short}, {min_tokens: 50000, bucket: long}]
+policy_classes:
+  - {name: regular, policy_family: regular, cache_bucket: short, quantum: 2500, prefill_busy_threshold: 0,
+     request_queue_limit_per_worker: 3}
+  - {name: premium, policy_family: premium, cache_bucket: short, quantum: 8000, prefill_busy_threshold: 0}
+  - {name: regular_long, policy_family: regular, cache_bucket: long, quantum: 1, prefill_busy_threshold: 0,
+     request_queue_limit_per_worker: 0}
+  - {name: premium_long, policy_family: premium, cache_bucket: long, quantum: 1}
+  - {name: at_once, quantum: 1}
+"""
+
+
+def test_queue_policy_file(fleet, tmp_path):
+    (tmp_path / "policy.yaml").write_text(POLICY)
+    fleet.mocker("--speedup-ratio", "1", "--prefill-tokens-per-s", "4000")
+    front = fleet.frontend("--router-mode", "kv", "--router-policy-config", str(tmp_path / "policy.yaml")).ready()
+    done = []
+
+    def ask(name, policy_class=None, text=LONG):
+        t = Asked(lambda: front.chat(name + text, max_tokens=1, headers={"x-dynamo-meta-policy-class": policy_class or ""}),
+                  done)
+        t.name = name
+        return t
+
+    asked = [ask("first")]
+    until("the worker to be full", lambda: queue_of(front)["admitted_at_once"] == 1)
+    for i, (name, policy_class) in enumerate([("r1", None), ("r2", "regular"), ("r3", "nobody"), ("p1", "premium"),
+                                              ("p2", "premium"), ("p3", "premium")]):
+        asked.append(ask(name, policy_class))
+        until(f"{name} to wait", lambda n=i + 1: queue_of(front)["waiting_requests"] == n)
+    q = queue_of(front)
+    classes = {c["class"]: c for c in q["classes"]}
+    assert q["policy"] == "classes" and list(classes) == ["regular", "premium", "regular_long", "premium_long", "at_once"]
+    assert classes["regular"]["waiting_requests"] == 3 and classes["premium"]["waiting_requests"] == 3
+    assert classes["premium"]["waiting_isl_tokens"] == classes["premium"]["waiting_uncached_tokens"] > 3 * 1500
+    for text, reason, limit, klass in ((LONG, "request_limit", 3, "regular"),
+                                       (LONG * 30, "request_limit", 0, "regular_long")):
+        refused = front.chat("r4" + text)
+        assert refused.status == 529 and int(refused.headers["retry-after"]) >= 1
+        details = refused.json()["details"]
+        assert (details["reason"], details["limit"], details["policy_class"]) == (reason, limit, klass)
+    free = ask("free", "at_once", "")
+    until("it to go past them", lambda: queue_of(front)["admitted_at_once"] == 2)
+    for t in [*asked, free]:
+        assert t.wait().status == 200
+    # A regular one, then premium spends its quantum, then the rest.
+    assert [t.name for t in done if t.name[0] in "rp"] == ["r1", "p1", "p2", "p3", "r2", "r3"]
+    assert front.metric("weir_router_queue_refused_total", model="m", reason="request_limit") == 2
+
+
+def test_queue_policy_file_that_is_wrong(fleet, tmp_path):
+    path = tmp_path / "policy.yaml"
+    for text, message in ((POLICY.replace("quantum: 8000", "quantum: 0"), "quantum must be greater than zero"),
+                          (POLICY + "colour: red\n", "unknown field `colour`"), (None, "No such file or directory")):
+        path.unlink(missing_ok=True)
+        if text:
+            path.write_text(text)
+        front = Process([WEIR, "frontend", "--http-port", "0", "--router-policy-config", str(path)], fleet.env)
+        assert front.wait() == 1
+        assert message in front.log() and str(path) in front.log(), front.log()
+    path.write_text(POLICY)
+    front = Process([WEIR, "frontend", "--http-port", "0", "--router-policy-config", str(path), "--router-queue-class", "a:1"],
+                    fleet.env)
+    assert front.wait() == 1 and "give one of them" in front.log()
 
 
 def shares_of(front):

@@ -11,3 +11,4 @@ weir_test(unit_pool_select SOURCES test/unit/router/pool_select.c LINK weir_rout
 weir_test(unit_tenants SOURCES test/unit/router/tenants.c LINK weir_router)
 weir_test(unit_fairness SOURCES test/unit/router/fairness.c LINK weir_router weir_worker m)
 weir_test(unit_policy_config SOURCES test/unit/router/policy_config.c LINK weir_router m)
+weir_test(unit_class_queue SOURCES test/unit/router/class_queue.c LINK weir_router m)
