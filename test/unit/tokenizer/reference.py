@@ -337,6 +337,8 @@ def variants_test(probe, count, seed):
             tok = Tokenizer.from_file(os.path.join(folder, "tokenizer.json"))
             r = Report(f"{base} with {name}")
             texts = strings(rng, max(150, min(1000, count // 100)), special)
+            if name == "added tokens":  # what stands beside a token that is a word of its own
+                texts += [t for c in map(chr, range(32, 0x250)) for t in (c + "word", "word" + c, c + " word")]
             if name.startswith("split"):  # PCRE2 10.42 knows the characters of Unicode 14, as Python 3.11 does
                 texts = ["".join(c for c in t if unicodedata.category(c) != "Cn") for t in texts]
             ids = compare_ids(r, probe, folder, tok, texts, "ids")
