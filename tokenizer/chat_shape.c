@@ -9,14 +9,33 @@ static bool has(struct wj_val v) {
     return v.kind != WJ_MISSING && v.kind != WJ_NONE;
 }
 
-static bool is_text(struct wj_val v, const char *text) {
-    return v.kind == WJ_STR && weir_span_eqz(weir_span(v.u.s, v.len), text);
+static inline bool is_text(struct wj_val v, const char *text) {
+    struct weir_span t = weir_span_z(text);
+    return v.kind == WJ_STR && v.len == t.len && wj_same_text(v.u.s, t);
 }
 
-static void copy_if(struct wj_run *x, struct wj_val to, struct wj_val from, const char *name) {
-    struct wj_val v = wtok_member(x, from, name);
-    if (v.kind != WJ_MISSING)
-        wtok_add(x, to, name, v);
+/* Which of the names a key is, or n. */
+static inline size_t name_of(struct wj_run *x, struct wj_val key, const struct weir_span *names,
+                             size_t n) {
+    for (size_t i = 0; i < n; i++)
+        if (key.len == names[i].len && key.kind == WJ_STR &&
+            wj_same_text(wj_text(x, key).data, names[i]))
+            return i;
+    return n;
+}
+
+/* Several members of a dict in one walk; absent ones become MISSING. */
+static inline void members(struct wj_run *x, struct wj_val dict, const struct weir_span *names,
+                           size_t n, struct wj_val *ret) {
+    for (size_t i = 0; i < n; i++)
+        ret[i] = (struct wj_val){.kind = WJ_MISSING};
+    if (dict.kind != WJ_DICT)
+        return;
+    for (uint32_t i = 0; i < dict.u.dict->n; i++) {
+        size_t which = name_of(x, dict.u.dict->pairs[i].key, names, n);
+        if (which < n)
+            ret[which] = dict.u.dict->pairs[i].value;
+    }
 }
 
 static _Noreturn void bad_message(struct wj_run *x, const char *text) {
@@ -206,32 +225,38 @@ static struct wj_val calls(struct wj_run *x, struct wj_val list, bool sglang) {
 /* ---- messages ----------------------------------------------------------------------------- */
 
 static struct wj_val vllm_message(struct wj_run *x, struct wj_val m, bool parts) {
-    struct wj_val out = wj_dict_new(x, 8), role = wtok_member(x, m, "role"), v;
-    bool tool = is_text(role, "tool");
-    wtok_add(x, out, "role", role);
-    wtok_add(x, out, "content", vllm_content(x, wtok_member(x, m, "content"), parts, tool));
-    if (is_text(role, "assistant")) {
-        v = wtok_member(x, m, "tool_calls");
-        if (v.kind == WJ_LIST && v.len > 0)
-            wtok_add(x, out, "tool_calls", calls(x, v, false));
-        v = wtok_member(x, m, "reasoning");
-        if (!has(v))
-            v = wtok_member(x, m, "reasoning_content");
-        if (has(v)) {
-            wtok_add(x, out, "reasoning", v);
-            wtok_add(x, out, "reasoning_content", v);
+    enum { ROLE, CONTENT, TOOL_CALLS, REASONING, OLD_REASONING, CALL_ID, NAME, TASK, TOOLS, N };
+    static const struct weir_span names[N] = {WEIR_SPAN_LIT("role"),
+                                              WEIR_SPAN_LIT("content"),
+                                              WEIR_SPAN_LIT("tool_calls"),
+                                              WEIR_SPAN_LIT("reasoning"),
+                                              WEIR_SPAN_LIT("reasoning_content"),
+                                              WEIR_SPAN_LIT("tool_call_id"),
+                                              WEIR_SPAN_LIT("name"),
+                                              WEIR_SPAN_LIT("task"),
+                                              WEIR_SPAN_LIT("tools")};
+    struct wj_val out = wj_dict_new(x, 8), v[N];
+    members(x, m, names, N, v);
+    bool tool = is_text(v[ROLE], "tool");
+    wtok_add(x, out, "role", v[ROLE]);
+    wtok_add(x, out, "content", vllm_content(x, v[CONTENT], parts, tool));
+    if (is_text(v[ROLE], "assistant")) {
+        if (v[TOOL_CALLS].kind == WJ_LIST && v[TOOL_CALLS].len > 0)
+            wtok_add(x, out, "tool_calls", calls(x, v[TOOL_CALLS], false));
+        struct wj_val thought = has(v[REASONING]) ? v[REASONING] : v[OLD_REASONING];
+        if (has(thought)) {
+            wtok_add(x, out, "reasoning", thought);
+            wtok_add(x, out, "reasoning_content", thought);
         }
-    } else if (tool) {
-        copy_if(x, out, m, "tool_call_id");
+    } else if (tool && v[CALL_ID].kind != WJ_MISSING) {
+        wtok_add(x, out, "tool_call_id", v[CALL_ID]);
     }
-    if (wtok_member(x, m, "name").kind == WJ_STR)
-        copy_if(x, out, m, "name");
-    if (wtok_member(x, m, "task").kind == WJ_STR)
-        copy_if(x, out, m, "task");
-    if (is_text(role, "developer")) {
-        v = wtok_member(x, m, "tools");
-        wtok_add(x, out, "tools", has(v) ? v : wj_none());
-    }
+    if (v[NAME].kind == WJ_STR)
+        wtok_add(x, out, "name", v[NAME]);
+    if (v[TASK].kind == WJ_STR)
+        wtok_add(x, out, "task", v[TASK]);
+    if (is_text(v[ROLE], "developer"))
+        wtok_add(x, out, "tools", has(v[TOOLS]) ? v[TOOLS] : wj_none());
     return out;
 }
 
@@ -314,39 +339,47 @@ struct weir_span wtok_shape_last(struct wj_run *x, struct wj_val *messages, bool
 
 /* ---- tools -------------------------------------------------------------------------------- */
 
-static void add_other_members(struct wj_run *x, struct wj_val to, struct wj_val from) {
-    for (uint32_t i = 0; i < from.u.dict->n; i++)
-        if (wj_dict_get(x, to.u.dict, from.u.dict->pairs[i].key) == NULL)
-            wj_dict_set(x, to.u.dict, from.u.dict->pairs[i].key, from.u.dict->pairs[i].value);
+/* Those that have none of the names. */
+static void add_other_members(struct wj_run *x, struct wj_val to, struct wj_val from,
+                              const struct weir_span *names, size_t n) {
+    for (uint32_t i = 0; i < from.u.dict->n; i++) {
+        const struct wj_pair *p = &from.u.dict->pairs[i];
+        if (name_of(x, p->key, names, n) == n)
+            wj_dict_set(x, to.u.dict, p->key, p->value);
+    }
 }
 
-static void member_or_null(struct wj_run *x, struct wj_val to, struct wj_val from,
-                           const char *name) {
-    struct wj_val v = wtok_member(x, from, name);
-    wtok_add(x, to, name, has(v) ? v : wj_none());
+static struct wj_val or_null(struct wj_val v) {
+    return has(v) ? v : wj_none();
 }
 
 static struct wj_val shape_tool(struct wj_run *x, struct wj_val tool, bool sglang) {
-    struct wj_val out = wj_dict_new(x, 4), inner = wj_dict_new(x, 6);
-    struct wj_val f = wtok_member(x, tool, "function"), type = wtok_member(x, tool, "type"), v;
-    if (f.kind != WJ_DICT)
+    enum { TYPE, FUNCTION, N_OUTER };
+    enum { NAME, DESCRIPTION, PARAMETERS, STRICT, N_INNER };
+    static const struct weir_span outer[N_OUTER] = {WEIR_SPAN_LIT("type"),
+                                                    WEIR_SPAN_LIT("function")};
+    static const struct weir_span inner[N_INNER] = {
+        WEIR_SPAN_LIT("name"), WEIR_SPAN_LIT("description"), WEIR_SPAN_LIT("parameters"),
+        WEIR_SPAN_LIT("strict")};
+    struct wj_val out = wj_dict_new(x, 4), in = wj_dict_new(x, 6), t[N_OUTER], f[N_INNER];
+    members(x, tool, outer, N_OUTER, t);
+    if (t[FUNCTION].kind != WJ_DICT)
         bad_message(x, "every tool must be an object with a function");
-    wtok_add(x, out, "type", has(type) ? type : wj_strz("function"));
+    members(x, t[FUNCTION], inner, N_INNER, f);
+    wtok_add(x, out, "type", has(t[TYPE]) ? t[TYPE] : wj_strz("function"));
     if (sglang)
-        member_or_null(x, inner, f, "description");
-    member_or_null(x, inner, f, "name");
+        wtok_add(x, in, "description", or_null(f[DESCRIPTION]));
+    wtok_add(x, in, "name", or_null(f[NAME]));
     if (!sglang)
-        member_or_null(x, inner, f, "description");
-    member_or_null(x, inner, f, "parameters");
-    if (sglang) {
-        v = wtok_member(x, f, "strict");
-        wtok_add(x, inner, "strict", has(v) ? v : wj_bool(false));
-    } else {
-        add_other_members(x, inner, f);
-    }
-    wtok_add(x, out, "function", inner);
+        wtok_add(x, in, "description", or_null(f[DESCRIPTION]));
+    wtok_add(x, in, "parameters", or_null(f[PARAMETERS]));
+    if (sglang)
+        wtok_add(x, in, "strict", has(f[STRICT]) ? f[STRICT] : wj_bool(false));
+    else
+        add_other_members(x, in, t[FUNCTION], inner, STRICT);
+    wtok_add(x, out, "function", in);
     if (!sglang)
-        add_other_members(x, out, tool);
+        add_other_members(x, out, tool, outer, N_OUTER);
     return out;
 }
 

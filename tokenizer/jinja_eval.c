@@ -82,6 +82,11 @@ struct wj_val wj_getattr(struct wj_run *x, struct wj_val v, struct weir_span nam
     case WJ_MACRO:
         ret = wj_macro_attr(x, v, name);
         break;
+    case WJ_DICT:
+        if (attr != 0 && wj_has_attr(v, attr))
+            return wj_get_attr(x, v, attr);
+        hit = wj_dict_find(x, v.u.dict, name);
+        return hit != NULL ? *hit : undefined(x, WJ_UNDEF_ATTR, v, name, wj_none());
     default:
         if (attr != 0 && wj_has_attr(v, attr))
             return wj_get_attr(x, v, attr);

@@ -26,8 +26,9 @@ static _Noreturn void bad(struct reader *r, const char *what) {
     wj_fail(r->x, WTOK_JINJA_ERR_VALUE, "JSON: %s at byte %zu", what, (size_t)(r->p - r->begin));
 }
 
-static void blanks(struct reader *r) {
-    while (r->p < r->end && (*r->p == ' ' || *r->p == '\n' || *r->p == '\t' || *r->p == '\r'))
+static inline void blanks(struct reader *r) {
+    while (r->p < r->end && (unsigned char)*r->p <= ' ' &&
+           (*r->p == ' ' || *r->p == '\n' || *r->p == '\t' || *r->p == '\r'))
         r->p++;
 }
 
@@ -98,13 +99,8 @@ static void escape_sequence(struct reader *r) {
     wj_put_code(r->x, code);
 }
 
-/* p stands behind the opening quote. */
-static struct wj_val read_string(struct reader *r) {
-    const char *start = r->p, *stop = plain_end(start, r->end);
-    if (stop < r->end && *stop == '"') {
-        r->p = stop + 1;
-        return wj_str(weir_span(start, (size_t)(stop - start)));
-    }
+/* The rest of a string from `stop` on, where something else than plain text stands. */
+static __attribute__((noinline)) struct wj_val read_escaped(struct reader *r, const char *stop) {
     size_t mark = r->x->out->len;
     for (;;) {
         wj_put(r->x, r->p, (size_t)(stop - r->p));
@@ -121,6 +117,16 @@ static struct wj_val read_string(struct reader *r) {
     }
     r->p++;
     return wj_cut(r->x, mark);
+}
+
+/* p stands behind the opening quote. */
+static inline struct wj_val read_string(struct reader *r) {
+    const char *start = r->p, *stop = plain_end(start, r->end);
+    if (__builtin_expect(stop == r->end || *stop != '"', 0))
+        return read_escaped(r, stop);
+    r->p = stop + 1;
+    return (struct wj_val){
+        .kind = WJ_STR, .flags = WJ_PLAIN, .len = (uint32_t)(stop - start), .u.s = start};
 }
 
 static const char *digit_run(const char *p, const char *end) {
@@ -263,7 +269,7 @@ static struct wj_val read_object(struct reader *r) {
     return make_dict(r, base);
 }
 
-static bool literal(struct reader *r, const char *word) {
+static inline bool literal(struct reader *r, const char *word) {
     size_t n = strlen(word);
     if ((size_t)(r->end - r->p) < n || memcmp(r->p, word, n) != 0)
         return false;
@@ -276,10 +282,11 @@ static struct wj_val read_value(struct reader *r) {
     if (r->p == r->end)
         bad(r, "a value is missing");
     wj_charge(r->x, 1);
-    switch (*r->p) {
-    case '"':
+    if (*r->p == '"') {
         r->p++;
         return read_string(r);
+    }
+    switch (*r->p) {
     case '{':
     case '[':
         wj_enter(r->x);
@@ -404,10 +411,11 @@ static void put_ascii_string(struct wj_run *x, struct weir_span s) {
     }
 }
 
-static void put_string(struct wj_run *x, struct weir_span s, bool ascii) {
+static void put_string(struct wj_run *x, struct wj_val v, bool ascii) {
     struct weir_buf *b = x->out;
+    struct weir_span s = wj_text(x, v);
     if (!ascii && s.len + 2 <= b->cap - b->len &&
-        plain_end(s.data, s.data + s.len) == s.data + s.len) {
+        ((v.flags & WJ_PLAIN) != 0 || plain_end(s.data, s.data + s.len) == s.data + s.len)) {
         char *to = b->data + b->len;
         *to = '"';
         wj_copy(to + 1, s.data, s.len);
@@ -459,7 +467,7 @@ static void write_key(struct writer *w, struct wj_val key) {
     struct wj_run *x = w->x;
     switch (key.kind) {
     case WJ_STR:
-        put_string(x, wj_text(x, key), w->ascii);
+        put_string(x, key, w->ascii);
         return;
     case WJ_NONE:
     case WJ_BOOL:
@@ -535,7 +543,7 @@ static void write_value(struct writer *w, struct wj_val v) {
     wj_charge(x, 1);
     switch (v.kind) {
     case WJ_STR:
-        put_string(x, wj_text(x, v), w->ascii);
+        put_string(x, v, w->ascii);
         return;
     case WJ_NONE:
     case WJ_BOOL:

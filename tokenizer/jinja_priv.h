@@ -36,7 +36,8 @@ enum wj_kind {
     WJ_CYCLER,
     WJ_JOINER,
 };
-enum { WJ_MARKUP = 1, WJ_ROPE = 2 };                  /* flags of WJ_STR */
+/* Flags of WJ_STR. PLAIN: certainly without quotes, backslashes and control characters. */
+enum { WJ_MARKUP = 1, WJ_ROPE = 2, WJ_PLAIN = 8 };
 enum { WJ_GROUP = 4 };                                /* flag of WJ_TUPLE: of groupby */
 enum { WJ_VIEW_KEYS, WJ_VIEW_VALUES, WJ_VIEW_ITEMS }; /* sub of WJ_VIEW */
 
@@ -347,10 +348,27 @@ struct wj_val wj_copy_str(struct wj_run *x, struct weir_span s);
 bool wj_truth(struct wj_val v);
 bool wj_equal(struct wj_run *x, struct wj_val a, struct wj_val b);
 bool wj_same(struct wj_val a, struct wj_val b); /* is */
-/* memcmp(s, t) == 0. Keys differ early, mostly: the first and the last byte spare a call. */
+/* memcmp(s, t) == 0 without a call for short texts, as most keys are. */
 static inline bool wj_same_text(const char *s, struct weir_span t) {
-    return t.len == 0 || (s[0] == t.data[0] && s[t.len - 1] == t.data[t.len - 1] &&
-                          (t.len <= 2 || memcmp(s, t.data, t.len) == 0));
+    size_t n = t.len;
+    if (n >= 8 && n <= 16) {
+        uint64_t a, b, c, d;
+        memcpy(&a, s, 8);
+        memcpy(&b, s + n - 8, 8);
+        memcpy(&c, t.data, 8);
+        memcpy(&d, t.data + n - 8, 8);
+        return ((a ^ c) | (b ^ d)) == 0;
+    }
+    if (n >= 4 && n < 8) {
+        uint32_t a, b, c, d;
+        memcpy(&a, s, 4);
+        memcpy(&b, s + n - 4, 4);
+        memcpy(&c, t.data, 4);
+        memcpy(&d, t.data + n - 4, 4);
+        return ((a ^ c) | (b ^ d)) == 0;
+    }
+    return n == 0 || (s[0] == t.data[0] && s[n - 1] == t.data[n - 1] &&
+                      (n <= 2 || memcmp(s, t.data, n) == 0));
 }
 /* op is LT, LE, GT or GE; fails as Python where the types have no order. */
 bool wj_order(struct wj_run *x, enum wj_op op, struct wj_val a, struct wj_val b);
