@@ -441,7 +441,8 @@ static enum weir_status open_discovery(struct frontend *f, struct weir_err *err)
                                        .n_static_workers = o->static_worker.n,
                                        .etcd = WEIR_ETCD_OPTIONS(o),
                                        .on_refused = on_refused,
-                                       .refused_arg = f};
+                                       .refused_arg = f,
+                                       .metrics = weir_front_metrics_registry(f->app.metrics)};
     enum weir_status st = weir_discovery_open(f->control, &dc, &f->disc, err);
     if (st != WEIR_OK)
         return st;

@@ -8,6 +8,7 @@
 #ifndef WEIR_RUNTIME_DISCOVERY_H
 #define WEIR_RUNTIME_DISCOVERY_H
 
+#include "base/metrics.h"
 #include "net/loop.h"
 #include "wire/record.h"
 
@@ -42,7 +43,8 @@ struct weir_discovery_config {
      * tried any more. NULL: it is tried for ever. Must not close the discovery. */
     void (*on_refused)(void *arg, const struct weir_err *err);
     void *refused_arg;
-    unsigned max_records; /* 0 = 65,536 */
+    struct weir_metrics *metrics; /* etcd: gets weir_etcd_*; outlives the discovery; or NULL */
+    unsigned max_records;         /* 0 = 65,536 */
 };
 
 enum weir_discovery_change { WEIR_DISCOVERY_PUT, WEIR_DISCOVERY_DELETE };

@@ -105,6 +105,8 @@ void weir_etcd_lost(struct etcd *e, bool refused, const char *fmt, ...) {
     const struct etcd_endpoint *ep = endpoint(e);
     snprintf(text, sizeof(text), "etcd at %.60s port %u: %s", ep->host, ep->port, reason);
     bool was_up = e->proved;
+    weir_metric_set(e->figures[ETCD_CONNECTED], 0);
+    weir_metric_inc(e->figures[ETCD_FAILURES]);
     end_session(e);
     if (refused && give_up(e, text))
         return;
@@ -178,6 +180,8 @@ void weir_etcd_prove(struct etcd *e, bool beat) {
     if (e->proved)
         return;
     e->proved = e->ever_proved = true;
+    weir_metric_set(e->figures[ETCD_CONNECTED], 1);
+    weir_metric_inc(e->figures[ETCD_CONNECTS]);
     e->n_refused = 0;
     if (!e->told_up) /* a failure was told: so is its end */
         WEIR_LOG(WEIR_LOG_INFO, "etcd", "connected to etcd at %s port %u", endpoint(e)->host,
@@ -514,6 +518,7 @@ enum weir_status weir_discovery_etcd_open(struct weir_discovery *disc,
     e->login.etcd = e->beat.etcd = e->write.etcd = e->read.etcd = e;
     weir_timer_init(&e->retry, e->loop, on_retry, e);
     weir_timer_init(&e->doubt, e->loop, on_doubt, e);
+    weir_etcd_metrics_init(e, config->metrics);
     weir_arena_init(&e->arena, ETCD_ARENA);
     weir_buf_init(&e->request, ETCD_BODY_MAX);
     weir_buf_init(&e->cursor, WEIR_RECORD_MAX_BYTES);

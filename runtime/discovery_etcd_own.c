@@ -93,6 +93,7 @@ static void lease_lost(struct etcd *e) {
     WEIR_LOG(WEIR_LOG_WARN, "etcd",
              "the lease %" PRIx64 " has expired; records are registered again under a new one",
              (uint64_t)e->lease);
+    weir_metric_inc(e->figures[ETCD_LEASES_LOST]);
     e->lease = 0;
     e->lease_checked = false;
     drop_removals(e); /* gone with it */
@@ -112,6 +113,7 @@ static void on_granted(struct etcd *e, enum weir_etcd_fault fault,
         weir_etcd_lost(e, false, "it granted a lease without id or time");
         return;
     }
+    weir_metric_inc(e->figures[ETCD_LEASES]);
     e->lease = answer->lease;
     e->ttl_ms = (uint64_t)answer->ttl_s * 1000;
     e->lease_checked = true;
@@ -147,6 +149,7 @@ static void check_own(struct etcd *e, struct weir_discovery_own *own) {
     if (put_key(own, &key) == WEIR_OK &&
         !weir_map_get(&e->found, hash_of(weir_buf_span(&key)), &one)) {
         WEIR_LOG(WEIR_LOG_WARN, "etcd", "own record %s was removed; it is written again", own->key);
+        weir_metric_inc(e->figures[ETCD_REWRITTEN]);
         own->state = OWN_NEW;
         own->seen = 0;
         e->told_all = false;

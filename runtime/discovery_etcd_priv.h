@@ -65,6 +65,18 @@ struct etcd_seen {
     int64_t revision;
 };
 
+/* Rows of discovery_etcd_metrics.c. */
+enum etcd_figure {
+    ETCD_CONNECTED, /* a gauge; the others count */
+    ETCD_CONNECTS,
+    ETCD_FAILURES,
+    ETCD_LISTS,
+    ETCD_LEASES,
+    ETCD_LEASES_LOST,
+    ETCD_REWRITTEN,
+    ETCD_N_FIGURES,
+};
+
 struct etcd {
     struct weir_discovery *disc; /* borrowed; NULL once it is closed */
     struct weir_loop *loop;
@@ -76,6 +88,7 @@ struct etcd {
     uint64_t ttl_ms;      /* asked for; once a lease is granted, what it got */
     void (*on_refused)(void *arg, const struct weir_err *err);
     void *refused_arg;
+    struct weir_metric *figures[ETCD_N_FIGURES]; /* borrowed: outlived by the registry */
     /* session */
     enum etcd_state state;
     unsigned at, ip_at;                    /* endpoint and address in use */
@@ -128,6 +141,9 @@ enum weir_status weir_etcd_endpoints_parse(const char *text, bool tls,
  * name, then 100 ms doubling up to max_ms, of which a random half (`unit` in [0, 1)) is taken off.
  */
 uint64_t weir_etcd_backoff_ms(unsigned failures, unsigned addresses, uint64_t max_ms, double unit);
+
+/* ---- discovery_etcd_metrics.c ---- */
+void weir_etcd_metrics_init(struct etcd *e, struct weir_metrics *metrics);
 
 /* ---- discovery_etcd.c ---- */
 /* e->request is the body. An error has been dealt with as a failure of the session. */

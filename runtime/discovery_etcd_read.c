@@ -142,6 +142,7 @@ static void finish_list(struct etcd *e, const struct weir_etcd_answer *answer) {
         if (weir_timer_start(&e->doubt, e->ttl_ms) != WEIR_OK)
             e->doubt_until_ms = now;
     }
+    weir_metric_inc(e->figures[ETCD_LISTS]);
     e->seen = (struct etcd_seen){answer->cluster_id, answer->raft_term, e->list_revision};
     e->need_list = false;
     if (now >= e->doubt_until_ms)

@@ -148,6 +148,7 @@ enum weir_status weir_service_open(struct weir_service *service,
     struct weir_discovery_config dc = config->discovery;
     dc.on_refused = on_refused;
     dc.refused_arg = service;
+    dc.metrics = service->metrics;
     st = weir_discovery_open(service->loop, &dc, &service->disc, err);
     if (st == WEIR_OK)
         st = open_planes(service, err);

@@ -266,9 +266,7 @@ static bool is_ready(void *arg) {
 static enum weir_status open_status(struct mocker *m, struct weir_err *err) {
     static const char *const endpoints[] = {"generate"};
     const struct weir_mocker_options *o = &m->options;
-    enum weir_status st = weir_metrics_create(&m->metrics);
-    if (st == WEIR_OK)
-        st = weir_metrics_on_scrape(m->metrics, on_scrape, m);
+    enum weir_status st = weir_metrics_on_scrape(m->metrics, on_scrape, m);
     if (st != WEIR_OK)
         return weir_err_set(err, st, "out of memory");
     st = weir_nats_metrics_open(m->metrics, m->nats, &m->nats_metrics, err);
@@ -408,11 +406,12 @@ static enum weir_status open_all(struct mocker *m, struct weir_err *err) {
     weir_timer_init(&m->startup, m->loop, on_start, m);
     weir_timer_init(&m->drain, m->loop, on_drain, m);
     m->workers = weir_calloc((size_t)o->num_workers, sizeof(*m->workers));
-    if (m->workers == NULL)
+    if (m->workers == NULL || weir_metrics_create(&m->metrics) != WEIR_OK)
         return weir_err_set(err, WEIR_NOMEM, "out of memory");
     struct weir_discovery_config dc = WEIR_SERVICE_DISCOVERY(o);
     dc.on_refused = on_refused;
     dc.refused_arg = m;
+    dc.metrics = m->metrics;
     st = weir_discovery_open(m->loop, &dc, &m->disc, err);
     if (st == WEIR_OK)
         st = open_tls(m, err);

@@ -10,8 +10,10 @@ endforeach()
 # Some two minutes for 845 exchanges: not under the sanitizers, and first, so that nothing waits for it.
 set_tests_properties(e2e_recorded PROPERTIES LABELS "e2e;slow" COST 100)
 # Against a real Dynamo; skips unless WEIR_INTEROP=1, as it fetches some 200 MB.
-add_test(NAME interop_dynamo
-         COMMAND ${CMAKE_SOURCE_DIR}/test/e2e/run $<TARGET_FILE:weir>
-                 ${CMAKE_SOURCE_DIR}/test/e2e/interop_dynamo.py
-         WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
-set_tests_properties(interop_dynamo PROPERTIES LABELS "interop" SKIP_RETURN_CODE 77 TIMEOUT 1500)
+foreach(name dynamo etcd)
+  add_test(NAME interop_${name}
+           COMMAND ${CMAKE_SOURCE_DIR}/test/e2e/run $<TARGET_FILE:weir>
+                   ${CMAKE_SOURCE_DIR}/test/e2e/interop_${name}.py
+           WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+  set_tests_properties(interop_${name} PROPERTIES LABELS "interop" SKIP_RETURN_CODE 77 TIMEOUT 1500)
+endforeach()

@@ -1,6 +1,7 @@
 """A real etcd of one member, asked over its JSON gateway, and a TCP relay to cut somebody off from it."""
 import base64
 import http.client
+import http.server
 import json
 import os
 import random
@@ -183,6 +184,78 @@ class Relay:
     def close(self):
         self.cut()
         self.listener.close()
+
+
+class Gateway:
+    """An HTTP relay before an etcd that can answer in its place what etcd says rarely, or only under load."""
+
+    def __init__(self, etcd):
+        self.etcd = etcd
+        self.limit = None  # of each page of a list, in place of what was asked for
+        self.mute = False  # events of watches are swallowed
+        self.failures = 0  # so many calls are answered with "no leader"
+        self.calls = []
+        self.watches = []
+        outer = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, *args):
+                pass
+
+            def do_POST(self):
+                outer._post(self, json.loads(self.rfile.read(int(self.headers["content-length"]))))
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def _post(self, h, doc):
+        self.calls.append((h.path, doc))
+        if self.failures > 0:
+            self.failures -= 1
+            self._answer(h, 503, b'{"error":"etcdserver: no leader","message":"etcdserver: no leader","code":14}')
+            return
+        if self.limit and h.path == "/v3/kv/range":
+            doc["limit"] = str(self.limit)
+        c = http.client.HTTPConnection("127.0.0.1", self.etcd.port, timeout=60)
+        c.request("POST", h.path, json.dumps(doc))
+        r = c.getresponse()
+        if h.path != "/v3/watch":
+            self._answer(h, r.status, r.read())
+            return
+        h.send_response(r.status)
+        h.send_header("transfer-encoding", "chunked")
+        h.end_headers()
+        self.watches.append(h)
+        try:
+            while line := r.readline():
+                if line.strip() and not (self.mute and b'"events"' in line):
+                    self._chunk(h, line)
+        except OSError:
+            h.close_connection = True  # the other side has left
+
+    @staticmethod
+    def _answer(h, status, body):
+        h.send_response(status)
+        h.send_header("content-length", str(len(body)))
+        h.end_headers()
+        h.wfile.write(body)
+
+    @staticmethod
+    def _chunk(h, data):
+        h.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
+        h.wfile.flush()
+
+    def say(self, line):
+        """One line to the newest watch."""
+        self._chunk(self.watches[-1], line.encode() + b"\n")
+
+    def close(self):
+        self.server.shutdown()
+        self.server.server_close()
 
 
 def certificates(folder):

@@ -7,8 +7,8 @@ import threading
 
 import pytest
 
-from etcd import Etcd, Relay, b64, certificates, client_context
-from weir import WEIR, Process, until
+from etcd import Etcd, Gateway, Relay, b64, certificates, client_context
+from weir import WEIR, Process, total, until
 
 
 def use(fleet, *urls, **env):
@@ -135,10 +135,12 @@ def test_etcd_dies_and_returns_under_load(fleet, etcd):
     etcd.kill()
     for p in (front, *mockers):
         p.wait_line("what is known stays in use")
+    assert front.metric("weir_etcd_connected") == 0 and front.metric("weir_etcd_failures_total") > 0
     load.more()
     at = len(front.lines)
     etcd.start()
     front.wait_line("connected to etcd", at)
+    assert front.metric("weir_etcd_connected") == 1 and front.metric("weir_etcd_connects_total") == 2
     late = registered(fleet.mocker())
     until("three workers", lambda: workers(front) == {m.ids[0] for m in (*mockers, late)})
     load.more()
@@ -247,6 +249,8 @@ def test_records_that_somebody_removed(fleet, etcd):
     etcd.must("/v3/lease/revoke", {"ID": str(before[key][1])})
     mocker.wait_line("has expired; records are registered again", end)
     registered(mocker, end)
+    figures = {n: total(mocker.metrics(), f"weir_etcd_{n}_total") for n in ("records_rewritten", "leases", "leases_lost")}
+    assert figures == {"records_rewritten": 1, "leases": 2, "leases_lost": 1}
     after = etcd.records()
     assert {k: v for k, (v, _) in after.items()} == {k: v for k, (v, _) in before.items()}
     assert after[key][1] != before[key][1]
@@ -263,6 +267,82 @@ def test_foreign_records_are_left_alone(fleet, etcd):
     front = fleet.frontend().ready()
     front.wait_line("record v1/instances/dynamo/backend/generate/1 is left out")
     assert front.chat().status == 200
+
+
+@pytest.fixture
+def gateway(etcd):
+    g = Gateway(etcd)
+    yield g
+    g.close()
+
+
+def test_lists_in_pages(fleet, etcd, gateway):
+    """A record a page, all at the revision of the first."""
+    registered(fleet.mocker(workers=3))
+    n = len(etcd.records())
+    gateway.limit = 1
+    fleet.frontend("--router-mode", "kv", env={"ETCD_ENDPOINTS": gateway.url}).ready(workers=3)
+    until("the watch", lambda: gateway.watches)
+    pages = [doc for path, doc in gateway.calls if path == "/v3/kv/range" and "keys_only" not in doc]
+    assert n > 10 and len(pages) == n == len({doc["key"] for doc in pages})
+    assert len({doc["revision"] for doc in pages[1:]}) == 1
+
+
+def test_history_is_compacted_under_a_watch(fleet, etcd, gateway):
+    """What the watch missed comes with a list in the same session; who stayed never leaves."""
+    stays, leaves = registered(fleet.mocker()), registered(fleet.mocker())
+    front = fleet.frontend(env={"ETCD_ENDPOINTS": gateway.url, "DYN_LOG": "info,etcd=debug"}).ready(workers=2)
+    gateway.mute = True
+    assert leaves.stop() == 0
+    came = registered(fleet.mocker())
+    assert workers(front) == {stays.ids[0], leaves.ids[0]}
+    gateway.mute = False
+    at = len(front.lines)
+    gateway.say('{"result":{"header":{"revision":"1"},"canceled":true,"compact_revision":"7"}}')
+    front.wait_line("the watched revisions are gone", at)
+    until("the two that are there", lambda: workers(front) == {stays.ids[0], came.ids[0]})
+    counts = [int(n) for n in re.findall(r"model m has (\d+) worker", "\n".join(front.lines[at:]))]
+    assert counts and min(counts) >= 1, counts
+    assert front.metric("weir_etcd_connects_total") == 1 and front.metric("weir_etcd_lists_total") == 2
+    assert came.stop() == 0
+    until("one worker", lambda: workers(front) == {stays.ids[0]})
+
+
+@pytest.mark.parametrize("line", ["{", '{"error":{"code":14,"message":"etcdserver: no leader"}}', '{"result":{"canceled":true}}'])
+def test_watch_that_breaks(fleet, etcd, gateway, line):
+    """Whatever ends a watch, or makes it unreadable: a new session, and nothing is forgotten or missed."""
+    stays, leaves = registered(fleet.mocker()), registered(fleet.mocker())
+    front = fleet.frontend(env={"ETCD_ENDPOINTS": gateway.url}).ready(workers=2)
+    gateway.mute = True
+    assert leaves.stop() == 0
+    gateway.mute = False
+    gateway.failures = 3
+    at = len(front.lines)
+    gateway.say(line)
+    front.wait_line("connected to etcd", at)
+    until("one worker", lambda: workers(front) == {stays.ids[0]})
+    assert gateway.failures == 0 and front.chat().status == 200
+
+
+def test_a_key_that_is_taken(fleet, etcd, gateway):
+    """Another's record under our key is not overwritten; ours comes when it goes."""
+    sentinel = {"path": None}
+    plain_post = gateway._post
+
+    def post(h, doc):
+        if h.path == "/v3/kv/txn" and sentinel["path"] is None and doc.get("success", [{}])[0].get("request_put"):
+            key = doc["compare"][-1]["key"]
+            sentinel["path"] = key
+            etcd.must("/v3/kv/put", {"key": key, "value": b64('{"type":"Foreign"}')})
+        plain_post(h, doc)
+    gateway._post = post
+    mocker = fleet.mocker(env={"ETCD_ENDPOINTS": gateway.url})
+    mocker.wait_line("is there already, and is another process's")
+    assert [v for v, _ in etcd.records().values() if v == {"type": "Foreign"}]
+    etcd.must("/v3/kv/deleterange", {"key": sentinel["path"]})
+    registered(mocker)
+    assert all(l != 0 for _, l in etcd.records().values())
+    fleet.frontend().ready()
 
 
 def fails(env, *argv):

@@ -1,0 +1,96 @@
+"""A real Dynamo on the other side, as in interop_dynamo.py, but all meet through a real etcd, which is Dynamo's own default."""
+import json
+import re
+
+import pytest
+
+from etcd import Etcd
+from interop_dynamo import (BLOCK, Http, check_routing, check_serving, dynamo, dynamo_front,  # noqa: F401
+                            dynamo_mocker, files, model, pytestmark, theirs)
+from weir import until
+
+
+@pytest.fixture
+def etcd(tmp_path, fleet, theirs):  # noqa: F811
+    e = Etcd(tmp_path / "etcd")
+    fleet.env.update({"DYN_DISCOVERY_BACKEND": "etcd", "ETCD_ENDPOINTS": e.url, "ETCD_LEASE_TTL": "5"})
+    yield e
+    for p in theirs:
+        p.kill()
+    try:
+        fleet.close()
+    finally:
+        fleet.processes.clear()
+        e.stop()
+
+
+def test_dynamo_workers_behind_weir(fleet, theirs, dynamo, model, etcd):  # noqa: F811
+    workers = dynamo_mocker(theirs, fleet, dynamo, model)
+    front = fleet.frontend("--router-mode", "kv", *files(model))
+    api = Http(front.port).serving()
+    check_serving(api)
+
+    def restart():
+        front.stop()
+        return Http(fleet.frontend("--router-mode", "kv", *files(model)).port).serving()
+
+    again = check_routing(api, restart)
+    # A short absence of etcd: nobody notices but the log.
+    ours = fleet.processes[-1]
+    etcd.kill()
+    ours.wait_line("what is known stays in use")
+    check_serving(again)
+    at = len(ours.lines)
+    etcd.start()
+    ours.wait_line("connected to etcd", at)
+    check_serving(again)
+    # Killed: its records expire, and the model goes.
+    workers.kill()
+    until("the model to go", lambda: json.loads(again.ask("GET", "/v1/models")[1])["data"] == [], 60)
+
+
+def test_weir_workers_behind_dynamo(fleet, theirs, dynamo, model, etcd):  # noqa: F811
+    ours = fleet.mocker("--model-path", model, "--block-size", str(BLOCK), workers=2)
+
+    def restart():
+        theirs[-1].kill()
+        return dynamo_front(theirs, fleet, dynamo, "--router-mode", "kv")
+
+    api = dynamo_front(theirs, fleet, dynamo, "--router-mode", "kv")
+    check_serving(api)
+    again = check_routing(api, restart)
+    assert ours.stop() == 0
+    until("the model to go", lambda: json.loads(again.ask("GET", "/v1/models")[1])["data"] == [], 60)
+
+
+def shape(value):
+    """Names and types, without what differs from process to process."""
+    if isinstance(value, dict):
+        return {k: shape(v) for k, v in value.items()}
+    return type(value).__name__
+
+
+def records_of(etcd, kind):
+    """{key without ids: shape} of one kind of record."""
+    return {re.sub(r"[0-9a-f]{8,}", "ID", key): shape(value) for key, (value, _) in etcd.records().items() if value["type"] == kind}
+
+
+def test_both_write_the_same(fleet, theirs, dynamo, model, etcd):  # noqa: F811
+    """Every kind of record but the card, whose members are compared elsewhere: the same keys, the same members."""
+    flags = ("--model-path", model, "--block-size", str(BLOCK))
+    ours = fleet.mocker(*flags, workers=1)
+    ours.wait_line("records are registered")
+    kinds = ("Endpoint", "EventChannel", "EventSource")
+    mine = {kind: records_of(etcd, kind) for kind in kinds}
+    assert ours.stop() == 0 and etcd.records() == {}
+    dynamo_mocker(theirs, fleet, dynamo, model, workers=1)
+    until("Dynamo's worker", lambda: records_of(etcd, "Model"), 120)
+    until("its source", lambda: records_of(etcd, "EventSource"), 120)
+    for kind in kinds:
+        other = records_of(etcd, kind)
+        assert mine[kind]
+        for key, value in mine[kind].items():
+            assert key in other, (key, list(other))
+            # It names the device as well, which Weir's mocker has none of.
+            drop = lambda v: {k: drop(x) for k, x in v.items() if k != "device_type"} if isinstance(v, dict) else v  # noqa: E731
+            assert drop(other[key]) == drop(value), key
