@@ -1,7 +1,7 @@
 """A real Dynamo on the other side: its mock workers behind `weir frontend`, `weir mocker` behind its frontend.
 
 Runs with WEIR_INTEROP=1 (it installs some 200 MB under build/testenv); DYNAMO_VERSION chooses the release.
-Speaks over files, TCP and ZeroMQ, as both do by default.
+Speaks over files, TCP and ZeroMQ, as both do by default, and over NATS where there is a nats-server.
 """
 import concurrent.futures
 import http.client
@@ -16,6 +16,7 @@ import sys
 import pytest
 
 import testenv
+from nats_server import BINARY as NATS, WHY_NOT, NatsServer
 from weir import WEIR, Process, exposition, total, until
 
 pytestmark = pytest.mark.skipif(os.environ.get("WEIR_INTEROP") != "1",
@@ -72,8 +73,24 @@ def model(tmp_path_factory):
 def dynamo_env(fleet):
     # Releases before 1.6 take the name of an interface only.
     host = "127.0.0.1" if VERSION >= "1.6" else "lo"
-    return {**fleet.env, "DYN_REQUEST_PLANE": "tcp", "DYN_EVENT_PLANE": "zmq", "HF_HUB_OFFLINE": "1",
+    return {"DYN_REQUEST_PLANE": "tcp", "DYN_EVENT_PLANE": "zmq", **fleet.env, "HF_HUB_OFFLINE": "1",
             "DYN_TCP_RESPONSE_STREAM_HOST": host, "HOME": fleet.folder, "PATH": os.environ["PATH"]}
+
+
+@pytest.fixture(params=["tcp+zmq", "nats", "tcp+nats"])
+def planes(request, fleet):
+    """How requests and events travel between both sides."""
+    server = None
+    if request.param != "tcp+zmq":
+        if NATS is None:
+            pytest.skip(WHY_NOT)
+        server = NatsServer(fleet.folder)
+        fleet.env.update(NATS_SERVER=server.url, DYN_EVENT_PLANE="nats", DYN_REQUEST_PLANE=request.param.split("+")[0])
+    yield request.param
+    fleet.close()
+    fleet.processes.clear()
+    if server:
+        server.kill()
 
 
 @pytest.fixture
@@ -173,7 +190,7 @@ def check_routing(api, restart, usage=True):
     return again
 
 
-def test_dynamo_workers_behind_weir(fleet, theirs, dynamo, model):
+def test_dynamo_workers_behind_weir(fleet, planes, theirs, dynamo, model):
     workers = dynamo_mocker(theirs, fleet, dynamo, model)
     front = fleet.frontend("--router-mode", "kv", *files(model))
     api = Http(front.port).serving()
@@ -195,7 +212,7 @@ def free_port():
         return s.getsockname()[1]
 
 
-def test_weir_workers_behind_dynamo(fleet, theirs, dynamo, model):
+def test_weir_workers_behind_dynamo(fleet, planes, theirs, dynamo, model):
     fleet.mocker("--model-path", model, "--block-size", str(BLOCK), workers=2)
 
     def start():
@@ -270,6 +287,25 @@ def listens(port):
     """Whether something listens on that port, without connecting to it."""
     with open("/proc/net/tcp", encoding="ascii") as f:
         return any(line.split()[1].endswith(f":{port:04X}") and line.split()[3] == "0A" for line in list(f)[1:])
+
+
+def test_a_worker_of_dynamo_that_is_gone(fleet, theirs, dynamo, model):
+    """Over NATS: nobody listens on its subject, so the other worker gets every request at once."""
+    if NATS is None:
+        pytest.skip(WHY_NOT)
+    server = NatsServer(fleet.folder)
+    fleet.env.update(NATS_SERVER=server.url, DYN_EVENT_PLANE="nats", DYN_REQUEST_PLANE="nats")
+    gone = dynamo_mocker(theirs, fleet, dynamo, model, workers=1)
+    fleet.mocker("--model-path", model, "--block-size", str(BLOCK))
+    front = fleet.frontend("--router-mode", "round-robin", *files(model))
+    api = Http(front.port).serving()
+    until("two workers", lambda: len({i["instance_id"] for i in front.get("/health").json()["instances"]
+                                      if i["endpoint"] == "generate"}) == 2)
+    gone.kill()
+    assert all(api.chat(f"request {i}")[0] == 200 for i in range(20))
+    fleet.close()
+    fleet.processes.clear()
+    server.kill()
 
 
 @pytest.mark.parametrize("bootstrap", [False, True])
