@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 
+#include <openssl/ssl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -25,6 +26,7 @@ enum {
     PER_TURN = 256,
     MAX_SUBJECT = 4096,
     FIRST_S = 10,
+    LIBRARY_MS = 5000,
     INBOX_LETTERS = 22,
 };
 
@@ -373,11 +375,11 @@ static void free_strings(struct weir_nats_config *c) {
         weir_free((void *)(uintptr_t)all[i]);
 }
 
-/* nats.c calls back a little longer than its connections live, so closed ones are kept: a process
- * has one. nats_Close(), after which it would not, is no way out: it frees tables of OpenSSL that
- * others use. */
-static pthread_mutex_t dead_lock = PTHREAD_MUTEX_INITIALIZER;
-static struct weir_list dead = {&dead, &dead}; /* guarded by dead_lock */
+/* nats.c calls back a little longer than its connections live, so closed ones are kept until the
+ * library is closed with the last of them. */
+static pthread_mutex_t library_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct weir_list dead = {&dead, &dead}; /* both guarded by library_lock */
+static unsigned n_open;
 
 static void wait_for_first(struct weir_nats *n) {
     struct timespec until;
@@ -397,6 +399,9 @@ static enum weir_status start(struct weir_nats *n, struct weir_err *err) {
     int rc = pthread_create(&n->thread, NULL, weir_nats_thread, n);
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     n->started = rc == 0;
+    pthread_mutex_lock(&library_lock);
+    n_open += n->started;
+    pthread_mutex_unlock(&library_lock);
     if (!n->started)
         return weir_err_set(err, WEIR_LIMIT, "NATS: no thread can be started");
     wait_for_first(n);
@@ -440,10 +445,36 @@ enum weir_status weir_nats_open(const struct weir_nats_config *config, struct we
     return WEIR_OK;
 }
 
+/* The threads of nats.c must be gone before OpenSSL ends with the process, as their own ends use
+ * it. At the end of the process nats.c frees OpenSSL's table of compressions, and then OpenSSL
+ * does: so the table is taken away from both. TLS that begins later just has no compression. */
+static bool close_library(void) {
+    static STACK_OF(SSL_COMP) * hidden; /* guarded by library_lock */
+    if (hidden == NULL && SSL_COMP_get_compression_methods() != NULL)
+        hidden = SSL_COMP_set0_compression_methods(NULL);
+    return nats_CloseAndWait(LIBRARY_MS) == NATS_OK;
+}
+
+static void free_dead(struct weir_nats *n) {
+    weir_map_fini(&n->by_id);
+    weir_nats_servers_free(n->servers, n->n_servers);
+    weir_nats_servers_free(n->more, n->n_more);
+    free_strings(&n->config);
+    pthread_cond_destroy(&n->wake);
+    pthread_cond_destroy(&n->told);
+    pthread_mutex_destroy(&n->lock);
+    weir_free(n);
+}
+
 static void bury(struct weir_nats *n) {
-    pthread_mutex_lock(&dead_lock);
+    pthread_mutex_lock(&library_lock);
     weir_list_push_back(&dead, &n->dead);
-    pthread_mutex_unlock(&dead_lock);
+    if (--n_open == 0 && close_library())
+        WEIR_LIST_FOREACH(it, &dead) {
+            weir_list_remove(it);
+            free_dead(WEIR_CONTAINER_OF(it, struct weir_nats, dead));
+        }
+    pthread_mutex_unlock(&library_lock);
 }
 
 void weir_nats_close(struct weir_nats *nats) {
@@ -462,15 +493,10 @@ void weir_nats_close(struct weir_nats *nats) {
     WEIR_LIST_FOREACH(jt, &nats->late) {
         weir_free(WEIR_CONTAINER_OF(jt, struct weir_nats_sub, late));
     }
-    weir_map_fini(&nats->by_id);
-    weir_map_init(&nats->by_id, 0);
-    weir_nats_servers_free(nats->servers, nats->n_servers);
-    weir_nats_servers_free(nats->more, nats->n_more);
-    free_strings(&nats->config);
     if (nats->started)
         bury(nats);
     else
-        weir_free(nats);
+        free_dead(nats);
 }
 
 void weir_nats_stats(struct weir_nats *nats, struct weir_nats_stats *ret) {

@@ -18,6 +18,7 @@
 
 #include <nats/nats.h>
 #include <pthread.h>
+#include <stdatomic.h>
 
 enum { WEIR_NATS_NKEY_BYTES = 57, WEIR_NATS_MAX_SUBS = 65536 };
 
@@ -58,6 +59,7 @@ struct weir_nats_want {
     struct weir_nats *nats;
     uint64_t id;
     char *subject, *group; /* owned; group may be NULL */
+    _Atomic bool made;     /* release in add_want pairs with acquire in on_message, on_complete */
     natsSubscription *sub; /* of the thread; NULL while not connected */
     bool draining;
     unsigned refs; /* guarded by nats.lock: the thread's list, and each natsSubscription */

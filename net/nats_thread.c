@@ -40,15 +40,23 @@ static void unref_want(struct weir_nats_want *w) {
     weir_free(w);
 }
 
-static void on_message(natsConnection *nc, natsSubscription *sub, natsMsg *msg, void *closure) {
+/* nats.c's own locks order what was written to a want before its callbacks, but a thread sanitizer
+ * does not see them. */
+static struct weir_nats_want *want_of(void *closure) {
     struct weir_nats_want *w = closure;
+    WEIR_ASSERT(atomic_load_explicit(&w->made, memory_order_acquire));
+    return w;
+}
+
+static void on_message(natsConnection *nc, natsSubscription *sub, natsMsg *msg, void *closure) {
+    struct weir_nats_want *w = want_of(closure);
     (void)nc;
     (void)sub;
     weir_nats_incoming(w->nats, w->id, msg);
 }
 
 static void on_complete(void *closure) {
-    struct weir_nats_want *w = closure;
+    struct weir_nats_want *w = want_of(closure);
     pthread_mutex_lock(&w->nats->lock);
     bool drained = w->draining;
     pthread_mutex_unlock(&w->nats->lock);
@@ -131,6 +139,7 @@ static void add_want(struct weir_nats *n, const struct weir_nats_order *o) {
             unref_want(w);
         return;
     }
+    atomic_store_explicit(&w->made, true, memory_order_release);
     weir_list_push_back(&n->wants, &w->node);
     if (n->nc != NULL)
         subscribe(w);

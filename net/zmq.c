@@ -44,11 +44,14 @@ static void *context; /* guarded by context_lock */
 /* libzmq hands messages between its threads through lock-free pipes that the sanitizer cannot see
  * into, as the library is not built with it. libuv opens and closes descriptors unseen, so a number
  * that another thread gets again looks shared: with a directory that is closed over it, or with the
- * connection that had it before. */
+ * connection that had it before. nats.c and OpenSSL are not built with it
+ * either: what the locks of one order in the other goes unseen. */
 const char *__tsan_default_suppressions(void);
 const char *__tsan_default_suppressions(void) {
     return "called_from_lib:libzmq.so\n"
            "called_from_lib:libnats.so\n"
+           "called_from_lib:libssl.so\n"
+           "called_from_lib:libcrypto.so\n"
            "called_from_lib:libuv.so\n"
            "race:accept4\n"
            "race:closedir\n";

@@ -26,6 +26,8 @@ enum { MAX_PATHS = 4096, CLOSE_MS = 10000, REQUEST_ARENA = 256 << 20 };
 struct weir_plane_request {
     struct weir_list node; /* in server.requests */
     struct weir_plane_server *server;
+    struct weir_plane_path *path; /* borrowed: lives as long as the server */
+    uint64_t begun_ns;
     const struct weir_plane_handler *handler;
     void *arg, *user;
     void (*on_writable)(void *user); /* or NULL */
@@ -172,6 +174,7 @@ static void maybe_free(struct weir_plane_server *s) {
     WEIR_LIST_FOREACH(it, &s->paths) {
         struct weir_plane_path *p = WEIR_CONTAINER_OF(it, struct weir_plane_path, node);
         weir_free(p->path);
+        weir_free(p->subject_text);
         weir_free(p);
     }
     weir_buf_fini(&s->scratch);
@@ -199,6 +202,8 @@ static void on_caller_close(void *arg, enum weir_status status, const char *reas
         r->handler->on_cancel(r->arg, r);
     }
     r->handler->on_done(r->arg, r);
+    r->path->n_done++;
+    r->path->busy_ns += weir_now_ns() - r->begun_ns;
     weir_list_remove(&r->node);
     s->n_active--;
     s->n_streams--;
@@ -263,12 +268,13 @@ static enum weir_status dial(struct weir_plane_request *r) {
 }
 
 /* Decodes an acknowledged request and hands it over. */
-static enum weir_status begin_request(struct weir_plane_server *s, const struct weir_plane_path *p,
+static enum weir_status begin_request(struct weir_plane_server *s, struct weir_plane_path *p,
                                       struct weir_span payload, struct weir_err *err) {
     struct weir_plane_request *r = weir_calloc(1, sizeof(*r));
     if (r == NULL)
         return weir_err_set(err, WEIR_NOMEM, "out of memory");
-    *r = (struct weir_plane_request){.server = s, .handler = p->handler, .arg = p->arg};
+    *r = (struct weir_plane_request){
+        .server = s, .path = p, .begun_ns = weir_now_ns(), .handler = p->handler, .arg = p->arg};
     weir_list_init(&r->node);
     weir_arena_init(&r->arena, REQUEST_ARENA);
     weir_buf_init(&r->payload, s->config.max_message);
@@ -302,10 +308,9 @@ static enum weir_status begin_request(struct weir_plane_server *s, const struct 
 
 /* ---- request connections ------------------------------------------------------------------ */
 
-static const struct weir_plane_path *find_path(const struct weir_plane_server *s,
-                                               struct weir_span path) {
+static struct weir_plane_path *find_path(const struct weir_plane_server *s, struct weir_span path) {
     WEIR_LIST_FOREACH(it, &s->paths) {
-        const struct weir_plane_path *p = WEIR_CONTAINER_OF(it, struct weir_plane_path, node);
+        struct weir_plane_path *p = WEIR_CONTAINER_OF(it, struct weir_plane_path, node);
         if (weir_span_eqz(path, p->path))
             return p;
     }
@@ -334,18 +339,21 @@ const char *weir_plane_refusal(const struct weir_plane_server *s, const struct w
                                                : "";
 }
 
-void weir_plane_take(struct weir_plane_server *s, const struct weir_plane_path *p,
+void weir_plane_take(struct weir_plane_server *s, struct weir_plane_path *p,
                      struct weir_span payload) {
     static struct weir_log_limit limit;
     struct weir_err err;
     uint32_t dropped;
-    if (begin_request(s, p, payload, &err) != WEIR_OK && weir_log_limit_ok(&limit, 5, &dropped))
+    if (begin_request(s, p, payload, &err) == WEIR_OK)
+        return;
+    p->n_errors++;
+    if (weir_log_limit_ok(&limit, 5, &dropped))
         WEIR_LOG(WEIR_LOG_WARN, "plane", "a request to %s was dropped: %s", p->path, err.text);
 }
 
 static void on_request_frame(struct conn *k, const struct weir_request_frame *frame) {
     struct weir_plane_server *s = k->server;
-    const struct weir_plane_path *p = find_path(s, frame->path);
+    struct weir_plane_path *p = find_path(s, frame->path);
     char room[WEIR_PLANE_REFUSAL_BYTES];
     const char *refusal = weir_plane_refusal(s, p, frame->path, room);
     reply(k, refusal);
@@ -565,6 +573,7 @@ void weir_plane_server_destroy(struct weir_plane_server *server) {
         return;
     server->destroyed = true;
     weir_listener_close(server->listener);
+    weir_plane_service_close(server);
     WEIR_LIST_FOREACH(pt, &server->paths) {
         weir_nats_sub_close(WEIR_CONTAINER_OF(pt, struct weir_plane_path, node)->subject);
     }

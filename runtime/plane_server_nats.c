@@ -10,6 +10,7 @@
 #include "runtime/plane_server_priv.h"
 
 #include "base/log.h"
+#include "base/mem.h"
 
 static void acknowledge(struct weir_plane_server *s, const char *reply, const char *text) {
     static struct weir_log_limit limit;
@@ -27,6 +28,8 @@ static void on_request(void *arg, const struct weir_nats_msg *msg) {
     const char *refusal = "";
     if (!s->draining)
         refusal = weir_plane_refusal(s, p, weir_span_z(p->path), room);
+    p->n_requests++;
+    p->n_errors += *refusal != '\0';
     if (msg->reply != NULL)
         acknowledge(s, msg->reply, refusal);
     if (*refusal == '\0')
@@ -48,8 +51,14 @@ static void on_change(void *arg, const struct weir_nats_change *change) {
 /* Instances share no subject: the group, whose name the reference uses, has one member. */
 enum weir_status weir_plane_nats_listen(struct weir_plane_path *p, const char *subject) {
     static const struct weir_nats_sub_ops ops = {on_request, on_change};
-    return weir_nats_subscribe(p->server->config.nats, p->server->loop, subject, "q", &ops, p,
-                               &p->subject);
+    struct weir_plane_server *s = p->server;
+    p->subject_text = weir_strdup(subject);
+    if (p->subject_text == NULL)
+        return WEIR_NOMEM;
+    enum weir_status st = s->service == NULL ? weir_plane_service_open(s, subject) : WEIR_OK;
+    return st == WEIR_OK ? weir_nats_subscribe(s->config.nats, s->loop, subject,
+                                               WEIR_PLANE_NATS_GROUP, &ops, p, &p->subject)
+                         : st;
 }
 
 void weir_plane_nats_drain(struct weir_plane_server *s) {

@@ -9,11 +9,12 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
 
-from weir import until
+from weir import DEADLINE_S, until
 
 BINARY = shutil.which("nats-server")
 WHY_NOT = "no nats-server in PATH (Debian package nats-server; scripts/setup ci installs it)"
@@ -66,6 +67,37 @@ class NatsServer:
             self.child.send_signal(signal.SIGCONT)
             self.child.kill()
         self.child.wait()
+
+
+class NatsClient:
+    """A few lines of the text protocol: asks and publishes. The server has no login."""
+
+    def __init__(self, server):
+        self.socket = socket.create_connection(("127.0.0.1", server.port), DEADLINE_S)
+        self.file = self.socket.makefile("rb")
+        assert self.file.readline().startswith(b"INFO ")
+        self.send('CONNECT {"verbose":false,"pedantic":false,"headers":true,"no_responders":true}')
+        self.send("SUB inbox 1")
+
+    def send(self, line, payload=None):
+        self.socket.sendall(line.encode() + b"\r\n" + (b"" if payload is None else payload + b"\r\n"))
+
+    def ask(self, subject, payload=b""):
+        """The first answer; None: nobody listens."""
+        self.send(f"PUB {subject} inbox {len(payload)}", payload)
+        while True:
+            words = self.file.readline().split()
+            if words[0] == b"PING":
+                self.send("PONG")
+            elif words[0] in (b"MSG", b"HMSG"):
+                data = self.file.read(int(words[-1]) + 2)[:-2]
+                return None if words[0] == b"HMSG" and b" 503" in data.split(b"\r\n")[0] else data
+            else:
+                assert words[0] in (b"PONG", b"INFO"), words
+
+    def close(self):
+        self.file.close()
+        self.socket.close()
 
 
 # ---- nkeys and JWTs -----------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from nats_server import BINARY, USER, WHY_NOT, Key, NatsServer, operator_config
+from nats_server import BINARY, USER, WHY_NOT, Key, NatsClient, NatsServer, operator_config
 from weir import WEIR, Process, until
 
 pytestmark = pytest.mark.skipif(BINARY is None, reason=WHY_NOT)
@@ -147,6 +147,32 @@ def test_too_large_for_the_server(nats, fleet):
     r = front.complete("x" * 3_000_000)
     assert r.status == 413 and b"max_payload" in r.body, r
     assert front.chat("hello").status == 200
+
+
+def test_service(nats, fleet):
+    """Tools of NATS find the workers as they find those of the reference (services protocol, ADR-32)."""
+    mocker = fleet.mocker()
+    front = fleet.frontend().ready()
+    for i in range(5):
+        assert front.chat(f"request {i}").status == 200
+    client = NatsClient(nats)
+    ping = json.loads(client.ask("$SRV.PING"))
+    assert ping["type"] == "io.nats.micro.v1.ping_response" and ping["name"] == "dynamo_backend", ping
+    assert json.loads(client.ask(f"$SRV.PING.dynamo_backend.{ping['id']}")) == ping
+    info = json.loads(client.ask("$SRV.INFO.dynamo_backend"))
+    subject = f"dynamo_backend.generate-{mocker.ids[0]:x}"
+    assert info["id"] == ping["id"] and subject in [e["subject"] for e in info["endpoints"]], info
+    # The last call-home streams may still be closing.
+    def stats():
+        return next(e for e in json.loads(client.ask("$SRV.STATS"))["endpoints"] if e["subject"] == subject)
+    until("five requests", lambda: stats()["num_requests"] == 5 and stats()["average_processing_time"] > 0)
+    assert stats()["num_errors"] == 0 and stats()["queue_group"] == "q" and stats()["name"] == subject.split(".")[1]
+    # A request that cannot be read is acknowledged, dropped and counted; nothing else happens.
+    assert client.ask(subject, b"nonsense") == b""
+    until("the error to be counted", lambda: stats()["num_errors"] == 1)
+    assert client.ask("dynamo_backend.generate-0") is None
+    assert front.chat("hello").status == 200
+    client.close()
 
 
 # ---- workers that go ----------------------------------------------------------------------------
