@@ -67,28 +67,58 @@ static enum kvc_status open_plugin(struct kvc *k, const char *named, char *why, 
     return KVC_NO_DEVICE;
 }
 
+static void tell(const struct kvc *k, const char *why) {
+    if (k->options.on_fall_back != NULL)
+        k->options.on_fall_back(k->options.arg, why);
+}
+
 enum kvc_status kvc_open(const struct kvc_options *options, struct kvc **ret, char *why,
                          size_t room) {
+    char unheard[256];
     struct kvc *k = calloc(1, sizeof(*k));
-    room = why == NULL ? 0 : room;
+    if (why == NULL || room == 0) {
+        why = unheard;
+        room = sizeof(unheard);
+    }
     if (k == NULL) {
         snprintf(why, room, "out of memory");
         return KVC_NOMEM;
     }
     secret_init(&k->secret);
+    k->options = *options;
     k->ops = &kvc_cpu_ops;
     enum kvc_status st =
         options->kind == KVC_CUDA ? open_plugin(k, options->plugin, why, room) : KVC_OK;
     if (st == KVC_OK)
         st = k->ops->open(options, &k->secret, &k->dev, why, room);
+    if (st != KVC_OK && k->plugin != NULL)
+        dlclose(k->plugin);
+    if (st != KVC_OK && options->fall_back) {
+        k->plugin = NULL;
+        k->ops = &kvc_cpu_ops;
+        k->dev = &k->secret;
+        tell(k, why);
+        st = KVC_OK;
+    }
     if (st != KVC_OK) {
-        if (k->plugin != NULL)
-            dlclose(k->plugin);
         free(k);
         return st;
     }
     *ret = k;
     return KVC_OK;
+}
+
+bool kvc_falls_back(struct kvc *k, enum kvc_status st) {
+    if (!k->options.fall_back || k->ops == &kvc_cpu_ops || (st != KVC_LOST && st != KVC_NOMEM))
+        return false;
+    if (st == KVC_LOST && !k->lost)
+        tell(k, "the device failed: the CPU does its work from now on");
+    if (st == KVC_NOMEM && !k->told_nomem)
+        tell(k, "the device's memory is full: the CPU does what does not fit");
+    k->lost |= st == KVC_LOST;
+    k->told_nomem |= st == KVC_NOMEM;
+    k->fallen_back++;
+    return true;
 }
 
 void kvc_close(struct kvc *k) {
@@ -102,6 +132,20 @@ void kvc_close(struct kvc *k) {
 
 void kvc_get_info(const struct kvc *k, struct kvc_info *ret) {
     k->ops->info(k->dev, ret);
+    ret->fallen_back = k->fallen_back;
+}
+
+void *kvc_alloc(struct kvc *k, enum kvc_memory memory, size_t bytes) {
+    return k->ops->alloc(k->dev, memory, bytes > 0 ? bytes : 1);
+}
+
+void kvc_free(struct kvc *k, enum kvc_memory memory, void *p) {
+    if (p != NULL)
+        k->ops->release(k->dev, memory, p);
+}
+
+enum kvc_status kvc_copy(struct kvc *k, void *to, const void *from, size_t bytes) {
+    return bytes == 0 ? KVC_OK : k->ops->copy(k->dev, to, from, bytes);
 }
 
 /* ---- checks --------------------------------------------------------------------------------- */
@@ -129,10 +173,18 @@ enum kvc_status kvc_hash(struct kvc *k, const struct kvc_prompts *p, uint64_t *r
     if (block_offsets == NULL)
         return KVC_NOMEM;
     enum kvc_status st = KVC_OK;
-    if (kvc_block_offsets(p, block_offsets) > 0)
-        st = k->ops->hash(k->dev, p, block_offsets, ret_local, ret_sequence);
+    if (kvc_block_offsets(p, block_offsets) > 0) {
+        st = k->lost ? KVC_LOST : k->ops->hash(k->dev, p, block_offsets, ret_local, ret_sequence);
+        if (!p->resident && kvc_falls_back(k, st))
+            st = kvc_cpu_ops.hash(&k->secret, p, block_offsets, ret_local, ret_sequence);
+    }
     free(block_offsets);
     return st;
+}
+
+/* What is known before asking it. */
+static enum kvc_status device_trouble(const struct kvc_table *t) {
+    return t->k->lost ? KVC_LOST : t->on_host ? KVC_NOMEM : KVC_OK;
 }
 
 enum kvc_status kvc_match(struct kvc_table *t, const struct kvc_queries *q, size_t room,
@@ -141,7 +193,15 @@ enum kvc_status kvc_match(struct kvc_table *t, const struct kvc_queries *q, size
         return t->broken;
     if (!rising(q->offsets, q->n))
         return KVC_INVALID;
-    return q->n == 0 ? KVC_OK : t->k->ops->match(t->k->dev, t, q, room, ret, ret_n);
+    if (q->n == 0)
+        return KVC_OK;
+    struct kvc *k = t->k;
+    enum kvc_status st = device_trouble(t);
+    if (st == KVC_OK)
+        st = k->ops->match(k->dev, t, q, room, ret, ret_n);
+    if (kvc_falls_back(k, st))
+        st = kvc_cpu_ops.match(&k->secret, t, q, room, ret, ret_n);
+    return st;
 }
 
 enum kvc_status kvc_rank(struct kvc_table *t, const struct kvc_queries *q, const double *isl_tokens,
@@ -155,6 +215,13 @@ enum kvc_status kvc_rank(struct kvc_table *t, const struct kvc_queries *q, const
     for (uint32_t r = 0; r < t->options.max_ranks; r++)
         if (loads->candidate[r])
             least = fmin(least, loads->active_prefill_tokens[r]);
-    return q->n == 0 ? KVC_OK
-                     : t->k->ops->rank(t->k->dev, t, q, isl_tokens, params, loads, least, k, ret);
+    if (q->n == 0)
+        return KVC_OK;
+    struct kvc *back_end = t->k;
+    enum kvc_status st = device_trouble(t);
+    if (st == KVC_OK)
+        st = back_end->ops->rank(back_end->dev, t, q, isl_tokens, params, loads, least, k, ret);
+    if (kvc_falls_back(back_end, st))
+        st = kvc_cpu_ops.rank(&back_end->secret, t, q, isl_tokens, params, loads, least, k, ret);
+    return st;
 }

@@ -40,8 +40,14 @@ struct kvc_options {
     enum kvc_kind kind;
     int device;       /* number, as CUDA counts */
     size_t max_bytes; /* of device memory for all tables and batches; 0 = half of what is free */
-    const char
-        *plugin; /* path of libweir_cuda.so; NULL: beside the executable, then the usual places */
+    /* Path of libweir_cuda.so; NULL: beside the executable, or where the loader looks. */
+    const char *plugin;
+    /* Where the device is missing, full or lost, the CPU does the work, for good or for that call,
+     * and on_fall_back (may be NULL) is told why, once a reason. Only what is resident on the
+     * device cannot be saved: such a call fails. */
+    bool fall_back;
+    void (*on_fall_back)(void *arg, const char *why);
+    void *arg;
 };
 struct kvc_info {
     enum kvc_kind kind;
@@ -49,6 +55,7 @@ struct kvc_info {
     size_t bytes, max_bytes;
     uint64_t uploaded_bytes; /* since it was opened */
     int multiprocessors;     /* 0 on the CPU */
+    uint64_t fallen_back;    /* calls that the CPU did in the device's place */
 };
 struct kvc;
 /* `why` (room bytes, may be NULL) gets a sentence for the log when the status is not KVC_OK. */
@@ -56,6 +63,14 @@ enum kvc_status kvc_open(const struct kvc_options *options, struct kvc **ret, ch
                          size_t room);
 void kvc_close(struct kvc *k); /* after its tables; accepts NULL */
 void kvc_get_info(const struct kvc *k, struct kvc_info *ret);
+
+/* Memory for large arguments: of the host but fast to transfer, or of the device itself. NULL: none
+ * is left. The CPU reference gives plain memory for both. */
+enum kvc_memory { KVC_MEMORY_HOST, KVC_MEMORY_DEVICE };
+void *kvc_alloc(struct kvc *k, enum kvc_memory memory, size_t bytes);
+void kvc_free(struct kvc *k, enum kvc_memory memory, void *p); /* accepts NULL */
+/* From host to device memory of kvc_alloc(), or back. */
+enum kvc_status kvc_copy(struct kvc *k, void *to, const void *from, size_t bytes);
 
 /* ---- hashing ---------------------------------------------------------------------------- */
 
@@ -68,6 +83,7 @@ struct kvc_prompts {
     size_t n;
     uint32_t block_size; /* 1 to KVC_BLOCK_SIZE_MAX */
     bool eagle;          /* a block's window is one token longer */
+    bool resident;       /* tokens and results are in device memory; the rest never is */
 };
 /* Where each prompt's blocks begin in the arrays of hashes: n + 1 sums. Returns their number. */
 size_t kvc_block_offsets(const struct kvc_prompts *p, uint64_t *ret_offsets);

@@ -228,16 +228,16 @@ KVC_FN double kvc_cost(const struct kvc_cost_params *p, double isl_tokens, doubl
     double cached = round(bs * (device + p->host_weight * host + p->disk_weight * disk));
     double raw_tokens = 0, decay = 1;
     if (p->track_prefill_tokens) {
-        raw_tokens = prefill_tokens + fmax(isl_tokens - cached, 0) + cached;
+        raw_tokens = prefill_tokens + fmax(isl_tokens - cached, 0.0) + cached;
         if (p->overlap_credit_decay > 0) {
-            double request_blocks = fmax(ceil(isl_tokens / bs), 1);
+            double request_blocks = fmax(ceil(isl_tokens / bs), 1.0);
             double excess = (prefill_tokens - min_prefill) / bs;
             decay = 1 / (1 + p->overlap_credit_decay * excess / request_blocks);
         }
     }
     double credit =
         p->overlap_score_credit * decay * device + p->host_weight * host + p->disk_weight * disk;
-    double prefill = fmax(raw_tokens / bs - credit, 0);
+    double prefill = fmax(raw_tokens / bs - credit, 0.0);
     return p->prefill_load_scale * prefill + decode_blocks + prompt_blocks +
            p->decode_active_request_weight * requests;
 }

@@ -1,29 +1,19 @@
 /* The reference: what the device does, one query after the other. */
 #include "cuda/kvc_priv.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-struct cpu {
-    const struct kvc_secret *secret;
-};
-
+/* Its state is the secret alone. */
 static enum kvc_status cpu_open(const struct kvc_options *o, const struct kvc_secret *secret,
                                 void **ret, char *why, size_t room) {
-    struct cpu *c = calloc(1, sizeof(*c));
-    (void)o;
-    if (c == NULL) {
-        snprintf(why, room, "out of memory");
-        return KVC_NOMEM;
-    }
-    c->secret = secret;
-    *ret = c;
+    (void)o, (void)why, (void)room;
+    *ret = (void *)secret;
     return KVC_OK;
 }
 
 static void cpu_close(void *dev) {
-    free(dev);
+    (void)dev;
 }
 
 static void cpu_info(const void *dev, struct kvc_info *ret) {
@@ -31,18 +21,34 @@ static void cpu_info(const void *dev, struct kvc_info *ret) {
     *ret = (struct kvc_info){.kind = KVC_CPU, .name = "CPU reference"};
 }
 
+static void *cpu_alloc(void *dev, enum kvc_memory memory, size_t bytes) {
+    (void)dev, (void)memory;
+    return malloc(bytes);
+}
+
+static void cpu_release(void *dev, enum kvc_memory memory, void *p) {
+    (void)dev, (void)memory;
+    free(p);
+}
+
+static enum kvc_status cpu_copy(void *dev, void *to, const void *from, size_t bytes) {
+    (void)dev;
+    memcpy(to, from, bytes);
+    return KVC_OK;
+}
+
 static enum kvc_status cpu_hash(void *dev, const struct kvc_prompts *p,
                                 const uint64_t *block_offsets, uint64_t *ret_local,
                                 uint64_t *ret_sequence) {
-    const struct cpu *c = dev;
+    const struct kvc_secret *secret = dev;
     for (size_t i = 0; i < p->n; i++) {
         const uint32_t *tokens = p->tokens + p->offsets[i];
         uint64_t seed = p->seeds == NULL ? KVC_CHAIN_SEED : p->seeds[i], seq = 0;
         for (uint64_t b = block_offsets[i]; b < block_offsets[i + 1]; b++) {
             uint64_t at = b - block_offsets[i];
             uint64_t local =
-                kvc_xxh3(tokens + at * p->block_size, p->block_size + p->eagle, c->secret, seed);
-            seq = at == 0 ? local : kvc_chain_step(seq, local, c->secret);
+                kvc_xxh3(tokens + at * p->block_size, p->block_size + p->eagle, secret, seed);
+            seq = at == 0 ? local : kvc_chain_step(seq, local, secret);
             ret_local[b] = local;
             if (ret_sequence != NULL)
                 ret_sequence[b] = seq;
@@ -94,12 +100,12 @@ static bool scratch_make(struct scratch *s, const struct kvc_table *t,
 }
 
 /* Blocks of the query that the table knows, whoever holds them. */
-static size_t find_path(const struct cpu *c, const struct kvc_view *v, const uint64_t *local,
-                        size_t n, uint32_t *path) {
+static size_t find_path(const struct kvc_secret *secret, const struct kvc_view *v,
+                        const uint64_t *local, size_t n, uint32_t *path) {
     uint64_t seq = 0;
     uint32_t parent = KVC_ROOT;
     for (size_t i = 0; i < n; i++) {
-        seq = i == 0 ? local[0] : kvc_chain_step(seq, local[i], c->secret);
+        seq = i == 0 ? local[0] : kvc_chain_step(seq, local[i], secret);
         uint32_t slot = kvc_lookup(v->slots, v->mask, seq);
         if (slot == KVC_NONE || v->slots[slot].parent != parent || v->slots[slot].local != local[i])
             return i;
@@ -126,9 +132,9 @@ static void walk_tier(const struct kvc_view *v, struct scratch *s, size_t n, int
     }
 }
 
-static void match_one(const struct cpu *c, const struct kvc_view *v, const uint64_t *local,
-                      size_t n, struct scratch *s) {
-    size_t known = find_path(c, v, local, n, s->path);
+static void match_one(const struct kvc_secret *secret, const struct kvc_view *v,
+                      const uint64_t *local, size_t n, struct scratch *s) {
+    size_t known = find_path(secret, v, local, n, s->path);
     memset(s->reach, 0, s->n_ranks * sizeof(*s->reach));
     memset(s->got, 0, s->n_ranks * sizeof(*s->got));
     for (int tier = 0; tier < KVC_TIERS; tier++)
@@ -206,6 +212,9 @@ const struct kvc_ops kvc_cpu_ops = {
     .open = cpu_open,
     .close = cpu_close,
     .info = cpu_info,
+    .alloc = cpu_alloc,
+    .release = cpu_release,
+    .copy = cpu_copy,
     .hash = cpu_hash,
     .table_commit = cpu_commit,
     .table_free = cpu_table_free,

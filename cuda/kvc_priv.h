@@ -69,6 +69,7 @@ struct kvc_table {
     size_t n_dirty, cap_dirty;
     bool all_dirty;
     enum kvc_status broken; /* KVC_OK, or what it refuses everything with */
+    bool on_host;           /* the device has no room for the copy */
     struct kvc_table_stats stats;
     void *device; /* the back end's copy */
 };
@@ -97,6 +98,9 @@ struct kvc_ops {
                             void **ret, char *why, size_t room);
     void (*close)(void *dev);
     void (*info)(const void *dev, struct kvc_info *ret);
+    void *(*alloc)(void *dev, enum kvc_memory memory, size_t bytes);
+    void (*release)(void *dev, enum kvc_memory memory, void *p);
+    enum kvc_status (*copy)(void *dev, void *to, const void *from, size_t bytes);
     enum kvc_status (*hash)(void *dev, const struct kvc_prompts *p, const uint64_t *block_offsets,
                             uint64_t *ret_local, uint64_t *ret_sequence);
     enum kvc_status (*table_commit)(void *dev, struct kvc_table *t);
@@ -113,7 +117,12 @@ struct kvc {
     void *dev;
     void *plugin; /* of dlopen */
     struct kvc_secret secret;
+    struct kvc_options options;
+    bool lost, told_nomem;
+    uint64_t fallen_back;
 };
+/* Whether the CPU shall do what the device has answered so. */
+bool kvc_falls_back(struct kvc *k, enum kvc_status st);
 extern const struct kvc_ops kvc_cpu_ops;
 /* What the plug-in exports, under this name. */
 typedef const struct kvc_ops *(*kvc_plugin_fn)(void);

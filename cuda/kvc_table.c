@@ -344,9 +344,15 @@ enum kvc_status kvc_table_apply(struct kvc_table *t, const struct kvc_event *e) 
 enum kvc_status kvc_table_commit(struct kvc_table *t) {
     if (t->broken != KVC_OK)
         return t->broken;
-    enum kvc_status st = t->k->ops->table_commit(t->k->dev, t);
+    enum kvc_status st = t->k->lost ? KVC_LOST : t->k->ops->table_commit(t->k->dev, t);
+    if (kvc_falls_back(t->k, st)) {
+        t->on_host = true; /* queries read the host's copy, until a commit succeeds */
+        t->all_dirty = true;
+        return KVC_OK;
+    }
     if (st != KVC_OK)
         return st;
+    t->on_host = false;
     for (size_t i = 0; i < t->n_dirty; i++)
         t->dirty_bits[t->dirty[i] / 64] = 0;
     if (t->all_dirty)

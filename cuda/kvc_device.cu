@@ -1,0 +1,325 @@
+/*
+ * The device: memory within a budget, transfers, and the copies of tables.
+ *
+ * One stream orders a table's updates and the queries on it, so a query sees a commit whole or not
+ * at all, without a second copy of the table; the host gathers the next changes meanwhile.
+ */
+#include "cuda/kvc_device_priv.h"
+
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+
+enum { THREADS = 256 };
+
+/* ---- errors and memory ---------------------------------------------------------------------- */
+
+enum kvc_status kvc_device_check(struct kvc_device *d, cudaError_t e) {
+    if (e == cudaSuccess)
+        return d->lost ? KVC_LOST : KVC_OK;
+    cudaGetLastError();
+    if (e == cudaErrorMemoryAllocation)
+        return KVC_NOMEM;
+    d->lost = true;
+    return KVC_LOST;
+}
+
+static void give_back(struct kvc_device *d, struct kvc_buffer *b) {
+    if (b->p != NULL && cudaFree(b->p) != cudaSuccess)
+        cudaGetLastError();
+    d->bytes -= b->cap;
+    b->p = NULL;
+    b->cap = 0;
+}
+
+enum kvc_status kvc_device_room(struct kvc_device *d, struct kvc_buffer *b, size_t bytes) {
+    if (d->lost)
+        return KVC_LOST;
+    if (bytes <= b->cap)
+        return KVC_OK;
+    size_t cap = b->cap * 2 > bytes ? b->cap * 2 : bytes;
+    if (d->bytes - b->cap + cap > d->max_bytes)
+        cap = bytes; /* exactly, where doubling is too much */
+    if (d->bytes - b->cap + cap > d->max_bytes)
+        return KVC_NOMEM;
+    give_back(d, b); /* waits for what still uses it */
+    KVC_TRY(kvc_device_check(d, cudaMalloc(&b->p, cap)));
+    b->cap = cap;
+    d->bytes += cap;
+    return KVC_OK;
+}
+
+enum kvc_status kvc_device_upload(struct kvc_device *d, cudaStream_t stream, void *to,
+                                  const void *from, size_t bytes) {
+    d->uploaded += bytes;
+    return kvc_device_check(d, cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, stream));
+}
+
+enum kvc_status kvc_device_staging(struct kvc_device *d, size_t bytes) {
+    if (bytes <= d->cap_staging)
+        return KVC_OK;
+    if (d->staging != NULL)
+        cudaFreeHost(d->staging);
+    d->staging = NULL;
+    d->cap_staging = 0;
+    KVC_TRY(kvc_device_check(d, cudaMallocHost(&d->staging, bytes)));
+    d->cap_staging = bytes;
+    return KVC_OK;
+}
+
+static void *device_alloc(void *dev, enum kvc_memory memory, size_t bytes) {
+    struct kvc_device *d = static_cast<struct kvc_device *>(dev);
+    void *p = NULL;
+    cudaError_t e = memory == KVC_MEMORY_HOST ? cudaMallocHost(&p, bytes) : cudaMalloc(&p, bytes);
+    return kvc_device_check(d, e) == KVC_OK ? p : NULL;
+}
+
+static void device_release(void *dev, enum kvc_memory memory, void *p) {
+    struct kvc_device *d = static_cast<struct kvc_device *>(dev);
+    (void)kvc_device_check(d, memory == KVC_MEMORY_HOST ? cudaFreeHost(p) : cudaFree(p));
+}
+
+static enum kvc_status device_copy(void *dev, void *to, const void *from, size_t bytes) {
+    struct kvc_device *d = static_cast<struct kvc_device *>(dev);
+    return kvc_device_check(d, cudaMemcpy(to, from, bytes, cudaMemcpyDefault));
+}
+
+/* ---- life ----------------------------------------------------------------------------------- */
+
+static void device_close(void *dev) {
+    struct kvc_device *d = static_cast<struct kvc_device *>(dev);
+    for (struct kvc_lane &l : d->lanes) {
+        struct kvc_buffer *mine[] = {&l.tokens, &l.offsets, &l.block_offsets,
+                                     &l.seeds,  &l.local,   &l.sequence};
+        for (struct kvc_buffer *b : mine)
+            give_back(d, b);
+        if (l.stream != NULL)
+            cudaStreamDestroy(l.stream);
+    }
+    struct kvc_buffer *all[] = {&d->queries, &d->query_offsets, &d->sequence, &d->path,
+                                &d->sets,    &d->isl,           &d->loads,    &d->scratch,
+                                &d->results, &d->counts,        &d->delta};
+    for (struct kvc_buffer *b : all)
+        give_back(d, b);
+    cudaFree(const_cast<struct kvc_secret *>(d->secret));
+    cudaFreeHost(d->staging);
+    cudaGetLastError();
+    free(d);
+}
+
+static enum kvc_status set_up(struct kvc_device *d, const struct kvc_options *o,
+                              const struct kvc_secret *secret) {
+    size_t free_bytes = 0, total = 0;
+    void *p = NULL;
+    KVC_TRY(kvc_device_check(d, cudaSetDevice(o->device)));
+    KVC_TRY(kvc_device_check(d, cudaMemGetInfo(&free_bytes, &total)));
+    d->max_bytes = o->max_bytes != 0 ? o->max_bytes : free_bytes / 2;
+    KVC_TRY(kvc_device_check(
+        d, cudaDeviceGetAttribute(&d->multiprocessors, cudaDevAttrMultiProcessorCount, o->device)));
+    for (struct kvc_lane &l : d->lanes)
+        KVC_TRY(kvc_device_check(d, cudaStreamCreateWithFlags(&l.stream, cudaStreamNonBlocking)));
+    KVC_TRY(kvc_device_check(d, cudaMalloc(&p, sizeof(*secret))));
+    d->secret = static_cast<const struct kvc_secret *>(p);
+    return kvc_device_check(d, cudaMemcpy(p, secret, sizeof(*secret), cudaMemcpyHostToDevice));
+}
+
+static enum kvc_status device_open(const struct kvc_options *o, const struct kvc_secret *secret,
+                                   void **ret, char *why, size_t room) {
+    int n = 0;
+    cudaError_t e = cudaGetDeviceCount(&n);
+    if (e != cudaSuccess || o->device < 0 || o->device >= n) {
+        cudaGetLastError();
+        snprintf(why, room, e != cudaSuccess ? "no usable CUDA device: %s" : "no CUDA device %s%d",
+                 e != cudaSuccess ? cudaGetErrorString(e) : "", o->device);
+        return KVC_NO_DEVICE;
+    }
+    struct kvc_device *d = static_cast<struct kvc_device *>(calloc(1, sizeof(*d)));
+    if (d == NULL) {
+        snprintf(why, room, "out of memory");
+        return KVC_NOMEM;
+    }
+    d->number = o->device;
+    enum kvc_status st = set_up(d, o, secret);
+    if (st != KVC_OK) {
+        snprintf(why, room, "CUDA device %d cannot be used: %s", o->device,
+                 st == KVC_NOMEM ? "its memory is taken" : "it failed at the first steps");
+        device_close(d);
+        return st;
+    }
+    *ret = d;
+    return KVC_OK;
+}
+
+static void device_info(const void *dev, struct kvc_info *ret) {
+    const struct kvc_device *d = static_cast<const struct kvc_device *>(dev);
+    cudaDeviceProp prop;
+    memset(ret, 0, sizeof(*ret));
+    ret->kind = KVC_CUDA;
+    ret->bytes = d->bytes;
+    ret->max_bytes = d->max_bytes;
+    ret->uploaded_bytes = d->uploaded;
+    ret->multiprocessors = d->multiprocessors;
+    if (cudaGetDeviceProperties(&prop, d->number) == cudaSuccess)
+        snprintf(ret->name, sizeof(ret->name), "%.100s", prop.name);
+    cudaGetLastError();
+}
+
+/* ---- tables --------------------------------------------------------------------------------- */
+
+/* A changed slot as it travels. */
+struct slot_change {
+    struct kvc_slot slot;
+    uint32_t at, external;
+};
+
+static __global__ void put_slots(const struct slot_change *changes, uint32_t n,
+                                 struct kvc_slot *slots, uint32_t *external) {
+    uint32_t i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= n)
+        return;
+    slots[changes[i].at] = changes[i].slot;
+    if (external != NULL)
+        external[changes[i].at] = changes[i].external;
+}
+
+/* A changed set: its members lie at `from` of the members that travel with it. */
+struct set_change {
+    struct kvc_set set;
+    uint32_t number, from;
+};
+
+static __global__ void put_sets(const struct set_change *changes, uint32_t n, const uint16_t *from,
+                                struct kvc_set *sets, uint16_t *members) {
+    uint32_t i = (blockIdx.x * blockDim.x + threadIdx.x) / 32, lane = threadIdx.x % 32;
+    if (i >= n)
+        return;
+    struct set_change c = changes[i];
+    if (lane == 0)
+        sets[c.number] = c.set;
+    for (uint32_t k = lane; k < c.set.n; k += 32)
+        members[c.set.at + k] = from[c.from + k];
+}
+
+static enum kvc_status upload_all_slots(struct kvc_device *d, struct kvc_device_table *dt,
+                                        const struct kvc_table *t) {
+    size_t cap = (size_t)t->mask + 1;
+    cudaStream_t stream = d->lanes[0].stream;
+    KVC_TRY(kvc_device_room(d, &dt->slots, cap * sizeof(*t->slots)));
+    KVC_TRY(kvc_device_upload(d, stream, dt->slots.p, t->slots, cap * sizeof(*t->slots)));
+    if (t->external == NULL)
+        return KVC_OK;
+    KVC_TRY(kvc_device_room(d, &dt->external, cap * sizeof(*t->external)));
+    return kvc_device_upload(d, stream, dt->external.p, t->external, cap * sizeof(*t->external));
+}
+
+static enum kvc_status upload_slots(struct kvc_device *d, struct kvc_device_table *dt,
+                                    const struct kvc_table *t) {
+    size_t bytes = t->n_dirty * sizeof(struct slot_change);
+    cudaStream_t stream = d->lanes[0].stream;
+    if (t->n_dirty == 0)
+        return KVC_OK;
+    KVC_TRY(kvc_device_staging(d, bytes));
+    KVC_TRY(kvc_device_room(d, &d->delta, bytes));
+    struct slot_change *changes = static_cast<struct slot_change *>(d->staging);
+    for (size_t i = 0; i < t->n_dirty; i++) {
+        uint32_t at = t->dirty[i];
+        changes[i].slot = t->slots[at];
+        changes[i].at = at;
+        changes[i].external = t->external != NULL ? t->external[at] : 0;
+    }
+    KVC_TRY(kvc_device_upload(d, stream, d->delta.p, changes, bytes));
+    uint32_t n = static_cast<uint32_t>(t->n_dirty);
+    put_slots<<<(n + THREADS - 1) / THREADS, THREADS, 0, stream>>>(
+        static_cast<const struct slot_change *>(d->delta.p), n,
+        static_cast<struct kvc_slot *>(dt->slots.p),
+        t->external != NULL ? static_cast<uint32_t *>(dt->external.p) : NULL);
+    KVC_TRY(kvc_device_check(d, cudaGetLastError()));
+    return kvc_device_check(d, cudaStreamSynchronize(stream)); /* the staging is used again */
+}
+
+static enum kvc_status upload_all_sets(struct kvc_device *d, struct kvc_device_table *dt,
+                                       const struct kvc_sets *s) {
+    cudaStream_t stream = d->lanes[0].stream;
+    KVC_TRY(kvc_device_room(d, &dt->sets, s->cap * sizeof(*s->sets)));
+    KVC_TRY(kvc_device_room(d, &dt->members, s->cap_members * sizeof(*s->members)));
+    KVC_TRY(kvc_device_upload(d, stream, dt->sets.p, s->sets, s->n * sizeof(*s->sets)));
+    return kvc_device_upload(d, stream, dt->members.p, s->members,
+                             s->n_members * sizeof(*s->members));
+}
+
+static enum kvc_status upload_sets(struct kvc_device *d, struct kvc_device_table *dt,
+                                   const struct kvc_sets *s) {
+    cudaStream_t stream = d->lanes[0].stream;
+    size_t n_members = 0, head = s->n_dirty * sizeof(struct set_change);
+    if (s->n_dirty == 0)
+        return KVC_OK;
+    for (uint32_t i = 0; i < s->n_dirty; i++)
+        n_members += s->sets[s->dirty[i]].n;
+    size_t bytes = head + n_members * sizeof(*s->members);
+    KVC_TRY(kvc_device_staging(d, bytes));
+    KVC_TRY(kvc_device_room(d, &d->delta, bytes));
+    struct set_change *changes = static_cast<struct set_change *>(d->staging);
+    uint16_t *members = reinterpret_cast<uint16_t *>(static_cast<char *>(d->staging) + head);
+    uint32_t from = 0;
+    for (uint32_t i = 0; i < s->n_dirty; i++) {
+        struct kvc_set set = s->sets[s->dirty[i]]; /* of a freed number: n = 0, of no use */
+        changes[i].set = set;
+        changes[i].number = s->dirty[i];
+        changes[i].from = from;
+        memcpy(members + from, s->members + (set.n > 0 ? set.at : 0), set.n * sizeof(*members));
+        from += set.n;
+    }
+    KVC_TRY(kvc_device_upload(d, stream, d->delta.p, d->staging, bytes));
+    const char *base = static_cast<const char *>(d->delta.p);
+    put_sets<<<(s->n_dirty * 32 + THREADS - 1) / THREADS, THREADS, 0, stream>>>(
+        reinterpret_cast<const struct set_change *>(base), s->n_dirty,
+        reinterpret_cast<const uint16_t *>(base + head), static_cast<struct kvc_set *>(dt->sets.p),
+        static_cast<uint16_t *>(dt->members.p));
+    KVC_TRY(kvc_device_check(d, cudaGetLastError()));
+    return kvc_device_check(d, cudaStreamSynchronize(stream));
+}
+
+static enum kvc_status device_commit(void *dev, struct kvc_table *t) {
+    struct kvc_device *d = static_cast<struct kvc_device *>(dev);
+    struct kvc_device_table *dt = static_cast<struct kvc_device_table *>(t->device);
+    const struct kvc_sets *s = &t->sets;
+    if (d->lost)
+        return KVC_LOST;
+    if (dt == NULL) {
+        dt = static_cast<struct kvc_device_table *>(calloc(1, sizeof(*dt)));
+        if (dt == NULL)
+            return KVC_NOMEM;
+        t->device = dt;
+    }
+    bool grown = dt->sets.cap < s->cap * sizeof(*s->sets) ||
+                 dt->members.cap < s->cap_members * sizeof(*s->members);
+    KVC_TRY(grown ? upload_all_sets(d, dt, s) : upload_sets(d, dt, s));
+    KVC_TRY(t->all_dirty ? upload_all_slots(d, dt, t) : upload_slots(d, dt, t));
+    return kvc_device_check(d, cudaStreamSynchronize(d->lanes[0].stream));
+}
+
+static void device_table_free(void *dev, struct kvc_table *t) {
+    struct kvc_device *d = static_cast<struct kvc_device *>(dev);
+    struct kvc_device_table *dt = static_cast<struct kvc_device_table *>(t->device);
+    if (dt == NULL)
+        return;
+    give_back(d, &dt->slots);
+    give_back(d, &dt->external);
+    give_back(d, &dt->sets);
+    give_back(d, &dt->members);
+    free(dt);
+    t->device = NULL;
+}
+
+/* ---- the plug-in's door --------------------------------------------------------------------- */
+
+extern "C" __attribute__((visibility("default"))) const struct kvc_ops *kvc_cuda_plugin(void);
+
+const struct kvc_ops *kvc_cuda_plugin(void) {
+    static const struct kvc_ops ops = {
+        KVC_ABI,       device_open,       device_close,     device_info,
+        device_alloc,  device_release,    device_copy,      kvc_device_hash,
+        device_commit, device_table_free, kvc_device_match, kvc_device_rank,
+    };
+    return &ops;
+}

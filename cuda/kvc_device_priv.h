@@ -1,0 +1,67 @@
+/* The device back end's own parts: kvc_device.cu (memory, tables), kvc_hash.cu, kvc_match.cu. */
+#ifndef WEIR_CUDA_KVC_DEVICE_PRIV_H
+#define WEIR_CUDA_KVC_DEVICE_PRIV_H
+
+#include "cuda/kvc_priv.h"
+
+#include <cuda_runtime.h>
+
+/* Device memory that grows and is kept for the next batch. */
+struct kvc_buffer {
+    void *p;
+    size_t cap;
+};
+
+/* One batch in flight. Two take turns, so that one is copied while the other is hashed. */
+struct kvc_lane {
+    cudaStream_t stream;
+    struct kvc_buffer tokens, offsets, block_offsets, seeds, local, sequence;
+};
+
+struct kvc_device {
+    int number, multiprocessors;
+    size_t bytes, max_bytes;
+    uint64_t uploaded;
+    bool lost;
+    const struct kvc_secret *secret; /* in device memory */
+    struct kvc_lane lanes[2];        /* tables and queries use the first one's stream */
+    struct kvc_buffer queries, query_offsets, sequence, path, sets, isl, loads, scratch, results,
+        counts, delta;
+    void *staging; /* pinned host memory */
+    size_t cap_staging;
+};
+
+/* A table's copy. */
+struct kvc_device_table {
+    struct kvc_buffer slots, external, sets, members;
+};
+
+/* Failure of the device is remembered: every later call says KVC_LOST. */
+enum kvc_status kvc_device_check(struct kvc_device *d, cudaError_t e);
+/* At least `bytes`; what was in it is lost. KVC_NOMEM also over the budget. */
+enum kvc_status kvc_device_room(struct kvc_device *d, struct kvc_buffer *b, size_t bytes);
+enum kvc_status kvc_device_upload(struct kvc_device *d, cudaStream_t stream, void *to,
+                                  const void *from, size_t bytes);
+enum kvc_status kvc_device_staging(struct kvc_device *d, size_t bytes);
+
+enum kvc_status kvc_device_hash(void *dev, const struct kvc_prompts *p,
+                                const uint64_t *block_offsets, uint64_t *ret_local,
+                                uint64_t *ret_sequence);
+/* Sequence hashes of arrays in device memory. */
+void kvc_device_chain(const struct kvc_device *d, cudaStream_t stream, const uint64_t *local,
+                      const uint64_t *offsets, size_t n, uint64_t base, uint64_t *ret_sequence);
+enum kvc_status kvc_device_match(void *dev, struct kvc_table *t, const struct kvc_queries *q,
+                                 size_t room, struct kvc_match *ret, uint32_t *ret_n);
+enum kvc_status kvc_device_rank(void *dev, struct kvc_table *t, const struct kvc_queries *q,
+                                const double *isl_tokens, const struct kvc_cost_params *params,
+                                const struct kvc_loads *loads, double min_prefill, uint32_t top,
+                                struct kvc_choice *ret);
+
+#define KVC_TRY(call)                                                                              \
+    do {                                                                                           \
+        enum kvc_status try_status = (call);                                                       \
+        if (try_status != KVC_OK)                                                                  \
+            return try_status;                                                                     \
+    } while (0)
+
+#endif

@@ -1,0 +1,161 @@
+/* A device that fails at any of its calls, for want of memory or for good: with fall_back the
+ * answers are the same, without it the status says what happened; nothing leaks or crashes. */
+#include "base/status.h"
+#include "cuda/kvc.h"
+#include "test/check.h"
+
+#include <dlfcn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { BLOCKS = 40, RANKS = 8 };
+
+static void (*fail_at)(long call, bool lost);
+static char told[256];
+
+static void on_fall_back(void *arg, const char *why) {
+    (void)arg;
+    snprintf(told, sizeof(told), "%s", why);
+}
+
+/* What one session gives. */
+struct outcome {
+    uint64_t local[BLOCKS], sequence[BLOCKS];
+    struct kvc_match match[RANKS];
+    struct kvc_choice choice[2];
+    uint32_t n;
+};
+
+#define TRY(call)                                                                                  \
+    do {                                                                                           \
+        st = (call);                                                                               \
+        if (st != KVC_OK)                                                                          \
+            goto out;                                                                              \
+    } while (0)
+
+static enum kvc_status session(struct kvc *k, struct outcome *o) {
+    uint32_t tokens[BLOCKS * 4];
+    uint64_t offsets[] = {0, BLOCKS * 4}, blocks[] = {0, BLOCKS};
+    struct kvc_table *t = NULL;
+    enum kvc_status st;
+    for (uint32_t i = 0; i < BLOCKS * 4; i++)
+        tokens[i] = i * 7;
+    struct kvc_prompts p = {tokens, offsets, NULL, 1, 4, false, false};
+    TRY(kvc_table_create(k, &(struct kvc_table_options){.max_blocks = 500, .max_ranks = RANKS},
+                         &t));
+    TRY(kvc_hash(k, &p, o->local, o->sequence));
+    for (uint32_t r = 0; r < RANKS; r++) {
+        struct kvc_block b[BLOCKS];
+        for (size_t i = 0; i < BLOCKS; i++)
+            b[i] = (struct kvc_block){i + 1, o->local[i]};
+        struct kvc_event e = {
+            .kind = KVC_STORED, .rank = r, .blocks = b, .n = BLOCKS - 3 * (size_t)r};
+        TRY(kvc_table_apply(t, &e));
+        if (r % 3 == 0)
+            TRY(kvc_table_commit(t));
+    }
+    TRY(kvc_table_commit(t));
+    struct kvc_queries q = {o->local, blocks, 1};
+    TRY(kvc_match(t, &q, RANKS, o->match, &o->n));
+    unsigned char candidate[RANKS];
+    double zero[RANKS] = {0}, isl = BLOCKS * 4;
+    memset(candidate, 1, sizeof(candidate));
+    struct kvc_cost_params params = {
+        .block_size = 4, .overlap_score_credit = 1, .prefill_load_scale = 1};
+    params.track_prefill_tokens = true;
+    struct kvc_loads loads = {candidate, zero, zero, zero};
+    TRY(kvc_rank(t, &q, &isl, &params, &loads, 2, o->choice));
+out:
+    kvc_table_destroy(t);
+    return st;
+}
+
+/* But for the padding of choices. */
+static bool same(const struct outcome *a, const struct outcome *b) {
+    return memcmp(a->local, b->local, sizeof(a->local)) == 0 &&
+           memcmp(a->sequence, b->sequence, sizeof(a->sequence)) == 0 &&
+           memcmp(a->match, b->match, sizeof(a->match)) == 0 && a->n == b->n &&
+           a->choice[0].rank == b->choice[0].rank && a->choice[1].rank == b->choice[1].rank &&
+           a->choice[0].cost <= b->choice[0].cost && a->choice[0].cost >= b->choice[0].cost;
+}
+
+/* With this call failing; false when the session ended before it. */
+static bool one(const char *plugin, const struct outcome *want, long call, bool lost, bool back) {
+    struct kvc_options o = {.kind = KVC_CUDA, .plugin = plugin, .fall_back = back};
+    struct outcome got = {.n = 0};
+    struct kvc *k = NULL;
+    struct kvc_info info;
+    o.on_fall_back = on_fall_back;
+    told[0] = '\0';
+    fail_at(call, lost);
+    enum kvc_status st = kvc_open(&o, &k, NULL, 0);
+    bool opened = st == KVC_OK;
+    if (opened) {
+        st = session(k, &got);
+        kvc_get_info(k, &info);
+        kvc_close(k);
+    }
+    fail_at(-1, false);
+    if (st == KVC_OK)
+        CHECK_MSG(same(&got, want), "call %ld, lost %d", call, lost);
+    else
+        CHECK_MSG(!back && (st == KVC_LOST || st == KVC_NOMEM), "call %ld: %s", call,
+                  kvc_status_text(st));
+    CHECK(!back || !opened || info.fallen_back == 0 || told[0] != '\0');
+    return st != KVC_OK || told[0] != '\0';
+}
+
+static void case_every_call(void) {
+    const char *plugin = getenv("WEIR_CUDA_PLUGIN");
+    struct kvc *cpu = NULL;
+    static struct outcome want;
+    CHECK(kvc_open(&(struct kvc_options){.kind = KVC_CPU}, &cpu, NULL, 0) == KVC_OK);
+    CHECK(session(cpu, &want) == KVC_OK);
+    CHECK(want.n == RANKS && want.match[1].blocks[KVC_DEVICE] == BLOCKS - 3 &&
+          want.choice[0].rank == 0 && want.choice[1].rank == 1);
+    kvc_close(cpu);
+    for (int lost = 0; lost < 2; lost++)
+        for (int back = 0; back < 2; back++) {
+            long n_failed = 0, quiet = 0;
+            for (long call = 0; quiet < 20 && call < 1000; call++) {
+                bool failed = one(plugin, &want, call, lost, back);
+                n_failed += failed;
+                quiet = failed ? 0 : quiet + 1;
+            }
+            CHECK_MSG(n_failed > 15, "only %ld calls failed", n_failed);
+        }
+}
+
+static void case_budget(void) {
+    struct kvc_options o = {.kind = KVC_CUDA,
+                            .plugin = getenv("WEIR_CUDA_PLUGIN"),
+                            .max_bytes = 4096,
+                            .fall_back = true,
+                            .on_fall_back = on_fall_back};
+    static struct outcome got;
+    struct kvc *k = NULL;
+    struct kvc_info info;
+    CHECK(kvc_open(&o, &k, NULL, 0) == KVC_OK);
+    CHECK(session(k, &got) == KVC_OK && got.n == RANKS);
+    kvc_get_info(k, &info);
+    CHECK(info.fallen_back > 0 && info.bytes <= 4096 && strstr(told, "full") != NULL);
+    kvc_close(k);
+    o.plugin = "/nowhere.so";
+    CHECK(kvc_open(&o, &k, NULL, 0) == KVC_OK && strstr(told, "/nowhere.so") != NULL);
+    CHECK(session(k, &got) == KVC_OK && got.n == RANKS);
+    kvc_close(k);
+}
+
+int main(void) {
+    void *plugin = dlopen(getenv("WEIR_CUDA_PLUGIN"), RTLD_NOW);
+    void *symbol = plugin != NULL ? dlsym(plugin, "emu_fail_at") : NULL;
+    if (symbol == NULL) {
+        printf("skipped: WEIR_CUDA_PLUGIN names no emulated device\n");
+        return 77;
+    }
+    memcpy(&fail_at, &symbol, sizeof(fail_at));
+    CHECK_RUN(case_every_call);
+    CHECK_RUN(case_budget);
+    return check_finish();
+}
