@@ -30,7 +30,7 @@ static void secret_init(struct kvc_secret *s) {
 
 /* libweir_cuda.so beside the executable, in ../lib/weir from it, or where the loader looks. */
 static void *load(const char *named, char *why, size_t room) {
-    static const char file[] = "libweir_cuda.so";
+    static const char *const places[] = {"", "../lib/weir/"};
     char path[4096];
     void *handle = NULL;
     if (named != NULL) {
@@ -38,17 +38,16 @@ static void *load(const char *named, char *why, size_t room) {
     } else {
         ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - 64);
         char *slash = n > 0 ? memrchr(path, '/', (size_t)n) : NULL;
-        if (slash != NULL) {
-            strcpy(slash + 1, file);
+        for (size_t i = 0; slash != NULL && handle == NULL && i < 2; i++) {
+            snprintf(slash + 1, 64, "%slibweir_cuda.so", places[i]);
             handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-            strcpy(slash + 1, "../lib/weir/libweir_cuda.so");
-            handle = handle != NULL ? handle : dlopen(path, RTLD_NOW | RTLD_LOCAL);
         }
-        handle = handle != NULL ? handle : dlopen(file, RTLD_NOW | RTLD_LOCAL);
+        handle = handle != NULL ? handle : dlopen("libweir_cuda.so", RTLD_NOW | RTLD_LOCAL);
     }
     if (handle == NULL) {
         const char *text = dlerror();
-        snprintf(why, room, "the plug-in cannot be loaded: %s", text != NULL ? text : file);
+        snprintf(why, room, "the plug-in cannot be loaded: %s",
+                 text != NULL ? text : "unknown reason");
     }
     return handle;
 }

@@ -346,9 +346,9 @@ int main(int argc, char **argv) {
         } else if (c == 'p') {
             o.plugin = optarg;
         } else if (c == 'r') {
-            rounds = (unsigned)atoi(optarg);
+            rounds = (unsigned)strtoul(optarg, NULL, 10);
         } else if (c == 's') {
-            scale = atof(optarg);
+            scale = strtod(optarg, NULL);
         } else {
             printf("usage: cuda [--device cpu|cuda] [--plugin libweir_cuda.so] [--rounds N] "
                    "[--scale X]\n");

@@ -162,7 +162,7 @@ static inline cudaError_t cudaDeviceGetAttribute(int *v, cudaDeviceAttr, int) {
     return cudaSuccess;
 }
 static inline cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int) {
-    strcpy(p->name, "emulated device");
+    memcpy(p->name, "emulated device", sizeof("emulated device"));
     return cudaSuccess;
 }
 static inline const char *cudaGetErrorString(cudaError_t) {
