@@ -26,8 +26,9 @@ struct weir_app {
     struct weir_queue_classes queue_classes;
     struct weir_policy_config policy; /* of --router-policy-config; else zeros */
     struct weir_explain *explain;     /* NULL: no decision is recorded */
-    struct weir_pool_config *pools;   /* owned by the process; NULL: without --pools */
-    struct weir_split_rules split;    /* in force with --router-conditional-disagg */
+    struct weir_arena pools_arena, policy_arena;
+    struct weir_pool_config *pools; /* in its arena; NULL: without --pools */
+    struct weir_split_rules split;  /* in force with --router-conditional-disagg */
     enum weir_error_format error_format;
     struct weir_openai_rules rules;
     int overload_status;
@@ -38,6 +39,19 @@ struct weir_app {
     _Atomic int stage;            /* enum weir_stage; relaxed: a turn late does no harm */
     _Atomic unsigned n_inference; /* requests in work, over all loops */
 };
+
+/* app.c */
+struct weir_app_hooks {
+    void (*on_worker_left)(void *arg, const char *address); /* as of struct weir_models_config */
+    void *arg;
+    struct weir_loop *loop; /* where changes come from */
+};
+/* Everything but `options`, which are there, and what counts running requests. Close it also when
+ * it failed. */
+enum weir_status weir_app_open(struct weir_app *app, const struct weir_app_hooks *hooks,
+                               struct weir_err *err) WEIR_MUST_CHECK;
+/* After the loops. */
+void weir_app_close(struct weir_app *app);
 
 /* One loop: its server, its way to the workers. */
 struct weir_front_loop {

@@ -12,8 +12,6 @@
 #include "frontend/engine_set.h"
 #include "frontend/feed.h"
 #include "net/zmq.h"
-#include "parsers/wprs.h"
-#include "router/options.h"
 #include "runtime/nats_metrics.h"
 #include "runtime/options_nats.h"
 #include "runtime/options_service.h"
@@ -36,9 +34,6 @@ enum {
 struct frontend {
     struct weir_app app;
     struct weir_arena arena;       /* of the options */
-    struct weir_arena pools_arena; /* of `pools` */
-    struct weir_arena policy_arena;
-    struct weir_pool_config pools; /* with --pools */
     struct weir_loop *control;     /* owned; runs on the main thread */
     struct weir_front_loop *loops; /* owned, n_loops */
     unsigned n_loops, n_started;   /* made; of these, with a running thread */
@@ -90,160 +85,10 @@ static void on_worker_left(void *arg, const char *address) {
     }
 }
 
-/* ---- options → parts ------------------------------------------------------------------------ */
+/* ---- TLS and recovery ------------------------------------------------------------------------ */
 
 static uint64_t ms_of(double seconds) {
     return isnan(seconds) ? 0 : (uint64_t)(seconds * 1000);
-}
-
-static void fill_router(const struct weir_frontend_options *o, struct weir_router_config *r) {
-    weir_router_config_init(r);
-    r->mode = (enum weir_router_mode)o->router_mode;
-    WEIR_ROUTER_CONFIG_TAKE(o, r);
-    WEIR_ROUTER_CONFIG_TAKE_TIMES(o, r);
-    r->queue_threshold = o->router_queue_threshold;
-    r->tenant_window_ms = (uint64_t)(o->router_tenant_window_secs * 1000);
-    r->tenant_quick_tokens = (uint64_t)o->router_tenant_quick_tokens;
-    if (o->router_session_affinity_ttl_secs != WEIR_CONFIG_NONE)
-        r->affinity_ttl_ms = (uint64_t)o->router_session_affinity_ttl_secs * 1000;
-    r->affinity_soft = o->router_session_affinity_mode == WEIR_OPT_AFFINITY_SOFT;
-}
-
-static enum weir_status read_policy(struct frontend *f, struct weir_policy_config *ret,
-                                    struct weir_err *err) {
-    const struct weir_frontend_options *o = &f->app.options;
-    if (o->router_policy_config == NULL)
-        return WEIR_OK;
-    if (o->router_queue_class.n > 0)
-        return weir_err_set(err, WEIR_INVALID,
-                            "--router-policy-config and --router-queue-class both name policy "
-                            "classes: give one of them");
-    weir_arena_init(&f->policy_arena, WEIR_CONFIG_ARENA_BYTES + ((size_t)64 << 20));
-    return weir_policy_config_read(o->router_policy_config, &f->policy_arena, ret, err);
-}
-
-static enum weir_status read_split(const struct weir_frontend_options *o,
-                                   struct weir_split_rules *rules, struct weir_err *err) {
-    const char *json = o->router_conditional_disagg_config;
-    weir_split_rules_init(rules);
-    if (json != NULL && weir_split_rules_parse(weir_span_z(json), rules, err) != WEIR_OK)
-        return weir_err_prefix(err, "--router-conditional-disagg-config");
-    if (isnan(rules->prefill_busy_threshold))
-        rules->prefill_busy_threshold = o->router_queue_threshold;
-    if (o->router_conditional_disagg && rules->policy != WEIR_SPLIT_ISL_BOUNDING &&
-        isnan(rules->prefill_busy_threshold))
-        WEIR_LOG(WEIR_LOG_WARN, "disagg",
-                 "policy %s: no prefill worker is ever busy without prefill_busy_threshold or "
-                 "--router-queue-threshold",
-                 weir_split_policy_word(rules->policy));
-    return WEIR_OK;
-}
-
-static void warn_pools(void *arg, const char *text) {
-    (void)arg;
-    WEIR_LOG(WEIR_LOG_WARN, "pools", "%s", text);
-}
-
-static enum weir_status read_pools(struct frontend *f, struct weir_err *err) {
-    const struct weir_frontend_options *o = &f->app.options;
-    if (o->pools == NULL)
-        return WEIR_OK;
-    weir_arena_init(&f->pools_arena, WEIR_CONFIG_ARENA_BYTES + ((size_t)64 << 20));
-    enum weir_status st =
-        weir_pool_config_load(o->pools, &f->pools_arena, warn_pools, f, &f->pools, err);
-    if (st == WEIR_OK)
-        st = weir_pool_config_distinct(&f->pools, err);
-    if (st != WEIR_OK)
-        return weir_err_prefix(err, "--pools");
-    f->app.pools = &f->pools;
-    return WEIR_OK;
-}
-
-static enum weir_status open_app(struct frontend *f, struct weir_err *err) {
-    const struct weir_frontend_options *o = &f->app.options;
-    struct weir_app *app = &f->app;
-    app->error_format = (enum weir_error_format)o->error_format;
-    app->rules =
-        (struct weir_openai_rules){.ignore_unknown_fields = o->ignore_openai_fe_unsupported_fields,
-                                   .drop_nvext = o->disable_frontend_nvext};
-    /* 1xx is no final answer; the reference system takes its default then. */
-    app->engine_mode = o->worker.n > 0 || o->workers_file != NULL;
-    /* Engines have fields of their own, and refuse what they do not know. */
-    app->rules.ignore_unknown_fields |= app->engine_mode;
-    app->overload_status = (int)o->http_overload_status_code;
-    app->body_limit = (size_t)o->http_body_limit_mb << 20;
-    app->item_ms = ms_of(o->http_backend_stream_timeout_secs);
-    app->keep_alive_ms = (uint64_t)o->http_sse_keep_alive_interval_ms;
-    app->migration_limit = (unsigned)o->migration_limit;
-#define SPREAD(m)                                                                                  \
-    { o->metrics_##m##_min, o->metrics_##m##_max, (unsigned)o->metrics_##m##_count }
-    const struct weir_spread spreads[WEIR_N_SPREADS] = {
-        [WEIR_SPREAD_DURATION] = SPREAD(request_duration),
-        [WEIR_SPREAD_INPUT] = SPREAD(input_sequence),
-        [WEIR_SPREAD_OUTPUT] = SPREAD(output_sequence),
-        [WEIR_SPREAD_TTFT] = SPREAD(ttft),
-        [WEIR_SPREAD_ITL] = SPREAD(itl)};
-#undef SPREAD
-    enum weir_status st = weir_front_metrics_create(
-        o->metrics_prefix != NULL ? o->metrics_prefix : "dynamo_frontend", spreads, &app->metrics);
-    if (st == WEIR_OK && (st = read_pools(f, err)) != WEIR_OK)
-        return st;
-    struct weir_models_config mc = {
-        .thresholds = WEIR_ROUTER_THRESHOLDS(o),
-        .block_size =
-            o->kv_cache_block_size != WEIR_CONFIG_NONE ? (uint32_t)o->kv_cache_block_size : 0,
-        .ns = o->namespace,
-        .ns_prefix = o->namespace_prefix,
-        .pools = app->pools,
-        .model_name = o->model_name,
-        .has_nats = WEIR_NATS_WANTED(o),
-        .model_path = o->model_path,
-        .tokenizer_cache_bytes = o->tokenizer_cache ? (size_t)o->tokenizer_cache_bytes : 0,
-        .parity = (enum weir_parity_mode)o->parity_check,
-        .bytes_tokenizer = o->tokenizer == WEIR_OPT_TOKENIZER_BYTES,
-        .tool_parser = o->tool_call_parser,
-        .reasoning_parser = o->reasoning_parser,
-        .on_worker_left = on_worker_left,
-        .arg = f,
-        .metrics = app->metrics,
-        .loop = f->control};
-    fill_router(o, &mc.router);
-    if (st == WEIR_OK && (st = read_policy(f, &app->policy, err)) != WEIR_OK)
-        return st;
-    mc.policy = &app->policy;
-    enum weir_status st_classes = weir_queue_classes_parse(
-        o->router_queue_class.items, o->router_queue_class.n, &app->queue_classes, err);
-    if (st_classes != WEIR_OK)
-        return st_classes;
-    mc.queue = (struct weir_queue_config){
-        .classes = app->queue_classes.classes,
-        .n_classes = app->queue_classes.n,
-        .policy = (enum weir_queue_policy)o->router_queue_policy,
-        .max_requests = (size_t)o->router_queue_max_requests,
-        .max_tokens = (uint64_t)o->router_queue_max_tokens,
-        .max_tenant_requests = (size_t)o->router_queue_tenant_max_requests,
-        .quantum = (uint64_t)o->router_queue_quantum_tokens,
-        .refresh_ms = ms_of(o->router_overlap_refresh_after_secs)};
-    if (st == WEIR_OK && (st = wprs_check_names(weir_span_z(o->tool_call_parser),
-                                                weir_span_z(o->reasoning_parser), err)) != WEIR_OK)
-        return st;
-    if (st == WEIR_OK && (st = read_split(o, &app->split, err)) != WEIR_OK)
-        return st;
-    struct weir_explain_config ec = {.ring = (size_t)o->router_explain_ring,
-                                     .log_path = o->decision_log};
-    if (st == WEIR_OK && (st = weir_explain_open(&ec, &app->explain, err)) != WEIR_OK)
-        return st;
-    if (st == WEIR_OK)
-        st = weir_models_create(&mc, &app->models);
-    if (st == WEIR_OK)
-        st = weir_prefill_create(&mc, &app->prefill);
-    if (st == WEIR_OK)
-        st = weir_metrics_on_scrape(weir_front_metrics_registry(app->metrics), weir_front_scrape,
-                                    app);
-    f->loads = weir_calloc(MAX_LOADS, sizeof(*f->loads));
-    if (st == WEIR_OK && f->loads == NULL)
-        st = WEIR_NOMEM;
-    return st == WEIR_OK ? st : weir_err_set(err, st, "cannot start: %s", weir_status_text(st));
 }
 
 static enum weir_status open_tls(struct frontend *f, struct weir_err *err) {
@@ -631,18 +476,13 @@ static void close_all(struct frontend *f) {
     weir_loop_destroy(f->control);
     weir_nats_metrics_close(f->nats_metrics);
     weir_nats_close(f->nats);
-    weir_prefill_destroy(f->app.prefill);
-    weir_models_destroy(f->app.models);
-    weir_explain_close(f->app.explain);
-    weir_front_metrics_destroy(f->app.metrics);
+    weir_app_close(&f->app);
     weir_tls_destroy(f->http_tls);
     weir_tls_destroy(f->plane_server_tls);
     weir_tls_destroy(f->plane_client_tls);
     weir_tls_destroy(f->engine_tls);
     weir_free(f->loads);
     weir_zmq_shutdown();
-    weir_arena_fini(&f->pools_arena);
-    weir_arena_fini(&f->policy_arena);
     weir_arena_fini(&f->arena);
 }
 
@@ -662,7 +502,11 @@ static enum weir_status open_all(struct frontend *f, struct weir_err *err) {
         st = weir_timer_start(&f->tick, TICK_MS);
     if (st != WEIR_OK)
         return weir_err_set(err, st, "cannot start: %s", weir_status_text(st));
-    st = open_app(f, err);
+    struct weir_app_hooks hooks = {.on_worker_left = on_worker_left, .arg = f, .loop = f->control};
+    st = weir_app_open(&f->app, &hooks, err);
+    f->loads = weir_calloc(MAX_LOADS, sizeof(*f->loads));
+    if (st == WEIR_OK && f->loads == NULL)
+        st = weir_err_set(err, WEIR_NOMEM, "out of memory");
     if (st == WEIR_OK)
         st = open_tls(f, err);
     if (st == WEIR_OK)
