@@ -2,29 +2,49 @@
 
 #include <math.h>
 
-double weir_cached_tokens(uint32_t block_size, double host_weight, double disk_weight,
-                          const struct weir_candidate *c) {
-    return round(block_size *
-                 (c->device_blocks + host_weight * c->host_blocks + disk_weight * c->disk_blocks));
+/* For a thousand candidates in a few microseconds: no calls in the common case. Costs are finite,
+ * so these are fmax and fmin. */
+static inline double larger(double a, double b) {
+    return a > b ? a : b;
 }
 
-double weir_cost(const struct weir_cost_params *p, const struct weir_candidate *c) {
+static inline double cached_tokens(uint32_t block_size, double host_weight, double disk_weight,
+                                   const struct weir_candidate *c) {
+    double blocks = c->device_blocks + host_weight * c->host_blocks + disk_weight * c->disk_blocks;
+    return blocks > 0 ? round(block_size * blocks) : 0;
+}
+
+double weir_cached_tokens(uint32_t block_size, double host_weight, double disk_weight,
+                          const struct weir_candidate *c) {
+    return cached_tokens(block_size, host_weight, disk_weight, c);
+}
+
+static inline double cost_of(const struct weir_cost_params *p, const struct weir_candidate *c) {
     double bs = p->block_size;
-    double cached = weir_cached_tokens(p->block_size, p->host_weight, p->disk_weight, c);
+    double cached = cached_tokens(p->block_size, p->host_weight, p->disk_weight, c);
     double raw_tokens = 0;
     if (p->track_prefill_tokens)
-        raw_tokens = c->active_prefill_tokens + fmax(p->isl_tokens - cached, 0) + cached;
+        raw_tokens = c->active_prefill_tokens + larger(p->isl_tokens - cached, 0) + cached;
     double decay = 1;
     if (p->track_prefill_tokens && p->overlap_credit_decay > 0) {
-        double request_blocks = fmax(ceil(p->isl_tokens / bs), 1);
+        double request_blocks = larger(ceil(p->isl_tokens / bs), 1);
         double excess = (c->active_prefill_tokens - p->min_active_prefill_tokens) / bs;
         decay = 1 / (1 + p->overlap_credit_decay * excess / request_blocks);
     }
     double credit = p->overlap_score_credit * decay * c->device_blocks +
                     p->host_weight * c->host_blocks + p->disk_weight * c->disk_blocks;
-    double prefill = fmax(raw_tokens / bs - credit, 0);
+    double prefill = larger(raw_tokens / bs - credit, 0);
     return p->prefill_load_scale * prefill + c->active_decode_blocks + c->additional_active_blocks +
            p->decode_active_request_weight * c->active_requests;
+}
+
+double weir_cost(const struct weir_cost_params *p, const struct weir_candidate *c) {
+    return cost_of(p, c);
+}
+
+void weir_costs(const struct weir_cost_params *p, struct weir_candidate *c, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        c[i].cost = cost_of(p, &c[i]);
 }
 
 static size_t lowest(const struct weir_candidate *c, size_t n, struct weir_rng *rng) {

@@ -31,6 +31,8 @@ struct weir_cost_params {
 double weir_cached_tokens(uint32_t block_size, double host_weight, double disk_weight,
                           const struct weir_candidate *candidate);
 double weir_cost(const struct weir_cost_params *params, const struct weir_candidate *candidate);
+/* Sets the cost of each. */
+void weir_costs(const struct weir_cost_params *params, struct weir_candidate *candidates, size_t n);
 
 /* Index of the chosen one. temperature 0: lowest cost, ties broken uniformly; above: softmax over
  * the normalised costs. n > 0. */

@@ -6,8 +6,7 @@ static size_t choose_kv(const struct weir_decide *in, struct weir_candidate *c, 
                         double min_prefill, struct weir_rng *rng) {
     struct weir_cost_params p = in->params;
     p.min_active_prefill_tokens = min_prefill;
-    for (size_t i = 0; i < n; i++)
-        c[i].cost = weir_cost(&p, &c[i]);
+    weir_costs(&p, c, n);
     return weir_select(c, n, in->temperature, rng);
 }
 
@@ -46,7 +45,7 @@ size_t weir_decide(const struct weir_decide *in, struct weir_candidate *c, size_
     double min = INFINITY;
     size_t first = 0, last = n;
     for (size_t i = 0; i < n; i++)
-        min = fmin(min, c[i].active_prefill_tokens);
+        min = c[i].active_prefill_tokens < min ? c[i].active_prefill_tokens : min;
     if (in->has_preferred) {
         while (first < n && c[first].worker_id != in->preferred)
             first++;

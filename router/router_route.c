@@ -244,7 +244,7 @@ static enum weir_status route_locked(struct weir_router *r, const struct weir_ro
     const struct weir_candidate *c = &r->candidates[at];
     double best = 0;
     for (size_t i = 0; i < e.n; i++)
-        best = fmax(best, r->candidates[i].device_blocks);
+        best = r->candidates[i].device_blocks > best ? r->candidates[i].device_blocks : best;
     struct weir_route route = {.worker_id = c->worker_id,
                                .dp_rank = c->dp_rank,
                                .overlap_blocks = (uint32_t)c->device_blocks,

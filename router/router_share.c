@@ -24,9 +24,12 @@ static bool suits(const struct weir_router *r, const struct weir_route_query *q,
         own = &s->places[mark - 1];
     if (q->isl_tokens <= quick && on_it - (own != NULL ? own->tokens : 0) > quick)
         return false;
-    double cached = weir_cached_tokens(r->config.block_size, r->config.host_cache_hit_weight,
-                                       r->config.disk_cache_hit_weight, c);
-    uint64_t uncached = cached < (double)q->isl_tokens ? q->isl_tokens - (uint64_t)cached : 0;
+    uint64_t uncached = q->isl_tokens;
+    if (c->device_blocks + c->host_blocks + c->disk_blocks > 0) {
+        double cached = weir_cached_tokens(r->config.block_size, r->config.host_cache_hit_weight,
+                                           r->config.disk_cache_hit_weight, c);
+        uncached = cached < (double)q->isl_tokens ? q->isl_tokens - (uint64_t)cached : 0;
+    }
     return weir_tenant_may(s, quick, own, on_it, uncached);
 }
 
@@ -68,8 +71,11 @@ size_t weir_router_keep_to_share(struct weir_router *r, const struct weir_route_
     bool any = mark_suited(r, q, n, s);
     *ret_wait = weir_router_waits(r, q) && !any && q->isl_tokens > r->config.tenant_quick_tokens;
     for (size_t i = 0; i < n && any; i++)
-        if (r->places[i] & SUITS)
-            r->candidates[kept++] = r->candidates[i];
+        if (r->places[i] & SUITS) {
+            if (kept < i)
+                r->candidates[kept] = r->candidates[i];
+            kept++;
+        }
     if (!any)
         kept = n;
     if (q->explain != NULL) {

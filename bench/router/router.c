@@ -1,8 +1,15 @@
 /*
- * bench/router: cost of the admission queue, one JSON line per figure. N requests of many tenants
- * and priorities wait; each step pops the next one and pushes a new one. CPU time, per push and per
- * pop, the median and the least of the rounds. Arguments: [waiting] [rounds]
+ * bench/router: cost of the admission queue and of a decision, one JSON line per figure. Arguments:
+ * [waiting] [rounds]
+ *
+ * Queue: N requests of many tenants and priorities wait; each step pops the next one and pushes a
+ * new one. CPU time, per push and per pop, the median and the least of the rounds.
+ *
+ * Decision: 1,000 workers, prompts of 100,000 tokens. Each prompt is held whole by some workers and
+ * by half by others; thousands of requests run. Timed one by one in CPU time: the decision (search,
+ * cost, choice) as a query that books nothing, and weir_router_route with the booking.
  */
+#include "router/router.h"
 #include "base/rng.h"
 #include "router/queue.h"
 
@@ -76,6 +83,119 @@ static int measure(enum weir_queue_policy policy, const char *name, unsigned ten
     return 0;
 }
 
+/* ---- decisions ------------------------------------------------------------------------------- */
+
+enum {
+    WORKERS = 1000,
+    PROMPT_TOKENS = 100000,
+    PROMPTS = 64,
+    WHOLE = 4, /* workers that hold a prompt */
+    HALF = 12, /* and its first half */
+    RUNNING = 4000,
+    DECISIONS = 20000,
+};
+
+struct prompt {
+    uint64_t *local, *sequence; /* owned */
+    struct weir_kv_block *blocks;
+};
+
+static void tell(struct weir_router *r, struct weir_rng *rng, const struct prompt *p, size_t n) {
+    struct weir_kv_event e = {.worker_id = weir_rng_below(rng, WORKERS),
+                              .kind = WEIR_KV_STORED,
+                              .blocks = p->blocks,
+                              .n_blocks = n};
+    weir_router_kv_event(r, &e);
+}
+
+static int make_prompts(struct prompt *prompts, size_t n, struct weir_rng *rng) {
+    for (int i = 0; i < PROMPTS; i++) {
+        struct prompt *p = &prompts[i];
+        p->local = calloc(n, sizeof(*p->local));
+        p->sequence = calloc(n, sizeof(*p->sequence));
+        p->blocks = calloc(n, sizeof(*p->blocks));
+        if (p->local == NULL || p->sequence == NULL || p->blocks == NULL)
+            return 1;
+        for (size_t k = 0; k < n; k++) {
+            p->local[k] = weir_rng_u64(rng);
+            p->sequence[k] = weir_rng_u64(rng);
+            p->blocks[k] = (struct weir_kv_block){p->sequence[k], p->local[k]};
+        }
+    }
+    return 0;
+}
+
+static int measure_decisions(uint32_t block_size, uint64_t window_ms, unsigned tenants) {
+    static struct prompt prompts[PROMPTS];
+    static double took[DECISIONS], decided[DECISIONS];
+    static uint64_t bookings[RUNNING];
+    struct weir_router_config c;
+    struct weir_router *r = NULL;
+    struct weir_rng rng;
+    size_t n = PROMPT_TOKENS / block_size;
+    weir_rng_seed(&rng, 1);
+    weir_router_config_init(&c);
+    c.mode = WEIR_ROUTE_KV;
+    c.block_size = block_size;
+    c.tenant_window_ms = window_ms;
+    c.index_max_bytes = (size_t)4 << 30;
+    if (weir_router_create(&c, &r) != WEIR_OK || make_prompts(prompts, n, &rng) != 0)
+        return 1;
+    for (uint64_t id = 0; id < WORKERS; id++)
+        if (weir_router_worker_put(
+                r, &(struct weir_router_worker){
+                       .worker_id = id, .dp_size = 1, .max_num_batched_tokens = 8192}) != WEIR_OK)
+            return 1;
+    for (int i = 0; i < PROMPTS; i++)
+        for (int k = 0; k < WHOLE + HALF; k++)
+            tell(r, &rng, &prompts[i], k < WHOLE ? n : n / 2);
+    for (int i = 0; i < RUNNING + DECISIONS; i++) {
+        const struct prompt *p = &prompts[weir_rng_below(&rng, PROMPTS)];
+        uint64_t *slot = &bookings[i % RUNNING];
+        struct weir_route route;
+        struct weir_route_query q = {.local_hashes = p->local,
+                                     .sequence_hashes = p->sequence,
+                                     .n_blocks = n,
+                                     .isl_tokens = PROMPT_TOKENS,
+                                     .pinned_rank = -1,
+                                     .tenant = weir_rng_below(&rng, tenants),
+                                     .rng = &rng,
+                                     .now_ms = (uint64_t)i};
+        weir_router_free(r, *slot);
+        double begin = cpu_ns();
+        q.query_only = true;
+        if (i >= RUNNING && weir_router_route(r, &q, &route) != WEIR_OK)
+            return 1;
+        double middle = cpu_ns();
+        q.query_only = false;
+        if (weir_router_route(r, &q, &route) != WEIR_OK)
+            return 1;
+        if (i >= RUNNING) {
+            took[i - RUNNING] = cpu_ns() - middle;
+            decided[i - RUNNING] = middle - begin;
+        }
+        *slot = route.booking;
+        if (i % 4 > 0) /* a fourth of those that run are in prefill */
+            weir_router_prefill_done(r, route.booking);
+    }
+    qsort(took, DECISIONS, sizeof(*took), by_value);
+    qsort(decided, DECISIONS, sizeof(*decided), by_value);
+    printf("{\"bench\":\"router_decision\",\"workers\":%d,\"prompt_tokens\":%d,\"block_size\":%u,"
+           "\"running\":%d,\"tenants\":%u,\"shares\":%s,\"decision_p50_ns\":%.0f,\"decision_p99_"
+           "ns\":%.0f,\"booked_p50_ns\":%.0f,"
+           "\"booked_p99_ns\":%.0f}\n",
+           WORKERS, PROMPT_TOKENS, block_size, RUNNING, tenants, window_ms > 0 ? "true" : "false",
+           decided[DECISIONS / 2], decided[DECISIONS * 99 / 100], took[DECISIONS / 2],
+           took[DECISIONS * 99 / 100]);
+    weir_router_destroy(r);
+    for (int i = 0; i < PROMPTS; i++) {
+        free(prompts[i].local);
+        free(prompts[i].sequence);
+        free(prompts[i].blocks);
+    }
+    return 0;
+}
+
 int main(int argc, char **argv) {
     size_t n = argc > 1 ? strtoul(argv[1], NULL, 10) : 100000;
     unsigned rounds = argc > 2 ? (unsigned)strtoul(argv[2], NULL, 10) : 9;
@@ -84,5 +204,7 @@ int main(int argc, char **argv) {
     for (int i = 0; i < 3 && !failed; i++)
         failed = measure(WEIR_QUEUE_FCFS, "fcfs", tenants[i], n, rounds) ||
                  measure(WEIR_QUEUE_WSPT, "wspt", tenants[i], n, rounds);
+    for (uint32_t block_size = 16; block_size <= 64 && !failed; block_size *= 4)
+        failed = measure_decisions(block_size, 0, 1) || measure_decisions(block_size, 60000, 100);
     return failed;
 }
