@@ -266,7 +266,7 @@ void kvi_look_ahead(struct kvi_ahead *ahead, uint8_t *base, size_t used, size_t 
                     size_t *ret_first, size_t *ret_n) {
     enum { MOST_AHEAD = 32 };
     size_t top = (used + KVI_CHUNK - 1) / KVI_CHUNK, chunks = bytes / KVI_CHUNK;
-    size_t grown = top - ahead->top, more = grown * 2 + 1;
+    size_t grown = ahead->top > 0 ? top - ahead->top : 0, more = grown * 2 + 1;
     more = more < MOST_AHEAD ? more : MOST_AHEAD;
     more = used < KVI_CHUNK / 2 ? 0 : more; /* a small index needs no head start */
     size_t goal = top + more < chunks ? top + more : chunks;

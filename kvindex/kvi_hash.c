@@ -119,9 +119,38 @@ static bool eight_at_a_time(const struct hasher *h, uint32_t block_size, uint64_
 #define EIGHT_BLOCKS 0
 #endif
 
-static inline uint64_t chain_step(uint64_t before, uint64_t local) {
-    uint64_t pair[2] = {before, local};
-    return XXH3_64bits_withSeed(pair, sizeof(pair), KVI_SEED);
+/* One step of the chain is XXH3 of 16 bytes. Two multiplications follow each other there, and what
+ * is between them is the time that a chain takes. So the chain carries its hash already xored with
+ * the secret of the next step, which is one operation less between them. */
+struct chain {
+    uint64_t low, high; /* secrets of the two words */
+};
+
+static inline uint64_t secret_pair(size_t at) {
+    uint64_t a, b;
+    memcpy(&a, XXH3_kSecret + at, sizeof(a));
+    memcpy(&b, XXH3_kSecret + at + sizeof(a), sizeof(b));
+    return a ^ b;
+}
+
+static inline struct chain chain_begin(void) {
+    return (struct chain){secret_pair(24) + KVI_SEED, secret_pair(40) - KVI_SEED};
+}
+
+/* The compiler must not move this into the expression that uses it. */
+#define APART(x) __asm__("" : "+r"(x))
+
+/* carried: the hash before, xored with c.low; returns the next one so. */
+static inline uint64_t chain_step(struct chain c, uint64_t carried, uint64_t local) {
+    uint64_t high = local ^ c.high, beside = __builtin_bswap64(carried) + (high + 16);
+    APART(beside);
+    unsigned __int128 product = (unsigned __int128)carried * high;
+    uint64_t h = ((uint64_t)product ^ (uint64_t)(product >> 64)) + beside;
+    h ^= h >> 37;
+    h *= 0x165667919E3779F9u;
+    uint64_t secret = h ^ c.low;
+    APART(secret);
+    return secret ^ (h >> 32);
 }
 
 static size_t blocks_for(size_t n_tokens, uint32_t block_size, bool eagle, size_t room) {
@@ -135,6 +164,7 @@ static size_t hash_groups(const struct hasher *h, const uint32_t *tokens, uint32
                           size_t n, uint64_t *ret_local, uint64_t *ret_sequence) {
 #if EIGHT_BLOCKS
     uint64_t key[8], s = 0;
+    struct chain c = chain_begin();
     if (n < 8 || !eight_at_a_time(h, block_size, key))
         return 0;
     eight_blocks(tokens, key, ret_local);
@@ -142,8 +172,10 @@ static size_t hash_groups(const struct hasher *h, const uint32_t *tokens, uint32
         bool more = n - i >= 16;
         if (more)
             eight_blocks(tokens + (i + 8) * 16, key, ret_local + i + 8);
-        for (size_t k = i; ret_sequence != NULL && k < i + 8; k++)
-            ret_sequence[k] = s = k > 0 ? chain_step(s, ret_local[k]) : ret_local[0];
+        for (size_t k = i; ret_sequence != NULL && k < i + 8; k++) {
+            s = k > 0 ? chain_step(c, s, ret_local[k]) : ret_local[0] ^ c.low;
+            ret_sequence[k] = s ^ c.low;
+        }
         if (!more)
             return i + 8;
     }
@@ -164,10 +196,11 @@ size_t kvi_hash_blocks(const uint32_t *tokens, size_t n_tokens, uint32_t block_s
 }
 
 void kvi_chain(const uint64_t *local, size_t n, uint64_t *ret_sequence) {
-    uint64_t s = n > 0 ? local[0] : 0;
+    struct chain c = chain_begin();
+    uint64_t s = n > 0 ? local[0] ^ c.low : 0;
     for (size_t i = 0; i < n; i++) {
-        s = i > 0 ? chain_step(s, local[i]) : s;
-        ret_sequence[i] = s;
+        s = i > 0 ? chain_step(c, s, local[i]) : s;
+        ret_sequence[i] = s ^ c.low;
     }
 }
 
@@ -180,9 +213,11 @@ size_t kvi_hash_and_chain(const uint32_t *tokens, size_t n_tokens, uint32_t bloc
     struct hasher h;
     hasher_init(&h, (size_t)block_size + eagle, seed);
     size_t i = hash_groups(&h, tokens, block_size, n, ret_local, ret_sequence);
-    for (uint64_t s = i > 0 ? ret_sequence[i - 1] : 0; i < n; i++) {
+    struct chain c = chain_begin();
+    for (uint64_t s = i > 0 ? ret_sequence[i - 1] ^ c.low : 0; i < n; i++) {
         ret_local[i] = hash_one(&h, tokens + i * block_size);
-        ret_sequence[i] = s = i > 0 ? chain_step(s, ret_local[i]) : ret_local[i];
+        s = i > 0 ? chain_step(c, s, ret_local[i]) : ret_local[i] ^ c.low;
+        ret_sequence[i] = s ^ c.low;
     }
     return n;
 }

@@ -36,7 +36,7 @@ enum {
     MAX_DEPTH = 16,
     WINDOW = 8,     /* splits that a tag lasts for */
     UNIT_SIZE = 6,  /* size number of a part of one unit */
-    WHOLE_SIZE = 8, /* size number of a part that splits when it is full */
+    WHOLE_SIZE = 9, /* size number of a part that splits when it is full */
     READ_AHEAD = 16
 };
 struct kvi_line {
@@ -69,9 +69,16 @@ static inline uint32_t first_of(uint32_t slots) {
 
 /* ---- parts -------------------------------------------------------------------------------- */
 
+/* Units of a part that splits when it is full. */
+static inline uint32_t whole_units(uint32_t segment) {
+    return 4 + segment % 4;
+}
+/* Powers of two up to a unit, two and three units, a whole part, twice as much beyond. */
 static uint32_t lines_of(uint32_t size, uint32_t segment) {
     const uint32_t per_unit = KVI_UNIT / sizeof(struct kvi_line);
-    return size < WHOLE_SIZE ? 1u << size : (4 + segment % 4) * per_unit << (size - WHOLE_SIZE);
+    return size < UNIT_SIZE    ? 1u << size
+           : size < WHOLE_SIZE ? (size - UNIT_SIZE + 1) * per_unit
+                               : whole_units(segment) * per_unit << (size - WHOLE_SIZE);
 }
 
 static size_t bytes_of(uint32_t lines) {

@@ -15,6 +15,7 @@ struct bench_options {
 int bench_cell(const struct gen_trace *trace, bool whole, const struct gen_cell *cell,
                const struct bench_options *o);
 int bench_churn(const struct gen_trace *trace, uint64_t ops);
+int bench_shared(const struct gen_trace *trace, uint32_t workers);
 int bench_grow(uint64_t blocks);
 int bench_hash(void);
 

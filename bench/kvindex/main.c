@@ -3,7 +3,8 @@
  *
  *   kvindex --trace FILE [--cell BS,WORKERS,DUP]... [--events N] [--alias] [--runs N] [--keep-up]
  *           [--cap-tokens N] [--lines N] [--peer PROGRAM] [--json]
- *   kvindex --trace FILE --churn OPS     kvindex --grow BLOCKS     kvindex --hash
+ *   kvindex --trace FILE --churn OPS | --shared WORKERS     kvindex --grow BLOCKS     kvindex
+ * --hash
  *
  * A cell's generated records are checked against the published counts, checksum and score sums
  * before anything is timed, and every single query is compared with the generator's own caches.
@@ -22,7 +23,8 @@ static int usage(void) {
     fprintf(stderr,
             "usage: kvindex --trace FILE [--cell BS,WORKERS,DUP]... [--events N] [--alias] "
             "[--runs N] [--keep-up] [--cap-tokens N] [--lines N] [--peer PROGRAM] [--json]\n"
-            "       kvindex --trace FILE --churn OPS | --grow BLOCKS | --hash\n");
+            "       kvindex --trace FILE --churn OPS | --shared WORKERS\n"
+            "       kvindex --grow BLOCKS | --hash\n");
     return 2;
 }
 
@@ -47,7 +49,7 @@ int main(int argc, char **argv) {
     size_t n_cells = 0;
     uint64_t cap_tokens = 1 << 20, churn = 0, grow = 0;
     const char *path = NULL;
-    uint32_t lines = 0;
+    uint32_t lines = 0, shared = 0;
     bool hash = false;
     for (int i = 1; i < argc; i++) {
         const char *a = argv[i], *v = i + 1 < argc ? argv[i + 1] : NULL;
@@ -75,6 +77,8 @@ int main(int argc, char **argv) {
             o.peer = v;
         else if (strcmp(a, "--churn") == 0)
             churn = strtoull(v, NULL, 10);
+        else if (strcmp(a, "--shared") == 0)
+            shared = (uint32_t)strtoul(v, NULL, 10);
         else if (strcmp(a, "--grow") == 0)
             grow = strtoull(v, NULL, 10);
         else if (strcmp(a, "--cell") != 0 || n_cells == MAX_CELLS ||
@@ -94,6 +98,8 @@ int main(int argc, char **argv) {
     }
     if (churn > 0)
         return bench_churn(&trace, churn);
+    if (shared > 0)
+        return bench_shared(&trace, shared);
     if (n_cells == 0)
         for (; n_cells < sizeof(standard) / sizeof(standard[0]); n_cells++)
             cells[n_cells] = standard[n_cells];

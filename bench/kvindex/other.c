@@ -138,6 +138,47 @@ int bench_churn(const struct gen_trace *trace, uint64_t ops) {
     return 0;
 }
 
+/* ---- one prompt at many workers ----------------------------------------------------------------
+ */
+
+/* The same lines of the trace at every worker: what a further holder of a block costs. */
+int bench_shared(const struct gen_trace *trace, uint32_t workers) {
+    enum { LINES = 400 };
+    struct kvi_options options = {.max_bytes = (size_t)4 << 30, .max_ranks = workers};
+    struct kvi_index *x = kvi_create(&options);
+    static uint64_t L[1 << 16], S[1 << 16];
+    size_t one = 0;
+    for (uint32_t w = 0; w < workers; w++) {
+        for (uint32_t t = 0; t < trace->n_lines && t < LINES; t++) {
+            uint32_t n = 0;
+            for (uint32_t k = trace->first[t]; k < trace->first[t + 1]; k++)
+                for (uint32_t i = 0; i < 32; i++)
+                    L[n++] = kvi_block_hash((uint32_t[]){trace->ids[k], i}, 2, KVI_SEED);
+            kvi_chain(L, n, S);
+            for (uint32_t i = 0; i < n; i += MAX_EVENT) {
+                struct kvi_block blocks[MAX_EVENT];
+                uint32_t k = n - i < MAX_EVENT ? n - i : MAX_EVENT;
+                for (uint32_t j = 0; j < k; j++)
+                    blocks[j] = (struct kvi_block){S[i + j], L[i + j]};
+                kvi_store(x, (struct kvi_worker){w, 0}, KVI_DEVICE, i > 0, i > 0 ? S[i - 1] : 0,
+                          blocks, k, NULL);
+            }
+        }
+        struct kvi_stats s;
+        kvi_get_stats(x, &s);
+        one = w == 0 ? s.bytes : one;
+        if (w == 0 || w + 1 == workers)
+            printf("{\"bench\":\"kvindex_shared\",\"workers\":%u,\"lines\":%d,\"entries\":%" PRIu64
+                   ",\"blocks\":%" PRIu64 ",\"own_mb\":%.2f,\"bytes_per_entry\":%.3f,"
+                   "\"bytes_per_further_entry\":%.3f}\n",
+                   w + 1, LINES, s.entries, s.blocks, (double)s.bytes / 1e6,
+                   (double)s.bytes / (double)s.entries,
+                   w > 0 ? (double)(s.bytes - one) / (double)(s.entries - s.blocks) : 0.0);
+    }
+    kvi_destroy(x);
+    return 0;
+}
+
 /* ---- growth: no long stop -------------------------------------------------------------------- */
 
 /* A snapshot and its way back into a fresh index. */
