@@ -63,6 +63,9 @@ static const double b_rate[] = {0,   .05, .1,  .15, .2,  .25, .3,  .35, .4,  .45
     X(SEGMENTS, "!weir_tokenizer_segments_total", WEIR_COUNTER,                                    \
       "The same by model: hit, miss, and evicted for the memory's bound.", NONE, "model",          \
       "result")                                                                                    \
+    X(WORDS, "!weir_tokenizer_words_total", WEIR_COUNTER,                                          \
+      "Words of encoded texts: hit, the memory of words had them; miss, it had not.", NONE,        \
+      "model", "result")                                                                           \
     X(SEGMENT_BYTES, "!weir_tokenizer_segment_bytes", WEIR_GAUGE,                                  \
       "Memory of remembered texts and their ids.", NONE, "model")                                  \
     X(STAGE, "stage_duration_seconds", WEIR_HISTOGRAM, "Time per pipeline stage.",                 \
@@ -376,6 +379,12 @@ void weir_front_set_segments(struct weir_front_metrics *m, const char *model, ui
                 of_model(m, F_TOKENIZER_MISSES, NULL));
     set_and_add(one(m, F_SEGMENTS, model, "evicted", NULL, NULL, NULL), evictions, NULL);
     weir_metric_set(of_model(m, F_SEGMENT_BYTES, model), (double)bytes);
+}
+
+void weir_front_set_words(struct weir_front_metrics *m, const char *model, uint64_t hits,
+                          uint64_t misses) {
+    set_and_add(one(m, F_WORDS, model, "hit", NULL, NULL, NULL), hits, NULL);
+    set_and_add(one(m, F_WORDS, model, "miss", NULL, NULL, NULL), misses, NULL);
 }
 
 void weir_front_set_kv_events(struct weir_front_metrics *m, const char *model, const char *type,

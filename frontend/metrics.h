@@ -81,6 +81,9 @@ void weir_front_set_kv_events(struct weir_front_metrics *m, const char *model, c
 /* The segment cache of a model's tokenizer, likewise. */
 void weir_front_set_segments(struct weir_front_metrics *m, const char *model, uint64_t hits,
                              uint64_t misses, uint64_t evictions, uint64_t bytes);
+/* Words that the memory of words had, and that had to be merged. */
+void weir_front_set_words(struct weir_front_metrics *m, const char *model, uint64_t hits,
+                          uint64_t misses);
 /* Waiting requests and their uncached tokens; refusals by reason; how long the admitted ones
  * waited. */
 void weir_front_set_queue(struct weir_front_metrics *m, const char *model, double requests,

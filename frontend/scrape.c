@@ -27,6 +27,7 @@ static void scrape_tokenizer(const struct scrape *s, const struct wtok *tok) {
     wtok_stats(tok, &t);
     weir_front_set_segments(s->metrics, s->model, t.segment_hits, t.segment_misses,
                             t.segment_evictions, t.segment_bytes);
+    weir_front_set_words(s->metrics, s->model, t.words - t.words_new, t.words_new);
 }
 
 static void scrape_model(void *arg, struct weir_model *model, bool ready) {

@@ -19,7 +19,8 @@ enum {
 struct wtok_pool {
     struct {
         _Atomic(struct wtok_context *) idle; /* owned while here */
-        char pad[56];                        /* threads do not share a cache line */
+        _Atomic uint64_t words, words_new;   /* of contexts that were given back */
+        char pad[40];                        /* threads do not share a cache line */
     } slots[SLOTS];
 };
 
@@ -120,7 +121,19 @@ void wtok_context_give(const struct wtok_model *m, struct wtok_context *ctx) {
     trim(&ctx->tail);
     trim(&ctx->steps);
     struct wtok_context *none = NULL;
-    if (!atomic_compare_exchange_strong_explicit(&m->pool->slots[home_slot()].idle, &none, ctx,
+    unsigned home = home_slot();
+    atomic_fetch_add_explicit(&m->pool->slots[home].words, ctx->words, memory_order_relaxed);
+    atomic_fetch_add_explicit(&m->pool->slots[home].words_new, ctx->words_new,
+                              memory_order_relaxed);
+    ctx->words = ctx->words_new = 0;
+    if (!atomic_compare_exchange_strong_explicit(&m->pool->slots[home].idle, &none, ctx,
                                                  memory_order_release, memory_order_relaxed))
         context_destroy(ctx);
+}
+
+void wtok_pool_stats(const struct wtok_pool *pool, struct wtok_stats *stats) {
+    for (size_t i = 0; i < SLOTS; i++) {
+        stats->words += atomic_load_explicit(&pool->slots[i].words, memory_order_relaxed);
+        stats->words_new += atomic_load_explicit(&pool->slots[i].words_new, memory_order_relaxed);
+    }
 }

@@ -95,6 +95,7 @@ struct wtok_context {
     struct weir_buf normal, marked, tail, steps; /* texts under way */
     struct wtok_spill *spill;                    /* owned: ids of one flush */
     size_t n_pending, n_units, n_run;
+    uint64_t words, words_new; /* since it was taken: all, and those no memory had */
     struct wtok_pending pending[WTOK_PENDING];
     struct wtok_unit units[WTOK_UNITS];
     struct wtok_unit *short_units[WTOK_UNITS], *middle_units[WTOK_UNITS];
@@ -108,6 +109,8 @@ struct wtok_context *wtok_context_take(const struct wtok_model *m);
 void wtok_context_give(const struct wtok_model *m, struct wtok_context *ctx);
 enum weir_status wtok_pool_create(struct wtok_pool **ret_pool) WEIR_MUST_CHECK;
 void wtok_pool_destroy(struct wtok_pool *pool);
+/* Adds what the contexts that were given back have counted. */
+void wtok_pool_stats(const struct wtok_pool *pool, struct wtok_stats *stats);
 
 /* added.c: the next added token at or behind *at; false when there is none. The found token covers
  * [*ret_from, *ret_to) after its stripping; the text up to *ret_from is a section. */

@@ -209,6 +209,7 @@ static enum weir_status finish(const struct wtok_model *m, struct wtok_context *
         else
             remember_long(ctx, &ctx->units[i]);
     spill_reset(ctx);
+    ctx->words_new += ctx->n_units;
     ctx->n_units = ctx->n_run = 0;
     return st;
 }
@@ -227,6 +228,7 @@ enum weir_status wtok_units_settle(const struct wtok_model *m, struct wtok_conte
                                    struct wtok_out *out) {
     size_t n = ctx->n_run, n_pending = ctx->n_pending;
     ctx->n_pending = 0;
+    ctx->words += n_pending;
     for (size_t i = 0; i < n_pending; i++) {
         const struct wtok_pending *u = &ctx->pending[i];
         const struct wtok_memo *memo = wtok_line_of(ctx, u->hash)->way;

@@ -69,6 +69,8 @@ void wtok_stats(const struct wtok *tok, struct wtok_stats *ret_stats) {
     *ret_stats = (struct wtok_stats){0};
     if (tok->model != NULL && tok->model->segments != NULL)
         wtok_segments_stats(tok->model->segments, ret_stats);
+    if (tok->model != NULL)
+        wtok_pool_stats(tok->model->pool, ret_stats);
 }
 
 size_t wtok_encode_parts(const struct wtok *tok, struct weir_span text, size_t want,

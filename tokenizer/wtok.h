@@ -104,6 +104,9 @@ const uint32_t *wtok_suffix_ids(const struct wtok *tok, size_t *ret_n);
 struct wtok_stats {
     uint64_t segment_hits, segment_misses, segment_evictions;
     uint64_t segment_bytes; /* held now */
+    /* Words, or parts of long ones, that had to be encoded, and those that no memory of words had.
+     * Of texts under way nothing is counted yet. */
+    uint64_t words, words_new;
 };
 void wtok_stats(const struct wtok *tok, struct wtok_stats *ret_stats);
 

@@ -58,6 +58,11 @@ def test_tokenizer_and_its_cache_are_measured(fleet, tmp_path):
     assert front.metric("weir_tokenizer_segment_bytes", model="m") > len(same)
     assert front.metric("dynamo_frontend_tokenizer_cache_hits_total") == 1  # at each scrape, not once more
     assert front.metric("dynamo_frontend_tokenizer_cache_misses_total") == 2
+    # Another text of known words: not a segment that is remembered, but its words are.
+    words = lambda result: front.metric("weir_tokenizer_words_total", model="m", result=result)  # noqa: E731
+    hits, misses = words("hit"), words("miss")
+    assert misses > 3 and front.chat("remember me " * 41).status == 200
+    assert segments("miss") == 3 and words("hit") >= hits + 80 and words("miss") <= misses + 3
     for name in ("tokenize_seconds", "template_seconds", "tokenizer_latency_ms"):
         assert front.metric(f"dynamo_frontend_{name}_count") >= 3
         assert front.metric(f"dynamo_frontend_{name}_sum") > 0
