@@ -17,6 +17,11 @@ enum {
 
 /* ---- addresses ---------------------------------------------------------------------------- */
 
+const char *weir_nats_shown(const char *server) {
+    const char *at = strrchr(server, '@');
+    return at != NULL ? at + 1 : server;
+}
+
 static bool is_address(const char *s) {
     const char *rest = strncmp(s, "nats://", 7) == 0  ? s + 7
                        : strncmp(s, "tls://", 6) == 0 ? s + 6
@@ -47,10 +52,11 @@ enum weir_status weir_nats_servers(const char *list, char ***ret_servers, int *r
         else if ((servers[n] = weir_strndup(list, len)) == NULL)
             st = weir_err_set(err, WEIR_NOMEM, "out of memory");
         else if (!is_address(servers[n++]))
-            st = weir_err_set(err, WEIR_INVALID,
-                              "\"%.*s\" is no address of a NATS server: write nats://host:port or "
-                              "tls://host:port",
-                              (int)(len < 100 ? len : 100), list);
+            st =
+                weir_err_set(err, WEIR_INVALID,
+                             "\"%.100s\" is no address of a NATS server: write nats://host:port or "
+                             "tls://host:port",
+                             weir_nats_shown(servers[n - 1]));
         list += len;
     }
     if (st == WEIR_OK && n == 0)
@@ -200,12 +206,6 @@ enum weir_status weir_nats_options(struct weir_nats *nats, const char *server,
     return WEIR_OK;
 }
 
-/* Never with a password in it. */
-static const char *shown(const char *server) {
-    const char *at = strrchr(server, '@');
-    return at != NULL ? at + 1 : server;
-}
-
 enum weir_status weir_nats_explain(const char *server, natsStatus s, bool *ret_final,
                                    struct weir_err *err) {
     const char *advice = "";
@@ -235,5 +235,6 @@ enum weir_status weir_nats_explain(const char *server, natsStatus s, bool *ret_f
     default:
         *ret_final = false;
     }
-    return weir_err_set(err, st, "NATS at %s: %s%s", shown(server), last_words(s), advice);
+    return weir_err_set(err, st, "NATS at %s: %s%s", weir_nats_shown(server), last_words(s),
+                        advice);
 }

@@ -116,6 +116,8 @@ enum weir_status weir_nats_options(struct weir_nats *nats, const char *server,
 /* Words for a failed connect; *ret_final: trying again will not help. Never WEIR_OK. */
 enum weir_status weir_nats_explain(const char *server, natsStatus s, bool *ret_final,
                                    struct weir_err *err);
+/* An address without user and password, for people. */
+const char *weir_nats_shown(const char *server);
 /* Splits the list of addresses. */
 enum weir_status weir_nats_servers(const char *list, char ***ret_servers, int *ret_n,
                                    struct weir_err *err) WEIR_MUST_CHECK;

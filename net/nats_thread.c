@@ -364,12 +364,12 @@ static void came_up(struct weir_nats *n) {
     }
     /* The server knows of our subscriptions before anybody is told to rely on them. */
     if (natsConnection_FlushTimeout(n->nc, FLUSH_MS) != NATS_OK)
-        WEIR_LOG(WEIR_LOG_DEBUG, "nats", "%s went as it came", url);
+        WEIR_LOG(WEIR_LOG_DEBUG, "nats", "%s went as it came", weir_nats_shown(url));
     pthread_mutex_lock(&n->lock);
     n->max_payload = natsConnection_GetMaxPayload(n->nc);
     n->stats.connects++;
     pthread_mutex_unlock(&n->lock);
-    WEIR_LOG(WEIR_LOG_INFO, "nats", "connected to %s", url);
+    WEIR_LOG(WEIR_LOG_INFO, "nats", "connected to %s", weir_nats_shown(url));
     weir_nats_tell(n, true);
 }
 

@@ -7,6 +7,7 @@ import pytest
 from etcd import Etcd
 from interop_dynamo import (BLOCK, Http, check_routing, check_serving, dynamo, dynamo_front,  # noqa: F401
                             dynamo_mocker, files, model, pytestmark, theirs)
+from nats_server import BINARY as NATS, WHY_NOT, NatsServer
 from weir import until
 
 
@@ -73,6 +74,31 @@ def shape(value):
 def records_of(etcd, kind):
     """{key without ids: shape} of one kind of record."""
     return {re.sub(r"[0-9a-f]{8,}", "ID", key): shape(value) for key, (value, _) in etcd.records().items() if value["type"] == kind}
+
+
+@pytest.fixture
+def nats(fleet):
+    """Both planes over NATS: with etcd that was Dynamo's default for long. Named before `etcd`, so closed after the fleet."""
+    if NATS is None:
+        pytest.skip(WHY_NOT)
+    server = NatsServer(fleet.folder)
+    fleet.env.update(NATS_SERVER=server.url, DYN_REQUEST_PLANE="nats", DYN_EVENT_PLANE="nats")
+    yield server
+    server.kill()
+
+
+def test_dynamo_workers_behind_weir_with_nats(fleet, theirs, dynamo, model, nats, etcd):  # noqa: F811
+    test_dynamo_workers_behind_weir(fleet, theirs, dynamo, model, etcd)
+
+
+def test_weir_workers_behind_dynamo_with_nats(fleet, theirs, dynamo, model, nats, etcd):  # noqa: F811
+    test_weir_workers_behind_dynamo(fleet, theirs, dynamo, model, etcd)
+
+
+def test_both_write_the_same_with_nats(fleet, theirs, dynamo, model, nats, etcd):  # noqa: F811
+    test_both_write_the_same(fleet, theirs, dynamo, model, etcd)
+    subjects = sorted(value["transport"]["nats_tcp"] for value, _ in etcd.records().values() if value["type"] == "Endpoint")
+    assert len(subjects) == 2 and subjects[0].startswith("dynamo_backend.generate-"), subjects
 
 
 def test_both_write_the_same(fleet, theirs, dynamo, model, etcd):  # noqa: F811

@@ -37,7 +37,9 @@ class NatsServer:
                 with open(path, encoding="ascii") as f:
                     text = f.read()
                 if text:
-                    return int(json.loads(text)["nats"][0].rsplit(":", 1)[1])
+                    ports = json.loads(text)
+                    self.cluster = ports.get("cluster", [None])[0]
+                    return int(ports["nats"][0].rsplit(":", 1)[1])
             return None
         self.port = until("nats-server", listening)
         return self
@@ -78,6 +80,11 @@ class NatsClient:
         assert self.file.readline().startswith(b"INFO ")
         self.send('CONNECT {"verbose":false,"pedantic":false,"headers":true,"no_responders":true}')
         self.send("SUB inbox 1")
+
+    def info_again(self):
+        """What the server tells a client that has just come."""
+        with socket.create_connection(self.socket.getpeername(), DEADLINE_S) as s, s.makefile("rb") as f:
+            return f.readline().decode()
 
     def send(self, line, payload=None):
         self.socket.sendall(line.encode() + b"\r\n" + (b"" if payload is None else payload + b"\r\n"))

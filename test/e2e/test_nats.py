@@ -8,6 +8,7 @@ import threading
 
 import pytest
 
+from etcd import Etcd
 from nats_server import BINARY, USER, WHY_NOT, Key, NatsClient, NatsServer, operator_config
 from weir import WEIR, Process, until
 
@@ -106,6 +107,23 @@ def test_routing_by_events(nats, fleet, requests):
     held = sum(m.metric("kv_cached_blocks") for m in mockers)
     until("a restored index", lambda: again.metric("weir_router_kv_index_entries") == held)
     assert all(cached(again, p) >= full for p in prompts)
+
+
+def test_with_etcd(nats, fleet, tmp_path):
+    """Records in etcd, requests and events over NATS: for long the default of the reference."""
+    etcd = Etcd(tmp_path / "etcd")
+    fleet.env.update(DYN_DISCOVERY_BACKEND="etcd", ETCD_ENDPOINTS=etcd.url)
+    try:
+        mockers = [fleet.mocker(), fleet.mocker()]
+        front = fleet.frontend("--router-mode", "kv").ready(workers=2)
+        full = len(TEXT) // 16 * 16 - 32
+        assert front.chat(TEXT).status == 200
+        until("the index", lambda: all(cached(front, TEXT) >= full for _ in range(4)))
+        assert sum(m.metric("finished_total") for m in mockers) >= 5
+        fleet.close()
+    finally:
+        fleet.processes.clear()
+        etcd.stop()
 
 
 def test_mixed_planes(nats, fleet):
@@ -374,12 +392,31 @@ def test_second_server(servers, fleet):
     assert fleet.frontend().ready().chat("hello").status == 200
 
 
+def test_servers_that_the_cluster_names(servers, fleet):
+    """Only the first is configured. When it dies, the processes know the second from it, and serve on."""
+    name = ("--cluster_name", "c", "--cluster")
+    first = servers(*name, "nats://127.0.0.1:-1")
+    second = servers(*name, "nats://127.0.0.1:-1", "--routes", first.cluster)
+    use(fleet, first)
+    mocker = fleet.mocker()
+    front = fleet.frontend("--router-mode", "kv").ready()
+    assert front.chat("hello").status == 200
+    client = NatsClient(first)  # the servers have met when one tells of the other
+    until("the cluster", lambda: f":{second.port}" in client.info_again())
+    client.close()
+    first.kill()
+    for p in (mocker, front):
+        p.wait_line(f"nats: connected to nats://127.0.0.1:{second.port}")
+    until("an answer", lambda: front.chat("hello").status == 200)
+
+
 # ---- logging in ---------------------------------------------------------------------------------
 
 
 def fails(fleet, words, **env):
     p = Process([WEIR, "frontend", "--http-host", "127.0.0.1", "--http-port", "0"], {**fleet.env, **env})
     assert p.wait() == 1, p.log()
+    assert "wr0ng" not in p.log()
     assert words in p.log(), p.log()
 
 
@@ -394,6 +431,16 @@ def test_user_and_password(servers, fleet):
     fails(fleet, "check NATS_AUTH_*", NATS_AUTH_USERNAME="ada", NATS_AUTH_PASSWORD="wrong")
     fleet.env.update(NATS_AUTH_USERNAME="ada", NATS_AUTH_PASSWORD="se:cr@et")
     serves(fleet)
+
+
+def test_login_in_the_address(servers, fleet):
+    """It comes before the variables, and into no log line."""
+    server = servers("--user", "ada", "--pass", "h1dden")
+    use(fleet, server, NATS_SERVER=server.url.replace("//", "//ada:h1dden@"), NATS_AUTH_USERNAME="other")
+    fails(fleet, "check NATS_AUTH_*", NATS_SERVER=server.url.replace("//", "//ada:wr0ng@"))
+    serves(fleet)
+    for p in fleet.processes:
+        assert "connected to" in p.log() and "h1dden" not in p.log() and "ada" not in p.log(), p.log()
 
 
 def test_default_login_is_that_of_the_reference(servers, fleet):
