@@ -132,7 +132,8 @@ def test_mixed_planes(nats, fleet):
     over = fleet.mocker()
     front = fleet.frontend("--router-mode", "round-robin").ready(workers=2)
     assert [a.status for a in all_at_once(front, 40, 8)] == [200] * 40
-    assert tcp.metric("finished_total") == over.metric("finished_total") == 20
+    counts = [tcp.metric("finished_total"), over.metric("finished_total")]
+    assert sum(counts) == 40 and min(counts) >= 10, counts
     transports = {tuple(i["transport"]) for i in front.get("/health").json()["instances"] if i["endpoint"] == "generate"}
     assert transports == {("tcp",), ("nats_tcp",)}
 
