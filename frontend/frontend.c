@@ -458,6 +458,9 @@ static void close_loop(void *arg) {
 }
 
 static void close_all(struct frontend *f) {
+    /* Discovery may run the loop once more, to leave in order. */
+    weir_timer_stop(&f->tick);
+    weir_timer_stop(&f->drain);
     for (unsigned i = 0; i < f->n_loops; i++) {
         struct weir_front_loop *fl = &f->loops[i];
         if (i >= f->n_started) {

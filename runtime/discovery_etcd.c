@@ -26,7 +26,7 @@
 
 enum {
     MAX_CALL_MS = 5000,
-    MIN_CALL_MS = 200,
+    MIN_CALL_MS = 1000,
     TELL_AGAIN_MS = 60000,
     TELL_OTHER_MS = 10000,
     DEFAULT_TTL_S = 30
@@ -466,7 +466,8 @@ static void etcd_close(struct weir_discovery *disc) {
 }
 
 static void etcd_watching(struct weir_discovery *disc) {
-    weir_etcd_read_pump(disc->backend);
+    if (disc->backend != NULL)
+        weir_etcd_read_pump(disc->backend);
 }
 
 static enum weir_status configure(struct etcd *e, const struct weir_discovery_etcd *c,
@@ -489,6 +490,9 @@ static enum weir_status configure(struct etcd *e, const struct weir_discovery_et
     e->ttl_ms = (c->lease_ttl_s > 0 ? c->lease_ttl_s : DEFAULT_TTL_S) * 1000;
     e->user = c->username != NULL && c->username[0] != '\0' ? weir_strdup(c->username) : NULL;
     e->password = c->password != NULL ? weir_strdup(c->password) : NULL;
+    if ((c->username != NULL && c->username[0] != '\0' && e->user == NULL) ||
+        (c->password != NULL && e->password == NULL))
+        return weir_err_set(err, WEIR_NOMEM, "out of memory");
     return WEIR_OK;
 }
 

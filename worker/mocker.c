@@ -431,6 +431,9 @@ static enum weir_status open_all(struct mocker *m, struct weir_err *err) {
 }
 
 static void close_all(struct mocker *m) {
+    /* Discovery may run the loop once more, to leave in order. */
+    weir_timer_stop(&m->startup);
+    weir_timer_stop(&m->drain);
     for (unsigned i = 0; i < m->n_workers; i++)
         weir_mock_worker_close(m->workers[i]);
     weir_free(m->workers);

@@ -30,9 +30,13 @@ def plain(text):
 class Etcd:
     """Its own process; what it holds stays in `folder` when it is killed."""
 
-    def __init__(self, folder, *flags, scheme="http", context=None):
+    PEER = ("--listen-peer-urls", "http://127.0.0.1:0", "--initial-advertise-peer-urls", "http://127.0.0.1:1",
+            "--initial-cluster", "default=http://127.0.0.1:1")
+
+    def __init__(self, folder, *flags, scheme="http", context=None, peer=PEER, wait=True):
         if not BINARY:
             pytest.skip("no etcd (Debian package etcd-server; or name one in WEIR_ETCD)")
+        self.peer, self.wait = peer, wait
         self.folder, self.flags, self.scheme, self.context = str(folder), flags, scheme, context
         self.child = self.token = None
         os.makedirs(self.folder, exist_ok=True)
@@ -52,19 +56,18 @@ class Etcd:
         """False: it has ended (somebody has the port)."""
         self.child = subprocess.Popen(
             [BINARY, "--data-dir", os.path.join(self.folder, "data"), "--listen-client-urls", self.url,
-             "--advertise-client-urls", self.url, "--listen-peer-urls", "http://127.0.0.1:0",
-             "--initial-advertise-peer-urls", "http://127.0.0.1:1", "--initial-cluster", "default=http://127.0.0.1:1",
-             "--heartbeat-interval", "20", "--election-timeout", "200", *self.flags], stdout=self.log, stderr=self.log)
+             "--advertise-client-urls", self.url, "--heartbeat-interval", "20", "--election-timeout", "200", *self.peer,
+             *self.flags], stdout=self.log, stderr=self.log)
+        return not self.wait or until("etcd to answer", self.answers) != "ended"
 
-        def answers():
-            if self.child.poll() is not None:
-                return "ended"
-            try:
-                status = self.ask("/health", method="GET")[0]
-                return status == 200
-            except (OSError, http.client.HTTPException):
-                return False
-        return until("etcd to answer", answers) != "ended"
+    def answers(self):
+        """Whether it has a leader; "ended" when it ended."""
+        if self.child.poll() is not None:
+            return "ended"
+        try:
+            return self.ask("/health", method="GET")[0] == 200
+        except (OSError, http.client.HTTPException):
+            return False
 
     def start(self):
         until("etcd to have its port again", self._launch)
@@ -119,6 +122,36 @@ class Etcd:
     def login(self):
         self.token = None
         self.token = self.must("/v3/auth/authenticate", {"name": "root", "password": "top"})["token"]
+
+
+def quiet_ports(n):
+    """Free, different, and outside of the range that the system hands out."""
+    found = set()
+    while len(found) < n:
+        port = random.randrange(20000, 32000)
+        with socket.socket() as s:
+            try:
+                s.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        found.add(port)
+    return sorted(found)
+
+
+def cluster(folder, n=3):
+    """So many members that know each other."""
+    for attempt in range(5):
+        peers = [f"http://127.0.0.1:{port}" for port in quiet_ports(n)]
+        names = ",".join(f"m{i}={url}" for i, url in enumerate(peers))
+        members = [Etcd(os.path.join(folder, f"{attempt}-{i}"), "--name", f"m{i}", wait=False,
+                        peer=("--listen-peer-urls", url, "--initial-advertise-peer-urls", url, "--initial-cluster", names))
+                   for i, url in enumerate(peers)]
+        got = [until("a member to answer", m.answers) for m in members]
+        if "ended" not in got:
+            return members
+        for m in members:  # somebody took a port meanwhile
+            m.stop()
+    raise AssertionError("no cluster comes up")
 
 
 class Relay:
@@ -193,6 +226,8 @@ class Gateway:
         self.etcd = etcd
         self.limit = None  # of each page of a list, in place of what was asked for
         self.mute = False  # events of watches are swallowed
+        self.hold = None  # a path whose calls are not answered before close()
+        self.held, self.release = threading.Event(), threading.Event()
         self.failures = 0  # so many calls are answered with "no leader"
         self.calls = []
         self.watches = []
@@ -214,6 +249,9 @@ class Gateway:
 
     def _post(self, h, doc):
         self.calls.append((h.path, doc))
+        if h.path == self.hold:
+            self.held.set()
+            self.release.wait(60)
         if self.failures > 0:
             self.failures -= 1
             self._answer(h, 503, b'{"error":"etcdserver: no leader","message":"etcdserver: no leader","code":14}')
@@ -251,9 +289,11 @@ class Gateway:
 
     def say(self, line):
         """One line to the newest watch."""
+        until("a watch", lambda: self.watches)
         self._chunk(self.watches[-1], line.encode() + b"\n")
 
     def close(self):
+        self.release.set()
         self.server.shutdown()
         self.server.server_close()
 
