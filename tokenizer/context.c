@@ -70,6 +70,9 @@ static bool map_memos(struct wtok_context *ctx) {
     ctx->memos_block = block;
     ctx->memos = (struct wtok_memo_line *)at;
     (void)madvise(ctx->memos, MEMO_BYTES, MADV_HUGEPAGE);
+    /* All of it is there from the start, so that no prompt waits for pages. */
+    for (size_t page = 0; page < MEMO_BYTES; page += 4096)
+        *(volatile char *)((char *)ctx->memos + page) = 0;
     return true;
 }
 

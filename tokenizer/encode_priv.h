@@ -61,9 +61,10 @@ enum {
     WTOK_PENDING = 64,
     WTOK_UNITS = 512,
     WTOK_RUN = 16384, /* room for two turns of pending units of up to 20 ids is kept free */
-    WTOK_SLOTS = 32,
+    WTOK_SLOTS = 48,
     WTOK_JOB_LANES = 64, /* places, of which two are the ends */
     WTOK_JOB_SMALL = 16,
+    WTOK_JOB_MIDDLE = 32,
     WTOK_JOB_BYTES = 48, /* longer units are merged alone */
 };
 /* A short unit whose symbols are being merged; several go side by side (jobs.c). */
@@ -71,6 +72,7 @@ struct wtok_job {
     uint32_t keys[WTOK_JOB_LANES], ids[WTOK_JOB_LANES];
     struct wtok_unit *unit;
     uint64_t alive;
+    uint32_t least;
 };
 struct wtok_spill {
     struct wtok_spill *next; /* owned */
@@ -81,10 +83,11 @@ struct wtok_spill {
 /* merge.c: the ids of a unit's bytes or characters, at most n (text models: n + 3). */
 size_t wtok_first_symbols(const struct wtok_model *m, const unsigned char *p, size_t n,
                           uint32_t *ids);
-/* Merges the units, all of at most WTOK_JOB_BYTES bytes (small: WTOK_JOB_SMALL - 2), in WTOK_SLOTS
- * slots. Writes their ids from `to` on, at most as many as they have bytes, and returns the end. */
+/* Merges the units, all of at most lanes - 2 bytes (lanes: WTOK_JOB_SMALL, _MIDDLE or _LANES), in
+ * WTOK_SLOTS slots. Writes their ids from `to` on, at most as many as they have bytes, and returns
+ * the end. */
 uint32_t *wtok_jobs_run(const struct wtok_model *m, struct wtok_job *slots,
-                        struct wtok_unit *const *units, size_t n, uint32_t *to, bool small);
+                        struct wtok_unit *const *units, size_t n, uint32_t *to, unsigned lanes);
 
 /* What one encoding at a time needs; kept between calls for its warm word cache. */
 struct wtok_context {
@@ -98,10 +101,10 @@ struct wtok_context {
     uint64_t words, words_new; /* since it was taken: all, and those no memory had */
     struct wtok_pending pending[WTOK_PENDING];
     struct wtok_unit units[WTOK_UNITS];
-    struct wtok_unit *short_units[WTOK_UNITS], *middle_units[WTOK_UNITS];
+    struct wtok_unit *by_size[3][WTOK_UNITS]; /* of one flush, for the jobs */
     struct wtok_job slots[WTOK_SLOTS];
     uint32_t made[WTOK_UNITS * WTOK_JOB_BYTES]; /* ids of jobs */
-    uint32_t run[WTOK_RUN]; /* ids of remembered units, between which the others go */
+    uint32_t run[WTOK_RUN + 8]; /* ids of remembered units, between which the others go */
 };
 
 /* A context for the calling thread; NULL when out of memory. Give it back when done. */

@@ -229,6 +229,10 @@ struct wj_val wj_binary(struct wj_run *x, enum wj_op op, struct wj_val a, struct
         if ((a.kind == WJ_STR || wj_is_seq(a) || b.kind == WJ_STR || wj_is_seq(b)) &&
             (a.kind == WJ_BIG || b.kind == WJ_BIG))
             wj_fail(x, WTOK_JINJA_ERR_OVERFLOW, "cannot fit 'int' into an index-sized integer");
+        /* Markup asks for an index before the undefined value is asked. */
+        if (a.kind == WJ_STR && (a.flags & WJ_MARKUP) != 0 && b.kind == WJ_UNDEF)
+            wj_fail(x, WTOK_JINJA_ERR_TYPE, "'%s' object cannot be interpreted as an integer",
+                    wj_type_name(b));
     } else if (op == WJ_OP_MOD && a.kind == WJ_STR) {
         return wj_percent(x, a, b);
     } else if (op == WJ_OP_SUB && a.kind == WJ_VIEW && a.sub != WJ_VIEW_VALUES) {

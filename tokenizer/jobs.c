@@ -27,18 +27,37 @@ INLINE uint32_t key_of(uint32_t rank, unsigned place) {
     return rank == WTOK_NO_RANK ? NO_KEY : rank << 6 | place;
 }
 
+/* What a round reads of the model, out of reach of the stores in between. */
+struct tables {
+    const uint64_t *merges, *bloom;
+    uint64_t merge_mask, bloom_mask;
+    uint32_t rank_base;
+    const uint32_t *rank_ids;
+};
+
+static struct tables tables_of(const struct wtok_model *m) {
+    return (struct tables){.merges = m->merges,
+                           .bloom = m->pair_bloom,
+                           .merge_mask = m->merge_mask & ~(uint64_t)(WTOK_BUCKET - 1),
+                           .bloom_mask = m->bloom_mask,
+                           .rank_base = m->image->rank_base,
+                           .rank_ids = m->rank_ids};
+}
+
 /* ---- beginning and end ----------------------------------------------------------------------- */
 
 /* Byte models whose bytes all have ids: their first ranks stand in a table. */
 INLINE bool begin_bytes(const struct wtok_model *m, const u8 *p, uint32_t n, struct wtok_job *j) {
-    const uint32_t *byte_ids = m->image->byte_ids;
-    uint32_t id = byte_ids[p[0]], missing = id == WTOK_NO_ID;
+    const uint32_t *byte_ids = m->image->byte_ids, *byte_pairs = m->byte_pairs;
+    uint32_t c = p[0], id = byte_ids[c], missing = id == WTOK_NO_ID;
     j->ids[1] = id;
     for (uint32_t i = 1; i < n; i++) {
-        id = byte_ids[p[i]];
+        uint32_t d = p[i];
+        id = byte_ids[d];
         j->ids[i + 1] = id;
         missing |= id == WTOK_NO_ID;
-        j->keys[i] = key_of(m->byte_pairs[(size_t)p[i - 1] << 8 | p[i]], i);
+        j->keys[i] = key_of(byte_pairs[c << 8 | d], i);
+        c = d;
     }
     return missing == 0;
 }
@@ -72,56 +91,76 @@ INLINE uint32_t *job_end(const struct wtok_job *j, uint32_t *to) {
 
 /* ---- the round ------------------------------------------------------------------------------- */
 
-/* What the rank of a pair is, for a key. */
-struct question {
-    uint64_t pair, bucket;
-    uint32_t *key;
-    unsigned place;
-};
+/* A question is a pair, as wtok_merge_pair() makes it, with the place of its key among all keys in
+ * the bits of the rank. */
+#define KEY_BITS 12
+_Static_assert(WTOK_SLOTS *WTOK_JOB_LANES <= 1 << KEY_BITS && KEY_BITS <= 20, "places fit");
+#define PAIR_OF(question) ((question) & ~(uint64_t)WTOK_RANK_MASK)
 
-/* Adds the question unless the filter knows that the pair is never merged: a toss, so no branch. */
-INLINE size_t ask(const struct wtok_model *m, struct question *q, size_t n, uint32_t left,
-                  uint32_t right, uint32_t *key, unsigned place) {
-    uint64_t pair = wtok_merge_pair(left, right), hash = wtok_merge_hash(pair);
-    uint64_t bit = hash >> 40 & m->bloom_mask;
-    q[n] = (struct question){pair, hash & m->merge_mask & ~(uint64_t)(WTOK_BUCKET - 1), key, place};
-    return n + (m->pair_bloom[bit / 64] >> bit % 64 & 1);
+INLINE void ask(const struct tables *t, uint64_t *q, uint64_t pair, uint64_t key) {
+    *q = pair | key;
+    __builtin_prefetch(t->bloom + (wtok_merge_hash(pair) >> 40 & t->bloom_mask) / 64);
 }
 
-/* The merge of the least key, and the questions that follow from it. */
-INLINE size_t job_step(const struct wtok_model *m, struct wtok_job *j, uint32_t least,
-                       struct question *q, size_t n) {
-    unsigned at = least & 63;
+/* The merge of the least key, and the two questions that follow from it. */
+INLINE void job_step(const struct tables *t, struct wtok_job *j, uint32_t slot, uint64_t *q) {
+    unsigned at = j->least & 63;
     uint64_t above = j->alive & (~1ull << at);
+    uint64_t behind = above & (above - 1);
     unsigned gone = (unsigned)__builtin_ctzll(above);
-    unsigned next = (unsigned)__builtin_ctzll(above & (above - 1));
+    unsigned next = (unsigned)__builtin_ctzll(behind);
     unsigned prev = 63 - (unsigned)__builtin_clzll(j->alive & ((1ull << at) - 1));
-    uint32_t id = wtok_rank_id(m, least >> 6);
-    j->ids[at] = id;
-    j->alive ^= 1ull << gone;
+    uint32_t rank = j->least >> 6;
+    uint32_t id = t->rank_base != WTOK_NO_ID ? t->rank_base + rank : t->rank_ids[rank];
+    j->alive = (j->alive & ~above) | behind;
     j->keys[gone] = j->keys[at] = j->keys[prev] = NO_KEY;
-    n = ask(m, q, n, j->ids[prev], id, &j->keys[prev], prev);
-    return ask(m, q, n, id, j->ids[next], &j->keys[at], at);
+    ask(t, q, wtok_merge_pair(j->ids[prev], id), slot * WTOK_JOB_LANES + prev);
+    ask(t, q + 1, wtok_merge_pair(id, j->ids[next]), slot * WTOK_JOB_LANES + at);
+    j->ids[at] = id;
 }
 
 typedef uint32_t (*least_fn)(const uint32_t *keys, unsigned lanes);
-typedef uint32_t (*find_fn)(const struct wtok_model *m, uint64_t pair, uint64_t bucket);
+typedef uint32_t (*find_fn)(const struct tables *t, uint64_t pair, uint64_t bucket);
 
-/* All units of one size; returns the end of their ids. */
+/* What is behind n questions, for their keys. The filter knows of most pairs that are never merged;
+ * whether it lets one through is a toss, so there is no branch on it. */
+INLINE void answer(const struct tables *t, struct wtok_job *slots, uint64_t *q, size_t n,
+                   find_fn find) {
+    uint64_t buckets[2 * WTOK_SLOTS];
+    size_t kept = 0;
+    for (size_t i = 0; i < n; i++) {
+        uint64_t question = q[i], hash = wtok_merge_hash(PAIR_OF(question));
+        uint64_t bit = hash >> 40 & t->bloom_mask;
+        q[kept] = question;
+        buckets[kept] = hash & t->merge_mask;
+        kept += t->bloom[bit / 64] >> bit % 64 & 1;
+    }
+    for (size_t i = 0; i < kept; i++)
+        __builtin_prefetch(t->merges + buckets[i]);
+    for (size_t i = 0; i < kept; i++) {
+        uint32_t key = (uint32_t)q[i] & ((1u << KEY_BITS) - 1);
+        unsigned place = key % WTOK_JOB_LANES;
+        slots[key / WTOK_JOB_LANES].keys[place] = key_of(find(t, PAIR_OF(q[i]), buckets[i]), place);
+    }
+}
+
+/* All units of one size; returns the end of their ids. Each pass over the slots is a loop of its
+ * own, short enough for the processor to look far ahead. */
 INLINE uint32_t *run_jobs(const struct wtok_model *m, struct wtok_job *slots,
                           struct wtok_unit *const *units, size_t n, uint32_t *to,
                           const unsigned lanes, least_fn least_of, find_fn find) {
-    struct question questions[2 * WTOK_SLOTS + 1];
-    struct wtok_job *active[WTOK_SLOTS];
+    const struct tables t = tables_of(m);
+    uint64_t questions[2 * WTOK_SLOTS];
+    uint8_t active[WTOK_SLOTS];
     size_t left = 0, begun = 0;
     for (; begun < n && begun < WTOK_SLOTS; begun++) {
         job_begin(m, &slots[begun], units[begun], lanes);
-        active[left++] = &slots[begun];
+        active[left++] = (uint8_t)begun;
     }
     while (left > 0) {
-        size_t kept = 0, asked = 0;
+        size_t kept = 0;
         for (size_t i = 0; i < left; i++) {
-            struct wtok_job *j = active[i];
+            struct wtok_job *j = &slots[active[i]];
             uint32_t least = least_of(j->keys, lanes);
             while (least == NO_KEY) {
                 to = job_end(j, to);
@@ -130,22 +169,25 @@ INLINE uint32_t *run_jobs(const struct wtok_model *m, struct wtok_job *slots,
                 job_begin(m, j, units[begun++], lanes);
                 least = least_of(j->keys, lanes);
             }
-            if (least == NO_KEY)
-                continue;
-            active[kept++] = j;
-            asked = job_step(m, j, least, questions, asked);
+            j->least = least;
+            active[kept] = active[i];
+            kept += least != NO_KEY;
         }
         left = kept;
-        for (size_t i = 0; i < asked; i++)
-            __builtin_prefetch(m->merges + questions[i].bucket);
-        for (size_t i = 0; i < asked; i++)
-            *questions[i].key =
-                key_of(find(m, questions[i].pair, questions[i].bucket), questions[i].place);
+        for (size_t i = 0; i < left; i++)
+            job_step(&t, &slots[active[i]], active[i], questions + 2 * i);
+        answer(&t, slots, questions, 2 * left, find);
     }
     return to;
 }
 
-/* ---- for each kind of machine ---------------------------------------------------------------- */
+/* The same for each size, so that loops over lanes are of known length. */
+#define RUN(least_of, find)                                                                        \
+    if (lanes == WTOK_JOB_SMALL)                                                                   \
+        return run_jobs(m, slots, units, n, to, WTOK_JOB_SMALL, least_of, find);                   \
+    if (lanes == WTOK_JOB_MIDDLE)                                                                  \
+        return run_jobs(m, slots, units, n, to, WTOK_JOB_MIDDLE, least_of, find);                  \
+    return run_jobs(m, slots, units, n, to, WTOK_JOB_LANES, least_of, find)
 
 INLINE uint32_t least_plain(const uint32_t *keys, unsigned lanes) {
     enum { GROUP = 16 };
@@ -158,6 +200,18 @@ INLINE uint32_t least_plain(const uint32_t *keys, unsigned lanes) {
         for (unsigned i = 0; i < half; i++)
             least[i] = least[i + half] < least[i] ? least[i + half] : least[i];
     return least[0];
+}
+
+INLINE uint32_t find_plain(const struct tables *t, uint64_t pair, uint64_t bucket) {
+    for (uint64_t i = bucket;; i = (i + WTOK_BUCKET) & t->merge_mask) {
+        const uint64_t *slots = t->merges + i;
+        for (unsigned k = 0; k < WTOK_BUCKET; k++) {
+            if (slots[k] == UINT64_MAX)
+                return WTOK_NO_RANK;
+            if ((slots[k] & ~(uint64_t)WTOK_RANK_MASK) == pair)
+                return (uint32_t)(slots[k] & WTOK_RANK_MASK);
+        }
+    }
 }
 
 #if defined(__x86_64__)
@@ -194,11 +248,11 @@ INLINE bool answered(const uint64_t *slots, unsigned hit, uint32_t *ret_rank) {
     return __builtin_expect((hit == 0) & (slot != UINT64_MAX), 0) == 0;
 }
 
-AVX2 INLINE uint32_t find_avx2(const struct wtok_model *m, uint64_t pair, uint64_t bucket) {
+AVX2 INLINE uint32_t find_avx2(const struct tables *t, uint64_t pair, uint64_t bucket) {
     const __m256i want = _mm256_set1_epi64x((long long)pair);
     const __m256i rank = _mm256_set1_epi64x(WTOK_RANK_MASK);
-    for (uint64_t i = bucket;; i = (i + WTOK_BUCKET) & m->merge_mask) {
-        const uint64_t *slots = m->merges + i;
+    for (uint64_t i = bucket;; i = (i + WTOK_BUCKET) & t->merge_mask) {
+        const uint64_t *slots = t->merges + i;
         uint32_t found;
         __m256i a = _mm256_loadu_si256((const __m256i *)(const void *)slots);
         __m256i b = _mm256_loadu_si256((const __m256i *)(const void *)(slots + 4));
@@ -212,11 +266,11 @@ AVX2 INLINE uint32_t find_avx2(const struct wtok_model *m, uint64_t pair, uint64
     }
 }
 
-AVX512 INLINE uint32_t find_avx512(const struct wtok_model *m, uint64_t pair, uint64_t bucket) {
+AVX512 INLINE uint32_t find_avx512(const struct tables *t, uint64_t pair, uint64_t bucket) {
     const __m512i want = _mm512_set1_epi64((long long)pair);
     const __m512i ranks = _mm512_set1_epi64(WTOK_RANK_MASK);
-    for (uint64_t i = bucket;; i = (i + WTOK_BUCKET) & m->merge_mask) {
-        const uint64_t *slots = m->merges + i;
+    for (uint64_t i = bucket;; i = (i + WTOK_BUCKET) & t->merge_mask) {
+        const uint64_t *slots = t->merges + i;
         uint32_t found;
         __m512i other = _mm512_xor_si512(_mm512_loadu_si512(slots), want);
         if (answered(slots, _mm512_cmple_epu64_mask(other, ranks), &found))
@@ -225,31 +279,24 @@ AVX512 INLINE uint32_t find_avx512(const struct wtok_model *m, uint64_t pair, ui
 }
 
 AVX2 static uint32_t *run_avx2(const struct wtok_model *m, struct wtok_job *slots,
-                               struct wtok_unit *const *units, size_t n, uint32_t *to, bool small) {
-    return small ? run_jobs(m, slots, units, n, to, WTOK_JOB_SMALL, least_avx2, find_avx2)
-                 : run_jobs(m, slots, units, n, to, WTOK_JOB_LANES, least_avx2, find_avx2);
+                               struct wtok_unit *const *units, size_t n, uint32_t *to,
+                               unsigned lanes) {
+    RUN(least_avx2, find_avx2);
 }
 AVX512 static uint32_t *run_avx512(const struct wtok_model *m, struct wtok_job *slots,
                                    struct wtok_unit *const *units, size_t n, uint32_t *to,
-                                   bool small) {
-    return small ? run_jobs(m, slots, units, n, to, WTOK_JOB_SMALL, least_avx512, find_avx512)
-                 : run_jobs(m, slots, units, n, to, WTOK_JOB_LANES, least_avx512, find_avx512);
+                                   unsigned lanes) {
+    RUN(least_avx512, find_avx512);
 }
 #endif
-
-INLINE uint32_t find_plain(const struct wtok_model *m, uint64_t pair, uint64_t bucket) {
-    (void)bucket;
-    return wtok_merge_find(m, pair);
-}
 
 uint32_t *wtok_jobs_run(const struct wtok_model *m, struct wtok_job *slots,
-                        struct wtok_unit *const *units, size_t n, uint32_t *to, bool small) {
+                        struct wtok_unit *const *units, size_t n, uint32_t *to, unsigned lanes) {
 #if defined(__x86_64__)
     if (m->isa == WTOK_ISA_AVX512)
-        return run_avx512(m, slots, units, n, to, small);
+        return run_avx512(m, slots, units, n, to, lanes);
     if (m->isa == WTOK_ISA_AVX2)
-        return run_avx2(m, slots, units, n, to, small);
+        return run_avx2(m, slots, units, n, to, lanes);
 #endif
-    return small ? run_jobs(m, slots, units, n, to, WTOK_JOB_SMALL, least_plain, find_plain)
-                 : run_jobs(m, slots, units, n, to, WTOK_JOB_LANES, least_plain, find_plain);
+    RUN(least_plain, find_plain);
 }

@@ -3,7 +3,12 @@
  * suffix of the text that is a prefix of some stop string: exactly what must be withheld.
  */
 #include "base/mem.h"
+#include "tokenizer/blocks_priv.h"
 #include "tokenizer/wtok.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
 
 enum { MAX_STOP_BYTES = 64 * 1024, NONE = -1, FEW = 4 };
 #define EACH_BYTE 0x0101010101010101u
@@ -25,7 +30,7 @@ struct wtok_stop {
     bool include;
     bool first[256]; /* some stop string begins with this byte */
     /* All those bytes, each in all eight places, when there are few. */
-    bool few;
+    bool few, avx512;
     uint64_t firsts[FEW];
     char *texts;   /* owned: all stop strings, one after the other */
     size_t n_text; /* The withheld bytes are those on the way to `state`, so they stand here. */
@@ -104,6 +109,7 @@ static void list_firsts(struct wtok_stop *s) {
             n++;
         }
     s->few = n > 0 && n <= FEW;
+    s->avx512 = wtok_isa_best() == WTOK_ISA_AVX512;
     for (; n > 0 && n < FEW; n++)
         s->firsts[n] = s->firsts[0];
 }
@@ -244,9 +250,34 @@ static inline bool push_plain(const struct wtok_stop *s, const char *p, size_t n
     return true;
 }
 
+#if defined(__x86_64__)
+/* The same without a branch on the length: only the bytes of the piece are read. */
+__attribute__((target("avx512bw,avx512vl,bmi2"))) static bool
+push_plain_avx512(const struct wtok_stop *s, const char *p, size_t n, struct weir_buf *out) {
+    if (s->state != 0 || n > 16 || out->cap - out->len < 16)
+        return false;
+    __mmask16 valid = (__mmask16)_bzhi_u32(0xFFFF, (unsigned)n);
+    __m128i v = _mm_maskz_loadu_epi8(valid, p);
+    __mmask16 hit = 0;
+    for (int i = 0; i < FEW; i++)
+        hit |= _mm_cmpeq_epi8_mask(v, _mm_set1_epi64x((long long)s->firsts[i]));
+    if ((hit & valid) != 0)
+        return false;
+    _mm_storeu_si128((__m128i *)(void *)(out->data + out->len), v);
+    out->len += n;
+    return true;
+}
+#endif
+
 enum weir_status wtok_stop_push(struct wtok_stop *s, struct weir_span text, struct weir_buf *out,
                                 int *ret_matched) {
     *ret_matched = NONE;
+#if defined(__x86_64__)
+    if (s->few && s->avx512)
+        return push_plain_avx512(s, text.data, text.len, out)
+                   ? WEIR_OK
+                   : push_bytes(s, text, out, ret_matched);
+#endif
     return push_plain(s, text.data, text.len, out) ? WEIR_OK
                                                    : push_bytes(s, text, out, ret_matched);
 }
