@@ -203,6 +203,7 @@ void weir_nats_tell(struct weir_nats *nats, bool up) {
         struct weir_nats_sub *s = (struct weir_nats_sub *)(uintptr_t)value;
         s->change.up = s->change.up || up;
         s->change.down = s->change.down || !up;
+        s->drained = s->drained || (s->draining && !up);
         post(s);
     }
     pthread_mutex_unlock(&nats->lock);
@@ -325,12 +326,15 @@ static struct weir_nats_order *order_about(const struct weir_nats_sub *s,
 void weir_nats_sub_drain(struct weir_nats_sub *sub) {
     struct weir_nats *n = sub->nats;
     struct weir_nats_order *o = order_about(sub, WEIR_NATS_DRAIN);
-    if (o == NULL) {
-        weir_nats_tell_drained(n, sub->id); /* it goes on receiving; nobody has to wait for that */
-        return;
-    }
     pthread_mutex_lock(&n->lock);
-    enqueue(n, o);
+    sub->draining = true;
+    if (o != NULL)
+        enqueue(n, o);
+    /* Nothing is on its way without a connection; and without memory nobody has to wait. */
+    if (o == NULL || !n->stats.connected) {
+        sub->drained = true;
+        post(sub);
+    }
     pthread_mutex_unlock(&n->lock);
 }
 

@@ -89,7 +89,9 @@ enum weir_status weir_nats_subscribe(struct weir_nats *nats, struct weir_loop *l
                                      const char *subject, const char *queue_group,
                                      const struct weir_nats_sub_ops *ops, void *arg,
                                      struct weir_nats_sub **ret_sub) WEIR_MUST_CHECK;
-/* The server sends nothing new, what is on its way still comes; then on_change tells. Once. */
+/* The server sends nothing new, what is on its way still comes; then on_change tells, at least
+ * once.
+ */
 void weir_nats_sub_drain(struct weir_nats_sub *sub);
 /* No callback after this. Thread: as weir_nats_subscribe. Accepts NULL. */
 void weir_nats_sub_close(struct weir_nats_sub *sub);

@@ -47,7 +47,7 @@ struct weir_nats_sub {
     unsigned n_inbox;
     size_t inbox_bytes;
     struct weir_nats_change change; /* not told yet */
-    bool drained;                   /* not told yet */
+    bool draining, drained;         /* told to; it has, and nobody was told yet */
     bool posted;                    /* on_posted is on its way to the loop */
     bool closed, delivering;        /* of the loop's thread */
     struct weir_list late;          /* in nats.late: closed while posted */

@@ -384,6 +384,18 @@ def test_server_that_is_not_there_yet(servers, fleet):
     assert mocker.metric("finished_total") >= 1
 
 
+def test_leaving_without_a_server(nats, fleet):
+    """Nothing is waited for at the end that cannot come."""
+    env = {"DYN_WORKER_GRACEFUL_SHUTDOWN_TIMEOUT": "3600", "DYN_RUNTIME_GRACEFUL_SHUTDOWN_TIMEOUT_SECS": "3600"}
+    mocker = fleet.mocker(env=env)
+    front = fleet.frontend("--router-mode", "kv", env=env).ready()
+    assert front.chat("hello").status == 200
+    nats.kill()
+    for p in (mocker, front):
+        p.wait_line("nats: connection lost")
+        assert p.stop() == 0
+
+
 def test_second_server(servers, fleet):
     """Several addresses: one that is not there is passed over."""
     gone, there = servers(), servers()
