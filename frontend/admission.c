@@ -176,6 +176,11 @@ static struct place place_of(struct weir_admission *a, const struct weir_admissi
     return out;
 }
 
+/* A request that names its worker waits for that one alone. */
+static uint64_t lane_of(const struct weir_route_query *q) {
+    return q->has_pinned_worker ? (q->pinned_worker ^ (uint64_t)(q->pinned_rank + 1) << 48) | 1 : 0;
+}
+
 static enum weir_status wait_in_line(struct weir_admission *a, const struct weir_admission_ask *ask,
                                      const struct place *place, struct weir_ticket **ret,
                                      size_t *ret_ahead, struct weir_queue_refusal *refusal) {
@@ -197,7 +202,8 @@ static enum weir_status wait_in_line(struct weir_admission *a, const struct weir
         .raw_tokens = ask->query.isl_tokens,
         .klass = place->klass,
         .deadline_ms = ask->patience_ms > 0 ? now + ask->patience_ms : 0,
-        .tenant = ask->tenant};
+        .tenant = ask->tenant,
+        .lane = lane_of(&ask->query)};
     weir_class_queue_stats(a->queue, now, &s);
     *refusal = (struct weir_queue_refusal){.klass = NULL};
     enum weir_status st =

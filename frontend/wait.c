@@ -4,7 +4,7 @@
  * (refused at once, with how long to stay away), the wait grows longer than --router-queue-timeout-
  * secs (likewise), no worker is left (as without a queue), the client leaves (its place is freed at
  * once). A leg waits once: what moves to another worker later has waited already. A leg that names
- * its worker does not wait, and neither does one whose prefill has run elsewhere.
+ * its worker waits for that one alone; one whose prefill has run elsewhere does not wait.
  */
 #include "frontend/request_priv.h"
 #include "kvindex/kvi.h"
@@ -91,11 +91,10 @@ uint64_t weir_request_tenant(const struct weir_request *r) {
     return name.len > 0 ? kvi_seed(NULL, 0, name.data, name.len) : 0;
 }
 
-static bool goes_ahead(const struct weir_leg *leg, const struct weir_route_query *q) {
+static bool goes_ahead(const struct weir_leg *leg) {
     uint64_t id;
     uint32_t rank;
-    return room_of(leg) == NULL || leg->wait.over || q->has_pinned_worker ||
-           weir_disagg_worker(leg, &id, &rank);
+    return room_of(leg) == NULL || leg->wait.over || weir_disagg_worker(leg, &id, &rank);
 }
 
 bool weir_leg_waits(struct weir_leg *leg) {
@@ -105,7 +104,7 @@ bool weir_leg_waits(struct weir_leg *leg) {
     struct weir_decision record = {.n = 0};
     struct weir_queue_refusal f;
     weir_leg_query(leg, &ask.query);
-    if (goes_ahead(leg, &ask.query))
+    if (goes_ahead(leg))
         return false;
     leg->wait.over = true;
     ask.strict_priority = h->strict_priority > 0 ? (uint32_t)h->strict_priority : 0;

@@ -26,8 +26,8 @@ struct turn {
 };
 
 struct weir_queue_flow {
-    struct turn turn; /* first */
-    uint64_t tenant;
+    struct turn turn;               /* first */
+    uint64_t key;                   /* of tenant and lane */
     struct klass *klass;            /* borrowed: outlives its flows */
     struct weir_queue_item **items; /* owned array, a heap */
     size_t n, cap;
@@ -37,7 +37,7 @@ struct klass {
     struct turn turn; /* first */
     struct tier *tier;
     struct weir_list flows; /* ring of those that wait */
-    struct weir_map by_tenant;
+    struct weir_map by_flow;
     size_t n_flows; /* in the ring */
 };
 
@@ -264,7 +264,7 @@ static struct tier *get_tier(struct weir_queue *q, uint32_t priority) {
     for (size_t i = 0; i < n; i++) {
         t->all[i].tier = t;
         weir_list_init(&t->all[i].flows);
-        weir_map_init(&t->all[i].by_tenant, SIZE_MAX);
+        weir_map_init(&t->all[i].by_flow, SIZE_MAX);
     }
     memmove(&q->tiers[at + 1], &q->tiers[at], (q->n_tiers - at) * sizeof(q->tiers[0]));
     q->tiers[at] = t;
@@ -274,7 +274,7 @@ static struct tier *get_tier(struct weir_queue *q, uint32_t priority) {
 
 static void free_tier(struct weir_queue *q, struct tier *t) {
     for (size_t i = 0; i < q->config.n_classes; i++)
-        weir_map_fini(&t->all[i].by_tenant);
+        weir_map_fini(&t->all[i].by_flow);
     weir_free(t);
 }
 
@@ -287,18 +287,23 @@ static void drop_tier_if_empty(struct weir_queue *q, struct tier *t) {
     free_tier(q, t);
 }
 
+/* Two with one key, of 2^64, stand in one line. */
+static uint64_t flow_key(const struct weir_queue_item *x) {
+    return x->lane == 0 ? x->tenant : (x->tenant ^ x->lane * 0x9E3779B97F4A7C15u) + 1;
+}
+
 static struct weir_queue_flow *get_flow(struct weir_queue *q, struct tier *t, uint32_t klass,
-                                        uint64_t tenant) {
+                                        uint64_t key) {
     struct klass *k = &t->all[klass];
     uint64_t there = 0;
-    if (weir_map_get(&k->by_tenant, tenant, &there))
+    if (weir_map_get(&k->by_flow, key, &there))
         return (struct weir_queue_flow *)(uintptr_t)there;
     struct weir_queue_flow *f = weir_calloc(1, sizeof(*f));
-    if (f == NULL || weir_map_put(&k->by_tenant, tenant, (uintptr_t)f) != WEIR_OK) {
+    if (f == NULL || weir_map_put(&k->by_flow, key, (uintptr_t)f) != WEIR_OK) {
         weir_free(f);
         return NULL;
     }
-    f->tenant = tenant;
+    f->key = key;
     f->klass = k;
     if (k->n_flows++ == 0) {
         join(&t->classes, &k->turn, (double)q->config.quantum * q->classes[klass].weight);
@@ -313,7 +318,7 @@ static void drop_flow_if_empty(struct weir_queue_flow *f) {
     if (f->n > 0)
         return;
     weir_list_remove(&f->turn.node);
-    weir_map_remove(&k->by_tenant, f->tenant);
+    weir_map_remove(&k->by_flow, f->key);
     if (--k->n_flows == 0) {
         weir_list_remove(&k->turn.node);
         k->tier->n_active--;
@@ -399,7 +404,7 @@ enum weir_status weir_queue_push(struct weir_queue *q, struct weir_queue_item *x
     if (t == NULL)
         return WEIR_NOMEM;
     uint64_t of_tenant = 0;
-    struct weir_queue_flow *f = get_flow(q, t, x->klass, x->tenant);
+    struct weir_queue_flow *f = get_flow(q, t, x->klass, flow_key(x));
     weir_map_get(&q->tenants, x->tenant, &of_tenant);
     if (f == NULL || heap_push(q, f, x) != WEIR_OK) {
         if (f != NULL)

@@ -5,10 +5,11 @@
  * Order: a higher strict priority always goes first. Inside one priority the policy classes share
  * by deficit round robin (weights), inside a class its tenants share by deficit round robin
  * (equally); both are paid in uncached prompt tokens, so a tenant with long prompts gets as many
- * tokens as one with short ones, not as many requests. Inside a tenant: the earliest deadline, then
- * the policy's score, then the order of arrival. Source of scores and tiers: shared spec "kvrouter"
- * 4.4. Push, peek, pop and remove cost O(log n); a round over tenants is paid for by the tokens
- * that it grants.
+ * tokens as one with short ones, not as many requests. Requests of a tenant that can only go to one
+ * worker stand in a lane of their own, as if of another tenant: a full worker holds up nobody else.
+ * Inside a tenant: the earliest deadline, then the policy's score, then the order of arrival.
+ * Source of scores and tiers: shared spec "kvrouter" 4.4. Push, peek, pop and remove cost O(log n);
+ * a round over tenants is paid for by the tokens that it grants.
  */
 #ifndef WEIR_ROUTER_QUEUE_H
 #define WEIR_ROUTER_QUEUE_H
@@ -50,6 +51,7 @@ struct weir_queue_item {
     uint64_t uncached_tokens; /* the price */
     uint32_t klass;           /* index into the classes */
     uint64_t tenant;
+    uint64_t lane;        /* 0, or a number of the one worker that the request can go to */
     uint64_t deadline_ms; /* 0 = none */
     uint64_t raw_tokens;  /* of the whole prompt; for class_queue.h */
     /* The queue's own. */

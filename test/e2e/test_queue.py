@@ -186,6 +186,28 @@ def test_queue_loses_nobody(fleet):
     until("gauges at zero", lambda: front.metric("dynamo_frontend_inflight_requests") == 0)
 
 
+def test_queue_of_one_worker_holds_nobody_up(fleet):
+    """Requests that name a full worker wait for it; others go to the one that has room."""
+    fleet.mocker("--speedup-ratio", "1", "--prefill-tokens-per-s", "4000", workers=2)
+    front = fleet.frontend("--router-mode", "kv", "--router-queue-threshold", "0").ready(workers=2)
+    done = []
+    explain = {"x-weir-explain": "1"}
+    home = explained(front.chat("a", max_tokens=1, headers=explain))["worker_id"]
+    pinned = {"x-dynamo-worker-instance-id": str(home), **explain}
+    asked = [Asked(lambda: front.chat("b" + LONG * 4, max_tokens=1, headers=pinned), done)]
+    until("the worker to be full", lambda: queue_of(front)["admitted_at_once"] == 2)
+    asked += [Asked(lambda: front.chat("c" + LONG, max_tokens=1, headers=pinned), done)]
+    until("one to wait", lambda: queue_of(front)["waiting_requests"] == 1)
+    free = front.chat("d", max_tokens=1, headers=explain)
+    assert free.status == 200 and explained(free)["worker_id"] != home
+    assert not any(t.answer for t in asked) and queue_of(front)["waiting_requests"] == 1
+    late = front.chat("e", headers={**pinned, "x-weir-queue-timeout-ms": "20"})
+    assert late.status == 529 and late.json()["details"]["reason"] == "queue_timeout_ms"
+    for t in asked:
+        assert t.wait().status == 200 and explained(t.answer)["worker_id"] == home
+    assert front.chat("f", headers={"x-dynamo-worker-instance-id": "12345"}).status == 400
+
+
 POLICY = """
 default_policy_family: regular
 uncached_isl_buckets: [{min_tokens: 0, bucket: short}, {min_tokens: 50000, bucket: long}]

@@ -184,6 +184,30 @@ static void case_passing_over(void) {
     weir_queue_destroy(q);
 }
 
+/* Requests for one worker stand in its lane: passing over one lane leaves the tenant's others. */
+static void case_lanes(void) {
+    struct weir_queue *q = make((struct weir_queue_config){.max_tenant_requests = 5});
+    struct weir_queue_stats s;
+    static const uint64_t lanes[] = {7, 7, 0, 9, 0};
+    for (unsigned i = 0; i < 5; i++) {
+        items[i] = (struct weir_queue_item){.tenant = 3, .lane = lanes[i], .uncached_tokens = 8192};
+        CHECK(push(q, i, i) == WEIR_OK);
+    }
+    CHECK(push(q, 5, 5) == WEIR_OK); /* of another tenant */
+    items[6].tenant = 3;
+    CHECK(push(q, 6, 6) == WEIR_LIMIT && refusal.reason == WEIR_QUEUE_TENANT_REQUESTS);
+    weir_queue_stats(q, 6, &s);
+    CHECK(s.tenants == 2 && s.requests == 6);
+    weir_queue_pass(q, weir_queue_peek(q)); /* the worker of lane 7 is full */
+    CHECK(weir_queue_peek(q) == &items[2]);
+    weir_queue_pass(q, &items[2]); /* all are: only the other worker has room */
+    CHECK(weir_queue_peek(q) == &items[3]);
+    weir_queue_pop(q, &items[3], 7);
+    weir_queue_unpass(q);
+    CHECK_TRACE(q, 8, "0 2 5 1 4");
+    weir_queue_destroy(q);
+}
+
 /* Tenants that cannot go now and then: nobody goes before a higher priority that could, everybody
  * goes in the end, a tenant's own order stays. */
 static void case_passing_over_at_random(void) {
@@ -434,6 +458,7 @@ int main(void) {
     CHECK_RUN(case_priorities_are_free_of_inversions);
     CHECK_RUN(case_priorities_by_trace);
     CHECK_RUN(case_passing_over);
+    CHECK_RUN(case_lanes);
     CHECK_RUN(case_passing_over_at_random);
     CHECK_RUN(case_tenants_share_tokens);
     CHECK_RUN(case_flood_does_not_starve);
