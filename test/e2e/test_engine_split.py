@@ -1,5 +1,7 @@
 """Prefill at one HTTP engine, decode at another: vLLM's kv_transfer_params and SGLang's bootstrap fields."""
+import asyncio
 import json
+import random
 import socket
 import subprocess
 import threading
@@ -221,6 +223,47 @@ def test_whole_fleet(fleet, kind):
     assert f.chat(text, max_tokens=1).status == 200
     until("the cache to be known", lambda: prefill_of(f, text + "x", least=60))
     assert all(prefill_of(f, text + str(i), least=60) for i in range(5))
+
+
+@pytest.mark.parametrize("kind", ["vllm", "sglang"])
+def test_clients_leave_and_engines_fail_at_random(fleet, kind):
+    """Whatever ends first, the client, the prefill engine or the decode engine: nothing is left behind, and the next
+    request is served. (Under the address sanitizer this is the test of who may still be called.)"""
+    pre = [start(fleet, "--disaggregation-mode", "prefill", "--speedup-ratio", "20", "--fail-rate", rate, kind=kind)
+           for rate in ("0", "0.3")]
+    dec = [start(fleet, "--disaggregation-mode", "decode", "--speedup-ratio", "20", "--fail-rate", "0.1", kind=kind)
+           for _ in range(2)]
+    f = front(fleet, [e.url for e in pre], [e.url for e in dec], "--tokenizer", "bytes")
+    rng = random.Random(1)
+
+    async def client(gate):
+        async with gate:
+            body = json.dumps({"model": "m", "stream": rng.random() < 0.6, "max_tokens": rng.randrange(1, 30),
+                               "messages": [{"role": "user", "content": "x" * rng.randrange(1, 2000)}]}).encode()
+            reader, writer = await asyncio.open_connection("127.0.0.1", f.port)
+            try:
+                writer.write(b"POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n"
+                             b"content-length: %d\r\n\r\n" % len(body) + body)
+                await writer.drain()
+                patience = rng.choice((0, 0, 1, 2000, 1 << 20))  # 0: leaves while the engines are at work
+                if patience:
+                    await reader.read(patience)
+                if rng.random() < 0.5:
+                    writer.transport.abort()
+            except ConnectionError:
+                pass
+            finally:
+                writer.close()
+
+    async def crowd():
+        gate = asyncio.Semaphore(40)
+        await asyncio.gather(*(client(gate) for _ in range(400)))
+    asyncio.run(crowd())
+    name = "vllm:num_requests_running" if kind == "vllm" else "sglang:num_running_reqs"
+    for e in (*pre, *dec):
+        until("an idle engine", lambda: total(exposition(e.get("/metrics")), name) == 0)
+    until("nothing in flight", lambda: f.metric("dynamo_frontend_inflight_requests") == 0)
+    until("an answer", lambda: f.chat(max_tokens=2).status == 200)
 
 
 def events(engine):
