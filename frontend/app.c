@@ -134,7 +134,8 @@ static void fill_models(struct weir_app *app, const struct weir_app_hooks *hooks
         .on_worker_left = hooks->on_worker_left,
         .arg = hooks->arg,
         .metrics = app->metrics,
-        .loop = hooks->loop};
+        .loop = hooks->loop,
+        .sync = app->sync};
     fill_router(o, &mc.router);
     mc.policy = &app->policy;
     mc.queue = (struct weir_queue_config){
@@ -148,6 +149,48 @@ static void fill_models(struct weir_app *app, const struct weir_app_hooks *hooks
         .refresh_ms = ms_of(o->router_overlap_refresh_after_secs)};
     *ret = mc;
 }
+
+/* ---- other routers ------------------------------------------------------------------------ */
+
+static void with_router(void *arg, uint64_t worker_id,
+                        void (*fn)(void *fn_arg, struct weir_router *r), void *fn_arg) {
+    struct weir_app *app = arg;
+    struct weir_model *model = weir_models_of_worker(app->models, worker_id);
+    struct weir_router *router = model != NULL ? weir_model_info(model)->router
+                                               : weir_prefill_router_of(app->prefill, worker_id);
+    if (router != NULL)
+        fn(fn_arg, router);
+    if (model != NULL)
+        weir_model_unref(model);
+}
+
+struct each_router {
+    void (*fn)(void *fn_arg, struct weir_router *r);
+    void *fn_arg;
+};
+
+static void of_model(void *arg, struct weir_model *model, bool ready) {
+    struct each_router *e = arg;
+    (void)ready;
+    e->fn(e->fn_arg, weir_model_info(model)->router);
+}
+
+static void of_pool(void *arg, const char *model, struct weir_router *router) {
+    struct each_router *e = arg;
+    (void)model;
+    e->fn(e->fn_arg, router);
+}
+
+static void each_router(void *arg, void (*fn)(void *fn_arg, struct weir_router *r), void *fn_arg) {
+    struct weir_app *app = arg;
+    struct each_router e = {fn, fn_arg};
+    weir_models_each(app->models, of_model, &e);
+    weir_prefill_each(app->prefill, of_pool, &e);
+}
+
+static const struct weir_replica_sync_ops sync_ops = {with_router, each_router};
+
+/* ---- opening ------------------------------------------------------------------------------ */
 
 enum weir_status weir_app_open(struct weir_app *app, const struct weir_app_hooks *hooks,
                                struct weir_err *err) {
@@ -172,6 +215,8 @@ enum weir_status weir_app_open(struct weir_app *app, const struct weir_app_hooks
     if (st != WEIR_OK)
         return st;
     st = open_metrics(app);
+    if (st == WEIR_OK && o->router_replica_sync)
+        st = weir_replica_sync_create(hooks->loop, &sync_ops, app, &app->sync);
     if (st == WEIR_OK) {
         fill_models(app, hooks, &mc);
         st = weir_models_create(&mc, &app->models);

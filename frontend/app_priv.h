@@ -22,6 +22,8 @@ struct weir_app {
     struct weir_frontend_options options; /* read-only after start */
     struct weir_front_metrics *metrics;
     struct weir_models *models;
+    struct weir_replica_sync
+        *sync; /* NULL without --router-replica-sync; frontend.c starts and ends it */
     struct weir_prefill *prefill;
     struct weir_queue_classes queue_classes;
     struct weir_policy_config policy; /* of --router-policy-config; else zeros */

@@ -116,6 +116,7 @@ void weir_disagg_query(struct weir_leg *leg, struct weir_route_query *ret) {
                                  .sequence_hashes = leg->sequence,
                                  .n_blocks = leg->n_blocks,
                                  .isl_tokens = leg->prompt.n,
+                                 .request_id = weir_span_z(r->uuid),
                                  .tenant = weir_request_tenant(r),
                                  .has_pinned_worker = h->has_prefill_worker_id,
                                  .pinned_worker = h->prefill_worker_id,

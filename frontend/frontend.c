@@ -297,9 +297,14 @@ static enum weir_status open_discovery(struct frontend *f, struct weir_err *err)
     if (st != WEIR_OK)
         return weir_err_set(err, st, "cannot watch discovery: %s", weir_status_text(st));
     st = open_recovery(f, err);
-    return st == WEIR_OK ? weir_feed_open(f->control, f->disc, f->nats, f->app.models,
-                                          f->app.prefill, f->recovery, &f->feed, err)
-                         : st;
+    if (st == WEIR_OK)
+        st = weir_feed_open(f->control, f->disc, f->nats, f->app.models, f->app.prefill,
+                            f->recovery, &f->feed, err);
+    if (st == WEIR_OK && f->app.sync != NULL)
+        st = weir_replica_sync_start(f->app.sync, f->disc, f->nats,
+                                     o->event_plane == WEIR_OPT_EVENT_NATS, o->event_plane_host,
+                                     err);
+    return st;
 }
 
 static enum weir_status open_engines(struct frontend *f, struct weir_err *err) {
@@ -473,7 +478,9 @@ static void close_all(struct frontend *f) {
     }
     weir_free(f->loops);
     weir_engine_set_close(f->engines);
+    weir_replica_sync_stop(f->app.sync);
     weir_discovery_close(f->disc);
+    weir_replica_sync_destroy(f->app.sync);
     weir_feed_close(f->feed);
     weir_plane_client_destroy(f->recovery);
     weir_loop_destroy(f->control);

@@ -10,6 +10,7 @@
 #include "router/decide.h"
 
 #include <limits.h>
+#include <stdio.h>
 #include <string.h>
 
 enum { FREE_RETRIES = 3 };
@@ -45,6 +46,19 @@ double weir_leg_hit_rate(const struct weir_leg *leg, uint32_t overlap_blocks) {
     return blocks > 0 ? (double)overlap_blocks / (double)blocks : 0;
 }
 
+/* By which other routers know the leg: the request's, and a number where it has several. */
+static struct weir_span leg_id(struct weir_leg *leg) {
+    struct weir_request *r = leg->request;
+    if (r->fl->app->options.router_replica_sync && leg > r->legs) {
+        char *text = weir_arena_alloc(&r->arena, 64);
+        if (text != NULL) {
+            snprintf(text, 64, "%s.%td", r->uuid, leg - r->legs);
+            return weir_span_z(text);
+        }
+    }
+    return weir_span_z(r->uuid);
+}
+
 void weir_leg_query(struct weir_leg *leg, struct weir_route_query *ret) {
     struct weir_request *r = leg->request;
     const struct weir_routing_hints *h = &r->q.prep.routing;
@@ -52,6 +66,7 @@ void weir_leg_query(struct weir_leg *leg, struct weir_route_query *ret) {
                                  .sequence_hashes = leg->sequence,
                                  .n_blocks = leg->n_blocks,
                                  .isl_tokens = leg->prompt.n,
+                                 .request_id = leg_id(leg),
                                  .tenant = weir_request_tenant(r),
                                  .pinned_rank = h->dp_rank,
                                  .exclude = leg->tried,

@@ -11,6 +11,7 @@
 #include "frontend/metrics.h"
 #include "frontend/parity.h"
 #include "router/pool_config.h"
+#include "router/replica_sync.h"
 #include "router/router.h"
 #include "runtime/discovery.h"
 #include "tokenizer/wtok.h"
@@ -48,6 +49,7 @@ struct weir_models_config {
     void *arg;
     struct weir_front_metrics *metrics; /* borrowed */
     struct weir_loop *loop;             /* borrowed: where changes come from; loads end there */
+    struct weir_replica_sync *sync;     /* borrowed: hears of every booking; or NULL */
 };
 
 /* What does not change while the model lives. */

@@ -88,6 +88,8 @@ static enum weir_status fill_model(struct weir_models *m, struct weir_model *x,
     enum weir_status st = weir_router_create(&rc, &x->info.router);
     if (st == WEIR_OK)
         weir_router_set_thresholds(x->info.router, &m->config.thresholds);
+    if (st == WEIR_OK && m->config.sync != NULL)
+        weir_replica_sync_attach(m->config.sync, x->info.router);
     const struct weir_policy_profile *profile = NULL;
     if (m->config.policy != NULL)
         profile = weir_policy_profile_of(m->config.policy, weir_span_z(x->name));

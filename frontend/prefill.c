@@ -181,6 +181,8 @@ static struct weir_prefill_pool *pool_for(struct weir_prefill *p, const struct w
         return NULL;
     }
     weir_router_set_thresholds(pool->router, &p->config.thresholds);
+    if (p->config.sync != NULL)
+        weir_replica_sync_attach(p->config.sync, pool->router);
     weir_list_push_back(&p->pools, &pool->node);
     p->n_pools++;
     return pool;

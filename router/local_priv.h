@@ -4,6 +4,7 @@
 
 #include "base/list.h"
 #include "base/metrics.h"
+#include "router/replica_sync.h"
 #include "router/router.h"
 #include "router/worker_records.h"
 #include "runtime/kv_follow.h"
@@ -26,6 +27,7 @@ struct weir_local {
     struct weir_plane_client *recovery; /* asks workers for their caches, or NULL */
     struct weir_kv_follow *kv;          /* or NULL */
     struct weir_event_sub *load;
+    struct weir_replica_sync *sync; /* NULL without --router-replica-sync */
     struct weir_timer tick;
     struct weir_local_metrics metrics;
 };

@@ -103,6 +103,7 @@ static enum weir_status route(struct request *q, struct weir_route *ret) {
                                      .exclude = q->tried,
                                      .n_exclude = q->n_tried,
                                      .override = &q->override,
+                                     .request_id = weir_plane_request_id(q->relay.caller),
                                      .rng = weir_loop_rng(l->service.loop),
                                      .now_ms = weir_loop_now_ms(l->service.loop)};
     /* A router in front may have filled in an instance of its own, and a rank of that; both mean

@@ -37,6 +37,8 @@ static bool have_router(struct weir_local *l, uint32_t block_size) {
     l->block_size = block_size;
     struct weir_busy_thresholds t = WEIR_ROUTER_THRESHOLDS(o);
     weir_router_set_thresholds(l->router, &t);
+    if (l->sync != NULL)
+        weir_replica_sync_attach(l->sync, l->router);
     WEIR_LOG(WEIR_LOG_INFO, "router", "blocks have %u tokens", block_size);
     return true;
 }
@@ -197,6 +199,26 @@ static void on_load(void *arg, const struct weir_event_msg *msg) {
     }
 }
 
+static void each_router(void *arg, void (*fn)(void *fn_arg, struct weir_router *r), void *fn_arg) {
+    struct weir_local *l = arg;
+    if (l->router != NULL)
+        fn(fn_arg, l->router);
+}
+
+static void with_router(void *arg, uint64_t worker_id,
+                        void (*fn)(void *fn_arg, struct weir_router *r), void *fn_arg) {
+    if (weir_local_find(arg, worker_id) != NULL)
+        each_router(arg, fn, fn_arg);
+}
+
+static enum weir_status follow_routers(struct weir_local *l, struct weir_err *err) {
+    const struct weir_local_router_options *o = &l->options;
+    return l->sync == NULL ? WEIR_OK
+                           : weir_replica_sync_start(l->sync, l->service.disc, l->service.nats,
+                                                     o->event_plane == WEIR_OPT_EVENT_NATS,
+                                                     o->event_plane_host, err);
+}
+
 static enum weir_status follow_events(struct weir_local *l, struct weir_err *err) {
     static const struct weir_kv_follow_ops kv_ops = {worker_ready, on_kv_event, on_reset};
     static const struct weir_event_sub_ops load_ops = {.on_event = on_load};
@@ -308,6 +330,10 @@ static enum weir_status open_all(struct weir_local *l, struct weir_err *err) {
     enum weir_status st = weir_service_open(&l->service, &sc, err);
     if (st != WEIR_OK)
         return st;
+    static const struct weir_replica_sync_ops sync_ops = {with_router, each_router};
+    if (l->options.router_replica_sync &&
+        (st = weir_replica_sync_create(l->service.loop, &sync_ops, l, &l->sync)) != WEIR_OK)
+        return weir_err_set(err, st, "out of memory");
     open_metrics(l);
     weir_timer_init(&l->tick, l->service.loop, on_tick, l);
     st = weir_discovery_watch(l->service.disc, on_change, l);
@@ -316,13 +342,17 @@ static enum weir_status open_all(struct weir_local *l, struct weir_err *err) {
     if (st != WEIR_OK)
         return weir_err_set(err, st, "cannot start: %s", weir_status_text(st));
     st = follow_events(l, err);
+    if (st == WEIR_OK)
+        st = follow_routers(l, err);
     return st == WEIR_OK ? publish(l, err) : st;
 }
 
 static void close_all(struct weir_local *l) {
     if (l->service.loop != NULL)
         weir_timer_stop(&l->tick);
+    weir_replica_sync_stop(l->sync);
     weir_service_close_discovery(&l->service);
+    weir_replica_sync_destroy(l->sync);
     weir_kv_follow_close(l->kv);
     weir_event_sub_close(l->load);
     weir_plane_client_destroy(l->recovery);

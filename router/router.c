@@ -49,6 +49,7 @@ enum weir_status weir_router_create(const struct weir_router_config *config,
     r->free_booking = UINT32_MAX;
     r->next_generation = 1;
     weir_map_init(&r->by_rank, r->config.max_workers);
+    weir_map_init(&r->foreign, r->config.max_bookings);
     struct kvi_options o = {.max_bytes = config->index_max_bytes,
                             .max_ranks = r->config.max_workers};
     r->index = kvi_create(&o);
@@ -76,8 +77,11 @@ void weir_router_destroy(struct weir_router *router) {
         return;
     for (size_t i = 0; i < router->n_ranks; i++)
         weir_block_counts_fini(&router->ranks[i].blocks);
-    for (uint32_t i = 0; i < router->n_bookings; i++)
+    for (uint32_t i = 0; i < router->n_bookings; i++) {
         weir_free(router->bookings[i].hashes);
+        weir_free(router->bookings[i].request_id);
+    }
+    weir_map_fini(&router->foreign);
     for (size_t i = 0; i < router->n_lapses; i++)
         weir_free(router->lapses[(router->lapse_first + i) % router->cap_lapses].hashes);
     weir_free(router->lapses);
@@ -140,6 +144,7 @@ struct rank *weir_router_find_rank(struct weir_router *r, uint64_t worker_id, ui
 static void index_ranks(struct weir_router *r) {
     weir_map_fini(&r->by_rank);
     weir_map_init(&r->by_rank, r->config.max_workers);
+    weir_map_init(&r->foreign, r->config.max_bookings);
     for (size_t i = 0; i < r->n_ranks; i++) {
         uint64_t key = rank_key(r->ranks[i].worker.worker_id, r->ranks[i].dp_rank), other;
         if (!weir_map_get(&r->by_rank, key, &other) && weir_map_put(&r->by_rank, key, i) != WEIR_OK)

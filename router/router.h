@@ -14,6 +14,7 @@
 #include "base/status.h"
 #include "router/affinity.h"
 #include "wire/kv_event.h"
+#include "wire/sequence_event.h"
 
 struct weir_router;
 struct weir_decision;
@@ -105,8 +106,9 @@ struct weir_route_query {
     bool query_only; /* choose, book nothing */
     bool may_wait;   /* WEIR_AGAIN rather than a rank above the queue's threshold */
     const struct weir_route_gate *gate; /* instead of the router's queue_threshold, or NULL */
-    uint64_t least_uncached; /* of one that may wait, if known: weir_router_uncached; else 0 */
-    uint64_t tenant;         /* whose request it is: any number, equal for equal tenants */
+    uint64_t least_uncached;     /* of one that may wait, if known: weir_router_uncached; else 0 */
+    struct weir_span request_id; /* by which other routers hear of it; empty: they do not */
+    uint64_t tenant;             /* whose request it is: any number, equal for equal tenants */
     bool has_session;
     struct weir_session session;
     struct weir_decision *explain; /* gets the record of the choice (decide.h), or NULL */
@@ -150,6 +152,17 @@ void weir_router_on_room(struct weir_router *router, void (*fn)(void *arg), void
 void weir_router_prefill_done(struct weir_router *router, uint64_t booking);
 /* End of the request, whatever happened. Idempotent; 0 is ignored. */
 void weir_router_free(struct weir_router *router, uint64_t booking);
+/* fn is told of each booking with a request id, its first token and its end, with the lock held: it
+ * must be quick and must not call back. Set before the router is used. */
+void weir_router_on_sequence(struct weir_router *router,
+                             void (*fn)(void *arg, const struct weir_sequence_event *event),
+                             void *arg);
+/* What another router tells: booked here like an own request, in memory of who told it. Unknown
+ * workers and requests are passed over. */
+void weir_router_apply_sequence(struct weir_router *router, const struct weir_sequence_event *event,
+                                uint64_t publisher, uint64_t now_ms);
+/* Frees all that this publisher has told; returns how many. */
+unsigned weir_router_drop_publisher(struct weir_router *router, uint64_t publisher);
 /* A connection-like failure of this worker at now_ms: leave it out for inhibit_ms. */
 void weir_router_worker_failed(struct weir_router *router, uint64_t worker_id, uint64_t now_ms);
 /* Frees bookings older than expiry_ms; returns how many. */

@@ -110,7 +110,32 @@ static void prefill_over(struct weir_router *r, struct booking *b) {
     b->prefill_tokens = 0;
 }
 
+/* ---- other routers ------------------------------------------------------------------------ */
+
+/* FNV-1a. */
+static uint64_t hash_id(struct weir_span id) {
+    uint64_t h = 14695981039346656037u;
+    for (size_t i = 0; i < id.len; i++)
+        h = (h ^ (unsigned char)id.data[i]) * 1099511628211u;
+    return h;
+}
+
+/* Tells what became of an own booking. */
+static void tell(const struct weir_router *r, const struct booking *b,
+                 struct weir_sequence_event e) {
+    if (r->sequence_fn == NULL || b->request_id == NULL || b->publisher != 0)
+        return;
+    e.request_id = weir_span_z(b->request_id);
+    e.worker_id = b->worker_id;
+    e.dp_rank = b->dp_rank;
+    r->sequence_fn(r->sequence_arg, &e);
+}
+
 static void free_booking(struct weir_router *r, struct booking *b) {
+    tell(r, b, (struct weir_sequence_event){.kind = WEIR_SEQUENCE_FREE});
+    if (b->publisher != 0)
+        weir_map_remove(&r->foreign, hash_id(weir_span_z(b->request_id)));
+    weir_free(b->request_id);
     struct rank *x = weir_router_find_rank(r, b->worker_id, b->dp_rank);
     prefill_over(r, b);
     if (x != NULL) {
@@ -139,6 +164,10 @@ void weir_router_prefill_done(struct weir_router *router, uint64_t booking) {
     pthread_mutex_lock(&router->lock);
     struct booking *b = booking_at(router, booking);
     bool room = b != NULL && b->prefill_tokens > 0;
+    if (b != NULL && !b->told_first) {
+        b->told_first = true;
+        tell(router, b, (struct weir_sequence_event){.kind = WEIR_SEQUENCE_PREFILL_DONE});
+    }
     if (room)
         prefill_over(router, b);
     weir_router_unlock(router, room);
@@ -178,7 +207,90 @@ enum weir_status weir_router_book(struct weir_router *r, const struct weir_route
     if (r->config.mode == WEIR_ROUTE_KV && !r->config.use_kv_events)
         predict(r, (struct kvi_worker){c->worker_id, c->dp_rank}, q);
     route->booking = b->handle;
+    if (r->sequence_fn != NULL && q->request_id.len > 0) {
+        b->request_id = weir_strndup(q->request_id.data, q->request_id.len);
+        tell(r, b,
+             (struct weir_sequence_event){.kind = WEIR_SEQUENCE_ADD,
+                                          .hashes = q->sequence_hashes,
+                                          .n_hashes = q->n_blocks,
+                                          .track_prefill = weir_router_tracks_prefill(r, q),
+                                          .prefill_tokens = b->prefill_tokens});
+    }
     return WEIR_OK;
+}
+
+void weir_router_on_sequence(struct weir_router *router,
+                             void (*fn)(void *arg, const struct weir_sequence_event *event),
+                             void *arg) {
+    pthread_mutex_lock(&router->lock);
+    router->sequence_fn = fn;
+    router->sequence_arg = arg;
+    pthread_mutex_unlock(&router->lock);
+}
+
+static struct booking *foreign(struct weir_router *r, const struct weir_sequence_event *e) {
+    uint64_t slot;
+    if (!weir_map_get(&r->foreign, hash_id(e->request_id), &slot))
+        return NULL;
+    struct booking *b = &r->bookings[slot];
+    return weir_span_eqz(e->request_id, b->request_id) ? b : NULL;
+}
+
+/* Out of memory or room: the load of this request is undercounted. */
+static void book_foreign(struct weir_router *r, const struct weir_sequence_event *e,
+                         uint64_t publisher, uint64_t now_ms) {
+    struct rank *x = weir_router_find_rank(r, e->worker_id, e->dp_rank);
+    struct booking *b;
+    char *id = x == NULL ? NULL : weir_strndup(e->request_id.data, e->request_id.len);
+    uint64_t hash = hash_id(e->request_id);
+    if (id == NULL || weir_map_at(&r->foreign, hash) != NULL || new_booking(r, &b) != WEIR_OK) {
+        weir_free(id);
+        return;
+    }
+    b->worker_id = e->worker_id;
+    b->dp_rank = e->dp_rank;
+    b->born_ms = now_ms;
+    b->request_id = id;
+    b->publisher = publisher;
+    b->prefill_tokens = r->config.track_prefill_tokens && e->track_prefill ? e->prefill_tokens : 0;
+    x->prefill_tokens += b->prefill_tokens;
+    x->requests++;
+    if (r->config.track_active_blocks && e->n_hashes > 0)
+        reference(x, b, e->hashes, e->n_hashes, NULL);
+    if (weir_map_put(&r->foreign, hash, (uint64_t)(b - r->bookings)) != WEIR_OK) {
+        b->publisher = 0;
+        weir_free(b->request_id);
+        b->request_id = NULL;
+        free_booking(r, b);
+    }
+}
+
+void weir_router_apply_sequence(struct weir_router *router, const struct weir_sequence_event *event,
+                                uint64_t publisher, uint64_t now_ms) {
+    pthread_mutex_lock(&router->lock);
+    struct booking *b = foreign(router, event);
+    bool room = b != NULL && event->kind != WEIR_SEQUENCE_ADD;
+    if (room && event->kind == WEIR_SEQUENCE_FREE)
+        free_booking(router, b);
+    else if (room)
+        prefill_over(router, b);
+    else if (b == NULL && event->kind == WEIR_SEQUENCE_ADD)
+        book_foreign(router, event, publisher, now_ms);
+    weir_router_unlock(router, room);
+}
+
+unsigned weir_router_drop_publisher(struct weir_router *router, uint64_t publisher) {
+    unsigned n = 0;
+    pthread_mutex_lock(&router->lock);
+    for (uint32_t i = 0; i < router->n_bookings; i++) {
+        struct booking *b = &router->bookings[i];
+        if (b->handle == 0 || b->publisher != publisher)
+            continue;
+        free_booking(router, b);
+        n++;
+    }
+    weir_router_unlock(router, n > 0);
+    return n;
 }
 
 unsigned weir_router_expire(struct weir_router *router, uint64_t now_ms) {

@@ -35,6 +35,9 @@ struct booking {
     uint64_t *hashes; /* owned */
     size_t n_hashes;
     uint64_t born_ms;
+    bool told_first;    /* others know of its first token */
+    char *request_id;   /* owned; NULL: other routers do not hear of it */
+    uint64_t publisher; /* who told of it; 0: it is our own */
 };
 
 /* Approximate mode: when the predicted blocks of a decision lapse. Ring in order of time. */
@@ -58,6 +61,9 @@ struct weir_router {
     struct booking *bookings;      /* owned */
     uint32_t n_bookings, cap_bookings, free_booking;
     uint64_t next_generation, turn;
+    struct weir_map foreign; /* hash of a request id → slot of a booking that another router made */
+    void (*sequence_fn)(void *arg, const struct weir_sequence_event *event);
+    void *sequence_arg;
     struct weir_affinity *affinity; /* owned, or NULL */
     struct weir_tenants *tenants;   /* owned, or NULL */
     void (*room_fn)(void *arg);

@@ -393,3 +393,41 @@ def test_weir_before_dynamo_global_router(fleet, theirs, dynamo, model):
     r = front.chat(model=name(), nvext={"router": {"ttft_target": 100}})
     assert r.status == 200, r
     assert tuple(m.metric("finished_total") for m in mockers) == (1, 0)
+
+
+def test_replica_sync_with_dynamo(fleet, theirs, dynamo, model):
+    """A frontend of each kind before the same workers: each counts what the other has sent."""
+    if VERSION < "1.6":
+        pytest.skip("frontends of 1.4 tell of each other's load by another topic")
+    fleet.mocker("--model-path", model, "--block-size", str(BLOCK), "--speedup-ratio", "1", "--decode-base-ms", "1000")
+    port = free_port()
+    dynamo_process(theirs, fleet, dynamo, "dynamo.frontend", "--http-port", str(port), "--http-host", "127.0.0.1",
+                   "--router-mode", "kv", "--router-replica-sync")
+    front = fleet.frontend("--router-mode", "kv", "--router-replica-sync", *files(model))
+    api = Http(port).serving()
+    Http(front.port).serving()
+
+    def stream(to):
+        c = http.client.HTTPConnection("127.0.0.1", to, timeout=60)
+        c.request("POST", "/v1/chat/completions", json.dumps(
+            {"model": "m", "max_tokens": 2000, "stream": True, "ignore_eos": True,
+             "messages": [{"role": "user", "content": TEXT + str(to)}]}), {"content-type": "application/json"})
+        c.getresponse()
+        return c
+
+    def ours(name="worker_active_decode_blocks"):
+        return sum(v for k, v in front.metrics().items() if name in k)
+
+    def counted():
+        page = api.ask("GET", "/metrics")[1]
+        return total(exposition(page), "dynamo_frontend_worker_active_decode_blocks")
+
+    there = stream(port)
+    until("ours to count their request", lambda: ours() > 5)
+    there.close()
+    until("ours to forget it", lambda: ours() == 0)
+    here = stream(front.port)
+    until("theirs to count our request", lambda: counted() > 5)
+    here.sock.shutdown(2) if here.sock else here.close()
+    here.close()
+    until("theirs to forget it", lambda: counted() == 0)

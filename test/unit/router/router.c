@@ -5,6 +5,7 @@
 
 #include <math.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -226,6 +227,65 @@ static void case_all_ranks_must_be_busy(void) {
     weir_router_destroy(r);
 }
 
+/* A second router that hears of the first one's requests counts the same load. */
+static void pass_on(void *arg, const struct weir_sequence_event *event) {
+    weir_router_apply_sequence(arg, event, 77, 0);
+}
+
+static bool same_load(struct weir_router *a, struct weir_router *b) {
+    bool same = true;
+    for (uint64_t w = 1; w <= 3; w++) {
+        struct weir_worker_load x = load_of(a, w), y = load_of(b, w);
+        same &= x.active_decode_blocks == y.active_decode_blocks &&
+                x.active_prefill_tokens == y.active_prefill_tokens &&
+                x.active_requests == y.active_requests;
+    }
+    return same;
+}
+
+static void case_routers_share_their_load(void) {
+    enum { N = 200 };
+    struct weir_router *a = start(WEIR_ROUTE_KV, 3), *b = start(WEIR_ROUTE_KV, 3);
+    uint64_t bookings[N];
+    char ids[N][16];
+    weir_router_on_sequence(a, pass_on, b);
+    for (unsigned i = 0; i < N; i++) {
+        struct prompt p;
+        struct weir_route route;
+        prompt_init(&p, (uint32_t)weir_rng_below(&rng, 20), 1 + weir_rng_below(&rng, 31));
+        snprintf(ids[i], sizeof(ids[i]), "request-%u", i);
+        p.q.request_id = weir_span_z(ids[i]);
+        CHECK(weir_router_route(a, &p.q, &route) == WEIR_OK);
+        bookings[i] = route.booking;
+        CHECK(same_load(a, b));
+        size_t other = (size_t)weir_rng_below(&rng, i + 1);
+        if (weir_rng_below(&rng, 2) == 0)
+            weir_router_prefill_done(a, bookings[other]);
+        else
+            weir_router_free(a, bookings[other]);
+        CHECK(same_load(a, b));
+    }
+    /* It goes away: what it had running is not waited for. */
+    CHECK(weir_router_drop_publisher(b, 78) == 0);
+    unsigned left = 0;
+    for (uint64_t w = 1; w <= 3; w++)
+        left += (unsigned)load_of(a, w).active_requests;
+    CHECK(left > 0 && weir_router_drop_publisher(b, 77) == left);
+    for (uint64_t w = 1; w <= 3; w++) {
+        struct weir_worker_load l = load_of(b, w);
+        CHECK(l.active_requests == 0 && l.active_decode_blocks == 0 &&
+              l.active_prefill_tokens == 0);
+    }
+    /* Ends of requests that it does not know, and unknown workers, change nothing. */
+    for (unsigned i = 0; i < N; i++)
+        weir_router_free(a, bookings[i]);
+    struct weir_sequence_event odd = {.request_id = WEIR_SPAN_LIT("x"), .worker_id = 99};
+    weir_router_apply_sequence(b, &odd, 77, 0);
+    CHECK(same_load(a, b));
+    weir_router_destroy(a);
+    weir_router_destroy(b);
+}
+
 static void case_stale_bookings_expire(void) {
     struct weir_router *r = start(WEIR_ROUTE_KV, 1);
     struct prompt p;
@@ -433,6 +493,7 @@ int main(void) {
     CHECK_RUN(case_failed_workers_are_avoided_for_a_while);
     CHECK_RUN(case_overload_only_when_all_are_busy);
     CHECK_RUN(case_all_ranks_must_be_busy);
+    CHECK_RUN(case_routers_share_their_load);
     CHECK_RUN(case_stale_bookings_expire);
     CHECK_RUN(case_predicts_without_events);
     CHECK_RUN(case_pools);
