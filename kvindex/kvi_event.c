@@ -13,11 +13,6 @@
  */
 #include "kvindex/kvi_priv.h"
 
-static bool covered_run(const struct kvi_index *x, const struct kvi_node *n, struct kvi_holder h,
-                        uint32_t off) {
-    return atomic_load_explicit(&n->masks, memory_order_relaxed) == 0 || kvi_covered(x, n, h, off);
-}
-
 /* Uncovers [from, to) of names no longer mapped; `names` of them went. */
 static void uncover(struct kvi_index *x, struct kvi_holder h, uint32_t node, uint32_t from,
                     uint32_t to, uint32_t names) {
@@ -307,8 +302,12 @@ static uint32_t remove_run(struct kvi_index *x, struct kvi_holder h, uint32_t pl
     }
     uint64_t body = kvi_body(at);
     const uint64_t *first = kvi_name_array(x, body);
-    while (k < n && k <= off && first[off - k] == names[k] && covered_run(x, at, h, off - k))
-        k++;
+    if (atomic_load_explicit(&at->masks, memory_order_relaxed) == 0) /* what is below is covered */
+        while (k < n && k <= off && first[off - k] == names[k])
+            k++;
+    else
+        while (k < n && k <= off && first[off - k] == names[k] && kvi_covered(x, at, h, off - k))
+            k++;
     uint32_t from = off + 1 - k, to = off + 1;
     if (k == 1)
         while (k < n && off + k < kvi_len(body) && first[off + k] == names[k] &&

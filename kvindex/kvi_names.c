@@ -95,17 +95,12 @@ static inline struct kvi_part *dir_of(const struct kvi_index *x, const struct kv
     return kvi_at(x, s->dir);
 }
 
-/* Number of the directory entry; the first one of the part that it belongs to. */
 static inline uint32_t entry_of(const struct kvi_names *s, uint64_t h) {
     return (uint32_t)((h << 8) >> 1 >> (63 - s->bits));
 }
-static inline uint32_t first_entry(const struct kvi_names *s, uint32_t entry, uint32_t depth) {
-    return entry >> (s->bits - depth) << (s->bits - depth);
-}
-
 static inline uint32_t tag_of(uint64_t h, uint32_t depth) {
-    uint32_t tag = (uint16_t)(h >> (40 - depth / WINDOW * WINDOW));
-    return tag != 0 ? tag : 1;
+    uint32_t tag = (uint16_t)(h >> (40 - (depth & ~(WINDOW - 1u))));
+    return tag + (tag == 0);
 }
 
 static inline uint32_t home_of(uint64_t h, uint32_t lines) {
@@ -115,21 +110,25 @@ static inline uint32_t home_of(uint64_t h, uint32_t lines) {
 /* Where a name belongs. */
 struct target {
     struct kvi_line *home;
-    uint32_t part : 24, segment : 8; /* part: directory entry */
+    uint32_t part; /* segment << 16 | directory entry */
     uint32_t tag;
 };
 
 static inline struct target target_of(const struct kvi_index *x, uint64_t h) {
-    const struct kvi_names *s = &x->names[h >> 56];
-    uint32_t entry = entry_of(s, h);
-    const struct kvi_part *p = dir_of(x, s) + entry;
+    uint32_t segment = (uint32_t)(h >> 56);
+    const struct kvi_names *s = &x->names[segment];
+    const struct kvi_part *p = dir_of(x, s) + entry_of(s, h);
     struct kvi_line *lines = kvi_at(x, p->ref);
-    return (struct target){lines + home_of(h, p->lines), first_entry(s, entry, p->depth) & 0xFFFFFF,
-                           h >> 56, tag_of(h, p->depth)};
+    return (struct target){lines + home_of(h, p->lines), segment << 16 | p->first,
+                           tag_of(h, p->depth)};
+}
+
+static inline uint32_t segment_of(struct target t) {
+    return t.part >> 16;
 }
 
 static inline struct kvi_part *part_of(const struct kvi_index *x, struct target t) {
-    return dir_of(x, &x->names[t.segment]) + t.part;
+    return dir_of(x, &x->names[segment_of(t)]) + (t.part & 0xFFFF);
 }
 
 /* The next line of the part; its lines come before it round the end. */
@@ -215,6 +214,7 @@ static uint32_t new_lines(struct kvi_index *x, uint32_t lines, struct kvi_line *
 /* All entries of a part. */
 static void set_entries(const struct kvi_index *x, struct kvi_names *s, uint32_t first,
                         struct kvi_part p) {
+    p.first = (uint16_t)first;
     for (uint32_t i = 0; i < 1u << (s->bits - p.depth); i++)
         dir_of(x, s)[first + i] = p;
 }
@@ -234,7 +234,7 @@ static bool resize(struct kvi_index *x, uint32_t segment, uint32_t part, uint32_
     kvi_release(x, p.ref, bytes_of(p.lines));
     p.ref = ref;
     p.lines = lines;
-    p.size = (uint16_t)size;
+    p.size = (uint8_t)size;
     set_entries(x, s, part, p);
     x->n_rewritten++;
     return true;
@@ -264,8 +264,11 @@ static bool widen(struct kvi_index *x, struct kvi_names *s) {
     if (ref == 0)
         return false;
     struct kvi_part *to = kvi_at(x, ref), *from = dir_of(x, s);
-    for (uint32_t i = 0; i < n; i++)
-        to[2 * i] = to[2 * i + 1] = from[i];
+    for (uint32_t i = 0; i < n; i++) {
+        to[2 * i] = from[i];
+        to[2 * i].first = (uint16_t)(from[i].first * 2);
+        to[2 * i + 1] = to[2 * i];
+    }
     kvi_release(x, s->dir, bytes);
     s->dir = ref;
     s->bits++;
@@ -281,8 +284,10 @@ static bool narrow(struct kvi_index *x, struct kvi_names *s) {
     if (ref == 0)
         return false; /* it may stay */
     struct kvi_part *to = kvi_at(x, ref);
-    for (uint32_t i = 0; i < n; i++)
+    for (uint32_t i = 0; i < n; i++) {
         to[i] = from[2 * i];
+        to[i].first = from[2 * i].first / 2;
+    }
     kvi_release(x, s->dir, bytes);
     s->dir = ref;
     s->bits--;
@@ -384,17 +389,12 @@ static bool grow(struct kvi_index *x, uint64_t h, bool *ret_moved) {
             return true;
         ok = p->lines == 0 ? begin(x, segment)
              : p->size >= WHOLE_SIZE && p->depth < MAX_DEPTH && !useless
-                 ? split(x, segment, t.part, &useless)
-                 : resize(x, segment, t.part, p->size + 1u);
+                 ? split(x, segment, t.part & 0xFFFF, &useless)
+                 : resize(x, segment, t.part & 0xFFFF, p->size + 1u);
         *ret_moved |= ok;
     }
     const struct kvi_part *p = part_of(x, target_of(x, h));
     return p->used + 1 < p->lines * SLOTS; /* over the limit is slow, full impossible */
-}
-
-static inline bool reserve(struct kvi_index *x, struct target t, uint64_t name, bool *ret_moved) {
-    const struct kvi_part *p = part_of(x, t);
-    return p->used < limit_of(p->lines) || grow(x, kvi_name_hash(name), ret_moved);
 }
 
 /* Two halves become one. */
@@ -428,22 +428,23 @@ static bool merge(struct kvi_index *x, uint32_t segment, uint32_t low, uint32_t 
  * stays as large as it is, with names coming and going, rewrites nothing. A segment of a unit keeps
  * it (1 MiB an index): with few names, chance alone moves their number as far as that. */
 static void shrink(struct kvi_index *x, struct target t) {
-    struct kvi_names *s = &x->names[t.segment];
-    const struct kvi_part *dir = dir_of(x, s), *p = &dir[t.part];
+    uint32_t segment = segment_of(t), part = t.part & 0xFFFF;
+    struct kvi_names *s = &x->names[segment];
+    const struct kvi_part *dir = dir_of(x, s), *p = &dir[part];
     if (p->depth == 0 || p->size > WHOLE_SIZE) {
-        if (p->size > UNIT_SIZE && p->used * 2 <= limit_of(lines_of(p->size - 1u, t.segment)))
-            (void)resize(x, t.segment, t.part, p->size - 1u); /* without memory it stays large */
+        if (p->size > UNIT_SIZE && p->used * 2 <= limit_of(lines_of(p->size - 1u, segment)))
+            (void)resize(x, segment, part, p->size - 1u); /* without memory it stays large */
         return;
     }
-    uint32_t other = t.part ^ 1u << (s->bits - p->depth);
+    uint32_t other = part ^ 1u << (s->bits - p->depth);
     const struct kvi_part *q = &dir[other];
     if (q->depth == p->depth && q->size == p->size && (p->used + q->used) * 2 <= limit_of(p->lines))
-        (void)merge(x, t.segment, t.part < other ? t.part : other, t.part < other ? other : t.part);
+        (void)merge(x, segment, part < other ? part : other, part < other ? other : part);
 }
 
-/* Cheap, and true whenever there may be something to give back. */
+/* Worth a look: of two halves that may become one, one is so light at least. */
 static inline bool is_light(const struct kvi_part *p) {
-    return p->used * 2 <= limit_of(p->lines);
+    return p->used * 4 <= limit_of(p->lines) && p->size > UNIT_SIZE;
 }
 
 /* ---- one name ----------------------------------------------------------------------------- */
@@ -458,28 +459,46 @@ static bool is_behind(const struct kvi_index *x, struct target t, struct kvi_lin
     return false;
 }
 
-static inline void add(struct kvi_index *x, struct target t, uint64_t name, uint32_t place,
-                       bool *ret_equal) {
+/* Into a line that is full, has the tag already, or was passed. */
+static __attribute__((noinline)) void add_far(struct kvi_index *x, struct target t, uint64_t name,
+                                              uint32_t place, bool *ret_equal) {
     struct kvi_line *l = t.home;
-    uint32_t room, same;
-    part_of(x, t)->used++;
+    uint32_t room;
     while ((room = with_tag(l, 0)) == 0) {
-        same = with_tag(l, t.tag);
-        if (same != 0 && is_here(x, l, same, name))
-            *ret_equal = true;
+        *ret_equal |= is_here(x, l, with_tag(l, t.tag), name);
         l->passed++;
         l = next_line(x, t, l);
     }
-    same = with_tag(l, t.tag);
-    if (same != 0 && is_here(x, l, same, name))
-        *ret_equal = true;
+    *ret_equal |= is_here(x, l, with_tag(l, t.tag), name);
     uint32_t k = first_of(room);
     l->tag[k] = (uint16_t)t.tag;
     l->place[k] = place;
     if (l != t.home)
         l->strangers |= (uint16_t)(1u << k);
-    if (l->passed != 0 && is_behind(x, t, l, name))
-        *ret_equal = true;
+    *ret_equal |= is_behind(x, t, l, name);
+}
+
+/* False: no memory. *ret_moved: lines of the segment are others now. */
+static inline bool add(struct kvi_index *x, struct target t, uint64_t name, uint32_t place,
+                       bool *ret_equal, bool *ret_moved) {
+    struct kvi_part *p = part_of(x, t);
+    if (p->used >= limit_of(p->lines)) {
+        uint64_t h = kvi_name_hash(name);
+        if (!grow(x, h, ret_moved))
+            return false;
+        t = target_of(x, h);
+        p = part_of(x, t);
+    }
+    struct kvi_line *l = t.home;
+    uint32_t room = with_tag(l, 0), same = with_tag(l, t.tag);
+    p->used++;
+    if (room == 0 || (same | l->passed) != 0) {
+        add_far(x, t, name, place, ret_equal);
+        return true;
+    }
+    l->tag[first_of(room)] = (uint16_t)t.tag;
+    l->place[first_of(room)] = place;
+    return true;
 }
 
 static uint32_t slot_of(const struct kvi_line *l, uint32_t tag, uint32_t place) {
@@ -505,13 +524,8 @@ static inline bool delete (struct kvi_index *x, struct target t, uint32_t place)
 }
 
 bool kvi_names_add(struct kvi_index *x, uint64_t name, uint32_t place, bool *ret_equal) {
-    uint64_t h = kvi_name_hash(name);
-    struct target t = target_of(x, h);
     bool moved = false;
-    if (!reserve(x, t, name, &moved))
-        return false;
-    add(x, moved ? target_of(x, h) : t, name, place, ret_equal);
-    return true;
+    return add(x, target_of(x, kvi_name_hash(name)), name, place, ret_equal, &moved);
 }
 
 void kvi_names_delete(struct kvi_index *x, uint64_t name, uint32_t place) {
@@ -530,7 +544,7 @@ static void fetch(const struct kvi_index *x, const uint64_t *names, uint32_t n,
         __builtin_prefetch(ret_targets[i].home, 1);
     }
     for (uint32_t i = 0; i < n; i++)
-        if (ret_targets[i].home->passed != 0 || with_tag(ret_targets[i].home, 0) == 0)
+        if (ret_targets[i].home->passed != 0)
             __builtin_prefetch(next_line(x, ret_targets[i], ret_targets[i].home), 1);
 }
 
@@ -542,11 +556,10 @@ uint32_t kvi_names_add_many(struct kvi_index *x, const uint64_t *names, uint32_t
     fetch(x, names, n, t);
     for (uint32_t i = 0; i < n; i++) {
         bool moved = false;
-        if (!reserve(x, t[i], names[i], &moved))
+        if (!add(x, t[i], names[i], place + i, ret_equal, &moved))
             return i;
-        for (uint32_t k = i; moved && k < n; k++)
+        for (uint32_t k = i + 1; moved && k < n; k++)
             t[k] = target_of(x, kvi_name_hash(names[k]));
-        add(x, t[i], names[i], place + i, ret_equal);
     }
     return n;
 }

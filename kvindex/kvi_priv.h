@@ -151,8 +151,9 @@ struct kvi_rank {
 /* Entry of a directory of the name table. */
 struct kvi_part {
     uint32_t ref, lines; /* 0: none yet */
-    uint32_t used;
-    uint16_t depth, size;
+    uint32_t used;       /* in the first entry of the part */
+    uint16_t first;      /* number of that entry */
+    uint8_t depth, size;
 };
 
 struct kvi_index {
