@@ -155,6 +155,8 @@ static uint32_t store_known_run(struct kvi_index *x, struct kvi_holder h, struct
     }
     /* A name that moves here may take away the last need for blocks further on. */
     n = n < s->n_own ? n : s->n_own;
+    for (uint32_t i = done; i < n; i++)
+        kvi_names_prefetch(x, s->blocks[i].block_hash);
     for (at.off += done; done < n && at.off < kvi_len(kvi_body(node)); done++, at.off++)
         if (!store_known(x, h, at, s->blocks[done].block_hash, &any_new))
             break;
