@@ -62,6 +62,7 @@ struct weir_front_loop {
     struct weir_http_server *server;
     struct weir_plane_client *plane;
     struct weir_relay_pools *pools; /* connections to HTTP engines */
+    struct weir_prep_pattern prep;  /* of the last request that was sent */
     struct weir_request *spares;    /* request.c: owned; those that are over */
     unsigned n_spares;
 };

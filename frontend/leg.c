@@ -178,7 +178,7 @@ static enum weir_status put_body(void *arg, enum weir_codec codec, struct weir_b
         p.routing.dp_rank = leg->dp_rank;
     }
     weir_disagg_fill(leg, &p);
-    return weir_prep_request_encode(&p, codec, out);
+    return weir_prep_request_encode_like(&r->fl->prep, &p, codec, out);
 }
 
 static enum weir_status send(struct weir_leg *leg, const struct weir_model_worker *worker) {

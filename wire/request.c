@@ -1,6 +1,4 @@
-#include "wire/request.h"
-
-#include "wire/codec_priv.h"
+#include "wire/request_priv.h"
 
 #include <math.h>
 #include <string.h>
@@ -229,47 +227,58 @@ static void put_bootstrap(struct weir_enc *e, const struct weir_bootstrap *s) {
     weir_enc_map_end(e, &b);
 }
 
-enum weir_status weir_prep_request_encode(const struct weir_prep_request *req,
-                                          enum weir_codec codec, struct weir_buf *out) {
-    struct weir_enc enc, *e = &enc;
-    struct weir_enc_box b;
+void weir_prep_put_head(struct weir_enc *e, struct weir_enc_box *b,
+                        const struct weir_prep_request *req, enum weir_codec codec,
+                        struct weir_buf *out) {
     weir_enc_init(e, codec, out);
-    weir_enc_map(e, &b);
-    key_str(e, &b, "model", req->model);
-    weir_enc_key(e, &b, "token_ids");
+    weir_enc_map(e, b);
+    key_str(e, b, "model", req->model);
+    weir_enc_key(e, b, "token_ids");
     weir_enc_ids(e, req->token_ids.ids, req->token_ids.n);
-    weir_enc_key(e, &b, "stop_conditions");
+}
+
+void weir_prep_put_tail(struct weir_enc *e, struct weir_enc_box *b,
+                        const struct weir_prep_request *req) {
+    weir_enc_key(e, b, "stop_conditions");
     put_stop(e, &req->stop);
-    weir_enc_key(e, &b, "sampling_options");
+    weir_enc_key(e, b, "sampling_options");
     put_sampling(e, &req->sampling);
-    weir_enc_key(e, &b, "output_options");
+    weir_enc_key(e, b, "output_options");
     put_output_options(e, &req->output);
-    weir_enc_key(e, &b, "eos_token_ids");
+    weir_enc_key(e, b, "eos_token_ids");
     weir_enc_ids(e, req->eos_token_ids.ids, req->eos_token_ids.n);
-    key_str(e, &b, "mdc_sum", req->mdc_sum);
-    weir_enc_key(e, &b, "annotations");
+    key_str(e, b, "mdc_sum", req->mdc_sum);
+    weir_enc_key(e, b, "annotations");
     put_strings(e, req->annotations);
     if (req->routing.set) {
-        weir_enc_key(e, &b, "routing");
+        weir_enc_key(e, b, "routing");
         put_routing(e, &req->routing);
     }
-    weir_enc_key(e, &b, "router_config_override");
+    weir_enc_key(e, b, "router_config_override");
     if (req->router_config_override.data != NULL)
         weir_enc_json(e, req->router_config_override);
     else
         weir_enc_null(e);
-    key_json(e, &b, "prefill_result", req->prefill_result);
+    key_json(e, b, "prefill_result", req->prefill_result);
     if (req->bootstrap.set) {
-        weir_enc_key(e, &b, "bootstrap_info");
+        weir_enc_key(e, b, "bootstrap_info");
         put_bootstrap(e, &req->bootstrap);
     }
-    key_json(e, &b, "extra_args", req->extra_args);
-    key_json(e, &b, "router", req->router);
-    key_json(e, &b, "agent_context", req->agent_context);
+    key_json(e, b, "extra_args", req->extra_args);
+    key_json(e, b, "router", req->router);
+    key_json(e, b, "agent_context", req->agent_context);
     if (!isnan(req->request_timestamp_ms))
-        key_f64(e, &b, "request_timestamp_ms", req->request_timestamp_ms);
-    weir_enc_map_end(e, &b);
-    return weir_enc_status(e);
+        key_f64(e, b, "request_timestamp_ms", req->request_timestamp_ms);
+}
+
+enum weir_status weir_prep_request_encode(const struct weir_prep_request *req,
+                                          enum weir_codec codec, struct weir_buf *out) {
+    struct weir_enc e;
+    struct weir_enc_box b;
+    weir_prep_put_head(&e, &b, req, codec, out);
+    weir_prep_put_tail(&e, &b, req);
+    weir_enc_map_end(&e, &b);
+    return weir_enc_status(&e);
 }
 
 /* ---- reading ------------------------------------------------------------------------------ */

@@ -98,6 +98,24 @@ void weir_prep_request_init(struct weir_prep_request *req);
 enum weir_status weir_prep_request_encode(const struct weir_prep_request *req,
                                           enum weir_codec codec,
                                           struct weir_buf *out) WEIR_MUST_CHECK;
+/* Requests that differ in model and token ids only have the rest of their bytes in common. A
+ * pattern keeps those of the last one and is no part of the meaning: what is written is always what
+ * weir_prep_request_encode writes. One for all requests of a thread. Zeroed at first. */
+enum { WEIR_PREP_IDS = 8, WEIR_PREP_PATTERN = 1024 };
+struct weir_prep_pattern {
+    struct weir_prep_key {
+        struct weir_prep_request req; /* without what points elsewhere */
+        uint32_t eos[WEIR_PREP_IDS], hidden[WEIR_PREP_IDS];
+        char mdc_sum[128];
+    } key;
+    uint32_t n_entries;
+    size_t len; /* 0: nothing kept */
+    char bytes[WEIR_PREP_PATTERN];
+};
+enum weir_status weir_prep_request_encode_like(struct weir_prep_pattern *pattern,
+                                               const struct weir_prep_request *req,
+                                               enum weir_codec codec,
+                                               struct weir_buf *out) WEIR_MUST_CHECK;
 /* Unknown keys are ignored; token_ids is required. max_tokens_in bounds the number of prompt ids.
  */
 enum weir_status weir_prep_request_decode(struct weir_span bytes, enum weir_codec codec,

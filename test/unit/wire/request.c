@@ -228,6 +228,96 @@ static void case_ids(void) {
     }
 }
 
+static void vary(struct weir_rng *rng, struct weir_prep_request *q) {
+    static const uint32_t few[] = {2, 300, 70000, 1, 2, 3, 4, 5, 6, 7};
+    static const struct weir_span words[] = {{"a", 1}, {"bc", 2}};
+    static char changing[8]; /* the same address, other content */
+    snprintf(changing, sizeof(changing), "%u", (unsigned)weir_rng_below(rng, 3));
+    weir_prep_request_init(q);
+    q->model = WEIR_SPAN_LIT("m");
+    q->token_ids = (struct weir_ids){few, (size_t)weir_rng_below(rng, 4)};
+    q->eos_token_ids = q->stop.stop_token_ids_hidden =
+        (struct weir_ids){few, (size_t)weir_rng_below(rng, 11)};
+    q->routing.set = true;
+    q->routing.dp_rank = (int64_t)weir_rng_below(rng, 2);
+    q->mdc_sum = weir_span(changing, 1);
+    switch (weir_rng_below(rng, 24)) {
+    case 0:
+        q->stop.max_tokens = 7;
+        break;
+    case 1:
+        q->stop.stop = (struct weir_strings){words, 2, true};
+        break;
+    case 2:
+        q->stop.stop_token_ids = (struct weir_ids){few, 3};
+        break;
+    case 3:
+        q->sampling.temperature = 0.5;
+        break;
+    case 4:
+        q->sampling.guided_decoding = WEIR_SPAN_LIT("{\"regex\":\"x\"}");
+        break;
+    case 5:
+        q->output.logprobs = 3;
+        break;
+    case 6:
+        q->annotations = (struct weir_strings){words, 1, true};
+        break;
+    case 7:
+        q->routing.cache_salt = weir_span(changing, 1);
+        break;
+    case 8:
+        q->extra_args = WEIR_SPAN_LIT("{\"a\":1}");
+        break;
+    case 9:
+        q->bootstrap = (struct weir_bootstrap){.set = true, .host = words[0], .room = 9};
+        break;
+    case 10:
+        q->request_timestamp_ms = 1.5;
+        break;
+    case 11:
+        q->mdc_sum = weir_span(NULL, 0);
+        break;
+    case 12:
+        q->routing.has_priority = true;
+        q->routing.priority = -3;
+        break;
+    case 13:
+        q->sampling.allowed_token_ids = (struct weir_ids){few, 0};
+        break;
+    case 14:
+        q->stop.stop_token_ids_hidden = (struct weir_ids){NULL, 0};
+        break;
+    }
+}
+
+/* Whatever came before: the bytes are those of the plain way. */
+static void case_like_the_last(void) {
+    static struct weir_prep_pattern p;
+    struct weir_rng rng;
+    unsigned kept = 0;
+    weir_rng_seed(&rng, check_seed());
+    fresh();
+    for (unsigned i = 0; i < 20000; i++) {
+        struct weir_prep_request q;
+        enum weir_codec codec = i % 8 == 0 ? WEIR_CODEC_JSON : WEIR_CODEC_MSGPACK;
+        vary(&rng, &q);
+        weir_buf_clear(&out);
+        weir_buf_clear(&text);
+        CHECK(weir_buf_append_z(&out, "before") == WEIR_OK);
+        CHECK(weir_prep_request_encode_like(&p, &q, codec, &out) == WEIR_OK);
+        CHECK(weir_prep_request_encode(&q, codec, &text) == WEIR_OK);
+        CHECK(out.len == 6 + text.len && memcmp(out.data + 6, text.data, text.len) == 0);
+        kept += p.len > 0;
+    }
+    CHECK(kept > 0);
+    weir_buf_fini(&out);
+    weir_buf_init(&out, 300);
+    struct weir_prep_request q;
+    weir_prep_request_init(&q);
+    CHECK(weir_prep_request_encode_like(&p, &q, WEIR_CODEC_MSGPACK, &out) == WEIR_TOO_LARGE);
+}
+
 /* No memory: an error with its own name, nothing lost. */
 static void case_no_memory(void) {
     struct weir_prep_request q;
@@ -253,6 +343,7 @@ int main(void) {
     CHECK_RUN(case_all_members);
     CHECK_RUN(case_every_prefix_is_refused);
     CHECK_RUN(case_ids);
+    CHECK_RUN(case_like_the_last);
     CHECK_RUN(case_no_memory);
     fresh();
     return check_finish();
