@@ -439,9 +439,20 @@ enum weir_status weir_output_decode_like(struct weir_output_pattern *p, struct w
         ret_out->token_ids = (struct weir_ids){ids_room, 1};
         return WEIR_OK;
     }
+    if (p->n_final > 0 && p->final_codec == codec && bytes.len == p->n_final &&
+        memcmp(bytes.data, p->final, bytes.len) == 0) {
+        weir_output_init(ret_out);
+        ret_out->complete_final = true;
+        return WEIR_OK;
+    }
     enum weir_status st = decode(&r, bytes, codec, arena, ret_out);
     if (st == WEIR_OK && ret_out->token_ids.n == 1)
         keep(p, bytes, codec, &r, ret_out);
+    if (st == WEIR_OK && !ret_out->has_data && bytes.len <= sizeof(p->final)) {
+        p->final_codec = codec;
+        p->n_final = bytes.len;
+        memcpy(p->final, bytes.data, bytes.len);
+    }
     return st;
 }
 

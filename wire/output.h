@@ -57,15 +57,18 @@ enum weir_status weir_output_decode(struct weir_span bytes, enum weir_codec code
                                     uint32_t *ids_room, size_t n_ids_room, struct weir_arena *arena,
                                     struct weir_output *ret_out) WEIR_MUST_CHECK;
 /* The items of a stream differ in their one token id and in nothing else. A pattern keeps the bytes
- * of the last such item and reads those that are like it by comparing; it is no part of the
- * meaning: the result is always that of weir_output_decode. One for all streams of a thread. Zeroed
- * at first. */
+ * of the last such item, and of the end, and reads those like them by comparing; it is no part of
+ * the meaning: the result is always that of weir_output_decode. One for all streams of a thread.
+ * Zeroed at first. */
 enum { WEIR_OUTPUT_PATTERN = 320 };
 struct weir_output_pattern {
     enum weir_codec codec;
     size_t before, after; /* bytes around the id; both 0: nothing kept */
     char bytes[WEIR_OUTPUT_PATTERN];
     struct weir_output item; /* without its id */
+    enum weir_codec final_codec;
+    size_t n_final; /* the end of a stream, which is the same for all; 0: nothing kept */
+    char final[32];
 };
 enum weir_status weir_output_decode_like(struct weir_output_pattern *pattern,
                                          struct weir_span bytes, enum weir_codec codec,
