@@ -65,6 +65,7 @@ def test_kill_one_of_two(fleet):
     victim = fleet.mocker("--speedup-ratio", "0.5")
     other = fleet.mocker("--speedup-ratio", "0.5")
     fleet.front = fleet.frontend("--router-mode", "round-robin").ready(workers=2)
+    fleet.front.wait_line("model m has 2 workers")  # /health knows them before: requests go to all from here on
     streams = [Stream(fleet.front) for _ in range(20)]
     for s in streams:
         assert s.first.wait(30)
@@ -90,6 +91,7 @@ def test_streams_move_to_another_worker(fleet, model):
     """Killed workers cost no stream and no token: each text equals that of an undisturbed run."""
     mockers = [fleet.mocker("--speedup-ratio", "2") for _ in range(3)]
     fleet.front = fleet.frontend("--router-mode", "round-robin", "--migration-limit", "3").ready(workers=3)
+    fleet.front.wait_line("model m has 3 workers")  # /health knows them before: requests go to all from here on
     calm = [Stream(fleet.front, seed=i, max_tokens=300) for i in range(10)]
     assert [s.ended() for s in calm] == ["length"] * 10
     want = [text_of(s) for s in calm]
@@ -110,6 +112,7 @@ def test_requests_too_long_do_not_move(fleet):
     other = fleet.mocker("--speedup-ratio", "0.5")
     fleet.front = fleet.frontend("--router-mode", "round-robin", "--migration-limit", "3",
                                  "--migration-max-seq-len", "10").ready(workers=2)
+    fleet.front.wait_line("model m has 2 workers")  # /health knows them before: requests go to all from here on
     streams = [Stream(fleet.front) for _ in range(4)]
     for s in streams:
         assert s.first.wait(30)
