@@ -113,7 +113,7 @@ static void case_what_cannot_go(void) {
 
 static void case_orders_inside_a_class(void) {
     struct weir_class_queue *q = NULL;
-    make(2, (uint64_t[]){1, 1});
+    weir_class_queue_destroy(make(2, (uint64_t[]){1, 1})); /* for its profile */
     profile.classes[1].queue_policy = WEIR_QUEUE_WSPT;
     const struct weir_queue_config c = {.policy = WEIR_QUEUE_LCFS, .quantum = 1u << 20};
     CHECK(weir_class_queue_create(&c, &profile, &q) == WEIR_OK);
