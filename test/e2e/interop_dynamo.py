@@ -17,7 +17,7 @@ import pytest
 
 import testenv
 from nats_server import BINARY as NATS, WHY_NOT, NatsServer
-from weir import WEIR, Process, exposition, total, until
+from weir import WEIR, Fleet, Process, exposition, sse, total, until
 
 pytestmark = pytest.mark.skipif(os.environ.get("WEIR_INTEROP") != "1",
                                 reason="set WEIR_INTEROP=1 to run against a real Dynamo")
@@ -132,6 +132,9 @@ class Http:
         body = {"model": "m", "max_tokens": 4, "messages": [{"role": "user", "content": text}], **more}
         return self.ask("POST", "/v1/chat/completions", body)
 
+    def complete(self, text, **more):
+        return self.ask("POST", "/v1/completions", {"model": "m", "max_tokens": 4, "prompt": text, **more})
+
     def cached(self, text):
         status, data = self.chat(text)
         assert status == 200, data
@@ -161,19 +164,35 @@ class Http:
         return (after - before) / (m - n) if m > n else 0
 
 
-def check_serving(api):
-    """Unary and streamed chat, completions, and many at once."""
+def whole(status, data, stream):
+    """Whether an answer came to its end, once, by reaching max_tokens."""
+    if status != 200:
+        return False
+    events = sse(data) if stream else [json.loads(data)]
+    if stream and (events.pop() != "[DONE]" or "[DONE]" in events):
+        return False
+    return [c["finish_reason"] for e in events for c in e["choices"] if c.get("finish_reason")] == ["length"]
+
+
+def check_serving(api, requests=200, at_once=16):
+    """Chat and completions, unary and streamed, one alone and many at once."""
     status, data = api.chat("hello")
     answer = json.loads(data)
     assert status == 200 and answer["choices"][0]["finish_reason"] == "length", data
     assert answer["usage"]["completion_tokens"] == 4
     status, data = api.chat("hello", stream=True)
     assert status == 200 and data.rstrip().endswith(b"data: [DONE]"), data
-    status, data = api.ask("POST", "/v1/completions", {"model": "m", "prompt": "once upon", "max_tokens": 3})
+    status, data = api.complete("once upon", max_tokens=3)
     assert status == 200 and json.loads(data)["usage"]["completion_tokens"] == 3, data
-    with concurrent.futures.ThreadPoolExecutor(16) as pool:
-        answers = list(pool.map(lambda i: api.chat(f"request {i}", stream=i % 2 == 0), range(200)))
-    assert all(status == 200 for status, _ in answers), [a for a in answers if a[0] != 200][:3]
+
+    def one(i):
+        stream = i % 2 == 0
+        status, data = (api.chat if i // 2 % 2 else api.complete)(f"request {i}", stream=stream, ignore_eos=True)
+        return None if whole(status, data, stream) else (i, status, data)
+
+    with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
+        bad = [a for a in pool.map(one, range(requests)) if a]
+    assert not bad, (len(bad), bad[:3])
 
 
 def check_routing(api, restart, usage=True):
@@ -194,7 +213,7 @@ def test_dynamo_workers_behind_weir(fleet, planes, theirs, dynamo, model):
     workers = dynamo_mocker(theirs, fleet, dynamo, model)
     front = fleet.frontend("--router-mode", "kv", *files(model))
     api = Http(front.port).serving()
-    check_serving(api)
+    check_serving(api, 1000, 64)
 
     def restart():
         front.stop()
@@ -227,7 +246,7 @@ def test_weir_workers_behind_dynamo(fleet, planes, theirs, dynamo, model):
         return start()
 
     api = start()
-    check_serving(api)
+    check_serving(api, 1000, 64)
     check_routing(api, restart)
 
 
@@ -241,6 +260,77 @@ def test_both_kinds_of_workers_in_one_fleet(fleet, theirs, dynamo, model):
                                       if i["endpoint"] == "generate"}) == 2)
     assert all(api.chat(f"request {i}")[0] == 200 for i in range(20))
     assert 5 <= ours.metric("finished_total") <= 15
+
+
+# ---- how much is found in the workers' caches ----------------------------------------------------
+
+
+def workers_of(api):
+    instances = json.loads(api.ask("GET", "/health")[1])["instances"]
+    return len({i["instance_id"] for i in instances if i["endpoint"] == "generate"})
+
+
+def conversations(groups=5, members=7, turns=4):
+    """Chats of several turns, some of which begin alike, in a fixed order: one turn of every chat, then the next."""
+    rng = random.Random(6)
+
+    def words(n):
+        return " ".join(rng.choice(("red", "blue", "seven", "river", "stone", "seldom", "cloud", "walks")) for _ in range(n))
+
+    chats = []
+    for g in range(groups):
+        system = {"role": "system", "content": f"group {g} " + words(rng.randrange(100, 400))}
+        chats += [[system] for _ in range(members)]
+    rng.shuffle(chats)
+    for _ in range(turns):
+        for i, chat in enumerate(chats):
+            chats[i] = chat + [{"role": "user", "content": words(rng.randrange(30, 90))}]
+            yield chats[i]
+            chats[i] = chats[i] + [{"role": "assistant", "content": words(rng.randrange(20, 60))}]
+
+
+def found_share(api):
+    """Share of the prompt tokens that the workers say they held, and the number of prompt tokens."""
+    def events():
+        series = exposition(api.ask("GET", "/metrics")[1])
+        return total(series, "dynamo_component_kv_cache_events_applied", event_type="stored", status="ok")
+
+    found = tokens = 0
+    for messages in conversations():
+        before = events()
+        status, data = api.ask("POST", "/v1/chat/completions", {"model": "m", "max_tokens": 1, "messages": messages})
+        assert status == 200, data
+        usage = json.loads(data)["usage"]
+        found += (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
+        tokens += usage["prompt_tokens"]
+        # Every turn has new blocks, told of in one event: the router knows them before the next request.
+        until("the event of that prompt", lambda: events() > before)
+    return found / tokens, tokens
+
+
+def test_hit_rate_equals_that_of_dynamos_frontend(theirs, dynamo, model, tmp_path):
+    """The same chats before the same workers, started anew for each frontend; the workers count."""
+    if VERSION < "1.6":
+        pytest.skip("workers of 1.4 send no usage")
+    got = {}
+    for kind in ("weir", "dynamo"):
+        fleet = Fleet(tmp_path / kind)
+        os.mkdir(fleet.folder)
+        dynamo_mocker(theirs, fleet, dynamo, model, workers=4)
+        if kind == "weir":
+            front = Http(fleet.frontend("--router-mode", "kv").port).serving()
+        else:
+            front = dynamo_front(theirs, fleet, dynamo, "--router-mode", "kv")
+        until("four workers", lambda f=front: workers_of(f) == 4)
+        got[kind] = found_share(front)
+        fleet.close()
+        while theirs:
+            theirs.pop().kill()
+    (ours, our_tokens), (reference, their_tokens) = got["weir"], got["dynamo"]
+    print(f"hit rate by the workers' count: weir {ours:.4f}, dynamo {reference:.4f}, of {our_tokens} prompt tokens")
+    assert our_tokens == their_tokens
+    assert reference > 0.6  # round robin finds 0.42 of these chats
+    assert abs(ours - reference) <= 0.02 * reference
 
 
 # ---- split pools and global routers -------------------------------------------------------------
