@@ -355,6 +355,11 @@ enum weir_status weir_zmq_sub_open(struct weir_loop *loop, const char *endpoint,
     return open_plan(loop, &plan, fn, arg, ret_sub, err);
 }
 
+void weir_zmq_sub_on_joined(struct weir_zmq_sub *sub, void (*fn)(void *arg)) {
+    if (sub->direct != NULL)
+        weir_zmtp_sub_on_joined(sub->direct, fn);
+}
+
 enum weir_status weir_zmq_sub_bind(struct weir_loop *loop, const char *endpoint,
                                    struct weir_span topic, weir_zmq_fn fn, void *arg,
                                    struct weir_zmq_sub **ret_sub, struct weir_err *err) {

@@ -38,6 +38,7 @@ struct weir_zmtp_sub {
     uint16_t port;
     struct weir_buf topic;
     weir_zmq_fn fn;
+    void (*joined)(void *arg); /* or NULL */
     void *arg;
     struct weir_stream *stream;       /* NULL: between two attempts */
     struct weir_timer again;          /* the pause before the next attempt; the wait for READY */
@@ -138,6 +139,8 @@ static void on_command(struct weir_zmtp_sub *s, struct weir_span body) {
         s->ready = true;
         s->pause_ms = RECONNECT_MS;
         weir_timer_stop(&s->again);
+        if (s->joined != NULL)
+            s->joined(s->arg);
         break;
     case WEIR_ZMTP_PING:
         send_out(s, weir_zmtp_pong(context, weir_stream_out(s->stream)));
@@ -302,6 +305,10 @@ enum weir_status weir_zmtp_sub_open(struct weir_loop *loop, const char *endpoint
     connect_again(s);
     *ret_sub = s;
     return WEIR_OK;
+}
+
+void weir_zmtp_sub_on_joined(struct weir_zmtp_sub *s, void (*fn)(void *arg)) {
+    s->joined = fn;
 }
 
 void weir_zmtp_sub_close(struct weir_zmtp_sub *s) {

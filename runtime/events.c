@@ -167,6 +167,12 @@ static void on_message(void *arg, const struct weir_span *frames, size_t n_frame
     hand_over(x, &env);
 }
 
+static void on_joined(void *arg) {
+    struct source *x = arg;
+    if (x->told && x->sub->ops.on_doubt != NULL)
+        x->sub->ops.on_doubt(x->sub->arg, &x->record);
+}
+
 /* ---- subscriptions of NATS ---------------------------------------------------------------- */
 
 static void on_nats_message(void *arg, const struct weir_nats_msg *msg) {
@@ -252,8 +258,11 @@ static enum weir_status join_subject(struct source *x) {
 
 static enum weir_status open_zmq(struct source *x, struct weir_err *err) {
     struct weir_event_sub *s = x->sub;
-    return weir_zmq_sub_open(s->loop, x->endpoint, weir_span_z(s->topic), on_message, x, &x->socket,
-                             err);
+    enum weir_status st = weir_zmq_sub_open(s->loop, x->endpoint, weir_span_z(s->topic), on_message,
+                                            x, &x->socket, err);
+    if (st == WEIR_OK)
+        weir_zmq_sub_on_joined(x->socket, on_joined);
+    return st;
 }
 
 static enum weir_status open_nats(struct source *x, struct weir_err *err) {

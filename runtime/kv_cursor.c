@@ -1,5 +1,9 @@
 #include "runtime/kv_cursor.h"
 
+/* From the connection to the first look, and from each to the next. The subscription is on its way
+ * when the connection is told of, so a publisher that is not starved has it by the first. */
+static const uint64_t look_pauses_ms[WEIR_CURSOR_LOOKS] = {50, 1000, 5000};
+
 void weir_kv_cursor_reset(struct weir_kv_cursor *c) {
     *c = (struct weir_kv_cursor){.state = WEIR_CURSOR_COLD};
 }
@@ -52,16 +56,6 @@ bool weir_kv_cursor_gap(struct weir_kv_cursor *c) {
     return true;
 }
 
-bool weir_kv_cursor_doubt(struct weir_kv_cursor *c) {
-    if (c->state == WEIR_CURSOR_COLD)
-        return false;
-    if (c->state == WEIR_CURSOR_LIVE && c->last == 0)
-        weir_kv_cursor_restore(c);
-    else if (c->state == WEIR_CURSOR_LIVE)
-        c->state = WEIR_CURSOR_RECOVERING;
-    return true;
-}
-
 bool weir_kv_cursor_failed(struct weir_kv_cursor *c, uint64_t *ret_delay_ms) {
     if (++c->failures < WEIR_CURSOR_MAX_FAILURES) {
         *ret_delay_ms = (uint64_t)WEIR_CURSOR_BACKOFF_MS << (c->failures - 1);
@@ -71,5 +65,53 @@ bool weir_kv_cursor_failed(struct weir_kv_cursor *c, uint64_t *ret_delay_ms) {
     if (c->max_seen > c->last)
         c->last = c->max_seen;
     c->failures = 0;
+    return false;
+}
+
+void weir_kv_cursor_joined(struct weir_kv_cursor *c, uint64_t now_ms) {
+    if (c->state == WEIR_CURSOR_COLD)
+        return;
+    c->looks = WEIR_CURSOR_LOOKS;
+    c->heard = false;
+    c->look_ms = now_ms + look_pauses_ms[0];
+}
+
+void weir_kv_cursor_heard(struct weir_kv_cursor *c) {
+    c->heard = true;
+    if (c->looks < WEIR_CURSOR_LOOKS)
+        c->looks = 0;
+}
+
+bool weir_kv_cursor_look(const struct weir_kv_cursor *c, uint64_t now_ms, uint64_t *ret_wait_ms) {
+    *ret_wait_ms = UINT64_MAX;
+    if (c->state != WEIR_CURSOR_LIVE || c->looks == 0)
+        return false;
+    *ret_wait_ms = c->look_ms > now_ms ? c->look_ms - now_ms : 0;
+    return *ret_wait_ms == 0;
+}
+
+void weir_kv_cursor_behind(struct weir_kv_cursor *c, bool dump) {
+    if (dump)
+        weir_kv_cursor_restore(c);
+    else
+        c->state = WEIR_CURSOR_RECOVERING;
+}
+
+void weir_kv_cursor_looked(struct weir_kv_cursor *c, uint64_t now_ms) {
+    if (c->looks > 0)
+        c->looks--;
+    if (c->heard)
+        c->looks = 0;
+    if (c->looks > 0)
+        c->look_ms = now_ms + look_pauses_ms[WEIR_CURSOR_LOOKS - c->looks];
+}
+
+bool weir_kv_cursor_look_failed(struct weir_kv_cursor *c, uint64_t now_ms) {
+    if (++c->failures < WEIR_CURSOR_MAX_FAILURES) {
+        c->look_ms = now_ms + ((uint64_t)WEIR_CURSOR_BACKOFF_MS << (c->failures - 1));
+        return true;
+    }
+    c->failures = 0;
+    c->looks = 0;
     return false;
 }

@@ -1,11 +1,13 @@
 /*
  * Happy path of a rank: its source appears → the owner is ready for its worker → its whole cache is
  * asked for → reset, dump, held events → live events one by one → a gap: the missing ids are asked
- * for, what comes meanwhile is held → … → the source goes: reset.
+ * for, what comes meanwhile is held → … → the source goes: reset. After each connection a live rank
+ * is asked whether it is behind (kv_cursor.h: looks); its live events go on meanwhile.
  *
  * Failure modes: no answer, or one that cannot be read: asked again with growing pauses, then given
- * up (reset, live from there). A rank without a query endpoint is live at once and is reset at each
- * gap. More held events than there is room for: the oldest go, and the gap is asked for.
+ * up (reset, live from there; after a look nothing is reset). A rank without a query endpoint is
+ * live at once and is reset at each gap. More held events than there is room for: the oldest go,
+ * and the gap is asked for.
  *
  * Who may close when: the owner. A rank lives as long as its source record; its question is
  * cancelled with it.
@@ -49,8 +51,7 @@ struct rank {
     char *address; /* owned: of the query endpoint; NULL: none */
     enum weir_codec codec;
     struct weir_kv_cursor cursor;
-    bool doubt;                   /* ask from the last event on, not from the next */
-    struct weir_plane_call *call; /* the open question, or NULL */
+    struct weir_plane_call *call; /* the open question, or NULL; a look while the cursor is live */
     struct weir_timer timer;      /* the pause before the next question */
     struct weir_list held;
     unsigned n_held;
@@ -75,6 +76,7 @@ struct weir_kv_follow {
 
 static void ask(struct rank *r);
 static void ask_next(struct weir_kv_follow *f);
+static void plan_look(struct rank *r);
 
 /* ---- held events -------------------------------------------------------------------------- */
 
@@ -164,6 +166,10 @@ static bool take_event(struct rank *r, const struct weir_kv_event *event) {
     }
     if (step == WEIR_STEP_APPLY || step == WEIR_STEP_APPLY_AND_DROP)
         deliver(r, event);
+    if (step == WEIR_STEP_APPLY_AND_DROP) {
+        plan_look(r);
+        ask_next(r->follow);
+    }
     if (wanted)
         ask(r);
     return step != WEIR_STEP_HOLD;
@@ -173,8 +179,11 @@ static void on_live(void *arg, const struct weir_kv_event *event) {
     struct rank *r = arg;
     if (event->worker_id != r->worker_id || event->dp_rank != r->dp_rank)
         r->follow->stats.misplaced++;
-    else if (!take_event(r, event))
-        hold(r, event);
+    else {
+        weir_kv_cursor_heard(&r->cursor);
+        if (!take_event(r, event))
+            hold(r, event);
+    }
 }
 
 struct offered {
@@ -245,11 +254,26 @@ static void on_missed(void *arg, const struct weir_kv_event *event) {
         on_apply(arg, event);
 }
 
+static void look_failed(struct rank *r, const char *why) {
+    uint32_t dropped;
+    if (!weir_kv_cursor_look_failed(&r->cursor, weir_loop_now_ms(r->follow->loop)) &&
+        weir_log_limit_ok(&r->follow->limit, 1, &dropped))
+        WEIR_LOG(WEIR_LOG_WARN, "events",
+                 "worker %" PRIx64 " rank %u does not say whether events of its cache were lost: "
+                 "%s; its next event will",
+                 r->worker_id, r->dp_rank, why);
+    plan_look(r);
+}
+
 static void question_failed(struct rank *r, const char *why) {
     struct weir_kv_follow *f = r->follow;
     uint64_t delay = 0;
     uint32_t dropped;
     f->stats.failures++;
+    if (r->cursor.state == WEIR_CURSOR_LIVE) {
+        look_failed(r, why);
+        return;
+    }
     if (weir_kv_cursor_failed(&r->cursor, &delay)) {
         if (weir_timer_start(&r->timer, delay) == WEIR_OK)
             return;
@@ -262,11 +286,19 @@ static void question_failed(struct rank *r, const char *why) {
         WEIR_LOG(WEIR_LOG_WARN, "events",
                  "the cache of worker %" PRIx64 " rank %u is unknown: %s; following new events",
                  r->worker_id, r->dp_rank, why);
+    plan_look(r);
 }
 
 static enum weir_status apply_answer(struct rank *r, const struct weir_kv_answer *a) {
     struct weir_kv_follow *f = r->follow;
     enum weir_status st;
+    bool look = r->cursor.state == WEIR_CURSOR_LIVE;
+    bool dump = a->kind == WEIR_KV_TREE_DUMP;
+    if (look && (dump || a->kind == WEIR_KV_EVENTS)) {
+        if (a->last_event_id <= r->cursor.last)
+            return WEIR_OK; /* nothing is missing; live events may have passed it */
+        weir_kv_cursor_behind(&r->cursor, dump);
+    }
     switch (a->kind) {
     case WEIR_KV_TREE_DUMP:
         f->ops.on_reset(f->arg, r->worker_id, r->dp_rank);
@@ -291,6 +323,7 @@ static void on_answer(void *arg, struct weir_span wrapper) {
     struct weir_kv_follow *f = r->follow;
     struct weir_kv_answer a;
     struct weir_buf scratch; /* an answer may be large: its memory goes with it */
+    bool look = r->cursor.state == WEIR_CURSOR_LIVE;
     weir_buf_init(&scratch, ANSWER_MAX);
     enum weir_status st = weir_kv_answer_decode(wrapper, r->codec, &scratch, &a);
     if (st == WEIR_OK)
@@ -300,11 +333,15 @@ static void on_answer(void *arg, struct weir_span wrapper) {
     if (r->cursor.state == WEIR_CURSOR_COLD) {
         /* The owner lost the worker meanwhile. */
     } else if (st == WEIR_OK) {
-        r->doubt = false;
         weir_kv_cursor_answered(&r->cursor, a.last_event_id);
+        if (look)
+            weir_kv_cursor_looked(&r->cursor, weir_loop_now_ms(f->loop));
+        f->stats.looks += look;
         offer_held(r);
         if (weir_kv_cursor_gap(&r->cursor))
             ask(r);
+        else
+            plan_look(r);
     } else {
         question_failed(r, st == WEIR_AGAIN ? "its ids went back" : "its answer cannot be used");
     }
@@ -323,12 +360,16 @@ static void on_question_end(void *arg, const struct weir_plane_end *end) {
 static enum weir_status send_question(struct rank *r) {
     static const struct weir_plane_call_ops ops = {.on_raw = on_answer, .on_end = on_question_end};
     struct weir_kv_follow *f = r->follow;
-    bool recovering = r->cursor.state == WEIR_CURSOR_RECOVERING;
+    /* A look asks from the last one known, which its worker has: from the next, it has nothing yet,
+     * and says so as it would of ids that went back. */
+    bool look = r->cursor.state == WEIR_CURSOR_LIVE;
+    uint64_t start = r->cursor.state == WEIR_CURSOR_RECOVERING ? r->cursor.last + 1
+                     : look                                    ? r->cursor.last
+                                                               : 0;
     const struct weir_kv_query query = {.worker_id = r->worker_id,
                                         .dp_rank = r->dp_rank,
-                                        .has_start = recovering,
-                                        .start_event_id =
-                                            recovering ? r->cursor.last + !r->doubt : 0,
+                                        .has_start = start > 0,
+                                        .start_event_id = start,
                                         .recovery = true};
     struct weir_buf body;
     char id[37];
@@ -368,8 +409,26 @@ static void ask_next(struct weir_kv_follow *f) {
     }
 }
 
+/* Sends the look that is due, or waits for it. Changes nothing while a question is under way: its
+ * end comes here again. */
+static void plan_look(struct rank *r) {
+    uint64_t wait_ms = 0;
+    if (r->address == NULL || r->call != NULL || !weir_list_empty(&r->question))
+        return;
+    if (weir_kv_cursor_look(&r->cursor, weir_loop_now_ms(r->follow->loop), &wait_ms))
+        weir_list_push_back(&r->follow->waiting, &r->question);
+    else if (wait_ms != UINT64_MAX && weir_timer_start(&r->timer, wait_ms) != WEIR_OK)
+        WEIR_LOG(WEIR_LOG_ERROR, "events", "out of memory: lost events show with the next one");
+}
+
 static void on_pause_over(void *arg) {
-    ask(arg);
+    struct rank *r = arg;
+    if (r->cursor.state == WEIR_CURSOR_LIVE) {
+        plan_look(r);
+        ask_next(r->follow);
+    } else {
+        ask(r);
+    }
 }
 
 /* ---- sources ------------------------------------------------------------------------------ */
@@ -380,6 +439,7 @@ static void begin(struct rank *r) {
         return;
     }
     weir_kv_cursor_restore(&r->cursor);
+    weir_kv_cursor_joined(&r->cursor, weir_loop_now_ms(r->follow->loop));
     ask(r);
 }
 
@@ -478,10 +538,12 @@ static void on_doubt(void *arg, const struct weir_record *source) {
     if (!weir_map_get(&f->by_publisher, source->instance_id, &value))
         return;
     struct rank *r = (struct rank *)(uintptr_t)value;
-    if (r->address == NULL || !weir_kv_cursor_doubt(&r->cursor))
-        return;
-    r->doubt = true;
-    ask(r);
+    weir_kv_cursor_joined(&r->cursor, weir_loop_now_ms(f->loop));
+    if (r->cursor.state != WEIR_CURSOR_LIVE)
+        return;      /* a question is under way or waits; the looks follow its answer */
+    end_question(r); /* a look of before */
+    plan_look(r);
+    ask_next(f);
 }
 
 /* ---- life --------------------------------------------------------------------------------- */

@@ -1,7 +1,8 @@
 /*
  * The cache events of all worker ranks that discovery shows, complete and in order: the dump of
- * each rank first, then its live events; gaps are closed over the rank's query endpoint. Source:
- * shared spec "kvrouter" 2.5, "transport" 4.6. Thread: the loop given, which is the client's too.
+ * each rank first, then its live events; gaps are closed over the rank's query endpoint, also those
+ * between a dump and the moment the publisher took our subscription. Source: shared spec
+ * "kvrouter" 2.5, "transport" 4.6. Thread: the loop given, which is the client's too.
  */
 #ifndef WEIR_RUNTIME_KV_FOLLOW_H
 #define WEIR_RUNTIME_KV_FOLLOW_H
@@ -34,6 +35,7 @@ void weir_kv_follow_close(struct weir_kv_follow *follow);
 struct weir_kv_follow_stats {
     unsigned ranks, live;           /* known; following live events */
     uint64_t restores, recoveries;  /* dumps and gaps that were answered */
+    uint64_t looks;                 /* questions whether something was missed, answered */
     uint64_t failures, given_up;    /* questions that failed; ranks reset for that */
     uint64_t unreadable, misplaced; /* messages; events of another rank than their source says */
     uint64_t held_dropped;          /* events for which there was no room while a rank waited */

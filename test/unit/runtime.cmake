@@ -11,4 +11,5 @@ weir_test(unit_events
   LINK weir_runtime)
 weir_test(unit_kv_follow SOURCES test/unit/runtime/kv_follow.c test/unit/runtime/turns.c
   LINK weir_runtime)
+weir_test(unit_kv_join SOURCES test/unit/runtime/kv_join.c test/unit/runtime/turns.c LINK weir_runtime)
 weir_test(unit_etcd_url SOURCES test/unit/runtime/etcd_url.c LINK weir_runtime)

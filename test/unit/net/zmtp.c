@@ -133,7 +133,7 @@ struct bed {
     struct weir_zmq_sub *sub;
     struct weir_timer guard;
     struct weir_buf heard;
-    unsigned visits, messages;
+    unsigned visits, messages, joined;
     bool sent, timed_out;
 };
 
@@ -188,6 +188,12 @@ static void on_message(void *arg, const struct weir_span *frames, size_t n) {
         weir_loop_stop(b->loop);
 }
 
+static void on_joined(void *arg) {
+    struct bed *b = arg;
+    b->joined++;
+    CHECK(b->messages == (b->joined == 1 ? 0 : 2)); /* before any message of its connection */
+}
+
 static void on_guard(void *arg) {
     struct bed *b = arg;
     b->timed_out = true;
@@ -204,11 +210,13 @@ static void case_an_older_publisher_that_comes_and_goes(void) {
     snprintf(endpoint, sizeof(endpoint), "tcp://127.0.0.1:%u", weir_listener_port(b.listener));
     CHECK(weir_zmq_sub_open(b.loop, endpoint, WEIR_SPAN_LIT("ev"), on_message, &b, &b.sub, NULL) ==
           WEIR_OK);
+    weir_zmq_sub_on_joined(b.sub, on_joined);
     weir_timer_init(&b.guard, b.loop, on_guard, &b);
     CHECK(weir_timer_start(&b.guard, 30000) == WEIR_OK);
     weir_loop_run(b.loop);
     CHECK(!b.timed_out);
     CHECK(b.visits == 3 && b.messages == 4);
+    CHECK(b.joined == 2); /* not with the one that is no publisher */
     weir_timer_stop(&b.guard);
     weir_zmq_sub_close(b.sub);
     weir_listener_close(b.listener);
