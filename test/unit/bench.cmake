@@ -12,3 +12,7 @@ set_tests_properties(e2e_hitrate PROPERTIES LABELS "e2e;slow" TIMEOUT 300)
 add_test(NAME e2e_bench COMMAND python3 ${CMAKE_SOURCE_DIR}/test/unit/bench/command.py $<TARGET_FILE:weir>
          WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
 set_tests_properties(e2e_bench PROPERTIES LABELS e2e TIMEOUT 120)
+# Events of one thread and routes of another one; no event may be lost. Nothing that it times is asserted.
+add_test(NAME stress_flood COMMAND bench_flood --seconds 1 --events-s 50000 --workers 8
+         WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+set_tests_properties(stress_flood PROPERTIES LABELS stress TIMEOUT 120)
