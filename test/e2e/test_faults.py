@@ -238,3 +238,120 @@ def test_clients_that_leave_at_random_points(fleet, seed):
     asyncio.run(crowd())
     all_free(fleet, m)
     assert fleet.front.chat(max_tokens=2).status == 200
+
+
+# ---- a worker killed under 200 running streams, again and again ---------------------------------
+
+AT_ONCE = 200
+STREAMS = int(os.environ.get("WEIR_TEST_STREAMS", "400"))  # the long run takes 10,000
+
+
+class Crowd:
+    """AT_ONCE streamed chats at once, read by one loop; the i-th is the same request each time."""
+
+    TOKENS = 250  # less than the period of the mock text: a token lost or doubled always shows
+
+    def __init__(self, front):
+        self.front, self.seen, self.ended, self.bodies = front, [0] * AT_ONCE, 0, [b""] * AT_ONCE
+        self.stir = asyncio.Event()
+
+    async def stream(self, i):
+        body = json.dumps({"model": "m", "stream": True, "max_tokens": self.TOKENS, "seed": i, "ignore_eos": True,
+                           "stream_options": {"include_usage": True},
+                           "messages": [{"role": "user", "content": f"stream {i}"}]}).encode()
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.front.port)
+        writer.write(b"POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\nconnection: close\r\n"
+                     b"content-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200 "), head
+        while size := int(await reader.readline(), 16):
+            piece = (await reader.readexactly(size + 2))[:-2]
+            self.bodies[i] += piece
+            self.seen[i] += piece.count(b"data: ")
+            self.stir.set()
+        self.ended += 1
+        assert await reader.read() == b"\r\n"
+        writer.close()
+
+    async def reach(self, state):
+        while not state():
+            self.stir.clear()
+            await self.stir.wait()
+
+    async def run(self, *kills):
+        """Each of `kills` is (share, worker): killed when every stream has begun and that share of all tokens has come.
+        Returns how many streams ran on the killed ones, and how many of all had not ended at the first kill."""
+        streams = asyncio.gather(*(self.stream(i) for i in range(AT_ONCE)))
+
+        async def killer():
+            await self.reach(lambda: all(n >= 3 for n in self.seen))
+            hit, running = 0, None
+            for share, victim in kills:
+                await self.reach(lambda s=share: sum(self.seen) >= s * AT_ONCE * self.TOKENS)
+                hit += int(victim.metric("requests_running"))
+                victim.child.kill()
+                running = AT_ONCE - self.ended if running is None else running
+            return hit, running
+
+        both = asyncio.gather(streams, killer()) if kills else streams
+        got = await asyncio.wait_for(both, 120)
+        return got[1] if kills else (0, AT_ONCE)
+
+    def texts(self):
+        return [self.text(body) for body in self.bodies]
+
+    def text(self, body):
+        """The text of a stream that ended once, as one answer of one id with all its tokens counted."""
+        events = sse(body)
+        assert events.count("[DONE]") == 1 and events[-1] == "[DONE]", events[-3:]
+        events.pop()
+        assert not any("error" in e for e in events), events[-1]
+        assert len({e["id"] for e in events}) == 1
+        choices = [c for e in events for c in e["choices"]]
+        assert [c["finish_reason"] for c in choices if c.get("finish_reason")] == ["length"]
+        assert not any("role" in c["delta"] for c in choices[1:])
+        assert [e["usage"]["completion_tokens"] for e in events if e.get("usage") and not e["choices"]] == [self.TOKENS]
+        text = "".join(c["delta"].get("content") or "" for c in choices)
+        assert len(text) == self.TOKENS  # the byte model's tokens are characters
+        return text
+
+
+def test_kill_9_under_many_streams(fleet):
+    """Every stream ends once with the text of an undisturbed run, whoever dies and whenever."""
+    rng = random.Random(8)
+
+    def worker():
+        return fleet.mocker("--speedup-ratio", "1", "--max-num-seqs", "512")
+
+    living = [worker() for _ in range(3)]
+    fleet.front = fleet.frontend("--router-mode", "kv", "--migration-limit", "3").ready(workers=3)
+
+    def moved():
+        return int(fleet.front.metric("dynamo_frontend_model_migration_total", migration_type="ongoing_request"))
+
+    def round_of(*kills):
+        crowd = Crowd(fleet.front)
+        hit, running = asyncio.run(crowd.run(*kills))
+        return crowd.texts(), hit, running
+
+    calm, _, _ = round_of()
+    assert len(set(calm)) == AT_ONCE and moved() == 0
+    all_hit, least = 0, AT_ONCE
+    for done in range(0, STREAMS, AT_ONCE):
+        before = moved()
+        # One dies early; in every other round a second one, which has some of the first one's streams.
+        count = 1 + (done // AT_ONCE) % 2
+        victims = [living.pop(rng.randrange(len(living))) for _ in range(count)]
+        shares = sorted(rng.uniform(0.02, 0.6) for _ in victims)
+        texts, hit, running = round_of(*zip(shares, victims))
+        wrong = [i for i in range(AT_ONCE) if texts[i] != calm[i]]
+        assert not wrong, (done, wrong, texts[wrong[0]], calm[wrong[0]])
+        assert 0 < moved() - before <= hit
+        all_hit, least = all_hit + hit, min(least, running)
+        for v in victims:
+            v.wait()
+        living += [worker() for _ in victims]
+        new = {m.ids[0] for m in living}
+        until("the new workers", lambda: new <= {i["instance_id"] for i in fleet.front.get("/health").json()["instances"]})
+    print(f"{STREAMS} streams, at least {least} running at a kill; {all_hit} ran on killed workers, {moved()} moves")
+    all_free(fleet, living)
