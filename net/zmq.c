@@ -206,6 +206,11 @@ struct weir_zmq_sub {
     struct weir_timer again;
     weir_zmq_fn fn;
     void *arg;
+    /* Of weir_zmq_sub_on_joined(): libzmq tells of connections through a socket of its own. */
+    void *monitor; /* owned */
+    struct weir_poll *monitor_poll;
+    struct weir_timer monitor_first;
+    void (*joined)(void *arg);
     uint16_t port;        /* bound; 0: it connects */
     bool in_call, closed; /* closed from inside fn: memory goes when fn is back */
 };
@@ -355,9 +360,80 @@ enum weir_status weir_zmq_sub_open(struct weir_loop *loop, const char *endpoint,
     return open_plan(loop, &plan, fn, arg, ret_sub, err);
 }
 
+/* Connections that were made, however many: told of once. The owner may close from inside. */
+static void look_at_monitor(struct weir_zmq_sub *sub, bool joined) {
+    zmq_msg_t part;
+    zmq_msg_init(&part);
+    for (;;) {
+        uint16_t event = 0;
+        int rc = zmq_msg_recv(&part, sub->monitor, ZMQ_DONTWAIT);
+        if (rc < 0 && errno == EINTR)
+            continue;
+        if (rc < 0)
+            break;
+        /* The first of its two frames begins with the event; the second is an address. */
+        if (zmq_msg_more(&part) && zmq_msg_size(&part) >= sizeof(event))
+            memcpy(&event, zmq_msg_data(&part), sizeof(event));
+        joined |= event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED;
+    }
+    zmq_msg_close(&part);
+    if (joined)
+        sub->joined(sub->arg);
+}
+
+static void on_monitor(void *arg) {
+    look_at_monitor(arg, false);
+}
+
+/* A connection that was made before the monitor was there is not told of: assume one. */
+static void on_monitor_first(void *arg) {
+    look_at_monitor(arg, true);
+}
+
+/* The monitor goes before its other end: without one libzmq's thread would wait for it. */
+static void close_monitor(struct weir_zmq_sub *sub) {
+    if (sub->monitor == NULL)
+        return;
+    weir_timer_stop(&sub->monitor_first);
+    weir_poll_close(sub->monitor_poll);
+    zmq_socket_monitor(sub->socket, NULL, 0);
+    zmq_close(sub->monitor);
+    sub->monitor = NULL;
+    sub->monitor_poll = NULL;
+}
+
+static enum weir_status open_monitor(struct weir_zmq_sub *sub) {
+    char name[64];
+    int fd = -1;
+    size_t len = sizeof(fd);
+    struct weir_err err;
+    snprintf(name, sizeof(name), "inproc://joined-%p", (void *)sub);
+    sub->monitor = open_socket(ZMQ_PAIR, &err);
+    if (sub->monitor == NULL)
+        return err.status;
+    set_int(sub->monitor, ZMQ_LINGER, 0);
+    weir_timer_init(&sub->monitor_first, sub->loop, on_monitor_first, sub);
+    if (zmq_socket_monitor(sub->socket, name, ZMQ_EVENT_HANDSHAKE_SUCCEEDED) != 0 ||
+        zmq_connect(sub->monitor, name) != 0 ||
+        zmq_getsockopt(sub->monitor, ZMQ_FD, &fd, &len) != 0)
+        return WEIR_IO;
+    enum weir_status st = weir_poll_open(sub->loop, fd, on_monitor, sub, &sub->monitor_poll);
+    return st == WEIR_OK ? weir_timer_start(&sub->monitor_first, 0) : st;
+}
+
 void weir_zmq_sub_on_joined(struct weir_zmq_sub *sub, void (*fn)(void *arg)) {
-    if (sub->direct != NULL)
+    if (sub->direct != NULL) {
         weir_zmtp_sub_on_joined(sub->direct, fn);
+        return;
+    }
+    close_monitor(sub);
+    sub->joined = fn;
+    enum weir_status st = open_monitor(sub);
+    if (st == WEIR_OK)
+        return;
+    close_monitor(sub);
+    WEIR_LOG(WEIR_LOG_WARN, "zmq", "connections of a subscriber are not told of: %s",
+             weir_status_text(st));
 }
 
 enum weir_status weir_zmq_sub_bind(struct weir_loop *loop, const char *endpoint,
@@ -402,6 +478,7 @@ void weir_zmq_sub_close(struct weir_zmq_sub *sub) {
         return;
     sub->closed = true;
     weir_zmtp_sub_close(sub->direct);
+    close_monitor(sub);
     weir_timer_stop(&sub->again);
     weir_poll_close(sub->poll);
     if (sub->in_call)

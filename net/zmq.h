@@ -35,8 +35,9 @@ enum weir_status weir_zmq_sub_open(struct weir_loop *loop, const char *endpoint,
                                    struct weir_zmq_sub **ret_sub,
                                    struct weir_err *err) WEIR_MUST_CHECK;
 /* Has fn called, with the subscriber's arg, each time that a connection stands and the subscription
- * is on its way: its publisher takes it some time later, and what it sends before is lost. Of a
- * subscriber that connects to a literal address; the others, which libzmq reads, cannot tell. */
+ * is on its way: its publisher takes it some time later, and what it sends before is lost. To call
+ * right after opening. An endpoint that is no literal address, which libzmq reads, has it called
+ * once at the start, too, with or without a connection. Not of a DEALER or ROUTER. */
 void weir_zmq_sub_on_joined(struct weir_zmq_sub *sub, void (*fn)(void *arg));
 /* Listens for publishers that connect out; the host may be a star,
  * for all addresses. */

@@ -54,8 +54,7 @@ struct weir_event_sub_ops {
     void (*on_source)(void *arg, const struct weir_record *source, bool present);
     /* Messages of this source may be lost without one behind them that would show it: a connection
      * was made, the first too (its publisher takes the subscription some time later), or a queue of
-     * NATS was full. Not told of: the first subscription of NATS, and publishers named by host,
-     * which libzmq reads. May be NULL. */
+     * NATS was full. Not told of the first subscription of NATS. May be NULL. */
     void (*on_doubt)(void *arg, const struct weir_record *source);
 };
 /* `nats`, or NULL: channels over NATS are left out then, with a log line; outlives the subscriber.

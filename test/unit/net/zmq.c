@@ -18,6 +18,7 @@ struct bed {
     struct weir_timer tick, guard;
     char endpoint[64];
     uint32_t next, got, goal, late_first, late_next;
+    unsigned joined; /* connections told of; since the restart */
     bool sub_up, late_up, wrong, timed_out;
     void *foreign;
 };
@@ -178,6 +179,11 @@ static void case_a_late_subscriber_misses_only_the_beginning(void) {
     bed_fini(&b);
 }
 
+static void on_joined(void *arg) {
+    struct bed *b = arg;
+    b->joined++;
+}
+
 /* The publisher dies and another binds the same port: the subscriber finds it by itself. */
 static void on_restart(void *arg) {
     struct bed *b = arg;
@@ -190,6 +196,7 @@ static void on_restart(void *arg) {
         if (weir_zmq_pub_open("127.0.0.1", port, &b->pub, &err) != WEIR_OK)
             return; /* the library still lets go of the port: again in 5 ms */
         b->sub_up = false;
+        b->joined = 0;
         b->next = 1;
     } else if (b->pub == NULL) {
         uint64_t port = 0;
@@ -197,8 +204,9 @@ static void on_restart(void *arg) {
         if (weir_zmq_pub_open("127.0.0.1", (uint16_t)port, &b->pub, NULL) != WEIR_OK)
             return;
         b->sub_up = false;
+        b->joined = 0;
         b->next = 1;
-    } else if (b->next == 1 && b->sub_up) {
+    } else if (b->next == 1 && b->sub_up && b->joined > 0) {
         weir_loop_stop(b->loop);
     } else {
         CHECK(publish(b, "events", UINT32_MAX) == WEIR_OK);
@@ -210,11 +218,32 @@ static void case_a_subscriber_finds_a_restarted_publisher(void) {
     bed_init(&b);
     CHECK(weir_zmq_sub_open(b.loop, b.endpoint, WEIR_SPAN_LIT("events"), on_message, &b, &b.sub,
                             NULL) == WEIR_OK);
+    weir_zmq_sub_on_joined(b.sub, on_joined);
     weir_timer_init(&b.tick, b.loop, on_restart, &b);
     CHECK(weir_timer_start(&b.tick, 0) == WEIR_OK);
     weir_loop_run(b.loop);
     CHECK(!b.timed_out);
     CHECK(!b.wrong);
+    bed_fini(&b);
+}
+
+/* Told of its connection, the owner closes. */
+static void on_joined_close(void *arg) {
+    struct bed *b = arg;
+    weir_zmq_sub_close(b->sub);
+    b->sub = NULL;
+    b->joined++;
+    weir_loop_stop(b->loop);
+}
+
+static void case_closed_when_told_of_the_connection(void) {
+    struct bed b;
+    bed_init(&b);
+    CHECK(weir_zmq_sub_open(b.loop, b.endpoint, WEIR_SPAN_LIT("events"), on_message, &b, &b.sub,
+                            NULL) == WEIR_OK);
+    weir_zmq_sub_on_joined(b.sub, on_joined_close);
+    weir_loop_run(b.loop);
+    CHECK(!b.timed_out && b.joined == 1);
     bed_fini(&b);
 }
 
@@ -328,6 +357,7 @@ int main(void) {
         CHECK_RUN(case_a_trickle_never_stops);
         CHECK_RUN(case_a_late_subscriber_misses_only_the_beginning);
         CHECK_RUN(case_a_subscriber_finds_a_restarted_publisher);
+        CHECK_RUN(case_closed_when_told_of_the_connection);
         CHECK_RUN(case_a_large_message_arrives_whole);
     }
     CHECK_RUN(case_messages_of_too_many_frames_are_dropped);
