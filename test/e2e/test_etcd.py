@@ -242,7 +242,8 @@ def test_cluster_loses_members(fleet, tmp_path):
     """Three members; each is killed or stopped in turn, whichever the processes use, and requests go on."""
     members = cluster(str(tmp_path))
     try:
-        use(fleet, *(m.url for m in members))
+        # A member that hangs costs a third of the lease, and so does the next beat: two seconds are too few for both.
+        use(fleet, *(m.url for m in members), ETCD_LEASE_TTL="10")
         mocker = registered(fleet.mocker())
         # A worker that leaves while the frontend is between two members still gets requests: they move.
         front = fleet.frontend("--migration-limit", "3").ready()
