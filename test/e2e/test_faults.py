@@ -346,7 +346,9 @@ def test_kill_9_under_many_streams(fleet):
         texts, hit, running = round_of(*zip(shares, victims))
         wrong = [i for i in range(AT_ONCE) if texts[i] != calm[i]]
         assert not wrong, (done, wrong, texts[wrong[0]], calm[wrong[0]])
-        assert 0 < moved() - before <= hit
+        # `hit` is no bound: streams on their way to the second victim do not run there yet, and connections to
+        # workers killed before, whose records have not expired, count as moves once the free retries are used up.
+        assert moved() > before
         all_hit, least = all_hit + hit, min(least, running)
         for v in victims:
             v.wait()
