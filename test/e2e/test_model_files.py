@@ -49,7 +49,7 @@ def test_a_missing_file_is_refused(fleet, model):
 def test_tokenizer_and_its_cache_are_measured(fleet, tmp_path):
     """One segment long enough to be remembered, asked for twice, then another."""
     fleet.mocker("--model-path", str(small_model(tmp_path / "m")))
-    front = fleet.frontend().ready()
+    front = fleet.frontend("--loops", "1").ready()  # each loop remembers words of its own
     same = "remember me " * 40
     for text in (same, same, "something else " * 40):
         assert front.chat(text).status == 200
