@@ -64,9 +64,11 @@ void wtok_cut_learn(uint64_t *cuts, const u8 *p, size_t n) {
 
 /* All four are read, since nobody can foretell which of them has it. */
 static inline bool joined(const uint64_t *cuts, uint32_t x, u8 lx, uint32_t y, u8 fy) {
-    return get(cuts, whole(x, y)) | get(cuts + WTOK_CUT_AT_1, part(x, fy)) |
-           get(cuts + WTOK_CUT_AT_2, part(lx, y)) |
-           get(cuts + WTOK_CUT_AT_3, (uint32_t)lx << 8 | fy);
+    unsigned any = (unsigned)get(cuts, whole(x, y));
+    any |= (unsigned)get(cuts + WTOK_CUT_AT_1, part(x, fy));
+    any |= (unsigned)get(cuts + WTOK_CUT_AT_2, part(lx, y));
+    any |= (unsigned)get(cuts + WTOK_CUT_AT_3, (uint32_t)lx << 8 | fy);
+    return any != 0;
 }
 
 bool wtok_cut_joined(const uint64_t *cuts, uint32_t x, u8 lx, uint32_t y, u8 fy) {

@@ -8,10 +8,6 @@
 #include "tokenizer/encode_priv.h"
 #include "tokenizer/unicode.h"
 
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
-
 typedef unsigned char u8;
 enum { SMALL = 64 };
 
@@ -99,21 +95,6 @@ static inline __attribute__((always_inline)) uint32_t least_key(const uint32_t *
             least[i] = least[i + half] < least[i] ? least[i + half] : least[i];
     return least[0];
 }
-
-#if defined(__x86_64__)
-/* The same without a round trip through memory. */
-__attribute__((target("avx2"))) static inline uint32_t least_key_avx2(const uint32_t *keys,
-                                                                      size_t n) {
-    __m256i a = _mm256_loadu_si256((const __m256i *)(const void *)keys);
-    for (size_t i = 8; i < n; i += 8)
-        a = _mm256_min_epu32(a, _mm256_loadu_si256((const __m256i *)(const void *)(keys + i)));
-    __m128i x = _mm_min_epu32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));
-    x = _mm_min_epu32(x, _mm_shuffle_epi32(x, _MM_SHUFFLE(1, 0, 3, 2)));
-    x = _mm_min_epu32(x, _mm_shuffle_epi32(x, _MM_SHUFFLE(2, 3, 0, 1)));
-    return (uint32_t)_mm_cvtsi128_si32(x);
-}
-
-#endif
 
 static inline uint32_t key_of(uint32_t rank, unsigned place) {
     return rank == WTOK_NO_RANK ? UINT32_MAX : rank << 6 | place;

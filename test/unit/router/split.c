@@ -220,8 +220,8 @@ static void case_bad_records(void) {
                                       "{\"why\":\"few_tokens_to_compute\"}",
                                       "{\"policy\":\"x\",\"why\":\"few_tokens_to_compute\"}",
                                       "{\"policy\":\"isl_bounding\",\"why\":\"undecided\"}",
-                                      "{\"policy\":\"isl_bounding\",\"why\":"
-                                      "\"few_tokens_to_compute\",\"prompt_tokens\":\"1\"}"};
+                                      ("{\"policy\":\"isl_bounding\",\"why\":"
+                                       "\"few_tokens_to_compute\",\"prompt_tokens\":\"1\"}")};
     for (size_t i = 0; i < WEIR_ARRAY_LEN(bad); i++) {
         struct weir_split split;
         struct weir_json j;
