@@ -112,10 +112,12 @@ struct wj_val *wj_dict_get(struct wj_run *x, const struct wj_dict *d, struct wj_
 struct wj_val *wj_dict_find(struct wj_run *x, const struct wj_dict *d, struct weir_span key) {
     if (d->index != NULL)
         return wj_dict_get(x, d, wj_str(key));
-    for (struct wj_pair *p = d->pairs, *end = p + d->n; p < end; p++)
+    for (uint32_t i = 0; i < d->n; i++) {
+        struct wj_pair *p = &d->pairs[i];
         if (p->key.len == key.len && p->key.kind == WJ_STR &&
             wj_same_text(wj_text(x, p->key).data, key))
             return &p->value;
+    }
     return NULL;
 }
 
