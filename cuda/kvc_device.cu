@@ -293,7 +293,7 @@ static enum kvc_status device_commit(void *dev, struct kvc_table *t) {
     }
     bool grown = dt->sets.cap < s->cap * sizeof(*s->sets) ||
                  dt->members.cap < s->cap_members * sizeof(*s->members);
-    KVC_TRY(grown ? upload_all_sets(d, dt, s) : upload_sets(d, dt, s));
+    KVC_TRY(grown || t->all_dirty ? upload_all_sets(d, dt, s) : upload_sets(d, dt, s));
     KVC_TRY(t->all_dirty ? upload_all_slots(d, dt, t) : upload_slots(d, dt, t));
     return kvc_device_check(d, cudaStreamSynchronize(d->lanes[0].stream));
 }

@@ -348,6 +348,7 @@ enum kvc_status kvc_table_commit(struct kvc_table *t) {
     if (kvc_falls_back(t->k, st)) {
         t->on_host = true; /* queries read the host's copy, until a commit succeeds */
         t->all_dirty = true;
+        t->sets.n_dirty = 0; /* or the list would grow as long as the device is away */
         return KVC_OK;
     }
     if (st != KVC_OK)
