@@ -202,6 +202,8 @@ static enum step value_step(struct wprs *p, struct cursor *c) {
             continue;
         }
         value_bytes(p, c, i);
+        if (p->over)
+            return STEP_GO; /* not all of them: what was found stands further on */
         if (fit == FIT_SURE) {
             end_value(p, c, len);
         } else if (over == MATCH_FULL) {
