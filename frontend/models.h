@@ -14,6 +14,7 @@
 #include "router/replica_sync.h"
 #include "router/router.h"
 #include "runtime/discovery.h"
+#include "runtime/model_files.h"
 #include "tokenizer/wtok.h"
 
 struct weir_models;
@@ -37,6 +38,7 @@ struct weir_models_config {
     const struct weir_pool_config *pools;    /* borrowed; whose namespaces are served; or NULL */
     const char *model_name;                  /* serve only this one, or NULL */
     const char *model_path;                  /* directory with tokenizer files, or NULL */
+    struct weir_hub_config hub;              /* for files that cards name by hf:// addresses */
     size_t tokenizer_cache_bytes;            /* of a model; 0: none */
     enum weir_parity_mode parity;            /* what is done about tokens that differ */
     bool has_nats;                           /* workers that are called over NATS can be */

@@ -110,6 +110,8 @@ static void on_card(struct weir_models *m, struct weir_span key, const struct we
         return;
     if (x == NULL)
         x = weir_models_new(m, c, engine);
+    else if (x->load != NULL)
+        weir_tok_load_also(x->load, c);
     if (x != NULL && w == NULL)
         w = worker_for(m, key, r);
     if (x == NULL || w == NULL)
@@ -140,6 +142,8 @@ static void on_gone(struct weir_models *m, enum weir_record_kind kind, struct we
         w->model = NULL;
         weir_models_unindex(m, w);
         if (--x->n_cards == 0) {
+            if (x->load != NULL)
+                weir_tok_load_give_up(x->load);
             weir_list_remove(&x->node);
             weir_model_unref(x);
         }

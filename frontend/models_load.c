@@ -1,94 +1,40 @@
 /*
- * Happy path: start → thread compares the files with the card's checksums, reads and compiles them
- * → posted to the loop → fn → freed. A file that is not the one the worker serves with is an error:
- * its tokens would be others.
+ * Happy path: start → thread finds the files of the card (runtime/model_files.h), reads and
+ * compiles them → posted to the loop → fn → freed. Files behind URLs that cannot be had yet: the
+ * thread waits and asks the next worker of the model.
  */
 #include "frontend/models_load.h"
 
+#include "base/log.h"
 #include "base/mem.h"
-#include "runtime/checksum.h"
 
-#include <limits.h>
 #include <pthread.h>
-#include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
-/* A file that the card names. */
-struct named_file {
-    char *name, *checksum; /* owned; the part behind the last slash. NULL: none */
-};
-enum { MAX_FILES = 4 };
+enum { MAX_SOURCES = 8, FIRST_WAIT_MS = 500, LONGEST_WAIT_MS = 30000 };
 
 struct weir_tok_load {
     struct weir_loop *loop; /* borrowed */
     weir_tok_loaded_fn fn;
     void *arg;
-    char *dir; /* owned; NULL: no place is known */
-    struct wtok_config config;
-    struct named_file files[MAX_FILES];
+    struct weir_tok_load_config config;
+    struct wtok_config tokenizer;
     pthread_t thread;
+    atomic_bool stop;
+    pthread_mutex_t lock; /* guards `sources` and `n_sources`, which only grow */
+    pthread_cond_t changed;
+    struct weir_model_files sources[MAX_SOURCES]; /* owned: what cards of the model name */
+    size_t n_sources;
     struct wtok *tok; /* the result, owned until handed over */
     struct weir_err err;
 };
 
-static bool is_directory(const char *path) {
-    struct stat st;
-    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
-}
-
-/* Directory of a local file named by the card: a plain path or a file: URL. */
-static char *directory_of(struct weir_span path) {
-    char text[PATH_MAX];
-    if (weir_span_starts(path, WEIR_SPAN_LIT("file://")))
-        path = weir_span(path.data + 7, path.len - 7);
-    if (path.len == 0 || path.data[0] != '/' || path.len >= sizeof(text))
-        return NULL;
-    memcpy(text, path.data, path.len);
-    text[path.len] = '\0';
-    char *slash = strrchr(text, '/');
-    slash[slash == text] = '\0';
-    return is_directory(text) ? weir_strdup(text) : NULL;
-}
-
 static void free_load(struct weir_tok_load *l) {
-    for (size_t i = 0; i < MAX_FILES; i++) {
-        weir_free(l->files[i].name);
-        weir_free(l->files[i].checksum);
-    }
-    weir_free(l->dir);
+    for (size_t i = 0; i < l->n_sources; i++)
+        weir_model_files_fini(&l->sources[i]);
+    pthread_cond_destroy(&l->changed);
+    pthread_mutex_destroy(&l->lock);
     weir_free(l);
-}
-
-/* False: out of memory. A file without a checksum is taken as it is. */
-static bool name_file(struct named_file *f, const struct weir_file_ref *ref) {
-    size_t from = ref->path.len;
-    while (from > 0 && ref->path.data[from - 1] != '/')
-        from--;
-    if (!weir_span_starts(ref->checksum, WEIR_SPAN_LIT("blake3:")) || from == ref->path.len)
-        return true;
-    f->name = weir_strndup(ref->path.data + from, ref->path.len - from);
-    f->checksum = weir_strndup(ref->checksum.data, ref->checksum.len);
-    return f->name != NULL && f->checksum != NULL;
-}
-
-static enum weir_status check_files(struct weir_tok_load *l) {
-    for (size_t i = 0; i < MAX_FILES; i++) {
-        const struct named_file *f = &l->files[i];
-        char path[PATH_MAX], sum[WEIR_CHECKSUM_BYTES];
-        if (f->name == NULL)
-            continue;
-        int n = snprintf(path, sizeof(path), "%s/%s", l->dir, f->name);
-        if (n < 0 || (size_t)n >= sizeof(path) || weir_checksum_file(path, sum) != WEIR_OK)
-            return weir_err_set(&l->err, WEIR_NOT_FOUND,
-                                "%s/%s, which the card names, is not there", l->dir, f->name);
-        if (strcmp(sum, f->checksum) != 0)
-            return weir_err_set(&l->err, WEIR_INVALID,
-                                "%s/%s is not the file that the worker serves with: %.15s here, "
-                                "%.15s in its card",
-                                l->dir, f->name, sum, f->checksum);
-    }
-    return WEIR_OK;
 }
 
 static void deliver(void *arg) {
@@ -98,51 +44,129 @@ static void deliver(void *arg) {
     free_load(l);
 }
 
+/* True when the same question may be answered later. */
+static bool may_pass(enum weir_status st) {
+    return st != WEIR_OK && st != WEIR_INVALID && st != WEIR_CANCELLED && st != WEIR_NOMEM &&
+           st != WEIR_IO;
+}
+
+static enum weir_status load_from(struct weir_tok_load *l, const struct weir_model_files *files) {
+    char dir[PATH_MAX];
+    bool scratch;
+    enum weir_status st = weir_model_files_find(files, l->config.model_path, &l->config.hub,
+                                                &l->stop, dir, &scratch, &l->err);
+    if (st != WEIR_OK)
+        return weir_model_files_remote(files) && may_pass(st) ? WEIR_AGAIN : st;
+    st = wtok_load(dir, &l->tokenizer, &l->tok, &l->err);
+    if (st != WEIR_OK)
+        l->tok = NULL;
+    if (scratch)
+        weir_model_files_remove(dir);
+    return st;
+}
+
+/* Until the time is over, another worker comes, or the load is given up. */
+static void wait_for(struct weir_tok_load *l, unsigned ms, size_t n_known) {
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    uint64_t ns = (uint64_t)until.tv_nsec + (uint64_t)ms * 1000000;
+    until.tv_sec += (time_t)(ns / 1000000000);
+    until.tv_nsec = (long)(ns % 1000000000);
+    pthread_mutex_lock(&l->lock);
+    int timed_out = 0;
+    while (timed_out == 0 && l->n_sources == n_known && !atomic_load(&l->stop))
+        timed_out = pthread_cond_timedwait(&l->changed, &l->lock, &until);
+    pthread_mutex_unlock(&l->lock);
+}
+
+static size_t n_sources(struct weir_tok_load *l) {
+    pthread_mutex_lock(&l->lock);
+    size_t n = l->n_sources;
+    pthread_mutex_unlock(&l->lock);
+    return n;
+}
+
 static void *load_thread(void *arg) {
     struct weir_tok_load *l = arg;
-    if (check_files(l) != WEIR_OK || wtok_load(l->dir, &l->config, &l->tok, &l->err) != WEIR_OK)
-        l->tok = NULL;
+    unsigned wait_ms = FIRST_WAIT_MS;
+    for (size_t turn = 0;; turn++) {
+        size_t n = n_sources(l);
+        enum weir_status st = load_from(l, &l->sources[turn % n]);
+        if (st != WEIR_AGAIN || atomic_load(&l->stop))
+            break;
+        WEIR_LOG(WEIR_LOG_WARN, "models", "files of model %s cannot be had yet: %s; asked again",
+                 l->config.model, l->err.text);
+        wait_for(l, wait_ms, n);
+        wait_ms = wait_ms * 2 < LONGEST_WAIT_MS ? wait_ms * 2 : LONGEST_WAIT_MS;
+    }
     /* A loop that has stopped takes nothing more: then cancel frees it all. */
     if (weir_loop_post(l->loop, deliver, l) != WEIR_OK)
         return l;
     return NULL;
 }
 
+static enum weir_status init_waiting(struct weir_tok_load *l) {
+    pthread_condattr_t attr;
+    if (pthread_condattr_init(&attr) != 0)
+        return WEIR_NOMEM;
+    bool ok = pthread_condattr_setclock(&attr, CLOCK_MONOTONIC) == 0 &&
+              pthread_cond_init(&l->changed, &attr) == 0;
+    pthread_condattr_destroy(&attr);
+    return ok ? WEIR_OK : WEIR_NOMEM;
+}
+
 enum weir_status weir_tok_load_start(struct weir_loop *loop, const struct weir_card *card,
-                                     const char *model_path, size_t cache_bytes,
+                                     const struct weir_tok_load_config *config,
                                      weir_tok_loaded_fn fn, void *arg,
                                      struct weir_tok_load **ret_load) {
     struct weir_tok_load *l = weir_calloc(1, sizeof(*l));
     if (l == NULL)
         return WEIR_NOMEM;
     l->loop = loop;
-    l->config.segment_cache_bytes = cache_bytes;
+    l->config = *config;
+    l->tokenizer.segment_cache_bytes = config->cache_bytes;
     l->fn = fn;
     l->arg = arg;
-    l->dir = directory_of(card->tokenizer.path);
-    if (l->dir == NULL && model_path != NULL)
-        l->dir = weir_strdup(model_path);
-    if (l->dir == NULL)
-        l->dir = directory_of(card->source_path);
-    if (l->dir == NULL) {
-        free_load(l);
-        return WEIR_NOT_FOUND;
-    }
-    bool named = name_file(&l->files[0], &card->tokenizer) &&
-                 name_file(&l->files[1], &card->prompt_formatter) &&
-                 name_file(&l->files[2], &card->chat_template) &&
-                 name_file(&l->files[3], &card->gen_config);
-    if (!named || pthread_create(&l->thread, NULL, load_thread, l) != 0) {
-        free_load(l);
+    atomic_init(&l->stop, false);
+    if (init_waiting(l) != WEIR_OK) {
+        weir_free(l);
         return WEIR_NOMEM;
+    }
+    pthread_mutex_init(&l->lock, NULL);
+    enum weir_status st = weir_model_files_copy(card, &l->sources[0]);
+    if (st == WEIR_OK) {
+        l->n_sources = 1;
+        st = pthread_create(&l->thread, NULL, load_thread, l) == 0 ? WEIR_OK : WEIR_NOMEM;
+    }
+    if (st != WEIR_OK) {
+        free_load(l);
+        return st;
     }
     *ret_load = l;
     return WEIR_OK;
 }
 
+void weir_tok_load_also(struct weir_tok_load *load, const struct weir_card *card) {
+    struct weir_model_files files;
+    if (load->n_sources == MAX_SOURCES || weir_model_files_copy(card, &files) != WEIR_OK)
+        return;
+    pthread_mutex_lock(&load->lock);
+    load->sources[load->n_sources++] = files;
+    pthread_cond_signal(&load->changed);
+    pthread_mutex_unlock(&load->lock);
+}
+
+void weir_tok_load_give_up(struct weir_tok_load *load) {
+    pthread_mutex_lock(&load->lock);
+    atomic_store(&load->stop, true);
+    pthread_cond_signal(&load->changed);
+    pthread_mutex_unlock(&load->lock);
+}
+
 bool weir_tok_load_cancel(struct weir_tok_load *load) {
     if (load == NULL)
         return false;
+    weir_tok_load_give_up(load);
     pthread_join(load->thread, NULL);
     wtok_destroy(load->tok);
     free_load(load);

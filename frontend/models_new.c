@@ -129,9 +129,11 @@ static enum weir_status start_load(struct weir_models *m, struct weir_model *x,
     if (card->builtin_bytes_tokenizer || m->config.bytes_tokenizer)
         return wtok_create_bytes(&x->info.tok);
     atomic_fetch_add_explicit(&x->refs, 1, memory_order_relaxed);
-    enum weir_status st =
-        weir_tok_load_start(m->config.loop, card, m->config.model_path,
-                            m->config.tokenizer_cache_bytes, on_loaded, x, &x->load);
+    struct weir_tok_load_config lc = {.model = x->name,
+                                      .model_path = m->config.model_path,
+                                      .hub = m->config.hub,
+                                      .cache_bytes = m->config.tokenizer_cache_bytes};
+    enum weir_status st = weir_tok_load_start(m->config.loop, card, &lc, on_loaded, x, &x->load);
     if (st != WEIR_OK)
         atomic_fetch_sub_explicit(&x->refs, 1, memory_order_relaxed);
     return st;
@@ -155,10 +157,7 @@ struct weir_model *weir_models_new(struct weir_models *m, const struct weir_card
     if (st != WEIR_OK) {
         WEIR_LOG(WEIR_LOG_ERROR, "models", "model %.*s is not served: %s",
                  WEIR_SPAN_ARG(card->display_name),
-                 err.text[0] != '\0'    ? err.text
-                 : st == WEIR_NOT_FOUND ? "the tokenizer files that its card names are not on this "
-                                          "machine; name their directory with --model-path"
-                                        : weir_status_text(st));
+                 err.text[0] != '\0' ? err.text : weir_status_text(st));
         weir_model_free(x);
         return NULL;
     }

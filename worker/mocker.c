@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "base/metrics.h"
 #include "net/zmq.h"
+#include "runtime/address.h"
 #include "runtime/card_files.h"
 #include "runtime/nats_metrics.h"
 #include "runtime/options_mocker.h"
@@ -16,6 +17,7 @@
 #include "runtime/options_service.h"
 #include "runtime/status_server.h"
 #include "tokenizer/wtok.h"
+#include "worker/mock_files.h"
 #include "worker/mock_worker.h"
 #include "worker/mocker_engine.h"
 
@@ -43,6 +45,7 @@ struct mocker {
     struct weir_mock_worker **workers; /* owned, n_workers */
     unsigned n_workers;
     struct weir_mock_worker_config worker;
+    struct weir_mock_files files; /* served on the status port */
     struct weir_mock_faults faults;
     struct weir_timer startup, drain;
     uint64_t drain_deadline_ms;
@@ -263,6 +266,25 @@ static bool is_ready(void *arg) {
     return !m->draining && m->n_workers == (unsigned)m->options.num_workers;
 }
 
+static bool on_other(void *arg, struct weir_http_exchange *x) {
+    const struct mocker *m = arg;
+    return weir_mock_files_answer(&m->files, x);
+}
+
+/* The card, not seen by anybody yet, names the files where this process serves them. */
+static enum weir_status publish_files(struct mocker *m, struct weir_err *err) {
+    char ip[WEIR_IP_BYTES], shown[WEIR_HOST_BYTES];
+    if (!uses_model(&m->options) || !m->options.self_host_metadata)
+        return WEIR_OK;
+    enum weir_status st = weir_address_bind(m->options.system_host, NULL, ip, shown, err);
+    if (st != WEIR_OK)
+        return st;
+    st = weir_mock_files_publish(&m->files, &m->worker.card, &m->worker.endpoint, shown,
+                                 weir_status_server_port(m->status), &m->arena);
+    return st == WEIR_OK ? st
+                         : weir_err_set(err, st, "the model's files: %s", weir_status_text(st));
+}
+
 static enum weir_status open_status(struct mocker *m, struct weir_err *err) {
     static const char *const endpoints[] = {"generate"};
     const struct weir_mocker_options *o = &m->options;
@@ -279,13 +301,15 @@ static enum weir_status open_status(struct mocker *m, struct weir_err *err) {
                                            .endpoints = endpoints,
                                            .n_endpoints = WEIR_ARRAY_LEN(endpoints),
                                            .is_ready = is_ready,
+                                           .on_other = on_other,
                                            .arg = m,
                                            .metrics = m->metrics};
     st = weir_status_server_open(m->loop, &sc, &m->status, err);
-    if (st == WEIR_OK)
-        WEIR_LOG(WEIR_LOG_INFO, "mocker", "status server on %s port %u", o->system_host,
-                 weir_status_server_port(m->status));
-    return st;
+    if (st != WEIR_OK)
+        return st;
+    WEIR_LOG(WEIR_LOG_INFO, "mocker", "status server on %s port %u", o->system_host,
+             weir_status_server_port(m->status));
+    return publish_files(m, err);
 }
 
 /* ---- life --------------------------------------------------------------------------------- */
