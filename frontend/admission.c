@@ -146,8 +146,7 @@ void weir_admission_pump(struct weir_admission *a) {
 }
 
 /* Pairs with the raise in enter(): see the file's head. */
-static void on_room(void *arg) {
-    struct weir_admission *a = arg;
+void weir_admission_room(struct weir_admission *a) {
     if (atomic_load_explicit(&a->n_waiting, memory_order_seq_cst) > 0)
         weir_admission_pump(a);
 }
@@ -181,6 +180,11 @@ static uint64_t lane_of(const struct weir_route_query *q) {
     return q->has_pinned_worker ? (q->pinned_worker ^ (uint64_t)(q->pinned_rank + 1) << 48) | 1 : 0;
 }
 
+static unsigned n_workers(const struct weir_admission *a) {
+    return a->config.has_pool ? weir_router_pool_workers(a->router, a->config.pool)
+                              : weir_router_workers(a->router);
+}
+
 static enum weir_status wait_in_line(struct weir_admission *a, const struct weir_admission_ask *ask,
                                      const struct place *place, struct weir_ticket **ret,
                                      size_t *ret_ahead, struct weir_queue_refusal *refusal) {
@@ -206,8 +210,7 @@ static enum weir_status wait_in_line(struct weir_admission *a, const struct weir
         .lane = lane_of(&ask->query)};
     weir_class_queue_stats(a->queue, now, &s);
     *refusal = (struct weir_queue_refusal){.klass = NULL};
-    enum weir_status st =
-        weir_class_queue_push(a->queue, &t->item, weir_router_workers(a->router), now, refusal);
+    enum weir_status st = weir_class_queue_push(a->queue, &t->item, n_workers(a), now, refusal);
     if (st != WEIR_OK) {
         if (st == WEIR_LIMIT)
             a->refused[refusal->reason]++;
@@ -278,7 +281,7 @@ void weir_admission_leave(struct weir_ticket *t) {
     }
     pthread_mutex_unlock(&a->lock);
     if (waited) /* it may have been the one that held the others up */
-        on_room(a);
+        weir_admission_room(a);
     else
         weir_router_free(a->router, booking);
     if (mine)
@@ -324,14 +327,11 @@ enum weir_status weir_admission_create(const struct weir_admission_config *confi
         return WEIR_NOMEM;
     }
     pthread_mutex_init(&a->lock, NULL);
-    weir_router_on_room(router, on_room, a);
     *ret = a;
     return WEIR_OK;
 }
 
 void weir_admission_destroy(struct weir_admission *a) {
-    if (a == NULL)
-        return;
-    weir_router_on_room(a->router, NULL, NULL);
-    unref(a);
+    if (a != NULL)
+        unref(a);
 }

@@ -1,7 +1,8 @@
 /*
- * The waiting room of one model: requests that find every worker full wait here, in the order of
- * router/queue.h, until the router has room for them. Off unless --router-queue-threshold is set or
- * a policy file has classes for the model: then their order is that of router/class_queue.h.
+ * One waiting room (rooms.h has those of a router): requests that find every worker full wait here,
+ * in the order of router/queue.h, until the router has room for them. Off unless
+ * --router-queue-threshold is set or a policy file has classes for the model: then their order is
+ * that of router/class_queue.h.
  *
  * Admission is serialised: under one lock the next request is looked up, routed and booked, so two
  * requests never take one place. Whoever makes room (the end of a request, a first token, a new
@@ -21,10 +22,13 @@ struct weir_ticket;
 struct weir_admission_config {
     struct weir_queue_config queue;
     const struct weir_policy_profile *profile;      /* borrowed, or NULL */
+    bool has_pool;                                  /* whose workers the bounds of classes count: */
+    uint32_t pool;                                  /* of this pool only */
     void (*on_granted)(void *arg, double waited_s); /* any thread, under the lock; or NULL */
     void *arg;
 };
-/* The router is borrowed: it outlives the object, and its room callback is taken. */
+/* The router is borrowed: it outlives the object. Whoever owns the router's room callback has to
+ * call weir_admission_room. */
 enum weir_status weir_admission_create(const struct weir_admission_config *config,
                                        struct weir_router *router,
                                        struct weir_admission **ret) WEIR_MUST_CHECK;
@@ -61,6 +65,8 @@ enum weir_status weir_admission_enter(struct weir_admission *admission,
 /* Gives up on the ticket's loop: fn is not called any more, and what was booked is freed. Whatever
  * room that makes is passed on. */
 void weir_admission_leave(struct weir_ticket *ticket);
+/* There may be room now: admits who can be, at next to no cost when nobody waits. Any thread. */
+void weir_admission_room(struct weir_admission *admission);
 /* Admits who can be. For what makes room without a call: time, load reports. Any thread. */
 void weir_admission_pump(struct weir_admission *admission);
 

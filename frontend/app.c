@@ -18,6 +18,7 @@ static void fill_router(const struct weir_frontend_options *o, struct weir_route
     WEIR_ROUTER_CONFIG_TAKE(o, r);
     WEIR_ROUTER_CONFIG_TAKE_TIMES(o, r);
     r->queue_threshold = o->router_queue_threshold;
+    r->queue_decode_threshold = o->router_queue_decode_threshold;
     r->tenant_window_ms = (uint64_t)(o->router_tenant_window_secs * 1000);
     r->tenant_quick_tokens = (uint64_t)o->router_tenant_quick_tokens;
     if (o->router_session_affinity_ttl_secs != WEIR_CONFIG_NONE)
@@ -179,9 +180,11 @@ static void of_model(void *arg, struct weir_model *model, bool ready) {
     e->fn(e->fn_arg, weir_model_info(model)->router);
 }
 
-static void of_pool(void *arg, const char *model, struct weir_router *router) {
+static void of_pool(void *arg, const char *model, struct weir_router *router,
+                    struct weir_rooms *rooms) {
     struct each_router *e = arg;
     (void)model;
+    (void)rooms;
     e->fn(e->fn_arg, router);
 }
 

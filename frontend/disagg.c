@@ -85,11 +85,16 @@ bool weir_disagg_worker(const struct weir_leg *leg, uint64_t *ret_id, uint32_t *
 
 /* ---- without a prefill worker ------------------------------------------------------------- */
 
+bool weir_disagg_is_must(const struct weir_leg *leg) {
+    return leg->request->fl->app->options.enforce_disagg ||
+           weir_model_info(leg->request->model)->needs_prefill;
+}
+
 bool weir_disagg_alone(struct weir_leg *leg, const char *why) {
     struct weir_request *r = leg->request;
     leg->disagg.state = WEIR_DISAGG_OFF;
-    bool refused = r->fl->app->options.enforce_disagg || weir_model_info(r->model)->needs_prefill;
-    if (!refused) {
+    weir_wait_stop(&leg->disagg.wait);
+    if (!weir_disagg_is_must(leg)) {
         WEIR_LOG(WEIR_LOG_DEBUG, "disagg", "%s: one worker does all: %s", r->uuid, why);
         return false;
     }
@@ -137,13 +142,16 @@ enum weir_status weir_disagg_route(struct weir_leg *leg) {
     struct weir_decision record = {.n = 0};
     struct weir_route_query q;
     struct weir_route chosen;
-    weir_disagg_query(leg, &q);
-    if (weir_leg_explains(leg))
-        q.explain = &record;
-    enum weir_status st = weir_router_route(weir_prefill_pool_router(d->pool), &q, &chosen);
-    if (q.explain != NULL)
-        weir_leg_explain_prefill(leg, &record);
-    weir_decision_fini(&record);
+    enum weir_status st = WEIR_OK;
+    if (!weir_wait_take(&d->wait, &chosen)) {
+        weir_disagg_query(leg, &q);
+        if (weir_leg_explains(leg))
+            q.explain = &record;
+        st = weir_router_route(weir_prefill_pool_router(d->pool), &q, &chosen);
+        if (q.explain != NULL)
+            weir_leg_explain_prefill(leg, &record);
+        weir_decision_fini(&record);
+    }
     if (st != WEIR_OK)
         return st;
     d->booking = chosen.booking;
@@ -217,6 +225,14 @@ bool weir_disagg_begin(struct weir_leg *leg) {
     if (weir_disagg_goes_local(leg)) {
         d->state = WEIR_DISAGG_OFF;
         return false;
+    }
+    switch (weir_prefill_waits(leg)) {
+    case WEIR_PREFILL_WAITS:
+        return true;
+    case WEIR_PREFILL_NONE:
+        return weir_disagg_alone(leg, "too many wait for a prefill worker");
+    case WEIR_PREFILL_GO:
+        break;
     }
     while (d->n_tried < WEIR_DISAGG_TRIES) {
         enum weir_status st = weir_disagg_route(leg);

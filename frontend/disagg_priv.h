@@ -4,6 +4,7 @@
 #define WEIR_FRONTEND_DISAGG_PRIV_H
 
 #include "frontend/prefill.h"
+#include "frontend/wait_priv.h"
 #include "router/split.h"
 #include "runtime/plane_client.h"
 
@@ -20,6 +21,7 @@ enum weir_disagg_state {
 struct weir_disagg {
     enum weir_disagg_state state;
     struct weir_prefill_pool *pool;
+    struct weir_wait wait;           /* for a worker of it */
     struct weir_plane_call *call;    /* to the prefill worker */
     struct weir_relay_prefill *http; /* to an HTTP engine instead; in the request's arena */
     uint64_t booking, worker_id;     /* in the pool's router */

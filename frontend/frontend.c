@@ -340,8 +340,7 @@ static void refresh_model(void *arg, struct weir_model *model, bool ready) {
                  "model %s: %u load bookings were older than "
                  "DYN_ROUTER_ACTIVE_REQUEST_EXPIRY_SECS and were dropped",
                  weir_model_info(model)->name, expired);
-    if (weir_model_info(model)->admission != NULL) /* room that came with time tells nobody */
-        weir_admission_pump(weir_model_info(model)->admission);
+    weir_rooms_pump(weir_model_info(model)->rooms); /* room that came with time tells nobody */
     size_t n = weir_router_loads(router, now, f->loads, MAX_LOADS);
     for (size_t i = 0; i < n && i < MAX_LOADS; i++)
         weir_front_set_worker(f->app.metrics, f->loads[i].worker_id, f->loads[i].dp_rank,
@@ -349,8 +348,10 @@ static void refresh_model(void *arg, struct weir_model *model, bool ready) {
                               (double)f->loads[i].active_prefill_tokens);
 }
 
-static void refresh_prefill(void *arg, const char *model, struct weir_router *router) {
+static void refresh_prefill(void *arg, const char *model, struct weir_router *router,
+                            struct weir_rooms *rooms) {
     struct frontend *f = arg;
+    weir_rooms_pump(rooms);
     unsigned expired = weir_router_expire(router, weir_loop_now_ms(f->control));
     if (expired > 0)
         WEIR_LOG(WEIR_LOG_WARN, "router", "model %s: %u stale prefill bookings were dropped", model,
@@ -372,9 +373,11 @@ static void hold_model(void *arg, struct weir_model *model, bool ready) {
         x->models[x->n_models++] = weir_model_ref(model);
 }
 
-static void hold_pool(void *arg, const char *model, struct weir_router *router) {
+static void hold_pool(void *arg, const char *model, struct weir_router *router,
+                      struct weir_rooms *rooms) {
     struct indexes *x = arg;
     (void)model;
+    (void)rooms;
     if (x->n_pools < MAX_INDEXES)
         x->pools[x->n_pools++] = router;
 }

@@ -34,7 +34,8 @@ void weir_leg_stop(struct weir_leg *leg, bool graceful) {
         weir_relay_stop(leg->relay);
     if (leg->booking != 0)
         release(leg);
-    weir_leg_wait_stop(leg);
+    weir_wait_stop(&leg->wait);
+    weir_wait_stop(&leg->disagg.wait);
     leg->state = WEIR_LEG_DONE;
 }
 
@@ -107,8 +108,13 @@ static enum weir_status route(struct weir_leg *leg, struct weir_route *ret) {
 
 enum weir_status weir_leg_route(struct weir_leg *leg) {
     struct weir_route chosen;
-    enum weir_status st = weir_leg_take_grant(leg, &chosen) ? WEIR_OK : route(leg, &chosen);
+    enum weir_status st = WEIR_OK;
     struct weir_router *router = weir_model_info(leg->request->model)->router;
+    if (weir_wait_take(&leg->wait, &chosen))
+        weir_front_observe_hit_rate(leg->request->fl->app->metrics,
+                                    weir_leg_hit_rate(leg, chosen.overlap_blocks));
+    else
+        st = route(leg, &chosen);
     while (st != WEIR_OK && weir_leg_pool_next(leg, &leg->pool, router, st))
         st = route(leg, &chosen);
     if (st != WEIR_OK)
@@ -247,6 +253,7 @@ void weir_leg_restart(struct weir_leg *leg) {
     leg->call = NULL;
     if (leg->booking != 0)
         release(leg);
+    weir_wait_stop(&leg->wait); /* it comes again, with another query */
     weir_leg_start(leg);
 }
 
@@ -344,7 +351,8 @@ void weir_leg_init(struct weir_leg *leg, struct weir_request *r) {
     leg->cached_tokens = -1;
     weir_buf_init(&leg->emitted, WEIR_OUT_MAX);
     weir_deferred_init(&leg->finish, on_finish, leg);
-    weir_leg_wait_init(leg);
+    weir_wait_init(&leg->wait, leg, false);
+    weir_wait_init(&leg->disagg.wait, leg, true);
 }
 
 static bool too_long_to_move(const struct weir_leg *leg) {

@@ -52,6 +52,10 @@ void weir_leg_pool_apply(const struct weir_leg_pool *p, struct weir_route_query 
     q->pool = current(p);
 }
 
+uint32_t weir_leg_pool_at(const struct weir_leg_pool *p) {
+    return p->set != NULL ? current(p) : 0;
+}
+
 /* False: the pool has workers. */
 static bool describe(const struct weir_leg *leg, const struct weir_leg_pool *p,
                      struct weir_router *router, char *text, size_t room) {

@@ -109,14 +109,14 @@ static const double b_rate[] = {0,   .05, .1,  .15, .2,  .25, .3,  .35, .4,  .45
     X(KV_ENTRIES, "!weir_router_kv_index_entries", WEIR_GAUGE,                                     \
       "Blocks in the index, counted once a worker rank.", NONE, "model")                           \
     X(KV_BYTES, "!weir_router_kv_index_bytes", WEIR_GAUGE, "Memory of the index.", NONE, "model")  \
-    X(QUEUE_REQUESTS, "!weir_router_queue_requests", WEIR_GAUGE, "Requests that wait.", NONE,      \
-      "model")                                                                                     \
+    X(QUEUE_REQUESTS, "!weir_router_queue_requests", WEIR_GAUGE,                                   \
+      "Requests that wait, for prefill workers and for those that serve.", NONE, "model", "phase") \
     X(QUEUE_TOKENS, "!weir_router_queue_uncached_tokens", WEIR_GAUGE,                              \
-      "Prompt tokens of those that no worker holds.", NONE, "model")                               \
+      "Prompt tokens of those that no worker holds.", NONE, "model", "phase")                      \
     X(QUEUE_REFUSED, "!weir_router_queue_refused_total", WEIR_COUNTER,                             \
-      "Requests that the queue did not take.", NONE, "model", "reason")                            \
+      "Requests that the queue did not take.", NONE, "model", "phase", "reason")                   \
     X(QUEUE_WAIT, "!weir_router_queue_wait_seconds", WEIR_HISTOGRAM,                               \
-      "How long requests waited that were admitted.", BUCKETS(b_stage), "model")                   \
+      "How long requests waited that were admitted.", BUCKETS(b_stage), "model", "phase")          \
     X(PARITY, "!weir_parity_checks_total", WEIR_COUNTER,                                           \
       "Comparisons of our prompt tokens with a worker's: of canned conversations, of counts.",     \
       NONE, "model", "source", "result")                                                           \
@@ -392,19 +392,20 @@ void weir_front_set_kv_events(struct weir_front_metrics *m, const char *model, c
     weir_metric_set(one(m, F_KV_EVENTS, model, type, result, NULL, NULL), (double)n);
 }
 
-void weir_front_set_queue(struct weir_front_metrics *m, const char *model, double requests,
-                          double tokens) {
-    weir_metric_set(of_model(m, F_QUEUE_REQUESTS, model), requests);
-    weir_metric_set(of_model(m, F_QUEUE_TOKENS, model), tokens);
+void weir_front_set_queue(struct weir_front_metrics *m, const char *model, const char *phase,
+                          double requests, double tokens) {
+    weir_metric_set(one(m, F_QUEUE_REQUESTS, model, phase, NULL, NULL, NULL), requests);
+    weir_metric_set(one(m, F_QUEUE_TOKENS, model, phase, NULL, NULL, NULL), tokens);
 }
 
 void weir_front_set_queue_refused(struct weir_front_metrics *m, const char *model,
-                                  const char *reason, uint64_t n) {
-    weir_metric_set(one(m, F_QUEUE_REFUSED, model, reason, NULL, NULL, NULL), (double)n);
+                                  const char *phase, const char *reason, uint64_t n) {
+    weir_metric_set(one(m, F_QUEUE_REFUSED, model, phase, reason, NULL, NULL), (double)n);
 }
 
-struct weir_metric *weir_front_queue_wait(struct weir_front_metrics *m, const char *model) {
-    return of_model(m, F_QUEUE_WAIT, model);
+struct weir_metric *weir_front_queue_wait(struct weir_front_metrics *m, const char *model,
+                                          const char *phase) {
+    return one(m, F_QUEUE_WAIT, model, phase, NULL, NULL, NULL);
 }
 
 void weir_front_count_parity(struct weir_front_metrics *m, const char *model, unsigned n_same,

@@ -85,12 +85,13 @@ void weir_front_set_segments(struct weir_front_metrics *m, const char *model, ui
 void weir_front_set_words(struct weir_front_metrics *m, const char *model, uint64_t hits,
                           uint64_t misses);
 /* Waiting requests and their uncached tokens; refusals by reason; how long the admitted ones
- * waited. */
-void weir_front_set_queue(struct weir_front_metrics *m, const char *model, double requests,
-                          double tokens);
+ * waited. phase: "prefill" or "serve". */
+void weir_front_set_queue(struct weir_front_metrics *m, const char *model, const char *phase,
+                          double requests, double tokens);
 void weir_front_set_queue_refused(struct weir_front_metrics *m, const char *model,
-                                  const char *reason, uint64_t n);
-struct weir_metric *weir_front_queue_wait(struct weir_front_metrics *m, const char *model);
+                                  const char *phase, const char *reason, uint64_t n);
+struct weir_metric *weir_front_queue_wait(struct weir_front_metrics *m, const char *model,
+                                          const char *phase);
 /* Canned conversations whose tokens were compared with an engine's. */
 void weir_front_count_parity(struct weir_front_metrics *m, const char *model, unsigned n_same,
                              unsigned n_differ);

@@ -22,7 +22,7 @@ enum weir_status weir_models_create(const struct weir_models_config *config,
 }
 
 void weir_model_free(struct weir_model *x) {
-    weir_admission_destroy(x->info.admission);
+    weir_rooms_destroy(x->info.rooms);
     weir_router_destroy(x->info.router);
     wtok_destroy(x->info.tok);
     weir_arena_fini(&x->arena);

@@ -7,9 +7,9 @@
 #ifndef WEIR_FRONTEND_MODELS_H
 #define WEIR_FRONTEND_MODELS_H
 
-#include "frontend/admission.h"
 #include "frontend/metrics.h"
 #include "frontend/parity.h"
+#include "frontend/rooms.h"
 #include "router/pool_config.h"
 #include "router/replica_sync.h"
 #include "router/router.h"
@@ -67,7 +67,7 @@ struct weir_model_info {
     struct wtok *tok;
     enum wtok_flavour flavour; /* how its engines shape a chat for the template */
     struct weir_router *router;
-    struct weir_admission *admission; /* its waiting room; NULL without --router-queue-threshold */
+    struct weir_rooms *rooms; /* where requests wait for its workers; NULL: they do not */
     struct weir_front_model_metrics metrics;
 };
 
@@ -75,6 +75,11 @@ enum weir_status weir_models_create(const struct weir_models_config *config,
                                     struct weir_models **ret_models) WEIR_MUST_CHECK;
 /* After the loop has stopped; waits for loads that are under way. */
 void weir_models_destroy(struct weir_models *models);
+/* The rooms before a router of such a model, prefill workers' or the others'; *ret stays when the
+ * configuration has no queue for it. */
+enum weir_status weir_models_rooms(const struct weir_models_config *config, struct weir_span model,
+                                   bool prefill, struct weir_router *router,
+                                   struct weir_rooms **ret) WEIR_MUST_CHECK;
 /* A discovery callback. */
 void weir_models_on_change(void *models, enum weir_discovery_change change,
                            enum weir_record_kind kind, struct weir_span key,

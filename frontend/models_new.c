@@ -11,6 +11,7 @@
 #include "parsers/wprs.h"
 
 #include <math.h>
+#include <stdio.h>
 
 /* A model whose calls nobody could read is not served: better than calls as plain text. */
 static enum weir_status fill_parsers(struct weir_models *m, struct weir_model *x,
@@ -61,6 +62,26 @@ static void observe_wait(void *arg, double waited_s) {
     weir_metric_observe(arg, waited_s);
 }
 
+enum weir_status weir_models_rooms(const struct weir_models_config *c, struct weir_span model,
+                                   bool prefill, struct weir_router *router,
+                                   struct weir_rooms **ret) {
+    char name[256];
+    const struct weir_policy_profile *profile =
+        c->policy != NULL ? weir_policy_profile_of(c->policy, model) : NULL;
+    const struct weir_pool_set *pools =
+        c->pools != NULL ? weir_pool_config_set(c->pools, prefill) : NULL;
+    if (profile == NULL && isnan(c->router.queue_threshold) &&
+        isnan(c->router.queue_decode_threshold))
+        return WEIR_OK;
+    snprintf(name, sizeof(name), "%.*s", WEIR_SPAN_ARG(model));
+    struct weir_admission_config ac = {
+        .queue = c->queue,
+        .profile = profile,
+        .on_granted = observe_wait,
+        .arg = weir_front_queue_wait(c->metrics, name, prefill ? "prefill" : "serve")};
+    return weir_rooms_create(&ac, router, pools != NULL ? (uint32_t)pools->n : 0, ret);
+}
+
 static enum weir_status fill_model(struct weir_models *m, struct weir_model *x,
                                    const struct weir_card *card,
                                    const struct weir_models_engine *engine) {
@@ -90,18 +111,9 @@ static enum weir_status fill_model(struct weir_models *m, struct weir_model *x,
         weir_router_set_thresholds(x->info.router, &m->config.thresholds);
     if (st == WEIR_OK && m->config.sync != NULL)
         weir_replica_sync_attach(m->config.sync, x->info.router);
-    const struct weir_policy_profile *profile = NULL;
-    if (m->config.policy != NULL)
-        profile = weir_policy_profile_of(m->config.policy, weir_span_z(x->name));
-    if (st == WEIR_OK && (profile != NULL || !isnan(rc.queue_threshold))) {
-        struct weir_admission_config ac = {.queue = m->config.queue,
-                                           .profile = profile,
-                                           .on_granted = observe_wait,
-                                           .arg =
-                                               weir_front_queue_wait(m->config.metrics, x->name)};
-        st = weir_admission_create(&ac, x->info.router, &x->info.admission);
-    }
-    return st;
+    return st == WEIR_OK ? weir_models_rooms(&m->config, weir_span_z(x->name), false,
+                                             x->info.router, &x->info.rooms)
+                         : st;
 }
 
 /* The tokenizer is there, or cannot be had. On the control loop. */

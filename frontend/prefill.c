@@ -8,6 +8,7 @@
 #include "runtime/plane_client.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
@@ -18,6 +19,7 @@ struct weir_prefill_pool {
     struct weir_list node;
     char *model; /* owned */
     struct weir_router *router;
+    struct weir_rooms *rooms; /* owned, or NULL */
     uint32_t block_size;
     unsigned n_joined;
 };
@@ -50,6 +52,7 @@ enum weir_status weir_prefill_create(const struct weir_models_config *config,
         return WEIR_NOMEM;
     p->config = *config;
     p->config.router.track_active_blocks = false;
+    p->config.router.queue_decode_threshold = NAN;
     weir_list_init(&p->pools);
     weir_list_init(&p->workers);
     weir_map_init(&p->by_id, MAX_WORKERS);
@@ -66,6 +69,7 @@ static void free_worker(struct worker *w) {
 }
 
 static void free_pool(struct weir_prefill_pool *pool) {
+    weir_rooms_destroy(pool->rooms);
     weir_router_destroy(pool->router);
     weir_free(pool->model);
     weir_free(pool);
@@ -106,6 +110,10 @@ struct weir_prefill_pool *weir_prefill_find(struct weir_prefill *prefill, const 
 
 struct weir_router *weir_prefill_pool_router(const struct weir_prefill_pool *pool) {
     return pool->router;
+}
+
+struct weir_rooms *weir_prefill_pool_rooms(const struct weir_prefill_pool *pool) {
+    return pool->rooms;
 }
 
 uint32_t weir_prefill_pool_block_size(const struct weir_prefill_pool *pool) {
@@ -153,11 +161,12 @@ struct weir_router *weir_prefill_router_of(struct weir_prefill *prefill, uint64_
 }
 
 void weir_prefill_each(struct weir_prefill *prefill,
-                       void (*fn)(void *arg, const char *model, struct weir_router *router),
+                       void (*fn)(void *arg, const char *model, struct weir_router *router,
+                                  struct weir_rooms *rooms),
                        void *arg) {
     pthread_mutex_lock(&prefill->lock);
     WEIR_LIST_FOREACH(it, &prefill->pools) {
-        fn(arg, POOL(it)->model, POOL(it)->router);
+        fn(arg, POOL(it)->model, POOL(it)->router, POOL(it)->rooms);
     }
     pthread_mutex_unlock(&prefill->lock);
 }
@@ -176,7 +185,9 @@ static struct weir_prefill_pool *pool_for(struct weir_prefill *p, const struct w
     weir_list_init(&pool->node);
     pool->block_size = config.block_size;
     pool->model = weir_strndup(card->display_name.data, card->display_name.len);
-    if (pool->model == NULL || weir_router_create(&config, &pool->router) != WEIR_OK) {
+    if (pool->model == NULL || weir_router_create(&config, &pool->router) != WEIR_OK ||
+        weir_models_rooms(&p->config, card->display_name, true, pool->router, &pool->rooms) !=
+            WEIR_OK) {
         free_pool(pool);
         return NULL;
     }

@@ -11,9 +11,9 @@
 struct weir_prefill;
 struct weir_prefill_pool;
 
-/* Of the models' configuration the router, thresholds, block_size, ns, ns_prefix, model_name,
- * on_worker_left and arg are used; strings are borrowed. Active blocks are not counted: a prefill
- * worker holds none for long. */
+/* Of the models' configuration the router, queue, policy, thresholds, block_size, ns, ns_prefix,
+ * pools, model_name, metrics, sync, on_worker_left and arg are used; strings are borrowed. Active
+ * blocks are not counted: a prefill worker holds none for long. */
 enum weir_status weir_prefill_create(const struct weir_models_config *config,
                                      struct weir_prefill **ret_prefill) WEIR_MUST_CHECK;
 void weir_prefill_destroy(struct weir_prefill *prefill); /* accepts NULL */
@@ -31,6 +31,8 @@ void weir_prefill_engine_remove(struct weir_prefill *prefill, uint64_t id);
 /* NULL: no worker prefills for this model now. */
 struct weir_prefill_pool *weir_prefill_find(struct weir_prefill *prefill, const char *model);
 struct weir_router *weir_prefill_pool_router(const struct weir_prefill_pool *pool);
+/* Where prompts wait for its workers; NULL: they do not. */
+struct weir_rooms *weir_prefill_pool_rooms(const struct weir_prefill_pool *pool);
 uint32_t weir_prefill_pool_block_size(const struct weir_prefill_pool *pool);
 
 struct weir_prefill_worker {
@@ -44,7 +46,8 @@ bool weir_prefill_worker_get(struct weir_prefill *prefill, const struct weir_pre
 struct weir_router *weir_prefill_router_of(struct weir_prefill *prefill, uint64_t worker_id);
 /* fn is called with the registry's lock held: it must not call back into it. */
 void weir_prefill_each(struct weir_prefill *prefill,
-                       void (*fn)(void *arg, const char *model, struct weir_router *router),
+                       void (*fn)(void *arg, const char *model, struct weir_router *router,
+                                  struct weir_rooms *rooms),
                        void *arg);
 
 #endif

@@ -1,6 +1,8 @@
-/* GET /v1/router/queue: who waits, and how tenants share the ranks, model by model. */
+/* GET /v1/router/queue: who waits, room by room, and how tenants share the ranks, model by model.
+ */
 #include "frontend/app_priv.h"
 
+#include <math.h>
 #include <stdio.h>
 
 enum { PAGE_MAX = 16 << 20, MOST_TENANTS = 256 };
@@ -14,6 +16,7 @@ struct page {
     struct weir_jsonw w;
     const struct weir_frontend_options *options;
     const struct weir_queue_classes *classes;
+    const struct weir_pool_config *pools; /* or NULL */
 };
 
 /* Classes of the file, where there is one, else those of the flags. */
@@ -44,22 +47,34 @@ static void put_classes(struct weir_jsonw *w, struct weir_admission *a,
     weir_jsonw_array_end(w);
 }
 
-static void put_model(void *arg, struct weir_model *model, bool ready) {
+static void put_threshold(struct weir_jsonw *w, const char *key, double value) {
+    weir_jsonw_key(w, key);
+    if (isnan(value))
+        weir_jsonw_null(w);
+    else
+        weir_jsonw_f64(w, value);
+}
+
+static void put_room(struct page *p, const char *model, bool prefill, uint32_t at,
+                     struct weir_admission *room) {
     static const char *const policies[] = {"fcfs", "wspt", "lcfs"};
-    struct page *p = arg;
     struct weir_jsonw *w = &p->w;
-    const struct weir_model_info *info = weir_model_info(model);
+    const struct weir_pool_set *set =
+        p->pools != NULL ? weir_pool_config_set(p->pools, prefill) : NULL;
     struct weir_admission_stats s;
-    (void)ready;
-    if (info->admission == NULL)
-        return;
-    weir_admission_stats(info->admission, &s);
+    weir_admission_stats(room, &s);
     weir_jsonw_object_begin(w);
-    weir_front_put_z(w, "model", info->name);
-    bool of_file = weir_admission_profile(info->admission) != NULL;
+    weir_front_put_z(w, "model", model);
+    weir_front_put_z(w, "phase", prefill ? "prefill" : "serve");
+    if (set != NULL) {
+        put_u64(w, "pool", at);
+        weir_front_put_z(w, "namespace", set->namespaces[at]);
+    }
+    bool of_file = weir_admission_profile(room) != NULL;
     weir_front_put_z(w, "policy", of_file ? "classes" : policies[p->options->router_queue_policy]);
-    weir_jsonw_key(w, "threshold");
-    weir_jsonw_f64(w, p->options->router_queue_threshold);
+    put_threshold(w, "threshold", p->options->router_queue_threshold);
+    if (!prefill)
+        put_threshold(w, "decode_threshold", p->options->router_queue_decode_threshold);
     put_u64(w, "waiting_requests", s.queue.requests);
     put_u64(w, "waiting_uncached_tokens", s.queue.tokens);
     put_u64(w, "waiting_tenants", s.queue.tenants);
@@ -70,13 +85,30 @@ static void put_model(void *arg, struct weir_model *model, bool ready) {
     put_u64(w, "admitted_at_once", s.admitted_at_once);
     put_u64(w, "admitted_after_waiting", s.admitted_after_waiting);
     put_u64(w, "left", s.left);
-    put_classes(w, info->admission, p->classes);
+    put_classes(w, room, p->classes);
     weir_jsonw_key(w, "refused");
     weir_jsonw_object_begin(w);
     for (int i = 0; i < WEIR_QUEUE_N_REASONS; i++)
         put_u64(w, weir_queue_reason_word((enum weir_queue_reason)i), s.refused[i]);
     weir_jsonw_object_end(w);
     weir_jsonw_object_end(w);
+}
+
+static void put_rooms(struct page *p, const char *model, bool prefill,
+                      const struct weir_rooms *rooms) {
+    for (uint32_t i = 0; rooms != NULL && i < weir_rooms_n(rooms); i++)
+        put_room(p, model, prefill, i, weir_rooms_at(rooms, i));
+}
+
+static void put_model(void *arg, struct weir_model *model, bool ready) {
+    (void)ready;
+    put_rooms(arg, weir_model_info(model)->name, false, weir_model_info(model)->rooms);
+}
+
+static void put_prefill(void *arg, const char *model, struct weir_router *router,
+                        struct weir_rooms *rooms) {
+    (void)router;
+    put_rooms(arg, model, true, rooms);
 }
 
 /* Tenants are named by a hash: their names may be keys. */
@@ -120,13 +152,15 @@ static void put_shares(void *arg, struct weir_model *model, bool ready) {
 
 void weir_front_queue(struct weir_front_loop *fl, struct weir_http_exchange *x) {
     struct weir_buf body;
-    struct page p = {.options = &fl->app->options, .classes = &fl->app->queue_classes};
+    struct page p = {
+        .options = &fl->app->options, .classes = &fl->app->queue_classes, .pools = fl->app->pools};
     weir_buf_init(&body, PAGE_MAX);
     weir_jsonw_init(&p.w, &body);
     weir_jsonw_object_begin(&p.w);
     weir_jsonw_key(&p.w, "queues");
     weir_jsonw_array_begin(&p.w);
     weir_models_each(fl->app->models, put_model, &p);
+    weir_prefill_each(fl->app->prefill, put_prefill, &p);
     weir_jsonw_array_end(&p.w);
     weir_jsonw_key(&p.w, "shares");
     weir_jsonw_array_begin(&p.w);

@@ -423,6 +423,7 @@ void weir_relay_restart(struct weir_leg *leg) {
     drop_call(leg->relay);
     if (leg->booking != 0)
         release_booking(leg);
+    weir_wait_stop(&leg->wait); /* it comes again, with another query */
     start_call(leg);
 }
 
@@ -432,6 +433,7 @@ void weir_relay_refused(struct weir_leg *leg, int status, const char *content_ty
     drop_call(y);
     if (leg->booking != 0)
         release_booking(leg);
+    weir_wait_stop(&leg->wait);
     y->status = status;
     snprintf(y->content_type, sizeof(y->content_type), "%s", content_type);
     weir_buf_clear(&y->answer);

@@ -245,6 +245,14 @@ bool weir_relay_disagg_begin(struct weir_leg *leg) {
         d->state = WEIR_DISAGG_OFF;
         return false;
     }
+    switch (weir_prefill_waits(leg)) {
+    case WEIR_PREFILL_WAITS:
+        return true;
+    case WEIR_PREFILL_NONE:
+        return weir_disagg_alone(leg, "too many wait for a prefill engine");
+    case WEIR_PREFILL_GO:
+        break;
+    }
     while (d->n_tried < WEIR_DISAGG_TRIES) {
         enum weir_status st = weir_disagg_route(leg);
         if (st != WEIR_OK)

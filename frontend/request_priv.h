@@ -34,15 +34,6 @@ struct weir_choice {
     bool role_sent;
 };
 
-/* A leg's place in the waiting room of its model. */
-struct weir_wait {
-    struct weir_ticket *ticket; /* while it waits */
-    struct weir_timer timer;
-    struct weir_route route; /* booked, while `granted` */
-    bool granted, over;      /* over: it does not wait (again) */
-    size_t ahead;            /* how many waited when it came */
-};
-
 enum weir_leg_state { WEIR_LEG_IDLE, WEIR_LEG_RUNNING, WEIR_LEG_DONE };
 
 /* One prompt of the request on its way through one worker (after another). */
@@ -58,6 +49,8 @@ struct weir_leg {
     struct weir_disagg disagg;
     struct weir_leg_pool pool, prefill_pool; /* pool: of the worker that serves the client */
     struct weir_wait wait;
+    uint64_t wait_until_ms,
+        wait_ms;                 /* waits end then, so long after the first began; 0: none has */
     struct weir_deferred finish; /* armed when all choices have ended */
     uint64_t booking, worker_id;
     uint32_t dp_rank, overlap_blocks;
@@ -144,6 +137,8 @@ void weir_leg_fail_worker(struct weir_leg *leg, const struct weir_wire_error *er
 /* disagg.c: the prefill part of a leg. */
 /* True when the leg waits for a prefill worker, or has ended; weir_leg_start is called again. */
 bool weir_disagg_begin(struct weir_leg *leg);
+/* Only a prefill worker may compute the prompt. */
+bool weir_disagg_is_must(const struct weir_leg *leg);
 /* Goes on without a prefill worker. True when the leg has ended: that is refused, or impossible. */
 bool weir_disagg_alone(struct weir_leg *leg, const char *why);
 /* Chooses a prefill worker of leg->disagg.pool and books it. */
@@ -168,6 +163,8 @@ void weir_disagg_stop(struct weir_leg *leg);
 bool weir_leg_pool_choose(struct weir_leg *leg, struct weir_leg_pool *p,
                           const struct weir_pool_set *set);
 void weir_leg_pool_apply(const struct weir_leg_pool *p, struct weir_route_query *q);
+/* Number of its pool; 0 without pools. */
+uint32_t weir_leg_pool_at(const struct weir_leg_pool *p);
 /* Routing in the pool has ended with st: true when another one is to be asked. */
 bool weir_leg_pool_next(struct weir_leg *leg, struct weir_leg_pool *p, struct weir_router *router,
                         enum weir_status st);
@@ -178,12 +175,20 @@ struct weir_span weir_leg_pool_missing(struct weir_leg *leg, const struct weir_l
 void weir_leg_pool_write(const struct weir_leg_pool *p, struct weir_jsonw *w);
 
 /* wait.c */
-void weir_leg_wait_init(struct weir_leg *leg);
+void weir_wait_init(struct weir_wait *wait, struct weir_leg *leg, bool prefill);
 /* True when the leg waits for its turn, or was refused; weir_leg_start is called again. */
 bool weir_leg_waits(struct weir_leg *leg);
+enum weir_prefill_turn {
+    WEIR_PREFILL_GO,
+    WEIR_PREFILL_WAITS, /* or was refused; as of weir_leg_waits */
+    WEIR_PREFILL_NONE,  /* the room is full: one worker may do all */
+};
+/* Before a worker of leg->disagg.pool. */
+enum weir_prefill_turn weir_prefill_waits(struct weir_leg *leg);
 /* The worker that the waiting room has booked for it; false: none. */
-bool weir_leg_take_grant(struct weir_leg *leg, struct weir_route *ret);
-void weir_leg_wait_stop(struct weir_leg *leg);
+bool weir_wait_take(struct weir_wait *wait, struct weir_route *ret);
+/* Leaves the room, gives back what was booked there; it may come again if it waited. Idempotent. */
+void weir_wait_stop(struct weir_wait *wait);
 
 /* explain_page.c */
 struct weir_decision;

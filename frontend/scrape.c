@@ -11,15 +11,31 @@ static void put_event_count(void *arg, const char *type, const char *result, uin
     weir_front_set_kv_events(s->metrics, s->model, type, result, n);
 }
 
-static void scrape_queue(const struct scrape *s, struct weir_admission *admission) {
+static void scrape_queue(const struct scrape *s, const char *phase,
+                         const struct weir_rooms *rooms) {
     struct weir_admission_stats q;
-    weir_admission_stats(admission, &q);
-    weir_front_set_queue(s->metrics, s->model, (double)q.queue.requests, (double)q.queue.tokens);
+    uint64_t requests = 0, tokens = 0, refused[WEIR_QUEUE_N_REASONS] = {0};
+    for (uint32_t at = 0; at < weir_rooms_n(rooms); at++) {
+        weir_admission_stats(weir_rooms_at(rooms, at), &q);
+        requests += q.queue.requests;
+        tokens += q.queue.tokens;
+        for (int i = 0; i < WEIR_QUEUE_N_REASONS; i++)
+            refused[i] += q.refused[i];
+    }
+    weir_front_set_queue(s->metrics, s->model, phase, (double)requests, (double)tokens);
     for (int i = 0; i < WEIR_QUEUE_N_REASONS; i++)
-        if (q.refused[i] > 0)
-            weir_front_set_queue_refused(s->metrics, s->model,
+        if (refused[i] > 0)
+            weir_front_set_queue_refused(s->metrics, s->model, phase,
                                          weir_queue_reason_word((enum weir_queue_reason)i),
-                                         q.refused[i]);
+                                         refused[i]);
+}
+
+static void scrape_prefill(void *arg, const char *model, struct weir_router *router,
+                           struct weir_rooms *rooms) {
+    struct scrape s = {arg, model};
+    (void)router;
+    if (rooms != NULL)
+        scrape_queue(&s, "prefill", rooms);
 }
 
 static void scrape_tokenizer(const struct scrape *s, const struct wtok *tok) {
@@ -37,8 +53,8 @@ static void scrape_model(void *arg, struct weir_model *model, bool ready) {
     weir_router_index_stats(weir_model_info(model)->router, &stats);
     weir_front_set_index(s.metrics, s.model, stats.entries, stats.bytes);
     weir_router_event_counts(weir_model_info(model)->router, put_event_count, &s);
-    if (weir_model_info(model)->admission != NULL)
-        scrape_queue(&s, weir_model_info(model)->admission);
+    if (weir_model_info(model)->rooms != NULL)
+        scrape_queue(&s, "serve", weir_model_info(model)->rooms);
     if (weir_model_info(model)->tok != NULL)
         scrape_tokenizer(&s, weir_model_info(model)->tok);
 }
@@ -46,6 +62,7 @@ static void scrape_model(void *arg, struct weir_model *model, bool ready) {
 void weir_front_scrape(void *arg) {
     struct weir_app *app = arg;
     weir_models_each(app->models, scrape_model, app->metrics);
+    weir_prefill_each(app->prefill, scrape_prefill, app->metrics);
     if (app->explain != NULL)
         weir_front_set_decisions_dropped(app->metrics, weir_explain_dropped(app->explain));
 }

@@ -1,10 +1,14 @@
 /*
- * A leg in the waiting room of its model. Happy path: there is room, or the leg waits → its turn
- * comes with a worker chosen and booked → the leg starts with that. Failure modes: the room is full
- * (refused at once, with how long to stay away), the wait grows longer than --router-queue-timeout-
- * secs (likewise), no worker is left (as without a queue), the client leaves (its place is freed at
- * once). A leg waits once: what moves to another worker later has waited already. A leg that names
- * its worker waits for that one alone; one whose prefill has run elsewhere does not wait.
+ * A leg in the waiting rooms: in that of the prefill workers (with --pools of the pool that the
+ * grid has chosen), when its prompt goes to one, then in that of the workers which serve it. Happy
+ * path: there is room, or the leg waits → its turn comes with a worker chosen and booked → the leg
+ * starts with that. Failure modes: the room is full, or no worker of the pool is left or free: the
+ * next pool where the pool file lets it; else, before prefill workers, one worker does all, and
+ * otherwise the request is refused (a full room says how long to stay away). All waits together
+ * last
+ * --router-queue-timeout-secs at most, then the request is refused. A client that leaves frees its
+ * place at once. A leg waits once in each room: what moves to another worker later has waited
+ * already. A leg that names its worker waits for that one alone.
  */
 #include "frontend/request_priv.h"
 #include "kvindex/kvi.h"
@@ -12,8 +16,18 @@
 
 #include <stdio.h>
 
-static struct weir_admission *room_of(const struct weir_leg *leg) {
-    return weir_model_info(leg->request->model)->admission;
+static struct weir_leg_pool *pool_of(const struct weir_wait *w) {
+    return w->prefill ? &w->leg->prefill_pool : &w->leg->pool;
+}
+
+static struct weir_router *router_of(const struct weir_wait *w) {
+    return w->prefill ? weir_prefill_pool_router(w->leg->disagg.pool)
+                      : weir_model_info(w->leg->request->model)->router;
+}
+
+static struct weir_rooms *rooms_of(const struct weir_wait *w) {
+    return w->prefill ? weir_prefill_pool_rooms(w->leg->disagg.pool)
+                      : weir_model_info(w->leg->request->model)->rooms;
 }
 
 /* ---- refusing -------------------------------------------------------------------------------- */
@@ -43,41 +57,73 @@ static void refuse(struct weir_leg *leg, const char *reason, const char *klass, 
     weir_leg_fail_route(leg, WEIR_OVERLOADED);
 }
 
-/* The shorter of what the operator and the request allow. */
-static uint64_t patience_ms(const struct weir_request *r) {
-    uint64_t most = (uint64_t)(r->fl->app->options.router_queue_timeout_secs * 1000);
-    return r->queue_ms > 0 && r->queue_ms < most ? r->queue_ms : most;
+/* What is left of the shorter of what the operator and the request allow. */
+static uint64_t patience_ms(struct weir_leg *leg) {
+    const struct weir_request *r = leg->request;
+    uint64_t now = weir_loop_now_ms(r->fl->loop);
+    if (leg->wait_until_ms == 0) {
+        leg->wait_ms = (uint64_t)(r->fl->app->options.router_queue_timeout_secs * 1000);
+        if (r->queue_ms > 0 && r->queue_ms < leg->wait_ms)
+            leg->wait_ms = r->queue_ms;
+        leg->wait_until_ms = now + leg->wait_ms;
+    }
+    return leg->wait_until_ms > now ? leg->wait_until_ms - now : 1;
 }
 
 static void on_timeout(void *arg) {
-    struct weir_leg *leg = arg;
+    struct weir_wait *w = arg;
     struct weir_admission_stats s;
-    weir_admission_stats(room_of(leg), &s);
-    weir_admission_leave(leg->wait.ticket);
-    leg->wait.ticket = NULL;
-    refuse(leg, "queue_timeout_ms", NULL, patience_ms(leg->request), s.queue.requests,
+    weir_admission_stats(w->room, &s);
+    weir_admission_leave(w->ticket);
+    w->ticket = NULL;
+    refuse(w->leg, "queue_timeout_ms", NULL, w->leg->wait_ms, s.queue.requests,
            s.queue.retry_after_s);
 }
 
 /* ---- waiting --------------------------------------------------------------------------------- */
 
-static void on_turn(void *arg, enum weir_status st, const struct weir_route *route,
-                    const struct weir_decision *record) {
-    struct weir_leg *leg = arg;
-    leg->wait.ticket = NULL;
-    weir_timer_stop(&leg->wait.timer);
-    if (record != NULL)
-        weir_leg_explain(leg, record);
-    if (st != WEIR_OK) {
-        weir_leg_fail_route(leg, st);
-        return;
-    }
-    leg->wait.granted = true;
-    leg->wait.route = *route;
+static void go(struct weir_leg *leg) {
     if (leg->relay != NULL)
         weir_relay_go(leg);
     else
         weir_leg_start(leg);
+}
+
+/* Its turn has come, and no worker can be had. */
+static void on_nobody(struct weir_wait *w, enum weir_status st) {
+    struct weir_leg *leg = w->leg;
+    if (weir_leg_pool_next(leg, pool_of(w), router_of(w), st))
+        w->over = false; /* it may wait there */
+    else if (!w->prefill) {
+        weir_leg_fail_route(leg, st);
+        return;
+    } else if (weir_disagg_alone(leg, st == WEIR_OVERLOADED ? "all prefill workers are busy"
+                                                            : "no prefill worker can be chosen"))
+        return;
+    go(leg);
+}
+
+static void explain(struct weir_wait *w, const struct weir_decision *record) {
+    if (w->prefill)
+        weir_leg_explain_prefill(w->leg, record);
+    else
+        weir_leg_explain(w->leg, record);
+}
+
+static void on_turn(void *arg, enum weir_status st, const struct weir_route *route,
+                    const struct weir_decision *record) {
+    struct weir_wait *w = arg;
+    w->ticket = NULL;
+    weir_timer_stop(&w->timer);
+    if (record != NULL)
+        explain(w, record);
+    if (st != WEIR_OK) {
+        on_nobody(w, st);
+        return;
+    }
+    w->granted = true;
+    w->route = *route;
+    go(w->leg);
 }
 
 uint64_t weir_request_tenant(const struct weir_request *r) {
@@ -91,67 +137,106 @@ uint64_t weir_request_tenant(const struct weir_request *r) {
     return name.len > 0 ? kvi_seed(NULL, 0, name.data, name.len) : 0;
 }
 
-static bool goes_ahead(const struct weir_leg *leg) {
-    uint64_t id;
-    uint32_t rank;
-    return room_of(leg) == NULL || leg->wait.over || weir_disagg_worker(leg, &id, &rank);
-}
-
-bool weir_leg_waits(struct weir_leg *leg) {
+/* WEIR_OK: granted. WEIR_AGAIN: waits. WEIR_LIMIT: *f says why not. */
+static enum weir_status enter(struct weir_wait *w, struct weir_queue_refusal *f) {
+    struct weir_leg *leg = w->leg;
     struct weir_request *r = leg->request;
     const struct weir_routing_hints *h = &r->q.prep.routing;
-    struct weir_admission_ask ask = {.loop = r->fl->loop, .fn = on_turn, .arg = leg};
+    struct weir_admission_ask ask = {.loop = r->fl->loop, .fn = on_turn, .arg = w};
     struct weir_decision record = {.n = 0};
-    struct weir_queue_refusal f;
-    weir_leg_query(leg, &ask.query);
-    if (goes_ahead(leg))
-        return false;
-    leg->wait.over = true;
+    if (w->prefill)
+        weir_disagg_query(leg, &ask.query);
+    else
+        weir_leg_query(leg, &ask.query);
+    uint64_t left = patience_ms(leg);
     ask.strict_priority = h->strict_priority > 0 ? (uint32_t)h->strict_priority : 0;
     ask.priority_jump = h->priority_jump > 0 ? h->priority_jump : 0; /* also NaN */
     ask.tenant = ask.query.tenant;
     ask.klass = r->queue_class;
     ask.policy_class = r->policy_class;
-    ask.patience_ms = r->queue_ms;
+    ask.patience_ms = r->queue_ms > 0 ? left : 0;
     ask.explain = weir_leg_explains(leg);
-    enum weir_status st =
-        weir_admission_enter(room_of(leg), &ask, &leg->wait.route, ask.explain ? &record : NULL,
-                             &leg->wait.ticket, &leg->wait.ahead, &f);
-    leg->wait.granted = st == WEIR_OK;
+    w->room = weir_rooms_at(rooms_of(w), weir_leg_pool_at(pool_of(w)));
+    w->router = router_of(w);
+    enum weir_status st = weir_admission_enter(
+        w->room, &ask, &w->route, ask.explain ? &record : NULL, &w->ticket, &w->ahead, f);
+    w->granted = st == WEIR_OK;
     if (record.n > 0)
-        weir_leg_explain(leg, &record);
+        explain(w, &record);
     weir_decision_fini(&record);
+    if (st == WEIR_AGAIN && weir_timer_start(&w->timer, left) != WEIR_OK) {
+        weir_admission_leave(w->ticket); /* nobody waits without an end */
+        w->ticket = NULL;
+        st = WEIR_NOMEM;
+    }
+    return st;
+}
+
+/* Into the room of the leg's pool, or the next one's that takes it. */
+static enum weir_status enter_any(struct weir_wait *w, struct weir_queue_refusal *f) {
+    enum weir_status st;
+    w->over = true;
+    do
+        st = enter(w, f);
+    while (
+        weir_leg_pool_next(w->leg, pool_of(w), w->router, st == WEIR_LIMIT ? WEIR_OVERLOADED : st));
+    return st;
+}
+
+static void refuse_full(struct weir_leg *leg, const struct weir_queue_refusal *f) {
+    refuse(leg, weir_queue_reason_word(f->reason), f->klass, f->limit, f->waiting,
+           f->retry_after_s);
+}
+
+bool weir_leg_waits(struct weir_leg *leg) {
+    struct weir_queue_refusal f;
+    if (rooms_of(&leg->wait) == NULL || leg->wait.over)
+        return false;
+    enum weir_status st = enter_any(&leg->wait, &f);
     if (st == WEIR_OK)
         return false;
     if (st == WEIR_LIMIT)
-        refuse(leg, weir_queue_reason_word(f.reason), f.klass, f.limit, f.waiting, f.retry_after_s);
+        refuse_full(leg, &f);
     else if (st != WEIR_AGAIN)
         weir_leg_fail_route(leg, st == WEIR_NOMEM ? WEIR_UNAVAILABLE : st);
-    else if (weir_timer_start(&leg->wait.timer, patience_ms(r)) != WEIR_OK)
-        weir_leg_fail_route(leg, WEIR_UNAVAILABLE); /* nobody waits without an end */
     return true;
 }
 
-bool weir_leg_take_grant(struct weir_leg *leg, struct weir_route *ret) {
-    if (!leg->wait.granted)
+enum weir_prefill_turn weir_prefill_waits(struct weir_leg *leg) {
+    struct weir_wait *w = &leg->disagg.wait;
+    struct weir_queue_refusal f;
+    if (rooms_of(w) == NULL || w->over)
+        return WEIR_PREFILL_GO;
+    enum weir_status st = enter_any(w, &f);
+    if (st == WEIR_LIMIT && !weir_disagg_is_must(leg))
+        return WEIR_PREFILL_NONE;
+    if (st == WEIR_LIMIT)
+        refuse_full(leg, &f);
+    return st == WEIR_AGAIN || st == WEIR_LIMIT ? WEIR_PREFILL_WAITS : WEIR_PREFILL_GO;
+}
+
+bool weir_wait_take(struct weir_wait *w, struct weir_route *ret) {
+    if (!w->granted)
         return false;
-    leg->wait.granted = false;
-    *ret = leg->wait.route;
-    weir_front_observe_hit_rate(leg->request->fl->app->metrics,
-                                weir_leg_hit_rate(leg, ret->overlap_blocks));
+    w->granted = false;
+    *ret = w->route;
     return true;
 }
 
-void weir_leg_wait_init(struct weir_leg *leg) {
-    weir_timer_init(&leg->wait.timer, leg->request->fl->loop, on_timeout, leg);
+void weir_wait_init(struct weir_wait *w, struct weir_leg *leg, bool prefill) {
+    w->leg = leg;
+    w->prefill = prefill;
+    weir_timer_init(&w->timer, leg->request->fl->loop, on_timeout, w);
 }
 
-void weir_leg_wait_stop(struct weir_leg *leg) {
-    weir_timer_stop(&leg->wait.timer);
-    if (leg->wait.ticket != NULL)
-        weir_admission_leave(leg->wait.ticket);
-    leg->wait.ticket = NULL;
-    if (leg->wait.granted)
-        weir_router_free(weir_model_info(leg->request->model)->router, leg->wait.route.booking);
-    leg->wait.granted = false;
+void weir_wait_stop(struct weir_wait *w) {
+    weir_timer_stop(&w->timer);
+    if (w->ticket != NULL) {
+        weir_admission_leave(w->ticket);
+        w->over = false;
+    }
+    w->ticket = NULL;
+    if (w->granted)
+        weir_router_free(w->router, w->route.booking);
+    w->granted = false;
 }

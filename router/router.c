@@ -27,6 +27,7 @@ void weir_router_config_init(struct weir_router_config *config) {
                                           .assume_kv_reuse = true,
                                           .track_prefill_tokens = true,
                                           .queue_threshold = NAN,
+                                          .queue_decode_threshold = NAN,
                                           .tenant_quick_tokens = 2048,
                                           .ttl_s = 120};
 }
@@ -316,9 +317,10 @@ void weir_router_kv_event(struct weir_router *router, const struct weir_kv_event
 void weir_router_load_event(struct weir_router *router, const struct weir_active_load *load) {
     pthread_mutex_lock(&router->lock);
     struct rank *x = weir_router_find_rank(router, load->worker_id, load->dp_rank);
+    bool less = x != NULL && load->has_kv_used && load->kv_used_blocks < x->kv_used;
     if (x != NULL && load->has_kv_used)
         x->kv_used = load->kv_used_blocks;
-    pthread_mutex_unlock(&router->lock);
+    weir_router_unlock(router, less && !isnan(router->config.queue_decode_threshold));
 }
 
 void weir_router_clear_rank(struct weir_router *router, uint64_t worker_id, uint32_t dp_rank) {

@@ -44,14 +44,15 @@ struct weir_router_config {
     uint64_t expiry_ms;     /* stale bookings; 0 = 3,600,000 */
     uint64_t inhibit_ms;    /* a failed worker is avoided so long; 0 = off */
     double queue_threshold; /* a rank is full above this multiple of its token budget; NAN = off */
-    uint64_t affinity_ttl_ms;     /* sessions stay on their worker; 0 = off */
-    bool affinity_soft;           /* preferably, not exactly */
-    size_t max_sessions;          /* 0 = 100,000 */
-    uint64_t tenant_window_ms;    /* tenants share the ranks (tenants.h); 0 = they do not */
-    uint64_t tenant_quick_tokens; /* 2,048 */
-    size_t index_max_bytes;       /* 0 = 1 GiB */
-    unsigned max_workers;         /* 0 = 65,536 ranks */
-    unsigned max_bookings;        /* 0 = 262,144 */
+    double queue_decode_threshold; /* … or above this share of its KV blocks; NAN = off */
+    uint64_t affinity_ttl_ms;      /* sessions stay on their worker; 0 = off */
+    bool affinity_soft;            /* preferably, not exactly */
+    size_t max_sessions;           /* 0 = 100,000 */
+    uint64_t tenant_window_ms;     /* tenants share the ranks (tenants.h); 0 = they do not */
+    uint64_t tenant_quick_tokens;  /* 2,048 */
+    size_t index_max_bytes;        /* 0 = 1 GiB */
+    unsigned max_workers;          /* 0 = 65,536 ranks */
+    unsigned max_bookings;         /* 0 = 262,144 */
 };
 /* Defaults of the reference system. */
 void weir_router_config_init(struct weir_router_config *config);

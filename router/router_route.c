@@ -25,9 +25,18 @@ struct eligible {
 bool weir_router_waits(const struct weir_router *r, const struct weir_route_query *q) {
     if (!q->may_wait)
         return false;
+    if (!isnan(r->config.queue_decode_threshold))
+        return true;
     if (q->gate != NULL)
         return q->gate->prefill_tokens < UINT64_MAX || !isnan(q->gate->budget_frac);
     return !isnan(r->config.queue_threshold);
+}
+
+/* As in busy.c: the larger of booked and reported blocks counts; unknown room is never full. */
+static bool blocks_full(const struct weir_router *r, const struct rank *x) {
+    uint64_t booked = weir_block_counts_len(&x->blocks), total = x->worker.total_kv_blocks;
+    double used = (double)(booked > x->kv_used ? booked : x->kv_used);
+    return total > 0 && used > r->config.queue_decode_threshold * (double)total;
 }
 
 /* An unknown token budget counts as in busy.c. */
@@ -37,6 +46,8 @@ bool weir_router_has_room(const struct weir_router *r, const struct weir_route_q
     uint64_t budget = x->worker.max_num_batched_tokens;
     double frac = q->gate != NULL ? q->gate->budget_frac : r->config.queue_threshold;
     if (q->gate != NULL && x->prefill_tokens > q->gate->prefill_tokens)
+        return false;
+    if (!isnan(r->config.queue_decode_threshold) && blocks_full(r, x))
         return false;
     return !((double)x->prefill_tokens > frac * (double)(budget > 0 ? budget : unknown));
 }

@@ -115,12 +115,6 @@ static enum weir_status check_pools(const struct weir_frontend_options *o, struc
         return weir_err_set(err, WEIR_INVALID,
                             "--pools is for workers that discovery shows: leave %s out",
                             o->worker.n > 0 ? "--worker" : "--workers-file");
-    if (!isnan(o->router_queue_threshold) || o->router_policy_config != NULL)
-        return weir_err_set(err, WEIR_INVALID,
-                            "--pools and %s do not go together: one full pool would hold up the "
-                            "requests of the others",
-                            o->router_policy_config != NULL ? "--router-policy-config"
-                                                            : "--router-queue-threshold");
     return WEIR_OK;
 }
 

@@ -1,7 +1,6 @@
 """Pools of workers: `weir router` before each, `weir global-router` before those, a frontend in front."""
 import json
 import os
-import signal
 import threading
 
 import pytest
@@ -528,14 +527,14 @@ def test_connections_that_workers_closed_cost_no_request(fleet, split_up):
     until("the model", lambda: front.ask("POST", "/v1/chat/completions", body).status == 200)
     client = front.connect()
     for hang_up in (False, True, True, True):
-        front.signal(signal.SIGSTOP)
+        front.freeze()
         try:
             client.request("POST", "/v1/chat/completions", json.dumps(body), {"content-type": "application/json"})
             for w in workers:
                 if hang_up:
                     w.hang_up()
         finally:
-            front.signal(signal.SIGCONT)
+            front.thaw()
         answer = client.getresponse()
         page = answer.read()
         assert answer.status == 200, page

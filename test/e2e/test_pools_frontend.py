@@ -212,8 +212,6 @@ def test_without_prefill_workers_the_decode_pools_do_all(fleet):
     (AGG, ("--namespace", "x"), "--pools names the namespaces itself: leave --namespace out"),
     (AGG, ("--namespace-prefix", "x"), "--pools names the namespaces itself: leave --namespace-prefix out"),
     (AGG, ("--worker", "http://127.0.0.1:1"), "--pools is for workers that discovery shows: leave --worker out"),
-    (AGG, ("--router-queue-threshold", "1"), "--pools and --router-queue-threshold do not go together"),
-    (AGG, ("--router-policy-config", "x.yaml"), "--pools and --router-policy-config do not go together"),
     (None, (), "cannot read the pool file"),
     (None, ("--default-ttft-target-ms", "5"), "--default-ttft-target-ms and --default-itl-target-ms need --pools"),
 ])

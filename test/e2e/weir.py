@@ -83,6 +83,22 @@ class Process:
     def signal(self, number):
         self.child.send_signal(number)
 
+    def freeze(self):
+        """SIGSTOP; returns when all its threads have stopped, which is some time after kill(2)."""
+        self.child.send_signal(signal.SIGSTOP)
+        tasks = f"/proc/{self.child.pid}/task"
+
+        def stopped():
+            states = []
+            for t in os.listdir(tasks):
+                with open(f"{tasks}/{t}/stat", encoding="ascii") as f:
+                    states.append(f.read().rsplit(")", 1)[1].split()[0])
+            return set(states) == {"T"}
+        until(f"{self.name} to stop", stopped)
+
+    def thaw(self):
+        self.child.send_signal(signal.SIGCONT)
+
     def wait(self, deadline_s=None):
         try:
             code = self.child.wait(deadline_s or DEADLINE_S)

@@ -118,6 +118,11 @@ static void start(void *arg) {
         ask_more(arg);
 }
 
+static void on_room(void *arg) {
+    (void)arg;
+    weir_admission_room(room);
+}
+
 static void case_threads(void) {
     static struct part parts[LOOPS];
     struct weir_router_config c;
@@ -129,6 +134,7 @@ static void case_threads(void) {
     c.queue_threshold = 0;
     CHECK(weir_router_create(&c, &router) == WEIR_OK);
     CHECK(weir_admission_create(&ac, router, &room) == WEIR_OK);
+    weir_router_on_room(router, on_room, NULL);
     for (uint64_t i = 1; i <= WORKERS; i++) {
         struct weir_router_worker w = {.worker_id = i, .dp_size = 1, .max_num_batched_tokens = 100};
         CHECK(weir_router_worker_put(router, &w) == WEIR_OK);
@@ -155,6 +161,7 @@ static void case_threads(void) {
     CHECK_EQ_U64(weir_router_loads(router, 0, loads, WORKERS), WORKERS);
     for (int i = 0; i < WORKERS; i++)
         CHECK(loads[i].active_requests == 0 && loads[i].active_prefill_tokens == 0);
+    weir_router_on_room(router, NULL, NULL);
     weir_admission_destroy(room);
     weir_router_destroy(router);
     for (unsigned i = 0; i < LOOPS; i++)
