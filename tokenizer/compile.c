@@ -12,7 +12,7 @@
 
 typedef unsigned char u8;
 #define MARK "\xE2\x96\x81"
-enum { WORD_MAX = 16 };
+enum { PAD = 16 };
 
 struct compiler {
     const struct wtok_spec *spec;
@@ -188,7 +188,7 @@ static enum weir_status texts(struct compiler *c) {
         if ((c->flags[id] & WTOK_TOKEN_BYTE) == 0 && !open && weir_utf8_valid(t))
             c->flags[id] |= WTOK_TOKEN_WHOLE;
     }
-    static const char pad[WORD_MAX];
+    static const char pad[PAD];
     if (weir_buf_append(&c->bytes, pad, sizeof(pad)) != WEIR_OK)
         return no_memory(c->err);
     bool ok = put(c, WTOK_SECTION_BYTES, c->bytes.data, c->bytes.len, 1) &&
@@ -373,7 +373,7 @@ static enum weir_status mark_words(struct compiler *c, bool *is_word, size_t *re
         if (!c->spec->ignore_merges)
             st = wtok_merge(&view, &heap, p, n, ids, &out);
         is_word[id] = c->spec->ignore_merges || (out == 1 && ids[0] == id);
-        *(n <= WORD_MAX ? ret_short : ret_long) += is_word[id];
+        *(n <= WTOK_KEY_MAX ? ret_short : ret_long) += is_word[id];
     }
     wtok_heap_fini(&heap);
     weir_free(ids);
@@ -401,7 +401,7 @@ static enum weir_status words(struct compiler *c) {
         const u8 *p = text_at(c, id, &n);
         if (!is_word[id])
             continue;
-        if (n > WORD_MAX) {
+        if (n > WTOK_KEY_MAX) {
             size_t at = wtok_hash_long(p, n) & (cap_long - 1);
             while (longs[at] != WTOK_NO_ID)
                 at = (at + 1) & (cap_long - 1);
@@ -410,7 +410,7 @@ static enum weir_status words(struct compiler *c) {
         }
         struct wtok_word w = {.id = (uint32_t)id, .len = (uint32_t)n};
         wtok_key(p, n, &w.k0, &w.k1);
-        size_t at = wtok_key_hash(w.k0, w.k1, n) & (cap_short - 1);
+        size_t at = wtok_key_hash(w.k0, w.k1) & (cap_short - 1);
         while (table[at].way[1].len != 0)
             at = (at + 1) & (cap_short - 1);
         table[at].way[table[at].way[0].len != 0] = w;

@@ -12,17 +12,18 @@ struct wtok_out {
 
 /*
  * Remembered words, a cache line of two entries for each hash. The first is the one used last; a
- * new one comes second. A word of more than three ids takes the whole line.
+ * new one comes second. A word of more than three ids takes the whole line. A word that is being
+ * encoded has its entry already: where it comes again meanwhile, it is not encoded twice.
  */
 struct wtok_memo {
-    uint64_t k0, k1; /* as wtok_key() makes them */
-    uint32_t meta;   /* bytes | ids << 8 | kind << 16; 0: empty */
-    uint32_t ids[3];
+    uint64_t k0, k1; /* as wtok_key() makes them, with the bits below; 0, 0: empty */
+    uint32_t n_ids;
+    uint32_t ids[3]; /* of a waiting one: the number of its unit */
 };
-enum wtok_memo_kind {
-    WTOK_MEMO_SEGMENT = 1 << 16, /* part of a word */
-    WTOK_MEMO_WIDE = 1 << 17,    /* its ids go on in the second entry */
-};
+#define WTOK_MEMO_SEGMENT (1ull << 60) /* part of a word */
+#define WTOK_MEMO_LONG (1ull << 61)    /* no key: too long for one */
+#define WTOK_MEMO_WIDE (1ull << 62)    /* its ids go on in the second entry */
+#define WTOK_MEMO_WAITS (1ull << 63)   /* its ids are not known yet */
 struct wtok_memo_line {
     struct wtok_memo way[2];
 };
@@ -43,23 +44,29 @@ struct wtok_long {
 };
 
 /* A word, or a part of one between safe cuts, whose place in the memory of words is being fetched.
- */
+ * One that is too long for a key has its hash as k0 and its length in k1, and an empty line. */
 struct wtok_pending {
-    uint64_t k0, k1, hash; /* of more than 16 bytes: the hash alone */
+    uint64_t k0, k1;
+    struct wtok_memo_line *line;
     const unsigned char *p;
-    uint32_t len;
-    uint32_t key_meta; /* as its memo has them; no memo's when it is too long for one */
 };
-/* One that no memory knew: its ids belong in front of those of the run from `at` on. */
+/* One that no memory knew. */
 struct wtok_unit {
-    struct wtok_pending is;
-    const uint32_t *ids; /* once known */
-    uint32_t at, n_ids;
+    uint64_t k0, k1, hash;
+    const unsigned char *p;
+    struct wtok_memo_line *line; /* NULL: not one that has a key */
+    const uint32_t *ids;         /* once known */
+    uint32_t len, n_ids;
     uint32_t own; /* room for a single id */
+};
+/* Where its ids belong: in front of those of the run from `at` on. */
+struct wtok_place {
+    uint32_t at, unit;
 };
 enum {
     WTOK_PENDING = 64,
     WTOK_UNITS = 512,
+    WTOK_PLACES = 1024,
     WTOK_RUN = 16384, /* room for two turns of pending units of up to 20 ids is kept free */
     WTOK_SLOTS = 48,
     WTOK_JOB_LANES = 64, /* places, of which two are the ends */
@@ -91,16 +98,18 @@ uint32_t *wtok_jobs_run(const struct wtok_model *m, struct wtok_job *slots,
 
 /* What one encoding at a time needs; kept between calls for its warm word cache. */
 struct wtok_context {
-    void *memos_block;            /* owned */
-    struct wtok_memo_line *memos; /* in it, 64-byte aligned; 1 << WTOK_MEMO_BITS */
-    struct wtok_long *longs;      /* owned; 1 << WTOK_LONG_BITS */
+    void *memos_block;             /* owned */
+    struct wtok_memo_line *memos;  /* in it, 64-byte aligned; 1 << WTOK_MEMO_BITS */
+    struct wtok_memo_line no_line; /* empty: of units without a key */
+    struct wtok_long *longs;       /* owned; 1 << WTOK_LONG_BITS */
     struct wtok_heap heap;
     struct weir_buf normal, marked, tail, steps; /* texts under way */
     struct wtok_spill *spill;                    /* owned: ids of one flush */
-    size_t n_pending, n_units, n_run;
+    size_t n_pending, n_units, n_places, n_run;
     uint64_t words, words_new; /* since it was taken: all, and those no memory had */
     struct wtok_pending pending[WTOK_PENDING];
     struct wtok_unit units[WTOK_UNITS];
+    struct wtok_place places[WTOK_PLACES];
     struct wtok_unit *by_size[3][WTOK_UNITS]; /* of one flush, for the jobs */
     struct wtok_job slots[WTOK_SLOTS];
     uint32_t made[WTOK_UNITS * WTOK_JOB_BYTES]; /* ids of jobs */

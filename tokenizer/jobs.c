@@ -64,12 +64,12 @@ INLINE bool begin_bytes(const struct wtok_model *m, const u8 *p, uint32_t n, str
 
 INLINE void job_begin(const struct wtok_model *m, struct wtok_job *j, struct wtok_unit *u,
                       unsigned lanes) {
-    uint32_t n = u->is.len;
+    uint32_t n = u->len;
     j->unit = u;
     for (unsigned i = 0; i < lanes; i++)
         j->keys[i] = NO_KEY;
-    if (m->image->byte_level == 0 || !begin_bytes(m, u->is.p, n, j)) {
-        n = (uint32_t)wtok_first_symbols(m, u->is.p, n, j->ids + 1);
+    if (m->image->byte_level == 0 || !begin_bytes(m, u->p, n, j)) {
+        n = (uint32_t)wtok_first_symbols(m, u->p, n, j->ids + 1);
         for (unsigned i = 1; i < lanes; i++)
             j->keys[i] = i < n ? key_of(wtok_merge_rank(m, j->ids[i], j->ids[i + 1]), i) : NO_KEY;
     }

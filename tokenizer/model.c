@@ -10,11 +10,11 @@ typedef unsigned char u8;
 
 #define FULL UINT64_MAX
 #define BYTES(n) (FULL >> (64 - 8 * (n)))
-const uint64_t wtok_key_masks[17][2] = {
-    {0, 0},           {BYTES(1), 0},    {BYTES(2), 0},    {BYTES(3), 0},    {BYTES(4), 0},
-    {BYTES(5), 0},    {BYTES(6), 0},    {BYTES(7), 0},    {FULL, 0},        {FULL, BYTES(1)},
-    {FULL, BYTES(2)}, {FULL, BYTES(3)}, {FULL, BYTES(4)}, {FULL, BYTES(5)}, {FULL, BYTES(6)},
-    {FULL, BYTES(7)}, {FULL, FULL}};
+const uint64_t wtok_key_masks[WTOK_KEY_MAX + 1][2] = {
+    {0, 0},           {BYTES(1), 0},    {BYTES(2), 0},    {BYTES(3), 0},
+    {BYTES(4), 0},    {BYTES(5), 0},    {BYTES(6), 0},    {BYTES(7), 0},
+    {FULL, 0},        {FULL, BYTES(1)}, {FULL, BYTES(2)}, {FULL, BYTES(3)},
+    {FULL, BYTES(4)}, {FULL, BYTES(5)}, {FULL, BYTES(6)}, {FULL, BYTES(7)}};
 
 uint64_t wtok_hash_long(const u8 *p, size_t n) {
     uint64_t h = n, x = 0;
@@ -28,10 +28,10 @@ uint64_t wtok_hash_long(const u8 *p, size_t n) {
 }
 
 uint32_t wtok_find_word(const struct wtok_model *m, const u8 *p, size_t n) {
-    if (n <= 16) {
+    if (n <= WTOK_KEY_MAX) {
         uint64_t k0, k1;
         wtok_key(p, n, &k0, &k1);
-        return wtok_find_key(m, k0, k1, wtok_key_hash(k0, k1, n), n);
+        return wtok_find_key(m, k0, k1, wtok_key_hash(k0, k1));
     }
     for (uint64_t i = wtok_hash_long(p, n) & m->long_mask; m->long_words[i] != WTOK_NO_ID;
          i = (i + 1) & m->long_mask) {

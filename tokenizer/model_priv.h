@@ -91,7 +91,7 @@ struct wtok_trie_node {
     uint32_t byte;
 };
 
-/* A vocabulary entry of at most 16 bytes: key zero-padded. */
+/* A vocabulary entry that has a key (wtok_key()). */
 struct wtok_word {
     uint64_t k0, k1;
     uint32_t id;
@@ -136,7 +136,7 @@ enum wtok_section {
 };
 
 #define WTOK_IMAGE_MAGIC "weirtok\n"
-enum { WTOK_IMAGE_VERSION = 9, WTOK_IMAGE_MAX = 1 << 29 };
+enum { WTOK_IMAGE_VERSION = 10, WTOK_IMAGE_MAX = 1 << 29 };
 struct wtok_image {
     char magic[8];
     uint64_t checksum;  /* XXH3-64 of all that follows */
@@ -211,8 +211,10 @@ static inline uint64_t wtok_mix(uint64_t a, uint64_t b) {
 }
 
 /* The first n of 16 bytes, in two words. */
-extern const uint64_t wtok_key_masks[17][2];
-/* Key of 1 to 16 bytes; 16 bytes must be readable at p. */
+enum { WTOK_KEY_MAX = 15 };
+extern const uint64_t wtok_key_masks[WTOK_KEY_MAX + 1][2];
+/* Key of 1 to 15 bytes: the bytes, zeros, and in the last byte their number, so that different
+ * texts have different keys. 16 bytes must be readable at p. */
 static inline void wtok_key(const unsigned char *p, size_t n, uint64_t *ret_k0, uint64_t *ret_k1) {
     uint64_t a, b;
     memcpy(&a, p, 8);
@@ -224,11 +226,11 @@ static inline void wtok_key(const unsigned char *p, size_t n, uint64_t *ret_k0, 
     a &= wtok_key_masks[n][0];
     b &= wtok_key_masks[n][1];
     *ret_k0 = a;
-    *ret_k1 = b;
+    *ret_k1 = b | (uint64_t)n << 56;
 }
 
-static inline uint64_t wtok_key_hash(uint64_t k0, uint64_t k1, size_t n) {
-    return wtok_mix(k0, k1 + n);
+static inline uint64_t wtok_key_hash(uint64_t k0, uint64_t k1) {
+    return wtok_mix(k0, k1);
 }
 
 uint64_t wtok_hash_long(const unsigned char *p, size_t n);
@@ -283,20 +285,20 @@ static inline uint32_t wtok_rank_id(const struct wtok_model *m, uint32_t rank) {
     return m->image->rank_base != WTOK_NO_ID ? m->image->rank_base + rank : m->rank_ids[rank];
 }
 
-/* The id of a word of up to 16 bytes by its key, or WTOK_NO_ID. */
+/* The id of a word by its key and the key's hash, or WTOK_NO_ID. */
 static inline uint32_t wtok_find_key(const struct wtok_model *m, uint64_t k0, uint64_t k1,
-                                     uint64_t hash, size_t n) {
+                                     uint64_t hash) {
     for (uint64_t i = hash & m->word_mask;; i = (i + 1) & m->word_mask)
         for (unsigned k = 0; k < 2; k++) {
             const struct wtok_word *w = &m->words[i].way[k];
-            if (w->k0 == k0 && w->k1 == k1 && w->len == n)
+            if (w->k0 == k0 && w->k1 == k1)
                 return w->id;
             if (w->len == 0)
                 return WTOK_NO_ID;
         }
 }
 
-/* The id that a whole word is, or WTOK_NO_ID. 16 readable bytes at p for words of up to 16. */
+/* The id that a whole word is, or WTOK_NO_ID. 16 bytes must be readable at p. */
 uint32_t wtok_find_word(const struct wtok_model *m, const unsigned char *p, size_t n);
 
 /* ---- merges (merge.c) ------------------------------------------------------------------------ */

@@ -2,10 +2,10 @@
  * Units to ids. Nearly all time goes into waiting for memory, so each step first asks for what the
  * next one will read, for all units there are, and only then does the next one read.
  *
- *   1. the vocabulary, for 64 units at a time: most are one id (singles)
- *   2. the others are put aside until there are 64: the memory of words
+ *   1. the memory of words, for 64 units at a time: most are there
+ *   2. the others are put aside until there are 512 or the text ends: the vocabulary
  *   3. merging, short units side by side (jobs), long ones one by one
- *   4. their ids go between the singles, and are remembered
+ *   4. their ids go between those of the first step, and are remembered
  */
 #include "base/mem.h"
 #include "tokenizer/units_priv.h"
@@ -15,22 +15,18 @@ enum { AHEAD = 12 };
 
 /* ---- memory of words ------------------------------------------------------------------------- */
 
-static inline bool is_memo(const struct wtok_memo *memo, const struct wtok_pending *u,
-                           uint32_t wide) {
-    return ((memo->k0 ^ u->k0) | (memo->k1 ^ u->k1) |
-            ((memo->meta & ~0xFF00u) ^ (u->key_meta | wide))) == 0;
+static inline bool has_key(const struct wtok_memo *memo, uint64_t k0, uint64_t k1) {
+    return ((memo->k0 ^ k0) | (memo->k1 ^ k1)) == 0;
 }
 
-static inline uint32_t ids_of(const struct wtok_memo *memo) {
-    return memo->meta >> 8 & 0xFF;
-}
-
-/* The entry of a unit in its line, or NULL; one that was second comes first from now on. */
-static const struct wtok_memo *recall(struct wtok_memo_line *line, const struct wtok_pending *u) {
+/* The entry of a unit in its line, waiting or not, or NULL; one that was second comes first from
+ * now on. */
+static const struct wtok_memo *recall(struct wtok_memo_line *line, uint64_t k0, uint64_t k1) {
+    const uint64_t any = WTOK_MEMO_WIDE | WTOK_MEMO_WAITS;
     struct wtok_memo *first = &line->way[0], *second = &line->way[1];
-    if (is_memo(first, u, 0) || is_memo(first, u, WTOK_MEMO_WIDE))
+    if (((first->k0 ^ k0) | ((first->k1 & ~any) ^ k1)) == 0)
         return first;
-    if ((first->meta & WTOK_MEMO_WIDE) != 0 || !is_memo(second, u, 0))
+    if ((first->k1 & WTOK_MEMO_WIDE) != 0 || ((second->k0 ^ k0) | ((second->k1 & ~any) ^ k1)) != 0)
         return NULL;
     struct wtok_memo swap = *first;
     *first = *second;
@@ -38,66 +34,66 @@ static const struct wtok_memo *recall(struct wtok_memo_line *line, const struct 
     return first;
 }
 
-static void remember(struct wtok_memo_line *line, const struct wtok_unit *u) {
+/* An entry for a unit that nothing is known of yet. */
+static void reserve(struct wtok_memo_line *line, uint64_t k0, uint64_t k1, uint32_t unit) {
     struct wtok_memo *first = &line->way[0], *second = &line->way[1];
-    const struct wtok_pending *is = &u->is;
-    if (u->n_ids > WTOK_MEMO_WIDE_IDS || recall(line, is) != NULL)
+    bool wide = (first->k1 & WTOK_MEMO_WIDE) != 0;
+    struct wtok_memo *memo = wide || first->k1 == 0 ? first : second;
+    if (wide)
+        second->k0 = second->k1 = 0;
+    memo->k0 = k0;
+    memo->k1 = k1 | WTOK_MEMO_WAITS;
+    memo->ids[0] = unit;
+}
+
+/* The entry that a unit reserved, unless another unit has taken it since. */
+static struct wtok_memo *reserved(const struct wtok_unit *u) {
+    uint64_t k1 = u->k1 | WTOK_MEMO_WAITS;
+    struct wtok_memo *first = &u->line->way[0];
+    if (has_key(first, u->k0, k1))
+        return first;
+    return (first->k1 & WTOK_MEMO_WIDE) == 0 && has_key(first + 1, u->k0, k1) ? first + 1 : NULL;
+}
+
+static void remember(const struct wtok_unit *u) {
+    struct wtok_memo *memo = reserved(u);
+    if (memo == NULL)
         return;
-    bool wide = u->n_ids > WTOK_MEMO_IDS, was_wide = (first->meta & WTOK_MEMO_WIDE) != 0;
-    struct wtok_memo *memo = wide || was_wide || first->meta == 0 ? first : second;
-    if (was_wide)
-        second->meta = 0;
-    memo->k0 = is->k0;
-    memo->k1 = is->k1;
-    memo->meta = is->key_meta | (uint32_t)u->n_ids << 8 | (wide ? WTOK_MEMO_WIDE : 0);
+    if (u->n_ids > WTOK_MEMO_WIDE_IDS) {
+        memo->k0 = memo->k1 = 0;
+        return;
+    }
+    bool wide = u->n_ids > WTOK_MEMO_IDS;
+    if (wide)
+        memo = &u->line->way[0];
+    memo->k0 = u->k0;
+    memo->k1 = u->k1 | (wide ? WTOK_MEMO_WIDE : 0);
+    memo->n_ids = u->n_ids;
     /* Of a wide one they run on over the second entry. */
-    size_t at = (size_t)((const char *)memo->ids - (const char *)line);
-    memcpy((char *)line + at, u->ids, u->n_ids * sizeof(*u->ids));
+    size_t at = (size_t)((const char *)memo->ids - (const char *)u->line);
+    memcpy((char *)u->line + at, u->ids, u->n_ids * sizeof(*u->ids));
 }
 
 /* Long words only as wholes: the hash of a part was not made. */
-static bool may_keep_long(const struct wtok_pending *u) {
-    return u->len > WTOK_KEY_MAX && u->len <= WTOK_LONG_BYTES &&
-           (u->key_meta & WTOK_MEMO_SEGMENT) == 0;
+static const struct wtok_long *recall_long(struct wtok_context *ctx, uint64_t hash, const u8 *p,
+                                           size_t len) {
+    const struct wtok_long *l = wtok_long_of(ctx, hash);
+    return l->hash == hash && l->len == len && memcmp(l->text, p, len) == 0 ? l : NULL;
 }
 
-static const struct wtok_long *recall_long(struct wtok_context *ctx, const struct wtok_pending *u) {
-    const struct wtok_long *l = wtok_long_of(ctx, u->hash);
-    return l->hash == u->hash && l->len == u->len && memcmp(l->text, u->p, u->len) == 0 ? l : NULL;
+static bool may_keep_long(uint64_t k1, size_t len) {
+    return (k1 & WTOK_MEMO_SEGMENT) == 0 && len <= WTOK_LONG_BYTES;
 }
 
 static void remember_long(struct wtok_context *ctx, const struct wtok_unit *u) {
-    struct wtok_long *l = wtok_long_of(ctx, u->is.hash);
-    if (u->n_ids > WTOK_LONG_IDS || !may_keep_long(&u->is))
+    struct wtok_long *l = wtok_long_of(ctx, u->hash);
+    if (u->n_ids > WTOK_LONG_IDS || !may_keep_long(u->k1, u->len))
         return;
-    l->hash = u->is.hash;
-    l->len = u->is.len;
+    l->hash = u->hash;
+    l->len = u->len;
     l->n_ids = u->n_ids;
     memcpy(l->ids, u->ids, u->n_ids * sizeof(l->ids[0]));
-    memcpy(l->text, u->is.p, u->is.len);
-}
-
-/* Writes the ids of a unit that the first entry of its line does not hold, when they are remembered
- * somewhere else. */
-static bool recall_ids(struct wtok_context *ctx, const struct wtok_pending *u) {
-    const uint32_t *ids;
-    size_t n;
-    if (u->len <= WTOK_KEY_MAX) {
-        const struct wtok_memo *memo = recall(wtok_line_of(ctx, u->hash), u);
-        if (memo == NULL)
-            return false;
-        ids = memo->ids;
-        n = ids_of(memo);
-    } else {
-        const struct wtok_long *l = may_keep_long(u) ? recall_long(ctx, u) : NULL;
-        if (l == NULL)
-            return false;
-        ids = l->ids;
-        n = l->n_ids;
-    }
-    memcpy(ctx->run + ctx->n_run, ids, n * sizeof(*ids));
-    ctx->n_run += n;
-    return true;
+    memcpy(l->text, u->p, u->len);
 }
 
 /* ---- long units ------------------------------------------------------------------------------ */
@@ -132,10 +128,10 @@ static void spill_reset(struct wtok_context *ctx) {
 static enum weir_status merge_alone(const struct wtok_model *m, struct wtok_context *ctx,
                                     struct wtok_unit *u) {
     size_t n = 0;
-    uint32_t *ids = spill(ctx, u->is.len);
+    uint32_t *ids = spill(ctx, u->len);
     if (ids == NULL)
         return WEIR_NOMEM;
-    enum weir_status st = wtok_merge(m, &ctx->heap, u->is.p, u->is.len, ids, &n);
+    enum weir_status st = wtok_merge(m, &ctx->heap, u->p, u->len, ids, &n);
     u->ids = ids;
     u->n_ids = (uint32_t)n;
     return st;
@@ -145,11 +141,10 @@ static enum weir_status merge_alone(const struct wtok_model *m, struct wtok_cont
 
 /* Step 2: the vocabulary; for parts of words only where merging gives the same. */
 static bool from_vocabulary(const struct wtok_model *m, struct wtok_unit *u) {
-    const struct wtok_pending *is = &u->is;
-    if ((is->key_meta & WTOK_MEMO_SEGMENT) != 0)
+    if ((u->k1 & WTOK_MEMO_SEGMENT) != 0)
         return false;
-    u->own = is->len <= WTOK_KEY_MAX ? wtok_find_key(m, is->k0, is->k1, is->hash, is->len)
-                                     : wtok_find_word(m, is->p, is->len);
+    u->own =
+        u->line != NULL ? wtok_find_key(m, u->k0, u->k1, u->hash) : wtok_find_word(m, u->p, u->len);
     if (u->own == WTOK_NO_ID)
         return false;
     u->ids = &u->own;
@@ -163,16 +158,16 @@ static enum weir_status solve(const struct wtok_model *m, struct wtok_context *c
     for (size_t i = 0; i < ctx->n_units; i++) {
         struct wtok_unit *u = &ctx->units[i];
         if (i + AHEAD < ctx->n_units) /* asked for long ago, but maybe pushed out by others */
-            __builtin_prefetch(&m->words[u[AHEAD].is.hash & m->word_mask]);
+            __builtin_prefetch(&m->words[u[AHEAD].hash & m->word_mask]);
         if (from_vocabulary(m, u))
             continue;
-        if (u->is.len > WTOK_JOB_BYTES) {
+        if (u->len > WTOK_JOB_BYTES) {
             enum weir_status st = merge_alone(m, ctx, u);
             if (st != WEIR_OK)
                 return st;
             continue;
         }
-        size_t size = (u->is.len > WTOK_JOB_SMALL - 2) + (u->is.len > WTOK_JOB_MIDDLE - 2);
+        size_t size = (u->len > WTOK_JOB_SMALL - 2) + (u->len > WTOK_JOB_MIDDLE - 2);
         ctx->by_size[size][n[size]++] = u;
     }
     uint32_t *to = ctx->made;
@@ -190,20 +185,21 @@ static inline void copy_ids(uint32_t *to, const uint32_t *from, size_t n) {
 /* Step 4: the run and the units in the order of the text. */
 static enum weir_status put_ids(struct wtok_context *ctx, struct wtok_out *out) {
     size_t more = ctx->n_run, done = 0;
-    for (size_t i = 0; i < ctx->n_units; i++)
-        more += ctx->units[i].n_ids;
+    for (size_t i = 0; i < ctx->n_places; i++)
+        more += ctx->units[ctx->places[i].unit].n_ids;
     if (more > out->room - out->n)
         return WEIR_TOO_LARGE;
     uint32_t *to = out->ids + out->n;
     bool roomy = out->room - out->n - more >= 8;
-    for (size_t i = 0; i < ctx->n_units; i++) {
-        const struct wtok_unit *u = &ctx->units[i];
+    for (size_t i = 0; i < ctx->n_places; i++) {
+        const struct wtok_place *place = &ctx->places[i];
+        const struct wtok_unit *u = &ctx->units[place->unit];
         if (roomy)
-            copy_ids(to, ctx->run + done, u->at - done);
+            copy_ids(to, ctx->run + done, place->at - done);
         else
-            memcpy(to, ctx->run + done, (u->at - done) * sizeof(*to));
-        to += u->at - done;
-        done = u->at;
+            memcpy(to, ctx->run + done, (place->at - done) * sizeof(*to));
+        to += place->at - done;
+        done = place->at;
         if (u->n_ids == 1)
             to[0] = u->ids[0];
         else
@@ -220,57 +216,100 @@ static enum weir_status finish(const struct wtok_model *m, struct wtok_context *
     enum weir_status st = solve(m, ctx);
     if (st == WEIR_OK)
         st = put_ids(ctx, out);
-    for (size_t i = 0; i < ctx->n_units && st == WEIR_OK; i++) {
+    if (st != WEIR_OK) {
+        wtok_units_drop(ctx);
+        return st;
+    }
+    for (size_t i = 0; i < ctx->n_units; i++) {
         const struct wtok_unit *u = &ctx->units[i];
         if (i + AHEAD < ctx->n_units)
-            __builtin_prefetch(wtok_line_of(ctx, u[AHEAD].is.hash), 1);
-        if (u->is.len <= WTOK_KEY_MAX)
-            remember(wtok_line_of(ctx, u->is.hash), u);
+            __builtin_prefetch(u[AHEAD].line, 1);
+        if (u->line != NULL)
+            remember(u);
         else
             remember_long(ctx, u);
     }
     spill_reset(ctx);
     ctx->words_new += ctx->n_units;
-    ctx->n_units = ctx->n_run = 0;
-    return st;
+    ctx->n_units = ctx->n_places = ctx->n_run = 0;
+    return WEIR_OK;
 }
 
-/* A unit that no memory knows waits in the list of units, and its place in the vocabulary is asked
- * for. */
-static void put_aside(const struct wtok_model *m, struct wtok_context *ctx,
-                      const struct wtok_pending *u) {
-    struct wtok_unit *more = &ctx->units[ctx->n_units++];
-    more->is = *u;
-    more->at = (uint32_t)ctx->n_run;
-    __builtin_prefetch(&m->words[u->hash & m->word_mask]);
+static void put_place(struct wtok_context *ctx, size_t unit) {
+    ctx->places[ctx->n_places++] =
+        (struct wtok_place){.at = (uint32_t)ctx->n_run, .unit = (uint32_t)unit};
+}
+
+static void put_run(struct wtok_context *ctx, const uint32_t *ids, size_t n) {
+    memcpy(ctx->run + ctx->n_run, ids, n * sizeof(*ids));
+    ctx->n_run += n;
+}
+
+static void look_up_long(struct wtok_context *ctx, const struct wtok_pending *u) {
+    size_t len = (uint32_t)u->k1;
+    const struct wtok_long *l =
+        may_keep_long(u->k1, len) ? recall_long(ctx, u->k0, u->p, len) : NULL;
+    if (l != NULL) {
+        put_run(ctx, l->ids, l->n_ids);
+        return;
+    }
+    put_place(ctx, ctx->n_units);
+    ctx->units[ctx->n_units++] =
+        (struct wtok_unit){.k1 = u->k1, .hash = u->k0, .p = u->p, .len = (uint32_t)len};
+}
+
+/* A unit that the first entry of its line does not hold. One that no memory knows waits in the list
+ * of units, and its place in the vocabulary is asked for. */
+static __attribute__((noinline)) enum weir_status look_up(const struct wtok_model *m,
+                                                          struct wtok_context *ctx,
+                                                          const struct wtok_pending *u,
+                                                          struct wtok_out *out) {
+    const struct wtok_memo *memo;
+    if ((u->k1 & WTOK_MEMO_LONG) != 0) {
+        look_up_long(ctx, u);
+    } else if ((memo = recall(u->line, u->k0, u->k1)) == NULL) {
+        struct wtok_unit *more = &ctx->units[ctx->n_units];
+        *more = (struct wtok_unit){.k0 = u->k0,
+                                   .k1 = u->k1,
+                                   .hash = wtok_key_hash(u->k0, u->k1),
+                                   .p = u->p,
+                                   .line = u->line,
+                                   .len = (uint32_t)(u->k1 >> 56 & 15)};
+        __builtin_prefetch(&m->words[more->hash & m->word_mask]);
+        reserve(u->line, u->k0, u->k1, (uint32_t)ctx->n_units);
+        put_place(ctx, ctx->n_units++);
+    } else if ((memo->k1 & WTOK_MEMO_WAITS) != 0) {
+        put_place(ctx, memo->ids[0]);
+    } else {
+        put_run(ctx, memo->ids, memo->n_ids);
+    }
+    return ctx->n_units == WTOK_UNITS || ctx->n_places == WTOK_PLACES ? finish(m, ctx, out)
+                                                                      : WEIR_OK;
 }
 
 enum weir_status wtok_units_settle(const struct wtok_model *m, struct wtok_context *ctx,
                                    struct wtok_out *out) {
-    size_t n = ctx->n_run, n_pending = ctx->n_pending;
+    size_t n_pending = ctx->n_pending;
+    uint32_t *to = ctx->run + ctx->n_run;
     ctx->n_pending = 0;
     ctx->words += n_pending;
     for (size_t i = 0; i < n_pending; i++) {
         const struct wtok_pending *u = &ctx->pending[i];
-        const struct wtok_memo *memo = wtok_line_of(ctx, u->hash)->way;
+        const struct wtok_memo *memo = u->line->way;
         /* Three ids are written, whatever the number that counts. */
-        memcpy(ctx->run + n, memo->ids, sizeof(memo->ids));
-        if (__builtin_expect(is_memo(memo, u, 0), 1)) {
-            n += ids_of(memo);
+        memcpy(to, memo->ids, sizeof(memo->ids));
+        if (__builtin_expect(has_key(memo, u->k0, u->k1), 1)) {
+            to += memo->n_ids;
             continue;
         }
-        ctx->n_run = n;
-        if (!recall_ids(ctx, u))
-            put_aside(m, ctx, u);
-        if (ctx->n_units == WTOK_UNITS) {
-            enum weir_status st = finish(m, ctx, out);
-            if (st != WEIR_OK)
-                return st;
-        }
-        n = ctx->n_run;
+        ctx->n_run = (size_t)(to - ctx->run);
+        enum weir_status st = look_up(m, ctx, u, out);
+        if (st != WEIR_OK)
+            return st;
+        to = ctx->run + ctx->n_run;
     }
-    ctx->n_run = n;
-    return n > WTOK_RUN - 2 * WTOK_PENDING * WTOK_LONG_IDS ? finish(m, ctx, out) : WEIR_OK;
+    ctx->n_run = (size_t)(to - ctx->run);
+    return ctx->n_run > WTOK_RUN - 2 * WTOK_PENDING * WTOK_LONG_IDS ? finish(m, ctx, out) : WEIR_OK;
 }
 
 enum weir_status wtok_units_flush(const struct wtok_model *m, struct wtok_context *ctx,
@@ -280,6 +319,11 @@ enum weir_status wtok_units_flush(const struct wtok_model *m, struct wtok_contex
 }
 
 void wtok_units_drop(struct wtok_context *ctx) {
+    for (size_t i = 0; i < ctx->n_units; i++) {
+        struct wtok_memo *memo = ctx->units[i].line != NULL ? reserved(&ctx->units[i]) : NULL;
+        if (memo != NULL)
+            memo->k0 = memo->k1 = 0;
+    }
     spill_reset(ctx);
-    ctx->n_pending = ctx->n_units = ctx->n_run = 0;
+    ctx->n_pending = ctx->n_units = ctx->n_places = ctx->n_run = 0;
 }

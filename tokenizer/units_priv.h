@@ -4,12 +4,6 @@
 
 #include "tokenizer/encode_priv.h"
 
-enum { WTOK_KEY_MAX = 16 };
-
-static inline struct wtok_memo_line *wtok_line_of(struct wtok_context *ctx, uint64_t hash) {
-    return &ctx->memos[hash & ((1u << WTOK_MEMO_BITS) - 1)];
-}
-
 static inline struct wtok_long *wtok_long_of(struct wtok_context *ctx, uint64_t hash) {
     return &ctx->longs[hash >> (64 - WTOK_LONG_BITS)];
 }
@@ -23,34 +17,31 @@ enum weir_status wtok_units_flush(const struct wtok_model *m, struct wtok_contex
 /* After an error: forgets them. */
 void wtok_units_drop(struct wtok_context *ctx);
 
-/* Fills in a unit of at most 16 bytes and asks for its line of the memory of words. */
-static inline __attribute__((always_inline)) void wtok_pend(struct wtok_context *ctx,
-                                                            struct wtok_pending *u,
-                                                            const unsigned char *p, size_t n,
-                                                            uint32_t kind) {
-    wtok_key(p, n, &u->k0, &u->k1);
-    u->hash = wtok_key_hash(u->k0, u->k1, n);
+/* Asks for the line of a unit whose key is in place. */
+static inline void wtok_pend(struct wtok_memo_line *memos, struct wtok_pending *u,
+                             const unsigned char *p) {
+    u->line = &memos[wtok_key_hash(u->k0, u->k1) & ((1u << WTOK_MEMO_BITS) - 1)];
     u->p = p;
-    u->len = (uint32_t)n;
-    u->key_meta = (uint32_t)n | kind;
-    __builtin_prefetch(wtok_line_of(ctx, u->hash));
+    __builtin_prefetch(u->line);
 }
 
-/* Takes in a unit. Its text must stay until the flush, with 16 bytes to read behind its start. */
+/* Takes in a unit; kind is 0 or WTOK_MEMO_SEGMENT. Its text must stay until the flush, with 16
+ * bytes to read behind its start. */
 static inline enum weir_status wtok_unit(const struct wtok_model *m, struct wtok_context *ctx,
-                                         const unsigned char *p, size_t n, uint32_t kind,
+                                         const unsigned char *p, size_t n, uint64_t kind,
                                          struct wtok_out *out) {
     struct wtok_pending *u = &ctx->pending[ctx->n_pending++];
     if (n <= WTOK_KEY_MAX) {
-        wtok_pend(ctx, u, p, n, kind);
+        wtok_key(p, n, &u->k0, &u->k1);
+        u->k1 |= kind;
+        wtok_pend(ctx->memos, u, p);
     } else {
         bool kept = n <= WTOK_LONG_BYTES && kind == 0;
-        u->hash = kept ? wtok_hash_long(p, n) : 0;
-        u->k0 = u->k1 = 0;
+        u->k0 = kept ? wtok_hash_long(p, n) : 0;
+        u->k1 = kind | WTOK_MEMO_LONG | n;
+        u->line = &ctx->no_line;
         u->p = p;
-        u->len = (uint32_t)n;
-        u->key_meta = kind | 0xFF; /* no entry has it */
-        __builtin_prefetch(wtok_long_of(ctx, u->hash));
+        __builtin_prefetch(wtok_long_of(ctx, u->k0));
     }
     return ctx->n_pending == WTOK_PENDING ? wtok_units_settle(m, ctx, out) : WEIR_OK;
 }

@@ -20,7 +20,7 @@ static bool cuts_allowed(const struct wtok_model *m) {
 static enum weir_status add_cut(const struct wtok_model *m, struct wtok_context *ctx, const u8 *p,
                                 size_t n, struct wtok_out *out) {
     const u8 *e = p + n;
-    uint32_t kind = 0;
+    uint64_t kind = 0;
     enum weir_status st = WEIR_OK;
     if (m->image->ignore_merges != 0) {
         if (wtok_find_word(m, p, n) != WTOK_NO_ID)
@@ -45,15 +45,50 @@ static enum weir_status add_cut(const struct wtok_model *m, struct wtok_context 
     return st;
 }
 
-static inline __attribute__((always_inline)) enum weir_status add_word(const struct wtok_model *m,
-                                                                       struct wtok_context *ctx,
-                                                                       const u8 *p, size_t n,
-                                                                       struct wtok_out *out) {
+static enum weir_status add_word(const struct wtok_model *m, struct wtok_context *ctx, const u8 *p,
+                                 size_t n, struct wtok_out *out) {
     /* Words of plain ASCII are rarely cut and often come again, so they are kept whole. */
     bool plain = ((*p | p[1] | p[n - 1]) & 0x80) == 0;
-    if ((plain && n <= WTOK_LONG_BYTES) || n <= 4)
+    if ((plain && n <= WTOK_LONG_BYTES) || n <= 4 || !cuts_allowed(m))
         return wtok_unit(m, ctx, p, n, 0, out);
-    return cuts_allowed(m) ? add_cut(m, ctx, p, n, out) : wtok_unit(m, ctx, p, n, 0, out);
+    return add_cut(m, ctx, p, n, out);
+}
+
+/* Words in a row, from p on; their ends are offsets from it. Usual ones take a short way. */
+static enum weir_status add_words(const struct wtok_model *m, struct wtok_context *ctx, const u8 *p,
+                                  const uint32_t *ends, size_t n, struct wtok_out *out) {
+    const uint64_t high = 0x8080808080808080u;
+    struct wtok_memo_line *memos = ctx->memos;
+    const struct wtok_pending *full = ctx->pending + WTOK_PENDING;
+    struct wtok_pending *u = ctx->pending + ctx->n_pending;
+    enum weir_status st = WEIR_OK;
+    uint32_t from = 0;
+    for (size_t i = 0; i < n; i++) {
+        const u8 *q = p + from;
+        uint32_t len = ends[i] - from;
+        from = ends[i];
+        if (__builtin_expect(len <= WTOK_KEY_MAX, 1)) {
+            wtok_key(q, len, &u->k0, &u->k1);
+            if (__builtin_expect(((u->k0 | u->k1) & high) == 0, 1) || len <= 4) {
+                wtok_pend(memos, u, q);
+                if (++u < full)
+                    continue;
+                ctx->n_pending = WTOK_PENDING;
+                st = wtok_units_settle(m, ctx, out);
+                u = ctx->pending;
+                if (st == WEIR_OK)
+                    continue;
+                return st;
+            }
+        }
+        ctx->n_pending = (size_t)(u - ctx->pending);
+        st = add_word(m, ctx, q, len, out);
+        if (st != WEIR_OK)
+            return st;
+        u = ctx->pending + ctx->n_pending;
+    }
+    ctx->n_pending = (size_t)(u - ctx->pending);
+    return st;
 }
 
 enum weir_status wtok_encode_word(const struct wtok_model *m, struct wtok_context *ctx, const u8 *p,
@@ -105,9 +140,7 @@ static enum weir_status words_until(const struct wtok_model *m, struct wtok_cont
     enum weir_status st = WEIR_OK;
     while (p < stop && st == WEIR_OK) {
         size_t n = find_words(m, p, stop, e, ends);
-        uint32_t from = 0;
-        for (size_t i = 0; i < n && st == WEIR_OK; from = ends[i++])
-            st = add_word(m, ctx, p + from, ends[i] - from, out);
+        st = add_words(m, ctx, p, ends, n, out);
         p += ends[n - 1];
     }
     *at = p;
