@@ -17,6 +17,10 @@ static struct weir_decide inputs_of(const struct weir_decision *d,
     in.params.overlap_credit_decay = c->overlap_credit_decay;
     in.params.prefill_load_scale = c->prefill_load_scale;
     in.params.decode_active_request_weight = c->decode_active_request_weight;
+    in.params.policy = c->policy;
+    in.params.recompute_weight = c->recompute_weight;
+    in.params.churn_weight = c->churn_weight;
+    in.params.decode_block_weight = c->decode_block_weight;
     in.params.host_weight = c->host_cache_hit_weight;
     in.params.disk_weight = c->disk_cache_hit_weight;
     return in;

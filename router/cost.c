@@ -19,6 +19,21 @@ double weir_cached_tokens(uint32_t block_size, double host_weight, double disk_w
     return cached_tokens(block_size, host_weight, disk_weight, c);
 }
 
+/* In blocks: the prompts that wait there, and what this prompt would compute again, which costs the
+ * fleet more than it costs this request (router/README.md). */
+static inline double fleet_cost(const struct weir_cost_params *p, const struct weir_candidate *c) {
+    double bs = p->block_size, prefill = 0;
+    double held = p->overlap_score_credit * c->device_blocks + p->host_weight * c->host_blocks +
+                  p->disk_weight * c->disk_blocks;
+    double missing = larger(p->isl_tokens / bs - held, 0);
+    if (p->track_prefill_tokens)
+        prefill = c->active_prefill_tokens / bs +
+                  missing * (p->recompute_weight + p->churn_weight * c->churn);
+    return p->prefill_load_scale * prefill +
+           p->decode_block_weight * (c->active_decode_blocks + c->additional_active_blocks) +
+           p->decode_active_request_weight * c->active_requests;
+}
+
 static inline double cost_of(const struct weir_cost_params *p, const struct weir_candidate *c) {
     double bs = p->block_size;
     double cached = cached_tokens(p->block_size, p->host_weight, p->disk_weight, c);
@@ -34,17 +49,23 @@ static inline double cost_of(const struct weir_cost_params *p, const struct weir
     double credit = p->overlap_score_credit * decay * c->device_blocks +
                     p->host_weight * c->host_blocks + p->disk_weight * c->disk_blocks;
     double prefill = larger(raw_tokens / bs - credit, 0);
+    if (p->policy == WEIR_SELECT_LMETRIC)
+        return prefill * (c->active_decode_blocks + c->additional_active_blocks + 1);
     return p->prefill_load_scale * prefill + c->active_decode_blocks + c->additional_active_blocks +
            p->decode_active_request_weight * c->active_requests;
 }
 
 double weir_cost(const struct weir_cost_params *p, const struct weir_candidate *c) {
-    return cost_of(p, c);
+    return p->policy == WEIR_SELECT_FLEET ? fleet_cost(p, c) : cost_of(p, c);
 }
 
 void weir_costs(const struct weir_cost_params *p, struct weir_candidate *c, size_t n) {
-    for (size_t i = 0; i < n; i++)
-        c[i].cost = cost_of(p, &c[i]);
+    if (p->policy == WEIR_SELECT_FLEET)
+        for (size_t i = 0; i < n; i++)
+            c[i].cost = fleet_cost(p, &c[i]);
+    else
+        for (size_t i = 0; i < n; i++)
+            c[i].cost = cost_of(p, &c[i]);
 }
 
 static size_t lowest(const struct weir_candidate *c, size_t n, struct weir_rng *rng) {

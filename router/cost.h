@@ -1,5 +1,5 @@
 /* Cost of a candidate, and the choice among candidates. Pure. Source: shared spec
- * "kvrouter" 4.1, 4.2. */
+ * "kvrouter" 4.1, 4.2; the fleet policy is Weir's own (router/README.md). */
 #ifndef WEIR_ROUTER_COST_H
 #define WEIR_ROUTER_COST_H
 
@@ -15,14 +15,17 @@ struct weir_candidate {
     double host_blocks, disk_blocks;
     double active_prefill_tokens, active_decode_blocks, active_requests;
     double additional_active_blocks; /* prompt blocks that no running request of it holds */
-    double cost;                     /* out */
+    double churn; /* of its cache: what was placed there of late, as a share of its size */
+    double cost;  /* out */
 };
 
 struct weir_cost_params {
+    enum weir_selection_policy policy;
     uint32_t block_size;
     double isl_tokens;
     double overlap_score_credit, overlap_credit_decay, prefill_load_scale;
     double decode_active_request_weight, host_weight, disk_weight;
+    double recompute_weight, churn_weight, decode_block_weight; /* fleet policy */
     bool track_prefill_tokens;
     double min_active_prefill_tokens; /* over all eligible candidates; for the decay */
 };

@@ -35,6 +35,8 @@ static const char *const mode_names[] = {
     "round-robin", "random",       "power-of-two",         "kv",
     "direct",      "least-loaded", "device-aware-weighted"};
 
+static const char *const policy_names[] = {"linear", "lmetric", "fleet"};
+
 static bool session_won(const struct weir_decision *d) {
     return d->in.has_preferred && d->n > 0 && d->candidates[d->winner].worker_id == d->in.preferred;
 }
@@ -94,6 +96,7 @@ static void put_bool(struct weir_jsonw *w, const char *key, bool value) {
     X("active_decode_blocks", active_decode_blocks)                                                \
     X("active_requests", active_requests)                                                          \
     X("additional_blocks", additional_active_blocks)                                               \
+    X("churn", churn)                                                                              \
     X("cost", cost)
 
 /* X(key, member of the parameters) */
@@ -103,6 +106,9 @@ static void put_bool(struct weir_jsonw *w, const char *key, bool value) {
     X("overlap_credit_decay", overlap_credit_decay)                                                \
     X("prefill_load_scale", prefill_load_scale)                                                    \
     X("decode_active_request_weight", decode_active_request_weight)                                \
+    X("recompute_weight", recompute_weight)                                                        \
+    X("churn_weight", churn_weight)                                                                \
+    X("decode_block_weight", decode_block_weight)                                                  \
     X("host_weight", host_weight)                                                                  \
     X("disk_weight", disk_weight)
 
@@ -120,6 +126,8 @@ static void put_inputs(struct weir_jsonw *w, const struct weir_decision *d) {
     const struct weir_cost_params *p = &d->in.params;
     weir_jsonw_key(w, "inputs");
     weir_jsonw_object_begin(w);
+    weir_jsonw_key(w, "selection_policy");
+    weir_jsonw_string_z(w, policy_names[p->policy]);
     put_u64(w, "block_size", p->block_size);
 #define X(key, member) put_f64(w, key, p->member);
     PARAM_NUMBERS(X)
@@ -269,6 +277,19 @@ static void read_rng(struct weir_json *j, struct weir_decision *d) {
     }
 }
 
+/* The place of a name in a table; the reader fails where it is in none. */
+static size_t read_name(struct weir_json *j, const char *const *names, size_t n) {
+    struct weir_json_str value;
+    size_t at = j->pos;
+    if (!weir_json_string(j, &value))
+        return 0;
+    for (size_t i = 0; i < n; i++)
+        if (weir_json_str_eqz(value, names[i]))
+            return i;
+    weir_json_fail(j, WEIR_JSON_ERR_TYPE, at);
+    return 0;
+}
+
 static void read_inputs(struct weir_json *j, struct weir_decision *d) {
     struct weir_json_str key;
     struct weir_cost_params *p = &d->in.params;
@@ -281,7 +302,10 @@ static void read_inputs(struct weir_json *j, struct weir_decision *d) {
     if (!weir_json_object_enter(j))
         return;
     while (weir_json_object_next(j, &key)) {
-        if (weir_json_str_eqz(key, "block_size"))
+        if (weir_json_str_eqz(key, "selection_policy"))
+            p->policy = (enum weir_selection_policy)read_name(j, policy_names,
+                                                              WEIR_ARRAY_LEN(policy_names));
+        else if (weir_json_str_eqz(key, "block_size"))
             read_u32(j, &p->block_size);
         else if (weir_json_str_eqz(key, "track_prefill_tokens"))
             weir_json_bool(j, &p->track_prefill_tokens);
@@ -294,19 +318,6 @@ static void read_inputs(struct weir_json *j, struct weir_decision *d) {
         else if (!read_number(j, key, table, WEIR_ARRAY_LEN(table)))
             weir_json_skip(j, NULL);
     }
-}
-
-static void read_mode(struct weir_json *j, struct weir_decision *d) {
-    struct weir_json_str value;
-    size_t at = j->pos;
-    if (!weir_json_string(j, &value))
-        return;
-    for (size_t i = 0; i < WEIR_ARRAY_LEN(mode_names); i++)
-        if (weir_json_str_eqz(value, mode_names[i])) {
-            d->in.mode = (enum weir_router_mode)i;
-            return;
-        }
-    weir_json_fail(j, WEIR_JSON_ERR_TYPE, at);
 }
 
 enum weir_status weir_decision_parse(struct weir_span line, struct weir_arena *arena,
@@ -323,7 +334,8 @@ enum weir_status weir_decision_parse(struct weir_span line, struct weir_arena *a
     if (weir_json_object_enter(&j))
         while (weir_json_object_next(&j, &key)) {
             if (weir_json_str_eqz(key, "mode")) {
-                read_mode(&j, &d);
+                d.in.mode =
+                    (enum weir_router_mode)read_name(&j, mode_names, WEIR_ARRAY_LEN(mode_names));
                 mode = true;
             } else if (weir_json_str_eqz(key, "pinned")) {
                 weir_json_bool(&j, &d.pinned);

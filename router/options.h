@@ -14,6 +14,11 @@
         (c)->overlap_credit_decay = (o)->router_kv_overlap_score_credit_decay;                     \
         (c)->prefill_load_scale = (o)->router_prefill_load_scale;                                  \
         (c)->decode_active_request_weight = (o)->router_decode_active_request_weight;              \
+        (c)->policy = (enum weir_selection_policy)(o)->router_selection_policy;                    \
+        (c)->recompute_weight = (o)->router_recompute_weight;                                      \
+        (c)->churn_weight = (o)->router_churn_weight;                                              \
+        (c)->churn_half_life_s = (o)->router_churn_half_life_secs;                                 \
+        (c)->decode_block_weight = (o)->router_decode_block_weight;                                \
         (c)->host_cache_hit_weight = (o)->router_host_cache_hit_weight;                            \
         (c)->disk_cache_hit_weight = (o)->router_disk_cache_hit_weight;                            \
         (c)->temperature = (o)->router_temperature;                                                \

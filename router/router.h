@@ -29,13 +29,23 @@ enum weir_router_mode { /* same order as the choices of --router-mode */
                         WEIR_ROUTE_DEVICE_AWARE,
 };
 
+enum weir_selection_policy { /* of kv mode; same order as the choices of its option */
+                             WEIR_SELECT_LINEAR,
+                             WEIR_SELECT_LMETRIC,
+                             WEIR_SELECT_FLEET,
+};
+
 struct weir_router_config {
     enum weir_router_mode mode;
+    enum weir_selection_policy policy;
     uint32_t block_size;                                 /* tokens */
     double overlap_score_credit;                         /* 1.0 */
     double overlap_credit_decay;                         /* 0 */
     double prefill_load_scale;                           /* 1.0 */
     double decode_active_request_weight;                 /* 0 */
+    double recompute_weight, churn_weight;               /* 8, 2; fleet policy, as the next two */
+    double decode_block_weight;                          /* 0.02 */
+    double churn_half_life_s;                            /* 300 */
     double host_cache_hit_weight, disk_cache_hit_weight; /* 0.75, 0.25 */
     double temperature;                                  /* 0 */
     bool use_kv_events;                                  /* false: predict from own decisions */

@@ -67,6 +67,34 @@ static void predict(struct weir_router *r, struct kvi_worker w, const struct wei
     weir_free(blocks);
 }
 
+/* ---- churn ---------------------------------------------------------------------------------- */
+
+/* By steps, so that a decision needs no power of two and the figure is the same on every machine.
+ * The first call only sets the clock; nothing is left after 64 half-lives. */
+void weir_router_age_churn(struct weir_router *r, uint64_t now_ms) {
+    enum { STEPS = 16, MOST = 64 * STEPS };
+    const double fall = 0.95760328069857365; /* 2^(-1 / STEPS) */
+    if (r->config.policy != WEIR_SELECT_FLEET)
+        return;
+    uint64_t step = (uint64_t)(r->config.churn_half_life_s * 1000 / STEPS);
+    step = step > 0 ? step : 1;
+    if (r->churn_due_ms == 0)
+        r->churn_due_ms = now_ms + step;
+    for (unsigned k = 0; r->churn_due_ms <= now_ms && k < MOST; k++, r->churn_due_ms += step)
+        for (size_t i = 0; i < r->n_ranks; i++)
+            r->ranks[i].churn_blocks *= fall;
+    if (r->churn_due_ms <= now_ms)
+        r->churn_due_ms = now_ms + step;
+}
+
+double weir_router_churn(const struct weir_router *r, const struct rank *x) {
+    const uint64_t unknown = 16384;
+    uint64_t size = x->worker.total_kv_blocks;
+    return r->config.policy == WEIR_SELECT_FLEET
+               ? x->churn_blocks / (double)(size > 0 ? size : unknown)
+               : 0;
+}
+
 /* ---- bookings ----------------------------------------------------------------------------- */
 
 /* A handle is the slot's number and a generation, so that a stale one is recognised. */
@@ -196,6 +224,7 @@ enum weir_status weir_router_book(struct weir_router *r, const struct weir_route
     if (weir_router_tracks_prefill(r, q) && (double)q->isl_tokens > cached)
         b->prefill_tokens = q->isl_tokens - (uint64_t)cached;
     x->prefill_tokens += b->prefill_tokens;
+    x->churn_blocks += (double)b->prefill_tokens / r->config.block_size;
     x->requests++;
     b->tenant = q->tenant;
     if (r->tenants != NULL && b->prefill_tokens > 0)

@@ -22,6 +22,7 @@ struct rank {
     uint64_t prefill_tokens, requests, kv_used;
     struct weir_block_counts blocks; /* sequence hashes of its bookings */
     uint64_t inhibited_until_ms;
+    double churn_blocks; /* prompt blocks placed there that it did not hold, halving with time */
 };
 
 struct booking {
@@ -77,6 +78,7 @@ struct weir_router {
     size_t cap_numbers;
     struct lapse *lapses; /* ring */
     size_t lapse_first, n_lapses, cap_lapses;
+    uint64_t churn_due_ms; /* when the churn of all ranks falls next */
     _Atomic uint64_t event_counts[EVENT_TYPES][EVENT_RESULTS]; /* relaxed: figures only */
 };
 
@@ -88,6 +90,10 @@ struct rank *weir_router_find_rank(struct weir_router *r, uint64_t worker_id, ui
 /* router_bookings.c; all with the lock held. */
 /* Approximate mode: forgets what was predicted too long ago. */
 void weir_router_run_lapses(struct weir_router *r, uint64_t now_ms);
+/* Fleet policy: lets the churn of all ranks fall. */
+void weir_router_age_churn(struct weir_router *r, uint64_t now_ms);
+/* Of a rank's cache, as it enters the cost; 0 under other policies. */
+double weir_router_churn(const struct weir_router *r, const struct rank *x);
 /* Books the query's load on the candidate; route->booking is its handle. */
 enum weir_status weir_router_book(struct weir_router *r, const struct weir_route_query *q,
                                   const struct weir_candidate *c,

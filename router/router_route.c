@@ -95,7 +95,8 @@ static struct eligible gather(struct weir_router *r, const struct weir_route_que
             .active_requests = (double)x->requests,
             .additional_active_blocks = !r->config.track_active_blocks ? 0
                                         : reuse ? (double)additional_blocks(x, q)
-                                                : (double)q->n_blocks};
+                                                : (double)q->n_blocks,
+            .churn = weir_router_churn(r, x)};
     }
     return e;
 }
@@ -118,6 +119,19 @@ static void give_back(struct weir_lookup *l) {
         weir_lookup_give_back(l);
 }
 
+/* Fleet policy: what running requests of a rank hold of the prompt will be there when the prompt's
+ * turn comes, reported or not. */
+static void add_running(const struct weir_router *r, const struct weir_route_query *q, size_t n) {
+    if (r->config.policy != WEIR_SELECT_FLEET || !r->config.track_active_blocks ||
+        !weir_router_assumes_reuse(r, q))
+        return;
+    for (size_t i = 0; i < n; i++) {
+        struct weir_candidate *c = &r->candidates[i];
+        c->device_blocks =
+            fmax(c->device_blocks, (double)q->n_blocks - c->additional_active_blocks);
+    }
+}
+
 /* `l` NULL: searches now. A worker that left since the search and came again has other numbers
  * now, so what it held counts no more. */
 static void add_overlaps(struct weir_router *r, const struct weir_route_query *q, size_t n,
@@ -138,6 +152,7 @@ static void add_overlaps(struct weir_router *r, const struct weir_route_query *q
         c->host_blocks = s->blocks[KVI_HOST];
         c->disk_blocks = (double)s->blocks[KVI_DISK] + s->blocks[KVI_EXTERNAL];
     }
+    add_running(r, q, n);
 }
 
 static double or_override(double value, double fallback) {
@@ -151,13 +166,17 @@ static struct weir_decide inputs_of(struct weir_router *r, const struct weir_rou
     bool turns = c->mode == WEIR_ROUTE_ROUND_ROBIN || c->mode == WEIR_ROUTE_DIRECT;
     return (struct weir_decide){
         .mode = c->mode,
-        .params = {.block_size = c->block_size,
+        .params = {.policy = c->policy,
+                   .block_size = c->block_size,
                    .isl_tokens = (double)q->isl_tokens,
                    .overlap_score_credit =
                        or_override(o->overlap_score_credit, c->overlap_score_credit),
                    .overlap_credit_decay = c->overlap_credit_decay,
                    .prefill_load_scale = or_override(o->prefill_load_scale, c->prefill_load_scale),
                    .decode_active_request_weight = c->decode_active_request_weight,
+                   .recompute_weight = c->recompute_weight,
+                   .churn_weight = c->churn_weight,
+                   .decode_block_weight = c->decode_block_weight,
                    .host_weight = c->host_cache_hit_weight,
                    .disk_weight = c->disk_cache_hit_weight,
                    .track_prefill_tokens = weir_router_tracks_prefill(r, q)},
@@ -223,6 +242,7 @@ static void fill_load(struct weir_router *r, const struct weir_candidate *c,
 static enum weir_status route_locked(struct weir_router *r, const struct weir_route_query *q,
                                      struct weir_lookup *lookup, struct weir_route *ret) {
     weir_router_run_lapses(r, q->now_ms);
+    weir_router_age_churn(r, q->now_ms);
     struct eligible e = gather(r, q);
     if (q->has_pinned_worker && !e.any_known)
         return WEIR_INVALID;

@@ -39,6 +39,62 @@ static void case_documented_example(void) {
     }
 }
 
+/* Spec 4.1: the product. */
+static void case_lmetric(void) {
+    struct weir_cost_params p = {.policy = WEIR_SELECT_LMETRIC,
+                                 .block_size = 16,
+                                 .isl_tokens = 160,
+                                 .overlap_score_credit = 1,
+                                 .prefill_load_scale = 1,
+                                 .track_prefill_tokens = true};
+    struct weir_candidate c = {.device_blocks = 4,
+                               .active_prefill_tokens = 32,
+                               .active_decode_blocks = 3,
+                               .additional_active_blocks = 2};
+    CHECK(weir_cost(&p, &c) == (10 + 2 - 4) * (3 + 2 + 1));
+}
+
+/* By hand from the formula in router/README.md. */
+static void case_fleet(void) {
+    static const struct {
+        double device, host, prefill_tokens, decode, additional, requests, churn, want;
+        bool track;
+    } rows[] = {
+        {0, 0, 0, 0, 0, 0, 0, 80, true},       /* 10 blocks at 8 */
+        {4, 0, 0, 0, 0, 0, 0, 48, true},       /* 6 of them */
+        {4, 2, 0, 0, 0, 0, 0, 36, true},       /* 4.5 */
+        {12, 0, 0, 0, 0, 0, 0, 0, true},       /* never less than nothing */
+        {4, 0, 320, 0, 0, 0, 0, 68, true},     /* behind 20 blocks of others */
+        {4, 0, 0, 0, 0, 0, 0.5, 54, true},     /* 6 at 8 + 2 / 2 */
+        {4, 0, 0, 30, 10, 2, 0, 54, true},     /* + 40 / 8 + 2 / 2 */
+        {4, 0, 320, 30, 10, 2, 0.5, 6, false}, /* only what runs */
+    };
+    struct weir_cost_params p = {.policy = WEIR_SELECT_FLEET,
+                                 .block_size = 16,
+                                 .isl_tokens = 160,
+                                 .overlap_score_credit = 1,
+                                 .prefill_load_scale = 1,
+                                 .decode_active_request_weight = 0.5,
+                                 .recompute_weight = 8,
+                                 .churn_weight = 2,
+                                 .decode_block_weight = 0.125,
+                                 .host_weight = 0.75,
+                                 .disk_weight = 0.25};
+    for (size_t i = 0; i < WEIR_ARRAY_LEN(rows); i++) {
+        struct weir_candidate c = {.device_blocks = rows[i].device,
+                                   .host_blocks = rows[i].host,
+                                   .active_prefill_tokens = rows[i].prefill_tokens,
+                                   .active_decode_blocks = rows[i].decode,
+                                   .additional_active_blocks = rows[i].additional,
+                                   .active_requests = rows[i].requests,
+                                   .churn = rows[i].churn};
+        p.track_prefill_tokens = rows[i].track;
+        CHECK_MSG(weir_cost(&p, &c) == rows[i].want, "row %zu: %f", i, weir_cost(&p, &c));
+        weir_costs(&p, &c, 1);
+        CHECK(c.cost == rows[i].want);
+    }
+}
+
 static void case_ties_are_broken_evenly(void) {
     struct weir_rng rng;
     weir_rng_seed(&rng, check_seed());
@@ -87,6 +143,8 @@ static void case_busy_thresholds(void) {
 int main(void) {
     CHECK_RUN(case_reference_vectors);
     CHECK_RUN(case_documented_example);
+    CHECK_RUN(case_lmetric);
+    CHECK_RUN(case_fleet);
     CHECK_RUN(case_ties_are_broken_evenly);
     CHECK_RUN(case_softmax_follows_its_formula);
     CHECK_RUN(case_busy_thresholds);

@@ -60,21 +60,25 @@ static void case_random_decisions_replay(void) {
     for (int step = 0; step < 5000; step++) {
         size_t n = 1 + weir_rng_below(&rng, MOST);
         bool coarse = weir_rng_below(&rng, 2) == 0; /* few values: many ties */
-        struct weir_decide in = {.mode = (enum weir_router_mode)weir_rng_below(&rng, 7),
-                                 .params = {.block_size = 1 + (uint32_t)weir_rng_below(&rng, 128),
-                                            .isl_tokens = (double)weir_rng_below(&rng, 100000),
-                                            .overlap_score_credit = weir_rng_unit(&rng) * 2,
-                                            .overlap_credit_decay = weir_rng_unit(&rng),
-                                            .prefill_load_scale = weir_rng_unit(&rng) * 3,
-                                            .decode_active_request_weight = weir_rng_unit(&rng),
-                                            .host_weight = weir_rng_unit(&rng),
-                                            .disk_weight = weir_rng_unit(&rng),
-                                            .track_prefill_tokens = weir_rng_below(&rng, 2) == 0},
-                                 .temperature =
-                                     weir_rng_below(&rng, 2) == 0 ? 0 : weir_rng_unit(&rng),
-                                 .turn = weir_rng_u64(&rng),
-                                 .has_preferred = weir_rng_below(&rng, 4) == 0,
-                                 .preferred = weir_rng_below(&rng, 8)};
+        struct weir_decide in = {
+            .mode = (enum weir_router_mode)weir_rng_below(&rng, 7),
+            .params = {.policy = (enum weir_selection_policy)weir_rng_below(&rng, 3),
+                       .recompute_weight = weir_rng_unit(&rng) * 9,
+                       .churn_weight = weir_rng_unit(&rng) * 3,
+                       .decode_block_weight = weir_rng_unit(&rng),
+                       .block_size = 1 + (uint32_t)weir_rng_below(&rng, 128),
+                       .isl_tokens = (double)weir_rng_below(&rng, 100000),
+                       .overlap_score_credit = weir_rng_unit(&rng) * 2,
+                       .overlap_credit_decay = weir_rng_unit(&rng),
+                       .prefill_load_scale = weir_rng_unit(&rng) * 3,
+                       .decode_active_request_weight = weir_rng_unit(&rng),
+                       .host_weight = weir_rng_unit(&rng),
+                       .disk_weight = weir_rng_unit(&rng),
+                       .track_prefill_tokens = weir_rng_below(&rng, 2) == 0},
+            .temperature = weir_rng_below(&rng, 2) == 0 ? 0 : weir_rng_unit(&rng),
+            .turn = weir_rng_u64(&rng),
+            .has_preferred = weir_rng_below(&rng, 4) == 0,
+            .preferred = weir_rng_below(&rng, 8)};
         uint64_t range = coarse ? 2 : 100000;
         for (size_t i = 0; i < n; i++)
             c[i] = (struct weir_candidate){
@@ -86,6 +90,7 @@ static void case_random_decisions_replay(void) {
                 .active_prefill_tokens = (double)weir_rng_below(&rng, range),
                 .active_decode_blocks = (double)weir_rng_below(&rng, range),
                 .active_requests = (double)weir_rng_below(&rng, range),
+                .churn = weir_rng_unit(&rng),
                 .additional_active_blocks = (double)weir_rng_below(&rng, range)};
         round_trip(in, c, n);
     }

@@ -106,6 +106,72 @@ static void case_load_is_booked_and_released(void) {
     weir_router_destroy(r);
 }
 
+static struct weir_router *start_fleet(unsigned workers) {
+    struct weir_router_config c;
+    struct weir_router *r = NULL;
+    weir_router_config_init(&c);
+    c.mode = WEIR_ROUTE_KV;
+    c.policy = WEIR_SELECT_FLEET;
+    c.block_size = 4;
+    c.churn_half_life_s = 16;
+    CHECK(weir_router_create(&c, &r) == WEIR_OK);
+    for (unsigned i = 1; i <= workers; i++) {
+        struct weir_router_worker w = {.worker_id = i, .dp_size = 1, .total_kv_blocks = 10};
+        CHECK(weir_router_worker_put(r, &w) == WEIR_OK);
+    }
+    return r;
+}
+
+/* Equal prompts that come before the first one's cache event stay together under the fleet policy;
+ * what waits there is counted only for the part that none of them has. */
+static void case_fleet_counts_running_prefixes(void) {
+    struct weir_router *r = start_fleet(4);
+    struct prompt p;
+    struct weir_route first, next;
+    prompt_init(&p, 0, 30);
+    CHECK(weir_router_route(r, &p.q, &first) == WEIR_OK);
+    CHECK_EQ_U64(first.overlap_blocks, 0);
+    for (int i = 0; i < 5; i++) {
+        CHECK(weir_router_route(r, &p.q, &next) == WEIR_OK);
+        CHECK_EQ_U64(next.worker_id, first.worker_id);
+        CHECK_EQ_U64(next.overlap_blocks, 7);
+    }
+    CHECK_EQ_U64(load_of(r, first.worker_id).active_prefill_tokens, 30 + 5 * 2);
+    weir_router_destroy(r);
+}
+
+/* Prompts without a common beginning, one after another on an idle fleet: an even spread; and what
+ * was placed counts half after 16 s, nothing long after. */
+static void case_fleet_spreads_what_is_new(void) {
+    struct weir_router *r = start_fleet(4);
+    struct weir_route route;
+    unsigned placed[5] = {0};
+    for (uint32_t i = 0; i < 40; i++) {
+        struct prompt p;
+        prompt_init(&p, 1000 * i, 32);
+        p.q.now_ms = 1;
+        CHECK(weir_router_route(r, &p.q, &route) == WEIR_OK);
+        weir_router_free(r, route.booking);
+        placed[route.worker_id]++;
+    }
+    for (int w = 1; w <= 4; w++)
+        CHECK_EQ_U64(placed[w], 10);
+    static const struct {
+        uint64_t at_ms;
+        double churn;
+    } rows[] = {{16001, 4}, {48001, 1}, {3600000, 0}};
+    for (size_t i = 0; i < WEIR_ARRAY_LEN(rows); i++) {
+        struct prompt p; /* 8 blocks were placed ten times into 10 */
+        prompt_init(&p, 7, 32);
+        p.q.now_ms = rows[i].at_ms;
+        p.q.query_only = true;
+        CHECK(weir_router_route(r, &p.q, &route) == WEIR_OK);
+        double want = 8 * (8 + 2 * rows[i].churn) + 0.02 * 8;
+        CHECK_MSG(fabs(route.cost - want) < 1e-6, "%f, not %f", route.cost, want);
+    }
+    weir_router_destroy(r);
+}
+
 static void case_round_robin_takes_turns(void) {
     struct weir_router *r = start(WEIR_ROUTE_ROUND_ROBIN, 3);
     struct prompt p;
@@ -487,6 +553,8 @@ int main(void) {
     weir_rng_seed(&rng, check_seed());
     CHECK_RUN(case_kv_mode_follows_the_prefix);
     CHECK_RUN(case_load_is_booked_and_released);
+    CHECK_RUN(case_fleet_counts_running_prefixes);
+    CHECK_RUN(case_fleet_spreads_what_is_new);
     CHECK_RUN(case_round_robin_takes_turns);
     CHECK_RUN(case_least_loaded_and_power_of_two_avoid_load);
     CHECK_RUN(case_pinned_worker);
