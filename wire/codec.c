@@ -5,10 +5,6 @@
 #include <math.h>
 #include <string.h>
 
-#if defined(__SSE2__)
-#include <emmintrin.h>
-#endif
-
 #define MP(e) ((e)->codec == WEIR_CODEC_MSGPACK)
 
 void weir_enc_init(struct weir_enc *e, enum weir_codec codec, struct weir_buf *out) {
@@ -116,68 +112,19 @@ static char *put_decimal(char *p, uint32_t v) {
     return p + 10 - at;
 }
 
-/* Eight bytes are stored whatever the width, and those behind the id overwritten: ids of a real
- * vocabulary change their width too often for a branch to be foreseen. */
-static inline char *put_id(char *p, uint32_t v) {
-    static const struct {
-        unsigned char type, shift, len;
-    } rows[] = {{0, 56, 1}, {0xcc, 48, 2}, {0xcd, 40, 3}, {0xce, 24, 5}};
-    unsigned row = (unsigned)(v > 0x7f) + (v > 0xff) + (v > 0xffff);
-    uint64_t be =
-        __builtin_bswap64((uint64_t)rows[row].type << 56 | (uint64_t)v << rows[row].shift);
-    memcpy(p, &be, sizeof(be));
-    return p + rows[row].len;
-}
-
-#if defined(__SSE2__)
-/* How many of the ids in front take one byte each (texts of byte tokenizers, pads), in steps of 16;
- * these are written. */
-static size_t put_small_ids(char *p, const uint32_t *ids, size_t n) {
-    size_t i = 0;
-    for (; i + 16 <= n; i += 16) {
-        const __m128i *from = (const __m128i *)(const void *)(ids + i);
-        __m128i a = _mm_loadu_si128(from), b = _mm_loadu_si128(from + 1);
-        __m128i c = _mm_loadu_si128(from + 2), d = _mm_loadu_si128(from + 3);
-        __m128i all = _mm_or_si128(_mm_or_si128(a, b), _mm_or_si128(c, d));
-        __m128i large = _mm_andnot_si128(_mm_set1_epi32(0x7f), all);
-        if (_mm_movemask_epi8(_mm_cmpeq_epi32(large, _mm_setzero_si128())) != 0xffff)
-            break;
-        __m128i bytes = _mm_packus_epi16(_mm_packs_epi32(a, b), _mm_packs_epi32(c, d));
-        _mm_storeu_si128((__m128i *)(void *)(p + i), bytes);
-    }
-    return i;
-}
-#else
-static size_t put_small_ids(char *p, const uint32_t *ids, size_t n) {
-    (void)p, (void)ids, (void)n;
-    return 0;
-}
-#endif
-
-static char *put_ids(char *p, const uint32_t *ids, size_t n) {
-    for (size_t i = 0; i < n;) {
-        size_t small = put_small_ids(p, ids + i, n - i);
-        p += small;
-        i += small;
-        for (size_t end = n - i < 8 ? n : i + 8; i < end; i++)
-            p = put_id(p, ids[i]);
-    }
-    return p;
-}
-
 /* Prompts of 100,000 ids pass here: numbers are written straight into the reserved room, which is
  * asked for as if all ids to come were small, for they often are. */
 static enum weir_status put_many(struct weir_enc *e, const uint32_t *ids, size_t n) {
     enum { CHUNK = 4096 };
     for (size_t i = 0; i < n;) {
         size_t now = n - i < CHUNK ? n - i : CHUNK;
-        enum weir_status st = weir_buf_reserve(e->buf, MP(e) ? now * 5 + 4 + (n - i - now)
+        enum weir_status st = weir_buf_reserve(e->buf, MP(e) ? now * 5 + WEIR_ID_SLACK + (n - i - now)
                                                              : now * 11 + 1 + (n - i - now) * 4);
         if (st != WEIR_OK)
             return st;
         char *p = e->buf->data + e->buf->len;
         if (MP(e))
-            p = put_ids(p, ids + i, now);
+            p = weir_enc_put_ids(p, ids + i, now);
         for (size_t k = 0; !MP(e) && k < now; k++) {
             if (i + k > 0)
                 *p++ = ',';

@@ -39,6 +39,10 @@ void weir_enc_f64(struct weir_enc *e, double v); /* NAN: null */
 void weir_enc_bool(struct weir_enc *e, bool v);
 void weir_enc_null(struct weir_enc *e);
 void weir_enc_ids(struct weir_enc *e, const uint32_t *ids, size_t n);
+/* Shortest MessagePack forms of n ids at p, where 5 * n + WEIR_ID_SLACK bytes may be overwritten;
+ * returns their end. */
+enum { WEIR_ID_SLACK = 16 };
+char *weir_enc_put_ids(char *p, const uint32_t *ids, size_t n);
 /* A JSON value, converted when the codec is MessagePack. */
 void weir_enc_json(struct weir_enc *e, struct weir_span json);
 
