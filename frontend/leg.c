@@ -16,8 +16,10 @@
 enum { FREE_RETRIES = 3 };
 
 static void on_item(void *arg, const struct weir_output *item);
+static bool on_token(void *arg, uint32_t id);
 static void on_end(void *arg, const struct weir_plane_end *end);
-static const struct weir_plane_call_ops call_ops = {.on_item = on_item, .on_end = on_end};
+static const struct weir_plane_call_ops call_ops = {
+    .on_item = on_item, .on_token = on_token, .on_end = on_end};
 
 static void release(struct weir_leg *leg) {
     weir_router_free(weir_model_info(leg->request->model)->router, leg->booking);
@@ -338,6 +340,19 @@ static void on_item(void *arg, const struct weir_output *item) {
      * until the end of this turn, so that a worker that has finished is not told to stop. */
     if (leg->n_open == 0 && leg->state == WEIR_LEG_RUNNING)
         weir_loop_defer(r->fl->loop, &leg->finish);
+}
+
+/* Nearly all items of a stream: what is left of on_item() for them. */
+static bool on_token(void *arg, uint32_t id) {
+    struct weir_leg *leg = arg;
+    struct weir_request *r = leg->request;
+    enum weir_status st = WEIR_OK;
+    if (!leg->first_item || !weir_output_token(leg, id, &st))
+        return false;
+    keep_ids(leg, (struct weir_ids){&id, 1});
+    if (st != WEIR_OK && !r->answered)
+        weir_request_fail(r, 500, WEIR_SPAN_LIT("Internal server error"), "internal");
+    return true;
 }
 
 static void on_finish(void *arg) {

@@ -203,6 +203,8 @@ void weir_leg_explain_prefill(struct weir_leg *leg, const struct weir_decision *
  * an earlier failure keeps its own status. */
 enum weir_status weir_output_commit(struct weir_request *r);
 enum weir_status weir_output_item(struct weir_leg *leg, const struct weir_output *item);
+/* The same for one id of the first choice. false: nothing was done, and item() is to be used. */
+bool weir_output_token(struct weir_leg *leg, uint32_t id, enum weir_status *ret_status);
 /* Puts into the metrics what item() has left out so far. */
 void weir_output_count_tokens(struct weir_leg *leg);
 void weir_output_finish(struct weir_request *r);

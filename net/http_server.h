@@ -128,6 +128,10 @@ void weir_http_stream_begin(struct weir_http_exchange *x, int status, const char
  * queue bound: the application should abort. */
 enum weir_status weir_http_stream_write(struct weir_http_exchange *x,
                                         struct weir_span bytes) WEIR_MUST_CHECK;
+/* The same without a copy, for the many small pieces of one turn: where to write exactly `bytes`
+ * (> 0), which belong to the answer from then on. NULL: not here and now (the first piece of a
+ * turn, a full queue, …), and weir_http_stream_write is to be used. */
+char *weir_http_stream_room(struct weir_http_exchange *x, size_t bytes) WEIR_MUST_CHECK;
 bool weir_http_stream_writable(const struct weir_http_exchange *x);
 void weir_http_stream_end(struct weir_http_exchange *x);
 /* Cuts the connection without a proper end (the client must see that the answer is incomplete). */

@@ -276,11 +276,11 @@ void weir_http_stream_begin(struct weir_http_exchange *x, int status, const char
         weir_http_conn_close(c, WEIR_TOO_LARGE, "no room for the answer");
 }
 
+/* Of a chunk: its size and two line ends. */
+enum { FRAMING = 24 };
+
 static size_t hex_digits(size_t value) {
-    size_t n = 1;
-    while (value >>= 4)
-        n++;
-    return n;
+    return (67 - (size_t)__builtin_clzll(value | 1)) / 4;
 }
 
 static void put_hex(char *end, size_t n_digits, size_t value) {
@@ -288,18 +288,33 @@ static void put_hex(char *end, size_t n_digits, size_t value) {
         *--end = "0123456789abcdef"[value & 15];
 }
 
-/* The last chunk can take the piece as well when it is still the end of the queue (whatever was
- * sent shortens the queue, and only we append) and its size keeps its number of digits. */
-static bool grow_chunk(struct weir_http_exchange *x, struct weir_buf *out, struct weir_span bytes) {
-    size_t digits = hex_digits(x->chunk_len);
-    if (x->chunk_len == 0 || out->len != x->chunk_end ||
-        hex_digits(x->chunk_len + bytes.len) != digits)
-        return false;
-    x->chunk_len += bytes.len;
-    put_hex(out->data + x->chunk_at + digits, digits, x->chunk_len);
-    memcpy(out->data + out->len - 2, bytes.data, bytes.len);
-    out->len += bytes.len;
-    return true;
+/* Makes the size of the last chunk `shift` digits longer. */
+static void widen_chunk(const struct weir_http_exchange *x, struct weir_buf *out, size_t digits,
+                        size_t shift) {
+    char *from = out->data + x->chunk_at + digits;
+    memmove(from + shift, from, out->len - x->chunk_at - digits);
+    out->len += shift;
+}
+
+/* Where the last chunk takes `bytes` more, or NULL. It does when it is still the end of the queue
+ * (whatever was sent shortens the queue, and only we append) and not yet large; there is room for
+ * FRAMING bytes beside them. */
+static char *grow_chunk(struct weir_http_exchange *x, struct weir_buf *out, size_t bytes) {
+    enum { MOVED_MAX = 4096, CHUNK_MAX = 0xffff };
+    size_t len = x->chunk_len + bytes;
+    if (x->chunk_len == 0 || out->len != x->chunk_end || len > CHUNK_MAX)
+        return NULL;
+    size_t before = hex_digits(x->chunk_len), digits = hex_digits(len);
+    if (digits > before) {
+        if (x->chunk_len > MOVED_MAX)
+            return NULL;
+        widen_chunk(x, out, before, digits - before);
+    }
+    x->chunk_len = len;
+    put_hex(out->data + x->chunk_at + digits, digits, len);
+    char *p = out->data + out->len - 2;
+    out->len += bytes;
+    return p;
 }
 
 static void new_chunk(struct weir_http_exchange *x, struct weir_buf *out, struct weir_span bytes) {
@@ -320,7 +335,6 @@ enum weir_status weir_http_stream_write(struct weir_http_exchange *x, struct wei
     WEIR_ASSERT(x->streaming && !x->ended);
     if (bytes.len == 0 || x->head_only)
         return WEIR_OK;
-    enum { FRAMING = 24 };
     if (weir_stream_queued(c->stream) + bytes.len + FRAMING > c->server->limits.write_max)
         return WEIR_TOO_LARGE;
     if (!x->chunked)
@@ -329,12 +343,33 @@ enum weir_status weir_http_stream_write(struct weir_http_exchange *x, struct wei
     enum weir_status st = weir_buf_reserve(out, bytes.len + FRAMING);
     if (st != WEIR_OK)
         return st;
-    if (!grow_chunk(x, out, bytes))
+    char *p = grow_chunk(x, out, bytes.len);
+    if (p != NULL)
+        memcpy(p, bytes.data, bytes.len);
+    else
         new_chunk(x, out, bytes);
     memcpy(out->data + out->len - 2, "\r\n", 2);
     x->chunk_end = out->len;
     weir_stream_flush_later(c->stream);
     return WEIR_OK;
+}
+
+char *weir_http_stream_room(struct weir_http_exchange *x, size_t bytes) {
+    struct conn *c = conn_of(x);
+    /* A closed connection, another kind of answer or a stream without a queue have no such chunk.
+     */
+    if (c->state == CONN_CLOSED || x->ended || x->chunk_len == 0 ||
+        !weir_stream_writable(c->stream))
+        return NULL;
+    struct weir_buf *out = weir_stream_out(c->stream);
+    if (out->len != x->chunk_end || weir_buf_reserve(out, bytes + FRAMING) != WEIR_OK)
+        return NULL;
+    char *p = grow_chunk(x, out, bytes);
+    if (p == NULL)
+        return NULL;
+    memcpy(out->data + out->len - 2, "\r\n", 2);
+    x->chunk_end = out->len;
+    return p;
 }
 
 bool weir_http_stream_writable(const struct weir_http_exchange *x) {

@@ -103,6 +103,14 @@ static void on_wrapper_frame(struct weir_plane_home *h, struct weir_span body) {
         end_well(call);
 }
 
+static bool take_token(const struct weir_plane_client *c, struct weir_plane_call *call,
+                       struct weir_span body) {
+    uint32_t id;
+    return c->pattern.item.index <= 0 && !call->complete &&
+           weir_output_like(&c->pattern, body, call->codec, &id) &&
+           call->ops->on_token(call->arg, id);
+}
+
 static void on_item_frame(struct weir_plane_home *h, struct weir_span body) {
     struct weir_plane_call *call = h->call;
     uint32_t ids[ITEM_IDS];
@@ -116,6 +124,8 @@ static void on_item_frame(struct weir_plane_home *h, struct weir_span body) {
         on_wrapper_frame(h, body);
         return;
     }
+    if (call->ops->on_token != NULL && take_token(h->client, call, body))
+        return;
     weir_arena_reset(&h->client->arena);
     enum weir_status st = call->complete
                               ? WEIR_PROTOCOL

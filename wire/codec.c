@@ -118,8 +118,9 @@ static enum weir_status put_many(struct weir_enc *e, const uint32_t *ids, size_t
     enum { CHUNK = 4096 };
     for (size_t i = 0; i < n;) {
         size_t now = n - i < CHUNK ? n - i : CHUNK;
-        enum weir_status st = weir_buf_reserve(e->buf, MP(e) ? now * 5 + WEIR_ID_SLACK + (n - i - now)
-                                                             : now * 11 + 1 + (n - i - now) * 4);
+        enum weir_status st =
+            weir_buf_reserve(e->buf, MP(e) ? now * 5 + WEIR_ID_SLACK + (n - i - now)
+                                           : now * 11 + 1 + (n - i - now) * 4);
         if (st != WEIR_OK)
             return st;
         char *p = e->buf->data + e->buf->len;

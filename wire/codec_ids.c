@@ -1,7 +1,7 @@
 /*
- * Token ids as MessagePack integers. A prompt of 450 kB has 180,000 of them, whose widths change too
- * often for a branch to be foreseen, so no branch depends on one: a number of bytes that is always
- * the same is stored, and those behind the id are overwritten by the next.
+ * Token ids as MessagePack integers. A prompt of 450 kB has 180,000 of them, whose widths change
+ * too often for a branch to be foreseen, so no branch depends on one: a number of bytes that is
+ * always the same is stored, and those behind the id are overwritten by the next.
  */
 #include "wire/codec_priv.h"
 

@@ -1,6 +1,7 @@
 #include "wire/output.h"
 
 #include "wire/error_priv.h"
+#include "wire/output_priv.h"
 
 #include <math.h>
 #include <string.h>
@@ -24,7 +25,7 @@ struct reading {
     struct weir_token_logprob *tops;
     size_t n_tops;
     bool ids;
-    size_t id_from, id_to; /* where the last token id stands */
+    struct weir_output_place id; /* of the last token id */
 };
 
 static size_t position(const struct weir_dec *d) {
@@ -68,10 +69,10 @@ static bool read_ids(struct reading *r, struct weir_output *o) {
             memcpy(more, ids, n * sizeof(*ids));
             ids = more;
         }
-        r->id_from = position(&r->d);
+        r->id.from = position(&r->d);
         if (!weir_dec_u64(&r->d, &v) || v > UINT32_MAX)
             return weir_dec_fail(&r->d);
-        r->id_to = position(&r->d);
+        r->id.to = position(&r->d);
         ids[n++] = (uint32_t)v;
     }
     o->token_ids = (struct weir_ids){ids, n};
@@ -335,10 +336,11 @@ static void settle_error(struct weir_output *o, struct weir_arena *arena) {
         weir_wire_error_settle(&o->error, arena);
 }
 
-static enum weir_status decode(struct reading *ret_reading, struct weir_span bytes,
-                               enum weir_codec codec, struct weir_arena *arena,
-                               struct weir_output *ret_out) {
-    struct reading r = *ret_reading;
+enum weir_status weir_output_decode_where(struct weir_span bytes, enum weir_codec codec,
+                                          uint32_t *ids_room, size_t n_ids_room,
+                                          struct weir_arena *arena, struct weir_output *ret_out,
+                                          struct weir_output_place *ret_id) {
+    struct reading r = {.room = ids_room, .n_room = n_ids_room};
     struct weir_output o;
     struct weir_dec_box box;
     struct weir_span key;
@@ -362,98 +364,15 @@ static enum weir_status decode(struct reading *ret_reading, struct weir_span byt
         return r.d.nomem ? WEIR_NOMEM : WEIR_PROTOCOL;
     settle_error(&o, arena);
     *ret_out = o;
-    *ret_reading = r;
+    *ret_id = r.id;
     return WEIR_OK;
 }
 
 enum weir_status weir_output_decode(struct weir_span bytes, enum weir_codec codec,
                                     uint32_t *ids_room, size_t n_ids_room, struct weir_arena *arena,
                                     struct weir_output *ret_out) {
-    struct reading r = {.room = ids_room, .n_room = n_ids_room};
-    return decode(&r, bytes, codec, arena, ret_out);
-}
-
-/* ---- items that are like the last --------------------------------------------------------- */
-
-/* Reads the id at `at` when it takes the whole of `room` bytes. */
-static bool read_one_id(enum weir_codec codec, const char *at, size_t room, uint32_t *ret) {
-    const unsigned char *p = (const unsigned char *)at;
-    uint64_t v = 0;
-    if (codec == WEIR_CODEC_MSGPACK) {
-        unsigned char want = room == 2 ? 0xcc : room == 3 ? 0xcd : 0xce;
-        if (room == 1)
-            v = p[0];
-        else if ((room != 2 && room != 3 && room != 5) || p[0] != want)
-            return false;
-        for (size_t i = 1; i < room; i++)
-            v = v << 8 | p[i];
-        *ret = (uint32_t)v;
-        return room > 1 || v <= 0x7f;
-    }
-    if (room == 0 || room > 10 || (p[0] == '0' && room > 1))
-        return false;
-    for (size_t i = 0; i < room; i++) {
-        if (p[i] < '0' || p[i] > '9')
-            return false;
-        v = v * 10 + (p[i] - '0');
-    }
-    *ret = (uint32_t)v;
-    return v <= UINT32_MAX;
-}
-
-/* One token id and nothing that could point into the input or change from item to item. */
-static bool is_plain(const struct weir_output *o) {
-    return o->has_output && o->token_ids.n == 1 && !o->complete_final && !o->is_error &&
-           !o->has_usage && o->finish == WEIR_FINISH_NONE && o->logprobs == NULL &&
-           isnan(o->cum_log_probs) && o->text.data == NULL && o->event.data == NULL &&
-           !o->comment.set && o->finish_text.data == NULL && o->stop_reason.data == NULL &&
-           o->disaggregated_params.data == NULL && o->engine_data.data == NULL;
-}
-
-static void keep(struct weir_output_pattern *p, struct weir_span bytes, enum weir_codec codec,
-                 const struct reading *r, const struct weir_output *o) {
-    size_t after = bytes.len - r->id_to;
-    uint32_t id = 0;
-    if (!is_plain(o) || r->id_from + after > sizeof(p->bytes) ||
-        !read_one_id(codec, bytes.data + r->id_from, r->id_to - r->id_from, &id))
-        return;
-    p->codec = codec;
-    p->before = r->id_from;
-    p->after = after;
-    p->item = *o;
-    memcpy(p->bytes, bytes.data, p->before);
-    memcpy(p->bytes + p->before, bytes.data + r->id_to, after);
-}
-
-enum weir_status weir_output_decode_like(struct weir_output_pattern *p, struct weir_span bytes,
-                                         enum weir_codec codec, uint32_t *ids_room,
-                                         size_t n_ids_room, struct weir_arena *arena,
-                                         struct weir_output *ret_out) {
-    struct reading r = {.room = ids_room, .n_room = n_ids_room};
-    size_t around = p->before + p->after;
-    if (around > 0 && p->codec == codec && bytes.len > around && n_ids_room > 0 &&
-        memcmp(bytes.data, p->bytes, p->before) == 0 &&
-        memcmp(bytes.data + bytes.len - p->after, p->bytes + p->before, p->after) == 0 &&
-        read_one_id(codec, bytes.data + p->before, bytes.len - around, ids_room)) {
-        *ret_out = p->item;
-        ret_out->token_ids = (struct weir_ids){ids_room, 1};
-        return WEIR_OK;
-    }
-    if (p->n_final > 0 && p->final_codec == codec && bytes.len == p->n_final &&
-        memcmp(bytes.data, p->final, bytes.len) == 0) {
-        weir_output_init(ret_out);
-        ret_out->complete_final = true;
-        return WEIR_OK;
-    }
-    enum weir_status st = decode(&r, bytes, codec, arena, ret_out);
-    if (st == WEIR_OK && ret_out->token_ids.n == 1)
-        keep(p, bytes, codec, &r, ret_out);
-    if (st == WEIR_OK && !ret_out->has_data && bytes.len <= sizeof(p->final)) {
-        p->final_codec = codec;
-        p->n_final = bytes.len;
-        memcpy(p->final, bytes.data, bytes.len);
-    }
-    return st;
+    struct weir_output_place id;
+    return weir_output_decode_where(bytes, codec, ids_room, n_ids_room, arena, ret_out, &id);
 }
 
 /* ---- writing ------------------------------------------------------------------------------ */

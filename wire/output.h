@@ -75,6 +75,9 @@ enum weir_status weir_output_decode_like(struct weir_output_pattern *pattern,
                                          uint32_t *ids_room, size_t n_ids_room,
                                          struct weir_arena *arena,
                                          struct weir_output *ret_out) WEIR_MUST_CHECK;
+/* True when the item is one that the pattern keeps, but for its id: what it says is that id. */
+bool weir_output_like(const struct weir_output_pattern *pattern, struct weir_span bytes,
+                      enum weir_codec codec, uint32_t *ret_id);
 /* Encodes what is set (engine side). */
 void weir_output_init(struct weir_output *out);
 enum weir_status weir_output_encode(const struct weir_output *item, enum weir_codec codec,

@@ -25,8 +25,8 @@ static void same(const uint32_t *ids, size_t n) {
 
 /* Both sides of each border between widths, in every order of four. */
 static void case_borders(void) {
-    static const uint32_t edges[] = {0, 0x7f, 0x80, 0xff, 0x100, 0xffff, 0x10000, 0x80000000u,
-                                     UINT32_MAX};
+    static const uint32_t edges[] = {0,      0x7f,    0x80,        0xff,      0x100,
+                                     0xffff, 0x10000, 0x80000000u, UINT32_MAX};
     enum { N = WEIR_ARRAY_LEN(edges) };
     for (size_t k = 0; k < (size_t)N * N * N * N; k++) {
         const uint32_t ids[4] = {edges[k % N], edges[k / N % N], edges[k / N / N % N],

@@ -1,0 +1,95 @@
+/*
+ * Items that are like the last: one token id between the same bytes. Whatever differs goes the long
+ * way, and what comes out of either way is the same.
+ */
+#include "wire/output_priv.h"
+
+#include <math.h>
+#include <string.h>
+
+/* Reads the id at `at` when it takes the whole of `room` bytes. */
+static bool read_one_id(enum weir_codec codec, const char *at, size_t room, uint32_t *ret) {
+    const unsigned char *p = (const unsigned char *)at;
+    uint64_t v = 0;
+    if (codec == WEIR_CODEC_MSGPACK) {
+        unsigned char want = room == 2 ? 0xcc : room == 3 ? 0xcd : 0xce;
+        if (room == 1)
+            v = p[0];
+        else if ((room != 2 && room != 3 && room != 5) || p[0] != want)
+            return false;
+        for (size_t i = 1; i < room; i++)
+            v = v << 8 | p[i];
+        *ret = (uint32_t)v;
+        return room > 1 || v <= 0x7f;
+    }
+    if (room == 0 || room > 10 || (p[0] == '0' && room > 1))
+        return false;
+    for (size_t i = 0; i < room; i++) {
+        if (p[i] < '0' || p[i] > '9')
+            return false;
+        v = v * 10 + (p[i] - '0');
+    }
+    *ret = (uint32_t)v;
+    return v <= UINT32_MAX;
+}
+
+/* One token id and nothing that could point into the input or change from item to item. */
+static bool is_plain(const struct weir_output *o) {
+    return o->has_output && o->token_ids.n == 1 && !o->complete_final && !o->is_error &&
+           !o->has_usage && o->finish == WEIR_FINISH_NONE && o->logprobs == NULL &&
+           isnan(o->cum_log_probs) && o->text.data == NULL && o->event.data == NULL &&
+           !o->comment.set && o->finish_text.data == NULL && o->stop_reason.data == NULL &&
+           o->disaggregated_params.data == NULL && o->engine_data.data == NULL;
+}
+
+static void keep(struct weir_output_pattern *p, struct weir_span bytes, enum weir_codec codec,
+                 const struct weir_output_place *at, const struct weir_output *o) {
+    size_t after = bytes.len - at->to;
+    uint32_t id = 0;
+    if (!is_plain(o) || at->from + after > sizeof(p->bytes) ||
+        !read_one_id(codec, bytes.data + at->from, at->to - at->from, &id))
+        return;
+    p->codec = codec;
+    p->before = at->from;
+    p->after = after;
+    p->item = *o;
+    memcpy(p->bytes, bytes.data, p->before);
+    memcpy(p->bytes + p->before, bytes.data + at->to, after);
+}
+
+bool weir_output_like(const struct weir_output_pattern *p, struct weir_span bytes,
+                      enum weir_codec codec, uint32_t *ret_id) {
+    size_t around = p->before + p->after;
+    return around > 0 && p->codec == codec && bytes.len > around &&
+           memcmp(bytes.data, p->bytes, p->before) == 0 &&
+           memcmp(bytes.data + bytes.len - p->after, p->bytes + p->before, p->after) == 0 &&
+           read_one_id(codec, bytes.data + p->before, bytes.len - around, ret_id);
+}
+
+enum weir_status weir_output_decode_like(struct weir_output_pattern *p, struct weir_span bytes,
+                                         enum weir_codec codec, uint32_t *ids_room,
+                                         size_t n_ids_room, struct weir_arena *arena,
+                                         struct weir_output *ret_out) {
+    struct weir_output_place at;
+    if (n_ids_room > 0 && weir_output_like(p, bytes, codec, ids_room)) {
+        *ret_out = p->item;
+        ret_out->token_ids = (struct weir_ids){ids_room, 1};
+        return WEIR_OK;
+    }
+    if (p->n_final > 0 && p->final_codec == codec && bytes.len == p->n_final &&
+        memcmp(bytes.data, p->final, bytes.len) == 0) {
+        weir_output_init(ret_out);
+        ret_out->complete_final = true;
+        return WEIR_OK;
+    }
+    enum weir_status st =
+        weir_output_decode_where(bytes, codec, ids_room, n_ids_room, arena, ret_out, &at);
+    if (st == WEIR_OK && ret_out->token_ids.n == 1)
+        keep(p, bytes, codec, &at, ret_out);
+    if (st == WEIR_OK && !ret_out->has_data && bytes.len <= sizeof(p->final)) {
+        p->final_codec = codec;
+        p->n_final = bytes.len;
+        memcpy(p->final, bytes.data, bytes.len);
+    }
+    return st;
+}
