@@ -28,21 +28,24 @@ static void secret_init(struct kvc_secret *s) {
 
 /* ---- the plug-in ---------------------------------------------------------------------------- */
 
+/* It stays mapped when it is closed: threads and exit handlers of the CUDA runtime outlive that. */
+enum { HOW = RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE };
+
 /* libweir_cuda.so beside the executable, in ../lib/weir from it, or where the loader looks. */
 static void *load(const char *named, char *why, size_t room) {
     static const char *const places[] = {"", "../lib/weir/"};
     char path[4096];
     void *handle = NULL;
     if (named != NULL) {
-        handle = dlopen(named, RTLD_NOW | RTLD_LOCAL);
+        handle = dlopen(named, HOW);
     } else {
         ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - 64);
         char *slash = n > 0 ? memrchr(path, '/', (size_t)n) : NULL;
         for (size_t i = 0; slash != NULL && handle == NULL && i < 2; i++) {
             snprintf(slash + 1, 64, "%slibweir_cuda.so", places[i]);
-            handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+            handle = dlopen(path, HOW);
         }
-        handle = handle != NULL ? handle : dlopen("libweir_cuda.so", RTLD_NOW | RTLD_LOCAL);
+        handle = handle != NULL ? handle : dlopen("libweir_cuda.so", HOW);
     }
     if (handle == NULL) {
         const char *text = dlerror();

@@ -110,7 +110,7 @@ struct kvc_event {
     size_t n;
 };
 struct kvc_table_options {
-    size_t max_blocks;  /* distinct blocks in their context, at most 3 * 2^30; 0 = 1 Mi */
+    size_t max_blocks;  /* distinct blocks in their context, at most 3 * 2^29; 0 = 1 Mi */
     uint32_t max_ranks; /* at most KVC_RANKS_MAX; 0 = 1,024 */
 };
 struct kvc_table_stats {
@@ -129,8 +129,9 @@ void kvc_table_destroy(struct kvc_table *t); /* accepts NULL */
  * all, but for KVC_UNKNOWN of a removal (the others are removed). KVC_COLLISION and KVC_NOMEM may
  * leave half an event: from then on the table refuses everything with that status. */
 enum kvc_status kvc_table_apply(struct kvc_table *t, const struct kvc_event *e);
-/* Brings the device's copy up to date. Queries see the table as it was at the last commit, never
- * part of an event. */
+/* Brings the device's copy up to date. Queries on it see the table as it was at the last commit;
+ * where the CPU answers, as it is. Neither ever sees part of an event. After a commit that failed
+ * (no fall_back) queries fail too, until one succeeds. */
 enum kvc_status kvc_table_commit(struct kvc_table *t);
 void kvc_table_get_stats(const struct kvc_table *t, struct kvc_table_stats *ret);
 

@@ -18,6 +18,11 @@
 #else
 #define KVC_FN static inline
 #endif
+#ifdef __cplusplus
+#define KVC_ALIGNED(n) alignas(n)
+#else
+#define KVC_ALIGNED(n) _Alignas(n)
+#endif
 
 #define KVC_PRIME32_1 0x9E3779B1u
 #define KVC_PRIME32_2 0x85EBCA77u
@@ -39,13 +44,10 @@ struct kvc_secret {
 
 /* Both halves of the 128-bit product, exclusive-or'ed. */
 KVC_FN uint64_t kvc_fold(uint64_t a, uint64_t b) {
-#ifdef __CUDA_ARCH__
-    return (a * b) ^ __umul64hi(a, b);
-#else
     __extension__ typedef unsigned __int128 u128;
-    u128 p = (u128)a * b;
+    u128 p =
+        (u128)a * b; /* on the device too: the halves alone would be seven products, not four */
     return (uint64_t)p ^ (uint64_t)(p >> 64);
-#endif
 }
 
 KVC_FN uint64_t kvc_rotl(uint64_t v, unsigned n) {
@@ -145,19 +147,31 @@ KVC_FN void kvc_stripe(uint64_t acc[8], const uint32_t *w, const struct kvc_secr
     }
 }
 
-KVC_FN uint64_t kvc_xxh3_long(const uint32_t *w, size_t bytes, const struct kvc_secret *s,
-                              uint64_t seed) {
-    uint64_t acc[8] = {KVC_PRIME32_3, KVC_PRIME64_1, KVC_PRIME64_2, KVC_PRIME64_3,
-                       KVC_PRIME64_4, KVC_PRIME32_2, KVC_PRIME64_5, KVC_PRIME32_1};
-    size_t stripes = (bytes - 1) / 64;
-    for (size_t i = 0; i < stripes; i++) {
-        kvc_stripe(acc, w + 16 * i, s, seed, 8 * (unsigned)(i % 16));
-        if (i % 16 != 15)
-            continue;
-        for (unsigned k = 0; k < 8; k++)
-            acc[k] = (acc[k] ^ acc[k] >> 47 ^ kvc_seeded(s, seed, 128 + 8 * k)) * KVC_PRIME32_1;
-    }
-    kvc_stripe(acc, w + bytes / 4 - 16, s, seed, 121);
+KVC_FN void kvc_long_begin(uint64_t acc[8]) {
+    acc[0] = KVC_PRIME32_3;
+    acc[1] = KVC_PRIME64_1;
+    acc[2] = KVC_PRIME64_2;
+    acc[3] = KVC_PRIME64_3;
+    acc[4] = KVC_PRIME64_4;
+    acc[5] = KVC_PRIME32_2;
+    acc[6] = KVC_PRIME64_5;
+    acc[7] = KVC_PRIME32_1;
+}
+
+/* Stripe i of 16 words, from the first on. */
+KVC_FN void kvc_long_stripe(uint64_t acc[8], const uint32_t *w, unsigned i,
+                            const struct kvc_secret *s, uint64_t seed) {
+    kvc_stripe(acc, w, s, seed, 8 * (i % 16));
+    if (i % 16 != 15)
+        return;
+    for (unsigned k = 0; k < 8; k++)
+        acc[k] = (acc[k] ^ acc[k] >> 47 ^ kvc_seeded(s, seed, 128 + 8 * k)) * KVC_PRIME32_1;
+}
+
+/* w: the last 16 words, which may overlap the last stripe. */
+KVC_FN uint64_t kvc_long_end(uint64_t acc[8], const uint32_t *w, size_t bytes,
+                             const struct kvc_secret *s, uint64_t seed) {
+    kvc_stripe(acc, w, s, seed, 121);
     uint64_t h = bytes * KVC_PRIME64_1;
     for (unsigned i = 0; i < 4; i++)
         h += kvc_fold(acc[2 * i] ^ kvc_seeded(s, seed, 11 + 16 * i),
@@ -165,16 +179,36 @@ KVC_FN uint64_t kvc_xxh3_long(const uint32_t *w, size_t bytes, const struct kvc_
     return kvc_avalanche(h);
 }
 
-/* n words, at least one. */
-KVC_FN uint64_t kvc_xxh3(const uint32_t *w, size_t n, const struct kvc_secret *s, uint64_t seed) {
+/* Stripes before the last 16 words, of inputs that are long. */
+KVC_FN uint32_t kvc_long_stripes(size_t bytes) {
+    return (uint32_t)((bytes - 1) / 64);
+}
+
+KVC_FN uint64_t kvc_xxh3_long(const uint32_t *w, size_t bytes, const struct kvc_secret *s,
+                              uint64_t seed) {
+    uint64_t acc[8];
+    kvc_long_begin(acc);
+    for (uint32_t i = 0; i < kvc_long_stripes(bytes); i++)
+        kvc_long_stripe(acc, w + 16 * (size_t)i, i, s, seed);
+    return kvc_long_end(acc, w + bytes / 4 - 16, bytes, s, seed);
+}
+
+enum { KVC_SHORT_WORDS = 60 }; /* more are long */
+
+/* n words, one to KVC_SHORT_WORDS. */
+KVC_FN uint64_t kvc_xxh3_short(const uint32_t *w, size_t n, const struct kvc_secret *s,
+                               uint64_t seed) {
     size_t bytes = 4 * n;
     if (bytes <= 8)
         return kvc_xxh3_8(w, bytes, s, seed);
     if (bytes <= 16)
         return kvc_xxh3_pair(kvc_read(w, 0), kvc_read(w, n - 2), bytes, s, seed);
-    if (bytes <= 128)
-        return kvc_xxh3_128(w, bytes, s, seed);
-    return bytes <= 240 ? kvc_xxh3_240(w, bytes, s, seed) : kvc_xxh3_long(w, bytes, s, seed);
+    return bytes <= 128 ? kvc_xxh3_128(w, bytes, s, seed) : kvc_xxh3_240(w, bytes, s, seed);
+}
+
+/* n words, at least one. */
+KVC_FN uint64_t kvc_xxh3(const uint32_t *w, size_t n, const struct kvc_secret *s, uint64_t seed) {
+    return n <= KVC_SHORT_WORDS ? kvc_xxh3_short(w, n, s, seed) : kvc_xxh3_long(w, 4 * n, s, seed);
 }
 
 KVC_FN uint64_t kvc_chain_step(uint64_t before, uint64_t local, const struct kvc_secret *s) {
@@ -193,7 +227,8 @@ enum { KVC_FREE = 0, KVC_ROOT = 1, KVC_PARENT = 2 };
 /* A block in its context, one memory sector. `sets`: who holds it, by tier; the external tier's
  * stand apart. seq is what it is looked up by; parent and local tell whether it is the one. */
 struct kvc_slot {
-    uint64_t seq, local;
+    KVC_ALIGNED(16) uint64_t seq; /* two loads on the device */
+    uint64_t local;
     uint32_t parent; /* KVC_FREE, KVC_ROOT, or the parent's slot + KVC_PARENT */
     uint32_t sets[3];
 };
@@ -207,12 +242,28 @@ KVC_FN uint32_t kvc_home(uint64_t seq, uint32_t mask) {
     return (uint32_t)((seq * KVC_PRIME64_1) >> 32) & mask;
 }
 
-/* The slot of a sequence hash, or KVC_NONE. */
-KVC_FN uint32_t kvc_lookup(const struct kvc_slot *slots, uint32_t mask, uint64_t seq) {
+KVC_FN struct kvc_slot kvc_slot_read(const struct kvc_slot *slot) {
+#ifdef __CUDA_ARCH__ /* said outright: a compiler may take a structure apart, and wait four times  \
+                      */
+    uint4 a = __ldg(reinterpret_cast<const uint4 *>(slot));
+    uint4 b = __ldg(reinterpret_cast<const uint4 *>(slot) + 1);
+    struct kvc_slot s = {
+        a.x | (uint64_t)a.y << 32, a.z | (uint64_t)a.w << 32, b.x, {b.y, b.z, b.w}};
+    return s;
+#else
+    return *slot;
+#endif
+}
+
+/* The slot of a sequence hash, or KVC_NONE; *ret_slot: what is in it. A slot is read whole, so that
+ * the device waits for memory once a probe. */
+KVC_FN uint32_t kvc_lookup(const struct kvc_slot *slots, uint32_t mask, uint64_t seq,
+                           struct kvc_slot *ret_slot) {
     for (uint32_t i = kvc_home(seq, mask);; i = (i + 1) & mask) {
-        if (slots[i].parent == KVC_FREE)
+        *ret_slot = kvc_slot_read(&slots[i]);
+        if (ret_slot->parent == KVC_FREE)
             return KVC_NONE;
-        if (slots[i].seq == seq)
+        if (ret_slot->seq == seq)
             return i;
     }
 }

@@ -106,8 +106,9 @@ static size_t find_path(const struct kvc_secret *secret, const struct kvc_view *
     uint32_t parent = KVC_ROOT;
     for (size_t i = 0; i < n; i++) {
         seq = i == 0 ? local[0] : kvc_chain_step(seq, local[i], secret);
-        uint32_t slot = kvc_lookup(v->slots, v->mask, seq);
-        if (slot == KVC_NONE || v->slots[slot].parent != parent || v->slots[slot].local != local[i])
+        struct kvc_slot s;
+        uint32_t slot = kvc_lookup(v->slots, v->mask, seq, &s);
+        if (slot == KVC_NONE || s.parent != parent || s.local != local[i])
             return i;
         path[i] = slot;
         parent = slot + KVC_PARENT;

@@ -10,7 +10,7 @@
 #include <cstdlib>
 #include <cstring>
 
-enum { THREADS = 256 };
+enum { THREADS = 256, STAGE_BYTES = 1 << 20, SLOT_BYTES = sizeof(struct kvc_slot) + 8 };
 
 /* ---- errors and memory ---------------------------------------------------------------------- */
 
@@ -22,6 +22,21 @@ enum kvc_status kvc_device_check(struct kvc_device *d, cudaError_t e) {
         return KVC_NOMEM;
     d->lost = true;
     return KVC_LOST;
+}
+
+struct kvc_device *kvc_device_enter(void *dev) {
+    struct kvc_device *d = static_cast<struct kvc_device *>(dev);
+    (void)kvc_device_check(d, cudaSetDevice(d->number));
+    return d;
+}
+
+enum kvc_status kvc_device_settle(struct kvc_device *d, enum kvc_status st) {
+    if (st == KVC_OK)
+        return st;
+    for (struct kvc_lane &l : d->lanes)
+        if (cudaStreamSynchronize(l.stream) != cudaSuccess)
+            cudaGetLastError();
+    return st;
 }
 
 static void give_back(struct kvc_device *d, struct kvc_buffer *b) {
@@ -68,26 +83,26 @@ enum kvc_status kvc_device_staging(struct kvc_device *d, size_t bytes) {
 }
 
 static void *device_alloc(void *dev, enum kvc_memory memory, size_t bytes) {
-    struct kvc_device *d = static_cast<struct kvc_device *>(dev);
+    struct kvc_device *d = kvc_device_enter(dev);
     void *p = NULL;
     cudaError_t e = memory == KVC_MEMORY_HOST ? cudaMallocHost(&p, bytes) : cudaMalloc(&p, bytes);
     return kvc_device_check(d, e) == KVC_OK ? p : NULL;
 }
 
 static void device_release(void *dev, enum kvc_memory memory, void *p) {
-    struct kvc_device *d = static_cast<struct kvc_device *>(dev);
+    struct kvc_device *d = kvc_device_enter(dev);
     (void)kvc_device_check(d, memory == KVC_MEMORY_HOST ? cudaFreeHost(p) : cudaFree(p));
 }
 
 static enum kvc_status device_copy(void *dev, void *to, const void *from, size_t bytes) {
-    struct kvc_device *d = static_cast<struct kvc_device *>(dev);
+    struct kvc_device *d = kvc_device_enter(dev);
     return kvc_device_check(d, cudaMemcpy(to, from, bytes, cudaMemcpyDefault));
 }
 
 /* ---- life ----------------------------------------------------------------------------------- */
 
 static void device_close(void *dev) {
-    struct kvc_device *d = static_cast<struct kvc_device *>(dev);
+    struct kvc_device *d = kvc_device_enter(dev);
     for (struct kvc_lane &l : d->lanes) {
         struct kvc_buffer *mine[] = {&l.tokens, &l.offsets, &l.block_offsets,
                                      &l.seeds,  &l.local,   &l.sequence};
@@ -96,12 +111,17 @@ static void device_close(void *dev) {
         if (l.stream != NULL)
             cudaStreamDestroy(l.stream);
     }
+    for (struct kvc_stage &g : d->stages) {
+        give_back(d, &g.device);
+        cudaFreeHost(g.host);
+        if (g.done != NULL)
+            cudaEventDestroy(g.done);
+    }
     struct kvc_buffer *all[] = {&d->queries, &d->query_offsets, &d->sequence, &d->path,
                                 &d->sets,    &d->isl,           &d->loads,    &d->scratch,
-                                &d->results, &d->counts,        &d->delta};
+                                &d->results, &d->counts};
     for (struct kvc_buffer *b : all)
         give_back(d, b);
-    cudaFree(const_cast<struct kvc_secret *>(d->secret));
     cudaFreeHost(d->staging);
     cudaGetLastError();
     free(d);
@@ -110,7 +130,6 @@ static void device_close(void *dev) {
 static enum kvc_status set_up(struct kvc_device *d, const struct kvc_options *o,
                               const struct kvc_secret *secret) {
     size_t free_bytes = 0, total = 0;
-    void *p = NULL;
     KVC_TRY(kvc_device_check(d, cudaSetDevice(o->device)));
     KVC_TRY(kvc_device_check(d, cudaMemGetInfo(&free_bytes, &total)));
     d->max_bytes = o->max_bytes != 0 ? o->max_bytes : free_bytes / 2;
@@ -118,9 +137,10 @@ static enum kvc_status set_up(struct kvc_device *d, const struct kvc_options *o,
         d, cudaDeviceGetAttribute(&d->multiprocessors, cudaDevAttrMultiProcessorCount, o->device)));
     for (struct kvc_lane &l : d->lanes)
         KVC_TRY(kvc_device_check(d, cudaStreamCreateWithFlags(&l.stream, cudaStreamNonBlocking)));
-    KVC_TRY(kvc_device_check(d, cudaMalloc(&p, sizeof(*secret))));
-    d->secret = static_cast<const struct kvc_secret *>(p);
-    return kvc_device_check(d, cudaMemcpy(p, secret, sizeof(*secret), cudaMemcpyHostToDevice));
+    for (struct kvc_stage &g : d->stages)
+        KVC_TRY(kvc_device_check(d, cudaEventCreateWithFlags(&g.done, cudaEventDisableTiming)));
+    d->secret = *secret;
+    return KVC_OK;
 }
 
 static enum kvc_status device_open(const struct kvc_options *o, const struct kvc_secret *secret,
@@ -166,20 +186,43 @@ static void device_info(const void *dev, struct kvc_info *ret) {
 
 /* ---- tables --------------------------------------------------------------------------------- */
 
-/* A changed slot as it travels. */
-struct slot_change {
-    struct kvc_slot slot;
-    uint32_t at, external;
-};
+/* A stage that is not in use, with room for so much. */
+static enum kvc_status next_stage(struct kvc_device *d, unsigned turn, size_t bytes,
+                                  struct kvc_stage **ret) {
+    struct kvc_stage *g = &d->stages[turn % 2];
+    if (g->in_flight)
+        KVC_TRY(kvc_device_check(d, cudaEventSynchronize(g->done)));
+    g->in_flight = false;
+    if (bytes > g->cap) {
+        if (g->host != NULL)
+            cudaFreeHost(g->host);
+        g->host = NULL;
+        g->cap = 0;
+        KVC_TRY(kvc_device_check(d, cudaMallocHost(&g->host, bytes)));
+        g->cap = bytes;
+    }
+    *ret = g;
+    return kvc_device_room(d, &g->device, bytes);
+}
 
-static __global__ void put_slots(const struct slot_change *changes, uint32_t n,
-                                 struct kvc_slot *slots, uint32_t *external) {
+/* After its last use has been queued. */
+static enum kvc_status stage_used(struct kvc_device *d, struct kvc_stage *g) {
+    KVC_TRY(kvc_device_check(d, cudaGetLastError()));
+    g->in_flight = true;
+    return kvc_device_check(d, cudaEventRecord(g->done, d->lanes[0].stream));
+}
+
+static __global__ void put_slots(const struct kvc_slot *__restrict__ from,
+                                 const uint32_t *__restrict__ at,
+                                 const uint32_t *__restrict__ from_external, uint32_t n,
+                                 struct kvc_slot *__restrict__ slots,
+                                 uint32_t *__restrict__ external) {
     uint32_t i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= n)
         return;
-    slots[changes[i].at] = changes[i].slot;
+    slots[at[i]] = from[i];
     if (external != NULL)
-        external[changes[i].at] = changes[i].external;
+        external[at[i]] = from_external[i];
 }
 
 /* A changed set: its members lie at `from` of the members that travel with it. */
@@ -188,8 +231,9 @@ struct set_change {
     uint32_t number, from;
 };
 
-static __global__ void put_sets(const struct set_change *changes, uint32_t n, const uint16_t *from,
-                                struct kvc_set *sets, uint16_t *members) {
+static __global__ void put_sets(const struct set_change *__restrict__ changes, uint32_t n,
+                                const uint16_t *__restrict__ from,
+                                struct kvc_set *__restrict__ sets, uint16_t *__restrict__ members) {
     uint32_t i = (blockIdx.x * blockDim.x + threadIdx.x) / 32, lane = threadIdx.x % 32;
     if (i >= n)
         return;
@@ -212,29 +256,38 @@ static enum kvc_status upload_all_slots(struct kvc_device *d, struct kvc_device_
     return kvc_device_upload(d, stream, dt->external.p, t->external, cap * sizeof(*t->external));
 }
 
+/* Changed slots [from, from + n) of the list: the slots, their places, their external sets. */
+static enum kvc_status upload_some_slots(struct kvc_device *d, struct kvc_device_table *dt,
+                                         const struct kvc_table *t, size_t from, uint32_t n,
+                                         struct kvc_stage *g) {
+    cudaStream_t stream = d->lanes[0].stream;
+    struct kvc_slot *slots = static_cast<struct kvc_slot *>(g->host);
+    uint32_t *at = reinterpret_cast<uint32_t *>(slots + n), *external = at + n;
+    for (uint32_t i = 0; i < n; i++) {
+        at[i] = t->dirty[from + i];
+        slots[i] = t->slots[at[i]];
+        external[i] = t->external != NULL ? t->external[at[i]] : 0;
+    }
+    KVC_TRY(kvc_device_upload(d, stream, g->device.p, g->host, n * SLOT_BYTES));
+    const struct kvc_slot *there = static_cast<const struct kvc_slot *>(g->device.p);
+    const uint32_t *there_at = reinterpret_cast<const uint32_t *>(there + n);
+    put_slots<<<(n + THREADS - 1) / THREADS, THREADS, 0, stream>>>(
+        there, there_at, there_at + n, n, static_cast<struct kvc_slot *>(dt->slots.p),
+        t->external != NULL ? static_cast<uint32_t *>(dt->external.p) : NULL);
+    return stage_used(d, g);
+}
+
 static enum kvc_status upload_slots(struct kvc_device *d, struct kvc_device_table *dt,
                                     const struct kvc_table *t) {
-    size_t bytes = t->n_dirty * sizeof(struct slot_change);
-    cudaStream_t stream = d->lanes[0].stream;
-    if (t->n_dirty == 0)
-        return KVC_OK;
-    KVC_TRY(kvc_device_staging(d, bytes));
-    KVC_TRY(kvc_device_room(d, &d->delta, bytes));
-    struct slot_change *changes = static_cast<struct slot_change *>(d->staging);
-    for (size_t i = 0; i < t->n_dirty; i++) {
-        uint32_t at = t->dirty[i];
-        changes[i].slot = t->slots[at];
-        changes[i].at = at;
-        changes[i].external = t->external != NULL ? t->external[at] : 0;
+    struct kvc_stage *g;
+    for (size_t from = 0, turn = 0; from < t->n_dirty; turn++) {
+        size_t n = t->n_dirty - from, most = STAGE_BYTES / SLOT_BYTES;
+        n = n < most ? n : most;
+        KVC_TRY(next_stage(d, (unsigned)turn, n * SLOT_BYTES, &g));
+        KVC_TRY(upload_some_slots(d, dt, t, from, (uint32_t)n, g));
+        from += n;
     }
-    KVC_TRY(kvc_device_upload(d, stream, d->delta.p, changes, bytes));
-    uint32_t n = static_cast<uint32_t>(t->n_dirty);
-    put_slots<<<(n + THREADS - 1) / THREADS, THREADS, 0, stream>>>(
-        static_cast<const struct slot_change *>(d->delta.p), n,
-        static_cast<struct kvc_slot *>(dt->slots.p),
-        t->external != NULL ? static_cast<uint32_t *>(dt->external.p) : NULL);
-    KVC_TRY(kvc_device_check(d, cudaGetLastError()));
-    return kvc_device_check(d, cudaStreamSynchronize(stream)); /* the staging is used again */
+    return KVC_OK;
 }
 
 static enum kvc_status upload_all_sets(struct kvc_device *d, struct kvc_device_table *dt,
@@ -247,42 +300,61 @@ static enum kvc_status upload_all_sets(struct kvc_device *d, struct kvc_device_t
                              s->n_members * sizeof(*s->members));
 }
 
+/* Changed sets [from, from + n) of the list, and behind them their members, `bytes` together. */
+static enum kvc_status upload_some_sets(struct kvc_device *d, struct kvc_device_table *dt,
+                                        const struct kvc_sets *s, uint32_t from, uint32_t n,
+                                        size_t bytes, struct kvc_stage *g) {
+    cudaStream_t stream = d->lanes[0].stream;
+    struct set_change *changes = static_cast<struct set_change *>(g->host);
+    uint16_t *members = reinterpret_cast<uint16_t *>(changes + n);
+    uint32_t at = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        struct kvc_set set = s->sets[s->dirty[from + i]]; /* of a freed number: n = 0, of no use */
+        changes[i].set = set;
+        changes[i].number = s->dirty[from + i];
+        changes[i].from = at;
+        memcpy(members + at, s->members + (set.n > 0 ? set.at : 0), set.n * sizeof(*members));
+        at += set.n;
+    }
+    KVC_TRY(kvc_device_upload(d, stream, g->device.p, g->host, bytes));
+    const struct set_change *there = static_cast<const struct set_change *>(g->device.p);
+    put_sets<<<(n * 32 + THREADS - 1) / THREADS, THREADS, 0, stream>>>(
+        there, n, reinterpret_cast<const uint16_t *>(there + n),
+        static_cast<struct kvc_set *>(dt->sets.p), static_cast<uint16_t *>(dt->members.p));
+    return stage_used(d, g);
+}
+
 static enum kvc_status upload_sets(struct kvc_device *d, struct kvc_device_table *dt,
                                    const struct kvc_sets *s) {
-    cudaStream_t stream = d->lanes[0].stream;
-    size_t n_members = 0, head = s->n_dirty * sizeof(struct set_change);
-    if (s->n_dirty == 0)
-        return KVC_OK;
-    for (uint32_t i = 0; i < s->n_dirty; i++)
-        n_members += s->sets[s->dirty[i]].n;
-    size_t bytes = head + n_members * sizeof(*s->members);
-    KVC_TRY(kvc_device_staging(d, bytes));
-    KVC_TRY(kvc_device_room(d, &d->delta, bytes));
-    struct set_change *changes = static_cast<struct set_change *>(d->staging);
-    uint16_t *members = reinterpret_cast<uint16_t *>(static_cast<char *>(d->staging) + head);
-    uint32_t from = 0;
-    for (uint32_t i = 0; i < s->n_dirty; i++) {
-        struct kvc_set set = s->sets[s->dirty[i]]; /* of a freed number: n = 0, of no use */
-        changes[i].set = set;
-        changes[i].number = s->dirty[i];
-        changes[i].from = from;
-        memcpy(members + from, s->members + (set.n > 0 ? set.at : 0), set.n * sizeof(*members));
-        from += set.n;
+    struct kvc_stage *g;
+    for (uint32_t from = 0, n, turn = 0; from < s->n_dirty; from += n, turn++) {
+        size_t bytes = 0; /* of one set at least: the largest is far below a stage */
+        for (n = 0; from + n < s->n_dirty; n++) {
+            size_t more =
+                sizeof(struct set_change) + s->sets[s->dirty[from + n]].n * sizeof(*s->members);
+            if (n > 0 && bytes + more > STAGE_BYTES)
+                break;
+            bytes += more;
+        }
+        KVC_TRY(next_stage(d, turn, bytes, &g));
+        KVC_TRY(upload_some_sets(d, dt, s, from, n, bytes, g));
     }
-    KVC_TRY(kvc_device_upload(d, stream, d->delta.p, d->staging, bytes));
-    const char *base = static_cast<const char *>(d->delta.p);
-    put_sets<<<(s->n_dirty * 32 + THREADS - 1) / THREADS, THREADS, 0, stream>>>(
-        reinterpret_cast<const struct set_change *>(base), s->n_dirty,
-        reinterpret_cast<const uint16_t *>(base + head), static_cast<struct kvc_set *>(dt->sets.p),
-        static_cast<uint16_t *>(dt->members.p));
-    KVC_TRY(kvc_device_check(d, cudaGetLastError()));
-    return kvc_device_check(d, cudaStreamSynchronize(stream));
+    return KVC_OK;
+}
+
+static enum kvc_status upload_changes(struct kvc_device *d, struct kvc_device_table *dt,
+                                      const struct kvc_table *t) {
+    const struct kvc_sets *s = &t->sets;
+    bool grown = dt->sets.cap < s->cap * sizeof(*s->sets) ||
+                 dt->members.cap < s->cap_members * sizeof(*s->members);
+    KVC_TRY(grown || t->all_dirty ? upload_all_sets(d, dt, s) : upload_sets(d, dt, s));
+    KVC_TRY(t->all_dirty ? upload_all_slots(d, dt, t) : upload_slots(d, dt, t));
+    return kvc_device_check(d, cudaStreamSynchronize(d->lanes[0].stream));
 }
 
 static enum kvc_status device_commit(void *dev, struct kvc_table *t) {
-    struct kvc_device *d = static_cast<struct kvc_device *>(dev);
+    struct kvc_device *d = kvc_device_enter(dev);
     struct kvc_device_table *dt = static_cast<struct kvc_device_table *>(t->device);
-    const struct kvc_sets *s = &t->sets;
     if (d->lost)
         return KVC_LOST;
     if (dt == NULL) {
@@ -291,15 +363,11 @@ static enum kvc_status device_commit(void *dev, struct kvc_table *t) {
             return KVC_NOMEM;
         t->device = dt;
     }
-    bool grown = dt->sets.cap < s->cap * sizeof(*s->sets) ||
-                 dt->members.cap < s->cap_members * sizeof(*s->members);
-    KVC_TRY(grown || t->all_dirty ? upload_all_sets(d, dt, s) : upload_sets(d, dt, s));
-    KVC_TRY(t->all_dirty ? upload_all_slots(d, dt, t) : upload_slots(d, dt, t));
-    return kvc_device_check(d, cudaStreamSynchronize(d->lanes[0].stream));
+    return kvc_device_settle(d, upload_changes(d, dt, t));
 }
 
 static void device_table_free(void *dev, struct kvc_table *t) {
-    struct kvc_device *d = static_cast<struct kvc_device *>(dev);
+    struct kvc_device *d = kvc_device_enter(dev);
     struct kvc_device_table *dt = static_cast<struct kvc_device_table *>(t->device);
     if (dt == NULL)
         return;

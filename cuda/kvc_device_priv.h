@@ -18,17 +18,27 @@ struct kvc_lane {
     struct kvc_buffer tokens, offsets, block_offsets, seeds, local, sequence;
 };
 
+/* Changes of a table on their way. Two take turns: one is filled while the other travels. */
+struct kvc_stage {
+    void *host; /* pinned */
+    size_t cap;
+    struct kvc_buffer device;
+    cudaEvent_t done;
+    bool in_flight;
+};
+
 struct kvc_device {
     int number, multiprocessors;
     size_t bytes, max_bytes;
     uint64_t uploaded;
     bool lost;
-    const struct kvc_secret *secret; /* in device memory */
-    struct kvc_lane lanes[2];        /* tables and queries use the first one's stream */
+    struct kvc_secret secret; /* an argument of the kernels that hash */
+    struct kvc_lane lanes[2]; /* tables and queries use the first one's stream */
     struct kvc_buffer queries, query_offsets, sequence, path, sets, isl, loads, scratch, results,
-        counts, delta;
+        counts;
     void *staging; /* pinned host memory */
     size_t cap_staging;
+    struct kvc_stage stages[2];
 };
 
 /* A table's copy. */
@@ -36,6 +46,10 @@ struct kvc_device_table {
     struct kvc_buffer slots, external, sets, members;
 };
 
+/* The device as what this thread's calls of the runtime go to: a kvc may move between threads. */
+struct kvc_device *kvc_device_enter(void *dev);
+/* Waits for what a failed call has begun: the caller's memory and ours are in use until then. */
+enum kvc_status kvc_device_settle(struct kvc_device *d, enum kvc_status st);
 /* Failure of the device is remembered: every later call says KVC_LOST. */
 enum kvc_status kvc_device_check(struct kvc_device *d, cudaError_t e);
 /* At least `bytes`; what was in it is lost. KVC_NOMEM also over the budget. */

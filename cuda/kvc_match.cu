@@ -32,17 +32,17 @@ struct query_args {
 static __global__ void look_up(struct query_args a) {
     for (uint64_t i = blockIdx.x * (uint64_t)blockDim.x + threadIdx.x; i < a.n_blocks;
          i += (uint64_t)gridDim.x * blockDim.x) {
-        uint32_t slot = kvc_lookup(a.view.slots, a.view.mask, a.sequence[i]);
-        struct kvc_slot s = {};
-        if (slot != KVC_NONE)
-            s = a.view.slots[slot];
-        bool same = slot != KVC_NONE && s.local == a.local[i];
+        uint64_t sequence = a.sequence[i], local = a.local[i];
+        struct kvc_slot s;
+        uint32_t slot = kvc_lookup(a.view.slots, a.view.mask, sequence, &s);
+        bool same = slot != KVC_NONE && s.local == local;
+        uint32_t external = same && a.view.external != NULL ? a.view.external[slot] : 0;
         a.path.slot[i] = slot;
         a.path.parent[i] = same ? s.parent : (uint32_t)KVC_FREE;
         for (int t = KVC_DEVICE; t < KVC_EXTERNAL; t++)
             a.path.sets[t][i] = s.sets[t];
         if (a.view.external != NULL)
-            a.path.sets[KVC_EXTERNAL][i] = same ? a.view.external[slot] : 0;
+            a.path.sets[KVC_EXTERNAL][i] = external;
     }
 }
 
@@ -59,17 +59,18 @@ static __device__ uint32_t known(const struct query_args &a, uint64_t begin, uin
     __shared__ uint32_t first;
     if (threadIdx.x == 0)
         first = n;
-    __syncthreads();
     for (uint32_t from = 0; from < n; from += THREADS) {
         uint32_t i = from + threadIdx.x;
+        bool ends = false;
         if (i < n) {
             uint32_t want = i == 0 ? (uint32_t)KVC_ROOT : a.path.slot[begin + i - 1] + KVC_PARENT;
-            if (a.path.parent[begin + i] != want)
-                atomicMin(&first, i);
+            ends = a.path.parent[begin + i] != want;
         }
-        __syncthreads();
-        if (first <= from + THREADS - 1)
-            break; /* the same for all: nobody writes before the next barrier */
+        if (!__syncthreads_or(ends))
+            continue;
+        if (ends)
+            atomicMin(&first, i);
+        break; /* all threads do */
     }
     __syncthreads();
     return first;
@@ -213,8 +214,8 @@ static __device__ void best_of_all(double *cost, uint32_t *rank) {
     __syncthreads();
 }
 
-static __global__ void rank_queries(struct query_args a, struct rank_args p,
-                                    struct kvc_choice *ret) {
+static __global__ void __launch_bounds__(THREADS, 8)
+    rank_queries(struct query_args a, struct rank_args p, struct kvc_choice *ret) {
     uint32_t ranks = a.view.max_ranks;
     double *costs = a.costs + (size_t)blockIdx.x * ranks;
     for (uint32_t q = blockIdx.x; q < a.n_queries; q += gridDim.x) {
@@ -326,14 +327,12 @@ static enum kvc_status download(struct kvc_device *d, void *to, const void *from
                                                             d->lanes[0].stream));
 }
 
-enum kvc_status kvc_device_match(void *dev, struct kvc_table *t, const struct kvc_queries *q,
-                                 size_t room, struct kvc_match *ret, uint32_t *ret_n) {
-    struct kvc_device *d = static_cast<struct kvc_device *>(dev);
+static enum kvc_status match_all(struct kvc_device *d, struct kvc_table *t,
+                                 const struct kvc_queries *q, size_t room, struct kvc_match *ret,
+                                 uint32_t *ret_n) {
     cudaStream_t stream = d->lanes[0].stream;
     struct query_args a = {};
     size_t bytes = q->n * room * sizeof(*ret);
-    if (room > UINT32_MAX)
-        return KVC_INVALID;
     KVC_TRY(prepare(d, t, q, &a));
     KVC_TRY(kvc_device_room(d, &d->results, bytes));
     KVC_TRY(kvc_device_room(d, &d->counts, q->n * sizeof(*ret_n)));
@@ -344,6 +343,14 @@ enum kvc_status kvc_device_match(void *dev, struct kvc_table *t, const struct kv
     KVC_TRY(download(d, ret_n, d->counts.p, q->n * sizeof(*ret_n)));
     KVC_TRY(download(d, ret, d->results.p, bytes));
     return kvc_device_check(d, cudaStreamSynchronize(stream));
+}
+
+enum kvc_status kvc_device_match(void *dev, struct kvc_table *t, const struct kvc_queries *q,
+                                 size_t room, struct kvc_match *ret, uint32_t *ret_n) {
+    struct kvc_device *d = kvc_device_enter(dev);
+    if (room > UINT32_MAX)
+        return KVC_INVALID;
+    return kvc_device_settle(d, match_all(d, t, q, room, ret, ret_n));
 }
 
 /* The loads as one array in device memory: three of doubles, then the flags. */
@@ -365,11 +372,10 @@ static enum kvc_status upload_loads(struct kvc_device *d, const struct kvc_loads
     return KVC_OK;
 }
 
-enum kvc_status kvc_device_rank(void *dev, struct kvc_table *t, const struct kvc_queries *q,
-                                const double *isl_tokens, const struct kvc_cost_params *params,
-                                const struct kvc_loads *loads, double min_prefill, uint32_t top,
-                                struct kvc_choice *ret) {
-    struct kvc_device *d = static_cast<struct kvc_device *>(dev);
+static enum kvc_status rank_all(struct kvc_device *d, struct kvc_table *t,
+                                const struct kvc_queries *q, const double *isl_tokens,
+                                const struct kvc_cost_params *params, const struct kvc_loads *loads,
+                                double min_prefill, uint32_t top, struct kvc_choice *ret) {
     cudaStream_t stream = d->lanes[0].stream;
     struct query_args a = {};
     struct rank_args p = {};
@@ -387,4 +393,13 @@ enum kvc_status kvc_device_rank(void *dev, struct kvc_table *t, const struct kvc
     KVC_TRY(kvc_device_check(d, cudaGetLastError()));
     KVC_TRY(download(d, ret, d->results.p, q->n * top * sizeof(*ret)));
     return kvc_device_check(d, cudaStreamSynchronize(stream));
+}
+
+enum kvc_status kvc_device_rank(void *dev, struct kvc_table *t, const struct kvc_queries *q,
+                                const double *isl_tokens, const struct kvc_cost_params *params,
+                                const struct kvc_loads *loads, double min_prefill, uint32_t top,
+                                struct kvc_choice *ret) {
+    struct kvc_device *d = kvc_device_enter(dev);
+    return kvc_device_settle(d,
+                             rank_all(d, t, q, isl_tokens, params, loads, min_prefill, top, ret));
 }

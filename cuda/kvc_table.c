@@ -26,7 +26,7 @@ enum kvc_status kvc_table_create(struct kvc *k, const struct kvc_table_options *
     struct kvc_table_options o = options != NULL ? *options : (struct kvc_table_options){0};
     o.max_blocks = o.max_blocks == 0 ? (size_t)1 << 20 : o.max_blocks;
     o.max_ranks = o.max_ranks == 0 ? 1024 : o.max_ranks;
-    if (o.max_ranks > KVC_RANKS_MAX || o.max_blocks > (size_t)3 << 30)
+    if (o.max_ranks > KVC_RANKS_MAX || o.max_blocks > (size_t)3 << 29)
         return KVC_INVALID;
     size_t cap = 16;
     while (cap * 3 / 4 < o.max_blocks)
@@ -107,8 +107,9 @@ static enum kvc_status child(struct kvc_table *t, uint32_t parent, uint64_t loca
     uint64_t seq = parent == KVC_ROOT
                        ? local
                        : kvc_chain_step(t->slots[parent - KVC_PARENT].seq, local, &t->secret);
-    uint32_t i = kvc_lookup(t->slots, t->mask, seq);
-    if (i != KVC_NONE && (t->slots[i].parent != parent || t->slots[i].local != local))
+    struct kvc_slot s;
+    uint32_t i = kvc_lookup(t->slots, t->mask, seq, &s);
+    if (i != KVC_NONE && (s.parent != parent || s.local != local))
         return break_it(t, KVC_COLLISION);
     if (i == KVC_NONE) {
         i = first_free(t->slots, t->mask, seq);
@@ -346,14 +347,18 @@ enum kvc_status kvc_table_commit(struct kvc_table *t) {
         return t->broken;
     enum kvc_status st = t->k->lost ? KVC_LOST : t->k->ops->table_commit(t->k->dev, t);
     if (kvc_falls_back(t->k, st)) {
+        st = KVC_OK;
         t->on_host = true; /* queries read the host's copy, until a commit succeeds */
+    } else if (st != KVC_OK) {
+        t->on_host = true; /* and are refused: the device may have half of this one */
+    } else {
+        t->on_host = false;
+    }
+    if (t->on_host) {
         t->all_dirty = true;
         t->sets.n_dirty = 0; /* or the list would grow as long as the device is away */
-        return KVC_OK;
-    }
-    if (st != KVC_OK)
         return st;
-    t->on_host = false;
+    }
     for (size_t i = 0; i < t->n_dirty; i++)
         t->dirty_bits[t->dirty[i] / 64] = 0;
     if (t->all_dirty)

@@ -5,6 +5,7 @@
 #include "test/check.h"
 
 #include <dlfcn.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,7 +37,7 @@ struct outcome {
 
 static enum kvc_status session(struct kvc *k, struct outcome *o) {
     uint32_t tokens[BLOCKS * 4];
-    uint64_t offsets[] = {0, BLOCKS * 4}, blocks[] = {0, BLOCKS};
+    uint64_t offsets[] = {0, BLOCKS * 4}, blocks[] = {0, BLOCKS}, *pinned = NULL;
     struct kvc_table *t = NULL;
     enum kvc_status st;
     for (uint32_t i = 0; i < BLOCKS * 4; i++)
@@ -57,6 +58,9 @@ static enum kvc_status session(struct kvc *k, struct outcome *o) {
     }
     TRY(kvc_table_commit(t));
     struct kvc_queries q = {o->local, blocks, 1};
+    pinned = kvc_alloc(k, KVC_MEMORY_HOST, sizeof(o->local)); /* read while the call runs */
+    if (pinned != NULL)
+        q.local = memcpy(pinned, o->local, sizeof(o->local));
     TRY(kvc_match(t, &q, RANKS, o->match, &o->n));
     unsigned char candidate[RANKS];
     double zero[RANKS] = {0}, isl = BLOCKS * 4;
@@ -67,6 +71,7 @@ static enum kvc_status session(struct kvc *k, struct outcome *o) {
     struct kvc_loads loads = {candidate, zero, zero, zero};
     TRY(kvc_rank(t, &q, &isl, &params, &loads, 2, o->choice));
 out:
+    kvc_free(k, KVC_MEMORY_HOST, pinned);
     kvc_table_destroy(t);
     return st;
 }
@@ -118,13 +123,75 @@ static void case_every_call(void) {
     for (int lost = 0; lost < 2; lost++)
         for (int back = 0; back < 2; back++) {
             long n_failed = 0, quiet = 0;
-            for (long call = 0; quiet < 20 && call < 1000; call++) {
+            for (long call = 0; quiet < 40 && call < 1000; call++) {
                 bool failed = one(plugin, &want, call, lost, back);
                 n_failed += failed;
                 quiet = failed ? 0 : quiet + 1;
             }
             CHECK_MSG(n_failed > 15, "only %ld calls failed", n_failed);
         }
+}
+
+static void hold(struct kvc_table *t, uint32_t rank, uint64_t first, size_t n) {
+    struct kvc_block b[BLOCKS];
+    for (size_t i = 0; i < n; i++)
+        b[i] = (struct kvc_block){first + i, first + i};
+    struct kvc_event e = {.kind = KVC_STORED, .rank = rank, .blocks = b, .n = n};
+    CHECK(kvc_table_apply(t, &e) == KVC_OK);
+}
+
+/* Without fall_back a commit that failed half-way must not show: numbers of sets are used again. */
+static void case_a_commit_that_fails(void) {
+    struct kvc_options o = {.kind = KVC_CUDA, .plugin = getenv("WEIR_CUDA_PLUGIN")};
+    struct kvc_table_options to = {.max_blocks = 4000, .max_ranks = 500};
+    unsigned n_failed = 0;
+    for (long call = 0; call < 30; call++) {
+        struct kvc *k = NULL;
+        struct kvc_table *t = NULL;
+        struct kvc_match got[2];
+        uint64_t local[] = {1, 2, 3}, offsets[] = {0, 3};
+        struct kvc_queries q = {local, offsets, 1};
+        uint32_t n = 0;
+        CHECK(kvc_open(&o, &k, NULL, 0) == KVC_OK && kvc_table_create(k, &to, &t) == KVC_OK);
+        hold(t, 0, 1, 3);
+        CHECK(kvc_table_commit(t) == KVC_OK);
+        CHECK(kvc_match(t, &q, 2, got, &n) == KVC_OK && n == 1 && got[0].blocks[0] == 3);
+        struct kvc_event gone = {.kind = KVC_CLEARED, .rank = 0};
+        CHECK(kvc_table_apply(t, &gone) == KVC_OK);
+        for (uint32_t r = 1; r < 400; r++) /* so many sets that the device's arrays must grow */
+            hold(t, r, 1000 + 3 * r, 2 + r % 5);
+        for (uint32_t r = 100; r < 300; r++)
+            hold(t, r, 1, 2 + r % 2);
+        fail_at(call, false);
+        enum kvc_status st = kvc_table_commit(t);
+        fail_at(-1, false);
+        n_failed += st != KVC_OK;
+        CHECK(st == KVC_OK || st == KVC_NOMEM);
+        CHECK(kvc_match(t, &q, 2, got, &n) == st); /* refused, or new */
+        CHECK(kvc_table_commit(t) == KVC_OK);
+        CHECK(kvc_match(t, &q, 2, got, &n) == KVC_OK && n == 200);
+        CHECK(got[0].rank == 100 && got[0].blocks[0] == 2 && got[1].blocks[0] == 3);
+        kvc_table_destroy(t);
+        kvc_close(k);
+    }
+    CHECK_MSG(n_failed > 1, "%u commits failed", n_failed);
+}
+
+static void *other_thread(void *arg) {
+    static struct outcome got;
+    CHECK(session(arg, &got) == KVC_OK && got.n == RANKS);
+    return NULL;
+}
+
+/* The runtime knows a current device by thread; what was opened here works there. */
+static void case_another_thread(void) {
+    struct kvc_options o = {.kind = KVC_CUDA, .plugin = getenv("WEIR_CUDA_PLUGIN"), .device = 1};
+    struct kvc *k = NULL;
+    pthread_t thread;
+    CHECK(kvc_open(&o, &k, NULL, 0) == KVC_OK);
+    CHECK(pthread_create(&thread, NULL, other_thread, k) == 0);
+    CHECK(pthread_join(thread, NULL) == 0);
+    kvc_close(k);
 }
 
 static void case_budget(void) {
@@ -156,6 +223,8 @@ int main(void) {
     }
     memcpy(&fail_at, &symbol, sizeof(fail_at));
     CHECK_RUN(case_every_call);
+    CHECK_RUN(case_a_commit_that_fails);
+    CHECK_RUN(case_another_thread);
     CHECK_RUN(case_budget);
     return check_finish();
 }

@@ -82,7 +82,7 @@ static void compare(const uint64_t *lengths, size_t n, uint32_t block_size, bool
 }
 
 static void case_every_block_size(void) {
-    for (uint32_t bs = 1; bs <= KVC_BLOCK_SIZE_MAX; bs += is_emulated(k) && bs > 100 ? 17 : 1) {
+    for (uint32_t bs = 1; bs <= KVC_BLOCK_SIZE_MAX; bs += is_slow(k) && bs > 100 ? 17 : 1) {
         uint64_t lengths[] = {0, bs - 1, bs, bs + 1, 3 * (uint64_t)bs + 1, 2 * (uint64_t)bs};
         compare(lengths, WEIR_ARRAY_LEN(lengths), bs, bs % 2 == 0, bs % 3 == 0);
         if (bs <= 70)
@@ -101,7 +101,7 @@ static void case_ragged_batches(void) {
 }
 
 static void case_one_long_prompt(void) {
-    uint64_t million = is_emulated(k) ? 100000 : 1000000;
+    uint64_t million = is_slow(k) ? 100000 : 1000000;
     compare(&million, 1, 16, false, false);
     compare(&million, 1, 64, false, true);
 }

@@ -231,13 +231,13 @@ static void one_round(size_t max_blocks, unsigned steps) {
 }
 
 static void case_against_kvindex(void) {
-    for (unsigned i = 0; i < (is_emulated(k) ? 2 : 40); i++)
+    for (unsigned i = 0; i < (is_slow(k) ? 2 : 40); i++)
         one_round((size_t)1 << 16, 4000);
 }
 
 /* A refused event changes nothing: what fits is found, as long as anything is. */
 static void case_a_small_table_is_packed(void) {
-    for (unsigned i = 0; i < (is_emulated(k) ? 2 : 20); i++)
+    for (unsigned i = 0; i < (is_slow(k) ? 2 : 20); i++)
         one_round(300, 4000);
 }
 
@@ -272,12 +272,86 @@ static void case_many_ranks(void) {
     kvc_table_destroy(t);
 }
 
+/* Blocks of a chain, block i of content i + base. */
+static void store_chain(struct kvc_table *t, uint32_t rank, uint64_t base, size_t n) {
+    struct kvc_block *blocks = weir_calloc(n, sizeof(*blocks));
+    for (uint64_t i = 0; i < n; i++)
+        blocks[i] = (struct kvc_block){base + i + 1, base + i};
+    struct kvc_event e = {.kind = KVC_STORED, .rank = rank, .blocks = blocks, .n = n};
+    CHECK(kvc_table_apply(t, &e) == KVC_OK);
+    weir_free(blocks);
+}
+
+/* The first n contents of a chain are held by so many ranks; the first of them hold this much. */
+static void check_chain(struct kvc_table *t, uint64_t base, size_t n, const struct kvc_match *want,
+                        uint32_t n_want) {
+    enum { ROOM = 4 };
+    struct kvc_match got[ROOM];
+    uint64_t *local = weir_calloc(n, sizeof(*local)), offsets[] = {0, n};
+    uint32_t n_got = 0;
+    for (uint64_t i = 0; i < n; i++)
+        local[i] = base + i;
+    CHECK(kvc_match(t, &(struct kvc_queries){local, offsets, 1}, ROOM, got, &n_got) == KVC_OK);
+    CHECK_EQ_U64(n_got, n_want);
+    for (uint32_t i = 0; i < ROOM && i < n_want; i++)
+        CHECK_MSG(memcmp(&got[i], &want[i], sizeof(got[i])) == 0, "rank %u: %u blocks", got[i].rank,
+                  got[i].blocks[KVC_DEVICE]);
+    weir_free(local);
+}
+
+/* A commit of more slots, sets and members than travel at once, each more than two stages. */
+static void case_large_commits(void) {
+    enum { SLOTS = 90000, SETS = 2400 };
+    struct kvc_table_options o = {.max_blocks = 200000, .max_ranks = SETS};
+    struct kvc_table *t;
+    CHECK(kvc_table_create(k, &o, &t) == KVC_OK);
+    store_chain(t, 7, 1 << 20, 10);
+    CHECK(kvc_table_commit(t) == KVC_OK); /* whole; what follows are changes */
+    store_chain(t, 5, 0, SLOTS);
+    CHECK(kvc_table_commit(t) == KVC_OK);
+    check_chain(t, 0, SLOTS, (struct kvc_match[]){{5, {SLOTS}}}, 1);
+    struct kvc_table_stats s;
+    for (uint32_t r = 0; r < SETS; r++)
+        store_chain(t, r, 1 << 21, SETS - r);
+    kvc_table_get_stats(t, &s);
+    CHECK(s.sets >= SETS);
+    CHECK(kvc_table_commit(t) == KVC_OK);
+    check_chain(
+        t, 1 << 21, SETS,
+        (struct kvc_match[]){{0, {SETS}}, {1, {SETS - 1}}, {2, {SETS - 2}}, {3, {SETS - 3}}}, SETS);
+    check_chain(t, 1 << 20, 10, (struct kvc_match[]){{7, {10}}}, 1);
+    CHECK(kvc_table_commit(t) == KVC_OK); /* nothing to do */
+    kvc_table_destroy(t);
+}
+
+/* Rank numbers up to the last. */
+static void case_rank_numbers(void) {
+    struct kvc_table_options o = {.max_blocks = 1000, .max_ranks = KVC_RANKS_MAX};
+    struct kvc_table *t;
+    CHECK(kvc_table_create(k, &o, &t) == KVC_OK);
+    static const uint32_t ranks[] = {0, 255, 32767, 32768, 65534, 65535};
+    for (size_t i = 0; i < 6; i++)
+        store_chain(t, ranks[i], 50, 10 - i);
+    CHECK(kvc_table_commit(t) == KVC_OK);
+    check_chain(t, 50, 10, (struct kvc_match[]){{0, {10}}, {255, {9}}, {32767, {8}}, {32768, {7}}},
+                6);
+    CHECK(kvc_table_apply(t, &(struct kvc_event){.kind = KVC_CLEARED, .rank = 0}) == KVC_OK);
+    CHECK(kvc_table_apply(t, &(struct kvc_event){.kind = KVC_CLEARED, .rank = 32767}) == KVC_OK);
+    CHECK(kvc_table_commit(t) == KVC_OK);
+    check_chain(t, 50, 10,
+                (struct kvc_match[]){{255, {9}}, {32768, {7}}, {65534, {6}}, {65535, {5}}}, 4);
+    kvc_table_destroy(t);
+}
+
 static void case_refusals(void) {
     struct kvc_table *t;
     struct kvc_block b = {1, 2};
     struct kvc_event e = {.kind = KVC_STORED, .rank = 4, .blocks = &b, .n = 1};
     CHECK(kvc_table_create(k, &(struct kvc_table_options){.max_ranks = KVC_RANKS_MAX + 1}, &t) ==
           KVC_INVALID);
+    /* Slots are numbered in 32 bits, with room for marks. */
+    struct kvc_table_options many = {.max_blocks = ((size_t)3 << 29) + 1, .max_ranks = 1};
+    CHECK(kvc_table_create(k, &many, &t) == KVC_INVALID);
     CHECK(kvc_table_create(k, &(struct kvc_table_options){.max_ranks = 4}, &t) == KVC_OK);
     CHECK(kvc_table_apply(t, &e) == KVC_INVALID);
     e.rank = 3;
@@ -292,6 +366,8 @@ int main(void) {
     CHECK_RUN(case_against_kvindex);
     CHECK_RUN(case_a_small_table_is_packed);
     CHECK_RUN(case_many_ranks);
+    CHECK_RUN(case_large_commits);
+    CHECK_RUN(case_rank_numbers);
     CHECK_RUN(case_refusals);
     kvc_close(k);
     return check_finish();

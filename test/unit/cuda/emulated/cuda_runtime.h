@@ -1,8 +1,9 @@
 /*
  * Enough of CUDA to run the device part of cuda/ on a machine without one: the runtime's calls as
  * plain memory, and each thread of a thread block as a fiber, one block after the other. Barriers,
- * shuffles and votes are meetings of fibers; shared memory is static memory. What this cannot show
- * is races inside a block and the device's speed.
+ * shuffles and votes are meetings of fibers; shared memory is static memory. What a stream has been
+ * given waits until something waits for the stream, so memory that is used again too early is seen.
+ * What this cannot show is races inside a block and the device's speed.
  *
  * emulate.py rewrites the launches and the dynamic shared memory; all else is the product's text.
  */
@@ -20,6 +21,8 @@
 #define __host__
 #define __forceinline__ inline
 #define __shared__ static
+#define __grid_constant__
+#define __launch_bounds__(threads, blocks)
 
 /* ---- threads -------------------------------------------------------------------------------- */
 
@@ -78,20 +81,30 @@ static inline uint32_t atomicMin(uint32_t *p, uint32_t v) {
     return old;
 }
 
+/* ---- streams -------------------------------------------------------------------------------- */
+
+typedef struct emu_stream *cudaStream_t;
+typedef struct emu_event *cudaEvent_t;
+/* host: memory that the work needs until then, or NULL. */
+void emu_queue(cudaStream_t stream, bool is_kernel, const void *host, std::function<void()> work);
+
 /* kernel<<<grid, block, shared, stream>>>(arguments) */
 template <typename... P> struct emu_launcher {
     void (*kernel)(P...);
     uint32_t grid, block;
     size_t shared;
+    cudaStream_t stream;
     void operator()(P... p) const {
-        emu_run(grid, block, shared, [&] { kernel(p...); });
+        auto launch = *this;
+        emu_queue(stream, true, NULL, [=] {
+            emu_run(launch.grid, launch.block, launch.shared, [&] { launch.kernel(p...); });
+        });
     }
 };
-typedef struct emu_stream *cudaStream_t;
 template <typename... P>
 static inline emu_launcher<P...> emu_launch(void (*kernel)(P...), uint32_t grid, uint32_t block,
-                                            size_t shared, cudaStream_t) {
-    return {kernel, grid, block, shared};
+                                            size_t shared, cudaStream_t stream) {
+    return {kernel, grid, block, shared, stream};
 }
 
 /* ---- the runtime ---------------------------------------------------------------------------- */
@@ -99,7 +112,7 @@ static inline emu_launcher<P...> emu_launch(void (*kernel)(P...), uint32_t grid,
 enum cudaError_t { cudaSuccess, cudaErrorMemoryAllocation, cudaErrorUnknown };
 enum cudaMemcpyKind { cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost, cudaMemcpyDefault };
 enum cudaDeviceAttr { cudaDevAttrMultiProcessorCount };
-enum { cudaStreamNonBlocking = 1 };
+enum { cudaStreamNonBlocking = 1, cudaEventDisableTiming = 2 };
 struct cudaDeviceProp {
     char name[256];
 };
@@ -113,44 +126,31 @@ static inline cudaError_t cudaMalloc(void **p, size_t n) {
     *p = e == cudaSuccess ? malloc(n) : NULL;
     return e;
 }
-static inline cudaError_t cudaMallocHost(void **p, size_t n) {
-    return cudaMalloc(p, n);
-}
-static inline cudaError_t cudaFree(void *p) {
-    free(p);
-    return cudaSuccess;
-}
-static inline cudaError_t cudaFreeHost(void *p) {
-    return cudaFree(p);
-}
+cudaError_t cudaMallocHost(void **p, size_t n);
+cudaError_t cudaFree(void *p);     /* waits for the device */
+cudaError_t cudaFreeHost(void *p); /* does not */
 static inline cudaError_t cudaMemcpy(void *to, const void *from, size_t n, cudaMemcpyKind) {
     cudaError_t e = emu_fault(false);
     if (e == cudaSuccess && n > 0)
         memcpy(to, from, n);
     return e;
 }
-static inline cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t n, cudaMemcpyKind k,
-                                          cudaStream_t) {
-    return cudaMemcpy(to, from, n, k);
-}
+/* Plain host memory is read at once, and written before the call returns. */
+cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t n, cudaMemcpyKind kind,
+                            cudaStream_t stream);
 static inline cudaError_t cudaGetLastError(void) {
     return emu_fault(false);
 }
-static inline cudaError_t cudaStreamSynchronize(cudaStream_t) {
-    return emu_fault(false);
-}
-static inline cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, int) {
-    *s = reinterpret_cast<cudaStream_t>(1);
-    return cudaSuccess;
-}
-static inline cudaError_t cudaStreamDestroy(cudaStream_t) {
-    return cudaSuccess;
-}
+cudaError_t cudaStreamSynchronize(cudaStream_t stream);
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t *ret, int);
+cudaError_t cudaStreamDestroy(cudaStream_t stream);
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t *ret, int);
+cudaError_t cudaEventDestroy(cudaEvent_t event);
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream);
+cudaError_t cudaEventSynchronize(cudaEvent_t event);
+cudaError_t cudaSetDevice(int device); /* of the calling thread */
 static inline cudaError_t cudaGetDeviceCount(int *n) {
-    *n = 1;
-    return cudaSuccess;
-}
-static inline cudaError_t cudaSetDevice(int) {
+    *n = 2;
     return cudaSuccess;
 }
 static inline cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *total) {

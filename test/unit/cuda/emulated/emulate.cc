@@ -2,6 +2,10 @@
 
 #include <csetjmp>
 #include <cstdio>
+#include <deque>
+#include <map>
+#include <set>
+#include <string>
 #include <ucontext.h>
 #include <vector>
 
@@ -152,6 +156,152 @@ const uint64_t *emu_meet_warp(uint64_t value) {
     yield();
     return warps[current / 32].values[turn];
 }
+
+/* ---- streams -------------------------------------------------------------------------------- */
+
+struct emu_work {
+    const void *host; /* pinned memory that it needs, or NULL */
+    std::function<void()> run;
+};
+struct emu_stream {
+    std::deque<emu_work> work;
+    uint64_t done, given; /* pieces of work */
+    int device;
+};
+struct emu_event {
+    cudaStream_t stream;
+    uint64_t at; /* of the stream's work */
+};
+
+namespace {
+
+std::set<emu_stream *> streams;
+std::map<const char *, size_t> pinned; /* host memory by its beginning */
+thread_local int device_now;
+
+/* The pinned memory that an address lies in, or NULL. */
+const void *pinned_at(const void *p) {
+    auto it = pinned.upper_bound(static_cast<const char *>(p));
+    if (it == pinned.begin() || (--it, static_cast<const char *>(p) >= it->first + it->second))
+        return NULL;
+    return it->first;
+}
+
+void run(emu_stream *s, uint64_t until) {
+    for (; s->done < until && !s->work.empty(); s->done++) {
+        emu_work piece = std::move(s->work.front());
+        s->work.pop_front();
+        piece.run();
+    }
+}
+
+/* A device that is lost does nothing more. */
+cudaError_t end_with(cudaError_t e, emu_stream *s, uint64_t until) {
+    if (e == cudaSuccess)
+        run(s, until);
+    else
+        s->work.clear();
+    return e;
+}
+
+void wrong(const char *what) {
+    fprintf(stderr, "emulated device: %s\n", what);
+    abort();
+}
+
+} // namespace
+
+void emu_queue(cudaStream_t stream, bool is_kernel, const void *host, std::function<void()> work) {
+    if (is_kernel && stream->device != device_now)
+        wrong("a kernel is launched on a stream of another device");
+    stream->work.push_back({host, std::move(work)});
+    stream->given++;
+}
+
+cudaError_t cudaSetDevice(int device) {
+    device_now = device;
+    return cudaSuccess;
+}
+
+cudaError_t cudaMallocHost(void **p, size_t n) {
+    cudaError_t e = cudaMalloc(p, n);
+    if (e == cudaSuccess)
+        pinned[static_cast<char *>(*p)] = n;
+    return e;
+}
+
+cudaError_t cudaFree(void *p) {
+    for (emu_stream *s : streams)
+        (void)end_with(fail_lost && fail_call >= 0 && calls > fail_call ? cudaErrorUnknown
+                                                                        : cudaSuccess,
+                       s, s->given);
+    free(p);
+    return cudaSuccess;
+}
+
+cudaError_t cudaFreeHost(void *p) {
+    for (emu_stream *s : streams)
+        for (const emu_work &w : s->work)
+            if (p != NULL && w.host == p)
+                wrong("pinned memory is freed while a stream needs it");
+    pinned.erase(static_cast<char *>(p));
+    free(p);
+    return cudaSuccess;
+}
+
+cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t n, cudaMemcpyKind kind,
+                            cudaStream_t stream) {
+    cudaError_t e = emu_fault(false);
+    if (e != cudaSuccess || n == 0)
+        return e;
+    if (kind == cudaMemcpyHostToDevice && pinned_at(from) == NULL) {
+        std::string bytes(static_cast<const char *>(from), n);
+        emu_queue(stream, false, NULL, [=] { memcpy(to, bytes.data(), n); });
+        return e;
+    }
+    emu_queue(stream, false, pinned_at(kind == cudaMemcpyHostToDevice ? from : to),
+              [=] { memcpy(to, from, n); });
+    if (kind == cudaMemcpyDeviceToHost && pinned_at(to) == NULL)
+        run(stream, stream->given);
+    return e;
+}
+
+cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+    return end_with(emu_fault(false), stream, stream->given);
+}
+
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t *ret, int) {
+    *ret = new emu_stream{{}, 0, 0, device_now};
+    streams.insert(*ret);
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamDestroy(cudaStream_t stream) {
+    streams.erase(stream);
+    delete stream;
+    return cudaSuccess;
+}
+
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t *ret, int) {
+    *ret = new emu_event{NULL, 0};
+    return cudaSuccess;
+}
+
+cudaError_t cudaEventDestroy(cudaEvent_t event) {
+    delete event;
+    return cudaSuccess;
+}
+
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+    *event = {stream, stream->given};
+    return emu_fault(false);
+}
+
+cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+    return end_with(emu_fault(false), event->stream, event->at);
+}
+
+/* ---- faults --------------------------------------------------------------------------------- */
 
 cudaError_t emu_fault(bool allocates) {
     long call = calls++;
