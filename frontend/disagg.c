@@ -120,6 +120,7 @@ void weir_disagg_query(struct weir_leg *leg, struct weir_route_query *ret) {
                                  .local_hashes = leg->local,
                                  .sequence_hashes = leg->sequence,
                                  .n_blocks = leg->n_blocks,
+                                 .n_computed = weir_leg_computed(leg),
                                  .isl_tokens = leg->prompt.n,
                                  .request_id = weir_span_z(r->uuid),
                                  .tenant = weir_request_tenant(r),
@@ -132,7 +133,7 @@ void weir_disagg_query(struct weir_leg *leg, struct weir_route_query *ret) {
                                  .now_ms = weir_loop_now_ms(r->fl->loop)};
     /* Hashes of another block size match nothing: then load alone decides. */
     if (weir_prefill_pool_block_size(d->pool) != weir_model_info(r->model)->block_size)
-        q.n_blocks = 0;
+        q.n_blocks = q.n_computed = 0;
     weir_leg_pool_apply(&leg->prefill_pool, &q);
     *ret = q;
 }

@@ -161,9 +161,13 @@ static enum weir_status ask(struct weir_engine_parity *p) {
 }
 
 /* Templates of our own are code, and engines may have other code behind /tokenize than behind
- * their chats (gpt-oss): only counts tell there. */
+ * their chats (gpt-oss): only counts tell there. SGLang's chats always get a generation prompt and
+ * turn a last assistant's message round; its /tokenize does neither when the field is there. */
 static bool skipped(const struct weir_engine_parity *p) {
-    return weir_parity_canned[p->at].messages != NULL && wtok_chat_native(p->config.info->tok);
+    const struct weir_parity_canned *c = &weir_parity_canned[p->at];
+    return c->messages != NULL &&
+           (wtok_chat_native(p->config.info->tok) ||
+            (c->no_generation_prompt && p->config.info->flavour == WTOK_FLAVOUR_SGLANG));
 }
 
 static void ask_next(struct weir_engine_parity *p) {

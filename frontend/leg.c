@@ -62,12 +62,20 @@ static struct weir_span leg_id(struct weir_leg *leg) {
     return weir_span_z(r->uuid);
 }
 
+/* vLLM and SGLang always compute a prompt's last token, so a block that ends with it is no hit. (On
+ * the request plane it counts as one, as in the reference.) */
+size_t weir_leg_computed(const struct weir_leg *leg) {
+    uint32_t size = weir_model_info(leg->request->model)->block_size;
+    return leg->relay != NULL && leg->n_blocks > 0 && leg->prompt.n == leg->n_blocks * size;
+}
+
 void weir_leg_query(struct weir_leg *leg, struct weir_route_query *ret) {
     struct weir_request *r = leg->request;
     const struct weir_routing_hints *h = &r->q.prep.routing;
     struct weir_route_query q = {.local_hashes = leg->local,
                                  .sequence_hashes = leg->sequence,
                                  .n_blocks = leg->n_blocks,
+                                 .n_computed = weir_leg_computed(leg),
                                  .isl_tokens = leg->prompt.n,
                                  .request_id = leg_id(leg),
                                  .tenant = weir_request_tenant(r),

@@ -114,6 +114,8 @@ struct weir_request {
 /* leg.c */
 void weir_leg_init(struct weir_leg *leg, struct weir_request *r);
 void weir_leg_start(struct weir_leg *leg);
+/* Of the prompt's last blocks: those that its worker computes whatever it holds. */
+size_t weir_leg_computed(const struct weir_leg *leg);
 /* What the router is asked; borrows from the leg and its request. */
 /* Who shares with whom: the configured header, else the API key; requests with neither are one. */
 uint64_t weir_request_tenant(const struct weir_request *r);

@@ -104,6 +104,7 @@ struct weir_route_query {
     const uint64_t *local_hashes;    /* content hashes of the complete prompt blocks */
     const uint64_t *sequence_hashes; /* rolling hashes of the same blocks */
     size_t n_blocks;
+    size_t n_computed; /* the last blocks of these, which a worker computes even if it holds them */
     size_t isl_tokens;
     bool has_pinned_worker;
     uint64_t pinned_worker;

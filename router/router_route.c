@@ -101,6 +101,10 @@ static struct eligible gather(struct weir_router *r, const struct weir_route_que
     return e;
 }
 
+static void look_up(struct weir_lookup *l, const struct weir_route_query *q) {
+    weir_lookup_run(l, q->local_hashes, q->n_blocks - q->n_computed);
+}
+
 /* A search before the critical section, where that may be; else NULL. Equal prompts that come at
  * once must see each other's predictions, and a query that may wait is mostly refused before
  * anything is looked up. */
@@ -110,7 +114,7 @@ static struct weir_lookup *look_up_early(struct weir_router *r, const struct wei
         !q->may_wait && !q->blind)
         l = weir_lookup_take(&r->lookups);
     if (l != NULL)
-        weir_lookup_run(l, q->local_hashes, q->n_blocks);
+        look_up(l, q);
     return l;
 }
 
@@ -138,7 +142,7 @@ static void add_overlaps(struct weir_router *r, const struct weir_route_query *q
                          struct weir_lookup *l) {
     if (l == NULL) {
         l = &r->own_lookup;
-        weir_lookup_run(l, q->local_hashes, q->n_blocks);
+        look_up(l, q);
     }
     for (size_t k = 0; k < l->n; k++) {
         const struct kvi_score *s = &l->scores[k];

@@ -84,7 +84,7 @@ static enum weir_status encode(const struct wtok *tok, struct weir_span text, un
 
 enum weir_status weir_mock_http_tokens(struct weir_mock_http *h,
                                        const struct weir_openai_request *q,
-                                       const struct weir_prompt *prompt, bool special,
+                                       const struct weir_prompt *prompt, bool page, bool special,
                                        struct weir_arena *arena, struct weir_ids *ret_ids) {
     if (prompt != NULL && prompt->kind == WEIR_PROMPT_IDS) {
         *ret_ids = prompt->ids;
@@ -94,12 +94,17 @@ enum weir_status weir_mock_http_tokens(struct weir_mock_http *h,
         return encode(h->config.tok, prompt->text, WTOK_SPECIAL | (special ? WTOK_ADD_SPECIAL : 0),
                       arena, ret_ids);
     bool vllm = weir_mock_http_vllm(h);
+    /* SGLang's page takes the messages as they stand when it is told about the generation prompt;
+     * its chats know no such field. */
+    bool as_given = page && !q->add_generation_prompt;
     struct wtok_chat chat = {.messages = q->messages,
                              .tools = !vllm && q->tool_choice_none ? weir_span(NULL, 0) : q->tools,
                              .template_args = q->template_args,
                              .add_generation_prompt = q->add_generation_prompt,
                              .continue_final_message = q->continue_final_message,
-                             .flavour = vllm ? WTOK_FLAVOUR_VLLM : WTOK_FLAVOUR_SGLANG};
+                             .flavour = vllm       ? WTOK_FLAVOUR_VLLM
+                                        : as_given ? WTOK_FLAVOUR_PLAIN
+                                                   : WTOK_FLAVOUR_SGLANG};
     struct weir_buf text;
     struct weir_err err = {.text = ""};
     weir_buf_init(&text, ARENA_MAX);
@@ -294,7 +299,7 @@ static bool add_sequences(struct weir_mock_gen *g) {
         return refuse(g, 500, "InternalServerError", "out of memory");
     for (size_t p = 0; p < n_prompts; p++) {
         struct weir_ids ids;
-        if (weir_mock_http_tokens(h, &g->q, chat ? NULL : &g->q.prompts[p], true, &g->arena,
+        if (weir_mock_http_tokens(h, &g->q, chat ? NULL : &g->q.prompts[p], false, true, &g->arena,
                                   &ids) != WEIR_OK)
             return refuse(g, 400, "BadRequestError", "the prompt cannot be made");
         g->usage.prompt_tokens += ids.n;

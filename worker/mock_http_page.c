@@ -196,8 +196,8 @@ static void page_tokenize(struct weir_mock_http *h, struct weir_http_exchange *x
     enum weir_status st = weir_openai_parse(kind, body, &rules, arena, &q, &error);
     q.kind = kind;
     if (st == WEIR_OK)
-        st = weir_mock_http_tokens(h, &q, chat ? NULL : &q.prompts[0], adds_special(body), arena,
-                                   &ids);
+        st = weir_mock_http_tokens(h, &q, chat ? NULL : &q.prompts[0], true, adds_special(body),
+                                   arena, &ids);
     if (st != WEIR_OK) {
         weir_mock_http_error(h, x, 400, "BadRequestError", "no prompt that can be tokenized");
         return;

@@ -44,11 +44,11 @@ struct weir_span weir_mock_gen_salt(void *user);
 /* Error body as the engine writes it. */
 void weir_mock_http_error(struct weir_mock_http *h, struct weir_http_exchange *x, int status,
                           const char *type, const char *message);
-/* Prompt of a chat or completion as ids in the arena; `special`: with what is put around a plain
- * one. */
+/* Prompt of a chat or completion as ids in the arena; `page`: for /tokenize; `special`: with what
+ * is put around a plain one. */
 enum weir_status weir_mock_http_tokens(struct weir_mock_http *h,
                                        const struct weir_openai_request *q,
-                                       const struct weir_prompt *prompt, bool special,
+                                       const struct weir_prompt *prompt, bool page, bool special,
                                        struct weir_arena *arena,
                                        struct weir_ids *ret_ids) WEIR_MUST_CHECK;
 

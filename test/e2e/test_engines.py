@@ -211,6 +211,25 @@ def test_salts_part_equal_prompts(fleet):
     assert r["usage"]["prompt_tokens_details"]["cached_tokens"] == 0
 
 
+@pytest.mark.parametrize("kind", ["vllm", "sglang"])
+def test_block_of_the_last_token_is_computed_anyway(fleet, kind):
+    """Found with vLLM 0.16: a prompt that is cached to its end was expected with one block more than the engine uses."""
+    a = start(fleet, kind=kind)
+    events, replay = a.events()
+    f = front(fleet, f"{a.url},kv-events={events},replay={replay}")
+    for n in (4 * BLOCK, 4 * BLOCK + 1, 4 * BLOCK - 1, BLOCK, 1):
+        ids = [(7 * n + i) % 200 + 3 for i in range(n)]
+        found = []
+        for _ in range(2):
+            seen = len(f.lines)
+            r = f.complete(ids, max_tokens=2)
+            overlap = accesses(f, 1, seen)[0][1]
+            found.append(r.json()["usage"]["prompt_tokens_details"]["cached_tokens"])
+            assert overlap * BLOCK == found[-1], (n, overlap, found)
+            follows(f, a)
+        assert found == [0, (n - 1) // BLOCK * BLOCK], (n, found)
+
+
 def test_sglang(fleet):
     """No list of event sources there: the operator names them."""
     a, b = start(fleet, kind="sglang"), start(fleet, kind="sglang")

@@ -88,8 +88,9 @@ def test_sglang_shapes_are_compared_its_way(fleet, tmp_path):
     e = start(fleet, "--model-path", str(files), kind="sglang")
     events, replay = e.events()
     f = front(fleet, files, f"{e.url},kv-events={events},replay={replay}")
-    until("the canned conversations", lambda: checks(f, "tokenize", "same") >= 15)
+    until("the canned conversations", lambda: checks(f, "tokenize", "same") + checks(f, "tokenize", "differs") >= 15)
     assert checks(f, "tokenize", "differs") == 0
+    assert f.metric("weir_parity_fallback", model="m") == 0
 
 
 DIFFERENT = {
