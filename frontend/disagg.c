@@ -6,9 +6,10 @@
  *
  * Failure modes: no prefill worker, or all busy: the decode worker does the whole request, unless
  * --enforce-disagg refuses that. A prefill worker that fails gives way to another one, at most
- * WEIR_DISAGG_TRIES in all, then as above; a request that it refuses is refused. A client that
- * leaves frees both legs (weir_leg_stop). A pooled connection that the worker had closed costs
- * nothing: it is asked again over a new one. Source: shared spec "transport" 3.2, "kvrouter" 4.5.
+ * WEIR_DISAGG_TRIES that may have got the prompt, then as above; a request that it refuses is
+ * refused. A client that leaves frees both legs (weir_leg_stop). A pooled connection that the
+ * worker had closed costs nothing: it is asked again over a new one. Source: shared spec
+ * "transport" 3.2, "kvrouter" 4.5.
  */
 #include "base/json.h"
 #include "base/log.h"
@@ -81,6 +82,19 @@ bool weir_disagg_worker(const struct weir_leg *leg, uint64_t *ret_id, uint32_t *
         *ret_rank = leg->disagg.dp_rank;
     }
     return splits(leg);
+}
+
+bool weir_disagg_exhausted(const struct weir_disagg *d) {
+    return d->n_failed >= WEIR_DISAGG_TRIES || d->n_tried >= WEIR_MAX_TRIED;
+}
+
+bool weir_disagg_failed(struct weir_leg *leg, bool untouched) {
+    struct weir_disagg *d = &leg->disagg;
+    d->state = WEIR_DISAGG_NEW;
+    if (d->n_tried < WEIR_MAX_TRIED)
+        d->tried[d->n_tried++] = d->worker_id;
+    d->n_failed += !(untouched && weir_leg_may_pass_over(leg, d->sent_ns));
+    return weir_disagg_exhausted(d);
 }
 
 /* ---- without a prefill worker ------------------------------------------------------------- */
@@ -204,6 +218,7 @@ static enum weir_status send(struct weir_leg *leg, const struct weir_prefill_wor
                                        .item_ms = r->fl->app->item_ms};
     d->result = weir_span(NULL, 0);
     d->codec = w->at.codec;
+    d->sent_ns = weir_now_ns();
     if (st == WEIR_OK)
         st = weir_plane_call_start(r->fl->plane, &c, &call_ops, leg, &d->call);
     weir_buf_fini(&body);
@@ -235,7 +250,7 @@ bool weir_disagg_begin(struct weir_leg *leg) {
     case WEIR_PREFILL_GO:
         break;
     }
-    while (d->n_tried < WEIR_DISAGG_TRIES) {
+    while (!weir_disagg_exhausted(d)) {
         enum weir_status st = weir_disagg_route(leg);
         if (weir_leg_pool_next(leg, &leg->prefill_pool, weir_prefill_pool_router(d->pool), st))
             continue;
@@ -313,7 +328,8 @@ static bool ask_again(struct weir_leg *leg, const struct weir_plane_end *end) {
 }
 
 /* The attempt has failed: another worker, or one worker for all, or the end of the request. */
-static void go_on(struct weir_leg *leg, const struct weir_wire_error *error, const char *why) {
+static void go_on(struct weir_leg *leg, const struct weir_wire_error *error, const char *why,
+                  bool untouched) {
     struct weir_request *r = leg->request;
     struct weir_disagg *d = &leg->disagg;
     bool was_both = d->state == WEIR_DISAGG_BOTH;
@@ -326,10 +342,7 @@ static void go_on(struct weir_leg *leg, const struct weir_wire_error *error, con
         weir_leg_fail_worker(leg, error);
         return;
     }
-    d->state = WEIR_DISAGG_NEW;
-    if (d->n_tried < WEIR_DISAGG_TRIES)
-        d->tried[d->n_tried++] = d->worker_id;
-    if (d->n_tried == WEIR_DISAGG_TRIES && weir_disagg_alone(leg, why))
+    if (weir_disagg_failed(leg, untouched) && weir_disagg_alone(leg, why))
         return;
     weir_leg_restart(leg);
 }
@@ -342,7 +355,7 @@ static void on_item(void *arg, const struct weir_output *item) {
         struct weir_wire_error e = item->error;
         weir_plane_call_cancel(d->call, false);
         d->call = NULL;
-        go_on(leg, &e, "it answered with an error");
+        go_on(leg, &e, "it answered with an error", false);
         return;
     }
     if (!item->has_output)
@@ -372,9 +385,9 @@ static void on_end(void *arg, const struct weir_plane_end *end) {
         weir_router_worker_failed(weir_prefill_pool_router(d->pool), d->worker_id,
                                   weir_loop_now_ms(r->fl->loop));
     if (e.status != WEIR_OK) {
-        go_on(leg, &e.error, e.stage);
+        go_on(leg, &e.error, e.stage, strcmp(e.stage, "connect") == 0);
     } else if (d->state == WEIR_DISAGG_PREFILL && d->result.data == NULL) {
-        go_on(leg, NULL, "its answer has no transfer parameters");
+        go_on(leg, NULL, "its answer has no transfer parameters", false);
     } else {
         release(leg);
         if (d->state != WEIR_DISAGG_PREFILL)

@@ -8,7 +8,10 @@
 #include "router/split.h"
 #include "runtime/plane_client.h"
 
-enum { WEIR_DISAGG_TRIES = 3 };
+enum {
+    WEIR_DISAGG_TRIES = 3, /* prefill workers that fail after they got the prompt */
+    WEIR_MAX_TRIED = 16,   /* workers of a leg that fail, for either part */
+};
 
 enum weir_disagg_state {
     WEIR_DISAGG_NEW,     /* not looked at yet */
@@ -26,8 +29,9 @@ struct weir_disagg {
     struct weir_relay_prefill *http; /* to an HTTP engine instead; in the request's arena */
     uint64_t booking, worker_id;     /* in the pool's router */
     uint32_t dp_rank;
-    uint64_t tried[WEIR_DISAGG_TRIES];
-    unsigned n_tried;
+    uint64_t sent_ns; /* when the prefill worker was asked */
+    uint64_t tried[WEIR_MAX_TRIED];
+    unsigned n_tried, n_failed; /* of these, that may have got the prompt */
     bool resent; /* a connection broke before the worker took the prompt: new ones from now on */
     enum weir_codec codec;   /* of its answer */
     struct weir_span result; /* JSON for the decode worker, in the request's arena; or NULL */

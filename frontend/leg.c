@@ -1,9 +1,10 @@
 /*
  * Happy path: route (books the load) → encode → send → items → end.
  * Failure modes: no worker, all busy, a worker that cannot be reached or breaks off. A failure
- * before the worker took the request costs nothing and goes to another worker; one behind that
- * point counts against --migration-limit, and what was generated is sent along so that the answer
- * goes on.
+ * before the worker took the request costs nothing and goes to another worker, up to WEIR_MAX_TRIED
+ * of them and FREE_MS: workers that died stay listed for a while, and there may be many. One behind
+ * that point counts against --migration-limit, and what was generated is sent along so that the
+ * answer goes on.
  */
 #include "base/log.h"
 #include "frontend/request_priv.h"
@@ -13,7 +14,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { FREE_RETRIES = 3 };
+enum { FREE_MS = 15000 }; /* three connects that time out */
 
 static void on_item(void *arg, const struct weir_output *item);
 static bool on_token(void *arg, uint32_t id);
@@ -387,6 +388,11 @@ static bool too_long_to_move(const struct weir_leg *leg) {
     return true;
 }
 
+bool weir_leg_may_pass_over(struct weir_leg *leg, uint64_t sent_ns) {
+    leg->lost_ns += weir_now_ns() - sent_ns;
+    return leg->lost_ns < (uint64_t)FREE_MS * 1000000;
+}
+
 /* A failure that another worker may cure: true when the leg goes on there. */
 static bool move_on(struct weir_leg *leg, const struct weir_plane_end *end) {
     struct weir_request *r = leg->request;
@@ -406,7 +412,7 @@ static bool move_on(struct weir_leg *leg, const struct weir_plane_end *end) {
     }
     if (!end->error.migratable || pinned || leg->n_tried == WEIR_MAX_TRIED)
         return false;
-    if (untouched && leg->n_tried < FREE_RETRIES) {
+    if (untouched && weir_leg_may_pass_over(leg, leg->sent_ns)) {
         leg->tried[leg->n_tried++] = leg->worker_id;
         weir_disagg_again(leg, true);
     } else if (may_migrate(leg) && !too_long_to_move(leg) &&

@@ -232,12 +232,14 @@ static void give_answer(struct weir_relay *y) {
 
 /* ---- other engines ------------------------------------------------------------------------ */
 
-/* True: the leg goes on at another engine. */
-static bool move_on(struct weir_relay *y) {
+/* True: the leg goes on at another engine. untouched: this one has not got the request. */
+static bool move_on(struct weir_relay *y, bool untouched) {
     struct weir_leg *leg = y->leg;
     const struct weir_routing_hints *h = &leg->request->q.prep.routing;
     bool pinned = h->has_backend_instance_id || h->has_decode_worker_id;
-    if (pinned || leg->n_tried >= RETRIES || leg->n_tried >= WEIR_MAX_TRIED)
+    if (pinned || leg->n_tried >= WEIR_MAX_TRIED)
+        return false;
+    if (!(untouched && weir_leg_may_pass_over(leg, leg->sent_ns)) && ++leg->moves > RETRIES)
         return false;
     leg->tried[leg->n_tried++] = leg->worker_id;
     return true;
@@ -252,7 +254,7 @@ static void on_failed(struct weir_relay *y, enum weir_status status, const char 
     if (status != WEIR_LIMIT && status != WEIR_NOMEM)
         weir_router_worker_failed(info->router, leg->worker_id, weir_loop_now_ms(r->fl->loop));
     bool begun = r->committed && leg->first_item;
-    if (!begun && move_on(y)) {
+    if (!begun && move_on(y, status == WEIR_CANNOT_CONNECT)) {
         weir_disagg_again(leg, status == WEIR_CANNOT_CONNECT);
         start_call(leg);
         return;
@@ -280,7 +282,7 @@ static void on_done(void *arg, enum weir_status status, bool sent_any) {
         on_failed(y, status, leg->first_item ? "broke off" : "did not answer");
         return;
     }
-    if (y->status == 503 && move_on(y)) {
+    if (y->status == 503 && move_on(y, false)) {
         release_booking(leg);
         weir_disagg_again(leg, true);
         start_call(leg);
@@ -390,15 +392,15 @@ static void start_call(struct weir_leg *leg) {
         /* What a first engine began to say is not the beginning of the second one's answer. */
         weir_relay_scan_fini(&y->scan);
         weir_relay_scan_init(&y->scan, FRAME_MAX);
+        leg->sent_ns = weir_now_ns();
         if (weir_model_worker(r->model, leg->worker_id, &worker)) {
             leg->many_ranks = worker.n_ranks > 1;
-            leg->sent_ns = weir_now_ns();
             st = send_to(y, worker.address, weir_relay_target(r), y->body, &ops);
             if (st == WEIR_OK)
                 return;
         }
         release_booking(leg);
-        if (!move_on(y)) {
+        if (!move_on(y, true)) {
             fail(leg, 503, "Service temporarily unavailable");
             return;
         }

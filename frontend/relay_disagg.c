@@ -6,8 +6,9 @@
  *
  * Failure modes: as between workers of the request plane (disagg.c): no prefill engine, or all
  * busy: the decode engine does the whole request, unless that is refused or cannot be; a prefill
- * engine that fails gives way to another, at most WEIR_DISAGG_TRIES in all; a request that it
- * refuses is refused, in its own words. A client that leaves ends both calls (weir_disagg_stop).
+ * engine that fails gives way to another, at most WEIR_DISAGG_TRIES that could be reached; a
+ * request that it refuses is refused, in its own words. A client that leaves ends both calls
+ * (weir_disagg_stop).
  */
 #include "frontend/relay_body.h"
 #include "frontend/relay_priv.h"
@@ -57,7 +58,7 @@ void weir_relay_disagg_stop(struct weir_leg *leg) {
 /* ---- the prefill engine's answer ----------------------------------------------------------- */
 
 /* Another prefill engine, or none, or the end of the request. */
-static void go_on(struct weir_leg *leg, const char *why) {
+static void go_on(struct weir_leg *leg, const char *why, bool untouched) {
     struct weir_request *r = leg->request;
     struct weir_disagg *d = &leg->disagg;
     WEIR_LOG(WEIR_LOG_WARN, "disagg", "%s: prefill engine %" PRIx64 " failed: %s", r->uuid,
@@ -66,10 +67,7 @@ static void go_on(struct weir_leg *leg, const char *why) {
     if (r->answered || leg->state != WEIR_LEG_RUNNING ||
         (d->state == WEIR_DISAGG_BOTH && leg->first_item))
         return; /* decode has what it needs, or tells itself that it has not */
-    d->state = WEIR_DISAGG_NEW;
-    if (d->n_tried < WEIR_DISAGG_TRIES)
-        d->tried[d->n_tried++] = d->worker_id;
-    if (d->n_tried == WEIR_DISAGG_TRIES && weir_disagg_alone(leg, why))
+    if (weir_disagg_failed(leg, untouched) && weir_disagg_alone(leg, why))
         return;
     weir_relay_restart(leg);
 }
@@ -83,7 +81,7 @@ static void take_params(struct weir_leg *leg) {
     struct weir_span params = weir_relay_params(weir_buf_span(&p->answer)), copy = {NULL, 0};
     struct weir_buf body;
     if (params.data == NULL) {
-        go_on(leg, "its answer has no kv_transfer_params");
+        go_on(leg, "its answer has no kv_transfer_params", false);
         return;
     }
     weir_buf_init(&body, BODY_MAX);
@@ -116,7 +114,7 @@ static void on_body(void *arg, struct weir_span bytes) {
         return;
     if (weir_buf_append_span(&p->answer, bytes) != WEIR_OK) {
         drop_call(p);
-        go_on(p->leg, "its answer is larger than 16 MiB");
+        go_on(p->leg, "its answer is larger than 16 MiB", false);
     }
 }
 
@@ -134,13 +132,13 @@ static void on_done(void *arg, enum weir_status status, bool sent_any) {
         if (status != WEIR_LIMIT && status != WEIR_NOMEM)
             weir_router_worker_failed(weir_prefill_pool_router(leg->disagg.pool),
                                       leg->disagg.worker_id, weir_loop_now_ms(r->fl->loop));
-        go_on(leg, weir_status_text(status));
+        go_on(leg, weir_status_text(status), status == WEIR_CANNOT_CONNECT);
     } else if (is_refusal(p->status) && !leg->first_item) {
         release(leg);
         weir_relay_refused(leg, p->status, p->content_type, weir_buf_span(&p->answer));
     } else if (p->status != 200) {
         snprintf(why, sizeof(why), "it answered %d", p->status);
-        go_on(leg, why);
+        go_on(leg, why, false);
     } else if (leg->disagg.state == WEIR_DISAGG_PREFILL) {
         take_params(leg);
     } else {
@@ -151,7 +149,7 @@ static void on_done(void *arg, enum weir_status status, bool sent_any) {
 static void on_silence(void *arg) {
     struct weir_relay_prefill *p = arg;
     drop_call(p);
-    go_on(p->leg, "it was silent");
+    go_on(p->leg, "it was silent", false);
 }
 
 /* ---- asking it ------------------------------------------------------------------------------ */
@@ -225,6 +223,7 @@ static enum weir_status send(struct weir_leg *leg, const struct weir_prefill_wor
         drop_call(p);
     }
     weir_buf_fini(&body);
+    leg->disagg.sent_ns = weir_now_ns();
     uint64_t ms = r->fl->app->item_ms;
     if (st == WEIR_OK && ms > 0 && weir_timer_start(&p->silence, ms) != WEIR_OK)
         WEIR_LOG(WEIR_LOG_WARN, "disagg", "%s: out of memory: no deadline", r->uuid);
@@ -253,7 +252,7 @@ bool weir_relay_disagg_begin(struct weir_leg *leg) {
     case WEIR_PREFILL_GO:
         break;
     }
-    while (d->n_tried < WEIR_DISAGG_TRIES) {
+    while (!weir_disagg_exhausted(d)) {
         enum weir_status st = weir_disagg_route(leg);
         if (st != WEIR_OK)
             return weir_disagg_alone(leg, st == WEIR_OVERLOADED

@@ -11,7 +11,7 @@
 #include "frontend/leg_pool_priv.h"
 #include "frontend/parse_output_priv.h"
 
-enum { WEIR_MAX_TRIED = 16, WEIR_REQUEST_ARENA = 1 << 30, WEIR_OUT_MAX = 64 << 20 };
+enum { WEIR_REQUEST_ARENA = 1 << 30, WEIR_OUT_MAX = 64 << 20 };
 
 struct weir_leg;
 struct weir_relay;
@@ -56,10 +56,11 @@ struct weir_leg {
     uint32_t dp_rank, overlap_blocks;
     uint64_t tried[WEIR_MAX_TRIED];
     unsigned n_tried,
-        moves;       /* workers that failed; of these, retries that count against the limit */
-    bool first_item; /* an item has been seen */
-    bool resent;     /* a connection was stale: from now on new ones */
-    bool counted;    /* the worker's count of the prompt has been compared */
+        moves;        /* workers that failed; of these, retries that count against the limit */
+    uint64_t lost_ns; /* time spent on those that had not got the request */
+    bool first_item;  /* an item has been seen */
+    bool resent;      /* a connection was stale: from now on new ones */
+    bool counted;     /* the worker's count of the prompt has been compared */
     struct weir_buf emitted; /* ids generated so far, kept only while a migration is possible */
     int64_t cached_tokens;   /* -1 unknown */
     uint64_t n_tokens;
@@ -133,6 +134,9 @@ void weir_leg_stop(struct weir_leg *leg, bool graceful);
 enum weir_status weir_leg_fill(struct weir_leg *leg, struct weir_prep_request *ret);
 /* Gives up the attempt and starts another. */
 void weir_leg_restart(struct weir_leg *leg);
+/* The attempt that began then has failed and the worker had not got the request. True: another one
+ * may be asked at no cost. */
+bool weir_leg_may_pass_over(struct weir_leg *leg, uint64_t sent_ns);
 /* Ends the request with what a worker said. */
 void weir_leg_fail_worker(struct weir_leg *leg, const struct weir_wire_error *error);
 
@@ -141,6 +145,11 @@ void weir_leg_fail_worker(struct weir_leg *leg, const struct weir_wire_error *er
 bool weir_disagg_begin(struct weir_leg *leg);
 /* Only a prefill worker may compute the prompt. */
 bool weir_disagg_is_must(const struct weir_leg *leg);
+/* No other prefill worker is asked. */
+bool weir_disagg_exhausted(const struct weir_disagg *disagg);
+/* The prefill attempt has failed; untouched: the worker had not got the prompt. Returns whether
+ * that was the last one. */
+bool weir_disagg_failed(struct weir_leg *leg, bool untouched);
 /* Goes on without a prefill worker. True when the leg has ended: that is refused, or impossible. */
 bool weir_disagg_alone(struct weir_leg *leg, const char *why);
 /* Chooses a prefill worker of leg->disagg.pool and books it. */

@@ -4,10 +4,12 @@ import json
 import os
 import random
 import signal
+import socket
 import threading
 
 import pytest
 
+from scripted import ScriptedWorker
 from weir import sse, until
 
 GAUGES = ("dynamo_frontend_inflight_requests", "dynamo_frontend_active_requests",
@@ -357,3 +359,92 @@ def test_kill_9_under_many_streams(fleet):
         until("the new workers", lambda: new <= {i["instance_id"] for i in fleet.front.get("/health").json()["instances"]})
     print(f"{STREAMS} streams, at least {least} running at a kill; {all_hit} ran on killed workers, {moved()} moves")
     all_free(fleet, living)
+
+
+class Dead(ScriptedWorker):
+    """A worker that died: still listed, and nobody listens at its address."""
+
+    def __init__(self, store, number, **more):
+        super().__init__(store, None, worker_id=number, **more)
+        self.listener.shutdown(socket.SHUT_RDWR)  # also for the thread that accepts
+
+
+class Live(ScriptedWorker):
+    """One that keeps its first requests until `gate` is set: busier than the dead ones, which so come first."""
+
+    def __init__(self, store, number, n_held, answer, **more):
+        self.gate, self.n_held = threading.Event(), n_held
+
+        def fn(request):
+            if len(self.requests) > n_held:
+                return answer(request)
+            assert self.gate.wait(60)
+            return ["h"], "stop"
+        super().__init__(store, fn, worker_id=number, **more)
+
+    def stream(self, control, request):
+        def run():
+            try:
+                ScriptedWorker.stream(self, control, request)
+            except ConnectionError:
+                pass
+        threading.Thread(target=run, daemon=True).start()
+
+    def fill(self, front):
+        head = {"x-dynamo-prefill-instance-id" if self.component == "prefill" else "x-dynamo-worker-instance-id": str(self.id)}
+        self.asked = [threading.Thread(target=front.chat, kwargs={"headers": head}) for _ in range(self.n_held)]
+        for t in self.asked:
+            t.start()
+        until("them to be held", lambda: len(self.requests) == self.n_held)
+
+    def let_go(self):
+        self.gate.set()
+        for t in self.asked:
+            t.join(60)
+        self.close()
+
+
+def test_dead_workers_that_are_still_listed_use_up_no_migration(fleet):
+    """However many: nothing was sent to them. (Failed before: three were passed over, others were migrations.)"""
+    broken = []
+
+    def breaks_once(_):
+        def pieces():
+            yield "a"
+            raise ConnectionError
+        if broken:
+            return ["b"], "stop"
+        broken.append(True)
+        return pieces(), "stop"
+
+    store = fleet.env["DYN_FILE_KV"]
+    dead = [Dead(store, n) for n in range(1, 8)]
+    live = [Live(store, n, 1, breaks_once) for n in (0x61, 0x62)]
+    front = fleet.frontend("--router-mode", "least-loaded", "--migration-limit", "1")
+    front.wait_line("model m has 9 workers")
+    for w in live:
+        w.fill(front)
+    r = front.chat()
+    assert r.status == 200 and r.json()["choices"][0]["message"]["content"] == "ab", r
+    assert front.metric("dynamo_frontend_model_migration_total") == 1
+    for w in live:
+        w.let_go()
+    for w in dead:
+        w.close()
+
+
+def test_dead_prefill_workers_that_are_still_listed(fleet):
+    """The live one is found behind them. (Failed before: three were asked.)"""
+    store = fleet.env["DYN_FILE_KV"]
+    kind = {"component": "prefill", "worker_type": "prefill", "params": {"k": 1}}
+    dead = [Dead(store, n, **kind) for n in range(1, 8)]
+    live = Live(store, 0x61, 1, lambda _: (["p"], "length"), **kind)
+    decode = ScriptedWorker(store, lambda _: (["d"], "stop"), worker_id=0x62, worker_type="decode")
+    front = fleet.frontend("--router-mode", "least-loaded", "--enforce-disagg").ready()
+    front.wait_line("model m has 8 prefill workers")
+    live.fill(front)
+    r = front.chat()
+    assert r.status == 200 and r.json()["choices"][0]["message"]["content"] == "d", r
+    live.let_go()
+    for w in [*dead, decode]:
+        w.close()
