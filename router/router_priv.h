@@ -117,13 +117,15 @@ bool weir_router_has_room(const struct weir_router *r, const struct weir_route_q
 /* n_serving, n_held: ranks; of those, with more than the quick tokens in prefill. */
 void weir_router_share(struct weir_router *r, const struct weir_route_query *q, unsigned n_serving,
                        unsigned n_held, struct weir_tenant_share *ret);
-/* True when the query must wait whatever its candidates hold: known before the search. */
+/* True when the query must wait whatever its candidates hold: known before the search. home: the
+ * worker of its session, or NULL. */
 bool weir_router_share_is_full(struct weir_router *r, const struct weir_route_query *q, size_t n,
-                               const struct weir_tenant_share *s);
+                               const struct weir_tenant_share *s, const uint64_t *home);
 /* Leaves out candidates that the tenant should not use now; returns how many stay. Nobody is
  * refused for that: where none is left, a query that may wait does (*ret_wait); another one, and a
  * short prompt, takes any. */
 size_t weir_router_keep_to_share(struct weir_router *r, const struct weir_route_query *q, size_t n,
-                                 const struct weir_tenant_share *s, bool *ret_wait);
+                                 const struct weir_tenant_share *s, const uint64_t *home,
+                                 bool *ret_wait);
 
 #endif

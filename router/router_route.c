@@ -195,14 +195,20 @@ struct bound {
     uint64_t worker;
 };
 
+static bool is_candidate(const struct weir_router *r, size_t n, uint64_t worker_id) {
+    for (size_t i = 0; i < n; i++)
+        if (r->candidates[i].worker_id == worker_id)
+            return true;
+    return false;
+}
+
 static struct bound follow_session(struct weir_router *r, const struct weir_route_query *q,
                                    size_t n) {
     struct bound b = {false, false, 0};
     if (r->affinity == NULL || !q->has_session || q->has_pinned_worker ||
         !weir_affinity_get(r->affinity, q->session, q->now_ms, &b.worker))
         return b;
-    for (size_t i = 0; i < n && !b.there; i++)
-        b.there = r->candidates[i].worker_id == b.worker;
+    b.there = is_candidate(r, n, b.worker);
     if (b.there || r->config.affinity_soft || excluded(q, b.worker))
         return b;
     for (size_t i = 0; i < r->n_ranks && !b.refused; i++)
@@ -262,19 +268,21 @@ static enum weir_status route_locked(struct weir_router *r, const struct weir_ro
     struct weir_tenant_share share = {.limited = false};
     if (q->explain != NULL)
         q->explain->share.limited = false;
-    if (r->tenants != NULL && !q->has_pinned_worker && !bound.there &&
-        weir_router_tracks_prefill(r, q))
+    if (r->tenants != NULL && !q->has_pinned_worker && weir_router_tracks_prefill(r, q))
         weir_router_share(r, q, e.n_serving, e.n_held, &share);
     bool kv = r->config.mode == WEIR_ROUTE_KV;
-    bool wait = share.limited && weir_router_share_is_full(r, q, e.n, &share);
+    const uint64_t *home = bound.there ? &bound.worker : NULL;
+    bool wait = share.limited && weir_router_share_is_full(r, q, e.n, &share, home);
     if (!wait && kv && q->n_blocks > 0 && !q->blind)
         add_overlaps(r, q, e.n, lookup);
     if (!wait && share.limited)
-        e.n = weir_router_keep_to_share(r, q, e.n, &share, &wait);
+        e.n = weir_router_keep_to_share(r, q, e.n, &share, home, &wait);
     if (wait) {
         ret->share_full = true;
         return WEIR_AGAIN;
     }
+    if (share.limited && bound.there)
+        bound.there = is_candidate(r, e.n, bound.worker);
     size_t at = choose(r, q, e.n, &bound);
     const struct weir_candidate *c = &r->candidates[at];
     double best = 0;

@@ -42,33 +42,37 @@ static void mark_own(struct weir_router *r, const struct weir_tenant_share *s, b
     }
 }
 
-/* Marks the candidates that suit; false: there is none (of a query that may wait: with room). */
+/* Marks the candidates that suit; false: there is none that can be had. Of a query that may wait
+ * that is one with room; a session does not wait for room at its home, and if it is bound hard no
+ * other will do. */
 static bool mark_suited(struct weir_router *r, const struct weir_route_query *q, size_t n,
-                        const struct weir_tenant_share *s) {
-    bool any = false;
+                        const struct weir_tenant_share *s, const uint64_t *home) {
+    bool any = false, waits = weir_router_waits(r, q);
     mark_own(r, s, true);
     for (size_t i = 0; i < n; i++) {
+        bool at_home = home != NULL && r->candidates[i].worker_id == *home;
         r->places[i] &= ~SUITS;
-        if (suits(r, q, s, i)) {
-            any = any || !weir_router_waits(r, q) ||
-                  weir_router_has_room(r, q, &r->ranks[r->places[i]]);
-            r->places[i] |= SUITS;
-        }
+        if (!suits(r, q, s, i))
+            continue;
+        if (at_home || home == NULL || r->config.affinity_soft)
+            any = any || at_home || !waits || weir_router_has_room(r, q, &r->ranks[r->places[i]]);
+        r->places[i] |= SUITS;
     }
     mark_own(r, s, false);
     return any;
 }
 
 bool weir_router_share_is_full(struct weir_router *r, const struct weir_route_query *q, size_t n,
-                               const struct weir_tenant_share *s) {
+                               const struct weir_tenant_share *s, const uint64_t *home) {
     return weir_router_waits(r, q) && q->least_uncached > r->config.tenant_quick_tokens &&
-           !mark_suited(r, q, n, s);
+           !mark_suited(r, q, n, s, home);
 }
 
 size_t weir_router_keep_to_share(struct weir_router *r, const struct weir_route_query *q, size_t n,
-                                 const struct weir_tenant_share *s, bool *ret_wait) {
+                                 const struct weir_tenant_share *s, const uint64_t *home,
+                                 bool *ret_wait) {
     size_t kept = 0;
-    bool any = mark_suited(r, q, n, s);
+    bool any = mark_suited(r, q, n, s, home);
     *ret_wait = weir_router_waits(r, q) && !any && q->isl_tokens > r->config.tenant_quick_tokens;
     for (size_t i = 0; i < n && any; i++)
         if (r->places[i] & SUITS) {

@@ -529,6 +529,79 @@ static void case_pools(void) {
     weir_router_destroy(r);
 }
 
+/* A tenant's long prompts obey its share also where each belongs to a session that is bound to
+ * another rank: those over the limit wait (and say that others need not), or go to ranks that the
+ * tenant holds already when sessions may move; only without a queue a hard bound one goes home. */
+static void case_sessions_keep_to_shares(bool soft, bool queue) {
+    enum { RANKS = 4, LONG = 3000 };
+    struct weir_router_config c;
+    struct weir_router *r = NULL;
+    struct weir_route route;
+    uint64_t home[RANKS], now = 1000;
+    unsigned n_held = 0, n_waits = 0, n_moved = 0;
+    weir_router_config_init(&c);
+    c.mode = WEIR_ROUTE_LEAST_LOADED;
+    c.affinity_ttl_ms = 1000000;
+    c.affinity_soft = soft;
+    c.tenant_window_ms = 60000;
+    c.queue_threshold = queue ? 0 : NAN;
+    CHECK(weir_router_create(&c, &r) == WEIR_OK);
+    for (unsigned i = 1; i <= RANKS; i++) {
+        struct weir_router_worker w = {
+            .worker_id = i, .dp_size = 1, .max_num_batched_tokens = 1000000};
+        CHECK(weir_router_worker_put(r, &w) == WEIR_OK);
+    }
+    struct weir_route_query q = {
+        .pinned_rank = -1, .rng = &rng, .now_ms = now, .has_session = true};
+    for (unsigned i = 0; i < RANKS; i++) { /* short first turns bind a session to each rank */
+        q.isl_tokens = 10;
+        q.tenant = 1;
+        memset(&q.session, (int)i + 1, sizeof(q.session));
+        CHECK(weir_router_route(r, &q, &route) == WEIR_OK);
+        home[i] = route.worker_id;
+        for (unsigned k = 0; k < i; k++)
+            CHECK(home[k] != home[i]);
+    }
+    struct weir_route_query chat = {
+        .pinned_rank = -1, .rng = &rng, .now_ms = now, .tenant = 2, .isl_tokens = 10};
+    CHECK(weir_router_route(r, &chat, &route) == WEIR_OK);
+    weir_router_prefill_done(r, route.booking);
+    for (unsigned i = 0; i < RANKS; i++) {
+        q.isl_tokens = LONG;
+        q.may_wait = queue;
+        memset(&q.session, (int)i + 1, sizeof(q.session));
+        enum weir_status st = weir_router_route(r, &q, &route);
+        if (st == WEIR_AGAIN) {
+            CHECK(route.share_full);
+            n_waits++;
+        } else {
+            CHECK(st == WEIR_OK);
+            n_moved += route.worker_id != home[i];
+        }
+    }
+    struct weir_router_tenants all;
+    struct weir_router_tenant each[8];
+    size_t n;
+    CHECK(weir_router_tenants(r, now, &all, each, 8, &n) && n == 2 && all.active == 2);
+    for (size_t i = 0; i < n; i++)
+        n_held = each[i].tenant == 1 ? each[i].held : n_held;
+    /* One rank is reserved for the chats of the other tenant. */
+    CHECK_EQ_U64(n_held, queue || soft ? 3 : 4);
+    CHECK_EQ_U64(n_waits, queue ? 1 : 0);
+    CHECK_EQ_U64(n_moved, soft && !queue ? 1 : 0);
+    weir_router_destroy(r);
+}
+
+static void case_hard_sessions_keep_to_shares(void) {
+    case_sessions_keep_to_shares(false, true);
+    case_sessions_keep_to_shares(false, false);
+}
+
+static void case_soft_sessions_keep_to_shares(void) {
+    case_sessions_keep_to_shares(true, true);
+    case_sessions_keep_to_shares(true, false);
+}
+
 /* What a query that books nothing says about the rank that would be chosen. */
 static void case_load_of_a_question(void) {
     struct weir_router *r = start(WEIR_ROUTE_KV, 1);
@@ -565,6 +638,8 @@ int main(void) {
     CHECK_RUN(case_stale_bookings_expire);
     CHECK_RUN(case_predicts_without_events);
     CHECK_RUN(case_pools);
+    CHECK_RUN(case_hard_sessions_keep_to_shares);
+    CHECK_RUN(case_soft_sessions_keep_to_shares);
     CHECK_RUN(case_load_of_a_question);
     CHECK_RUN(case_threads_leave_no_load_behind);
     CHECK_RUN(case_threads_search_while_workers_come_and_go);
