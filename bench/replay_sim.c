@@ -50,23 +50,27 @@ static uint64_t mix(uint64_t x) {
 }
 
 /* Equal hash ids give equal tokens. The top bit of every other one is clear: no answer has such. */
-static void prompt_fill(struct prompt *p, const struct weir_replay_setup *s, size_t request) {
+void weir_replay_tokens(const struct weir_replay_setup *s, size_t request, uint32_t *ret_tokens) {
     const struct weir_trace_line *line = &s->trace->lines[request];
     const uint64_t *ids = weir_trace_ids(s->trace, line);
-    p->n_tokens = line->input_tokens;
     for (uint32_t from = 0; from < line->input_tokens; from += s->trace_block) {
         uint64_t x = mix(ids[from / s->trace_block]);
         uint32_t n = line->input_tokens - from;
         n = n < s->trace_block ? n : s->trace_block;
         for (uint32_t j = 0; j < n; j++)
-            p->tokens[from + j] =
+            ret_tokens[from + j] =
                 j % 2 == 0 ? (uint32_t)(x & INT32_MAX) : (uint32_t)(x >> 31) ^ (j << 1);
     }
+}
+
+static void prompt_fill(struct prompt *p, const struct weir_replay_setup *s, size_t request) {
+    p->n_tokens = s->trace->lines[request].input_tokens;
+    weir_replay_tokens(s, request, p->tokens);
     p->n_blocks = kvi_hash_and_chain(p->tokens, p->n_tokens, s->engine.block_size, KVI_SEED, false,
                                      p->local, p->sequence, p->n_tokens / s->engine.block_size + 1);
 }
 
-static uint64_t due_us(const struct weir_replay_setup *s, size_t request) {
+uint64_t weir_replay_due_us(const struct weir_replay_setup *s, size_t request) {
     return (uint64_t)llround(s->trace->lines[request].timestamp_ms * 1000 / s->trace_speedup);
 }
 
@@ -140,7 +144,10 @@ static uint32_t next_token(void *arg, void *user, uint32_t position) {
     return (uint32_t)1 << 31 | (position % 2 == 0 ? number : position);
 }
 
+/* A router that does without events is told nothing. */
 static void tell(struct worker *w, struct weir_kv_event event) {
+    if (!w->sim->setup->router.use_kv_events)
+        return;
     event.worker_id = w->number;
     event.event_id = w->n_events++;
     event.tier = WEIR_TIER_DEVICE;
@@ -188,7 +195,8 @@ static enum weir_status open_sim(struct sim *sim, enum weir_router_mode mode) {
     struct weir_router_config config = s->router;
     config.mode = mode;
     config.block_size = s->engine.block_size;
-    config.max_bookings = (unsigned)s->n_requests + 1;
+    for (config.max_bookings = 256; config.max_bookings <= s->n_requests;)
+        config.max_bookings *= 2;  /* the router's tables grow by doubling, up to it */
     config.expiry_ms = UINT64_MAX; /* nobody forgets to free here */
     weir_rng_seed(&sim->rng, s->seed);
     sim->workers = weir_calloc(s->n_workers, sizeof(*sim->workers));
@@ -270,7 +278,7 @@ static enum weir_status play(struct sim *sim) {
     size_t n_arrived = 0, n_shown = 0;
     while (st == WEIR_OK) {
         struct worker *w = next_worker(sim);
-        uint64_t arrival = n_arrived < s->n_requests ? due_us(s, n_arrived) : NEVER;
+        uint64_t arrival = n_arrived < s->n_requests ? weir_replay_due_us(s, n_arrived) : NEVER;
         if (w->step_ends_us == NEVER && arrival == NEVER)
             break;
         if (w->step_ends_us <= arrival) {

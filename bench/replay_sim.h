@@ -36,6 +36,11 @@ struct weir_replay_outcome {
 /* WEIR_INVALID: a request that no worker can hold. */
 enum weir_status weir_replay_check(const struct weir_replay_setup *setup,
                                    struct weir_err *err) WEIR_MUST_CHECK;
+/* The tokens of a request's prompt. */
+void weir_replay_tokens(const struct weir_replay_setup *setup, size_t request,
+                        uint32_t *ret_tokens);
+/* When it arrives, in simulated time. */
+uint64_t weir_replay_due_us(const struct weir_replay_setup *setup, size_t request);
 /* The whole trace with one mode; `outcomes` has room for n_requests. *ret_preemptions: sequences
  * that had to start over for want of blocks. */
 enum weir_status weir_replay_run(const struct weir_replay_setup *setup, enum weir_router_mode mode,

@@ -12,9 +12,15 @@
 #include <xxhash.h>
 
 const char *kvc_status_text(enum kvc_status s) {
-    static const char *const texts[KVC_STATUSES] = {
-        "ok",          "invalid argument", "out of memory",           "no device",
-        "device lost", "table is full",    "sequence hashes collide", "block is not held"};
+    static const char *const texts[KVC_STATUSES] = {"ok",
+                                                    "invalid argument",
+                                                    "out of memory",
+                                                    "no device",
+                                                    "device lost",
+                                                    "table is full",
+                                                    "sequence hashes collide",
+                                                    "block is not held",
+                                                    "inconsistent: a defect of Weir"};
     return (unsigned)s < KVC_STATUSES ? texts[s] : "unknown status";
 }
 

@@ -23,13 +23,14 @@ extern "C" {
 
 enum kvc_status {
     KVC_OK,
-    KVC_INVALID,   /* a size out of its range, offsets that go backwards */
-    KVC_NOMEM,     /* of the host, of the device, or over the budget */
-    KVC_NO_DEVICE, /* no plug-in, no driver, no such device */
-    KVC_LOST,      /* the device failed: close it; the CPU can go on with the same tables */
-    KVC_FULL,      /* the table holds max_blocks */
-    KVC_COLLISION, /* two prefixes of one 64-bit sequence hash: this table cannot be exact */
-    KVC_UNKNOWN,   /* parent or removed block is not held */
+    KVC_INVALID,      /* a size out of its range, offsets that go backwards */
+    KVC_NOMEM,        /* of the host, of the device, or over the budget */
+    KVC_NO_DEVICE,    /* no plug-in, no driver, no such device */
+    KVC_LOST,         /* the device failed: close it; the CPU can go on with the same tables */
+    KVC_FULL,         /* the table holds max_blocks */
+    KVC_COLLISION,    /* two prefixes of one 64-bit sequence hash: this table cannot be exact */
+    KVC_UNKNOWN,      /* parent or removed block is not held */
+    KVC_INCONSISTENT, /* a defect of this library was found */
     KVC_STATUSES,
 };
 /* "ok", "no device", … */

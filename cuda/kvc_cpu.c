@@ -63,6 +63,10 @@ static enum kvc_status cpu_commit(void *dev, struct kvc_table *t) {
     return KVC_OK;
 }
 
+static void cpu_trace_free(void *dev, struct kvc_trace *t) {
+    (void)dev, (void)t;
+}
+
 static void cpu_table_free(void *dev, struct kvc_table *t) {
     (void)dev, (void)t;
 }
@@ -221,4 +225,5 @@ const struct kvc_ops kvc_cpu_ops = {
     .table_free = cpu_table_free,
     .match = cpu_match,
     .rank = cpu_rank,
+    .trace_free = cpu_trace_free,
 };

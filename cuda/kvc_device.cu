@@ -39,7 +39,7 @@ enum kvc_status kvc_device_settle(struct kvc_device *d, enum kvc_status st) {
     return st;
 }
 
-static void give_back(struct kvc_device *d, struct kvc_buffer *b) {
+void kvc_device_give_back(struct kvc_device *d, struct kvc_buffer *b) {
     if (b->p != NULL && cudaFree(b->p) != cudaSuccess)
         cudaGetLastError();
     d->bytes -= b->cap;
@@ -57,7 +57,7 @@ enum kvc_status kvc_device_room(struct kvc_device *d, struct kvc_buffer *b, size
         cap = bytes; /* exactly, where doubling is too much */
     if (d->bytes - b->cap + cap > d->max_bytes)
         return KVC_NOMEM;
-    give_back(d, b); /* waits for what still uses it */
+    kvc_device_give_back(d, b); /* waits for what still uses it */
     KVC_TRY(kvc_device_check(d, cudaMalloc(&b->p, cap)));
     b->cap = cap;
     d->bytes += cap;
@@ -107,12 +107,12 @@ static void device_close(void *dev) {
         struct kvc_buffer *mine[] = {&l.tokens, &l.offsets, &l.block_offsets,
                                      &l.seeds,  &l.local,   &l.sequence};
         for (struct kvc_buffer *b : mine)
-            give_back(d, b);
+            kvc_device_give_back(d, b);
         if (l.stream != NULL)
             cudaStreamDestroy(l.stream);
     }
     for (struct kvc_stage &g : d->stages) {
-        give_back(d, &g.device);
+        kvc_device_give_back(d, &g.device);
         cudaFreeHost(g.host);
         if (g.done != NULL)
             cudaEventDestroy(g.done);
@@ -121,7 +121,8 @@ static void device_close(void *dev) {
                                 &d->sets,    &d->isl,           &d->loads,    &d->scratch,
                                 &d->results, &d->counts};
     for (struct kvc_buffer *b : all)
-        give_back(d, b);
+        kvc_device_give_back(d, b);
+    kvc_device_replay_close(d);
     cudaFreeHost(d->staging);
     cudaGetLastError();
     free(d);
@@ -371,10 +372,10 @@ static void device_table_free(void *dev, struct kvc_table *t) {
     struct kvc_device_table *dt = static_cast<struct kvc_device_table *>(t->device);
     if (dt == NULL)
         return;
-    give_back(d, &dt->slots);
-    give_back(d, &dt->external);
-    give_back(d, &dt->sets);
-    give_back(d, &dt->members);
+    kvc_device_give_back(d, &dt->slots);
+    kvc_device_give_back(d, &dt->external);
+    kvc_device_give_back(d, &dt->sets);
+    kvc_device_give_back(d, &dt->members);
     free(dt);
     t->device = NULL;
 }
@@ -385,9 +386,21 @@ extern "C" __attribute__((visibility("default"))) const struct kvc_ops *kvc_cuda
 
 const struct kvc_ops *kvc_cuda_plugin(void) {
     static const struct kvc_ops ops = {
-        KVC_ABI,       device_open,       device_close,     device_info,
-        device_alloc,  device_release,    device_copy,      kvc_device_hash,
-        device_commit, device_table_free, kvc_device_match, kvc_device_rank,
+        KVC_ABI,
+        device_open,
+        device_close,
+        device_info,
+        device_alloc,
+        device_release,
+        device_copy,
+        kvc_device_hash,
+        device_commit,
+        device_table_free,
+        kvc_device_match,
+        kvc_device_rank,
+        kvc_device_trace_free,
+        kvc_device_wave_begin,
+        kvc_device_wave_end,
     };
     return &ops;
 }

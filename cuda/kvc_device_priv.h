@@ -27,6 +27,11 @@ struct kvc_stage {
     bool in_flight;
 };
 
+/* One wave of a replay. */
+struct kvc_replay_slot {
+    struct kvc_buffer configs, places, ends, outcomes, states;
+};
+
 struct kvc_device {
     int number, multiprocessors;
     size_t bytes, max_bytes;
@@ -36,6 +41,7 @@ struct kvc_device {
     struct kvc_lane lanes[2]; /* tables and queries use the first one's stream */
     struct kvc_buffer queries, query_offsets, sequence, path, sets, isl, loads, scratch, results,
         counts;
+    struct kvc_replay_slot replay[2];
     void *staging; /* pinned host memory */
     size_t cap_staging;
     struct kvc_stage stages[2];
@@ -52,6 +58,7 @@ struct kvc_device *kvc_device_enter(void *dev);
 enum kvc_status kvc_device_settle(struct kvc_device *d, enum kvc_status st);
 /* Failure of the device is remembered: every later call says KVC_LOST. */
 enum kvc_status kvc_device_check(struct kvc_device *d, cudaError_t e);
+void kvc_device_give_back(struct kvc_device *d, struct kvc_buffer *b);
 /* At least `bytes`; what was in it is lost. KVC_NOMEM also over the budget. */
 enum kvc_status kvc_device_room(struct kvc_device *d, struct kvc_buffer *b, size_t bytes);
 enum kvc_status kvc_device_upload(struct kvc_device *d, cudaStream_t stream, void *to,
@@ -70,6 +77,13 @@ enum kvc_status kvc_device_rank(void *dev, struct kvc_table *t, const struct kvc
                                 const double *isl_tokens, const struct kvc_cost_params *params,
                                 const struct kvc_loads *loads, double min_prefill, uint32_t top,
                                 struct kvc_choice *ret);
+
+/* kvc_replay.cu */
+void kvc_device_trace_free(void *dev, struct kvc_trace *t);
+enum kvc_status kvc_device_wave_begin(void *dev, struct kvc_trace *t, unsigned slot,
+                                      const struct kvc_wave *w);
+enum kvc_status kvc_device_wave_end(void *dev, unsigned slot);
+void kvc_device_replay_close(struct kvc_device *d);
 
 #define KVC_TRY(call)                                                                              \
     do {                                                                                           \

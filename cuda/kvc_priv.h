@@ -91,7 +91,9 @@ KVC_FN uint32_t kvc_set_of(const struct kvc_view *v, uint32_t slot, int tier) {
 
 /* ---- back ends ------------------------------------------------------------------------------ */
 
-enum { KVC_ABI = 1 };
+struct kvc_trace;
+struct kvc_wave;
+enum { KVC_ABI = 2 };
 struct kvc_ops {
     uint32_t abi;
     enum kvc_status (*open)(const struct kvc_options *o, const struct kvc_secret *secret,
@@ -111,6 +113,12 @@ struct kvc_ops {
                             const double *isl_tokens, const struct kvc_cost_params *params,
                             const struct kvc_loads *loads, double min_prefill, uint32_t top,
                             struct kvc_choice *ret);
+    /* Replay (kvc_replay_priv.h): a trace comes over with its first wave; waves of different slots
+     * run beside each other. */
+    void (*trace_free)(void *dev, struct kvc_trace *t);
+    enum kvc_status (*wave_begin)(void *dev, struct kvc_trace *t, unsigned slot,
+                                  const struct kvc_wave *w);
+    enum kvc_status (*wave_end)(void *dev, unsigned slot);
 };
 struct kvc {
     const struct kvc_ops *ops;

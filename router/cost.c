@@ -81,6 +81,33 @@ static size_t lowest(const struct weir_candidate *c, size_t n, struct weir_rng *
     return best;
 }
 
+/* e^x for x <= 0 by plain operations, so that it is the same number with every C library and on a
+ * GPU (kvc_exp() in cuda/kvc_sim_priv.h is its twin): within 1 ulp, below e^-707 zero. */
+double weir_exp_of_negative(double x) {
+    if (!(x > -707.0))
+        return 0;
+    double k = floor(x * 1.44269504088896338700e+00 + 0.5);
+    double r = (x - k * 6.93147180369123816490e-01) - k * 1.90821492927058770002e-10;
+    double p = 1.0 / 6227020800.0; /* 1/13!, and so on */
+    p = p * r + 1.0 / 479001600.0;
+    p = p * r + 1.0 / 39916800.0;
+    p = p * r + 1.0 / 3628800.0;
+    p = p * r + 1.0 / 362880.0;
+    p = p * r + 1.0 / 40320.0;
+    p = p * r + 1.0 / 5040.0;
+    p = p * r + 1.0 / 720.0;
+    p = p * r + 1.0 / 120.0;
+    p = p * r + 1.0 / 24.0;
+    p = p * r + 1.0 / 6.0;
+    p = p * r + 0.5;
+    p = p * r * r + r;
+    double scale = 1, half = 0.5; /* 2^k, k from -1020 to 0 */
+    for (unsigned n = (unsigned)-k; n > 0; n >>= 1, half *= half)
+        if (n & 1)
+            scale *= half;
+    return (1 + p) * scale;
+}
+
 size_t weir_select(const struct weir_candidate *c, size_t n, double temperature,
                    struct weir_rng *rng) {
     double min = c[0].cost, max = c[0].cost, sum = 0, seen = 0;
@@ -93,10 +120,10 @@ size_t weir_select(const struct weir_candidate *c, size_t n, double temperature,
     if (max <= min)
         return (size_t)weir_rng_below(rng, n);
     for (size_t i = 0; i < n; i++)
-        sum += exp(-(c[i].cost - min) / ((max - min) * temperature));
+        sum += weir_exp_of_negative(-(c[i].cost - min) / ((max - min) * temperature));
     double u = weir_rng_unit(rng) * sum;
     for (size_t i = 0; i < n; i++) {
-        seen += exp(-(c[i].cost - min) / ((max - min) * temperature));
+        seen += weir_exp_of_negative(-(c[i].cost - min) / ((max - min) * temperature));
         if (seen >= u)
             return i;
     }

@@ -37,6 +37,8 @@ double weir_cost(const struct weir_cost_params *params, const struct weir_candid
 /* Sets the cost of each. */
 void weir_costs(const struct weir_cost_params *params, struct weir_candidate *candidates, size_t n);
 
+double weir_exp_of_negative(double x);
+
 /* Index of the chosen one. temperature 0: lowest cost, ties broken uniformly; above: softmax over
  * the normalised costs. n > 0. */
 size_t weir_select(const struct weir_candidate *candidates, size_t n, double temperature,

@@ -118,6 +118,19 @@ static void case_softmax_follows_its_formula(void) {
     CHECK(fabs(first / 40000.0 - want) < 0.02);
 }
 
+/* Held to the C library's, which is within 1 ulp itself. */
+static void case_exp_of_negative(void) {
+    struct weir_rng rng;
+    weir_rng_seed(&rng, check_seed());
+    CHECK(weir_exp_of_negative(0) >= 1 && weir_exp_of_negative(-0.0) <= 1);
+    CHECK(weir_exp_of_negative(-INFINITY) <= 0 && weir_exp_of_negative(-707) <= 0 &&
+          weir_exp_of_negative(NAN) <= 0);
+    for (int i = 0; i < 200000; i++) {
+        double x = -weir_rng_unit(&rng) * (i % 2 == 0 ? 706.9 : 2), want = exp(x);
+        CHECK_MSG(fabs(weir_exp_of_negative(x) - want) <= want * 0x1p-51, "exp(%.17g)", x);
+    }
+}
+
 static void case_busy_thresholds(void) {
     struct weir_busy_thresholds t = {NAN, -1, NAN};
     struct weir_busy_load l = {.active_decode_blocks = 90,
@@ -147,6 +160,7 @@ int main(void) {
     CHECK_RUN(case_fleet);
     CHECK_RUN(case_ties_are_broken_evenly);
     CHECK_RUN(case_softmax_follows_its_formula);
+    CHECK_RUN(case_exp_of_negative);
     CHECK_RUN(case_busy_thresholds);
     return check_finish();
 }
