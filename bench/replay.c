@@ -4,72 +4,62 @@
 
 #include "base/mem.h"
 #include "bench/file.h"
+#include "bench/replay_loads.h"
 #include "bench/replay_log.h"
-#include "bench/replay_stats.h"
 #include "router/options.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
-enum { MAX_MODES = WEIR_REPLAY_LOG_MODES };
 #define MAX_TEXT ((size_t)4 << 30)
-
-static const struct mode {
-    const char *name;
-    enum weir_router_mode mode;
-} modes[MAX_MODES] = {
-    {"kv", WEIR_ROUTE_KV},
-    {"round-robin", WEIR_ROUTE_ROUND_ROBIN},
-    {"random", WEIR_ROUTE_RANDOM},
-    {"power-of-two", WEIR_ROUTE_POWER_OF_TWO},
-    {"least-loaded", WEIR_ROUTE_LEAST_LOADED},
-};
 
 struct replay {
     struct weir_replay_options options;
     struct weir_trace trace; /* owned */
     struct weir_replay_setup setup;
-    const struct mode *chosen[MAX_MODES];
-    size_t n_chosen;
+    struct weir_replay_way ways[WEIR_REPLAY_WAYS];
+    size_t n_ways;
+    double loads[WEIR_REPLAY_LOADS];
+    size_t n_loads;                       /* 0: one, --trace-speedup */
     struct weir_replay_outcome *outcomes; /* owned */
-    struct weir_replay_row rows[2 + MAX_MODES];
-    size_t n_rows;
+    struct weir_replay_row rows[2 + WEIR_REPLAY_LOADS * WEIR_REPLAY_WAYS];
+    size_t n_rows;       /* two caches, then the ways, load by load */
     const char *running; /* what the progress line names */
     bool tty;
 };
 
-static enum weir_status choose_modes(struct replay *r, struct weir_err *err) {
-    for (struct weir_span rest = weir_span_z(r->options.modes); rest.data != NULL;) {
-        struct weir_span name = weir_span_trim(weir_span_split(rest, ',', &rest));
-        const struct mode *found = NULL;
-        for (size_t i = 0; i < MAX_MODES; i++)
-            if (weir_span_eqz(name, modes[i].name))
-                found = &modes[i];
-        if (found == NULL)
-            return weir_err_set(err, WEIR_INVALID,
-                                "--modes: '%.*s' is none of kv, round-robin, random, power-of-two, "
-                                "least-loaded",
-                                WEIR_SPAN_ARG(name));
-        for (size_t i = 0; i < r->n_chosen; i++)
-            if (r->chosen[i] == found)
-                return weir_err_set(err, WEIR_INVALID, "--modes: %s stands there twice",
-                                    found->name);
-        r->chosen[r->n_chosen++] = found;
+static enum weir_status choose_ways(struct replay *r, struct weir_err *err) {
+    const struct weir_replay_options *o = &r->options;
+    enum weir_status st =
+        weir_replay_ways_read(o->modes, r->ways, WEIR_ARRAY_LEN(r->ways), &r->n_ways, err);
+    if (st == WEIR_OK && o->loads != NULL)
+        st = weir_replay_loads_read(o->loads, r->loads, WEIR_ARRAY_LEN(r->loads), &r->n_loads, err);
+    for (size_t i = 0; i < r->n_ways && st == WEIR_OK; i++) {
+        if (r->ways[i].queues && o->decisions != NULL)
+            st = weir_err_set(err, WEIR_INVALID,
+                              "--modes: %s: a log of decisions has nobody who waits",
+                              r->ways[i].name);
+        else if (r->ways[i].queues && isnan(o->router_queue_threshold))
+            st = weir_err_set(err, WEIR_INVALID,
+                              "--modes: %s: a queue needs --router-queue-threshold",
+                              r->ways[i].name);
     }
-    return WEIR_OK;
+    return st;
 }
 
 static void fill_router(const struct weir_replay_options *o, struct weir_replay_setup *s) {
     weir_router_config_init(&s->router);
     WEIR_ROUTER_CONFIG_TAKE(o, &s->router);
+    s->router.queue_threshold = o->router_queue_threshold;
     s->router.index_max_bytes = (size_t)16 << 30;
     s->thresholds = (struct weir_busy_thresholds)WEIR_ROUTER_THRESHOLDS(o);
 }
 
 static void on_progress(void *arg, size_t n_done) {
     const struct replay *r = arg;
-    fprintf(stderr, "\r%-14s %zu of %zu requests\033[K", r->running, n_done, r->setup.n_requests);
+    fprintf(stderr, "\r%-18s %zu of %zu requests\033[K", r->running, n_done, r->setup.n_requests);
     fflush(stderr);
 }
 
@@ -87,7 +77,7 @@ static enum weir_status set_up(struct replay *r, struct weir_err *err) {
         .trace = &r->trace,
         .n_requests = n,
         .trace_block = (uint32_t)o->trace_block,
-        .trace_speedup = o->trace_speedup,
+        .trace_speedup = r->n_loads > 0 ? r->loads[0] : o->trace_speedup,
         .n_workers = (uint32_t)o->workers,
         .engine = {.block_size = (uint32_t)o->block_size,
                    .n_blocks = (uint32_t)o->kv_blocks,
@@ -128,14 +118,20 @@ static enum weir_status run_best(struct replay *r, const char *name, uint64_t n_
     return st == WEIR_OK ? add_row(r, name, false, err) : st;
 }
 
-static enum weir_status run_mode(struct replay *r, const struct mode *mode, struct weir_err *err) {
+static enum weir_status run_way(struct replay *r, const struct weir_replay_way *way,
+                                struct weir_err *err) {
     uint64_t preemptions;
-    r->running = mode->name;
-    enum weir_status st = weir_replay_run(&r->setup, mode->mode, r->outcomes, &preemptions, err);
+    r->running = way->name;
+    if (way->has_policy)
+        r->setup.router.policy = way->policy;
+    r->setup.queues = way->queues;
+    r->setup.order = way->order;
+    enum weir_status st = weir_replay_run(&r->setup, way->mode, r->outcomes, &preemptions, err);
     if (st == WEIR_OK)
-        st = add_row(r, mode->name, true, err);
+        st = add_row(r, way->name, true, err);
     if (st == WEIR_OK)
         r->rows[r->n_rows - 1].preemptions = preemptions;
+    r->setup.router.policy = (enum weir_selection_policy)r->options.router_selection_policy;
     return st;
 }
 
@@ -144,8 +140,12 @@ static enum weir_status run_all(struct replay *r, struct weir_err *err) {
     enum weir_status st = run_best(r, "endless-cache", 0, err);
     if (st == WEIR_OK)
         st = run_best(r, "one-cache", together, err);
-    for (size_t i = 0; i < r->n_chosen && st == WEIR_OK; i++)
-        st = run_mode(r, r->chosen[i], err);
+    for (size_t k = 0; k == 0 || k < r->n_loads; k++) {
+        if (r->n_loads > 0)
+            r->setup.trace_speedup = r->loads[k];
+        for (size_t i = 0; i < r->n_ways && st == WEIR_OK; i++)
+            st = run_way(r, &r->ways[i], err);
+    }
     if (r->tty)
         fputs("\r\033[K", stderr);
     return st;
@@ -166,8 +166,8 @@ static bool json_on_stdout(const struct weir_replay_options *o) {
     return o->json_out != NULL && strcmp(o->json_out, "-") == 0;
 }
 
-static enum weir_status report(const struct replay *r, struct weir_buf *text,
-                               struct weir_err *err) {
+static enum weir_status report_one(const struct replay *r, struct weir_buf *text,
+                                   struct weir_err *err) {
     const struct weir_replay_options *o = &r->options;
     const struct weir_replay_report report = {
         .options = o, .setup = &r->setup, .rows = r->rows, .n_rows = r->n_rows};
@@ -181,23 +181,52 @@ static enum weir_status report(const struct replay *r, struct weir_buf *text,
     return st;
 }
 
+static enum weir_status report_loads(struct replay *r, struct weir_buf *text,
+                                     struct weir_err *err) {
+    const struct weir_replay_options *o = &r->options;
+    struct weir_replay_loads report = {.options = o,
+                                       .setup = &r->setup,
+                                       .best = r->rows,
+                                       .n_best = 2,
+                                       .n_loads = r->n_loads,
+                                       .n_ways = r->n_ways};
+    enum weir_status st = WEIR_OK;
+    for (size_t k = 0; k < r->n_loads; k++) {
+        r->setup.trace_speedup = r->loads[k];
+        report.loads[k] = (struct weir_replay_load){.speedup = r->loads[k],
+                                                    .offered = weir_replay_offered(&r->setup),
+                                                    .rows = r->rows + 2 + k * r->n_ways};
+    }
+    if (!json_on_stdout(o))
+        st = write_out(weir_replay_loads_text(&report, text), text, "-", err);
+    if (st == WEIR_OK && o->json_out != NULL)
+        st = write_out(weir_replay_loads_json(&report, text), text, o->json_out, err);
+    if (st == WEIR_OK && o->html_out != NULL)
+        st = write_out(weir_replay_loads_html(&report, text), text, o->html_out, err);
+    return st;
+}
+
 static enum weir_status replay_trace(struct replay *r, struct weir_buf *text,
                                      struct weir_err *err) {
     r->tty = r->options.progress && isatty(STDERR_FILENO) == 1;
     enum weir_status st = set_up(r, err);
     if (st == WEIR_OK)
         st = run_all(r, err);
-    return st == WEIR_OK ? report(r, text, err) : st;
+    if (st != WEIR_OK)
+        return st;
+    return r->n_loads > 0 ? report_loads(r, text, err) : report_one(r, text, err);
 }
 
 static enum weir_status replay_decisions(struct replay *r, struct weir_buf *text,
                                          struct weir_err *err) {
     const struct weir_replay_options *o = &r->options;
-    struct weir_replay_log log = {.n_rows = r->n_chosen};
-    for (size_t i = 0; i < r->n_chosen; i++)
-        log.rows[i] =
-            (struct weir_replay_log_row){.name = r->chosen[i]->name, .mode = r->chosen[i]->mode};
+    struct weir_replay_log log = {.n_rows = r->n_ways};
     fill_router(o, &r->setup);
+    for (size_t i = 0; i < r->n_ways; i++)
+        log.rows[i] = (struct weir_replay_log_row){
+            .name = r->ways[i].name,
+            .mode = r->ways[i].mode,
+            .policy = r->ways[i].has_policy ? r->ways[i].policy : r->setup.router.policy};
     enum weir_status st = weir_file_read(o->decisions, text, err);
     if (st == WEIR_OK)
         st = weir_replay_log_read(weir_buf_span(text), &r->setup.router, (uint64_t)o->seed, &log,
@@ -213,7 +242,7 @@ static enum weir_status replay_decisions(struct replay *r, struct weir_buf *text
 static enum weir_status replay(struct replay *r, struct weir_err *err) {
     struct weir_buf text; /* a decision log, then reports */
     weir_buf_init(&text, MAX_TEXT);
-    enum weir_status st = choose_modes(r, err);
+    enum weir_status st = choose_ways(r, err);
     if (st == WEIR_OK)
         st = r->options.trace != NULL ? replay_trace(r, &text, err)
                                       : replay_decisions(r, &text, err);
@@ -224,7 +253,7 @@ static enum weir_status replay(struct replay *r, struct weir_err *err) {
 int weir_replay_main(int argc, char **argv) {
     struct weir_arena arena;
     struct weir_err err = {.text = ""};
-    struct replay r;
+    static struct replay r; /* large */
     memset(&r, 0, sizeof(r));
     weir_arena_init(&arena, WEIR_CONFIG_ARENA_BYTES);
     enum weir_config_outcome todo =

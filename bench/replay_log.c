@@ -7,17 +7,17 @@ enum { ARENA_BYTES = 1 << 20 };
 
 /* The same state, another mode and other weights. */
 static struct weir_decide inputs_of(const struct weir_decision *d,
-                                    const struct weir_router_config *c, enum weir_router_mode mode,
-                                    uint64_t turn) {
+                                    const struct weir_router_config *c,
+                                    const struct weir_replay_log_row *row, uint64_t turn) {
     struct weir_decide in = d->in;
-    in.mode = mode;
+    in.mode = row->mode;
     in.turn = turn;
     in.temperature = c->temperature;
     in.params.overlap_score_credit = c->overlap_score_credit;
     in.params.overlap_credit_decay = c->overlap_credit_decay;
     in.params.prefill_load_scale = c->prefill_load_scale;
     in.params.decode_active_request_weight = c->decode_active_request_weight;
-    in.params.policy = c->policy;
+    in.params.policy = row->policy;
     in.params.recompute_weight = c->recompute_weight;
     in.params.churn_weight = c->churn_weight;
     in.params.decode_block_weight = c->decode_block_weight;
@@ -36,7 +36,7 @@ static void compare(struct weir_replay_log *log, struct weir_decision *d,
     log->recorded_blocks += (uint64_t)d->candidates[d->winner].device_blocks;
     for (size_t i = 0; i < log->n_rows; i++) {
         struct weir_replay_log_row *row = &log->rows[i];
-        const struct weir_decide in = inputs_of(d, config, row->mode, log->compared);
+        const struct weir_decide in = inputs_of(d, config, row, log->compared);
         size_t at = weir_decide(&in, d->candidates, d->n, rng);
         row->hit_blocks += (uint64_t)d->candidates[at].device_blocks;
         row->same_worker += at == d->winner;

@@ -9,11 +9,12 @@
 #include "base/buf.h"
 #include "router/decide.h"
 
-enum { WEIR_REPLAY_LOG_MODES = 5 };
+enum { WEIR_REPLAY_LOG_MODES = 14 };
 
 struct weir_replay_log_row {
     const char *name;
     enum weir_router_mode mode;
+    enum weir_selection_policy policy;
     uint64_t hit_blocks;  /* on the device of the chosen worker, as the router knew it */
     uint64_t same_worker; /* decisions that chose as recorded */
 };

@@ -51,8 +51,8 @@ static void put_times(struct weir_jsonw *w, const char *key, const struct weir_r
     weir_jsonw_object_end(w);
 }
 
-static void put_row(struct weir_jsonw *w, const struct weir_replay_report *r,
-                    const struct weir_replay_row *row) {
+void weir_replay_row_json(struct weir_jsonw *w, const struct weir_replay_row *row,
+                          uint32_t n_workers) {
     weir_jsonw_object_begin(w);
     weir_jsonw_key(w, row->is_mode ? "mode" : "cache");
     weir_jsonw_string_z(w, row->name);
@@ -64,16 +64,31 @@ static void put_row(struct weir_jsonw *w, const struct weir_replay_report *r,
     put_whole(w, "hit_blocks", row->hit_blocks);
     if (row->is_mode) {
         put_whole(w, "refused", row->refused);
+        put_whole(w, "waited", row->waited);
         put_whole(w, "preemptions", row->preemptions);
-        put_balance(w, "prefill_tokens", &row->prefill_balance, row->worker_tokens,
-                    r->setup->n_workers);
-        put_balance(w, "requests", &row->requests_balance, row->worker_requests,
-                    r->setup->n_workers);
+        put_balance(w, "prefill_tokens", &row->prefill_balance, row->worker_tokens, n_workers);
+        put_balance(w, "requests", &row->requests_balance, row->worker_requests, n_workers);
         put_times(w, "ttft_ms", &row->ttft);
         put_times(w, "e2e_ms", &row->e2e);
         put(w, "makespan_s", row->makespan_s);
     }
     weir_jsonw_object_end(w);
+}
+
+void weir_replay_head_json(struct weir_jsonw *w, const struct weir_replay_options *options,
+                           const struct weir_replay_setup *setup) {
+    weir_jsonw_key(w, "label");
+    if (options->label != NULL)
+        weir_jsonw_string_z(w, options->label);
+    else
+        weir_jsonw_null(w);
+    weir_jsonw_key(w, "trace");
+    weir_jsonw_string_z(w, options->trace);
+    put_whole(w, "requests", setup->n_requests);
+    put_whole(w, "workers", setup->n_workers);
+    put_whole(w, "kv_blocks", setup->engine.n_blocks);
+    put_whole(w, "block_size", setup->engine.block_size);
+    put_whole(w, "seed", setup->seed);
 }
 
 static void put_rows(struct weir_jsonw *w, const struct weir_replay_report *r, const char *key,
@@ -82,7 +97,7 @@ static void put_rows(struct weir_jsonw *w, const struct weir_replay_report *r, c
     weir_jsonw_array_begin(w);
     for (size_t i = 0; i < r->n_rows; i++)
         if (r->rows[i].is_mode == modes)
-            put_row(w, r, &r->rows[i]);
+            weir_replay_row_json(w, &r->rows[i], r->setup->n_workers);
     weir_jsonw_array_end(w);
 }
 
@@ -90,19 +105,8 @@ enum weir_status weir_replay_json(const struct weir_replay_report *r, struct wei
     struct weir_jsonw w;
     weir_jsonw_init(&w, out);
     weir_jsonw_object_begin(&w);
-    weir_jsonw_key(&w, "label");
-    if (r->options->label != NULL)
-        weir_jsonw_string_z(&w, r->options->label);
-    else
-        weir_jsonw_null(&w);
-    weir_jsonw_key(&w, "trace");
-    weir_jsonw_string_z(&w, r->options->trace);
-    put_whole(&w, "requests", r->setup->n_requests);
-    put_whole(&w, "workers", r->setup->n_workers);
-    put_whole(&w, "kv_blocks", r->setup->engine.n_blocks);
-    put_whole(&w, "block_size", r->setup->engine.block_size);
+    weir_replay_head_json(&w, r->options, r->setup);
     put(&w, "trace_speedup", r->setup->trace_speedup);
-    put_whole(&w, "seed", r->setup->seed);
     put_rows(&w, r, "best", false);
     put_rows(&w, r, "modes", true);
     weir_jsonw_object_end(&w);
@@ -128,6 +132,8 @@ enum weir_status weir_replay_text(const struct weir_replay_report *r, struct wei
                                  row->prefill_balance.max_over_mean, row->prefill_balance.stdev,
                                  row->requests_balance.max_over_mean, row->requests_balance.stdev,
                                  row->ttft.p50, row->ttft.p99);
+        if (st == WEIR_OK && row->waited > 0)
+            st = weir_buf_printf(out, "  %" PRIu64 " waited", row->waited);
         if (st == WEIR_OK && row->refused > 0)
             st = weir_buf_printf(out, "  %" PRIu64 " refused", row->refused);
         if (st == WEIR_OK && row->preemptions > 0)

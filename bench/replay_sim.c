@@ -102,6 +102,7 @@ struct worker {
 };
 
 struct request {
+    struct weir_queue_item item; /* while it waits in the router */
     uint64_t booking;
     bool started;
 };
@@ -113,6 +114,10 @@ struct sim {
     struct request *requests;   /* owned; at the places of the outcomes */
     struct weir_replay_outcome *outcomes;
     struct prompt prompt;
+    size_t filled;            /* 1 + whose prompt that is */
+    struct weir_queue *queue; /* owned, or NULL */
+    size_t n_waiting;
+    bool room; /* since those who wait were last looked at */
     struct weir_rng rng;
     uint64_t now_us;
     size_t n_done;
@@ -190,6 +195,19 @@ static enum weir_status add_worker(struct sim *sim, uint32_t number) {
     return st == WEIR_OK ? weir_router_worker_put(sim->router, &figures) : st;
 }
 
+static void on_room(void *arg) {
+    ((struct sim *)arg)->room = true;
+}
+
+static enum weir_status open_queue(struct sim *sim) {
+    const struct weir_queue_config config = {.policy = sim->setup->order,
+                                             .max_requests = sim->setup->n_requests};
+    if (!sim->setup->queues)
+        return WEIR_OK;
+    weir_router_on_room(sim->router, on_room, sim);
+    return weir_queue_create(&config, &sim->queue);
+}
+
 static enum weir_status open_sim(struct sim *sim, enum weir_router_mode mode) {
     const struct weir_replay_setup *s = sim->setup;
     struct weir_router_config config = s->router;
@@ -206,6 +224,8 @@ static enum weir_status open_sim(struct sim *sim, enum weir_router_mode mode) {
     enum weir_status st = weir_router_create(&config, &sim->router);
     if (st == WEIR_OK)
         weir_router_set_thresholds(sim->router, &s->thresholds);
+    if (st == WEIR_OK)
+        st = open_queue(sim);
     for (uint32_t i = 0; st == WEIR_OK && i < s->n_workers; i++)
         st = add_worker(sim, i);
     return st;
@@ -215,6 +235,7 @@ static void close_sim(struct sim *sim) {
     for (uint32_t i = 0; sim->workers != NULL && i < sim->setup->n_workers; i++)
         weir_engine_destroy(sim->workers[i].engine);
     weir_router_destroy(sim->router);
+    weir_queue_destroy(sim->queue);
     prompt_fini(&sim->prompt);
     weir_free(sim->workers);
     weir_free(sim->requests);
@@ -228,38 +249,76 @@ static void begin_step(struct worker *w) {
     w->step_ends_us = busy ? w->sim->now_us + us : NEVER;
 }
 
-static enum weir_status arrive(struct sim *sim, size_t number) {
-    const struct weir_replay_setup *s = sim->setup;
+static struct weir_route_query query_of(struct sim *sim, size_t number) {
+    if (sim->filled != number + 1)
+        prompt_fill(&sim->prompt, sim->setup, number);
+    sim->filled = number + 1;
+    return (struct weir_route_query){.local_hashes = sim->prompt.local,
+                                     .sequence_hashes = sim->prompt.sequence,
+                                     .n_blocks = sim->prompt.n_blocks,
+                                     .isl_tokens = sim->prompt.n_tokens,
+                                     .pinned_rank = -1,
+                                     .may_wait = sim->queue != NULL,
+                                     .rng = &sim->rng,
+                                     .now_ms = sim->now_us / 1000};
+}
+
+/* To a worker, or to nobody; WEIR_AGAIN: it has to wait. */
+static enum weir_status dispatch(struct sim *sim, size_t number) {
     struct weir_replay_outcome *o = &sim->outcomes[number];
     struct request *r = &sim->requests[number];
-    prompt_fill(&sim->prompt, s, number);
-    const struct prompt *p = &sim->prompt;
-    const struct weir_route_query query = {.local_hashes = p->local,
-                                           .sequence_hashes = p->sequence,
-                                           .n_blocks = p->n_blocks,
-                                           .isl_tokens = p->n_tokens,
-                                           .pinned_rank = -1,
-                                           .rng = &sim->rng,
-                                           .now_ms = sim->now_us / 1000};
+    const struct weir_route_query query = query_of(sim, number);
     struct weir_route route;
     enum weir_status st = weir_router_route(sim->router, &query, &route);
-    *o = (struct weir_replay_outcome){.due_us = sim->now_us, .refused = st == WEIR_OVERLOADED};
+    o->refused = st == WEIR_OVERLOADED;
     sim->n_done += o->refused;
     if (st != WEIR_OK)
         return o->refused ? WEIR_OK : st;
     o->worker = (uint32_t)route.worker_id;
     r->booking = route.booking;
     struct worker *w = &sim->workers[o->worker];
-    const struct weir_sequence_config sequence = {.prompt = p->tokens,
-                                                  .n_prompt = (uint32_t)p->n_tokens,
-                                                  .max_tokens =
-                                                      s->trace->lines[number].output_tokens,
-                                                  .hash_seed = KVI_SEED,
-                                                  .user = r};
+    const struct weir_sequence_config sequence = {
+        .prompt = sim->prompt.tokens,
+        .n_prompt = (uint32_t)sim->prompt.n_tokens,
+        .max_tokens = sim->setup->trace->lines[number].output_tokens,
+        .hash_seed = KVI_SEED,
+        .user = r};
     struct weir_sequence *unused;
     st = weir_engine_add(w->engine, &sequence, &unused);
     if (st == WEIR_OK && !weir_engine_in_step(w->engine))
         begin_step(w);
+    return st;
+}
+
+static enum weir_status arrive(struct sim *sim, size_t number) {
+    struct weir_queue_refusal unused;
+    sim->outcomes[number] = (struct weir_replay_outcome){.due_us = sim->now_us};
+    enum weir_status st = sim->n_waiting > 0 ? WEIR_AGAIN : dispatch(sim, number);
+    if (st != WEIR_AGAIN)
+        return st;
+    const struct weir_route_query query = query_of(sim, number);
+    struct weir_queue_item *item = &sim->requests[number].item;
+    *item = (struct weir_queue_item){.uncached_tokens = weir_router_uncached(sim->router, &query),
+                                     .raw_tokens = query.isl_tokens};
+    sim->outcomes[number].waited = true;
+    sim->n_waiting++;
+    return weir_queue_push(sim->queue, item, query.now_ms, &unused);
+}
+
+/* Those who wait, in their order, as long as there is room. */
+static enum weir_status admit_waiting(struct sim *sim) {
+    enum weir_status st = WEIR_OK;
+    while (st == WEIR_OK && sim->n_waiting > 0 && sim->room) {
+        struct weir_queue_item *item = weir_queue_peek(sim->queue);
+        struct request *r = WEIR_CONTAINER_OF(item, struct request, item);
+        st = dispatch(sim, (size_t)(r - sim->requests));
+        if (st == WEIR_AGAIN) {
+            sim->room = false;
+            return WEIR_OK;
+        }
+        weir_queue_pop(sim->queue, item, sim->now_us / 1000);
+        sim->n_waiting--;
+    }
     return st;
 }
 
@@ -289,6 +348,8 @@ static enum weir_status play(struct sim *sim) {
             sim->now_us = arrival;
             st = arrive(sim, n_arrived++);
         }
+        if (st == WEIR_OK && sim->n_waiting > 0)
+            st = admit_waiting(sim);
         if (s->on_progress != NULL && sim->n_done >= n_shown + PROGRESS_EVERY) {
             n_shown = sim->n_done;
             s->on_progress(s->progress_arg, n_shown);

@@ -8,6 +8,7 @@
 #define WEIR_BENCH_REPLAY_SIM_H
 
 #include "bench/trace.h"
+#include "router/queue.h"
 #include "router/router.h"
 #include "worker/engine.h"
 
@@ -20,6 +21,8 @@ struct weir_replay_setup {
     struct weir_engine_config engine;
     struct weir_router_config router; /* without the mode */
     struct weir_busy_thresholds thresholds;
+    bool queues; /* requests wait in the router above its queue_threshold, in this order */
+    enum weir_queue_policy order;
     uint64_t seed;
     void (*on_progress)(void *arg, size_t n_done); /* now and then; or NULL */
     void *progress_arg;
@@ -30,6 +33,7 @@ struct weir_replay_outcome {
     uint64_t due_us, first_us, end_us;
     uint32_t worker;
     uint32_t cached_tokens;
+    bool waited;  /* in the router's queue */
     bool refused; /* all workers were above the busy thresholds */
 };
 

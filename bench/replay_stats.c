@@ -78,6 +78,7 @@ static void measure_mode(struct weir_replay_row *row, const struct weir_replay_s
     for (size_t i = 0; i < s->n_requests; i++) {
         const struct weir_replay_outcome *o = &outcomes[i];
         row->refused += o->refused;
+        row->waited += o->waited;
         if (o->refused)
             continue;
         row->worker_requests[o->worker]++;

@@ -3,6 +3,7 @@
 #define WEIR_BENCH_REPLAY_STATS_H
 
 #include "base/buf.h"
+#include "base/json.h"
 #include "bench/replay_sim.h"
 #include "runtime/options_replay.h"
 
@@ -22,6 +23,7 @@ struct weir_replay_row {
     const char *name;
     bool is_mode;
     uint64_t requests, refused, preemptions;
+    uint64_t waited;                       /* in the router's queue */
     uint64_t prompt_tokens, cached_tokens; /* of requests that were served */
     uint64_t prompt_blocks, hit_blocks;    /* complete blocks of their prompts */
     uint64_t *worker_requests,
@@ -49,6 +51,11 @@ struct weir_replay_report {
     const struct weir_replay_row *rows; /* the endless cache, the shared one, then the modes */
     size_t n_rows;
 };
+/* Parts of a JSON report: members that say what was run, inside an open object; a row. */
+void weir_replay_head_json(struct weir_jsonw *w, const struct weir_replay_options *options,
+                           const struct weir_replay_setup *setup);
+void weir_replay_row_json(struct weir_jsonw *w, const struct weir_replay_row *row,
+                          uint32_t n_workers);
 /* One JSON object and a line feed; a table; a page that needs nothing else. */
 enum weir_status weir_replay_json(const struct weir_replay_report *r,
                                   struct weir_buf *out) WEIR_MUST_CHECK;

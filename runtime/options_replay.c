@@ -19,6 +19,8 @@ static enum weir_status check(const void *config, struct weir_err *err) {
                             "give --trace or --decisions: the file to replay, one of them");
     if (o->decisions != NULL && o->html_out != NULL)
         return weir_err_set(err, WEIR_INVALID, "--decisions has no page: leave --html-out out");
+    if (o->decisions != NULL && o->loads != NULL)
+        return weir_err_set(err, WEIR_INVALID, "--decisions has no load: leave --loads out");
     return WEIR_OK;
 }
 
