@@ -446,17 +446,36 @@ enum weir_status weir_output_item(struct weir_leg *leg, const struct weir_output
     return st;
 }
 
-/* A choice whose chunks differ in their text alone, with nobody else to look at it. */
+/* A choice whose text nobody looks at before the client does, and whose chunks differ in it alone.
+ */
 static bool is_plain(const struct weir_leg *leg, const struct weir_choice *c) {
     const struct weir_request *r = leg->request;
-    return r->q.stream && leg->n_choices == 1 && c->finish == NULL && c->stop == NULL &&
-           c->parsed == NULL && c->frame_bytes.len > 0 && c->logprobs.len == 0 && !r->q.logprobs &&
-           !r->q.continuous_usage && r->out.len == 0;
+    if (leg->n_choices != 1 || c->finish != NULL || c->stop != NULL || c->parsed != NULL ||
+        r->q.logprobs)
+        return false;
+    return !r->q.stream || (c->frame_bytes.len > 0 && c->logprobs.len == 0 &&
+                            !r->q.continuous_usage && r->out.len == 0);
 }
 
 /* Ids that end the choice, or are to be counted against min_tokens, go the long way. */
 static bool is_watched(const struct weir_stop_conditions *stop, uint32_t id) {
     return listed(stop->stop_token_ids_hidden, id) || listed(stop->stop_token_ids, id);
+}
+
+/* Without a copy where that is possible. */
+static enum weir_status put_token(struct weir_leg *leg, struct weir_choice *c,
+                                  struct weir_span text) {
+    char *p = weir_json_plain(text)
+                  ? weir_http_stream_room(leg->request->x, weir_answer_plain_bytes(&c->frame, text))
+                  : NULL;
+    if (p != NULL) {
+        weir_answer_plain_chunk(&c->frame, text, p);
+        return WEIR_OK;
+    }
+    enum weir_status st = put_piece(leg, c, text, weir_span(NULL, 0));
+    if (st == WEIR_OK)
+        weir_output_flush(leg->request);
+    return st;
 }
 
 bool weir_output_token(struct weir_leg *leg, uint32_t id, enum weir_status *ret_status) {
@@ -467,18 +486,10 @@ bool weir_output_token(struct weir_leg *leg, uint32_t id, enum weir_status *ret_
     observe_tokens(leg, 1);
     c->n_tokens++;
     enum weir_status st = wtok_stream_push(&c->decoder, id, &c->text);
-    struct weir_span text = weir_buf_span(&c->text);
-    char *p = NULL;
-    if (st == WEIR_OK && text.len > 0 && weir_json_plain(text))
-        p = weir_http_stream_room(r->x, weir_answer_plain_bytes(&c->frame, text));
-    if (p != NULL) {
-        weir_answer_plain_chunk(&c->frame, text, p);
-    } else if (st == WEIR_OK && text.len > 0) {
-        st = put_piece(leg, c, text, weir_span(NULL, 0));
-        if (st == WEIR_OK)
-            weir_output_flush(r);
-    }
-    weir_buf_clear(&c->text);
+    if (r->q.stream && st == WEIR_OK && c->text.len > 0)
+        st = put_token(leg, c, weir_buf_span(&c->text));
+    if (r->q.stream)
+        weir_buf_clear(&c->text);
     *ret_status = st;
     return true;
 }

@@ -63,7 +63,10 @@ static enum weir_status render(struct weir_request *r, struct weir_buf *out, str
                              .continue_final_message = r->q.continue_final_message,
                              .flavour = info->flavour};
     uint64_t begin = weir_now_ns();
-    enum weir_status st = wtok_render_chat(info->tok, &chat, out, err);
+    /* The prompt is about as long as what it is made of: room at once instead of growing there. */
+    enum weir_status st = weir_buf_reserve(out, chat.messages.len + chat.tools.len + 512);
+    if (st == WEIR_OK)
+        st = wtok_render_chat(info->tok, &chat, out, err);
     weir_front_observe_template(r->fl->app->metrics, (double)(weir_now_ns() - begin) / 1e9);
     return st;
 }

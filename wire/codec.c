@@ -112,15 +112,18 @@ static char *put_decimal(char *p, uint32_t v) {
     return p + 10 - at;
 }
 
-/* Prompts of 100,000 ids pass here: numbers are written straight into the reserved room, which is
- * asked for as if all ids to come were small, for they often are. */
+/* Prompts of 100,000 ids pass here: numbers are written straight into the reserved room. Those to
+ * come are expected to be as wide as those before, and at first small, for they often are. */
 static enum weir_status put_many(struct weir_enc *e, const uint32_t *ids, size_t n) {
     enum { CHUNK = 4096 };
+    size_t from = e->buf->len;
     for (size_t i = 0; i < n;) {
         size_t now = n - i < CHUNK ? n - i : CHUNK;
-        enum weir_status st =
-            weir_buf_reserve(e->buf, MP(e) ? now * 5 + WEIR_ID_SLACK + (n - i - now)
-                                           : now * 11 + 1 + (n - i - now) * 4);
+        size_t width = i > 0 ? (e->buf->len - from) / i + 1 : MP(e) ? 1 : 4;
+        size_t most = MP(e) ? now * 5 + WEIR_ID_SLACK : now * 11 + 1;
+        enum weir_status st = weir_buf_reserve(e->buf, most + (n - i - now) * width);
+        if (st == WEIR_TOO_LARGE) /* they may yet be smaller */
+            st = weir_buf_reserve(e->buf, most);
         if (st != WEIR_OK)
             return st;
         char *p = e->buf->data + e->buf->len;
