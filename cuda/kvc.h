@@ -130,6 +130,10 @@ void kvc_table_destroy(struct kvc_table *t); /* accepts NULL */
  * all, but for KVC_UNKNOWN of a removal (the others are removed). KVC_COLLISION and KVC_NOMEM may
  * leave half an event: from then on the table refuses everything with that status. */
 enum kvc_status kvc_table_apply(struct kvc_table *t, const struct kvc_event *e);
+/* For the copy of another index: the rank's block at the end of this path of contents (from the
+ * root, n >= 1) gets a name, whoever holds what stands before it. Otherwise as a stored event. */
+enum kvc_status kvc_table_place(struct kvc_table *t, uint32_t rank, uint32_t tier,
+                                const uint64_t *path, size_t n, uint64_t block_hash);
 /* Brings the device's copy up to date. Queries on it see the table as it was at the last commit;
  * where the CPU answers, as it is. Neither ever sees part of an event. After a commit that failed
  * (no fall_back) queries fail too, until one succeeds. */

@@ -261,41 +261,47 @@ static uint32_t parent_slot(const struct kvc_table *t, const struct kvc_event *e
     return at == NULL ? KVC_FREE : *at + KVC_PARENT;
 }
 
+/* Room for n more slots, and for sets of the tier. */
+static enum kvc_status make_room(struct kvc_table *t, size_t n, uint32_t tier) {
+    if (t->used + n > t->options.max_blocks && (!pack(t) || t->used + n > t->options.max_blocks))
+        return KVC_FULL;
+    if (tier != KVC_EXTERNAL || t->external != NULL)
+        return KVC_OK;
+    t->external = calloc((size_t)t->mask + 1, sizeof(*t->external));
+    t->all_dirty = true;
+    return t->external != NULL ? KVC_OK : KVC_NOMEM;
+}
+
+/* The holder's name means the slot from now on. */
+static enum kvc_status hold(struct kvc_table *t, uint32_t slot, uint32_t rank, uint32_t tier,
+                            uint64_t name) {
+    struct kvc_map *names = &t->names[holder_of(rank, tier)];
+    const uint32_t *old = kvc_map_at(names, name);
+    if (old != NULL && *old == slot)
+        return KVC_OK;
+    if ((old != NULL && !release(t, *old, rank, tier)) || !kvc_map_put(names, name, slot) ||
+        !acquire(t, slot, rank, tier))
+        return break_it(t, KVC_NOMEM);
+    return KVC_OK;
+}
+
 static enum kvc_status store(struct kvc_table *t, const struct kvc_event *e) {
-    struct kvc_map *names = &t->names[holder_of(e->rank, e->tier)];
     if (e->n == 0)
         return KVC_INVALID;
     for (size_t i = 0; e->has_parent && i < e->n; i++)
         if (e->blocks[i].block_hash == e->parent_hash)
             return KVC_INVALID;
-    if (t->used + e->n > t->options.max_blocks && !pack(t))
-        return KVC_FULL;
-    if (t->used + e->n > t->options.max_blocks)
-        return KVC_FULL;
-    uint32_t parent = e->has_parent ? parent_slot(t, e) : KVC_ROOT;
-    if (parent == KVC_FREE)
+    if (e->has_parent && parent_slot(t, e) == KVC_FREE)
         return KVC_UNKNOWN;
-    if (e->tier == KVC_EXTERNAL && t->external == NULL) {
-        t->external = calloc((size_t)t->mask + 1, sizeof(*t->external));
-        t->all_dirty = true;
-        if (t->external == NULL)
-            return KVC_NOMEM;
-    }
-    for (size_t i = 0; i < e->n; i++) {
-        uint32_t slot;
-        enum kvc_status st = child(t, parent, e->blocks[i].tokens_hash, &slot);
-        if (st != KVC_OK)
-            return st;
-        const uint32_t *old = kvc_map_at(names, e->blocks[i].block_hash);
+    enum kvc_status st = make_room(t, e->n, e->tier);
+    uint32_t parent = e->has_parent ? parent_slot(t, e) : KVC_ROOT, slot = 0; /* moved by packing */
+    for (size_t i = 0; st == KVC_OK && i < e->n; i++) {
+        st = child(t, parent, e->blocks[i].tokens_hash, &slot);
+        if (st == KVC_OK)
+            st = hold(t, slot, e->rank, e->tier, e->blocks[i].block_hash);
         parent = slot + KVC_PARENT;
-        if (old != NULL && *old == slot)
-            continue;
-        if ((old != NULL && !release(t, *old, e->rank, e->tier)) ||
-            !kvc_map_put(names, e->blocks[i].block_hash, slot) ||
-            !acquire(t, slot, e->rank, e->tier))
-            return break_it(t, KVC_NOMEM);
     }
-    return KVC_OK;
+    return st;
 }
 
 static enum kvc_status drop(struct kvc_table *t, const struct kvc_event *e) {
@@ -340,6 +346,21 @@ enum kvc_status kvc_table_apply(struct kvc_table *t, const struct kvc_event *e) 
         return clear(t, e->rank);
     }
     return KVC_INVALID;
+}
+
+enum kvc_status kvc_table_place(struct kvc_table *t, uint32_t rank, uint32_t tier,
+                                const uint64_t *path, size_t n, uint64_t block_hash) {
+    if (t->broken != KVC_OK)
+        return t->broken;
+    if (rank >= t->options.max_ranks || tier >= KVC_TIERS || n == 0)
+        return KVC_INVALID;
+    enum kvc_status st = make_room(t, n, tier);
+    uint32_t parent = KVC_ROOT, slot = 0;
+    for (size_t i = 0; st == KVC_OK && i < n; i++) {
+        st = child(t, parent, path[i], &slot);
+        parent = slot + KVC_PARENT;
+    }
+    return st == KVC_OK ? hold(t, slot, rank, tier, block_hash) : st;
 }
 
 enum kvc_status kvc_table_commit(struct kvc_table *t) {

@@ -54,7 +54,7 @@ static void on_event(void *arg, const struct weir_engine_event *event) {
                             .blocks = l->blocks,
                             .removed = e.removed,
                             .n = e.kind == WEIR_KV_STORED ? e.n_blocks : e.n_removed};
-    kvi_apply(l->config.index, &out, 1, NULL);
+    weir_mirror_apply(l->config.mirror, &out);
     l->events++;
 }
 
@@ -63,7 +63,7 @@ static void on_reset(void *arg, const char *why) {
     WEIR_LOG(WEIR_LOG_INFO, "indexer", "instance %" PRIu64 " rank %u: emptied: %s",
              l->config.worker.worker_id, l->config.worker.dp_rank, why);
     weir_engine_rank_reset(l->rank);
-    kvi_clear(l->config.index, l->config.worker);
+    weir_mirror_clear(l->config.mirror, l->config.worker);
 }
 
 enum weir_status weir_follower_open(const struct weir_follower_config *config,

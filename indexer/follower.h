@@ -5,7 +5,7 @@
 #define WEIR_INDEXER_FOLLOWER_H
 
 #include "base/status.h"
-#include "kvindex/kvi.h"
+#include "indexer/device.h"
 #include "net/loop.h"
 #include "runtime/engine_binds.h"
 
@@ -16,7 +16,7 @@ struct weir_follower;
 struct weir_follower_config {
     struct weir_loop *loop;
     struct weir_engine_binds *binds; /* borrowed, outlives it */
-    struct kvi_index *index;         /* borrowed */
+    struct weir_mirror *mirror;      /* borrowed: the index */
     struct kvi_worker worker;
     uint32_t block_size;
     const char *endpoint, *replay; /* tcp://…, host *: we bind; replay NULL: none */

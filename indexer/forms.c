@@ -226,7 +226,7 @@ static enum weir_status apply(struct restore *r, struct weir_span key, uint64_t 
     switch (kvi_event_from_json(event_text.data, event_text.len, r->scratch, EVENT_WORDS, &event,
                                 &id)) {
     case KVI_JSON_OK:
-        kvi_apply(g->index, &event, 1, NULL);
+        weir_mirror_apply(g->mirror, &event);
         r->n++;
         return WEIR_OK;
     case KVI_JSON_UNSUPPORTED:

@@ -4,6 +4,7 @@
 #include "base/mem.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 enum { MAX_REGISTRATIONS = 65536 };
@@ -47,7 +48,9 @@ static void free_group(struct weir_groups *g, struct weir_group *x) {
         free_registration(g, REGISTRATION(it));
     }
     weir_list_remove(&x->node);
+    weir_mirror_destroy(x->mirror);
     kvi_reader_close(x->reader);
+    kvi_reader_close(x->bulk_reader);
     kvi_destroy(x->index);
     weir_free(x->model);
     weir_free(x->name);
@@ -79,6 +82,13 @@ struct weir_group *weir_groups_find(struct weir_groups *groups, struct weir_span
     return NULL;
 }
 
+static struct weir_mirror *make_mirror(const struct weir_groups *g, const struct weir_group *x) {
+    char name[512];
+    snprintf(name, sizeof(name), "%s:%s", x->model != NULL ? x->model : "",
+             x->name != NULL ? x->name : "");
+    return weir_mirror_create(g->config.device, x->index, name);
+}
+
 enum weir_status weir_groups_get(struct weir_groups *groups, struct weir_span model,
                                  struct weir_span name, uint32_t block_size,
                                  struct weir_group **ret_group) {
@@ -92,17 +102,22 @@ enum weir_status weir_groups_get(struct weir_groups *groups, struct weir_span mo
     x = weir_calloc(1, sizeof(*x));
     if (x == NULL)
         return WEIR_NOMEM;
-    struct kvi_options options = {.max_bytes = groups->config.index_max_bytes, .max_readers = 1};
+    struct kvi_options options = {.max_bytes = groups->config.index_max_bytes, .max_readers = 2};
     weir_list_init(&x->node);
     weir_list_init(&x->followers);
     x->block_size = block_size;
     x->model = weir_strndup(model.data, model.len);
     x->name = weir_strndup(name.data, name.len);
     x->index = kvi_create(&options);
-    x->reader = x->index != NULL ? kvi_reader_open(x->index) : NULL;
+    if (x->index != NULL) {
+        x->reader = kvi_reader_open(x->index);
+        x->bulk_reader = kvi_reader_open(x->index);
+        x->mirror = make_mirror(groups, x);
+    }
     weir_list_push_back(&groups->list, &x->node);
     groups->n++;
-    if (x->model == NULL || x->name == NULL || x->reader == NULL) {
+    if (x->model == NULL || x->name == NULL || x->reader == NULL || x->bulk_reader == NULL ||
+        x->mirror == NULL) {
         free_group(groups, x);
         return WEIR_NOMEM;
     }
@@ -134,7 +149,7 @@ static enum weir_status add(struct weir_groups *g, struct weir_group *x,
     g->n_registrations++;
     struct weir_follower_config lc = {.loop = g->config.loop,
                                       .binds = g->binds,
-                                      .index = x->index,
+                                      .mirror = x->mirror,
                                       .worker = r->worker,
                                       .block_size = x->block_size,
                                       .endpoint = r->endpoint,
@@ -183,7 +198,7 @@ unsigned weir_groups_unregister(struct weir_groups *groups, struct weir_span mod
             if (r->worker.worker_id != instance_id ||
                 (dp_rank >= 0 && r->worker.dp_rank != (uint32_t)dp_rank))
                 continue;
-            kvi_rank_remove(x->index, r->worker);
+            weir_mirror_remove(x->mirror, r->worker);
             free_registration(groups, r);
             n++;
         }

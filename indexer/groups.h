@@ -8,6 +8,7 @@
 #include "base/list.h"
 #include "base/span.h"
 #include "base/status.h"
+#include "indexer/device.h"
 #include "indexer/follower.h"
 #include "kvindex/kvi.h"
 
@@ -19,7 +20,8 @@ struct weir_group {
     char *model, *name;               /* owned */
     uint32_t block_size;              /* tokens; set by the first registration */
     struct kvi_index *index;
-    struct kvi_reader *reader;
+    struct kvi_reader *reader, *bulk_reader; /* the loop's; the bulk thread's */
+    struct weir_mirror *mirror;              /* through which the index changes */
 };
 
 /* One engine rank that publishes events. */
@@ -31,7 +33,8 @@ struct weir_registration {
 };
 
 struct weir_groups_config {
-    struct weir_loop *loop; /* borrowed: where events arrive */
+    struct weir_loop *loop;     /* borrowed: where events arrive */
+    struct weir_device *device; /* borrowed; NULL: none */
     size_t index_max_bytes;
     unsigned max_groups;
 };

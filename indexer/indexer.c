@@ -1,12 +1,14 @@
 /*
  * Happy path: options → groups → snapshots → HTTP server → a peer's dump → serve until SIGTERM or
  * SIGINT → snapshots → exit 0. One loop does it all: a query takes microseconds. Idle work of the
- * indexes has a thread of its own (keeper.h).
+ * indexes has a thread of its own (keeper.h), bulk queries have one (bulk.h), and so has the device
+ * that they may go through (device.h).
  */
 #include "indexer/indexer.h"
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "indexer/bulk.h"
 #include "indexer/keeper.h"
 #include "indexer/peers.h"
 #include "indexer/service.h"
@@ -28,6 +30,8 @@ struct indexer {
     struct weir_metrics *metrics;
     struct weir_groups *groups;
     struct weir_keeper *keeper;
+    struct weir_device *device; /* NULL: the CPU alone */
+    struct weir_bulk *bulk;
     struct weir_service service;
     struct weir_http_server *http;
     struct weir_peer_fetch *fetch;
@@ -145,6 +149,7 @@ static void read_snapshots(struct indexer *x) {
             weir_groups_get(x->groups, parts[0], parts[1], (uint32_t)block_size, &g) != WEIR_OK)
             continue;
         enum kvi_file_result r = kvi_snapshot_read(g->index, path, NULL, NULL);
+        weir_mirror_stale(g->mirror);
         WEIR_LOG(r == KVI_FILE_OK ? WEIR_LOG_INFO : WEIR_LOG_WARN, "indexer", "snapshot %s: %s",
                  path,
                  r == KVI_FILE_OK        ? "restored"
@@ -177,20 +182,53 @@ static void on_fetched(void *arg, const char *peer, struct weir_span dump, const
         WEIR_LOG(WEIR_LOG_INFO, "indexer", "%llu events from peer %s", (unsigned long long)n, peer);
 }
 
+/* Options as "cpu|cuda|auto". */
+enum { DEVICE_CPU, DEVICE_CUDA };
+
+static enum weir_status start_device(struct indexer *x) {
+    const struct weir_indexer_options *o = &x->options;
+    struct weir_device_config dc = {.kvc = {.kind = KVC_CUDA,
+                                            .device = (int)o->device_number,
+                                            .max_bytes = (size_t)o->device_memory_mb << 20,
+                                            .plugin = o->device_plugin},
+                                    .wanted = o->device == DEVICE_CUDA,
+                                    .queue_bytes = (size_t)o->device_queue_mb << 20,
+                                    .stall_ms = (uint64_t)o->device_stall_ms,
+                                    .loop = x->loop,
+                                    .metrics = x->metrics};
+    return o->device == DEVICE_CPU ? WEIR_OK : weir_device_start(&dc, &x->device);
+}
+
+static enum weir_status start_bulk(struct indexer *x) {
+    struct weir_bulk_config bc = {.loop = x->loop,
+                                  .groups = x->groups,
+                                  .metrics = x->metrics,
+                                  .max_waiting = (unsigned)x->options.batch_queue,
+                                  .device_min_blocks = (size_t)x->options.device_min_blocks};
+    enum weir_status st = weir_bulk_start(&bc, &x->bulk);
+    x->service.bulk = x->bulk;
+    return st;
+}
+
 static enum weir_status open_all(struct indexer *x, struct weir_err *err) {
     const struct weir_indexer_options *o = &x->options;
     enum weir_status st = weir_loop_create(0, &x->loop);
-    struct weir_groups_config gc = {.loop = x->loop,
-                                    .index_max_bytes = (size_t)o->max_index_mb << 20,
+    struct weir_groups_config gc = {.index_max_bytes = (size_t)o->max_index_mb << 20,
                                     .max_groups = (unsigned)o->max_groups};
     if (st == WEIR_OK)
         st = weir_metrics_create(&x->metrics);
     if (st == WEIR_OK)
         st = weir_metrics_on_scrape(x->metrics, on_scrape, x);
     if (st == WEIR_OK)
+        st = start_device(x);
+    gc.loop = x->loop;
+    gc.device = x->device;
+    if (st == WEIR_OK)
         st = weir_groups_create(&gc, &x->groups);
     if (st == WEIR_OK)
         st = weir_service_init(&x->service, x->groups, x->metrics, (size_t)o->body_limit_mb << 20);
+    if (st == WEIR_OK)
+        st = start_bulk(x);
     if (st == WEIR_OK)
         st = weir_keeper_start(x->loop, x->groups, &x->keeper);
     if (st == WEIR_OK)
@@ -215,6 +253,8 @@ static enum weir_status open_all(struct indexer *x, struct weir_err *err) {
 static void close_all(struct indexer *x) {
     weir_peer_fetch_cancel(x->fetch);
     weir_http_server_destroy(x->http);
+    weir_bulk_stop(x->bulk);
+    weir_device_stop(x->device);
     if (x->groups != NULL && x->options.snapshot_dir != NULL)
         write_snapshots(x);
     weir_keeper_stop(x->keeper);

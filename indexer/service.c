@@ -1,5 +1,6 @@
 /*
- * Every answer is made at once, from the index in memory; bodies are bounded before they are read.
+ * Every answer is made at once, from the index in memory, but for bulk queries (bulk.h); bodies are
+ * bounded before they are read.
  */
 #include "indexer/service.h"
 
@@ -408,6 +409,10 @@ static void on_query_by_hash(struct weir_service *s, struct weir_http_exchange *
         answer_query(s, x, g, hashes, n);
 }
 
+static void on_query_batch(struct weir_service *s, struct weir_http_exchange *x) {
+    weir_bulk_query(s->bulk, x);
+}
+
 /* ---- peers, health, metrics -------------------------------------------------------------------
  */
 
@@ -517,6 +522,7 @@ static const struct route routes[] = {
     {"/workers", false, on_workers},
     {"/query", true, on_query},
     {"/query_by_hash", true, on_query_by_hash},
+    {"/query_batch", true, on_query_batch},
     {"/dump", false, on_dump},
     {"/restore", true, on_restore},
     {"/register_peer", true, on_register_peer},
@@ -569,13 +575,19 @@ static void on_body_error(void *arg, struct weir_http_exchange *x, int http_stat
 
 static void on_done(void *arg, struct weir_http_exchange *x, enum weir_http_done how) {
     (void)arg;
-    (void)x;
     (void)how;
+    weir_bulk_on_done(x);
+}
+
+static void on_writable(void *arg, struct weir_http_exchange *x) {
+    (void)arg;
+    weir_bulk_on_writable(x);
 }
 
 const struct weir_http_handler weir_service_handler = {.on_head = on_head,
                                                        .on_request = on_request,
                                                        .on_body_error = on_body_error,
+                                                       .on_writable = on_writable,
                                                        .on_done = on_done};
 
 /* ---- life -------------------------------------------------------------------------------------

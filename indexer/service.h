@@ -3,6 +3,7 @@
 #define WEIR_INDEXER_SERVICE_H
 
 #include "base/metrics.h"
+#include "indexer/bulk.h"
 #include "indexer/groups.h"
 #include "net/http_server.h"
 
@@ -10,6 +11,7 @@ enum { WEIR_INDEXER_MAX_PEERS = 64 };
 
 struct weir_service {
     struct weir_groups *groups; /* borrowed */
+    struct weir_bulk *bulk;     /* borrowed; set before it serves */
     size_t query_limit, restore_limit;
     char *peers[WEIR_INDEXER_MAX_PEERS]; /* owned */
     size_t n_peers;

@@ -200,7 +200,13 @@ uint64_t kvi_rank_entries(struct kvi_index *index, struct kvi_worker worker);
  * quick and must not write. */
 typedef bool (*kvi_dump_fn)(void *arg, const struct kvi_event *event);
 enum kvi_result kvi_dump(struct kvi_index *index, kvi_dump_fn fn, void *arg);
-/* The same for one (worker, rank). */
+/* All of it, for a copy that takes the same events from now on and gives the same answers: what the
+ * dump leaves out goes to `place`, a name of a rank's block that ends this path of contents (from
+ * the root, n >= 1). Its parents may be held by nobody. */
+typedef bool (*kvi_place_fn)(void *arg, struct kvi_worker worker, enum kvi_tier tier,
+                             const uint64_t *path, size_t n, uint64_t block_hash);
+enum kvi_result kvi_copy(struct kvi_index *index, kvi_dump_fn fn, kvi_place_fn place, void *arg);
+/* The same as kvi_dump for one (worker, rank). */
 enum kvi_result kvi_dump_rank(struct kvi_index *index, struct kvi_worker worker, kvi_dump_fn fn,
                               void *arg);
 

@@ -270,6 +270,7 @@ void kvi_look_ahead(struct kvi_ahead *ahead, uint8_t *base, size_t used, size_t 
     more = more < MOST_AHEAD ? more : MOST_AHEAD;
     more = used < KVI_CHUNK / 2 ? 0 : more; /* a small index needs no head start */
     size_t goal = top + more < chunks ? top + more : chunks;
+    goal = goal > top ? goal : top; /* the last chunk, not a whole one, may be in use */
     ahead->top = top;
     ahead->ready = ahead->ready > top ? ahead->ready : top;
     if (ahead->ready > goal) {

@@ -5,7 +5,8 @@
  * offset, so a parent in the same node or above it is always told before. A run's blocks carry the
  * holder's own names; more than one name of a block gives one more event each. A run whose parent
  * block was not told for the holder cannot be told either (and cannot match): it is left out and
- * remembered, so that what stands on it is left out too.
+ * remembered, so that what stands on it is left out too. A copy (kvi_copy) gets such a run place by
+ * place, by the contents from the root on.
  */
 #include "kvindex/kvi_priv.h"
 
@@ -29,7 +30,10 @@ struct untold {
 struct dump {
     struct kvi_index *x;
     kvi_dump_fn fn;
+    kvi_place_fn place; /* NULL: what cannot be told is left out */
     void *arg;
+    uint64_t *path; /* scratch of place */
+    size_t cap_path;
     uint32_t only; /* this rank, or KVI_NO_RANK for all */
     uint32_t node;
     struct run *runs; /* of the node */
@@ -170,6 +174,46 @@ static bool parent_name(const struct dump *d, struct kvi_holder h, uint32_t node
     return false;
 }
 
+/* ---- placing ---------------------------------------------------------------------------- */
+
+/* Contents from the root to the place, in the scratch; their number, 0 without memory. */
+static size_t path_to(struct dump *d, uint32_t node, uint32_t off) {
+    const struct kvi_index *x = d->x;
+    size_t n = 0, end;
+    for (uint32_t i = node, len = off + 1; i != 0;
+         len = x->nodes[i].parent_off, i = x->nodes[i].parent)
+        n += len;
+    if (n > d->cap_path) {
+        uint64_t *more = realloc(d->path, n * sizeof(*more));
+        if (more == NULL)
+            return 0;
+        d->path = more;
+        d->cap_path = n;
+    }
+    end = n;
+    for (uint32_t i = node, len = off + 1; i != 0;
+         len = x->nodes[i].parent_off, i = x->nodes[i].parent) {
+        end -= len;
+        memcpy(d->path + end, kvi_content(x, kvi_body(&x->nodes[i])), len * sizeof(*d->path));
+    }
+    return n;
+}
+
+static bool place_run(struct dump *d, const struct run *r, struct kvi_worker worker) {
+    uint64_t name;
+    for (uint32_t off = r->from; off < r->to; off++) {
+        size_t n = path_to(d, d->node, off);
+        if (n == 0) {
+            d->failed = true;
+            return false;
+        }
+        for (uint32_t k = 0; name_of(d, r->h, d->node, off, k, &name); k++)
+            if (!d->place(d->arg, worker, r->h.tier, d->path, n, name))
+                return false;
+    }
+    return true;
+}
+
 /* ---- telling ---------------------------------------------------------------------------- */
 
 static bool tell(struct dump *d, const struct run *r) {
@@ -184,6 +228,8 @@ static bool tell(struct dump *d, const struct run *r) {
                           .has_parent = r->from > 0 || x->nodes[d->node].parent != 0,
                           .blocks = blocks};
     if (e.has_parent && !parent_name(d, r->h, d->node, r->from, &e.parent_hash)) {
+        if (d->place != NULL)
+            return place_run(d, r, e.worker);
         leave_out(d, r);
         return true;
     }
@@ -261,6 +307,16 @@ enum kvi_result kvi_dump(struct kvi_index *index, kvi_dump_fn fn, void *arg) {
     pthread_mutex_unlock(&index->lock);
     free(d.runs);
     free(d.untold);
+    return r;
+}
+
+enum kvi_result kvi_copy(struct kvi_index *index, kvi_dump_fn fn, kvi_place_fn place, void *arg) {
+    struct dump d = {.x = index, .fn = fn, .place = place, .arg = arg, .only = KVI_NO_RANK};
+    pthread_mutex_lock(&index->lock);
+    enum kvi_result r = dump_locked(&d);
+    pthread_mutex_unlock(&index->lock);
+    free(d.runs);
+    free(d.path);
     return r;
 }
 

@@ -207,6 +207,37 @@ static void case_json_forms(void) {
         CHECK_MSG(read_text(bad[i].text, &e, &id) == bad[i].want, "%s", bad[i].text);
 }
 
+/* Idle work on an index that fills its budget: what was there is still there. (The last chunk of
+ * the nodes, not a whole one, was given back to the system while it was in use.) */
+static void case_idle_work_keeps_all(void) {
+    for (size_t kib = 1024; kib <= 2048; kib += 512) {
+        struct kvi_options o = {.max_bytes = kib << 10};
+        struct kvi_index *x = kvi_create(&o);
+        struct kvi_reader *r = kvi_reader_open(x);
+        struct kvi_stats s = {0};
+        struct kvi_score score;
+        uint64_t n = 0, before = 0, after = 0;
+        CHECK(r != NULL);
+        for (; s.evicted == 0; n++) {
+            struct kvi_block b = {n + 1, n + 1};
+            CHECK(kvi_store(x, (struct kvi_worker){1, 0}, KVI_DEVICE, false, 0, &b, 1, NULL) ==
+                  KVI_OK);
+            kvi_get_stats(x, &s);
+        }
+        for (uint64_t i = 1; i <= n; i++)
+            before += kvi_find(r, &i, 1, false, &score, 1);
+        for (int i = 0; i < 3; i++)
+            kvi_maintain(x);
+        for (uint64_t i = 1; i <= n; i++)
+            after += kvi_find(r, &i, 1, false, &score, 1);
+        CHECK(before > 0 && before == s.entries);
+        CHECK_MSG(after == before, "%zu KiB: %llu of %llu blocks are left", kib,
+                  (unsigned long long)after, (unsigned long long)before);
+        kvi_reader_close(r);
+        kvi_destroy(x);
+    }
+}
+
 int main(void) {
     const char *dir = getenv("TMPDIR");
     snprintf(path, sizeof(path), "%.40s/kvi-XXXXXX", dir != NULL ? dir : "/tmp");
@@ -219,6 +250,7 @@ int main(void) {
     CHECK_RUN(case_every_cut_and_every_damage_is_seen);
     CHECK_RUN(case_json_dump_comes_back);
     CHECK_RUN(case_json_forms);
+    CHECK_RUN(case_idle_work_keeps_all);
     unlink(path);
     return check_finish();
 }

@@ -117,7 +117,8 @@ struct cudaDeviceProp {
     char name[256];
 };
 
-/* EMU_FAIL=N:memory or N:lost makes the Nth call that can fail, and for lost all after it, fail. */
+/* The call from now on that fails, and for lost all after it; or what the file EMU_FAULT_FILE says.
+ */
 cudaError_t emu_fault(bool allocates);
 extern "C" void emu_fail_at(long call, bool lost);
 

@@ -7,6 +7,7 @@
 #include <set>
 #include <string>
 #include <ucontext.h>
+#include <unistd.h>
 #include <vector>
 
 emu_index emu_thread, emu_block, emu_block_dim, emu_grid_dim;
@@ -303,7 +304,33 @@ cudaError_t cudaEventSynchronize(cudaEvent_t event) {
 
 /* ---- faults --------------------------------------------------------------------------------- */
 
+namespace {
+
+/* What the file named by EMU_FAULT_FILE says for the time that it is there: "lost", "memory", or
+ * "hang" until it goes. */
+cudaError_t fault_of_file(bool allocates) {
+    static const char *path = getenv("EMU_FAULT_FILE");
+    static bool lost;
+    char word[8] = "";
+    for (FILE *f; !lost && path != NULL && (f = fopen(path, "r")) != NULL; usleep(1000)) {
+        if (fgets(word, sizeof(word), f) == NULL)
+            word[0] = '\0';
+        fclose(f);
+        lost = word[0] == 'l';
+        if (word[0] != 'h')
+            break;
+    }
+    return lost                          ? cudaErrorUnknown
+           : word[0] == 'm' && allocates ? cudaErrorMemoryAllocation
+                                         : cudaSuccess;
+}
+
+} // namespace
+
 cudaError_t emu_fault(bool allocates) {
+    cudaError_t by_file = fault_of_file(allocates);
+    if (by_file != cudaSuccess)
+        return by_file;
     long call = calls++;
     if (fail_call < 0 || call < fail_call || (call > fail_call && !fail_lost))
         return cudaSuccess;
