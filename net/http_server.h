@@ -29,6 +29,7 @@ struct weir_http_request {
     struct weir_span query;  /* after '?', may be empty */
     const struct weir_http_header *headers;
     size_t n_headers;
+    uint64_t name_lengths; /* bit n: a header's name has n bytes, modulo 64; 0: not known */
     bool keep_alive;
     bool http10;
     int64_t content_length; /* -1 = not declared */
@@ -106,7 +107,11 @@ const struct weir_http_request *weir_http_exchange_request(const struct weir_htt
 struct weir_span weir_http_header_find(const struct weir_http_request *req, struct weir_span name);
 static inline struct weir_span weir_http_header_get(const struct weir_http_request *req,
                                                     const char *name) {
-    return weir_http_header_find(req, weir_span_z(name));
+    struct weir_span n = weir_span_z(name);
+    /* Many are asked for and few are there: most have a length that no name has. */
+    if (req->name_lengths != 0 && (req->name_lengths >> (n.len & 63) & 1) == 0)
+        return weir_span(NULL, 0);
+    return weir_http_header_find(req, n);
 }
 void weir_http_exchange_set_user(struct weir_http_exchange *x, void *user);
 void *weir_http_exchange_user(const struct weir_http_exchange *x);

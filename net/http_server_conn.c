@@ -236,6 +236,8 @@ static struct weir_http_fault read_request(struct conn *c, struct weir_span head
                                         .content_length = x->framing.content_length,
                                         .body = weir_span("", 0),
                                         .received_ns = weir_loop_event_ns(c->server->loop)};
+    for (size_t i = 0; i < n; i++)
+        x->req.name_lengths |= (uint64_t)1 << (headers[i].name.len & 63);
     x->head_only = weir_span_eqz(line.method, "HEAD");
     x->close_after = !x->framing.keep_alive;
     return f;

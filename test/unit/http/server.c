@@ -335,6 +335,27 @@ static void case_calls_after_the_end(void) {
     rig_down(&r);
 }
 
+/* A look-up by name, also of names that have the length of another, modulo 64 as well. */
+static void case_header_names(void) {
+    static const char long_name[] =
+        "x-0123456789-0123456789-0123456789-0123456789-0123456789-012345-abc";
+    struct rig r;
+    rig_up(&r, NULL);
+    feed(&r, "GET /later HTTP/1.1\r\nHost: h\r\nX-A: 1\r\nAccept: 2\r\n\r\n");
+    const struct weir_http_request *q = weir_http_exchange_request(r.app.held);
+    CHECK(weir_span_eqz(weir_http_header_get(q, "x-a"), "1"));
+    CHECK(weir_span_eqz(weir_http_header_get(q, "accept"), "2"));
+    CHECK(weir_span_eqz(weir_http_header_get(q, "HOST"), "h"));
+    CHECK(weir_http_header_get(q, "x-b").data == NULL);
+    CHECK(weir_http_header_get(q, "x-abc").data == NULL);
+    CHECK_EQ_U64(sizeof(long_name) - 1, 64 + 3);
+    CHECK(weir_http_header_get(q, long_name).data == NULL);
+    weir_http_respond(r.app.held, 200, NULL, NULL, 0, weir_span("", 0));
+    fake_loop_turn(r.loop);
+    CHECK_ANSWERS(&r, "200");
+    rig_down(&r);
+}
+
 static void case_chunks_share(void) {
     struct rig r;
     rig_up(&r, NULL);
@@ -524,6 +545,7 @@ int main(void) {
     CHECK_RUN(case_read_ahead_is_bounded);
     CHECK_RUN(case_client_leaves);
     CHECK_RUN(case_calls_after_the_end);
+    CHECK_RUN(case_header_names);
     CHECK_RUN(case_chunks_share);
     CHECK_RUN(case_chunks_random);
     CHECK_RUN(case_slow_reader);
