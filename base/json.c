@@ -29,15 +29,16 @@ bool weir_json_fail(struct weir_json *j, enum weir_json_error error, size_t pos)
     return false;
 }
 
+const unsigned char weir_json_types[256] = {
+    ['{'] = WEIR_JSON_OBJECT, ['['] = WEIR_JSON_ARRAY,  ['"'] = WEIR_JSON_STRING,
+    ['t'] = WEIR_JSON_TRUE,   ['f'] = WEIR_JSON_FALSE,  ['n'] = WEIR_JSON_NULL,
+    ['-'] = WEIR_JSON_NUMBER, ['0'] = WEIR_JSON_NUMBER, ['1'] = WEIR_JSON_NUMBER,
+    ['2'] = WEIR_JSON_NUMBER, ['3'] = WEIR_JSON_NUMBER, ['4'] = WEIR_JSON_NUMBER,
+    ['5'] = WEIR_JSON_NUMBER, ['6'] = WEIR_JSON_NUMBER, ['7'] = WEIR_JSON_NUMBER,
+    ['8'] = WEIR_JSON_NUMBER, ['9'] = WEIR_JSON_NUMBER,
+};
+
 enum weir_json_type weir_json_peek(struct weir_json *j) {
-    static const unsigned char types[256] = {
-        ['{'] = WEIR_JSON_OBJECT, ['['] = WEIR_JSON_ARRAY,  ['"'] = WEIR_JSON_STRING,
-        ['t'] = WEIR_JSON_TRUE,   ['f'] = WEIR_JSON_FALSE,  ['n'] = WEIR_JSON_NULL,
-        ['-'] = WEIR_JSON_NUMBER, ['0'] = WEIR_JSON_NUMBER, ['1'] = WEIR_JSON_NUMBER,
-        ['2'] = WEIR_JSON_NUMBER, ['3'] = WEIR_JSON_NUMBER, ['4'] = WEIR_JSON_NUMBER,
-        ['5'] = WEIR_JSON_NUMBER, ['6'] = WEIR_JSON_NUMBER, ['7'] = WEIR_JSON_NUMBER,
-        ['8'] = WEIR_JSON_NUMBER, ['9'] = WEIR_JSON_NUMBER,
-    };
     if (j->error != WEIR_JSON_ERR_NONE)
         return WEIR_JSON_ERROR;
     weir_json_blank(j);
@@ -45,7 +46,7 @@ enum weir_json_type weir_json_peek(struct weir_json *j) {
         weir_json_fail(j, WEIR_JSON_ERR_EOF_VALUE, j->len);
         return WEIR_JSON_ERROR;
     }
-    enum weir_json_type type = (enum weir_json_type)types[(unsigned char)j->buf[j->pos]];
+    enum weir_json_type type = (enum weir_json_type)weir_json_types[(unsigned char)j->buf[j->pos]];
     if (type == WEIR_JSON_ERROR)
         weir_json_fail(j, WEIR_JSON_ERR_EXPECTED_VALUE, j->pos + 1);
     return type;

@@ -86,6 +86,12 @@ struct weir_json {
 void weir_json_init(struct weir_json *j, struct weir_span text, unsigned max_depth);
 /* Type of the value at the cursor; skips white space, consumes nothing else. */
 enum weir_json_type weir_json_peek(struct weir_json *j);
+/* The same of one value that begins at the first byte; WEIR_JSON_ERROR when it is empty. */
+extern const unsigned char weir_json_types[256];
+static inline enum weir_json_type weir_json_type_of(struct weir_span raw) {
+    return raw.len > 0 ? (enum weir_json_type)weir_json_types[(unsigned char)raw.data[0]]
+                       : WEIR_JSON_ERROR;
+}
 /* Consumes '{' or '['; false (with error TYPE when it is another well-formed kind) otherwise. */
 bool weir_json_object_enter(struct weir_json *j);
 bool weir_json_array_enter(struct weir_json *j);

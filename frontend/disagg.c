@@ -136,7 +136,7 @@ void weir_disagg_query(struct weir_leg *leg, struct weir_route_query *ret) {
                                  .n_blocks = leg->n_blocks,
                                  .n_computed = weir_leg_computed(leg),
                                  .isl_tokens = leg->prompt.n,
-                                 .request_id = weir_span_z(r->uuid),
+                                 .request_id = weir_leg_id(leg),
                                  .tenant = weir_request_tenant(r),
                                  .has_pinned_worker = h->has_prefill_worker_id,
                                  .pinned_worker = h->prefill_worker_id,
@@ -210,7 +210,7 @@ static enum weir_status send(struct weir_leg *leg, const struct weir_prefill_wor
     if (st == WEIR_OK)
         st = weir_prep_request_encode(&p, w->at.codec, &body);
     struct weir_plane_call_config c = {.address = weir_span_z(w->at.address),
-                                       .request_id = weir_span_z(r->uuid),
+                                       .request_id = weir_leg_id(leg),
                                        .codec = w->at.codec,
                                        .take_body = &body,
                                        .traceparent = r->traceparent,

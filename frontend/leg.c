@@ -50,17 +50,16 @@ double weir_leg_hit_rate(const struct weir_leg *leg, uint32_t overlap_blocks) {
     return blocks > 0 ? (double)overlap_blocks / (double)blocks : 0;
 }
 
-/* By which other routers know the leg: the request's, and a number where it has several. */
-static struct weir_span leg_id(struct weir_leg *leg) {
+/* A worker takes two requests of one id for the same, and drops the first: each prompt of several
+ * has a number behind it, as in the reference system. */
+struct weir_span weir_leg_id(struct weir_leg *leg) {
     struct weir_request *r = leg->request;
-    if (r->fl->app->options.router_replica_sync && leg > r->legs) {
-        char *text = weir_arena_alloc(&r->arena, 64);
-        if (text != NULL) {
-            snprintf(text, 64, "%s.%td", r->uuid, leg - r->legs);
-            return weir_span_z(text);
-        }
+    if (leg->id == NULL && r->n_legs > 1) {
+        leg->id = weir_arena_alloc(&r->arena, WEIR_LEG_ID_BYTES);
+        if (leg->id != NULL)
+            snprintf(leg->id, WEIR_LEG_ID_BYTES, "%s-%td", r->uuid, leg - r->legs);
     }
-    return weir_span_z(r->uuid);
+    return weir_span_z(leg->id != NULL ? leg->id : r->uuid);
 }
 
 /* vLLM and SGLang always compute a prompt's last token, so a block that ends with it is no hit. (On
@@ -78,7 +77,7 @@ void weir_leg_query(struct weir_leg *leg, struct weir_route_query *ret) {
                                  .n_blocks = leg->n_blocks,
                                  .n_computed = weir_leg_computed(leg),
                                  .isl_tokens = leg->prompt.n,
-                                 .request_id = leg_id(leg),
+                                 .request_id = weir_leg_id(leg),
                                  .tenant = weir_request_tenant(r),
                                  .pinned_rank = h->dp_rank,
                                  .exclude = leg->tried,
@@ -201,7 +200,7 @@ static enum weir_status put_body(void *arg, enum weir_codec codec, struct weir_b
 static enum weir_status send(struct weir_leg *leg, const struct weir_model_worker *worker) {
     struct weir_request *r = leg->request;
     struct weir_plane_call_config c = {.address = weir_span_z(worker->address),
-                                       .request_id = weir_span_z(r->uuid),
+                                       .request_id = weir_leg_id(leg),
                                        .codec = worker->codec,
                                        .put_body = put_body,
                                        .body_arg = leg,
@@ -429,6 +428,16 @@ static bool move_on(struct weir_leg *leg, const struct weir_plane_end *end) {
     return true;
 }
 
+/* The worker has given fewer choices than were asked for, each of them whole: some engines know
+ * nothing of n, and the client gets what there is. */
+static bool fewer_given(const struct weir_leg *leg) {
+    for (unsigned k = 0; k < leg->n_choices; k++) {
+        if (leg->choices[k].finish == NULL && leg->choices[k].n_tokens > 0)
+            return false;
+    }
+    return leg->n_open < leg->n_choices;
+}
+
 static void on_end(void *arg, const struct weir_plane_end *end) {
     struct weir_leg *leg = arg;
     struct weir_request *r = leg->request;
@@ -436,7 +445,8 @@ static void on_end(void *arg, const struct weir_plane_end *end) {
     leg->call = NULL;
     release(leg);
     /* A stream that breaks off behind the last finish reason has ended well for the client. */
-    bool finished = leg->n_choices > 0 && leg->n_open == 0;
+    bool finished =
+        leg->n_choices > 0 && (leg->n_open == 0 || (e.status == WEIR_OK && fewer_given(leg)));
     weir_deferred_cancel(&leg->finish);
     if (finished) {
         leg->state = WEIR_LEG_DONE;

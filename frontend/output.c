@@ -520,6 +520,8 @@ static void finish_unary(struct weir_request *r) {
     for (size_t i = 0; choices != NULL && i < r->n_legs; i++)
         for (unsigned k = 0; k < r->legs[i].n_choices; k++) {
             const struct weir_choice *c = &r->legs[i].choices[k];
+            if (c->finish == NULL) /* the worker gave fewer */
+                continue;
             choices[n] = (struct weir_answer_choice){
                 .index = c->index,
                 .text = c->text.len > 0 ? weir_buf_span(&c->text) : weir_span("", 0),

@@ -34,12 +34,14 @@ struct weir_choice {
     bool role_sent;
 };
 
+enum { WEIR_LEG_ID_BYTES = 64 };
 enum weir_leg_state { WEIR_LEG_IDLE, WEIR_LEG_RUNNING, WEIR_LEG_DONE };
 
 /* One prompt of the request on its way through one worker (after another). */
 struct weir_leg {
     struct weir_request *request;
     enum weir_leg_state state;
+    char *id; /* in the arena; NULL: the request has one leg */
     struct weir_ids prompt;
     uint64_t *local, *sequence; /* block hashes, in the arena */
     size_t n_blocks;
@@ -120,6 +122,8 @@ size_t weir_leg_computed(const struct weir_leg *leg);
 /* What the router is asked; borrows from the leg and its request. */
 /* Who shares with whom: the configured header, else the API key; requests with neither are one. */
 uint64_t weir_request_tenant(const struct weir_request *r);
+/* What the leg is called by workers and other routers. Valid as long as the request. */
+struct weir_span weir_leg_id(struct weir_leg *leg);
 void weir_leg_query(struct weir_leg *leg, struct weir_route_query *ret);
 /* Share of the prompt's blocks, a partial last one included, that are held already. */
 double weir_leg_hit_rate(const struct weir_leg *leg, uint32_t overlap_blocks);

@@ -51,15 +51,16 @@ static bool read_list(struct weir_openai_reading *r, struct weir_span raw,
     return true;
 }
 
-static bool refuse_empty(struct weir_openai_reading *r, const struct weir_prompt *p, size_t n,
-                         bool list) {
+bool weir_openai_check_prompts(struct weir_openai_reading *r) {
+    const struct weir_prompt *p = r->req->prompts;
+    size_t n = r->req->n_prompts;
     if (n == 0)
         return weir_openai_fail(r, 400, "Validation: Prompt string array cannot be empty");
     for (size_t i = 0; i < n; i++) {
         bool text = p[i].kind == WEIR_PROMPT_TEXT;
         if (text ? p[i].text.len > 0 : p[i].ids.n > 0)
             continue;
-        if (!list)
+        if (!r->prompt_is_list)
             return weir_openai_fail(r, 400, "Validation: Prompt string cannot be empty");
         return weir_openai_fail(r, 400, "Validation: Prompt %s at index %zu cannot be empty",
                                 text ? "string" : "integer array", i);
@@ -67,18 +68,16 @@ static bool refuse_empty(struct weir_openai_reading *r, const struct weir_prompt
     return true;
 }
 
+/* The shape is right. */
 bool weir_openai_read_prompt(struct weir_openai_reading *r, struct weir_span raw) {
-    enum weir_json_type type = weir_raw_type(raw);
     size_t n = 1, room = 1;
-    if (type != WEIR_JSON_STRING && type != WEIR_JSON_ARRAY)
-        return fail_variant(r);
-    for (size_t i = 0; type == WEIR_JSON_ARRAY && i < raw.len && room < MAX_PROMPTS + 1; i++)
+    r->prompt_is_list = weir_raw_type(raw) == WEIR_JSON_ARRAY;
+    for (size_t i = 0; r->prompt_is_list && i < raw.len && room < MAX_PROMPTS + 1; i++)
         room += raw.data[i] == ',';
     struct weir_prompt *prompts = weir_arena_zalloc(r->arena, room * sizeof(*prompts));
     if (prompts == NULL)
         return weir_openai_nomem(r);
-    bool ok = type == WEIR_JSON_STRING ? one_text(r, raw, prompts) : read_list(r, raw, prompts, &n);
-    if (!ok || !refuse_empty(r, prompts, n, type == WEIR_JSON_ARRAY))
+    if (!(r->prompt_is_list ? read_list(r, raw, prompts, &n) : one_text(r, raw, prompts)))
         return false;
     r->req->prompts = prompts;
     r->req->n_prompts = n;

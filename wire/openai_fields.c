@@ -1,26 +1,33 @@
 /*
- * The members of a request: one table row each, with the endpoints that know it and how its value
- * is read. Plain values go to struct weir_openai_values by type; the others have readers of their
- * own, which check the type and keep the value or its raw text. What several members decide
- * together is openai_validate.c.
+ * The members of a request: one table row each, with the endpoints that know it, what its value
+ * must look like (openai_shapes.h) and how it is read. Plain values go to struct weir_openai_values
+ * by type; the others have readers of their own, which keep the value or its raw text. What several
+ * members decide together is openai_validate.c.
  */
 #include "wire/openai_priv.h"
+#include "wire/openai_shapes.h"
 
 #include <stddef.h>
 #include <string.h>
 
-enum field_type { F_F32, F_U32, F_U8, F_I32, F_I64, F_BOOL, F_STRING, F_MAP, F_IGNORED, F_CUSTOM };
+/* The reference system reads a request's own members where they stand, then the rest out of a
+ * buffer in two turns, and what is left over when all others are judged. */
+enum group { OWN, MAIN, COMMON, EXTRA };
+enum field_type { F_FLOAT, F_INT, F_BOOL, F_KEPT, F_CHECKED, F_CUSTOM };
 enum { CHAT = 1, COMP = 2, BOTH = 3 };
 
 struct field {
-    const char *name;
+    const char *name, *alias; /* alias or NULL */
     unsigned kinds;
+    enum group group;
+    const struct weir_shape *shape;
     enum field_type type;
+    size_t offset; /* of a double (FLOAT), int64_t (INT) or bool in struct weir_openai_values, of a
+                      span (KEPT) in struct weir_openai_reading */
     bool (*custom)(struct weir_openai_reading *r, struct weir_span raw);
-    size_t offset; /* of a double (F32), int64_t or bool in struct weir_openai_values */
 };
 
-/* ---- custom readers ----------------------------------------------------------------------- */
+/* ---- readers of values whose shape is right ----------------------------------------------- */
 
 static bool read_model(struct weir_openai_reading *r, struct weir_span raw) {
     r->has_model = true;
@@ -30,7 +37,7 @@ static bool read_model(struct weir_openai_reading *r, struct weir_span raw) {
 static bool read_messages(struct weir_openai_reading *r, struct weir_span raw) {
     r->has_messages = true;
     r->req->messages = raw;
-    return weir_openai_check_messages(r, raw);
+    return true;
 }
 
 static bool read_prompt(struct weir_openai_reading *r, struct weir_span raw) {
@@ -38,439 +45,281 @@ static bool read_prompt(struct weir_openai_reading *r, struct weir_span raw) {
     return weir_openai_read_prompt(r, raw);
 }
 
-static bool fail_stop(struct weir_openai_reading *r) {
-    return weir_openai_fail_at(r, r->end, "data did not match any variant of untagged enum Stop");
-}
-
 /* A string, strings, or token ids. */
 static bool read_stop(struct weir_openai_reading *r, struct weir_span raw) {
     struct weir_stop_conditions *stop = &r->req->prep.stop;
-    enum weir_json_type type = weir_raw_type(raw);
-    if (type != WEIR_JSON_STRING && type != WEIR_JSON_ARRAY)
-        return fail_stop(r);
+    struct weir_json j;
+    struct weir_json_str s;
     size_t n = 0, room = 2;
-    for (size_t i = 0; i < raw.len; i++)
-        room += raw.data[i] == ',';
+    weir_json_init(&j, raw, 3);
+    r->stop_is_text = weir_json_peek(&j) == WEIR_JSON_STRING;
+    if (!r->stop_is_text) {
+        weir_json_array_enter(&j);
+        bool any = weir_json_array_next(&j);
+        if (any && weir_json_peek(&j) == WEIR_JSON_NUMBER)
+            return r->stop_is_ids = weir_raw_ids(r, raw, &stop->stop_token_ids);
+        for (size_t i = 0; i < raw.len; i++)
+            room += raw.data[i] == ',';
+        weir_json_init(&j, raw, 3);
+        weir_json_array_enter(&j);
+    }
     struct weir_span *items = weir_arena_alloc(r->arena, room * sizeof(*items));
     if (items == NULL)
         return weir_openai_nomem(r);
-    struct weir_json j;
-    struct weir_json_str s;
-    weir_json_init(&j, raw, 3);
-    if (type == WEIR_JSON_STRING) {
-        weir_json_string(&j, &s);
-        items[n++] = weir_json_text(s, r->arena);
-        if (items[0].len == 0)
-            return weir_openai_fail(r, 400, "Validation: Stop sequence cannot be empty");
-    } else {
-        weir_json_array_enter(&j);
-        while (weir_json_array_next(&j)) {
-            if (weir_json_peek(&j) == WEIR_JSON_NUMBER && n == 0) {
-                r->stop_is_ids = weir_raw_ids(r, raw, &stop->stop_token_ids);
-                return r->stop_is_ids || r->failed ? !r->failed : fail_stop(r);
-            }
-            if (weir_json_peek(&j) != WEIR_JSON_STRING || !weir_json_string(&j, &s))
-                return fail_stop(r);
-            items[n++] = weir_json_text(s, r->arena);
-        }
-    }
-    for (size_t i = 0; i < n; i++)
-        if (items[i].data == NULL)
+    while ((r->stop_is_text ? n == 0 : weir_json_array_next(&j)) && weir_json_string(&j, &s)) {
+        items[n] = weir_json_text(s, r->arena);
+        if (items[n++].data == NULL)
             return weir_openai_nomem(r);
+    }
     stop->stop = (struct weir_strings){items, n, true};
-    return true;
-}
-
-static bool keep(struct weir_span *to, struct weir_span raw) {
-    *to = raw;
     return true;
 }
 
 static bool read_stream_options(struct weir_openai_reading *r, struct weir_span raw) {
     struct weir_span v;
-    if (weir_raw_type(raw) != WEIR_JSON_OBJECT)
-        return weir_openai_fail_type(r, r->end, raw, "struct ChatCompletionStreamOptions");
-    if (weir_raw_get(raw, "include_usage", &v) && weir_raw_type(v) != WEIR_JSON_NULL &&
-        !weir_raw_bool(r, r->end, v, &r->req->include_usage))
-        return false;
-    if (weir_raw_get(raw, "continuous_usage_stats", &v) && weir_raw_type(v) != WEIR_JSON_NULL &&
-        !weir_raw_bool(r, r->end, v, &r->req->continuous_usage))
-        return false;
-    return keep(&r->stream_options, raw);
-}
-
-static bool read_tools(struct weir_openai_reading *r, struct weir_span raw) {
-    if (weir_raw_type(raw) != WEIR_JSON_ARRAY)
-        return weir_openai_fail_type(r, r->end, raw, "a sequence");
-    return keep(&r->req->tools, raw);
-}
-
-static bool read_tool_choice(struct weir_openai_reading *r, struct weir_span raw) {
-    struct weir_span word = {NULL, 0}, type, function, name;
-    bool ok = false;
-    if (weir_raw_type(raw) == WEIR_JSON_STRING) {
-        if (!weir_raw_string(r, r->end, raw, &word))
-            return false;
-        ok = weir_span_eqz(word, "auto") || weir_span_eqz(word, "none") ||
-             weir_span_eqz(word, "required");
-    } else if (weir_raw_type(raw) == WEIR_JSON_OBJECT) {
-        ok = weir_raw_get(raw, "type", &type) && weir_span_eqz(type, "\"function\"") &&
-             weir_raw_get(raw, "function", &function) && weir_raw_get(function, "name", &name) &&
-             weir_raw_type(name) == WEIR_JSON_STRING;
-    }
-    if (!ok)
-        return weir_openai_fail_at(
-            r, r->end,
-            "data did not match any variant of untagged enum ChatCompletionToolChoiceOption");
-    r->req->tool_choice_none = weir_span_eqz(word, "none");
-    return keep(&r->req->tool_choice, raw);
-}
-
-static bool read_response_format(struct weir_openai_reading *r, struct weir_span raw) {
-    return keep(&r->response_format, raw);
-}
-
-static bool read_logit_bias(struct weir_openai_reading *r, struct weir_span raw) {
-    if (weir_raw_type(raw) != WEIR_JSON_OBJECT)
-        return weir_openai_fail_type(r, r->end, raw, "a map");
-    return keep(&r->logit_bias, raw);
-}
-
-/* Members that the reference system reads where they stand: the error is behind a scalar, before a
- * container. */
-static size_t here(const struct weir_openai_reading *r, struct weir_span raw) {
-    enum weir_json_type type = weir_raw_type(raw);
-    bool container = type == WEIR_JSON_ARRAY || type == WEIR_JSON_OBJECT;
-    return (size_t)(raw.data - r->body.data) + (container ? 0 : raw.len);
-}
-
-static bool read_template_args(struct weir_openai_reading *r, struct weir_span raw) {
-    if (weir_raw_type(raw) != WEIR_JSON_OBJECT)
-        return weir_openai_fail_type(r, here(r, raw), raw, "a map");
-    return keep(&r->req->template_args, raw);
-}
-
-static bool read_tokens_as_ids(struct weir_openai_reading *r, struct weir_span raw) {
-    return weir_raw_bool(r, here(r, raw), raw, &r->req->return_tokens_as_token_ids);
-}
-
-static bool read_thinking(struct weir_openai_reading *r, struct weir_span raw) {
-    return keep(&r->thinking, raw);
-}
-
-/* A word of a closed set; objects and numbers are refused as serde refuses them for an enum. */
-static bool read_word(struct weir_openai_reading *r, struct weir_span raw, const char *const *words,
-                      const char *all) {
-    struct weir_span word;
-    if (weir_raw_type(raw) != WEIR_JSON_STRING)
-        return weir_openai_fail_type(r, r->end, raw, "string or map");
-    if (!weir_raw_string(r, r->end, raw, &word))
-        return false;
-    for (; *words != NULL; words++)
-        if (weir_span_eqz(word, *words))
-            return true;
-    return weir_openai_fail_at(r, r->end, "unknown variant `%.*s`, expected %s",
-                               WEIR_SPAN_ARG(word), all);
-}
-
-static bool read_reasoning_effort(struct weir_openai_reading *r, struct weir_span raw) {
-    static const char *const words[] = {"none", "minimal", "low", "medium",
-                                        "high", "xhigh",   "max", NULL};
-    r->reasoning_effort = raw;
-    return read_word(r, raw, words,
-                     "one of `none`, `minimal`, `low`, `medium`, `high`, `xhigh`, `max`");
-}
-
-static bool read_service_tier(struct weir_openai_reading *r, struct weir_span raw) {
-    static const char *const words[] = {"auto",     "default", "flex", "scale",
-                                        "priority", "fast",    NULL};
-    return read_word(r, raw, words,
-                     "one of `auto`, `default`, `flex`, `scale`, `priority`, `fast`");
-}
-
-static bool read_modalities(struct weir_openai_reading *r, struct weir_span raw) {
-    static const char *const words[] = {"text", "audio", NULL};
-    struct weir_json j;
-    if (weir_raw_type(raw) != WEIR_JSON_ARRAY)
-        return weir_openai_fail_type(r, r->end, raw, "a sequence");
-    weir_json_init(&j, raw, WEIR_OPENAI_DEPTH);
-    weir_json_array_enter(&j);
-    while (weir_json_array_next(&j)) {
-        struct weir_span item;
-        if (!weir_json_skip(&j, &item) || !read_word(r, item, words, "`text` or `audio`"))
-            return false;
-    }
+    r->stream_options = raw;
+    r->req->include_usage = weir_raw_get(raw, "include_usage", &v) && weir_span_eqz(v, "true");
+    r->req->continuous_usage =
+        weir_raw_get(raw, "continuous_usage_stats", &v) && weir_span_eqz(v, "true");
     return true;
 }
 
-static bool need_object(struct weir_openai_reading *r, struct weir_span raw, const char *type) {
-    return weir_raw_type(raw) == WEIR_JSON_OBJECT ? true
-                                                  : weir_openai_fail_type(r, r->end, raw, type);
+static bool read_tools(struct weir_openai_reading *r, struct weir_span raw) {
+    r->req->tools = raw;
+    return true;
 }
 
-static bool read_prediction(struct weir_openai_reading *r, struct weir_span raw) {
-    return need_object(r, raw, "adjacently tagged enum PredictionContent");
-}
-static bool read_web_search(struct weir_openai_reading *r, struct weir_span raw) {
-    return need_object(r, raw, "struct WebSearchOptions");
-}
-static bool read_audio(struct weir_openai_reading *r, struct weir_span raw) {
-    return need_object(r, raw, "struct ChatCompletionAudio");
+static bool read_tool_choice(struct weir_openai_reading *r, struct weir_span raw) {
+    struct weir_span word = {NULL, 0};
+    if (weir_raw_type(raw) == WEIR_JSON_STRING && !weir_raw_string(r, r->end, raw, &word))
+        return false;
+    r->req->tool_choice_none = weir_span_eqz(word, "none");
+    r->req->tool_choice = raw;
+    return true;
 }
 
-static bool read_deprecated(struct weir_openai_reading *r, const char *name, const char *instead) {
-    return weir_openai_fail(r, 501,
-                            "Validation: `%s` is deprecated. Please migrate to use `%s` instead.",
-                            name, instead);
+static bool read_template_args(struct weir_openai_reading *r, struct weir_span raw) {
+    r->req->template_args = raw;
+    return true;
 }
-static bool read_function_call(struct weir_openai_reading *r, struct weir_span raw) {
-    (void)raw;
-    return read_deprecated(r, "function_call", "tool_choice");
-}
-static bool read_functions(struct weir_openai_reading *r, struct weir_span raw) {
-    (void)raw;
-    return read_deprecated(r, "functions", "tools");
+
+static bool read_tokens_as_ids(struct weir_openai_reading *r, struct weir_span raw) {
+    return weir_raw_bool(r, r->end, raw, &r->req->return_tokens_as_token_ids);
 }
 
 static bool read_user(struct weir_openai_reading *r, struct weir_span raw) {
     struct weir_span user;
     if (!weir_raw_string(r, r->end, raw, &user))
         return false;
-    return weir_span_trim(user).len > 0
-               ? true
-               : weir_openai_fail(r, 400, "Validation: User ID cannot be empty");
+    r->user_empty = weir_span_trim(user).len == 0;
+    return true;
 }
 
-static bool read_guided_json(struct weir_openai_reading *r, struct weir_span raw) {
-    return keep(&r->guided[0], raw);
-}
-static bool read_guided_regex(struct weir_openai_reading *r, struct weir_span raw) {
-    struct weir_span ignored;
-    return weir_raw_string(r, r->end, raw, &ignored) && keep(&r->guided[1], raw);
-}
-static bool read_guided_choice(struct weir_openai_reading *r, struct weir_span raw) {
-    struct weir_json j;
-    if (weir_raw_type(raw) != WEIR_JSON_ARRAY)
-        return weir_openai_fail_type(r, r->end, raw, "a sequence");
-    weir_json_init(&j, raw, WEIR_OPENAI_DEPTH);
-    weir_json_array_enter(&j);
-    while (weir_json_array_next(&j)) {
-        struct weir_span item, ignored;
-        if (!weir_json_skip(&j, &item) || !weir_raw_string(r, r->end, item, &ignored))
-            return false;
-    }
-    return keep(&r->guided[2], raw);
-}
-static bool read_guided_grammar(struct weir_openai_reading *r, struct weir_span raw) {
-    struct weir_span ignored;
-    return weir_raw_string(r, r->end, raw, &ignored) && keep(&r->guided[3], raw);
-}
-static bool read_guided_backend(struct weir_openai_reading *r, struct weir_span raw) {
-    struct weir_span ignored;
-    return weir_raw_string(r, r->end, raw, &ignored) && keep(&r->guided_backend, raw);
-}
-static bool read_guided_whitespace(struct weir_openai_reading *r, struct weir_span raw) {
-    struct weir_span ignored;
-    return weir_raw_string(r, r->end, raw, &ignored) && keep(&r->guided_whitespace, raw);
+static bool read_suffix(struct weir_openai_reading *r, struct weir_span raw) {
+    return weir_raw_string(r, r->end, raw, &r->req->suffix);
 }
 
-/* Pass-through members: checked for their type only, with their own words. */
+static bool read_prompt_embeds(struct weir_openai_reading *r, struct weir_span raw) {
+    return weir_raw_string(r, r->end, raw, &r->prompt_embeds);
+}
+
+static bool read_echo(struct weir_openai_reading *r, struct weir_span raw) {
+    enum weir_json_type t = weir_raw_type(raw);
+    r->req->echo = t == WEIR_JSON_TRUE;
+    return t == WEIR_JSON_TRUE || t == WEIR_JSON_FALSE ||
+           weir_openai_fail_type(r, r->end, raw,
+                                 "echo parameter to be a boolean (true or false) or null");
+}
+
+static bool read_nvext(struct weir_openai_reading *r, struct weir_span raw) {
+    return weir_openai_read_nvext(r, raw);
+}
+
+/* ---- members that are left over ----------------------------------------------------------- */
+
 static bool read_cache_salt(struct weir_openai_reading *r, struct weir_span raw) {
     if (weir_raw_type(raw) != WEIR_JSON_STRING)
         return weir_openai_fail(r, 400, "Validation: `cache_salt` must be a string");
     return weir_raw_string(r, r->end, raw, &r->cache_salt);
 }
+
 static bool read_stop_token_ids(struct weir_openai_reading *r, struct weir_span raw) {
-    return weir_raw_ids(r, raw, &r->req->prep.stop.stop_token_ids)
-               ? true
-               : weir_openai_fail(r, 400,
-                                  "Validation: `stop_token_ids` must be an array of token IDs");
+    struct weir_ids ids;
+    if (!weir_raw_ids(r, raw, &ids))
+        return weir_openai_fail(r, 400,
+                                "Validation: `stop_token_ids` must be an array of token IDs");
+    if (ids.n > WEIR_OPENAI_MAX_STOPS)
+        return weir_openai_fail(r, 400, "Maximum of %d stop token IDs allowed, got %zu",
+                                WEIR_OPENAI_MAX_STOPS, ids.n);
+    if (!r->stop_is_ids)
+        r->req->prep.stop.stop_token_ids = ids;
+    return true;
 }
+
 static bool read_detokenize(struct weir_openai_reading *r, struct weir_span raw) {
     enum weir_json_type t = weir_raw_type(raw);
     r->req->prep.sampling.detokenize = t == WEIR_JSON_TRUE;
-    return t == WEIR_JSON_TRUE || t == WEIR_JSON_FALSE
-               ? true
-               : weir_openai_fail(r, 400, "Validation: `detokenize` must be a boolean");
+    return t == WEIR_JSON_TRUE || t == WEIR_JSON_FALSE ||
+           weir_openai_fail(r, 400, "Validation: `detokenize` must be a boolean");
 }
+
 static bool read_allowed(struct weir_openai_reading *r, struct weir_span raw) {
-    return weir_raw_ids(r, raw, &r->req->prep.sampling.allowed_token_ids)
-               ? true
-               : weir_openai_fail(r, 400,
-                                  "Validation: `allowed_token_ids` must be an array of token IDs");
+    return weir_raw_ids(r, raw, &r->req->prep.sampling.allowed_token_ids) ||
+           weir_openai_fail(r, 400,
+                            "Validation: `allowed_token_ids` must be an array of token IDs");
 }
+
 static bool read_bad_words(struct weir_openai_reading *r, struct weir_span raw) {
-    if (weir_raw_type(raw) != WEIR_JSON_ARRAY)
-        return weir_openai_fail(
-            r, 400, "Validation: `bad_words_token_ids` must be an array of token ID arrays");
-    return keep(&r->req->prep.sampling.bad_words_token_ids, raw);
+    struct weir_shape_fault fault;
+    static const struct weir_shape lists = {.kind = WEIR_SHAPE_LIST, .item = &weir_shape_u32s};
+    r->req->prep.sampling.bad_words_token_ids = raw;
+    return weir_shape_check(&lists, raw, &fault) ||
+           weir_openai_fail(
+               r, 400, "Validation: `bad_words_token_ids` must be an array of token ID arrays");
 }
-static bool read_echo(struct weir_openai_reading *r, struct weir_span raw) {
-    enum weir_json_type t = weir_raw_type(raw);
-    r->req->echo = t == WEIR_JSON_TRUE;
-    return t == WEIR_JSON_TRUE || t == WEIR_JSON_FALSE
-               ? true
-               : weir_openai_fail_type(r, r->end, raw,
-                                       "echo parameter to be a boolean (true or false) or null");
-}
-static bool read_suffix(struct weir_openai_reading *r, struct weir_span raw) {
-    enum { MAX_SUFFIX = 10000 };
-    if (!weir_raw_string(r, r->end, raw, &r->req->suffix))
-        return false;
-    size_t chars = 0;
-    for (size_t i = 0; i < r->req->suffix.len; i++)
-        chars += (r->req->suffix.data[i] & 0xC0) != 0x80;
-    return chars <= MAX_SUFFIX
-               ? true
-               : weir_openai_fail(r, 400,
-                                  "Validation: Suffix is too long, maximum 10000 characters");
-}
-static bool read_prompt_embeds(struct weir_openai_reading *r, struct weir_span raw) {
-    enum { MIN_BYTES = 100, MAX_BYTES = 10 << 20 };
-    struct weir_span text;
-    size_t digits = 0, pad = 0;
-    if (!weir_raw_string(r, r->end, raw, &text))
-        return false;
-    for (size_t i = 0; i < text.len; i++) {
-        char c = text.data[i];
-        bool digit = (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ||
-                     c == '+' || c == '/';
-        if (digit && pad == 0)
-            digits++;
-        else if (c == '=' && pad < 2)
-            pad++;
-        else
-            pad = 9;
-    }
-    if (pad > 2 || (digits + pad) % 4 != 0)
-        return weir_openai_fail(r, 400,
-                                "Validation: prompt_embeds must be valid base64-encoded data");
-    size_t bytes = digits * 3 / 4;
-    if (bytes < MIN_BYTES || bytes > MAX_BYTES)
-        return weir_openai_fail(
-            r, 400, "Validation: prompt_embeds decoded data must be at %s %s, got %zu bytes",
-            bytes < MIN_BYTES ? "least" : "most", bytes < MIN_BYTES ? "100 bytes" : "10 MB", bytes);
-    return true;
-}
-static bool read_nvext(struct weir_openai_reading *r, struct weir_span raw) {
-    return weir_openai_read_nvext(r, raw);
+
+static bool read_logprob_ids(struct weir_openai_reading *r, struct weir_span raw) {
+    struct weir_ids ids;
+    return weir_raw_ids(r, raw, &ids) ||
+           weir_openai_fail(r, 400,
+                            "Validation: `logprob_token_ids` must be an array of token IDs");
 }
 
 /* ---- the table ---------------------------------------------------------------------------- */
 
-#define AT(member) offsetof(struct weir_openai_values, member)
+#define V(member) offsetof(struct weir_openai_values, member)
+#define R(member) offsetof(struct weir_openai_reading, member)
+#define FLOAT(name, kinds, group, at)                                                              \
+    { name, NULL, kinds, group, &weir_shape_f32, F_FLOAT, V(at), NULL }
+#define INT(name, kinds, group, as, at)                                                            \
+    { name, NULL, kinds, group, &weir_shape_##as, F_INT, V(at), NULL }
+#define FLAG(name, kinds, group, at)                                                               \
+    { name, NULL, kinds, group, &weir_shape_bool, F_BOOL, V(at), NULL }
+#define KEPT(name, kinds, group, shape, at)                                                        \
+    { name, NULL, kinds, group, &shape, F_KEPT, R(at), NULL }
+#define CHECKED(name, kinds, group, shape)                                                         \
+    { name, NULL, kinds, group, &shape, F_CHECKED, 0, NULL }
+#define CUSTOM(name, kinds, group, shape, fn)                                                      \
+    { name, NULL, kinds, group, &shape, F_CUSTOM, 0, fn }
 static const struct field fields[] = {
-    {"model", BOTH, F_CUSTOM, read_model, 0},
-    {"messages", CHAT, F_CUSTOM, read_messages, 0},
-    {"prompt", COMP, F_CUSTOM, read_prompt, 0},
-    {"temperature", BOTH, F_F32, NULL, AT(temperature)},
-    {"top_p", BOTH, F_F32, NULL, AT(top_p)},
-    {"min_p", BOTH, F_F32, NULL, AT(min_p)},
-    {"frequency_penalty", BOTH, F_F32, NULL, AT(frequency_penalty)},
-    {"presence_penalty", BOTH, F_F32, NULL, AT(presence_penalty)},
-    {"repetition_penalty", BOTH, F_F32, NULL, AT(repetition_penalty)},
-    {"top_k", BOTH, F_I32, NULL, AT(top_k)},
-    {"n", BOTH, F_U8, NULL, AT(n)},
-    {"best_of", COMP, F_U8, NULL, AT(best_of)},
-    {"max_tokens", BOTH, F_U32, NULL, AT(max_tokens)},
-    {"max_completion_tokens", CHAT, F_U32, NULL, AT(max_completion_tokens)},
-    {"min_tokens", BOTH, F_U32, NULL, AT(min_tokens)},
-    {"seed", BOTH, F_I64, NULL, AT(seed)},
-    {"stream", BOTH, F_BOOL, NULL, AT(stream)},
-    {"stream_options", BOTH, F_CUSTOM, read_stream_options, 0},
-    {"stop", BOTH, F_CUSTOM, read_stop, 0},
-    {"logprobs", CHAT, F_BOOL, NULL, AT(logprobs)},
-    {"logprobs", COMP, F_U8, NULL, AT(comp_logprobs)},
-    {"top_logprobs", CHAT, F_U8, NULL, AT(top_logprobs)},
-    {"prompt_logprobs", BOTH, F_U32, NULL, AT(prompt_logprobs)},
-    {"logit_bias", BOTH, F_CUSTOM, read_logit_bias, 0},
-    {"user", BOTH, F_CUSTOM, read_user, 0},
-    {"ignore_eos", BOTH, F_BOOL, NULL, AT(ignore_eos)},
-    {"include_stop_str_in_output", BOTH, F_BOOL, NULL, AT(include_stop)},
-    {"skip_special_tokens", BOTH, F_BOOL, NULL, AT(skip_special_tokens)},
-    {"guided_json", BOTH, F_CUSTOM, read_guided_json, 0},
-    {"guided_regex", BOTH, F_CUSTOM, read_guided_regex, 0},
-    {"guided_choice", BOTH, F_CUSTOM, read_guided_choice, 0},
-    {"guided_grammar", BOTH, F_CUSTOM, read_guided_grammar, 0},
-    {"guided_decoding_backend", BOTH, F_CUSTOM, read_guided_backend, 0},
-    {"guided_whitespace_pattern", BOTH, F_CUSTOM, read_guided_whitespace, 0},
-    {"return_tokens_as_token_ids", BOTH, F_CUSTOM, read_tokens_as_ids, 0},
-    {"cache_salt", BOTH, F_CUSTOM, read_cache_salt, 0},
-    {"stop_token_ids", BOTH, F_CUSTOM, read_stop_token_ids, 0},
-    {"detokenize", BOTH, F_CUSTOM, read_detokenize, 0},
-    {"allowed_token_ids", BOTH, F_CUSTOM, read_allowed, 0},
-    {"bad_words_token_ids", BOTH, F_CUSTOM, read_bad_words, 0},
-    {"nvext", BOTH, F_CUSTOM, read_nvext, 0},
-    {"metadata", BOTH, F_IGNORED, NULL, 0},
-    {"tools", CHAT, F_CUSTOM, read_tools, 0},
-    {"tool_choice", CHAT, F_CUSTOM, read_tool_choice, 0},
-    {"parallel_tool_calls", CHAT, F_BOOL, NULL, AT(parallel_tool_calls)},
-    {"response_format", CHAT, F_CUSTOM, read_response_format, 0},
-    {"chat_template_args", CHAT, F_CUSTOM, read_template_args, 0},
-    {"chat_template_kwargs", CHAT, F_CUSTOM, read_template_args, 0},
-    {"add_generation_prompt", CHAT, F_BOOL, NULL, AT(add_generation_prompt)},
-    {"continue_final_message", CHAT, F_BOOL, NULL, AT(continue_final_message)},
-    {"thinking", CHAT, F_CUSTOM, read_thinking, 0},
-    {"reasoning_effort", CHAT, F_CUSTOM, read_reasoning_effort, 0},
-    {"function_call", CHAT, F_CUSTOM, read_function_call, 0},
-    {"functions", CHAT, F_CUSTOM, read_functions, 0},
-    {"service_tier", CHAT, F_CUSTOM, read_service_tier, 0},
-    {"store", CHAT, F_BOOL, NULL, AT(ignored_bool)},
-    {"prediction", CHAT, F_CUSTOM, read_prediction, 0},
-    {"audio", CHAT, F_CUSTOM, read_audio, 0},
-    {"modalities", CHAT, F_CUSTOM, read_modalities, 0},
-    {"web_search_options", CHAT, F_CUSTOM, read_web_search, 0},
-    {"prompt_cache_key", CHAT, F_STRING, NULL, 0},
-    {"media_io_kwargs", CHAT, F_IGNORED, NULL, 0},
-    {"mm_processor_kwargs", CHAT, F_IGNORED, NULL, 0},
-    {"echo", COMP, F_CUSTOM, read_echo, 0},
-    {"suffix", COMP, F_CUSTOM, read_suffix, 0},
-    {"prompt_embeds", COMP, F_CUSTOM, read_prompt_embeds, 0},
-    /* Clients of newer OpenAI SDKs send these; refusing a whole request for a hint helps nobody. */
-    {"safety_identifier", CHAT, F_IGNORED, NULL, 0},
+    CUSTOM("model", BOTH, MAIN, weir_shape_string, read_model),
+    CUSTOM("messages", CHAT, MAIN, weir_openai_messages, read_messages),
+    CUSTOM("prompt", COMP, MAIN, weir_openai_prompt, read_prompt),
+    FLOAT("temperature", BOTH, MAIN, temperature),
+    FLOAT("top_p", BOTH, MAIN, top_p),
+    FLOAT("frequency_penalty", BOTH, MAIN, frequency_penalty),
+    FLOAT("presence_penalty", BOTH, MAIN, presence_penalty),
+    INT("n", BOTH, MAIN, u8, n),
+    INT("best_of", COMP, MAIN, u8, best_of),
+    INT("max_tokens", BOTH, MAIN, u32, max_tokens),
+    INT("max_completion_tokens", CHAT, MAIN, u32, max_completion_tokens),
+    INT("seed", BOTH, MAIN, i64, seed),
+    FLAG("stream", BOTH, MAIN, stream),
+    CUSTOM("stream_options", BOTH, MAIN, weir_openai_stream_options, read_stream_options),
+    CUSTOM("stop", BOTH, MAIN, weir_openai_stop, read_stop),
+    FLAG("logprobs", CHAT, MAIN, logprobs),
+    INT("logprobs", COMP, MAIN, u8, comp_logprobs),
+    INT("top_logprobs", CHAT, MAIN, u8, top_logprobs),
+    KEPT("logit_bias", BOTH, MAIN, weir_openai_any_map, logit_bias),
+    CUSTOM("user", BOTH, MAIN, weir_shape_string, read_user),
+    CHECKED("metadata", CHAT, MAIN, weir_shape_any),
+    CHECKED("metadata", COMP, OWN, weir_shape_any),
+    CHECKED("mm_processor_kwargs", CHAT, MAIN, weir_shape_any),
+    CUSTOM("tools", CHAT, MAIN, weir_openai_tools, read_tools),
+    CUSTOM("tool_choice", CHAT, MAIN, weir_openai_tool_choice, read_tool_choice),
+    FLAG("parallel_tool_calls", CHAT, MAIN, parallel_tool_calls),
+    KEPT("response_format", CHAT, MAIN, weir_openai_response_format, response_format),
+    KEPT("reasoning_effort", CHAT, MAIN, weir_openai_reasoning_effort, reasoning_effort),
+    KEPT("function_call", CHAT, MAIN, weir_openai_function_call, function_call),
+    KEPT("functions", CHAT, MAIN, weir_openai_functions, functions),
+    CHECKED("service_tier", CHAT, MAIN, weir_openai_service_tier),
+    FLAG("store", CHAT, MAIN, ignored_bool),
+    CHECKED("prediction", CHAT, MAIN, weir_openai_prediction),
+    CHECKED("audio", CHAT, MAIN, weir_openai_audio),
+    CHECKED("modalities", CHAT, MAIN, weir_openai_modalities),
+    CHECKED("web_search_options", CHAT, MAIN, weir_openai_web_search),
+    CHECKED("prompt_cache_key", CHAT, MAIN, weir_shape_string),
+    CUSTOM("echo", COMP, MAIN, weir_shape_any, read_echo),
+    CUSTOM("suffix", COMP, MAIN, weir_shape_string, read_suffix),
+    CUSTOM("prompt_embeds", COMP, MAIN, weir_shape_string, read_prompt_embeds),
+
+    FLAG("ignore_eos", BOTH, COMMON, ignore_eos),
+    INT("min_tokens", BOTH, COMMON, u32, min_tokens),
+    INT("top_k", BOTH, COMMON, i32, top_k),
+    FLOAT("min_p", BOTH, COMMON, min_p),
+    FLOAT("repetition_penalty", BOTH, COMMON, repetition_penalty),
+    FLAG("include_stop_str_in_output", BOTH, COMMON, include_stop),
+    KEPT("guided_json", BOTH, COMMON, weir_shape_any, guided[0]),
+    KEPT("guided_regex", BOTH, COMMON, weir_shape_string, guided[1]),
+    KEPT("guided_choice", BOTH, COMMON, weir_shape_strings, guided[2]),
+    KEPT("guided_grammar", BOTH, COMMON, weir_shape_string, guided[3]),
+    KEPT("guided_decoding_backend", BOTH, COMMON, weir_shape_string, guided_backend),
+    KEPT("guided_whitespace_pattern", BOTH, COMMON, weir_shape_string, guided_whitespace),
+    FLAG("skip_special_tokens", BOTH, COMMON, skip_special_tokens),
+    INT("prompt_logprobs", BOTH, COMMON, u32, prompt_logprobs),
+    FLAG("add_generation_prompt", BOTH, COMMON, add_generation_prompt),
+    FLAG("continue_final_message", BOTH, COMMON, continue_final_message),
+
+    CUSTOM("nvext", BOTH, OWN, weir_openai_nvext, read_nvext),
+    CUSTOM("return_tokens_as_token_ids", BOTH, OWN, weir_shape_bool, read_tokens_as_ids),
+    {"chat_template_args", "chat_template_kwargs", CHAT, OWN, &weir_openai_any_map, F_CUSTOM, 0,
+     read_template_args},
+    KEPT("thinking", CHAT, OWN, weir_shape_any, thinking),
+    INT("thinking_token_budget", CHAT, OWN, u32, thinking_budget),
+    CHECKED("media_io_kwargs", CHAT, OWN, weir_shape_any),
+    FLAG("no_stop_trim", COMP, OWN, ignored_bool),
+
+    CUSTOM("cache_salt", BOTH, EXTRA, weir_shape_any, read_cache_salt),
+    CUSTOM("stop_token_ids", BOTH, EXTRA, weir_shape_any, read_stop_token_ids),
+    CUSTOM("detokenize", BOTH, EXTRA, weir_shape_any, read_detokenize),
+    CUSTOM("allowed_token_ids", BOTH, EXTRA, weir_shape_any, read_allowed),
+    CUSTOM("bad_words_token_ids", BOTH, EXTRA, weir_shape_any, read_bad_words),
+    CUSTOM("logprob_token_ids", BOTH, EXTRA, weir_shape_any, read_logprob_ids),
+    /* Clients of newer OpenAI SDKs send it; refusing a whole request for a hint helps nobody. */
+    CHECKED("safety_identifier", CHAT, EXTRA, weir_shape_any),
 };
-#undef AT
+#undef V
+#undef R
+_Static_assert(WEIR_ARRAY_LEN(fields) <= WEIR_OPENAI_MAX_FIELDS, "own_seen has a place for each");
+
+static unsigned kind_of(const struct weir_openai_reading *r) {
+    return r->kind == WEIR_OPENAI_CHAT ? CHAT : COMP;
+}
+
+static bool is_named(const struct field *f, struct weir_json_str key) {
+    char first = key.raw.len > 0 ? key.raw.data[0] : '\0';
+    return ((key.escaped || f->name[0] == first) && weir_json_str_eqz(key, f->name)) ||
+           (f->alias != NULL && weir_json_str_eqz(key, f->alias));
+}
 
 static int find_field(unsigned kind, struct weir_json_str key) {
-    char first = key.raw.len > 0 ? key.raw.data[0] : '\0';
     for (size_t i = 0; i < WEIR_ARRAY_LEN(fields); i++)
-        if ((fields[i].kinds & kind) != 0 && (key.escaped || fields[i].name[0] == first) &&
-            weir_json_str_eqz(key, fields[i].name))
+        if ((fields[i].kinds & kind) != 0 && is_named(&fields[i], key))
             return (int)i;
     return -1;
 }
 
-static bool read_field(struct weir_openai_body *x, const struct field *f, struct weir_span raw) {
+static bool place(struct weir_openai_body *x, const struct field *f, struct weir_span raw) {
     struct weir_openai_reading *r = &x->r;
-    char *at = (char *)&x->v + f->offset;
-    struct weir_span ignored;
-    enum weir_json_type type = weir_raw_type(raw);
-    bool required =
-        f->custom == read_model || f->custom == read_messages || f->custom == read_prompt;
-    if (type == WEIR_JSON_NULL && !required)
-        return true;
+    char *at = (char *)(f->type == F_KEPT ? (void *)r : (void *)&x->v) + f->offset;
     switch (f->type) {
-    case F_F32:
-        return weir_raw_f64(r, r->end, raw, "f32", (double *)(void *)at);
-    case F_U32:
-        return weir_raw_int(r, r->end, raw, "u32", 0, UINT32_MAX, (int64_t *)(void *)at);
-    case F_U8:
-        return weir_raw_int(r, r->end, raw, "u8", 0, UINT8_MAX, (int64_t *)(void *)at);
-    case F_I32:
-        x->v.has_top_k = true;
-        return weir_raw_int(r, r->end, raw, "i32", INT32_MIN, INT32_MAX, (int64_t *)(void *)at);
-    case F_I64:
-        x->v.has_seed = true;
-        return weir_raw_int(r, r->end, raw, "i64", INT64_MIN, INT64_MAX, (int64_t *)(void *)at);
+    case F_FLOAT:
+        return weir_raw_f64(r, r->end, raw, f->shape->name, (double *)(void *)at);
+    case F_INT:
+        x->v.has_top_k |= at == (char *)&x->v.top_k;
+        x->v.has_seed |= at == (char *)&x->v.seed;
+        return weir_raw_int(r, r->end, raw, f->shape->name, f->shape->min, f->shape->max,
+                            (int64_t *)(void *)at);
     case F_BOOL:
-        x->v.has_ignore_eos |= strcmp(f->name, "ignore_eos") == 0;
-        x->v.has_include_stop |= strcmp(f->name, "include_stop_str_in_output") == 0;
+        x->v.has_ignore_eos |= at == (char *)&x->v.ignore_eos;
+        x->v.has_include_stop |= at == (char *)&x->v.include_stop;
+        r->chat_only |=
+            at == (char *)&x->v.add_generation_prompt || at == (char *)&x->v.continue_final_message;
         return weir_raw_bool(r, r->end, raw, (bool *)(void *)at);
-    case F_STRING:
-        return weir_raw_string(r, r->end, raw, &ignored);
-    case F_MAP:
-        return need_object(r, raw, "a map");
-    case F_IGNORED:
+    case F_KEPT:
+        memcpy(at, &raw, sizeof(raw));
+        return true;
+    case F_CHECKED:
         return true;
     case F_CUSTOM:
         return f->custom(r, raw);
@@ -480,17 +329,76 @@ static bool read_field(struct weir_openai_body *x, const struct field *f, struct
 
 /* ---- all members -------------------------------------------------------------------------- */
 
+static bool is_required(const struct field *f) {
+    return f->custom == read_model || f->custom == read_messages || f->custom == read_prompt;
+}
+
+/* `here`: the fault is told where it is, else at the end of the body. */
+static bool read_field(struct weir_openai_body *x, const struct field *f, struct weir_span raw,
+                       bool here) {
+    struct weir_shape_fault fault;
+    fault.notes = 0;
+    if (weir_raw_type(raw) == WEIR_JSON_NULL && !is_required(f))
+        return true;
+    if (!weir_shape_check(f->shape, raw, &fault) &&
+        !(f->custom == read_nvext && weir_raw_is_empty_list(raw)))
+        return weir_openai_fail_at(&x->r, here ? (size_t)(fault.at - x->r.body.data) : x->r.end,
+                                   "%s", fault.text);
+    x->r.notes |= fault.notes;
+    return place(x, f, raw);
+}
+
+bool weir_openai_read_own(struct weir_openai_body *x, struct weir_member *m) {
+    int i = m->field = find_field(kind_of(&x->r), m->key);
+    if (i < 0 || fields[i].group != OWN)
+        return true;
+    if (x->r.own_seen[i])
+        return weir_openai_fail_at(&x->r,
+                                   (size_t)(m->key.raw.data - x->r.body.data) + m->key.raw.len + 1,
+                                   "duplicate field `%s`", fields[i].name);
+    x->r.own_seen[i] = true;
+    return read_field(x, &fields[i], m->raw, true);
+}
+
+/* Members of one group, in the order of the text. */
+static bool read_group(struct weir_openai_body *x, enum group group,
+                       const struct weir_member *members, size_t n) {
+    bool seen[WEIR_ARRAY_LEN(fields)] = {false};
+    for (size_t i = 0; i < n; i++) {
+        int at = members[i].field;
+        if (at < 0 || fields[at].group != group)
+            continue;
+        if (seen[at])
+            return weir_openai_fail_at(&x->r, x->r.end, "duplicate field `%s`", fields[at].name);
+        seen[at] = true;
+        if (!read_field(x, &fields[at], members[i].raw, false))
+            return false;
+    }
+    return true;
+}
+
+static bool has_all(struct weir_openai_reading *r) {
+    const char *missing = NULL;
+    if (r->kind == WEIR_OPENAI_CHAT)
+        missing = !r->has_messages ? "messages" : !r->has_model ? "model" : NULL;
+    else
+        missing = !r->has_model ? "model" : !r->has_prompt ? "prompt" : NULL;
+    return missing == NULL || weir_openai_fail_at(r, r->end, "missing field `%s`", missing);
+}
+
 /* All unknown members in request order, each once. */
 static bool refuse_unknown(struct weir_openai_reading *r, const struct weir_member *members,
-                           size_t n, const bool *unknown) {
+                           size_t n) {
     struct weir_buf list;
     weir_buf_init(&list, 2048);
     enum weir_status st = WEIR_OK;
     for (size_t i = 0; i < n && st == WEIR_OK; i++) {
         bool seen = false;
+        if (members[i].field >= 0)
+            continue;
         for (size_t k = 0; k < i && !seen; k++)
-            seen = unknown[k] && weir_span_eq(members[k].key.raw, members[i].key.raw);
-        if (!unknown[i] || seen)
+            seen = members[k].field < 0 && weir_span_eq(members[k].key.raw, members[i].key.raw);
+        if (seen)
             continue;
         struct weir_span name = weir_json_text(members[i].key, r->arena);
         st = weir_buf_printf(&list, "%s`%.*s`", list.len > 0 ? ", " : "", WEIR_SPAN_ARG(name));
@@ -502,37 +410,29 @@ static bool refuse_unknown(struct weir_openai_reading *r, const struct weir_memb
     return !r->failed;
 }
 
-bool weir_openai_read_members(struct weir_openai_body *x, const struct weir_openai_rules *rules,
-                              const struct weir_member *members, size_t n) {
-    struct weir_openai_reading *r = &x->r;
-    unsigned kind = r->kind == WEIR_OPENAI_CHAT ? CHAT : COMP;
-    bool seen[WEIR_ARRAY_LEN(fields)] = {false}, unknown[WEIR_OPENAI_MAX_MEMBERS] = {false};
-    int at[WEIR_OPENAI_MAX_MEMBERS];
-    for (size_t i = 0; i < n; i++) {
-        at[i] = find_field(kind, members[i].key);
-        unknown[i] = at[i] < 0;
-        if (at[i] >= 0 && seen[at[i]])
-            return weir_openai_fail_at(r, r->end, "duplicate field `%s`", fields[at[i]].name);
-        if (at[i] >= 0)
-            seen[at[i]] = true;
-    }
-    /* Deprecated and bounded members are judged after unknown ones, types before. */
-    for (size_t i = 0; i < n; i++)
-        if (at[i] >= 0 && fields[at[i]].custom != read_function_call &&
-            fields[at[i]].custom != read_functions &&
-            !read_field(x, &fields[at[i]], members[i].raw))
-            return false;
-    if (kind == CHAT ? !r->has_messages : !r->has_model)
-        return weir_openai_fail_at(r, r->end, "missing field `%s`",
-                                   kind == CHAT ? "messages" : "model");
-    if (kind == CHAT ? !r->has_model : !r->has_prompt)
-        return weir_openai_fail_at(r, r->end, "missing field `%s`",
-                                   kind == CHAT ? "model" : "prompt");
-    if (!rules->ignore_unknown_fields && !refuse_unknown(r, members, n, unknown))
+bool weir_openai_read_members(struct weir_openai_body *x, const struct weir_member *members,
+                              size_t n) {
+    return read_group(x, MAIN, members, n) && has_all(&x->r) && read_group(x, COMMON, members, n);
+}
+
+bool weir_openai_read_extras(struct weir_openai_body *x, const struct weir_openai_rules *rules,
+                             const struct weir_member *members, size_t n) {
+    size_t last[WEIR_ARRAY_LEN(fields)]; /* member of a row, and one; 0: none */
+    bool any = false;
+    if (!rules->ignore_unknown_fields && !refuse_unknown(&x->r, members, n))
         return false;
     for (size_t i = 0; i < n; i++)
-        if (at[i] >= 0 && weir_raw_type(members[i].raw) != WEIR_JSON_NULL &&
-            (fields[at[i]].custom == read_function_call || fields[at[i]].custom == read_functions))
-            return fields[at[i]].custom(r, members[i].raw);
+        any |= members[i].field >= 0 && fields[members[i].field].group == EXTRA;
+    if (!any)
+        return true;
+    /* In the order of the table; of several with one name the last counts. */
+    memset(last, 0, sizeof(last));
+    for (size_t i = 0; i < n; i++)
+        if (members[i].field >= 0)
+            last[members[i].field] = i + 1;
+    for (size_t f = 0; f < WEIR_ARRAY_LEN(fields); f++)
+        if (last[f] > 0 && fields[f].group == EXTRA &&
+            !read_field(x, &fields[f], members[last[f] - 1].raw, false))
+            return false;
     return true;
 }

@@ -11,11 +11,14 @@
 /* ---- members ------------------------------------------------------------------------------ */
 
 static bool fail_syntax(struct weir_openai_reading *r, const struct weir_json *j) {
+    r->syntax = true;
     return weir_openai_fail_at(r, j->error_pos, "%s", weir_json_error_text(j->error));
 }
 
-static bool collect(struct weir_openai_reading *r, struct weir_member *members, size_t *ret_n,
+/* The body's members; those of the reader's own are read on the way. */
+static bool collect(struct weir_openai_body *x, struct weir_member *members, size_t *ret_n,
                     struct weir_json *ret_json) {
+    struct weir_openai_reading *r = &x->r;
     struct weir_json *j = ret_json;
     const char *name = r->kind == WEIR_OPENAI_CHAT ? "struct NvCreateChatCompletionRequest"
                                                    : "struct NvCreateCompletionRequest";
@@ -33,6 +36,8 @@ static bool collect(struct weir_openai_reading *r, struct weir_member *members, 
     while (weir_json_object_next(j, &members[n].key)) {
         if (!weir_json_skip(j, &members[n].raw))
             break;
+        if (!weir_openai_read_own(x, &members[n]))
+            return false;
         if (++n == WEIR_OPENAI_MAX_MEMBERS)
             return weir_openai_fail(r, 400, "Validation: more than %d members",
                                     WEIR_OPENAI_MAX_MEMBERS - 1);
@@ -62,6 +67,7 @@ static void values_init(struct weir_openai_values *v) {
                                      .top_logprobs = -1,
                                      .comp_logprobs = -1,
                                      .prompt_logprobs = -1,
+                                     .thinking_budget = -1,
                                      .parallel_tool_calls = true,
                                      .add_generation_prompt = true};
 }
@@ -86,6 +92,8 @@ static void place_values(struct weir_openai_body *x) {
     x->r.max_tokens = v->max_tokens;
     x->r.max_completion_tokens = v->max_completion_tokens;
     q->prep.stop.min_tokens = v->min_tokens;
+    if (v->thinking_budget >= 0)
+        q->prep.stop.max_thinking_tokens = v->thinking_budget;
     q->prep.stop.ignore_eos = v->has_ignore_eos ? v->ignore_eos : -1;
     q->prep.output.prompt_logprobs = (int)v->prompt_logprobs;
     q->n = v->n < 0 ? 1 : (unsigned)v->n;
@@ -118,13 +126,14 @@ static enum weir_status parse_once(enum weir_openai_kind kind, struct weir_span 
     *req = (struct weir_openai_request){.kind = kind};
     weir_prep_request_init(&req->prep);
     values_init(&x.v);
-    bool ok = collect(&x.r, members, &n, &j);
-    *ret_syntax = !ok;
-    if (ok && (ok = weir_openai_read_members(&x, rules, members, n)) && !weir_json_finish(&j))
+    bool ok = collect(&x, members, &n, &j) && weir_openai_read_members(&x, members, n);
+    if (ok && !weir_json_finish(&j))
         ok = fail_syntax(&x.r, &j);
+    *ret_syntax = x.r.syntax;
     if (ok) {
         place_values(&x);
-        ok = weir_openai_validate(&x.r);
+        ok = weir_openai_validate_first(&x.r) && weir_openai_read_extras(&x, rules, members, n) &&
+             weir_openai_validate(&x.r);
     }
     if (ok && rules->drop_nvext)
         req->extras = 0;

@@ -5,12 +5,19 @@
 #include "base/json.h"
 #include "wire/openai.h"
 
-enum { WEIR_OPENAI_MAX_MEMBERS = 256, WEIR_OPENAI_DEPTH = 128 };
+enum {
+    WEIR_OPENAI_MAX_MEMBERS = 256,
+    WEIR_OPENAI_MAX_FIELDS = 96,
+    WEIR_OPENAI_DEPTH = 128,
+    WEIR_OPENAI_MAX_STOPS = 32,
+    WEIR_OPENAI_ADAPTIVE = 2
+};
 
 /* One member of the body: its value as raw JSON. */
 struct weir_member {
     struct weir_json_str key;
     struct weir_span raw;
+    int field; /* row of the table in openai_fields.c; -1: nobody knows it */
 };
 
 /*
@@ -26,13 +33,19 @@ struct weir_openai_reading {
     struct weir_openai_request *req;
     struct weir_openai_error *error;
     bool failed, nomem;
+    bool syntax; /* the refusal: not JSON */
+    bool own_seen[WEIR_OPENAI_MAX_FIELDS];
     /* Members that need others to be judged. */
     struct weir_span response_format, stream_options, thinking, reasoning_effort, logit_bias;
+    struct weir_span function_call, functions, prompt_embeds;
     struct weir_span guided[4]; /* json, regex, choice, grammar */
     struct weir_span guided_backend, guided_whitespace, nvext;
     int64_t max_tokens, max_completion_tokens; /* -1 unset */
-    bool has_model, has_messages, has_prompt, messages_empty, stop_is_ids;
-    struct weir_span temperature_text;
+    bool has_model, has_messages, has_prompt, stop_is_ids, stop_is_text, user_empty, prompt_is_list;
+    bool chat_only;  /* a member that only chat requests have a use for */
+    bool greedy;     /* nvext.greed_sampling */
+    unsigned notes;  /* of the messages (openai_shapes.h) */
+    int thinking_on; /* of `thinking`: 0, 1, WEIR_OPENAI_ADAPTIVE; -1 not said */
     struct weir_span cache_salt;
 };
 
@@ -41,7 +54,7 @@ struct weir_openai_values {
     double temperature, top_p, min_p, frequency_penalty, presence_penalty, repetition_penalty,
         length_penalty;
     int64_t n, best_of, max_tokens, max_completion_tokens, min_tokens, top_k, seed, top_logprobs,
-        comp_logprobs, prompt_logprobs, ignored_int;
+        comp_logprobs, prompt_logprobs, thinking_budget;
     bool stream, ignore_eos, has_ignore_eos, skip_special_tokens, include_stop, has_include_stop,
         logprobs, parallel_tool_calls, add_generation_prompt, continue_final_message, echo,
         has_seed, has_top_k, ignored_bool;
@@ -78,22 +91,34 @@ bool weir_raw_f64(struct weir_openai_reading *r, size_t pos, struct weir_span ra
                   const char *expected, double *ret);
 /* Ids of an array of u32; false without a refusal when it is none. */
 bool weir_raw_ids(struct weir_openai_reading *r, struct weir_span raw, struct weir_ids *ret);
+bool weir_raw_is_empty_list(struct weir_span raw);
 /* The member of an object; false when absent. */
 bool weir_raw_get(struct weir_span object, const char *key, struct weir_span *ret);
 /* A number as the reference system prints an f32. */
 const char *weir_f32_text(double value, char room[32]);
 
-/* openai_fields.c: reads the members of a body. x->r.end is set, and x->v holds what absent members
- * mean. `members`: at most WEIR_OPENAI_MAX_MEMBERS - 1. False after a recorded refusal. */
-bool weir_openai_read_members(struct weir_openai_body *x, const struct weir_openai_rules *rules,
-                              const struct weir_member *members, size_t n);
+/* openai_fields.c. All: false after a recorded refusal. Finds the member in the table, and reads it
+ * when it is one that the reference system reads where it stands. Before the others: */
+bool weir_openai_read_own(struct weir_openai_body *x, struct weir_member *member);
+/* The others. x->r.end is set, and x->v holds what absent members mean. `members`: at most
+ * WEIR_OPENAI_MAX_MEMBERS - 1. */
+bool weir_openai_read_members(struct weir_openai_body *x, const struct weir_member *members,
+                              size_t n);
+/* Those that nobody knows, and those that are passed through. */
+bool weir_openai_read_extras(struct weir_openai_body *x, const struct weir_openai_rules *rules,
+                             const struct weir_member *members, size_t n);
 /* openai_chat.c, openai_completion.c, openai_nvext.c */
-bool weir_openai_check_messages(struct weir_openai_reading *r, struct weir_span raw);
+bool weir_openai_check_messages(struct weir_openai_reading *r);
 bool weir_openai_check_tools(struct weir_openai_reading *r);
 bool weir_openai_check_response_format(struct weir_openai_reading *r);
+/* What a schema says for response formats: into guided[0] where nothing else is. */
+void weir_openai_guide_by_format(struct weir_openai_reading *r);
 bool weir_openai_read_prompt(struct weir_openai_reading *r, struct weir_span raw);
+bool weir_openai_check_prompts(struct weir_openai_reading *r);
 bool weir_openai_read_nvext(struct weir_openai_reading *r, struct weir_span raw);
-/* Settles what several members decide together, and the bounds. */
+/* Settles what several members decide together, and the bounds. The first part comes before the
+ * members that are left over, the second behind them. */
+bool weir_openai_validate_first(struct weir_openai_reading *r);
 bool weir_openai_validate(struct weir_openai_reading *r);
 
 #endif

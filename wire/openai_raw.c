@@ -1,5 +1,6 @@
 /* Typed values out of raw JSON, with the reference system's words for what does not fit. */
 #include "wire/openai_priv.h"
+#include "wire/shape.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -50,9 +51,7 @@ bool weir_openai_fail_at(struct weir_openai_reading *r, size_t pos, const char *
 }
 
 enum weir_json_type weir_raw_type(struct weir_span raw) {
-    struct weir_json j;
-    weir_json_init(&j, raw, 2);
-    return weir_json_peek(&j);
+    return weir_json_type_of(raw);
 }
 
 static bool is_integer(struct weir_span raw) {
@@ -61,57 +60,10 @@ static bool is_integer(struct weir_span raw) {
     return weir_span_u64(raw, &u) || weir_span_i64(raw, &i);
 }
 
-/* A float as serde names it: always with a point or an exponent. */
-static void show_float(struct weir_span raw, char *out, size_t room) {
-    double d = 0;
-    char text[40];
-    weir_span_f64(raw, &d);
-    for (int digits = 1; digits <= 17; digits++) {
-        snprintf(text, sizeof(text), "%.*g", digits, d);
-        if (strtod(text, NULL) == d)
-            break;
-    }
-    if (strchr(text, 'e') != NULL && fabs(d) < 1e16)
-        snprintf(text, sizeof(text), "%.0f", d);
-    snprintf(out, room, "floating point `%s%s`", text, strpbrk(text, ".e") == NULL ? ".0" : "");
-}
-
-static void show(struct weir_openai_reading *r, struct weir_span raw, char *out, size_t room) {
-    struct weir_span text;
-    struct weir_json j;
-    struct weir_json_str s;
-    switch (weir_raw_type(raw)) {
-    case WEIR_JSON_NULL:
-        snprintf(out, room, "null");
-        break;
-    case WEIR_JSON_TRUE:
-    case WEIR_JSON_FALSE:
-        snprintf(out, room, "boolean `%.*s`", WEIR_SPAN_ARG(raw));
-        break;
-    case WEIR_JSON_NUMBER:
-        if (is_integer(raw))
-            snprintf(out, room, "integer `%.*s`", WEIR_SPAN_ARG(raw));
-        else
-            show_float(raw, out, room);
-        break;
-    case WEIR_JSON_STRING:
-        weir_json_init(&j, raw, 2);
-        text = weir_json_string(&j, &s) ? weir_json_text(s, r->arena) : weir_span("", 0);
-        snprintf(out, room, "string \"%.*s\"", (int)(text.len < SHOWN_MAX ? text.len : SHOWN_MAX),
-                 text.data != NULL ? text.data : "");
-        break;
-    case WEIR_JSON_ARRAY:
-        snprintf(out, room, "sequence");
-        break;
-    default:
-        snprintf(out, room, "map");
-    }
-}
-
 bool weir_openai_fail_type(struct weir_openai_reading *r, size_t pos, struct weir_span raw,
                            const char *expected) {
     char shown[SHOWN_MAX + 64];
-    show(r, raw, shown, sizeof(shown));
+    weir_shape_show(raw, shown, sizeof(shown));
     return weir_openai_fail_at(r, pos, "invalid type: %s, expected %s", shown, expected);
 }
 
@@ -189,6 +141,13 @@ bool weir_raw_ids(struct weir_openai_reading *r, struct weir_span raw, struct we
     }
     *ret = (struct weir_ids){ids, n};
     return true;
+}
+
+bool weir_raw_is_empty_list(struct weir_span raw) {
+    struct weir_json j;
+    weir_json_init(&j, raw, 2);
+    return weir_json_peek(&j) == WEIR_JSON_ARRAY && weir_json_array_enter(&j) &&
+           !weir_json_array_next(&j);
 }
 
 bool weir_raw_get(struct weir_span object, const char *key, struct weir_span *ret) {

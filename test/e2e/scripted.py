@@ -33,7 +33,7 @@ class ScriptedWorker:
         """params: disaggregated_params of the first item; usage(request): completion_usage of the last."""
         self.params, self.usage = params, usage
         self.answer, self.id = answer, worker_id
-        self.requests, self.failure, self.conns = [], None, []
+        self.requests, self.names, self.failure, self.conns = [], [], None, []
         self.closing = threading.Event()
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.component = component
@@ -108,6 +108,7 @@ class ScriptedWorker:
 
     def stream(self, control, request):
         self.requests.append(request)
+        self.names.append(control["id"])
         info = json.loads(control["connection_info"]["info"])
         host, port = info["address"].rsplit(":", 1)
         pieces, finish = self.answer(request)

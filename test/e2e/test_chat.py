@@ -1,4 +1,5 @@
 """The main job: a chat answer, whole and streamed, through frontend, router, plane and engine."""
+from scripted import ScriptedWorker
 from weir import until
 
 
@@ -47,3 +48,31 @@ def test_completions_batch(pair):
     r = pair.front.complete(["one", "two"], n=2, max_tokens=4).json()
     assert [c["index"] for c in r["choices"]] == [0, 1, 2, 3]
     assert r["usage"]["prompt_tokens"] == 6 and r["usage"]["completion_tokens"] == 16
+
+
+def scripted(fleet, answer):
+    worker = ScriptedWorker(fleet.env["DYN_FILE_KV"], answer)
+    return worker, fleet.frontend().ready()
+
+
+def test_prompts_of_one_request_have_names_of_their_own(fleet):
+    """A Dynamo worker takes two requests of one id for the same and drops the first."""
+    worker, front = scripted(fleet, lambda _: (["a"], "stop"))
+    name = "6b7f3c1e-0000-4000-8000-000000000001"
+    assert front.complete(["x", "y", "z"], headers={"x-dynamo-request-id": name}).status == 200
+    assert sorted(worker.names) == [f"{name}-{i}" for i in range(3)]
+    worker.names.clear()
+    assert front.complete(["x"], headers={"x-dynamo-request-id": name}).status == 200
+    assert worker.names == [name]
+    worker.close()
+
+
+def test_a_worker_that_gives_fewer_choices(fleet):
+    """Dynamo's mock worker knows nothing of n: the client gets the choices that there are."""
+    worker, front = scripted(fleet, lambda _: (["a", "b"], "stop"))
+    answer = front.chat(n=3, temperature=1).json()
+    assert [(c["index"], c["message"]["content"], c["finish_reason"]) for c in answer["choices"]] == [(0, "ab", "stop")]
+    events = front.chat(n=3, temperature=1, stream=True).events()
+    assert events[-1] == "[DONE]" and not any("error" in e for e in events[:-1])
+    assert [c["finish_reason"] for e in events[:-1] for c in e["choices"] if c["finish_reason"]] == ["stop"]
+    worker.close()

@@ -258,8 +258,9 @@ def test_a_model_that_leaves_is_not_asked_for(fleet, files, home, origins):
     assert front.stop() == 0
 
 
-@pytest.mark.parametrize("path", ["ftp://h/tokenizer.json", "http:///tokenizer.json", "http://h/a/..", "http://h:99999/tokenizer.json",
-                                  "http://u@h/tokenizer.json", "hf:///tokenizer.json", "hf://../../x/tokenizer.json"])
+@pytest.mark.parametrize("path", ["ftp://h/tokenizer.json", "http:///tokenizer.json", "http://h/a/..",
+                                  "http://h:99999/tokenizer.json", "http://u@h/tokenizer.json",
+                                  "hf:///tokenizer.json", "hf://../../x/tokenizer.json"])
 def test_addresses_that_are_none(fleet, files, home, path):
     fleet.mocker("--model-path", str(files), env=HERE)
 

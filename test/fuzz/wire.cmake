@@ -1,3 +1,3 @@
-foreach(name two_part request_frame request output kv_event record etcd sequence_event)
+foreach(name two_part request_frame request output kv_event record etcd sequence_event openai)
   weir_fuzz(fuzz_${name} SOURCES test/fuzz/fuzz_${name}.c CORPUS test/fuzz/corpus/${name} LINK weir_wire)
 endforeach()
