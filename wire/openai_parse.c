@@ -111,7 +111,7 @@ static void place_values(struct weir_openai_body *x) {
 static enum weir_status parse_once(enum weir_openai_kind kind, struct weir_span body,
                                    const struct weir_openai_rules *rules, struct weir_arena *arena,
                                    struct weir_openai_request *req, struct weir_openai_error *error,
-                                   bool *ret_syntax) {
+                                   bool *ret_syntax, bool *ret_unread) {
     struct weir_openai_body x = {.r = {.kind = kind,
                                        .body = body,
                                        .arena = arena,
@@ -122,7 +122,7 @@ static enum weir_status parse_once(enum weir_openai_kind kind, struct weir_span 
     struct weir_member members[WEIR_OPENAI_MAX_MEMBERS]; /* 10 KiB */
     struct weir_json j;
     size_t n = 0;
-    *ret_syntax = false;
+    *ret_syntax = *ret_unread = false;
     *req = (struct weir_openai_request){.kind = kind};
     weir_prep_request_init(&req->prep);
     values_init(&x.v);
@@ -130,6 +130,7 @@ static enum weir_status parse_once(enum weir_openai_kind kind, struct weir_span 
     if (ok && !weir_json_finish(&j))
         ok = fail_syntax(&x.r, &j);
     *ret_syntax = x.r.syntax;
+    *ret_unread = x.r.unread;
     if (ok) {
         place_values(&x);
         ok = weir_openai_validate_first(&x.r) && weir_openai_read_extras(&x, rules, members, n) &&
@@ -197,21 +198,22 @@ enum weir_status weir_openai_parse(enum weir_openai_kind kind, struct weir_span 
                                    struct weir_openai_request *ret_req,
                                    struct weir_openai_error *ret_error) {
     struct weir_openai_error first = {0}, later;
-    bool syntax;
-    enum weir_status st = parse_once(kind, body, rules, arena, ret_req, &first, &syntax);
+    bool syntax, unread;
+    enum weir_status st = parse_once(kind, body, rules, arena, ret_req, &first, &syntax, &unread);
     struct weir_span text = body;
+    bool still_syntax;
     for (int utf8 = 0; utf8 < 2 && st == WEIR_INVALID && syntax; utf8++) {
         struct weir_span mended = mend(text, utf8 == 1, arena);
         if (mended.data == NULL)
             continue;
         text = mended;
-        enum weir_status again = parse_once(kind, text, rules, arena, ret_req, &later, &syntax);
-        if (again == WEIR_OK || !syntax) {
+        enum weir_status again =
+            parse_once(kind, text, rules, arena, ret_req, &later, &still_syntax, &unread);
+        if (!unread) { /* else the first fault stands */
             ret_req->repaired = true;
             st = again;
             first = later;
-        } else {
-            syntax = true;
+            syntax = false;
         }
     }
     if (st != WEIR_OK)

@@ -34,6 +34,7 @@ struct weir_openai_reading {
     struct weir_openai_error *error;
     bool failed, nomem;
     bool syntax; /* the refusal: not JSON */
+    bool unread; /* the same, or not of the shape */
     bool own_seen[WEIR_OPENAI_MAX_FIELDS];
     /* Members that need others to be judged. */
     struct weir_span response_format, stream_options, thinking, reasoning_effort, logit_bias;

@@ -45,6 +45,7 @@ bool weir_openai_fail_at(struct weir_openai_reading *r, size_t pos, const char *
     vsnprintf(what, sizeof(what), fmt, ap);
     va_end(ap);
     weir_json_line_column(r->body, pos, &line, &column);
+    r->unread |= !r->failed;
     return weir_openai_fail(
         r, 400, "Failed to deserialize the JSON body into the target type: %s at line %u column %u",
         what, line, column);

@@ -7,6 +7,19 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* One line, whatever the client wrote. */
+static void print_refusal(const struct weir_openai_error *error) {
+    printf("%d ", error->http_status);
+    for (size_t i = 0; i < error->message.len; i++) {
+        char c = error->message.data[i];
+        if (c == '\n')
+            fputs("\\n", stdout);
+        else
+            putchar(c);
+    }
+    putchar('\n');
+}
+
 int main(void) {
     char *line = NULL;
     size_t room = 0;
@@ -29,7 +42,7 @@ int main(void) {
         if (st == WEIR_OK)
             puts("200");
         else
-            printf("%d %.*s\n", error.http_status, WEIR_SPAN_ARG(error.message));
+            print_refusal(&error);
         weir_arena_fini(&arena);
         weir_buf_fini(&body);
     }

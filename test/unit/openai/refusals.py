@@ -37,7 +37,7 @@ def main():
     assert len(answers) == len(rows), f"{len(answers)} answers to {len(rows)} bodies\n{run.stderr}"
     bad, improved = [], 0
     for row, got in zip(rows, answers):
-        want = f"{row['status']} {row['message']}"
+        want = f"{row['status']} {row['message']}".replace("\n", "\\n")
         if same(want, got):
             continue
         if any(rule.search(row["body"]) for rule, _ in IMPROVED):
