@@ -10,6 +10,7 @@
  */
 #include "base/json.h"
 #include "base/log.h"
+#include "frontend/relay_body.h"
 #include "frontend/relay_priv.h"
 #include "frontend/relay_scan.h"
 #include "kvindex/kvi.h"
@@ -470,24 +471,31 @@ static void on_tokens(void *arg, enum weir_status status, bool sent_any) {
     start_call(leg);
 }
 
-/* /tokenize takes a chat body as it is; of a completion it wants one prompt. */
-static struct weir_span token_body(struct weir_request *r) {
-    struct weir_buf out;
+static enum weir_status put_prompt(const struct weir_request *r, struct weir_buf *out) {
     struct weir_jsonw w;
-    if (r->q.kind == WEIR_OPENAI_CHAT)
-        return weir_http_exchange_request(r->x)->body;
-    weir_buf_init(&out, WEIR_REQUEST_ARENA);
-    weir_jsonw_init(&w, &out);
+    weir_jsonw_init(&w, out);
     weir_jsonw_object_begin(&w);
     weir_jsonw_key(&w, "model");
     weir_jsonw_string(&w, r->q.model);
     weir_jsonw_key(&w, "prompt");
     weir_jsonw_string(&w, r->q.prompts[0].text);
     weir_jsonw_object_end(&w);
-    struct weir_span body =
-        w.status == WEIR_OK ? weir_arena_copy(&r->arena, weir_buf_span(&out)) : weir_span(NULL, 0);
+    return w.status;
+}
+
+/* /tokenize takes a chat body as it is, but for its stream; of a completion it wants one prompt. */
+static struct weir_span token_body(struct weir_request *r) {
+    struct weir_span body = weir_http_exchange_request(r->x)->body;
+    bool chat = r->q.kind == WEIR_OPENAI_CHAT;
+    struct weir_buf out;
+    if (chat && !r->q.stream)
+        return body;
+    weir_buf_init(&out, WEIR_REQUEST_ARENA);
+    enum weir_status st = chat ? weir_relay_body_unstreamed(body, &out) : put_prompt(r, &out);
+    struct weir_span made =
+        st == WEIR_OK ? weir_arena_copy(&r->arena, weir_buf_span(&out)) : weir_span(NULL, 0);
     weir_buf_fini(&out);
-    return body;
+    return made;
 }
 
 /* False: go on without tokens. */

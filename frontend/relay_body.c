@@ -77,6 +77,12 @@ enum weir_status weir_relay_body_prefill(struct weir_span body, struct weir_buf 
     return rewrite(body, edits, WEIR_ARRAY_LEN(edits), out);
 }
 
+enum weir_status weir_relay_body_unstreamed(struct weir_span body, struct weir_buf *out) {
+    const struct weir_span none = {NULL, 0};
+    struct edit edits[] = {{"stream", none, false}, {"stream_options", none, false}};
+    return rewrite(body, edits, WEIR_ARRAY_LEN(edits), out);
+}
+
 enum weir_status weir_relay_body_decode(struct weir_span body, struct weir_span params,
                                         struct weir_buf *out) {
     struct edit edits[] = {{"kv_transfer_params", params, false}};

@@ -19,6 +19,9 @@ enum weir_status weir_relay_body_decode(struct weir_span body, struct weir_span 
 enum weir_status weir_relay_body_bootstrap(struct weir_span body, struct weir_span host,
                                            uint16_t port, const uint64_t *rooms, size_t n_prompts,
                                            struct weir_buf *out) WEIR_MUST_CHECK;
+/* A streamed chat for /tokenize: SGLang refuses one that says `stream`. */
+enum weir_status weir_relay_body_unstreamed(struct weir_span body,
+                                            struct weir_buf *out) WEIR_MUST_CHECK;
 /* kv_transfer_params of a prefill engine's answer; data NULL: there are none. Borrowed. */
 struct weir_span weir_relay_params(struct weir_span answer);
 

@@ -46,11 +46,10 @@ static void keep_tail(struct weir_request *r, struct weir_span text) {
 }
 
 /* Tools that may not be called: an HTTP engine renders the request itself, vLLM with them and
- * SGLang without; for the request plane we render, and the operator says. */
+ * SGLang without (its flavour does that); for the request plane we render, and the operator says.
+ */
 static bool hides_tools(const struct weir_request *r, const struct weir_model_info *info) {
-    if (info->engines)
-        return info->flavour == WTOK_FLAVOUR_SGLANG;
-    return r->fl->app->options.exclude_tools_when_tool_choice_none;
+    return !info->engines && r->fl->app->options.exclude_tools_when_tool_choice_none;
 }
 
 static enum weir_status render(struct weir_request *r, struct weir_buf *out, struct weir_err *err) {
@@ -58,6 +57,7 @@ static enum weir_status render(struct weir_request *r, struct weir_buf *out, str
     bool hide_tools = r->q.tool_choice_none && hides_tools(r, info);
     struct wtok_chat chat = {.messages = r->q.messages,
                              .tools = hide_tools ? weir_span(NULL, 0) : r->q.tools,
+                             .tool_choice = r->q.tool_choice,
                              .template_args = r->q.template_args,
                              .add_generation_prompt = r->q.add_generation_prompt,
                              .continue_final_message = r->q.continue_final_message,

@@ -298,6 +298,8 @@ static void read_request(struct chat_run *r) {
     r->args = json_or_none(x, r->chat->template_args);
     if (r->tools.kind != WJ_LIST && r->tools.kind != WJ_NONE)
         wj_fail(x, WTOK_JINJA_ERR_VALUE, "the tools are not a JSON array");
+    if (r->chat->flavour == WTOK_FLAVOUR_SGLANG)
+        r->tools = wtok_choose_tools(x, r->tools, json_or_none(x, r->chat->tool_choice));
 }
 
 static void shape(struct chat_run *r, const struct wtok_named_template *named) {

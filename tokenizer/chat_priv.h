@@ -31,6 +31,8 @@ enum weir_status wtok_chat_builtin(const struct wtok_chat *chat, struct weir_buf
 struct wj_val wtok_shape_messages(struct wj_run *x, enum wtok_flavour flavour,
                                   struct wj_val messages, bool parts);
 struct wj_val wtok_shape_tools(struct wj_run *x, enum wtok_flavour flavour, struct wj_val tools);
+/* Those that a request's tool_choice lets SGLang show; none when none is left. */
+struct wj_val wtok_choose_tools(struct wj_run *x, struct wj_val tools, struct wj_val choice);
 /* SGLang takes the last message of the assistant away and puts its text behind the prompt, or makes
  * it one of the user. Returns the text or a null span. */
 struct weir_span wtok_shape_last(struct wj_run *x, struct wj_val *messages, bool continues);

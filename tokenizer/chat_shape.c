@@ -353,33 +353,51 @@ static struct wj_val or_null(struct wj_val v) {
     return has(v) ? v : wj_none();
 }
 
-static struct wj_val shape_tool(struct wj_run *x, struct wj_val tool, bool sglang) {
+static struct wj_val vllm_tool(struct wj_run *x, struct wj_val tool) {
     enum { TYPE, FUNCTION, N_OUTER };
-    enum { NAME, DESCRIPTION, PARAMETERS, STRICT, N_INNER };
+    enum { NAME, DESCRIPTION, PARAMETERS, N_INNER };
     static const struct weir_span outer[N_OUTER] = {WEIR_SPAN_LIT("type"),
                                                     WEIR_SPAN_LIT("function")};
     static const struct weir_span inner[N_INNER] = {
-        WEIR_SPAN_LIT("name"), WEIR_SPAN_LIT("description"), WEIR_SPAN_LIT("parameters"),
-        WEIR_SPAN_LIT("strict")};
+        WEIR_SPAN_LIT("name"), WEIR_SPAN_LIT("description"), WEIR_SPAN_LIT("parameters")};
     struct wj_val out = wj_dict_new(x, 4), in = wj_dict_new(x, 6), t[N_OUTER], f[N_INNER];
     members(x, tool, outer, N_OUTER, t);
-    if (t[FUNCTION].kind != WJ_DICT)
-        bad_message(x, "every tool must be an object with a function");
     members(x, t[FUNCTION], inner, N_INNER, f);
     wtok_add(x, out, "type", has(t[TYPE]) ? t[TYPE] : wj_strz("function"));
-    if (sglang)
-        wtok_add(x, in, "description", or_null(f[DESCRIPTION]));
     wtok_add(x, in, "name", or_null(f[NAME]));
-    if (!sglang)
-        wtok_add(x, in, "description", or_null(f[DESCRIPTION]));
+    wtok_add(x, in, "description", or_null(f[DESCRIPTION]));
     wtok_add(x, in, "parameters", or_null(f[PARAMETERS]));
-    if (sglang)
-        wtok_add(x, in, "strict", has(f[STRICT]) ? f[STRICT] : wj_bool(false));
-    else
-        add_other_members(x, in, t[FUNCTION], inner, STRICT);
+    add_other_members(x, in, t[FUNCTION], inner, N_INNER);
     wtok_add(x, out, "function", in);
-    if (!sglang)
-        add_other_members(x, out, tool, outer, N_OUTER);
+    add_other_members(x, out, tool, outer, N_OUTER);
+    return out;
+}
+
+/* SGLang 0.5.23: the function's known members in the order of the request, then those that were
+ * left out, as null; `strict` and `defer_loading` only where they say something. */
+static struct wj_val sglang_tool(struct wj_run *x, struct wj_val tool) {
+    enum { DESCRIPTION, NAME, PARAMETERS, STRICT, DEFER, N };
+    static const struct weir_span names[N] = {WEIR_SPAN_LIT("description"), WEIR_SPAN_LIT("name"),
+                                              WEIR_SPAN_LIT("parameters"), WEIR_SPAN_LIT("strict"),
+                                              WEIR_SPAN_LIT("defer_loading")};
+    struct wj_val out = wj_dict_new(x, 3), in = wj_dict_new(x, N), f[N];
+    struct wj_val function = wtok_member(x, tool, "function"), type = wtok_member(x, tool, "type");
+    struct wj_val defer = or_null(wtok_member(x, tool, "defer_loading"));
+    members(x, function, names, N, f);
+    if (!has(f[DEFER]))
+        f[DEFER] = defer;
+    for (uint32_t i = 0; i < function.u.dict->n; i++) {
+        size_t which = name_of(x, function.u.dict->pairs[i].key, names, N);
+        if (which < N && (which < STRICT || has(f[which])))
+            wtok_set(x, in, (const char *)names[which].data, or_null(f[which]));
+    }
+    for (size_t i = 0; i < N; i++)
+        if (wtok_member(x, in, (const char *)names[i].data).kind == WJ_MISSING &&
+            (i < STRICT || has(f[i])))
+            wtok_add(x, in, (const char *)names[i].data, or_null(f[i]));
+    wtok_add(x, out, "type", has(type) ? type : wj_strz("function"));
+    wtok_add(x, out, "function", in);
+    wtok_add(x, out, "defer_loading", defer);
     return out;
 }
 
@@ -387,7 +405,28 @@ struct wj_val wtok_shape_tools(struct wj_run *x, enum wtok_flavour flavour, stru
     if (tools.kind != WJ_LIST || flavour == WTOK_FLAVOUR_PLAIN)
         return tools;
     struct wj_val *items = wj_alloc(x, tools.len * sizeof(*items) + 1);
-    for (uint32_t i = 0; i < tools.len; i++)
-        items[i] = shape_tool(x, tools.u.items[i], flavour == WTOK_FLAVOUR_SGLANG);
+    for (uint32_t i = 0; i < tools.len; i++) {
+        struct wj_val tool = tools.u.items[i];
+        if (wtok_member(x, tool, "function").kind != WJ_DICT)
+            bad_message(x, "every tool must be an object with a function");
+        items[i] = flavour == WTOK_FLAVOUR_SGLANG ? sglang_tool(x, tool) : vllm_tool(x, tool);
+    }
     return wj_list(items, tools.len);
+}
+
+struct wj_val wtok_choose_tools(struct wj_run *x, struct wj_val tools, struct wj_val choice) {
+    if (is_text(choice, "none"))
+        return wj_none();
+    if (tools.kind != WJ_LIST || choice.kind != WJ_DICT)
+        return tools;
+    struct wj_val name = wtok_member(x, wtok_member(x, choice, "function"), "name");
+    struct wj_val *items = wj_alloc(x, tools.len * sizeof(*items) + 1);
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < tools.len; i++) {
+        struct wj_val own = wtok_member(x, wtok_member(x, tools.u.items[i], "function"), "name");
+        if (own.kind == WJ_STR && name.kind == WJ_STR && own.len == name.len &&
+            wj_same_text(own.u.s, wj_text(x, name)))
+            items[n++] = tools.u.items[i];
+    }
+    return n > 0 ? wj_list(items, n) : wj_none();
 }

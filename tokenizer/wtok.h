@@ -122,6 +122,7 @@ enum wtok_flavour {
 struct wtok_chat {
     struct weir_span messages;      /* JSON array */
     struct weir_span tools;         /* JSON array or NULL */
+    struct weir_span tool_choice;   /* JSON or NULL; SGLang shows only tools that may be called */
     struct weir_span documents;     /* JSON array or NULL */
     struct weir_span template_args; /* JSON object or NULL */
     bool add_generation_prompt;

@@ -98,7 +98,8 @@ enum weir_status weir_mock_http_tokens(struct weir_mock_http *h,
      * its chats know no such field. */
     bool as_given = page && !q->add_generation_prompt;
     struct wtok_chat chat = {.messages = q->messages,
-                             .tools = !vllm && q->tool_choice_none ? weir_span(NULL, 0) : q->tools,
+                             .tools = q->tools,
+                             .tool_choice = q->tool_choice,
                              .template_args = q->template_args,
                              .add_generation_prompt = q->add_generation_prompt,
                              .continue_final_message = q->continue_final_message,

@@ -195,6 +195,10 @@ static void page_tokenize(struct weir_mock_http *h, struct weir_http_exchange *x
     enum weir_openai_kind kind = chat ? WEIR_OPENAI_CHAT : WEIR_OPENAI_COMPLETION;
     enum weir_status st = weir_openai_parse(kind, body, &rules, arena, &q, &error);
     q.kind = kind;
+    if (st == WEIR_OK && q.stream && !weir_mock_http_vllm(h)) {
+        weir_mock_http_error(h, x, 501, "NotImplementedError", "no stream of tokens");
+        return;
+    }
     if (st == WEIR_OK)
         st = weir_mock_http_tokens(h, &q, chat ? NULL : &q.prompts[0], true, adds_special(body),
                                    arena, &ids);

@@ -349,6 +349,28 @@ def ranks(run):
     run.hold("all ranks", {r for _, r in run.places} == {0, 1}, run.places)
 
 
+TOOLS = [{"type": "function", "function": {"name": n, "description": f"The {n} of a town. " * 12, "parameters": {
+    "type": "object", "properties": {"town": {"type": "string", "description": "°C & \"wind\""}}, "required": ["town"]}}}
+    for n in ("weather", "tide")]
+TOOLS += [{"type": "function", "function": {"parameters": {"type": "object", "properties": {}}, "strict": True, "name": "now"}},
+          {"type": "function", "function": {"description": None, "name": "later", "parameters": {"type": "object", "properties": {}}}}]
+
+
+@case
+def tools(run):
+    """Chats with tools, under each choice of them: the engine shows the model what routing thinks it does."""
+    call = {"id": "c1", "type": "function", "function": {"name": "tide", "arguments": "{\"town\": \"Ulm\"}"}}
+    for choice in (None, "auto", "none", "required", {"type": "function", "function": {"name": "tide"}}):
+        extra = {"tools": TOOLS, **({"tool_choice": choice} if choice else {})}
+        turns = [{"role": "system", "content": run.words(20)}, {"role": "user", "content": "High water?"}]
+        for turn in range(2):
+            for n in (0, 1):
+                got = run.chat(turns, f"choice {choice} turn {turn}", stream=n == 1, **extra)
+                run.hold(f"choice {choice} finds itself", got > 2 * run.block if n else turn or got == 0, got)
+            turns += [{"role": "assistant", "content": None, "tool_calls": [call]},
+                      {"role": "tool", "tool_call_id": "c1", "content": "{\"at\": \"7:12\"}"}]
+
+
 @case
 def sdk(run):
     """An application with the official SDK, tools included; the prediction of each of its requests."""

@@ -259,11 +259,16 @@ def test_prompts_are_made_as_the_engine_makes_them(fleet, kind):
     parts = [{"type": "text", "text": "one word and another " * 30}, {"type": "text", "text": "and more " * 60}]
     body = {"model": "m", "messages": [{"role": "user", "content": parts}], "max_tokens": 4,
             "tools": [tool], "tool_choice": "none"}
-    _, _, overlap, cached = ask(f, body)
-    assert overlap == cached == 0
-    follows(f, e)
-    _, _, overlap, cached = ask(f, body)
-    assert overlap * BLOCK == cached > 10 * BLOCK, (overlap, cached)
+    # SGLang shows a named tool alone.
+    other = {"type": "function", "function": {"name": "tide", "description": "tells the tide " * 20}}
+    named = dict(body, tools=[other, tool], tool_choice={"type": "function", "function": {"name": "weather"}})
+    for b in (body, named):
+        b["messages"] = [{"role": "system", "content": str(b["tool_choice"]) * 8}, *b["messages"]]
+        _, _, overlap, cached = ask(f, b)
+        follows(f, e)
+        assert overlap * BLOCK == cached
+        _, _, overlap, cached = ask(f, b)
+        assert overlap * BLOCK == cached > 10 * BLOCK, (b["tool_choice"], overlap, cached)
 
 
 def test_vllm_of_old_array_events(fleet):
@@ -311,13 +316,20 @@ def test_publishers_that_connect_to_us(fleet):
         assert len(set(workers)) == 1 and hits[1] > 0
 
 
-def test_tokens_asked_of_the_engine(fleet):
-    """Without any tokenizer here routing is as exact: /tokenize makes the tokens."""
-    a, b = start(fleet), start(fleet)
-    f = fleet.frontend("--router-mode", "kv", "--worker", a.url, "--worker", b.url,
+@pytest.mark.parametrize("kind", ["vllm", "sglang"])
+def test_tokens_asked_of_the_engine(fleet, kind):
+    """Without any tokenizer here routing is as exact: /tokenize makes the tokens, of streams too (SGLang's refuses one)."""
+    a, b = start(fleet, kind=kind), start(fleet, kind=kind)
+    named = ["{},kv-events={},replay={}".format(e.url, *e.events()) for e in (a, b)]
+    f = fleet.frontend("--router-mode", "kv", "--worker", named[0], "--worker", named[1],
                        env={"WEIR_ENGINE_POLL_SECS": "0.05"}).ready(workers=2)
     workers, hits = talk(f, (a, b), "pam")
     assert len(set(workers)) == 1 and hits[1] > 0
+    seen = len(f.lines)
+    for _ in range(2):
+        s = f.chat("streamed " * 40, stream=True, stream_options={"include_usage": True})
+        follows(f, a, b)
+    assert accesses(f, 2, seen)[1][1] * BLOCK == s.events()[-2]["usage"]["prompt_tokens_details"]["cached_tokens"] > 0
     seen = len(f.lines)
     f.complete("text " * 50)
     follows(f, a, b)

@@ -113,10 +113,19 @@ def sglang(request, parts):
         messages.append(new)
     tools = request.get("tools")
     if tools is not None:
-        tools = [{"type": "function", "function": {"description": t["function"].get("description"), "name": t["function"]["name"],
-                                                   "parameters": t["function"].get("parameters"),
-                                                   "strict": t["function"].get("strict", False)}} for t in tools]
+        tools = [sglang_tool(t) for t in tools]
     return messages, tools
+
+
+def sglang_tool(t):
+    """0.5.23: known members of the function in their own order, then the others as null."""
+    f = dict(t["function"])
+    if f.get("defer_loading") is None and t.get("defer_loading") is not None:
+        f["defer_loading"] = t["defer_loading"]
+    own = [k for k in t["function"] if k in ("description", "name", "parameters", "strict", "defer_loading")]
+    order = own + [k for k in ("description", "name", "parameters", "strict", "defer_loading") if k not in own]
+    shown = {k: f.get(k) for k in order if k in ("description", "name", "parameters") or f.get(k) is not None}
+    return {"type": t.get("type", "function"), "function": shown, "defer_loading": t.get("defer_loading")}
 
 
 def apply(template, messages, tools, request, add, continues):

@@ -101,6 +101,37 @@ static void case_flavours(void) {
     wtok_template_destroy(t);
 }
 
+/* As SGLang 0.5.23 was seen to show them to a template. */
+static void case_tools_of_sglang(void) {
+    struct wtok_template *t = create("{{ tools|tojson }}", NULL);
+    struct wtok_chat chat = {
+        .messages = weir_span_z(hello),
+        .tools = WEIR_SPAN_LIT(
+            "[{\"type\":\"function\",\"function\":{\"parameters\":{\"b\":1,\"a\":2},\"strict\":"
+            "true,"
+            "\"name\":\"now\",\"extra\":1}},{\"function\":{\"name\":\"tide\",\"description\":\"d\","
+            "\"strict\":null},\"z\":1,\"defer_loading\":true}]"),
+        .flavour = WTOK_FLAVOUR_SGLANG};
+    static const char tide[] =
+        "{\"type\": \"function\", \"function\": {\"name\": \"tide\", \"description\": \"d\", "
+        "\"parameters\": null, \"defer_loading\": true}, \"defer_loading\": true}]";
+    char text[512];
+    snprintf(
+        text, sizeof(text),
+        "[{\"type\": \"function\", \"function\": {\"parameters\": {\"b\": 1, \"a\": 2}, "
+        "\"strict\": true, \"name\": \"now\", \"description\": null}, \"defer_loading\": null}, %s",
+        tide);
+    expect(t, chat, text);
+    chat.tool_choice = WEIR_SPAN_LIT("\"required\"");
+    expect(t, chat, text);
+    chat.tool_choice = WEIR_SPAN_LIT("{\"type\":\"function\",\"function\":{\"name\":\"tide\"}}");
+    snprintf(text, sizeof(text), "[%s", tide);
+    expect(t, chat, text);
+    chat.tool_choice = WEIR_SPAN_LIT("\"none\"");
+    expect(t, chat, "null");
+    wtok_template_destroy(t);
+}
+
 static void case_continue(void) {
     struct wtok_template *t = create(turns, "{\"bos_token\": \"<s>\"}");
     struct wtok_chat chat = {.messages = weir_span_z(answered), .continue_final_message = true};
@@ -156,6 +187,7 @@ int main(void) {
     CHECK_RUN(case_selection);
     CHECK_RUN(case_files);
     CHECK_RUN(case_flavours);
+    CHECK_RUN(case_tools_of_sglang);
     CHECK_RUN(case_continue);
     CHECK_RUN(case_refusals);
     CHECK_RUN(case_harmony);
