@@ -12,7 +12,7 @@ run: build
 	@scripts/run-demo build/$(PRESET)/weir
 test:
 	@scripts/test
-# Real vLLM (and SGLang with SGLANG=1) on the CPU; installs 6 GB and more on the first run.
+# Real vLLM on the CPU; WEIR_ENGINES names set-ups (vLLM 0.16, SGLang, …; all). Installs 6 GB and more on the first run.
 test-engines: build
 	@scripts/test-engines build/$(PRESET)/weir
 install: build
