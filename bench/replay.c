@@ -4,9 +4,10 @@
 
 #include "base/mem.h"
 #include "bench/file.h"
+#include "bench/replay_grid.h"
 #include "bench/replay_loads.h"
 #include "bench/replay_log.h"
-#include "router/options.h"
+#include "bench/replay_setup.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -49,14 +50,6 @@ static enum weir_status choose_ways(struct replay *r, struct weir_err *err) {
     return st;
 }
 
-static void fill_router(const struct weir_replay_options *o, struct weir_replay_setup *s) {
-    weir_router_config_init(&s->router);
-    WEIR_ROUTER_CONFIG_TAKE(o, &s->router);
-    s->router.queue_threshold = o->router_queue_threshold;
-    s->router.index_max_bytes = (size_t)16 << 30;
-    s->thresholds = (struct weir_busy_thresholds)WEIR_ROUTER_THRESHOLDS(o);
-}
-
 static void on_progress(void *arg, size_t n_done) {
     const struct replay *r = arg;
     fprintf(stderr, "\r%-18s %zu of %zu requests\033[K", r->running, n_done, r->setup.n_requests);
@@ -65,38 +58,15 @@ static void on_progress(void *arg, size_t n_done) {
 
 static enum weir_status set_up(struct replay *r, struct weir_err *err) {
     const struct weir_replay_options *o = &r->options;
-    enum weir_status st = weir_trace_load(o->trace, (uint32_t)o->trace_block, &r->trace, err);
+    enum weir_status st = weir_replay_load(o, &r->trace, err);
     if (st != WEIR_OK)
         return st;
-    if (o->trace_spread)
-        weir_trace_spread(&r->trace);
-    size_t n = r->trace.n_lines;
-    if (o->limit != WEIR_CONFIG_NONE && (size_t)o->limit < n)
-        n = (size_t)o->limit;
-    r->setup = (struct weir_replay_setup){
-        .trace = &r->trace,
-        .n_requests = n,
-        .trace_block = (uint32_t)o->trace_block,
-        .trace_speedup = r->n_loads > 0 ? r->loads[0] : o->trace_speedup,
-        .n_workers = (uint32_t)o->workers,
-        .engine = {.block_size = (uint32_t)o->block_size,
-                   .n_blocks = (uint32_t)o->kv_blocks,
-                   .max_num_seqs = (uint32_t)o->max_num_seqs,
-                   .max_num_batched_tokens = (uint32_t)o->max_num_batched_tokens,
-                   .max_waiting = UINT32_MAX,
-                   .prefix_caching = true,
-                   .chunked_prefill = true,
-                   .prefill_tokens_per_s = o->prefill_tokens_per_s,
-                   .decode_base_ms = o->decode_base_ms,
-                   .decode_per_request_ms = o->decode_per_request_ms,
-                   .speedup = 1,
-                   .decode_speedup = 1},
-        .seed = (uint64_t)o->seed,
-        .on_progress = r->tty ? on_progress : NULL,
-        .progress_arg = r,
-    };
-    fill_router(o, &r->setup);
-    r->outcomes = weir_calloc(n, sizeof(*r->outcomes));
+    r->setup = weir_replay_setup_of(o, &r->trace);
+    if (r->n_loads > 0)
+        r->setup.trace_speedup = r->loads[0];
+    r->setup.on_progress = r->tty ? on_progress : NULL;
+    r->setup.progress_arg = r;
+    r->outcomes = weir_calloc(r->setup.n_requests, sizeof(*r->outcomes));
     if (r->outcomes == NULL)
         return weir_err_set(err, WEIR_NOMEM, "out of memory");
     return weir_replay_check(&r->setup, err);
@@ -221,7 +191,7 @@ static enum weir_status replay_decisions(struct replay *r, struct weir_buf *text
                                          struct weir_err *err) {
     const struct weir_replay_options *o = &r->options;
     struct weir_replay_log log = {.n_rows = r->n_ways};
-    fill_router(o, &r->setup);
+    weir_replay_fill_router(o, &r->setup);
     for (size_t i = 0; i < r->n_ways; i++)
         log.rows[i] = (struct weir_replay_log_row){
             .name = r->ways[i].name,
@@ -239,11 +209,30 @@ static enum weir_status replay_decisions(struct replay *r, struct weir_buf *text
     return st;
 }
 
-static enum weir_status replay(struct replay *r, struct weir_err *err) {
+static enum weir_status replay_grid(struct replay *r, struct weir_arena *arena,
+                                    struct weir_buf *text, struct weir_err *err) {
+    const struct weir_replay_options *o = &r->options;
+    struct weir_replay_grid grid = {.n_requests = 0};
+    bool tty = o->progress && isatty(STDERR_FILENO) == 1;
+    enum weir_status st = weir_replay_load(o, &r->trace, err);
+    if (st == WEIR_OK)
+        st = weir_replay_grid_run(o, tty, &r->trace, arena, &grid, err);
+    if (st == WEIR_OK && !json_on_stdout(o))
+        st = write_out(weir_replay_grid_text(&grid, text), text, "-", err);
+    if (st == WEIR_OK && o->json_out != NULL)
+        st = write_out(weir_replay_grid_json(&grid, text), text, o->json_out, err);
+    if (st == WEIR_OK && o->html_out != NULL)
+        st = write_out(weir_replay_grid_html(&grid, text), text, o->html_out, err);
+    weir_replay_grid_fini(&grid);
+    return st;
+}
+
+static enum weir_status replay(struct replay *r, struct weir_arena *arena, struct weir_err *err) {
     struct weir_buf text; /* a decision log, then reports */
     weir_buf_init(&text, MAX_TEXT);
-    enum weir_status st = choose_ways(r, err);
-    if (st == WEIR_OK)
+    bool is_grid = r->options.grid != NULL;
+    enum weir_status st = is_grid ? replay_grid(r, arena, &text, err) : choose_ways(r, err);
+    if (st == WEIR_OK && !is_grid)
         st = r->options.trace != NULL ? replay_trace(r, &text, err)
                                       : replay_decisions(r, &text, err);
     weir_buf_fini(&text);
@@ -262,7 +251,7 @@ int weir_replay_main(int argc, char **argv) {
     if (todo == WEIR_CONFIG_RUN) {
         enum weir_status st = weir_config_begin(&weir_replay_program, &r.options, &err);
         if (st == WEIR_OK)
-            st = replay(&r, &err);
+            st = replay(&r, &arena, &err);
         if (st != WEIR_OK)
             fprintf(stderr, "weir replay: %s\n",
                     err.text[0] != '\0' ? err.text : weir_status_text(st));

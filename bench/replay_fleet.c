@@ -121,9 +121,9 @@ enum weir_status weir_replay_fleet_config(const struct weir_replay_setup *s,
                                           struct weir_err *err) {
     const struct weir_router_config *r = &s->router;
     const struct weir_engine_config *e = &s->engine;
-    if (!isnan(r->queue_threshold) || r->affinity_ttl_ms > 0 || r->tenant_window_ms > 0 ||
-        e->max_model_len > 0 || !e->prefix_caching || !e->chunked_prefill || e->speedup < 1 ||
-        e->speedup > 1 || e->decode_speedup < 1 || e->decode_speedup > 1)
+    if (s->queues || r->affinity_ttl_ms > 0 || r->tenant_window_ms > 0 || e->max_model_len > 0 ||
+        !e->prefix_caching || !e->chunked_prefill || e->speedup < 1 || e->speedup > 1 ||
+        e->decode_speedup < 1 || e->decode_speedup > 1)
         return weir_err_set(err, WEIR_UNSUPPORTED,
                             "a grid knows no queue, sessions or tenants: replay such a "
                             "configuration alone");

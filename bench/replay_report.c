@@ -71,6 +71,10 @@ void weir_replay_row_json(struct weir_jsonw *w, const struct weir_replay_row *ro
         put_times(w, "ttft_ms", &row->ttft);
         put_times(w, "e2e_ms", &row->e2e);
         put(w, "makespan_s", row->makespan_s);
+        char digest[20];
+        snprintf(digest, sizeof(digest), "%016" PRIx64, row->digest);
+        weir_jsonw_key(w, "digest");
+        weir_jsonw_string_z(w, digest);
     }
     weir_jsonw_object_end(w);
 }

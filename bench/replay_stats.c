@@ -71,6 +71,19 @@ static void count_tokens(struct weir_replay_row *row, const struct weir_replay_s
     }
 }
 
+uint64_t weir_replay_digest(const struct weir_replay_setup *s,
+                            const struct weir_replay_outcome *outcomes) {
+    uint64_t h = 14695981039346656037u;
+    for (size_t i = 0; i < s->n_requests; i++) {
+        const struct weir_replay_outcome *o = &outcomes[i];
+        const uint64_t words[] = {o->due_us, o->first_us, o->end_us,
+                                  (uint64_t)o->worker << 32 | o->cached_tokens, o->refused};
+        for (size_t k = 0; k < WEIR_ARRAY_LEN(words); k++)
+            h = (h ^ words[k]) * 1099511628211u;
+    }
+    return h;
+}
+
 static void measure_mode(struct weir_replay_row *row, const struct weir_replay_setup *s,
                          const struct weir_replay_outcome *outcomes, double *values) {
     uint64_t end = 0;
@@ -86,6 +99,7 @@ static void measure_mode(struct weir_replay_row *row, const struct weir_replay_s
         end = o->end_us > end ? o->end_us : end;
         values[n++] = (double)(o->end_us - o->due_us) / 1000;
     }
+    row->digest = weir_replay_digest(s, outcomes);
     row->e2e = times_of(values, n);
     n = 0;
     for (size_t i = 0; i < s->n_requests; i++)

@@ -28,6 +28,7 @@ struct weir_replay_row {
     uint64_t prompt_blocks, hit_blocks;    /* complete blocks of their prompts */
     uint64_t *worker_requests,
         *worker_tokens; /* owned; one a worker; tokens: computed for prompts */
+    uint64_t digest;    /* of a mode: weir_replay_digest() */
     struct weir_replay_balance requests_balance, prefill_balance;
     struct weir_replay_times ttft, e2e;
     double makespan_s; /* to the end of the last answer */
@@ -36,6 +37,9 @@ struct weir_replay_row {
     double curve[WEIR_REPLAY_CURVE]; /* TTFT in ms at 1 - 10^(-NINES i / (CURVE - 1)) */
 };
 
+/* Of every choice, hit and time: equal digests, equal replays (FNV-1a over words). */
+uint64_t weir_replay_digest(const struct weir_replay_setup *setup,
+                            const struct weir_replay_outcome *outcomes);
 /* WEIR_NOMEM leaves what fini accepts. The name is borrowed. */
 enum weir_status weir_replay_row_fill(struct weir_replay_row *row, const char *name, bool is_mode,
                                       const struct weir_replay_setup *setup,

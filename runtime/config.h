@@ -116,6 +116,13 @@ const struct weir_option *weir_config_find(const struct weir_program *program, c
 enum weir_config_source weir_config_source_of(const struct weir_program *program,
                                               const void *config, const struct weir_option *option);
 
+/* Sets one option of a loaded configuration anew, from text as a flag's; strings live in the arena.
+ * Rules across options and presets are the caller's (program->check, program->resolve). Refuses
+ * lists and what has no effect here. Threads: any, for configurations of their own. */
+enum weir_status weir_config_assign(const struct weir_option *option, struct weir_span text,
+                                    struct weir_arena *arena, void *config,
+                                    struct weir_err *err) WEIR_MUST_CHECK;
+
 /* Resolved configuration and surroundings as one line of canonical JSON (sorted keys; shared spec
  * "deploy" 3): system_info, environment, config, config_sources, runtime_info, …; secrets are
  * redacted. */

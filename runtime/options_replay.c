@@ -21,6 +21,17 @@ static enum weir_status check(const void *config, struct weir_err *err) {
         return weir_err_set(err, WEIR_INVALID, "--decisions has no page: leave --html-out out");
     if (o->decisions != NULL && o->loads != NULL)
         return weir_err_set(err, WEIR_INVALID, "--decisions has no load: leave --loads out");
+    if (o->grid != NULL && o->decisions != NULL)
+        return weir_err_set(err, WEIR_INVALID, "--grid needs --trace");
+    if (o->grid != NULL && o->loads != NULL)
+        return weir_err_set(err, WEIR_INVALID,
+                            "--grid and --loads: write the loads as trace-speedup=… in the grid");
+    if (o->grid == NULL && o->device != WEIR_OPT_REPLAY_DEVICE_CPU)
+        return weir_err_set(
+            err, WEIR_INVALID,
+            "--device %s needs --grid: one configuration is simulated by the router "
+            "and the engine themselves",
+            "cuda");
     return WEIR_OK;
 }
 

@@ -298,7 +298,7 @@ static void case_refused(void) {
     CHECK_EQ_U64(n_results, 0);
     CHECK(kvc_replay(trace, &good, 1, &o, NULL) == KVC_OK && n_results == 1);
     kvc_trace_destroy(trace);
-    batch.setups[0].router.queue_threshold = 1;
+    batch.setups[0].queues = true;
     CHECK(weir_replay_fleet_config(&batch.setups[0], WEIR_ROUTE_KV, &batch.configs[0], &err) ==
               WEIR_UNSUPPORTED &&
           strstr(err.text, "queue") != NULL);
