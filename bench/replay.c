@@ -7,6 +7,7 @@
 #include "bench/replay_grid.h"
 #include "bench/replay_loads.h"
 #include "bench/replay_log.h"
+#include "bench/replay_log_grid.h"
 #include "bench/replay_setup.h"
 
 #include <math.h>
@@ -227,11 +228,32 @@ static enum weir_status replay_grid(struct replay *r, struct weir_arena *arena,
     return st;
 }
 
+static enum weir_status replay_log_grid(struct replay *r, struct weir_arena *arena,
+                                        struct weir_buf *text, struct weir_err *err) {
+    const struct weir_replay_options *o = &r->options;
+    struct weir_buf table, json;
+    weir_buf_init(&table, MAX_TEXT);
+    weir_buf_init(&json, MAX_TEXT);
+    enum weir_status st = weir_file_read(o->decisions, text, err);
+    if (st == WEIR_OK)
+        st = weir_replay_log_grid(o, weir_buf_span(text), arena, &table, &json, err);
+    if (st == WEIR_OK && !json_on_stdout(o))
+        st = write_out(WEIR_OK, &table, "-", err);
+    if (st == WEIR_OK && o->json_out != NULL)
+        st = write_out(WEIR_OK, &json, o->json_out, err);
+    weir_buf_fini(&table);
+    weir_buf_fini(&json);
+    return st;
+}
+
 static enum weir_status replay(struct replay *r, struct weir_arena *arena, struct weir_err *err) {
     struct weir_buf text; /* a decision log, then reports */
     weir_buf_init(&text, MAX_TEXT);
     bool is_grid = r->options.grid != NULL;
-    enum weir_status st = is_grid ? replay_grid(r, arena, &text, err) : choose_ways(r, err);
+    bool is_log = r->options.decisions != NULL;
+    enum weir_status st = !is_grid ? choose_ways(r, err)
+                          : is_log ? replay_log_grid(r, arena, &text, err)
+                                   : replay_grid(r, arena, &text, err);
     if (st == WEIR_OK && !is_grid)
         st = r->options.trace != NULL ? replay_trace(r, &text, err)
                                       : replay_decisions(r, &text, err);

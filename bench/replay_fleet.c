@@ -98,7 +98,7 @@ enum weir_status weir_replay_fleet_trace(struct kvc *k, const struct weir_replay
     return st;
 }
 
-static enum kvc_replay_mode mode_of(enum weir_router_mode mode) {
+enum kvc_replay_mode weir_replay_fleet_mode(enum weir_router_mode mode) {
     switch (mode) {
     case WEIR_ROUTE_KV:
         return KVC_REPLAY_KV;
@@ -116,6 +116,26 @@ static enum kvc_replay_mode mode_of(enum weir_router_mode mode) {
     return KVC_REPLAY_ROUND_ROBIN;
 }
 
+struct kvc_policy weir_replay_fleet_policy(const struct weir_router_config *r) {
+    return (struct kvc_policy){.kind = r->policy == WEIR_SELECT_LMETRIC ? KVC_REPLAY_LMETRIC
+                                       : r->policy == WEIR_SELECT_FLEET ? KVC_REPLAY_FLEET
+                                                                        : KVC_REPLAY_LINEAR,
+                               .recompute_weight = r->recompute_weight,
+                               .churn_weight = r->churn_weight,
+                               .decode_block_weight = r->decode_block_weight};
+}
+
+struct kvc_cost_params weir_replay_fleet_cost(const struct weir_router_config *r) {
+    return (struct kvc_cost_params){.block_size = r->block_size,
+                                    .track_prefill_tokens = r->track_prefill_tokens,
+                                    .overlap_score_credit = r->overlap_score_credit,
+                                    .overlap_credit_decay = r->overlap_credit_decay,
+                                    .prefill_load_scale = r->prefill_load_scale,
+                                    .decode_active_request_weight = r->decode_active_request_weight,
+                                    .host_weight = r->host_cache_hit_weight,
+                                    .disk_weight = r->disk_cache_hit_weight};
+}
+
 enum weir_status weir_replay_fleet_config(const struct weir_replay_setup *s,
                                           enum weir_router_mode mode, struct kvc_replay_config *ret,
                                           struct weir_err *err) {
@@ -127,40 +147,27 @@ enum weir_status weir_replay_fleet_config(const struct weir_replay_setup *s,
         return weir_err_set(err, WEIR_UNSUPPORTED,
                             "a grid knows no queue, sessions or tenants: replay such a "
                             "configuration alone");
-    *ret = (struct kvc_replay_config){
-        .mode = mode_of(mode),
-        .n_workers = s->n_workers,
-        .n_blocks = e->n_blocks,
-        .max_num_seqs = e->max_num_seqs,
-        .max_num_batched_tokens = e->max_num_batched_tokens,
-        .trace_speedup = s->trace_speedup,
-        .prefill_tokens_per_s = e->prefill_tokens_per_s,
-        .decode_base_ms = e->decode_base_ms,
-        .decode_per_request_ms = e->decode_per_request_ms,
-        .cost = {.block_size = e->block_size,
-                 .track_prefill_tokens = r->track_prefill_tokens,
-                 .overlap_score_credit = r->overlap_score_credit,
-                 .overlap_credit_decay = r->overlap_credit_decay,
-                 .prefill_load_scale = r->prefill_load_scale,
-                 .decode_active_request_weight = r->decode_active_request_weight,
-                 .host_weight = r->host_cache_hit_weight,
-                 .disk_weight = r->disk_cache_hit_weight},
-        .policy = r->policy == WEIR_SELECT_LMETRIC ? KVC_REPLAY_LMETRIC
-                  : r->policy == WEIR_SELECT_FLEET ? KVC_REPLAY_FLEET
-                                                   : KVC_REPLAY_LINEAR,
-        .recompute_weight = r->recompute_weight,
-        .churn_weight = r->churn_weight,
-        .churn_half_life_s = r->churn_half_life_s,
-        .decode_block_weight = r->decode_block_weight,
-        .temperature = r->temperature,
-        .use_kv_events = r->use_kv_events,
-        .track_active_blocks = r->track_active_blocks,
-        .assume_kv_reuse = r->assume_kv_reuse,
-        .ttl_s = r->ttl_s,
-        .busy_decode_blocks = s->thresholds.decode_blocks,
-        .busy_prefill_tokens_frac = s->thresholds.prefill_tokens_frac,
-        .busy_prefill_tokens = s->thresholds.prefill_tokens,
-        .seed = s->seed};
+    *ret = (struct kvc_replay_config){.mode = weir_replay_fleet_mode(mode),
+                                      .n_workers = s->n_workers,
+                                      .n_blocks = e->n_blocks,
+                                      .max_num_seqs = e->max_num_seqs,
+                                      .max_num_batched_tokens = e->max_num_batched_tokens,
+                                      .trace_speedup = s->trace_speedup,
+                                      .prefill_tokens_per_s = e->prefill_tokens_per_s,
+                                      .decode_base_ms = e->decode_base_ms,
+                                      .decode_per_request_ms = e->decode_per_request_ms,
+                                      .cost = weir_replay_fleet_cost(r),
+                                      .policy = weir_replay_fleet_policy(r),
+                                      .churn_half_life_s = r->churn_half_life_s,
+                                      .temperature = r->temperature,
+                                      .use_kv_events = r->use_kv_events,
+                                      .track_active_blocks = r->track_active_blocks,
+                                      .assume_kv_reuse = r->assume_kv_reuse,
+                                      .ttl_s = r->ttl_s,
+                                      .busy_decode_blocks = s->thresholds.decode_blocks,
+                                      .busy_prefill_tokens_frac = s->thresholds.prefill_tokens_frac,
+                                      .busy_prefill_tokens = s->thresholds.prefill_tokens,
+                                      .seed = s->seed};
     return WEIR_OK;
 }
 

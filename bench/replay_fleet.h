@@ -12,6 +12,10 @@
 enum weir_status weir_replay_fleet_trace(struct kvc *k, const struct weir_replay_setup *setup,
                                          struct kvc_trace **ret,
                                          struct weir_err *err) WEIR_MUST_CHECK;
+/* The router's part, in those terms. */
+enum kvc_replay_mode weir_replay_fleet_mode(enum weir_router_mode mode);
+struct kvc_policy weir_replay_fleet_policy(const struct weir_router_config *r);
+struct kvc_cost_params weir_replay_fleet_cost(const struct weir_router_config *r);
 /* WEIR_UNSUPPORTED: an option is in force that this simulation does not know. */
 enum weir_status weir_replay_fleet_config(const struct weir_replay_setup *setup,
                                           enum weir_router_mode mode, struct kvc_replay_config *ret,

@@ -5,9 +5,9 @@
  */
 #include "bench/replay_grid.h"
 
-#include "base/log.h"
 #include "base/mem.h"
 #include "bench/file.h"
+#include "bench/replay_device.h"
 #include "bench/replay_fleet.h"
 #include "bench/replay_setup.h"
 #include "bench/replay_ways.h"
@@ -59,8 +59,10 @@ static enum weir_status add_modes(struct weir_grid *g, const struct weir_replay_
 }
 
 /* Text with a '=' is the grid itself, another one the file that has it. */
-static enum weir_status read_grid(const struct weir_replay_options *o, struct weir_arena *arena,
-                                  struct weir_grid *ret, struct weir_err *err) {
+enum weir_status weir_replay_grid_read(const struct weir_replay_options *o,
+                                       const char *(*refuses_)(const struct weir_option *option),
+                                       struct weir_arena *arena, struct weir_grid *ret,
+                                       struct weir_err *err) {
     struct weir_buf text;
     weir_buf_init(&text, MAX_GRID_BYTES);
     bool is_text = strchr(o->grid, '=') != NULL;
@@ -73,7 +75,7 @@ static enum weir_status read_grid(const struct weir_replay_options *o, struct we
         weir_err_set(err, st, "--grid: more than 1 MiB of text");
     }
     if (st == WEIR_OK)
-        st = weir_grid_parse(weir_buf_span(&text), &weir_replay_program, o, refuses, arena, ret,
+        st = weir_grid_parse(weir_buf_span(&text), &weir_replay_program, o, refuses_, arena, ret,
                              err);
     if (st == WEIR_OK)
         st = add_modes(ret, o, arena, err);
@@ -235,25 +237,6 @@ static enum weir_status run_block_size(struct run *run, struct kvc *k, uint32_t 
     return status == KVC_OK ? WEIR_OK : failed(status, config_bytes, err);
 }
 
-static void on_fall_back(void *arg, const char *why) {
-    (void)arg;
-    WEIR_LOG(WEIR_LOG_WARN, "replay", "the CPU simulates in the device's place: %s", why);
-}
-
-static enum weir_status open_back_end(const struct weir_replay_options *o, struct kvc **ret,
-                                      struct weir_err *err) {
-    const struct kvc_options options = {.kind = o->device == WEIR_OPT_REPLAY_DEVICE_CUDA ? KVC_CUDA
-                                                                                         : KVC_CPU,
-                                        .device = (int)o->device_number,
-                                        .max_bytes = (size_t)o->device_memory_mb << 20,
-                                        .plugin = o->cuda_plugin,
-                                        .fall_back = true,
-                                        .on_fall_back = on_fall_back};
-    char why[256];
-    enum kvc_status st = kvc_open(&options, ret, why, sizeof(why));
-    return st == KVC_OK ? WEIR_OK : weir_err_set(err, WEIR_NOMEM, "--device: %s", why);
-}
-
 static double now_s(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
@@ -402,7 +385,7 @@ enum weir_status weir_replay_grid_run(const struct weir_replay_options *options,
     struct kvc *k = NULL;
     struct kvc_info info;
     *g = (struct weir_replay_grid){.options = options, .trace = trace};
-    enum weir_status st = read_grid(options, arena, &g->grid, err);
+    enum weir_status st = weir_replay_grid_read(options, refuses, arena, &g->grid, err);
     if (st != WEIR_OK)
         return st;
     size_t n = g->grid.n_configs;
@@ -416,7 +399,7 @@ enum weir_status weir_replay_grid_run(const struct weir_replay_options *options,
     if (st == WEIR_OK)
         st = check_all(g, err);
     if (st == WEIR_OK)
-        st = open_back_end(options, &k, err);
+        st = weir_replay_device_open(options, &k, err);
     if (st == WEIR_OK)
         st = simulate(&run, k, err);
     if (k != NULL) {

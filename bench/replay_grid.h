@@ -28,6 +28,11 @@ struct weir_replay_grid {
     double best_token_rate; /* of a cache that forgets nothing, at the first block size */
 };
 
+/* --grid as a grid of this command's options; modes are one of its axes. */
+enum weir_status weir_replay_grid_read(const struct weir_replay_options *options,
+                                       const char *(*refuses)(const struct weir_option *option),
+                                       struct weir_arena *arena, struct weir_grid *ret,
+                                       struct weir_err *err) WEIR_MUST_CHECK;
 /* Names axes and runs everything; lines about a device that is missing go to the log. */
 enum weir_status weir_replay_grid_run(const struct weir_replay_options *options, bool tty,
                                       const struct weir_trace *trace, struct weir_arena *arena,

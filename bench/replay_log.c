@@ -2,6 +2,7 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
 
 enum { ARENA_BYTES = 1 << 20 };
 
@@ -40,7 +41,13 @@ static void compare(struct weir_replay_log *log, struct weir_decision *d,
         size_t at = weir_decide(&in, d->candidates, d->n, rng);
         row->hit_blocks += (uint64_t)d->candidates[at].device_blocks;
         row->same_worker += at == d->winner;
+        if (log->compared == 0)
+            row->digest = 14695981039346656037u;
+        row->digest = (row->digest ^ (log->n_candidates + at)) * 1099511628211u;
     }
+    if (log->on_compared != NULL)
+        log->on_compared(log->arg, d);
+    log->n_candidates += d->n;
     log->compared++;
 }
 
@@ -98,7 +105,8 @@ static void put(struct weir_jsonw *w, const char *key, uint64_t value) {
 }
 
 static void put_row(struct weir_jsonw *w, const struct weir_replay_log *log, const char *name,
-                    uint64_t hit_blocks, uint64_t same_worker) {
+                    uint64_t hit_blocks, uint64_t same_worker, const uint64_t *digest) {
+    char text[20];
     weir_jsonw_object_begin(w);
     weir_jsonw_key(w, "mode");
     weir_jsonw_string_z(w, name);
@@ -106,6 +114,11 @@ static void put_row(struct weir_jsonw *w, const struct weir_replay_log *log, con
     weir_jsonw_key(w, "block_hit_rate");
     weir_jsonw_f64(w, share(hit_blocks, log->prompt_blocks));
     put(w, "same_worker", same_worker);
+    if (digest != NULL) {
+        snprintf(text, sizeof(text), "%016" PRIx64, *digest);
+        weir_jsonw_key(w, "digest");
+        weir_jsonw_string_z(w, text);
+    }
     weir_jsonw_object_end(w);
 }
 
@@ -122,9 +135,10 @@ enum weir_status weir_replay_log_json(const struct weir_replay_log *log, struct 
     put(&w, "best_blocks", log->best_blocks);
     weir_jsonw_key(&w, "modes");
     weir_jsonw_array_begin(&w);
-    put_row(&w, log, "recorded", log->recorded_blocks, log->compared);
+    put_row(&w, log, "recorded", log->recorded_blocks, log->compared, NULL);
     for (size_t i = 0; i < log->n_rows; i++)
-        put_row(&w, log, log->rows[i].name, log->rows[i].hit_blocks, log->rows[i].same_worker);
+        put_row(&w, log, log->rows[i].name, log->rows[i].hit_blocks, log->rows[i].same_worker,
+                &log->rows[i].digest);
     weir_jsonw_array_end(&w);
     weir_jsonw_object_end(&w);
     return w.status != WEIR_OK ? w.status : weir_buf_append_z(out, "\n");

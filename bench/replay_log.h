@@ -17,6 +17,7 @@ struct weir_replay_log_row {
     enum weir_selection_policy policy;
     uint64_t hit_blocks;  /* on the device of the chosen worker, as the router knew it */
     uint64_t same_worker; /* decisions that chose as recorded */
+    uint64_t digest;      /* of its choices: equal digests, equal choices (FNV-1a) */
 };
 struct weir_replay_log {
     uint64_t decisions;
@@ -26,6 +27,10 @@ struct weir_replay_log {
     uint64_t prompt_blocks, best_blocks, recorded_blocks; /* of these; best: any worker's most */
     struct weir_replay_log_row rows[WEIR_REPLAY_LOG_MODES];
     size_t n_rows;
+    /* Told of each that is compared; may be NULL. */
+    void (*on_compared)(void *arg, const struct weir_decision *decision);
+    void *arg;
+    uint64_t n_candidates; /* of those compared before */
 };
 
 /* `config` holds the weights of the rows, which the caller names. Errors name the line. */

@@ -401,6 +401,7 @@ const struct kvc_ops *kvc_cuda_plugin(void) {
         kvc_device_trace_free,
         kvc_device_wave_begin,
         kvc_device_wave_end,
+        kvc_device_redecide,
     };
     return &ops;
 }

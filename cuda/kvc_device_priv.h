@@ -84,6 +84,10 @@ enum kvc_status kvc_device_wave_begin(void *dev, struct kvc_trace *t, unsigned s
                                       const struct kvc_wave *w);
 enum kvc_status kvc_device_wave_end(void *dev, unsigned slot);
 void kvc_device_replay_close(struct kvc_device *d);
+/* kvc_decide.cu */
+enum kvc_status kvc_device_redecide(void *dev, const struct kvc_decision_log *log,
+                                    const struct kvc_decision_config *configs, size_t n,
+                                    struct kvc_decision_result *ret);
 
 #define KVC_TRY(call)                                                                              \
     do {                                                                                           \

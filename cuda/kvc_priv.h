@@ -93,7 +93,10 @@ KVC_FN uint32_t kvc_set_of(const struct kvc_view *v, uint32_t slot, int tier) {
 
 struct kvc_trace;
 struct kvc_wave;
-enum { KVC_ABI = 2 };
+struct kvc_decision_log;
+struct kvc_decision_config;
+struct kvc_decision_result;
+enum { KVC_ABI = 3 };
 struct kvc_ops {
     uint32_t abi;
     enum kvc_status (*open)(const struct kvc_options *o, const struct kvc_secret *secret,
@@ -119,6 +122,9 @@ struct kvc_ops {
     enum kvc_status (*wave_begin)(void *dev, struct kvc_trace *t, unsigned slot,
                                   const struct kvc_wave *w);
     enum kvc_status (*wave_end)(void *dev, unsigned slot);
+    enum kvc_status (*redecide)(void *dev, const struct kvc_decision_log *log,
+                                const struct kvc_decision_config *configs, size_t n,
+                                struct kvc_decision_result *ret);
 };
 struct kvc {
     const struct kvc_ops *ops;

@@ -37,9 +37,9 @@ static bool sound(const struct kvc_trace *t, const struct kvc_replay_config *c) 
            c->trace_speedup > 0 && t->last_ms / c->trace_speedup <= 1e12 &&
            c->prefill_tokens_per_s > 0 && holds(c->decode_base_ms, 0) &&
            holds(c->decode_per_request_ms, 0) && holds(c->temperature, 0) && holds(c->ttl_s, 0) &&
-           c->policy <= KVC_REPLAY_FLEET && holds(c->recompute_weight, 0) &&
-           holds(c->churn_weight, 0) && holds(c->churn_half_life_s, 0) &&
-           holds(c->decode_block_weight, 0) && limit(c->busy_decode_blocks) &&
+           c->policy.kind <= KVC_REPLAY_FLEET && holds(c->policy.recompute_weight, 0) &&
+           holds(c->policy.churn_weight, 0) && holds(c->churn_half_life_s, 0) &&
+           holds(c->policy.decode_block_weight, 0) && limit(c->busy_decode_blocks) &&
            limit(c->busy_prefill_tokens_frac) && holds(c->cost.overlap_score_credit, 0) &&
            holds(c->cost.overlap_credit_decay, 0) && holds(c->cost.prefill_load_scale, 0) &&
            holds(c->cost.decode_active_request_weight, 0) && holds(c->cost.host_weight, 0) &&

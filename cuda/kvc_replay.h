@@ -56,16 +56,21 @@ enum kvc_replay_mode {
     KVC_REPLAY_KV,
     KVC_REPLAY_LEAST_LOADED,
 };
+/* How the cost of kv mode is made (docs/fleet.md). */
 enum kvc_replay_policy { KVC_REPLAY_LINEAR, KVC_REPLAY_LMETRIC, KVC_REPLAY_FLEET };
+struct kvc_policy {
+    enum kvc_replay_policy kind;
+    double recompute_weight, churn_weight, decode_block_weight; /* fleet */
+};
 enum { KVC_REPLAY_WORKERS_MAX = 4096 };
 struct kvc_replay_config {
     enum kvc_replay_mode mode;
     uint32_t n_workers, n_blocks; /* KV blocks of each */
     uint32_t max_num_seqs, max_num_batched_tokens;
     double trace_speedup, prefill_tokens_per_s, decode_base_ms, decode_per_request_ms;
-    struct kvc_cost_params cost;   /* its block size is the trace's, whatever stands there */
-    enum kvc_replay_policy policy; /* how the cost of kv mode is made (docs/fleet.md) */
-    double recompute_weight, churn_weight, churn_half_life_s, decode_block_weight; /* fleet */
+    struct kvc_cost_params cost; /* its block size is the trace's, whatever stands there */
+    struct kvc_policy policy;
+    double churn_half_life_s; /* fleet */
     double temperature;
     bool use_kv_events, track_active_blocks, assume_kv_reuse;
     double ttl_s;                    /* without events: how long a prediction holds */

@@ -17,8 +17,6 @@ unsigned kvc_replay_threads(const struct kvc_replay_options *o, size_t n) {
     return threads < THREADS_MAX ? (unsigned)threads : THREADS_MAX;
 }
 
-/* fn(arg, thread) on so many threads, one of them the caller's; where the system gives fewer, by
- * fewer. */
 struct crew {
     void (*fn)(void *arg, unsigned thread);
     void *arg;
@@ -31,7 +29,7 @@ static void *run_member(void *arg) {
     return NULL;
 }
 
-static void run_crew(unsigned threads, void (*fn)(void *arg, unsigned thread), void *arg) {
+void kvc_run_crew(unsigned threads, void (*fn)(void *arg, unsigned thread), void *arg) {
     pthread_t ids[THREADS_MAX];
     struct crew members[THREADS_MAX];
     unsigned n = 0;
@@ -134,7 +132,7 @@ enum kvc_status kvc_replay_on_cpu(const struct kvc_sim_batch *b, struct kvc_repl
         return KVC_NOMEM;
     if (threads > b->max_bytes / each)
         threads = (unsigned)(b->max_bytes / each);
-    run_crew(threads, take_part, &work);
+    kvc_run_crew(threads, take_part, &work);
     stats->waves += (b->n + threads - 1) / threads;
     return (enum kvc_status)work.status;
 }
@@ -163,5 +161,5 @@ static void deliver_some(void *arg, unsigned thread) {
 void kvc_replay_deliver(const struct kvc_replay_options *o, const struct kvc_wave *w,
                         const uint32_t *order, size_t n_requests, unsigned threads) {
     struct delivery d = {.options = o, .wave = w, .order = order, .n_requests = n_requests};
-    run_crew(threads < w->n ? threads : w->n, deliver_some, &d);
+    kvc_run_crew(threads < w->n ? threads : w->n, deliver_some, &d);
 }

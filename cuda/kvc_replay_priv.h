@@ -54,6 +54,9 @@ enum kvc_status kvc_replay_on_cpu(const struct kvc_sim_batch *b, struct kvc_repl
 /* Hands out what a wave has left, on threads. */
 void kvc_replay_deliver(const struct kvc_replay_options *o, const struct kvc_wave *w,
                         const uint32_t *order, size_t n_requests, unsigned threads);
+/* fn(arg, thread) on so many threads, one of them the caller's; where the system gives fewer, on
+ * fewer. */
+void kvc_run_crew(unsigned threads, void (*fn)(void *arg, unsigned thread), void *arg);
 unsigned kvc_replay_threads(const struct kvc_replay_options *o, size_t n);
 
 #ifdef __cplusplus

@@ -5,6 +5,7 @@
 #ifndef WEIR_CUDA_KVC_SIM_ROUTER_PRIV_H
 #define WEIR_CUDA_KVC_SIM_ROUTER_PRIV_H
 
+#include "cuda/kvc_policy_priv.h"
 #include "cuda/kvc_sim_priv.h"
 
 /* ---- the router: router/router_route.c, decide.c, cost.c, router_bookings.c ---------------------
@@ -47,7 +48,8 @@ KVC_SIM uint32_t kvc_churn_steps(const struct kvc_sim *s, uint64_t now_ms, uint6
 KVC_SIM void kvc_weigh(struct kvc_sim *s, uint32_t number, uint32_t r, uint64_t now_us) {
     const struct kvc_replay_config *c = s->config;
     uint64_t unused;
-    uint32_t falls = c->policy == KVC_REPLAY_FLEET ? kvc_churn_steps(s, now_us / 1000, &unused) : 0;
+    uint32_t falls =
+        c->policy.kind == KVC_REPLAY_FLEET ? kvc_churn_steps(s, now_us / 1000, &unused) : 0;
     for (uint32_t i = 0; i < falls && s->workers[number].churn_blocks > 0; i++)
         s->workers[number].churn_blocks *= 0.95760328069857365;
     const struct kvc_sim_request *q = &s->course.requests[r];
@@ -71,26 +73,9 @@ KVC_SIM void kvc_weigh(struct kvc_sim *s, uint32_t number, uint32_t r, uint64_t 
     }
     x->additional_blocks = c->track_active_blocks ? n_blocks - prefix : 0;
     /* What running requests hold will be there when the prompt's turn comes. */
-    if (c->mode == KVC_REPLAY_KV && c->policy == KVC_REPLAY_FLEET && c->track_active_blocks &&
+    if (c->mode == KVC_REPLAY_KV && c->policy.kind == KVC_REPLAY_FLEET && c->track_active_blocks &&
         prefix > x->device_blocks)
         x->device_blocks = prefix;
-}
-
-/* In blocks; fleet_cost() of router/cost.c. */
-KVC_SIM double kvc_fleet_cost(const struct kvc_sim *s, const struct kvc_sim_worker *w,
-                              const struct kvc_sim_candidate *x, double isl_tokens) {
-    const struct kvc_replay_config *c = s->config;
-    double bs = s->course.block_size, prefill = 0;
-    double held = c->cost.overlap_score_credit * x->device_blocks;
-    double missing = fmax(isl_tokens / bs - held, 0.0);
-    double active = c->track_active_blocks ? (double)w->active_blocks : 0;
-    if (c->cost.track_prefill_tokens)
-        prefill = (double)w->prefill_tokens / bs +
-                  missing * (c->recompute_weight +
-                             c->churn_weight * (w->churn_blocks / (double)c->n_blocks));
-    return c->cost.prefill_load_scale * prefill +
-           c->decode_block_weight * (active + (double)x->additional_blocks) +
-           c->cost.decode_active_request_weight * w->requests;
 }
 
 /* A candidate's cost; all are weighed. */
@@ -102,26 +87,20 @@ KVC_SIM void kvc_price(struct kvc_sim *s, uint32_t number, uint32_t r) {
     for (uint32_t i = 0; c->cost.overlap_credit_decay > 0 && i < c->n_workers; i++)
         if (!s->candidates[i].busy && (double)s->workers[i].prefill_tokens < least)
             least = (double)s->workers[i].prefill_tokens;
-    if (c->mode == KVC_REPLAY_KV) {
-        struct kvc_cost_params p = c->cost;
-        uint32_t blocks[KVC_TIERS] = {x->device_blocks, 0, 0, 0};
-        double isl = s->course.requests[r].n_prompt, prefill = (double)w->prefill_tokens;
-        double active = c->track_active_blocks ? (double)w->active_blocks : 0;
-        p.block_size = s->course.block_size;
-        if (c->policy == KVC_REPLAY_FLEET) {
-            x->cost = kvc_fleet_cost(s, w, x, isl);
-        } else if (c->policy == KVC_REPLAY_LMETRIC) { /* prompt work alone, by the load */
-            p.prefill_load_scale = 1;
-            p.decode_active_request_weight = 0;
-            x->cost = kvc_cost(&p, isl, 0, least, blocks, prefill, 0, 0) *
-                      (active + (double)x->additional_blocks + 1);
-        } else {
-            x->cost = kvc_cost(&p, isl, x->additional_blocks, least, blocks, prefill, active,
-                               w->requests);
-        }
-    } else {
-        x->cost = w->requests;
-    }
+    x->cost = w->requests;
+    if (c->mode != KVC_REPLAY_KV)
+        return;
+    struct kvc_cost_params p = c->cost;
+    struct kvc_load load;
+    p.block_size = s->course.block_size;
+    load.device_blocks = x->device_blocks;
+    load.host_blocks = load.disk_blocks = 0;
+    load.prefill_tokens = (double)w->prefill_tokens;
+    load.decode_blocks = c->track_active_blocks ? (double)w->active_blocks : 0;
+    load.additional_blocks = x->additional_blocks;
+    load.requests = w->requests;
+    load.churn = w->churn_blocks / (double)c->n_blocks;
+    x->cost = kvc_policy_cost(&c->policy, &p, s->course.requests[r].n_prompt, least, &load);
 }
 
 /* The place-th candidate. */
@@ -269,7 +248,7 @@ KVC_SIM void kvc_choose(struct kvc_sim *s, uint32_t r, uint64_t now_us) {
         if (w->step_ends_us == KVC_NEVER)
             kvc_begin_step(s, w, number, now_us);
     }
-    if (c->policy == KVC_REPLAY_FLEET)
+    if (c->policy.kind == KVC_REPLAY_FLEET)
         (void)kvc_churn_steps(s, now_us / 1000, &s->head->churn_due_ms);
     if (predicts && r + 1 < s->course.n_requests)
         kvc_lapse(s, r + 1);

@@ -40,12 +40,9 @@ static size_t choose(const struct weir_decide *in, struct weir_candidate *c, siz
     return (size_t)(in->turn % n);
 }
 
-size_t weir_decide(const struct weir_decide *in, struct weir_candidate *c, size_t n,
-                   struct weir_rng *rng) {
-    double min = INFINITY;
+void weir_decide_range(const struct weir_decide *in, const struct weir_candidate *c, size_t n,
+                       size_t *ret_first, size_t *ret_end) {
     size_t first = 0, last = n;
-    for (size_t i = 0; i < n; i++)
-        min = c[i].active_prefill_tokens < min ? c[i].active_prefill_tokens : min;
     if (in->has_preferred) {
         while (first < n && c[first].worker_id != in->preferred)
             first++;
@@ -56,5 +53,16 @@ size_t weir_decide(const struct weir_decide *in, struct weir_candidate *c, size_
             last = n;
         }
     }
+    *ret_first = first;
+    *ret_end = last;
+}
+
+size_t weir_decide(const struct weir_decide *in, struct weir_candidate *c, size_t n,
+                   struct weir_rng *rng) {
+    double min = INFINITY;
+    size_t first, last;
+    for (size_t i = 0; i < n; i++)
+        min = c[i].active_prefill_tokens < min ? c[i].active_prefill_tokens : min;
+    weir_decide_range(in, c, n, &first, &last);
     return first + choose(in, c + first, last - first, min, rng);
 }

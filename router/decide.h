@@ -27,6 +27,11 @@ struct weir_decide {
 size_t weir_decide(const struct weir_decide *in, struct weir_candidate *candidates, size_t n,
                    struct weir_rng *rng);
 
+/* The candidates [*ret_first, *ret_end) that may be chosen: of the preferred worker where it is
+ * one, else all. */
+void weir_decide_range(const struct weir_decide *in, const struct weir_candidate *candidates,
+                       size_t n, size_t *ret_first, size_t *ret_end);
+
 /* ---- the record ------------------------------------------------------------------------------ */
 
 enum { WEIR_DECISION_CANDIDATES = 1024 };

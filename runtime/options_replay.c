@@ -21,8 +21,10 @@ static enum weir_status check(const void *config, struct weir_err *err) {
         return weir_err_set(err, WEIR_INVALID, "--decisions has no page: leave --html-out out");
     if (o->decisions != NULL && o->loads != NULL)
         return weir_err_set(err, WEIR_INVALID, "--decisions has no load: leave --loads out");
-    if (o->grid != NULL && o->decisions != NULL)
-        return weir_err_set(err, WEIR_INVALID, "--grid needs --trace");
+    if (o->grid != NULL && o->decisions != NULL && o->best != WEIR_OPT_REPLAY_BEST_TTFT_P99 &&
+        o->best != WEIR_OPT_REPLAY_BEST_HIT_RATE)
+        return weir_err_set(err, WEIR_INVALID,
+                            "--best: recorded decisions tell of hits alone: hit-rate");
     if (o->grid != NULL && o->loads != NULL)
         return weir_err_set(err, WEIR_INVALID,
                             "--grid and --loads: write the loads as trace-speedup=… in the grid");

@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "base/rng.h"
 #include "base/status.h"
+#include "bench/cuda/replay.h"
 #include "cuda/kvc.h"
 #include "kvindex/kvi.h"
 
@@ -375,6 +376,7 @@ int main(int argc, char **argv) {
     measure_hash((size_t)(20000 * scale) + 1, 4096, 64, true, w);
     measure_hash(4, (size_t)(1000000 * scale) + 64, 16, true, w);
     measure_scoring(scale);
+    weir_bench_cuda_replay(k, kind, scale);
     kvc_close(k);
     return 0;
 }

@@ -198,3 +198,38 @@ def test_mooncake(tmp_path):
     assert r.returncode == 0, r.stderr
     for x in json.loads(r.stdout)["configurations"]:
         same(x, plain(MOONCAKE, x["options"], *flags, block=512))
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_decisions(fleet, tmp_path, device):
+    """A frontend's decisions made again by every configuration as by a replay with that one."""
+    log = tmp_path / "decisions.ndjson"
+    fleet.mocker(workers=3)
+    front = fleet.frontend("--router-mode", "kv", "--decision-log", str(log)).ready(workers=3)
+    for i in range(24):
+        assert front.chat(f"{i % 4} " + "the quick brown fox " * 40 + str(i)).status == 200
+    assert front.stop() == 0
+
+    def again(*flags):
+        return subprocess.run([WEIR, "replay", "--decisions", str(log), *flags], text=True, capture_output=True, timeout=60,
+                              env=env(EMULATED))
+
+    text = "router-prefill-load-scale=0,1,1000 router-temperature=0,0.4 modes=kv,fleet,random,round-robin seed=1,9"
+    r = again("--grid", text, "--json", "-", *flags_of(device))
+    assert r.returncode == 0 and r.stderr == "", r.stderr
+    got = json.loads(r.stdout)
+    assert got["compared"] == got["equal"] == 24 and len(got["configurations"]) == got["n_configurations"] == 48
+    assert got["device"] == ("emulated device" if device == "cuda" else "CPU reference")
+    hits = [x["hit_blocks"] for x in got["configurations"]]
+    assert hits == sorted(hits, reverse=True) and hits[0] > hits[-1] and hits[0] <= got["best_blocks"]
+    for x in got["configurations"]:
+        alone = json.loads(again("--json", "-", *(f"--{k}={v}" for k, v in x["options"].items())).stdout)
+        assert alone["prompt_blocks"] == got["prompt_blocks"] and alone["modes"][0]["hit_blocks"] == got["recorded_blocks"]
+        for key in ("hit_blocks", "block_hit_rate", "same_worker", "digest"):
+            assert x[key] == alone["modes"][1][key], (x, alone)
+    assert "48 configurations of 24 decisions" in again("--grid", text).stdout
+    for text, want in [("workers=1,2", "changes no decision in a recorded state"), ("modes=kv+fcfs", "nobody who waits")]:
+        r = again("--grid", text)
+        assert r.returncode == 1 and want in r.stderr and r.stderr.count("\n") == 1, r.stderr
+    r = again("--grid", "seed=1,2", "--best", "balance")
+    assert r.returncode == 1 and "hits alone" in r.stderr
