@@ -402,15 +402,16 @@ static enum weir_status words(struct compiler *c) {
         if (!is_word[id])
             continue;
         if (n > WTOK_KEY_MAX) {
-            size_t at = wtok_hash_long(p, n) & (cap_long - 1);
+            uint64_t hash = wtok_hash_long(p, n);
+            size_t at = hash & (cap_long - 1);
             while (longs[at] != WTOK_NO_ID)
                 at = (at + 1) & (cap_long - 1);
-            longs[at] = (uint32_t)id;
+            longs[at] = (uint32_t)id | wtok_long_mark(hash);
             continue;
         }
         struct wtok_word w = {.id = (uint32_t)id, .len = (uint32_t)n};
         wtok_key(p, n, &w.k0, &w.k1);
-        size_t at = wtok_key_hash(w.k0, w.k1) & (cap_short - 1);
+        size_t at = wtok_key_hash(w.k0, w.k1) >> 32 & (cap_short - 1);
         while (table[at].way[1].len != 0)
             at = (at + 1) & (cap_short - 1);
         table[at].way[table[at].way[0].len != 0] = w;

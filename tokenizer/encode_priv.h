@@ -34,11 +34,11 @@ enum {
     WTOK_PAD = 128,
 };
 
-/* Likewise words of more than 16 bytes: lines of dashes, long names, phrases without blanks. */
-enum { WTOK_LONG_BITS = 12, WTOK_LONG_BYTES = 96, WTOK_LONG_IDS = 20 };
+/* Likewise words without a key: lines of dashes, long names, phrases without blanks. */
+enum { WTOK_LONG_BITS = 12, WTOK_LONG_BYTES = 96, WTOK_LONG_IDS = 20, WTOK_LONG_WAITS = 255 };
 struct wtok_long {
     uint64_t hash;
-    uint32_t len, n_ids; /* len 0: empty */
+    uint32_t len, n_ids; /* len 0: empty; n_ids WTOK_LONG_WAITS: ids[0] is the number of its unit */
     uint32_t ids[WTOK_LONG_IDS];
     unsigned char text[WTOK_LONG_BYTES];
 };
@@ -112,7 +112,7 @@ struct wtok_context {
     struct wtok_place places[WTOK_PLACES];
     struct wtok_unit *by_size[3][WTOK_UNITS]; /* of one flush, for the jobs */
     struct wtok_job slots[WTOK_SLOTS];
-    uint32_t made[WTOK_UNITS * WTOK_JOB_BYTES]; /* ids of jobs */
+    uint32_t made[WTOK_UNITS * WTOK_JOB_BYTES + 8]; /* ids of jobs */
     uint32_t run[WTOK_RUN + 8]; /* ids of remembered units, between which the others go */
 };
 

@@ -2,8 +2,9 @@
  * Short units merged side by side. Nearly all the time of a merge goes into waiting for the table
  * of merges and into branches that nobody can foretell, so a few dozens of units are under way at
  * once (slots; one that is done makes room for the next unit), and a round takes each of them one
- * merge further: first all merges, which leave questions, then the asking for the buckets in which
- * the answers lie, then the answers. A small filter answers most questions with no.
+ * merge further. A merge leaves two questions, most of which a small filter answers with no. The
+ * slots are two halves that take turns: one has its questions sifted while the other gets answers
+ * and merges, so that filter and table have been asked for a whole turn before they are read.
  *
  * Symbols keep their places, 1 to n; `alive` has a bit for each that is left. A place's key is the
  * rank of its pair and the place itself, so that the least key is the next merge, the leftmost
@@ -20,11 +21,12 @@
 
 typedef unsigned char u8;
 #define INLINE static inline __attribute__((always_inline))
-#define NO_KEY UINT32_MAX
+/* Keys from here on stand for no merge. */
+#define NO_KEY (UINT32_MAX << 6)
 #define NOBODY ((1u << 22) - 1) /* no id: WTOK_MAX_IDS */
 
 INLINE uint32_t key_of(uint32_t rank, unsigned place) {
-    return rank == WTOK_NO_RANK ? NO_KEY : rank << 6 | place;
+    return rank << 6 | place;
 }
 
 /* What a round reads of the model, out of reach of the stores in between. */
@@ -47,19 +49,16 @@ static struct tables tables_of(const struct wtok_model *m) {
 /* ---- beginning and end ----------------------------------------------------------------------- */
 
 /* Byte models whose bytes all have ids: their first ranks stand in a table. */
-INLINE bool begin_bytes(const struct wtok_model *m, const u8 *p, uint32_t n, struct wtok_job *j) {
+INLINE void begin_bytes(const struct wtok_model *m, const u8 *p, uint32_t n, struct wtok_job *j) {
     const uint32_t *byte_ids = m->image->byte_ids, *byte_pairs = m->byte_pairs;
-    uint32_t c = p[0], id = byte_ids[c], missing = id == WTOK_NO_ID;
-    j->ids[1] = id;
+    uint32_t c = p[0];
+    j->ids[1] = byte_ids[c];
     for (uint32_t i = 1; i < n; i++) {
         uint32_t d = p[i];
-        id = byte_ids[d];
-        j->ids[i + 1] = id;
-        missing |= id == WTOK_NO_ID;
+        j->ids[i + 1] = byte_ids[d];
         j->keys[i] = key_of(byte_pairs[c << 8 | d], i);
         c = d;
     }
-    return missing == 0;
 }
 
 INLINE void job_begin(const struct wtok_model *m, struct wtok_job *j, struct wtok_unit *u,
@@ -68,7 +67,9 @@ INLINE void job_begin(const struct wtok_model *m, struct wtok_job *j, struct wto
     j->unit = u;
     for (unsigned i = 0; i < lanes; i++)
         j->keys[i] = NO_KEY;
-    if (m->image->byte_level == 0 || !begin_bytes(m, u->p, n, j)) {
+    if (m->all_bytes) {
+        begin_bytes(m, u->p, n, j);
+    } else {
         n = (uint32_t)wtok_first_symbols(m, u->p, n, j->ids + 1);
         for (unsigned i = 1; i < lanes; i++)
             j->keys[i] = i < n ? key_of(wtok_merge_rank(m, j->ids[i], j->ids[i + 1]), i) : NO_KEY;
@@ -97,13 +98,37 @@ INLINE uint32_t *job_end(const struct wtok_job *j, uint32_t *to) {
 _Static_assert(WTOK_SLOTS *WTOK_JOB_LANES <= 1 << KEY_BITS && KEY_BITS <= 20, "places fit");
 #define PAIR_OF(question) ((question) & ~(uint64_t)WTOK_RANK_MASK)
 
-INLINE void ask(const struct tables *t, uint64_t *q, uint64_t pair, uint64_t key) {
-    *q = pair | key;
-    __builtin_prefetch(t->bloom + (wtok_merge_hash(pair) >> 40 & t->bloom_mask) / 64);
+/* Half of the slots: while memory answers its questions, the other has its turn. */
+struct half {
+    size_t active, asked;
+    uint64_t questions[WTOK_SLOTS + 1], hashes[WTOK_SLOTS + 1];
+    uint8_t slots[WTOK_SLOTS / 2];
+};
+
+INLINE void ask(const struct tables *t, struct half *h, uint64_t pair, uint64_t key) {
+    uint64_t hash = wtok_merge_hash(pair);
+    h->questions[h->asked] = pair | key;
+    h->hashes[h->asked++] = hash;
+    __builtin_prefetch(t->bloom + (hash >> 40 & t->bloom_mask) / 64);
+}
+
+/* The filter knows of most pairs that are never merged; whether it lets one through is a toss, so
+ * there is no branch on it. */
+INLINE void sift(const struct tables *t, struct half *h) {
+    size_t kept = 0;
+    for (size_t i = 0; i < h->asked; i++) {
+        uint64_t hash = h->hashes[i], bit = hash >> 40 & t->bloom_mask;
+        h->questions[kept] = h->questions[i];
+        h->hashes[kept] = hash & t->merge_mask;
+        kept += t->bloom[bit / 64] >> bit % 64 & 1;
+    }
+    h->asked = kept;
+    for (size_t i = 0; i < kept; i++)
+        __builtin_prefetch(t->merges + h->hashes[i]);
 }
 
 /* The merge of the least key, and the two questions that follow from it. */
-INLINE void job_step(const struct tables *t, struct wtok_job *j, uint32_t slot, uint64_t *q) {
+INLINE void job_step(const struct tables *t, struct wtok_job *j, uint32_t slot, struct half *h) {
     unsigned at = j->least & 63;
     uint64_t above = j->alive & (~1ull << at);
     uint64_t behind = above & (above - 1);
@@ -114,33 +139,23 @@ INLINE void job_step(const struct tables *t, struct wtok_job *j, uint32_t slot, 
     uint32_t id = t->rank_base != WTOK_NO_ID ? t->rank_base + rank : t->rank_ids[rank];
     j->alive = (j->alive & ~above) | behind;
     j->keys[gone] = j->keys[at] = j->keys[prev] = NO_KEY;
-    ask(t, q, wtok_merge_pair(j->ids[prev], id), slot * WTOK_JOB_LANES + prev);
-    ask(t, q + 1, wtok_merge_pair(id, j->ids[next]), slot * WTOK_JOB_LANES + at);
+    ask(t, h, wtok_merge_pair(j->ids[prev], id), slot * WTOK_JOB_LANES + prev);
+    ask(t, h, wtok_merge_pair(id, j->ids[next]), slot * WTOK_JOB_LANES + at);
     j->ids[at] = id;
 }
 
 typedef uint32_t (*least_fn)(const uint32_t *keys, unsigned lanes);
 typedef uint32_t (*find_fn)(const struct tables *t, uint64_t pair, uint64_t bucket);
 
-/* What is behind n questions, for their keys. The filter knows of most pairs that are never merged;
- * whether it lets one through is a toss, so there is no branch on it. */
-INLINE void answer(const struct tables *t, struct wtok_job *slots, uint64_t *q, size_t n,
+/* What is behind the questions, for their keys. */
+INLINE void answer(const struct tables *t, struct wtok_job *slots, const struct half *h,
                    find_fn find) {
-    uint64_t buckets[2 * WTOK_SLOTS];
-    size_t kept = 0;
-    for (size_t i = 0; i < n; i++) {
-        uint64_t question = q[i], hash = wtok_merge_hash(PAIR_OF(question));
-        uint64_t bit = hash >> 40 & t->bloom_mask;
-        q[kept] = question;
-        buckets[kept] = hash & t->merge_mask;
-        kept += t->bloom[bit / 64] >> bit % 64 & 1;
-    }
-    for (size_t i = 0; i < kept; i++)
-        __builtin_prefetch(t->merges + buckets[i]);
-    for (size_t i = 0; i < kept; i++) {
-        uint32_t key = (uint32_t)q[i] & ((1u << KEY_BITS) - 1);
+    for (size_t i = 0; i < h->asked; i++) {
+        uint64_t question = h->questions[i];
+        uint32_t key = (uint32_t)question & ((1u << KEY_BITS) - 1);
         unsigned place = key % WTOK_JOB_LANES;
-        slots[key / WTOK_JOB_LANES].keys[place] = key_of(find(t, PAIR_OF(q[i]), buckets[i]), place);
+        slots[key / WTOK_JOB_LANES].keys[place] =
+            key_of(find(t, PAIR_OF(question), h->hashes[i]), place);
     }
 }
 
@@ -150,19 +165,22 @@ INLINE uint32_t *run_jobs(const struct wtok_model *m, struct wtok_job *slots,
                           struct wtok_unit *const *units, size_t n, uint32_t *to,
                           const unsigned lanes, least_fn least_of, find_fn find) {
     const struct tables t = tables_of(m);
-    uint64_t questions[2 * WTOK_SLOTS];
-    uint8_t active[WTOK_SLOTS];
-    size_t left = 0, begun = 0;
+    struct half halves[2] = {{.asked = 0}, {.asked = 0}};
+    size_t begun = 0;
     for (; begun < n && begun < WTOK_SLOTS; begun++) {
+        struct half *h = &halves[begun % 2];
         job_begin(m, &slots[begun], units[begun], lanes);
-        active[left++] = (uint8_t)begun;
+        h->slots[h->active++] = (uint8_t)begun;
     }
-    while (left > 0) {
-        size_t kept = 0;
-        for (size_t i = 0; i < left; i++) {
-            struct wtok_job *j = &slots[active[i]];
+    for (unsigned turn = 0; halves[0].active + halves[1].active > 0; turn++) {
+        struct half *h = &halves[turn % 2];
+        sift(&t, &halves[1 - turn % 2]);
+        size_t active = h->active, kept = 0;
+        answer(&t, slots, h, find);
+        for (size_t i = 0; i < active; i++) {
+            struct wtok_job *j = &slots[h->slots[i]];
             uint32_t least = least_of(j->keys, lanes);
-            while (least == NO_KEY) {
+            while (least >= NO_KEY) {
                 to = job_end(j, to);
                 if (begun == n)
                     break;
@@ -170,13 +188,13 @@ INLINE uint32_t *run_jobs(const struct wtok_model *m, struct wtok_job *slots,
                 least = least_of(j->keys, lanes);
             }
             j->least = least;
-            active[kept] = active[i];
-            kept += least != NO_KEY;
+            h->slots[kept] = h->slots[i];
+            kept += least < NO_KEY;
         }
-        left = kept;
-        for (size_t i = 0; i < left; i++)
-            job_step(&t, &slots[active[i]], active[i], questions + 2 * i);
-        answer(&t, slots, questions, 2 * left, find);
+        h->active = kept;
+        h->asked = 0;
+        for (size_t i = 0; i < kept; i++)
+            job_step(&t, &slots[h->slots[i]], h->slots[i], h);
     }
     return to;
 }

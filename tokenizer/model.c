@@ -10,11 +10,15 @@ typedef unsigned char u8;
 
 #define FULL UINT64_MAX
 #define BYTES(n) (FULL >> (64 - 8 * (n)))
-const uint64_t wtok_key_masks[WTOK_KEY_MAX + 1][2] = {
-    {0, 0},           {BYTES(1), 0},    {BYTES(2), 0},    {BYTES(3), 0},
-    {BYTES(4), 0},    {BYTES(5), 0},    {BYTES(6), 0},    {BYTES(7), 0},
-    {FULL, 0},        {FULL, BYTES(1)}, {FULL, BYTES(2)}, {FULL, BYTES(3)},
-    {FULL, BYTES(4)}, {FULL, BYTES(5)}, {FULL, BYTES(6)}, {FULL, BYTES(7)}};
+#define SHORT(n)                                                                                   \
+    { BYTES(n), 0, (n##ull) << 56, 0 }
+#define LONG(n, more)                                                                              \
+    { FULL, BYTES(more), (n##ull) << 56, 0 }
+const struct wtok_key_form wtok_key_forms[WTOK_KEY_MAX + 1] = {
+    {0, 0, 0, 0}, SHORT(1),    SHORT(2),    SHORT(3),    SHORT(4),    SHORT(5),
+    SHORT(6),     SHORT(7),    SHORT(8),    LONG(9, 1),  LONG(10, 2), LONG(11, 3),
+    LONG(12, 4),  LONG(13, 5), LONG(14, 6), LONG(15, 7),
+};
 
 uint64_t wtok_hash_long(const u8 *p, size_t n) {
     uint64_t h = n, x = 0;
@@ -33,9 +37,13 @@ uint32_t wtok_find_word(const struct wtok_model *m, const u8 *p, size_t n) {
         wtok_key(p, n, &k0, &k1);
         return wtok_find_key(m, k0, k1, wtok_key_hash(k0, k1));
     }
-    for (uint64_t i = wtok_hash_long(p, n) & m->long_mask; m->long_words[i] != WTOK_NO_ID;
+    uint64_t hash = wtok_hash_long(p, n);
+    uint32_t mark = wtok_long_mark(hash);
+    for (uint64_t i = hash & m->long_mask; m->long_words[i] != WTOK_NO_ID;
          i = (i + 1) & m->long_mask) {
-        uint32_t id = m->long_words[i], at = m->offsets[id];
+        if ((m->long_words[i] & ~WTOK_MAX_IDS) != mark)
+            continue;
+        uint32_t id = m->long_words[i] & WTOK_MAX_IDS, at = m->offsets[id];
         if (m->offsets[id + 1] - at == n && memcmp(m->bytes + at, p, n) == 0)
             return id;
     }
@@ -69,6 +77,9 @@ void wtok_model_view(struct wtok_model *m, const struct wtok_image *image) {
     m->word_mask = m->n_words - 1;
     m->long_mask = m->n_long_words - 1;
     m->char_mask = m->n_chars - 1;
+    m->all_bytes = image->byte_level != 0;
+    for (unsigned b = 0; b < 256; b++)
+        m->all_bytes = m->all_bytes && image->byte_ids[b] != WTOK_NO_ID;
     view_roots(m, 0, m->raw_trie, m->n_raw_trie);
     view_roots(m, 1, m->normal_trie, m->n_normal_trie);
 }

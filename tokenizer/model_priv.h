@@ -11,7 +11,7 @@
 enum { WTOK_NONE = -1 };
 #define WTOK_NO_ID UINT32_MAX
 /* Bounds that the packed merge slots need; larger tokenizers are refused. */
-#define WTOK_MAX_IDS ((1u << 22) - 1)
+#define WTOK_MAX_IDS ((1u << 22) - 1) /* a mask, too */
 #define WTOK_MAX_RANKS ((1u << 20) - 1)
 
 /* How text falls into words. The first six are regular expressions that we scan by hand. */
@@ -115,9 +115,10 @@ struct wtok_word_line {
     X(PAIR_BLOOM, uint64_t, pair_bloom)    /* bits of pairs by hash: 0 means no merge */           \
     X(RANK_IDS, uint32_t, rank_ids)        /* rank -> id of the merged token */                    \
     X(WORDS, struct wtok_word_line, words) /* open addressing */                                   \
-    X(LONG_WORDS, uint32_t, long_words)    /* open addressing over ids, WTOK_NO_ID: empty */       \
-    X(CUTS, uint64_t, cuts)                /* bit tables of cut.c */                               \
-    X(CHARS, struct wtok_word, chars)      /* text models: one character -> id */                  \
+    X(LONG_WORDS, uint32_t,                                                                        \
+      long_words)           /* open addressing; see wtok_long_mark(); WTOK_NO_ID: empty */         \
+    X(CUTS, uint64_t, cuts) /* bit tables of cut.c */                                              \
+    X(CHARS, struct wtok_word, chars) /* text models: one character -> id */                       \
     X(ADDED, struct wtok_added, added)                                                             \
     X(RAW_TRIE, struct wtok_trie_node, raw_trie)                                                   \
     X(NORMAL_TRIE, struct wtok_trie_node, normal_trie)                                             \
@@ -136,7 +137,7 @@ enum wtok_section {
 };
 
 #define WTOK_IMAGE_MAGIC "weirtok\n"
-enum { WTOK_IMAGE_VERSION = 10, WTOK_IMAGE_MAX = 1 << 29 };
+enum { WTOK_IMAGE_VERSION = 11, WTOK_IMAGE_MAX = 1 << 29 };
 struct wtok_image {
     char magic[8];
     uint64_t checksum;  /* XXH3-64 of all that follows */
@@ -175,6 +176,7 @@ struct wtok_model {
     WTOK_SECTION_MAP(X)
 #undef X
     uint64_t bloom_mask, merge_mask, word_mask, long_mask, char_mask;
+    bool all_bytes;     /* a byte model in which each byte has an id */
     bool roots[2][256]; /* first bytes of added tokens, raw and normalized */
     uint32_t root_nodes[2][256];
     unsigned char scan_byte[2]; /* the only first byte, when n_roots is 1 */
@@ -210,9 +212,13 @@ static inline uint64_t wtok_mix(uint64_t a, uint64_t b) {
     return (uint64_t)r ^ (uint64_t)(r >> 64);
 }
 
-/* The first n of 16 bytes, in two words. */
+/* The first n of 16 bytes in two words, and n in the last byte. */
 enum { WTOK_KEY_MAX = 15 };
-extern const uint64_t wtok_key_masks[WTOK_KEY_MAX + 1][2];
+struct wtok_key_form {
+    uint64_t mask0, mask1, n, unused;
+};
+extern __attribute__((visibility("hidden")))
+const struct wtok_key_form wtok_key_forms[WTOK_KEY_MAX + 1];
 /* Key of 1 to 15 bytes: the bytes, zeros, and in the last byte their number, so that different
  * texts have different keys. 16 bytes must be readable at p. */
 static inline void wtok_key(const unsigned char *p, size_t n, uint64_t *ret_k0, uint64_t *ret_k1) {
@@ -223,17 +229,20 @@ static inline void wtok_key(const unsigned char *p, size_t n, uint64_t *ret_k0, 
     a = __builtin_bswap64(a);
     b = __builtin_bswap64(b);
 #endif
-    a &= wtok_key_masks[n][0];
-    b &= wtok_key_masks[n][1];
-    *ret_k0 = a;
-    *ret_k1 = b | (uint64_t)n << 56;
+    *ret_k0 = a & wtok_key_forms[n].mask0;
+    *ret_k1 = (b & wtok_key_forms[n].mask1) | wtok_key_forms[n].n;
 }
 
+/* The upper bits are the good ones. */
 static inline uint64_t wtok_key_hash(uint64_t k0, uint64_t k1) {
-    return wtok_mix(k0, k1);
+    return (k0 * 0x9E3779B97F4A7C15u ^ k1) * 0xD6E8FEB86659FD93u;
 }
 
 uint64_t wtok_hash_long(const unsigned char *p, size_t n);
+/* Ten bits of it stand above the id in LONG_WORDS. */
+static inline uint32_t wtok_long_mark(uint64_t hash) {
+    return (uint32_t)(hash >> 32) & ~WTOK_MAX_IDS;
+}
 
 /* A merge slot: left id (22 bits), right id (22), rank (20); all ones is empty. */
 static inline uint64_t wtok_merge_pair(uint32_t left, uint32_t right) {
@@ -285,10 +294,13 @@ static inline uint32_t wtok_rank_id(const struct wtok_model *m, uint32_t rank) {
     return m->image->rank_base != WTOK_NO_ID ? m->image->rank_base + rank : m->rank_ids[rank];
 }
 
+static inline uint64_t wtok_word_line(const struct wtok_model *m, uint64_t hash) {
+    return hash >> 32 & m->word_mask;
+}
 /* The id of a word by its key and the key's hash, or WTOK_NO_ID. */
 static inline uint32_t wtok_find_key(const struct wtok_model *m, uint64_t k0, uint64_t k1,
                                      uint64_t hash) {
-    for (uint64_t i = hash & m->word_mask;; i = (i + 1) & m->word_mask)
+    for (uint64_t i = wtok_word_line(m, hash);; i = (i + 1) & m->word_mask)
         for (unsigned k = 0; k < 2; k++) {
             const struct wtok_word *w = &m->words[i].way[k];
             if (w->k0 == k0 && w->k1 == k1)

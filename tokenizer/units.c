@@ -85,15 +85,30 @@ static bool may_keep_long(uint64_t k1, size_t len) {
     return (k1 & WTOK_MEMO_SEGMENT) == 0 && len <= WTOK_LONG_BYTES;
 }
 
-static void remember_long(struct wtok_context *ctx, const struct wtok_unit *u) {
+static void reserve_long(struct wtok_long *l, uint64_t hash, const u8 *p, size_t len,
+                         uint32_t unit) {
+    l->hash = hash;
+    l->len = (uint32_t)len;
+    l->n_ids = WTOK_LONG_WAITS;
+    l->ids[0] = unit;
+    memcpy(l->text, p, len);
+}
+
+/* The entry that a long unit reserved, unless another unit has taken it since. */
+static struct wtok_long *reserved_long(struct wtok_context *ctx, const struct wtok_unit *u) {
     struct wtok_long *l = wtok_long_of(ctx, u->hash);
-    if (u->n_ids > WTOK_LONG_IDS || !may_keep_long(u->k1, u->len))
+    bool mine = l->n_ids == WTOK_LONG_WAITS && l->ids[0] == (uint32_t)(u - ctx->units);
+    return mine && may_keep_long(u->k1, u->len) ? l : NULL;
+}
+
+static void remember_long(struct wtok_context *ctx, const struct wtok_unit *u) {
+    struct wtok_long *l = reserved_long(ctx, u);
+    if (l == NULL)
         return;
-    l->hash = u->hash;
-    l->len = u->len;
-    l->n_ids = u->n_ids;
-    memcpy(l->ids, u->ids, u->n_ids * sizeof(l->ids[0]));
-    memcpy(l->text, u->p, u->len);
+    bool fits = u->n_ids <= WTOK_LONG_IDS;
+    l->len = fits ? u->len : 0;
+    l->n_ids = fits ? u->n_ids : 0;
+    memcpy(l->ids, u->ids, l->n_ids * sizeof(l->ids[0]));
 }
 
 /* ---- long units ------------------------------------------------------------------------------ */
@@ -128,7 +143,7 @@ static void spill_reset(struct wtok_context *ctx) {
 static enum weir_status merge_alone(const struct wtok_model *m, struct wtok_context *ctx,
                                     struct wtok_unit *u) {
     size_t n = 0;
-    uint32_t *ids = spill(ctx, u->len);
+    uint32_t *ids = spill(ctx, u->len + 8u); /* for copy_ids() */
     if (ids == NULL)
         return WEIR_NOMEM;
     enum weir_status st = wtok_merge(m, &ctx->heap, u->p, u->len, ids, &n);
@@ -158,7 +173,7 @@ static enum weir_status solve(const struct wtok_model *m, struct wtok_context *c
     for (size_t i = 0; i < ctx->n_units; i++) {
         struct wtok_unit *u = &ctx->units[i];
         if (i + AHEAD < ctx->n_units) /* asked for long ago, but maybe pushed out by others */
-            __builtin_prefetch(&m->words[u[AHEAD].hash & m->word_mask]);
+            __builtin_prefetch(&m->words[wtok_word_line(m, u[AHEAD].hash)]);
         if (from_vocabulary(m, u))
             continue;
         if (u->len > WTOK_JOB_BYTES) {
@@ -202,6 +217,8 @@ static enum weir_status put_ids(struct wtok_context *ctx, struct wtok_out *out) 
         done = place->at;
         if (u->n_ids == 1)
             to[0] = u->ids[0];
+        else if (roomy && u->n_ids <= 8)
+            copy_ids(to, u->ids, 8);
         else
             memcpy(to, u->ids, u->n_ids * sizeof(*to));
         to += u->n_ids;
@@ -245,13 +262,21 @@ static void put_run(struct wtok_context *ctx, const uint32_t *ids, size_t n) {
     ctx->n_run += n;
 }
 
-static void look_up_long(struct wtok_context *ctx, const struct wtok_pending *u) {
+static void look_up_long(const struct wtok_model *m, struct wtok_context *ctx,
+                         const struct wtok_pending *u) {
     size_t len = (uint32_t)u->k1;
-    const struct wtok_long *l =
-        may_keep_long(u->k1, len) ? recall_long(ctx, u->k0, u->p, len) : NULL;
-    if (l != NULL) {
-        put_run(ctx, l->ids, l->n_ids);
-        return;
+    if (may_keep_long(u->k1, len)) {
+        const struct wtok_long *l = recall_long(ctx, u->k0, u->p, len);
+        if (l != NULL && l->n_ids == WTOK_LONG_WAITS) {
+            put_place(ctx, l->ids[0]);
+            return;
+        }
+        if (l != NULL) {
+            put_run(ctx, l->ids, l->n_ids);
+            return;
+        }
+        reserve_long(wtok_long_of(ctx, u->k0), u->k0, u->p, len, (uint32_t)ctx->n_units);
+        __builtin_prefetch(&m->long_words[u->k0 & m->long_mask]);
     }
     put_place(ctx, ctx->n_units);
     ctx->units[ctx->n_units++] =
@@ -266,7 +291,7 @@ static __attribute__((noinline)) enum weir_status look_up(const struct wtok_mode
                                                           struct wtok_out *out) {
     const struct wtok_memo *memo;
     if ((u->k1 & WTOK_MEMO_LONG) != 0) {
-        look_up_long(ctx, u);
+        look_up_long(m, ctx, u);
     } else if ((memo = recall(u->line, u->k0, u->k1)) == NULL) {
         struct wtok_unit *more = &ctx->units[ctx->n_units];
         *more = (struct wtok_unit){.k0 = u->k0,
@@ -275,7 +300,7 @@ static __attribute__((noinline)) enum weir_status look_up(const struct wtok_mode
                                    .p = u->p,
                                    .line = u->line,
                                    .len = (uint32_t)(u->k1 >> 56 & 15)};
-        __builtin_prefetch(&m->words[more->hash & m->word_mask]);
+        __builtin_prefetch(&m->words[wtok_word_line(m, more->hash)]);
         reserve(u->line, u->k0, u->k1, (uint32_t)ctx->n_units);
         put_place(ctx, ctx->n_units++);
     } else if ((memo->k1 & WTOK_MEMO_WAITS) != 0) {
@@ -320,9 +345,13 @@ enum weir_status wtok_units_flush(const struct wtok_model *m, struct wtok_contex
 
 void wtok_units_drop(struct wtok_context *ctx) {
     for (size_t i = 0; i < ctx->n_units; i++) {
-        struct wtok_memo *memo = ctx->units[i].line != NULL ? reserved(&ctx->units[i]) : NULL;
+        struct wtok_unit *u = &ctx->units[i];
+        struct wtok_memo *memo = u->line != NULL ? reserved(u) : NULL;
+        struct wtok_long *l = u->line == NULL ? reserved_long(ctx, u) : NULL;
         if (memo != NULL)
             memo->k0 = memo->k1 = 0;
+        if (l != NULL)
+            l->len = l->n_ids = 0;
     }
     spill_reset(ctx);
     ctx->n_pending = ctx->n_units = ctx->n_places = ctx->n_run = 0;

@@ -54,40 +54,70 @@ static enum weir_status add_word(const struct wtok_model *m, struct wtok_context
     return add_cut(m, ctx, p, n, out);
 }
 
-/* Words in a row, from p on; their ends are offsets from it. Usual ones take a short way. */
-static enum weir_status add_words(const struct wtok_model *m, struct wtok_context *ctx, const u8 *p,
-                                  const uint32_t *ends, size_t n, struct wtok_out *out) {
+/* Takes in the first of the words whose ends, as offsets from p, lie from *ends to stop, up to one
+ * that is not of the usual kind: too long for a key or, where `plain` does not rule it out, to be
+ * cut. Writes the units from u on; *ends becomes the first that was not taken. `at` is where the
+ * first begins. */
+static inline __attribute__((always_inline)) struct wtok_pending *
+usual_words(struct wtok_memo_line *memos, struct wtok_pending *u, const u8 *p, uint32_t at,
+            const uint32_t **ends, const uint32_t *stop, const bool plain) {
     const uint64_t high = 0x8080808080808080u;
-    struct wtok_memo_line *memos = ctx->memos;
-    const struct wtok_pending *full = ctx->pending + WTOK_PENDING;
-    struct wtok_pending *u = ctx->pending + ctx->n_pending;
-    enum weir_status st = WEIR_OK;
-    uint32_t from = 0;
-    for (size_t i = 0; i < n; i++) {
-        const u8 *q = p + from;
-        uint32_t len = ends[i] - from;
-        from = ends[i];
-        if (__builtin_expect(len <= WTOK_KEY_MAX, 1)) {
-            wtok_key(q, len, &u->k0, &u->k1);
-            if (__builtin_expect(((u->k0 | u->k1) & high) == 0, 1) || len <= 4) {
-                wtok_pend(memos, u, q);
-                if (++u < full)
-                    continue;
-                ctx->n_pending = WTOK_PENDING;
-                st = wtok_units_settle(m, ctx, out);
-                u = ctx->pending;
-                if (st == WEIR_OK)
-                    continue;
-                return st;
-            }
-        }
-        ctx->n_pending = (size_t)(u - ctx->pending);
-        st = add_word(m, ctx, q, len, out);
-        if (st != WEIR_OK)
-            return st;
-        u = ctx->pending + ctx->n_pending;
+    const uint32_t *end = *ends;
+    const u8 *q = p + at;
+    for (; end < stop; end++, u++) {
+        uint32_t len = *end - at;
+        if (__builtin_expect(len > WTOK_KEY_MAX, 0))
+            break;
+        uint64_t k0, k1;
+        wtok_key(q, len, &k0, &k1);
+        if (!plain && ((k0 | k1) & high) != 0 && len > 4)
+            break;
+        u->k0 = k0;
+        u->k1 = k1;
+        wtok_pend(memos, u, q);
+        q += len;
+        at = *end;
     }
-    ctx->n_pending = (size_t)(u - ctx->pending);
+    *ends = end;
+    return u;
+}
+
+/* True when none of n bytes is above 0x7F; may say false where one of the next 63 is, which must be
+ * readable. */
+static bool is_plain(const u8 *p, size_t n) {
+    uint64_t any = 0;
+    for (size_t i = 0; i < n; i += 64) {
+        uint64_t x[8];
+        memcpy(x, p + i, sizeof(x));
+        any |= x[0] | x[1] | x[2] | x[3] | x[4] | x[5] | x[6] | x[7];
+    }
+    return (any & 0x8080808080808080u) == 0;
+}
+
+/* Words in a row, from p on; their ends are offsets from it. */
+static __attribute__((noinline)) enum weir_status add_words(const struct wtok_model *m,
+                                                            struct wtok_context *ctx, const u8 *p,
+                                                            const uint32_t *ends, size_t n,
+                                                            struct wtok_out *out) {
+    const uint32_t *end = ends, *stop = ends + n;
+    /* The last word may reach far, but what has no key does not count. */
+    const bool plain = is_plain(p, (n > 1 ? ends[n - 2] : 0) + WTOK_KEY_MAX);
+    enum weir_status st = WEIR_OK;
+    while (end < stop && st == WEIR_OK) {
+        uint32_t at = end > ends ? end[-1] : 0;
+        size_t room = WTOK_PENDING - ctx->n_pending;
+        const uint32_t *full = (size_t)(stop - end) < room ? stop : end + room;
+        struct wtok_pending *u = ctx->pending + ctx->n_pending;
+        u = plain ? usual_words(ctx->memos, u, p, at, &end, full, true)
+                  : usual_words(ctx->memos, u, p, at, &end, full, false);
+        ctx->n_pending = (size_t)(u - ctx->pending);
+        if (ctx->n_pending == WTOK_PENDING) {
+            st = wtok_units_settle(m, ctx, out);
+        } else if (end < full) {
+            at = end > ends ? end[-1] : 0;
+            st = add_word(m, ctx, p + at, *end++ - at, out);
+        }
+    }
     return st;
 }
 
