@@ -1,5 +1,6 @@
 /* Messages, tools and response formats of chat requests, beyond their shapes. */
 #include "wire/openai_priv.h"
+#include "wire/strict_schema.h"
 
 #include <string.h>
 
@@ -101,18 +102,17 @@ static bool name_ok(struct weir_span name) {
 
 static bool check_strict(struct weir_openai_reading *r, struct weir_span function,
                          struct weir_span name, struct weir_span parameters) {
-    struct weir_span strict, type;
+    struct weir_span strict;
+    struct weir_buf why;
     if (!weir_raw_get(function, "strict", &strict) || !weir_span_eqz(strict, "true"))
         return true;
-    if ((weir_raw_get(parameters, "type", &type) && weir_span_eqz(type, "\"object\"")) ||
-        weir_raw_get(parameters, "$ref", &type))
-        return true;
-    return weir_openai_fail(
-        r, 400,
-        "Validation: Invalid schema for function '%.*s': In context=#, unsupported "
-        "root representation: Dynamo requires an object-only type or "
-        "local-reference chain",
-        WEIR_SPAN_ARG(name));
+    weir_buf_init(&why, 4096);
+    enum weir_status st = weir_strict_schema_check(parameters, r->arena, &why);
+    if (st == WEIR_INVALID)
+        weir_openai_fail(r, 400, "Validation: Invalid schema for function '%.*s': %.*s",
+                         WEIR_SPAN_ARG(name), (int)why.len, why.data);
+    weir_buf_fini(&why);
+    return st == WEIR_OK || (st == WEIR_INVALID ? false : weir_openai_nomem(r));
 }
 
 static bool check_tool(struct weir_openai_reading *r, struct weir_span tool, size_t index,

@@ -17,7 +17,6 @@ IMPROVED = [
     (re.compile(r'"messages": \[\["?\d'), "the same, in a list that stands for a message"),
     (re.compile(r'"logit_bias": \{"1": \['), "a value is shown as the client wrote it, not as Rust prints it"),
     (re.compile(r'"role": "\\u0000"'), "NUL bytes are left out of a text for people"),
-    (re.compile(r'"strict": true'), "rules for strict schemas are the engine's"),
 ]
 UNKNOWN = re.compile(r"^400 Validation: Unsupported parameter\(s\): (.*)$")
 
