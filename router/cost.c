@@ -19,53 +19,94 @@ double weir_cached_tokens(uint32_t block_size, double host_weight, double disk_w
     return cached_tokens(block_size, host_weight, disk_weight, c);
 }
 
+/* What runs on a rank. */
+struct load {
+    double prefill_tokens, decode_blocks, requests;
+};
+
 /* In blocks: the prompts that wait there, and what this prompt would compute again, which costs the
  * fleet more than it costs this request (router/README.md). */
-static inline double fleet_cost(const struct weir_cost_params *p, const struct weir_candidate *c) {
+static inline double fleet(const struct weir_cost_params *p, double held, double churn,
+                           struct load l) {
     double bs = p->block_size, prefill = 0;
-    double held = p->overlap_score_credit * c->device_blocks + p->host_weight * c->host_blocks +
-                  p->disk_weight * c->disk_blocks;
     double missing = larger(p->isl_tokens / bs - held, 0);
     if (p->track_prefill_tokens)
-        prefill = c->active_prefill_tokens / bs +
-                  missing * (p->recompute_weight + p->churn_weight * c->churn);
-    return p->prefill_load_scale * prefill +
-           p->decode_block_weight * (c->active_decode_blocks + c->additional_active_blocks) +
-           p->decode_active_request_weight * c->active_requests;
+        prefill = l.prefill_tokens / bs + missing * (p->recompute_weight + p->churn_weight * churn);
+    return p->prefill_load_scale * prefill + p->decode_block_weight * l.decode_blocks +
+           p->decode_active_request_weight * l.requests;
 }
 
-static inline double cost_of(const struct weir_cost_params *p, const struct weir_candidate *c) {
-    double bs = p->block_size;
-    double cached = cached_tokens(p->block_size, p->host_weight, p->disk_weight, c);
+static inline double prefill_blocks(const struct weir_cost_params *p, double cached, double credit,
+                                    double active_tokens) {
     double raw_tokens = 0;
     if (p->track_prefill_tokens)
-        raw_tokens = c->active_prefill_tokens + larger(p->isl_tokens - cached, 0) + cached;
-    double decay = 1;
+        raw_tokens = active_tokens + larger(p->isl_tokens - cached, 0) + cached;
+    return larger(raw_tokens / p->block_size - credit, 0);
+}
+
+static inline double linear(const struct weir_cost_params *p, double prefill, double additional,
+                            struct load l) {
+    return p->prefill_load_scale * prefill + l.decode_blocks + additional +
+           p->decode_active_request_weight * l.requests;
+}
+
+static inline double lmetric(double prefill, double additional, struct load l) {
+    return prefill * (l.decode_blocks + additional + 1);
+}
+
+static double credit_of(const struct weir_cost_params *p, const struct weir_candidate *c) {
+    double bs = p->block_size, decay = 1;
     if (p->track_prefill_tokens && p->overlap_credit_decay > 0) {
         double request_blocks = larger(ceil(p->isl_tokens / bs), 1);
         double excess = (c->active_prefill_tokens - p->min_active_prefill_tokens) / bs;
         decay = 1 / (1 + p->overlap_credit_decay * excess / request_blocks);
     }
-    double credit = p->overlap_score_credit * decay * c->device_blocks +
-                    p->host_weight * c->host_blocks + p->disk_weight * c->disk_blocks;
-    double prefill = larger(raw_tokens / bs - credit, 0);
-    if (p->policy == WEIR_SELECT_LMETRIC)
-        return prefill * (c->active_decode_blocks + c->additional_active_blocks + 1);
-    return p->prefill_load_scale * prefill + c->active_decode_blocks + c->additional_active_blocks +
-           p->decode_active_request_weight * c->active_requests;
+    return p->overlap_score_credit * decay * c->device_blocks + p->host_weight * c->host_blocks +
+           p->disk_weight * c->disk_blocks;
+}
+
+static double cost_of(const struct weir_cost_params *p, const struct weir_candidate *c) {
+    struct load l = {c->active_prefill_tokens, c->active_decode_blocks, c->active_requests};
+    if (p->policy == WEIR_SELECT_FLEET) {
+        double held = p->overlap_score_credit * c->device_blocks + p->host_weight * c->host_blocks +
+                      p->disk_weight * c->disk_blocks;
+        l.decode_blocks += c->additional_active_blocks;
+        return fleet(p, held, c->churn, l);
+    }
+    double cached = cached_tokens(p->block_size, p->host_weight, p->disk_weight, c);
+    double prefill = prefill_blocks(p, cached, credit_of(p, c), l.prefill_tokens);
+    return p->policy == WEIR_SELECT_LMETRIC ? lmetric(prefill, c->additional_active_blocks, l)
+                                            : linear(p, prefill, c->additional_active_blocks, l);
 }
 
 double weir_cost(const struct weir_cost_params *p, const struct weir_candidate *c) {
-    return p->policy == WEIR_SELECT_FLEET ? fleet_cost(p, c) : cost_of(p, c);
+    return cost_of(p, c);
 }
 
 void weir_costs(const struct weir_cost_params *p, struct weir_candidate *c, size_t n) {
-    if (p->policy == WEIR_SELECT_FLEET)
+    for (size_t i = 0; i < n; i++)
+        c[i].cost = cost_of(p, &c[i]);
+}
+
+/* One loop a policy, each with the same functions as above and nothing held. */
+void weir_costs_of_loads(const struct weir_cost_params *p, const struct weir_cost_loads *all,
+                         double *ret, size_t n) {
+    const double *prefill = all->prefill_tokens, *decode = all->decode_blocks,
+                 *requests = all->requests;
+    const double additional = all->additional_blocks;
+    const struct weir_cost_params params = *p; /* ret points to none of it */
+    if (params.policy == WEIR_SELECT_FLEET)
         for (size_t i = 0; i < n; i++)
-            c[i].cost = fleet_cost(p, &c[i]);
+            ret[i] = fleet(&params, 0, all->churn[i],
+                           (struct load){prefill[i], decode[i] + additional, requests[i]});
+    else if (params.policy == WEIR_SELECT_LMETRIC)
+        for (size_t i = 0; i < n; i++)
+            ret[i] = lmetric(prefill_blocks(&params, 0, 0, prefill[i]), additional,
+                             (struct load){prefill[i], decode[i], requests[i]});
     else
         for (size_t i = 0; i < n; i++)
-            c[i].cost = cost_of(p, &c[i]);
+            ret[i] = linear(&params, prefill_blocks(&params, 0, 0, prefill[i]), additional,
+                            (struct load){prefill[i], decode[i], requests[i]});
 }
 
 static size_t lowest(const struct weir_candidate *c, size_t n, struct weir_rng *rng) {

@@ -39,6 +39,15 @@ void weir_costs(const struct weir_cost_params *params, struct weir_candidate *ca
 
 double weir_exp_of_negative(double x);
 
+/* Loads of many ranks, one array a figure, and a prompt of which they hold nothing. */
+struct weir_cost_loads {
+    const double *prefill_tokens, *decode_blocks, *requests, *churn;
+    double additional_blocks; /* of the prompt, for each */
+};
+/* Sets the cost of each, equal to that of a candidate without cached blocks. */
+void weir_costs_of_loads(const struct weir_cost_params *params, const struct weir_cost_loads *loads,
+                         double *ret_costs, size_t n);
+
 /* Index of the chosen one. temperature 0: lowest cost, ties broken uniformly; above: softmax over
  * the normalised costs. n > 0. */
 size_t weir_select(const struct weir_candidate *candidates, size_t n, double temperature,

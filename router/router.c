@@ -80,12 +80,17 @@ enum weir_status weir_router_create(const struct weir_router_config *config,
 void weir_router_destroy(struct weir_router *router) {
     if (router == NULL)
         return;
-    for (size_t i = 0; i < router->n_ranks; i++)
-        weir_block_counts_fini(&router->ranks[i].blocks);
-    for (uint32_t i = 0; i < router->n_bookings; i++) {
-        weir_free(router->bookings[i].hashes);
+    for (uint32_t i = 0; i < router->n_bookings; i++)
         weir_free(router->bookings[i].request_id);
-    }
+    weir_held_fini(&router->held);
+    weir_free(router->slot_places);
+    weir_free(router->number_places);
+    weir_free(router->running);
+    weir_free(router->flat.prefill_tokens);
+    weir_free(router->flat.decode_blocks);
+    weir_free(router->flat.requests);
+    weir_free(router->flat.churn);
+    weir_free(router->flat.costs);
     weir_map_fini(&router->foreign);
     for (size_t i = 0; i < router->n_lapses; i++)
         weir_free(router->lapses[(router->lapse_first + i) % router->cap_lapses].hashes);
@@ -145,11 +150,29 @@ struct rank *weir_router_find_rank(struct weir_router *r, uint64_t worker_id, ui
     return NULL;
 }
 
+/* The array with room for n; out of memory: as it was, and *room is false. */
+static void *grown(void *array, size_t n, size_t item_bytes, bool *room) {
+    void *more = weir_realloc(array, n * item_bytes);
+    if (more == NULL)
+        *room = false;
+    return more != NULL ? more : array;
+}
+
 /* Cold: whenever ranks come or go. */
 static void index_ranks(struct weir_router *r) {
     weir_map_fini(&r->by_rank);
     weir_map_init(&r->by_rank, r->config.max_workers);
     weir_map_init(&r->foreign, r->config.max_bookings);
+    for (size_t i = 0; i < r->held.n_slots; i++)
+        r->slot_places[i] = UINT32_MAX;
+    for (size_t i = 0; i < r->cap_numbers; i++)
+        r->number_places[i] = UINT32_MAX;
+    for (size_t i = 0; i < r->n_ranks; i++) {
+        r->slot_places[r->ranks[i].slot] = (uint32_t)i;
+        if (r->ranks[i].number != UINT32_MAX)
+            r->number_places[r->ranks[i].number] = (uint32_t)i;
+        weir_router_touch(r, &r->ranks[i]);
+    }
     for (size_t i = 0; i < r->n_ranks; i++) {
         uint64_t key = rank_key(r->ranks[i].worker.worker_id, r->ranks[i].dp_rank), other;
         if (!weir_map_get(&r->by_rank, key, &other) && weir_map_put(&r->by_rank, key, i) != WEIR_OK)
@@ -162,13 +185,36 @@ static bool reserve_number(struct weir_router *r, uint32_t number) {
     if (number < r->cap_numbers)
         return true;
     size_t cap = number < 64 ? 64 : (size_t)number * 2;
-    uint32_t *more = weir_realloc(r->by_number, cap * sizeof(*more));
-    if (more == NULL)
+    bool room = true;
+    r->by_number = grown(r->by_number, cap, sizeof(*r->by_number), &room);
+    r->number_places = grown(r->number_places, cap, sizeof(*r->number_places), &room);
+    if (!room)
         return false;
     for (size_t i = r->cap_numbers; i < cap; i++)
-        more[i] = UINT32_MAX;
-    r->by_number = more;
+        r->by_number[i] = r->number_places[i] = UINT32_MAX;
     r->cap_numbers = cap;
+    return true;
+}
+
+static bool grow_scratch(struct weir_router *r, size_t n) {
+    bool room = true;
+    r->candidates = grown(r->candidates, n, sizeof(*r->candidates), &room);
+    r->places = grown(r->places, n, sizeof(*r->places), &room);
+    r->own = grown(r->own, n, sizeof(*r->own), &room);
+    r->running = grown(r->running, n, sizeof(*r->running), &room);
+    r->flat.prefill_tokens = grown(r->flat.prefill_tokens, n, sizeof(double), &room);
+    r->flat.decode_blocks = grown(r->flat.decode_blocks, n, sizeof(double), &room);
+    r->flat.requests = grown(r->flat.requests, n, sizeof(double), &room);
+    r->flat.churn = grown(r->flat.churn, n, sizeof(double), &room);
+    r->flat.costs = grown(r->flat.costs, n, sizeof(double), &room);
+    r->slot_places = grown(r->slot_places, n, sizeof(*r->slot_places), &room);
+    if (!room || !weir_held_reserve(&r->held, n))
+        return false;
+    memset(r->own, 0, n * sizeof(*r->own));
+    memset(r->running, 0, n * sizeof(*r->running));
+    for (size_t i = r->cap_scratch; i < n; i++)
+        r->slot_places[i] = UINT32_MAX;
+    r->cap_scratch = n;
     return true;
 }
 
@@ -177,29 +223,21 @@ static enum weir_status reserve_ranks(struct weir_router *r, size_t n) {
         return WEIR_LIMIT;
     if (n > r->cap_ranks) {
         size_t cap = r->cap_ranks * 2 > n ? r->cap_ranks * 2 : n;
-        struct rank *ranks = weir_realloc(r->ranks, cap * sizeof(*ranks));
-        if (ranks == NULL)
+        bool room = true;
+        r->ranks = grown(r->ranks, cap, sizeof(*r->ranks), &room);
+        if (!room)
             return WEIR_NOMEM;
-        r->ranks = ranks;
         r->cap_ranks = cap;
     }
-    if (n > r->cap_scratch) {
-        struct weir_candidate *candidates =
-            weir_realloc(r->candidates, n * 2 * sizeof(*candidates));
-        if (candidates != NULL)
-            r->candidates = candidates;
-        uint32_t *places = weir_realloc(r->places, n * 2 * sizeof(*places));
-        if (places != NULL)
-            r->places = places;
-        uint32_t *own = weir_realloc(r->own, n * 2 * sizeof(*own));
-        if (own != NULL)
-            r->own = own;
-        if (candidates == NULL || places == NULL || own == NULL)
-            return WEIR_NOMEM;
-        memset(own, 0, n * 2 * sizeof(*own));
-        r->cap_scratch = n * 2;
-    }
-    return WEIR_OK;
+    return n <= r->cap_scratch || grow_scratch(r, n * 2) ? WEIR_OK : WEIR_NOMEM;
+}
+
+/* There is one: there are more slots than ranks. */
+static uint32_t free_slot(const struct weir_router *r) {
+    uint32_t slot = 0;
+    while (r->slot_places[slot] != UINT32_MAX)
+        slot++;
+    return slot;
 }
 
 static void drop_ranks(struct weir_router *r, uint64_t worker_id) {
@@ -209,12 +247,15 @@ static void drop_ranks(struct weir_router *r, uint64_t worker_id) {
         if (r->ranks[i].worker.worker_id == worker_id) {
             if (r->ranks[i].number != UINT32_MAX)
                 r->by_number[r->ranks[i].number] = UINT32_MAX;
-            weir_block_counts_fini(&r->ranks[i].blocks);
+            weir_held_forget(&r->held, r->ranks[i].slot);
             any = true;
         } else {
             r->ranks[kept++] = r->ranks[i];
         }
     }
+    for (uint32_t i = 0; i < r->n_bookings && any; i++)
+        if (r->bookings[i].worker_id == worker_id)
+            r->bookings[i].held = NULL;
     r->n_ranks = kept;
     r->n_workers -= any;
     index_ranks(r);
@@ -223,7 +264,9 @@ static void drop_ranks(struct weir_router *r, uint64_t worker_id) {
 static void add_rank(struct weir_router *r, const struct weir_router_worker *worker,
                      uint32_t dp_rank) {
     struct rank *x = &r->ranks[r->n_ranks++];
-    *x = (struct rank){.worker = *worker, .dp_rank = dp_rank, .number = UINT32_MAX};
+    *x = (struct rank){
+        .worker = *worker, .dp_rank = dp_rank, .number = UINT32_MAX, .slot = free_slot(r)};
+    r->slot_places[x->slot] = (uint32_t)(x - r->ranks);
     uint32_t number = 0;
     if (kvi_rank_add(r->index, (struct kvi_worker){worker->worker_id, dp_rank}, &number) ==
             KVI_OK &&
@@ -283,7 +326,8 @@ void weir_router_worker_failed(struct weir_router *router, uint64_t worker_id, u
     pthread_mutex_lock(&router->lock);
     for (size_t i = 0; i < router->n_ranks; i++)
         if (router->ranks[i].worker.worker_id == worker_id)
-            router->ranks[i].inhibited_until_ms = now_ms + router->config.inhibit_ms;
+            router->inhibited_until_ms = router->ranks[i].inhibited_until_ms =
+                now_ms + router->config.inhibit_ms;
     pthread_mutex_unlock(&router->lock);
 }
 

@@ -83,6 +83,8 @@ void weir_router_age_churn(struct weir_router *r, uint64_t now_ms) {
     for (unsigned k = 0; r->churn_due_ms <= now_ms && k < MOST; k++, r->churn_due_ms += step)
         for (size_t i = 0; i < r->n_ranks; i++)
             r->ranks[i].churn_blocks *= fall;
+    for (size_t i = 0; i < r->n_ranks; i++)
+        r->flat.churn[i] = weir_router_churn(r, &r->ranks[i]);
     if (r->churn_due_ms <= now_ms)
         r->churn_due_ms = now_ms + step;
 }
@@ -132,6 +134,8 @@ static void prefill_over(struct weir_router *r, struct booking *b) {
     if (x != NULL)
         x->prefill_tokens -=
             b->prefill_tokens < x->prefill_tokens ? b->prefill_tokens : x->prefill_tokens;
+    if (x != NULL)
+        weir_router_touch(r, x);
     if (b->of_tenant)
         weir_tenants_end(r->tenants, b->tenant, b->worker_id, b->dp_rank, b->prefill_tokens);
     b->of_tenant = false;
@@ -166,26 +170,28 @@ static void free_booking(struct weir_router *r, struct booking *b) {
     weir_free(b->request_id);
     struct rank *x = weir_router_find_rank(r, b->worker_id, b->dp_rank);
     prefill_over(r, b);
+    weir_held_drop(&r->held, b->slot, b->held);
     if (x != NULL) {
-        weir_block_counts_drop(&x->blocks, b->hashes, b->n_hashes);
         x->requests -= x->requests > 0;
+        weir_router_touch(r, x);
     }
-    weir_free(b->hashes);
     *b = (struct booking){.next_free = r->free_booking};
     r->free_booking = (uint32_t)(b - r->bookings);
 }
 
-/* hashes NULL: blocks that no other request shares, under names drawn for them. */
-static void reference(struct rank *x, struct booking *b, const uint64_t *hashes, size_t n,
-                      struct weir_rng *rng) {
-    b->hashes = weir_malloc((n + 1) * sizeof(*b->hashes));
-    if (b->hashes == NULL)
-        return; /* out of memory: the load of this request is undercounted */
-    if (hashes != NULL && n > 0)
-        memcpy(b->hashes, hashes, n * sizeof(*hashes));
+/* hashes NULL: blocks that no other request shares, under names drawn for them. Out of memory: the
+ * load of this request is undercounted. */
+static void reference(struct weir_router *r, const struct rank *x, struct booking *b,
+                      const uint64_t *hashes, size_t n, struct weir_rng *rng) {
+    uint64_t *names = NULL;
+    if (hashes == NULL && n > 0 && (names = weir_malloc(n * sizeof(*names))) == NULL)
+        return;
     for (size_t i = 0; hashes == NULL && i < n; i++)
-        b->hashes[i] = weir_rng_u64(rng);
-    b->n_hashes = weir_block_counts_add(&x->blocks, b->hashes, n);
+        names[i] = weir_rng_u64(rng);
+    b->slot = x->slot;
+    if (n > 0)
+        b->held = weir_held_add(&r->held, x->slot, hashes != NULL ? hashes : names, n);
+    weir_free(names);
 }
 
 void weir_router_prefill_done(struct weir_router *router, uint64_t booking) {
@@ -231,8 +237,9 @@ enum weir_status weir_router_book(struct weir_router *r, const struct weir_route
         b->of_tenant =
             weir_tenants_begin(r->tenants, q->tenant, b->worker_id, b->dp_rank, b->prefill_tokens);
     if (r->config.track_active_blocks)
-        reference(x, b, weir_router_assumes_reuse(r, q) ? q->sequence_hashes : NULL, q->n_blocks,
+        reference(r, x, b, weir_router_assumes_reuse(r, q) ? q->sequence_hashes : NULL, q->n_blocks,
                   q->rng);
+    weir_router_touch(r, x);
     if (r->config.mode == WEIR_ROUTE_KV && !r->config.use_kv_events)
         predict(r, (struct kvi_worker){c->worker_id, c->dp_rank}, q);
     route->booking = b->handle;
@@ -285,7 +292,8 @@ static void book_foreign(struct weir_router *r, const struct weir_sequence_event
     x->prefill_tokens += b->prefill_tokens;
     x->requests++;
     if (r->config.track_active_blocks && e->n_hashes > 0)
-        reference(x, b, e->hashes, e->n_hashes, NULL);
+        reference(r, x, b, e->hashes, e->n_hashes, NULL);
+    weir_router_touch(r, x);
     if (weir_map_put(&r->foreign, hash, (uint64_t)(b - r->bookings)) != WEIR_OK) {
         b->publisher = 0;
         weir_free(b->request_id);

@@ -6,7 +6,7 @@
 #include <math.h>
 
 bool weir_router_rank_busy(const struct weir_router *r, const struct rank *x) {
-    struct weir_busy_load l = {.active_decode_blocks = weir_block_counts_len(&x->blocks),
+    struct weir_busy_load l = {.active_decode_blocks = weir_held_len(&r->held, x->slot),
                                .kv_used_blocks = x->kv_used,
                                .active_prefill_tokens = x->prefill_tokens,
                                .total_kv_blocks = x->worker.total_kv_blocks,
@@ -64,7 +64,7 @@ size_t weir_router_loads(struct weir_router *router, uint64_t now_ms, struct wei
         ret[i] =
             (struct weir_worker_load){.worker_id = x->worker.worker_id,
                                       .dp_rank = x->dp_rank,
-                                      .active_decode_blocks = weir_block_counts_len(&x->blocks),
+                                      .active_decode_blocks = weir_held_len(&router->held, x->slot),
                                       .active_prefill_tokens = x->prefill_tokens,
                                       .active_requests = x->requests,
                                       .kv_used_blocks = x->kv_used,

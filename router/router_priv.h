@@ -4,8 +4,8 @@
 
 #include "base/map.h"
 #include "kvindex/kvi.h"
-#include "router/block_counts.h"
 #include "router/decide.h"
+#include "router/held_blocks.h"
 #include "router/lookup.h"
 #include "router/router.h"
 #include "router/tenants.h"
@@ -20,7 +20,7 @@ struct rank {
     uint32_t dp_rank;
     uint32_t number; /* in the index; UINT32_MAX when that is full */
     uint64_t prefill_tokens, requests, kv_used;
-    struct weir_block_counts blocks; /* sequence hashes of its bookings */
+    uint32_t slot; /* its number in held; stays while the rank is there */
     uint64_t inhibited_until_ms;
     double churn_blocks; /* prompt blocks placed there that it did not hold, halving with time */
 };
@@ -32,9 +32,9 @@ struct booking {
     uint32_t next_free;
     uint64_t prefill_tokens;
     uint64_t tenant;
-    bool of_tenant;   /* its prefill counts for the tenant */
-    uint64_t *hashes; /* owned */
-    size_t n_hashes;
+    bool of_tenant; /* its prefill counts for the tenant */
+    uint32_t slot;
+    struct weir_held_run *held; /* its prompt's blocks, of that slot's rank; NULL: none */
     uint64_t born_ms;
     bool told_first;    /* others know of its first token */
     char *request_id;   /* owned; NULL: other routers do not hear of it */
@@ -73,8 +73,17 @@ struct weir_router {
     uint32_t *places;                  /* scratch: where in ranks each candidate is */
     uint32_t *own; /* scratch, by rank: 1 + the tenant's place there; zero outside of a decision */
     size_t cap_scratch;
-    struct weir_map by_rank; /* hash of worker and rank -> place in ranks */
-    uint32_t *by_number;     /* number in the index -> place in candidates of this search */
+    struct weir_held_blocks held; /* blocks of prompts of bookings, by the slots of ranks */
+    struct {
+        double *prefill_tokens, *decode_blocks, *requests, *churn; /* of each rank, as in ranks */
+        double *costs;                                             /* scratch */
+    } flat;                                                        /* owned */
+    uint32_t *running;           /* scratch, by rank: prefix that running requests of it hold */
+    uint32_t *slot_places;       /* slot -> place in ranks; UINT32_MAX: free. As many as held's */
+    uint32_t *number_places;     /* number in the index -> place in ranks; cap_numbers */
+    uint64_t inhibited_until_ms; /* the latest of any rank, gone ones too */
+    struct weir_map by_rank;     /* hash of worker and rank -> place in ranks */
+    uint32_t *by_number;         /* number in the index -> place in candidates of this search */
     size_t cap_numbers;
     struct lapse *lapses; /* ring */
     size_t lapse_first, n_lapses, cap_lapses;
@@ -86,6 +95,29 @@ struct weir_router {
 /* Ends a critical section; `room`: what waits for a place may find one now. */
 void weir_router_unlock(struct weir_router *r, bool room);
 struct rank *weir_router_find_rank(struct weir_router *r, uint64_t worker_id, uint32_t dp_rank);
+
+/* router_scan.c; all with the lock held. */
+/* After any change of a rank's load. */
+void weir_router_touch(struct weir_router *r, const struct rank *x);
+/* Sets `running` of the ranks that hold some of the query's prompt for running requests; all others
+ * have zero. Cleared before anything changes. */
+struct weir_router_running {
+    const struct weir_held_member *members;
+    size_t n;
+};
+void weir_router_mark_running(struct weir_router *r, const struct weir_route_query *q,
+                              struct weir_router_running *ret);
+void weir_router_clear_running(struct weir_router *r, const struct weir_router_running *running);
+/* The query can do without a list of candidates. */
+bool weir_router_scan_suits(const struct weir_router *r, const struct weir_route_query *q);
+struct weir_router_found {
+    enum weir_status status; /* as of weir_router_route; the rest is set when it is WEIR_OK */
+    struct weir_candidate candidate;
+    double best_device_blocks; /* of any eligible rank */
+};
+/* `lookup` NULL: searches now. False: it needs the list after all, nothing was drawn. */
+bool weir_router_scan(struct weir_router *r, const struct weir_route_query *q,
+                      struct weir_lookup *lookup, struct weir_router_found *ret);
 
 /* router_bookings.c; all with the lock held. */
 /* Approximate mode: forgets what was predicted too long ago. */
@@ -108,6 +140,13 @@ bool weir_router_worker_busy(const struct weir_router *r, size_t first);
 bool weir_router_busy_matters(const struct weir_router *r); /* a threshold is set */
 
 /* router_route.c; with the lock held. */
+/* Inputs of the choice; takes a turn in the modes that have some. */
+struct weir_decide weir_router_inputs(struct weir_router *r, const struct weir_route_query *q);
+/* The search of the index: an early one, or NULL, and then it runs now. */
+const struct weir_lookup *weir_router_look_up(struct weir_router *r,
+                                              const struct weir_route_query *q,
+                                              struct weir_lookup *early);
+void weir_router_put_score(struct weir_candidate *c, const struct kvi_score *score);
 bool weir_router_waits(const struct weir_router *r, const struct weir_route_query *q);
 /* Not full for the query. */
 bool weir_router_has_room(const struct weir_router *r, const struct weir_route_query *q,

@@ -10,11 +10,6 @@ static bool excluded(const struct weir_route_query *q, uint64_t worker_id) {
     return false;
 }
 
-/* Prompt blocks beyond the longest prefix that running requests of the rank hold. */
-static size_t additional_blocks(const struct rank *x, const struct weir_route_query *q) {
-    return q->n_blocks - weir_block_counts_prefix(&x->blocks, q->sequence_hashes, q->n_blocks);
-}
-
 struct eligible {
     size_t n;
     bool any_known, any_busy;   /* why nobody may be left */
@@ -34,7 +29,7 @@ bool weir_router_waits(const struct weir_router *r, const struct weir_route_quer
 
 /* As in busy.c: the larger of booked and reported blocks counts; unknown room is never full. */
 static bool blocks_full(const struct weir_router *r, const struct rank *x) {
-    uint64_t booked = weir_block_counts_len(&x->blocks), total = x->worker.total_kv_blocks;
+    uint64_t booked = weir_held_len(&r->held, x->slot), total = x->worker.total_kv_blocks;
     double used = (double)(booked > x->kv_used ? booked : x->kv_used);
     return total > 0 && used > r->config.queue_decode_threshold * (double)total;
 }
@@ -55,8 +50,9 @@ bool weir_router_has_room(const struct weir_router *r, const struct weir_route_q
 /* Fills the candidates. A pinned worker need only be known and not busy. */
 static struct eligible gather(struct weir_router *r, const struct weir_route_query *q) {
     struct eligible e = {.n = 0};
-    bool busy_matters = weir_router_busy_matters(r), busy = false,
-         reuse = weir_router_assumes_reuse(r, q);
+    bool busy_matters = weir_router_busy_matters(r), busy = false;
+    struct weir_router_running running;
+    weir_router_mark_running(r, q, &running);
     for (size_t i = 0; i < r->n_ranks; i++) {
         struct rank *x = &r->ranks[i];
         bool first = i == 0 || x->worker.worker_id != r->ranks[i - 1].worker.worker_id;
@@ -91,13 +87,13 @@ static struct eligible gather(struct weir_router *r, const struct weir_route_que
             .dp_rank = x->dp_rank,
             .active_prefill_tokens = (double)x->prefill_tokens,
             .active_decode_blocks =
-                r->config.track_active_blocks ? (double)weir_block_counts_len(&x->blocks) : 0,
+                r->config.track_active_blocks ? (double)weir_held_len(&r->held, x->slot) : 0,
             .active_requests = (double)x->requests,
-            .additional_active_blocks = !r->config.track_active_blocks ? 0
-                                        : reuse ? (double)additional_blocks(x, q)
-                                                : (double)q->n_blocks,
+            .additional_active_blocks =
+                r->config.track_active_blocks ? (double)q->n_blocks - r->running[i] : 0,
             .churn = weir_router_churn(r, x)};
     }
+    weir_router_clear_running(r, &running);
     return e;
 }
 
@@ -131,19 +127,31 @@ static void add_running(const struct weir_router *r, const struct weir_route_que
         return;
     for (size_t i = 0; i < n; i++) {
         struct weir_candidate *c = &r->candidates[i];
-        c->device_blocks =
-            fmax(c->device_blocks, (double)q->n_blocks - c->additional_active_blocks);
+        double running = fmin((double)q->n_blocks - c->additional_active_blocks,
+                              (double)(q->n_blocks - q->n_computed));
+        c->device_blocks = fmax(c->device_blocks, running);
     }
 }
 
-/* `l` NULL: searches now. A worker that left since the search and came again has other numbers
+const struct weir_lookup *weir_router_look_up(struct weir_router *r,
+                                              const struct weir_route_query *q,
+                                              struct weir_lookup *early) {
+    if (early == NULL)
+        look_up(&r->own_lookup, q);
+    return early != NULL ? early : &r->own_lookup;
+}
+
+void weir_router_put_score(struct weir_candidate *c, const struct kvi_score *score) {
+    c->device_blocks = score->blocks[KVI_DEVICE];
+    c->host_blocks = score->blocks[KVI_HOST];
+    c->disk_blocks = (double)score->blocks[KVI_DISK] + score->blocks[KVI_EXTERNAL];
+}
+
+/* A worker that left since the search and came again has other numbers
  * now, so what it held counts no more. */
 static void add_overlaps(struct weir_router *r, const struct weir_route_query *q, size_t n,
-                         struct weir_lookup *l) {
-    if (l == NULL) {
-        l = &r->own_lookup;
-        look_up(l, q);
-    }
+                         struct weir_lookup *early) {
+    const struct weir_lookup *l = weir_router_look_up(r, q, early);
     for (size_t k = 0; k < l->n; k++) {
         const struct kvi_score *s = &l->scores[k];
         uint32_t at = s->rank < r->cap_numbers ? r->by_number[s->rank] : UINT32_MAX;
@@ -152,9 +160,7 @@ static void add_overlaps(struct weir_router *r, const struct weir_route_query *q
         struct weir_candidate *c = &r->candidates[at];
         if (c->worker_id != s->worker.worker_id || c->dp_rank != s->worker.dp_rank)
             continue; /* not a worker of ours (any more): its number was another's */
-        c->device_blocks = s->blocks[KVI_DEVICE];
-        c->host_blocks = s->blocks[KVI_HOST];
-        c->disk_blocks = (double)s->blocks[KVI_DISK] + s->blocks[KVI_EXTERNAL];
+        weir_router_put_score(c, s);
     }
     add_running(r, q, n);
 }
@@ -163,7 +169,7 @@ static double or_override(double value, double fallback) {
     return isnan(value) ? fallback : value;
 }
 
-static struct weir_decide inputs_of(struct weir_router *r, const struct weir_route_query *q) {
+struct weir_decide weir_router_inputs(struct weir_router *r, const struct weir_route_query *q) {
     static const struct weir_route_override none = {NAN, NAN, NAN, -1, -1};
     const struct weir_route_override *o = q->override != NULL ? q->override : &none;
     const struct weir_router_config *c = &r->config;
@@ -220,7 +226,7 @@ static struct bound follow_session(struct weir_router *r, const struct weir_rout
 
 static size_t choose(struct weir_router *r, const struct weir_route_query *q, size_t n,
                      const struct bound *bound) {
-    struct weir_decide in = inputs_of(r, q);
+    struct weir_decide in = weir_router_inputs(r, q);
     in.has_preferred = bound->there;
     in.preferred = bound->worker;
     if (q->explain != NULL) {
@@ -249,10 +255,36 @@ static void fill_load(struct weir_router *r, const struct weir_candidate *c,
         .total_kv_blocks = r->config.track_active_blocks ? x->worker.total_kv_blocks : 0};
 }
 
+/* Books the chosen one. best: device blocks that any eligible one holds. */
+static enum weir_status settle(struct weir_router *r, const struct weir_route_query *q,
+                               const struct weir_candidate *c, double best,
+                               struct weir_route *ret) {
+    struct weir_route route = {.worker_id = c->worker_id,
+                               .dp_rank = c->dp_rank,
+                               .overlap_blocks = (uint32_t)c->device_blocks,
+                               .best_overlap_blocks = (uint32_t)best,
+                               .cost = c->cost};
+    if (q->query_only)
+        fill_load(r, c, &route.load);
+    enum weir_status st = q->query_only ? WEIR_OK : weir_router_book(r, q, c, &route);
+    if (st == WEIR_OK)
+        *ret = route;
+    if (st == WEIR_OK && r->affinity != NULL && q->has_session && !q->query_only)
+        weir_affinity_bind(r->affinity, q->session, route.worker_id, q->now_ms);
+    return st;
+}
+
 static enum weir_status route_locked(struct weir_router *r, const struct weir_route_query *q,
                                      struct weir_lookup *lookup, struct weir_route *ret) {
     weir_router_run_lapses(r, q->now_ms);
     weir_router_age_churn(r, q->now_ms);
+    struct weir_router_found found;
+    if (weir_router_scan_suits(r, q) && weir_router_scan(r, q, lookup, &found)) {
+        if (found.status == WEIR_OK)
+            return settle(r, q, &found.candidate, found.best_device_blocks, ret);
+        ret->share_full = false;
+        return found.status;
+    }
     struct eligible e = gather(r, q);
     if (q->has_pinned_worker && !e.any_known)
         return WEIR_INVALID;
@@ -284,23 +316,10 @@ static enum weir_status route_locked(struct weir_router *r, const struct weir_ro
     if (share.limited && bound.there)
         bound.there = is_candidate(r, e.n, bound.worker);
     size_t at = choose(r, q, e.n, &bound);
-    const struct weir_candidate *c = &r->candidates[at];
     double best = 0;
     for (size_t i = 0; i < e.n; i++)
         best = r->candidates[i].device_blocks > best ? r->candidates[i].device_blocks : best;
-    struct weir_route route = {.worker_id = c->worker_id,
-                               .dp_rank = c->dp_rank,
-                               .overlap_blocks = (uint32_t)c->device_blocks,
-                               .best_overlap_blocks = (uint32_t)best,
-                               .cost = c->cost};
-    if (q->query_only)
-        fill_load(r, c, &route.load);
-    enum weir_status st = q->query_only ? WEIR_OK : weir_router_book(r, q, c, &route);
-    if (st == WEIR_OK)
-        *ret = route;
-    if (st == WEIR_OK && r->affinity != NULL && q->has_session && !q->query_only)
-        weir_affinity_bind(r->affinity, q->session, route.worker_id, q->now_ms);
-    return st;
+    return settle(r, q, &r->candidates[at], best, ret);
 }
 
 bool weir_router_may_go(struct weir_router *router, const struct weir_route_query *q) {

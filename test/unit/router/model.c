@@ -4,7 +4,7 @@
  * "kvrouter" 4.1 to 4.3; router/README.md for the fleet policy).
  */
 #include "kvindex/kvi.h"
-#include "router/router.h"
+#include "router/decide.h"
 #include "test/check.h"
 
 #include <math.h>
@@ -162,7 +162,8 @@ static double naive_cost(unsigned w, unsigned rank, unsigned f, unsigned n, size
 
 static void put_worker(struct weir_router *r, unsigned w) {
     uint32_t size = 1 + (uint32_t)weir_rng_below(&rng, RANKS);
-    struct weir_router_worker worker = {.worker_id = id_of(w), .dp_size = size};
+    struct weir_router_worker worker = {
+        .worker_id = id_of(w), .dp_size = size, .max_num_batched_tokens = 64, .pool = w % 2};
     if (workers[w].there)
         return;
     CHECK(weir_router_worker_put(r, &worker) == WEIR_OK);
@@ -236,6 +237,34 @@ static void check_choice(const struct weir_route *route, unsigned f, unsigned n,
     CHECK_EQ_U64(route->overlap_blocks, (uint64_t)tiers[0]);
 }
 
+/* A query that asks for the record of its choice goes by the list of candidates, others mostly do
+ * without: the same choice, costs and random draws, to the last bit. */
+static void check_list_and_scan(struct weir_router *r, struct weir_route_query q) {
+    struct weir_decision record = {.n = 0};
+    struct weir_rng drawn = rng, draws = rng;
+    struct weir_route scan = {.cost = NAN}, list = scan;
+    q.query_only = true;
+    q.rng = &drawn;
+    enum weir_status a = weir_router_route(r, &q, &scan);
+    q.explain = &record;
+    q.rng = &draws;
+    enum weir_status b = weir_router_route(r, &q, &list);
+    CHECK(a == b);
+    CHECK(memcmp(&drawn, &draws, sizeof(drawn)) == 0);
+    if (a == WEIR_OK) {
+        CHECK(scan.worker_id == list.worker_id && scan.dp_rank == list.dp_rank);
+        CHECK(memcmp(&scan.cost, &list.cost, sizeof(double)) == 0);
+        CHECK(scan.overlap_blocks == list.overlap_blocks &&
+              scan.best_overlap_blocks == list.best_overlap_blocks);
+        const double *x = &scan.load.cached_tokens, *y = &list.load.cached_tokens;
+        CHECK(memcmp(x, y, sizeof(double)) == 0);
+        CHECK(scan.load.prefill_tokens == list.load.prefill_tokens &&
+              scan.load.decode_blocks == list.load.decode_blocks &&
+              scan.load.additional_blocks == list.load.additional_blocks);
+    }
+    weir_decision_fini(&record);
+}
+
 static void route_one(struct weir_router *r, const struct options *defaults) {
     unsigned f = (unsigned)weir_rng_below(&rng, FAMILIES),
              n = (unsigned)weir_rng_below(&rng, DEPTH + 1);
@@ -260,6 +289,14 @@ static void route_one(struct weir_router *r, const struct options *defaults) {
                                  .query_only = slot == BOOKINGS || !o.reuse,
                                  .rng = &rng};
     struct weir_route route;
+    struct weir_route_query odd = q;
+    check_list_and_scan(r, q);
+    odd.has_pool = weir_rng_below(&rng, 2) == 0;
+    odd.pool = (uint32_t)weir_rng_below(&rng, 2);
+    odd.blind = weir_rng_below(&rng, 4) == 0;
+    odd.may_wait = weir_rng_below(&rng, 2) == 0;
+    odd.now_ms = weir_rng_below(&rng, 2000); /* some were said to have failed until 1,000 */
+    check_list_and_scan(r, odd);
     enum weir_status st = weir_router_route(r, &q, &route);
     unsigned there = 0;
     for (unsigned w = 0; w < WORKERS; w++)
