@@ -91,6 +91,7 @@ void weir_router_destroy(struct weir_router *router) {
     weir_free(router->flat.requests);
     weir_free(router->flat.churn);
     weir_free(router->flat.costs);
+    weir_free(router->flat.suits);
     weir_map_fini(&router->foreign);
     for (size_t i = 0; i < router->n_lapses; i++)
         weir_free(router->lapses[(router->lapse_first + i) % router->cap_lapses].hashes);
@@ -206,6 +207,7 @@ static bool grow_scratch(struct weir_router *r, size_t n) {
     r->flat.decode_blocks = grown(r->flat.decode_blocks, n, sizeof(double), &room);
     r->flat.requests = grown(r->flat.requests, n, sizeof(double), &room);
     r->flat.churn = grown(r->flat.churn, n, sizeof(double), &room);
+    r->flat.suits = grown(r->flat.suits, n, sizeof(bool), &room);
     r->flat.costs = grown(r->flat.costs, n, sizeof(double), &room);
     r->slot_places = grown(r->slot_places, n, sizeof(*r->slot_places), &room);
     if (!room || !weir_held_reserve(&r->held, n))

@@ -76,6 +76,7 @@ struct weir_router {
     struct weir_held_blocks held; /* blocks of prompts of bookings, by the slots of ranks */
     struct {
         double *prefill_tokens, *decode_blocks, *requests, *churn; /* of each rank, as in ranks */
+        bool *suits;                                               /* scratch */
         double *costs;                                             /* scratch */
     } flat;                                                        /* owned */
     uint32_t *running;           /* scratch, by rank: prefix that running requests of it hold */
@@ -156,6 +157,13 @@ bool weir_router_has_room(const struct weir_router *r, const struct weir_route_q
 /* n_serving, n_held: ranks; of those, with more than the quick tokens in prefill. */
 void weir_router_share(struct weir_router *r, const struct weir_route_query *q, unsigned n_serving,
                        unsigned n_held, struct weir_tenant_share *ret);
+/* May the tenant use this one? A short prompt may go anywhere, but not behind a long one of
+ * somebody else. mark: own[] of the rank. */
+bool weir_router_suits(const struct weir_router *r, const struct weir_route_query *q,
+                       const struct weir_tenant_share *s, const struct weir_candidate *c,
+                       uint32_t mark);
+/* Sets own[], or clears it. */
+void weir_router_mark_own(struct weir_router *r, const struct weir_tenant_share *s, bool on);
 /* True when the query must wait whatever its candidates hold: known before the search. home: the
  * worker of its session, or NULL. */
 bool weir_router_share_is_full(struct weir_router *r, const struct weir_route_query *q, size_t n,

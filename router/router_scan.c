@@ -169,6 +169,89 @@ static double weigh_holders(struct scan *s, const struct weir_router_running *ru
     return best;
 }
 
+static const struct kvi_score *score_of(const struct scan *s, size_t at) {
+    for (size_t k = 0; s->lookup != NULL && k < s->lookup->n; k++)
+        if (rank_of(s, &s->lookup->scores[k]) == &s->r->ranks[at])
+            return &s->lookup->scores[k];
+    return NULL;
+}
+
+/* ---- a tenant over its share ----------------------------------------------------------------- */
+
+static void most(const struct scan *s, size_t at, const struct kvi_score *score, double *best) {
+    const struct weir_candidate c = candidate(s, at, score);
+    if (s->r->flat.costs[at] < INFINITY && c.device_blocks > *best)
+        *best = c.device_blocks;
+}
+
+static void ask(struct scan *s, const struct weir_tenant_share *share, size_t at,
+                const struct kvi_score *score) {
+    const struct weir_candidate c = candidate(s, at, score);
+    s->r->flat.suits[at] = weir_router_suits(s->r, s->q, share, &c, s->r->own[at]);
+}
+
+/* Of a rank that holds nothing of the prompt and runs none of the tenant's it matters only whether
+ * it has a long prompt; the others are asked one by one. */
+static void ask_all(struct scan *s, const struct weir_router_running *running,
+                    const struct weir_tenant_share *share) {
+    struct weir_router *r = s->r;
+    double quick = (double)r->config.tenant_quick_tokens;
+    const struct weir_candidate idle = {.active_prefill_tokens = 0},
+                                long_one = {.active_prefill_tokens = quick + 1};
+    bool if_idle = weir_router_suits(r, s->q, share, &idle, 0),
+         if_long = weir_router_suits(r, s->q, share, &long_one, 0);
+    for (size_t i = 0; i < r->n_ranks; i++)
+        r->flat.suits[i] = r->flat.prefill_tokens[i] > quick ? if_long : if_idle;
+    weir_router_mark_own(r, share, true);
+    for (size_t i = 0; i < share->n_places; i++) {
+        const struct rank *x =
+            weir_router_find_rank(r, share->places[i].worker_id, share->places[i].dp_rank);
+        if (x != NULL)
+            ask(s, share, (size_t)(x - r->ranks), score_of(s, (size_t)(x - r->ranks)));
+    }
+    for (size_t k = 0; s->lookup != NULL && k < s->lookup->n; k++) {
+        const struct rank *x = rank_of(s, &s->lookup->scores[k]);
+        if (x != NULL)
+            ask(s, share, (size_t)(x - r->ranks), &s->lookup->scores[k]);
+    }
+    for (size_t i = 0; i < running->n; i++) {
+        size_t at = r->slot_places[running->members[i].slot];
+        if (!(r->running[at] & DONE))
+            ask(s, share, at, NULL);
+    }
+    weir_router_mark_own(r, share, false);
+}
+
+/* Ranks that the tenant should leave to others are not eligible, unless no other is. Returns the
+ * device blocks that any of the rest holds. */
+static double keep_to_share(struct scan *s, const struct weir_router_running *running,
+                            const struct weir_tenant_share *share, double best) {
+    struct weir_router *r = s->r;
+    bool any = false;
+    ask_all(s, running, share);
+    for (size_t i = 0; i < r->n_ranks; i++)
+        any |= r->flat.suits[i] && r->flat.costs[i] < INFINITY;
+    if (!any)
+        return best;
+    for (size_t i = 0; i < r->n_ranks; i++)
+        if (!r->flat.suits[i])
+            r->flat.costs[i] = INFINITY;
+    best = 0;
+    for (size_t k = 0; s->lookup != NULL && k < s->lookup->n; k++) {
+        const struct rank *x = rank_of(s, &s->lookup->scores[k]);
+        if (x != NULL)
+            most(s, (size_t)(x - r->ranks), &s->lookup->scores[k], &best);
+    }
+    for (size_t i = 0; i < running->n; i++) {
+        size_t at = r->slot_places[running->members[i].slot];
+        if (!(r->running[at] & DONE))
+            most(s, at, NULL, &best);
+    }
+    return best;
+}
+
+/* ---- the choice ------------------------------------------------------------------------------ */
+
 /* As weir_select at temperature 0, over those that are eligible; there is one. */
 static size_t lowest(const double *costs, size_t n, struct weir_rng *rng) {
     size_t at = 0, ties = 1;
@@ -189,13 +272,6 @@ static size_t lowest(const double *costs, size_t n, struct weir_rng *rng) {
     return at;
 }
 
-static const struct kvi_score *score_of(const struct scan *s, size_t at) {
-    for (size_t k = 0; s->lookup != NULL && k < s->lookup->n; k++)
-        if (rank_of(s, &s->lookup->scores[k]) == &s->r->ranks[at])
-            return &s->lookup->scores[k];
-    return NULL;
-}
-
 bool weir_router_scan(struct weir_router *r, const struct weir_route_query *q,
                       struct weir_lookup *lookup, struct weir_router_found *ret) {
     struct weir_router_running running;
@@ -212,13 +288,15 @@ bool weir_router_scan(struct weir_router *r, const struct weir_route_query *q,
         return true;
     if (r->tenants != NULL && weir_router_tracks_prefill(r, q))
         weir_router_share(r, q, who.n_serving, who.n_held, &share);
-    if (share.limited)
-        return false;
+    if (share.limited && (weir_router_waits(r, q) || s.params.overlap_credit_decay > 0))
+        return false; /* may have to wait; or the costs depend on who is left */
     if (q->n_blocks > 0 && !q->blind)
         s.lookup = weir_router_look_up(r, q, lookup);
     cost_of_all(&s);
     weir_router_mark_running(r, q, &running);
     ret->best_device_blocks = weigh_holders(&s, &running);
+    if (share.limited)
+        ret->best_device_blocks = keep_to_share(&s, &running, &share, ret->best_device_blocks);
     size_t at = lowest(r->flat.costs, r->n_ranks, q->rng);
     ret->candidate = candidate(&s, at, score_of(&s, at));
     ret->candidate.cost = r->flat.costs[at];

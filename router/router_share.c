@@ -13,13 +13,11 @@ void weir_router_share(struct weir_router *r, const struct weir_route_query *q, 
     weir_tenants_share(r->tenants, q->tenant, n_serving, n_held, q->now_ms, ret);
 }
 
-/* A short prompt may go anywhere, but not behind a long one of somebody else. */
-static bool suits(const struct weir_router *r, const struct weir_route_query *q,
-                  const struct weir_tenant_share *s, size_t at) {
-    const struct weir_candidate *c = &r->candidates[at];
+bool weir_router_suits(const struct weir_router *r, const struct weir_route_query *q,
+                       const struct weir_tenant_share *s, const struct weir_candidate *c,
+                       uint32_t mark) {
     const struct weir_tenant_place *own = NULL;
     uint64_t quick = r->config.tenant_quick_tokens, on_it = (uint64_t)c->active_prefill_tokens;
-    uint32_t mark = r->own[r->places[at]];
     if (mark > 0)
         own = &s->places[mark - 1];
     if (q->isl_tokens <= quick && on_it - (own != NULL ? own->tokens : 0) > quick)
@@ -33,7 +31,7 @@ static bool suits(const struct weir_router *r, const struct weir_route_query *q,
     return weir_tenant_may(s, quick, own, on_it, uncached);
 }
 
-static void mark_own(struct weir_router *r, const struct weir_tenant_share *s, bool on) {
+void weir_router_mark_own(struct weir_router *r, const struct weir_tenant_share *s, bool on) {
     for (size_t i = 0; i < s->n_places; i++) {
         const struct rank *x =
             weir_router_find_rank(r, s->places[i].worker_id, s->places[i].dp_rank);
@@ -48,17 +46,17 @@ static void mark_own(struct weir_router *r, const struct weir_tenant_share *s, b
 static bool mark_suited(struct weir_router *r, const struct weir_route_query *q, size_t n,
                         const struct weir_tenant_share *s, const uint64_t *home) {
     bool any = false, waits = weir_router_waits(r, q);
-    mark_own(r, s, true);
+    weir_router_mark_own(r, s, true);
     for (size_t i = 0; i < n; i++) {
         bool at_home = home != NULL && r->candidates[i].worker_id == *home;
         r->places[i] &= ~SUITS;
-        if (!suits(r, q, s, i))
+        if (!weir_router_suits(r, q, s, &r->candidates[i], r->own[r->places[i]]))
             continue;
         if (at_home || home == NULL || r->config.affinity_soft)
             any = any || at_home || !waits || weir_router_has_room(r, q, &r->ranks[r->places[i]]);
         r->places[i] |= SUITS;
     }
-    mark_own(r, s, false);
+    weir_router_mark_own(r, s, false);
     return any;
 }
 

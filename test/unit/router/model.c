@@ -391,6 +391,57 @@ static void case_equals_naive_model(void) {
     }
 }
 
+/* Tenants over their shares, most of them with long prompts; the choices themselves are the matter
+ * of tenants.c. */
+static void case_list_and_scan_with_tenants(void) {
+    enum { LIVES = 6 };
+    make_prompts();
+    weir_rng_seed(&rng, check_seed());
+    for (unsigned life = 0; life < LIVES; life++) {
+        struct weir_router_config c;
+        struct weir_router *r = NULL;
+        uint64_t running[BOOKINGS] = {0};
+        memset(workers, 0, sizeof(workers));
+        memset(bookings, 0, sizeof(bookings));
+        weir_router_config_init(&c);
+        c.mode = WEIR_ROUTE_KV;
+        c.block_size = BLOCK;
+        c.tenant_window_ms = 1000;
+        c.tenant_quick_tokens = 8;
+        c.overlap_credit_decay = life % 3 == 2;
+        c.policy = (enum weir_selection_policy)(life % 3);
+        CHECK(weir_router_create(&c, &r) == WEIR_OK);
+        for (unsigned step = 0; step < STEPS; step++) {
+            unsigned f = (unsigned)weir_rng_below(&rng, FAMILIES);
+            size_t n = (size_t)weir_rng_below(&rng, DEPTH + 1);
+            struct weir_route route;
+            struct weir_route_query q = {.local_hashes = local[f],
+                                         .sequence_hashes = seq[f],
+                                         .n_blocks = n,
+                                         .isl_tokens = n * BLOCK + weir_rng_below(&rng, BLOCK),
+                                         .pinned_rank = -1,
+                                         .tenant = weir_rng_below(&rng, 3),
+                                         .rng = &rng,
+                                         .now_ms = step / 4};
+            if (weir_rng_below(&rng, 20) == 0)
+                put_worker(r, (unsigned)weir_rng_below(&rng, WORKERS));
+            if (weir_rng_below(&rng, 100) == 0)
+                remove_worker(r, (unsigned)weir_rng_below(&rng, WORKERS));
+            cache_event(r);
+            check_list_and_scan(r, q);
+            q.has_pool = weir_rng_below(&rng, 3) == 0;
+            q.pool = (uint32_t)weir_rng_below(&rng, 2);
+            check_list_and_scan(r, q);
+            uint64_t *b = &running[weir_rng_below(&rng, BOOKINGS)];
+            if (weir_rng_below(&rng, 3) == 0)
+                weir_router_prefill_done(r, *b);
+            weir_router_free(r, *b);
+            *b = weir_router_route(r, &q, &route) == WEIR_OK ? route.booking : 0;
+        }
+        weir_router_destroy(r);
+    }
+}
+
 /* One host block earns three quarters of a device block. */
 static void case_lower_tiers(void) {
     static const struct {
@@ -506,6 +557,7 @@ static void case_probe(void) {
 int main(void) {
     CHECK_RUN(case_probe);
     CHECK_RUN(case_equals_naive_model);
+    CHECK_RUN(case_list_and_scan_with_tenants);
     CHECK_RUN(case_lower_tiers);
     CHECK_RUN(case_without_reuse);
     CHECK_RUN(case_numbers_are_used_again);
