@@ -16,6 +16,7 @@ set(WEIR_SANITIZE "" CACHE STRING "Sanitizers: 'address,undefined', 'thread' or 
 option(WEIR_WERROR "Warnings are errors" ON)
 option(WEIR_FUZZ "Build the libFuzzer drivers (clang)" OFF)
 option(WEIR_COVERAGE "Instrument for coverage" OFF)
+option(WEIR_LTO "Optimize the executable weir across its files when it is linked" OFF)
 
 add_compile_definitions(_GNU_SOURCE WEIR_VERSION="${PROJECT_VERSION}")
 set(WEIR_WARNINGS -Wall -Wextra -Wshadow -Wvla -Wimplicit-fallthrough -Wpointer-arith -Wundef)
@@ -39,6 +40,13 @@ endif()
 if(WEIR_COVERAGE)
   add_compile_options(--coverage)
   add_link_options(--coverage)
+endif()
+
+# Objects that hold both forms: only the executable weir is linked the slow way (CMakeLists.txt), tests are not.
+if(WEIR_LTO)
+  set(WEIR_LTO_OPTIONS -flto=auto -ffat-lto-objects)
+  add_compile_options(${WEIR_LTO_OPTIONS})
+  add_link_options("$<$<NOT:$<STREQUAL:$<TARGET_PROPERTY:NAME>,weir>>:-fno-lto>")
 endif()
 
 find_package(PkgConfig REQUIRED)

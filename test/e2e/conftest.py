@@ -1,4 +1,5 @@
 import os
+import re
 import sys
 
 import pytest
@@ -38,8 +39,10 @@ def pytest_runtest_setup():
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport():
-    """A test that fails says what every process of it said last."""
+    """A test that fails says what every process of it said last, and before that its warnings and changes of workers."""
     report = (yield).get_result()
     if report.failed:
         for p in Process.started:
-            report.sections.append((f"log of {p.name}, pid {p.child.pid}", "\n".join(p.lines[-40:])))
+            earlier = [line for line in p.lines[:-40] if re.search(r" (WARN|ERROR) |has \d+ workers", line)]
+            said = earlier[-40:] + p.lines[-40:]
+            report.sections.append((f"log of {p.name}, pid {p.child.pid}", "\n".join(said)))

@@ -265,7 +265,7 @@ class Crowd:
         writer.write(b"POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\nconnection: close\r\n"
                      b"content-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
         head = await reader.readuntil(b"\r\n\r\n")
-        assert head.startswith(b"HTTP/1.1 200 "), head
+        assert head.startswith(b"HTTP/1.1 200 "), head + await reader.read()
         while size := int(await reader.readline(), 16):
             piece = (await reader.readexactly(size + 2))[:-2]
             self.bodies[i] += piece
