@@ -14,6 +14,9 @@ from weir import sse, until
 
 GAUGES = ("dynamo_frontend_inflight_requests", "dynamo_frontend_active_requests",
           "dynamo_frontend_queued_requests")
+# A machine without time to spare is not what these tests are about: workers that get none for the usual 5 seconds are
+# alive, and with all of them avoided a request is refused. A killed one is noticed by its connections.
+PATIENT = {"DYN_TCP_REQUEST_TIMEOUT": "60"}
 CLIENTS = int(os.environ.get("WEIR_TEST_CLIENTS", "2000"))  # the long run takes 10,000
 
 
@@ -66,7 +69,7 @@ class Stream(threading.Thread):
 def test_kill_one_of_two(fleet):
     victim = fleet.mocker("--speedup-ratio", "0.5")
     other = fleet.mocker("--speedup-ratio", "0.5")
-    fleet.front = fleet.frontend("--router-mode", "round-robin").ready(workers=2)
+    fleet.front = fleet.frontend("--router-mode", "round-robin", env=PATIENT).ready(workers=2)
     fleet.front.wait_line("model m has 2 workers")  # /health knows them before: requests go to all from here on
     streams = [Stream(fleet.front) for _ in range(20)]
     for s in streams:
@@ -92,7 +95,7 @@ def text_of(stream):
 def test_streams_move_to_another_worker(fleet, model):
     """Killed workers cost no stream and no token: each text equals that of an undisturbed run."""
     mockers = [fleet.mocker("--speedup-ratio", "2") for _ in range(3)]
-    fleet.front = fleet.frontend("--router-mode", "round-robin", "--migration-limit", "3").ready(workers=3)
+    fleet.front = fleet.frontend("--router-mode", "round-robin", "--migration-limit", "3", env=PATIENT).ready(workers=3)
     fleet.front.wait_line("model m has 3 workers")  # /health knows them before: requests go to all from here on
     calm = [Stream(fleet.front, seed=i, max_tokens=300) for i in range(10)]
     assert [s.ended() for s in calm] == ["length"] * 10
@@ -113,7 +116,7 @@ def test_requests_too_long_do_not_move(fleet):
     victim = fleet.mocker("--speedup-ratio", "0.5")
     other = fleet.mocker("--speedup-ratio", "0.5")
     fleet.front = fleet.frontend("--router-mode", "round-robin", "--migration-limit", "3",
-                                 "--migration-max-seq-len", "10").ready(workers=2)
+                                 "--migration-max-seq-len", "10", env=PATIENT).ready(workers=2)
     fleet.front.wait_line("model m has 2 workers")  # /health knows them before: requests go to all from here on
     streams = [Stream(fleet.front) for _ in range(4)]
     for s in streams:
@@ -326,7 +329,7 @@ def test_kill_9_under_many_streams(fleet):
         return fleet.mocker("--speedup-ratio", "1", "--max-num-seqs", "512")
 
     living = [worker() for _ in range(3)]
-    fleet.front = fleet.frontend("--router-mode", "kv", "--migration-limit", "3").ready(workers=3)
+    fleet.front = fleet.frontend("--router-mode", "kv", "--migration-limit", "3", env=PATIENT).ready(workers=3)
 
     def moved():
         return int(fleet.front.metric("dynamo_frontend_model_migration_total", migration_type="ongoing_request"))
