@@ -62,11 +62,17 @@ struct weir_span weir_leg_id(struct weir_leg *leg) {
     return weir_span_z(leg->id != NULL ? leg->id : r->uuid);
 }
 
-/* vLLM and SGLang always compute a prompt's last token, so a block that ends with it is no hit. (On
- * the request plane it counts as one, as in the reference.) */
+/* vLLM and SGLang always compute a prompt's last token, so a block that ends with it is no hit; all
+ * of a prompt whose own probabilities are asked for. (On the request plane what is held counts, as
+ * in the reference.) */
 size_t weir_leg_computed(const struct weir_leg *leg) {
+    const struct weir_openai_request *q = &leg->request->q;
     uint32_t size = weir_model_info(leg->request->model)->block_size;
-    return leg->relay != NULL && leg->n_blocks > 0 && leg->prompt.n == leg->n_blocks * size;
+    if (leg->relay == NULL)
+        return 0;
+    if (q->prep.output.prompt_logprobs >= 0 || (q->echo && q->top_logprobs >= 0))
+        return leg->n_blocks;
+    return leg->n_blocks > 0 && leg->prompt.n == leg->n_blocks * size;
 }
 
 void weir_leg_query(struct weir_leg *leg, struct weir_route_query *ret) {

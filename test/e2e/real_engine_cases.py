@@ -173,6 +173,9 @@ def forms(run):
     for n in (0, 1):
         got = run.exactly("/v1/completions", {"model": run.model, "prompt": ids, "max_tokens": 4}, what="ids")
         run.hold("ids find themselves", (got > 0) == (n == 1), got)
+    # Probabilities of the prompt are computed anew, whatever is held.
+    for extra in ({"echo": True, "logprobs": 1}, {} if run.engines[0].sglang() else {"prompt_logprobs": 1}):
+        run.exactly("/v1/completions", {"model": run.model, "prompt": text, "max_tokens": 1, **extra}, what=str(extra))
     # A part list, a system prompt, an empty assistant turn.
     turns = [{"role": "system", "content": run.words(60)},
              {"role": "user", "content": [{"type": "text", "text": run.words(40)}, {"type": "text", "text": run.words(40)}]},

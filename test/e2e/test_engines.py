@@ -230,6 +230,26 @@ def test_block_of_the_last_token_is_computed_anyway(fleet, kind):
         assert found == [0, (n - 1) // BLOCK * BLOCK], (n, found)
 
 
+def test_probabilities_of_a_prompt_are_computed_anew(fleet):
+    """As seen of vLLM 0.32: whoever asks for them gets no cached token (the mock engine does not know that)."""
+    a = start(fleet)
+    f = front(fleet, a.url)
+    ids = list(range(3, 3 + 6 * BLOCK + 5))
+    expected = []
+    for extra in ({}, {}, {"prompt_logprobs": 1}, {"prompt_logprobs": 0}, {"echo": True, "logprobs": 1}, {"echo": True},
+                  {"logprobs": 1}, {"prompt_logprobs": None}):
+        seen = len(f.lines)
+        assert f.complete(ids, max_tokens=2, **extra).status == 200
+        expected.append(accesses(f, 1, seen)[0][1])
+        follows(f, a)
+    assert expected == [0, 6, 0, 0, 0, 6, 6, 6], expected
+    seen = len(f.lines)
+    for extra in ({}, {}, {"prompt_logprobs": 1}):
+        assert f.chat("say " * 40, **extra).status == 200
+        follows(f, a)
+    assert [n > 0 for _, n in accesses(f, 3, seen)] == [False, True, False]
+
+
 def test_sglang(fleet):
     """No list of event sources there: the operator names them."""
     a, b = start(fleet, kind="sglang"), start(fleet, kind="sglang")
