@@ -11,7 +11,9 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "indexer/batch.h"
+#include "indexer/service.h"
 #include "indexer/service_priv.h"
+#include "indexer/tokens.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -30,7 +32,7 @@ struct weir_bulk {
     struct kvi_score *scores; /* scratch of the bulk thread */
     size_t n_scores;
     struct weir_metric *refused, *queries;
-    struct weir_metric_family *batches, *fallbacks;
+    struct weir_metric_family *batches, *fallbacks, *restores;
 };
 
 struct job {
@@ -58,6 +60,12 @@ static const struct weir_metric_desc fallbacks_desc = {
     .help = "Bulk queries that the CPU answered in the device's place: missing, opening, behind, "
             "busy, memory, lost or error.",
     .labels = {"reason"}};
+
+static const struct weir_metric_desc restores_desc = {
+    .name = "weir_indexer_token_restores_total",
+    .type = WEIR_COUNTER,
+    .help = "Dumps with tokens that were hashed, by what did it: device or cpu.",
+    .labels = {"by"}};
 
 /* ---- the answer -------------------------------------------------------------------------------
  */
@@ -236,7 +244,42 @@ static void refuse(struct weir_http_exchange *x, const char *body) {
     weir_http_respond(x, 503, "application/json", &later, 1, weir_span_z(body));
 }
 
-void weir_bulk_query(struct weir_bulk *b, struct weir_http_exchange *x) {
+/* ---- restoring --------------------------------------------------------------------------------
+ */
+
+/* On the loop, which owns the groups. */
+static void apply_dump(void *arg) {
+    struct job *j = arg;
+    uint64_t n = 0;
+    enum weir_status st =
+        weir_service_restore(j->bulk->config.groups, weir_buf_span(&j->out), &n, &j->err);
+    j->status = st == WEIR_OK ? 200 : st == WEIR_INVALID ? 400 : 503;
+    weir_buf_clear(&j->out);
+    if (st == WEIR_OK && weir_buf_printf(&j->out, "{\"status\":\"%llu events applied\"}",
+                                         (unsigned long long)n) != WEIR_OK)
+        j->status = 503;
+    finish(j);
+}
+
+static void hash_dump(void *arg) {
+    struct job *j = arg;
+    bool by_device = false;
+    enum weir_status st =
+        weir_tokens_hash(j->bulk->config.device, j->body, &j->out, &by_device, &j->err);
+    if (st != WEIR_OK) {
+        done(j, st == WEIR_INVALID ? 400 : 503);
+        return;
+    }
+    const char *by = by_device ? "device" : "cpu";
+    weir_metric_inc(weir_metric_get(j->bulk->restores, &by));
+    if (weir_loop_post(j->bulk->config.loop, apply_dump, j) != WEIR_OK)
+        WEIR_LOG(WEIR_LOG_DEBUG, "indexer", "bulk: the loop has stopped");
+}
+
+/* ---- interface --------------------------------------------------------------------------------
+ */
+
+static void begin(struct weir_bulk *b, struct weir_http_exchange *x, weir_post_fn first) {
     struct weir_span body = weir_http_exchange_request(x)->body;
     if (b->n_waiting == b->config.max_waiting) {
         weir_metric_inc(b->refused);
@@ -257,7 +300,7 @@ void weir_bulk_query(struct weir_bulk *b, struct weir_http_exchange *x) {
     *j = (struct job){.bulk = b, .x = x, .body = weir_span(copy, body.len)};
     weir_list_init(&j->node);
     weir_buf_init(&j->out, ANSWER_MAX);
-    if (weir_loop_post(b->own, read_batch, j) != WEIR_OK) {
+    if (weir_loop_post(b->own, first, j) != WEIR_OK) {
         free_job(j);
         refuse(x, "{\"error\":\"out of memory\"}");
         return;
@@ -265,6 +308,14 @@ void weir_bulk_query(struct weir_bulk *b, struct weir_http_exchange *x) {
     weir_list_push_back(&b->jobs, &j->node);
     b->n_waiting++;
     weir_http_exchange_set_user(x, j);
+}
+
+void weir_bulk_query(struct weir_bulk *b, struct weir_http_exchange *x) {
+    begin(b, x, read_batch);
+}
+
+void weir_bulk_restore(struct weir_bulk *b, struct weir_http_exchange *x) {
+    begin(b, x, hash_dump);
 }
 
 void weir_bulk_on_writable(struct weir_http_exchange *x) {
@@ -308,6 +359,7 @@ enum weir_status weir_bulk_start(const struct weir_bulk_config *config,
     b->queries = weir_metric_get(weir_metrics_family(config->metrics, &queries, 0), NULL);
     b->batches = weir_metrics_family(config->metrics, &batches_desc, 0);
     b->fallbacks = weir_metrics_family(config->metrics, &fallbacks_desc, 0);
+    b->restores = weir_metrics_family(config->metrics, &restores_desc, 0);
     enum weir_status st = b->scores != NULL ? weir_loop_create(3, &b->own) : WEIR_NOMEM;
     if (st == WEIR_OK)
         st = weir_loop_thread_start(b->own, "bulk");

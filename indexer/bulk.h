@@ -15,8 +15,9 @@ struct weir_bulk_config {
     struct weir_loop *loop; /* borrowed, as the others */
     struct weir_groups *groups;
     struct weir_metrics *metrics;
-    unsigned max_waiting;     /* batches at once; more are answered 503 */
-    size_t device_min_blocks; /* smaller batches stay on the CPU */
+    struct weir_device *device; /* for hashing; NULL: none */
+    unsigned max_waiting;       /* batches at once; more are answered 503 */
+    size_t device_min_blocks;   /* smaller batches stay on the CPU */
 };
 enum weir_status weir_bulk_start(const struct weir_bulk_config *config,
                                  struct weir_bulk **ret_bulk) WEIR_MUST_CHECK;
@@ -24,6 +25,8 @@ enum weir_status weir_bulk_start(const struct weir_bulk_config *config,
 void weir_bulk_stop(struct weir_bulk *bulk);
 /* Answers the exchange, now or later; its user pointer is in use until then. */
 void weir_bulk_query(struct weir_bulk *bulk, struct weir_http_exchange *x);
+/* A dump with tokens (tokens.h): hashed on the thread, applied on the loop, and answered. */
+void weir_bulk_restore(struct weir_bulk *bulk, struct weir_http_exchange *x);
 /* The handler's on_writable and on_done, for every exchange. */
 void weir_bulk_on_writable(struct weir_http_exchange *x);
 void weir_bulk_on_done(struct weir_http_exchange *x);

@@ -120,10 +120,23 @@ static const char *run_ask(struct weir_mirror *m, struct weir_ask *a) {
     return trouble(d, weir_copy_match(m, a));
 }
 
+static const char *run_hashing(struct weir_device *d, const struct weir_hashing *h) {
+    struct kvc_prompts p = {.tokens = h->tokens,
+                            .offsets = h->offsets,
+                            .seeds = h->seeds,
+                            .n = h->n,
+                            .block_size = h->block_size};
+    pthread_mutex_lock(&d->lock);
+    bool up = d->up;
+    pthread_mutex_unlock(&d->lock);
+    return up ? trouble(d, kvc_hash(d->kvc, &p, h->local, NULL)) : "lost";
+}
+
 static void put_task(struct weir_task *t) {
     if (atomic_fetch_sub_explicit(&t->refs, 1, memory_order_acq_rel) > 1) /* the last one frees */
         return;
     weir_ask_release(t->ask);
+    weir_hashing_release(t->hashing);
     weir_free(t);
 }
 
@@ -145,6 +158,8 @@ static void run(struct weir_device *d, struct weir_device_op *op) {
         open_device(d);
     } else if (op->kind == WEIR_OP_ASK) {
         answer(d, op->task, d->kvc == NULL ? "missing" : run_ask(op->mirror, op->task->ask));
+    } else if (op->kind == WEIR_OP_HASH) {
+        answer(d, op->task, d->kvc == NULL ? "missing" : run_hashing(d, op->task->hashing));
     } else if (op->kind == WEIR_OP_EVENT && d->kvc != NULL) {
         weir_copy_event(op->mirror, &op->event);
     } else if (op->kind == WEIR_OP_COPY && d->kvc != NULL) {
@@ -254,11 +269,11 @@ static const char *wait_for(struct weir_device *d, struct weir_task *t) {
 /* Why the device is not even asked, or NULL. */
 static const char *not_now(struct weir_device *d, const struct weir_mirror *m) {
     pthread_mutex_lock(&d->lock);
-    const char *reason = d->down         ? "missing"
-                         : !d->up        ? "opening"
-                         : d->stalled    ? "busy"
-                         : !m->following ? "behind"
-                                         : NULL;
+    const char *reason = d->down                      ? "missing"
+                         : !d->up                     ? "opening"
+                         : d->stalled                 ? "busy"
+                         : m != NULL && !m->following ? "behind"
+                                                      : NULL;
     pthread_mutex_unlock(&d->lock);
     return reason;
 }
@@ -314,6 +329,62 @@ bool weir_mirror_match(struct weir_mirror *m, struct weir_ask *ask, const char *
         t->ask->scores = NULL;
         t->ask->ends = NULL;
     }
+    put_task(t);
+    return ok;
+}
+
+struct weir_hashing *weir_hashing_create(size_t n, size_t n_tokens, uint32_t block_size) {
+    struct weir_hashing_shared *s = weir_calloc(1, sizeof(*s));
+    if (s == NULL)
+        return NULL;
+    struct weir_hashing *h = &s->public;
+    atomic_init(&s->refs, 1);
+    h->n = n;
+    h->block_size = block_size;
+    h->tokens = weir_calloc(n_tokens + 1, sizeof(*h->tokens));
+    h->offsets = weir_calloc(n + 1, sizeof(*h->offsets));
+    h->seeds = weir_calloc(n + 1, sizeof(*h->seeds));
+    h->local = weir_calloc(n_tokens / block_size + 1, sizeof(*h->local));
+    if (h->tokens != NULL && h->offsets != NULL && h->seeds != NULL && h->local != NULL)
+        return h;
+    weir_hashing_release(h);
+    return NULL;
+}
+
+void weir_hashing_release(struct weir_hashing *h) {
+    if (h == NULL)
+        return;
+    struct weir_hashing_shared *s = WEIR_CONTAINER_OF(h, struct weir_hashing_shared, public);
+    if (atomic_fetch_sub_explicit(&s->refs, 1, memory_order_acq_rel) > 1) /* the last one frees */
+        return;
+    weir_free(h->tokens);
+    weir_free(h->offsets);
+    weir_free(h->seeds);
+    weir_free(h->local);
+    weir_free(s);
+}
+
+bool weir_device_hash(struct weir_device *d, struct weir_hashing *h, const char **ret_reason) {
+    *ret_reason = d == NULL                            ? "none"
+                  : h->block_size > KVC_BLOCK_SIZE_MAX ? "error"
+                                                       : not_now(d, NULL);
+    if (*ret_reason != NULL)
+        return false;
+    struct weir_device_op *op = task_op(WEIR_OP_HASH, NULL);
+    *ret_reason = "memory";
+    if (op == NULL)
+        return false;
+    struct weir_task *t = op->task;
+    struct weir_hashing_shared *s = WEIR_CONTAINER_OF(h, struct weir_hashing_shared, public);
+    atomic_fetch_add_explicit(&s->refs, 1, memory_order_relaxed); /* the queue orders the rest */
+    t->hashing = h;
+    if (!weir_device_push(d, op)) {
+        weir_hashing_release(h);
+        weir_free(t);
+        return false;
+    }
+    *ret_reason = wait_for(d, t);
+    bool ok = *ret_reason == NULL;
     put_task(t);
     return ok;
 }

@@ -72,4 +72,18 @@ void weir_ask_release(struct weir_ask *ask);                                    
  * label. The ask's arrays may be read on, whatever came. */
 bool weir_mirror_match(struct weir_mirror *mirror, struct weir_ask *ask, const char **ret_reason);
 
+/* Prompts to be hashed, by whoever: filled in by its maker. */
+struct weir_hashing {
+    uint32_t *tokens;
+    uint64_t *offsets, *seeds; /* n + 1, from 0; n */
+    size_t n;
+    uint32_t block_size;
+    uint64_t *local; /* what the device answers: every block of every prompt */
+};
+struct weir_hashing *weir_hashing_create(size_t n, size_t n_tokens, uint32_t block_size);
+void weir_hashing_release(struct weir_hashing *h); /* accepts NULL */
+/* kvi_hash_blocks of each prompt into `local`. False: it is to be done on the CPU, elsewhere than
+ * in `local`, which the device may still write; *ret_reason (static) as with weir_mirror_match. */
+bool weir_device_hash(struct weir_device *device, struct weir_hashing *h, const char **ret_reason);
+
 #endif

@@ -12,6 +12,7 @@ enum weir_device_op_kind {
     WEIR_OP_EVENT, /* event; a cleared one that `forget`s removes the rank */
     WEIR_OP_COPY,  /* of the index */
     WEIR_OP_ASK,   /* task */
+    WEIR_OP_HASH,  /* task */
 };
 
 /* One thing for the device's thread, in its queue or kept until a copy is made. */
@@ -35,7 +36,13 @@ struct weir_task {
     atomic_int refs;
     bool done, ok; /* under the device's lock */
     const char *reason;
-    struct weir_ask *ask;
+    struct weir_ask *ask;         /* or */
+    struct weir_hashing *hashing; /* its own reference */
+};
+
+struct weir_hashing_shared {
+    struct weir_hashing public;
+    atomic_int refs;
 };
 
 struct weir_device {

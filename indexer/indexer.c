@@ -203,6 +203,7 @@ static enum weir_status start_bulk(struct indexer *x) {
     struct weir_bulk_config bc = {.loop = x->loop,
                                   .groups = x->groups,
                                   .metrics = x->metrics,
+                                  .device = x->device,
                                   .max_waiting = (unsigned)x->options.batch_queue,
                                   .device_min_blocks = (size_t)x->options.device_min_blocks};
     enum weir_status st = weir_bulk_start(&bc, &x->bulk);

@@ -7,148 +7,22 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "indexer/service_priv.h"
+#include "indexer/tokens.h"
 
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-enum { OUT_MAX = 1 << 30, FIRST_SCORES = 1024 };
-static const struct weir_span default_group = WEIR_SPAN_LIT("default");
-
-/* ---- answers ----------------------------------------------------------------------------------
- */
-
-static void send(struct weir_http_exchange *x, int status, struct weir_jsonw *w) {
-    struct weir_span body = w->status == WEIR_OK ? weir_buf_span(w->buf) : WEIR_SPAN_LIT("{}");
-    weir_http_respond(x, w->status == WEIR_OK ? status : 503, "application/json", NULL, 0, body);
-    weir_buf_fini(w->buf);
-}
-
-static void begin(struct weir_jsonw *w, struct weir_buf *body) {
-    weir_buf_init(body, OUT_MAX);
-    weir_jsonw_init(w, body);
-}
-
-static void say(struct weir_http_exchange *x, int status, const char *key, const char *text) {
-    struct weir_buf body;
-    struct weir_jsonw w;
-    begin(&w, &body);
-    weir_jsonw_object_begin(&w);
-    weir_jsonw_key(&w, key);
-    weir_jsonw_string_z(&w, text);
-    weir_jsonw_object_end(&w);
-    send(x, status, &w);
-}
-
-static void refuse(struct weir_http_exchange *x, int status, const char *text) {
-    say(x, status, "error", text);
-}
-
-/* ---- bodies -----------------------------------------------------------------------------------
- */
-
-/* Everything that any body may hold; which are needed is the page's matter. */
-struct fields {
-    struct weir_span model, group, endpoint, replay, lora, salt, url, hashes, tokens;
-    uint64_t instance, dp_rank, block_size;
-    bool has_instance, has_dp_rank, has_block_size, has_salt;
-    const char *wrong;
-};
-
-static struct weir_span text_of(struct weir_json *j, struct weir_arena *arena, struct fields *f,
-                                const char *wrong) {
-    struct weir_json_str s;
-    if (weir_json_peek(j) == WEIR_JSON_NULL) {
-        weir_json_skip(j, NULL);
-        return weir_span(NULL, 0);
-    }
-    if (weir_json_peek(j) == WEIR_JSON_STRING && weir_json_string(j, &s))
-        return weir_json_text(s, arena);
-    weir_json_skip(j, NULL);
-    f->wrong = wrong;
-    return weir_span(NULL, 0);
-}
-
-static void number_of(struct weir_json *j, struct fields *f, uint64_t *ret, bool *ret_has,
-                      const char *wrong) {
-    if (weir_json_peek(j) == WEIR_JSON_NULL) {
-        weir_json_skip(j, NULL);
-        return;
-    }
-    *ret_has = weir_json_peek(j) == WEIR_JSON_NUMBER && weir_json_u64(j, ret);
-    if (!*ret_has)
-        f->wrong = wrong;
-}
-
-static void read_member(struct weir_json *j, struct weir_json_str key, struct weir_arena *arena,
-                        struct fields *f) {
-    if (weir_json_str_eqz(key, "model_name")) {
-        f->model = text_of(j, arena, f, "model_name must be a string");
-    } else if (weir_json_str_eqz(key, "routing_group") || weir_json_str_eqz(key, "tenant_id")) {
-        f->group = text_of(j, arena, f, "routing_group must be a string");
-    } else if (weir_json_str_eqz(key, "endpoint")) {
-        f->endpoint = text_of(j, arena, f, "endpoint must be a string");
-    } else if (weir_json_str_eqz(key, "replay_endpoint")) {
-        f->replay = text_of(j, arena, f, "replay_endpoint must be a string");
-    } else if (weir_json_str_eqz(key, "lora_name")) {
-        f->lora = text_of(j, arena, f, "lora_name must be a string");
-    } else if (weir_json_str_eqz(key, "cache_salt")) {
-        f->salt = text_of(j, arena, f, "cache_salt must be a string");
-    } else if (weir_json_str_eqz(key, "url")) {
-        f->url = text_of(j, arena, f, "url must be a string");
-    } else if (weir_json_str_eqz(key, "instance_id")) {
-        number_of(j, f, &f->instance, &f->has_instance,
-                  "instance_id must be an unsigned 64-bit integer");
-    } else if (weir_json_str_eqz(key, "dp_rank")) {
-        number_of(j, f, &f->dp_rank, &f->has_dp_rank, "dp_rank must be an unsigned integer");
-    } else if (weir_json_str_eqz(key, "block_size")) {
-        number_of(j, f, &f->block_size, &f->has_block_size,
-                  "block_size must be an unsigned integer");
-    } else if (weir_json_str_eqz(key, "token_ids")) {
-        weir_json_skip(j, &f->tokens);
-    } else if (weir_json_str_eqz(key, "block_hashes")) {
-        weir_json_skip(j, &f->hashes);
-    } else {
-        weir_json_skip(j, NULL); /* additional_salt and whatever comes later */
-    }
-}
-
-/* False after it has answered 400. */
-static bool read_fields(struct weir_http_exchange *x, struct fields *f) {
-    struct weir_json j;
-    struct weir_json_str key;
-    struct weir_span body = weir_http_exchange_request(x)->body;
-    char text[256];
-    *f = (struct fields){.group = default_group};
-    weir_json_init(&j, body, 32);
-    bool object = weir_json_peek(&j) == WEIR_JSON_OBJECT && weir_json_object_enter(&j);
-    while (object && weir_json_object_next(&j, &key))
-        read_member(&j, key, weir_http_exchange_arena(x), f);
-    if (object)
-        weir_json_finish(&j);
-    if (j.error != WEIR_JSON_ERR_NONE) {
-        unsigned line, column;
-        weir_json_line_column(body, j.error_pos, &line, &column);
-        snprintf(text, sizeof(text), "the body is no JSON: %s at line %u column %u",
-                 weir_json_error_text(j.error), line, column);
-        refuse(x, 400, text);
-        return false;
-    }
-    if (!object || f->wrong != NULL) {
-        refuse(x, 400, object ? f->wrong : "the body must be a JSON object");
-        return false;
-    }
-    return true;
-}
+enum { OUT_MAX = WEIR_INDEXER_OUT_MAX, FIRST_SCORES = 1024 };
 
 /* ---- registrations ----------------------------------------------------------------------------
  */
 
 static void on_register(struct weir_service *s, struct weir_http_exchange *x) {
-    struct fields f;
+    struct weir_indexer_fields f;
     struct weir_err err;
-    if (!read_fields(x, &f))
+    if (!weir_indexer_read(x, &f))
         return;
     const char *missing = !f.has_instance          ? "instance_id is required"
                           : f.endpoint.len == 0    ? "endpoint is required"
@@ -160,7 +34,7 @@ static void on_register(struct weir_service *s, struct weir_http_exchange *x) {
                           : f.group.data == NULL ? "routing_group must be a string"
                                                  : NULL;
     if (missing != NULL) {
-        refuse(x, 400, missing);
+        weir_indexer_refuse(x, 400, missing);
         return;
     }
     struct weir_register_request q = {.model = f.model,
@@ -172,31 +46,31 @@ static void on_register(struct weir_service *s, struct weir_http_exchange *x) {
                                       .block_size = (uint32_t)f.block_size};
     enum weir_status st = weir_groups_register(s->groups, &q, &err);
     if (st == WEIR_OK)
-        say(x, 201, "status", "ok");
+        weir_indexer_say(x, 201, "status", "ok");
     else
-        refuse(x,
-               st == WEIR_EXISTS                      ? 409
-               : st == WEIR_NOMEM || st == WEIR_LIMIT ? 503
-                                                      : 400,
-               err.text);
+        weir_indexer_refuse(x,
+                            st == WEIR_EXISTS                      ? 409
+                            : st == WEIR_NOMEM || st == WEIR_LIMIT ? 503
+                                                                   : 400,
+                            err.text);
 }
 
 static void on_unregister(struct weir_service *s, struct weir_http_exchange *x) {
-    struct fields f;
-    if (!read_fields(x, &f))
+    struct weir_indexer_fields f;
+    if (!weir_indexer_read(x, &f))
         return;
     if (!f.has_instance || f.model.len == 0) {
-        refuse(x, 400, "instance_id and model_name are required");
+        weir_indexer_refuse(x, 400, "instance_id and model_name are required");
         return;
     }
     /* A group that was not named means all. */
-    bool all = f.group.data == default_group.data;
+    bool all = f.group.data == weir_indexer_default_group.data;
     unsigned n = weir_groups_unregister(s->groups, f.model, all ? weir_span(NULL, 0) : f.group,
                                         f.instance, f.has_dp_rank ? (int64_t)f.dp_rank : -1);
     if (n > 0)
-        say(x, 200, "status", "ok");
+        weir_indexer_say(x, 200, "status", "ok");
     else
-        refuse(x, 404, "no such registration");
+        weir_indexer_refuse(x, 404, "no such registration");
 }
 
 /* Value of a query parameter, percent-decoded in the arena; data NULL when absent. */
@@ -263,7 +137,7 @@ static void on_workers(struct weir_service *s, struct weir_http_exchange *x) {
     struct weir_span model = parameter(x, "model_name"), name = parameter(x, "routing_group");
     struct weir_buf body;
     struct weir_jsonw w;
-    begin(&w, &body);
+    weir_indexer_begin(&w, &body);
     weir_jsonw_array_begin(&w);
     WEIR_LIST_FOREACH(it, weir_groups_list(s->groups)) {
         const struct weir_group *g = WEIR_CONTAINER_OF(it, struct weir_group, node);
@@ -275,7 +149,7 @@ static void on_workers(struct weir_service *s, struct weir_http_exchange *x) {
         }
     }
     weir_jsonw_array_end(&w);
-    send(x, 200, &w);
+    weir_indexer_send(x, 200, &w);
 }
 
 /* ---- queries ----------------------------------------------------------------------------------
@@ -313,35 +187,35 @@ static void answer_query(struct weir_service *s, struct weir_http_exchange *x, s
     size_t n = 0;
     uint64_t begin_ns = weir_now_ns();
     if (!find(s, g, hashes, n_hashes, &n)) {
-        refuse(x, 503, "out of memory");
+        weir_indexer_refuse(x, 503, "out of memory");
         return;
     }
     weir_metric_inc(s->queries);
     weir_metric_observe(s->query_us, (double)(weir_now_ns() - begin_ns) / 1e3);
-    begin(&w, &body);
+    weir_indexer_begin(&w, &body);
     weir_indexer_put_scores(&w, s->scores, n, g->block_size);
-    send(x, 200, &w);
+    weir_indexer_send(x, 200, &w);
 }
 
 static struct weir_group *group_of(struct weir_service *s, struct weir_http_exchange *x,
-                                   const struct fields *f) {
+                                   const struct weir_indexer_fields *f) {
     struct weir_group *g = f->model.data != NULL && f->group.data != NULL
                                ? weir_groups_find(s->groups, f->model, f->group)
                                : NULL;
     if (g == NULL)
-        refuse(x, f->model.len == 0 ? 400 : 404,
-               f->model.len == 0 ? "model_name is required"
-                                 : "no indexer for this model_name and routing_group");
+        weir_indexer_refuse(x, f->model.len == 0 ? 400 : 404,
+                            f->model.len == 0 ? "model_name is required"
+                                              : "no indexer for this model_name and routing_group");
     return g;
 }
 
 static void on_query(struct weir_service *s, struct weir_http_exchange *x) {
-    struct fields f;
+    struct weir_indexer_fields f;
     struct weir_json j;
-    if (!read_fields(x, &f))
+    if (!weir_indexer_read(x, &f))
         return;
     if (f.tokens.data == NULL) {
-        refuse(x, 400, "token_ids is required");
+        weir_indexer_refuse(x, 400, "token_ids is required");
         return;
     }
     struct weir_group *g = group_of(s, x, &f);
@@ -360,9 +234,10 @@ static void on_query(struct weir_service *s, struct weir_http_exchange *x) {
     size_t room = kvi_block_count(n, g->block_size, false);
     uint64_t *hashes = ok ? weir_arena_alloc(arena, (room + 1) * sizeof(*hashes)) : NULL;
     if (hashes == NULL) {
-        refuse(x, ok || tokens == NULL ? 503 : 400,
-               ok || tokens == NULL ? "out of memory"
-                                    : "token_ids must be an array of unsigned 32-bit integers");
+        weir_indexer_refuse(x, ok || tokens == NULL ? 503 : 400,
+                            ok || tokens == NULL
+                                ? "out of memory"
+                                : "token_ids must be an array of unsigned 32-bit integers");
         return;
     }
     uint64_t seed = kvi_seed(f.lora.data, f.lora.len, f.salt.data, f.salt.len);
@@ -371,16 +246,17 @@ static void on_query(struct weir_service *s, struct weir_http_exchange *x) {
 }
 
 static void on_query_by_hash(struct weir_service *s, struct weir_http_exchange *x) {
-    struct fields f;
+    struct weir_indexer_fields f;
     struct weir_json j;
-    if (!read_fields(x, &f))
+    if (!weir_indexer_read(x, &f))
         return;
     if (f.salt.data != NULL) {
-        refuse(x, 400, "cache_salt is part of the hashes: it cannot be given beside them");
+        weir_indexer_refuse(x, 400,
+                            "cache_salt is part of the hashes: it cannot be given beside them");
         return;
     }
     if (f.hashes.data == NULL) {
-        refuse(x, 400, "block_hashes is required");
+        weir_indexer_refuse(x, 400, "block_hashes is required");
         return;
     }
     struct weir_group *g = group_of(s, x, &f);
@@ -402,9 +278,9 @@ static void on_query_by_hash(struct weir_service *s, struct weir_http_exchange *
         n += ok;
     }
     if (!ok)
-        refuse(x, hashes == NULL ? 503 : 400,
-               hashes == NULL ? "out of memory"
-                              : "block_hashes must be an array of 64-bit integers");
+        weir_indexer_refuse(x, hashes == NULL ? 503 : 400,
+                            hashes == NULL ? "out of memory"
+                                           : "block_hashes must be an array of 64-bit integers");
     else
         answer_query(s, x, g, hashes, n);
 }
@@ -417,11 +293,11 @@ static void on_query_batch(struct weir_service *s, struct weir_http_exchange *x)
  */
 
 static void on_peer(struct weir_service *s, struct weir_http_exchange *x, bool add) {
-    struct fields f;
-    if (!read_fields(x, &f))
+    struct weir_indexer_fields f;
+    if (!weir_indexer_read(x, &f))
         return;
     if (f.url.len == 0) {
-        refuse(x, 400, "url is required");
+        weir_indexer_refuse(x, 400, "url is required");
         return;
     }
     for (size_t i = 0; i < s->n_peers; i++) {
@@ -431,30 +307,30 @@ static void on_peer(struct weir_service *s, struct weir_http_exchange *x, bool a
             weir_free(s->peers[i]);
             s->peers[i] = s->peers[--s->n_peers];
         }
-        say(x, add ? 201 : 200, "status", "ok");
+        weir_indexer_say(x, add ? 201 : 200, "status", "ok");
         return;
     }
     char *copy =
         add && s->n_peers < WEIR_INDEXER_MAX_PEERS ? weir_strndup(f.url.data, f.url.len) : NULL;
     if (!add) {
-        refuse(x, 404, "no such peer");
+        weir_indexer_refuse(x, 404, "no such peer");
     } else if (copy == NULL) {
-        refuse(x, 503, "too many peers");
+        weir_indexer_refuse(x, 503, "too many peers");
     } else {
         s->peers[s->n_peers++] = copy;
-        say(x, 201, "status", "ok");
+        weir_indexer_say(x, 201, "status", "ok");
     }
 }
 
 static void on_peers(struct weir_service *s, struct weir_http_exchange *x) {
     struct weir_buf body;
     struct weir_jsonw w;
-    begin(&w, &body);
+    weir_indexer_begin(&w, &body);
     weir_jsonw_array_begin(&w);
     for (size_t i = 0; i < s->n_peers; i++)
         weir_jsonw_string_z(&w, s->peers[i]);
     weir_jsonw_array_end(&w);
-    send(x, 200, &w);
+    weir_indexer_send(x, 200, &w);
 }
 
 static void on_metrics(struct weir_service *s, struct weir_http_exchange *x) {
@@ -475,7 +351,7 @@ static void on_dump(struct weir_service *s, struct weir_http_exchange *x) {
         weir_http_respond(x, 200, lines ? "application/x-ndjson" : "application/json", NULL, 0,
                           weir_buf_span(&body));
     else
-        refuse(x, 503, "the dump is too large or memory ran out");
+        weir_indexer_refuse(x, 503, "the dump is too large or memory ran out");
     weir_buf_fini(&body);
 }
 
@@ -483,13 +359,17 @@ static void on_restore(struct weir_service *s, struct weir_http_exchange *x) {
     struct weir_err err;
     uint64_t n = 0;
     char text[64];
+    if (weir_tokens_in(weir_http_exchange_request(x)->body)) {
+        weir_bulk_restore(s->bulk, x);
+        return;
+    }
     enum weir_status st =
         weir_service_restore(s->groups, weir_http_exchange_request(x)->body, &n, &err);
     snprintf(text, sizeof(text), "%" PRIu64 " events applied", n);
     if (st == WEIR_OK)
-        say(x, 200, "status", text);
+        weir_indexer_say(x, 200, "status", text);
     else
-        refuse(x, st == WEIR_INVALID ? 400 : 503, err.text);
+        weir_indexer_refuse(x, st == WEIR_INVALID ? 400 : 503, err.text);
 }
 
 /* ---- routes -----------------------------------------------------------------------------------
@@ -503,7 +383,7 @@ static const struct route {
 
 static void on_health(struct weir_service *s, struct weir_http_exchange *x) {
     (void)s;
-    say(x, 200, "status", "ok");
+    weir_indexer_say(x, 200, "status", "ok");
 }
 static void on_register_peer(struct weir_service *s, struct weir_http_exchange *x) {
     on_peer(s, x, true);
@@ -546,7 +426,7 @@ static size_t on_head(void *arg, struct weir_http_exchange *x) {
     const struct route *r = route_of(q->path);
     bool reads = weir_span_eqz(q->method, "GET") || weir_span_eqz(q->method, "HEAD");
     if (r == NULL) {
-        refuse(x, 404, "no such page");
+        weir_indexer_refuse(x, 404, "no such page");
     } else if (r->post ? !weir_span_eqz(q->method, "POST") : !reads) {
         const struct weir_http_header allow = {
             WEIR_SPAN_LIT("allow"), r->post ? WEIR_SPAN_LIT("POST") : WEIR_SPAN_LIT("GET,HEAD")};
@@ -570,7 +450,7 @@ static void on_body_error(void *arg, struct weir_http_exchange *x, int http_stat
     else
         snprintf(text, sizeof(text), "the body could not be read: %s",
                  weir_http_reason(http_status));
-    refuse(x, http_status, text);
+    weir_indexer_refuse(x, http_status, text);
 }
 
 static void on_done(void *arg, struct weir_http_exchange *x, enum weir_http_done how) {

@@ -14,7 +14,8 @@ from weir import DEADLINE_S, WEIR, until
 
 PLUGIN = os.path.join(os.path.dirname(WEIR), "test", "libweir_cuda_emulated.so")
 needs_device = pytest.mark.skipif(not os.path.exists(PLUGIN), reason="no emulated device in this build (fibers and sanitizers)")
-DEVICE = ("--device", "cuda", "--device-plugin", PLUGIN, "--device-min-blocks", "0")
+PLUG = ("--device", "cuda", "--device-plugin", PLUGIN, "--device-min-blocks", "0", "--device-stall-ms")
+DEVICE = (*PLUG, "60000")  # the machine may be busy, and the device is emulated
 
 
 def removed(worker, rank, names, tier="device"):
@@ -256,26 +257,17 @@ def test_no_request_fails_with_the_device(indexers, tmp_path, monkeypatch):
     queries = random_queries(rng)
 
     def start(*flags):
-        x = indexers(*DEVICE, "--device-stall-ms", "100", *flags)
+        x = indexers(*flags)
         restore(x, [Engines(rng).event() for _ in range(200)])
         return x
     # Its memory is full, and then it is not.
-    x = start()
+    x = start(*DEVICE)
     fault.write_text("memory")
     want = singles(x, queries)
     until("a fall-back", lambda: batch(x, queries) == want and metric(x, 'device_fallbacks_total{reason="memory"}') >= 2)
     fault.unlink()
     assert on_device(x, queries) == want
     assert x.log().count("its memory is full") == 1
-    # It does not answer, and then it does; events go on meanwhile.
-    (tmp_path / "new").write_text("hang")
-    os.rename(tmp_path / "new", fault)
-    until("a fall-back", lambda: batch(x, queries) == want and metric(x, 'device_fallbacks_total{reason="busy"}') >= 3)
-    restore(x, [stored(5, 0, [0, 1, 1, 2])])
-    assert batch(x, queries) == singles(x, queries)
-    fault.unlink()
-    assert on_device(x, queries) == singles(x, queries)
-    assert x.log().count("no answer for 100 ms") == 1 and x.log().count("it answers again") == 1
     # It is lost.
     fault.write_text("lost")
     until("the end", lambda: batch(x, queries) == singles(x, queries) and metric(x, "device_up") == 0)
@@ -284,6 +276,18 @@ def test_no_request_fails_with_the_device(indexers, tmp_path, monkeypatch):
     assert batch(x, queries) == singles(x, queries)
     assert metric(x, 'device_fallbacks_total{reason="lost"}') == 1 and metric(x, 'device_fallbacks_total{reason="missing"}') >= 1
     assert x.log().count("cannot be used until Weir starts again") == 1
+    # It does not answer, and then it does; events go on meanwhile.
+    x = start(*PLUG, "100")
+    on_device(x, queries)
+    (tmp_path / "new").write_text("hang")
+    os.rename(tmp_path / "new", fault)
+    want = singles(x, queries)
+    until("a fall-back", lambda: batch(x, queries) == want and metric(x, 'device_fallbacks_total{reason="busy"}') >= 3)
+    restore(x, [stored(5, 0, [0, 1, 1, 2])])
+    assert batch(x, queries) == singles(x, queries)
+    fault.unlink()
+    assert on_device(x, queries) == singles(x, queries)
+    assert "no answer for 100 ms" in x.log() and "it answers again" in x.log()
 
 
 def test_without_a_plugin(indexers, tmp_path):
@@ -300,7 +304,7 @@ def test_without_a_plugin(indexers, tmp_path):
 def test_too_many_batches_are_told_to_come_later(indexers, tmp_path, monkeypatch):
     fault = tmp_path / "fault"
     monkeypatch.setenv("EMU_FAULT_FILE", str(fault))
-    x = indexers(*DEVICE, "--batch-queue", "1", "--device-stall-ms", "600000")
+    x = indexers(*PLUG, "600000", "--batch-queue", "1")
     restore(x, [stored(7, 0, [1, 2])])
     query = [{"block_hashes": [1, 2]}]
     want = on_device(x, query)
@@ -326,3 +330,41 @@ def test_too_many_batches_are_told_to_come_later(indexers, tmp_path, monkeypatch
     thread.join()
     assert got[0] == want or got[0][0] == 503
     assert metric(x, "batches_refused_total") >= 1
+
+
+def engine_event(worker, names, tokens, parent=None, block_size=4, **more):
+    return json.dumps({"key": "m:default", "block_size": block_size, "event": {
+        "type": "BlockStored", "worker_id": worker, "block_hashes": names, "parent_block_hash": parent, "token_ids": tokens, **more}})
+
+
+@pytest.mark.parametrize("device", [(), pytest.param(DEVICE, marks=needs_device)], ids=["cpu", "device"])
+def test_a_dump_with_tokens(indexers, device):
+    rng = random.Random(5)
+    x = indexers(*device)
+    if device:
+        restore(x, [stored(1, 0, [1])])
+        on_device(x, [{"block_hashes": [1]}])
+    tokens = [rng.randrange(2**32) for _ in range(4000)]
+    lines = [engine_event(7, list(range(100, 1100)), tokens, medium="GPU"),
+             json.dumps({"key": "m:default", "block_size": 4, "event": stored(8, 1, [L0, L1])}),
+             engine_event(8, [-5], [9, 10, 11, 12], 1001, dp_rank=1, medium="CPU_TIER1", lora_name=None),
+             engine_event(9, [1, 2], [1, 2, 3, 4, 5, 6, 7, 8], cache_salt="tenant-a", lora_name="adapter-a", unknown=[{}]), "",
+             json.dumps({"key": "wide:default", "block_size": 64, "event": {"type": "BlockStored", "worker_id": 3, "block_hashes": [1, 2],
+                         "parent_block_hash": None, "token_ids": list(range(128))}})]
+    status, text = x.ask("POST", "/restore", "\n".join(lines))
+    assert (status, json.loads(text)) == (200, {"status": "5 events applied"})
+    assert x.query(tokens + [1, 2, 3])["scores"] == {"7": {"0": 4000}}
+    got = x.query(list(range(1, 13)))
+    assert got["scores"] == {"8": {"1": 8}} and got["instances"]["8"]["cpu"] == 12
+    assert x.query([1, 2, 3, 4, 5, 6, 7, 8], cache_salt="tenant-a", lora_name="adapter-a")["scores"] == {"9": {"0": 8}}
+    status, text = x.ask("POST", "/query", {"model_name": "wide", "token_ids": list(range(130))})
+    assert json.loads(text)["scores"] == {"3": {"0": 128}}
+    by = "device" if device else "cpu"
+    assert metric(x, f'token_restores_total{{by="{by}"}}') == 1
+    bad = [(engine_event(1, [1], [1, 2, 3]), "block_size tokens"), (engine_event(1, [1], [1, 2, 3, -4]), "unsigned 32-bit"),
+           (engine_event(1, ["a"], [1, 2, 3, 4]), "64-bit"), (engine_event(1, [1], [1, 2, 3, 4], "x"), "parent_block_hash"),
+           (engine_event(1, [1], [1, 2, 3, 4], type="BlockRemoved"), "BlockStored"), (engine_event("a", [1], [1, 2, 3, 4]), "worker_id"),
+           (engine_event(1, [1], [1, 2, 3, 4])[:-1], "key")]
+    for line, says in bad:
+        status, text = x.ask("POST", "/restore", lines[1] + "\n" + line)
+        assert status == 400 and says in json.loads(text)["error"] and "event 1" in json.loads(text)["error"], (line, text)
