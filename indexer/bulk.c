@@ -20,7 +20,6 @@
 
 enum {
     ANSWER_MAX = 512 << 20,
-    PIECE_BYTES = 256 << 10, /* of an answer on its way */
     FIRST_SCORES = 1024,
 };
 
@@ -37,16 +36,13 @@ struct weir_bulk {
 
 struct job {
     struct weir_list node;
-    struct weir_bulk *bulk;       /* NULL: the answer is on its way */
-    struct weir_http_exchange *x; /* the loop's; NULL: the client has left */
-    struct weir_span body;        /* owned */
+    struct weir_bulk *bulk; /* NULL: the answer is on its way */
+    struct weir_answer answer;
+    struct weir_span body; /* owned */
     struct weir_batch batch;
     struct weir_group *group;
-    /* the answer */
-    int status;
+    int status; /* of the answer */
     struct weir_err err;
-    struct weir_buf out;
-    size_t sent;
 };
 
 static const struct weir_metric_desc batches_desc = {
@@ -73,55 +69,40 @@ static const struct weir_metric_desc restores_desc = {
 static void free_job(struct job *j) {
     weir_free((void *)(uintptr_t)j->body.data);
     weir_batch_fini(&j->batch);
-    weir_buf_fini(&j->out);
+    weir_answer_fini(&j->answer);
     weir_free(j);
 }
 
 static void put_error(struct job *j) {
     struct weir_jsonw w;
-    weir_buf_clear(&j->out);
-    weir_jsonw_init(&w, &j->out);
+    weir_buf_clear(&j->answer.out);
+    weir_jsonw_init(&w, &j->answer.out);
     weir_jsonw_object_begin(&w);
     weir_jsonw_key(&w, "error");
     weir_jsonw_string_z(&w, j->err.text);
     weir_jsonw_object_end(&w);
 }
 
-/* What the send queue takes; the exchange ends with the last piece. */
-static void send_some(struct job *j) {
-    while (j->sent < j->out.len) {
-        size_t n = j->out.len - j->sent < PIECE_BYTES ? j->out.len - j->sent : PIECE_BYTES;
-        if (!weir_http_stream_writable(j->x))
-            return;
-        if (weir_http_stream_write(j->x, weir_span(j->out.data + j->sent, n)) != WEIR_OK) {
-            weir_http_abort(j->x, "no room for the answer");
-            return;
-        }
-        j->sent += n;
-    }
-    weir_http_stream_end(j->x);
-}
-
-/* On the loop: the job's last step. on_done frees it. */
+/* On the loop: the job's last step. */
 static void finish(void *arg) {
     struct job *j = arg;
-    struct weir_http_exchange *x = j->x;
     j->bulk->n_waiting--;
     weir_list_remove(&j->node);
-    if (x == NULL) {
+    if (j->answer.x == NULL) {
         free_job(j);
         return;
     }
-    j->bulk = NULL; /* done with */
+    j->bulk = NULL; /* on_done frees it */
     if (j->status != 200)
         put_error(j);
-    if (j->out.len <= PIECE_BYTES) {
-        weir_http_respond(x, j->status, "application/json", NULL, 0, weir_buf_span(&j->out));
-        return;
-    }
-    weir_http_stream_begin(x, j->status, "application/json", NULL, 0);
-    if (weir_http_exchange_user(x) == j) /* it may be gone by now */
-        send_some(j);
+    weir_answer_send(&j->answer, j->status, "application/json");
+}
+
+/* The client has its answer, or has left while the thread is at work: then finish() frees it. */
+static void on_done(struct weir_answer *a) {
+    struct job *j = WEIR_CONTAINER_OF(a, struct job, answer);
+    if (j->bulk == NULL)
+        free_job(j);
 }
 
 /* On the bulk thread: the rest is the loop's. */
@@ -153,7 +134,7 @@ static bool find(struct weir_bulk *b, struct weir_group *g, const uint64_t *loca
 
 static enum weir_status put_results(struct job *j, const struct weir_ask *a, bool by_device) {
     struct weir_jsonw w;
-    weir_jsonw_init(&w, &j->out);
+    weir_jsonw_init(&w, &j->answer.out);
     weir_jsonw_object_begin(&w);
     weir_jsonw_key(&w, "results");
     weir_jsonw_array_begin(&w);
@@ -252,10 +233,10 @@ static void apply_dump(void *arg) {
     struct job *j = arg;
     uint64_t n = 0;
     enum weir_status st =
-        weir_service_restore(j->bulk->config.groups, weir_buf_span(&j->out), &n, &j->err);
+        weir_service_restore(j->bulk->config.groups, weir_buf_span(&j->answer.out), &n, &j->err);
     j->status = st == WEIR_OK ? 200 : st == WEIR_INVALID ? 400 : 503;
-    weir_buf_clear(&j->out);
-    if (st == WEIR_OK && weir_buf_printf(&j->out, "{\"status\":\"%llu events applied\"}",
+    weir_buf_clear(&j->answer.out);
+    if (st == WEIR_OK && weir_buf_printf(&j->answer.out, "{\"status\":\"%llu events applied\"}",
                                          (unsigned long long)n) != WEIR_OK)
         j->status = 503;
     finish(j);
@@ -265,7 +246,7 @@ static void hash_dump(void *arg) {
     struct job *j = arg;
     bool by_device = false;
     enum weir_status st =
-        weir_tokens_hash(j->bulk->config.device, j->body, &j->out, &by_device, &j->err);
+        weir_tokens_hash(j->bulk->config.device, j->body, &j->answer.out, &by_device, &j->err);
     if (st != WEIR_OK) {
         done(j, st == WEIR_INVALID ? 400 : 503);
         return;
@@ -297,17 +278,17 @@ static void begin(struct weir_bulk *b, struct weir_http_exchange *x, weir_post_f
     }
     if (body.len > 0)
         memcpy(copy, body.data, body.len);
-    *j = (struct job){.bulk = b, .x = x, .body = weir_span(copy, body.len)};
+    *j = (struct job){.bulk = b, .body = weir_span(copy, body.len)};
     weir_list_init(&j->node);
-    weir_buf_init(&j->out, ANSWER_MAX);
+    weir_answer_init(&j->answer, x, ANSWER_MAX, on_done);
     if (weir_loop_post(b->own, first, j) != WEIR_OK) {
+        weir_http_exchange_set_user(x, NULL);
         free_job(j);
         refuse(x, "{\"error\":\"out of memory\"}");
         return;
     }
     weir_list_push_back(&b->jobs, &j->node);
     b->n_waiting++;
-    weir_http_exchange_set_user(x, j);
 }
 
 void weir_bulk_query(struct weir_bulk *b, struct weir_http_exchange *x) {
@@ -316,23 +297,6 @@ void weir_bulk_query(struct weir_bulk *b, struct weir_http_exchange *x) {
 
 void weir_bulk_restore(struct weir_bulk *b, struct weir_http_exchange *x) {
     begin(b, x, hash_dump);
-}
-
-void weir_bulk_on_writable(struct weir_http_exchange *x) {
-    struct job *j = weir_http_exchange_user(x);
-    if (j != NULL && j->bulk == NULL)
-        send_some(j);
-}
-
-void weir_bulk_on_done(struct weir_http_exchange *x) {
-    struct job *j = weir_http_exchange_user(x);
-    if (j == NULL)
-        return;
-    weir_http_exchange_set_user(x, NULL);
-    if (j->bulk == NULL)
-        free_job(j);
-    else
-        j->x = NULL; /* the thread is at work: finish() frees it */
 }
 
 /* ---- life -------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@
 #define WEIR_INDEXER_BULK_H
 
 #include "base/metrics.h"
+#include "indexer/answer.h"
 #include "indexer/groups.h"
 #include "net/http_server.h"
 
@@ -23,12 +24,9 @@ enum weir_status weir_bulk_start(const struct weir_bulk_config *config,
                                  struct weir_bulk **ret_bulk) WEIR_MUST_CHECK;
 /* Waits for the batch at work. After the HTTP server, before the device. Accepts NULL. */
 void weir_bulk_stop(struct weir_bulk *bulk);
-/* Answers the exchange, now or later; its user pointer is in use until then. */
+/* Answers the exchange, now or later. */
 void weir_bulk_query(struct weir_bulk *bulk, struct weir_http_exchange *x);
 /* A dump with tokens (tokens.h): hashed on the thread, applied on the loop, and answered. */
 void weir_bulk_restore(struct weir_bulk *bulk, struct weir_http_exchange *x);
-/* The handler's on_writable and on_done, for every exchange. */
-void weir_bulk_on_writable(struct weir_http_exchange *x);
-void weir_bulk_on_done(struct weir_http_exchange *x);
 
 #endif

@@ -342,17 +342,23 @@ static void on_metrics(struct weir_service *s, struct weir_http_exchange *x) {
     weir_buf_fini(&body);
 }
 
+static void free_answer(struct weir_answer *a) {
+    weir_answer_fini(a);
+    weir_free(a);
+}
+
 static void on_dump(struct weir_service *s, struct weir_http_exchange *x) {
-    struct weir_buf body;
     bool lines = weir_span_eqz(parameter(x, "format"), "ndjson");
-    weir_buf_init(&body, OUT_MAX);
-    enum weir_status st = weir_indexer_dump(s->groups, lines, &body);
-    if (st == WEIR_OK)
-        weir_http_respond(x, 200, lines ? "application/x-ndjson" : "application/json", NULL, 0,
-                          weir_buf_span(&body));
+    struct weir_answer *a = weir_calloc(1, sizeof(*a));
+    if (a == NULL) {
+        weir_indexer_refuse(x, 503, "out of memory");
+        return;
+    }
+    weir_answer_init(a, x, OUT_MAX, free_answer);
+    if (weir_indexer_dump(s->groups, lines, &a->out) == WEIR_OK)
+        weir_answer_send(a, 200, lines ? "application/x-ndjson" : "application/json");
     else
         weir_indexer_refuse(x, 503, "the dump is too large or memory ran out");
-    weir_buf_fini(&body);
 }
 
 static void on_restore(struct weir_service *s, struct weir_http_exchange *x) {
@@ -456,12 +462,12 @@ static void on_body_error(void *arg, struct weir_http_exchange *x, int http_stat
 static void on_done(void *arg, struct weir_http_exchange *x, enum weir_http_done how) {
     (void)arg;
     (void)how;
-    weir_bulk_on_done(x);
+    weir_answer_on_done(x);
 }
 
 static void on_writable(void *arg, struct weir_http_exchange *x) {
     (void)arg;
-    weir_bulk_on_writable(x);
+    weir_answer_on_writable(x);
 }
 
 const struct weir_http_handler weir_service_handler = {.on_head = on_head,

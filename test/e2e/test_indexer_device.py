@@ -125,6 +125,12 @@ def test_a_large_answer_arrives_in_pieces(indexers):
     restore(x, [stored(w, 0, [1, 2]) for w in range(300)])
     queries = [{"block_hashes": [1, 2, 3]}] * 1000
     assert batch(x, queries) == singles(x, queries[:1]) * 1000  # 30 MB
+    names = [[w << 32 | k << 8 for k in range(128)] for w in range(1750)]
+    for w in range(0, 1750, 250):
+        restore(x, [stored(1 << 62, 0, names[v], name=1 << 60 | v << 8) for v in range(w, w + 250)])
+    status, dump = x.ask("GET", "/dump")  # 17 MB and more: over what one queue of a connection takes
+    told = {e["event"]["data"]["stored"]["blocks"][0]["block_hash"] for e in json.loads(dump)["m:default"]["events"]}
+    assert status == 200 and len(dump) > 16 << 20 and told >= {1 << 60 | v << 8 for v in range(1750)}
     left = http.client.HTTPConnection("127.0.0.1", x.port, timeout=DEADLINE_S)
     left.request("POST", "/query_batch", json.dumps({"model_name": "m", "queries": queries}))
     left.close()  # a client that leaves is nobody's trouble

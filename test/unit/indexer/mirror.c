@@ -91,7 +91,7 @@ static void on_stale(void *arg) {
 static void on_grow(void *arg) {
     struct world *w = arg;
     struct kvi_block blocks[60];
-    for (uint64_t r = 0; r < 1500; r++) {
+    for (uint64_t r = 0; r < 1100; r++) {
         for (uint64_t i = 0; i < 60; i++)
             blocks[i] = (struct kvi_block){1000 + i, i == 0 ? 1 : r * 60 + i};
         struct kvi_event e = {
@@ -279,7 +279,7 @@ static void case_it_grows(void) {
 static void case_an_index_at_its_budget(void) {
     struct world w;
     open_world(&w, (struct weir_device_config){.wanted = false}, (size_t)1 << 20);
-    for (unsigned i = 0; i < 3; i++) {
+    for (unsigned i = 0; i < 2; i++) {
         call(&w, on_grow);
         w.n_events = 300;
         call(&w, on_apply);
