@@ -157,7 +157,8 @@ static enum weir_status put_results(struct job *j, const struct weir_ask *a, boo
 
 static bool search_on_device(struct job *j, struct weir_ask *a) {
     const char *reason = NULL;
-    if (a->offsets[a->n] < j->bulk->config.device_min_blocks ||
+    uint64_t blocks = a->offsets[a->n];
+    if (blocks == 0 || blocks < j->bulk->config.device_min_blocks ||
         !weir_mirror_has_device(j->group->mirror))
         return false;
     if (weir_mirror_match(j->group->mirror, a, &reason))

@@ -158,6 +158,8 @@ def test_the_device_gives_the_same_answers(indexers):
     restore(x, [stored(2, 0, [0, 1, 2])])
     assert on_device(x, queries) == singles(x, queries)
     assert batch(x, queries, routing_group="other")[0] == 404
+    assert batch(x, []) == [] and batch(x, [{"block_hashes": []}])[0]["scores"] == {}
+    assert metric(x, 'device_fallbacks_total{reason="memory"}') == 0
 
 
 class Model:
