@@ -208,23 +208,32 @@ def test_a_batch_is_of_one_moment_while_events_flow(indexers):
     restore(x, steps[:1])
     on_device(x, queries)
 
+    more, moved = threading.Semaphore(0), threading.Condition()
+
     def flow():
         for k, event in enumerate(steps[1:], 1):
+            more.acquire()
             restore(x, [event])
-            applied[0] = k
+            with moved:
+                applied[0] = k
+                moved.notify()
     thread = threading.Thread(target=flow)
-    before, n, seen = by_device(x), 0, set()
+    before, seen, rounds = by_device(x), set(), range(16, len(steps), 16)
     thread.start()
-    while thread.is_alive() or n == 0:
-        first = applied[0]
-        got = [r["scores"] for r in batch(x, queries)]
-        last = min(applied[0] + 1, len(want) - 1)
-        assert got in want[first:last + 1], (first, last)
-        seen.add(json.dumps(got))
-        n += 1
+    for upto in rounds:  # sixteen events beside three batches, then the next ones
+        more.release(16)
+        for _ in range(3):
+            first = applied[0]
+            got = [r["scores"] for r in batch(x, queries)]
+            last = min(applied[0] + 1, len(want) - 1)
+            assert got in want[first:last + 1], (first, last)
+            seen.add(json.dumps(got))
+        with moved:
+            assert moved.wait_for(lambda upto=upto: applied[0] >= upto, DEADLINE_S)
+    more.release(len(steps))
     thread.join()
     assert [r["scores"] for r in batch(x, queries)] == want[-1]
-    assert by_device(x) == before + n + 1 and len(seen) > 3
+    assert by_device(x) == before + 3 * len(rounds) + 1 and len(seen) > 3
 
 
 @needs_device
