@@ -195,6 +195,17 @@ def check_serving(api, requests=200, at_once=16):
     assert not bad, (len(bad), bad[:3])
 
 
+def check_streams(api, model="m", requests=1000, at_once=32):
+    """None of a thousand streams is lost."""
+    def one(i):
+        status, data = api.chat(f"stream {i}", stream=True, ignore_eos=True, model=model)
+        return None if whole(status, data, True) else (i, status, data)
+
+    with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
+        bad = [a for a in pool.map(one, range(requests)) if a]
+    assert not bad, (len(bad), bad[:3])
+
+
 def check_routing(api, restart, usage=True):
     """A prompt goes where it is held, and a frontend that starts anew finds that out by itself."""
     assert api.chat(TEXT)[0] == 200
@@ -338,9 +349,9 @@ def test_hit_rate_equals_that_of_dynamos_frontend(theirs, dynamo, model, tmp_pat
 # ---- split pools and global routers -------------------------------------------------------------
 
 
-def dynamo_part(theirs, fleet, python, model, *flags):
+def dynamo_part(theirs, fleet, python, model, *flags, workers=1):
     p = Process([python, "-m", "dynamo.mocker", "--model-path", model, "--model-name", "m", "--block-size", str(BLOCK),
-                 "--speedup-ratio", "0", *flags], dynamo_env(fleet), "dynamo.mocker")
+                 "--speedup-ratio", "0", "--num-workers", str(workers), *flags], dynamo_env(fleet), "dynamo.mocker")
     theirs.append(p)
     return p
 
@@ -404,14 +415,41 @@ def test_a_worker_of_dynamo_that_is_gone(fleet, theirs, dynamo, model):
 def test_dynamo_split_workers_behind_weir(fleet, theirs, dynamo, model, bootstrap):
     port = quiet_port()
     meeting = ("--bootstrap-ports", str(port)) if bootstrap else ()
-    dynamo_part(theirs, fleet, dynamo, model, "--disaggregation-mode", "prefill", *meeting)
-    dynamo_part(theirs, fleet, dynamo, model, "--disaggregation-mode", "decode")
+    n = 1 if bootstrap else 2
+    dynamo_part(theirs, fleet, dynamo, model, "--disaggregation-mode", "prefill", *meeting, workers=n)
+    dynamo_part(theirs, fleet, dynamo, model, "--disaggregation-mode", "decode", workers=2)
     front = fleet.frontend("--router-mode", "kv", "--enforce-disagg", *files(model))
-    front.wait_line("model m has 1 prefill worker", deadline_s=120)
+    front.wait_line(f"model m has {n} prefill worker", deadline_s=120)
+    front.wait_line("model m has 2 workers", deadline_s=120)
     api = Http(front.port).serving()
     if bootstrap:  # their prefill worker announces itself before it listens there
         until("the bootstrap port", lambda: listens(port))
     check_serving(api)
+    check_streams(api)
+
+
+def test_dynamo_split_workers_behind_weir_routers(fleet, theirs, dynamo, model):
+    """2 prefill and 2 decode mockers of theirs, `weir router` before each pool, `weir global-router` before those."""
+    for kind, endpoint in (("prefill", "pre.prefill.generate"), ("decode", "dec.backend.generate")):
+        dynamo_part(theirs, fleet, dynamo, model, "--disaggregation-mode", kind, "--endpoint", "dyn://" + endpoint, workers=2)
+        router = weir_service(fleet, "router", "--endpoint", endpoint, "--router-block-size", str(BLOCK),
+                              *(("--no-router-track-active-blocks",) if kind == "prefill" else ()))
+        router.wait_line("joins; there are 2", deadline_s=120)
+    path = os.path.join(fleet.folder, "split.json")
+    axis = {"min": 10, "max": 3000}
+    with open(path, "w", encoding="ascii") as f:
+        json.dump({"num_prefill_pools": 1, "num_decode_pools": 1, "prefill_pool_dynamo_namespaces": ["pre"],
+                   "decode_pool_dynamo_namespaces": ["dec"],
+                   "prefill_pool_selection_strategy": {
+                       "ttft_min_ms": axis["min"], "ttft_max_ms": axis["max"], "ttft_resolution": 1, "isl_min": 0,
+                       "isl_max": 2000, "isl_resolution": 1, "prefill_pool_mapping": [[0]]},
+                   "decode_pool_selection_strategy": {
+                       "itl_min_ms": axis["min"], "itl_max_ms": axis["max"], "itl_resolution": 1, "context_length_min": 0,
+                       "context_length_max": 32000, "context_length_resolution": 1, "decode_pool_mapping": [[0]]}}, f)
+    weir_service(fleet, "global-router", "--config", path, "--model-name", "m", "--model-path", model, "--namespace", "front")
+    front = fleet.frontend("--namespace", "front", "--enforce-disagg", *files(model))
+    front.wait_line("model m has 1 prefill worker", deadline_s=120)
+    check_streams(Http(front.port).serving())
 
 
 def test_weir_split_workers_behind_dynamo(fleet, theirs, dynamo, model):
@@ -443,6 +481,7 @@ def check_pools(api, mockers):
         assert status == 200, data
         assert tuple(m.metric("finished_total") for m in mockers) == served
     check_serving(api)
+    check_streams(api)
 
 
 def weir_pool(fleet, model, ns):
@@ -485,6 +524,7 @@ def test_weir_before_dynamo_global_router(fleet, theirs, dynamo, model):
     r = front.chat(model=name(), nvext={"router": {"ttft_target": 100}})
     assert r.status == 200, r
     assert tuple(m.metric("finished_total") for m in mockers) == (1, 0)
+    check_streams(Http(front.port), name())
 
 
 def test_replica_sync_with_dynamo(fleet, theirs, dynamo, model):

@@ -3,10 +3,11 @@ import glob
 import http.client
 import json
 import os
+import random
 import threading
 import urllib.parse
 
-from weir import until
+from weir import Fleet, until
 
 TEXT = "the quick brown fox jumps over the lazy dog. " * 30
 GAUGES = ("worker_active_decode_blocks", "worker_active_prefill_tokens")
@@ -88,3 +89,84 @@ def test_without_the_flag_routers_do_not_talk(fleet):
     assert not load(two) and heard_of(fleet) == 0
     s.leave()
     until("no load", lambda: not load(one))
+
+
+def hold(front, text):
+    """A stream that nobody reads, until the socket is closed."""
+    body = json.dumps({"model": "m", "max_tokens": 100000, "ignore_eos": True, "stream": True,
+                       "messages": [{"role": "user", "content": text}]}).encode()
+    s = front.socket()
+    s.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+              b"content-length: %d\r\n\r\n" % len(body) + body)
+    return s
+
+
+def churn(fronts, n=150, rounds=3):
+    """n streams, in turn by each of the frontends; in each round a half ends and as many begin. Always the same ones."""
+    rng = random.Random(8)
+    number, held = 0, []
+    for r in range(rounds + 1):
+        for s in held[:]:
+            if rng.random() < 0.5:
+                s.close()
+                held.remove(s)
+        while len(held) < n:
+            number += 1
+            held.append(hold(fronts[number % len(fronts)], f"{number} " + "word " * rng.randint(50, 400)))
+    return held
+
+
+def booked(front):
+    """Blocks by worker, once every prompt has been read; None before that."""
+    a = load(front)
+    if any("prefill" in k for k in a):
+        return None
+    return {k: v for k, v in a.items() if "decode_blocks" in k}
+
+
+def test_two_routers_book_what_one_books(fleet, tmp_path):
+    """The same streams come, go and stay before one router and before two: what is booked in the end differs by at most
+    2 %, and no worker of either has more than the others by much more than the longest prompt."""
+    flags = ("--speedup-ratio", "1", "--decode-base-ms", "200", "--num-gpu-blocks-override", "100000", "--max-num-seqs", "1000")
+    fleet.mocker(*flags, workers=3)
+    two = [fleet.frontend("--router-mode", "kv", "--router-replica-sync").ready(workers=3) for _ in range(2)]
+    until("each to hear of the other", lambda: heard_of(fleet) == 2)
+    alone = Fleet(tmp_path / "alone")
+    (tmp_path / "alone").mkdir()
+    try:
+        alone.mocker(*flags, workers=3)
+        one = alone.frontend("--router-mode", "kv").ready(workers=3)
+        held = [*churn([one]), *churn(two)]
+
+        def all_counted():
+            got = [booked(f) for f in (one, *two)]
+            return got if all(got) and got[1] == got[2] and \
+                abs(sum(got[1].values()) - sum(got[0].values())) <= 0.02 * sum(got[0].values()) else None
+        want, here, _ = until("both to count what one counts", all_counted)
+        assert len(here) == len(want) == 3 and sum(want.values()) > 150 * 15
+        for blocks in (want, here):
+            assert max(blocks.values()) - min(blocks.values()) <= 2 * 2100 / 16, (want, here)
+        for s in held:
+            s.close()
+        until("nothing to be booked", lambda: not any(load(f) for f in (one, *two)))
+    finally:
+        alone.close()
+
+
+def test_a_router_that_was_killed_is_warm_again(fleet):
+    """It asks the workers for their caches; its first prompt goes where it is held."""
+    fleet.mocker("--num-gpu-blocks-override", "100000", workers=3)
+    flags = ("--router-mode", "kv", "--router-replica-sync")
+    one, two = [fleet.frontend(*flags).ready(workers=3) for _ in range(2)]
+    for i in range(60):
+        assert two.chat(f"{i} {TEXT}", max_tokens=1).status == 200
+
+    def known(front):
+        return front.metric("weir_router_kv_index_entries", model="m")
+    entries = until("both to know the caches", lambda: known(one) if known(one) == known(two) > 60 * 80 else None)
+    two.kill()
+    again = fleet.frontend(*flags).ready(workers=3)
+    until("the new one to know as much", lambda: known(again) == entries)
+    for i in range(60):
+        head = again.chat(f"{i} {TEXT}", max_tokens=1, headers={"x-weir-explain": "1"}).headers["x-weir-explain"]
+        assert json.loads(head)["candidates"][0]["device_blocks"] >= 80, head
