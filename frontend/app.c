@@ -26,6 +26,26 @@ static void fill_router(const struct weir_frontend_options *o, struct weir_route
     r->affinity_soft = o->router_session_affinity_mode == WEIR_OPT_AFFINITY_SOFT;
 }
 
+/* The file goes before the flags, as in the reference. */
+static void take_settings(const struct weir_policy_settings *s, struct weir_frontend_options *o) {
+    if (!isnan(s->host_cache_hit_weight))
+        o->router_host_cache_hit_weight = s->host_cache_hit_weight;
+    if (!isnan(s->disk_cache_hit_weight))
+        o->router_disk_cache_hit_weight = s->disk_cache_hit_weight;
+    if (!isnan(s->router_ttl_secs))
+        o->router_ttl_secs = s->router_ttl_secs;
+    if (s->use_kv_events >= 0)
+        o->router_kv_events = s->use_kv_events;
+    if (s->router_replica_sync >= 0)
+        o->router_replica_sync = s->router_replica_sync;
+    if (s->router_track_active_blocks >= 0)
+        o->router_track_active_blocks = s->router_track_active_blocks;
+    if (s->router_assume_kv_reuse >= 0)
+        o->router_assume_kv_reuse = s->router_assume_kv_reuse;
+    if (s->router_track_prefill_tokens >= 0)
+        o->router_track_prefill_tokens = s->router_track_prefill_tokens;
+}
+
 static enum weir_status read_policy(struct weir_app *app, struct weir_err *err) {
     const struct weir_frontend_options *o = &app->options;
     if (o->router_policy_config == NULL)
@@ -35,7 +55,15 @@ static enum weir_status read_policy(struct weir_app *app, struct weir_err *err) 
                             "--router-policy-config and --router-queue-class both name policy "
                             "classes: give one of them");
     weir_arena_init(&app->policy_arena, WEIR_CONFIG_ARENA_BYTES + ((size_t)64 << 20));
-    return weir_policy_config_read(o->router_policy_config, &app->policy_arena, &app->policy, err);
+    enum weir_status st =
+        weir_policy_config_read(o->router_policy_config, &app->policy_arena, &app->policy, err);
+    if (st == WEIR_OK && app->policy.settings.use_kv_events == 0 && o->router_conditional_disagg)
+        st = weir_err_set(err, WEIR_INVALID,
+                          "--router-conditional-disagg needs KV events, and the policy file says "
+                          "router.use_kv_events: false");
+    if (st == WEIR_OK)
+        take_settings(&app->policy.settings, &app->options);
+    return st;
 }
 
 static enum weir_status read_split(const struct weir_frontend_options *o,
@@ -226,10 +254,15 @@ enum weir_status weir_app_open(struct weir_app *app, const struct weir_app_hooks
         st = weir_replica_sync_create(hooks->loop, &sync_ops, app, &app->sync);
     if (st == WEIR_OK) {
         fill_models(app, hooks, &mc);
+        struct weir_models_config prefill = mc;
+        if (o->router_policy_config != NULL) {
+            weir_policy_costs_apply(&app->policy.serve, &mc.router);
+            weir_policy_costs_apply(&app->policy.prefill, &prefill.router);
+        }
         st = weir_models_create(&mc, &app->models);
+        if (st == WEIR_OK)
+            st = weir_prefill_create(&prefill, &app->prefill);
     }
-    if (st == WEIR_OK)
-        st = weir_prefill_create(&mc, &app->prefill);
     return st == WEIR_OK ? st : weir_err_set(err, st, "cannot start: %s", weir_status_text(st));
 }
 

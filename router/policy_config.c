@@ -4,158 +4,71 @@
  */
 #include "router/policy_config.h"
 
-#include "runtime/yaml.h"
+#include "router/policy_read_priv.h"
 
 #include <math.h>
-#include <stdarg.h>
 #include <stdio.h>
 
 enum { MAX_FILE_BYTES = 1 << 20 };
 
-struct reader {
-    const char *path;
-    struct weir_arena *arena;
-    struct weir_err *err;
-    char where[80]; /* "root" or "model \"name\"" */
-    char at[80];    /* "" or "models.name." */
-};
-
-/* The value is not of the form that its place asks for. */
-static enum weir_status malformed(const struct reader *r, const struct weir_yaml *node,
-                                  const char *fmt, ...) {
-    char text[160];
-    va_list args;
-    va_start(args, fmt);
-    vsnprintf(text, sizeof(text), fmt, args);
-    va_end(args);
-    return weir_err_set(r->err, WEIR_INVALID,
-                        "failed to parse router policy config %s: %s at line %u", r->path, text,
-                        node->line);
-}
-
-static enum weir_status invalid(const struct reader *r, const struct weir_yaml *node,
-                                const char *fmt, ...) {
-    char text[200];
-    va_list args;
-    va_start(args, fmt);
-    vsnprintf(text, sizeof(text), fmt, args);
-    va_end(args);
-    return weir_err_set(r->err, WEIR_INVALID, "invalid router policy config: %s (%s, line %u)",
-                        text, r->path, node->line);
-}
-
 /* ---- form ------------------------------------------------------------------------------------ */
 
-static enum weir_status check_keys(const struct reader *r, const struct weir_yaml *map,
-                                   const char *at, const char *const *keys, size_t n) {
-    for (const struct weir_yaml *m = map->first; m != NULL; m = m->next) {
-        bool known = false;
-        for (size_t i = 0; i < n && !known; i++)
-            known = weir_span_eqz(m->key, keys[i]);
-        if (!known)
-            return malformed(r, m, "%sunknown field `%.40s`: see docs/pools.md for those that are",
-                             at, m->key.data);
-    }
-    return WEIR_OK;
-}
-
-static enum weir_status get_text(const struct reader *r, const struct weir_yaml *map,
-                                 const char *at, const char *key, bool must,
-                                 struct weir_span *ret) {
-    const struct weir_yaml *m = weir_yaml_get(map, key);
-    char is[64];
-    if (m == NULL && must)
-        return malformed(r, map, "%smissing field `%s`", at, key);
-    if (m == NULL || (!must && weir_yaml_is_null(m)))
-        return WEIR_OK;
-    weir_yaml_describe(m, is, sizeof(is));
-    if (m->type != WEIR_YAML_SCALAR || weir_yaml_is_null(m))
-        return malformed(r, m, "%s%s is %s, not a text", at, key, is);
-    *ret = m->text;
-    return WEIR_OK;
-}
-
-static enum weir_status get_u64(const struct reader *r, const struct weir_yaml *map, const char *at,
-                                const char *key, bool must, uint64_t *ret) {
-    const struct weir_yaml *m = weir_yaml_get(map, key);
-    char is[64];
-    if (m == NULL && must)
-        return malformed(r, map, "%smissing field `%s`", at, key);
-    if (m == NULL || (!must && weir_yaml_is_null(m)))
-        return WEIR_OK;
-    weir_yaml_describe(m, is, sizeof(is));
-    if (!weir_yaml_u64(m, ret))
-        return malformed(r, m, "%s%s is %s, not a whole number from 0 on", at, key, is);
-    return WEIR_OK;
-}
-
-static enum weir_status check_list(const struct reader *r, const struct weir_yaml *list,
+static enum weir_status check_list(const struct weir_policy_reader *r, const struct weir_yaml *list,
                                    const char *key) {
     char is[64];
     weir_yaml_describe(list, is, sizeof(is));
     if (list->type != WEIR_YAML_SEQUENCE)
-        return malformed(r, list, "%s%s is %s, not a sequence", r->at, key, is);
+        return weir_policy_malformed(r, list, "%s%s is %s, not a sequence", r->at, key, is);
     size_t i = 0;
     for (const struct weir_yaml *m = list->first; m != NULL; m = m->next, i++)
         if (m->type != WEIR_YAML_MAPPING)
-            return malformed(r, m, "%s%s[%zu] is not a mapping", r->at, key, i);
+            return weir_policy_malformed(r, m, "%s%s[%zu] is not a mapping", r->at, key, i);
     if (list->n > WEIR_POLICY_CLASSES)
-        return invalid(r, list, "%s %s has more than %d members", r->where, key,
-                       WEIR_POLICY_CLASSES);
+        return weir_policy_invalid(r, list, "%s %s has more than %d members", r->where, key,
+                                   WEIR_POLICY_CLASSES);
     return WEIR_OK;
 }
 
 /* ---- meaning --------------------------------------------------------------------------------- */
-
-static enum weir_status check_name(const struct reader *r, const struct weir_yaml *node,
-                                   struct weir_span name, const char *kind) {
-    bool good = name.len > 0;
-    for (size_t i = 0; i < name.len && good; i++) {
-        char c = name.data[i];
-        good = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-               c == '_' || c == '.' || c == '-';
-    }
-    if (good)
-        return WEIR_OK;
-    return invalid(r, node, "%s %s name \"%.60s\" must match [A-Za-z0-9_.-]+", r->where, kind,
-                   name.data);
-}
 
 struct buckets {
     struct weir_span names[WEIR_POLICY_CLASSES];
     size_t n;
 };
 
-static enum weir_status read_buckets(const struct reader *r, const struct weir_yaml *list,
-                                     struct weir_policy_profile *p, struct buckets *names) {
+static enum weir_status read_buckets(const struct weir_policy_reader *r,
+                                     const struct weir_yaml *list, struct weir_policy_profile *p,
+                                     struct buckets *names) {
     static const char *const keys[] = {"min_tokens", "bucket"};
     static const char *const key = "uncached_isl_buckets";
     enum weir_status st = check_list(r, list, key);
     char at[160];
     if (st == WEIR_OK && list->n == 0)
-        st = invalid(r, list, "%s uncached_isl_buckets must not be empty", r->where);
+        st = weir_policy_invalid(r, list, "%s uncached_isl_buckets must not be empty", r->where);
     for (const struct weir_yaml *m = list->first; m != NULL && st == WEIR_OK; m = m->next) {
         size_t i = names->n++;
         snprintf(at, sizeof(at), "%s%s[%zu]: ", r->at, key, i);
-        st = check_keys(r, m, at, keys, 2);
+        st = weir_policy_check_keys(r, m, at, keys, 2);
         if (st == WEIR_OK)
-            st = get_u64(r, m, at, "min_tokens", true, &p->bucket_from[i]);
+            st = weir_policy_get_u64(r, m, at, "min_tokens", true, &p->bucket_from[i]);
         if (st == WEIR_OK)
-            st = get_text(r, m, at, "bucket", true, &names->names[i]);
+            st = weir_policy_get_text(r, m, at, "bucket", true, &names->names[i]);
     }
     for (size_t i = 0; i < names->n && st == WEIR_OK; i++) {
         if (i == 0 && p->bucket_from[0] != 0)
-            st = invalid(r, list, "%s uncached_isl_buckets must start at min_tokens 0", r->where);
+            st = weir_policy_invalid(r, list, "%s uncached_isl_buckets must start at min_tokens 0",
+                                     r->where);
         else if (i > 0 && p->bucket_from[i] <= p->bucket_from[i - 1])
-            st = invalid(r, list, "%s uncached_isl_buckets min_tokens must be strictly increasing",
-                         r->where);
+            st = weir_policy_invalid(
+                r, list, "%s uncached_isl_buckets min_tokens must be strictly increasing",
+                r->where);
     }
     for (size_t i = 0; i < names->n && st == WEIR_OK; i++) {
-        st = check_name(r, list, names->names[i], "cache bucket");
+        st = weir_policy_check_name(r, list, names->names[i], "cache bucket");
         for (size_t k = 0; k < i && st == WEIR_OK; k++)
             if (weir_span_eq(names->names[k], names->names[i]))
-                st = invalid(r, list, "%s contains duplicate cache bucket \"%s\"", r->where,
-                             names->names[i].data);
+                st = weir_policy_invalid(r, list, "%s contains duplicate cache bucket \"%s\"",
+                                         r->where, names->names[i].data);
     }
     p->n_buckets = names->n;
     return st;
@@ -167,11 +80,11 @@ struct binding {
     size_t family_at, bucket_at;
 };
 
-static enum weir_status read_policy(const struct reader *r, const struct weir_yaml *m,
+static enum weir_status read_policy(const struct weir_policy_reader *r, const struct weir_yaml *m,
                                     const char *at, struct weir_policy_class *c) {
     static const char *const words[] = {"fcfs", "wspt", "lcfs"};
     struct weir_span word = WEIR_SPAN_LIT("fcfs");
-    enum weir_status st = get_text(r, m, at, "queue_policy", false, &word);
+    enum weir_status st = weir_policy_get_text(r, m, at, "queue_policy", false, &word);
     for (size_t i = 0; i < 3 && st == WEIR_OK; i++)
         if (weir_span_eqz(word, words[i])) {
             c->queue_policy = (enum weir_queue_policy)i;
@@ -179,14 +92,14 @@ static enum weir_status read_policy(const struct reader *r, const struct weir_ya
         }
     if (st != WEIR_OK)
         return st;
-    return malformed(r, weir_yaml_get(m, "queue_policy"),
-                     "%squeue_policy: unknown variant `%.40s`, expected fcfs or wspt", at,
-                     word.data);
+    return weir_policy_malformed(r, weir_yaml_get(m, "queue_policy"),
+                                 "%squeue_policy: unknown variant `%.40s`, expected fcfs or wspt",
+                                 at, word.data);
 }
 
-static enum weir_status read_class_form(const struct reader *r, const struct weir_yaml *m,
-                                        const char *at, struct weir_policy_class *c,
-                                        struct binding *b) {
+static enum weir_status read_class_form(const struct weir_policy_reader *r,
+                                        const struct weir_yaml *m, const char *at,
+                                        struct weir_policy_class *c, struct binding *b) {
     static const char *const keys[] = {"name",
                                        "policy_family",
                                        "cache_bucket",
@@ -204,64 +117,68 @@ static enum weir_status read_class_form(const struct reader *r, const struct wei
                                     .cached_tokens_per_worker = UINT64_MAX};
     *b = (struct binding){.family_at = 0};
     const struct weir_yaml *frac = weir_yaml_get(m, "prefill_busy_threshold_frac");
-    enum weir_status st = check_keys(r, m, at, keys, WEIR_ARRAY_LEN(keys));
+    enum weir_status st = weir_policy_check_keys(r, m, at, keys, WEIR_ARRAY_LEN(keys));
     if (st == WEIR_OK)
-        st = get_text(r, m, at, "name", true, &c->name);
+        st = weir_policy_get_text(r, m, at, "name", true, &c->name);
     if (st == WEIR_OK)
-        st = get_text(r, m, at, "policy_family", false, &b->family);
+        st = weir_policy_get_text(r, m, at, "policy_family", false, &b->family);
     if (st == WEIR_OK)
-        st = get_text(r, m, at, "cache_bucket", false, &b->bucket);
+        st = weir_policy_get_text(r, m, at, "cache_bucket", false, &b->bucket);
     if (st == WEIR_OK)
         st = read_policy(r, m, at, c);
     if (st == WEIR_OK)
-        st = get_u64(r, m, at, "quantum", true, &c->quantum);
+        st = weir_policy_get_u64(r, m, at, "quantum", true, &c->quantum);
     if (st == WEIR_OK)
-        st = get_u64(r, m, at, "prefill_busy_threshold", false, &c->busy_tokens);
+        st = weir_policy_get_u64(r, m, at, "prefill_busy_threshold", false, &c->busy_tokens);
     if (st == WEIR_OK && !weir_yaml_is_null(frac)) {
         if (!weir_yaml_f64(frac, &c->busy_frac))
-            st = malformed(r, frac, "%sprefill_busy_threshold_frac is not a number", at);
+            st =
+                weir_policy_malformed(r, frac, "%sprefill_busy_threshold_frac is not a number", at);
         else if (!isfinite(c->busy_frac) || c->busy_frac < 0)
             c->busy_frac = -1; /* refused below, by name */
     }
     if (st == WEIR_OK)
-        st = get_u64(r, m, at, "request_queue_limit_per_worker", false, &c->requests_per_worker);
+        st = weir_policy_get_u64(r, m, at, "request_queue_limit_per_worker", false,
+                                 &c->requests_per_worker);
     if (st == WEIR_OK)
-        st = get_u64(r, m, at, "raw_isl_token_queue_limit_per_worker", false,
-                     &c->raw_tokens_per_worker);
+        st = weir_policy_get_u64(r, m, at, "raw_isl_token_queue_limit_per_worker", false,
+                                 &c->raw_tokens_per_worker);
     if (st == WEIR_OK)
-        st = get_u64(r, m, at, "cached_token_queue_limit_per_worker", false,
-                     &c->cached_tokens_per_worker);
+        st = weir_policy_get_u64(r, m, at, "cached_token_queue_limit_per_worker", false,
+                                 &c->cached_tokens_per_worker);
     return st;
 }
 
-static enum weir_status check_class(const struct reader *r, const struct weir_yaml *m,
+static enum weir_status check_class(const struct weir_policy_reader *r, const struct weir_yaml *m,
                                     const struct weir_policy_class *c, const struct buckets *names,
                                     struct binding *b) {
-    enum weir_status st = check_name(r, m, c->name, "policy class");
+    enum weir_status st = weir_policy_check_name(r, m, c->name, "policy class");
     const char *name = c->name.data;
     if (st != WEIR_OK)
         return st;
     if (c->quantum == 0)
-        return invalid(r, m, "%s policy class \"%s\" quantum must be greater than zero", r->where,
-                       name);
+        return weir_policy_invalid(r, m, "%s policy class \"%s\" quantum must be greater than zero",
+                                   r->where, name);
     if (c->queue_policy == WEIR_QUEUE_LCFS)
-        return invalid(r, m, "%s policy class \"%s\" queue_policy must be fcfs or wspt", r->where,
-                       name);
+        return weir_policy_invalid(r, m, "%s policy class \"%s\" queue_policy must be fcfs or wspt",
+                                   r->where, name);
     if (c->busy_frac < 0)
-        return invalid(r, m,
-                       "%s policy class \"%s\" prefill_busy_threshold_frac must be finite and "
-                       "non-negative",
-                       r->where, name);
+        return weir_policy_invalid(
+            r, m,
+            "%s policy class \"%s\" prefill_busy_threshold_frac must be finite and "
+            "non-negative",
+            r->where, name);
     if ((b->family.data == NULL) != (b->bucket.data == NULL))
-        return invalid(r, m,
-                       "%s policy class \"%s\" must specify both policy_family and cache_bucket "
-                       "or neither for an explicit class",
-                       r->where, name);
+        return weir_policy_invalid(
+            r, m,
+            "%s policy class \"%s\" must specify both policy_family and cache_bucket "
+            "or neither for an explicit class",
+            r->where, name);
     if (b->family.data == NULL)
         return WEIR_OK;
-    st = check_name(r, m, b->family, "policy family");
+    st = weir_policy_check_name(r, m, b->family, "policy family");
     if (st == WEIR_OK)
-        st = check_name(r, m, b->bucket, "cache bucket");
+        st = weir_policy_check_name(r, m, b->bucket, "cache bucket");
     if (st != WEIR_OK)
         return st;
     for (size_t i = 0; i < names->n; i++)
@@ -269,13 +186,14 @@ static enum weir_status check_class(const struct reader *r, const struct weir_ya
             b->bucket_at = i;
             return WEIR_OK;
         }
-    return invalid(r, m, "%s policy class \"%s\" references unknown cache bucket \"%s\"", r->where,
-                   name, b->bucket.data);
+    return weir_policy_invalid(r, m,
+                               "%s policy class \"%s\" references unknown cache bucket \"%s\"",
+                               r->where, name, b->bucket.data);
 }
 
-static enum weir_status read_classes(const struct reader *r, const struct weir_yaml *list,
-                                     const struct buckets *names, struct weir_policy_profile *p,
-                                     struct binding *bindings) {
+static enum weir_status read_classes(const struct weir_policy_reader *r,
+                                     const struct weir_yaml *list, const struct buckets *names,
+                                     struct weir_policy_profile *p, struct binding *bindings) {
     for (const struct weir_yaml *m = list->first; m != NULL; m = m->next) {
         size_t i = p->n_classes++;
         enum weir_status st = check_class(r, m, &p->classes[i], names, &bindings[i]);
@@ -283,8 +201,8 @@ static enum weir_status read_classes(const struct reader *r, const struct weir_y
             return st;
         for (size_t k = 0; k < i; k++)
             if (weir_span_eq(p->classes[k].name, p->classes[i].name))
-                return invalid(r, m, "%s contains duplicate policy class \"%s\"", r->where,
-                               p->classes[i].name.data);
+                return weir_policy_invalid(r, m, "%s contains duplicate policy class \"%s\"",
+                                           r->where, p->classes[i].name.data);
     }
     return WEIR_OK;
 }
@@ -299,9 +217,10 @@ static bool find_family(const struct weir_policy_profile *p, struct weir_span na
 }
 
 /* Every family has one class for each bucket. */
-static enum weir_status fill_matrix(const struct reader *r, const struct weir_yaml *list,
-                                    const struct buckets *names, struct weir_policy_profile *p,
-                                    struct binding *bindings, struct weir_span default_family) {
+static enum weir_status fill_matrix(const struct weir_policy_reader *r,
+                                    const struct weir_yaml *list, const struct buckets *names,
+                                    struct weir_policy_profile *p, struct binding *bindings,
+                                    struct weir_span default_family) {
     for (size_t i = 0; i < p->n_classes; i++) {
         p->is_explicit[i] = bindings[i].family.data == NULL;
         if (!p->is_explicit[i] && !find_family(p, bindings[i].family, &bindings[i].family_at)) {
@@ -310,20 +229,23 @@ static enum weir_status fill_matrix(const struct reader *r, const struct weir_ya
         }
     }
     if (!find_family(p, default_family, &p->default_family))
-        return invalid(r, list, "%s default_policy_family \"%s\" does not name a configured family",
-                       r->where, default_family.data);
+        return weir_policy_invalid(
+            r, list, "%s default_policy_family \"%s\" does not name a configured family", r->where,
+            default_family.data);
     for (size_t i = 0; i < p->n_classes; i++) {
         size_t family;
         if (p->is_explicit[i] && find_family(p, p->classes[i].name, &family))
-            return invalid(r, list, "%s explicit policy class \"%s\" collides with a policy family",
-                           r->where, p->classes[i].name.data);
+            return weir_policy_invalid(
+                r, list, "%s explicit policy class \"%s\" collides with a policy family", r->where,
+                p->classes[i].name.data);
         for (size_t k = 0; k < i && !p->is_explicit[i]; k++)
             if (!p->is_explicit[k] && bindings[k].family_at == bindings[i].family_at &&
                 bindings[k].bucket_at == bindings[i].bucket_at)
-                return invalid(r, list,
-                               "%s contains duplicate policy classes for family \"%s\" and bucket "
-                               "\"%s\"",
-                               r->where, bindings[i].family.data, bindings[i].bucket.data);
+                return weir_policy_invalid(
+                    r, list,
+                    "%s contains duplicate policy classes for family \"%s\" and bucket "
+                    "\"%s\"",
+                    r->where, bindings[i].family.data, bindings[i].bucket.data);
     }
     for (size_t f = 0; f < p->n_families; f++)
         for (size_t b = 0; b < p->n_buckets; b++) {
@@ -332,16 +254,16 @@ static enum weir_status fill_matrix(const struct reader *r, const struct weir_ya
                    (p->is_explicit[i] || bindings[i].family_at != f || bindings[i].bucket_at != b))
                 i++;
             if (i == p->n_classes)
-                return invalid(r, list,
-                               "%s is missing a policy class for family \"%s\" and bucket \"%s\"",
-                               r->where, p->families[f].data, names->names[b].data);
+                return weir_policy_invalid(
+                    r, list, "%s is missing a policy class for family \"%s\" and bucket \"%s\"",
+                    r->where, p->families[f].data, names->names[b].data);
             p->class_of[f * p->n_buckets + b] = (uint8_t)i; /* as many cells as classes at most */
         }
     return WEIR_OK;
 }
 
-static enum weir_status read_profile(const struct reader *r, const struct weir_yaml *map,
-                                     struct weir_policy_profile *p) {
+static enum weir_status read_profile(const struct weir_policy_reader *r,
+                                     const struct weir_yaml *map, struct weir_policy_profile *p) {
     struct buckets names = {.n = 0};
     struct binding bindings[WEIR_POLICY_CLASSES];
     struct weir_span family;
@@ -349,11 +271,12 @@ static enum weir_status read_profile(const struct reader *r, const struct weir_y
     const struct weir_yaml *buckets = weir_yaml_get(map, "uncached_isl_buckets");
     size_t i = 0;
     char at[160];
-    enum weir_status st = get_text(r, map, r->at, "default_policy_family", true, &family);
+    enum weir_status st =
+        weir_policy_get_text(r, map, r->at, "default_policy_family", true, &family);
     if (st == WEIR_OK && classes == NULL)
-        st = malformed(r, map, "%smissing field `policy_classes`", r->at);
+        st = weir_policy_malformed(r, map, "%smissing field `policy_classes`", r->at);
     if (st == WEIR_OK && buckets == NULL)
-        st = malformed(r, map, "%smissing field `uncached_isl_buckets`", r->at);
+        st = weir_policy_malformed(r, map, "%smissing field `uncached_isl_buckets`", r->at);
     if (st == WEIR_OK)
         st = check_list(r, classes, "policy_classes");
     for (const struct weir_yaml *m = st == WEIR_OK ? classes->first : NULL;
@@ -362,9 +285,9 @@ static enum weir_status read_profile(const struct reader *r, const struct weir_y
         st = read_class_form(r, m, at, &p->classes[i], &bindings[i]);
     }
     if (st == WEIR_OK)
-        st = check_name(r, map, family, "policy family");
+        st = weir_policy_check_name(r, map, family, "policy family");
     if (st == WEIR_OK && classes->n == 0)
-        st = invalid(r, classes, "%s policy_classes must not be empty", r->where);
+        st = weir_policy_invalid(r, classes, "%s policy_classes must not be empty", r->where);
     if (st == WEIR_OK)
         st = read_buckets(r, buckets, p, &names);
     if (st == WEIR_OK)
@@ -376,12 +299,13 @@ static enum weir_status read_profile(const struct reader *r, const struct weir_y
 
 /* ---- the document ---------------------------------------------------------------------------- */
 
-static enum weir_status read_models(struct reader *r, const struct weir_yaml *models,
+static enum weir_status read_models(struct weir_policy_reader *r, const struct weir_yaml *models,
                                     struct weir_policy_config *ret) {
     static const char *const keys[] = {"default_policy_family", "policy_classes",
                                        "uncached_isl_buckets"};
     if (models->type != WEIR_YAML_MAPPING)
-        return malformed(r, models, "models is not a mapping of model names to profiles");
+        return weir_policy_malformed(r, models,
+                                     "models is not a mapping of model names to profiles");
     struct weir_policy_profile *all =
         weir_arena_zalloc(r->arena, (models->n + 1) * sizeof(struct weir_policy_profile));
     if (all == NULL)
@@ -391,11 +315,11 @@ static enum weir_status read_models(struct reader *r, const struct weir_yaml *mo
         snprintf(r->where, sizeof(r->where), "model \"%.60s\"", m->key.data);
         snprintf(r->at, sizeof(r->at), "models.%.60s.", m->key.data);
         if (m->type != WEIR_YAML_MAPPING)
-            return malformed(r, m, "models.%.60s is not a profile", m->key.data);
+            return weir_policy_malformed(r, m, "models.%.60s is not a profile", m->key.data);
         if (m->key.len == 0)
-            return invalid(r, m, "model profile name must not be empty");
+            return weir_policy_invalid(r, m, "model profile name must not be empty");
         all[n].model = m->key;
-        enum weir_status st = check_keys(r, m, r->at, keys, WEIR_ARRAY_LEN(keys));
+        enum weir_status st = weir_policy_check_keys(r, m, r->at, keys, WEIR_ARRAY_LEN(keys));
         if (st == WEIR_OK)
             st = read_profile(r, m, &all[n++]);
         if (st != WEIR_OK)
@@ -406,7 +330,7 @@ static enum weir_status read_models(struct reader *r, const struct weir_yaml *mo
     return WEIR_OK;
 }
 
-static enum weir_status read_root(struct reader *r, const struct weir_yaml *doc,
+static enum weir_status read_root(struct weir_policy_reader *r, const struct weir_yaml *doc,
                                   struct weir_policy_config *ret) {
     unsigned there = !weir_yaml_is_null(weir_yaml_get(doc, "default_policy_family"));
     there += !weir_yaml_is_null(weir_yaml_get(doc, "policy_classes"));
@@ -414,9 +338,10 @@ static enum weir_status read_root(struct reader *r, const struct weir_yaml *doc,
     if (there == 0)
         return WEIR_OK;
     if (there < 3)
-        return invalid(r, doc,
-                       "root profile must specify default_policy_family, uncached_isl_buckets, "
-                       "and policy_classes when any root profile field is present");
+        return weir_policy_invalid(
+            r, doc,
+            "root profile must specify default_policy_family, uncached_isl_buckets, "
+            "and policy_classes when any root profile field is present");
     struct weir_policy_profile *root = weir_arena_zalloc(r->arena, sizeof(*root));
     if (root == NULL)
         return weir_err_set(r->err, WEIR_NOMEM, "out of memory");
@@ -424,42 +349,31 @@ static enum weir_status read_root(struct reader *r, const struct weir_yaml *doc,
     return read_profile(r, doc, root);
 }
 
-static enum weir_status refuse_others(const struct reader *r, const struct weir_yaml *doc) {
-    static const char *const others[] = {"router", "worker_selection", "request_classifier"};
-    for (size_t i = 0; i < WEIR_ARRAY_LEN(others); i++) {
-        const struct weir_yaml *m = weir_yaml_get(doc, others[i]);
-        if (!weir_yaml_is_null(m))
-            return invalid(r, m,
-                           i == 0 ? "%s: settings are given as --router-… flags here; leave the "
-                                    "section out"
-                                  : "%s needs plug-ins, which Weir has none of; leave the section "
-                                    "out",
-                           others[i]);
-    }
-    return WEIR_OK;
-}
-
-static enum weir_status read_document(struct reader *r, const struct weir_yaml *doc,
+static enum weir_status read_document(struct weir_policy_reader *r, const struct weir_yaml *doc,
                                       struct weir_policy_config *ret) {
     static const char *const keys[] = {
         "router", "default_policy_family", "policy_classes",    "uncached_isl_buckets",
         "models", "worker_selection",      "request_classifier"};
     struct weir_policy_config config = {.root = NULL};
     const struct weir_yaml *models = weir_yaml_get(doc, "models");
-    bool empty = weir_yaml_is_null(doc) && doc->text.len == 0;
+    bool empty = weir_yaml_is_null(doc) && doc->text.len == 0, any = false;
+    weir_policy_settings_init(&config.settings);
+    weir_policy_costs_init(&config.serve);
+    weir_policy_costs_init(&config.prefill);
     if (doc->type != WEIR_YAML_MAPPING && !empty)
-        return malformed(r, doc, "the document is not a mapping");
-    enum weir_status st = check_keys(r, doc, "", keys, WEIR_ARRAY_LEN(keys));
+        return weir_policy_malformed(r, doc, "the document is not a mapping");
+    enum weir_status st = weir_policy_check_keys(r, doc, "", keys, WEIR_ARRAY_LEN(keys));
     if (st == WEIR_OK)
         st = read_root(r, doc, &config);
     if (st == WEIR_OK && models != NULL)
         st = read_models(r, models, &config);
     if (st == WEIR_OK)
-        st = refuse_others(r, doc);
-    if (st == WEIR_OK && config.root == NULL && config.n_models == 0)
-        st = invalid(r, doc,
-                     "router policy config must define a root profile or at least one model "
-                     "profile");
+        st = weir_policy_read_sections(r, doc, &config, &any);
+    if (st == WEIR_OK && config.root == NULL && config.n_models == 0 && !any)
+        st = weir_policy_invalid(r, doc,
+                                 "router policy config must define router settings, a root "
+                                 "profile, at least one model profile, worker_selection, or "
+                                 "request_classifier");
     if (st == WEIR_OK)
         *ret = config;
     return st;
@@ -473,7 +387,7 @@ static enum weir_status parse_failed(const char *path, enum weir_status st, stru
 enum weir_status weir_policy_config_parse(struct weir_span text, const char *path,
                                           struct weir_arena *arena, struct weir_policy_config *ret,
                                           struct weir_err *err) {
-    struct reader r = {.path = path, .arena = arena, .err = err, .where = "root"};
+    struct weir_policy_reader r = {.path = path, .arena = arena, .err = err, .where = "root"};
     const struct weir_yaml *doc;
     enum weir_status st = weir_yaml_parse(text, arena, &doc, err);
     return st == WEIR_OK ? read_document(&r, doc, ret) : parse_failed(path, st, err);
@@ -481,7 +395,7 @@ enum weir_status weir_policy_config_parse(struct weir_span text, const char *pat
 
 enum weir_status weir_policy_config_read(const char *path, struct weir_arena *arena,
                                          struct weir_policy_config *ret, struct weir_err *err) {
-    struct reader r = {.path = path, .arena = arena, .err = err, .where = "root"};
+    struct weir_policy_reader r = {.path = path, .arena = arena, .err = err, .where = "root"};
     const struct weir_yaml *doc;
     enum weir_status st = weir_yaml_read(path, MAX_FILE_BYTES, arena, &doc, err);
     if (st != WEIR_OK) {

@@ -1,8 +1,8 @@
 /*
  * The file of --router-policy-config: policy classes of the admission queue, as the reference
  * system reads it (root profile, profiles of models, families, buckets of uncached prompt tokens,
- * classes). Pure but for the read. Source: shared spec "kvrouter" 4.4; names and messages as of
- * Dynamo 1.6.1 (test/data/policy-config-1.6.1.tsv).
+ * classes; settings and cost parameters). Pure but for the read. Source: shared spec
+ * "kvrouter" 4.4; names and messages as of Dynamo 1.6.1 (test/data/policy-config-1.6.1.tsv).
  *
  * What a request is called is a family or an explicit class; a family and the bucket of the
  * request's uncached tokens together are a class.
@@ -38,10 +38,31 @@ struct weir_policy_profile {
     bool is_explicit[WEIR_POLICY_CLASSES];
 };
 
+/* Section "router": what it names goes before the flags. NAN, -1: not named. */
+struct weir_policy_settings {
+    double host_cache_hit_weight, disk_cache_hit_weight, router_ttl_secs;
+    int use_kv_events, router_replica_sync, router_track_active_blocks, router_assume_kv_reuse,
+        router_track_prefill_tokens;
+};
+void weir_policy_settings_init(struct weir_policy_settings *settings);
+
+/* Section "worker_selection": parameters of the cost for one kind of workers. NAN: not named. */
+struct weir_policy_costs {
+    double overlap_score_credit, overlap_score_credit_decay, prefill_load_scale,
+        decode_active_request_weight, host_cache_hit_weight, disk_cache_hit_weight,
+        router_temperature;
+};
+void weir_policy_costs_init(struct weir_policy_costs *costs);
+struct weir_router_config;
+/* What is named takes the place of the configuration's. */
+void weir_policy_costs_apply(const struct weir_policy_costs *costs, struct weir_router_config *ret);
+
 struct weir_policy_config {
     const struct weir_policy_profile *root; /* or NULL */
     const struct weir_policy_profile *models;
     size_t n_models;
+    struct weir_policy_settings settings;
+    struct weir_policy_costs serve, prefill; /* workers that serve or decode; that prefill */
 };
 
 /* Everything lives in the arena. `path` is for messages. WEIR_INVALID: what is wrong, where, and

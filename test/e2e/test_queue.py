@@ -276,6 +276,32 @@ def test_queue_policy_file_that_is_wrong(fleet, tmp_path):
     assert front.wait() == 1 and "give one of them" in front.log()
 
 
+def test_policy_file_settings_and_costs(fleet, tmp_path):
+    """They go before the flags; each kind of workers has its own cost."""
+    (tmp_path / "policy.yaml").write_text("""
+router: {host_cache_hit_weight: 0.5, router_track_prefill_tokens: true}
+worker_selection:
+  aggregated: cost
+  instances:
+    - {name: cost, type: dynamo-default-cost-fn, parameters: {prefill_load_scale: 2.5, overlap_score_credit_decay: 0.25}}
+""")
+    fleet.mocker("--disaggregation-mode", "prefill")
+    fleet.mocker("--disaggregation-mode", "decode")
+    front = fleet.frontend("--router-mode", "kv", "--router-host-cache-hit-weight", "0.9", "--router-prefill-load-scale", "7",
+                           "--router-policy-config", str(tmp_path / "policy.yaml"), "--router-explain-ring", "10").ready()
+    front.wait_line("model m has 1 prefill worker")
+    assert front.get("/v1/router/queue").json()["queues"] == [], "no classes, no queue"
+    r = front.chat()
+    page = front.get("/v1/router/explain?request_id=" + r.json()["id"]).json()["decisions"]
+    assert [d["leg"] for d in page] == ["prefill", "decode"]
+    params = [d["inputs"] for d in page]
+    assert [(p["prefill_load_scale"], p["overlap_credit_decay"], p["host_weight"]) for p in params] == \
+        [(7, 0, 0.5), (2.5, 0.25, 0.5)], params
+    (tmp_path / "bad.yaml").write_text("request_classifier: {type: thunderagent}\n")
+    front = Process([WEIR, "frontend", "--http-port", "0", "--router-policy-config", str(tmp_path / "bad.yaml")], fleet.env)
+    assert front.wait() == 1 and 'unknown request-classifier type "thunderagent"' in front.log()
+
+
 def shares_of(front):
     (shares,) = front.get("/v1/router/queue").json()["shares"]
     return shares

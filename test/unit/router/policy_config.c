@@ -1,6 +1,8 @@
 /* The policy file: 75 files and what a real Dynamo 1.6.1 said to each, and what requests become. */
 #include "router/policy_config.h"
 
+#include "router/router.h"
+
 #include "test/check.h"
 
 #include <math.h>
@@ -32,14 +34,10 @@ static const char *refused_here(const char *name) {
         {"dup_key", "key 'default_policy_family' is there already"},
         {"dup_class_key", "key 'name' is there already"},
         {"two_documents", "a second document begins"},
-        {"router_only", "router: settings are given as --router-"},
-        {"router_unknown", "router: settings are given as --router-"},
-        {"router_bad", "router: settings are given as --router-"},
-        {"worker_selection", "worker_selection needs plug-ins"},
-        {"worker_selection_empty", "worker_selection needs plug-ins"},
-        {"request_classifier", "request_classifier needs plug-ins"},
-        {"empty", "must define a root profile or at least one model profile"},
-        {"models_empty", "must define a root profile or at least one model profile"},
+        {"router_bad", "router.router_ttl_secs: invalid type: the text \"five\", expected f64"},
+        /* Theirs is read, and refused later: the next two. */
+        {"worker_selection", "unknown worker-selection policy type \"b\""},
+        {"request_classifier", "unknown request-classifier type \"b\""},
     };
     for (size_t i = 0; i < WEIR_ARRAY_LEN(rows); i++)
         if (strcmp(rows[i][0], name) == 0)
@@ -86,6 +84,94 @@ static void case_as_the_reference(void) {
     }
     fclose(f);
     CHECK_EQ_U64(n, 75);
+}
+
+/* What is in force. Messages without "Weir" begin as those of a real Dynamo 1.6.1. */
+static void case_sections(void) {
+#define COST(text)                                                                                 \
+    "worker_selection: {aggregated: a, instances: [{name: a, type: dynamo-default-cost-fn, "       \
+    "parameters: {" text "}}]}\n"
+    static const char bad_cost[] = "invalid parameters for worker-selection policy type "
+                                   "\"dynamo-default-cost-fn\": ";
+    static const struct {
+        const char *text, *prefix, *want;
+    } rows[] = {
+        {"router: 3\n", "", "router is not a mapping of settings"},
+        {"router: {host_cache_hit_weight: 2}\n", "",
+         "router.host_cache_hit_weight must be between 0 and 1"},
+        {"router: {router_ttl_secs: -1}\n", "",
+         "router.router_ttl_secs must be between 0.001 and 3.1536e+07"},
+        {"router: {use_kv_events: 1}\n", "",
+         "router.use_kv_events: invalid type: 1, expected a boolean"},
+        {"router: {serve_indexer: true}\n", "",
+         "router.serve_indexer: Weir has only false; leave it out"},
+        {"router: {router_tracking_hash: keyed-xxh3-v1}\n", "",
+         "router.router_tracking_hash: Weir has only public-xxh3-v1; leave it out"},
+        {"router: {router_predicted_ttl_secs: 5}\n", "",
+         "router.router_predicted_ttl_secs: Weir has only null; leave it out"},
+        {"router: {router_event_threads: many}\n", "",
+         "router.router_event_threads: invalid type: the text \"many\", expected u32"},
+        {"worker_selection: 3\n", "", "worker_selection is not a mapping"},
+        {"worker_selection: {x: 1}\n", "", "worker_selection: unknown field `x`"},
+        {"worker_selection: {aggregated: b}\n", "",
+         "worker_selection aggregated \"b\" does not name a configured instance"},
+        {"worker_selection: {instances: [{name: default, type: dynamo-default-cost-fn}]}\n", "",
+         "worker_selection instance name 'default' is reserved for the built-in selector"},
+        {"worker_selection: {instances: [{name: a, type: b}, {name: a, type: b}]}\n", "",
+         "unknown worker-selection policy type \"b\""},
+        {"worker_selection: {instances: [{name: a, type: thunderagent}]}\n", "",
+         "unknown worker-selection policy type \"thunderagent\"; Weir has only"},
+        {"worker_selection: {instances: [{type: b}]}\n", "", "missing field `name`"},
+        {"worker_selection: {instances: {a: 1}}\n", "",
+         "worker_selection.instances is no list of up to 16"},
+        {COST("overlap_score_credit: -1"), bad_cost,
+         "overlap_score_credit must be finite and non-negative"},
+        {COST("prefill_load_scale: .nan"), bad_cost,
+         "prefill_load_scale must be finite and non-negative"},
+        {COST("x: 1"), bad_cost, "unknown field x"},
+        {COST("router_temperature: abc"), bad_cost, "router_temperature is not a number"},
+        {COST("shared_cache_multiplier: 0.5"), bad_cost, "shared_cache_multiplier must be 0"},
+        {"worker_selection: {aggregated: a, decode: default, instances: [{name: a, type: "
+         "dynamo-default-cost-fn}]}\n",
+         "", "worker_selection decode and aggregated differ: Weir has one cost"},
+        {"worker_selection: {encode: a, instances: [{name: a, type: dynamo-default-cost-fn}]}\n",
+         "", "worker_selection encode: Weir has no encode workers"},
+        {"request_classifier: {type: thunderagent}\n", "",
+         "unknown request-classifier type \"thunderagent\": Weir has none"},
+        {"request_classifier: {}\n", "", "missing field `type`"},
+    };
+    struct weir_policy_config c;
+    for (size_t i = 0; i < WEIR_ARRAY_LEN(rows); i++) {
+        enum weir_status st = parse(rows[i].text, &c);
+        CHECK_MSG(st == WEIR_INVALID && strstr(err.text, rows[i].prefix) != NULL &&
+                      strstr(err.text, rows[i].want) != NULL,
+                  "row %zu: %s", i, st == WEIR_OK ? "accepted" : err.text);
+    }
+    CHECK_MSG(
+        parse("router: {host_cache_hit_weight: 0.5, use_kv_events: false, router_ttl_secs: 7, "
+              "router_tracking_hash: public-xxh3-v1, serve_indexer: false, "
+              "router_event_threads: 8, router_predicted_ttl_secs: null}\n"
+              "worker_selection:\n"
+              "  aggregated: cost\n"
+              "  prefill: default\n"
+              "  decode: cost\n"
+              "  instances:\n"
+              "    - name: cost\n"
+              "      type: dynamo-default-cost-fn\n"
+              "      parameters: {prefill_load_scale: 2, overlap_score_credit_decay: 0.25}\n",
+              &c) == WEIR_OK,
+        "%s", err.text);
+    CHECK(c.root == NULL && c.n_models == 0);
+    CHECK(c.settings.host_cache_hit_weight == 0.5 && isnan(c.settings.disk_cache_hit_weight));
+    CHECK(c.settings.use_kv_events == 0 && c.settings.router_replica_sync == -1);
+    CHECK(c.settings.router_ttl_secs == 7);
+    struct weir_router_config r;
+    weir_router_config_init(&r);
+    weir_policy_costs_apply(&c.prefill, &r);
+    CHECK(r.prefill_load_scale == 1 && r.overlap_credit_decay == 0);
+    weir_policy_costs_apply(&c.serve, &r);
+    CHECK(r.prefill_load_scale == 2 && r.overlap_credit_decay == 0.25 &&
+          r.overlap_score_credit == 1);
 }
 
 static const char two[] =
@@ -162,6 +248,7 @@ static void case_bounds(void) {
 int main(void) {
     weir_arena_init(&arena, (size_t)64 << 20);
     CHECK_RUN(case_as_the_reference);
+    CHECK_RUN(case_sections);
     CHECK_RUN(case_classes_of_requests);
     CHECK_RUN(case_bounds);
     weir_arena_fini(&arena);
