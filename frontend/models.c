@@ -44,7 +44,7 @@ void weir_model_unref(struct weir_model *model) {
 void weir_models_free_worker(struct weir_models_worker *w) {
     weir_list_remove(&w->node);
     weir_free(w->key);
-    weir_free(w->address);
+    weir_worker_records_fini(&w->records);
     weir_free(w->endpoint_text);
     weir_free(w);
 }
@@ -80,7 +80,7 @@ struct weir_models_worker *weir_models_with_card(struct weir_models *m, uint64_t
     }
     WEIR_LIST_FOREACH(it, &m->workers) {
         struct weir_models_worker *w = WORKER(it);
-        if (w->id == id && (model == NULL ? w->model != NULL : w->model == model))
+        if (w->records.id == id && (model == NULL ? w->model != NULL : w->model == model))
             return w;
     }
     return NULL;
@@ -88,18 +88,18 @@ struct weir_models_worker *weir_models_with_card(struct weir_models *m, uint64_t
 
 void weir_models_index(struct weir_models *m, struct weir_models_worker *w) {
     uint64_t other;
-    if (!weir_map_get(&m->by_id, w->id, &other) &&
-        weir_map_put(&m->by_id, w->id, (uint64_t)(uintptr_t)w) != WEIR_OK)
+    if (!weir_map_get(&m->by_id, w->records.id, &other) &&
+        weir_map_put(&m->by_id, w->records.id, (uint64_t)(uintptr_t)w) != WEIR_OK)
         WEIR_LOG(WEIR_LOG_WARN, "models", "out of memory: worker %" PRIx64 " is found slowly",
-                 w->id);
+                 w->records.id);
 }
 
 void weir_models_unindex(struct weir_models *m, const struct weir_models_worker *w) {
     uint64_t value = 0;
-    if (!weir_map_get(&m->by_id, w->id, &value) || value != (uint64_t)(uintptr_t)w)
+    if (!weir_map_get(&m->by_id, w->records.id, &value) || value != (uint64_t)(uintptr_t)w)
         return;
-    weir_map_remove(&m->by_id, w->id);
-    struct weir_models_worker *other = weir_models_with_card(m, w->id, NULL);
+    weir_map_remove(&m->by_id, w->records.id);
+    struct weir_models_worker *other = weir_models_with_card(m, w->records.id, NULL);
     if (other != NULL)
         weir_models_index(m, other);
 }
@@ -159,13 +159,13 @@ bool weir_model_worker(struct weir_model *model, uint64_t worker_id,
     bool found = false;
     pthread_mutex_lock(&model->models->lock);
     const struct weir_models_worker *w = weir_models_with_card(model->models, worker_id, model);
-    if (w != NULL && w->address != NULL) {
-        size_t len = strlen(w->address);
+    if (w != NULL && w->records.address != NULL) {
+        size_t len = strlen(w->records.address);
         found = len < sizeof(ret->address);
         if (found) {
-            memcpy(ret->address, w->address, len + 1);
-            ret->codec = w->codec;
-            ret->n_ranks = w->figures.dp_size;
+            memcpy(ret->address, w->records.address, len + 1);
+            ret->codec = w->records.codec;
+            ret->n_ranks = w->records.figures.dp_size;
         }
     }
     pthread_mutex_unlock(&model->models->lock);
@@ -176,9 +176,9 @@ void weir_models_instances(struct weir_models *models, weir_model_instance_fn fn
     pthread_mutex_lock(&models->lock);
     WEIR_LIST_FOREACH(it, &models->workers) {
         const struct weir_models_worker *w = WORKER(it);
-        struct weir_model_instance i = {&w->endpoint, w->id, w->address, w->codec,
-                                        w->model != NULL ? w->model->name : NULL};
-        if (w->address != NULL)
+        struct weir_model_instance i = {&w->endpoint, w->records.id, w->records.address,
+                                        w->records.codec, w->model != NULL ? w->model->name : NULL};
+        if (w->records.address != NULL)
             fn(arg, &i);
     }
     pthread_mutex_unlock(&models->lock);

@@ -30,7 +30,7 @@ static struct weir_models_worker *worker_for(struct weir_models *m, struct weir_
     if (w == NULL)
         return NULL;
     weir_list_init(&w->node);
-    w->id = record->instance_id;
+    weir_worker_records_init(&w->records, record->instance_id);
     w->key = weir_strndup(key.data, key.len);
     /* The key holds the three names, separated by '/'. */
     w->endpoint_text = weir_strndup(key.data, key.len);
@@ -54,15 +54,13 @@ static void set_ready(struct weir_model *x, int by) {
 }
 
 void weir_models_join(struct weir_models_worker *w) {
-    if (weir_router_worker_put(w->model->info.router, &w->figures) != WEIR_OK)
-        WEIR_LOG(WEIR_LOG_WARN, "models", "worker %" PRIx64 " does not fit the router's table",
-                 w->id);
-    set_ready(w->model, 1);
+    if (weir_worker_records_join(&w->records, w->model->info.router))
+        set_ready(w->model, 1);
 }
 
 static void part(struct weir_models_worker *w) {
-    weir_router_worker_remove(w->model->info.router, w->id);
-    set_ready(w->model, -1);
+    if (weir_worker_records_part(&w->records))
+        set_ready(w->model, -1);
 }
 
 static void on_instance(struct weir_models *m, struct weir_span key, const struct weir_record *r) {
@@ -71,14 +69,11 @@ static void on_instance(struct weir_models *m, struct weir_span key, const struc
     if (at.data == NULL)
         return;
     struct weir_models_worker *w = worker_for(m, key, r);
-    char *address = w != NULL ? weir_strndup(at.data, at.len) : NULL;
-    if (address == NULL)
+    if (w == NULL)
         return;
-    bool fresh = w->address == NULL;
-    weir_free(w->address);
-    w->address = address;
-    w->codec = r->codec;
-    if (fresh && w->model != NULL && weir_model_usable(w->model))
+    bool fresh = w->records.address == NULL;
+    if (weir_worker_records_instance(&w->records, r, at) && fresh && w->model != NULL &&
+        weir_model_usable(w->model))
         weir_models_join(w);
 }
 
@@ -118,10 +113,10 @@ static void on_card(struct weir_models *m, struct weir_span key, const struct we
         return;
     w->model = x;
     weir_models_index(m, w);
-    w->figures = weir_router_worker_of_card(w->id, c);
-    w->figures.pool = pool;
+    weir_worker_records_card(&w->records, c);
+    w->records.figures.pool = pool;
     x->n_cards++;
-    if (w->address != NULL && weir_model_usable(x))
+    if (w->records.address != NULL && weir_model_usable(x))
         weir_models_join(w);
 }
 
@@ -130,13 +125,10 @@ static void on_gone(struct weir_models *m, enum weir_record_kind kind, struct we
     if (w == NULL)
         return;
     struct weir_model *x = w->model;
-    if (x != NULL && w->address != NULL && weir_model_usable(x))
-        part(w);
+    part(w);
     if (kind == WEIR_RECORD_ENDPOINT) {
-        if (w->address != NULL && m->config.on_worker_left != NULL)
-            m->config.on_worker_left(m->config.arg, w->address);
-        weir_free(w->address);
-        w->address = NULL;
+        if (w->records.address != NULL && m->config.on_worker_left != NULL)
+            m->config.on_worker_left(m->config.arg, w->records.address);
     } else if (x != NULL) {
         weir_models_parity_forget(w);
         w->model = NULL;
@@ -148,7 +140,7 @@ static void on_gone(struct weir_models *m, enum weir_record_kind kind, struct we
             weir_model_unref(x);
         }
     }
-    if (w->address == NULL && w->model == NULL)
+    if (weir_worker_records_gone(&w->records, kind))
         weir_models_free_worker(w);
 }
 
@@ -212,10 +204,10 @@ static void drop_engine(struct weir_models *m, struct weir_span key) {
 }
 
 static bool same_engine(const struct weir_models_worker *w, const struct weir_models_engine *e) {
-    return w != NULL && w->model != NULL && w->address != NULL &&
-           strcmp(w->address, e->address) == 0 && weir_span_eqz(e->model, w->model->name) &&
-           w->model->info.block_size == e->block_size && w->figures.dp_size == e->n_ranks &&
-           w->figures.total_kv_blocks == e->n_kv_blocks;
+    return w != NULL && w->model != NULL && w->records.address != NULL &&
+           strcmp(w->records.address, e->address) == 0 && weir_span_eqz(e->model, w->model->name) &&
+           w->model->info.block_size == e->block_size && w->records.figures.dp_size == e->n_ranks &&
+           w->records.figures.total_kv_blocks == e->n_kv_blocks;
 }
 
 void weir_models_engine_put(struct weir_models *models, const struct weir_models_engine *e) {
@@ -249,8 +241,8 @@ void weir_models_engine_remove(struct weir_models *models, uint64_t id, bool lis
     struct weir_span key = engine_key(id, room);
     pthread_mutex_lock(&models->lock);
     const struct weir_models_worker *w = find_worker(models, key);
-    if (listed && w != NULL && w->model != NULL && w->address != NULL)
-        weir_missed_add(&models->missed, w->id, w->model->name, w->address);
+    if (listed && w != NULL && w->model != NULL && w->records.address != NULL)
+        weir_missed_add(&models->missed, w->records.id, w->model->name, w->records.address);
     drop_engine(models, key);
     pthread_mutex_unlock(&models->lock);
 }

@@ -127,7 +127,7 @@ static void on_loaded(void *arg, struct wtok *tok, const struct weir_err *err) {
     if (x->failed)
         WEIR_LOG(WEIR_LOG_ERROR, "models", "model %s is not served: %s", x->name, err->text);
     WEIR_LIST_FOREACH(it, &m->workers) {
-        if (tok != NULL && WORKER(it)->model == x && WORKER(it)->address != NULL)
+        if (tok != NULL && WORKER(it)->model == x && WORKER(it)->records.address != NULL)
             weir_models_join(WORKER(it));
     }
     pthread_mutex_unlock(&m->lock);

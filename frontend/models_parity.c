@@ -108,8 +108,8 @@ static void believe(struct weir_models_worker *w, const struct weir_parity_count
              "model %s: worker %" PRIx64 " (%s) has counted other prompt tokens than we in %d "
              "answers in a row, the last one %" PRIu64 " where we make %" PRIu64
              ". Likely cause: %s. %s",
-             x->name, w->id, w->address != NULL ? w->address : "gone", DOUBTS, c->theirs, c->ours,
-             weir_parity_cause_text(cause), outcome(x));
+             x->name, w->records.id, w->records.address != NULL ? w->records.address : "gone",
+             DOUBTS, c->theirs, c->ours, weir_parity_cause_text(cause), outcome(x));
     set_differs(w, w->differs_found, true);
 }
 

@@ -9,6 +9,7 @@
 #include "frontend/models.h"
 #include "frontend/models_load.h"
 #include "frontend/models_missed.h"
+#include "router/worker_records.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -38,13 +39,11 @@ struct weir_model {
 /* A worker: what its two records say. Key = "ns/component/endpoint/id". */
 struct weir_models_worker {
     struct weir_list node;
-    char *key, *address; /* owned; address NULL without an instance */
+    char *key;           /* owned */
     char *endpoint_text; /* owned: backing of `endpoint` */
     struct weir_endpoint_id endpoint;
-    uint64_t id;
-    enum weir_codec codec;
-    struct weir_model *model; /* NULL without a card; counted in n_cards */
-    struct weir_router_worker figures;
+    struct weir_worker_records records;
+    struct weir_model *model;            /* of its card; NULL without one; counted in n_cards */
     bool differs_found, differs_counted; /* its tokens are not ours: by conversations, by counts */
     unsigned n_doubts;                   /* answers in a row that counted other tokens */
 };

@@ -23,7 +23,6 @@ struct request {
     struct weir_buf unpacked;
     uint32_t at;    /* position in `order` */
     unsigned tries; /* routers of this pool that could not be reached */
-    bool resent;    /* after a stale connection */
     size_t n_order;
     uint32_t order[]; /* room for all pools of the phase */
 };
@@ -108,11 +107,8 @@ static bool try_next(struct request *q, struct weir_span message, const char *st
 
 static bool on_failed(void *arg, const struct weir_wire_error *error, const char *stage) {
     struct request *q = arg;
-    if (strcmp(stage, "stale") == 0 && !q->resent) {
-        q->resent = q->relay.fresh = true;
-        if (send_to_pool(q) == WEIR_OK)
-            return true;
-    }
+    if (weir_relay_again(&q->relay, stage) && send_to_pool(q) == WEIR_OK)
+        return true;
     /* A router that was not reached has not seen the request: its neighbour may take it. */
     if (strcmp(stage, "connect") == 0 &&
         ++q->tries < weir_pools_instances(q->phase->pools, q->order[q->at]) &&
@@ -144,12 +140,6 @@ static void log_choice(const struct request *q, const struct weir_pool_query *qu
              " -> pool %" PRIu32 " (%s); retry_order=[%s]",
              q->phase->name, query->n_tokens, query->ttft_ms, query->itl_ms,
              query->has_priority ? "" : "none/", query->priority, q->order[0], ns_of(q), order);
-}
-
-static void refuse(struct weir_plane_request *r, enum weir_status st, const char *text) {
-    struct weir_wire_error error = {
-        .status = st, .http_status = weir_status_http(st), .message = weir_span_z(text)};
-    weir_plane_reply_refuse(r, &error);
 }
 
 static struct request *new_request(struct weir_global_phase *p) {
@@ -190,12 +180,12 @@ static void on_request(void *arg, struct weir_plane_request *r,
     (void)req;
     struct weir_span body = weir_plane_request_body(r, &codec);
     if (weir_pool_query_decode(body, codec, &query) != WEIR_OK) {
-        refuse(r, WEIR_INVALID, "the request cannot be read");
+        weir_plane_reply_refuse_text(r, WEIR_INVALID, "the request cannot be read");
         return;
     }
     struct request *q = new_request(p);
     if (q == NULL) {
-        refuse(r, WEIR_NOMEM, "out of memory");
+        weir_plane_reply_refuse_text(r, WEIR_NOMEM, "out of memory");
         return;
     }
     q->body = body;

@@ -32,12 +32,6 @@ static void reply(struct weir_plane_request *r, enum weir_codec codec, struct we
     weir_buf_fini(&out);
 }
 
-static void refuse(struct weir_plane_request *r, enum weir_status st, const char *text) {
-    struct weir_wire_error error = {
-        .status = st, .http_status = weir_status_http(st), .message = weir_span_z(text)};
-    weir_plane_reply_refuse(r, &error);
-}
-
 static enum weir_status put_best(struct weir_local *l, const struct weir_prep_request *req,
                                  const struct weir_local_hashes *h, struct weir_jsonw *w) {
     struct weir_route_override override;
@@ -112,7 +106,7 @@ static void answer(struct weir_local *l, struct weir_plane_request *r, bool scor
     enum weir_codec codec;
     struct weir_span body = weir_plane_request_body(r, &codec);
     if (l->router == NULL) {
-        refuse(r, WEIR_UNAVAILABLE, "no worker has joined this router yet");
+        weir_plane_reply_refuse_text(r, WEIR_UNAVAILABLE, "no worker has joined this router yet");
         return;
     }
     weir_arena_init(&arena, ARENA);
@@ -127,7 +121,7 @@ static void answer(struct weir_local *l, struct weir_plane_request *r, bool scor
     if (st == WEIR_OK)
         reply(r, codec, weir_buf_span(&json));
     else
-        refuse(r, st, err.text[0] != '\0' ? err.text : weir_status_text(st));
+        weir_plane_reply_refuse_text(r, st, err.text[0] != '\0' ? err.text : weir_status_text(st));
     weir_free(h.local);
     weir_buf_fini(&json);
     weir_arena_fini(&arena);

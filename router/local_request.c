@@ -26,7 +26,6 @@ struct request {
     uint64_t booking, worker_id;
     uint64_t tried[MAX_TRIED];
     unsigned n_tried;
-    bool resent; /* after a stale connection */
 };
 
 /* ---- what queries share ------------------------------------------------------------------- */
@@ -183,10 +182,8 @@ static bool on_failed(void *arg, const struct weir_wire_error *error, const char
     release(q);
     WEIR_LOG(WEIR_LOG_DEBUG, "router", "worker %" PRIx64 " failed at %s: %.*s", q->worker_id, stage,
              WEIR_SPAN_ARG(error->message));
-    if (strcmp(stage, "stale") == 0 && !q->resent) {
-        q->resent = q->relay.fresh = true;
+    if (weir_relay_again(&q->relay, stage))
         return dispatch(q) == WEIR_OK;
-    }
     if (!error->migratable || q->n_tried == MAX_TRIED)
         return false;
     if (error->http_status == 503 || error->http_status == 504)
@@ -209,26 +206,20 @@ static const struct weir_relay_ops relay_ops = {on_first_item, on_failed, on_ove
 
 /* ---- beginning and end -------------------------------------------------------------------- */
 
-static void refuse_early(struct weir_plane_request *r, enum weir_status st, const char *text) {
-    struct weir_wire_error error = {
-        .status = st, .http_status = weir_status_http(st), .message = weir_span_z(text)};
-    weir_plane_reply_refuse(r, &error);
-}
-
 static void on_request(void *arg, struct weir_plane_request *r,
                        const struct weir_prep_request *req) {
     struct weir_local *l = arg;
     weir_metric_inc(l->metrics.requests);
     if (l->router == NULL) {
         weir_metric_inc(l->metrics.rejected);
-        refuse_early(r, WEIR_UNAVAILABLE, "no worker has joined this router yet");
+        weir_plane_reply_refuse_text(r, WEIR_UNAVAILABLE, "no worker has joined this router yet");
         return;
     }
     struct request *q = weir_calloc(1, sizeof(*q));
     if (q == NULL || !weir_local_hash(l, &req->token_ids, req->routing.lora_name,
                                       req->routing.cache_salt, &q->hashes)) {
         weir_free(q);
-        refuse_early(r, WEIR_NOMEM, "the router is out of memory");
+        weir_plane_reply_refuse_text(r, WEIR_NOMEM, "the router is out of memory");
         return;
     }
     q->local = l;

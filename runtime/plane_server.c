@@ -535,6 +535,13 @@ void weir_plane_reply_refuse(struct weir_plane_request *r, const struct weir_wir
     weir_plane_reply_end(r);
 }
 
+void weir_plane_reply_refuse_text(struct weir_plane_request *r, enum weir_status st,
+                                  const char *text) {
+    const struct weir_wire_error error = {
+        .status = st, .http_status = weir_status_http(st), .message = weir_span_z(text)};
+    weir_plane_reply_refuse(r, &error);
+}
+
 void weir_plane_reply_abort(struct weir_plane_request *r) {
     if (!can_reply(r))
         return;

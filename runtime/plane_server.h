@@ -74,6 +74,9 @@ bool weir_plane_reply_writable(const struct weir_plane_request *r);
 void weir_plane_reply_on_writable(struct weir_plane_request *r, void (*fn)(void *user), void *user);
 /* An error item and the end, behind a success prologue where none was sent yet. */
 void weir_plane_reply_refuse(struct weir_plane_request *r, const struct weir_wire_error *error);
+/* The same, with the HTTP status that belongs to st. */
+void weir_plane_reply_refuse_text(struct weir_plane_request *r, enum weir_status st,
+                                  const char *text);
 /* complete_final and sentinel; on_done follows when the caller has closed or 10 s later. */
 void weir_plane_reply_end(struct weir_plane_request *r);
 /* Breaks the stream without an end (fault tests). */

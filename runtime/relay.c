@@ -1,5 +1,7 @@
 #include "runtime/relay.h"
 
+#include <string.h>
+
 #include "base/log.h"
 
 enum { ERROR_ARENA = 1 << 20, ERROR_IDS = 16 };
@@ -47,6 +49,13 @@ static void finish(struct weir_relay *relay, enum weir_status status) {
 void weir_relay_refuse(struct weir_relay *relay, const struct weir_wire_error *error) {
     weir_plane_reply_refuse(relay->caller, error);
     finish(relay, error->status);
+}
+
+bool weir_relay_again(struct weir_relay *relay, const char *stage) {
+    if (relay->resent || strcmp(stage, "stale") != 0)
+        return false;
+    relay->resent = relay->fresh = true;
+    return true;
 }
 
 void weir_relay_cancel(struct weir_relay *relay) {

@@ -34,12 +34,16 @@ struct weir_relay {
     void *arg;
     enum weir_codec codec;
     bool passed, over, paused;
-    bool fresh; /* the next attempt goes over a new connection; the owner sets it */
+    bool fresh;  /* the next attempt goes over a new connection */
+    bool resent; /* one has, because the first one's was stale */
 };
 
 void weir_relay_init(struct weir_relay *relay, struct weir_plane_client *client,
                      struct weir_plane_request *caller, const struct weir_relay_ops *ops,
                      void *arg);
+/* For on_failed: the worker had closed a connection of the pool and has not got the request. True,
+ * once: sending it again, to the same worker too, goes over a new connection. */
+bool weir_relay_again(struct weir_relay *relay, const char *stage);
 /* take_body is encoded in relay->codec, which is the caller's; emptied on success. */
 enum weir_status weir_relay_send(struct weir_relay *relay, struct weir_span address,
                                  struct weir_buf *take_body) WEIR_MUST_CHECK;

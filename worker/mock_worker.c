@@ -71,12 +71,6 @@ struct weir_mock_worker {
 
 /* ---- requests ----------------------------------------------------------------------------- */
 
-static void refuse(struct weir_plane_request *r, enum weir_status status, const char *text) {
-    struct weir_wire_error error = {
-        .status = status, .http_status = weir_status_http(status), .message = weir_span_z(text)};
-    weir_plane_reply_refuse(r, &error);
-}
-
 static void cancel_choices(struct request *q) {
     weir_timer_stop(&q->transfer);
     for (uint32_t i = 0; i < q->n_choices; i++)
@@ -234,7 +228,7 @@ static void on_transfer(void *arg) {
     if (st == WEIR_OK)
         return;
     cancel_choices(q);
-    refuse(q->plane, refusal_of(st), why_not(st));
+    weir_plane_reply_refuse_text(q->plane, refusal_of(st), why_not(st));
 }
 
 static struct request *new_request(struct weir_mock_worker *w, struct weir_plane_request *r,
@@ -302,7 +296,7 @@ static bool inject_fault(struct weir_mock_worker *w, struct weir_plane_request *
     if (dice < f->hang_rate)
         return true;
     if (dice < f->hang_rate + f->fail_rate) {
-        refuse(r, WEIR_INTERNAL, "injected failure (--fail-rate)");
+        weir_plane_reply_refuse_text(r, WEIR_INTERNAL, "injected failure (--fail-rate)");
         return true;
     }
     return false;
@@ -317,7 +311,7 @@ static void on_request(void *arg, struct weir_plane_request *r,
     enum weir_status st = start_request(w, r, req, &why);
     if (st == WEIR_OK)
         return;
-    refuse(r, refusal_of(st), why);
+    weir_plane_reply_refuse_text(r, refusal_of(st), why);
 }
 
 static void on_cancel(void *arg, struct weir_plane_request *r) {
