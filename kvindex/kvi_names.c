@@ -37,12 +37,14 @@ enum {
     WINDOW = 8,     /* splits that a tag lasts for */
     UNIT_SIZE = 6,  /* size number of a part of one unit */
     WHOLE_SIZE = 9, /* size number of a part that splits when it is full */
-    READ_AHEAD = 16
+    READ_AHEAD = 16,
+    MANY = 255
 };
 struct kvi_line {
     uint16_t tag[SLOTS];
     uint16_t strangers; /* slots whose names have their home in another line */
-    uint16_t passed;
+    uint8_t passed;     /* names that passed over it; MANY: it is not counted down again */
+    uint8_t filter;     /* bit (tag & 7) of each of them */
     uint32_t place[SLOTS];
 };
 _Static_assert(sizeof(struct kvi_line) == 64, "one cache line");
@@ -61,6 +63,22 @@ static inline uint32_t with_tag(const struct kvi_line *l, uint32_t tag) {
         bits |= (uint32_t)(l->tag[i] == tag) << i;
     return bits;
 #endif
+}
+
+/* Whether a name of this tag may have passed. */
+static inline bool is_passed(const struct kvi_line *l, uint32_t tag) {
+    return (l->filter >> (tag & 7) & 1) != 0;
+}
+
+static inline void pass(struct kvi_line *l, uint32_t tag) {
+    l->passed += l->passed < MANY;
+    l->filter |= (uint8_t)(1u << (tag & 7));
+}
+
+static inline void pass_back(struct kvi_line *l) {
+    l->passed -= l->passed < MANY;
+    if (l->passed == 0)
+        l->filter = 0;
 }
 
 static inline uint32_t first_of(uint32_t slots) {
@@ -96,10 +114,10 @@ static inline struct kvi_part *dir_of(const struct kvi_index *x, const struct kv
 }
 
 static inline uint32_t entry_of(const struct kvi_names *s, uint64_t h) {
-    return (uint32_t)((h << 8) >> 1 >> (63 - s->bits));
+    return (uint32_t)((h << KVI_NAME_BITS) >> 1 >> (63 - s->bits));
 }
 static inline uint32_t tag_of(uint64_t h, uint32_t depth) {
-    uint32_t tag = (uint16_t)(h >> (40 - (depth & ~(WINDOW - 1u))));
+    uint32_t tag = (uint16_t)(h >> (48 - KVI_NAME_BITS - (depth & ~(WINDOW - 1u))));
     return tag + (tag == 0);
 }
 
@@ -107,35 +125,33 @@ static inline uint32_t home_of(uint64_t h, uint32_t lines) {
     return kvi_scale((uint32_t)h, lines);
 }
 
-/* Where a name belongs. */
+/* Where a name belongs; valid until a part of the segment is rewritten. */
 struct target {
     struct kvi_line *home;
-    uint32_t part; /* segment << 16 | directory entry */
+    struct kvi_part *entry; /* one of its part's entries in the directory */
     uint32_t tag;
 };
 
+static inline uint32_t segment_of(uint64_t h) {
+    return (uint32_t)(h >> (64 - KVI_NAME_BITS));
+}
+
 static inline struct target target_of(const struct kvi_index *x, uint64_t h) {
-    uint32_t segment = (uint32_t)(h >> 56);
-    const struct kvi_names *s = &x->names[segment];
-    const struct kvi_part *p = dir_of(x, s) + entry_of(s, h);
+    const struct kvi_names *s = &x->names[segment_of(h)];
+    struct kvi_part *p = dir_of(x, s) + entry_of(s, h);
     struct kvi_line *lines = kvi_at(x, p->ref);
-    return (struct target){lines + home_of(h, p->lines), segment << 16 | p->first,
-                           tag_of(h, p->depth)};
+    return (struct target){lines + home_of(h, p->lines), p, tag_of(h, p->depth)};
 }
 
-static inline uint32_t segment_of(struct target t) {
-    return t.part >> 16;
-}
-
-static inline struct kvi_part *part_of(const struct kvi_index *x, struct target t) {
-    return dir_of(x, &x->names[segment_of(t)]) + (t.part & 0xFFFF);
+/* The part's first entry, which counts its names. */
+static inline struct kvi_part *part_of(struct target t) {
+    return t.entry - t.entry->back;
 }
 
 /* The next line of the part; its lines come before it round the end. */
 static struct kvi_line *next_line(const struct kvi_index *x, struct target t, struct kvi_line *l) {
-    const struct kvi_part *p = part_of(x, t);
-    struct kvi_line *lines = kvi_at(x, p->ref);
-    return l + 1 == lines + p->lines ? lines : l + 1;
+    struct kvi_line *lines = kvi_at(x, t.entry->ref);
+    return l + 1 == lines + t.entry->lines ? lines : l + 1;
 }
 
 void kvi_names_prefetch(const struct kvi_index *x, uint64_t name) {
@@ -168,12 +184,12 @@ struct filling {
 };
 
 static void put(const struct filling *f, uint64_t h, uint32_t place) {
-    uint32_t home = home_of(h, f->n), at = home, room;
+    uint32_t home = home_of(h, f->n), at = home, tag = tag_of(h, f->depth), room;
     for (; (room = with_tag(&f->lines[at], 0)) == 0; at = at + 1 == f->n ? 0 : at + 1)
-        f->lines[at].passed++;
+        pass(&f->lines[at], tag);
     struct kvi_line *l = &f->lines[at];
     uint32_t k = first_of(room);
-    l->tag[k] = (uint16_t)tag_of(h, f->depth);
+    l->tag[k] = (uint16_t)tag;
     l->place[k] = place;
     l->strangers |= (uint16_t)((at != home) << k);
 }
@@ -199,7 +215,7 @@ static void put_again(const struct kvi_index *x, const struct kvi_line *from, ui
         }
         for (uint32_t k = 0; k < held; k++) {
             uint64_t h = kvi_name_hash(*at[k]);
-            put(&to[h >> (55 - depth) & 1], h, places[k]);
+            put(&to[h >> (63 - KVI_NAME_BITS - depth) & 1], h, places[k]);
         }
         held = 0;
     }
@@ -214,9 +230,10 @@ static uint32_t new_lines(struct kvi_index *x, uint32_t lines, struct kvi_line *
 /* All entries of a part. */
 static void set_entries(const struct kvi_index *x, struct kvi_names *s, uint32_t first,
                         struct kvi_part p) {
-    p.first = (uint16_t)first;
-    for (uint32_t i = 0; i < 1u << (s->bits - p.depth); i++)
+    for (uint32_t i = 0; i < 1u << (s->bits - p.depth); i++) {
+        p.back = (uint16_t)i;
         dir_of(x, s)[first + i] = p;
+    }
 }
 
 /* The same names in lines of another size. */
@@ -265,9 +282,9 @@ static bool widen(struct kvi_index *x, struct kvi_names *s) {
         return false;
     struct kvi_part *to = kvi_at(x, ref), *from = dir_of(x, s);
     for (uint32_t i = 0; i < n; i++) {
-        to[2 * i] = from[i];
-        to[2 * i].first = (uint16_t)(from[i].first * 2);
-        to[2 * i + 1] = to[2 * i];
+        to[2 * i] = to[2 * i + 1] = from[i];
+        to[2 * i].back = (uint16_t)(from[i].back * 2);
+        to[2 * i + 1].back = (uint16_t)(from[i].back * 2 + 1);
     }
     kvi_release(x, s->dir, bytes);
     s->dir = ref;
@@ -286,7 +303,7 @@ static bool narrow(struct kvi_index *x, struct kvi_names *s) {
     struct kvi_part *to = kvi_at(x, ref);
     for (uint32_t i = 0; i < n; i++) {
         to[i] = from[2 * i];
-        to[i].first = from[2 * i].first / 2;
+        to[i].back = from[2 * i].back / 2;
     }
     kvi_release(x, s->dir, bytes);
     s->dir = ref;
@@ -331,7 +348,8 @@ static inline void halve_line(const struct kvi_line *from, uint32_t bit, struct 
         low->tag[k] = (uint16_t)(tag & ~up);
         high->tag[k] = tag & up;
     }
-    low->strangers = high->strangers = low->passed = high->passed = 0;
+    low->strangers = high->strangers = 0;
+    low->passed = high->passed = low->filter = high->filter = 0;
 #endif
 }
 
@@ -380,20 +398,20 @@ static bool split(struct kvi_index *x, uint32_t segment, uint32_t part, bool *re
 
 /* Room for one more name of this hash; false: none. *ret_moved: lines of the segment are others. */
 static bool grow(struct kvi_index *x, uint64_t h, bool *ret_moved) {
-    uint32_t segment = (uint32_t)(h >> 56);
+    uint32_t segment = segment_of(h);
     bool useless = false, ok = true;
     while (ok) {
-        struct target t = target_of(x, h);
-        const struct kvi_part *p = part_of(x, t);
+        const struct kvi_part *p = part_of(target_of(x, h));
+        uint32_t part = (uint32_t)(p - dir_of(x, &x->names[segment]));
         if (p->used < limit_of(p->lines))
             return true;
         ok = p->lines == 0 ? begin(x, segment)
              : p->size >= WHOLE_SIZE && p->depth < MAX_DEPTH && !useless
-                 ? split(x, segment, t.part & 0xFFFF, &useless)
-                 : resize(x, segment, t.part & 0xFFFF, p->size + 1u);
+                 ? split(x, segment, part, &useless)
+                 : resize(x, segment, part, p->size + 1u);
         *ret_moved |= ok;
     }
-    const struct kvi_part *p = part_of(x, target_of(x, h));
+    const struct kvi_part *p = part_of(target_of(x, h));
     return p->used + 1 < p->lines * SLOTS; /* over the limit is slow, full impossible */
 }
 
@@ -427,10 +445,11 @@ static bool merge(struct kvi_index *x, uint32_t segment, uint32_t low, uint32_t 
  * next one in either direction as many as half of the names must go or come, and an index that
  * stays as large as it is, with names coming and going, rewrites nothing. A segment of a unit keeps
  * it (1 MiB an index): with few names, chance alone moves their number as far as that. */
-static void shrink(struct kvi_index *x, struct target t) {
-    uint32_t segment = segment_of(t), part = t.part & 0xFFFF;
+static void shrink(struct kvi_index *x, uint64_t h) {
+    uint32_t segment = segment_of(h);
     struct kvi_names *s = &x->names[segment];
-    const struct kvi_part *dir = dir_of(x, s), *p = &dir[part];
+    const struct kvi_part *dir = dir_of(x, s), *p = part_of(target_of(x, h));
+    uint32_t part = (uint32_t)(p - dir);
     if (p->depth == 0 || p->size > WHOLE_SIZE) {
         if (p->size > UNIT_SIZE && p->used * 2 <= limit_of(lines_of(p->size - 1u, segment)))
             (void)resize(x, segment, part, p->size - 1u); /* without memory it stays large */
@@ -447,26 +466,26 @@ static inline bool is_light(const struct kvi_part *p) {
     return p->used * 4 <= limit_of(p->lines) && p->size > UNIT_SIZE;
 }
 
-/* ---- one name ----------------------------------------------------------------------------- */
+/* ---- adding and deleting --------------------------------------------------------------------- */
 
 /* The same name may stand further on, where it once had to go. */
 static bool is_behind(const struct kvi_index *x, struct target t, struct kvi_line *l,
                       uint64_t name) {
     const struct kvi_line *start = l;
-    while (l->passed != 0 && (l = next_line(x, t, l)) != start)
+    while (is_passed(l, t.tag) && (l = next_line(x, t, l)) != start)
         if (is_here(x, l, with_tag(l, t.tag), name))
             return true;
     return false;
 }
 
-/* Into a line that is full, has the tag already, or was passed. */
+/* Into a line that is full, has the tag already, or was passed by the like. */
 static __attribute__((noinline)) void add_far(struct kvi_index *x, struct target t, uint64_t name,
                                               uint32_t place, bool *ret_equal) {
     struct kvi_line *l = t.home;
     uint32_t room;
     while ((room = with_tag(l, 0)) == 0) {
         *ret_equal |= is_here(x, l, with_tag(l, t.tag), name);
-        l->passed++;
+        pass(l, t.tag);
         l = next_line(x, t, l);
     }
     *ret_equal |= is_here(x, l, with_tag(l, t.tag), name);
@@ -478,27 +497,19 @@ static __attribute__((noinline)) void add_far(struct kvi_index *x, struct target
     *ret_equal |= is_behind(x, t, l, name);
 }
 
-/* False: no memory. *ret_moved: lines of the segment are others now. */
-static inline bool add(struct kvi_index *x, struct target t, uint64_t name, uint32_t place,
-                       bool *ret_equal, bool *ret_moved) {
-    struct kvi_part *p = part_of(x, t);
-    if (p->used >= limit_of(p->lines)) {
-        uint64_t h = kvi_name_hash(name);
-        if (!grow(x, h, ret_moved))
-            return false;
-        t = target_of(x, h);
-        p = part_of(x, t);
-    }
+/* Into a line with room that cannot have the name; false: it is not such a line. */
+static inline bool add_here(struct target t, uint32_t place) {
     struct kvi_line *l = t.home;
-    uint32_t room = with_tag(l, 0), same = with_tag(l, t.tag);
-    p->used++;
-    if (room == 0 || (same | l->passed) != 0) {
-        add_far(x, t, name, place, ret_equal);
-        return true;
-    }
+    uint32_t room = with_tag(l, 0);
+    if (room == 0 || with_tag(l, t.tag) != 0 || is_passed(l, t.tag))
+        return false;
     l->tag[first_of(room)] = (uint16_t)t.tag;
     l->place[first_of(room)] = place;
     return true;
+}
+
+static inline bool is_full(const struct kvi_part *p) {
+    return p->used >= limit_of(p->lines);
 }
 
 static uint32_t slot_of(const struct kvi_line *l, uint32_t tag, uint32_t place) {
@@ -508,75 +519,135 @@ static uint32_t slot_of(const struct kvi_line *l, uint32_t tag, uint32_t place) 
     return SLOTS;
 }
 
-/* True: the part may have become too large. */
-static inline bool delete (struct kvi_index *x, struct target t, uint32_t place) {
+static inline void clear_slot(struct kvi_line *l, uint32_t k) {
+    l->tag[k] = 0;
+    l->strangers &= (uint16_t) ~(1u << k);
+}
+
+static void delete_far(const struct kvi_index *x, struct target t, uint32_t place) {
     struct kvi_line *l = t.home;
     uint32_t k;
     while ((k = slot_of(l, t.tag, place)) == SLOTS) {
-        l->passed--;
+        pass_back(l);
         l = next_line(x, t, l);
     }
-    l->tag[k] = 0;
-    l->strangers &= (uint16_t) ~(1u << k);
-    struct kvi_part *p = part_of(x, t);
-    p->used--;
-    return is_light(p);
+    clear_slot(l, k);
 }
 
 bool kvi_names_add(struct kvi_index *x, uint64_t name, uint32_t place, bool *ret_equal) {
-    bool moved = false;
-    return add(x, target_of(x, kvi_name_hash(name)), name, place, ret_equal, &moved);
+    uint64_t h = kvi_name_hash(name);
+    struct target t = target_of(x, h);
+    bool moved;
+    if (is_full(part_of(t))) {
+        if (!grow(x, h, &moved))
+            return false;
+        t = target_of(x, h);
+    }
+    part_of(t)->used++;
+    if (!add_here(t, place))
+        add_far(x, t, name, place, ret_equal);
+    return true;
 }
 
 void kvi_names_delete(struct kvi_index *x, uint64_t name, uint32_t place) {
-    struct target t = target_of(x, kvi_name_hash(name));
-    if (delete (x, t, place))
-        shrink(x, t);
+    uint64_t h = kvi_name_hash(name);
+    struct target t = target_of(x, h);
+    delete_far(x, t, place);
+    part_of(t)->used--;
+    if (is_light(part_of(t)))
+        shrink(x, h);
 }
 
-/* ---- many names --------------------------------------------------------------------------- */
+/* ---- many names ------------------------------------------------------------------------------ */
 
-/* All home lines are fetched first; so the misses of one event overlap instead of adding up. */
-static void fetch(const struct kvi_index *x, const uint64_t *names, uint32_t n,
-                  struct target *ret_targets) {
-    for (uint32_t i = 0; i < n; i++) {
-        ret_targets[i] = target_of(x, kvi_name_hash(names[i]));
-        __builtin_prefetch(ret_targets[i].home, 1);
+/* The misses of one event overlap: home lines are fetched AHEAD names before they are looked at,
+ * and names that need another line wait for it until all others are done. */
+enum { AHEAD = 24 };
+
+struct many {
+    struct kvi_index *x;
+    const uint64_t *names;
+    uint32_t n, place, fetched, n_far;
+    struct target t[KVI_NODE_BLOCKS];
+    uint8_t far[KVI_NODE_BLOCKS];
+};
+
+static inline void fetch(struct many *m, uint32_t until) {
+    for (; m->fetched < m->n && m->fetched < until; m->fetched++) {
+        struct target t = target_of(m->x, kvi_name_hash(m->names[m->fetched]));
+        __builtin_prefetch(t.home, 1);
+        m->t[m->fetched] = t;
     }
-    for (uint32_t i = 0; i < n; i++)
-        if (ret_targets[i].home->passed != 0)
-            __builtin_prefetch(next_line(x, ret_targets[i], ret_targets[i].home), 1);
+}
+
+static inline void put_off(struct many *m, uint32_t i) {
+    __builtin_prefetch(next_line(m->x, m->t[i], m->t[i].home), 1);
+    m->far[m->n_far++] = (uint8_t)i;
+}
+
+static void add_rest(struct many *m, bool *ret_equal) {
+    for (uint32_t k = 0; k < m->n_far; k++) {
+        uint32_t i = m->far[k];
+        add_far(m->x, m->t[i], m->names[i], m->place + i, ret_equal);
+    }
+    m->n_far = 0;
+}
+
+/* Room for name i. Counts and lines agree while a part is rewritten: nothing is put off then. */
+static bool make_room(struct many *m, uint32_t i, bool *ret_equal) {
+    bool moved = false;
+    add_rest(m, ret_equal);
+    bool ok = grow(m->x, kvi_name_hash(m->names[i]), &moved);
+    for (uint32_t k = i; moved && k < m->fetched; k++)
+        m->t[k] = target_of(m->x, kvi_name_hash(m->names[k]));
+    return ok;
 }
 
 uint32_t kvi_names_add_many(struct kvi_index *x, const uint64_t *names, uint32_t n, uint32_t place,
                             bool *ret_equal) {
-    struct target t[KVI_NODE_BLOCKS];
+    struct many m;
+    uint32_t i = 0;
     if (n == 1)
         return kvi_names_add(x, names[0], place, ret_equal);
-    fetch(x, names, n, t);
-    for (uint32_t i = 0; i < n; i++) {
-        bool moved = false;
-        if (!add(x, t[i], names[i], place + i, ret_equal, &moved))
-            return i;
-        for (uint32_t k = i + 1; moved && k < n; k++)
-            t[k] = target_of(x, kvi_name_hash(names[k]));
+    m.x = x, m.names = names, m.n = n, m.place = place, m.fetched = m.n_far = 0;
+    for (; i < n; i++) {
+        fetch(&m, i + AHEAD);
+        if (is_full(part_of(m.t[i])) && !make_room(&m, i, ret_equal))
+            break;
+        part_of(m.t[i])->used++;
+        if (!add_here(m.t[i], place + i))
+            put_off(&m, i);
     }
-    return n;
+    add_rest(&m, ret_equal);
+    return i;
 }
 
 void kvi_names_delete_many(struct kvi_index *x, const uint64_t *names, uint32_t n, uint32_t place) {
-    struct target t[KVI_NODE_BLOCKS];
+    struct many m;
+    uint32_t n_light = 0;
+    uint8_t light[KVI_NODE_BLOCKS];
     if (n == 1) {
         kvi_names_delete(x, names[0], place);
         return;
     }
-    fetch(x, names, n, t);
-    uint32_t light = 0;
-    for (uint32_t i = 0; i < n; i++)
-        if (delete (x, t[i], place + i))
-            t[light++] = (struct target){.tag = i};
-    for (uint32_t i = 0; i < light; i++) /* parts may become others here */
-        shrink(x, target_of(x, kvi_name_hash(names[t[i].tag])));
+    m.x = x, m.names = names, m.n = n, m.place = place, m.fetched = m.n_far = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        fetch(&m, i + AHEAD);
+        struct target t = m.t[i];
+        uint32_t k = slot_of(t.home, t.tag, place + i);
+        struct kvi_part *p = part_of(t);
+        p->used--;
+        if (is_light(p))
+            light[n_light++] = (uint8_t)i;
+        if (k != SLOTS)
+            clear_slot(t.home, k);
+        else
+            put_off(&m, i);
+    }
+    for (uint32_t k = 0; k < m.n_far; k++)
+        delete_far(x, m.t[m.far[k]], place + m.far[k]);
+    for (uint32_t i = 0; i < n_light; i++) /* parts may become others here */
+        shrink(x, kvi_name_hash(names[light[i]]));
 }
 
 /* ---- look-up ------------------------------------------------------------------------------ */
@@ -591,7 +662,7 @@ uint32_t kvi_names_each(struct kvi_index *x, uint64_t name, bool (*fn)(void *arg
             if (*name_at(x, place) == name && fn(arg, place))
                 return place;
         }
-    } while (l->passed != 0 && (l = next_line(x, t, l)) != t.home);
+    } while (is_passed(l, t.tag) && (l = next_line(x, t, l)) != t.home);
     return 0;
 }
 
@@ -604,6 +675,6 @@ uint32_t kvi_names_find(struct kvi_index *x, struct kvi_holder holder, uint64_t 
             if (kvi_maps(x, holder, place, name))
                 return place;
         }
-    } while (l->passed != 0 && (l = next_line(x, t, l)) != t.home);
+    } while (is_passed(l, t.tag) && (l = next_line(x, t, l)) != t.home);
     return 0;
 }

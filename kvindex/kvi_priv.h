@@ -41,7 +41,9 @@
 enum {
     KVI_NODE_BLOCKS = 128,
     KVI_INLINE = 5,     /* holders kept in the node itself */
-    KVI_SEGMENTS = 256, /* of the name table and of the child table */
+    KVI_SEGMENTS = 256, /* of the child table */
+    KVI_NAME_BITS = 6,
+    KVI_NAME_SEGMENTS = 1 << KVI_NAME_BITS,
     KVI_UNIT = 4096,
     KVI_PAGE_UNITS = 8, /* a page of one size class */
     KVI_RUN_HINTS = 10,
@@ -152,7 +154,7 @@ struct kvi_rank {
 struct kvi_part {
     uint32_t ref, lines; /* 0: none yet */
     uint32_t used;       /* in the first entry of the part */
-    uint16_t first;      /* number of that entry */
+    uint16_t back;       /* entries of the part before this one */
     uint8_t depth, size;
 };
 
@@ -168,7 +170,7 @@ struct kvi_index {
     struct kvi_names {
         uint32_t dir;                      /* ref of 1 << bits struct kvi_part; 0: one empty part */
         uint32_t bits : 8, n_deepest : 24; /* parts with as many bits as the directory */
-    } names[KVI_SEGMENTS];
+    } names[KVI_NAME_SEGMENTS];
     uint64_t n_rewritten; /* parts of the name table, for tests */
     _Atomic uint32_t children[KVI_SEGMENTS];
     struct kvi_rank *ranks;   /* max_ranks of them, reserved */

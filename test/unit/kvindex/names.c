@@ -13,11 +13,15 @@ static const struct kvi_worker worker = {1, 0};
 static uint64_t names[NAMES];
 static uint64_t n_rewritten;
 
+static uint32_t segment_of(uint64_t name) {
+    return (uint32_t)(kvi_name_hash(name) >> (64 - KVI_NAME_BITS));
+}
+
 /* Names of one segment. */
 static void draw_names(uint32_t segment) {
     for (size_t n = 0; n < NAMES;) {
         names[n] = weir_rng_u64(&rng);
-        n += (kvi_name_hash(names[n]) >> 56) == segment;
+        n += segment_of(names[n]) == segment;
     }
 }
 
@@ -39,7 +43,7 @@ static void swing(struct kvi_index *x, size_t n) {
         for (size_t k = low; k < n; k++)
             change(x, k, true);
         /* The first turn may still find the sizes that the way here has left. */
-        uint32_t parts = 1u << x->names[kvi_name_hash(names[0]) >> 56].bits;
+        uint32_t parts = 1u << x->names[segment_of(names[0])].bits;
         CHECK_MSG(n_rewritten <= (turn == 0 ? parts : 0), "%zu names, turn %d: rewritten %u times",
                   n, turn, (unsigned)n_rewritten);
     }
@@ -48,7 +52,7 @@ static void swing(struct kvi_index *x, size_t n) {
 static void case_swing(void) {
     struct kvi_index *x = kvi_create(NULL);
     CHECK(x != NULL);
-    draw_names((uint32_t)weir_rng_below(&rng, KVI_SEGMENTS));
+    draw_names((uint32_t)weir_rng_below(&rng, KVI_NAME_SEGMENTS));
     size_t n = 0;
     for (size_t want = 1; want < NAMES; want += want / 16 + 1) {
         for (; n < want; n++)
@@ -85,12 +89,12 @@ static void case_many(void) {
     enum { MANY = 700000 };
     struct kvi_index *x = kvi_create(NULL);
     uint64_t *name = malloc(MANY * sizeof(*name)),
-             segment = weir_rng_below(&rng, KVI_SEGMENTS / 4) * 4; /* with the smallest parts */
+             segment = weir_rng_below(&rng, KVI_NAME_SEGMENTS / 4) * 4; /* with the smallest parts */
     CHECK(x != NULL && name != NULL);
     size_t empty = x->bytes;
     for (size_t i = 0; i < MANY; i++) {
-        name[i] = name_of(segment << 56 | weir_rng_u64(&rng) >> 8);
-        CHECK(kvi_name_hash(name[i]) >> 56 == segment);
+        name[i] = name_of(segment << (64 - KVI_NAME_BITS) | weir_rng_u64(&rng) >> KVI_NAME_BITS);
+        CHECK(segment_of(name[i]) == segment);
         struct kvi_block b = {name[i], i};
         CHECK(kvi_store(x, worker, KVI_DEVICE, false, 0, &b, 1, NULL) == KVI_OK);
     }
