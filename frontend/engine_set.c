@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "frontend/engine_parity.h"
 #include "router/engine_events.h"
+#include "router/kv_batch.h"
 #include "runtime/engine_feed.h"
 
 #include <inttypes.h>
@@ -55,6 +56,7 @@ struct weir_engine_set {
     struct weir_engine_binds *binds;
     struct weir_relay_pools *pools; /* for comparisons; NULL: there are none */
     struct weir_list members;
+    struct weir_kv_batch batch; /* of one message of an engine */
 };
 
 #define MEMBER(n) WEIR_CONTAINER_OF(n, struct member, node)
@@ -141,6 +143,7 @@ static uint32_t block_size(const struct weir_engine_set *s, const struct weir_en
 /* ---- caches ------------------------------------------------------------------------------- */
 
 static void clear(struct member *m, uint32_t rank) {
+    weir_kv_batch_flush(&m->set->batch);
     for (size_t i = 0; i < m->n_seats; i++)
         if (m->seats[i].router != NULL)
             weir_router_clear_rank(m->seats[i].router, m->seats[i].worker_id, rank);
@@ -169,7 +172,7 @@ static void on_event(void *arg, const struct weir_engine_event *event) {
         if (seat->router == NULL || !concerns(seat, &e, lora))
             continue;
         e.worker_id = seat->worker_id;
-        weir_router_kv_event(seat->router, &e);
+        weir_kv_batch_add(&m->set->batch, weir_router_kv_events, seat->router, &e);
     }
 }
 
@@ -178,6 +181,7 @@ static const char *const reasons[] = {"ambiguous", "media", "block_size", "group
 /* What was not used, and why: an operator who sees no hits looks here. */
 static void on_batch(void *arg, uint64_t next) {
     struct cache *c = arg;
+    weir_kv_batch_flush(&c->member->set->batch);
     struct weir_engine_rank_stats s;
     weir_engine_rank_get_stats(c->names, &s);
     const uint64_t counts[] = {s.ambiguous, s.media, s.block_size, s.other_group,

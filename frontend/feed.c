@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "router/kv_batch.h"
 #include "runtime/kv_follow.h"
 
 #include <inttypes.h>
@@ -16,6 +17,7 @@ struct weir_feed {
     struct weir_kv_follow *kv;    /* NULL: cache events are not used */
     struct weir_event_sub *load;
     struct weir_log_limit unreadable;
+    struct weir_kv_batch batch; /* of one message; its router outlives that */
 };
 
 /* Its model is up: before that, or for a worker of another namespace, events have no place to go.
@@ -35,12 +37,17 @@ static bool on_kv_event(void *arg, const struct weir_kv_event *event) {
     if (model == NULL) {
         struct weir_router *router = weir_prefill_router_of(f->prefill, event->worker_id);
         if (router != NULL)
-            weir_router_kv_event(router, event);
+            weir_kv_batch_add(&f->batch, weir_router_kv_events, router, event);
         return router != NULL;
     }
-    weir_router_kv_event(weir_model_info(model)->router, event);
+    weir_kv_batch_add(&f->batch, weir_router_kv_events, weir_model_info(model)->router, event);
     weir_model_unref(model);
     return true;
+}
+
+static void on_kv_end(void *arg) {
+    struct weir_feed *f = arg;
+    weir_kv_batch_flush(&f->batch);
 }
 
 static void log_unreadable(struct weir_feed *f, const struct weir_event_msg *msg) {
@@ -54,6 +61,7 @@ static void log_unreadable(struct weir_feed *f, const struct weir_event_msg *msg
 
 static void on_reset(void *arg, uint64_t worker_id, uint32_t dp_rank) {
     struct weir_feed *f = arg;
+    weir_kv_batch_flush(&f->batch);
     struct weir_model *model = weir_models_of_worker(f->models, worker_id);
     if (model == NULL) {
         struct weir_router *router = weir_prefill_router_of(f->prefill, worker_id);
@@ -87,7 +95,8 @@ enum weir_status weir_feed_open(struct weir_loop *loop, struct weir_discovery *d
                                 struct weir_nats *nats, struct weir_models *models,
                                 struct weir_prefill *prefill, struct weir_plane_client *client,
                                 struct weir_feed **ret_feed, struct weir_err *err) {
-    static const struct weir_kv_follow_ops kv_ops = {worker_ready, on_kv_event, on_reset};
+    static const struct weir_kv_follow_ops kv_ops = {worker_ready, on_kv_event, on_kv_end,
+                                                     on_reset};
     static const struct weir_event_sub_ops load_ops = {.on_event = on_load};
     struct weir_feed *f = weir_calloc(1, sizeof(*f));
     if (f == NULL)

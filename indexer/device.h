@@ -46,6 +46,7 @@ void weir_mirror_destroy(struct weir_mirror *mirror);
 /* kvi_apply, kvi_clear, kvi_rank_remove, and the same for the copy. While a copy is being made the
  * index gets them when it is done (they wait, bounded, and without blocking the loop). */
 void weir_mirror_apply(struct weir_mirror *mirror, const struct kvi_event *event);
+void weir_mirror_apply_many(struct weir_mirror *mirror, const struct kvi_event *events, size_t n);
 void weir_mirror_clear(struct weir_mirror *mirror, struct kvi_worker worker);
 void weir_mirror_remove(struct weir_mirror *mirror, struct kvi_worker worker);
 /* The index was changed otherwise (a snapshot was read into it). */

@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "router/engine_events.h"
+#include "router/kv_batch.h"
 #include "runtime/engine_feed.h"
 
 #include <inttypes.h>
@@ -12,50 +13,29 @@ struct weir_follower {
     struct weir_engine_feed *feed;
     struct weir_engine_rank *rank; /* engine's events to index events */
     uint64_t events;
-    struct kvi_block *blocks; /* scratch of one event */
-    size_t n_blocks;
+    struct weir_kv_batch batch; /* of one message */
 };
 
-static enum kvi_tier tier_of(enum weir_kv_tier tier) {
-    static const enum kvi_tier tiers[] = {[WEIR_TIER_DEVICE] = KVI_DEVICE,
-                                          [WEIR_TIER_HOST] = KVI_HOST,
-                                          [WEIR_TIER_DISK] = KVI_DISK,
-                                          [WEIR_TIER_EXTERNAL] = KVI_EXTERNAL};
-    return tiers[tier];
-}
-
-static bool copy_blocks(struct weir_follower *l, const struct weir_kv_event *e) {
-    if (e->n_blocks > l->n_blocks) {
-        struct kvi_block *more = weir_realloc(l->blocks, e->n_blocks * sizeof(*more));
-        if (more == NULL)
-            return false;
-        l->blocks = more;
-        l->n_blocks = e->n_blocks;
-    }
-    for (size_t i = 0; i < e->n_blocks; i++)
-        l->blocks[i] = (struct kvi_block){e->blocks[i].block_hash, e->blocks[i].tokens_hash};
-    return true;
+static void apply(void *mirror, const struct kvi_event *events, size_t n) {
+    weir_mirror_apply_many(mirror, events, n);
 }
 
 static void on_event(void *arg, const struct weir_engine_event *event) {
     struct weir_follower *l = arg;
     struct weir_kv_event e;
     struct weir_span lora;
-    if (!weir_engine_rank_convert(l->rank, event, &e, &lora) || !copy_blocks(l, &e))
+    if (!weir_engine_rank_convert(l->rank, event, &e, &lora))
         return;
-    struct kvi_event out = {.worker = l->config.worker,
-                            .kind = e.kind == WEIR_KV_STORED    ? KVI_STORED
-                                    : e.kind == WEIR_KV_REMOVED ? KVI_REMOVED
-                                                                : KVI_CLEARED,
-                            .tier = tier_of(e.tier),
-                            .has_parent = e.has_parent,
-                            .parent_hash = e.parent_hash,
-                            .start_position = e.has_start_position ? e.start_position : 0,
-                            .blocks = l->blocks,
-                            .removed = e.removed,
-                            .n = e.kind == WEIR_KV_STORED ? e.n_blocks : e.n_removed};
-    weir_mirror_apply(l->config.mirror, &out);
+    e.worker_id = l->config.worker.worker_id;
+    e.dp_rank = l->config.worker.dp_rank;
+    weir_kv_batch_add(&l->batch, apply, l->config.mirror, &e);
     l->events++;
+}
+
+static void on_batch(void *arg, uint64_t next) {
+    struct weir_follower *l = arg;
+    (void)next;
+    weir_kv_batch_flush(&l->batch);
 }
 
 static void on_reset(void *arg, const char *why) {
@@ -63,12 +43,13 @@ static void on_reset(void *arg, const char *why) {
     WEIR_LOG(WEIR_LOG_INFO, "indexer", "instance %" PRIu64 " rank %u: emptied: %s",
              l->config.worker.worker_id, l->config.worker.dp_rank, why);
     weir_engine_rank_reset(l->rank);
+    weir_kv_batch_flush(&l->batch);
     weir_mirror_clear(l->config.mirror, l->config.worker);
 }
 
 enum weir_status weir_follower_open(const struct weir_follower_config *config,
                                     struct weir_follower **ret_follower, struct weir_err *err) {
-    static const struct weir_engine_feed_ops ops = {.on_event = on_event, .on_reset = on_reset};
+    static const struct weir_engine_feed_ops ops = {on_event, on_reset, on_batch};
     struct weir_follower *l = weir_calloc(1, sizeof(*l));
     if (l == NULL)
         return weir_err_set(err, WEIR_NOMEM, "out of memory");
@@ -104,6 +85,5 @@ void weir_follower_close(struct weir_follower *follower) {
         return;
     weir_engine_feed_close(follower->feed);
     weir_engine_rank_destroy(follower->rank);
-    weir_free(follower->blocks);
     weir_free(follower);
 }

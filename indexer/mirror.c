@@ -164,6 +164,15 @@ void weir_mirror_apply(struct weir_mirror *m, const struct kvi_event *event) {
         change(m, event, false);
 }
 
+void weir_mirror_apply_many(struct weir_mirror *m, const struct kvi_event *events, size_t n) {
+    if (m->device == NULL) {
+        kvi_apply(m->index, events, n, NULL);
+        return;
+    }
+    for (size_t i = 0; i < n; i++)
+        weir_mirror_apply(m, &events[i]);
+}
+
 void weir_mirror_clear(struct weir_mirror *m, struct kvi_worker worker) {
     struct kvi_event e = {.worker = worker, .kind = KVI_CLEARED};
     weir_mirror_apply(m, &e);

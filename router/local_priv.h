@@ -7,6 +7,7 @@
 #include "router/replica_sync.h"
 #include "router/router.h"
 #include "router/worker_records.h"
+#include "router/kv_batch.h"
 #include "runtime/kv_follow.h"
 #include "runtime/options_local_router.h"
 #include "runtime/service.h"
@@ -26,6 +27,7 @@ struct weir_local {
     struct weir_list workers;           /* of struct weir_local_worker */
     struct weir_plane_client *recovery; /* asks workers for their caches, or NULL */
     struct weir_kv_follow *kv;          /* or NULL */
+    struct weir_kv_batch batch;         /* of one message */
     struct weir_event_sub *load;
     struct weir_replica_sync *sync; /* NULL without --router-replica-sync */
     struct weir_timer tick;

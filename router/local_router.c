@@ -176,12 +176,18 @@ static bool on_kv_event(void *arg, const struct weir_kv_event *event) {
     struct weir_local *l = arg;
     if (weir_local_find(l, event->worker_id) == NULL)
         return false;
-    weir_router_kv_event(l->router, event);
+    weir_kv_batch_add(&l->batch, weir_router_kv_events, l->router, event);
     return true;
+}
+
+static void on_kv_end(void *arg) {
+    struct weir_local *l = arg;
+    weir_kv_batch_flush(&l->batch);
 }
 
 static void on_reset(void *arg, uint64_t worker_id, uint32_t dp_rank) {
     struct weir_local *l = arg;
+    weir_kv_batch_flush(&l->batch);
     if (weir_local_find(l, worker_id) != NULL)
         weir_router_clear_rank(l->router, worker_id, dp_rank);
 }
@@ -220,7 +226,8 @@ static enum weir_status follow_routers(struct weir_local *l, struct weir_err *er
 }
 
 static enum weir_status follow_events(struct weir_local *l, struct weir_err *err) {
-    static const struct weir_kv_follow_ops kv_ops = {worker_ready, on_kv_event, on_reset};
+    static const struct weir_kv_follow_ops kv_ops = {worker_ready, on_kv_event, on_kv_end,
+                                                     on_reset};
     static const struct weir_event_sub_ops load_ops = {.on_event = on_load};
     const struct weir_local_router_options *o = &l->options;
     enum weir_status st = weir_event_sub_open(l->service.loop, l->service.disc, l->service.nats,

@@ -12,6 +12,7 @@
 #include "router/router_priv.h"
 
 #include "base/mem.h"
+#include "router/kv_batch.h"
 
 #include <math.h>
 #include <string.h>
@@ -335,33 +336,34 @@ void weir_router_worker_failed(struct weir_router *router, uint64_t worker_id, u
 
 /* ---- events ------------------------------------------------------------------------------- */
 
+/* A removal of nothing is an event whose id alone counts: it does not reach the index. */
+static bool is_nothing(const struct kvi_event *e) {
+    return e->kind == KVI_REMOVED && e->n == 0;
+}
+
 /* Thread: the events of one rank in their order; the index has its own lock. */
-void weir_router_kv_event(struct weir_router *router, const struct weir_kv_event *event) {
-    struct kvi_worker w = {event->worker_id, event->dp_rank};
-    enum kvi_tier tier = (enum kvi_tier)event->tier;
-    enum kvi_result result = KVI_OK;
-    _Static_assert(sizeof(struct weir_kv_block) == sizeof(struct kvi_block), "same layout");
-    _Static_assert((int)WEIR_TIER_HOST == (int)KVI_HOST && (int)WEIR_TIER_DISK == (int)KVI_DISK &&
-                       (int)WEIR_TIER_EXTERNAL == (int)KVI_EXTERNAL,
-                   "same order");
-    switch (event->kind) {
-    case WEIR_KV_STORED:
-        if (!event->has_parent && event->has_start_position && event->start_position > 0)
-            result = KVI_PARENT_NOT_FOUND;
-        else
-            result = kvi_store(router->index, w, tier, event->has_parent, event->parent_hash,
-                               (const struct kvi_block *)(const void *)event->blocks,
-                               event->n_blocks, NULL);
-        break;
-    case WEIR_KV_REMOVED:
-        if (event->n_removed > 0) /* none: an event whose id alone counts */
-            result = kvi_remove(router->index, w, tier, event->removed, event->n_removed);
-        break;
-    case WEIR_KV_CLEARED:
-        kvi_clear(router->index, w);
-        break;
+void weir_router_kv_events(void *router, const struct kvi_event *events, size_t n) {
+    struct weir_router *r = router;
+    enum kvi_result results[WEIR_KV_BATCH_EVENTS];
+    for (size_t i = 0, k; i < n; i += k) {
+        k = 0;
+        while (i + k < n && k < WEIR_KV_BATCH_EVENTS && !is_nothing(&events[i + k]))
+            k++;
+        if (k > 0) {
+            kvi_apply(r->index, events + i, k, results);
+        } else {
+            results[0] = KVI_OK;
+            k = 1;
+        }
+        for (size_t j = 0; j < k; j++)
+            atomic_fetch_add_explicit(&r->event_counts[events[i + j].kind][results[j]], 1,
+                                      memory_order_relaxed);
     }
-    atomic_fetch_add_explicit(&router->event_counts[event->kind][result], 1, memory_order_relaxed);
+}
+
+void weir_router_kv_event(struct weir_router *router, const struct weir_kv_event *event) {
+    struct kvi_event e = weir_kv_batch_event(event);
+    weir_router_kv_events(router, &e, 1);
 }
 
 void weir_router_load_event(struct weir_router *router, const struct weir_active_load *load) {

@@ -12,6 +12,7 @@
 #include "base/rng.h"
 #include "base/span.h"
 #include "base/status.h"
+#include "kvindex/kvi.h"
 #include "router/affinity.h"
 #include "wire/kv_event.h"
 #include "wire/sequence_event.h"
@@ -86,6 +87,8 @@ unsigned weir_router_workers(struct weir_router *router);
 unsigned weir_router_pool_workers(struct weir_router *router, uint32_t pool);
 
 void weir_router_kv_event(struct weir_router *router, const struct weir_kv_event *event);
+/* Several, in order: the sink of a weir_kv_batch. */
+void weir_router_kv_events(void *router, const struct kvi_event *events, size_t n);
 void weir_router_load_event(struct weir_router *router, const struct weir_active_load *load);
 /* A rank's events are no longer trustworthy (gap without recovery): forget its blocks. */
 void weir_router_clear_rank(struct weir_router *router, uint64_t worker_id, uint32_t dp_rank);

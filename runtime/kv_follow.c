@@ -4,13 +4,11 @@
  * for, what comes meanwhile is held → … → the source goes: reset. After each connection a live rank
  * is asked whether it is behind (kv_cursor.h: looks); its live events go on meanwhile.
  *
- * Failure modes: no answer, or one that cannot be read: asked again with growing pauses, then given
- * up (reset, live from there; after a look nothing is reset). A rank without a query endpoint is
- * live at once and is reset at each gap. More held events than there is room for: the oldest go,
- * and the gap is asked for.
+ * Failure modes: no answer, or an unreadable one: asked again with growing pauses, then given up
+ * (reset, live from there; after a look nothing is reset). A rank without a query endpoint is live
+ * at once and is reset at each gap. Held events without room: the oldest go, the gap is asked for.
  *
- * Who may close when: the owner. A rank lives as long as its source record; its question is
- * cancelled with it.
+ * Who may close when: the owner. A rank and its question live as long as its source record.
  */
 #include "runtime/kv_follow.h"
 
@@ -226,8 +224,10 @@ static void on_message(void *arg, const struct weir_event_msg *msg) {
     uint32_t dropped;
     if (!weir_map_get(&f->by_publisher, msg->publisher_id, &value))
         return; /* its source has gone, or there was no room for it */
-    if (weir_kv_events_decode(msg->payload, &f->arena, on_live, (struct rank *)(uintptr_t)value) ==
-        WEIR_OK)
+    enum weir_status st =
+        weir_kv_events_decode(msg->payload, &f->arena, on_live, (struct rank *)(uintptr_t)value);
+    f->ops.on_end(f->arg);
+    if (st == WEIR_OK)
         return;
     f->stats.unreadable++;
     if (weir_log_limit_ok(&f->limit, 1, &dropped))
@@ -292,8 +292,7 @@ static void question_failed(struct rank *r, const char *why) {
 static enum weir_status apply_answer(struct rank *r, const struct weir_kv_answer *a) {
     struct weir_kv_follow *f = r->follow;
     enum weir_status st;
-    bool look = r->cursor.state == WEIR_CURSOR_LIVE;
-    bool dump = a->kind == WEIR_KV_TREE_DUMP;
+    bool look = r->cursor.state == WEIR_CURSOR_LIVE, dump = a->kind == WEIR_KV_TREE_DUMP;
     if (look && (dump || a->kind == WEIR_KV_EVENTS)) {
         if (a->last_event_id <= r->cursor.last)
             return WEIR_OK; /* nothing is missing; live events may have passed it */
@@ -345,6 +344,7 @@ static void on_answer(void *arg, struct weir_span wrapper) {
     } else {
         question_failed(r, st == WEIR_AGAIN ? "its ids went back" : "its answer cannot be used");
     }
+    f->ops.on_end(f->arg);
     ask_next(f);
 }
 

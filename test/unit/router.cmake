@@ -1,5 +1,6 @@
 weir_test(unit_cost SOURCES test/unit/router/cost.c LINK weir_router)
 weir_test(unit_router SOURCES test/unit/router/router.c LINK weir_router LABELS "unit;stress")
+weir_test(unit_kv_batch SOURCES test/unit/router/kv_batch.c LINK weir_router)
 weir_test(unit_pools SOURCES test/unit/router/pools.c LINK weir_router)
 weir_test(unit_router_model SOURCES test/unit/router/model.c LINK weir_router)
 weir_test(unit_decide SOURCES test/unit/router/decide.c LINK weir_router)

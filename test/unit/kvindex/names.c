@@ -89,7 +89,8 @@ static void case_many(void) {
     enum { MANY = 700000 };
     struct kvi_index *x = kvi_create(NULL);
     uint64_t *name = malloc(MANY * sizeof(*name)),
-             segment = weir_rng_below(&rng, KVI_NAME_SEGMENTS / 4) * 4; /* with the smallest parts */
+             segment =
+                 weir_rng_below(&rng, KVI_NAME_SEGMENTS / 4) * 4; /* with the smallest parts */
     CHECK(x != NULL && name != NULL);
     size_t empty = x->bytes;
     for (size_t i = 0; i < MANY; i++) {

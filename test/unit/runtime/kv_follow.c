@@ -200,6 +200,7 @@ static struct {
     unsigned resets, events;
 } seen[WORKERS];
 static bool refuse_events;
+static unsigned gathered; /* events told since the last on_end */
 
 static int seen_of(uint64_t id) {
     for (int i = 0; i < WORKERS; i++)
@@ -224,6 +225,7 @@ static bool on_event(void *arg, const struct weir_kv_event *e) {
         return false;
     }
     seen[i].events++;
+    gathered++;
     if (e->kind == WEIR_KV_CLEARED)
         memset(seen[i].held, 0, sizeof(seen[i].held));
     for (size_t k = 0; k < e->n_blocks; k++)
@@ -231,6 +233,11 @@ static bool on_event(void *arg, const struct weir_kv_event *e) {
     for (size_t k = 0; k < e->n_removed; k++)
         seen[i].held[e->removed[k] - 1] = false;
     return true;
+}
+
+static void on_end(void *arg) {
+    (void)arg;
+    gathered = 0;
 }
 
 static void on_reset(void *arg, uint64_t worker_id, uint32_t dp_rank) {
@@ -241,7 +248,7 @@ static void on_reset(void *arg, uint64_t worker_id, uint32_t dp_rank) {
     memset(seen[i].held, 0, sizeof(seen[i].held));
 }
 
-static const struct weir_kv_follow_ops ops = {ready, on_event, on_reset};
+static const struct weir_kv_follow_ops ops = {ready, on_event, on_end, on_reset};
 
 static struct weir_kv_follow *open_all(void) {
     const struct weir_discovery_config dc = {.backend = WEIR_DISCOVERY_MEM};
@@ -291,6 +298,7 @@ static bool equal_with_nudges(void *arg) {
 static void wait_equal(unsigned n) {
     n_nudged = n;
     CHECK_MSG(turns_until(loop, equal_with_nudges, &n), "what is followed is not what is held");
+    CHECK(gathered == 0);
 }
 
 /* ---- cases ---------------------------------------------------------------------------------- */

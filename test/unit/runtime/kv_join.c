@@ -233,8 +233,12 @@ static void announce(const char *path) {
     weir_buf_fini(&address);
 }
 
+static void on_end(void *arg) {
+    (void)arg;
+}
+
 static void open_bed(void) {
-    static const struct weir_kv_follow_ops ops = {NULL, on_event, on_reset};
+    static const struct weir_kv_follow_ops ops = {NULL, on_event, on_end, on_reset};
     const struct weir_discovery_config dc = {.backend = WEIR_DISCOVERY_MEM};
     const struct weir_plane_server_config sc = {.ip = "127.0.0.1"};
     const struct weir_plane_client_config cc = {.response_ip = "127.0.0.1"};
