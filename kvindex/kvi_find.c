@@ -15,6 +15,8 @@
 
 #include <stdlib.h>
 
+enum { FETCH_BLOCKS = 64 }; /* of the next node, while the holders of this one are looked at */
+
 #define ACQUIRE memory_order_acquire
 #define RELAXED memory_order_relaxed
 
@@ -128,6 +130,17 @@ static uint32_t next_node(const struct kvi_index *x, uint32_t node, uint32_t off
     return kvi_child_find(x, node, off, content);
 }
 
+/* Fetches what the walk reads of a node whose header is there. */
+static void fetch_node(const struct kvi_index *x, uint32_t node, uint32_t blocks) {
+    const struct kvi_node *n = &x->nodes[node];
+    const char *content = kvi_at(x, (uint32_t)(atomic_load_explicit(&n->body, RELAXED) >> 16));
+    uint32_t list = atomic_load_explicit(&n->list, RELAXED);
+    if (list != 0)
+        __builtin_prefetch(kvi_at(x, list));
+    for (uint32_t i = 0; i < blocks; i += 8)
+        __builtin_prefetch(content + i * sizeof(uint64_t));
+}
+
 static void walk(struct kvi_reader *r, const uint64_t *query, uint32_t n, bool early_exit) {
     const struct kvi_index *x = r->index;
     uint8_t tick = atomic_load_explicit(&x->tick, RELAXED);
@@ -140,6 +153,8 @@ static void walk(struct kvi_reader *r, const uint64_t *query, uint32_t n, bool e
         uint64_t body = atomic_load_explicit(&at->body, ACQUIRE); /* pairs with set_body */
         uint32_t len = kvi_len(body) < n - d ? kvi_len(body) : n - d;
         uint32_t m = x->kernels->match(kvi_content(x, body), query + d, len);
+        if (guess != 0 && m == kvi_len(body) && d + m < n)
+            fetch_node(x, guess, n - d - m < FETCH_BLOCKS ? n - d - m : FETCH_BLOCKS);
         uint32_t active = m > 0 ? add_holders(r, at, d, m) : 0;
         if (atomic_load_explicit(&at->stamp, RELAXED) != tick)
             atomic_store_explicit(&at->stamp, tick, RELAXED);

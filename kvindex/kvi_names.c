@@ -537,7 +537,7 @@ static void delete_far(const struct kvi_index *x, struct target t, uint32_t plac
 bool kvi_names_add(struct kvi_index *x, uint64_t name, uint32_t place, bool *ret_equal) {
     uint64_t h = kvi_name_hash(name);
     struct target t = target_of(x, h);
-    bool moved;
+    bool moved = false;
     if (is_full(part_of(t))) {
         if (!grow(x, h, &moved))
             return false;
