@@ -1,26 +1,26 @@
 /*
  * Engine's block name -> places that have it. For writers only: searches know content, not names.
  *
- * 256 segments by hash, each a directory of parts (extendible hashing); a part is an array of lines
+ * 64 segments by hash, each a directory of parts (extendible hashing); a part is an array of lines
  * (64 bytes): ten slots of a tag and a place, no keys: the name that stands at the place decides. A
  * full part splits in two: line i becomes line i of both halves, and a bit of the tag says which
  * slot goes where, so nothing but the part itself is looked at and the longest stop is some
- * microseconds, however many names there are. Segments have parts of four sizes, so that they do
+ * microseconds, however many names there are. Segments have parts of eight sizes, so that they do
  * not all split at the same time and their fill is much the same at every number of names.
  *
- * A hash is: segment (8 bits), directory (up to 16 bits), and in the lower half the line. The tag
+ * A hash is: segment (6 bits), directory (up to 16 bits), and in the lower half the line. The tag
  * is 16 bits that begin at most 8 bits above the directory bits still unused: they last for 8
  * splits; then the names are read again.
  *
  * A name whose home line is full stands in the next line with room. Every line counts the names
- * that passed over it and marks the slots of names that came from another line; a search goes on
- * behind a line whose count is not 0. So deleting touches no line but those on its way, which are
- * one line nearly always.
+ * that passed over it, keeps three bits of each one's tag in a filter, and marks the slots of names
+ * that came from another line; a search goes on behind a line whose filter has the tag. So a name
+ * costs one line nearly always, to add, to find or to delete.
  *
- * Invariants: a name with home h in line j is counted in lines h .. j-1 (around the end of the
- * part). A free slot has tag 0, a taken one never. The same name may stand at many places; each
- * (name, place) once. All directory entries of a part are equal but for `used`, which only the
- * first of them keeps.
+ * Invariants: a name with home h in line j is counted and in the filter of lines h .. j-1 (around
+ * the end of the part); a count of 255 stays. A free slot has tag 0, a taken one never. The same
+ * name may stand at many places; each (name, place) once. All directory entries of a part are equal
+ * but for `used`, which only the first of them keeps.
  */
 #include "kvindex/kvi_priv.h"
 
@@ -34,9 +34,9 @@ enum {
     SLOTS = 10,
     ALL = (1 << SLOTS) - 1,
     MAX_DEPTH = 16,
-    WINDOW = 8,     /* splits that a tag lasts for */
-    UNIT_SIZE = 6,  /* size number of a part of one unit */
-    WHOLE_SIZE = 9, /* size number of a part that splits when it is full */
+    WINDOW = 8,      /* splits that a tag lasts for */
+    UNIT_SIZE = 6,   /* size number of a part of one unit */
+    WHOLE_SIZE = 10, /* size number of a part that splits when it is full */
     READ_AHEAD = 16,
     MANY = 255
 };
@@ -89,13 +89,14 @@ static inline uint32_t first_of(uint32_t slots) {
 
 /* Units of a part that splits when it is full. */
 static inline uint32_t whole_units(uint32_t segment) {
-    return 4 + segment % 4;
+    return 8 + segment % 8;
 }
-/* Powers of two up to a unit, two and three units, a whole part, twice as much beyond. */
+/* Powers of two up to a unit, two, four and six units, a whole part, twice as much beyond. */
 static uint32_t lines_of(uint32_t size, uint32_t segment) {
     const uint32_t per_unit = KVI_UNIT / sizeof(struct kvi_line);
     return size < UNIT_SIZE    ? 1u << size
-           : size < WHOLE_SIZE ? (size - UNIT_SIZE + 1) * per_unit
+           : size == UNIT_SIZE ? per_unit
+           : size < WHOLE_SIZE ? (size - UNIT_SIZE) * 2 * per_unit
                                : whole_units(segment) * per_unit << (size - WHOLE_SIZE);
 }
 

@@ -46,7 +46,7 @@ enum {
     KVI_NAME_SEGMENTS = 1 << KVI_NAME_BITS,
     KVI_UNIT = 4096,
     KVI_PAGE_UNITS = 8, /* a page of one size class */
-    KVI_RUN_HINTS = 10,
+    KVI_RUN_HINTS = 17,
     KVI_CLASSES = 15,
     KVI_DATA_CLASS = 2, /* the size class of the smallest data */
     KVI_CHUNK = 2 << 20,

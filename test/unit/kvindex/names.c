@@ -7,7 +7,7 @@
 
 #include <stdlib.h>
 
-enum { NAMES = 6000 };
+enum { NAMES = 12000 };
 static struct weir_rng rng;
 static const struct kvi_worker worker = {1, 0};
 static uint64_t names[NAMES];
@@ -65,7 +65,7 @@ static void case_swing(void) {
             change(x, n - 1, false);
         swing(x, n);
     }
-    /* Six parts of four to seven units, and what is left is one unit. */
+    /* Two to four parts of eight to fifteen units, and what is left is one unit. */
     CHECK(x->bytes + (size_t)16 * KVI_UNIT < larger);
     kvi_destroy(x);
 }
@@ -86,11 +86,11 @@ static uint64_t name_of(uint64_t h) {
 
 /* Enough of one segment that tags run out of bits and are read again, up and down. */
 static void case_many(void) {
-    enum { MANY = 700000 };
+    enum { MANY = 1100000 };
     struct kvi_index *x = kvi_create(NULL);
     uint64_t *name = malloc(MANY * sizeof(*name)),
              segment =
-                 weir_rng_below(&rng, KVI_NAME_SEGMENTS / 4) * 4; /* with the smallest parts */
+                 weir_rng_below(&rng, KVI_NAME_SEGMENTS / 8) * 8; /* with the smallest parts */
     CHECK(x != NULL && name != NULL);
     size_t empty = x->bytes;
     for (size_t i = 0; i < MANY; i++) {
