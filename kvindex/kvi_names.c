@@ -106,7 +106,7 @@ static size_t bytes_of(uint32_t lines) {
 
 /* Names that a part takes before it grows. */
 static inline uint32_t limit_of(uint32_t lines) {
-    return lines * SLOTS * 3 / 4;
+    return lines * SLOTS * 49 / 64;
 }
 
 /* Memory at ref 0 is never given and zero: an empty part, and its line. */
