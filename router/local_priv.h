@@ -4,10 +4,10 @@
 
 #include "base/list.h"
 #include "base/metrics.h"
+#include "router/kv_batch.h"
 #include "router/replica_sync.h"
 #include "router/router.h"
 #include "router/worker_records.h"
-#include "router/kv_batch.h"
 #include "runtime/kv_follow.h"
 #include "runtime/options_local_router.h"
 #include "runtime/service.h"
