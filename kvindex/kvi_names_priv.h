@@ -1,0 +1,168 @@
+/* The name table's lines and parts, for the two files that work on them: kvi_names.c adds, deletes
+ * and finds names (its head tells how the table is made), kvi_names_size.c makes parts larger and
+ * smaller. */
+#ifndef KVI_NAMES_PRIV_H
+#define KVI_NAMES_PRIV_H
+
+#include "kvindex/kvi_priv.h"
+
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
+enum {
+    SLOTS = 10,
+    ALL = (1 << SLOTS) - 1,
+    MAX_DEPTH = 16,
+    WINDOW = 8,      /* splits that a tag lasts for */
+    UNIT_SIZE = 6,   /* size number of a part of one unit */
+    WHOLE_SIZE = 10, /* size number of a part that splits when it is full */
+    READ_AHEAD = 16,
+    MANY = 255
+};
+struct kvi_line {
+    uint16_t tag[SLOTS];
+    uint16_t strangers; /* slots whose names have their home in another line */
+    uint8_t passed;     /* names that passed over it; MANY: it is not counted down again */
+    uint8_t filter;     /* bit (tag & 7) of each of them */
+    uint32_t place[SLOTS];
+};
+_Static_assert(sizeof(struct kvi_line) == 64, "one cache line");
+
+/* Bits of the slots with this tag. */
+static inline uint32_t with_tag(const struct kvi_line *l, uint32_t tag) {
+#ifdef __SSE2__
+    const __m128i *v = (const __m128i *)(const void *)l;
+    __m128i w = _mm_set1_epi16((short)tag);
+    __m128i both = _mm_packs_epi16(_mm_cmpeq_epi16(_mm_load_si128(v), w),
+                                   _mm_cmpeq_epi16(_mm_load_si128(v + 1), w));
+    return (uint32_t)_mm_movemask_epi8(both) & ALL;
+#else
+    uint32_t bits = 0;
+    for (int i = 0; i < SLOTS; i++)
+        bits |= (uint32_t)(l->tag[i] == tag) << i;
+    return bits;
+#endif
+}
+
+/* Whether a name of this tag may have passed. */
+static inline bool is_passed(const struct kvi_line *l, uint32_t tag) {
+    return (l->filter >> (tag & 7) & 1) != 0;
+}
+
+static inline void pass(struct kvi_line *l, uint32_t tag) {
+    l->passed += l->passed < MANY;
+    l->filter |= (uint8_t)(1u << (tag & 7));
+}
+
+static inline void pass_back(struct kvi_line *l) {
+    l->passed -= l->passed < MANY;
+    if (l->passed == 0)
+        l->filter = 0;
+}
+
+static inline uint32_t first_of(uint32_t slots) {
+    return (uint32_t)__builtin_ctz(slots);
+}
+
+/* ---- parts -------------------------------------------------------------------------------- */
+
+/* Units of a part that splits when it is full. */
+static inline uint32_t whole_units(uint32_t segment) {
+    return 8 + segment % 8;
+}
+/* Powers of two up to a unit, two, four and six units, a whole part, twice as much beyond. */
+static inline uint32_t lines_of(uint32_t size, uint32_t segment) {
+    const uint32_t per_unit = KVI_UNIT / sizeof(struct kvi_line);
+    return size < UNIT_SIZE    ? 1u << size
+           : size == UNIT_SIZE ? per_unit
+           : size < WHOLE_SIZE ? (size - UNIT_SIZE) * 2 * per_unit
+                               : whole_units(segment) * per_unit << (size - WHOLE_SIZE);
+}
+
+static inline size_t bytes_of(uint32_t lines) {
+    return lines * sizeof(struct kvi_line);
+}
+
+/* Names that a part takes before it grows. */
+static inline uint32_t limit_of(uint32_t lines) {
+    return lines * SLOTS * 49 / 64;
+}
+
+/* Memory at ref 0 is never given and zero: an empty part, and its line. */
+static inline struct kvi_part *dir_of(const struct kvi_index *x, const struct kvi_names *s) {
+    return kvi_at(x, s->dir);
+}
+
+static inline uint32_t entry_of(const struct kvi_names *s, uint64_t h) {
+    return (uint32_t)((h << KVI_NAME_BITS) >> 1 >> (63 - s->bits));
+}
+static inline uint32_t tag_of(uint64_t h, uint32_t depth) {
+    uint32_t tag = (uint16_t)(h >> (48 - KVI_NAME_BITS - (depth & ~(WINDOW - 1u))));
+    return tag + (tag == 0);
+}
+
+static inline uint32_t home_of(uint64_t h, uint32_t lines) {
+    return kvi_scale((uint32_t)h, lines);
+}
+
+/* Where a name belongs; valid until a part of the segment is rewritten. */
+struct target {
+    struct kvi_line *home;
+    struct kvi_part *entry; /* one of its part's entries in the directory */
+    uint32_t tag;
+};
+
+static inline uint32_t segment_of(uint64_t h) {
+    return (uint32_t)(h >> (64 - KVI_NAME_BITS));
+}
+
+static inline struct target target_of(const struct kvi_index *x, uint64_t h) {
+    const struct kvi_names *s = &x->names[segment_of(h)];
+    struct kvi_part *p = dir_of(x, s) + entry_of(s, h);
+    struct kvi_line *lines = kvi_at(x, p->ref);
+    return (struct target){lines + home_of(h, p->lines), p, tag_of(h, p->depth)};
+}
+
+/* The part's first entry, which counts its names. */
+static inline struct kvi_part *part_of(struct target t) {
+    return t.entry - t.entry->back;
+}
+
+/* The next line of the part; its lines come before it round the end. */
+static inline struct kvi_line *next_line(const struct kvi_index *x, struct target t,
+                                         struct kvi_line *l) {
+    struct kvi_line *lines = kvi_at(x, t.entry->ref);
+    return l + 1 == lines + t.entry->lines ? lines : l + 1;
+}
+
+/* ---- what stands at a place ----------------------------------------------------------------- */
+
+static inline const uint64_t *name_at(const struct kvi_index *x, uint32_t place) {
+    const struct kvi_node *n = &x->nodes[place >> 7];
+    const uint64_t *names =
+        (n->flags & KVI_TYPE) == KVI_ALIAS ? kvi_alias_names(x, n) : kvi_name_array(x, kvi_body(n));
+    return names + (place & 127);
+}
+
+static inline bool is_here(const struct kvi_index *x, const struct kvi_line *l, uint32_t slots,
+                           uint64_t name) {
+    for (; slots != 0; slots &= slots - 1)
+        if (*name_at(x, l->place[first_of(slots)]) == name)
+            return true;
+    return false;
+}
+
+/* Worth a look: of two halves that may become one, one is so light at least. */
+static inline bool kvi_part_is_light(const struct kvi_part *p) {
+    return p->used * 4 <= limit_of(p->lines) && p->size > UNIT_SIZE;
+}
+
+/* kvi_names_size.c */
+/* Room for one name of hash h, so that every part stays under its limit. False: no memory.
+ * *ret_moved: lines of the segment are others than before. */
+bool kvi_names_grow(struct kvi_index *x, uint64_t h, bool *ret_moved);
+/* Once the part of h is light: gives memory back, or joins it with its other half. */
+void kvi_names_shrink(struct kvi_index *x, uint64_t h);
+
+#endif

@@ -1,0 +1,290 @@
+/*
+ * Parts of the name table change their size: a full one splits or takes the next size, a light one
+ * is joined with its other half. Every step moves one part, whose size bounds the stop.
+ */
+#include "kvindex/kvi_names_priv.h"
+
+/* ---- size --------------------------------------------------------------------------------- */
+
+/* Lines of a part being filled. */
+struct filling {
+    struct kvi_line *lines;
+    uint32_t n, depth;
+};
+
+static void put(const struct filling *f, uint64_t h, uint32_t place) {
+    uint32_t home = home_of(h, f->n), at = home, tag = tag_of(h, f->depth), room;
+    for (; (room = with_tag(&f->lines[at], 0)) == 0; at = at + 1 == f->n ? 0 : at + 1)
+        pass(&f->lines[at], tag);
+    struct kvi_line *l = &f->lines[at];
+    uint32_t k = first_of(room);
+    l->tag[k] = (uint16_t)tag;
+    l->place[k] = place;
+    l->strangers |= (uint16_t)((at != home) << k);
+}
+
+/* Puts names where they belong by reading them again: those of the slots that `which` picks. With
+ * two fillings the bit of the hash below `depth` chooses. */
+static void put_again(const struct kvi_index *x, const struct kvi_line *from, uint32_t n,
+                      bool only_strangers, const struct filling to[2], uint32_t depth) {
+    uint32_t places[READ_AHEAD + SLOTS], held = 0;
+    const uint64_t *at[READ_AHEAD + SLOTS];
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t taken = ~with_tag(&from[i], 0) & ALL;
+        for (taken &= only_strangers ? from[i].strangers : ALL; taken != 0; taken &= taken - 1) {
+            uint32_t place = from[i].place[first_of(taken)];
+            __builtin_prefetch(&x->nodes[place >> 7]);
+            places[held++] = place;
+        }
+        if (held < READ_AHEAD && i + 1 < n)
+            continue;
+        for (uint32_t k = 0; k < held; k++) {
+            at[k] = name_at(x, places[k]);
+            __builtin_prefetch(at[k]);
+        }
+        for (uint32_t k = 0; k < held; k++) {
+            uint64_t h = kvi_name_hash(*at[k]);
+            put(&to[h >> (63 - KVI_NAME_BITS - depth) & 1], h, places[k]);
+        }
+        held = 0;
+    }
+}
+
+static uint32_t new_lines(struct kvi_index *x, uint32_t lines, struct kvi_line **ret) {
+    uint32_t ref = kvi_alloc(x, bytes_of(lines), x->max_bytes);
+    *ret = ref != 0 ? kvi_at(x, ref) : NULL;
+    return ref;
+}
+
+/* All entries of a part. */
+static void set_entries(const struct kvi_index *x, struct kvi_names *s, uint32_t first,
+                        struct kvi_part p) {
+    for (uint32_t i = 0; i < 1u << (s->bits - p.depth); i++) {
+        p.back = (uint16_t)i;
+        dir_of(x, s)[first + i] = p;
+    }
+}
+
+/* The same names in lines of another size. */
+static bool resize(struct kvi_index *x, uint32_t segment, uint32_t part, uint32_t size) {
+    struct kvi_names *s = &x->names[segment];
+    struct kvi_part p = dir_of(x, s)[part];
+    uint32_t lines = lines_of(size, segment);
+    struct kvi_line *to;
+    uint32_t ref = new_lines(x, lines, &to);
+    if (ref == 0)
+        return false;
+    memset(to, 0, bytes_of(lines));
+    struct filling f = {to, lines, p.depth};
+    put_again(x, kvi_at(x, p.ref), p.lines, false, (struct filling[2]){f, f}, 0);
+    kvi_release(x, p.ref, bytes_of(p.lines));
+    p.ref = ref;
+    p.lines = lines;
+    p.size = (uint8_t)size;
+    set_entries(x, s, part, p);
+    x->n_rewritten++;
+    return true;
+}
+
+/* The first part of a segment. */
+static bool begin(struct kvi_index *x, uint32_t segment) {
+    struct kvi_line *to;
+    uint32_t dir = kvi_alloc(x, sizeof(struct kvi_part), x->max_bytes);
+    uint32_t ref = dir != 0 ? new_lines(x, 1, &to) : 0;
+    if (ref == 0) {
+        if (dir != 0)
+            kvi_release(x, dir, sizeof(struct kvi_part));
+        return false;
+    }
+    memset(to, 0, sizeof(*to));
+    *(struct kvi_part *)kvi_at(x, dir) = (struct kvi_part){.ref = ref, .lines = 1};
+    x->names[segment] = (struct kvi_names){.dir = dir, .n_deepest = 1};
+    return true;
+}
+
+/* Twice as many entries. */
+static bool widen(struct kvi_index *x, struct kvi_names *s) {
+    uint32_t n = 1u << s->bits;
+    size_t bytes = n * sizeof(struct kvi_part);
+    uint32_t ref = kvi_alloc(x, bytes * 2, x->max_bytes);
+    if (ref == 0)
+        return false;
+    struct kvi_part *to = kvi_at(x, ref), *from = dir_of(x, s);
+    for (uint32_t i = 0; i < n; i++) {
+        to[2 * i] = to[2 * i + 1] = from[i];
+        to[2 * i].back = (uint16_t)(from[i].back * 2);
+        to[2 * i + 1].back = (uint16_t)(from[i].back * 2 + 1);
+    }
+    kvi_release(x, s->dir, bytes);
+    s->dir = ref;
+    s->bits++;
+    s->n_deepest = 0;
+    return true;
+}
+
+/* Half as many entries, when no part needs more. */
+static bool narrow(struct kvi_index *x, struct kvi_names *s) {
+    size_t bytes = sizeof(struct kvi_part) << s->bits;
+    struct kvi_part *from = dir_of(x, s);
+    uint32_t n = 1u << (s->bits - 1), ref = kvi_alloc(x, bytes / 2, x->max_bytes);
+    if (ref == 0)
+        return false; /* it may stay */
+    struct kvi_part *to = kvi_at(x, ref);
+    for (uint32_t i = 0; i < n; i++) {
+        to[i] = from[2 * i];
+        to[i].back = from[2 * i].back / 2;
+    }
+    kvi_release(x, s->dir, bytes);
+    s->dir = ref;
+    s->bits--;
+    for (uint32_t i = 0; i < n; i++)
+        s->n_deepest += to[i].depth == s->bits;
+    return true;
+}
+
+static uint32_t count_taken(const struct kvi_line *l, uint32_t n) {
+    uint32_t taken = 0;
+    for (uint32_t i = 0; i < n; i++)
+        taken += (uint32_t)__builtin_popcount(~with_tag(&l[i], 0) & ALL);
+    return taken;
+}
+
+/* The slots of one line into those of two others by a bit of their tags; strangers stay out. */
+static inline void halve_line(const struct kvi_line *from, uint32_t bit, struct kvi_line *low,
+                              struct kvi_line *high) {
+    *low = *high = *from;
+#ifdef __SSE2__
+    const __m128i *v = (const __m128i *)(const void *)from;
+    const __m128i slots = _mm_set_epi16(128, 64, 32, 16, 8, 4, 2, 1);
+    __m128i strange = _mm_set1_epi16((short)from->strangers);
+    __m128i strange8 = _mm_set1_epi16((short)(from->strangers >> 8));
+    __m128i a = _mm_and_si128(_mm_load_si128(v),
+                              _mm_cmpeq_epi16(_mm_and_si128(strange, slots), _mm_setzero_si128()));
+    __m128i b = _mm_and_si128(_mm_load_si128(v + 1),
+                              _mm_cmpeq_epi16(_mm_and_si128(strange8, slots), _mm_setzero_si128()));
+    b = _mm_and_si128(b, _mm_set_epi32(0, 0, 0, -1)); /* the last two tags */
+    __m128i left = _mm_cvtsi32_si128((int)(15 - bit));
+    __m128i up = _mm_srai_epi16(_mm_sll_epi16(a, left), 15);
+    __m128i up8 = _mm_srai_epi16(_mm_sll_epi16(b, left), 15);
+    _mm_store_si128((__m128i *)(void *)low, _mm_andnot_si128(up, a));
+    _mm_store_si128((__m128i *)(void *)high, _mm_and_si128(up, a));
+    _mm_storel_epi64((__m128i *)(void *)&low->tag[8], _mm_andnot_si128(up8, b));
+    _mm_storel_epi64((__m128i *)(void *)&high->tag[8], _mm_and_si128(up8, b));
+#else
+    for (uint32_t k = 0; k < SLOTS; k++) {
+        uint16_t tag = from->strangers >> k & 1 ? 0 : from->tag[k];
+        uint16_t up = (uint16_t)(0 - (tag >> bit & 1));
+        low->tag[k] = (uint16_t)(tag & ~up);
+        high->tag[k] = tag & up;
+    }
+    low->strangers = high->strangers = 0;
+    low->passed = high->passed = low->filter = high->filter = 0;
+#endif
+}
+
+/* One part becomes two. *ret_useless: all names stay together, which another split would not
+ * change either if they are equal. */
+static bool split(struct kvi_index *x, uint32_t segment, uint32_t part, bool *ret_useless) {
+    struct kvi_names *s = &x->names[segment];
+    struct kvi_part p = dir_of(x, s)[part];
+    uint32_t lines = p.lines, ref[2];
+    struct kvi_line *to[2], *from = kvi_at(x, p.ref);
+    if (p.depth == s->bits) {
+        if (!widen(x, s))
+            return false;
+        part *= 2;
+    }
+    ref[0] = new_lines(x, lines, &to[0]);
+    ref[1] = ref[0] != 0 ? new_lines(x, lines, &to[1]) : 0;
+    if (ref[1] == 0) {
+        if (ref[0] != 0)
+            kvi_release(x, ref[0], bytes_of(lines));
+        return false;
+    }
+    struct filling f[2] = {{to[0], lines, p.depth + 1u}, {to[1], lines, p.depth + 1u}};
+    bool fresh_tags = (p.depth + 1) % WINDOW == 0;
+    if (fresh_tags) {
+        memset(to[0], 0, bytes_of(lines));
+        memset(to[1], 0, bytes_of(lines));
+    } else {
+        for (uint32_t i = 0; i < lines; i++)
+            halve_line(&from[i], 15 - p.depth % WINDOW, &to[0][i], &to[1][i]);
+    }
+    put_again(x, from, lines, !fresh_tags, f, p.depth);
+    kvi_release(x, p.ref, bytes_of(lines));
+    uint32_t used = p.used, low = count_taken(to[0], lines);
+    p.depth++;
+    for (uint32_t i = 0; i < 2; i++) {
+        p.ref = ref[i];
+        p.used = i == 0 ? low : used - low;
+        set_entries(x, s, part + (i << (s->bits - p.depth)), p);
+    }
+    s->n_deepest += p.depth == s->bits ? 2 : 0;
+    x->n_rewritten++;
+    *ret_useless = low == 0 || low == used;
+    return true;
+}
+
+bool kvi_names_grow(struct kvi_index *x, uint64_t h, bool *ret_moved) {
+    uint32_t segment = segment_of(h);
+    bool useless = false, ok = true;
+    while (ok) {
+        const struct kvi_part *p = part_of(target_of(x, h));
+        uint32_t part = (uint32_t)(p - dir_of(x, &x->names[segment]));
+        if (p->used < limit_of(p->lines))
+            return true;
+        ok = p->lines == 0 ? begin(x, segment)
+             : p->size >= WHOLE_SIZE && p->depth < MAX_DEPTH && !useless
+                 ? split(x, segment, part, &useless)
+                 : resize(x, segment, part, p->size + 1u);
+        *ret_moved |= ok;
+    }
+    const struct kvi_part *p = part_of(target_of(x, h));
+    return p->used + 1 < p->lines * SLOTS; /* over the limit is slow, full impossible */
+}
+
+/* Two halves become one. */
+static bool merge(struct kvi_index *x, uint32_t segment, uint32_t low, uint32_t high) {
+    struct kvi_names *s = &x->names[segment];
+    struct kvi_part p = dir_of(x, s)[low], q = dir_of(x, s)[high];
+    uint32_t lines = p.lines;
+    struct kvi_line *to;
+    uint32_t ref = new_lines(x, lines, &to);
+    if (ref == 0)
+        return false;
+    memset(to, 0, bytes_of(lines));
+    struct filling f = {to, lines, p.depth - 1u};
+    put_again(x, kvi_at(x, p.ref), lines, false, (struct filling[2]){f, f}, 0);
+    put_again(x, kvi_at(x, q.ref), lines, false, (struct filling[2]){f, f}, 0);
+    kvi_release(x, p.ref, bytes_of(lines));
+    kvi_release(x, q.ref, bytes_of(lines));
+    s->n_deepest -= p.depth == s->bits ? 2 : 0;
+    p.ref = ref;
+    p.used += q.used;
+    p.depth--;
+    set_entries(x, s, low, p);
+    x->n_rewritten++;
+    while (s->bits > 0 && s->n_deepest == 0 && narrow(x, s))
+        ;
+    return true;
+}
+
+/* Lines are given back when what remains would be at most half full. So between a rewriting and the
+ * next one in either direction as many as half of the names must go or come, and an index that
+ * stays as large as it is, with names coming and going, rewrites nothing. A segment of a unit keeps
+ * it (1 MiB an index): with few names, chance alone moves their number as far as that. */
+void kvi_names_shrink(struct kvi_index *x, uint64_t h) {
+    uint32_t segment = segment_of(h);
+    struct kvi_names *s = &x->names[segment];
+    const struct kvi_part *dir = dir_of(x, s), *p = part_of(target_of(x, h));
+    uint32_t part = (uint32_t)(p - dir);
+    if (p->depth == 0 || p->size > WHOLE_SIZE) {
+        if (p->size > UNIT_SIZE && p->used * 2 <= limit_of(lines_of(p->size - 1u, segment)))
+            (void)resize(x, segment, part, p->size - 1u); /* without memory it stays large */
+        return;
+    }
+    uint32_t other = part ^ 1u << (s->bits - p->depth);
+    const struct kvi_part *q = &dir[other];
+    if (q->depth == p->depth && q->size == p->size && (p->used + q->used) * 2 <= limit_of(p->lines))
+        (void)merge(x, segment, part < other ? part : other, part < other ? other : part);
+}
