@@ -379,14 +379,24 @@ def test_prefill_then_decode(fleet):
     assert served_by(alone) == 1
 
 
+def prefill_of(front, answer):
+    """The decision for an answer's prefill leg."""
+    page = front.get("/v1/router/explain?request_id=" + answer["id"]).json()["decisions"]
+    return next(d for d in page if d["leg"] == "prefill")
+
+
 def test_prefill_is_routed_by_its_caches(fleet):
-    pre, _, front = split(fleet)
+    pre, _, front = split(fleet, front=("--router-explain-ring", "1000"))
     text = "a long beginning that several prompts share " * 20
-    first = front.chat(text).json()["usage"]
-    blocks = first["prompt_tokens"] // 16
-    # Only the first two blocks are shared: wherever these go, one worker alone holds the long beginning.
-    until("the prefill worker's events", lambda: front.chat(text[:40] + "x").json()["usage"]
-          ["prompt_tokens_details"]["cached_tokens"] > 0)
+    first = front.chat(text).json()
+    blocks, holder = first["usage"]["prompt_tokens"] // 16, prefill_of(front, first)["worker_id"]
+
+    def known():
+        """Only the first two blocks are shared: wherever these go, one worker alone holds the long beginning."""
+        candidates = prefill_of(front, front.chat(text[:40] + "x").json())["candidates"]
+        return any(c["worker_id"] == holder and c["device_blocks"] > 0 for c in candidates)
+
+    until("the prefill worker's events", known)
     before = [served_by(m) for m in pre]
     for i in range(6):
         cached = front.chat(text + str(i)).json()["usage"]["prompt_tokens_details"]["cached_tokens"]
