@@ -9,6 +9,8 @@ foreach(file ${e2e_files})
 endforeach()
 # Some two minutes for 845 exchanges: not under the sanitizers, and first, so that nothing waits for it.
 set_tests_properties(e2e_recorded PROPERTIES LABELS "e2e;slow" COST 100)
+# The same grids as in unit_kvc_replay, at the length of a trace: minutes under the sanitizers.
+set_tests_properties(e2e_replay_grid PROPERTIES LABELS "e2e;slow")
 # Half a minute of one core: a fleet's day in eight ways.
 set_tests_properties(e2e_replay_fleet PROPERTIES LABELS "e2e;slow" COST 50 TIMEOUT 1200)
 # Against a real Dynamo; skips unless WEIR_INTEROP=1, as it fetches some 200 MB.
