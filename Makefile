@@ -8,7 +8,9 @@ build: setup
 	@cmake --build build/$(PRESET)
 setup:
 	@scripts/setup
-run: build
+run: setup
+	@cmake --preset $(PRESET) >/dev/null
+	@cmake --build build/$(PRESET) --target weir
 	@scripts/run-demo build/$(PRESET)/weir
 test:
 	@scripts/test
