@@ -34,10 +34,10 @@ static bool wrong_type(struct busy_reading *b, int field, struct weir_span raw) 
 }
 
 static bool read_field(struct busy_reading *b, int field, struct weir_span raw) {
-    enum weir_json_type type = weir_raw_type(raw);
+    enum weir_json_type type = weir_json_type_of(raw);
     uint64_t u = 0;
     if (field == 0)
-        return type == WEIR_JSON_STRING ? weir_raw_string(&b->base, 0, raw, &b->request->model)
+        return type == WEIR_JSON_STRING ? weir_raw_string(&b->base, raw, &b->request->model)
                                         : wrong_type(b, field, raw);
     if (type == WEIR_JSON_NULL)
         return true;

@@ -13,9 +13,9 @@ static bool check_arguments(struct weir_openai_reading *r, struct weir_span raw,
                             size_t call) {
     struct weir_span text;
     struct weir_json j;
-    if (weir_raw_type(raw) == WEIR_JSON_OBJECT)
+    if (weir_json_type_of(raw) == WEIR_JSON_OBJECT)
         return true;
-    if (!weir_raw_string(r, r->end, raw, &text))
+    if (!weir_raw_string(r, raw, &text))
         return false;
     if (weir_span_trim(text).len == 0)
         return true;
@@ -39,7 +39,7 @@ static bool check_arguments(struct weir_openai_reading *r, struct weir_span raw,
 static bool check_tool_calls(struct weir_openai_reading *r, struct weir_span raw, size_t message) {
     struct weir_json j;
     struct weir_span call, function, arguments;
-    if (weir_raw_type(raw) != WEIR_JSON_ARRAY)
+    if (weir_json_type_of(raw) != WEIR_JSON_ARRAY)
         return true;
     weir_json_init(&j, raw, WEIR_OPENAI_DEPTH);
     weir_json_array_enter(&j);
@@ -55,7 +55,7 @@ static bool check_tool_calls(struct weir_openai_reading *r, struct weir_span raw
 static bool has_media(struct weir_span content) {
     struct weir_json j;
     struct weir_span part, type;
-    if (weir_raw_type(content) != WEIR_JSON_ARRAY)
+    if (weir_json_type_of(content) != WEIR_JSON_ARRAY)
         return false;
     weir_json_init(&j, content, WEIR_OPENAI_DEPTH);
     weir_json_array_enter(&j);
@@ -119,7 +119,7 @@ static bool check_tool(struct weir_openai_reading *r, struct weir_span tool, siz
                        struct weir_span *ret_name) {
     struct weir_span function, raw, name, parameters;
     if (!weir_raw_get(tool, "function", &function) || !weir_raw_get(function, "name", &raw) ||
-        !weir_raw_string(r, r->end, raw, &name))
+        !weir_raw_string(r, raw, &name))
         return false;
     if (name.len > MAX_NAME)
         return weir_openai_fail(r, 400,
@@ -137,9 +137,9 @@ static bool check_tool(struct weir_openai_reading *r, struct weir_span tool, siz
             index, WEIR_SPAN_ARG(name));
     *ret_name = name;
     if (!weir_raw_get(function, "parameters", &parameters) ||
-        weir_raw_type(parameters) == WEIR_JSON_NULL)
+        weir_json_type_of(parameters) == WEIR_JSON_NULL)
         return true;
-    if (weir_raw_type(parameters) != WEIR_JSON_OBJECT)
+    if (weir_json_type_of(parameters) != WEIR_JSON_OBJECT)
         return weir_openai_fail(r, 400,
                                 "Validation: Function parameters at index %zu for \"%.*s\" must "
                                 "be a JSON Schema object",
@@ -153,7 +153,7 @@ static struct weir_span chosen_name(struct weir_openai_reading *r) {
     if (r->req->tool_choice.data != NULL &&
         weir_raw_get(r->req->tool_choice, "function", &function) &&
         weir_raw_get(function, "name", &raw))
-        weir_raw_string(r, r->end, raw, &name);
+        weir_raw_string(r, raw, &name);
     return name;
 }
 
@@ -198,7 +198,7 @@ bool weir_openai_check_tools(struct weir_openai_reading *r) {
 /* ---- response formats --------------------------------------------------------------------- */
 
 static const char *type_word(struct weir_span raw) {
-    switch (weir_raw_type(raw)) {
+    switch (weir_json_type_of(raw)) {
     case WEIR_JSON_TRUE:
     case WEIR_JSON_FALSE:
         return "boolean";
@@ -222,11 +222,11 @@ bool weir_openai_check_response_format(struct weir_openai_reading *r) {
     if (weir_span_eqz(name, "\"\""))
         return weir_openai_fail(r, 400,
                                 "Validation: `response_format.json_schema.name` cannot be empty");
-    if (weir_raw_type(schema) == WEIR_JSON_NULL)
+    if (weir_json_type_of(schema) == WEIR_JSON_NULL)
         return weir_openai_fail(r, 400,
                                 "Validation: `response_format.json_schema.schema` is required when "
                                 "`response_format.type` is `json_schema`");
-    if (weir_raw_type(schema) != WEIR_JSON_OBJECT)
+    if (weir_json_type_of(schema) != WEIR_JSON_OBJECT)
         return weir_openai_fail(
             r, 400,
             "Validation: `response_format.json_schema.schema` must be a JSON object, "
@@ -243,6 +243,6 @@ void weir_openai_guide_by_format(struct weir_openai_reading *r) {
         r->guided[0] = WEIR_SPAN_LIT("{\"type\":\"object\"}");
     else if (weir_span_eqz(type, "\"json_schema\"") &&
              weir_raw_get(r->response_format, "json_schema", &inner) &&
-             weir_raw_get(inner, "schema", &schema) && weir_raw_type(schema) != WEIR_JSON_NULL)
+             weir_raw_get(inner, "schema", &schema) && weir_json_type_of(schema) != WEIR_JSON_NULL)
         r->guided[0] = schema;
 }

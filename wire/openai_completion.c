@@ -3,13 +3,9 @@
 
 enum { MAX_PROMPTS = 4096 };
 
-static bool fail_variant(struct weir_openai_reading *r) {
-    return weir_openai_fail_at(r, r->end, "data did not match any variant of untagged enum Prompt");
-}
-
 static bool one_text(struct weir_openai_reading *r, struct weir_span raw, struct weir_prompt *p) {
     p->kind = WEIR_PROMPT_TEXT;
-    return weir_raw_string(r, r->end, raw, &p->text);
+    return weir_raw_string(r, raw, &p->text);
 }
 
 /* [1, 2, 3] */
@@ -18,33 +14,26 @@ static bool one_ids(struct weir_openai_reading *r, struct weir_span raw, struct 
     return weir_raw_ids(r, raw, &p->ids);
 }
 
-/* All elements must be of the first one's kind. */
+/* All elements are of one kind; numbers are one prompt together. */
 static bool read_list(struct weir_openai_reading *r, struct weir_span raw,
                       struct weir_prompt *prompts, size_t *ret_n) {
     struct weir_json j;
-    enum weir_json_type first = WEIR_JSON_NULL;
     size_t n = 0;
     weir_json_init(&j, raw, WEIR_OPENAI_DEPTH);
     weir_json_array_enter(&j);
     while (weir_json_array_next(&j)) {
         struct weir_span item;
         enum weir_json_type type = weir_json_peek(&j);
-        if (n == 0)
-            first = type;
-        if (first == WEIR_JSON_NUMBER) { /* the whole list is one prompt */
+        if (type == WEIR_JSON_NUMBER) {
             *ret_n = 1;
-            return one_ids(r, raw, &prompts[0]) || (!r->failed && fail_variant(r));
+            return one_ids(r, raw, &prompts[0]);
         }
-        if (type != first || (type != WEIR_JSON_STRING && type != WEIR_JSON_ARRAY))
-            return fail_variant(r);
         if (n == MAX_PROMPTS)
             return weir_openai_fail(r, 400, "Validation: more than %d prompts", MAX_PROMPTS);
-        if (!weir_json_skip(&j, &item))
+        if (!weir_json_skip(&j, &item) ||
+            !(type == WEIR_JSON_STRING ? one_text(r, item, &prompts[n])
+                                       : one_ids(r, item, &prompts[n])))
             return false;
-        bool ok = type == WEIR_JSON_STRING ? one_text(r, item, &prompts[n])
-                                           : one_ids(r, item, &prompts[n]);
-        if (!ok)
-            return r->failed ? false : fail_variant(r);
         n++;
     }
     *ret_n = n;
@@ -71,7 +60,7 @@ bool weir_openai_check_prompts(struct weir_openai_reading *r) {
 /* The shape is right. */
 bool weir_openai_read_prompt(struct weir_openai_reading *r, struct weir_span raw) {
     size_t n = 1, room = 1;
-    r->prompt_is_list = weir_raw_type(raw) == WEIR_JSON_ARRAY;
+    r->prompt_is_list = weir_json_type_of(raw) == WEIR_JSON_ARRAY;
     for (size_t i = 0; r->prompt_is_list && i < raw.len && room < MAX_PROMPTS + 1; i++)
         room += raw.data[i] == ',';
     struct weir_prompt *prompts = weir_arena_zalloc(r->arena, room * sizeof(*prompts));

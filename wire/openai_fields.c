@@ -31,7 +31,7 @@ struct field {
 
 static bool read_model(struct weir_openai_reading *r, struct weir_span raw) {
     r->has_model = true;
-    return weir_raw_string(r, r->end, raw, &r->req->model);
+    return weir_raw_string(r, raw, &r->req->model);
 }
 
 static bool read_messages(struct weir_openai_reading *r, struct weir_span raw) {
@@ -91,7 +91,7 @@ static bool read_tools(struct weir_openai_reading *r, struct weir_span raw) {
 
 static bool read_tool_choice(struct weir_openai_reading *r, struct weir_span raw) {
     struct weir_span word = {NULL, 0};
-    if (weir_raw_type(raw) == WEIR_JSON_STRING && !weir_raw_string(r, r->end, raw, &word))
+    if (!weir_raw_string(r, raw, &word) && r->failed)
         return false;
     r->req->tool_choice_none = weir_span_eqz(word, "none");
     r->req->tool_choice = raw;
@@ -104,31 +104,29 @@ static bool read_template_args(struct weir_openai_reading *r, struct weir_span r
 }
 
 static bool read_tokens_as_ids(struct weir_openai_reading *r, struct weir_span raw) {
-    return weir_raw_bool(r, r->end, raw, &r->req->return_tokens_as_token_ids);
+    r->req->return_tokens_as_token_ids = weir_span_eqz(raw, "true");
+    return true;
 }
 
 static bool read_user(struct weir_openai_reading *r, struct weir_span raw) {
     struct weir_span user;
-    if (!weir_raw_string(r, r->end, raw, &user))
+    if (!weir_raw_string(r, raw, &user))
         return false;
     r->user_empty = weir_span_trim(user).len == 0;
     return true;
 }
 
 static bool read_suffix(struct weir_openai_reading *r, struct weir_span raw) {
-    return weir_raw_string(r, r->end, raw, &r->req->suffix);
+    return weir_raw_string(r, raw, &r->req->suffix);
 }
 
 static bool read_prompt_embeds(struct weir_openai_reading *r, struct weir_span raw) {
-    return weir_raw_string(r, r->end, raw, &r->prompt_embeds);
+    return weir_raw_string(r, raw, &r->prompt_embeds);
 }
 
 static bool read_echo(struct weir_openai_reading *r, struct weir_span raw) {
-    enum weir_json_type t = weir_raw_type(raw);
-    r->req->echo = t == WEIR_JSON_TRUE;
-    return t == WEIR_JSON_TRUE || t == WEIR_JSON_FALSE ||
-           weir_openai_fail_type(r, r->end, raw,
-                                 "echo parameter to be a boolean (true or false) or null");
+    r->req->echo = weir_span_eqz(raw, "true");
+    return true;
 }
 
 static bool read_nvext(struct weir_openai_reading *r, struct weir_span raw) {
@@ -138,9 +136,9 @@ static bool read_nvext(struct weir_openai_reading *r, struct weir_span raw) {
 /* ---- members that are left over ----------------------------------------------------------- */
 
 static bool read_cache_salt(struct weir_openai_reading *r, struct weir_span raw) {
-    if (weir_raw_type(raw) != WEIR_JSON_STRING)
+    if (weir_json_type_of(raw) != WEIR_JSON_STRING)
         return weir_openai_fail(r, 400, "Validation: `cache_salt` must be a string");
-    return weir_raw_string(r, r->end, raw, &r->cache_salt);
+    return weir_raw_string(r, raw, &r->cache_salt);
 }
 
 static bool read_stop_token_ids(struct weir_openai_reading *r, struct weir_span raw) {
@@ -157,7 +155,7 @@ static bool read_stop_token_ids(struct weir_openai_reading *r, struct weir_span 
 }
 
 static bool read_detokenize(struct weir_openai_reading *r, struct weir_span raw) {
-    enum weir_json_type t = weir_raw_type(raw);
+    enum weir_json_type t = weir_json_type_of(raw);
     r->req->prep.sampling.detokenize = t == WEIR_JSON_TRUE;
     return t == WEIR_JSON_TRUE || t == WEIR_JSON_FALSE ||
            weir_openai_fail(r, 400, "Validation: `detokenize` must be a boolean");
@@ -239,7 +237,7 @@ static const struct field fields[] = {
     CHECKED("modalities", CHAT, MAIN, weir_openai_modalities),
     CHECKED("web_search_options", CHAT, MAIN, weir_openai_web_search),
     CHECKED("prompt_cache_key", CHAT, MAIN, weir_shape_string),
-    CUSTOM("echo", COMP, MAIN, weir_shape_any, read_echo),
+    CUSTOM("echo", COMP, MAIN, weir_openai_echo, read_echo),
     CUSTOM("suffix", COMP, MAIN, weir_shape_string, read_suffix),
     CUSTOM("prompt_embeds", COMP, MAIN, weir_shape_string, read_prompt_embeds),
 
@@ -304,18 +302,18 @@ static bool place(struct weir_openai_body *x, const struct field *f, struct weir
     char *at = (char *)(f->type == F_KEPT ? (void *)r : (void *)&x->v) + f->offset;
     switch (f->type) {
     case F_FLOAT:
-        return weir_raw_f64(r, r->end, raw, f->shape->name, (double *)(void *)at);
+        return weir_span_f64(raw, (double *)(void *)at);
     case F_INT:
         x->v.has_top_k |= at == (char *)&x->v.top_k;
         x->v.has_seed |= at == (char *)&x->v.seed;
-        return weir_raw_int(r, r->end, raw, f->shape->name, f->shape->min, f->shape->max,
-                            (int64_t *)(void *)at);
+        return weir_span_i64(raw, (int64_t *)(void *)at);
     case F_BOOL:
         x->v.has_ignore_eos |= at == (char *)&x->v.ignore_eos;
         x->v.has_include_stop |= at == (char *)&x->v.include_stop;
         r->chat_only |=
             at == (char *)&x->v.add_generation_prompt || at == (char *)&x->v.continue_final_message;
-        return weir_raw_bool(r, r->end, raw, (bool *)(void *)at);
+        *(bool *)(void *)at = weir_span_eqz(raw, "true");
+        return true;
     case F_KEPT:
         memcpy(at, &raw, sizeof(raw));
         return true;
@@ -338,7 +336,7 @@ static bool read_field(struct weir_openai_body *x, const struct field *f, struct
                        bool here) {
     struct weir_shape_fault fault;
     fault.notes = 0;
-    if (weir_raw_type(raw) == WEIR_JSON_NULL && !is_required(f))
+    if (weir_json_type_of(raw) == WEIR_JSON_NULL && !is_required(f))
         return true;
     if (!weir_shape_check(f->shape, raw, &fault) &&
         !(f->custom == read_nvext && weir_raw_is_empty_list(raw)))

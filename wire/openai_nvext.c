@@ -70,11 +70,7 @@ static bool read_extra_fields(struct weir_openai_reading *r, struct weir_span ra
 static bool read_worker(struct weir_openai_reading *r, struct weir_span raw, bool *has,
                         uint64_t *ret) {
     r->req->prep.routing.set = true;
-    return *has = weir_raw_u64(r, r->end, raw, ret);
-}
-
-static bool read_u32(struct weir_openai_reading *r, struct weir_span raw, int64_t *ret) {
-    return weir_raw_int(r, r->end, raw, "u32", 0, UINT32_MAX, ret);
+    return *has = weir_span_u64(raw, ret);
 }
 
 static bool read_hint(struct weir_openai_reading *r, struct weir_json_str key,
@@ -82,17 +78,16 @@ static bool read_hint(struct weir_openai_reading *r, struct weir_json_str key,
     struct weir_routing_hints *h = &r->req->prep.routing;
     int64_t v = 0;
     if (weir_json_str_eqz(key, "priority")) {
-        if (!weir_raw_int(r, r->end, raw, "i32", INT32_MIN, INT32_MAX, &v))
-            return false;
+        (void)weir_span_i64(raw, &v);
         h->set = h->has_priority = true;
         h->priority = (int32_t)v;
         h->priority_jump = v > 0 ? (double)v : 0;
     } else if (weir_json_str_eqz(key, "strict_priority")) {
         h->set = true;
-        return read_u32(r, raw, &h->strict_priority);
+        return weir_span_i64(raw, &h->strict_priority);
     } else if (weir_json_str_eqz(key, "osl")) {
         h->set = true;
-        return read_u32(r, raw, &h->expected_output_tokens);
+        return weir_span_i64(raw, &h->expected_output_tokens);
     }
     return true;
 }
@@ -109,7 +104,7 @@ static bool each(struct weir_openai_reading *r, struct weir_span raw,
         return true;
     weir_json_object_enter(&j);
     while (weir_json_object_next(&j, &key) && weir_json_skip(&j, &value))
-        if (weir_raw_type(value) != WEIR_JSON_NULL && !member(r, key, value))
+        if (weir_json_type_of(value) != WEIR_JSON_NULL && !member(r, key, value))
             return false;
     return true;
 }
@@ -125,13 +120,18 @@ static bool read_routed(struct weir_openai_reading *r, struct weir_json_str key,
         return read_worker(r, raw, &h->has_decode_worker_id, &h->decode_worker_id);
     h->set = true;
     if (weir_json_str_eqz(key, "dp_rank"))
-        return read_u32(r, raw, &h->dp_rank);
+        return weir_span_i64(raw, &h->dp_rank);
     if (weir_json_str_eqz(key, "prefill_dp_rank"))
-        return read_u32(r, raw, &h->prefill_dp_rank);
+        return weir_span_i64(raw, &h->prefill_dp_rank);
     h->routing_constraints = raw;
     struct weir_span taints;
     if (weir_raw_get(raw, "required_taints", &taints))
         r->req->has_required_taints = !weir_raw_is_empty_list(taints);
+    return true;
+}
+
+static bool read_bool(struct weir_span raw, bool *ret) {
+    *ret = weir_span_eqz(raw, "true");
     return true;
 }
 
@@ -144,17 +144,17 @@ static bool read_member(struct weir_openai_reading *r, struct weir_json_str key,
     if (weir_json_str_eqz(key, "token_data"))
         return r->req->has_token_data = weir_raw_ids(r, raw, &r->req->token_data);
     if (weir_json_str_eqz(key, "cache_salt"))
-        return weir_raw_string(r, r->end, raw, &r->cache_salt);
+        return weir_raw_string(r, raw, &r->cache_salt);
     if (weir_json_str_eqz(key, "use_raw_prompt"))
-        return weir_raw_bool(r, r->end, raw, &r->req->use_raw_prompt);
+        return read_bool(raw, &r->req->use_raw_prompt);
     if (weir_json_str_eqz(key, "greed_sampling"))
-        return weir_raw_bool(r, r->end, raw, &r->greedy);
+        return read_bool(raw, &r->greedy);
     if (weir_json_str_eqz(key, "max_thinking_tokens"))
-        return read_u32(r, raw, &r->req->prep.stop.max_thinking_tokens);
+        return weir_span_i64(raw, &r->req->prep.stop.max_thinking_tokens);
     if (weir_json_str_eqz(key, "agent_hints"))
         return each(r, raw, read_hint);
     if (weir_json_str_eqz(key, "request_timestamp_ms"))
-        return weir_raw_f64(r, r->end, raw, "f64", &r->req->prep.request_timestamp_ms);
+        return weir_span_f64(raw, &r->req->prep.request_timestamp_ms);
     if (weir_json_str_eqz(key, "router")) {
         r->req->prep.router = raw;
         return true;
@@ -163,6 +163,5 @@ static bool read_member(struct weir_openai_reading *r, struct weir_json_str key,
 }
 
 bool weir_openai_read_nvext(struct weir_openai_reading *r, struct weir_span raw) {
-    r->nvext = raw;
     return each(r, raw, read_member);
 }

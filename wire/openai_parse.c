@@ -58,7 +58,6 @@ static void values_init(struct weir_openai_values *v) {
                                      .frequency_penalty = NAN,
                                      .presence_penalty = NAN,
                                      .repetition_penalty = NAN,
-                                     .length_penalty = NAN,
                                      .n = -1,
                                      .best_of = -1,
                                      .max_tokens = -1,

@@ -40,7 +40,7 @@ struct weir_openai_reading {
     struct weir_span response_format, stream_options, thinking, reasoning_effort, logit_bias;
     struct weir_span function_call, functions, prompt_embeds;
     struct weir_span guided[4]; /* json, regex, choice, grammar */
-    struct weir_span guided_backend, guided_whitespace, nvext;
+    struct weir_span guided_backend, guided_whitespace;
     int64_t max_tokens, max_completion_tokens; /* -1 unset */
     bool has_model, has_messages, has_prompt, stop_is_ids, stop_is_text, user_empty, prompt_is_list;
     bool chat_only;  /* a member that only chat requests have a use for */
@@ -52,8 +52,7 @@ struct weir_openai_reading {
 
 /* Plain values, before they find their place in the request. */
 struct weir_openai_values {
-    double temperature, top_p, min_p, frequency_penalty, presence_penalty, repetition_penalty,
-        length_penalty;
+    double temperature, top_p, min_p, frequency_penalty, presence_penalty, repetition_penalty;
     int64_t n, best_of, max_tokens, max_completion_tokens, min_tokens, top_k, seed, top_logprobs,
         comp_logprobs, prompt_logprobs, thinking_budget;
     bool stream, ignore_eos, has_ignore_eos, skip_special_tokens, include_stop, has_include_stop,
@@ -78,18 +77,9 @@ bool weir_openai_nomem(struct weir_openai_reading *r);
 bool weir_openai_fail_type(struct weir_openai_reading *r, size_t pos, struct weir_span raw,
                            const char *expected);
 
-/* Type of a raw value. */
-enum weir_json_type weir_raw_type(struct weir_span raw);
-/* Typed values out of raw JSON; false after a recorded refusal. */
-bool weir_raw_string(struct weir_openai_reading *r, size_t pos, struct weir_span raw,
-                     struct weir_span *ret);
-bool weir_raw_bool(struct weir_openai_reading *r, size_t pos, struct weir_span raw, bool *ret);
-/* Integer within [min, max]; `expected` is the type's name (u8, u32, i32, i64, u64). */
-bool weir_raw_int(struct weir_openai_reading *r, size_t pos, struct weir_span raw,
-                  const char *expected, int64_t min, uint64_t max, int64_t *ret);
-bool weir_raw_u64(struct weir_openai_reading *r, size_t pos, struct weir_span raw, uint64_t *ret);
-bool weir_raw_f64(struct weir_openai_reading *r, size_t pos, struct weir_span raw,
-                  const char *expected, double *ret);
+/* The text of a string; false when it is none, or there is no memory (recorded). Numbers and
+ * booleans, whose shape is known to be right, are read by weir_span_u64() and the like. */
+bool weir_raw_string(struct weir_openai_reading *r, struct weir_span raw, struct weir_span *ret);
 /* Ids of an array of u32; false without a refusal when it is none. */
 bool weir_raw_ids(struct weir_openai_reading *r, struct weir_span raw, struct weir_ids *ret);
 bool weir_raw_is_empty_list(struct weir_span raw);

@@ -1,4 +1,4 @@
-/* Typed values out of raw JSON, with the reference system's words for what does not fit. */
+/* Refusals as the client sees them, and values out of raw JSON. */
 #include "wire/openai_priv.h"
 #include "wire/shape.h"
 
@@ -51,16 +51,6 @@ bool weir_openai_fail_at(struct weir_openai_reading *r, size_t pos, const char *
         what, line, column);
 }
 
-enum weir_json_type weir_raw_type(struct weir_span raw) {
-    return weir_json_type_of(raw);
-}
-
-static bool is_integer(struct weir_span raw) {
-    uint64_t u;
-    int64_t i;
-    return weir_span_u64(raw, &u) || weir_span_i64(raw, &i);
-}
-
 bool weir_openai_fail_type(struct weir_openai_reading *r, size_t pos, struct weir_span raw,
                            const char *expected) {
     char shown[SHOWN_MAX + 64];
@@ -68,14 +58,12 @@ bool weir_openai_fail_type(struct weir_openai_reading *r, size_t pos, struct wei
     return weir_openai_fail_at(r, pos, "invalid type: %s, expected %s", shown, expected);
 }
 
-bool weir_raw_string(struct weir_openai_reading *r, size_t pos, struct weir_span raw,
-                     struct weir_span *ret) {
+bool weir_raw_string(struct weir_openai_reading *r, struct weir_span raw, struct weir_span *ret) {
     struct weir_json j;
     struct weir_json_str s;
-    if (weir_raw_type(raw) != WEIR_JSON_STRING)
-        return weir_openai_fail_type(r, pos, raw, "a string");
     weir_json_init(&j, raw, 2);
-    weir_json_string(&j, &s);
+    if (!weir_json_string(&j, &s))
+        return false;
     struct weir_span text = weir_json_text(s, r->arena);
     if (text.data == NULL)
         return weir_openai_nomem(r);
@@ -83,49 +71,10 @@ bool weir_raw_string(struct weir_openai_reading *r, size_t pos, struct weir_span
     return true;
 }
 
-bool weir_raw_bool(struct weir_openai_reading *r, size_t pos, struct weir_span raw, bool *ret) {
-    enum weir_json_type type = weir_raw_type(raw);
-    if (type != WEIR_JSON_TRUE && type != WEIR_JSON_FALSE)
-        return weir_openai_fail_type(r, pos, raw, "a boolean");
-    *ret = type == WEIR_JSON_TRUE;
-    return true;
-}
-
-bool weir_raw_int(struct weir_openai_reading *r, size_t pos, struct weir_span raw,
-                  const char *expected, int64_t min, uint64_t max, int64_t *ret) {
-    int64_t i = 0;
-    uint64_t u = 0;
-    if (weir_raw_type(raw) != WEIR_JSON_NUMBER || !is_integer(raw))
-        return weir_openai_fail_type(r, pos, raw, expected);
-    bool fits = weir_span_i64(raw, &i) ? i >= min && (i < 0 || (uint64_t)i <= max)
-                                       : weir_span_u64(raw, &u) && u <= max;
-    if (!fits)
-        return weir_openai_fail_at(r, pos, "invalid value: integer `%.*s`, expected %s",
-                                   WEIR_SPAN_ARG(raw), expected);
-    *ret = i;
-    return true;
-}
-
-bool weir_raw_u64(struct weir_openai_reading *r, size_t pos, struct weir_span raw, uint64_t *ret) {
-    int64_t ignored;
-    return weir_raw_int(r, pos, raw, "u64", 0, UINT64_MAX, &ignored) && weir_span_u64(raw, ret);
-}
-
-bool weir_raw_f64(struct weir_openai_reading *r, size_t pos, struct weir_span raw,
-                  const char *expected, double *ret) {
-    if (weir_raw_type(raw) != WEIR_JSON_NUMBER)
-        return weir_openai_fail_type(r, pos, raw, expected);
-    double d = 0;
-    if (!weir_span_f64(raw, &d))
-        return weir_openai_fail_at(r, pos, "number out of range");
-    *ret = d;
-    return true;
-}
-
 bool weir_raw_ids(struct weir_openai_reading *r, struct weir_span raw, struct weir_ids *ret) {
     struct weir_json j;
     size_t n = 0, room = 1;
-    if (weir_raw_type(raw) != WEIR_JSON_ARRAY)
+    if (weir_json_type_of(raw) != WEIR_JSON_ARRAY)
         return false;
     for (size_t i = 0; i < raw.len; i++)
         room += raw.data[i] == ',';
@@ -155,7 +104,7 @@ bool weir_raw_get(struct weir_span object, const char *key, struct weir_span *re
     struct weir_json j;
     struct weir_json_str name;
     weir_json_init(&j, object, WEIR_OPENAI_DEPTH);
-    if (weir_raw_type(object) != WEIR_JSON_OBJECT || !weir_json_object_enter(&j))
+    if (weir_json_type_of(object) != WEIR_JSON_OBJECT || !weir_json_object_enter(&j))
         return false;
     while (weir_json_object_next(&j, &name)) {
         struct weir_span raw;

@@ -2,9 +2,10 @@
 #include "wire/openai_shapes.h"
 
 #include "base/buf.h"
+#include "wire/openai_priv.h"
 
-#include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #define NEED(name, shape)                                                                          \
     { name, NULL, shape, false, false }
@@ -26,19 +27,6 @@
     { .kind = WEIR_SHAPE_TAGGED, .name = text, .tag = by, .variants = list }
 #define CHECKED(how)                                                                               \
     { .kind = WEIR_SHAPE_CHECKED, .check = how }
-
-/* The member of an object; false when absent. */
-static bool member(struct weir_span object, const char *key, struct weir_span *ret) {
-    struct weir_json j;
-    struct weir_json_str name;
-    weir_json_init(&j, object, 128);
-    if (weir_json_type_of(object) != WEIR_JSON_OBJECT || !weir_json_object_enter(&j))
-        return false;
-    while (weir_json_object_next(&j, &name) && weir_json_skip(&j, ret))
-        if (weir_json_str_eqz(name, key))
-            return true;
-    return false;
-}
 
 const struct weir_shape weir_openai_any_map = {.kind = WEIR_SHAPE_MAP, .item = &weir_shape_any};
 
@@ -69,18 +57,23 @@ static bool is_url(struct weir_span text) {
     return true;
 }
 
-static bool check_url(struct weir_span raw, struct weir_shape_fault *fault) {
+/* The string's text fits. */
+static bool text_fits(struct weir_span raw, bool (*fits)(struct weir_span text)) {
     struct weir_json j;
     struct weir_json_str s;
     struct weir_buf text;
-    if (weir_json_type_of(raw) != WEIR_JSON_STRING)
-        return weir_shape_fail_type(fault, raw, "a string");
     weir_buf_init(&text, raw.len + 16);
     weir_json_init(&j, raw, 2);
     bool ok = weir_json_string(&j, &s) && weir_json_unescape(s, &text) == WEIR_OK &&
-              is_url(weir_buf_span(&text));
+              fits(weir_buf_span(&text));
     weir_buf_fini(&text);
-    return ok || weir_shape_fail(fault, raw.data, "relative URL without a base");
+    return ok;
+}
+
+static bool check_url(struct weir_span raw, struct weir_shape_fault *fault) {
+    return weir_shape_check(&weir_shape_string, raw, fault) &&
+           (text_fits(raw, is_url) ||
+            weir_shape_fail(fault, raw.data, "relative URL without a base"));
 }
 
 static bool check_uuid(struct weir_span raw, struct weir_shape_fault *fault) {
@@ -111,7 +104,7 @@ static const struct weir_shape heard = STRUCT("AudioUrl", heard_members);
 static bool check_media(const struct weir_shape *shape, struct weir_span raw,
                         struct weir_shape_fault *fault) {
     struct weir_span address;
-    return (member(raw, "url", &address) && weir_span_eqz(address, "\"\"")) ||
+    return (weir_raw_get(raw, "url", &address) && weir_span_eqz(address, "\"\"")) ||
            weir_shape_check(shape, raw, fault);
 }
 static bool check_seen(struct weir_span raw, struct weir_shape_fault *fault) {
@@ -342,6 +335,14 @@ static const struct weir_shape *const stops[] = {&weir_shape_string, &weir_shape
                                                  &weir_shape_u32s, NULL};
 const struct weir_shape weir_openai_stop = UNTAGGED("Stop", stops);
 
+static bool check_echo(struct weir_span raw, struct weir_shape_fault *fault) {
+    enum weir_json_type type = weir_json_type_of(raw);
+    return type == WEIR_JSON_TRUE || type == WEIR_JSON_FALSE ||
+           weir_shape_fail_type(fault, raw,
+                                "echo parameter to be a boolean (true or false) or null");
+}
+const struct weir_shape weir_openai_echo = CHECKED(check_echo);
+
 static const struct weir_shape u32_lists = LIST(&weir_shape_u32s);
 static const struct weir_shape *const prompts[] = {&weir_shape_string, &weir_shape_strings,
                                                    &weir_shape_u32s, &u32_lists, NULL};
@@ -408,19 +409,15 @@ const struct weir_shape weir_openai_web_search = STRUCT("WebSearchOptions", web_
 #define CLOSED(text, list)                                                                         \
     { .kind = WEIR_SHAPE_STRUCT, .name = text, .members = list, .closed = true }
 
+static bool is_not_blank(struct weir_span text) {
+    return weir_span_trim(text).len > 0;
+}
+
 static bool check_upload_url(struct weir_span raw, struct weir_shape_fault *fault) {
-    struct weir_json j;
-    struct weir_json_str s;
-    struct weir_buf text;
-    if (weir_json_type_of(raw) != WEIR_JSON_STRING)
-        return weir_shape_fail_type(fault, raw, "a string");
-    weir_buf_init(&text, raw.len + 16);
-    weir_json_init(&j, raw, 2);
-    bool ok = weir_json_string(&j, &s) && weir_json_unescape(s, &text) == WEIR_OK &&
-              weir_span_trim(weir_buf_span(&text)).len > 0;
-    weir_buf_fini(&text);
-    return ok ||
-           weir_shape_fail(fault, raw.data + raw.len + 1, "metadata_upload.url must not be empty");
+    return weir_shape_check(&weir_shape_string, raw, fault) &&
+           (text_fits(raw, is_not_blank) ||
+            weir_shape_fail(fault, raw.data + raw.len + 1,
+                            "metadata_upload.url must not be empty"));
 }
 
 static const struct weir_shape upload_url = CHECKED(check_upload_url);

@@ -9,9 +9,9 @@
 enum { WEIR_OPENAI_NOTE_PARTS = 1, WEIR_OPENAI_NOTE_CALLS = 2 };
 
 extern const struct weir_shape weir_openai_messages, weir_openai_tools, weir_openai_tool_choice,
-    weir_openai_response_format, weir_openai_stop, weir_openai_prompt, weir_openai_stream_options,
-    weir_openai_reasoning_effort, weir_openai_service_tier, weir_openai_modalities,
-    weir_openai_prediction, weir_openai_audio, weir_openai_web_search, weir_openai_function_call,
-    weir_openai_functions, weir_openai_any_map, weir_openai_nvext;
+    weir_openai_response_format, weir_openai_stop, weir_openai_echo, weir_openai_prompt,
+    weir_openai_stream_options, weir_openai_reasoning_effort, weir_openai_service_tier,
+    weir_openai_modalities, weir_openai_prediction, weir_openai_audio, weir_openai_web_search,
+    weir_openai_function_call, weir_openai_functions, weir_openai_any_map, weir_openai_nvext;
 
 #endif

@@ -130,9 +130,8 @@ static bool check_logit_bias(struct weir_openai_reading *r) {
             return weir_openai_fail(
                 r, 400,
                 "Validation: Logit bias key must be a non-negative 32-bit integer token id");
-        if (weir_raw_type(raw) != WEIR_JSON_NUMBER || !weir_span_f64(raw, &v)) {
-            bool string =
-                weir_raw_type(raw) == WEIR_JSON_STRING && weir_raw_string(r, 0, raw, &text);
+        if (weir_json_type_of(raw) != WEIR_JSON_NUMBER || !weir_span_f64(raw, &v)) {
+            bool string = weir_raw_string(r, raw, &text);
             return weir_openai_fail(
                 r, 400,
                 "Validation: Logit bias value for token '%.*s' must be a number, got %s%.*s%s",
@@ -220,12 +219,12 @@ static bool check_model(struct weir_openai_reading *r) {
 static bool check_thinking(struct weir_openai_reading *r, int *ret_on) {
     struct weir_span type;
     *ret_on = -1;
-    switch (r->thinking.data != NULL ? weir_raw_type(r->thinking) : WEIR_JSON_NULL) {
+    switch (r->thinking.data != NULL ? weir_json_type_of(r->thinking) : WEIR_JSON_NULL) {
     case WEIR_JSON_NULL:
         return true;
     case WEIR_JSON_TRUE:
     case WEIR_JSON_FALSE:
-        *ret_on = weir_raw_type(r->thinking) == WEIR_JSON_TRUE;
+        *ret_on = weir_json_type_of(r->thinking) == WEIR_JSON_TRUE;
         return true;
     case WEIR_JSON_OBJECT:
         if (weir_raw_get(r->thinking, "type", &type)) {
@@ -270,7 +269,7 @@ static struct thinking given_thinking(struct weir_span args) {
             t.on = weir_span_eqz(raw, "true");
     }
     t.any |= weir_raw_get(args, "thinking_mode", &t.mode);
-    if (weir_raw_get(args, "reasoning_effort", &raw) && weir_raw_type(raw) != WEIR_JSON_NULL)
+    if (weir_raw_get(args, "reasoning_effort", &raw) && weir_json_type_of(raw) != WEIR_JSON_NULL)
         t.effort = raw;
     return t;
 }
@@ -285,7 +284,7 @@ static int decide_thinking(const struct thinking *t, struct weir_span effort) {
         return 1;
     if (weir_span_ieq(t->mode, WEIR_SPAN_LIT("\"disabled\"")))
         return 0;
-    return effort.data != NULL && weir_raw_type(effort) == WEIR_JSON_STRING
+    return effort.data != NULL && weir_json_type_of(effort) == WEIR_JSON_STRING
                ? !weir_span_eqz(effort, "\"none\"")
                : -1;
 }
