@@ -106,3 +106,30 @@ enum weir_status weir_address_parse(struct weir_span text, struct weir_address *
         *ret_rest = rest;
     return WEIR_OK;
 }
+
+bool weir_host_parse(struct weir_span text, char ret_host[WEIR_HOST_BYTES], uint16_t *ret_port) {
+    struct weir_span host = text, port = {NULL, 0};
+    if (text.len > 0 && text.data[0] == '[') {
+        struct weir_span rest;
+        host = weir_span_split(weir_span(text.data + 1, text.len - 1), ']', &rest);
+        if (rest.data == NULL || (rest.len > 0 && rest.data[0] != ':'))
+            return false;
+        if (rest.len > 0)
+            port = weir_span(rest.data + 1, rest.len - 1);
+    } else {
+        host = weir_span_split(text, ':', &port);
+        if (port.data != NULL && weir_span_find(port, ':') >= 0)
+            return false; /* IPv6 without brackets */
+    }
+    uint64_t number = *ret_port;
+    if (host.len == 0 || host.len >= WEIR_HOST_BYTES ||
+        (port.data != NULL && (!weir_span_u64(port, &number) || number < 1 || number > 65535)))
+        return false;
+    for (size_t i = 0; i < host.len; i++)
+        if ((unsigned char)host.data[i] <= ' ' || strchr("/@?#\"\\", host.data[i]) != NULL)
+            return false;
+    memcpy(ret_host, host.data, host.len);
+    ret_host[host.len] = '\0';
+    *ret_port = (uint16_t)number;
+    return true;
+}

@@ -26,5 +26,9 @@ enum weir_status weir_address_bind(const char *host, const char *advertise,
  * WEIR_INVALID, except localhost. */
 enum weir_status weir_address_parse(struct weir_span text, struct weir_address *ret_address,
                                     struct weir_span *ret_rest) WEIR_MUST_CHECK;
+/* "host", "host:port", "[v6]", "[v6]:port", names included. *ret_port keeps what it was where none
+ * is given. False: no such text, or a host with characters that separate something in a URL. */
+bool weir_host_parse(struct weir_span text, char ret_host[WEIR_HOST_BYTES],
+                     uint16_t *ret_port) WEIR_MUST_CHECK;
 
 #endif

@@ -1,36 +1,6 @@
 #include "runtime/discovery_etcd_priv.h"
 
-#include <stdio.h>
-
 enum { DEFAULT_PORT = 2379, FIRST_PAUSE_MS = 100, NEXT_ADDRESS_MS = 20 };
-
-/* "host", "host:port", "[v6]", "[v6]:port". */
-static bool split_host(struct weir_span text, struct etcd_endpoint *ep) {
-    struct weir_span host = text, port = {NULL, 0};
-    if (text.len > 0 && text.data[0] == '[') {
-        struct weir_span rest;
-        host = weir_span_split(weir_span(text.data + 1, text.len - 1), ']', &rest);
-        if (rest.data == NULL || (rest.len > 0 && rest.data[0] != ':'))
-            return false;
-        if (rest.len > 0)
-            port = weir_span(rest.data + 1, rest.len - 1);
-    } else {
-        host = weir_span_split(text, ':', &port);
-        if (port.data != NULL && weir_span_find(port, ':') >= 0)
-            return false; /* IPv6 without brackets */
-    }
-    uint64_t number = DEFAULT_PORT;
-    if (host.len == 0 || host.len >= sizeof(ep->host) ||
-        (port.data != NULL && (!weir_span_u64(port, &number) || number < 1 || number > 65535)))
-        return false;
-    for (size_t i = 0; i < host.len; i++)
-        if ((unsigned char)host.data[i] <= ' ' || strchr("/@?#\"\\", host.data[i]) != NULL)
-            return false;
-    memcpy(ep->host, host.data, host.len);
-    ep->host[host.len] = '\0';
-    ep->port = (uint16_t)number;
-    return true;
-}
 
 static bool parse_one(struct weir_span text, bool tls, struct etcd_endpoint *ep) {
     static const struct weir_span http = {"http://", 7}, https = {"https://", 8};
@@ -44,7 +14,8 @@ static bool parse_one(struct weir_span text, bool tls, struct etcd_endpoint *ep)
     }
     if (text.len > 0 && text.data[text.len - 1] == '/')
         text.len--;
-    return split_host(text, ep);
+    ep->port = DEFAULT_PORT;
+    return weir_host_parse(text, ep->host, &ep->port);
 }
 
 enum weir_status weir_etcd_endpoints_parse(const char *text, bool tls,

@@ -80,19 +80,6 @@ static void fail(struct fetch *f, enum weir_status status, const char *why) {
 
 /* ---- URLs --------------------------------------------------------------------------------- */
 
-static bool parse_port(struct weir_span text, uint16_t *ret_port) {
-    unsigned long n = 0;
-    for (size_t i = 0; i < text.len; i++) {
-        if (text.data[i] < '0' || text.data[i] > '9')
-            return false;
-        n = n * 10 + (unsigned long)(text.data[i] - '0');
-        if (n > 65535)
-            return false;
-    }
-    *ret_port = (uint16_t)n;
-    return n > 0;
-}
-
 /* scheme://host[:port][/path][?query]; a user name or a fragment is not for files. */
 static bool parse_url(const char *url, struct origin *ret) {
     size_t skip = strncasecmp(url, "https://", 8) == 0  ? 8
@@ -105,27 +92,7 @@ static bool parse_url(const char *url, struct origin *ret) {
     const char *host = url + skip;
     size_t n = strcspn(host, "/?");
     ret->target = host + n;
-    struct weir_span name = weir_span(host, n), port = {NULL, 0};
-    if (memchr(host, '@', n) != NULL)
-        return false;
-    if (n > 0 && host[0] == '[') {
-        const char *close = memchr(host, ']', n);
-        if (close == NULL)
-            return false;
-        name = weir_span(host + 1, (size_t)(close - host - 1));
-        if (close + 1 < host + n)
-            port = weir_span(close + 1, (size_t)(host + n - close - 1));
-    } else if (memchr(host, ':', n) != NULL) {
-        const char *colon = memchr(host, ':', n);
-        name = weir_span(host, (size_t)(colon - host));
-        port = weir_span(colon, (size_t)(host + n - colon));
-    }
-    if (name.len == 0 || name.len >= sizeof(ret->host))
-        return false;
-    memcpy(ret->host, name.data, name.len);
-    ret->host[name.len] = '\0';
-    return port.data == NULL ||
-           (port.data[0] == ':' && parse_port(weir_span(port.data + 1, port.len - 1), &ret->port));
+    return weir_host_parse(weir_span(host, n), ret->host, &ret->port);
 }
 
 static bool same_origin(const struct origin *a, const struct origin *b) {
