@@ -300,24 +300,19 @@ static enum kvi_result dump_locked(struct dump *d) {
     return d->failed ? KVI_NOMEM : KVI_OK;
 }
 
-enum kvi_result kvi_dump(struct kvi_index *index, kvi_dump_fn fn, void *arg) {
-    struct dump d = {.x = index, .fn = fn, .arg = arg, .only = KVI_NO_RANK};
-    pthread_mutex_lock(&index->lock);
-    enum kvi_result r = dump_locked(&d);
-    pthread_mutex_unlock(&index->lock);
-    free(d.runs);
-    free(d.untold);
-    return r;
-}
-
 enum kvi_result kvi_copy(struct kvi_index *index, kvi_dump_fn fn, kvi_place_fn place, void *arg) {
     struct dump d = {.x = index, .fn = fn, .place = place, .arg = arg, .only = KVI_NO_RANK};
     pthread_mutex_lock(&index->lock);
     enum kvi_result r = dump_locked(&d);
     pthread_mutex_unlock(&index->lock);
     free(d.runs);
+    free(d.untold);
     free(d.path);
     return r;
+}
+
+enum kvi_result kvi_dump(struct kvi_index *index, kvi_dump_fn fn, void *arg) {
+    return kvi_copy(index, fn, NULL, arg);
 }
 
 enum kvi_result kvi_dump_rank(struct kvi_index *index, struct kvi_worker worker, kvi_dump_fn fn,

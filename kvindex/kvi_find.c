@@ -133,12 +133,12 @@ static uint32_t next_node(const struct kvi_index *x, uint32_t node, uint32_t off
 /* Fetches what the walk reads of a node whose header is there. */
 static void fetch_node(const struct kvi_index *x, uint32_t node, uint32_t blocks) {
     const struct kvi_node *n = &x->nodes[node];
-    const char *content = kvi_at(x, (uint32_t)(atomic_load_explicit(&n->body, RELAXED) >> 16));
+    const uint64_t *content = kvi_content(x, atomic_load_explicit(&n->body, RELAXED));
     uint32_t list = atomic_load_explicit(&n->list, RELAXED);
     if (list != 0)
         __builtin_prefetch(kvi_at(x, list));
     for (uint32_t i = 0; i < blocks; i += 8)
-        __builtin_prefetch(content + i * sizeof(uint64_t));
+        __builtin_prefetch(content + i);
 }
 
 static void walk(struct kvi_reader *r, const uint64_t *query, uint32_t n, bool early_exit) {

@@ -5,8 +5,9 @@
  * (64 bytes): ten slots of a tag and a place, no keys: the name that stands at the place decides. A
  * full part splits in two: line i becomes line i of both halves, and a bit of the tag says which
  * slot goes where, so nothing but the part itself is looked at and the longest stop is some
- * microseconds, however many names there are. Segments have parts of eight sizes, so that they do
- * not all split at the same time and their fill is much the same at every number of names.
+ * microseconds, however many names there are (kvi_names_size.c). Segments have parts of eight
+ * sizes, so that they do not all split at the same time and their fill is much the same at every
+ * number of names.
  *
  * A hash is: segment (6 bits), directory (up to 16 bits), and in the lower half the line. The tag
  * is 16 bits that begin at most 8 bits above the directory bits still unused: they last for 8
@@ -20,11 +21,24 @@
  * Invariants: a name with home h in line j is counted and in the filter of lines h .. j-1 (around
  * the end of the part); a count of 255 stays. A free slot has tag 0, a taken one never. The same
  * name may stand at many places; each (name, place) once. All directory entries of a part are equal
- * but for `used`, which only the first of them keeps.
+ * but for `back`, and for `used`, which only the first of them keeps.
  */
 #include "kvindex/kvi_names_priv.h"
 
-#include <stdlib.h>
+/* The next line of the part; behind the last one stands the first. */
+static inline struct kvi_line *next_line(const struct kvi_index *x, struct target t,
+                                         struct kvi_line *l) {
+    struct kvi_line *lines = kvi_at(x, t.entry->ref);
+    return l + 1 == lines + t.entry->lines ? lines : l + 1;
+}
+
+static inline bool is_here(const struct kvi_index *x, const struct kvi_line *l, uint32_t slots,
+                           uint64_t name) {
+    for (; slots != 0; slots &= slots - 1)
+        if (*name_at(x, l->place[first_of(slots)]) == name)
+            return true;
+    return false;
+}
 
 void kvi_names_prefetch(const struct kvi_index *x, uint64_t name) {
     __builtin_prefetch(target_of(x, kvi_name_hash(name)).home, 1);
@@ -70,6 +84,11 @@ static inline bool add_here(struct target t, uint32_t place) {
     l->tag[first_of(room)] = (uint16_t)t.tag;
     l->place[first_of(room)] = place;
     return true;
+}
+
+/* Worth a look: of two halves that may become one, one is so light at least. */
+static inline bool is_light(const struct kvi_part *p) {
+    return p->used * 4 <= limit_of(p->lines) && p->size > UNIT_SIZE;
 }
 
 static inline bool is_full(const struct kvi_part *p) {
@@ -118,7 +137,7 @@ void kvi_names_delete(struct kvi_index *x, uint64_t name, uint32_t place) {
     struct target t = target_of(x, h);
     delete_far(x, t, place);
     part_of(t)->used--;
-    if (kvi_part_is_light(part_of(t)))
+    if (is_light(part_of(t)))
         kvi_names_shrink(x, h);
 }
 
@@ -201,7 +220,7 @@ void kvi_names_delete_many(struct kvi_index *x, const uint64_t *names, uint32_t 
         uint32_t k = slot_of(t.home, t.tag, place + i);
         struct kvi_part *p = part_of(t);
         p->used--;
-        if (kvi_part_is_light(p))
+        if (is_light(p))
             light[n_light++] = (uint8_t)i;
         if (k != SLOTS)
             clear_slot(t.home, k);

@@ -1,6 +1,5 @@
-/* The name table's lines and parts, for the two files that work on them: kvi_names.c adds, deletes
- * and finds names (its head tells how the table is made), kvi_names_size.c makes parts larger and
- * smaller. */
+/* What both files of the name table need: kvi_names.c adds, deletes and finds names (its head tells
+ * how the table is made), kvi_names_size.c makes its parts larger and smaller. */
 #ifndef KVI_NAMES_PRIV_H
 #define KVI_NAMES_PRIV_H
 
@@ -13,11 +12,8 @@
 enum {
     SLOTS = 10,
     ALL = (1 << SLOTS) - 1,
-    MAX_DEPTH = 16,
-    WINDOW = 8,      /* splits that a tag lasts for */
-    UNIT_SIZE = 6,   /* size number of a part of one unit */
-    WHOLE_SIZE = 10, /* size number of a part that splits when it is full */
-    READ_AHEAD = 16,
+    WINDOW = 8,    /* splits that a tag lasts for */
+    UNIT_SIZE = 6, /* size number of a part of one unit */
     MANY = 255
 };
 struct kvi_line {
@@ -67,23 +63,6 @@ static inline uint32_t first_of(uint32_t slots) {
 
 /* ---- parts -------------------------------------------------------------------------------- */
 
-/* Units of a part that splits when it is full. */
-static inline uint32_t whole_units(uint32_t segment) {
-    return 8 + segment % 8;
-}
-/* Powers of two up to a unit, two, four and six units, a whole part, twice as much beyond. */
-static inline uint32_t lines_of(uint32_t size, uint32_t segment) {
-    const uint32_t per_unit = KVI_UNIT / sizeof(struct kvi_line);
-    return size < UNIT_SIZE    ? 1u << size
-           : size == UNIT_SIZE ? per_unit
-           : size < WHOLE_SIZE ? (size - UNIT_SIZE) * 2 * per_unit
-                               : whole_units(segment) * per_unit << (size - WHOLE_SIZE);
-}
-
-static inline size_t bytes_of(uint32_t lines) {
-    return lines * sizeof(struct kvi_line);
-}
-
 /* Names that a part takes before it grows. */
 static inline uint32_t limit_of(uint32_t lines) {
     return lines * SLOTS * 49 / 64;
@@ -129,13 +108,6 @@ static inline struct kvi_part *part_of(struct target t) {
     return t.entry - t.entry->back;
 }
 
-/* The next line of the part; its lines come before it round the end. */
-static inline struct kvi_line *next_line(const struct kvi_index *x, struct target t,
-                                         struct kvi_line *l) {
-    struct kvi_line *lines = kvi_at(x, t.entry->ref);
-    return l + 1 == lines + t.entry->lines ? lines : l + 1;
-}
-
 /* ---- what stands at a place ----------------------------------------------------------------- */
 
 static inline const uint64_t *name_at(const struct kvi_index *x, uint32_t place) {
@@ -145,20 +117,8 @@ static inline const uint64_t *name_at(const struct kvi_index *x, uint32_t place)
     return names + (place & 127);
 }
 
-static inline bool is_here(const struct kvi_index *x, const struct kvi_line *l, uint32_t slots,
-                           uint64_t name) {
-    for (; slots != 0; slots &= slots - 1)
-        if (*name_at(x, l->place[first_of(slots)]) == name)
-            return true;
-    return false;
-}
+/* ---- kvi_names_size.c ----------------------------------------------------------------------- */
 
-/* Worth a look: of two halves that may become one, one is so light at least. */
-static inline bool kvi_part_is_light(const struct kvi_part *p) {
-    return p->used * 4 <= limit_of(p->lines) && p->size > UNIT_SIZE;
-}
-
-/* kvi_names_size.c */
 /* Room for one name of hash h, so that every part stays under its limit. False: no memory.
  * *ret_moved: lines of the segment are others than before. */
 bool kvi_names_grow(struct kvi_index *x, uint64_t h, bool *ret_moved);

@@ -4,7 +4,31 @@
  */
 #include "kvindex/kvi_names_priv.h"
 
-/* ---- size --------------------------------------------------------------------------------- */
+enum {
+    MAX_DEPTH = 16,
+    WHOLE_SIZE = 10, /* size number of a part that splits when it is full */
+    READ_AHEAD = 16
+};
+
+/* Units of a part that splits when it is full. */
+static uint32_t whole_units(uint32_t segment) {
+    return 8 + segment % 8;
+}
+
+/* Powers of two up to a unit, two, four and six units, a whole part, twice as much beyond. */
+static uint32_t lines_of(uint32_t size, uint32_t segment) {
+    const uint32_t per_unit = KVI_UNIT / sizeof(struct kvi_line);
+    return size < UNIT_SIZE    ? 1u << size
+           : size == UNIT_SIZE ? per_unit
+           : size < WHOLE_SIZE ? (size - UNIT_SIZE) * 2 * per_unit
+                               : whole_units(segment) * per_unit << (size - WHOLE_SIZE);
+}
+
+static size_t bytes_of(uint32_t lines) {
+    return lines * sizeof(struct kvi_line);
+}
+
+/* ---- reading names again --------------------------------------------------------------------- */
 
 /* Lines of a part being filled. */
 struct filling {
@@ -23,8 +47,8 @@ static void put(const struct filling *f, uint64_t h, uint32_t place) {
     l->strangers |= (uint16_t)((at != home) << k);
 }
 
-/* Puts names where they belong by reading them again: those of the slots that `which` picks. With
- * two fillings the bit of the hash below `depth` chooses. */
+/* Puts names where they belong by reading them again: all, or the strangers alone. The bit of the
+ * hash below `depth` chooses between the two fillings, which may be one. */
 static void put_again(const struct kvi_index *x, const struct kvi_line *from, uint32_t n,
                       bool only_strangers, const struct filling to[2], uint32_t depth) {
     uint32_t places[READ_AHEAD + SLOTS], held = 0;
@@ -49,6 +73,8 @@ static void put_again(const struct kvi_index *x, const struct kvi_line *from, ui
         held = 0;
     }
 }
+
+/* ---- the steps ------------------------------------------------------------------------------- */
 
 static uint32_t new_lines(struct kvi_index *x, uint32_t lines, struct kvi_line **ret) {
     uint32_t ref = kvi_alloc(x, bytes_of(lines), x->max_bytes);
@@ -225,24 +251,6 @@ static bool split(struct kvi_index *x, uint32_t segment, uint32_t part, bool *re
     return true;
 }
 
-bool kvi_names_grow(struct kvi_index *x, uint64_t h, bool *ret_moved) {
-    uint32_t segment = segment_of(h);
-    bool useless = false, ok = true;
-    while (ok) {
-        const struct kvi_part *p = part_of(target_of(x, h));
-        uint32_t part = (uint32_t)(p - dir_of(x, &x->names[segment]));
-        if (p->used < limit_of(p->lines))
-            return true;
-        ok = p->lines == 0 ? begin(x, segment)
-             : p->size >= WHOLE_SIZE && p->depth < MAX_DEPTH && !useless
-                 ? split(x, segment, part, &useless)
-                 : resize(x, segment, part, p->size + 1u);
-        *ret_moved |= ok;
-    }
-    const struct kvi_part *p = part_of(target_of(x, h));
-    return p->used + 1 < p->lines * SLOTS; /* over the limit is slow, full impossible */
-}
-
 /* Two halves become one. */
 static bool merge(struct kvi_index *x, uint32_t segment, uint32_t low, uint32_t high) {
     struct kvi_names *s = &x->names[segment];
@@ -269,10 +277,30 @@ static bool merge(struct kvi_index *x, uint32_t segment, uint32_t low, uint32_t 
     return true;
 }
 
+/* ---- growing and shrinking ------------------------------------------------------------------- */
+
+bool kvi_names_grow(struct kvi_index *x, uint64_t h, bool *ret_moved) {
+    uint32_t segment = segment_of(h);
+    bool useless = false, ok = true;
+    while (ok) {
+        const struct kvi_part *p = part_of(target_of(x, h));
+        uint32_t part = (uint32_t)(p - dir_of(x, &x->names[segment]));
+        if (p->used < limit_of(p->lines))
+            return true;
+        ok = p->lines == 0 ? begin(x, segment)
+             : p->size >= WHOLE_SIZE && p->depth < MAX_DEPTH && !useless
+                 ? split(x, segment, part, &useless)
+                 : resize(x, segment, part, p->size + 1u);
+        *ret_moved |= ok;
+    }
+    const struct kvi_part *p = part_of(target_of(x, h));
+    return p->used + 1 < p->lines * SLOTS; /* over the limit is slow, full impossible */
+}
+
 /* Lines are given back when what remains would be at most half full. So between a rewriting and the
  * next one in either direction as many as half of the names must go or come, and an index that
  * stays as large as it is, with names coming and going, rewrites nothing. A segment of a unit keeps
- * it (1 MiB an index): with few names, chance alone moves their number as far as that. */
+ * it (256 KiB an index): with few names, chance alone moves their number as far as that. */
 void kvi_names_shrink(struct kvi_index *x, uint64_t h) {
     uint32_t segment = segment_of(h);
     struct kvi_names *s = &x->names[segment];

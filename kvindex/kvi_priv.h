@@ -3,9 +3,11 @@
  *
  *   kvi_arena.c   memory: one reservation, 4 KiB units, size classes; the byte budget
  *   kvi_epoch.c   readers, and when retired memory may be used again
- *   kvi_names.c   engine's block name -> place (writers only); kvi_names_size.c: its growing and
- * shrinking kvi_child.c   (node, offset, content hash) -> node below it kvi_hold.c    which rank
- * holds how much of a node kvi_alias.c   names that differ from a block's first one (writers only)
+ *   kvi_names.c   engine's block name -> place (writers only)
+ *   kvi_names_size.c   its parts growing and shrinking
+ *   kvi_child.c   (node, offset, content hash) -> node below it
+ *   kvi_hold.c    which rank holds how much of a node
+ *   kvi_alias.c   names that differ from a block's first one (writers only)
  *   kvi_tree.c    nodes: append, new, trim
  *   kvi_apply.c   the writers' door: events, batches, results
  *   kvi_event.c   stored, removed
