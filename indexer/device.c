@@ -143,7 +143,6 @@ static void put_task(struct weir_task *t) {
 static void answer(struct weir_device *d, struct weir_task *t, const char *reason) {
     pthread_mutex_lock(&d->lock);
     t->reason = reason;
-    t->ok = reason == NULL;
     t->done = true;
     pthread_cond_broadcast(&d->answered);
     pthread_mutex_unlock(&d->lock);

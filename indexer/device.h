@@ -66,9 +66,9 @@ struct weir_ask {
     struct kvi_score *scores;
     size_t *ends;
 };
-struct weir_ask *weir_ask_create(uint64_t *local, uint64_t *offsets, size_t n); /* NULL: no memory;
-                                                                                 both are freed */
-void weir_ask_release(struct weir_ask *ask);                                    /* accepts NULL */
+/* NULL: no memory, and both are freed. */
+struct weir_ask *weir_ask_create(uint64_t *local, uint64_t *offsets, size_t n);
+void weir_ask_release(struct weir_ask *ask); /* accepts NULL */
 /* Scores as kvi_find gives them. False: do it on the CPU; *ret_reason (static) says why, as a
  * label. The ask's arrays may be read on, whatever came. */
 bool weir_mirror_match(struct weir_mirror *mirror, struct weir_ask *ask, const char **ret_reason);

@@ -18,6 +18,11 @@ enum {
     SCORES_MAX = 1 << 23,
 };
 
+_Static_assert(sizeof(struct kvc_block) == sizeof(struct kvi_block) &&
+                   (int)KVC_HOST == (int)KVI_HOST && (int)KVC_DISK == (int)KVI_DISK &&
+                   (int)KVC_EXTERNAL == (int)KVI_EXTERNAL,
+               "events are passed on as they are");
+
 /* ---- ranks of a copy --------------------------------------------------------------------------
  */
 

@@ -34,7 +34,7 @@ struct weir_device_queue {
 /* A question from another thread, which may stop waiting: the last of both frees it. */
 struct weir_task {
     atomic_int refs;
-    bool done, ok; /* under the device's lock */
+    bool done; /* under the device's lock, as the reason */
     const char *reason;
     struct weir_ask *ask;         /* or */
     struct weir_hashing *hashing; /* its own reference */
@@ -83,7 +83,7 @@ struct weir_mirror {
     size_t max_blocks;
     uint32_t max_ranks, n_ranks;
     struct kvi_worker *workers; /* by rank */
-    uint32_t *by_worker;        /* open addressing, rank + 1; 2 * max_ranks rounded up */
+    uint32_t *by_worker;        /* open addressing, rank + 1; 2 * max_ranks, a power of two */
     bool hopeless;              /* two prefixes collide: no copy will ever be exact */
 };
 

@@ -115,10 +115,9 @@ struct wtok_word_line {
     X(PAIR_BLOOM, uint64_t, pair_bloom)    /* bits of pairs by hash: 0 means no merge */           \
     X(RANK_IDS, uint32_t, rank_ids)        /* rank -> id of the merged token */                    \
     X(WORDS, struct wtok_word_line, words) /* open addressing */                                   \
-    X(LONG_WORDS, uint32_t,                                                                        \
-      long_words)           /* open addressing; see wtok_long_mark(); WTOK_NO_ID: empty */         \
-    X(CUTS, uint64_t, cuts) /* bit tables of cut.c */                                              \
-    X(CHARS, struct wtok_word, chars) /* text models: one character -> id */                       \
+    X(LONG_WORDS, uint32_t, long_words)    /* open addressing; wtok_long_mark(); or WTOK_NO_ID */  \
+    X(CUTS, uint64_t, cuts)                /* bit tables of cut.c */                               \
+    X(CHARS, struct wtok_word, chars)      /* text models: one character -> id */                  \
     X(ADDED, struct wtok_added, added)                                                             \
     X(RAW_TRIE, struct wtok_trie_node, raw_trie)                                                   \
     X(NORMAL_TRIE, struct wtok_trie_node, normal_trie)                                             \

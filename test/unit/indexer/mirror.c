@@ -253,8 +253,7 @@ static void case_it_is_made_again(void) {
         w.n_events = (unsigned)weir_rng_below(&rng, i % 4 == 0 ? 1500 : 60);
         if (i % 3 == 0)
             call(&w, on_stale);
-        post(&w, on_wake);
-        wait_turn(&w);
+        call(&w, on_wake);
         ask_meanwhile(&w);
         (void)ask_until_answered(&w); /* how often it is behind is the scheduler's business */
     }
