@@ -5,7 +5,6 @@
 #endif
 
 #include <stdatomic.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -37,6 +36,20 @@ void *weir_calloc(size_t n, size_t bytes) {
 
 void *weir_realloc(void *ptr, size_t bytes) {
     return should_fail() ? NULL : realloc(ptr, bytes > 0 ? bytes : 1);
+}
+
+bool weir_grow(void *array, size_t *cap, size_t want, size_t item_bytes) {
+    void *items;
+    if (want <= *cap)
+        return true;
+    size_t more = *cap * 2 > want ? *cap * 2 : want + 64;
+    memcpy(&items, array, sizeof(items)); /* a pointer of any type */
+    items = weir_realloc(items, more * item_bytes);
+    if (items == NULL)
+        return false;
+    memcpy(array, &items, sizeof(items));
+    *cap = more;
+    return true;
 }
 
 void weir_free(void *ptr) {

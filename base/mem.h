@@ -5,6 +5,7 @@
 #ifndef WEIR_BASE_MEM_H
 #define WEIR_BASE_MEM_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -13,6 +14,9 @@ void *weir_malloc(size_t bytes) __attribute__((malloc));
 void *weir_calloc(size_t n, size_t bytes) __attribute__((malloc));
 /* As realloc; on failure the old block stays valid. */
 void *weir_realloc(void *ptr, size_t bytes);
+/* Room for at least `want` items in an array that doubles: `array` is the address of its pointer,
+ * *cap counts items. False: no memory, and nothing has changed. */
+bool weir_grow(void *array, size_t *cap, size_t want, size_t item_bytes);
 /* Accepts NULL. */
 void weir_free(void *ptr);
 char *weir_strdup(const char *s);

@@ -2,8 +2,8 @@
 
 #include "base/json.h"
 #include "base/mem.h"
+#include "indexer/numbers.h"
 
-#include <stdio.h>
 #include <string.h>
 
 enum { NAMES_MAX = 1 << 20 };
@@ -12,19 +12,6 @@ enum { NAMES_MAX = 1 << 20 };
 struct names {
     struct weir_span lora, salt;
 };
-
-static bool grow(void *array, size_t *cap, size_t want, size_t size) {
-    void **p = array;
-    if (want <= *cap)
-        return true;
-    size_t more = *cap * 2 > want ? *cap * 2 : want + 64;
-    void *bigger = weir_realloc(*p, more * size);
-    if (bigger == NULL)
-        return false;
-    *p = bigger;
-    *cap = more;
-    return true;
-}
 
 /* A string, unescaped where it must be; null is as if it were not there. */
 static enum weir_status text_of(struct weir_batch *b, struct weir_json *j, struct weir_span *ret) {
@@ -46,41 +33,6 @@ static enum weir_status text_of(struct weir_batch *b, struct weir_json *j, struc
     return st;
 }
 
-static enum weir_status tokens_of(struct weir_batch *b, struct weir_json *j, size_t *ret_n) {
-    size_t before = b->n_tokens;
-    if (weir_json_peek(j) != WEIR_JSON_ARRAY || !weir_json_array_enter(j))
-        return WEIR_INVALID;
-    while (weir_json_array_next(j)) {
-        uint64_t v = 0;
-        if (!weir_json_u64(j, &v) || v > UINT32_MAX)
-            return WEIR_INVALID;
-        if (!grow(&b->tokens, &b->cap_tokens, b->n_tokens + 1, sizeof(*b->tokens)))
-            return WEIR_NOMEM;
-        b->tokens[b->n_tokens++] = (uint32_t)v;
-    }
-    *ret_n = b->n_tokens - before;
-    return WEIR_OK;
-}
-
-/* Signed in the reference's clients, unsigned elsewhere: the bits count. */
-static enum weir_status hashes_of(struct weir_batch *b, struct weir_json *j, size_t *ret_n) {
-    size_t before = b->n_hashes;
-    if (weir_json_peek(j) != WEIR_JSON_ARRAY || !weir_json_array_enter(j))
-        return WEIR_INVALID;
-    while (weir_json_array_next(j)) {
-        struct weir_span raw;
-        uint64_t v = 0;
-        int64_t i = 0;
-        if (!weir_json_number(j, &raw) || (!weir_span_u64(raw, &v) && !weir_span_i64(raw, &i)))
-            return WEIR_INVALID;
-        if (!grow(&b->hashes, &b->cap_hashes, b->n_hashes + 1, sizeof(*b->hashes)))
-            return WEIR_NOMEM;
-        b->hashes[b->n_hashes++] = i < 0 ? (uint64_t)i : v;
-    }
-    *ret_n = b->n_hashes - before;
-    return WEIR_OK;
-}
-
 static enum weir_status wrong(struct weir_err *err, enum weir_status st, size_t query,
                               const char *text) {
     if (st == WEIR_NOMEM)
@@ -100,17 +52,22 @@ struct query {
 
 static enum weir_status query_member(struct weir_batch *b, struct weir_json *j,
                                      struct weir_json_str key, struct query *q) {
+    enum weir_status st;
     if (weir_json_str_eqz(key, "token_ids")) {
         q->text = "token_ids must be an array of unsigned 32-bit integers";
         q->has_tokens = true;
         q->q.from = b->n_tokens;
-        return tokens_of(b, j, &q->q.n);
+        st = weir_numbers_tokens(j, &b->tokens, &b->n_tokens, &b->cap_tokens);
+        q->q.n = b->n_tokens - q->q.from;
+        return st;
     }
     if (weir_json_str_eqz(key, "block_hashes")) {
         q->text = "block_hashes must be an array of 64-bit integers";
         q->has_hashes = q->q.by_hash = true;
         q->q.from = b->n_hashes;
-        return hashes_of(b, j, &q->q.n);
+        st = weir_numbers_hashes(j, &b->hashes, &b->n_hashes, &b->cap_hashes);
+        q->q.n = b->n_hashes - q->q.from;
+        return st;
     }
     if (weir_json_str_eqz(key, "lora_name")) {
         q->text = "lora_name must be a string";
@@ -143,7 +100,7 @@ static enum weir_status one_query(struct weir_batch *b, struct weir_json *j,
     if (q.has_hashes && q.names.salt.data != NULL)
         return wrong(err, WEIR_INVALID, b->n,
                      "cache_salt is part of the hashes: it cannot be given beside them");
-    if (!grow(&b->queries, &b->cap, b->n + 1, sizeof(*b->queries)))
+    if (!weir_grow(&b->queries, &b->cap, b->n + 1, sizeof(*b->queries)))
         return wrong(err, WEIR_NOMEM, 0, "");
     q.q.seed = kvi_seed(q.names.lora.data, q.names.lora.len, q.names.salt.data, q.names.salt.len);
     b->queries[b->n++] = q.q;

@@ -15,7 +15,6 @@
 #include "indexer/service_priv.h"
 #include "indexer/tokens.h"
 
-#include <stdio.h>
 #include <string.h>
 
 enum {
@@ -73,16 +72,6 @@ static void free_job(struct job *j) {
     weir_free(j);
 }
 
-static void put_error(struct job *j) {
-    struct weir_jsonw w;
-    weir_buf_clear(&j->answer.out);
-    weir_jsonw_init(&w, &j->answer.out);
-    weir_jsonw_object_begin(&w);
-    weir_jsonw_key(&w, "error");
-    weir_jsonw_string_z(&w, j->err.text);
-    weir_jsonw_object_end(&w);
-}
-
 /* On the loop: the job's last step. */
 static void finish(void *arg) {
     struct job *j = arg;
@@ -93,9 +82,10 @@ static void finish(void *arg) {
         return;
     }
     j->bulk = NULL; /* on_done frees it */
-    if (j->status != 200)
-        put_error(j);
-    weir_answer_send(&j->answer, j->status, "application/json");
+    if (j->status == 200)
+        weir_answer_send(&j->answer, 200, "application/json");
+    else
+        weir_indexer_refuse(j->answer.x, j->status, j->err.text);
 }
 
 /* The client has its answer, or has left while the thread is at work: then finish() frees it. */

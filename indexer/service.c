@@ -6,15 +6,15 @@
 
 #include "base/json.h"
 #include "base/mem.h"
+#include "indexer/numbers.h"
 #include "indexer/service_priv.h"
 #include "indexer/tokens.h"
 
 #include <inttypes.h>
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-enum { OUT_MAX = WEIR_INDEXER_OUT_MAX, FIRST_SCORES = 1024 };
+enum { FIRST_SCORES = 1024 };
 
 /* ---- registrations ----------------------------------------------------------------------------
  */
@@ -268,13 +268,7 @@ static void on_query_by_hash(struct weir_service *s, struct weir_http_exchange *
     weir_json_init(&j, f.hashes, 4);
     bool ok = hashes != NULL && weir_json_peek(&j) == WEIR_JSON_ARRAY && weir_json_array_enter(&j);
     while (ok && weir_json_array_next(&j)) {
-        /* Signed in the reference's clients, unsigned elsewhere: the bits count. */
-        struct weir_span raw;
-        int64_t i = 0;
-        ok = weir_json_number(&j, &raw) &&
-             (weir_span_u64(raw, &hashes[n]) || weir_span_i64(raw, &i));
-        if (ok && i < 0)
-            hashes[n] = (uint64_t)i;
+        ok = weir_numbers_hash(&j, &hashes[n]);
         n += ok;
     }
     if (!ok)
@@ -335,7 +329,7 @@ static void on_peers(struct weir_service *s, struct weir_http_exchange *x) {
 
 static void on_metrics(struct weir_service *s, struct weir_http_exchange *x) {
     struct weir_buf body;
-    weir_buf_init(&body, OUT_MAX);
+    weir_buf_init(&body, WEIR_INDEXER_OUT_MAX);
     bool ok = weir_metrics_expose(s->metrics, &body) == WEIR_OK;
     weir_http_respond(x, ok ? 200 : 503, "text/plain; version=0.0.4; charset=utf-8", NULL, 0,
                       ok ? weir_buf_span(&body) : weir_span("", 0));
@@ -354,7 +348,7 @@ static void on_dump(struct weir_service *s, struct weir_http_exchange *x) {
         weir_indexer_refuse(x, 503, "out of memory");
         return;
     }
-    weir_answer_init(a, x, OUT_MAX, free_answer);
+    weir_answer_init(a, x, WEIR_INDEXER_OUT_MAX, free_answer);
     if (weir_indexer_dump(s->groups, lines, &a->out) == WEIR_OK)
         weir_answer_send(a, 200, lines ? "application/x-ndjson" : "application/json");
     else

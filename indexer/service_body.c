@@ -1,11 +1,9 @@
 /* Bodies of the pages: what they may hold, and answers as JSON. */
 #include "base/json.h"
-#include "indexer/service.h"
 #include "indexer/service_priv.h"
 
 #include <stdio.h>
 
-enum { OUT_MAX = WEIR_INDEXER_OUT_MAX };
 const struct weir_span weir_indexer_default_group = WEIR_SPAN_LIT("default");
 
 /* ---- answers ----------------------------------------------------------------------------------
@@ -18,7 +16,7 @@ void weir_indexer_send(struct weir_http_exchange *x, int status, struct weir_jso
 }
 
 void weir_indexer_begin(struct weir_jsonw *w, struct weir_buf *body) {
-    weir_buf_init(body, OUT_MAX);
+    weir_buf_init(body, WEIR_INDEXER_OUT_MAX);
     weir_jsonw_init(w, body);
 }
 

@@ -6,7 +6,9 @@
 
 #include "base/json.h"
 #include "base/mem.h"
+#include "indexer/numbers.h"
 #include "kvindex/kvi_persist.h"
+#include "wire/engine_event.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -16,7 +18,7 @@ enum { BLOCK_SIZES = 64 };
 struct record {
     struct weir_span line; /* passed on as it is, unless `hashed` */
     struct weir_span key;
-    uint64_t block_size, seed, event_id;
+    uint64_t block_size, seed;
     struct kvi_event event;       /* without its blocks: */
     size_t names, tokens, hashes; /* where they begin; event.n blocks */
     size_t n_tokens;
@@ -35,19 +37,6 @@ struct reading {
     struct weir_err *err;
 };
 
-static bool grow(void *array, size_t *cap, size_t want, size_t size) {
-    void **p = array;
-    if (want <= *cap)
-        return true;
-    size_t more = *cap * 2 > want ? *cap * 2 : want + 64;
-    void *bigger = weir_realloc(*p, more * size);
-    if (bigger == NULL)
-        return false;
-    *p = bigger;
-    *cap = more;
-    return true;
-}
-
 bool weir_tokens_in(struct weir_span dump) {
     return weir_span_starts(dump, WEIR_SPAN_LIT("{\"key\":")) &&
            memmem(dump.data, dump.len, "\"token_ids\"", 11) != NULL;
@@ -64,48 +53,21 @@ static enum weir_status no_memory(struct reading *r) {
 /* ---- first pass -------------------------------------------------------------------------------
  */
 
-/* Signed in engines' events, unsigned elsewhere: the bits count. */
-static bool read_hash(struct weir_json *j, uint64_t *ret) {
-    struct weir_span raw;
-    int64_t i = 0;
-    if (weir_json_peek(j) != WEIR_JSON_NUMBER || !weir_json_number(j, &raw))
-        return false;
-    if (weir_span_u64(raw, ret))
-        return true;
-    bool ok = weir_span_i64(raw, &i);
-    *ret = (uint64_t)i;
-    return ok;
-}
-
 static enum weir_status read_names(struct reading *r, struct weir_json *j, struct record *e) {
-    uint64_t name;
-    if (weir_json_peek(j) != WEIR_JSON_ARRAY || !weir_json_array_enter(j))
-        return bad(r, "block_hashes must be an array of 64-bit integers");
-    while (weir_json_array_next(j)) {
-        if (!read_hash(j, &name))
-            return bad(r, "block_hashes must be an array of 64-bit integers");
-        if (!grow(&r->names, &r->cap_names, r->n_names + 1, sizeof(*r->names)))
-            return no_memory(r);
-        r->names[r->n_names++] = name;
-    }
+    enum weir_status st = weir_numbers_hashes(j, &r->names, &r->n_names, &r->cap_names);
     e->event.n = r->n_names - e->names;
-    return WEIR_OK;
+    return st == WEIR_INVALID ? bad(r, "block_hashes must be an array of 64-bit integers")
+           : st != WEIR_OK    ? no_memory(r)
+                              : WEIR_OK;
 }
 
 static enum weir_status read_tokens(struct reading *r, struct weir_json *j, struct record *e) {
-    if (weir_json_peek(j) != WEIR_JSON_ARRAY || !weir_json_array_enter(j))
-        return bad(r, "token_ids must be an array of unsigned 32-bit integers");
-    e->hashed = true;
-    while (weir_json_array_next(j)) {
-        uint64_t v;
-        if (!weir_json_u64(j, &v) || v > UINT32_MAX)
-            return bad(r, "token_ids must be an array of unsigned 32-bit integers");
-        if (!grow(&r->tokens, &r->cap_tokens, r->n_tokens + 1, sizeof(*r->tokens)))
-            return no_memory(r);
-        r->tokens[r->n_tokens++] = (uint32_t)v;
-    }
+    enum weir_status st = weir_numbers_tokens(j, &r->tokens, &r->n_tokens, &r->cap_tokens);
     e->n_tokens = r->n_tokens - e->tokens;
-    return WEIR_OK;
+    e->hashed = true;
+    return st == WEIR_INVALID ? bad(r, "token_ids must be an array of unsigned 32-bit integers")
+           : st != WEIR_OK    ? no_memory(r)
+                              : WEIR_OK;
 }
 
 /* Null is as if it were not there. Escapes are not for names of the seed and of tiers. */
@@ -130,7 +92,7 @@ static enum weir_status read_parent(struct reading *r, struct weir_json *j, stru
     if (weir_json_peek(j) == WEIR_JSON_NULL)
         return weir_json_null(j) ? WEIR_OK : bad(r, "it is no JSON");
     e->event.has_parent = true;
-    return read_hash(j, &e->event.parent_hash)
+    return weir_numbers_hash(j, &e->event.parent_hash)
                ? WEIR_OK
                : bad(r, "parent_block_hash must be a 64-bit integer or null");
 }
@@ -165,20 +127,6 @@ static enum weir_status read_member(struct reading *r, struct weir_json *j,
     return weir_json_skip(j, NULL) ? WEIR_OK : bad(r, "it is no JSON");
 }
 
-static enum kvi_tier tier_of(struct weir_span medium) {
-    static const struct {
-        const char *name;
-        enum kvi_tier tier;
-    } names[] = {{"CPU", KVI_HOST},        {"CPU_PINNED", KVI_HOST},   {"CPU_TIER1", KVI_HOST},
-                 {"CPU_TIER2", KVI_DISK},  {"DISK", KVI_DISK},         {"NVME", KVI_DISK},
-                 {"STORAGE", KVI_DISK},    {"EXTERNAL", KVI_EXTERNAL}, {"NETWORK", KVI_EXTERNAL},
-                 {"REMOTE", KVI_EXTERNAL}, {"SHARED", KVI_EXTERNAL}};
-    for (size_t i = 0; i < WEIR_ARRAY_LEN(names); i++)
-        if (medium.data != NULL && weir_span_eqz(medium, names[i].name))
-            return names[i].tier;
-    return KVI_DEVICE;
-}
-
 static enum weir_status read_event(struct reading *r, struct weir_span text, struct record *e) {
     struct weir_json j;
     struct weir_json_str key;
@@ -200,7 +148,7 @@ static enum weir_status read_event(struct reading *r, struct weir_span text, str
     if (e->block_size == 0 || e->block_size > 65536 || e->n_tokens != e->event.n * e->block_size)
         return bad(r, "token_ids must be block_size tokens for each of block_hashes");
     e->event.kind = KVI_STORED;
-    e->event.tier = tier_of(t.medium);
+    e->event.tier = (enum kvi_tier)weir_engine_tier(t.medium); /* same order: router/kv_batch.c */
     e->event.worker.dp_rank = (uint32_t)t.dp_rank;
     e->seed = kvi_seed(t.lora.data, t.lora.len, t.salt.data, t.salt.len);
     return WEIR_OK;
@@ -212,7 +160,7 @@ static enum weir_status read_line(struct reading *r, struct weir_span line) {
     struct weir_json_str k, s = {{NULL, 0}, false};
     struct weir_span event = {NULL, 0};
     struct record e = {.line = line};
-    if (!grow(&r->records, &r->cap, r->n + 1, sizeof(*r->records)))
+    if (!weir_grow(&r->records, &r->cap, r->n + 1, sizeof(*r->records)))
         return no_memory(r);
     if (memmem(line.data, line.len, "\"token_ids\"", 11) != NULL) {
         weir_json_init(&j, line, 32);

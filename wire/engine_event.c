@@ -81,7 +81,7 @@ static bool read_tokens(struct weir_mp *m, struct reading *r) {
     return true;
 }
 
-static enum weir_kv_tier tier_of(struct weir_span medium) {
+enum weir_kv_tier weir_engine_tier(struct weir_span medium) {
     static const struct {
         const char *name;
         enum weir_kv_tier tier;
@@ -252,7 +252,7 @@ static bool read_field(struct weir_mp *m, struct reading *r, enum field field) {
     case F_MEDIUM:
         if (!read_text(m, &text))
             return false;
-        r->e.tier = tier_of(text);
+        r->e.tier = weir_engine_tier(text);
         return true;
     case F_LORA_NAME:
         return read_lora_slot(m, r);

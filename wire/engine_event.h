@@ -54,6 +54,9 @@ struct weir_engine_event {
     size_t first_media_block;
 };
 
+/* The tier that an event's `medium` names; what is not known is the device's. */
+enum weir_kv_tier weir_engine_tier(struct weir_span medium);
+
 struct weir_engine_batch {
     double timestamp;
     int64_t rank; /* -1 = not told */

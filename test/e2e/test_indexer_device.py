@@ -364,7 +364,7 @@ def test_a_dump_with_tokens(indexers, device):
     tokens = [rng.randrange(2**32) for _ in range(4000)]
     lines = [engine_event(7, list(range(100, 1100)), tokens, medium="GPU"),
              json.dumps({"key": "m:default", "block_size": 4, "event": stored(8, 1, [L0, L1])}),
-             engine_event(8, [-5], [9, 10, 11, 12], 1001, dp_rank=1, medium="CPU_TIER1", lora_name=None),
+             engine_event(8, [-5], [9, 10, 11, 12], 1001, dp_rank=1, medium="cpu_tier1", lora_name=None),
              engine_event(9, [1, 2], [1, 2, 3, 4, 5, 6, 7, 8], cache_salt="tenant-a", lora_name="adapter-a", unknown=[{}]), "",
              json.dumps({"key": "wide:default", "block_size": 64, "event": {"type": "BlockStored", "worker_id": 3, "block_hashes": [1, 2],
                          "parent_block_hash": None, "token_ids": list(range(128))}})]
