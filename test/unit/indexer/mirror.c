@@ -195,10 +195,11 @@ static void on_nothing(void *arg) {
     turn(arg);
 }
 
-/* Asks until the mirror answers; how often it did not. After a copy the events that waited for it
- * come first, so that nothing happens between its answer and the index's. */
+/* Asks until the mirror answers; how often it did not. After a copy the loop first applies the
+ * events that waited for it, so the answer that counts is asked for when the loop has had a turn:
+ * nothing happens between it and the index's. */
 static unsigned ask_until_answered(struct world *w) {
-    bool settled = true;
+    bool settled = false;
     for (unsigned n = 0;; sched_yield()) {
         const char *reason = NULL;
         struct weir_ask *a = random_ask();
