@@ -3,28 +3,35 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-/* The value is not of the form that its place asks for. */
+/* As many bytes of the text as leave room for the line behind it. */
+static enum weir_status refuse(const struct weir_policy_reader *r, const struct weir_yaml *node,
+                               bool malformed, const char *fmt, va_list args) {
+    char text[200];
+    vsnprintf(text, malformed ? 160 : sizeof(text), fmt, args);
+    if (malformed)
+        return weir_err_set(r->err, WEIR_INVALID,
+                            "failed to parse router policy config %s: %s at line %u", r->path, text,
+                            node->line);
+    return weir_err_set(r->err, WEIR_INVALID, "invalid router policy config: %s (%s, line %u)",
+                        text, r->path, node->line);
+}
+
 enum weir_status weir_policy_malformed(const struct weir_policy_reader *r,
                                        const struct weir_yaml *node, const char *fmt, ...) {
-    char text[160];
     va_list args;
     va_start(args, fmt);
-    vsnprintf(text, sizeof(text), fmt, args);
+    enum weir_status st = refuse(r, node, true, fmt, args);
     va_end(args);
-    return weir_err_set(r->err, WEIR_INVALID,
-                        "failed to parse router policy config %s: %s at line %u", r->path, text,
-                        node->line);
+    return st;
 }
 
 enum weir_status weir_policy_invalid(const struct weir_policy_reader *r,
                                      const struct weir_yaml *node, const char *fmt, ...) {
-    char text[200];
     va_list args;
     va_start(args, fmt);
-    vsnprintf(text, sizeof(text), fmt, args);
+    enum weir_status st = refuse(r, node, false, fmt, args);
     va_end(args);
-    return weir_err_set(r->err, WEIR_INVALID, "invalid router policy config: %s (%s, line %u)",
-                        text, r->path, node->line);
+    return st;
 }
 
 enum weir_status weir_policy_check_keys(const struct weir_policy_reader *r,
@@ -42,15 +49,26 @@ enum weir_status weir_policy_check_keys(const struct weir_policy_reader *r,
     return WEIR_OK;
 }
 
+/* *ret stays where the member is left out, or null and may be. */
+static enum weir_status find(const struct weir_policy_reader *r, const struct weir_yaml *map,
+                             const char *at, const char *key, bool must,
+                             const struct weir_yaml **ret) {
+    const struct weir_yaml *m = weir_yaml_get(map, key);
+    if (m == NULL && must)
+        return weir_policy_malformed(r, map, "%smissing field `%s`", at, key);
+    if (must || !weir_yaml_is_null(m))
+        *ret = m;
+    return WEIR_OK;
+}
+
 enum weir_status weir_policy_get_text(const struct weir_policy_reader *r,
                                       const struct weir_yaml *map, const char *at, const char *key,
                                       bool must, struct weir_span *ret) {
-    const struct weir_yaml *m = weir_yaml_get(map, key);
+    const struct weir_yaml *m = NULL;
     char is[64];
-    if (m == NULL && must)
-        return weir_policy_malformed(r, map, "%smissing field `%s`", at, key);
-    if (m == NULL || (!must && weir_yaml_is_null(m)))
-        return WEIR_OK;
+    enum weir_status st = find(r, map, at, key, must, &m);
+    if (m == NULL)
+        return st;
     weir_yaml_describe(m, is, sizeof(is));
     if (m->type != WEIR_YAML_SCALAR || weir_yaml_is_null(m))
         return weir_policy_malformed(r, m, "%s%s is %s, not a text", at, key, is);
@@ -61,12 +79,11 @@ enum weir_status weir_policy_get_text(const struct weir_policy_reader *r,
 enum weir_status weir_policy_get_u64(const struct weir_policy_reader *r,
                                      const struct weir_yaml *map, const char *at, const char *key,
                                      bool must, uint64_t *ret) {
-    const struct weir_yaml *m = weir_yaml_get(map, key);
+    const struct weir_yaml *m = NULL;
     char is[64];
-    if (m == NULL && must)
-        return weir_policy_malformed(r, map, "%smissing field `%s`", at, key);
-    if (m == NULL || (!must && weir_yaml_is_null(m)))
-        return WEIR_OK;
+    enum weir_status st = find(r, map, at, key, must, &m);
+    if (m == NULL)
+        return st;
     weir_yaml_describe(m, is, sizeof(is));
     if (!weir_yaml_u64(m, ret))
         return weir_policy_malformed(r, m, "%s%s is %s, not a whole number from 0 on", at, key, is);

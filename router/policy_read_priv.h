@@ -17,10 +17,12 @@ struct weir_policy_reader {
 
 /* The value is not of the form that its place asks for. */
 enum weir_status weir_policy_malformed(const struct weir_policy_reader *r,
-                                       const struct weir_yaml *node, const char *fmt, ...);
+                                       const struct weir_yaml *node, const char *fmt, ...)
+    WEIR_PRINTF(3, 4);
 /* It is, and cannot be. */
 enum weir_status weir_policy_invalid(const struct weir_policy_reader *r,
-                                     const struct weir_yaml *node, const char *fmt, ...);
+                                     const struct weir_yaml *node, const char *fmt, ...)
+    WEIR_PRINTF(3, 4);
 /* No other keys than these are there. */
 enum weir_status weir_policy_check_keys(const struct weir_policy_reader *r,
                                         const struct weir_yaml *map, const char *at,
