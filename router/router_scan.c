@@ -50,6 +50,7 @@ struct scan {
     const struct weir_route_query *q;
     struct weir_cost_params params;
     const struct weir_lookup *lookup; /* NULL: nothing is matched */
+    struct weir_router_running running;
     bool some; /* not all ranks are eligible: costs of the others are INFINITY */
 };
 
@@ -149,23 +150,40 @@ static void weigh(struct scan *s, size_t at, const struct kvi_score *score, doub
     *best = c.device_blocks > *best ? c.device_blocks : *best;
 }
 
-/* The cost of those that hold some of the prompt. */
-static double weigh_holders(struct scan *s, const struct weir_router_running *running) {
-    struct weir_router *r = s->r;
-    double best = 0;
-    for (size_t k = 0; s->lookup != NULL && k < s->lookup->n; k++) {
-        const struct rank *x = rank_of(s, &s->lookup->scores[k]);
+/* A rank that holds some of the prompt. Zeroed: before the first one. */
+struct holder {
+    size_t at;
+    const struct kvi_score *score; /* NULL: only what it runs is known */
+    size_t next;
+};
+
+/* Each once: those that the index knows, then the others. */
+static bool next_holder(const struct scan *s, struct holder *h) {
+    const struct weir_router *r = s->r;
+    size_t n_scores = s->lookup != NULL ? s->lookup->n : 0;
+    while (h->next < n_scores) {
+        h->score = &s->lookup->scores[h->next++];
+        const struct rank *x = rank_of(s, h->score);
         if (x == NULL)
             continue;
-        size_t at = (size_t)(x - r->ranks);
-        weigh(s, at, &s->lookup->scores[k], &best);
-        r->running[at] |= r->running[at] > 0 ? DONE : 0;
+        h->at = (size_t)(x - r->ranks);
+        r->running[h->at] |= r->running[h->at] > 0 ? DONE : 0;
+        return true;
     }
-    for (size_t i = 0; i < running->n; i++) {
-        size_t at = r->slot_places[running->members[i].slot];
-        if (!(r->running[at] & DONE))
-            weigh(s, at, NULL, &best);
+    h->score = NULL;
+    while (h->next < n_scores + s->running.n) {
+        h->at = r->slot_places[s->running.members[h->next++ - n_scores].slot];
+        if (!(r->running[h->at] & DONE))
+            return true;
     }
+    return false;
+}
+
+/* The cost of those that hold some of the prompt. */
+static double weigh_holders(struct scan *s) {
+    double best = 0;
+    for (struct holder h = {0}; next_holder(s, &h);)
+        weigh(s, h.at, h.score, &best);
     return best;
 }
 
@@ -192,8 +210,7 @@ static void ask(struct scan *s, const struct weir_tenant_share *share, size_t at
 
 /* Of a rank that holds nothing of the prompt and runs none of the tenant's it matters only whether
  * it has a long prompt; the others are asked one by one. */
-static void ask_all(struct scan *s, const struct weir_router_running *running,
-                    const struct weir_tenant_share *share) {
+static void ask_all(struct scan *s, const struct weir_tenant_share *share) {
     struct weir_router *r = s->r;
     double quick = (double)r->config.tenant_quick_tokens;
     const struct weir_candidate idle = {.active_prefill_tokens = 0},
@@ -209,26 +226,17 @@ static void ask_all(struct scan *s, const struct weir_router_running *running,
         if (x != NULL)
             ask(s, share, (size_t)(x - r->ranks), score_of(s, (size_t)(x - r->ranks)));
     }
-    for (size_t k = 0; s->lookup != NULL && k < s->lookup->n; k++) {
-        const struct rank *x = rank_of(s, &s->lookup->scores[k]);
-        if (x != NULL)
-            ask(s, share, (size_t)(x - r->ranks), &s->lookup->scores[k]);
-    }
-    for (size_t i = 0; i < running->n; i++) {
-        size_t at = r->slot_places[running->members[i].slot];
-        if (!(r->running[at] & DONE))
-            ask(s, share, at, NULL);
-    }
+    for (struct holder h = {0}; next_holder(s, &h);)
+        ask(s, share, h.at, h.score);
     weir_router_mark_own(r, share, false);
 }
 
 /* Ranks that the tenant should leave to others are not eligible, unless no other is. Returns the
  * device blocks that any of the rest holds. */
-static double keep_to_share(struct scan *s, const struct weir_router_running *running,
-                            const struct weir_tenant_share *share, double best) {
+static double keep_to_share(struct scan *s, const struct weir_tenant_share *share, double best) {
     struct weir_router *r = s->r;
     bool any = false;
-    ask_all(s, running, share);
+    ask_all(s, share);
     for (size_t i = 0; i < r->n_ranks; i++)
         any |= r->flat.suits[i] && r->flat.costs[i] < INFINITY;
     if (!any)
@@ -237,16 +245,8 @@ static double keep_to_share(struct scan *s, const struct weir_router_running *ru
         if (!r->flat.suits[i])
             r->flat.costs[i] = INFINITY;
     best = 0;
-    for (size_t k = 0; s->lookup != NULL && k < s->lookup->n; k++) {
-        const struct rank *x = rank_of(s, &s->lookup->scores[k]);
-        if (x != NULL)
-            most(s, (size_t)(x - r->ranks), &s->lookup->scores[k], &best);
-    }
-    for (size_t i = 0; i < running->n; i++) {
-        size_t at = r->slot_places[running->members[i].slot];
-        if (!(r->running[at] & DONE))
-            most(s, at, NULL, &best);
-    }
+    for (struct holder h = {0}; next_holder(s, &h);)
+        most(s, h.at, h.score, &best);
     return best;
 }
 
@@ -274,7 +274,6 @@ static size_t lowest(const double *costs, size_t n, struct weir_rng *rng) {
 
 bool weir_router_scan(struct weir_router *r, const struct weir_route_query *q,
                       struct weir_lookup *lookup, struct weir_router_found *ret) {
-    struct weir_router_running running;
     struct weir_tenant_share share = {.limited = false};
     struct scan s = {.r = r,
                      .q = q,
@@ -293,13 +292,13 @@ bool weir_router_scan(struct weir_router *r, const struct weir_route_query *q,
     if (q->n_blocks > 0 && !q->blind)
         s.lookup = weir_router_look_up(r, q, lookup);
     cost_of_all(&s);
-    weir_router_mark_running(r, q, &running);
-    ret->best_device_blocks = weigh_holders(&s, &running);
+    weir_router_mark_running(r, q, &s.running);
+    ret->best_device_blocks = weigh_holders(&s);
     if (share.limited)
-        ret->best_device_blocks = keep_to_share(&s, &running, &share, ret->best_device_blocks);
+        ret->best_device_blocks = keep_to_share(&s, &share, ret->best_device_blocks);
     size_t at = lowest(r->flat.costs, r->n_ranks, q->rng);
     ret->candidate = candidate(&s, at, score_of(&s, at));
     ret->candidate.cost = r->flat.costs[at];
-    weir_router_clear_running(r, &running);
+    weir_router_clear_running(r, &s.running);
     return true;
 }
