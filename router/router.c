@@ -286,8 +286,10 @@ enum weir_status weir_router_worker_put(struct weir_router *router,
                 old->worker.dp_size == worker->dp_size;
     if (same) {
         for (size_t i = 0; i < router->n_ranks; i++)
-            if (router->ranks[i].worker.worker_id == worker->worker_id)
+            if (router->ranks[i].worker.worker_id == worker->worker_id) {
                 router->ranks[i].worker = *worker;
+                weir_router_touch(router, &router->ranks[i]);
+            }
     } else {
         drop_ranks(router, worker->worker_id);
         st = worker->dp_size == 0 ? WEIR_INVALID

@@ -80,11 +80,13 @@ void weir_router_age_churn(struct weir_router *r, uint64_t now_ms) {
     step = step > 0 ? step : 1;
     if (r->churn_due_ms == 0)
         r->churn_due_ms = now_ms + step;
+    if (r->churn_due_ms > now_ms)
+        return;
     for (unsigned k = 0; r->churn_due_ms <= now_ms && k < MOST; k++, r->churn_due_ms += step)
         for (size_t i = 0; i < r->n_ranks; i++)
             r->ranks[i].churn_blocks *= fall;
     for (size_t i = 0; i < r->n_ranks; i++)
-        r->flat.churn[i] = weir_router_churn(r, &r->ranks[i]);
+        weir_router_touch(r, &r->ranks[i]);
     if (r->churn_due_ms <= now_ms)
         r->churn_due_ms = now_ms + step;
 }
@@ -131,11 +133,11 @@ static enum weir_status new_booking(struct weir_router *r, struct booking **ret)
 
 static void prefill_over(struct weir_router *r, struct booking *b) {
     struct rank *x = weir_router_find_rank(r, b->worker_id, b->dp_rank);
-    if (x != NULL)
+    if (x != NULL) {
         x->prefill_tokens -=
             b->prefill_tokens < x->prefill_tokens ? b->prefill_tokens : x->prefill_tokens;
-    if (x != NULL)
         weir_router_touch(r, x);
+    }
     if (b->of_tenant)
         weir_tenants_end(r->tenants, b->tenant, b->worker_id, b->dp_rank, b->prefill_tokens);
     b->of_tenant = false;

@@ -98,7 +98,7 @@ void weir_router_unlock(struct weir_router *r, bool room);
 struct rank *weir_router_find_rank(struct weir_router *r, uint64_t worker_id, uint32_t dp_rank);
 
 /* router_scan.c; all with the lock held. */
-/* After any change of a rank's load. */
+/* After any change of a rank's load, churn or size. */
 void weir_router_touch(struct weir_router *r, const struct rank *x);
 /* Sets `running` of the ranks that hold some of the query's prompt for running requests; all others
  * have zero. Cleared before anything changes. */

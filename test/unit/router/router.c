@@ -172,6 +172,28 @@ static void case_fleet_spreads_what_is_new(void) {
     weir_router_destroy(r);
 }
 
+/* A worker that says it has twice the room is churned half as much, without anything else. */
+static void case_fleet_counts_churn_by_size(void) {
+    struct weir_router *r = start_fleet(1);
+    struct weir_router_worker w = {.worker_id = 1, .dp_size = 1, .total_kv_blocks = 20};
+    struct weir_route route;
+    struct prompt p;
+    prompt_init(&p, 0, 32);
+    p.q.now_ms = 1;
+    CHECK(weir_router_route(r, &p.q, &route) == WEIR_OK);
+    weir_router_free(r, route.booking);
+    prompt_init(&p, 1000, 32);
+    p.q.now_ms = 1;
+    p.q.query_only = true;
+    for (double size = 10; size <= 20; size += 10) {
+        CHECK(weir_router_route(r, &p.q, &route) == WEIR_OK);
+        double want = 8 * (8 + 2 * 8 / size) + 0.02 * 8;
+        CHECK_MSG(fabs(route.cost - want) < 1e-6, "%f, not %f", route.cost, want);
+        CHECK(weir_router_worker_put(r, &w) == WEIR_OK);
+    }
+    weir_router_destroy(r);
+}
+
 static void case_round_robin_takes_turns(void) {
     struct weir_router *r = start(WEIR_ROUTE_ROUND_ROBIN, 3);
     struct prompt p;
@@ -628,6 +650,7 @@ int main(void) {
     CHECK_RUN(case_load_is_booked_and_released);
     CHECK_RUN(case_fleet_counts_running_prefixes);
     CHECK_RUN(case_fleet_spreads_what_is_new);
+    CHECK_RUN(case_fleet_counts_churn_by_size);
     CHECK_RUN(case_round_robin_takes_turns);
     CHECK_RUN(case_least_loaded_and_power_of_two_avoid_load);
     CHECK_RUN(case_pinned_worker);
