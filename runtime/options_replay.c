@@ -29,11 +29,9 @@ static enum weir_status check(const void *config, struct weir_err *err) {
         return weir_err_set(err, WEIR_INVALID,
                             "--grid and --loads: write the loads as trace-speedup=… in the grid");
     if (o->grid == NULL && o->device != WEIR_OPT_REPLAY_DEVICE_CPU)
-        return weir_err_set(
-            err, WEIR_INVALID,
-            "--device %s needs --grid: one configuration is simulated by the router "
-            "and the engine themselves",
-            "cuda");
+        return weir_err_set(err, WEIR_INVALID,
+                            "--device cuda needs --grid: one configuration is simulated by the "
+                            "router and the engine themselves");
     return WEIR_OK;
 }
 
