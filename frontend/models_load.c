@@ -9,7 +9,6 @@
 #include "base/mem.h"
 
 #include <pthread.h>
-#include <string.h>
 
 enum { MAX_SOURCES = 8, FIRST_WAIT_MS = 500, LONGEST_WAIT_MS = 30000 };
 

@@ -41,7 +41,7 @@ static struct weir_usage usage_of(const struct weir_request *r) {
 
 /* ---- the stream's frame of the client ------------------------------------------------------- */
 
-void weir_output_flush(struct weir_request *r) {
+static void flush(struct weir_request *r) {
     if (r->out.len == 0)
         return;
     enum weir_status st = weir_http_stream_write(r->x, weir_buf_span(&r->out));
@@ -98,7 +98,7 @@ enum weir_status weir_output_commit(struct weir_request *r) {
     r->committed = true;
     weir_front_sse_begin(r->x);
     enum weir_status st = put_annotations(r);
-    weir_output_flush(r);
+    flush(r);
     return st;
 }
 
@@ -442,12 +442,11 @@ enum weir_status weir_output_item(struct weir_leg *leg, const struct weir_output
         st = give_out(leg, c, weir_buf_span(&logprobs), finish != NULL);
     weir_buf_fini(&logprobs);
     if (r->q.stream && st == WEIR_OK)
-        weir_output_flush(r);
+        flush(r);
     return st;
 }
 
-/* A choice whose text nobody looks at before the client does, and whose chunks differ in it alone.
- */
+/* Its text is looked at by nobody before the client, and its chunks differ in nothing else. */
 static bool is_plain(const struct weir_leg *leg, const struct weir_choice *c) {
     const struct weir_request *r = leg->request;
     if (leg->n_choices != 1 || c->finish != NULL || c->stop != NULL || c->parsed != NULL ||
@@ -474,7 +473,7 @@ static enum weir_status put_token(struct weir_leg *leg, struct weir_choice *c,
     }
     enum weir_status st = put_piece(leg, c, text, weir_span(NULL, 0));
     if (st == WEIR_OK)
-        weir_output_flush(leg->request);
+        flush(leg->request);
     return st;
 }
 
@@ -508,7 +507,7 @@ static void finish_stream(struct weir_request *r) {
         weir_http_abort(r->x, "out of memory");
         return;
     }
-    weir_output_flush(r);
+    flush(r);
     weir_http_stream_end(r->x);
 }
 

@@ -1,5 +1,4 @@
-/* GET /v1/router/queue: who waits, room by room, and how tenants share the ranks, model by model.
- */
+/* GET /v1/router/queue: who waits, room by room; how tenants share the ranks, model by model. */
 #include "frontend/app_priv.h"
 
 #include <math.h>

@@ -46,8 +46,7 @@ static void keep_tail(struct weir_request *r, struct weir_span text) {
 }
 
 /* Tools that may not be called: an HTTP engine renders the request itself, vLLM with them and
- * SGLang without (its flavour does that); for the request plane we render, and the operator says.
- */
+ * SGLang without (its flavour does that). For the request plane we render: the operator says. */
 static bool hides_tools(const struct weir_request *r, const struct weir_model_info *info) {
     return !info->engines && r->fl->app->options.exclude_tools_when_tool_choice_none;
 }

@@ -41,7 +41,7 @@ enum weir_leg_state { WEIR_LEG_IDLE, WEIR_LEG_RUNNING, WEIR_LEG_DONE };
 struct weir_leg {
     struct weir_request *request;
     enum weir_leg_state state;
-    char *id; /* in the arena; NULL: the request has one leg */
+    char *id; /* in the arena; NULL: none was made yet, or the request has one leg */
     struct weir_ids prompt;
     uint64_t *local, *sequence; /* block hashes, in the arena */
     size_t n_blocks;
@@ -119,11 +119,11 @@ void weir_leg_init(struct weir_leg *leg, struct weir_request *r);
 void weir_leg_start(struct weir_leg *leg);
 /* Of the prompt's last blocks: those that its worker computes whatever it holds. */
 size_t weir_leg_computed(const struct weir_leg *leg);
-/* What the router is asked; borrows from the leg and its request. */
 /* Who shares with whom: the configured header, else the API key; requests with neither are one. */
 uint64_t weir_request_tenant(const struct weir_request *r);
 /* What the leg is called by workers and other routers. Valid as long as the request. */
 struct weir_span weir_leg_id(struct weir_leg *leg);
+/* What the router is asked; borrows from the leg and its request. */
 void weir_leg_query(struct weir_leg *leg, struct weir_route_query *ret);
 /* Share of the prompt's blocks, a partial last one included, that are held already. */
 double weir_leg_hit_rate(const struct weir_leg *leg, uint32_t overlap_blocks);
@@ -225,7 +225,6 @@ void weir_output_count_tokens(struct weir_leg *leg);
 void weir_output_finish(struct weir_request *r);
 void weir_output_error(struct weir_request *r, int http_status, struct weir_span message);
 void weir_output_destroy_choice(struct weir_choice *c);
-void weir_output_flush(struct weir_request *r);
 /* One frame of a choice; fills in index, role, usage, nvext and log probabilities gathered since
  * the last. */
 enum weir_status weir_output_put(struct weir_leg *leg, struct weir_choice *c,

@@ -4,9 +4,8 @@
  * path: there is room, or the leg waits → its turn comes with a worker chosen and booked → the leg
  * starts with that. Failure modes: the room is full, or no worker of the pool is left or free: the
  * next pool where the pool file lets it; else, before prefill workers, one worker does all, and
- * otherwise the request is refused (a full room says how long to stay away). All waits together
- * last
- * --router-queue-timeout-secs at most, then the request is refused. A client that leaves frees its
+ * otherwise the request is refused (a full room says how long to stay away). All waits together end
+ * after --router-queue-timeout-secs, and the request is refused. A client that leaves frees its
  * place at once. A leg waits once in each room: what moves to another worker later has waited
  * already. A leg that names its worker waits for that one alone.
  */

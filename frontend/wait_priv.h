@@ -1,6 +1,4 @@
-/* The place of a leg in a waiting room. Included by request_priv.h; the functions are declared
- * there.
- */
+/* The place of a leg in a waiting room. The functions are declared in request_priv.h. */
 #ifndef WEIR_FRONTEND_WAIT_PRIV_H
 #define WEIR_FRONTEND_WAIT_PRIV_H
 

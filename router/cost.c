@@ -122,8 +122,7 @@ static size_t lowest(const struct weir_candidate *c, size_t n, struct weir_rng *
     return best;
 }
 
-/* e^x for x <= 0 by plain operations, so that it is the same number with every C library and on a
- * GPU (kvc_exp() in cuda/kvc_sim_priv.h is its twin): within 1 ulp, below e^-707 zero. */
+/* kvc_exp() in cuda/kvc_numbers_priv.h is its twin. */
 double weir_exp_of_negative(double x) {
     if (!(x > -707.0))
         return 0;

@@ -37,8 +37,6 @@ double weir_cost(const struct weir_cost_params *params, const struct weir_candid
 /* Sets the cost of each. */
 void weir_costs(const struct weir_cost_params *params, struct weir_candidate *candidates, size_t n);
 
-double weir_exp_of_negative(double x);
-
 /* Loads of many ranks, one array a figure, and a prompt of which they hold nothing. */
 struct weir_cost_loads {
     const double *prefill_tokens, *decode_blocks, *requests, *churn;
@@ -47,6 +45,10 @@ struct weir_cost_loads {
 /* Sets the cost of each, equal to that of a candidate without cached blocks. */
 void weir_costs_of_loads(const struct weir_cost_params *params, const struct weir_cost_loads *loads,
                          double *ret_costs, size_t n);
+
+/* e^x for x <= 0 by plain operations, so that it is the same number with every C library and on a
+ * GPU: within 1 ulp, below e^-707 zero. */
+double weir_exp_of_negative(double x);
 
 /* Index of the chosen one. temperature 0: lowest cost, ties broken uniformly; above: softmax over
  * the normalised costs. n > 0. */

@@ -147,8 +147,8 @@ void weir_router_put_score(struct weir_candidate *c, const struct kvi_score *sco
     c->disk_blocks = (double)score->blocks[KVI_DISK] + score->blocks[KVI_EXTERNAL];
 }
 
-/* A worker that left since the search and came again has other numbers
- * now, so what it held counts no more. */
+/* A worker that left since the search and came again has other numbers now, so what it held counts
+ * no more. */
 static void add_overlaps(struct weir_router *r, const struct weir_route_query *q, size_t n,
                          struct weir_lookup *early) {
     const struct weir_lookup *l = weir_router_look_up(r, q, early);

@@ -1,8 +1,8 @@
 #include "runtime/relay.h"
 
-#include <string.h>
-
 #include "base/log.h"
+
+#include <string.h>
 
 enum { ERROR_ARENA = 1 << 20, ERROR_IDS = 16 };
 
