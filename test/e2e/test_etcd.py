@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from etcd import Etcd, Gateway, Relay, b64, certificates, client_context, cluster
-from weir import WEIR, Process, total, until
+from weir import WEIR, Process, knows, total, until
 
 
 def use(fleet, *urls, **env):
@@ -89,7 +89,8 @@ def test_fleet_and_what_it_writes(fleet, etcd):
     assert all(front.chat(f"request {i}").status == 200 for i in range(10))
     assert front.chat("x" * 400).json()["usage"]["prompt_tokens_details"]["cached_tokens"] == 0
     # KV events found their way: through channels and sources, whose records are at etcd too.
-    until("the prompt to be known", lambda: front.chat("x" * 400).json()["usage"]["prompt_tokens_details"]["cached_tokens"] > 200)
+    until("the caches to be known", lambda: knows(front, mockers))
+    assert front.chat("x" * 400).json()["usage"]["prompt_tokens_details"]["cached_tokens"] > 200
     records = etcd.records()
     one = mockers[0].ids[0]
     kinds = {"v1/instances/": "Endpoint", "v1/mdc/": "Model", "v1/event_channels/": "EventChannel", "v1/event_sources/": "EventSource"}

@@ -10,7 +10,7 @@ import pytest
 
 from etcd import Etcd
 from nats_server import BINARY, USER, WHY_NOT, Key, NatsClient, NatsServer, operator_config
-from weir import WEIR, Process, until
+from weir import WEIR, Process, knows, until
 
 pytestmark = pytest.mark.skipif(BINARY is None, reason=WHY_NOT)
 TEXT = "the quick brown fox jumps over the lazy dog " * 20
@@ -96,7 +96,7 @@ def test_routing_by_events(nats, fleet, requests):
     for p in prompts:
         assert front.chat(p).status == 200
     full = len(TEXT) // 16 * 16 - 32
-    until("the index to know the prompts", lambda: all(cached(front, p) >= full for p in prompts))
+    until("the index to know the prompts", lambda: knows(front, mockers))
     before = sum(m.metric("cached_tokens_total") for m in mockers)
     for p in prompts * 3:
         assert cached(front, p) >= full
@@ -104,8 +104,7 @@ def test_routing_by_events(nats, fleet, requests):
     # A frontend that starts anew asks the workers, over the request plane.
     front.stop()
     again = fleet.frontend(*flags).ready(workers=4)
-    held = sum(m.metric("kv_cached_blocks") for m in mockers)
-    until("a restored index", lambda: again.metric("weir_router_kv_index_entries") == held)
+    until("a restored index", lambda: knows(again, mockers))
     assert all(cached(again, p) >= full for p in prompts)
 
 
@@ -118,7 +117,8 @@ def test_with_etcd(nats, fleet, tmp_path):
         front = fleet.frontend("--router-mode", "kv").ready(workers=2)
         full = len(TEXT) // 16 * 16 - 32
         assert front.chat(TEXT).status == 200
-        until("the index", lambda: all(cached(front, TEXT) >= full for _ in range(4)))
+        until("the index", lambda: knows(front, mockers))
+        assert all(cached(front, TEXT) >= full for _ in range(4))
         assert sum(m.metric("finished_total") for m in mockers) >= 5
         fleet.close()
     finally:
@@ -286,7 +286,8 @@ def test_server_restarts_under_load(nats, fleet):
     full = len(TEXT) // 16 * 16 - 32
     prompt = f"afterwards {TEXT}"
     front.chat(prompt)
-    until("events again", lambda: all(cached(front, prompt) >= full for _ in range(4)))
+    until("the index to be whole", lambda: knows(front, mockers))
+    assert all(cached(front, prompt) >= full for _ in range(4))
     until("no request", lambda: front.metric("dynamo_frontend_inflight_requests") == 0)
 
 
@@ -300,9 +301,7 @@ def test_events_missed_in_an_outage_are_asked_for(nats, servers, fleet):
         front = fleet.frontend("--router-mode", "kv", env=env).ready(workers=2)
         other = fleet.frontend("--router-mode", "random").ready(workers=2)
         assert front.chat("warm").status == 200
-        def held():
-            return sum(m.metric("kv_cached_blocks") for m in mockers)
-        until("the index", lambda: front.metric("weir_router_kv_index_entries") == held())
+        until("the index", lambda: knows(front, mockers))
         seen = len(front.lines)
         gate.close()
         front.wait_line("nats: connection lost", seen)
@@ -311,14 +310,14 @@ def test_events_missed_in_an_outage_are_asked_for(nats, servers, fleet):
         def learnt_behind_its_back():
             # Its first look at the workers, over TCP, may still be under way: then they have to learn something else.
             assert other.chat(f"{next(prompts)} {TEXT}").status == 200
-            return held() > front.metric("weir_router_kv_index_entries")
+            return not knows(front, mockers)
         until("blocks that it does not know", learnt_behind_its_back)
         assert all(learnt_behind_its_back() for _ in range(5))
         seen = len(front.lines)
         gate.open()
         front.wait_line("nats: connected to", seen)
         # No further event tells of the gap.
-        until("the index to be whole", lambda: front.metric("weir_router_kv_index_entries") == held())
+        until("the index to be whole", lambda: knows(front, mockers))
         assert front.metric("weir_nats_connects_total") == 2 and front.metric("weir_nats_disconnects_total") == 1
     finally:
         gate.end()

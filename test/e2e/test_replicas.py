@@ -7,7 +7,7 @@ import random
 import threading
 import urllib.parse
 
-from weir import Fleet, until
+from weir import Fleet, knows, until
 
 TEXT = "the quick brown fox jumps over the lazy dog. " * 30
 GAUGES = ("worker_active_decode_blocks", "worker_active_prefill_tokens")
@@ -110,28 +110,19 @@ def test_without_the_flag_routers_do_not_talk(fleet):
     until("no load", lambda: not load(one))
 
 
-def hold(front, text):
-    """A stream that nobody reads, until the socket is closed."""
-    body = json.dumps({"model": "m", "max_tokens": 100000, "ignore_eos": True, "stream": True,
-                       "messages": [{"role": "user", "content": text}]}).encode()
-    s = front.socket()
-    s.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
-              b"content-length: %d\r\n\r\n" % len(body) + body)
-    return s
-
-
 def churn(fronts, n=60, rounds=3):
     """n streams, in turn by each of the frontends; in each round a half ends and as many begin. Always the same ones."""
     rng = random.Random(8)
     number, held = 0, []
-    for r in range(rounds + 1):
+    for _ in range(rounds + 1):
         for s in held[:]:
             if rng.random() < 0.5:
                 s.close()
                 held.remove(s)
         while len(held) < n:
             number += 1
-            held.append(hold(fronts[number % len(fronts)], f"{number} " + "word " * rng.randint(50, 400)))
+            text = f"{number} " + "word " * rng.randint(50, 400)
+            held.append(fronts[number % len(fronts)].hold(text, max_tokens=100000, ignore_eos=True))
     return held
 
 
@@ -178,18 +169,16 @@ def test_two_routers_book_what_one_books(fleet, tmp_path):
 
 def test_a_router_that_was_killed_is_warm_again(fleet):
     """It asks the workers for their caches; its first prompt goes where it is held."""
-    fleet.mocker("--num-gpu-blocks-override", "100000", workers=3)
+    workers = fleet.mocker("--num-gpu-blocks-override", "100000", workers=3)
     flags = ("--router-mode", "kv", "--router-replica-sync")
     one, two = [fleet.frontend(*flags).ready(workers=3) for _ in range(2)]
     for i in range(60):
         assert two.chat(f"{i} {TEXT}", max_tokens=1).status == 200
-
-    def known(front):
-        return front.metric("weir_router_kv_index_entries", model="m")
-    entries = until("both to know the caches", lambda: known(one) if known(one) == known(two) > 60 * 80 else None)
+    for front in (one, two):
+        assert until("it to know the caches", lambda f=front: knows(f, [workers])) > 60 * 80
     two.kill()
     again = fleet.frontend(*flags).ready(workers=3)
-    until("the new one to know as much", lambda: known(again) == entries)
+    until("the new one to know as much", lambda: knows(again, [workers]))
     for i in range(60):
         head = again.chat(f"{i} {TEXT}", max_tokens=1, headers={"x-weir-explain": "1"}).headers["x-weir-explain"]
         assert json.loads(head)["candidates"][0]["device_blocks"] >= 80, head

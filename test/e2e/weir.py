@@ -3,6 +3,7 @@
 Nothing here sleeps: a process is waited for by the line it logs or by its exit, a state by asking
 until it holds. Every wait has a deadline and names what it waited for.
 """
+import contextlib
 import http.client
 import json
 import os
@@ -83,8 +84,9 @@ class Process:
     def signal(self, number):
         self.child.send_signal(number)
 
-    def freeze(self):
-        """SIGSTOP; returns when all its threads have stopped, which is some time after kill(2)."""
+    @contextlib.contextmanager
+    def frozen(self):
+        """Under SIGSTOP meanwhile: from when all its threads have stopped, which is some time after kill(2)."""
         self.child.send_signal(signal.SIGSTOP)
         tasks = f"/proc/{self.child.pid}/task"
 
@@ -94,10 +96,11 @@ class Process:
                 with open(f"{tasks}/{t}/stat", encoding="ascii") as f:
                     states.append(f.read().rsplit(")", 1)[1].split()[0])
             return set(states) == {"T"}
-        until(f"{self.name} to stop", stopped)
-
-    def thaw(self):
-        self.child.send_signal(signal.SIGCONT)
+        try:
+            until(f"{self.name} to stop", stopped)
+            yield
+        finally:
+            self.child.send_signal(signal.SIGCONT)
 
     def wait(self, deadline_s=None):
         try:
@@ -180,6 +183,16 @@ class Frontend(Process):
         body.update(fields)
         return self.ask("POST", "/v1/chat/completions", body, headers)
 
+    def hold(self, text="hello", **fields):
+        """A chat's stream that nobody reads: its socket, whose end is the client's."""
+        body = {"model": "m", "stream": True, "messages": [{"role": "user", "content": text}]}
+        body.update(fields)
+        data = json.dumps(body).encode()
+        s = self.socket()
+        s.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+                  b"content-length: %d\r\n\r\n" % len(data) + data)
+        return s
+
     def complete(self, prompt="hello", headers=None, **fields):
         body = {"model": "m", "prompt": prompt, "max_tokens": 8}
         body.update(fields)
@@ -243,6 +256,13 @@ class Mocker(Process):
 
     def metric(self, name, **labels):
         return total(self.metrics(), "weir_mocker_" + name, **labels)
+
+
+def knows(front, mockers):
+    """Whether the frontend's index holds every block that the workers hold; how many. (That a prompt finds its prefix is
+    no proof: it may meet the right worker by chance, and asked again and again it is everywhere in the end.)"""
+    held = sum(m.metric("kv_cached_blocks") for m in mockers)
+    return held if front.metric("weir_router_kv_index_entries") == held else None
 
 
 class Fleet:
