@@ -396,11 +396,7 @@ def test_errors_of_an_engine_pass_and_do_not_mark_it(fleet):
 def test_client_that_leaves_ends_the_work(fleet):
     a = start(fleet, "--speedup-ratio", "1", "--decode-base-ms", "20")
     f = front(fleet, a.url, mode="round-robin")
-    s = f.socket()
-    body = json.dumps({"model": "m", "messages": [{"role": "user", "content": "x"}], "max_tokens": 100000,
-                       "stream": True}).encode()
-    s.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
-              b"content-length: %d\r\n\r\n" % len(body) + body)
+    s = f.hold(max_tokens=100000)
     running = lambda: total(exposition(a.get("/metrics")), "vllm:num_requests_running")
     until("the engine to run it", lambda: running() == 1)
     s.close()

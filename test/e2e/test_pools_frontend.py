@@ -37,9 +37,9 @@ def pools_file(fleet, config):
     return path
 
 
-def frontend(fleet, config, *flags, workers=1):
+def frontend(fleet, config, *flags, workers=1, **more):
     """Ready with so many workers that the router may choose (their instances show before their cards)."""
-    f = fleet.frontend("--pools", pools_file(fleet, config), "--router-mode", "kv", *flags)
+    f = fleet.frontend("--pools", pools_file(fleet, config), "--router-mode", "kv", *flags, **more)
     f.wait_line(f"model m has {workers} worker")
     return f
 

@@ -141,10 +141,7 @@ def test_queue_wait_has_an_end_and_a_client_that_leaves_frees_its_place(fleet):
     until("the worker to be full", lambda: queue_of(front)["admitted_at_once"] == 1)
     late = front.chat("b" + LONG)
     assert late.status == 529 and late.json()["details"]["reason"] == "queue_timeout_ms"
-    s = front.socket()
-    body = json.dumps({"model": "m", "messages": [{"role": "user", "content": "c"}]}).encode()
-    s.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
-              b"content-length: %d\r\n\r\n" % len(body) + body)
+    s = front.hold("c", stream=False)
     until("it to wait or have waited", lambda: queue_of(front)["waiting_requests"] == 1 or
           queue_of(front)["left"] == 2)
     s.close()

@@ -1,5 +1,6 @@
-"""The admission queue before prefill workers, before decode workers and before the pools of --pools."""
-import json
+"""The admission queue before prefill workers, before decode workers and before the pools of --pools.
+
+Workers are frozen while requests gather before them, so that nothing depends on how fast the machine is."""
 import threading
 
 import pytest
@@ -7,6 +8,7 @@ from scripted import ScriptedWorker
 from test_engine_scripted import engines  # noqa: F401 (a fixture)
 from test_engine_split import front as engines_front, say
 from test_engines import start as engine
+from test_faults import PATIENT
 from test_pools_frontend import AGG, SPLIT, ask as ask_pool, frontend as pools_frontend, pool_of, served, worker
 from test_queue import LONG, Asked, explained
 from weir import until
@@ -32,18 +34,9 @@ def split_up(fleet, *flags, decode=(), prefill=()):
     pre = fleet.mocker("--disaggregation-mode", "prefill", "--speedup-ratio", "1", "--prefill-tokens-per-s", "4000",
                        *prefill)
     dec = fleet.mocker("--disaggregation-mode", "decode", *decode)
-    front = fleet.frontend("--router-mode", "kv", *flags).ready()
+    front = fleet.frontend("--router-mode", "kv", *flags, env=PATIENT).ready()
     front.wait_line("model m has 1 prefill worker")
     return pre, dec, front
-
-
-def hold(front, text, **fields):
-    """A stream that is left open; closing the socket ends it."""
-    s = front.socket()
-    body = json.dumps({"model": "m", "stream": True, "messages": [{"role": "user", "content": text}], **fields}).encode()
-    s.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
-              b"content-length: %d\r\n\r\n" % len(body) + body)
-    return s
 
 
 def test_prompts_wait_for_a_prefill_worker(fleet):
@@ -57,15 +50,16 @@ def test_prompts_wait_for_a_prefill_worker(fleet):
         t.name = name
         return t
 
-    asked = [ask("first")]
-    until("the prefill worker to be full", lambda: admitted(front, "prefill") == 1)
-    for i, (name, headers) in enumerate([
-            ("flood1", {"x-tenant-id": "a"}), ("flood2", {"x-tenant-id": "a"}), ("flood3", {"x-tenant-id": "a"}),
-            ("other", {"x-tenant-id": "b"}), ("urgent", {"x-tenant-id": "a", "x-dynamo-request-strict-priority": "1"})]):
-        asked.append(ask(name, **headers))
-        until(f"{name} to wait", lambda n=i + 1: waiting(front, "prefill") == n)
-    assert front.metric("weir_router_queue_requests", model="m", phase="prefill") == 5
-    assert front.metric("weir_router_queue_requests", model="m", phase="serve") == 0
+    with pre.frozen():
+        asked = [ask("first")]
+        until("the prefill worker to be full", lambda: admitted(front, "prefill") == 1)
+        for i, (name, headers) in enumerate([
+                ("flood1", {"x-tenant-id": "a"}), ("flood2", {"x-tenant-id": "a"}), ("flood3", {"x-tenant-id": "a"}),
+                ("other", {"x-tenant-id": "b"}), ("urgent", {"x-tenant-id": "a", "x-dynamo-request-strict-priority": "1"})]):
+            asked.append(ask(name, **headers))
+            until(f"{name} to wait", lambda n=i + 1: waiting(front, "prefill") == n)
+        assert front.metric("weir_router_queue_requests", model="m", phase="prefill") == 5
+        assert front.metric("weir_router_queue_requests", model="m", phase="serve") == 0
     for t in asked:
         assert t.wait().status == 200 and explained(t.answer)["leg"] == "decode", t.answer
     order = [t.name for t in done]
@@ -81,24 +75,25 @@ def test_a_full_prefill_queue(fleet):
     """One worker does all, unless that is refused; then the refusal says when to come again."""
     pre, dec, front = split_up(fleet, "--router-queue-threshold", "0", "--router-queue-max-requests", "1")
     strict = fleet.frontend("--router-mode", "kv", "--router-queue-threshold", "0", "--router-queue-max-requests", "1",
-                            "--enforce-disagg").ready()
+                            "--enforce-disagg", env=PATIENT).ready()
     strict.wait_line("model m has 1 prefill worker")
     for f in (front, strict):
         done, own = [], str(f.port)  # what the first frontend's prompts left in the cache is not asked for
 
         begun = admitted(f, "prefill")
-        asked = [Asked(lambda: f.chat(own + LONG, max_tokens=1), done)]
-        until("the prefill worker to be full", lambda: admitted(f, "prefill") == begun + 1)
-        asked.append(Asked(lambda: f.chat("b" + own + LONG, max_tokens=1), done))
-        until("one to wait", lambda: waiting(f, "prefill") == 1)
-        r = f.chat("c", max_tokens=1, headers={"x-weir-explain": "1"})
-        if f is front:
-            assert r.status == 200 and explained(r)["leg"] == "whole"
-            assert not any(t.answer for t in asked)
-        else:
-            details = r.json()["details"]
-            assert r.status == 529 and (details["reason"], details["limit"]) == ("queue_requests", 1)
-            assert int(r.headers["retry-after"]) == details["retry_after_s"] >= 1
+        with pre.frozen():
+            asked = [Asked(lambda: f.chat(own + LONG, max_tokens=1), done)]
+            until("the prefill worker to be full", lambda: admitted(f, "prefill") == begun + 1)
+            asked.append(Asked(lambda: f.chat("b" + own + LONG, max_tokens=1), done))
+            until("one to wait", lambda: waiting(f, "prefill") == 1)
+            r = f.chat("c", max_tokens=1, headers={"x-weir-explain": "1"})
+            if f is front:
+                assert r.status == 200 and explained(r)["leg"] == "whole"
+                assert not any(t.answer for t in asked)
+            else:
+                details = r.json()["details"]
+                assert r.status == 529 and (details["reason"], details["limit"]) == ("queue_requests", 1)
+                assert int(r.headers["retry-after"]) == details["retry_after_s"] >= 1
         assert [t.wait().status for t in asked] == [200, 200]
         assert f.metric("weir_router_queue_refused_total", phase="prefill", reason="queue_requests") == 1
 
@@ -107,13 +102,14 @@ def test_waiting_for_prefill_ends(fleet):
     """After the request's patience, and with the client that leaves."""
     pre, dec, front = split_up(fleet, "--router-queue-threshold", "0", "--enforce-disagg")
     done = []
-    running = Asked(lambda: front.chat("a" + LONG * 4, max_tokens=1), done)
-    until("the prefill worker to be full", lambda: admitted(front, "prefill") == 1)
-    s = hold(front, "b")
-    until("it to wait", lambda: waiting(front, "prefill") == 1)
-    s.close()
-    until("its place to be free", lambda: waiting(front, "prefill") == 0)
-    late = front.chat("c", headers={"x-weir-queue-timeout-ms": "50"})
+    with pre.frozen():
+        running = Asked(lambda: front.chat("a" + LONG, max_tokens=1), done)
+        until("the prefill worker to be full", lambda: admitted(front, "prefill") == 1)
+        s = front.hold("b")
+        until("it to wait", lambda: waiting(front, "prefill") == 1)
+        s.close()
+        until("its place to be free", lambda: waiting(front, "prefill") == 0)
+        late = front.chat("c", headers={"x-weir-queue-timeout-ms": "50"})
     assert late.status == 529, late
     assert (late.json()["details"]["reason"], late.json()["details"]["limit"]) == ("queue_timeout_ms", 50)
     assert running.wait().status == 200 and front.chat("d").status == 200
@@ -139,7 +135,7 @@ def test_decode_legs_wait_for_blocks(fleet):
     """--router-queue-decode-threshold: prefilled elsewhere, they wait until the decode worker has room."""
     pre, dec, front = split_up(fleet, "--router-queue-decode-threshold", "0.3", prefill=("--prefill-tokens-per-s", "1000000"),
                                decode=("--num-gpu-blocks-override", "300", "--speedup-ratio", "1", "--decode-base-ms", "5"))
-    s = hold(front, LONG, max_tokens=2000)  # some 110 of the 300 blocks, for ten seconds if nobody ends it
+    s = front.hold(LONG, max_tokens=2000)  # some 110 of the 300 blocks, for ten seconds if nobody ends it
     until("its decode", lambda: admitted(front, "serve") == 1)
     done = []
     second = Asked(lambda: front.chat("b" + LONG, max_tokens=2, headers={"x-weir-explain": "1"}), done)
@@ -163,9 +159,9 @@ def test_rendezvous_decode_legs_wait_too(fleet):
                  "--decode-base-ms", "5")
     front = fleet.frontend("--router-mode", "kv", "--router-queue-decode-threshold", "0.3").ready()
     front.wait_line("model m has 1 prefill worker")
-    s = hold(front, LONG, max_tokens=2000)
+    s = front.hold(LONG, max_tokens=2000)
     until("its decode", lambda: admitted(front, "serve") == 1)
-    left = hold(front, "b" + LONG, max_tokens=2)
+    left = front.hold("b" + LONG, max_tokens=2)
     until("it to wait", lambda: waiting(front, "serve") == 1 and len(pre.requests) == 2)
     left.close()
     until("its place to be free", lambda: waiting(front, "serve") == 0)
@@ -181,13 +177,13 @@ def test_rendezvous_decode_legs_wait_too(fleet):
 def slow_pools(fleet, config, *flags):
     """Both pools read 4,000 prompt tokens a second."""
     workers = [worker(fleet, f"pool{i}", "--speedup-ratio", "1", "--prefill-tokens-per-s", "4000") for i in (0, 1)]
-    return workers, pools_frontend(fleet, config, *flags, workers=2)
+    return workers, pools_frontend(fleet, config, *flags, workers=2, env=PATIENT)
 
 
 def fill(front, pool, n, ttft, done):
-    """Requests to one pool: the first runs, the others wait."""
+    """Requests to one pool, whose worker is frozen: it has the first, the others wait."""
     begun = admitted(front, "serve", pool)
-    asked = [Asked(lambda: ask_pool(front, "a" + LONG * 2, ttft=ttft, max_tokens=1), done)]
+    asked = [Asked(lambda: ask_pool(front, "a" + LONG, ttft=ttft, max_tokens=1), done)]
     until("the pool to be full", lambda: admitted(front, "serve", pool) == begun + 1)
     for i in range(n):
         asked.append(Asked(lambda i=i: ask_pool(front, f"{i}" + LONG, ttft=ttft, max_tokens=1), done))
@@ -206,16 +202,17 @@ def test_a_full_pool_holds_up_nobody_else(fleet, tmp_path, policy):
         flags = ("--router-policy-config", str(tmp_path / "policy.yaml"))
     workers, front = slow_pools(fleet, AGG, *flags)
     done = []
-    asked = fill(front, 1, 2, 2900, done)
-    assert pool_of(ask_pool(front, "quick", ttft=100, max_tokens=1))["index"] == 0
-    assert not any(t.answer for t in asked[1:]) and waiting(front, "serve", 1) == 2
-    q = rooms(front)
-    assert q["serve", 0]["namespace"] == "pool0" and q["serve", 1]["namespace"] == "pool1"
-    assert q["serve", 0]["admitted_at_once"] == 1 and q["serve", 0]["waiting_requests"] == 0
-    assert front.metric("weir_router_queue_requests", model="m", phase="serve") == 2
-    if policy:  # two a worker, and the pool has one
-        r = ask_pool(front, "more" + LONG, ttft=2900)
-        assert r.status == 529 and r.json()["details"]["limit"] == 2, r
+    with workers[1].frozen():
+        asked = fill(front, 1, 2, 2900, done)
+        assert pool_of(ask_pool(front, "quick", ttft=100, max_tokens=1))["index"] == 0
+        assert not any(t.answer for t in asked) and waiting(front, "serve", 1) == 2
+        q = rooms(front)
+        assert q["serve", 0]["namespace"] == "pool0" and q["serve", 1]["namespace"] == "pool1"
+        assert q["serve", 0]["admitted_at_once"] == 1 and q["serve", 0]["waiting_requests"] == 0
+        assert front.metric("weir_router_queue_requests", model="m", phase="serve") == 2
+        if policy:  # two a worker, and the pool has one
+            r = ask_pool(front, "more" + LONG, ttft=2900)
+            assert r.status == 529 and r.json()["details"]["limit"] == 2, r
     for t in asked:
         assert pool_of(t.wait())["index"] == 1
     assert [served(w) for w in workers] == [1, 3]
@@ -225,12 +222,14 @@ def test_a_full_queue_gives_way_to_the_next_pool(fleet):
     workers, front = slow_pools(fleet, {**AGG, "enable_priority_retry": True}, "--router-queue-threshold", "0",
                                 "--router-queue-max-requests", "1")
     done = []
-    asked = fill(front, 1, 1, 2900, done)
-    r = ask_pool(front, "quick", ttft=2900, max_tokens=1)
-    assert (pool_of(r)["index"], pool_of(r)["by"]) == (0, "retry")
-    asked += fill(front, 0, 1, 100, done)
-    r = ask_pool(front, "quick", ttft=2900)
-    assert r.status == 529 and r.json()["details"]["reason"] == "queue_requests"
+    with workers[1].frozen():
+        asked = fill(front, 1, 1, 2900, done)
+        r = ask_pool(front, "quick", ttft=2900, max_tokens=1)
+        assert (pool_of(r)["index"], pool_of(r)["by"]) == (0, "retry")
+        with workers[0].frozen():
+            asked += fill(front, 0, 1, 100, done)
+            r = ask_pool(front, "quick", ttft=2900)
+            assert r.status == 529 and r.json()["details"]["reason"] == "queue_requests"
     for t in asked:
         assert t.wait().status == 200
 
@@ -240,8 +239,9 @@ def test_workers_of_a_pool_that_leave_while_requests_wait(fleet):
     workers, front = slow_pools(fleet, {**AGG, "enable_priority_retry": True}, "--router-queue-threshold", "0",
                                 "--migration-limit", "1")
     done = []
-    asked = fill(front, 1, 3, 2900, done)
-    workers[1].kill()
+    with workers[1].frozen():
+        asked = fill(front, 1, 3, 2900, done)
+        workers[1].kill()
     for t in asked:
         assert t.wait().status == 200
     assert [pool_of(t.answer)["index"] for t in asked[1:]] == [0] * 3 and served(workers[0]) == 4
@@ -252,14 +252,15 @@ def test_prefill_and_decode_pools_with_queues(fleet):
     pre = [worker(fleet, f"pre{i}", "--disaggregation-mode", "prefill", "--speedup-ratio", "1", "--prefill-tokens-per-s", "4000",
                   component="prefill") for i in (0, 1)]
     dec = [worker(fleet, f"dec{i}", "--disaggregation-mode", "decode") for i in (0, 1)]
-    front = pools_frontend(fleet, SPLIT, "--enforce-disagg", "--router-queue-threshold", "0", workers=2)
+    front = pools_frontend(fleet, SPLIT, "--enforce-disagg", "--router-queue-threshold", "0", workers=2, env=PATIENT)
     front.wait_line("model m has 2 prefill worker")
     done = []
-    asked = [Asked(lambda: ask_pool(front, LONG * 2, itl=20, max_tokens=1), done)]
-    until("the pool to be full", lambda: admitted(front, "prefill", 1) == 1)
-    asked.append(Asked(lambda: ask_pool(front, "b" + LONG, itl=20, max_tokens=1), done))
-    until("it to wait", lambda: waiting(front, "prefill", 1) == 1)
-    assert ask_pool(front, "short", itl=400, max_tokens=1).status == 200 and not asked[1].answer
+    with pre[1].frozen():
+        asked = [Asked(lambda: ask_pool(front, LONG, itl=20, max_tokens=1), done)]
+        until("the pool to be full", lambda: admitted(front, "prefill", 1) == 1)
+        asked.append(Asked(lambda: ask_pool(front, "b" + LONG, itl=20, max_tokens=1), done))
+        until("it to wait", lambda: waiting(front, "prefill", 1) == 1)
+        assert ask_pool(front, "short", itl=400, max_tokens=1).status == 200 and not asked[1].answer
     assert [t.wait().status for t in asked] == [200, 200]
     assert set(rooms(front)) == {(phase, i) for phase in ("prefill", "serve") for i in (0, 1)}
     assert [served(w) for w in (*pre, *dec)] == [1, 2, 2, 1]
@@ -271,7 +272,7 @@ def test_prompts_wait_for_a_prefill_engine(fleet):
     f = engines_front(fleet, [pre.url], [dec.url], "--router-mode", "kv", "--tokenizer", "bytes", "--enforce-disagg",
                       "--router-queue-threshold", "0")
     done = []
-    asked = [Asked(lambda: f.chat("a" + LONG, max_tokens=1), done)]
+    asked = [Asked(lambda: f.chat("a" + LONG * 4, max_tokens=1), done)]  # frozen it would be taken for dead
     until("the engine to be full", lambda: admitted(f, "prefill") == 1)
     asked += [Asked(lambda i=i: f.chat(f"{i}" + LONG, max_tokens=1), done) for i in range(3)]
     until("three to wait", lambda: waiting(f, "prefill") == 3)
