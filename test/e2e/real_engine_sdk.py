@@ -1,11 +1,12 @@
 """What an application does with the official Python SDK, through Weir to a real engine. Tool calls of a model of random
 weights are made certain by a strict schema of one value.
 
-usage: real_engine_sdk.py BASE_URL MODEL TOKENIZER_JSON [named-only]; prints [[id of an answer, its cached tokens], …]."""
+usage: real_engine_sdk.py BASE_URL MODEL TOKENIZER_JSON; prints [[id of an answer, its cached tokens], …]."""
 import asyncio
 import json
 import re
 import sys
+import unittest
 import uuid
 
 import openai
@@ -22,6 +23,7 @@ TOOLS = [{"type": "function", "function": {"name": "weather", "description": "Ho
                                            "parameters": CITY}},
          {"type": "function", "function": {"name": "now", "description": "The time in a city.", "strict": True,
                                            "parameters": CITY}}]
+refused = unittest.TestCase().assertRaises
 seen = []
 
 
@@ -32,14 +34,6 @@ def note(r):
 
 def named(name):
     return {"type": "function", "function": {"name": name}}
-
-
-def refused(kind, call):
-    try:
-        call()
-    except kind as e:
-        return e
-    raise AssertionError(f"{kind.__name__} was not raised")
 
 
 def agent():

@@ -11,11 +11,9 @@ import threading
 
 import pytest
 
+from test_model_files import HERE
 from test_parity import model as small_model
 from weir import until
-
-HERE = {"DYN_SELF_HOST_METADATA": "0"}  # cards name the files by their paths on this machine
-
 
 def cards(fleet):
     """The model records of the fleet's discovery folder."""
@@ -258,10 +256,13 @@ def test_a_model_that_leaves_is_not_asked_for(fleet, files, home, origins):
     assert front.stop() == 0
 
 
-@pytest.mark.parametrize("path", ["ftp://h/tokenizer.json", "http:///tokenizer.json", "http://h/a/..",
-                                  "http://h:99999/tokenizer.json", "http://u@h/tokenizer.json",
-                                  "hf:///tokenizer.json", "hf://../../x/tokenizer.json"])
-def test_addresses_that_are_none(fleet, files, home, path):
+@pytest.mark.parametrize("path,why", [
+    ("ftp://h/tokenizer.json", "the tokenizer files that its card names are not on this machine"),
+    ("http:///tokenizer.json", "is not an http or https URL"), ("http://h/a/..", "is not a name of a model file"),
+    ("http://h:99999/tokenizer.json", "is not an http or https URL"),
+    ("http://u@h/tokenizer.json", "is not an http or https URL"),
+    ("hf:///tokenizer.json", "is not an address of a file"), ("hf://../../x/tokenizer.json", "is not an address of a file")])
+def test_addresses_that_are_none(fleet, files, home, path, why):
     fleet.mocker("--model-path", str(files), env=HERE)
 
     def change(file):
@@ -270,7 +271,7 @@ def test_addresses_that_are_none(fleet, files, home, path):
 
     rewrite(fleet, change)
     front = fleet.frontend()
-    front.wait_line(r"model m is not served: .+")
+    front.wait_line(rf"model m is not served: .*{why}")
     assert fetched(home) == []
 
 
