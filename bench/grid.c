@@ -1,5 +1,7 @@
 #include "bench/grid.h"
 
+#include "bench/put.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -194,10 +196,24 @@ enum weir_status weir_grid_config(const struct weir_grid *g, size_t at, void *re
     return WEIR_OK;
 }
 
-void weir_grid_describe(const struct weir_grid *g, size_t at, char *out, size_t room) {
+static const char *text_at(const struct weir_grid *g, size_t at, size_t axis) {
+    return g->axes[axis].texts[weir_grid_place(g, at, axis)];
+}
+
+void weir_grid_describe(const struct weir_grid *g, size_t at, bool varying, char *out,
+                        size_t room) {
     size_t n = 0;
     out[0] = '\0';
     for (size_t i = 0; i < g->n_axes && n < room; i++)
-        n += (size_t)snprintf(out + n, room - n, "%s%s=%s", i > 0 ? " " : "", g->axes[i].name,
-                              g->axes[i].texts[weir_grid_place(g, at, i)]);
+        if (!varying || g->axes[i].n > 1)
+            n += (size_t)snprintf(out + n, room - n, "%s%s=%s", n > 0 ? " " : "", g->axes[i].name,
+                                  text_at(g, at, i));
+}
+
+void weir_grid_json(struct weir_jsonw *w, const struct weir_grid *g, size_t at) {
+    weir_jsonw_key(w, "options");
+    weir_jsonw_object_begin(w);
+    for (size_t i = 0; i < g->n_axes; i++)
+        weir_put_text(w, g->axes[i].name, text_at(g, at, i));
+    weir_jsonw_object_end(w);
 }

@@ -6,6 +6,7 @@
 #ifndef WEIR_BENCH_GRID_H
 #define WEIR_BENCH_GRID_H
 
+#include "base/json.h"
 #include "runtime/config.h"
 
 enum { WEIR_GRID_AXES = 24, WEIR_GRID_VALUES = 4096, WEIR_GRID_CONFIGS = 262144 };
@@ -25,8 +26,8 @@ struct weir_grid {
     size_t n_configs; /* product of the axes; the last one changes fastest */
 };
 
-/* `base` is a loaded configuration; `allowed` says whether an option may vary, and why not
- * otherwise. Errors name the word. Strings live in the arena. */
+/* `base` is a loaded configuration; `refuses` says why an option may not vary, or NULL. Errors name
+ * the word. Strings live in the arena. */
 enum weir_status weir_grid_parse(struct weir_span text, const struct weir_program *program,
                                  const void *base,
                                  const char *(*refuses)(const struct weir_option *option),
@@ -42,7 +43,11 @@ size_t weir_grid_place(const struct weir_grid *grid, size_t at, size_t axis);
  * Threads: any. */
 enum weir_status weir_grid_config(const struct weir_grid *grid, size_t at, void *ret,
                                   struct weir_err *err) WEIR_MUST_CHECK;
-/* "name=value name=value", as on a command line without dashes; cut to the room. */
-void weir_grid_describe(const struct weir_grid *grid, size_t at, char *out, size_t room);
+/* "name=value name=value", as on a command line without dashes, of all axes or of those that vary;
+ * cut to the room. */
+void weir_grid_describe(const struct weir_grid *grid, size_t at, bool varying, char *out,
+                        size_t room);
+/* The same as a member "options" of an open object. */
+void weir_grid_json(struct weir_jsonw *w, const struct weir_grid *grid, size_t at);
 
 #endif

@@ -323,16 +323,13 @@ static void run_table(struct weir_page *p, const struct weir_bench_report *r) {
     weir_page_raw(p, "</table></div>");
 }
 
-static void title(struct weir_page *p, const struct weir_bench_report *r) {
+static void begin(struct weir_page *p, const struct weir_bench_report *r) {
     char when[64];
     time_t s = (time_t)(r->started_wall_ms / 1000);
     struct tm tm;
     gmtime_r(&s, &tm);
     strftime(when, sizeof(when), "%Y-%m-%d %H:%M:%S UTC", &tm);
-    weir_page_raw(p, "<h1>");
-    weir_page_text(p, r->options->label != NULL ? r->options->label : "Load test");
-    weir_page_raw(p, "</h1><p class=sub><b>");
-    weir_page_text(p, r->model);
+    weir_page_begin(p, r->options->label != NULL ? r->options->label : "Load test", r->model);
     weir_page_raw(p, "</b> at <b>");
     weir_page_text(p, r->options->url);
     weir_page_printf(p, "</b>, %s%s</p>", when, r->interrupted ? ", interrupted" : "");
@@ -340,8 +337,7 @@ static void title(struct weir_page *p, const struct weir_bench_report *r) {
 
 enum weir_status weir_bench_report_html(const struct weir_bench_report *r, struct weir_buf *out) {
     struct weir_page p = {.out = out};
-    weir_page_begin(&p, r->options->label != NULL ? r->options->label : "Load test");
-    title(&p, r);
+    begin(&p, r);
     if (weir_bench_report_saturated(r))
         weir_page_raw(&p, "<div class=warn>The generator itself was near its limit: repeat with "
                           "more --loops before trusting these figures.</div>");

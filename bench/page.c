@@ -39,11 +39,15 @@ static const char style[] =
     "background:var(--card);border-radius:6px}footer{color:var(--soft);font-size:13px;"
     "margin-top:28px}";
 
-void weir_page_begin(struct weir_page *p, const char *title) {
+void weir_page_begin(struct weir_page *p, const char *title, const char *about) {
     weir_page_raw(p, "<!doctype html><html lang=en><head><meta charset=utf-8>"
                      "<meta name=viewport content=\"width=device-width,initial-scale=1\"><title>");
     weir_page_text(p, title);
     weir_page_raw(p, "</title><style>");
     weir_page_raw(p, style);
     weir_page_raw(p, "</style></head><body><main>");
+    weir_page_raw(p, "<h1>");
+    weir_page_text(p, title);
+    weir_page_raw(p, "</h1><p class=sub><b>");
+    weir_page_text(p, about);
 }

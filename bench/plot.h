@@ -14,8 +14,9 @@ struct weir_page {
 };
 void weir_page_raw(struct weir_page *p, const char *html);
 void weir_page_printf(struct weir_page *p, const char *fmt, ...) WEIR_PRINTF(2, 3);
-/* Everything up to the page's content, style sheet included; "</main></body></html>" ends it. */
-void weir_page_begin(struct weir_page *p, const char *title);
+/* Everything up to the page's content: style sheet, title, and in bold what it is about, the first
+ * words of a line that "</b>…</p>" ends; "</main></body></html>" ends the page. */
+void weir_page_begin(struct weir_page *p, const char *title, const char *about);
 /* With <, >, & and quotes made harmless. */
 void weir_page_text(struct weir_page *p, const char *text);
 

@@ -231,15 +231,17 @@ static enum weir_status replay_grid(struct replay *r, struct weir_arena *arena,
 static enum weir_status replay_log_grid(struct replay *r, struct weir_arena *arena,
                                         struct weir_buf *text, struct weir_err *err) {
     const struct weir_replay_options *o = &r->options;
+    bool has_table = !json_on_stdout(o), has_json = o->json_out != NULL;
     struct weir_buf table, json;
     weir_buf_init(&table, MAX_TEXT);
     weir_buf_init(&json, MAX_TEXT);
     enum weir_status st = weir_file_read(o->decisions, text, err);
     if (st == WEIR_OK)
-        st = weir_replay_log_grid(o, weir_buf_span(text), arena, &table, &json, err);
-    if (st == WEIR_OK && !json_on_stdout(o))
+        st = weir_replay_log_grid(o, weir_buf_span(text), arena, has_table ? &table : NULL,
+                                  has_json ? &json : NULL, err);
+    if (st == WEIR_OK && has_table)
         st = write_out(WEIR_OK, &table, "-", err);
-    if (st == WEIR_OK && o->json_out != NULL)
+    if (st == WEIR_OK && has_json)
         st = write_out(WEIR_OK, &json, o->json_out, err);
     weir_buf_fini(&table);
     weir_buf_fini(&json);

@@ -106,7 +106,7 @@ static enum weir_status about(const struct weir_replay_grid *g, size_t at, enum 
                               struct weir_err *err) {
     char config[120];
     const struct weir_err inner = *err;
-    weir_grid_describe(&g->grid, at, config, sizeof(config));
+    weir_grid_describe(&g->grid, at, false, config, sizeof(config));
     return weir_err_set(err, st, "--grid, %s: %s", config, inner.text);
 }
 

@@ -11,7 +11,7 @@ struct weir_replay_point {
     double prefill_balance, requests_balance; /* max over mean */
     double ttft_mean_ms, ttft_p50_ms, ttft_p90_ms, ttft_p99_ms, e2e_p50_ms, e2e_p99_ms, makespan_s;
     uint64_t refused, preemptions;
-    uint64_t digest; /* of all outcomes: weir_replay_digest() */
+    uint64_t digest; /* of all outcomes, as struct weir_replay_row has it */
     bool done, pareto;
 };
 

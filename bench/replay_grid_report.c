@@ -2,6 +2,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "bench/plot.h"
+#include "bench/put.h"
 #include "bench/replay_grid.h"
 
 #include <inttypes.h>
@@ -11,25 +12,6 @@
 #include <string.h>
 
 /* ---- JSON --------------------------------------------------------------------------------- */
-
-static void put_whole(struct weir_jsonw *w, const char *key, uint64_t value) {
-    weir_jsonw_key(w, key);
-    weir_jsonw_u64(w, value);
-}
-
-/* As `weir replay` rounds. */
-static void put(struct weir_jsonw *w, const char *key, double value) {
-    weir_jsonw_key(w, key);
-    if (isnan(value))
-        weir_jsonw_null(w);
-    else
-        weir_jsonw_f64(w, round(value * 1e6) / 1e6);
-}
-
-static void put_text(struct weir_jsonw *w, const char *key, const char *text) {
-    weir_jsonw_key(w, key);
-    weir_jsonw_string_z(w, text);
-}
 
 static void put_axes(struct weir_jsonw *w, const struct weir_grid *g) {
     weir_jsonw_key(w, "grid");
@@ -47,32 +29,26 @@ static void put_axes(struct weir_jsonw *w, const struct weir_grid *g) {
 static void put_point(struct weir_jsonw *w, const struct weir_replay_grid *g, size_t rank) {
     size_t at = g->ranking[rank];
     const struct weir_replay_point *p = &g->points[at];
-    char digest[20];
     weir_jsonw_object_begin(w);
-    put_whole(w, "rank", rank + 1);
-    put_whole(w, "configuration", at);
-    weir_jsonw_key(w, "options");
-    weir_jsonw_object_begin(w);
-    for (size_t i = 0; i < g->grid.n_axes; i++)
-        put_text(w, g->grid.axes[i].name, g->grid.axes[i].texts[weir_grid_place(&g->grid, at, i)]);
-    weir_jsonw_object_end(w);
-    put(w, "token_hit_rate", p->token_rate);
-    put(w, "block_hit_rate", p->block_rate);
-    put(w, "prefill_max_over_mean", p->prefill_balance);
-    put(w, "requests_max_over_mean", p->requests_balance);
-    put(w, "ttft_mean_ms", p->ttft_mean_ms);
-    put(w, "ttft_p50_ms", p->ttft_p50_ms);
-    put(w, "ttft_p90_ms", p->ttft_p90_ms);
-    put(w, "ttft_p99_ms", p->ttft_p99_ms);
-    put(w, "e2e_p50_ms", p->e2e_p50_ms);
-    put(w, "e2e_p99_ms", p->e2e_p99_ms);
-    put(w, "makespan_s", p->makespan_s);
-    put_whole(w, "refused", p->refused);
-    put_whole(w, "preemptions", p->preemptions);
+    weir_put_whole(w, "rank", rank + 1);
+    weir_put_whole(w, "configuration", at);
+    weir_grid_json(w, &g->grid, at);
+    weir_put_rounded(w, "token_hit_rate", p->token_rate);
+    weir_put_rounded(w, "block_hit_rate", p->block_rate);
+    weir_put_rounded(w, "prefill_max_over_mean", p->prefill_balance);
+    weir_put_rounded(w, "requests_max_over_mean", p->requests_balance);
+    weir_put_rounded(w, "ttft_mean_ms", p->ttft_mean_ms);
+    weir_put_rounded(w, "ttft_p50_ms", p->ttft_p50_ms);
+    weir_put_rounded(w, "ttft_p90_ms", p->ttft_p90_ms);
+    weir_put_rounded(w, "ttft_p99_ms", p->ttft_p99_ms);
+    weir_put_rounded(w, "e2e_p50_ms", p->e2e_p50_ms);
+    weir_put_rounded(w, "e2e_p99_ms", p->e2e_p99_ms);
+    weir_put_rounded(w, "makespan_s", p->makespan_s);
+    weir_put_whole(w, "refused", p->refused);
+    weir_put_whole(w, "preemptions", p->preemptions);
     weir_jsonw_key(w, "pareto");
     weir_jsonw_bool(w, p->pareto);
-    snprintf(digest, sizeof(digest), "%016" PRIx64, p->digest);
-    put_text(w, "digest", digest);
+    weir_put_digest(w, p->digest);
     weir_jsonw_object_end(w);
 }
 
@@ -80,23 +56,19 @@ enum weir_status weir_replay_grid_json(const struct weir_replay_grid *g, struct 
     struct weir_jsonw w;
     weir_jsonw_init(&w, out);
     weir_jsonw_object_begin(&w);
-    weir_jsonw_key(&w, "label");
-    if (g->options->label != NULL)
-        weir_jsonw_string_z(&w, g->options->label);
-    else
-        weir_jsonw_null(&w);
-    put_text(&w, "trace", g->options->trace);
-    put_whole(&w, "requests", g->n_requests);
-    put_whole(&w, "n_configurations", g->grid.n_configs);
-    put_text(&w, "best_by", weir_replay_grid_best_name(g));
-    put(&w, "endless_cache_token_hit_rate", g->best_token_rate);
+    weir_put_text(&w, "label", g->options->label);
+    weir_put_text(&w, "trace", g->options->trace);
+    weir_put_whole(&w, "requests", g->n_requests);
+    weir_put_whole(&w, "n_configurations", g->grid.n_configs);
+    weir_put_text(&w, "best_by", weir_replay_grid_best_name(g));
+    weir_put_rounded(&w, "endless_cache_token_hit_rate", g->best_token_rate);
     put_axes(&w, &g->grid);
     weir_jsonw_key(&w, "simulation");
     weir_jsonw_object_begin(&w);
-    put_text(&w, "device", g->device);
-    put_whole(&w, "waves", g->waves);
-    put_whole(&w, "fallen_back", g->fallen_back);
-    put(&w, "seconds", g->seconds);
+    weir_put_text(&w, "device", g->device);
+    weir_put_whole(&w, "waves", g->waves);
+    weir_put_whole(&w, "fallen_back", g->fallen_back);
+    weir_put_rounded(&w, "seconds", g->seconds);
     weir_jsonw_object_end(&w);
     weir_jsonw_key(&w, "configurations");
     weir_jsonw_array_begin(&w);
@@ -114,21 +86,11 @@ static size_t shown(const struct weir_replay_grid *g) {
     return top < g->grid.n_configs ? top : g->grid.n_configs;
 }
 
-/* "name=value" of the axes that vary. */
-static void describe(const struct weir_grid *g, size_t at, char *out, size_t room) {
-    size_t n = 0;
-    out[0] = '\0';
-    for (size_t i = 0; i < g->n_axes && n < room; i++)
-        if (g->axes[i].n > 1)
-            n += (size_t)snprintf(out + n, room - n, "%s%s=%s", n > 0 ? " " : "", g->axes[i].name,
-                                  g->axes[i].texts[weir_grid_place(g, at, i)]);
-}
-
 static enum weir_status text_row(const struct weir_replay_grid *g, size_t rank,
                                  struct weir_buf *out) {
     char config[512], refused[32] = "-";
     const struct weir_replay_point *p = &g->points[g->ranking[rank]];
-    describe(&g->grid, g->ranking[rank], config, sizeof(config));
+    weir_grid_describe(&g->grid, g->ranking[rank], true, config, sizeof(config));
     if (p->refused > 0)
         snprintf(refused, sizeof(refused), "%" PRIu64, p->refused);
     return weir_buf_printf(out, "%5zu%c  %6.2f  %8.3f  %8.0f  %8.0f  %9.0f  %7s   %s\n", rank + 1,
@@ -193,7 +155,7 @@ static void dot(struct weir_page *p, const struct weir_replay_grid *g, const str
                 const struct scale *y, size_t rank) {
     char config[512];
     const struct weir_replay_point *q = &g->points[g->ranking[rank]];
-    describe(&g->grid, g->ranking[rank], config, sizeof(config));
+    weir_grid_describe(&g->grid, g->ranking[rank], true, config, sizeof(config));
     weir_page_printf(p, "<circle class=\"d s%d\" cx=\"%.1f\" cy=\"%.1f\" r=\"%s\"%s><title>",
                      rank == 0   ? 3
                      : q->pareto ? 1
@@ -362,11 +324,7 @@ enum weir_status weir_replay_grid_html(const struct weir_replay_grid *g, struct 
     struct weir_page p = {.out = out};
     const char *title = g->options->label != NULL ? g->options->label : "Grid replay";
     enum weir_status st = WEIR_OK;
-    weir_page_begin(&p, title);
-    weir_page_raw(&p, "<h1>");
-    weir_page_text(&p, title);
-    weir_page_raw(&p, "</h1><p class=sub><b>");
-    weir_page_text(&p, g->options->trace);
+    weir_page_begin(&p, title, g->options->trace);
     weir_page_printf(&p,
                      "</b>, %zu requests; <b>%zu</b> configurations; a cache that forgets nothing "
                      "finds %.2f %% of the tokens</p><div class=plots>",

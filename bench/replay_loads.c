@@ -2,6 +2,7 @@
 
 #include "base/json.h"
 #include "bench/plot.h"
+#include "bench/put.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -35,11 +36,7 @@ static void put_load(struct weir_jsonw *w, const struct weir_replay_loads *r,
     weir_jsonw_object_begin(w);
     weir_jsonw_key(w, "trace_speedup");
     weir_jsonw_f64(w, load->speedup);
-    weir_jsonw_key(w, "offered");
-    if (isnan(load->offered))
-        weir_jsonw_null(w);
-    else
-        weir_jsonw_f64(w, round(load->offered * 1e6) / 1e6);
+    weir_put_rounded(w, "offered", load->offered);
     weir_jsonw_key(w, "modes");
     weir_jsonw_array_begin(w);
     for (size_t i = 0; i < r->n_ways; i++)
@@ -200,18 +197,7 @@ static void table(struct weir_page *p, const struct weir_replay_loads *r,
 
 enum weir_status weir_replay_loads_html(const struct weir_replay_loads *r, struct weir_buf *out) {
     struct weir_page p = {.out = out};
-    const char *title =
-        r->options->label != NULL ? r->options->label : "Trace replay at several loads";
-    weir_page_begin(&p, title);
-    weir_page_raw(&p, "<h1>");
-    weir_page_text(&p, title);
-    weir_page_raw(&p, "</h1><p class=sub><b>");
-    weir_page_text(&p, r->options->trace);
-    weir_page_printf(&p,
-                     "</b>, %zu requests; <b>%" PRIu32 "</b> workers of %" PRIu32
-                     " blocks of %" PRIu32 " tokens</p><div class=plots>",
-                     r->setup->n_requests, r->setup->n_workers, r->setup->engine.n_blocks,
-                     r->setup->engine.block_size);
+    weir_replay_head_html(&p, r->options, r->setup, "Trace replay at several loads");
     plot(&p, r, "Hits, of the best possible", "%", hits, false, false);
     plot(&p, r, "Time to first token, p99", "ms", p99, false, true);
     plot(&p, r, "Time to first token, p50", "ms", p50, false, true);

@@ -1,8 +1,9 @@
 #include "bench/replay_log.h"
 
+#include "bench/put.h"
+
 #include <inttypes.h>
 #include <math.h>
-#include <stdio.h>
 
 enum { ARENA_BYTES = 1 << 20 };
 
@@ -95,44 +96,38 @@ enum weir_status weir_replay_log_read(struct weir_span text,
     return st;
 }
 
-static double share(uint64_t part, uint64_t of) {
+double weir_replay_log_share(uint64_t part, uint64_t of) {
     return of > 0 ? round((double)part / (double)of * 1e6) / 1e6 : 0;
-}
-
-static void put(struct weir_jsonw *w, const char *key, uint64_t value) {
-    weir_jsonw_key(w, key);
-    weir_jsonw_u64(w, value);
 }
 
 static void put_row(struct weir_jsonw *w, const struct weir_replay_log *log, const char *name,
                     uint64_t hit_blocks, uint64_t same_worker, const uint64_t *digest) {
-    char text[20];
     weir_jsonw_object_begin(w);
-    weir_jsonw_key(w, "mode");
-    weir_jsonw_string_z(w, name);
-    put(w, "hit_blocks", hit_blocks);
+    weir_put_text(w, "mode", name);
+    weir_put_whole(w, "hit_blocks", hit_blocks);
     weir_jsonw_key(w, "block_hit_rate");
-    weir_jsonw_f64(w, share(hit_blocks, log->prompt_blocks));
-    put(w, "same_worker", same_worker);
-    if (digest != NULL) {
-        snprintf(text, sizeof(text), "%016" PRIx64, *digest);
-        weir_jsonw_key(w, "digest");
-        weir_jsonw_string_z(w, text);
-    }
+    weir_jsonw_f64(w, weir_replay_log_share(hit_blocks, log->prompt_blocks));
+    weir_put_whole(w, "same_worker", same_worker);
+    if (digest != NULL)
+        weir_put_digest(w, *digest);
     weir_jsonw_object_end(w);
+}
+
+void weir_replay_log_head_json(struct weir_jsonw *w, const struct weir_replay_log *log) {
+    weir_put_whole(w, "decisions", log->decisions);
+    weir_put_whole(w, "equal", log->equal);
+    weir_put_whole(w, "different", log->different);
+    weir_put_whole(w, "incomplete", log->incomplete);
+    weir_put_whole(w, "compared", log->compared);
+    weir_put_whole(w, "prompt_blocks", log->prompt_blocks);
+    weir_put_whole(w, "best_blocks", log->best_blocks);
 }
 
 enum weir_status weir_replay_log_json(const struct weir_replay_log *log, struct weir_buf *out) {
     struct weir_jsonw w;
     weir_jsonw_init(&w, out);
     weir_jsonw_object_begin(&w);
-    put(&w, "decisions", log->decisions);
-    put(&w, "equal", log->equal);
-    put(&w, "different", log->different);
-    put(&w, "incomplete", log->incomplete);
-    put(&w, "compared", log->compared);
-    put(&w, "prompt_blocks", log->prompt_blocks);
-    put(&w, "best_blocks", log->best_blocks);
+    weir_replay_log_head_json(&w, log);
     weir_jsonw_key(&w, "modes");
     weir_jsonw_array_begin(&w);
     put_row(&w, log, "recorded", log->recorded_blocks, log->compared, NULL);
@@ -147,8 +142,8 @@ enum weir_status weir_replay_log_json(const struct weir_replay_log *log, struct 
 static enum weir_status text_row(const struct weir_replay_log *log, const char *name,
                                  uint64_t hit_blocks, uint64_t same_worker, struct weir_buf *out) {
     return weir_buf_printf(out, "%-16s %6.2f  %6.2f\n", name,
-                           100 * share(hit_blocks, log->prompt_blocks),
-                           100 * share(same_worker, log->compared));
+                           100 * weir_replay_log_share(hit_blocks, log->prompt_blocks),
+                           100 * weir_replay_log_share(same_worker, log->compared));
 }
 
 enum weir_status weir_replay_log_text(const struct weir_replay_log *log, struct weir_buf *out) {
@@ -160,7 +155,7 @@ enum weir_status weir_replay_log_text(const struct weir_replay_log *log, struct 
                         "                 hit, %%  worker, %%\n"
                         "%-16s %6.2f\n",
                         log->decisions, log->equal, log->different, log->incomplete, "best worker",
-                        100 * share(log->best_blocks, log->prompt_blocks));
+                        100 * weir_replay_log_share(log->best_blocks, log->prompt_blocks));
     if (st == WEIR_OK)
         st = text_row(log, "recorded", log->recorded_blocks, log->compared, out);
     for (size_t i = 0; i < log->n_rows && st == WEIR_OK; i++)

@@ -7,9 +7,9 @@
 #define WEIR_BENCH_REPLAY_LOG_H
 
 #include "base/buf.h"
+#include "base/json.h"
+#include "bench/replay_ways.h"
 #include "router/decide.h"
-
-enum { WEIR_REPLAY_LOG_MODES = 14 };
 
 struct weir_replay_log_row {
     const char *name;
@@ -25,7 +25,7 @@ struct weir_replay_log {
         incomplete;    /* made again as recorded; incomplete: too many workers */
     uint64_t compared; /* complete decisions of kv mode: only they know what each worker holds */
     uint64_t prompt_blocks, best_blocks, recorded_blocks; /* of these; best: any worker's most */
-    struct weir_replay_log_row rows[WEIR_REPLAY_LOG_MODES];
+    struct weir_replay_log_row rows[WEIR_REPLAY_WAYS];
     size_t n_rows;
     /* Told of each that is compared; may be NULL. */
     void (*on_compared)(void *arg, const struct weir_decision *decision);
@@ -38,6 +38,9 @@ enum weir_status weir_replay_log_read(struct weir_span text,
                                       const struct weir_router_config *config, uint64_t seed,
                                       struct weir_replay_log *log,
                                       struct weir_err *err) WEIR_MUST_CHECK;
+/* A part, rounded as the reports have it; members that tell of the log, inside an open object. */
+double weir_replay_log_share(uint64_t part, uint64_t of);
+void weir_replay_log_head_json(struct weir_jsonw *w, const struct weir_replay_log *log);
 enum weir_status weir_replay_log_json(const struct weir_replay_log *log,
                                       struct weir_buf *out) WEIR_MUST_CHECK;
 enum weir_status weir_replay_log_text(const struct weir_replay_log *log,

@@ -2,6 +2,7 @@
 
 #include "base/json.h"
 #include "base/mem.h"
+#include "bench/put.h"
 #include "bench/replay_device.h"
 #include "bench/replay_fleet.h"
 #include "bench/replay_grid.h"
@@ -164,36 +165,18 @@ static int by_hits(const void *a, const void *b, void *arg) {
 /* ---- report -----------------------------------------------------------------------------------
  */
 
-static double share(uint64_t part, uint64_t of) {
-    return of > 0 ? round((double)part / (double)of * 1e6) / 1e6 : 0;
-}
-
-static void put(struct weir_jsonw *w, const char *key, uint64_t value) {
-    weir_jsonw_key(w, key);
-    weir_jsonw_u64(w, value);
-}
-
 static void put_result(struct weir_jsonw *w, const struct run *r, size_t rank) {
     size_t at = r->ranking[rank];
     const struct kvc_decision_result *x = &r->results[at];
-    char digest[20];
     weir_jsonw_object_begin(w);
-    put(w, "rank", rank + 1);
-    put(w, "configuration", at);
-    weir_jsonw_key(w, "options");
-    weir_jsonw_object_begin(w);
-    for (size_t i = 0; i < r->grid.n_axes; i++) {
-        weir_jsonw_key(w, r->grid.axes[i].name);
-        weir_jsonw_string_z(w, r->grid.axes[i].texts[weir_grid_place(&r->grid, at, i)]);
-    }
-    weir_jsonw_object_end(w);
-    put(w, "hit_blocks", x->hit_blocks);
+    weir_put_whole(w, "rank", rank + 1);
+    weir_put_whole(w, "configuration", at);
+    weir_grid_json(w, &r->grid, at);
+    weir_put_whole(w, "hit_blocks", x->hit_blocks);
     weir_jsonw_key(w, "block_hit_rate");
-    weir_jsonw_f64(w, share(x->hit_blocks, r->log.prompt_blocks));
-    put(w, "same_worker", x->same_worker);
-    snprintf(digest, sizeof(digest), "%016" PRIx64, x->digest);
-    weir_jsonw_key(w, "digest");
-    weir_jsonw_string_z(w, digest);
+    weir_jsonw_f64(w, weir_replay_log_share(x->hit_blocks, r->log.prompt_blocks));
+    weir_put_whole(w, "same_worker", x->same_worker);
+    weir_put_digest(w, x->digest);
     weir_jsonw_object_end(w);
 }
 
@@ -201,17 +184,10 @@ static enum weir_status write_json(const struct run *r, const char *device, stru
     struct weir_jsonw w;
     weir_jsonw_init(&w, out);
     weir_jsonw_object_begin(&w);
-    put(&w, "decisions", r->log.decisions);
-    put(&w, "equal", r->log.equal);
-    put(&w, "different", r->log.different);
-    put(&w, "incomplete", r->log.incomplete);
-    put(&w, "compared", r->log.compared);
-    put(&w, "prompt_blocks", r->log.prompt_blocks);
-    put(&w, "best_blocks", r->log.best_blocks);
-    put(&w, "recorded_blocks", r->log.recorded_blocks);
-    put(&w, "n_configurations", r->grid.n_configs);
-    weir_jsonw_key(&w, "device");
-    weir_jsonw_string_z(&w, device);
+    weir_replay_log_head_json(&w, &r->log);
+    weir_put_whole(&w, "recorded_blocks", r->log.recorded_blocks);
+    weir_put_whole(&w, "n_configurations", r->grid.n_configs);
+    weir_put_text(&w, "device", device);
     weir_jsonw_key(&w, "configurations");
     weir_jsonw_array_begin(&w);
     for (size_t i = 0; i < r->grid.n_configs; i++)
@@ -224,21 +200,22 @@ static enum weir_status write_json(const struct run *r, const char *device, stru
 static enum weir_status write_table(const struct run *r, const char *device, struct weir_buf *out) {
     const struct weir_replay_log *l = &r->log;
     size_t top = (size_t)r->options->top;
-    enum weir_status st = weir_buf_printf(out,
-                                          "%zu configurations of %" PRIu64 " decisions by %s\n\n"
-                                          "          blocks    same\n"
-                                          " rank     hit, %%  worker, %%   options\n"
-                                          " best     %6.2f\n recorded %6.2f\n",
-                                          r->grid.n_configs, l->compared, device,
-                                          100 * share(l->best_blocks, l->prompt_blocks),
-                                          100 * share(l->recorded_blocks, l->prompt_blocks));
+    enum weir_status st =
+        weir_buf_printf(out,
+                        "%zu configurations of %" PRIu64 " decisions by %s\n\n"
+                        "          blocks    same\n"
+                        " rank     hit, %%  worker, %%   options\n"
+                        " best     %6.2f\n recorded %6.2f\n",
+                        r->grid.n_configs, l->compared, device,
+                        100 * weir_replay_log_share(l->best_blocks, l->prompt_blocks),
+                        100 * weir_replay_log_share(l->recorded_blocks, l->prompt_blocks));
     for (size_t i = 0; i < r->grid.n_configs && i < top && st == WEIR_OK; i++) {
         char config[512];
         const struct kvc_decision_result *x = &r->results[r->ranking[i]];
-        weir_grid_describe(&r->grid, r->ranking[i], config, sizeof(config));
+        weir_grid_describe(&r->grid, r->ranking[i], false, config, sizeof(config));
         st = weir_buf_printf(out, "%5zu     %6.2f  %6.2f      %s\n", i + 1,
-                             100 * share(x->hit_blocks, l->prompt_blocks),
-                             100 * share(x->same_worker, l->compared), config);
+                             100 * weir_replay_log_share(x->hit_blocks, l->prompt_blocks),
+                             100 * weir_replay_log_share(x->same_worker, l->compared), config);
     }
     return st;
 }
@@ -273,8 +250,9 @@ enum weir_status weir_replay_log_grid(const struct weir_replay_options *options,
         st = decide(&r, k, err);
     if (st == WEIR_OK) {
         kvc_get_info(k, &info);
-        st = write_table(&r, info.name, ret_table);
-        if (st == WEIR_OK)
+        if (ret_table != NULL)
+            st = write_table(&r, info.name, ret_table);
+        if (st == WEIR_OK && ret_json != NULL)
             st = write_json(&r, info.name, ret_json);
         if (st != WEIR_OK)
             weir_err_set(err, st, "report: %s", weir_status_text(st));

@@ -8,8 +8,8 @@
 #include "bench/replay_log.h"
 #include "runtime/options_replay.h"
 
-/* Writes table (unless `json_only`) and JSON of all configurations into the two buffers, those
- * first that would have hit most blocks. */
+/* Writes table and JSON of all configurations into the two buffers (NULL: not wanted), those first
+ * that would have hit most blocks. */
 enum weir_status weir_replay_log_grid(const struct weir_replay_options *options,
                                       struct weir_span log_text, struct weir_arena *arena,
                                       struct weir_buf *ret_table, struct weir_buf *ret_json,

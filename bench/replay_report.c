@@ -2,7 +2,9 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "bench/plot.h"
+#include "bench/put.h"
 #include "bench/replay_stats.h"
+#include "bench/replay_ways.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -11,27 +13,13 @@
 
 /* ---- JSON --------------------------------------------------------------------------------- */
 
-static void put_whole(struct weir_jsonw *w, const char *key, uint64_t value) {
-    weir_jsonw_key(w, key);
-    weir_jsonw_u64(w, value);
-}
-
-/* Six places: more would only say how the machine rounds. */
-static void put(struct weir_jsonw *w, const char *key, double value) {
-    weir_jsonw_key(w, key);
-    if (isnan(value))
-        weir_jsonw_null(w);
-    else
-        weir_jsonw_f64(w, round(value * 1e6) / 1e6);
-}
-
 static void put_balance(struct weir_jsonw *w, const char *key, const struct weir_replay_balance *b,
                         const uint64_t *values, uint32_t n) {
     weir_jsonw_key(w, key);
     weir_jsonw_object_begin(w);
-    put(w, "max_over_mean", b->max_over_mean);
-    put(w, "mean", b->mean);
-    put(w, "stdev", b->stdev);
+    weir_put_rounded(w, "max_over_mean", b->max_over_mean);
+    weir_put_rounded(w, "mean", b->mean);
+    weir_put_rounded(w, "stdev", b->stdev);
     weir_jsonw_key(w, "workers");
     weir_jsonw_array_begin(w);
     for (uint32_t i = 0; i < n; i++)
@@ -43,56 +31,47 @@ static void put_balance(struct weir_jsonw *w, const char *key, const struct weir
 static void put_times(struct weir_jsonw *w, const char *key, const struct weir_replay_times *t) {
     weir_jsonw_key(w, key);
     weir_jsonw_object_begin(w);
-    put(w, "mean", t->mean);
-    put(w, "p50", t->p50);
-    put(w, "p90", t->p90);
-    put(w, "p99", t->p99);
-    put(w, "max", t->max);
+    weir_put_rounded(w, "mean", t->mean);
+    weir_put_rounded(w, "p50", t->p50);
+    weir_put_rounded(w, "p90", t->p90);
+    weir_put_rounded(w, "p99", t->p99);
+    weir_put_rounded(w, "max", t->max);
     weir_jsonw_object_end(w);
 }
 
 void weir_replay_row_json(struct weir_jsonw *w, const struct weir_replay_row *row,
                           uint32_t n_workers) {
     weir_jsonw_object_begin(w);
-    weir_jsonw_key(w, row->is_mode ? "mode" : "cache");
-    weir_jsonw_string_z(w, row->name);
-    put(w, "token_hit_rate", weir_replay_token_rate(row));
-    put(w, "block_hit_rate", weir_replay_block_rate(row));
-    put_whole(w, "prompt_tokens", row->prompt_tokens);
-    put_whole(w, "cached_tokens", row->cached_tokens);
-    put_whole(w, "prompt_blocks", row->prompt_blocks);
-    put_whole(w, "hit_blocks", row->hit_blocks);
+    weir_put_text(w, row->is_mode ? "mode" : "cache", row->name);
+    weir_put_rounded(w, "token_hit_rate", weir_replay_token_rate(row));
+    weir_put_rounded(w, "block_hit_rate", weir_replay_block_rate(row));
+    weir_put_whole(w, "prompt_tokens", row->prompt_tokens);
+    weir_put_whole(w, "cached_tokens", row->cached_tokens);
+    weir_put_whole(w, "prompt_blocks", row->prompt_blocks);
+    weir_put_whole(w, "hit_blocks", row->hit_blocks);
     if (row->is_mode) {
-        put_whole(w, "refused", row->refused);
-        put_whole(w, "waited", row->waited);
-        put_whole(w, "preemptions", row->preemptions);
+        weir_put_whole(w, "refused", row->refused);
+        weir_put_whole(w, "waited", row->waited);
+        weir_put_whole(w, "preemptions", row->preemptions);
         put_balance(w, "prefill_tokens", &row->prefill_balance, row->worker_tokens, n_workers);
         put_balance(w, "requests", &row->requests_balance, row->worker_requests, n_workers);
         put_times(w, "ttft_ms", &row->ttft);
         put_times(w, "e2e_ms", &row->e2e);
-        put(w, "makespan_s", row->makespan_s);
-        char digest[20];
-        snprintf(digest, sizeof(digest), "%016" PRIx64, row->digest);
-        weir_jsonw_key(w, "digest");
-        weir_jsonw_string_z(w, digest);
+        weir_put_rounded(w, "makespan_s", row->makespan_s);
+        weir_put_digest(w, row->digest);
     }
     weir_jsonw_object_end(w);
 }
 
 void weir_replay_head_json(struct weir_jsonw *w, const struct weir_replay_options *options,
                            const struct weir_replay_setup *setup) {
-    weir_jsonw_key(w, "label");
-    if (options->label != NULL)
-        weir_jsonw_string_z(w, options->label);
-    else
-        weir_jsonw_null(w);
-    weir_jsonw_key(w, "trace");
-    weir_jsonw_string_z(w, options->trace);
-    put_whole(w, "requests", setup->n_requests);
-    put_whole(w, "workers", setup->n_workers);
-    put_whole(w, "kv_blocks", setup->engine.n_blocks);
-    put_whole(w, "block_size", setup->engine.block_size);
-    put_whole(w, "seed", setup->seed);
+    weir_put_text(w, "label", options->label);
+    weir_put_text(w, "trace", options->trace);
+    weir_put_whole(w, "requests", setup->n_requests);
+    weir_put_whole(w, "workers", setup->n_workers);
+    weir_put_whole(w, "kv_blocks", setup->engine.n_blocks);
+    weir_put_whole(w, "block_size", setup->engine.block_size);
+    weir_put_whole(w, "seed", setup->seed);
 }
 
 static void put_rows(struct weir_jsonw *w, const struct weir_replay_report *r, const char *key,
@@ -110,7 +89,7 @@ enum weir_status weir_replay_json(const struct weir_replay_report *r, struct wei
     weir_jsonw_init(&w, out);
     weir_jsonw_object_begin(&w);
     weir_replay_head_json(&w, r->options, r->setup);
-    put(&w, "trace_speedup", r->setup->trace_speedup);
+    weir_put_rounded(&w, "trace_speedup", r->setup->trace_speedup);
     put_rows(&w, r, "best", false);
     put_rows(&w, r, "modes", true);
     weir_jsonw_object_end(&w);
@@ -150,7 +129,7 @@ enum weir_status weir_replay_text(const struct weir_replay_report *r, struct wei
 
 /* ---- page --------------------------------------------------------------------------------- */
 
-enum { COLOURS = 5, MAX_SERIES = 16 };
+enum { COLOURS = 5, MAX_SERIES = 2 + WEIR_REPLAY_WAYS };
 
 static struct weir_plot_series series_of(const struct weir_replay_report *r, size_t i,
                                          const double *y) {
@@ -281,20 +260,20 @@ static void table(struct weir_page *p, const struct weir_replay_report *r) {
     weir_page_raw(p, "</table></div>");
 }
 
-enum weir_status weir_replay_html(const struct weir_replay_report *r, struct weir_buf *out) {
-    struct weir_page p = {.out = out};
-    const char *title = r->options->label != NULL ? r->options->label : "Trace replay";
-    WEIR_ASSERT(r->n_rows <= MAX_SERIES);
-    weir_page_begin(&p, title);
-    weir_page_raw(&p, "<h1>");
-    weir_page_text(&p, title);
-    weir_page_raw(&p, "</h1><p class=sub><b>");
-    weir_page_text(&p, r->options->trace);
-    weir_page_printf(&p,
+void weir_replay_head_html(struct weir_page *p, const struct weir_replay_options *options,
+                           const struct weir_replay_setup *setup, const char *title) {
+    weir_page_begin(p, options->label != NULL ? options->label : title, options->trace);
+    weir_page_printf(p,
                      "</b>, %zu requests; <b>%" PRIu32 "</b> workers of %" PRIu32
                      " blocks of %" PRIu32 " tokens</p><div class=plots>",
-                     r->setup->n_requests, r->setup->n_workers, r->setup->engine.n_blocks,
-                     r->setup->engine.block_size);
+                     setup->n_requests, setup->n_workers, setup->engine.n_blocks,
+                     setup->engine.block_size);
+}
+
+enum weir_status weir_replay_html(const struct weir_replay_report *r, struct weir_buf *out) {
+    struct weir_page p = {.out = out};
+    WEIR_ASSERT(r->n_rows <= MAX_SERIES);
+    weir_replay_head_html(&p, r->options, r->setup, "Trace replay");
     plot_course(&p, r);
     plot_ttft(&p, r);
     enum weir_status st = plot_load(&p, r);

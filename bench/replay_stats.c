@@ -71,8 +71,9 @@ static void count_tokens(struct weir_replay_row *row, const struct weir_replay_s
     }
 }
 
-uint64_t weir_replay_digest(const struct weir_replay_setup *s,
-                            const struct weir_replay_outcome *outcomes) {
+/* FNV-1a over words. */
+static uint64_t digest_of(const struct weir_replay_setup *s,
+                          const struct weir_replay_outcome *outcomes) {
     uint64_t h = 14695981039346656037u;
     for (size_t i = 0; i < s->n_requests; i++) {
         const struct weir_replay_outcome *o = &outcomes[i];
@@ -99,7 +100,7 @@ static void measure_mode(struct weir_replay_row *row, const struct weir_replay_s
         end = o->end_us > end ? o->end_us : end;
         values[n++] = (double)(o->end_us - o->due_us) / 1000;
     }
-    row->digest = weir_replay_digest(s, outcomes);
+    row->digest = digest_of(s, outcomes);
     row->e2e = times_of(values, n);
     n = 0;
     for (size_t i = 0; i < s->n_requests; i++)

@@ -4,6 +4,7 @@
 
 #include "base/buf.h"
 #include "base/json.h"
+#include "bench/plot.h"
 #include "bench/replay_sim.h"
 #include "runtime/options_replay.h"
 
@@ -28,7 +29,7 @@ struct weir_replay_row {
     uint64_t prompt_blocks, hit_blocks;    /* complete blocks of their prompts */
     uint64_t *worker_requests,
         *worker_tokens; /* owned; one a worker; tokens: computed for prompts */
-    uint64_t digest;    /* of a mode: weir_replay_digest() */
+    uint64_t digest;    /* of a mode, every choice, hit and time: equal digests, equal replays */
     struct weir_replay_balance requests_balance, prefill_balance;
     struct weir_replay_times ttft, e2e;
     double makespan_s; /* to the end of the last answer */
@@ -37,9 +38,6 @@ struct weir_replay_row {
     double curve[WEIR_REPLAY_CURVE]; /* TTFT in ms at 1 - 10^(-NINES i / (CURVE - 1)) */
 };
 
-/* Of every choice, hit and time: equal digests, equal replays (FNV-1a over words). */
-uint64_t weir_replay_digest(const struct weir_replay_setup *setup,
-                            const struct weir_replay_outcome *outcomes);
 /* WEIR_NOMEM leaves what fini accepts. The name is borrowed. */
 enum weir_status weir_replay_row_fill(struct weir_replay_row *row, const char *name, bool is_mode,
                                       const struct weir_replay_setup *setup,
@@ -55,11 +53,14 @@ struct weir_replay_report {
     const struct weir_replay_row *rows; /* the endless cache, the shared one, then the modes */
     size_t n_rows;
 };
-/* Parts of a JSON report: members that say what was run, inside an open object; a row. */
+/* Parts of a report: members that say what was run, inside an open object; a row; the beginning of
+ * a page, up to its plots, under the label or else this title. */
 void weir_replay_head_json(struct weir_jsonw *w, const struct weir_replay_options *options,
                            const struct weir_replay_setup *setup);
 void weir_replay_row_json(struct weir_jsonw *w, const struct weir_replay_row *row,
                           uint32_t n_workers);
+void weir_replay_head_html(struct weir_page *p, const struct weir_replay_options *options,
+                           const struct weir_replay_setup *setup, const char *title);
 /* One JSON object and a line feed; a table; a page that needs nothing else. */
 enum weir_status weir_replay_json(const struct weir_replay_report *r,
                                   struct weir_buf *out) WEIR_MUST_CHECK;

@@ -1,6 +1,7 @@
 #include "bench/report.h"
 
 #include "base/json.h"
+#include "bench/put.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -34,19 +35,6 @@ double weir_bench_report_error_share(const struct weir_bench_report *r) {
 
 /* ---- JSON --------------------------------------------------------------------------------- */
 
-static void put_z(struct weir_jsonw *w, const char *key, const char *value) {
-    weir_jsonw_key(w, key);
-    if (value != NULL)
-        weir_jsonw_string_z(w, value);
-    else
-        weir_jsonw_null(w);
-}
-
-static void put_u(struct weir_jsonw *w, const char *key, uint64_t value) {
-    weir_jsonw_key(w, key);
-    weir_jsonw_u64(w, value);
-}
-
 /* Six significant digits say all that a measurement knows. */
 static void put_f(struct weir_jsonw *w, const char *key, double value) {
     weir_jsonw_key(w, key);
@@ -71,7 +59,7 @@ static void put_i(struct weir_jsonw *w, const char *key, int64_t value) {
 static void put_hist(struct weir_jsonw *w, const char *key, const struct weir_hist *h) {
     weir_jsonw_key(w, key);
     weir_jsonw_object_begin(w);
-    put_u(w, "count", h->n);
+    weir_put_whole(w, "count", h->n);
     if (h->n > 0) {
         put_f(w, "mean", ms(weir_hist_mean(h)));
         put_f(w, "stdev", ms(weir_hist_stdev(h)));
@@ -87,12 +75,13 @@ static void put_load(struct weir_jsonw *w, const struct weir_bench_options *o) {
     weir_jsonw_key(w, "load");
     weir_jsonw_object_begin(w);
     bool open = o->trace != NULL || !isnan(o->rate);
-    put_z(w, "kind", o->trace != NULL ? "trace" : open ? "open" : "closed");
-    put_z(w, "endpoint", o->endpoint == 0 ? "chat" : "completions");
+    weir_put_text(w, "kind", o->trace != NULL ? "trace" : open ? "open" : "closed");
+    weir_put_text(w, "endpoint", o->endpoint == 0 ? "chat" : "completions");
     weir_jsonw_key(w, "stream");
     weir_jsonw_bool(w, o->stream);
     put_f(w, "rate", o->rate);
-    put_z(w, "arrival", open && o->trace == NULL ? o->arrival == 0 ? "poisson" : "constant" : NULL);
+    weir_put_text(w, "arrival",
+                  open && o->trace == NULL ? o->arrival == 0 ? "poisson" : "constant" : NULL);
     put_i(w, "concurrency", o->concurrency);
     put_i(w, "requests", o->requests);
     put_i(w, "conversations", o->conversations);
@@ -100,13 +89,13 @@ static void put_load(struct weir_jsonw *w, const struct weir_bench_options *o) {
     put_i(w, "warmup", o->warmup);
     put_i(w, "loops", o->loops);
     put_i(w, "seed", o->seed);
-    put_z(w, "isl", o->trace != NULL ? NULL : o->isl);
-    put_z(w, "osl", o->trace != NULL ? NULL : o->osl);
+    weir_put_text(w, "isl", o->trace != NULL ? NULL : o->isl);
+    weir_put_text(w, "osl", o->trace != NULL ? NULL : o->osl);
     put_i(w, "prefix_groups", o->prefix_groups);
     put_i(w, "prefix_len", o->prefix_len);
     put_i(w, "turns", o->turns);
-    put_z(w, "think_time_ms", o->think_time_ms);
-    put_z(w, "trace", o->trace);
+    weir_put_text(w, "think_time_ms", o->think_time_ms);
+    weir_put_text(w, "trace", o->trace);
     put_f(w, "trace_speedup", o->trace_speedup);
     weir_jsonw_key(w, "trace_spread");
     weir_jsonw_bool(w, o->trace_spread);
@@ -118,25 +107,25 @@ static void put_requests(struct weir_jsonw *w, const struct weir_bench_report *r
     const struct weir_tally *t = r->tally;
     weir_jsonw_key(w, "requests");
     weir_jsonw_object_begin(w);
-    put_u(w, "measured", t->ok + weir_tally_errors(t));
-    put_u(w, "ok", t->ok);
-    put_u(w, "errors", weir_tally_errors(t));
+    weir_put_whole(w, "measured", t->ok + weir_tally_errors(t));
+    weir_put_whole(w, "ok", t->ok);
+    weir_put_whole(w, "errors", weir_tally_errors(t));
     put_f(w, "error_share", weir_bench_report_error_share(r));
-    put_u(w, "warmup", t->warmup);
-    put_u(w, "unfinished", t->unfinished);
-    put_u(w, "unsent", t->unsent);
-    put_u(w, "turns_dropped", t->turns_dropped);
-    put_u(w, "empty_answers", t->empty);
-    put_u(w, "answers_without_usage", t->without_usage);
+    weir_put_whole(w, "warmup", t->warmup);
+    weir_put_whole(w, "unfinished", t->unfinished);
+    weir_put_whole(w, "unsent", t->unsent);
+    weir_put_whole(w, "turns_dropped", t->turns_dropped);
+    weir_put_whole(w, "empty_answers", t->empty);
+    weir_put_whole(w, "answers_without_usage", t->without_usage);
     weir_jsonw_object_end(w);
     weir_jsonw_key(w, "errors");
     weir_jsonw_object_begin(w);
     for (int i = WEIR_BENCH_FAULT_NONE + 1; i < WEIR_BENCH_FAULTS; i++) {
         weir_jsonw_key(w, weir_bench_fault_key(i));
         weir_jsonw_object_begin(w);
-        put_u(w, "count", t->faults[i]);
+        weir_put_whole(w, "count", t->faults[i]);
         if (t->samples[i][0] != '\0')
-            put_z(w, "first", t->samples[i]);
+            weir_put_text(w, "first", t->samples[i]);
         weir_jsonw_object_end(w);
     }
     weir_jsonw_object_end(w);
@@ -146,7 +135,7 @@ static void put_requests(struct weir_jsonw *w, const struct weir_bench_report *r
         if (t->statuses[i] > 0) {
             char key[16];
             snprintf(key, sizeof(key), "%d", i);
-            put_u(w, key, t->statuses[i]);
+            weir_put_whole(w, key, t->statuses[i]);
         }
     weir_jsonw_object_end(w);
 }
@@ -155,11 +144,11 @@ static void put_throughput(struct weir_jsonw *w, const struct weir_tally *t) {
     double window = weir_tally_window_s(t);
     weir_jsonw_key(w, "tokens");
     weir_jsonw_object_begin(w);
-    put_u(w, "prompt", t->prompt_tokens);
-    put_u(w, "completion", t->completion_tokens);
-    put_u(w, "cached", t->cached_tokens);
+    weir_put_whole(w, "prompt", t->prompt_tokens);
+    weir_put_whole(w, "completion", t->completion_tokens);
+    weir_put_whole(w, "cached", t->cached_tokens);
     put_f(w, "cached_share", per((double)t->cached_tokens, (double)t->prompt_tokens));
-    put_u(w, "stream_events_with_text", t->chunks);
+    weir_put_whole(w, "stream_events_with_text", t->chunks);
     weir_jsonw_object_end(w);
     weir_jsonw_key(w, "throughput");
     weir_jsonw_object_begin(w);
@@ -181,7 +170,7 @@ static void put_goodput(struct weir_jsonw *w, const struct weir_tally *t) {
     put_f(w, "ttft_ms", slo->ttft_ms);
     put_f(w, "itl_ms", slo->itl_ms);
     put_f(w, "e2e_ms", slo->e2e_ms);
-    put_u(w, "good", t->good);
+    weir_put_whole(w, "good", t->good);
     put_f(w, "share", per((double)t->good, (double)(t->ok + weir_tally_errors(t))));
     put_f(w, "requests_per_s", per((double)t->good, weir_tally_window_s(t)));
     weir_jsonw_object_end(w);
@@ -215,11 +204,11 @@ static void put_timeline(struct weir_jsonw *w, const struct weir_tally *t) {
     for (unsigned i = 0; i < weir_timeline_used(&t->timeline); i++) {
         const struct weir_timeline_bucket *b = &t->timeline.buckets[i];
         weir_jsonw_object_begin(w);
-        put_u(w, "sent", b->sent);
-        put_u(w, "done", b->done);
-        put_u(w, "errors", b->errors);
-        put_u(w, "tokens", b->tokens);
-        put_u(w, "in_flight", b->in_flight);
+        weir_put_whole(w, "sent", b->sent);
+        weir_put_whole(w, "done", b->done);
+        weir_put_whole(w, "errors", b->errors);
+        weir_put_whole(w, "tokens", b->tokens);
+        weir_put_whole(w, "in_flight", b->in_flight);
         if (b->ttft.n > 0) {
             put_f(w, "ttft_p50_ms", ms((double)weir_hist_quantile(&b->ttft, 0.5)));
             put_f(w, "ttft_p99_ms", ms((double)weir_hist_quantile(&b->ttft, 0.99)));
@@ -236,7 +225,7 @@ static void put_started(struct weir_jsonw *w, uint64_t wall_ms) {
     struct tm tm;
     gmtime_r(&s, &tm);
     strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &tm);
-    put_z(w, "started", text);
+    weir_put_text(w, "started", text);
 }
 
 enum weir_status weir_bench_report_json(const struct weir_bench_report *r, struct weir_buf *out) {
@@ -244,11 +233,11 @@ enum weir_status weir_bench_report_json(const struct weir_bench_report *r, struc
     struct weir_jsonw w;
     weir_jsonw_init(&w, out);
     weir_jsonw_object_begin(&w);
-    put_z(&w, "tool", "weir bench " WEIR_VERSION);
-    put_z(&w, "label", r->options->label);
+    weir_put_text(&w, "tool", "weir bench " WEIR_VERSION);
+    weir_put_text(&w, "label", r->options->label);
     put_started(&w, r->started_wall_ms);
-    put_z(&w, "url", r->options->url);
-    put_z(&w, "model", r->model);
+    weir_put_text(&w, "url", r->options->url);
+    weir_put_text(&w, "model", r->model);
     weir_jsonw_key(&w, "interrupted");
     weir_jsonw_bool(&w, r->interrupted);
     put_load(&w, r->options);

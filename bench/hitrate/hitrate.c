@@ -12,6 +12,7 @@
 #include "bench/fetch.h"
 #include "bench/prefix_sim.h"
 #include "bench/proc.h"
+#include "bench/put.h"
 
 #include <getopt.h>
 #include <inttypes.h>
@@ -298,11 +299,6 @@ static void put(struct weir_jsonw *w, const char *key, double value) {
     weir_jsonw_f64(w, rounded(value));
 }
 
-static void put_whole(struct weir_jsonw *w, const char *key, uint64_t value) {
-    weir_jsonw_key(w, key);
-    weir_jsonw_u64(w, value);
-}
-
 /* False: below --require, or not better than round-robin. */
 static bool measure(struct setup *s) {
     struct counted kv = run(s, "kv");
@@ -319,10 +315,10 @@ static bool measure(struct setup *s) {
     weir_jsonw_object_begin(&w);
     weir_jsonw_key(&w, "scenario");
     weir_jsonw_string_z(&w, s->trace_path != NULL ? "trace" : "conversations");
-    put_whole(&w, "requests", requests);
-    put_whole(&w, "workers", WORKERS);
-    put_whole(&w, "blocks_per_worker", s->blocks);
-    put_whole(&w, "block_size", s->block_size);
+    weir_put_whole(&w, "requests", requests);
+    weir_put_whole(&w, "workers", WORKERS);
+    weir_put_whole(&w, "blocks_per_worker", s->blocks);
+    weir_put_whole(&w, "block_size", s->block_size);
     put(&w, "prompt_tokens", kv.prompt_tokens);
     put(&w, "best_rate", best);
     put(&w, "endless_cache_rate", endless);
