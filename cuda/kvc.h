@@ -4,8 +4,8 @@
  * libweir_cuda.so, that is loaded when a device is asked for).
  *
  * Both back ends give identical results, bit for bit: they run the same inline functions
- * (kvc_core.h) on the same tables. Hashes: shared spec "kvrouter" 1. Matching: 3.2 and kvi.h. Cost:
- * 4.1 and router/cost.h.
+ * (kvc_core_priv.h) on the same tables. Hashes: shared spec "kvrouter" 1. Matching: 3.2 and kvi.h.
+ * Cost: 4.1 and router/cost.h.
  *
  * Threads: a `struct kvc` and what was made of it belong to one thread at a time; several may be
  * open. A call on a device waits for its result: keep it off event loops.

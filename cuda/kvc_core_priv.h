@@ -45,8 +45,7 @@ struct kvc_secret {
 /* Both halves of the 128-bit product, exclusive-or'ed. */
 KVC_FN uint64_t kvc_fold(uint64_t a, uint64_t b) {
     __extension__ typedef unsigned __int128 u128;
-    u128 p =
-        (u128)a * b; /* on the device too: the halves alone would be seven products, not four */
+    u128 p = (u128)a * b; /* on the device too: its halves apart are seven products, not four */
     return (uint64_t)p ^ (uint64_t)(p >> 64);
 }
 
@@ -243,8 +242,8 @@ KVC_FN uint32_t kvc_home(uint64_t seq, uint32_t mask) {
 }
 
 KVC_FN struct kvc_slot kvc_slot_read(const struct kvc_slot *slot) {
-#ifdef __CUDA_ARCH__ /* said outright: a compiler may take a structure apart, and wait four times  \
-                      */
+#ifdef __CUDA_ARCH__
+    /* Said outright: a compiler may take a structure apart, and wait four times. */
     uint4 a = __ldg(reinterpret_cast<const uint4 *>(slot));
     uint4 b = __ldg(reinterpret_cast<const uint4 *>(slot) + 1);
     struct kvc_slot s = {
@@ -270,27 +269,52 @@ KVC_FN uint32_t kvc_lookup(const struct kvc_slot *slots, uint32_t mask, uint64_t
 
 /* ---- cost --------------------------------------------------------------------------------- */
 
-/* router/cost.h, with the same operations in the same order (contraction is off on both sides). */
-KVC_FN double kvc_cost(const struct kvc_cost_params *p, double isl_tokens, double prompt_blocks,
-                       double min_prefill, const uint32_t blocks[KVC_TIERS], double prefill_tokens,
-                       double decode_blocks, double requests) {
-    double bs = p->block_size, device = blocks[KVC_DEVICE];
-    double host = blocks[KVC_HOST], disk = blocks[KVC_DISK];
-    double cached = round(bs * (device + p->host_weight * host + p->disk_weight * disk));
-    double raw_tokens = 0, decay = 1;
+/* What the cost of one candidate depends on. */
+struct kvc_load {
+    double device_blocks, host_blocks, disk_blocks;
+    double prefill_tokens, decode_blocks, additional_blocks, requests, churn;
+};
+
+/* router/cost.c, with the same operations in the same order (contraction is off on both sides):
+ * blocks of prefill that a candidate would have to do, credit for what it holds taken off. */
+KVC_FN double kvc_prefill_blocks(const struct kvc_cost_params *p, double isl_tokens,
+                                 double least_prefill_tokens, const struct kvc_load *x) {
+    double bs = p->block_size, raw_tokens = 0, decay = 1;
+    double blocks =
+        x->device_blocks + p->host_weight * x->host_blocks + p->disk_weight * x->disk_blocks;
+    double cached = blocks > 0 ? round(bs * blocks) : 0;
     if (p->track_prefill_tokens) {
-        raw_tokens = prefill_tokens + fmax(isl_tokens - cached, 0.0) + cached;
+        raw_tokens = x->prefill_tokens + fmax(isl_tokens - cached, 0.0) + cached;
         if (p->overlap_credit_decay > 0) {
             double request_blocks = fmax(ceil(isl_tokens / bs), 1.0);
-            double excess = (prefill_tokens - min_prefill) / bs;
+            double excess = (x->prefill_tokens - least_prefill_tokens) / bs;
             decay = 1 / (1 + p->overlap_credit_decay * excess / request_blocks);
         }
     }
-    double credit =
-        p->overlap_score_credit * decay * device + p->host_weight * host + p->disk_weight * disk;
-    double prefill = fmax(raw_tokens / bs - credit, 0.0);
-    return p->prefill_load_scale * prefill + decode_blocks + prompt_blocks +
-           p->decode_active_request_weight * requests;
+    double credit = p->overlap_score_credit * decay * x->device_blocks +
+                    p->host_weight * x->host_blocks + p->disk_weight * x->disk_blocks;
+    return fmax(raw_tokens / bs - credit, 0.0);
+}
+
+KVC_FN double kvc_linear(const struct kvc_cost_params *p, double prefill,
+                         const struct kvc_load *x) {
+    return p->prefill_load_scale * prefill + x->decode_blocks + x->additional_blocks +
+           p->decode_active_request_weight * x->requests;
+}
+
+/* The cost of a rank for kvc_rank(). */
+KVC_FN double kvc_cost(const struct kvc_cost_params *p, double isl_tokens, double prompt_blocks,
+                       double min_prefill, const uint32_t blocks[KVC_TIERS], double prefill_tokens,
+                       double decode_blocks, double requests) {
+    const struct kvc_load x = {(double)blocks[KVC_DEVICE],
+                               (double)blocks[KVC_HOST],
+                               (double)blocks[KVC_DISK],
+                               prefill_tokens,
+                               decode_blocks,
+                               prompt_blocks,
+                               requests,
+                               0};
+    return kvc_linear(p, kvc_prefill_blocks(p, isl_tokens, min_prefill, &x), &x);
 }
 
 #endif

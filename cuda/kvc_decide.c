@@ -5,8 +5,6 @@
 #include "cuda/kvc_priv.h"
 #include "cuda/kvc_replay_priv.h"
 
-#include <stdatomic.h>
-
 #define BLOCKS_MAX 9007199254740992.0
 
 static bool is_number(double v) {
@@ -44,23 +42,17 @@ struct work {
     const struct kvc_decision_log *log;
     const struct kvc_decision_config *configs;
     struct kvc_decision_result *results;
-    size_t n;
-    _Atomic size_t next;
 };
 
-static void take_part(void *arg, unsigned thread) {
-    struct work *w = arg;
-    size_t i;
-    (void)thread;
-    while ((i = atomic_fetch_add(&w->next, 1)) < w->n)
-        kvc_redecide_all(w->log, &w->configs[i], &w->results[i]);
+static void redecide_one(void *arg, size_t i) {
+    const struct work *w = arg;
+    kvc_redecide_all(w->log, &w->configs[i], &w->results[i]);
 }
 
 enum kvc_status kvc_redecide(struct kvc *k, const struct kvc_decision_log *log,
                              const struct kvc_decision_config *configs, size_t n, unsigned threads,
                              struct kvc_decision_result *ret) {
-    struct work work = {.log = log, .configs = configs, .results = ret, .n = n};
-    const struct kvc_replay_options o = {.threads = threads};
+    struct work work = {.log = log, .configs = configs, .results = ret};
     if (!sound(log, configs, n))
         return KVC_INVALID;
     if (n == 0)
@@ -70,7 +62,7 @@ enum kvc_status kvc_redecide(struct kvc *k, const struct kvc_decision_log *log,
                          : k->lost ? KVC_LOST
                                    : k->ops->redecide(k->dev, log, configs, n, ret);
     if (cpu || kvc_falls_back(k, st)) {
-        kvc_run_crew(kvc_replay_threads(&o, n), take_part, &work);
+        kvc_run_each(kvc_crew_size(threads, n), n, redecide_one, &work);
         st = KVC_OK;
     }
     return st;

@@ -18,21 +18,16 @@ static __global__ void redecide(const struct kvc_decision_log log,
     kvc_redecide_all(&log, &c, &results[i]);
 }
 
-static enum kvc_status put(struct kvc_device *d, struct kvc_buffer *b, const void *from,
-                           size_t bytes) {
-    KVC_TRY(kvc_device_room(d, b, bytes > 0 ? bytes : 1));
-    return bytes > 0 ? kvc_device_upload(d, d->lanes[0].stream, b->p, from, bytes) : KVC_OK;
-}
-
 static enum kvc_status run(struct kvc_device *d, const struct kvc_decision_log *log,
                            const struct kvc_decision_config *configs, size_t n,
                            struct kvc_decision_result *ret) {
     cudaStream_t stream = d->lanes[0].stream;
     struct kvc_replay_slot *m = &d->replay[0];
     struct kvc_decision_log there = *log;
-    KVC_TRY(put(d, &m->states, log->candidates, log->n_candidates * sizeof(*log->candidates)));
-    KVC_TRY(put(d, &m->places, log->decisions, log->n * sizeof(*log->decisions)));
-    KVC_TRY(put(d, &m->configs, configs, n * sizeof(*configs)));
+    KVC_TRY(kvc_device_put(d, &m->states, log->candidates,
+                           log->n_candidates * sizeof(*log->candidates)));
+    KVC_TRY(kvc_device_put(d, &m->places, log->decisions, log->n * sizeof(*log->decisions)));
+    KVC_TRY(kvc_device_put(d, &m->configs, configs, n * sizeof(*configs)));
     KVC_TRY(kvc_device_room(d, &m->ends, n * sizeof(*ret)));
     there.candidates = static_cast<const struct kvc_decision_candidate *>(m->states.p);
     there.decisions = static_cast<const struct kvc_decision *>(m->places.p);

@@ -70,6 +70,12 @@ enum kvc_status kvc_device_upload(struct kvc_device *d, cudaStream_t stream, voi
     return kvc_device_check(d, cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, stream));
 }
 
+enum kvc_status kvc_device_put(struct kvc_device *d, struct kvc_buffer *b, const void *from,
+                               size_t bytes) {
+    KVC_TRY(kvc_device_room(d, b, bytes > 0 ? bytes : 1));
+    return bytes > 0 ? kvc_device_upload(d, d->lanes[0].stream, b->p, from, bytes) : KVC_OK;
+}
+
 enum kvc_status kvc_device_staging(struct kvc_device *d, size_t bytes) {
     if (bytes <= d->cap_staging)
         return KVC_OK;

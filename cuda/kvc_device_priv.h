@@ -1,4 +1,5 @@
-/* The device back end's own parts: kvc_device.cu (memory, tables), kvc_hash.cu, kvc_match.cu. */
+/* What the files of the device back end share: kvc_device.cu (memory, tables) and, by what they
+ * compute, kvc_hash.cu, kvc_match.cu, kvc_replay.cu, kvc_decide.cu. */
 #ifndef WEIR_CUDA_KVC_DEVICE_PRIV_H
 #define WEIR_CUDA_KVC_DEVICE_PRIV_H
 
@@ -27,7 +28,7 @@ struct kvc_stage {
     bool in_flight;
 };
 
-/* One wave of a replay. */
+/* One wave of a replay; a decision log is in the first one's place. */
 struct kvc_replay_slot {
     struct kvc_buffer configs, places, ends, outcomes, states;
 };
@@ -63,6 +64,9 @@ void kvc_device_give_back(struct kvc_device *d, struct kvc_buffer *b);
 enum kvc_status kvc_device_room(struct kvc_device *d, struct kvc_buffer *b, size_t bytes);
 enum kvc_status kvc_device_upload(struct kvc_device *d, cudaStream_t stream, void *to,
                                   const void *from, size_t bytes);
+/* Room and upload in one, on the first lane's stream; `bytes` may be 0. */
+enum kvc_status kvc_device_put(struct kvc_device *d, struct kvc_buffer *b, const void *from,
+                               size_t bytes);
 enum kvc_status kvc_device_staging(struct kvc_device *d, size_t bytes);
 
 enum kvc_status kvc_device_hash(void *dev, const struct kvc_prompts *p,

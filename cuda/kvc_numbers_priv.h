@@ -7,6 +7,7 @@
 
 #include "cuda/kvc_core_priv.h"
 
+/* Unlike KVC_FN not inlined by force: the simulation calls such functions from many places. */
 #ifdef __CUDACC__
 #define KVC_SIM static inline __host__ __device__
 #else
@@ -48,7 +49,8 @@ KVC_SIM double kvc_rng_unit(uint64_t s[4]) {
     return (double)(kvc_rng_u64(s) >> 11) * (1.0 / 9007199254740992.0);
 }
 
-/* weir_exp_of_negative() of router/cost.c: the same operations in the same order. */
+/* weir_exp_of_negative() of router/cost.c: the same operations in the same order (neither library
+ * may include the other; test/unit/cuda/decide.c holds them equal). */
 KVC_SIM double kvc_exp(double x) {
     if (!(x > -707.0))
         return 0;

@@ -8,12 +8,6 @@
 #include "cuda/kvc_numbers_priv.h"
 #include "cuda/kvc_replay.h"
 
-/* What the cost of one candidate depends on. */
-struct kvc_load {
-    double device_blocks, host_blocks, disk_blocks;
-    double prefill_tokens, decode_blocks, additional_blocks, requests, churn;
-};
-
 KVC_SIM double kvc_fleet_cost(const struct kvc_policy *policy, const struct kvc_cost_params *p,
                               double isl_tokens, const struct kvc_load *x) {
     double bs = p->block_size, prefill = 0;
@@ -33,25 +27,10 @@ KVC_SIM double kvc_policy_cost(const struct kvc_policy *policy, const struct kvc
                                const struct kvc_load *x) {
     if (policy->kind == KVC_REPLAY_FLEET)
         return kvc_fleet_cost(policy, p, isl_tokens, x);
-    double bs = p->block_size, raw_tokens = 0, decay = 1;
-    double blocks =
-        x->device_blocks + p->host_weight * x->host_blocks + p->disk_weight * x->disk_blocks;
-    double cached = blocks > 0 ? round(bs * blocks) : 0;
-    if (p->track_prefill_tokens) {
-        raw_tokens = x->prefill_tokens + fmax(isl_tokens - cached, 0.0) + cached;
-        if (p->overlap_credit_decay > 0) {
-            double request_blocks = fmax(ceil(isl_tokens / bs), 1.0);
-            double excess = (x->prefill_tokens - least_prefill_tokens) / bs;
-            decay = 1 / (1 + p->overlap_credit_decay * excess / request_blocks);
-        }
-    }
-    double credit = p->overlap_score_credit * decay * x->device_blocks +
-                    p->host_weight * x->host_blocks + p->disk_weight * x->disk_blocks;
-    double prefill = fmax(raw_tokens / bs - credit, 0.0);
+    double prefill = kvc_prefill_blocks(p, isl_tokens, least_prefill_tokens, x);
     if (policy->kind == KVC_REPLAY_LMETRIC)
         return prefill * (x->decode_blocks + x->additional_blocks + 1);
-    return p->prefill_load_scale * prefill + x->decode_blocks + x->additional_blocks +
-           p->decode_active_request_weight * x->requests;
+    return kvc_linear(p, prefill, x);
 }
 
 #endif

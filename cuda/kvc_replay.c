@@ -251,7 +251,7 @@ enum kvc_status kvc_replay(struct kvc_trace *t, const struct kvc_replay_config *
         size_t bytes = kvc_replay_config_bytes(t, &configs[i]);
         stats.config_bytes = bytes > stats.config_bytes ? bytes : stats.config_bytes;
     }
-    r.threads = kvc_replay_threads(options, n);
+    r.threads = kvc_crew_size(options->threads, n);
     r.order = malloc((n + 1) * sizeof(*r.order));
     enum kvc_status st = r.order == NULL ? KVC_NOMEM : KVC_OK;
     if (st == KVC_OK && n > 0)

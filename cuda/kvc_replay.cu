@@ -62,13 +62,8 @@ static __global__ void replay_configs(const struct replay_args a) {
 
 struct device_trace {
     struct kvc_buffer requests, runs, paths;
+    bool complete;
 };
-
-static enum kvc_status put(struct kvc_device *d, struct kvc_buffer *b, const void *from,
-                           size_t bytes) {
-    KVC_TRY(kvc_device_room(d, b, bytes > 0 ? bytes : 1));
-    return bytes > 0 ? kvc_device_upload(d, d->lanes[0].stream, b->p, from, bytes) : KVC_OK;
-}
 
 static enum kvc_status put_trace(struct kvc_device *d, struct kvc_trace *t) {
     struct device_trace *dt = static_cast<struct device_trace *>(t->device);
@@ -77,16 +72,16 @@ static enum kvc_status put_trace(struct kvc_device *d, struct kvc_trace *t) {
         if (dt == NULL)
             return KVC_NOMEM;
         t->device = dt;
-    } else if (dt->paths.p != NULL) {
-        return KVC_OK;
     }
-    KVC_TRY(put(d, &dt->requests, t->requests, t->course.n_requests * sizeof(*t->requests)));
-    KVC_TRY(put(d, &dt->runs, t->runs, t->course.n_runs * sizeof(*t->runs)));
-    KVC_TRY(put(d, &dt->paths, t->paths, t->n_paths * sizeof(*t->paths)));
-    enum kvc_status st = kvc_device_check(d, cudaStreamSynchronize(d->lanes[0].stream));
-    if (st != KVC_OK)
-        kvc_device_give_back(d, &dt->paths); /* not all of it is there */
-    return st;
+    if (dt->complete)
+        return KVC_OK;
+    KVC_TRY(
+        kvc_device_put(d, &dt->requests, t->requests, t->course.n_requests * sizeof(*t->requests)));
+    KVC_TRY(kvc_device_put(d, &dt->runs, t->runs, t->course.n_runs * sizeof(*t->runs)));
+    KVC_TRY(kvc_device_put(d, &dt->paths, t->paths, t->n_paths * sizeof(*t->paths)));
+    KVC_TRY(kvc_device_check(d, cudaStreamSynchronize(d->lanes[0].stream)));
+    dt->complete = true;
+    return KVC_OK;
 }
 
 void kvc_device_trace_free(void *dev, struct kvc_trace *t) {

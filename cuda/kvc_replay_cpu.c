@@ -10,9 +10,9 @@
 
 enum { THREADS_MAX = 1024 };
 
-unsigned kvc_replay_threads(const struct kvc_replay_options *o, size_t n) {
+unsigned kvc_crew_size(unsigned wanted, size_t n) {
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    size_t threads = o->threads > 0 ? o->threads : cores > 0 ? (size_t)cores : 1;
+    size_t threads = wanted > 0 ? wanted : cores > 0 ? (size_t)cores : 1;
     threads = threads < n ? threads : n;
     return threads < THREADS_MAX ? (unsigned)threads : THREADS_MAX;
 }
@@ -42,6 +42,26 @@ void kvc_run_crew(unsigned threads, void (*fn)(void *arg, unsigned thread), void
     fn(arg, 0);
     for (unsigned i = 0; i < n; i++)
         pthread_join(ids[i], NULL);
+}
+
+struct each {
+    void (*fn)(void *arg, size_t i);
+    void *arg;
+    size_t n;
+    _Atomic size_t next;
+};
+
+static void run_some(void *arg, unsigned thread) {
+    struct each *e = arg;
+    size_t i;
+    (void)thread;
+    while ((i = atomic_fetch_add(&e->next, 1)) < e->n)
+        e->fn(e->arg, i);
+}
+
+void kvc_run_each(unsigned threads, size_t n, void (*fn)(void *arg, size_t i), void *arg) {
+    struct each e = {.fn = fn, .arg = arg, .n = n};
+    kvc_run_crew(threads < n ? threads : (unsigned)n, run_some, &e);
 }
 
 /* ---- simulating ----------------------------------------------------------------------------- */
@@ -144,22 +164,17 @@ struct delivery {
     const struct kvc_wave *wave;
     const uint32_t *order;
     size_t n_requests;
-    _Atomic size_t next;
 };
 
-static void deliver_some(void *arg, unsigned thread) {
-    struct delivery *d = arg;
-    size_t i;
-    (void)thread;
-    while ((i = atomic_fetch_add(&d->next, 1)) < d->wave->n) {
-        struct kvc_replay_result result = {.outcomes = d->wave->outcomes + i * d->n_requests,
-                                           .preemptions = d->wave->ends[i].preemptions};
-        d->options->on_result(d->options->arg, d->order[i], &result);
-    }
+static void deliver_one(void *arg, size_t i) {
+    const struct delivery *d = arg;
+    struct kvc_replay_result result = {.outcomes = d->wave->outcomes + i * d->n_requests,
+                                       .preemptions = d->wave->ends[i].preemptions};
+    d->options->on_result(d->options->arg, d->order[i], &result);
 }
 
 void kvc_replay_deliver(const struct kvc_replay_options *o, const struct kvc_wave *w,
                         const uint32_t *order, size_t n_requests, unsigned threads) {
     struct delivery d = {.options = o, .wave = w, .order = order, .n_requests = n_requests};
-    kvc_run_crew(threads < w->n ? threads : w->n, deliver_some, &d);
+    kvc_run_each(threads, w->n, deliver_one, &d);
 }

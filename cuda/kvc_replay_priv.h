@@ -57,7 +57,10 @@ void kvc_replay_deliver(const struct kvc_replay_options *o, const struct kvc_wav
 /* fn(arg, thread) on so many threads, one of them the caller's; where the system gives fewer, on
  * fewer. */
 void kvc_run_crew(unsigned threads, void (*fn)(void *arg, unsigned thread), void *arg);
-unsigned kvc_replay_threads(const struct kvc_replay_options *o, size_t n);
+/* fn(arg, i) once for each i below n, dealt out to such a crew. */
+void kvc_run_each(unsigned threads, size_t n, void (*fn)(void *arg, size_t i), void *arg);
+/* For n pieces of work: as many as are wanted (0 = all cores), and no more than that. */
+unsigned kvc_crew_size(unsigned wanted, size_t n);
 
 #ifdef __cplusplus
 }
