@@ -2,23 +2,11 @@
  * answers are the same, without it the status says what happened; nothing leaks or crashes. */
 #include "base/status.h"
 #include "cuda/kvc.h"
-#include "test/check.h"
+#include "test/unit/cuda/failing.h"
 
-#include <dlfcn.h>
 #include <pthread.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 enum { BLOCKS = 40, RANKS = 8 };
-
-static void (*fail_at)(long call, bool lost);
-static char told[256];
-
-static void on_fall_back(void *arg, const char *why) {
-    (void)arg;
-    snprintf(told, sizeof(told), "%s", why);
-}
 
 /* What one session gives. */
 struct outcome {
@@ -86,8 +74,9 @@ static bool same(const struct outcome *a, const struct outcome *b) {
 }
 
 /* With this call failing; false when the session ended before it. */
-static bool one(const char *plugin, const struct outcome *want, long call, bool lost, bool back) {
-    struct kvc_options o = {.kind = KVC_CUDA, .plugin = plugin, .fall_back = back};
+static bool one(const void *want, long call, bool lost, bool back) {
+    struct kvc_options o = {
+        .kind = KVC_CUDA, .plugin = getenv("WEIR_CUDA_PLUGIN"), .fall_back = back};
     struct outcome got = {.n = 0};
     struct kvc *k = NULL;
     struct kvc_info info;
@@ -112,7 +101,6 @@ static bool one(const char *plugin, const struct outcome *want, long call, bool 
 }
 
 static void case_every_call(void) {
-    const char *plugin = getenv("WEIR_CUDA_PLUGIN");
     struct kvc *cpu = NULL;
     static struct outcome want;
     CHECK(kvc_open(&(struct kvc_options){.kind = KVC_CPU}, &cpu, NULL, 0) == KVC_OK);
@@ -120,16 +108,7 @@ static void case_every_call(void) {
     CHECK(want.n == RANKS && want.match[1].blocks[KVC_DEVICE] == BLOCKS - 3 &&
           want.choice[0].rank == 0 && want.choice[1].rank == 1);
     kvc_close(cpu);
-    for (int lost = 0; lost < 2; lost++)
-        for (int back = 0; back < 2; back++) {
-            long n_failed = 0, quiet = 0;
-            for (long call = 0; quiet < 40 && call < 1000; call++) {
-                bool failed = one(plugin, &want, call, lost, back);
-                n_failed += failed;
-                quiet = failed ? 0 : quiet + 1;
-            }
-            CHECK_MSG(n_failed > 15, "only %ld calls failed", n_failed);
-        }
+    fail_every_call(one, &want, 40, 1000);
 }
 
 static void hold(struct kvc_table *t, uint32_t rank, uint64_t first, size_t n) {
@@ -215,13 +194,7 @@ static void case_budget(void) {
 }
 
 int main(void) {
-    void *plugin = dlopen(getenv("WEIR_CUDA_PLUGIN"), RTLD_NOW);
-    void *symbol = plugin != NULL ? dlsym(plugin, "emu_fail_at") : NULL;
-    if (symbol == NULL) {
-        printf("skipped: WEIR_CUDA_PLUGIN names no emulated device\n");
-        return 77;
-    }
-    memcpy(&fail_at, &symbol, sizeof(fail_at));
+    find_fail_at();
     CHECK_RUN(case_every_call);
     CHECK_RUN(case_a_commit_that_fails);
     CHECK_RUN(case_another_thread);

@@ -4,7 +4,6 @@
 #include "base/mem.h"
 #include "base/rng.h"
 #include "bench/replay_fleet.h"
-#include "kvindex/kvi.h"
 #include "test/check.h"
 #include "test/unit/cuda/back_end.h"
 

@@ -2,23 +2,11 @@
  * with fall_back every configuration has its one result all the same, without it the status says
  * what happened. */
 #include "cuda/kvc_decide.h"
-#include "test/check.h"
+#include "test/unit/cuda/failing.h"
 
-#include <dlfcn.h>
 #include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 enum { REQUESTS = 30, CONFIGS = 9, BLOCK = 16 };
-
-static void (*fail_at)(long call, bool lost);
-static char told[256];
-
-static void on_fall_back(void *arg, const char *why) {
-    (void)arg;
-    snprintf(told, sizeof(told), "%s", why);
-}
 
 struct results {
     uint64_t sums[CONFIGS];
@@ -105,7 +93,9 @@ static bool same(const struct results *a, const struct results *b) {
 }
 
 /* With this call failing; false when nothing came of it. */
-static bool one(const struct results *want, size_t max_bytes, long call, bool lost, bool back) {
+static bool one(const void *arg, long call, bool lost, bool back) {
+    const struct results *want = arg;
+    size_t in_waves = 8 * (want->stats.config_bytes + REQUESTS * 24) + 4096;
     struct kvc_options o = {.kind = KVC_CUDA,
                             .plugin = getenv("WEIR_CUDA_PLUGIN"),
                             .fall_back = back,
@@ -117,7 +107,7 @@ static bool one(const struct results *want, size_t max_bytes, long call, bool lo
     enum kvc_status st = kvc_open(&o, &k, NULL, 0);
     bool opened = st == KVC_OK;
     if (opened) {
-        st = session(k, max_bytes, &got);
+        st = session(k, in_waves, &got);
         kvc_close(k);
     }
     fail_at(-1, false);
@@ -135,27 +125,11 @@ static void case_every_call(void) {
     CHECK(kvc_open(&(struct kvc_options){.kind = KVC_CPU}, &cpu, NULL, 0) == KVC_OK);
     CHECK(session(cpu, 0, &want) == KVC_OK && same(&want, &want));
     kvc_close(cpu);
-    size_t in_waves = 8 * (want.stats.config_bytes + REQUESTS * 24) + 4096;
-    for (int lost = 0; lost < 2; lost++)
-        for (int back = 0; back < 2; back++) {
-            long n_failed = 0, quiet = 0;
-            for (long call = 0; quiet < 20 && call < 2000; call++) {
-                bool failed = one(&want, in_waves, call, lost, back);
-                n_failed += failed;
-                quiet = failed ? 0 : quiet + 1;
-            }
-            CHECK_MSG(n_failed > 15, "only %ld calls failed", n_failed);
-        }
+    fail_every_call(one, &want, 20, 2000);
 }
 
 int main(void) {
-    void *plugin = dlopen(getenv("WEIR_CUDA_PLUGIN"), RTLD_NOW);
-    void *symbol = plugin != NULL ? dlsym(plugin, "emu_fail_at") : NULL;
-    if (symbol == NULL) {
-        printf("skipped: WEIR_CUDA_PLUGIN names no emulated device\n");
-        return 77;
-    }
-    memcpy(&fail_at, &symbol, sizeof(fail_at));
+    find_fail_at();
     CHECK_RUN(case_every_call);
     return check_finish();
 }
