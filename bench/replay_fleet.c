@@ -2,8 +2,6 @@
 
 #include "base/mem.h"
 
-#include <math.h>
-
 /* Prompts are hashed in batches of about so many tokens. */
 enum { BATCH_TOKENS = 8 << 20 };
 
@@ -47,8 +45,10 @@ static enum weir_status set_up(struct hashes *h, const struct weir_replay_setup 
                                                      line->output_tokens};
         h->offsets[i + 1] = h->offsets[i] + line->input_tokens / s->engine.block_size;
     }
-    for (size_t i = 0, n; i<s->n_requests; most = n> most ? n : most)
+    for (size_t i = 0, n; i < s->n_requests;) {
         i = batch_end(s, i, &n);
+        most = n > most ? n : most;
+    }
     h->sequence = weir_calloc(h->offsets[s->n_requests] + 1, sizeof(*h->sequence));
     h->tokens = weir_calloc(most, sizeof(*h->tokens));
     h->local = weir_calloc(most / s->engine.block_size + 1, sizeof(*h->local));

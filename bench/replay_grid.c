@@ -11,13 +11,13 @@
 #include "bench/replay_fleet.h"
 #include "bench/replay_setup.h"
 #include "bench/replay_ways.h"
+#include "net/loop.h"
 
 #include <math.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define MAX_GRID_BYTES ((size_t)1 << 20)
 
@@ -33,7 +33,7 @@ struct run {
 
 /* ---- which options may vary ------------------------------------------------------------------ */
 
-static const char *refuses(const struct weir_option *o) {
+static const char *why_fixed(const struct weir_option *o) {
     static const char *const fixed[] = {
         "trace", "decisions", "limit",  "trace_spread",  "trace_block",      "grid",
         "best",  "top",       "device", "device_number", "device_memory_mb", "threads"};
@@ -60,7 +60,7 @@ static enum weir_status add_modes(struct weir_grid *g, const struct weir_replay_
 
 /* Text with a '=' is the grid itself, another one the file that has it. */
 enum weir_status weir_replay_grid_read(const struct weir_replay_options *o,
-                                       const char *(*refuses_)(const struct weir_option *option),
+                                       const char *(*refuses)(const struct weir_option *option),
                                        struct weir_arena *arena, struct weir_grid *ret,
                                        struct weir_err *err) {
     struct weir_buf text;
@@ -75,7 +75,7 @@ enum weir_status weir_replay_grid_read(const struct weir_replay_options *o,
         weir_err_set(err, st, "--grid: more than 1 MiB of text");
     }
     if (st == WEIR_OK)
-        st = weir_grid_parse(weir_buf_span(&text), &weir_replay_program, o, refuses_, arena, ret,
+        st = weir_grid_parse(weir_buf_span(&text), &weir_replay_program, o, refuses, arena, ret,
                              err);
     if (st == WEIR_OK)
         st = add_modes(ret, o, arena, err);
@@ -195,7 +195,7 @@ static enum weir_status failed(enum kvc_status st, size_t config_bytes, struct w
                         "the simulation failed: %s", kvc_status_text(st));
 }
 
-/* All configurations of one block size; `todo` marks what is left. */
+/* All configurations of one block size. */
 static enum weir_status run_block_size(struct run *run, struct kvc *k, uint32_t block_size,
                                        struct weir_err *err) {
     struct weir_replay_grid *g = run->g;
@@ -237,20 +237,14 @@ static enum weir_status run_block_size(struct run *run, struct kvc *k, uint32_t 
     return status == KVC_OK ? WEIR_OK : failed(status, config_bytes, err);
 }
 
-static double now_s(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
-
 static enum weir_status simulate(struct run *run, struct kvc *k, struct weir_err *err) {
     struct weir_replay_grid *g = run->g;
     enum weir_status st = WEIR_OK;
-    double start = now_s();
-    for (size_t i = 0; i < g->grid.n_configs && st == WEIR_OK; i++)
+    uint64_t start = weir_now_ns();
+    for (size_t i = 0; i < g->grid.n_configs && st == WEIR_OK && !run->out_of_memory; i++)
         if (!g->points[i].done)
             st = run_block_size(run, k, block_size_at(g, i), err);
-    g->seconds = now_s() - start;
+    g->seconds = (double)(weir_now_ns() - start) * 1e-9;
     if (run->tty)
         fputs("\r\033[K", stderr);
     if (st == WEIR_OK && run->out_of_memory)
@@ -385,7 +379,7 @@ enum weir_status weir_replay_grid_run(const struct weir_replay_options *options,
     struct kvc *k = NULL;
     struct kvc_info info;
     *g = (struct weir_replay_grid){.options = options, .trace = trace};
-    enum weir_status st = weir_replay_grid_read(options, refuses, arena, &g->grid, err);
+    enum weir_status st = weir_replay_grid_read(options, why_fixed, arena, &g->grid, err);
     if (st != WEIR_OK)
         return st;
     size_t n = g->grid.n_configs;

@@ -3,7 +3,6 @@
 #include "base/span.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 static const struct {
@@ -74,16 +73,6 @@ enum weir_status weir_replay_ways_read(const char *text, struct weir_replay_way 
     return WEIR_OK;
 }
 
-static bool read_load(struct weir_span word, double *ret) {
-    char text[32], *end;
-    if (word.len == 0 || word.len >= sizeof(text))
-        return false;
-    memcpy(text, word.data, word.len);
-    text[word.len] = '\0';
-    *ret = strtod(text, &end);
-    return *end == '\0' && *ret >= 1e-6 && *ret <= 1e9;
-}
-
 enum weir_status weir_replay_loads_read(const char *text, double *ret, size_t room, size_t *ret_n,
                                         struct weir_err *err) {
     size_t n = 0;
@@ -91,7 +80,8 @@ enum weir_status weir_replay_loads_read(const char *text, double *ret, size_t ro
         struct weir_span word = weir_span_trim(weir_span_split(rest, ',', &rest));
         if (n == room)
             return weir_err_set(err, WEIR_INVALID, "--loads: at most %zu", room);
-        if (!read_load(word, &ret[n]) || (n > 0 && ret[n] <= ret[n - 1]))
+        if (!weir_span_f64(word, &ret[n]) || ret[n] < 1e-6 || ret[n] > 1e9 ||
+            (n > 0 && ret[n] <= ret[n - 1]))
             return weir_err_set(err, WEIR_INVALID,
                                 "--loads: '%.*s' is no speedup of the trace, 1e-06 to 1e+09, above "
                                 "the one before it",

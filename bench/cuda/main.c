@@ -6,16 +6,14 @@
 #include "base/mem.h"
 #include "base/rng.h"
 #include "base/status.h"
+#include "bench/cuda/common.h"
 #include "bench/cuda/replay.h"
 #include "cuda/kvc.h"
 #include "kvindex/kvi.h"
 
 #include <getopt.h>
 #include <inttypes.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum { ROUNDS_MAX = 51, BLOCK = 16, TOP = 5 };
 
@@ -27,18 +25,6 @@ static const char *kind = "cpu";
 static void die(const char *what, enum kvc_status st) {
     fprintf(stderr, "bench/cuda: %s: %s\n", what, kvc_status_text(st));
     exit(1);
-}
-
-static void *must(void *p) {
-    if (p == NULL)
-        die("memory", KVC_NOMEM);
-    return p;
-}
-
-static double now_s(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
 static int by_value(const void *a, const void *b) {

@@ -3,13 +3,10 @@
 
 #include "base/mem.h"
 #include "base/rng.h"
+#include "bench/cuda/common.h"
 
 #include <inttypes.h>
 #include <math.h>
-#include <stdatomic.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <time.h>
 #include <unistd.h>
 
 /* A day's beginning of conversations: some prompts stand on an earlier one. */
@@ -20,20 +17,6 @@ struct requests {
     uint64_t *offsets, *sequence;
     size_t n;
 };
-
-static void *must(void *p) {
-    if (p == NULL) {
-        fprintf(stderr, "bench/cuda: out of memory\n");
-        exit(1);
-    }
-    return p;
-}
-
-static double now_s(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
 
 static struct requests make_requests(size_t n) {
     struct requests r = {.n = n};

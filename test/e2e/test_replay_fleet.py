@@ -6,10 +6,7 @@ import os
 import subprocess
 
 import pytest
-
-WEIR = os.environ.get("WEIR_BIN", "build/release/weir")
-MOONCAKE = os.path.join(os.path.dirname(os.path.abspath(__file__)),
-                        "../../../shared/data/mooncake/conversation_trace.jsonl")
+from test_replay import MOONCAKE, WEIR
 
 
 def test_fleet_policy_keeps_hits_and_first_tokens():

@@ -31,7 +31,7 @@ def grid(path, text, *flags, plugin=EMULATED):
 
 
 def plain(path, options, *flags, block=BLOCK):
-    words = [w for name, value in options.items() for w in (f"--{name}={value}",)]
+    words = [f"--{name}={value}" for name, value in options.items()]
     r = subprocess.run([WEIR, "replay", "--trace", str(path), "--trace-block", str(block), "--json", "-", *words, *flags],
                        text=True, capture_output=True, timeout=300)
     assert r.returncode == 0, r.stderr
@@ -184,7 +184,7 @@ ONE = [line(0, 16, 1, [1])]
     ("# nothing=1", [], "names no option"),
 ])
 def test_bad_grid(tmp_path, text, flags, want):
-    r = run(tmp_path, [line(0, 16, 1, [1])] if text != "kv-blocks=1" else [line(0, 32, 1, [1, 2])], "--grid", text, *flags)
+    r = run(tmp_path, ONE if text != "kv-blocks=1" else [line(0, 32, 1, [1, 2])], "--grid", text, *flags)
     assert r.returncode == 1 and r.stdout == "" and want in r.stderr and r.stderr.count("\n") == 1, r.stderr
 
 

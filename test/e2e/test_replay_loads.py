@@ -1,14 +1,12 @@
 """`weir replay --loads`: a fleet at several loads. Nothing is lost, nothing counted twice, and the same twice."""
 import json
-import os
 import random
 import re
 import subprocess
 
 import pytest
+from test_replay import BLOCK, WEIR
 
-WEIR = os.environ.get("WEIR_BIN", "build/release/weir")
-BLOCK = 16
 MODES = ["round-robin", "random", "power-of-two", "least-loaded", "kv", "kv+fcfs", "kv+lcfs", "kv+wspt", "lmetric", "fleet",
          "fleet+fcfs", "fleet+lcfs", "fleet+wspt"]
 LOADS = [1, 4, 32]
