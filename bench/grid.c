@@ -171,10 +171,15 @@ enum weir_status weir_grid_parse(struct weir_span text, const struct weir_progra
     return st;
 }
 
+size_t weir_grid_stride(const struct weir_grid *g, size_t axis) {
+    size_t stride = 1;
+    while (++axis < g->n_axes)
+        stride *= g->axes[axis].n;
+    return stride;
+}
+
 size_t weir_grid_place(const struct weir_grid *g, size_t at, size_t axis) {
-    for (size_t i = g->n_axes; --i > axis;)
-        at /= g->axes[i].n;
-    return at % g->axes[axis].n;
+    return at / weir_grid_stride(g, axis) % g->axes[axis].n;
 }
 
 enum weir_status weir_grid_config(const struct weir_grid *g, size_t at, void *ret,

@@ -37,6 +37,8 @@ enum weir_status weir_grid_parse(struct weir_span text, const struct weir_progra
 enum weir_status weir_grid_add(struct weir_grid *grid, const struct weir_option *option,
                                struct weir_span values, struct weir_arena *arena,
                                struct weir_err *err) WEIR_MUST_CHECK;
+/* From a configuration to the one with the next value of an axis and all else equal. */
+size_t weir_grid_stride(const struct weir_grid *grid, size_t axis);
 /* Which value of an axis configuration `at` has. */
 size_t weir_grid_place(const struct weir_grid *grid, size_t at, size_t axis);
 /* Copies the base to *ret (program->struct_bytes), sets the values and applies rules and presets.

@@ -9,7 +9,6 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 /* ---- JSON --------------------------------------------------------------------------------- */
 
@@ -224,6 +223,19 @@ static int rising(const void *a, const void *b) {
     return x < y ? -1 : x > y;
 }
 
+static const char *best_unit(const struct weir_replay_grid *g) {
+    switch ((enum weir_opt_replay_best)g->options->best) {
+    case WEIR_OPT_REPLAY_BEST_HIT_RATE:
+        return "%";
+    case WEIR_OPT_REPLAY_BEST_BALANCE:
+        return "max/mean";
+    case WEIR_OPT_REPLAY_BEST_MAKESPAN:
+        return "s";
+    default:
+        return "ms";
+    }
+}
+
 /* What --best names, for people. */
 static double figure_of(const struct weir_replay_grid *g, const struct weir_replay_point *p) {
     double loss = weir_replay_grid_loss(g, p);
@@ -234,7 +246,7 @@ static double figure_of(const struct weir_replay_grid *g, const struct weir_repl
 static enum weir_status plot_axis(struct weir_page *p, const struct weir_replay_grid *g,
                                   size_t axis) {
     const struct weir_grid_axis *a = &g->grid.axes[axis];
-    size_t n = a->n, all = g->grid.n_configs;
+    size_t n = a->n, all = g->grid.n_configs, stride = weir_grid_stride(&g->grid, axis);
     double *room = weir_calloc(3 * n + all, sizeof(*room));
     struct weir_plot_tick *ticks = weir_calloc(n, sizeof(*ticks));
     if (room == NULL || ticks == NULL) {
@@ -244,14 +256,15 @@ static enum weir_status plot_axis(struct weir_page *p, const struct weir_replay_
     }
     double *x = room, *best = room + n, *middle = room + 2 * n, *some = room + 3 * n;
     size_t n_ticks = 0, every = (n + 7) / 8;
-    bool rate = strcmp(weir_replay_grid_best_name(g), "hit-rate") == 0;
+    bool rate = g->options->best == WEIR_OPT_REPLAY_BEST_HIT_RATE;
     for (size_t v = 0; v < n; v++) {
         size_t m = 0;
-        for (size_t i = 0; i < all; i++) {
-            double y = figure_of(g, &g->points[i]);
-            if (weir_grid_place(&g->grid, i, axis) == v && !isnan(y))
-                some[m++] = y;
-        }
+        for (size_t from = v * stride; from < all; from += n * stride)
+            for (size_t i = from; i < from + stride; i++) {
+                double y = figure_of(g, &g->points[i]);
+                if (!isnan(y))
+                    some[m++] = y;
+            }
         qsort(some, m, sizeof(*some), rising);
         x[v] = (double)v;
         best[v] = m == 0 ? NAN : rate ? some[m - 1] : some[0];
@@ -259,15 +272,11 @@ static enum weir_status plot_axis(struct weir_page *p, const struct weir_replay_
         if (v % every == 0)
             ticks[n_ticks++] = (struct weir_plot_tick){(double)v, a->texts[v]};
     }
-    const char *name = weir_replay_grid_best_name(g);
     const struct weir_plot_series series[] = {{.name = "best", .colour = 0, .y = best},
                                               {.name = "middle", .colour = 1, .y = middle}};
     const struct weir_plot plot = {.title = a->name,
-                                   .note = name,
-                                   .unit = rate                            ? "%"
-                                           : strcmp(name, "balance") == 0  ? "max/mean"
-                                           : strcmp(name, "makespan") == 0 ? "s"
-                                                                           : "ms",
+                                   .note = weir_replay_grid_best_name(g),
+                                   .unit = best_unit(g),
                                    .x_title = "of all configurations with this value",
                                    .n_points = n,
                                    .x = x,

@@ -24,15 +24,26 @@ struct collected {
     bool out_of_memory;
 };
 
-static bool grow(void **array, size_t *cap, size_t want, size_t bytes) {
+/* The array with room for as many as are wanted; NULL: it is as it was. */
+static void *grown(void *array, size_t *cap, size_t want, size_t bytes) {
     if (want <= *cap)
-        return true;
+        return array;
     size_t more = *cap * 2 > want ? *cap * 2 : want;
-    void *p = weir_realloc(*array, more * bytes);
-    if (p == NULL)
+    void *p = weir_realloc(array, more * bytes);
+    *cap = p != NULL ? more : *cap;
+    return p;
+}
+
+static bool make_room(struct collected *c, size_t n_candidates) {
+    struct kvc_decision *decisions = grown(c->decisions, &c->cap, c->n + 1, sizeof(*c->decisions));
+    if (decisions == NULL)
         return false;
-    *array = p;
-    *cap = more;
+    c->decisions = decisions;
+    struct kvc_decision_candidate *candidates = grown(
+        c->candidates, &c->cap_candidates, c->n_candidates + n_candidates, sizeof(*c->candidates));
+    if (candidates == NULL)
+        return false;
+    c->candidates = candidates;
     return true;
 }
 
@@ -40,9 +51,7 @@ static void on_compared(void *arg, const struct weir_decision *d) {
     struct collected *c = arg;
     size_t first = 0, last = d->n;
     double least = INFINITY;
-    if (!grow((void **)&c->decisions, &c->cap, c->n + 1, sizeof(*c->decisions)) ||
-        !grow((void **)&c->candidates, &c->cap_candidates, c->n_candidates + d->n,
-              sizeof(*c->candidates))) {
+    if (!make_room(c, d->n)) {
         c->out_of_memory = true;
         return;
     }
