@@ -18,18 +18,24 @@
 
 struct reader {
     struct wj_run *x;
-    const char *p, *begin, *end;
-    struct wj_vec stack; /* elements of the containers being read */
+    const char *begin, *end;
+    struct wj_vec stack; /* values that are not yet in their container */
 };
 
-static _Noreturn void bad(struct reader *r, const char *what) {
-    wj_fail(r->x, WTOK_JINJA_ERR_VALUE, "JSON: %s at byte %zu", what, (size_t)(r->p - r->begin));
+static _Noreturn void bad(const struct reader *r, const char *p, const char *what) {
+    wj_fail(r->x, WTOK_JINJA_ERR_VALUE, "JSON: %s at byte %zu", what, (size_t)(p - r->begin));
 }
 
-static inline void blanks(struct reader *r) {
-    while (r->p < r->end && (unsigned char)*r->p <= ' ' &&
-           (*r->p == ' ' || *r->p == '\n' || *r->p == '\t' || *r->p == '\r'))
-        r->p++;
+static inline const char *blanks(const char *p, const char *end) {
+    while (p < end && (unsigned char)*p <= ' ' &&
+           (*p == ' ' || *p == '\n' || *p == '\t' || *p == '\r'))
+        p++;
+    return p;
+}
+
+static inline const char *keep(struct reader *r, struct wj_val v, const char *p) {
+    wj_push(r->x, &r->stack, v);
+    return p;
 }
 
 static const bool special[256] = {1, 1, 1, 1, 1, 1, 1, 1, 1,         1,         1, 1,
@@ -59,74 +65,75 @@ static inline const char *plain_end(const char *p, const char *end) {
     return p;
 }
 
-static unsigned hex4(struct reader *r) {
+static const char *hex4(const struct reader *r, const char *p, unsigned *ret) {
     unsigned v = 0;
-    if (r->end - r->p < 4)
-        bad(r, "truncated \\u escape");
+    if (r->end - p < 4)
+        bad(r, p, "truncated \\u escape");
     for (int i = 0; i < 4; i++) {
-        char c = *r->p++;
+        char c = *p++;
         unsigned d = c >= '0' && c <= '9'                     ? (unsigned)(c - '0')
                      : (c | 0x20) >= 'a' && (c | 0x20) <= 'f' ? (unsigned)((c | 0x20) - 'a') + 10
                                                               : 99;
         if (d > 15)
-            bad(r, "invalid \\u escape");
+            bad(r, p, "invalid \\u escape");
         v = v * 16 + d;
     }
-    return v;
+    *ret = v;
+    return p;
 }
 
-static void escape_sequence(struct reader *r) {
-    if (r->p == r->end)
-        bad(r, "unterminated string");
-    char c = *r->p++, plain = unescaped_as[(unsigned char)c];
+/* Behind the backslash. */
+static const char *escape_sequence(const struct reader *r, const char *p) {
+    unsigned code, low;
+    if (p == r->end)
+        bad(r, p, "unterminated string");
+    char c = *p++, plain = unescaped_as[(unsigned char)c];
     if (plain != '\0') {
         wj_put(r->x, &plain, 1);
-        return;
+        return p;
     }
     if (c != 'u')
-        bad(r, "invalid escape");
-    unsigned code = hex4(r);
-    if (code >= 0xD800 && code < 0xDC00 && r->end - r->p >= 6 && r->p[0] == '\\' &&
-        r->p[1] == 'u') {
-        r->p += 2;
-        unsigned low = hex4(r);
+        bad(r, p, "invalid escape");
+    p = hex4(r, p, &code);
+    if (code >= 0xD800 && code < 0xDC00 && r->end - p >= 6 && p[0] == '\\' && p[1] == 'u') {
+        p = hex4(r, p + 2, &low);
         if (low < 0xDC00 || low > 0xDFFF)
-            bad(r, "a lone surrogate");
+            bad(r, p, "a lone surrogate");
         code = 0x10000 + ((code - 0xD800) << 10) + (low - 0xDC00);
     } else if (code >= 0xD800 && code < 0xE000) {
-        bad(r, "a lone surrogate");
+        bad(r, p, "a lone surrogate");
     }
     wj_put_code(r->x, code);
+    return p;
 }
 
-/* The rest of a string from `stop` on, where something else than plain text stands. */
-static __attribute__((noinline)) struct wj_val read_escaped(struct reader *r, const char *stop) {
+/* A string in which something else than plain text stands, at `stop` the first. */
+static __attribute__((noinline)) const char *read_escaped(struct reader *r, const char *p,
+                                                          const char *stop) {
     size_t mark = r->x->out->len;
     for (;;) {
-        wj_put(r->x, r->p, (size_t)(stop - r->p));
-        r->p = stop;
-        if (r->p == r->end)
-            bad(r, "unterminated string");
-        if (*r->p == '"')
+        wj_put(r->x, p, (size_t)(stop - p));
+        p = stop;
+        if (p == r->end)
+            bad(r, p, "unterminated string");
+        if (*p == '"')
             break;
-        if (*r->p != '\\')
-            bad(r, "a control character in a string");
-        r->p++;
-        escape_sequence(r);
-        stop = plain_end(r->p, r->end);
+        if (*p != '\\')
+            bad(r, p, "a control character in a string");
+        p = escape_sequence(r, p + 1);
+        stop = plain_end(p, r->end);
     }
-    r->p++;
-    return wj_cut(r->x, mark);
+    return keep(r, wj_cut(r->x, mark), p + 1);
 }
 
-/* p stands behind the opening quote. */
-static inline struct wj_val read_string(struct reader *r) {
-    const char *start = r->p, *stop = plain_end(start, r->end);
+/* Behind the opening quote. */
+static inline const char *read_string(struct reader *r, const char *start) {
+    const char *stop = plain_end(start, r->end);
     if (__builtin_expect(stop == r->end || *stop != '"', 0))
-        return read_escaped(r, stop);
-    r->p = stop + 1;
-    return (struct wj_val){
+        return read_escaped(r, start, stop);
+    struct wj_val v = {
         .kind = WJ_STR, .flags = WJ_PLAIN, .len = (uint32_t)(stop - start), .u.s = start};
+    return keep(r, v, stop + 1);
 }
 
 static const char *digit_run(const char *p, const char *end) {
@@ -135,19 +142,19 @@ static const char *digit_run(const char *p, const char *end) {
     return p;
 }
 
-static struct wj_val read_number(struct reader *r) {
-    const char *start = r->p, *p = start, *end = r->end;
+static const char *read_number(struct reader *r, const char *start) {
+    const char *p = start, *end = r->end;
     p += *p == '-';
     const char *first = p;
     p = digit_run(p, end);
     if (p == first || (*first == '0' && p - first > 1))
-        bad(r, "invalid number");
+        bad(r, start, "invalid number");
     size_t n = (size_t)(p - first);
     bool real = false;
     if (p < end && *p == '.') {
         const char *q = digit_run(++p, end);
         if (q == p)
-            bad(r, "invalid number");
+            bad(r, start, "invalid number");
         p = q;
         real = true;
     }
@@ -156,57 +163,57 @@ static struct wj_val read_number(struct reader *r) {
         p += p < end && (*p == '+' || *p == '-');
         const char *q = digit_run(p, end);
         if (q == p)
-            bad(r, "invalid number");
+            bad(r, start, "invalid number");
         p = q;
         real = true;
     }
     struct weir_span text = weir_span(start, (size_t)(p - start));
-    r->p = p;
-    int64_t i;
+    int64_t i = 0;
     double f;
     if (!real && n <= 18) {
-        i = 0;
         for (const char *q = first; q < p; q++)
             i = i * 10 + (*q - '0');
-        return wj_int(*start == '-' ? -i : i);
+        return keep(r, wj_int(*start == '-' ? -i : i), p);
     }
-    if (!real)
-        return weir_span_i64(text, &i)
-                   ? wj_int(i)
-                   : (struct wj_val){.kind = WJ_BIG, .len = (uint32_t)text.len, .u.s = text.data};
+    if (!real) {
+        struct wj_val big = {.kind = WJ_BIG, .len = (uint32_t)text.len, .u.s = text.data};
+        return keep(r, weir_span_i64(text, &i) ? wj_int(i) : big, p);
+    }
     if (!weir_span_f64(text, &f))
-        bad(r, "a number out of range");
-    return wj_float(f);
+        bad(r, p, "a number out of range");
+    return keep(r, wj_float(f), p);
 }
 
-static struct wj_val read_value(struct reader *r);
+static const char *read_other(struct reader *r, const char *p);
 
-static struct wj_val read_array(struct reader *r) {
+/* Any value; no blank stands before it. */
+static inline const char *read_value(struct reader *r, const char *p) {
+    if (p == r->end)
+        bad(r, p, "a value is missing");
+    wj_charge(r->x, 1);
+    return *p == '"' ? read_string(r, p + 1) : read_other(r, p);
+}
+
+static const char *read_array(struct reader *r, const char *p) {
     uint32_t base = r->stack.n;
-    r->p++;
-    blanks(r);
-    if (r->p < r->end && *r->p == ']') {
-        r->p++;
-        return wj_list(NULL, 0);
-    }
+    p = blanks(p + 1, r->end);
+    if (p < r->end && *p == ']')
+        return keep(r, wj_list(NULL, 0), p + 1);
     for (;;) {
-        wj_push(r->x, &r->stack, read_value(r));
-        blanks(r);
-        if (r->p == r->end)
-            bad(r, "unterminated list");
-        if (*r->p == ']')
+        p = blanks(read_value(r, p), r->end);
+        if (p == r->end)
+            bad(r, p, "unterminated list");
+        if (*p == ']')
             break;
-        if (*r->p != ',')
-            bad(r, "expected , or ]");
-        r->p++;
-        blanks(r);
+        if (*p != ',')
+            bad(r, p, "expected , or ]");
+        p = blanks(p + 1, r->end);
     }
-    r->p++;
     uint32_t n = r->stack.n - base;
     struct wj_val *items = wj_alloc(r->x, n * sizeof(*items));
     memcpy(items, r->stack.at + base, n * sizeof(*items));
     r->stack.n = base;
-    return wj_list(items, n);
+    return keep(r, wj_list(items, n), p + 1);
 }
 
 /* A key stands twice among n pairs. */
@@ -238,85 +245,59 @@ static struct wj_val make_dict(struct reader *r, uint32_t base) {
     return v;
 }
 
-static struct wj_val read_object(struct reader *r) {
+static const char *read_object(struct reader *r, const char *p) {
     uint32_t base = r->stack.n;
-    r->p++;
-    blanks(r);
-    while (r->p < r->end && *r->p == '"') {
-        r->p++;
-        wj_push(r->x, &r->stack, read_string(r));
-        blanks(r);
-        if (r->p == r->end || *r->p != ':')
-            bad(r, "expected :");
-        r->p++;
-        blanks(r);
-        wj_push(r->x, &r->stack, read_value(r));
-        blanks(r);
-        if (r->p == r->end)
-            bad(r, "unterminated object");
-        if (*r->p == '}')
+    p = blanks(p + 1, r->end);
+    while (p < r->end && *p == '"') {
+        p = blanks(read_string(r, p + 1), r->end);
+        if (p == r->end || *p != ':')
+            bad(r, p, "expected :");
+        p = blanks(read_value(r, blanks(p + 1, r->end)), r->end);
+        if (p == r->end)
+            bad(r, p, "unterminated object");
+        if (*p == '}')
             break;
-        if (*r->p != ',')
-            bad(r, "expected , or }");
-        r->p++;
-        blanks(r);
-        if (r->p < r->end && *r->p == '}')
-            bad(r, "trailing comma");
+        if (*p != ',')
+            bad(r, p, "expected , or }");
+        p = blanks(p + 1, r->end);
+        if (p < r->end && *p == '}')
+            bad(r, p, "trailing comma");
     }
-    if (r->p == r->end || *r->p != '}')
-        bad(r, "expected a key");
-    r->p++;
-    return make_dict(r, base);
+    if (p == r->end || *p != '}')
+        bad(r, p, "expected a key");
+    return keep(r, make_dict(r, base), p + 1);
 }
 
-static inline bool literal(struct reader *r, const char *word) {
-    size_t n = strlen(word);
-    if ((size_t)(r->end - r->p) < n || memcmp(r->p, word, n) != 0)
-        return false;
-    r->p += n;
-    return true;
+static inline const char *literal(struct reader *r, const char *p, struct weir_span word,
+                                  struct wj_val v) {
+    if ((size_t)(r->end - p) < word.len || memcmp(p, word.data, word.len) != 0)
+        bad(r, p, "expected a value");
+    return keep(r, v, p + word.len);
 }
 
-static struct wj_val read_value(struct reader *r) {
-    struct wj_val v;
-    if (r->p == r->end)
-        bad(r, "a value is missing");
-    wj_charge(r->x, 1);
-    if (*r->p == '"') {
-        r->p++;
-        return read_string(r);
-    }
-    switch (*r->p) {
+/* Any value but a string. */
+static __attribute__((noinline)) const char *read_other(struct reader *r, const char *p) {
+    switch (*p) {
     case '{':
     case '[':
         wj_enter(r->x);
-        v = *r->p == '{' ? read_object(r) : read_array(r);
+        p = *p == '{' ? read_object(r, p) : read_array(r, p);
         wj_leave(r->x);
-        return v;
+        return p;
     case 't':
-        if (literal(r, "true"))
-            return wj_bool(true);
-        break;
+        return literal(r, p, WEIR_SPAN_LIT("true"), wj_bool(true));
     case 'f':
-        if (literal(r, "false"))
-            return wj_bool(false);
-        break;
+        return literal(r, p, WEIR_SPAN_LIT("false"), wj_bool(false));
     case 'n':
-        if (literal(r, "null"))
-            return wj_none();
-        break;
+        return literal(r, p, WEIR_SPAN_LIT("null"), wj_none());
     case 'N': /* Python's json knows these */
-        if (literal(r, "NaN"))
-            return wj_float(NAN);
-        break;
+        return literal(r, p, WEIR_SPAN_LIT("NaN"), wj_float(NAN));
     case 'I':
-        if (literal(r, "Infinity"))
-            return wj_float(INFINITY);
-        break;
+        return literal(r, p, WEIR_SPAN_LIT("Infinity"), wj_float(INFINITY));
     case '-':
-        if (literal(r, "-Infinity"))
-            return wj_float(-INFINITY);
-        return read_number(r);
+        if (weir_span_starts(weir_span(p, (size_t)(r->end - p)), WEIR_SPAN_LIT("-Infinity")))
+            return keep(r, wj_float(-INFINITY), p + strlen("-Infinity"));
+        return read_number(r, p);
     case '0':
     case '1':
     case '2':
@@ -327,25 +308,22 @@ static struct wj_val read_value(struct reader *r) {
     case '7':
     case '8':
     case '9':
-        return read_number(r);
+        return read_number(r, p);
     default:
-        break;
+        bad(r, p, "expected a value");
     }
-    bad(r, "expected a value");
 }
 
 struct wj_val wj_from_json(struct wj_run *x, struct weir_span json) {
-    struct reader r = {.x = x, .p = json.data, .begin = json.data, .end = json.data + json.len};
+    struct reader r = {.x = x, .begin = json.data, .end = json.data + json.len};
     if (json.len > UINT32_MAX / 2)
         wj_fail(x, WTOK_JINJA_ERR_LIMIT, "the data is too large");
     if (!weir_utf8_valid(json))
         wj_fail(x, WTOK_JINJA_ERR_VALUE, "JSON: invalid UTF-8");
-    blanks(&r);
-    struct wj_val v = read_value(&r);
-    blanks(&r);
-    if (r.p != r.end)
-        bad(&r, "trailing characters");
-    return v;
+    const char *p = blanks(read_value(&r, blanks(json.data, r.end)), r.end);
+    if (p != r.end)
+        bad(&r, p, "trailing characters");
+    return r.stack.at[0];
 }
 
 bool wj_try_json(struct wj_run *x, struct weir_span json, struct wj_val *ret) {
