@@ -86,6 +86,26 @@ static enum weir_status cached_section(const struct wtok_model *m, struct wtok_c
     return st;
 }
 
+/* A long section goes through the cache in pieces, so that prompts that begin alike share them. */
+static enum weir_status encode_pieces(const struct wtok_model *m, struct wtok_context *ctx,
+                                      struct weir_span text, unsigned kind, bool keep,
+                                      struct wtok_out *out) {
+    bool cut = m->segments != NULL && keep && m->may_be_cut;
+    for (size_t least = WTOK_PIECE, done = 0; cut && text.len > least;) {
+        size_t at = wtok_next_cut(m, text, least);
+        if (at == text.len)
+            break;
+        enum weir_status st = cached_section(m, ctx, weir_span(text.data, at), kind, keep, out);
+        if (st != WEIR_OK)
+            return st;
+        text = weir_span(text.data + at, text.len - at);
+        kind &= SECTION_SPECIAL;
+        done += at;
+        least = done / 8 > WTOK_PIECE ? done / 8 : WTOK_PIECE;
+    }
+    return cached_section(m, ctx, text, kind, keep, out);
+}
+
 static enum weir_status encode_text(const struct wtok_model *m, struct wtok_context *ctx,
                                     struct weir_span text, unsigned flags, struct wtok_out *out) {
     struct wtok_finder f = {.m = m,
@@ -103,7 +123,7 @@ static enum weir_status encode_text(const struct wtok_model *m, struct wtok_cont
         uint32_t id = WTOK_NO_ID;
         more = wtok_find_added(&f, &from, &to, &id);
         if (from > done)
-            st = cached_section(m, ctx, weir_span(text.data + done, from - done), kind, keep, out);
+            st = encode_pieces(m, ctx, weir_span(text.data + done, from - done), kind, keep, out);
         if (more && st == WEIR_OK)
             st = put_id(out, id);
         kind = special | SECTION_PREPEND;
@@ -132,64 +152,6 @@ enum weir_status wtok_model_encode(const struct wtok_model *m, struct weir_span 
     if (st == WEIR_OK)
         *ret_n = out.n;
     return st;
-}
-
-static bool ascii_letter(unsigned char c) {
-    return (c | 0x20) >= 'a' && (c | 0x20) <= 'z';
-}
-
-/*
- * Where a text may be cut so that the parts can be encoded apart. Byte-level families: between a
- * line feed and an ASCII letter. No pattern lets a word reach over that place, no normal form joins
- * the two; added tokens that hold such a place, or that look at what stands beside them, rule the
- * method out (none of the known models has one). Text models: before a blank that follows an
- * ASCII letter, where no token joins the two; the blank then begins the part.
- */
-static bool parts_possible(const struct wtok_model *m) {
-    for (size_t i = 0; i < m->n_added; i++) {
-        const struct wtok_added *a = &m->added[i];
-        if (a->lstrip || a->rstrip || a->single_word)
-            return false;
-        const unsigned char *p = m->bytes + m->offsets[a->id];
-        const unsigned char *e = m->bytes + m->offsets[a->id + 1];
-        for (; p + 1 < e; p++)
-            if ((p[0] == '\n' && ascii_letter(p[1])) || (ascii_letter(p[0]) && p[1] == ' '))
-                return false;
-    }
-    for (size_t i = 0; i < m->n_normalizers; i++)
-        if (m->normalizers[i].kind > WTOK_STEP_NFKD)
-            return false;
-    if (m->image->family == WTOK_SPM)
-        return m->image->blanks_marked != 0 && m->image->byte_fallback != 0;
-    return m->image->family != WTOK_GENERIC;
-}
-
-/* GPT-2's pattern takes the last blank of a run apart, so there the line feed has to be alone. Two
- * bytes stand before p. */
-static bool may_cut(const struct wtok_model *m, const unsigned char *p) {
-    if (m->image->family != WTOK_SPM)
-        return p[-1] == '\n' && ascii_letter(*p) &&
-               (m->image->family != WTOK_GPT2 || (p[-2] > ' ' && p[-2] < 0x7F));
-    return *p == ' ' && ascii_letter(p[-1]) && ascii_letter(p[1]) &&
-           (m->image->split_spaces != 0 || !wtok_cut_joined(m->cuts, p[-1], p[-1], ' ', ' '));
-}
-
-size_t wtok_model_parts(const struct wtok_model *m, struct weir_span text, size_t want,
-                        struct weir_span *ret_parts) {
-    size_t n = 0, done = 0;
-    bool possible = parts_possible(m);
-    while (possible && n + 1 < want && done < text.len) {
-        size_t at = done + (text.len - done) / (want - n);
-        at = at > done + 1 ? at : done + 2;
-        while (at + 1 < text.len && !may_cut(m, (const unsigned char *)text.data + at))
-            at++;
-        if (at + 1 >= text.len)
-            break;
-        ret_parts[n++] = weir_span(text.data + done, at - done);
-        done = at;
-    }
-    ret_parts[n++] = weir_span(text.data + done, text.len - done);
-    return n;
 }
 
 size_t wtok_model_bound(const struct wtok_model *m, size_t bytes) {

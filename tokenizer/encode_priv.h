@@ -124,6 +124,14 @@ void wtok_pool_destroy(struct wtok_pool *pool);
 /* Adds what the contexts that were given back have counted. */
 void wtok_pool_stats(const struct wtok_pool *pool, struct wtok_stats *stats);
 
+/* parts.c: whether texts may be cut at all; true once and for all as struct wtok_model's
+ * may_be_cut.
+ */
+bool wtok_parts_possible(const struct wtok_model *m);
+/* The first place at or behind `from` where the text may be cut, of a model that allows it; the
+ * text's length when there is none. */
+size_t wtok_next_cut(const struct wtok_model *m, struct weir_span text, size_t from);
+
 /* added.c: the next added token at or behind *at; false when there is none. The found token covers
  * [*ret_from, *ret_to) after its stripping; the text up to *ret_from is a section. */
 struct wtok_finder {

@@ -136,6 +136,7 @@ enum weir_status wtok_model_open(const struct wtok_image *image, size_t bytes, b
     m->mapped = mapped;
     m->isa = wtok_isa_best();
     wtok_model_view(m, image);
+    m->may_be_cut = wtok_parts_possible(m);
     enum weir_status st = wtok_pool_create(&m->pool);
     if (st == WEIR_OK && config->segment_cache_bytes > 0)
         st = wtok_segments_create(config->segment_cache_bytes, &m->segments);

@@ -176,6 +176,7 @@ struct wtok_model {
 #undef X
     uint64_t bloom_mask, merge_mask, word_mask, long_mask, char_mask;
     bool all_bytes;     /* a byte model in which each byte has an id */
+    bool may_be_cut;    /* texts, at the places of parts.c */
     bool roots[2][256]; /* first bytes of added tokens, raw and normalized */
     uint32_t root_nodes[2][256];
     unsigned char scan_byte[2]; /* the only first byte, when n_roots is 1 */

@@ -6,6 +6,8 @@
 
 /* Texts shorter than this are encoded faster than they are found. */
 enum { WTOK_SEGMENT_MIN = 128 };
+/* Longer ones are cut at the first place behind so many bytes that allows it. */
+enum { WTOK_PIECE = 4096 };
 
 struct wtok_segments;
 enum weir_status wtok_segments_create(size_t max_bytes,

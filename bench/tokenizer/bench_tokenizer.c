@@ -275,6 +275,38 @@ static void bench_turns(const char *dir, const struct wtok_config *base, const s
     wtok_destroy(tok);
 }
 
+/* Prompts that begin alike, three quarters of each, without an added token between. */
+static void bench_shared(const char *dir, const struct wtok_config *base, const struct corpus *c,
+                         uint32_t *ids, size_t room) {
+    struct wtok_config config = *base;
+    struct wtok *tok = NULL;
+    struct weir_span head = c->prompts[0];
+    char *text = malloc(head.len * 2);
+    double total = 0;
+    size_t bytes = 0, n = 0, shared = head.len / 4 * 3;
+    config.segment_cache_bytes = (size_t)64 << 20;
+    if (text == NULL || wtok_load(dir, &config, &tok, NULL) != WEIR_OK)
+        exit(1);
+    while (shared > 0 && ((unsigned char)head.data[shared] & 0xC0) == 0x80)
+        shared--;
+    memcpy(text, head.data, shared);
+    for (size_t t = 0; t < c->n; t++) {
+        struct weir_span own = c->prompts[t];
+        size_t len = own.len < head.len / 4 ? own.len : head.len / 4;
+        while (len > 0 && len < own.len && ((unsigned char)own.data[len] & 0xC0) == 0x80)
+            len--;
+        memcpy(text + shared, own.data, len);
+        double ms = encode_ms(tok, weir_span(text, shared + len), WTOK_SPECIAL, ids, room, &n);
+        if (t == 0)
+            continue;
+        total += ms;
+        bytes += shared + len;
+    }
+    printf("{\"figure\": \"shared_beginning\", \"mb_s\": %.1f}\n", (double)bytes / total / 1e3);
+    free(text);
+    wtok_destroy(tok);
+}
+
 static long resident_kb(void) {
     long pages = 0, unused;
     FILE *f = fopen("/proc/self/statm", "r");
@@ -304,6 +336,7 @@ static void bench_figures(const char *dir, const struct wtok_config *config, con
     bench_decode(tok, &c, ids, room);
     wtok_destroy(tok);
     bench_turns(dir, config, &c, ids, room);
+    bench_shared(dir, config, &c, ids, room);
     free(ids);
     free(c.data);
 }

@@ -228,6 +228,39 @@ static void case_cache_file(void) {
     (void)unlink(path);
 }
 
+/* Two long prompts that begin alike, no added token in either: the second finds the beginning of
+ * the first, and its ids are those of a tokenizer that remembers nothing. */
+static void case_shared_beginning(void) {
+    static const char *const beside = "\"lstrip\":true,\"rstrip\":true";
+    static const char *const alone = "\"lstrip\":false,\"rstrip\":false";
+    enum { SHARED = 20000, ROOM = 4 * SHARED };
+    static char prompt[SHARED + 16];
+    static uint32_t ids[ROOM], want[ROOM];
+    size_t len, n = 0, n_want = 0;
+    struct wtok_stats stats;
+    char *text = read_corpus("byte_level.json", &len), *at = strstr(text, beside);
+    CHECK(at != NULL); /* a text is not cut when tokens look at what stands beside them */
+    memmove(at + strlen(alone), at + strlen(beside), strlen(at + strlen(beside)) + 1);
+    memcpy(at, alone, strlen(alone));
+    write_file("tokenizer.json", text, strlen(text));
+    struct wtok *tok = load("");
+    for (size_t i = 0; i < SHARED; i++)
+        prompt[i] = i % 7 == 6 ? ' ' : (char)('a' + i * i % 11 + i / 4096);
+    for (unsigned last = 0; last < 4; last++) {
+        memset(prompt + SHARED, (int)('x' - last), 8);
+        struct weir_span whole = weir_span(prompt, SHARED + 8);
+        CHECK(wtok_encode(tok, whole, WTOK_NO_CACHE, want, ROOM, &n_want) == WEIR_OK);
+        CHECK(wtok_encode(tok, whole, 0, ids, ROOM, &n) == WEIR_OK);
+        CHECK_EQ_U64(n, n_want);
+        CHECK(memcmp(ids, want, n * sizeof(*ids)) == 0);
+        wtok_stats(tok, &stats);
+        CHECK_MSG(stats.segment_hits >= last * 4 && stats.segment_misses <= 5 + last,
+                  "prompt %u: %u found, %u not", last, (unsigned)stats.segment_hits,
+                  (unsigned)stats.segment_misses);
+    }
+    wtok_destroy(tok);
+}
+
 /* Each allocation of a load and an encoding fails once. */
 static void case_little_memory(void) {
     static const char *const files[] = {"byte_level.json", "generic.json", "text.json",
@@ -260,6 +293,7 @@ int main(void) {
         return 1;
     snprintf(cache, sizeof(cache), "%s/cache", dir);
     CHECK_RUN(case_byte_level);
+    CHECK_RUN(case_shared_beginning);
     CHECK_RUN(case_refused_by_name);
     CHECK_RUN(case_no_tokenizer);
     CHECK_RUN(case_ends_and_length);

@@ -233,8 +233,10 @@ def compare_streams(r, probe, folder, tok, ids):
 
 
 def compare_parts(r, probe, folder, tok, texts):
-    """Long texts: whole, in parts, and twice through the segment cache."""
+    """Long texts: whole, in parts, and twice through the segment cache, which cuts the longest into pieces."""
     long = ["\n".join(texts[i:i + 60]) for i in range(0, len(texts) - 60, 60)]
+    long += [joint.join(texts[i:i + 600]) for i in range(0, len(texts) - 600, 600)
+             for joint in (" and ", "\u597d\u3002\u597d")]
     if not long:
         return
     want = [pack(e.ids) for e in tok.encode_batch(long, add_special_tokens=False)]
