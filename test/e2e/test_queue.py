@@ -3,6 +3,7 @@ log, the admission queue, session affinity."""
 import json
 import threading
 
+from test_faults import PATIENT
 from weir import WEIR, Process, sse, until
 
 LONG = "the quick brown fox jumps over the lazy dog. " * 40
@@ -80,13 +81,14 @@ class Asked(threading.Thread):
 
 
 def slow_worker(fleet, *flags):
-    """One worker that reads 4,000 prompt tokens a second, and a frontend that lets one prompt in at a time."""
-    fleet.mocker("--speedup-ratio", "1", "--prefill-tokens-per-s", "4000")
-    return fleet.frontend("--router-mode", "kv", "--router-queue-threshold", "0", *flags).ready()
+    """One worker that reads 4,000 prompt tokens a second, so that answers come one after another, and a frontend that lets one
+    prompt in at a time. While a queue is filled the worker is stopped."""
+    worker = fleet.mocker("--speedup-ratio", "1", "--prefill-tokens-per-s", "4000")
+    return worker, fleet.frontend("--router-mode", "kv", "--router-queue-threshold", "0", *flags, env=PATIENT).ready()
 
 
 def test_queue_orders_by_priority_and_tenant(fleet):
-    front = slow_worker(fleet, "--router-queue-quantum-tokens", "2000")
+    worker, front = slow_worker(fleet, "--router-queue-quantum-tokens", "2000")
     done = []
 
     def ask(name, **headers):
@@ -94,19 +96,20 @@ def test_queue_orders_by_priority_and_tenant(fleet):
         t.name = name
         return t
 
-    first = ask("first")
-    until("the worker to be full", lambda: queue_of(front)["admitted_at_once"] == 1)
-    waiting = []
-    for i, (name, headers) in enumerate([
-            ("flood1", {"x-tenant-id": "a"}), ("flood2", {"x-tenant-id": "a"}), ("flood3", {"x-tenant-id": "a"}),
-            ("other", {"x-tenant-id": "b"}), ("urgent", {"x-tenant-id": "a", "x-dynamo-request-strict-priority": "1"}),
-    ]):
-        waiting.append(ask(name, **headers))
-        until(f"{name} to wait", lambda n=i + 1: queue_of(front)["waiting_requests"] == n)
-    q = queue_of(front)
-    assert q["waiting_tenants"] == 2 and q["waiting_priorities"] == 2 and q["policy"] == "fcfs"
-    assert q["waiting_uncached_tokens"] > 5 * 1500
-    assert front.metric("weir_router_queue_requests", model="m") == 5
+    with worker.frozen():
+        first = ask("first")
+        until("the worker to be full", lambda: queue_of(front)["admitted_at_once"] == 1)
+        waiting = []
+        for i, (name, headers) in enumerate([
+                ("flood1", {"x-tenant-id": "a"}), ("flood2", {"x-tenant-id": "a"}), ("flood3", {"x-tenant-id": "a"}),
+                ("other", {"x-tenant-id": "b"}), ("urgent", {"x-tenant-id": "a", "x-dynamo-request-strict-priority": "1"}),
+        ]):
+            waiting.append(ask(name, **headers))
+            until(f"{name} to wait", lambda n=i + 1: queue_of(front)["waiting_requests"] == n)
+        q = queue_of(front)
+        assert q["waiting_tenants"] == 2 and q["waiting_priorities"] == 2 and q["policy"] == "fcfs"
+        assert q["waiting_uncached_tokens"] > 5 * 1500
+        assert front.metric("weir_router_queue_requests", model="m") == 5
     for t in [first, *waiting]:
         assert t.wait().status == 200
     order = [t.name for t in done]
@@ -119,53 +122,56 @@ def test_queue_orders_by_priority_and_tenant(fleet):
 
 
 def test_queue_refuses_what_does_not_fit(fleet):
-    front = slow_worker(fleet, "--router-queue-max-requests", "1")
+    worker, front = slow_worker(fleet, "--router-queue-max-requests", "1")
     done = []
-    running = Asked(lambda: front.chat("a" + LONG, max_tokens=1), done)
-    until("the worker to be full", lambda: queue_of(front)["admitted_at_once"] == 1)
-    waiting = Asked(lambda: front.chat("b" + LONG, max_tokens=1, nvext={"extra_fields": ["timing"]}), done)
-    until("one to wait", lambda: queue_of(front)["waiting_requests"] == 1)
-    refused = front.chat("c" + LONG)
-    assert refused.status == 529
-    details = refused.json()["details"]
-    assert details["reason"] == "queue_requests" and details["limit"] == 1 and details["waiting"] == 1
-    assert int(refused.headers["retry-after"]) == details["retry_after_s"] >= 1
+    with worker.frozen():
+        running = Asked(lambda: front.chat("a" + LONG, max_tokens=1), done)
+        until("the worker to be full", lambda: queue_of(front)["admitted_at_once"] == 1)
+        waiting = Asked(lambda: front.chat("b" + LONG, max_tokens=1, nvext={"extra_fields": ["timing"]}), done)
+        until("one to wait", lambda: queue_of(front)["waiting_requests"] == 1)
+        refused = front.chat("c" + LONG)
+        assert refused.status == 529
+        details = refused.json()["details"]
+        assert details["reason"] == "queue_requests" and details["limit"] == 1 and details["waiting"] == 1
+        assert int(refused.headers["retry-after"]) == details["retry_after_s"] >= 1
     assert running.wait().status == 200 and waiting.wait().status == 200
     assert front.metric("weir_router_queue_refused_total", model="m", reason="queue_requests") == 1
 
 
 def test_queue_wait_has_an_end_and_a_client_that_leaves_frees_its_place(fleet):
-    front = slow_worker(fleet, "--router-queue-timeout-secs", "0.2")
+    worker, front = slow_worker(fleet, "--router-queue-timeout-secs", "0.2")
     done = []
-    running = Asked(lambda: front.chat("a" + LONG * 4, max_tokens=1), done)
-    until("the worker to be full", lambda: queue_of(front)["admitted_at_once"] == 1)
-    late = front.chat("b" + LONG)
-    assert late.status == 529 and late.json()["details"]["reason"] == "queue_timeout_ms"
-    s = front.hold("c", stream=False)
-    until("it to wait or have waited", lambda: queue_of(front)["waiting_requests"] == 1 or
-          queue_of(front)["left"] == 2)
-    s.close()
-    until("its place to be free", lambda: queue_of(front)["waiting_requests"] == 0)
+    with worker.frozen():
+        running = Asked(lambda: front.chat("a" + LONG * 4, max_tokens=1), done)
+        until("the worker to be full", lambda: queue_of(front)["admitted_at_once"] == 1)
+        late = front.chat("b" + LONG)
+        assert late.status == 529 and late.json()["details"]["reason"] == "queue_timeout_ms"
+        s = front.hold("c", stream=False)
+        until("it to wait or have waited", lambda: queue_of(front)["waiting_requests"] == 1 or
+              queue_of(front)["left"] == 2)
+        s.close()
+        until("its place to be free", lambda: queue_of(front)["waiting_requests"] == 0)
     assert running.wait().status == 200
     assert front.chat("d").status == 200
 
 
 def test_queue_classes_and_patience(fleet):
-    front = slow_worker(fleet, "--router-queue-class", "batch:1:1", "--router-queue-class", "default:3")
+    worker, front = slow_worker(fleet, "--router-queue-class", "batch:1:1", "--router-queue-class", "default:3")
     done = []
-    running = Asked(lambda: front.chat("a" + LONG * 2, max_tokens=1), done)
-    until("the worker to be full", lambda: queue_of(front)["admitted_at_once"] == 1)
-    batch = {"x-dynamo-meta-policy-class": "batch"}
-    waiting = Asked(lambda: front.chat("b" + LONG, max_tokens=1, headers=batch), done)
-    until("one to wait", lambda: queue_of(front)["waiting_requests"] == 1)
-    classes = {c["class"]: (c["weight"], c["waiting_requests"]) for c in queue_of(front)["classes"]}
-    assert classes == {"default": (3, 0), "batch": (1, 1)}
-    refused = front.chat("c" + LONG, headers=batch)
-    assert refused.status == 529 and refused.json()["details"]["reason"] == "class_requests"
-    unknown = front.chat("d", headers={"x-dynamo-meta-policy-class": "nobody"})
-    assert unknown.status == 400 and "--router-queue-class" in unknown.json()["message"]
-    hasty = front.chat("e" + LONG, headers={"x-weir-queue-timeout-ms": "50"})
-    assert hasty.status == 529 and hasty.json()["details"]["limit"] == 50
+    with worker.frozen():
+        running = Asked(lambda: front.chat("a" + LONG * 2, max_tokens=1), done)
+        until("the worker to be full", lambda: queue_of(front)["admitted_at_once"] == 1)
+        batch = {"x-dynamo-meta-policy-class": "batch"}
+        waiting = Asked(lambda: front.chat("b" + LONG, max_tokens=1, headers=batch), done)
+        until("one to wait", lambda: queue_of(front)["waiting_requests"] == 1)
+        classes = {c["class"]: (c["weight"], c["waiting_requests"]) for c in queue_of(front)["classes"]}
+        assert classes == {"default": (3, 0), "batch": (1, 1)}
+        refused = front.chat("c" + LONG, headers=batch)
+        assert refused.status == 529 and refused.json()["details"]["reason"] == "class_requests"
+        unknown = front.chat("d", headers={"x-dynamo-meta-policy-class": "nobody"})
+        assert unknown.status == 400 and "--router-queue-class" in unknown.json()["message"]
+        hasty = front.chat("e" + LONG, headers={"x-weir-queue-timeout-ms": "50"})
+        assert hasty.status == 529 and hasty.json()["details"]["limit"] == 50
     assert running.wait().status == 200 and waiting.wait().status == 200
 
 
@@ -185,21 +191,22 @@ def test_queue_loses_nobody(fleet):
 
 def test_queue_of_one_worker_holds_nobody_up(fleet):
     """Requests that name a full worker wait for it; others go to the one that has room."""
-    fleet.mocker("--speedup-ratio", "1", "--prefill-tokens-per-s", "4000", workers=2)
-    front = fleet.frontend("--router-mode", "kv", "--router-queue-threshold", "0").ready(workers=2)
+    workers = [fleet.mocker("--speedup-ratio", "1", "--prefill-tokens-per-s", "4000") for _ in range(2)]
+    front = fleet.frontend("--router-mode", "kv", "--router-queue-threshold", "0", env=PATIENT).ready(workers=2)
     done = []
     explain = {"x-weir-explain": "1"}
     home = explained(front.chat("a", max_tokens=1, headers=explain))["worker_id"]
     pinned = {"x-dynamo-worker-instance-id": str(home), **explain}
-    asked = [Asked(lambda: front.chat("b" + LONG * 4, max_tokens=1, headers=pinned), done)]
-    until("the worker to be full", lambda: queue_of(front)["admitted_at_once"] == 2)
-    asked += [Asked(lambda: front.chat("c" + LONG, max_tokens=1, headers=pinned), done)]
-    until("one to wait", lambda: queue_of(front)["waiting_requests"] == 1)
-    free = front.chat("d", max_tokens=1, headers=explain)
-    assert free.status == 200 and explained(free)["worker_id"] != home
-    assert not any(t.answer for t in asked) and queue_of(front)["waiting_requests"] == 1
-    late = front.chat("e", headers={**pinned, "x-weir-queue-timeout-ms": "20"})
-    assert late.status == 529 and late.json()["details"]["reason"] == "queue_timeout_ms"
+    with next(w for w in workers if w.ids[0] == home).frozen():
+        asked = [Asked(lambda: front.chat("b" + LONG * 4, max_tokens=1, headers=pinned), done)]
+        until("the worker to be full", lambda: queue_of(front)["admitted_at_once"] == 2)
+        asked += [Asked(lambda: front.chat("c" + LONG, max_tokens=1, headers=pinned), done)]
+        until("one to wait", lambda: queue_of(front)["waiting_requests"] == 1)
+        free = front.chat("d", max_tokens=1, headers=explain)
+        assert free.status == 200 and explained(free)["worker_id"] != home
+        assert not any(t.answer for t in asked) and queue_of(front)["waiting_requests"] == 1
+        late = front.chat("e", headers={**pinned, "x-weir-queue-timeout-ms": "20"})
+        assert late.status == 529 and late.json()["details"]["reason"] == "queue_timeout_ms"
     for t in asked:
         assert t.wait().status == 200 and explained(t.answer)["worker_id"] == home
     assert front.chat("f", headers={"x-dynamo-worker-instance-id": "12345"}).status == 400
@@ -221,8 +228,8 @@ policy_classes:
 
 def test_queue_policy_file(fleet, tmp_path):
     (tmp_path / "policy.yaml").write_text(POLICY)
-    fleet.mocker("--speedup-ratio", "1", "--prefill-tokens-per-s", "4000")
-    front = fleet.frontend("--router-mode", "kv", "--router-policy-config", str(tmp_path / "policy.yaml")).ready()
+    worker = fleet.mocker("--speedup-ratio", "1", "--prefill-tokens-per-s", "4000")
+    front = fleet.frontend("--router-mode", "kv", "--router-policy-config", str(tmp_path / "policy.yaml"), env=PATIENT).ready()
     done = []
 
     def ask(name, policy_class=None, text=LONG):
@@ -231,25 +238,26 @@ def test_queue_policy_file(fleet, tmp_path):
         t.name = name
         return t
 
-    asked = [ask("first")]
-    until("the worker to be full", lambda: queue_of(front)["admitted_at_once"] == 1)
-    for i, (name, policy_class) in enumerate([("r1", None), ("r2", "regular"), ("r3", "nobody"), ("p1", "premium"),
-                                              ("p2", "premium"), ("p3", "premium")]):
-        asked.append(ask(name, policy_class))
-        until(f"{name} to wait", lambda n=i + 1: queue_of(front)["waiting_requests"] == n)
-    q = queue_of(front)
-    classes = {c["class"]: c for c in q["classes"]}
-    assert q["policy"] == "classes" and list(classes) == ["regular", "premium", "regular_long", "premium_long", "at_once"]
-    assert classes["regular"]["waiting_requests"] == 3 and classes["premium"]["waiting_requests"] == 3
-    assert classes["premium"]["waiting_isl_tokens"] == classes["premium"]["waiting_uncached_tokens"] > 3 * 1500
-    for text, reason, limit, klass in ((LONG, "request_limit", 3, "regular"),
-                                       (LONG * 30, "request_limit", 0, "regular_long")):
-        refused = front.chat("r4" + text)
-        assert refused.status == 529 and int(refused.headers["retry-after"]) >= 1
-        details = refused.json()["details"]
-        assert (details["reason"], details["limit"], details["policy_class"]) == (reason, limit, klass)
-    free = ask("free", "at_once", "")
-    until("it to go past them", lambda: queue_of(front)["admitted_at_once"] == 2)
+    with worker.frozen():
+        asked = [ask("first")]
+        until("the worker to be full", lambda: queue_of(front)["admitted_at_once"] == 1)
+        for i, (name, policy_class) in enumerate([("r1", None), ("r2", "regular"), ("r3", "nobody"), ("p1", "premium"),
+                                                  ("p2", "premium"), ("p3", "premium")]):
+            asked.append(ask(name, policy_class))
+            until(f"{name} to wait", lambda n=i + 1: queue_of(front)["waiting_requests"] == n)
+        q = queue_of(front)
+        classes = {c["class"]: c for c in q["classes"]}
+        assert q["policy"] == "classes" and list(classes) == ["regular", "premium", "regular_long", "premium_long", "at_once"]
+        assert classes["regular"]["waiting_requests"] == 3 and classes["premium"]["waiting_requests"] == 3
+        assert classes["premium"]["waiting_isl_tokens"] == classes["premium"]["waiting_uncached_tokens"] > 3 * 1500
+        for text, reason, limit, klass in ((LONG, "request_limit", 3, "regular"),
+                                           (LONG * 30, "request_limit", 0, "regular_long")):
+            refused = front.chat("r4" + text)
+            assert refused.status == 529 and int(refused.headers["retry-after"]) >= 1
+            details = refused.json()["details"]
+            assert (details["reason"], details["limit"], details["policy_class"]) == (reason, limit, klass)
+        free = ask("free", "at_once", "")
+        until("it to go past them", lambda: queue_of(front)["admitted_at_once"] == 2)
     for t in [*asked, free]:
         assert t.wait().status == 200
     # A regular one, then premium spends its quantum, then the rest.
