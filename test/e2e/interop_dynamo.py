@@ -544,7 +544,7 @@ def test_replica_sync_with_dynamo(fleet, theirs, dynamo, model):
         c.request("POST", "/v1/chat/completions", json.dumps(
             {"model": "m", "max_tokens": 2000, "stream": True, "ignore_eos": True,
              "messages": [{"role": "user", "content": TEXT + str(to)}]}), {"content-type": "application/json"})
-        c.getresponse()
+        c.answer = c.getresponse()
         return c
 
     def ours(name="worker_active_decode_blocks"):
@@ -554,12 +554,25 @@ def test_replica_sync_with_dynamo(fleet, theirs, dynamo, model):
         page = api.ask("GET", "/metrics")[1]
         return total(exposition(page), "dynamo_frontend_worker_active_decode_blocks")
 
-    there = stream(port)
-    until("ours to count their request", lambda: ours() > 5)
-    there.close()
+    def told_of(to, count, what):
+        """A frontend tells of a request when it begins, and who does not listen yet never hears of it: it is asked again
+        until the other has heard."""
+        asked = []
+
+        def heard():
+            if not asked or count() == 0 and settled(asked[-1]):
+                asked.append(stream(to))
+            return count() > 5
+        until(what, heard)
+        for c in asked:
+            c.answer.close()
+            c.close()
+
+    def settled(c):
+        """Whether that stream has given several items since it began: whoever listened has heard of it."""
+        return sum(c.answer.readline().startswith(b"data: ") for _ in range(6)) > 0
+
+    told_of(port, ours, "ours to count their request")
     until("ours to forget it", lambda: ours() == 0)
-    here = stream(front.port)
-    until("theirs to count our request", lambda: counted() > 5)
-    here.sock.shutdown(2) if here.sock else here.close()
-    here.close()
+    told_of(front.port, counted, "theirs to count our request")
     until("theirs to forget it", lambda: counted() == 0)
