@@ -21,7 +21,7 @@ struct weir_engine_parity {
     struct weir_engine_parity_config config;
     weir_engine_parity_fn fn;
     void *arg;
-    struct weir_relay_pool *pool;
+    struct weir_relay_user user;
     struct weir_http_call *call;
     struct weir_arena arena; /* of one conversation */
     struct weir_buf answer;
@@ -40,7 +40,7 @@ void weir_engine_parity_cancel(struct weir_engine_parity *p) {
         return;
     if (p->call != NULL)
         weir_http_call_cancel(p->call);
-    weir_relay_pool_release(p->pool);
+    weir_relay_pool_release(&p->user);
     weir_arena_fini(&p->arena);
     weir_buf_fini(&p->answer);
     weir_free(p);
@@ -153,7 +153,7 @@ static enum weir_status ask(struct weir_engine_parity *p) {
     enum weir_status st = put_question(p, &weir_parity_canned[p->at], &body) ? WEIR_OK : WEIR_NOMEM;
     c.body = weir_buf_span(&body);
     if (st == WEIR_OK)
-        st = weir_http_call_start(weir_relay_pool_client(p->pool), &c, &ops, p, &p->call);
+        st = weir_http_call_start(weir_relay_pool_client(p->user.pool), &c, &ops, p, &p->call);
     if (st != WEIR_OK)
         p->call = NULL;
     weir_buf_fini(&body);
@@ -248,9 +248,9 @@ enum weir_status weir_engine_parity_start(const struct weir_engine_parity_config
     weir_arena_init(&p->arena, TEXT_MAX);
     weir_buf_init(&p->answer, ANSWER_MAX);
     enum weir_status st =
-        weir_relay_pool_take(config->pools, weir_span_z(config->address), &p->pool);
+        weir_relay_pool_take(config->pools, weir_span_z(config->address), &p->user);
     if (st == WEIR_OK && (st = ask(p)) != WEIR_OK)
-        weir_relay_pool_release(p->pool);
+        weir_relay_pool_release(&p->user);
     if (st != WEIR_OK) {
         weir_arena_fini(&p->arena);
         weir_buf_fini(&p->answer);

@@ -95,7 +95,7 @@ static void drop_member(struct member *m) {
     drop_caches(m);
     drop_seats(m);
     if (m->set->pools != NULL && m->address != NULL)
-        weir_relay_pool_left(m->set->pools, weir_span_z(m->address));
+        weir_relay_pool_left(m->set->pools, weir_span_z(m->address), 0); /* its calls are bounded */
     weir_free(m->address);
     weir_list_remove(&m->node);
     weir_free(m);

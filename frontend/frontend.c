@@ -64,7 +64,7 @@ struct left {
 static void tell_loop(void *arg) {
     struct left *l = arg;
     if (weir_relay_is_http(weir_span_z(l->address)))
-        weir_relay_pool_left(l->fl->pools, weir_span_z(l->address));
+        weir_relay_pool_left(l->fl->pools, weir_span_z(l->address), l->silent_ms);
     else
         weir_plane_client_worker_left(l->fl->plane, weir_span_z(l->address), l->silent_ms);
     weir_free(l);
@@ -234,6 +234,7 @@ static enum weir_status open_loops(struct frontend *f, struct weir_err *err) {
         st = weir_loop_create(i + 1, &fl->loop);
         if (st != WEIR_OK)
             return weir_err_set(err, st, "cannot create an event loop");
+        weir_loop_set_dead_peer_ms(fl->loop, ms_of(o->weir_dead_peer_timeout_secs));
         f->n_loops++;
         st = open_plane(f, fl, err);
         if (st == WEIR_OK && (st = weir_relay_pools_create(
@@ -315,7 +316,8 @@ static enum weir_status open_engines(struct frontend *f, struct weir_err *err) {
                     .path = o->workers_file,
                     .tls = f->engine_tls,
                     .api_key = o->weir_engine_api_key,
-                    .poll_ms = (uint64_t)(o->weir_engine_poll_secs * 1000)},
+                    .poll_ms = (uint64_t)(o->weir_engine_poll_secs * 1000),
+                    .answer_ms = ms_of(o->weir_engine_answer_timeout_secs)},
         .models = f->app.models,
         .prefill = f->app.prefill,
         .metrics = weir_front_metrics_registry(f->app.metrics),
@@ -507,6 +509,7 @@ static enum weir_status open_all(struct frontend *f, struct weir_err *err) {
     enum weir_status st = weir_loop_create(0, &f->control);
     if (st != WEIR_OK)
         return weir_err_set(err, st, "cannot create the control loop");
+    weir_loop_set_dead_peer_ms(f->control, ms_of(f->app.options.weir_dead_peer_timeout_secs));
     weir_timer_init(&f->tick, f->control, on_tick, f);
     weir_timer_init(&f->drain, f->control, on_drain, f);
     for (size_t i = 0; i < WEIR_ARRAY_LEN(signals) && st == WEIR_OK; i++)

@@ -5,7 +5,8 @@
  *
  * Failure modes, before the first byte has gone to the client: an engine that cannot be reached, or
  * breaks off, or says 503, is left for another one; when none is left its 503 or our own answers.
- * Afterwards: an error event and [DONE]. What an engine answers else, errors too, is the answer.
+ * Afterwards: an error event and [DONE]. What an engine answers else, errors too, is the answer. An
+ * engine that has left may be cut off or hang: a call that gets nothing from it any more ends too.
  * The client's leaving closes the connection to the engine, which ends the request there at once.
  */
 #include "base/json.h"
@@ -24,13 +25,14 @@ enum { FRAME_MAX = 4 << 20, ANSWER_MAX = 256 << 20, RETRIES = 3 };
 /* Owner: the leg; in the request's arena. */
 struct weir_relay {
     struct weir_leg *leg;
-    struct weir_relay_pool *pool; /* taken while `call` runs */
+    struct weir_relay_user user; /* has a pool while `call` runs */
     struct weir_http_call *call;
     struct weir_span original; /* of the client, with what routing put into it */
     struct weir_span body;     /* as it is sent */
     struct weir_relay_scan scan;
     struct weir_buf answer; /* gathered */
     struct weir_timer silence;
+    uint64_t left_ms; /* silence allowed since the engine has left; 0: it has not */
     char content_type[128];
     int status; /* of the answer; 0: none yet */
     bool streams;
@@ -48,9 +50,7 @@ static void drop_call(struct weir_relay *y) {
         weir_http_call_cancel(y->call);
     y->call = NULL;
     weir_timer_stop(&y->silence);
-    if (y->pool != NULL)
-        weir_relay_pool_release(y->pool);
-    y->pool = NULL;
+    weir_relay_pool_release(&y->user);
 }
 
 void weir_relay_stop(struct weir_relay *y) {
@@ -173,10 +173,24 @@ static void on_head(void *arg, int status, const struct weir_http_header *header
         }
 }
 
+/* The engine is listed again: what holds for every engine holds for it. */
+static void forgive(struct weir_relay *y) {
+    if (y->left_ms > 0 && !weir_relay_pool_has_left(&y->user))
+        y->left_ms = 0;
+}
+
 static void arm_silence(struct weir_relay *y) {
     uint64_t ms = request_of(y)->fl->app->item_ms;
+    if (y->left_ms > 0 && (ms == 0 || y->left_ms < ms))
+        ms = y->left_ms;
     if (ms > 0 && weir_timer_start(&y->silence, ms) != WEIR_OK)
         WEIR_LOG(WEIR_LOG_WARN, "request", "%s: out of memory: no deadline", request_of(y)->uuid);
+}
+
+static void on_left(void *arg, uint64_t silent_ms) {
+    struct weir_relay *y = arg;
+    y->left_ms = silent_ms;
+    arm_silence(y);
 }
 
 static void pass_stream(struct weir_relay *y, struct weir_span bytes) {
@@ -311,6 +325,13 @@ static void on_done(void *arg, enum weir_status status, bool sent_any) {
 static void on_silence(void *arg) {
     struct weir_relay *y = arg;
     struct weir_leg *leg = y->leg;
+    bool had_left = y->left_ms > 0;
+    forgive(y);
+    /* It is we who do not read, or the engine has come back meanwhile. */
+    if (request_of(y)->paused || (had_left && y->left_ms == 0)) {
+        arm_silence(y);
+        return;
+    }
     drop_call(y);
     release_booking(leg);
     on_failed(y, WEIR_TIMEOUT, "was silent");
@@ -352,10 +373,11 @@ static enum weir_status send_to(struct weir_relay *y, const char *address, const
         .headers = headers,
         .n_headers = weir_relay_headers(r, y->leg->many_ranks, y->leg->dp_rank, headers, rank),
         .body = body};
-    enum weir_status st = weir_relay_pool_take(r->fl->pools, weir_span_z(address), &y->pool);
+    enum weir_status st = weir_relay_pool_take(r->fl->pools, weir_span_z(address), &y->user);
     if (st != WEIR_OK)
         return st;
-    st = weir_http_call_start(weir_relay_pool_client(y->pool), &c, ops, y, &y->call);
+    y->left_ms = 0;
+    st = weir_http_call_start(weir_relay_pool_client(y->user.pool), &c, ops, y, &y->call);
     if (st != WEIR_OK) {
         y->call = NULL;
         drop_call(y);
@@ -564,6 +586,8 @@ void weir_relay_start(struct weir_leg *leg) {
     weir_relay_scan_init(&y->scan, FRAME_MAX);
     weir_buf_init(&y->answer, ANSWER_MAX);
     weir_timer_init(&y->silence, r->fl->loop, on_silence, y);
+    y->user.left = on_left;
+    y->user.arg = y;
     leg->relay = y;
     bool text = r->q.kind == WEIR_OPENAI_CHAT ||
                 (r->q.n_prompts > 0 && r->q.prompts[0].kind == WEIR_PROMPT_TEXT);

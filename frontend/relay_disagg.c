@@ -23,7 +23,7 @@ enum { ANSWER_MAX = 16 << 20, BODY_MAX = 256 << 20 };
 /* Owner: the leg; in the request's arena. */
 struct weir_relay_prefill {
     struct weir_leg *leg;
-    struct weir_relay_pool *pool; /* taken while `call` runs */
+    struct weir_relay_user user; /* has a pool while `call` runs */
     struct weir_http_call *call;
     struct weir_buf answer;
     struct weir_timer silence;
@@ -36,9 +36,7 @@ static void drop_call(struct weir_relay_prefill *p) {
         weir_http_call_cancel(p->call);
     p->call = NULL;
     weir_timer_stop(&p->silence);
-    if (p->pool != NULL)
-        weir_relay_pool_release(p->pool);
-    p->pool = NULL;
+    weir_relay_pool_release(&p->user);
 }
 
 static void release(struct weir_leg *leg) {
@@ -152,6 +150,17 @@ static void on_silence(void *arg) {
     go_on(p->leg, "it was silent", false);
 }
 
+static void arm_silence(struct weir_relay_prefill *p, uint64_t ms) {
+    if (ms > 0 && weir_timer_start(&p->silence, ms) != WEIR_OK)
+        WEIR_LOG(WEIR_LOG_WARN, "disagg", "%s: out of memory: no deadline", p->leg->request->uuid);
+}
+
+static void on_left(void *arg, uint64_t silent_ms) {
+    struct weir_relay_prefill *p = arg;
+    uint64_t ms = p->leg->request->fl->app->item_ms;
+    arm_silence(p, ms > 0 && ms < silent_ms ? ms : silent_ms);
+}
+
 /* ---- asking it ------------------------------------------------------------------------------ */
 
 static struct weir_relay_prefill *own(struct weir_leg *leg) {
@@ -162,6 +171,8 @@ static struct weir_relay_prefill *own(struct weir_leg *leg) {
             return NULL;
         p->leg = leg;
         weir_timer_init(&p->silence, leg->request->fl->loop, on_silence, p);
+        p->user.left = on_left;
+        p->user.arg = p;
         leg->disagg.http = p;
     }
     weir_buf_fini(&p->answer);
@@ -216,17 +227,16 @@ static enum weir_status send(struct weir_leg *leg, const struct weir_prefill_wor
                                       .body = weir_buf_span(&body)};
     c.n_headers = weir_relay_headers(r, w->at.n_ranks > 1, leg->disagg.dp_rank, headers, rank);
     if (st == WEIR_OK)
-        st = weir_relay_pool_take(r->fl->pools, weir_span_z(w->at.address), &p->pool);
-    if (st == WEIR_OK && (st = weir_http_call_start(weir_relay_pool_client(p->pool), &c, &ops, p,
-                                                    &p->call)) != WEIR_OK) {
+        st = weir_relay_pool_take(r->fl->pools, weir_span_z(w->at.address), &p->user);
+    if (st == WEIR_OK && (st = weir_http_call_start(weir_relay_pool_client(p->user.pool), &c, &ops,
+                                                    p, &p->call)) != WEIR_OK) {
         p->call = NULL;
         drop_call(p);
     }
     weir_buf_fini(&body);
     leg->disagg.sent_ns = weir_now_ns();
-    uint64_t ms = r->fl->app->item_ms;
-    if (st == WEIR_OK && ms > 0 && weir_timer_start(&p->silence, ms) != WEIR_OK)
-        WEIR_LOG(WEIR_LOG_WARN, "disagg", "%s: out of memory: no deadline", r->uuid);
+    if (st == WEIR_OK)
+        arm_silence(p, r->fl->app->item_ms);
     return st;
 }
 

@@ -1,6 +1,5 @@
 #include "frontend/relay_pool.h"
 
-#include "base/list.h"
 #include "base/mem.h"
 #include "runtime/address.h"
 
@@ -12,7 +11,7 @@ struct weir_relay_pool {
     struct weir_list node;
     char *address; /* owned */
     struct weir_http_client *client;
-    unsigned n_users;
+    struct weir_list users; /* struct weir_relay_user, borrowed */
     bool left;
 };
 
@@ -25,6 +24,7 @@ struct weir_relay_pools {
 };
 
 #define POOL(n) WEIR_CONTAINER_OF(n, struct weir_relay_pool, node)
+#define USER(n) WEIR_CONTAINER_OF(n, struct weir_relay_user, node)
 
 bool weir_relay_is_http(struct weir_span address) {
     return weir_span_starts(address, WEIR_SPAN_LIT("http://")) ||
@@ -85,6 +85,7 @@ static enum weir_status make(struct weir_relay_pools *pools, struct weir_span ad
     if (p == NULL)
         return WEIR_NOMEM;
     weir_list_init(&p->node);
+    weir_list_init(&p->users);
     p->address = weir_strndup(address.data, address.len);
     struct weir_http_client_config hc = {.ip = at.ip,
                                          .port = at.port,
@@ -108,14 +109,14 @@ static enum weir_status make(struct weir_relay_pools *pools, struct weir_span ad
 }
 
 enum weir_status weir_relay_pool_take(struct weir_relay_pools *pools, struct weir_span address,
-                                      struct weir_relay_pool **ret_pool) {
+                                      struct weir_relay_user *user) {
     struct weir_relay_pool *p = find(pools, address);
     enum weir_status st = p != NULL ? WEIR_OK : make(pools, address, &p);
     if (st != WEIR_OK)
         return st;
     p->left = false;
-    p->n_users++;
-    *ret_pool = p;
+    weir_list_push_back(&p->users, &user->node);
+    user->pool = p;
     return WEIR_OK;
 }
 
@@ -123,16 +124,32 @@ struct weir_http_client *weir_relay_pool_client(struct weir_relay_pool *pool) {
     return pool->client;
 }
 
-void weir_relay_pool_release(struct weir_relay_pool *pool) {
-    if (--pool->n_users == 0 && pool->left)
+void weir_relay_pool_release(struct weir_relay_user *user) {
+    struct weir_relay_pool *pool = user->pool;
+    if (pool == NULL)
+        return;
+    user->pool = NULL;
+    weir_list_remove(&user->node);
+    if (weir_list_empty(&pool->users) && pool->left)
         destroy(pool);
 }
 
-void weir_relay_pool_left(struct weir_relay_pools *pools, struct weir_span address) {
+bool weir_relay_pool_has_left(const struct weir_relay_user *user) {
+    return user->pool != NULL && user->pool->left;
+}
+
+void weir_relay_pool_left(struct weir_relay_pools *pools, struct weir_span address,
+                          uint64_t silent_ms) {
     struct weir_relay_pool *p = find(pools, address);
     if (p == NULL)
         return;
     p->left = true;
-    if (p->n_users == 0)
+    if (weir_list_empty(&p->users)) {
         destroy(p);
+        return;
+    }
+    WEIR_LIST_FOREACH(it, &p->users) {
+        if (USER(it)->left != NULL)
+            USER(it)->left(USER(it)->arg, silent_ms);
+    }
 }

@@ -51,6 +51,7 @@ enum weir_status weir_http_server_create(struct weir_loop *loop,
     struct weir_listen_config listen = config->listen;
     listen.limits.write_max = s->limits.write_max;
     listen.limits.write_stall_ms = s->limits.write_stall_ms;
+    listen.limits.dead_ms = weir_stream_dead_ms(loop, s->limits.write_stall_ms);
     enum weir_status st = weir_listen(loop, &listen, weir_http_conn_accept, s, &s->listener, err);
     if (st != WEIR_OK) {
         weir_free(s);

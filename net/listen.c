@@ -14,6 +14,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "net/dead_peer.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -55,7 +56,7 @@ unsigned weir_listener_conns(const struct weir_listener *l) {
 
 /* ---- opening ------------------------------------------------------------------------------ */
 
-/* Accepted sockets inherit NODELAY and LINGER, which saves two system calls per connection. */
+/* Accepted sockets inherit all of it, which saves system calls for each of them. */
 static void set_options(const struct weir_listener *l) {
     int on = 1;
     setsockopt(l->fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
@@ -70,6 +71,8 @@ static void set_options(const struct weir_listener *l) {
         struct linger reset = {.l_onoff = 1, .l_linger = 0};
         setsockopt(l->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
     }
+    uint64_t dead_ms = l->config.limits.dead_ms;
+    weir_dead_peer_watch(l->fd, dead_ms != 0 ? dead_ms : l->loop->dead_peer_ms);
 }
 
 static enum weir_status bind_socket(struct weir_listener *l, struct weir_err *err) {

@@ -54,6 +54,14 @@ unsigned weir_loop_index(const struct weir_loop *loop) {
     return loop->index;
 }
 
+void weir_loop_set_dead_peer_ms(struct weir_loop *loop, uint64_t ms) {
+    loop->dead_peer_ms = ms;
+}
+
+uint64_t weir_loop_dead_peer_ms(const struct weir_loop *loop) {
+    return loop->dead_peer_ms;
+}
+
 /* ---- hooks of a turn ---------------------------------------------------------------------- */
 
 static void run_deferred(struct weir_loop *loop) {
@@ -176,6 +184,7 @@ enum weir_status weir_loop_create(unsigned index, struct weir_loop **ret_loop) {
     if (loop == NULL)
         return WEIR_NOMEM;
     loop->index = index;
+    loop->dead_peer_ms = WEIR_LOOP_DEAD_PEER_MS;
     weir_list_init(&loop->deferred);
     weir_list_init(&loop->streams);
     weir_list_init(&loop->signals);

@@ -31,6 +31,11 @@ void weir_loop_stop(struct weir_loop *loop);
 enum weir_status weir_loop_thread_start(struct weir_loop *loop, const char *name) WEIR_MUST_CHECK;
 void weir_loop_thread_join(struct weir_loop *loop);
 unsigned weir_loop_index(const struct weir_loop *loop);
+/* Connections of this loop whose peer acknowledges nothing for so long are ended by the system; 0 =
+ * when it likes. For those that are made, and listeners that are opened, from now on; 30,000 by
+ * default. Thread: the loop's, or before it runs. */
+void weir_loop_set_dead_peer_ms(struct weir_loop *loop, uint64_t ms);
+uint64_t weir_loop_dead_peer_ms(const struct weir_loop *loop);
 /* Thread: any. fn(arg) runs on the loop's thread, in order of posting. WEIR_LIMIT when 65,536 calls
  * are waiting; WEIR_CANCELLED after the loop has stopped (fn will not run). */
 enum weir_status weir_loop_post(struct weir_loop *loop, weir_post_fn fn, void *arg) WEIR_MUST_CHECK;

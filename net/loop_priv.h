@@ -15,6 +15,7 @@ enum {
     WEIR_LOOP_BLOCK_MIN = 4096,
     WEIR_LOOP_BLOCK_MAX = 64 * 1024,
     WEIR_LOOP_MAX_POSTS = 65536,
+    WEIR_LOOP_DEAD_PEER_MS = 30000,
     WEIR_LOOP_CLOSES = 64,  /* descriptors that wait to be closed together … */
     WEIR_LOOP_CLOSE_MS = 1, /* … and how long at most */
 };
@@ -70,6 +71,7 @@ struct weir_loop {
     struct weir_timer close_timer;
     struct weir_rng rng;
     unsigned index;
+    uint64_t dead_peer_ms;
     pthread_t thread; /* valid while `started` */
     char name[16];
 

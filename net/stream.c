@@ -17,6 +17,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "net/dead_peer.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -148,8 +149,9 @@ static void on_connect(uv_connect_t *req, int rc) {
         return;
     }
     uv_tcp_nodelay(&s->tcp, 1);
-    if (s->keepalive_s > 0)
-        uv_tcp_keepalive(&s->tcp, 1, s->keepalive_s);
+    uv_os_fd_t fd;
+    if (uv_fileno((uv_handle_t *)&s->tcp, &fd) == 0)
+        weir_dead_peer_watch(fd, s->dead_ms);
     s->state = WEIR_STREAM_HANDSHAKE;
     start_reading(s);
     if (s->tls != NULL)
@@ -168,7 +170,7 @@ static enum weir_status create(struct weir_loop *loop, const struct weir_stream_
     s->write_max = limits != NULL && limits->write_max != 0 ? limits->write_max : WRITE_MAX;
     s->write_high = limits != NULL && limits->write_high != 0 ? limits->write_high : WRITE_HIGH;
     s->stall_ms = limits != NULL ? limits->write_stall_ms : 0;
-    s->keepalive_s = limits != NULL ? limits->keepalive_s : 0;
+    s->dead_ms = limits != NULL && limits->dead_ms != 0 ? limits->dead_ms : loop->dead_peer_ms;
     weir_buf_init(&s->out, s->write_max);
     weir_buf_init(&s->wire, s->write_max);
     weir_timer_init(&s->timer, loop, on_timer, s);
@@ -407,6 +409,11 @@ const char *weir_stream_peer(const struct weir_stream *s) {
 
 const char *weir_stream_alpn(const struct weir_stream *s) {
     return s->tls != NULL ? weir_stls_alpn(s) : "";
+}
+
+uint64_t weir_stream_dead_ms(const struct weir_loop *loop, uint64_t stall_ms) {
+    uint64_t ms = loop->dead_peer_ms;
+    return ms > 0 && ms < stall_ms ? stall_ms : ms;
 }
 
 struct weir_loop *weir_stream_loop(struct weir_stream *s) {

@@ -39,8 +39,13 @@ struct weir_stream_limits {
     uint64_t open_ms;        /* connect plus handshake; 0 = 5000 */
     uint64_t write_stall_ms; /* queue not empty and no byte accepted by the peer for so long →
                                 close; 0 = off */
-    unsigned keepalive_s;    /* connecting streams: TCP probes after so much silence; 0 = off */
+    uint64_t dead_ms;        /* the peer acknowledges nothing, or takes nothing, for so long: the
+                                system ends the connection; 0 = weir_loop_dead_peer_ms() */
 };
+
+/* dead_ms for a peer that may rest: it counts as dead neither before the loop says so nor before it
+ * has stalled, which a window that stays closed looks like too. */
+uint64_t weir_stream_dead_ms(const struct weir_loop *loop, uint64_t stall_ms);
 
 /* Address: literal IPv4 or IPv6 (no name look-up on this path). */
 enum weir_status weir_stream_connect(struct weir_loop *loop, const char *ip, uint16_t port,

@@ -34,8 +34,7 @@ struct weir_stream {
     size_t wire_off;      /* bytes of wire that are out */
     size_t slice;         /* bytes of the write in flight */
     size_t write_max, write_high;
-    unsigned keepalive_s;
-    uint64_t stall_ms, sent, stall_pos; /* sent: bytes that left through wire, ever */
+    uint64_t dead_ms, stall_ms, sent, stall_pos; /* sent: bytes that left through wire, ever */
 
     struct weir_timer timer;       /* open deadline, then write stall, then linger */
     struct weir_deferred deferred; /* flush, drain and resume at the end of the turn */

@@ -18,6 +18,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "net/dead_peer.h"
 #include "net/zmtp_sub.h"
 
 #include <errno.h>
@@ -88,6 +89,17 @@ static int set_int(void *socket, int option, int value) {
     return zmq_setsockopt(socket, option, &value, sizeof(value));
 }
 
+/* What weir_dead_peer_watch() does to sockets of our own. */
+static void watch_for_death(void *socket, uint64_t dead_ms) {
+    if (dead_ms == 0)
+        return;
+    struct weir_dead_peer_plan plan = weir_dead_peer_plan(dead_ms);
+    set_int(socket, ZMQ_TCP_KEEPALIVE, 1);
+    set_int(socket, ZMQ_TCP_KEEPALIVE_IDLE, (int)plan.idle_s);
+    set_int(socket, ZMQ_TCP_KEEPALIVE_INTVL, (int)plan.interval_s);
+    set_int(socket, ZMQ_TCP_MAXRT, (int)plan.give_up_ms);
+}
+
 static enum weir_status bound_port(void *socket, uint16_t *ret_port, struct weir_err *err) {
     char bound[128] = "";
     size_t len = sizeof(bound);
@@ -123,7 +135,7 @@ struct weir_zmq_pub {
 };
 
 static enum weir_status bind_pub(struct weir_zmq_pub *pub, const char *ip, uint16_t port,
-                                 struct weir_err *err) {
+                                 uint64_t dead_ms, struct weir_err *err) {
     char endpoint[96];
     snprintf(endpoint, sizeof(endpoint), strchr(ip, ':') != NULL ? "tcp://[%s]:%u" : "tcp://%s:%u",
              ip, port);
@@ -131,6 +143,7 @@ static enum weir_status bind_pub(struct weir_zmq_pub *pub, const char *ip, uint1
     set_int(pub->socket, ZMQ_SNDHWM, HWM);
     set_int(pub->socket, ZMQ_LINGER, 0);
     set_int(pub->socket, ZMQ_BACKLOG, BACKLOG);
+    watch_for_death(pub->socket, dead_ms);
     zmq_setsockopt(pub->socket, ZMQ_MAXMSGSIZE, &max_message, sizeof(max_message));
     if (zmq_bind(pub->socket, endpoint) != 0)
         return weir_err_set(err, errno == EADDRINUSE ? WEIR_EXISTS : WEIR_IO,
@@ -138,14 +151,15 @@ static enum weir_status bind_pub(struct weir_zmq_pub *pub, const char *ip, uint1
     return bound_port(pub->socket, &pub->port, err);
 }
 
-enum weir_status weir_zmq_pub_open(const char *ip, uint16_t port, struct weir_zmq_pub **ret_pub,
-                                   struct weir_err *err) {
+enum weir_status weir_zmq_pub_open(const char *ip, uint16_t port, uint64_t dead_ms,
+                                   struct weir_zmq_pub **ret_pub, struct weir_err *err) {
     struct weir_zmq_pub *pub = weir_calloc(1, sizeof(*pub));
     if (pub == NULL)
         return weir_err_set(err, WEIR_NOMEM, "out of memory");
     struct weir_err local = {0};
     pub->socket = open_socket(ZMQ_PUB, &local);
-    enum weir_status st = pub->socket != NULL ? bind_pub(pub, ip, port, &local) : local.status;
+    enum weir_status st =
+        pub->socket != NULL ? bind_pub(pub, ip, port, dead_ms, &local) : local.status;
     if (st != WEIR_OK) {
         weir_zmq_pub_close(pub);
         return weir_err_set(err, st, "%s", local.text);
@@ -154,8 +168,8 @@ enum weir_status weir_zmq_pub_open(const char *ip, uint16_t port, struct weir_zm
     return WEIR_OK;
 }
 
-enum weir_status weir_zmq_pub_connect(const char *endpoint, struct weir_zmq_pub **ret_pub,
-                                      struct weir_err *err) {
+enum weir_status weir_zmq_pub_connect(const char *endpoint, uint64_t dead_ms,
+                                      struct weir_zmq_pub **ret_pub, struct weir_err *err) {
     struct weir_zmq_pub *pub = weir_calloc(1, sizeof(*pub));
     if (pub == NULL)
         return weir_err_set(err, WEIR_NOMEM, "out of memory");
@@ -167,6 +181,7 @@ enum weir_status weir_zmq_pub_connect(const char *endpoint, struct weir_zmq_pub 
         set_int(pub->socket, ZMQ_LINGER, 0);
         set_int(pub->socket, ZMQ_RECONNECT_IVL, RECONNECT_MS);
         set_int(pub->socket, ZMQ_RECONNECT_IVL_MAX, RECONNECT_MAX_MS);
+        watch_for_death(pub->socket, dead_ms);
         if (zmq_connect(pub->socket, endpoint) != 0)
             st = weir_err_set(&local, errno == EINVAL ? WEIR_INVALID : WEIR_IO,
                               "cannot publish to '%s': %s", endpoint, zmq_strerror(errno));
@@ -309,8 +324,7 @@ static enum weir_status attach(struct weir_zmq_sub *sub, const struct plan *plan
     set_int(sub->socket, ZMQ_BACKLOG, BACKLOG);
     set_int(sub->socket, ZMQ_RECONNECT_IVL, RECONNECT_MS);
     set_int(sub->socket, ZMQ_RECONNECT_IVL_MAX, RECONNECT_MAX_MS);
-    set_int(sub->socket, ZMQ_TCP_KEEPALIVE, 1);
-    set_int(sub->socket, ZMQ_TCP_KEEPALIVE_IDLE, 30);
+    watch_for_death(sub->socket, weir_loop_dead_peer_ms(sub->loop));
     zmq_setsockopt(sub->socket, ZMQ_MAXMSGSIZE, &max_message, sizeof(max_message));
     bool ok = plan->type != ZMQ_SUB ||
               zmq_setsockopt(sub->socket, ZMQ_SUBSCRIBE,

@@ -13,11 +13,14 @@ struct weir_zmq_sub;
 
 enum { WEIR_ZMQ_MAX_FRAMES = 8 };
 
-/* Binds to tcp://ip:0 (or the given port) with a send high-water mark of 100,000. */
-enum weir_status weir_zmq_pub_open(const char *ip, uint16_t port, struct weir_zmq_pub **ret_pub,
+/* Binds to tcp://ip:0 (or the given port) with a send high-water mark of 100,000. dead_ms: as of
+ * weir_dead_peer_watch(). */
+enum weir_status weir_zmq_pub_open(const char *ip, uint16_t port, uint64_t dead_ms,
+                                   struct weir_zmq_pub **ret_pub,
                                    struct weir_err *err) WEIR_MUST_CHECK;
 /* Connects to a subscriber that listens; what is sent before it is there is lost. */
-enum weir_status weir_zmq_pub_connect(const char *endpoint, struct weir_zmq_pub **ret_pub,
+enum weir_status weir_zmq_pub_connect(const char *endpoint, uint64_t dead_ms,
+                                      struct weir_zmq_pub **ret_pub,
                                       struct weir_err *err) WEIR_MUST_CHECK;
 /* 0 for one that connects. */
 uint16_t weir_zmq_pub_port(const struct weir_zmq_pub *pub);

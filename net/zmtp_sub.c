@@ -23,7 +23,6 @@ enum {
     RECONNECT_MAX_MS = 5000,
     OPEN_MS = 5000,
     READY_MS = 30000, /* from the connection to READY */
-    KEEPALIVE_S = 30,
     GATHER_MS = 1,
     GATHER_BYTES = 32 << 10,
     MAX_IN = (64 << 20) + (1 << 20),
@@ -91,8 +90,7 @@ static void pause_then_connect(struct weir_zmtp_sub *s) {
 }
 
 static void connect_again(struct weir_zmtp_sub *s) {
-    const struct weir_stream_limits limits = {
-        .open_ms = OPEN_MS, .write_max = MAX_OUT, .keepalive_s = KEEPALIVE_S};
+    const struct weir_stream_limits limits = {.open_ms = OPEN_MS, .write_max = MAX_OUT};
     s->greeted = s->ready = s->gathering = s->broken = false;
     weir_buf_clear(&s->in);
     weir_zmtp_message_init(&s->message);
@@ -119,8 +117,8 @@ static void on_open(void *arg) {
 
 static void on_close(void *arg, enum weir_status status, const char *reason) {
     struct weir_zmtp_sub *s = arg;
-    (void)status;
-    (void)reason;
+    if (status != WEIR_OK && s->ready && !s->broken)
+        WEIR_LOG(WEIR_LOG_INFO, "zmq", "publisher %s port %u is gone: %s", s->ip, s->port, reason);
     s->stream = NULL;
     weir_timer_stop(&s->again);
     weir_timer_stop(&s->look);

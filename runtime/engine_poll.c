@@ -20,7 +20,6 @@ enum {
     FAILURES = 3,             /* in a row, until it is down */
     SUCCESSES = 2,            /* in a row, until one that was down is up again */
     SLOW_ROUNDS = 10,
-    QUESTION_MS = 10000,
 };
 
 static void ask(struct weir_engine_poll *p);
@@ -309,7 +308,7 @@ static void ask(struct weir_engine_poll *p) {
                                       .headers = headers,
                                       .n_headers = n,
                                       .body = weir_buf_span(&body),
-                                      .total_ms = QUESTION_MS};
+                                      .total_ms = p->engines->config.answer_ms};
     enum weir_status st =
         ready ? weir_http_call_start(p->client, &c, &ops, p, &p->call) : WEIR_NOMEM;
     weir_buf_fini(&body);

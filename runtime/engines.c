@@ -253,6 +253,8 @@ enum weir_status weir_engines_open(struct weir_loop *loop, const struct weir_eng
     g->config = *config;
     if (g->config.poll_ms == 0)
         g->config.poll_ms = 1000;
+    if (g->config.answer_ms == 0)
+        g->config.answer_ms = 10000;
     g->ops = *ops;
     g->arg = arg;
     g->fd = -1;

@@ -31,6 +31,7 @@ struct weir_engines_config {
     struct weir_tls *tls; /* for https, or NULL: https is refused */
     const char *api_key;  /* sent as a bearer token with each question, or NULL */
     uint64_t poll_ms;     /* 0 = 1,000 */
+    uint64_t answer_ms;   /* for each answer; 0 = 10,000 */
 };
 
 /* Where one rank publishes its KV events. */

@@ -112,7 +112,7 @@ enum weir_status weir_event_pub_open(struct weir_loop *loop, struct weir_discove
     if (p->nats == NULL) {
         st = weir_address_bind(config->ip, NULL, ip, shown, err);
         if (st == WEIR_OK)
-            st = weir_zmq_pub_open(ip, 0, &p->socket, err);
+            st = weir_zmq_pub_open(ip, 0, weir_loop_dead_peer_ms(loop), &p->socket, err);
     }
     if (st == WEIR_OK)
         st = announce(p, config, p->nats == NULL ? shown : NULL, err);

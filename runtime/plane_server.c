@@ -21,7 +21,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { MAX_PATHS = 4096, CLOSE_MS = 10000, REQUEST_ARENA = 256 << 20 };
+enum { MAX_PATHS = 4096, CLOSE_MS = 10000, STALL_MS = 60000, REQUEST_ARENA = 256 << 20 };
 
 struct weir_plane_request {
     struct weir_list node; /* in server.requests */
@@ -248,7 +248,8 @@ static enum weir_status dial(struct weir_plane_request *r) {
     enum weir_status st = weir_address_parse(r->control.address, &address, NULL);
     if (st != WEIR_OK)
         return st;
-    struct weir_stream_limits limits = {.write_stall_ms = 60000};
+    struct weir_stream_limits limits = {.write_stall_ms = STALL_MS,
+                                        .dead_ms = weir_stream_dead_ms(s->loop, STALL_MS)};
     st = weir_stream_connect(s->loop, address.ip, address.port, s->config.client_tls, NULL, &limits,
                              &caller_ops, r, &r->stream);
     if (st != WEIR_OK)

@@ -137,6 +137,7 @@ enum weir_status weir_service_open(struct weir_service *service,
     enum weir_status st = weir_loop_create(0, &service->loop);
     if (st != WEIR_OK)
         return weir_err_set(err, st, "cannot create the event loop");
+    weir_loop_set_dead_peer_ms(service->loop, config->dead_peer_ms);
     weir_timer_init(&p->drain, service->loop, on_drain, p);
     service->instance_id =
         weir_rng_u64(weir_loop_rng(service->loop)) & ((1ull << INSTANCE_ID_BITS) - 1);

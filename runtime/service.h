@@ -31,6 +31,7 @@ struct weir_service_config {
     const char *status_host, *health_path, *live_path;
     int64_t status_port; /* negative: none */
     double grace_s;
+    uint64_t dead_peer_ms; /* as of weir_loop_set_dead_peer_ms() */
     bool (*is_ready)(void *arg);
     void (*on_scrape)(void *arg); /* refreshes metrics; may be NULL */
     void *arg;
@@ -68,7 +69,8 @@ struct weir_service_config {
         .codec = (o)->request_plane_codec == 0 ? WEIR_CODEC_JSON : WEIR_CODEC_MSGPACK,             \
         .status_host = (o)->system_host, .health_path = (o)->system_health_path,                   \
         .live_path = (o)->system_live_path, .status_port = (o)->system_port,                       \
-        .grace_s = (o)->worker_graceful_shutdown_timeout                                           \
+        .grace_s = (o)->worker_graceful_shutdown_timeout,                                          \
+        .dead_peer_ms = (uint64_t)((o)->weir_dead_peer_timeout_secs * 1000)                        \
     }
 
 /* Members are for the program to use, not to change. */

@@ -321,9 +321,10 @@ enum weir_status weir_mock_feed_open(struct weir_loop *loop,
     weir_buf_init(&f->salt, 64 << 10);
     weir_buf_init(&f->events, BATCH_MAX);
     weir_buf_init(&f->batch, BATCH_MAX);
+    uint64_t dead_ms = weir_loop_dead_peer_ms(loop);
     enum weir_status st = config->connect != NULL
-                              ? weir_zmq_pub_connect(config->connect, &f->pub, err)
-                              : weir_zmq_pub_open(config->ip, config->port, &f->pub, err);
+                              ? weir_zmq_pub_connect(config->connect, dead_ms, &f->pub, err)
+                              : weir_zmq_pub_open(config->ip, config->port, dead_ms, &f->pub, err);
     if (st == WEIR_OK)
         st = weir_zmq_router_open(loop, config->ip, config->replay_port, on_replay, f, &f->replay,
                                   err);

@@ -427,6 +427,7 @@ static enum weir_status open_all(struct mocker *m, struct weir_err *err) {
     enum weir_status st = weir_loop_create(0, &m->loop);
     if (st != WEIR_OK)
         return weir_err_set(err, st, "cannot create the event loop");
+    weir_loop_set_dead_peer_ms(m->loop, (uint64_t)(o->weir_dead_peer_timeout_secs * 1000));
     weir_timer_init(&m->startup, m->loop, on_start, m);
     weir_timer_init(&m->drain, m->loop, on_drain, m);
     m->workers = weir_calloc((size_t)o->num_workers, sizeof(*m->workers));

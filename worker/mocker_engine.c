@@ -94,6 +94,7 @@ static enum weir_status open_all(struct process *p, const struct weir_engine_con
     enum weir_status st = weir_loop_create(0, &p->loop);
     if (st != WEIR_OK)
         return weir_err_set(err, st, "cannot create the event loop");
+    weir_loop_set_dead_peer_ms(p->loop, (uint64_t)(p->options->weir_dead_peer_timeout_secs * 1000));
     weir_timer_init(&p->drain, p->loop, on_drain, p);
     st = load_tokenizer(p, err);
     if (st == WEIR_OK)

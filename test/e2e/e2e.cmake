@@ -3,7 +3,11 @@ file(GLOB e2e_files CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/test/e2e/test_*.py)
 foreach(file ${e2e_files})
   get_filename_component(name ${file} NAME_WE)
   string(REPLACE "test_" "e2e_" name ${name})
-  add_test(NAME ${name} COMMAND ${CMAKE_SOURCE_DIR}/test/e2e/run $<TARGET_FILE:weir> ${file}
+  set(runner run)
+  if(name STREQUAL "e2e_partitions")
+    set(runner run-apart)
+  endif()
+  add_test(NAME ${name} COMMAND ${CMAKE_SOURCE_DIR}/test/e2e/${runner} $<TARGET_FILE:weir> ${file}
            WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
   set_tests_properties(${name} PROPERTIES LABELS e2e SKIP_RETURN_CODE 77 TIMEOUT 600)
 endforeach()
@@ -13,6 +17,8 @@ set_tests_properties(e2e_recorded PROPERTIES LABELS "e2e;slow" COST 100)
 set_tests_properties(e2e_replay_grid PROPERTIES LABELS "e2e;slow")
 # Half a minute of one core: a fleet's day in eight ways.
 set_tests_properties(e2e_replay_fleet PROPERTIES LABELS "e2e;slow" COST 50 TIMEOUT 1200)
+# Half a minute of waiting, little of work, in a network of its own.
+set_tests_properties(e2e_partitions PROPERTIES LABELS "e2e;slow")
 # Against a real Dynamo; skips unless WEIR_INTEROP=1, as it fetches some 200 MB.
 foreach(name dynamo etcd)
   add_test(NAME interop_${name}

@@ -33,10 +33,12 @@ class Etcd:
     PEER = ("--listen-peer-urls", "http://127.0.0.1:0", "--initial-advertise-peer-urls", "http://127.0.0.1:1",
             "--initial-cluster", "default=http://127.0.0.1:1")
 
-    def __init__(self, folder, *flags, scheme="http", context=None, peer=PEER, wait=True):
+    def __init__(self, folder, *flags, scheme="http", context=None, peer=PEER, wait=True, within=None):
         if not BINARY:
             pytest.skip("no etcd (Debian package etcd-server; or name one in WEIR_ETCD)")
-        self.peer, self.wait = peer, wait
+        self.peer, self.wait, self.enter = peer, wait, within.enter if within else ()
+        # Where others find it, where a test asks it.
+        self.host, self.asked = (within.wire, within.side) if within else ("127.0.0.1", "127.0.0.1")
         self.folder, self.flags, self.scheme, self.context = str(folder), flags, scheme, context
         self.child = self.token = None
         os.makedirs(self.folder, exist_ok=True)
@@ -50,12 +52,13 @@ class Etcd:
 
     @property
     def url(self):
-        return f"{self.scheme}://127.0.0.1:{self.port}"
+        return f"{self.scheme}://{self.host}:{self.port}"
 
     def _launch(self):
         """False: it has ended (somebody has the port)."""
         self.child = subprocess.Popen(
-            [BINARY, "--data-dir", os.path.join(self.folder, "data"), "--listen-client-urls", self.url,
+            [*self.enter, BINARY, "--data-dir", os.path.join(self.folder, "data"), "--listen-client-urls",
+             f"{self.scheme}://{self.host if self.host == self.asked else '0.0.0.0'}:{self.port}",
              "--advertise-client-urls", self.url, "--heartbeat-interval", "20", "--election-timeout", "200", *self.peer,
              *self.flags], stdout=self.log, stderr=self.log)
         return not self.wait or until("etcd to answer", self.answers) != "ended"
@@ -75,7 +78,7 @@ class Etcd:
     def ask(self, path, body=None, method="POST"):
         make = http.client.HTTPSConnection if self.scheme == "https" else http.client.HTTPConnection
         more = {"context": self.context} if self.scheme == "https" else {}
-        c = make("127.0.0.1", self.port, timeout=10, **more)
+        c = make(self.asked, self.port, timeout=10, **more)
         c.request(method, path, json.dumps(body or {}), {"authorization": self.token} if self.token else {})
         r = c.getresponse()
         data = r.read()

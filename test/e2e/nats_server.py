@@ -23,13 +23,14 @@ WHY_NOT = "no nats-server in PATH (Debian package nats-server; scripts/setup ci 
 class NatsServer:
     """Listens on a port of its own, which it keeps when it is started again."""
 
-    def __init__(self, folder, *flags, scheme="nats"):
+    def __init__(self, folder, *flags, scheme="nats", within=None):
         self.folder = tempfile.mkdtemp(dir=folder, prefix="nats")
         self.flags, self.scheme, self.port, self.child = flags, scheme, -1, None
+        self.enter, self.host = (within.enter, within.wire) if within else ((), "127.0.0.1")
         self.start()
 
     def start(self):
-        self.child = subprocess.Popen([BINARY, "-a", "127.0.0.1", "-p", str(self.port), "--ports_file_dir", self.folder,
+        self.child = subprocess.Popen([*self.enter, BINARY, "-a", self.host, "-p", str(self.port), "--ports_file_dir", self.folder,
                                        "-l", os.path.join(self.folder, "log"), *self.flags])
         def listening():
             assert self.child.poll() is None, "nats-server ended: " + self.log()
@@ -46,7 +47,7 @@ class NatsServer:
 
     @property
     def url(self):
-        return f"{self.scheme}://127.0.0.1:{self.port}"
+        return f"{self.scheme}://{self.host}:{self.port}"
 
     def log(self):
         with open(os.path.join(self.folder, "log"), encoding="utf-8") as f:

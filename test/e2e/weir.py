@@ -37,13 +37,14 @@ class Process:
 
     started = []  # those of the running test, for the report of a failure
 
-    def __init__(self, argv, env=None, name=None):
+    def __init__(self, argv, env=None, name=None, within=None):
         self.name = name or argv[1]
         merged = {k: v for k, v in os.environ.items() if not k.startswith(("DYN_", "WEIR_"))}
         merged.update(env or {})
         self.lines = []
         self.more = threading.Condition()
-        self.child = subprocess.Popen(argv, env=merged, stdin=subprocess.DEVNULL,
+        # `within`: a network of its own (apart.py), whose addresses the process then has.
+        self.child = subprocess.Popen([*(within.enter if within else ()), *argv], env=merged, stdin=subprocess.DEVNULL,
                                       stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         self.ended = False
         Process.started.append(self)
@@ -147,21 +148,23 @@ def sse(body):
 
 
 class Frontend(Process):
-    def __init__(self, env, *flags, tls=None):
-        super().__init__([WEIR, "frontend", "--http-host", "127.0.0.1", "--http-port", "0", *flags], env)
+    def __init__(self, env, *flags, tls=None, within=None):
+        self.host = within.side if within else "127.0.0.1"
+        super().__init__([WEIR, "frontend", "--http-host", self.host, "--http-port", "0", *flags],
+                         {**env, **(within.env if within else {})}, within=within)
         self.tls = tls
         self.port = int(self.wait_line(r"serving HTTPS? on \S+ port (\d+)").group(1))
-        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
+        self.url = f"{'https' if tls else 'http'}://{self.host}:{self.port}"
 
     def connect(self, timeout=None):
         timeout = timeout or DEADLINE_S
         if self.tls:
-            return http.client.HTTPSConnection("127.0.0.1", self.port, timeout=timeout, context=self.tls)
-        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+            return http.client.HTTPSConnection(self.host, self.port, timeout=timeout, context=self.tls)
+        return http.client.HTTPConnection(self.host, self.port, timeout=timeout)
 
     def socket(self, timeout=None):
-        s = socket.create_connection(("127.0.0.1", self.port), timeout or DEADLINE_S)
-        return self.tls.wrap_socket(s, server_hostname="127.0.0.1") if self.tls else s
+        s = socket.create_connection((self.host, self.port), timeout or DEADLINE_S)
+        return self.tls.wrap_socket(s, server_hostname=self.host) if self.tls else s
 
     def ask(self, method, path, body=None, headers=None):
         c = self.connect()
@@ -233,9 +236,11 @@ def total(series, name, **labels):
 
 
 class Mocker(Process):
-    def __init__(self, env, *flags, model="m", workers=1):
-        env = {"DYN_SYSTEM_PORT": "0", "DYN_SYSTEM_HOST": "127.0.0.1", **env}
-        super().__init__([WEIR, "mocker", "--model-name", model, "--num-workers", str(workers), *flags], env)
+    def __init__(self, env, *flags, model="m", workers=1, within=None):
+        self.host = within.side if within else "127.0.0.1"
+        env = {"DYN_SYSTEM_PORT": "0", "DYN_SYSTEM_HOST": self.host, **env, **(within.env if within else {})}
+        super().__init__([WEIR, "mocker", "--model-name", model, "--num-workers", str(workers), *flags], env,
+                         within=within)
         self.status_port = int(self.wait_line(r"status server on \S+ port (\d+)").group(1))
         self.ids = [int(self.wait_line_n(r"worker ([0-9a-f]+) serves model", i).group(1), 16)
                     for i in range(workers)]
@@ -248,7 +253,7 @@ class Mocker(Process):
         return found
 
     def metrics(self):
-        c = http.client.HTTPConnection("127.0.0.1", self.status_port, timeout=DEADLINE_S)
+        c = http.client.HTTPConnection(self.host, self.status_port, timeout=DEADLINE_S)
         c.request("GET", "/metrics")
         page = c.getresponse().read()
         c.close()
@@ -283,8 +288,8 @@ class Fleet:
         self.processes.append(p)
         return p
 
-    def frontend(self, *flags, env=None, tls=None):
-        p = Frontend({**self.env, **(env or {})}, *flags, tls=tls)
+    def frontend(self, *flags, env=None, **more):
+        p = Frontend({**self.env, **(env or {})}, *flags, **more)
         self.processes.append(p)
         return p
 

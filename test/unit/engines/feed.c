@@ -144,7 +144,7 @@ static void open_feed(bool replay) {
     struct weir_err err = {.text = ""};
     memset(&engine, 0, sizeof(engine));
     memset(told, 0, sizeof(told));
-    CHECK(weir_zmq_pub_open("127.0.0.1", 0, &engine.pub, &err) == WEIR_OK);
+    CHECK(weir_zmq_pub_open("127.0.0.1", 0, 0, &engine.pub, &err) == WEIR_OK);
     CHECK(weir_zmq_router_open(loop, "127.0.0.1", 0, on_question, NULL, &engine.router, &err) ==
           WEIR_OK);
     snprintf(events, sizeof(events), "tcp://127.0.0.1:%u", weir_zmq_pub_port(engine.pub));

@@ -356,6 +356,10 @@ enum weir_status weir_listen(struct weir_loop *l, const struct weir_listen_confi
     *ret_listener = listener;
     return WEIR_OK;
 }
+uint64_t weir_stream_dead_ms(const struct weir_loop *l, uint64_t stall_ms) {
+    (void)l;
+    return stall_ms;
+}
 uint16_t weir_listener_port(const struct weir_listener *l) {
     (void)l;
     return 1;

@@ -33,7 +33,7 @@ static void bed_init(struct bed *b) {
     struct weir_err err = {0};
     *b = (struct bed){.goal = BURST};
     CHECK(weir_loop_create(0, &b->loop) == WEIR_OK);
-    CHECK_MSG(weir_zmq_pub_open("127.0.0.1", 0, &b->pub, &err) == WEIR_OK, "%s", err.text);
+    CHECK_MSG(weir_zmq_pub_open("127.0.0.1", 0, 0, &b->pub, &err) == WEIR_OK, "%s", err.text);
     CHECK(weir_zmq_pub_port(b->pub) != 0);
     snprintf(b->endpoint, sizeof(b->endpoint), "tcp://%s:%u", host, weir_zmq_pub_port(b->pub));
     weir_timer_init(&b->guard, b->loop, on_guard, b);
@@ -193,7 +193,7 @@ static void on_restart(void *arg) {
         weir_zmq_pub_close(b->pub);
         b->pub = NULL;
         struct weir_err err = {0};
-        if (weir_zmq_pub_open("127.0.0.1", port, &b->pub, &err) != WEIR_OK)
+        if (weir_zmq_pub_open("127.0.0.1", port, 0, &b->pub, &err) != WEIR_OK)
             return; /* the library still lets go of the port: again in 5 ms */
         b->sub_up = false;
         b->joined = 0;
@@ -201,7 +201,7 @@ static void on_restart(void *arg) {
     } else if (b->pub == NULL) {
         uint64_t port = 0;
         CHECK(weir_span_u64(weir_span_z(strrchr(b->endpoint, ':') + 1), &port));
-        if (weir_zmq_pub_open("127.0.0.1", (uint16_t)port, &b->pub, NULL) != WEIR_OK)
+        if (weir_zmq_pub_open("127.0.0.1", (uint16_t)port, 0, &b->pub, NULL) != WEIR_OK)
             return;
         b->sub_up = false;
         b->joined = 0;
@@ -295,9 +295,9 @@ static void case_bad_arguments_are_errors(void) {
     struct weir_err err = {0};
     struct weir_zmq_pub *pub = NULL;
     struct weir_zmq_sub *sub = NULL;
-    CHECK(weir_zmq_pub_open("127.0.0.1", weir_zmq_pub_port(b.pub), &pub, &err) == WEIR_EXISTS);
+    CHECK(weir_zmq_pub_open("127.0.0.1", weir_zmq_pub_port(b.pub), 0, &pub, &err) == WEIR_EXISTS);
     CHECK(strstr(err.text, "in use") != NULL);
-    CHECK(weir_zmq_pub_open("nonsense", 1, &pub, &err) != WEIR_OK);
+    CHECK(weir_zmq_pub_open("nonsense", 1, 0, &pub, &err) != WEIR_OK);
     CHECK(weir_zmq_sub_open(b.loop, "nonsense", WEIR_SPAN_LIT(""), on_message, &b, &sub, &err) ==
           WEIR_INVALID);
     CHECK(strstr(err.text, "nonsense") != NULL);

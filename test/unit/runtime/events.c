@@ -205,7 +205,7 @@ struct raw_pub {
 static void open_raw(struct raw_pub *p, struct weir_discovery *d) {
     struct weir_err err;
     p->d = d;
-    CHECK(weir_zmq_pub_open("127.0.0.1", 0, &p->socket, &err) == WEIR_OK);
+    CHECK(weir_zmq_pub_open("127.0.0.1", 0, 0, &p->socket, &err) == WEIR_OK);
     snprintf(p->endpoint, sizeof(p->endpoint), "tcp://127.0.0.1:%u", weir_zmq_pub_port(p->socket));
     p->channel = (struct weir_record){.kind = WEIR_RECORD_EVENT_CHANNEL,
                                       .endpoint = {WEIR_SPAN_LIT("n"), {NULL, 0}, {NULL, 0}},
@@ -317,7 +317,7 @@ static void case_captured(void) {
     struct weir_event_sub *sub = subscribe(d, "kv-events", false, &s);
     struct raw_pub *p = &captured_pub;
     p->d = d;
-    CHECK(weir_zmq_pub_open("127.0.0.1", 0, &p->socket, &err) == WEIR_OK);
+    CHECK(weir_zmq_pub_open("127.0.0.1", 0, 0, &p->socket, &err) == WEIR_OK);
     snprintf(p->endpoint, sizeof(p->endpoint), "tcp://127.0.0.1:%u", weir_zmq_pub_port(p->socket));
     p->channel = (struct weir_record){.kind = WEIR_RECORD_EVENT_CHANNEL,
                                       .endpoint = {WEIR_SPAN_LIT("n"), {NULL, 0}, {NULL, 0}},

@@ -248,7 +248,7 @@ static void open_bed(void) {
     memset(&proxy, 0, sizeof(proxy));
     memset(held, 0, sizeof(held));
     n_held = 0;
-    CHECK(weir_zmq_pub_open("127.0.0.1", 0, &worker.pub, &err) == WEIR_OK);
+    CHECK(weir_zmq_pub_open("127.0.0.1", 0, 0, &worker.pub, &err) == WEIR_OK);
     proxy.to = weir_zmq_pub_port(worker.pub);
     proxy.shut = true;
     weir_buf_init(&proxy.kept, 4096);
