@@ -128,7 +128,7 @@ static size_t usual_width(const struct weir_enc *e, const uint32_t *ids, size_t 
  * asked for as if all to come were as wide as the first ones: growing copies what is there. */
 static enum weir_status put_many(struct weir_enc *e, const uint32_t *ids, size_t n) {
     enum { CHUNK = 4096 };
-    size_t width = usual_width(e, ids, n);
+    size_t width = n > CHUNK ? usual_width(e, ids, n) : 0;
     for (size_t i = 0; i < n;) {
         size_t now = n - i < CHUNK ? n - i : CHUNK;
         size_t most = MP(e) ? now * 5 + WEIR_ID_SLACK : now * 11 + 1;

@@ -88,38 +88,92 @@ SSE41 static char *put_threes(char *p, const uint32_t *ids, size_t n, size_t *re
     return p;
 }
 
-static bool has_sse41(void) {
-    return __builtin_cpu_supports("sse4.1");
-}
-#else
-static size_t put_small_ids(char *p, const uint32_t *ids, size_t n) {
-    (void)p, (void)ids, (void)n;
-    return 0;
-}
+/* Twelve ids at once: each is laid out with its type and all four bytes, and what it does not need
+ * is left out. Up to 64 bytes are stored at p. */
+#define VBMI2 __attribute__((target("avx512f,avx512bw,avx512vbmi,avx512vbmi2,bmi2,popcnt")))
+#define LAID(id) (id) + 64, (id) + 3, (id) + 2, (id) + 1, (id)
+#define LAID4(id) LAID(id), LAID((id) + 4), LAID((id) + 8), LAID((id) + 12)
 
-static char *put_threes(char *p, const uint32_t *ids, size_t n, size_t *ret_done) {
-    (void)ids, (void)n;
-    *ret_done = 0;
+VBMI2 static char *put_twelves(char *p, const uint32_t *ids, size_t n) {
+    static const unsigned char order[64] = {LAID4(0), LAID4(16), LAID4(32)};
+    const uint64_t first = 0x0084210842108421u; /* bit 5 * i, of twelve */
+    const __m512i one = _mm512_set1_epi32(1), bytes = _mm512_loadu_si512(order);
+    for (size_t i = 0; i < n; i += 12) {
+        unsigned here = n - i < 12 ? (1u << (n - i)) - 1 : 0xfff;
+        __m512i v = _mm512_maskz_loadu_epi32((__mmask16)here, ids + i);
+        __mmask16 two = _mm512_cmpgt_epu32_mask(v, _mm512_set1_epi32(0x7f));
+        __mmask16 three = _mm512_cmpgt_epu32_mask(v, _mm512_set1_epi32(0xff));
+        __mmask16 five = _mm512_cmpgt_epu32_mask(v, _mm512_set1_epi32(0xffff));
+        __m512i type =
+            _mm512_mask_add_epi32(_mm512_set1_epi32(0xcc), three, _mm512_set1_epi32(0xcc), one);
+        type = _mm512_mask_add_epi32(type, five, type, one);
+        uint64_t wide = _pdep_u64(five, first);
+        uint64_t kept = _pdep_u64(two, first) | wide << 1 | wide << 2 |
+                        _pdep_u64(three, first) << 3 | _pdep_u64(here, first) << 4;
+        __m512i all = _mm512_permutex2var_epi8(v, bytes, type);
+        _mm512_storeu_si512(p, _mm512_maskz_compress_epi8(kept, all));
+        p += _mm_popcnt_u64(kept);
+    }
     return p;
 }
 
-static bool has_sse41(void) {
-    return false;
-}
-#endif
-
-char *weir_enc_put_ids(char *p, const uint32_t *ids, size_t n) {
-    enum { RUN = 64 }; /* ids between two looks for small ones */
-    bool fast = has_sse41();
+static char *put_vbmi2(char *p, const uint32_t *ids, size_t n) {
+    enum { RUN = 96 }; /* ids between two looks for small ones */
     for (size_t i = 0; i < n;) {
-        size_t done = put_small_ids(p, ids + i, n - i), run = 0;
+        size_t done = put_small_ids(p, ids + i, n - i);
+        size_t run = n - i - done < RUN ? n - i - done : RUN;
+        p = put_twelves(p + done, ids + i + done, run);
+        i += done + run;
+    }
+    return p;
+}
+
+static char *put_sse41(char *p, const uint32_t *ids, size_t n) {
+    enum { RUN = 64 };
+    for (size_t i = 0; i < n;) {
+        size_t done = put_small_ids(p, ids + i, n - i), run;
         p += done;
         i += done;
-        if (fast)
-            p = put_threes(p, ids + i, n - i < RUN ? n - i : RUN, &run);
+        p = put_threes(p, ids + i, n - i < RUN ? n - i : RUN, &run);
         i += run;
-        for (size_t few = fast ? 4 : 16, end = n - i < few ? n : i + few; i < end; i++)
+        for (size_t end = n - i < 4 ? n : i + 4; i < end; i++)
             p = put_id(p, ids[i]);
     }
     return p;
 }
+
+static bool usable(size_t kernel) {
+    return kernel == 0 ? true
+           : kernel == 1
+               ? __builtin_cpu_supports("sse4.1")
+               : __builtin_cpu_supports("avx512vbmi2") && __builtin_cpu_supports("avx512vbmi") &&
+                     __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("bmi2");
+}
+#endif
+
+static char *put_plain(char *p, const uint32_t *ids, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        p = put_id(p, ids[i]);
+    return p;
+}
+
+#if defined(__x86_64__)
+weir_put_ids_fn weir_put_ids_kernel(size_t i) {
+    static const weir_put_ids_fn kernels[] = {put_plain, put_sse41, put_vbmi2};
+    return i < WEIR_ARRAY_LEN(kernels) && usable(i) ? kernels[i] : NULL;
+}
+
+char *weir_enc_put_ids(char *p, const uint32_t *ids, size_t n) {
+    return usable(2)   ? put_vbmi2(p, ids, n)
+           : usable(1) ? put_sse41(p, ids, n)
+                       : put_plain(p, ids, n);
+}
+#else
+weir_put_ids_fn weir_put_ids_kernel(size_t i) {
+    return i == 0 ? put_plain : NULL;
+}
+
+char *weir_enc_put_ids(char *p, const uint32_t *ids, size_t n) {
+    return put_plain(p, ids, n);
+}
+#endif

@@ -41,8 +41,11 @@ void weir_enc_null(struct weir_enc *e);
 void weir_enc_ids(struct weir_enc *e, const uint32_t *ids, size_t n);
 /* Shortest MessagePack forms of n ids at p, where 5 * n + WEIR_ID_SLACK bytes may be overwritten;
  * returns their end. */
-enum { WEIR_ID_SLACK = 16 };
+enum { WEIR_ID_SLACK = 64 };
 char *weir_enc_put_ids(char *p, const uint32_t *ids, size_t n);
+/* The ways to do it, slowest first; NULL: this processor has no such one. */
+typedef char *(*weir_put_ids_fn)(char *p, const uint32_t *ids, size_t n);
+weir_put_ids_fn weir_put_ids_kernel(size_t i);
 /* A JSON value, converted when the codec is MessagePack. */
 void weir_enc_json(struct weir_enc *e, struct weir_span json);
 
