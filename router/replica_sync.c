@@ -210,9 +210,27 @@ static void on_event(void *arg, const struct weir_sequence_event *event) {
     s->ops.with_router(s->arg, event->worker_id, apply, &in);
 }
 
+static void forget(void *arg, struct weir_router *router) {
+    const uint64_t *publisher = arg;
+    unsigned n = weir_router_drop_publisher(router, *publisher);
+    if (n > 0)
+        WEIR_LOG(WEIR_LOG_INFO, "router",
+                 "another router went away, or what it told was lost: %u requests are its no more",
+                 n);
+}
+
+/* Ends of requests may be among what was lost, and who does not hear of one books it for an hour.
+ * To count those that go on too low until they end is the smaller fault. */
+static void on_missed(void *arg, uint64_t publisher) {
+    struct weir_replica_sync *s = arg;
+    s->ops.each_router(s->arg, forget, &publisher);
+}
+
 static void on_message(void *arg, const struct weir_event_msg *msg) {
     struct weir_replica_sync *s = arg;
     uint32_t more = 0;
+    if (msg->lost > 0)
+        on_missed(s, msg->publisher_id);
     s->publisher = msg->publisher_id;
     s->now_ms = weir_loop_now_ms(s->loop);
     if (weir_sequence_events_decode(msg->payload, &s->arena, on_event, s) != WEIR_OK &&
@@ -221,14 +239,6 @@ static void on_message(void *arg, const struct weir_event_msg *msg) {
                  "message %" PRIu64 " of router or worker %" PRIx64
                  " about requests cannot be read; %u more were not reported",
                  msg->sequence, msg->publisher_id, more);
-}
-
-static void forget(void *arg, struct weir_router *router) {
-    const uint64_t *publisher = arg;
-    unsigned n = weir_router_drop_publisher(router, *publisher);
-    if (n > 0)
-        WEIR_LOG(WEIR_LOG_INFO, "router", "another router went away: %u requests are its no more",
-                 n);
 }
 
 /* The scope of this endpoint, made if there is room; MAX_SCOPES if not. */
@@ -285,7 +295,7 @@ static void on_change(void *arg, enum weir_discovery_change change, enum weir_re
 enum weir_status weir_replica_sync_start(struct weir_replica_sync *sync,
                                          struct weir_discovery *disc, struct weir_nats *nats,
                                          bool over_nats, const char *ip, struct weir_err *err) {
-    static const struct weir_event_sub_ops ops = {.on_event = on_message};
+    static const struct weir_event_sub_ops ops = {.on_event = on_message, .on_missed = on_missed};
     sync->nats = over_nats ? nats : NULL;
     sync->ip = ip == NULL ? NULL : weir_strndup(ip, strlen(ip));
     enum weir_status st = weir_discovery_watch(disc, on_change, sync);

@@ -43,6 +43,7 @@ struct source {
     struct subject *subject;
     bool told;         /* the owner knows of the source */
     bool live;         /* a message has been seen */
+    bool joined;       /* a connection has been made */
     uint64_t expected; /* next sequence */
     uint64_t publisher;
 };
@@ -167,10 +168,19 @@ static void on_message(void *arg, const struct weir_span *frames, size_t n_frame
     hand_over(x, &env);
 }
 
+static void doubt(struct source *x, bool first) {
+    struct weir_event_sub *s = x->sub;
+    if (x->told && s->ops.on_doubt != NULL)
+        s->ops.on_doubt(s->arg, &x->record);
+    if (!first && s->ops.on_missed != NULL)
+        s->ops.on_missed(s->arg, x->publisher);
+}
+
 static void on_joined(void *arg) {
     struct source *x = arg;
-    if (x->told && x->sub->ops.on_doubt != NULL)
-        x->sub->ops.on_doubt(x->sub->arg, &x->record);
+    bool first = !x->joined;
+    x->joined = true;
+    doubt(x, first);
 }
 
 /* ---- subscriptions of NATS ---------------------------------------------------------------- */
@@ -196,12 +206,12 @@ static void on_nats_message(void *arg, const struct weir_nats_msg *msg) {
 static void on_nats_change(void *arg, const struct weir_nats_change *change) {
     struct subject *g = arg;
     struct weir_event_sub *s = g->sub;
-    if ((!change->up && change->dropped == 0) || s->ops.on_doubt == NULL)
+    if (!change->up && change->dropped == 0)
         return;
     WEIR_LIST_FOREACH(it, &s->sources) {
         struct source *x = WEIR_CONTAINER_OF(it, struct source, node);
-        if (x->subject == g && x->told)
-            s->ops.on_doubt(s->arg, &x->record);
+        if (x->subject == g)
+            doubt(x, false);
     }
 }
 

@@ -56,6 +56,9 @@ struct weir_event_sub_ops {
      * was made, the first too (its publisher takes the subscription some time later), or a queue of
      * NATS was full. Not told of the first subscription of NATS. May be NULL. */
     void (*on_doubt)(void *arg, const struct weir_record *source);
+    /* What this publisher told may have been lost for the same reasons, but the first connection is
+     * not told of; of every channel, with a source or without. May be NULL. */
+    void (*on_missed)(void *arg, uint64_t publisher_id);
 };
 /* `nats`, or NULL: channels over NATS are left out then, with a log line; outlives the subscriber.
  * require_source: connect to a channel only when a matching EventSource record exists (kv-events).

@@ -16,6 +16,7 @@ from nats_server import BINARY as NATS, WHY_NOT, NatsServer
 from test_engines import BLOCK, accesses, ask, follows, home_of, start, talk
 from test_engines import front as engine_front
 from test_faults import Stream, all_free, text_of
+from test_replicas import acquainted, load
 from weir import DEADLINE_S, exposition, knows, total, until
 
 SHORT = {"WEIR_DEAD_PEER_TIMEOUT_SECS": "2", "WEIR_ENGINE_ANSWER_TIMEOUT_SECS": "3", "DYN_TCP_CONNECT_TIMEOUT": "2",
@@ -112,12 +113,12 @@ def test_publisher(apart, fleet, leaves):  # noqa: F811
     f.ready(workers=2)
     follows(f, a, b)
     found = []
-    for t in texts:
+    for t in reversed(texts):
         _, _, overlap, cached = ask(f, {"model": "m", "max_tokens": 4, "messages": [{"role": "user", "content": t}]})
         assert overlap * BLOCK == cached, (t, overlap, cached)
         found.append(cached)
         follows(f, a, b)
-    assert max(found) > 0, found
+    assert found[0] > 0, found
 
 
 @WAYS
@@ -200,6 +201,38 @@ def test_cache_of_a_worker(apart, fleet):  # noqa: F811
     assert usage["prompt_tokens_details"]["cached_tokens"] > 0, usage
 
 
+@pytest.mark.parametrize("plane", ["zmq", "nats"])
+def test_replica(apart, nats, fleet, plane):  # noqa: F811
+    """What another frontend tells of its requests' ends is lost meanwhile: they do not stay booked. (Failed before: for an
+    hour.)"""
+    away = apart()
+    fleet.env.update(SHORT, DYN_TCP_RPC_HOST=HERE, DYN_TCP_RESPONSE_STREAM_HOST=HERE, DYN_EVENT_PLANE_HOST=HERE)
+    if plane == "nats":
+        fleet.env.update(NATS_SERVER=nats(NEAR).url, DYN_EVENT_PLANE="nats")
+    m = fleet.mocker("--speedup-ratio", "1", "--decode-base-ms", "1000", "--num-gpu-blocks-override", "100000")
+    flags = ("--router-mode", "kv", "--router-replica-sync")
+    ours, beyond = fleet.frontend(*flags).ready(), fleet.frontend(*flags, within=away).ready()
+    acquainted(ours, beyond)
+    leaves = beyond.hold("leaves " * 200, max_tokens=100000, ignore_eos=True)
+    until("both to count it", lambda: load(beyond) and load(ours) == load(beyond))
+    at, theirs = len(ours.lines), len(beyond.lines)
+    away.cut()
+    leaves.close()
+    until("its frontend to count it no more", lambda: not load(beyond))
+    if plane == "zmq":
+        ours.wait_line(rf"publisher {away.wire} port \d+ is gone", at)
+    else:
+        beyond.wait_line("nats: connection lost", theirs)
+    assert load(ours)
+    away.heal()
+    if plane == "nats":  # the server had no word to lose: what comes next shows that something is missing
+        until("it to be told of again", lambda: beyond.metric("weir_nats_connected") == 1)
+        until("the worker to answer it", lambda: beyond.chat("next", max_tokens=1).status == 200)
+    until("nobody to count it", lambda: not load(ours))
+    acquainted(ours, beyond)
+    until("the worker to be free", lambda: m.metric("requests_running") == 0)
+
+
 @pytest.fixture
 def etcd(apart, tmp_path):  # noqa: F811
     """Starts one; ended after the fleet, which the test names behind it."""
@@ -270,10 +303,10 @@ def test_etcd(apart, etcd, fleet):  # noqa: F811
 def nats(apart, tmp_path):  # noqa: F811
     """Starts one; ended after the fleet, which the test names behind it."""
     made = []
-    if NATS is None:
-        pytest.skip(WHY_NOT)
 
     def make(within):
+        if NATS is None:
+            pytest.skip(WHY_NOT)
         made.append(NatsServer(str(tmp_path), within=within))
         return made[-1]
     yield make

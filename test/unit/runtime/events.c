@@ -12,7 +12,7 @@
 static struct weir_loop *loop;
 
 struct seen {
-    unsigned n, present, gone;
+    unsigned n, present, gone, missed;
     uint64_t lost, last_sequence, last_publisher, source_worker;
     uint32_t source_rank;
     char payload[64], scope[64], recovery[128];
@@ -38,7 +38,14 @@ static void on_source(void *arg, const struct weir_record *source, bool present)
     snprintf(s->recovery, sizeof(s->recovery), "%.*s", WEIR_SPAN_ARG(source->recovery_address));
 }
 
-static const struct weir_event_sub_ops ops = {.on_event = on_event, .on_source = on_source};
+static void on_missed(void *arg, uint64_t publisher_id) {
+    struct seen *s = arg;
+    s->missed++;
+    s->last_publisher = publisher_id;
+}
+
+static const struct weir_event_sub_ops ops = {
+    .on_event = on_event, .on_source = on_source, .on_missed = on_missed};
 
 static bool enough(void *arg) {
     return ((struct seen *)arg)->n >= ((struct seen *)arg)->want;
@@ -289,6 +296,40 @@ static void case_gaps(void) {
     turns_flush(loop);
 }
 
+static struct raw_pub *raw_again;
+static uint16_t raw_port;
+static bool raw_missed(void *arg) {
+    /* Once the library has let go of the port. */
+    if (raw_again->socket == NULL &&
+        weir_zmq_pub_open("127.0.0.1", raw_port, 0, &raw_again->socket, NULL) != WEIR_OK)
+        raw_again->socket = NULL;
+    return ((struct seen *)arg)->missed > 0;
+}
+
+/* Told of without a source and without a message, but not of the first connection. */
+static void case_a_connection_that_is_made_again(void) {
+    struct seen s;
+    struct raw_pub p;
+    struct weir_discovery *d = open_mem();
+    struct weir_event_sub *sub = subscribe(d, "t", false, &s);
+    open_raw(&p, d);
+    raw_joining = raw_again = &p;
+    CHECK(turns_until(loop, raw_joined, &s));
+    CHECK_EQ_U64(s.missed, 0);
+    raw_port = weir_zmq_pub_port(p.socket);
+    weir_zmq_pub_close(p.socket);
+    p.socket = NULL;
+    s.last_publisher = 0;
+    CHECK(turns_until(loop, raw_missed, &s));
+    CHECK_EQ_U64(s.missed, 1);
+    CHECK_EQ_U64(s.last_publisher, 5);
+    weir_discovery_unpublish(d, &p.channel);
+    weir_zmq_pub_close(p.socket);
+    weir_discovery_close(d);
+    weir_event_sub_close(sub);
+    turns_flush(loop);
+}
+
 /* ---- messages of a real worker ----------------------------------------------------------------
  */
 
@@ -347,6 +388,7 @@ int main(void) {
     CHECK_RUN(case_topics);
     CHECK_RUN(case_source_required);
     CHECK_RUN(case_gaps);
+    CHECK_RUN(case_a_connection_that_is_made_again);
     CHECK_RUN(case_captured);
     if (check_failed == 0) {
         weir_loop_destroy(loop);
