@@ -260,7 +260,9 @@ static bool move_on(struct weir_relay *y, bool untouched) {
     return true;
 }
 
-static void on_failed(struct weir_relay *y, enum weir_status status, const char *what) {
+/* untouched: as of move_on(). */
+static void on_failed(struct weir_relay *y, enum weir_status status, bool untouched,
+                      const char *what) {
     struct weir_leg *leg = y->leg;
     struct weir_request *r = leg->request;
     const struct weir_model_info *info = weir_model_info(r->model);
@@ -269,8 +271,8 @@ static void on_failed(struct weir_relay *y, enum weir_status status, const char 
     if (status != WEIR_LIMIT && status != WEIR_NOMEM)
         weir_router_worker_failed(info->router, leg->worker_id, weir_loop_now_ms(r->fl->loop));
     bool begun = r->committed && leg->first_item;
-    if (!begun && move_on(y, status == WEIR_CANNOT_CONNECT)) {
-        weir_disagg_again(leg, status == WEIR_CANNOT_CONNECT);
+    if (!begun && move_on(y, untouched)) {
+        weir_disagg_again(leg, untouched);
         start_call(leg);
         return;
     }
@@ -285,7 +287,6 @@ static void on_done(void *arg, enum weir_status status, bool sent_any) {
     struct weir_relay *y = arg;
     struct weir_leg *leg = y->leg;
     struct weir_request *r = leg->request;
-    (void)sent_any;
     y->call = NULL;
     drop_call(y);
     if (r->answered)
@@ -294,7 +295,7 @@ static void on_done(void *arg, enum weir_status status, bool sent_any) {
         status = WEIR_DISCONNECTED; /* it ended without [DONE] */
     if (status != WEIR_OK) {
         release_booking(leg);
-        on_failed(y, status, leg->first_item ? "broke off" : "did not answer");
+        on_failed(y, status, !sent_any, leg->first_item ? "broke off" : "did not answer");
         return;
     }
     if (y->status == 503 && move_on(y, false)) {
@@ -334,7 +335,7 @@ static void on_silence(void *arg) {
     }
     drop_call(y);
     release_booking(leg);
-    on_failed(y, WEIR_TIMEOUT, "was silent");
+    on_failed(y, WEIR_TIMEOUT, false, "was silent");
 }
 
 /* ---- sending ------------------------------------------------------------------------------ */

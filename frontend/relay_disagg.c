@@ -121,7 +121,6 @@ static void on_done(void *arg, enum weir_status status, bool sent_any) {
     struct weir_leg *leg = p->leg;
     struct weir_request *r = leg->request;
     char why[64];
-    (void)sent_any;
     p->call = NULL;
     drop_call(p);
     if (r->answered)
@@ -130,7 +129,7 @@ static void on_done(void *arg, enum weir_status status, bool sent_any) {
         if (status != WEIR_LIMIT && status != WEIR_NOMEM)
             weir_router_worker_failed(weir_prefill_pool_router(leg->disagg.pool),
                                       leg->disagg.worker_id, weir_loop_now_ms(r->fl->loop));
-        go_on(leg, weir_status_text(status), status == WEIR_CANNOT_CONNECT);
+        go_on(leg, weir_status_text(status), !sent_any);
     } else if (is_refusal(p->status) && !leg->first_item) {
         release(leg);
         weir_relay_refused(leg, p->status, p->content_type, weir_buf_span(&p->answer));

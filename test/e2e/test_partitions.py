@@ -81,6 +81,20 @@ def test_engine(apart, fleet, lost):  # noqa: F811
     assert home_of(f, a) in {worker for worker, _ in accesses(f, 6, at)}
 
 
+def test_engines_of_a_rack(apart, fleet):  # noqa: F811
+    """A request that reached none of them goes on to the one that is left, however many there are. (Failed before: with the
+    fourth that did not take the connection.)"""
+    away = apart()
+    gone, left = [start(fleet, within=away) for _ in range(5)], start(fleet, "--speedup-ratio", "1", "--decode-base-ms", "20")
+    f = engine_front(fleet, *[e.url for e in (*gone, left)], mode="least-loaded",
+                     env={**SHORT, "WEIR_ENGINE_ANSWER_TIMEOUT_SECS": "60"})
+    busy = Stream(f, max_tokens=1000, nvext={"backend_instance_id": int(home_of(f, left))})
+    assert busy.first.wait(DEADLINE_S) and running(left) == 1
+    away.cut()
+    assert f.chat(max_tokens=2).status == 200
+    assert busy.ended() == "length"
+
+
 def chat_at(engine, text):
     """A request that comes to an engine without the router's doing."""
     c = http.client.HTTPConnection(engine.within.side, engine.port, timeout=DEADLINE_S)
