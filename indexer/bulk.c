@@ -235,15 +235,16 @@ static void apply_dump(void *arg) {
 
 static void hash_dump(void *arg) {
     struct job *j = arg;
-    bool by_device = false;
+    enum weir_hashed_by hashed;
     enum weir_status st =
-        weir_tokens_hash(j->bulk->config.device, j->body, &j->answer.out, &by_device, &j->err);
+        weir_tokens_hash(j->bulk->config.device, j->body, &j->answer.out, &hashed, &j->err);
     if (st != WEIR_OK) {
         done(j, st == WEIR_INVALID ? 400 : 503);
         return;
     }
-    const char *by = by_device ? "device" : "cpu";
-    weir_metric_inc(weir_metric_get(j->bulk->restores, &by));
+    const char *by = hashed == WEIR_HASHED_BY_DEVICE ? "device" : "cpu";
+    if (hashed != WEIR_HASHED_NOTHING)
+        weir_metric_inc(weir_metric_get(j->bulk->restores, &by));
     if (weir_loop_post(j->bulk->config.loop, apply_dump, j) != WEIR_OK)
         WEIR_LOG(WEIR_LOG_DEBUG, "indexer", "bulk: the loop has stopped");
 }

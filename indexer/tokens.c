@@ -217,30 +217,35 @@ static struct weir_hashing *gather(struct reading *r, uint64_t bs) {
 }
 
 static enum weir_status hash_size(struct reading *r, struct weir_device *device, uint64_t bs,
-                                  bool *all_by_device) {
+                                  enum weir_hashed_by *ret_by) {
     size_t first = r->n_hashes, at = 0;
     struct weir_hashing *h = gather(r, bs);
     const char *reason;
     if (h == NULL)
         return no_memory(r);
-    if (!weir_device_hash(device, h, &reason)) {
-        *all_by_device = false;
+    if (r->n_hashes == first) {
+        weir_hashing_release(h);
+        return WEIR_OK; /* events without blocks */
+    }
+    bool by_device = weir_device_hash(device, h, &reason);
+    *ret_by =
+        !by_device || *ret_by == WEIR_HASHED_BY_CPU ? WEIR_HASHED_BY_CPU : WEIR_HASHED_BY_DEVICE;
+    if (!by_device)
         for (size_t i = 0; i < h->n; i++)
             at += kvi_hash_blocks(h->tokens + h->offsets[i], h->offsets[i + 1] - h->offsets[i],
                                   (uint32_t)bs, h->seeds[i], false, r->hashes + first + at,
                                   r->n_hashes - first - at);
-    } else if (r->n_hashes > first) {
+    else
         memcpy(r->hashes + first, h->local, (r->n_hashes - first) * sizeof(*h->local));
-    }
     weir_hashing_release(h);
     return WEIR_OK;
 }
 
 static enum weir_status hash_all(struct reading *r, struct weir_device *device,
-                                 bool *ret_by_device) {
+                                 enum weir_hashed_by *ret_by) {
     uint64_t sizes[BLOCK_SIZES];
     size_t n_sizes = 0;
-    *ret_by_device = true;
+    *ret_by = WEIR_HASHED_NOTHING;
     r->hashes = weir_calloc(r->n_names + 1, sizeof(*r->hashes));
     if (r->hashes == NULL)
         return no_memory(r);
@@ -254,7 +259,7 @@ static enum weir_status hash_all(struct reading *r, struct weir_device *device,
             return weir_err_set(r->err, WEIR_INVALID, "over %d block sizes in one dump",
                                 BLOCK_SIZES);
         sizes[n_sizes++] = r->records[i].block_size;
-        enum weir_status st = hash_size(r, device, r->records[i].block_size, ret_by_device);
+        enum weir_status st = hash_size(r, device, r->records[i].block_size, ret_by);
         if (st != WEIR_OK)
             return st;
     }
@@ -303,7 +308,8 @@ static enum weir_status put_all(struct reading *r, struct weir_buf *out) {
 }
 
 enum weir_status weir_tokens_hash(struct weir_device *device, struct weir_span dump,
-                                  struct weir_buf *out, bool *ret_by_device, struct weir_err *err) {
+                                  struct weir_buf *out, enum weir_hashed_by *ret_by,
+                                  struct weir_err *err) {
     struct reading r = {.err = err};
     enum weir_status st = WEIR_OK;
     for (struct weir_span rest = dump, line; st == WEIR_OK && rest.data != NULL && rest.len > 0;) {
@@ -312,7 +318,7 @@ enum weir_status weir_tokens_hash(struct weir_device *device, struct weir_span d
             st = read_line(&r, line);
     }
     if (st == WEIR_OK)
-        st = hash_all(&r, device, ret_by_device);
+        st = hash_all(&r, device, ret_by);
     if (st == WEIR_OK && (st = put_all(&r, out)) != WEIR_OK)
         weir_err_set(err, st, "out of memory");
     weir_free(r.records);

@@ -8,16 +8,21 @@
 
 /* Whether an NDJSON dump may hold such records. */
 bool weir_tokens_in(struct weir_span dump);
+enum weir_hashed_by {
+    WEIR_HASHED_NOTHING, /* no record has tokens after all */
+    WEIR_HASHED_BY_CPU,  /* some at least */
+    WEIR_HASHED_BY_DEVICE
+};
 /*
  * The dump with router events in the place of records whose event is an engine's BlockStored (its
  * map form, shared spec "kvrouter" 2.2, and whose it is): {"key", "block_size", "event": {"type":
  * "BlockStored", "worker_id", "dp_rank", "block_hashes", "parent_block_hash", "token_ids",
  * "medium", "lora_name", "cache_salt"}}. Other lines stay. The hashing is the device's where it has
- * time (NULL: none); *ret_by_device: it did all of it. WEIR_INVALID, WEIR_NOMEM: err says what is
- * wrong. Thread: one that may wait.
+ * time (NULL: none); *ret_by: what did it. WEIR_INVALID, WEIR_NOMEM: err says what is wrong.
+ * Thread: one that may wait.
  */
 enum weir_status weir_tokens_hash(struct weir_device *device, struct weir_span dump,
-                                  struct weir_buf *out, bool *ret_by_device,
+                                  struct weir_buf *out, enum weir_hashed_by *ret_by,
                                   struct weir_err *err) WEIR_MUST_CHECK;
 
 #endif
