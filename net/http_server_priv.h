@@ -27,6 +27,7 @@ enum {
     ARENA_BYTES = 4 << 20, /* for the application, beside the head */
     BODY_IN_ARENA = 2048,  /* a declared length up to this needs no buffer of its own */
     BODY_TRUST = 1 << 20,  /* room made at once for a declared length */
+    BODY_DIRECT = 4096,    /* a rest of a body from this is read into its place at once */
 };
 
 /* One at a time for each connection, so it lives inside it. Owner: the connection. */

@@ -10,8 +10,9 @@
  * linger_ms after close_flushed(); how long a silent peer may stay is the owner's matter.
  *
  * Reads go into one buffer per loop, so that an idle stream owns no read buffer and a read costs
- * one system call. read_stop() only marks: libuv is stopped when bytes really come, because most
- * owners read again before that.
+ * one system call; an owner that knows how much is to come may have it put in its own place.
+ * read_stop() only marks: libuv is stopped when bytes really come, because most owners read again
+ * before that.
  */
 #include "net/stream_priv.h"
 
@@ -40,8 +41,18 @@ static void on_alloc(uv_handle_t *h, size_t suggested, uv_buf_t *ret_buf) {
     (void)suggested;
     /* No buffer makes libuv call on_read with ENOBUFS, which is where it may be stopped. A
      * handshake goes on whatever the owner wants. */
-    bool stop = s->paused && s->state == WEIR_STREAM_OPEN;
-    *ret_buf = stop ? uv_buf_init(NULL, 0) : uv_buf_init(s->loop->scratch, WEIR_LOOP_SCRATCH);
+    bool open = s->state == WEIR_STREAM_OPEN;
+    char *room = s->loop->scratch;
+    size_t bytes = WEIR_LOOP_SCRATCH;
+    if (s->paused && open) {
+        room = NULL;
+        bytes = 0;
+    } else if (open && s->ops.on_room != NULL && s->tls == NULL && !s->lingering) {
+        char *theirs = s->ops.on_room(s->arg, &bytes);
+        room = theirs != NULL ? theirs : room;
+        bytes = theirs != NULL ? bytes : WEIR_LOOP_SCRATCH;
+    }
+    *ret_buf = uv_buf_init(room, (unsigned)bytes);
 }
 
 static void on_read(uv_stream_t *uv, ssize_t n, const uv_buf_t *buf) {

@@ -23,6 +23,10 @@ struct weir_stream_ops {
     void (*on_open)(void *arg);
     /* Bytes came; borrowed for the call. The callee may close the stream from here. */
     void (*on_read)(void *arg, struct weir_span bytes);
+    /* Where the next bytes are to be put, which on_read then gets at this place, and room for how
+     * many; NULL: in the loop's own buffer. Asked before each read of an open stream without TLS;
+     * an answer obliges to nothing. May be NULL. */
+    char *(*on_room)(void *arg, size_t *ret_bytes);
     /* The peer finished sending (FIN / close_notify). Default when NULL: close the stream with
      * WEIR_DISCONNECTED. TLS without close_notify is no end but an error: on_close alone. */
     void (*on_eof)(void *arg);

@@ -234,8 +234,27 @@ void fake_open(struct fake_end *end) {
         end->stream->ops.on_open(end->stream->arg);
 }
 
-void fake_feed(struct weir_loop *l, struct fake_end *end, const void *data, size_t len) {
+/* As many bytes as go into the place that the owner gives for them. */
+static size_t feed_room(struct weir_stream *s, const char *data, size_t len) {
+    size_t room = 0;
+    char *to = s->ops.on_room != NULL ? s->ops.on_room(s->arg, &room) : NULL;
+    if (to == NULL)
+        return 0;
+    WEIR_ASSERT(room > 0);
+    len = len < room ? len : room;
+    memcpy(to, data, len);
+    s->ops.on_read(s->arg, weir_span(to, len));
+    return len;
+}
+
+void fake_feed(struct weir_loop *l, struct fake_end *end, const void *bytes, size_t len) {
     struct weir_stream *s = end->stream;
+    const char *data = bytes;
+    for (size_t n = 1; n > 0 && s != NULL && !s->closed && !s->lingering && len > 0;) {
+        n = feed_room(s, data, len);
+        data += n;
+        len -= n;
+    }
     if (s != NULL && !s->closed && !s->lingering && len > 0) {
         /* A copy of exactly this size, so that reading beyond it is found. */
         char *copy = malloc(len);

@@ -175,6 +175,41 @@ static void case_large_body(void) {
     rig_down(&r);
 }
 
+/* However long a body is and however it comes: what the application gets is what was sent, and the
+ * request behind it is whole. Long ones are read into their place. */
+static void long_body(size_t len, size_t piece) {
+    static const char behind[] = "GET /a HTTP/1.1\r\nHost: h\r\n\r\n";
+    struct rig r;
+    struct weir_buf all;
+    weir_buf_init(&all, len + 4096);
+    CHECK(weir_buf_printf(&all, "POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: %zu\r\n\r\n",
+                          len) == WEIR_OK);
+    size_t from = all.len;
+    for (size_t i = 0; i < len; i++)
+        CHECK(weir_buf_append_c(&all, (char)(i ^ i >> 8 ^ i >> 16)) == WEIR_OK);
+    CHECK(weir_buf_append_z(&all, behind) == WEIR_OK);
+    rig_up(&r, NULL);
+    r.app.body_limit = 4 << 20;
+    for (size_t at = 0; at < all.len; at += piece)
+        fake_feed(r.loop, &r.end, all.data + at, all.len - at < piece ? all.len - at : piece);
+    const char *got = memchr(r.end.sent.data, '[', r.end.sent.len);
+    CHECK(got != NULL && (size_t)(r.end.sent.data + r.end.sent.len - got) > len + 2);
+    CHECK(memcmp(got + 1, all.data + from, len) == 0 && got[len + 1] == ']');
+    struct weir_span rest =
+        weir_span(got + len + 2, (size_t)(r.end.sent.data + r.end.sent.len - got) - len - 2);
+    CHECK(weir_span_starts(rest, WEIR_SPAN_LIT("HTTP/1.1 200 OK\r\n")));
+    weir_buf_fini(&all);
+    rig_down(&r);
+}
+
+static void case_long_bodies(void) {
+    static const size_t lengths[] = {2048, 2049, 4096, 5000, 70000, (1 << 20) + 4097, 2500000};
+    static const size_t pieces[] = {4 << 20, 100000, 4096, 333};
+    for (size_t i = 0; i < WEIR_ARRAY_LEN(lengths); i++)
+        for (size_t k = 0; k < WEIR_ARRAY_LEN(pieces); k++)
+            long_body(lengths[i], pieces[k]);
+}
+
 /* ---- waits ---------------------------------------------------------------------------------- */
 
 static const struct weir_http_limits waits = {
@@ -538,6 +573,7 @@ int main(void) {
     CHECK_RUN(case_rows_bytes);
     CHECK_RUN(case_limits);
     CHECK_RUN(case_large_body);
+    CHECK_RUN(case_long_bodies);
     CHECK_RUN(case_wait_head);
     CHECK_RUN(case_wait_body);
     CHECK_RUN(case_wait_idle);
