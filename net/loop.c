@@ -259,6 +259,7 @@ void weir_loop_destroy(struct weir_loop *loop) {
     weir_free(loop->spare.items);
     weir_free(loop->scratch);
     weir_free(loop->scratch2);
+    weir_free(loop->large);
     weir_free(loop);
 }
 
@@ -311,4 +312,10 @@ char *weir_loop_scratch2(struct weir_loop *loop) {
     if (loop->scratch2 == NULL)
         loop->scratch2 = weir_malloc(WEIR_LOOP_SCRATCH);
     return loop->scratch2;
+}
+
+char *weir_loop_large(struct weir_loop *loop) {
+    if (loop->large == NULL)
+        loop->large = weir_malloc(WEIR_LOOP_LARGE);
+    return loop->large;
 }

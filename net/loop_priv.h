@@ -10,6 +10,7 @@
 
 enum {
     WEIR_LOOP_SCRATCH = 64 * 1024, /* bytes of one read */
+    WEIR_LOOP_LARGE = 256 * 1024,  /* … of one where many are known to gather */
     WEIR_LOOP_BLOCKS = 256,        /* spare write blocks kept per loop … */
     WEIR_LOOP_STOCK = 2 << 20,     /* … and their bytes */
     WEIR_LOOP_BLOCK_MIN = 4096,
@@ -63,6 +64,7 @@ struct weir_loop {
     unsigned n_closing;       /* handles whose close callback is still to come */
     bool running, started;    /* `started`: a thread was made and is to be joined */
     char *scratch, *scratch2; /* owned; WEIR_LOOP_SCRATCH bytes each; scratch2 on first TLS use */
+    char *large;              /* owned; WEIR_LOOP_LARGE bytes, on first use */
     struct weir_block blocks[WEIR_LOOP_BLOCKS];
     unsigned n_blocks;
     size_t stock;                 /* bytes of the blocks */
@@ -99,6 +101,8 @@ void weir_loop_close_later(struct weir_loop *loop, int fd);
 bool weir_loop_close_now(struct weir_loop *loop);
 /* Second scratch buffer; NULL when memory is out. */
 char *weir_loop_scratch2(struct weir_loop *loop);
+/* The large buffer; NULL when memory is out. */
+char *weir_loop_large(struct weir_loop *loop);
 /* Closes every stream that is still open (weir_loop_destroy). */
 void weir_streams_close_all(struct weir_loop *loop);
 void weir_signals_close_all(struct weir_loop *loop);

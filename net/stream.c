@@ -36,23 +36,26 @@ static void on_deferred(void *arg);
 
 /* ---- reading ------------------------------------------------------------------------------ */
 
+/* The loop's own buffer. */
+static uv_buf_t usual_room(const struct weir_stream *s) {
+    char *large = s->gathers_much && s->tls == NULL ? weir_loop_large(s->loop) : NULL;
+    return large != NULL ? uv_buf_init(large, WEIR_LOOP_LARGE)
+                         : uv_buf_init(s->loop->scratch, WEIR_LOOP_SCRATCH);
+}
+
 static void on_alloc(uv_handle_t *h, size_t suggested, uv_buf_t *ret_buf) {
     struct weir_stream *s = h->data;
     (void)suggested;
     /* No buffer makes libuv call on_read with ENOBUFS, which is where it may be stopped. A
      * handshake goes on whatever the owner wants. */
     bool open = s->state == WEIR_STREAM_OPEN;
-    char *room = s->loop->scratch;
-    size_t bytes = WEIR_LOOP_SCRATCH;
-    if (s->paused && open) {
-        room = NULL;
-        bytes = 0;
-    } else if (open && s->ops.on_room != NULL && s->tls == NULL && !s->lingering) {
-        char *theirs = s->ops.on_room(s->arg, &bytes);
-        room = theirs != NULL ? theirs : room;
-        bytes = theirs != NULL ? bytes : WEIR_LOOP_SCRATCH;
-    }
-    *ret_buf = uv_buf_init(room, (unsigned)bytes);
+    size_t bytes = 0;
+    char *room = open && !s->paused && s->tls == NULL && !s->lingering && s->ops.on_room != NULL
+                     ? s->ops.on_room(s->arg, &bytes)
+                     : NULL;
+    *ret_buf = s->paused && open ? uv_buf_init(NULL, 0)
+               : room != NULL    ? uv_buf_init(room, (unsigned)bytes)
+                                 : usual_room(s);
 }
 
 static void on_read(uv_stream_t *uv, ssize_t n, const uv_buf_t *buf) {
@@ -79,8 +82,8 @@ static void on_read(uv_stream_t *uv, ssize_t n, const uv_buf_t *buf) {
 }
 
 static void read_once(struct weir_stream *s, int fd) {
-    ssize_t n = recv(fd, s->loop->scratch, WEIR_LOOP_SCRATCH, MSG_DONTWAIT);
-    uv_buf_t buf = uv_buf_init(s->loop->scratch, WEIR_LOOP_SCRATCH);
+    uv_buf_t buf = usual_room(s);
+    ssize_t n = recv(fd, buf.base, buf.len, MSG_DONTWAIT);
     /* The end of the stream and errors are left to libuv, which meets them again. */
     if (n > 0)
         on_read((uv_stream_t *)&s->tcp, n, &buf);
@@ -124,6 +127,7 @@ void weir_stream_read_start(struct weir_stream *s) {
 void weir_stream_gather(struct weir_stream *s, unsigned bytes) {
     uv_os_fd_t fd;
     int n = bytes > 0 ? (int)bytes : 1;
+    s->gathers_much = bytes > WEIR_LOOP_SCRATCH;
     if (s->state == WEIR_STREAM_OPEN && uv_fileno((uv_handle_t *)&s->tcp, &fd) == 0)
         setsockopt(fd, SOL_SOCKET, SO_RCVLOWAT, &n, sizeof(n));
 }

@@ -43,6 +43,7 @@ struct weir_stream {
     const char *reason;
     int fd;                  /* accepted and not libuv's yet; else -1 */
     bool paused, uv_reading; /* the owner wants no bytes; libuv is told to read */
+    bool gathers_much;       /* more than the usual buffer takes */
     bool flush_due, drain_due, resume_due;
     bool write_busy, write_dead; /* dead: the peer takes no more; what it sent is still read */
     bool above;                  /* went over write_high and not yet below the low mark */

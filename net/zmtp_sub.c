@@ -24,7 +24,7 @@ enum {
     OPEN_MS = 5000,
     READY_MS = 30000, /* from the connection to READY */
     GATHER_MS = 1,
-    GATHER_BYTES = 32 << 10,
+    GATHER_BYTES = 128 << 10,
     MAX_IN = (64 << 20) + (1 << 20),
     MAX_OUT = 128 << 10, /* what a publisher makes us say */
     IP_BYTES = 64,
