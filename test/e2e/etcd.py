@@ -89,7 +89,14 @@ class Etcd:
             return r.status, data
 
     def must(self, path, body):
-        status, doc = self.ask(path, body)
+        """Its answer, which is no error. A token that ran out on the way there (they may live for a second) is renewed."""
+        def answered():
+            status, doc = self.ask(path, body)
+            if status == 401 and self.token:
+                self.login()
+                return None
+            return status, doc
+        status, doc = until("etcd to take the token", answered)
         assert status == 200, (path, status, doc)
         return doc
 
