@@ -85,8 +85,10 @@ bool weir_raw_ids(struct weir_openai_reading *r, struct weir_span raw, struct we
 bool weir_raw_is_empty_list(struct weir_span raw);
 /* The member of an object; false when absent. */
 bool weir_raw_get(struct weir_span object, const char *key, struct weir_span *ret);
-/* A number as the reference system prints an f32. */
-const char *weir_f32_text(double value, char room[32]);
+/* A number as the reference system prints an f32: the shortest digits that read back equal, and no
+ * exponent; "inf" for what is none. Not for NaN. */
+enum { WEIR_F32_TEXT = 64 };
+const char *weir_f32_text(double value, char room[WEIR_F32_TEXT]);
 
 /* openai_fields.c. All: false after a recorded refusal. Finds the member in the table, and reads it
  * when it is one that the reference system reads where it stands. Before the others: */

@@ -118,11 +118,34 @@ bool weir_raw_get(struct weir_span object, const char *key, struct weir_span *re
     return false;
 }
 
-const char *weir_f32_text(double value, char room[32]) {
-    for (int digits = 1; digits <= 9; digits++) {
-        snprintf(room, 32, "%.*g", digits, value);
-        if (strtof(room, NULL) == (float)value)
+static const char zeros[] = "000000000000000000000000000000000000000000000";
+
+const char *weir_f32_text(double value, char room[WEIR_F32_TEXT]) {
+    const char *sign = signbit(value) ? "-" : "";
+    float f = strtof((snprintf(room, WEIR_F32_TEXT, "%.17g", fabs(value)), room), NULL);
+    char short_text[24], digits[16];
+    int n = 0;
+    if (isinf(f)) {
+        snprintf(room, WEIR_F32_TEXT, "%sinf", sign);
+        return room;
+    }
+    for (int i = 0; i < 9; i++) {
+        snprintf(short_text, sizeof(short_text), "%.*e", i, (double)f);
+        if (strtof(short_text, NULL) == f)
             break;
     }
+    int exponent = (int)strtol(strchr(short_text, 'e') + 1, NULL, 10);
+    for (const char *p = short_text; *p != 'e'; p++)
+        if (*p != '.')
+            digits[n++] = *p;
+    /* Never with an exponent: zeros behind the digits, or before them, or a point between them. */
+    int before = exponent + 1;
+    if (before >= n)
+        snprintf(room, WEIR_F32_TEXT, "%s%.*s%.*s", sign, n, digits, before - n, zeros);
+    else if (before > 0)
+        snprintf(room, WEIR_F32_TEXT, "%s%.*s.%.*s", sign, before, digits, n - before,
+                 digits + before);
+    else
+        snprintf(room, WEIR_F32_TEXT, "%s0.%.*s%.*s", sign, -before, zeros, n, digits);
     return room;
 }

@@ -7,7 +7,7 @@ enum { MAX_SUFFIX = 10000 };
 
 static bool in_range(struct weir_openai_reading *r, const char *name, double v, double min,
                      double max, bool open_min) {
-    char room[32];
+    char room[WEIR_F32_TEXT];
     if (isnan(v) || (v <= max && (open_min ? v > min : v >= min)))
         return true;
     return weir_openai_fail(r, 400, "Validation: %s must be between %g and %g, got %s", name, min,
@@ -27,7 +27,7 @@ static bool check_temperature(struct weir_openai_reading *r) {
 
 static bool check_common(struct weir_openai_reading *r) {
     const struct weir_sampling *s = &r->req->prep.sampling;
-    char room[32];
+    char room[WEIR_F32_TEXT];
     return in_range(r, "Repetition penalty", s->repetition_penalty, 0, 2, true) &&
            in_range(r, "Min_p", s->min_p, 0, 1, false) &&
            (!s->has_top_k || s->top_k >= -1 ||
@@ -115,7 +115,7 @@ static bool check_stop(struct weir_openai_reading *r) {
 static bool check_logit_bias(struct weir_openai_reading *r) {
     struct weir_json j;
     struct weir_json_str key;
-    char room[32];
+    char room[WEIR_F32_TEXT];
     if (r->logit_bias.data == NULL)
         return true;
     weir_json_init(&j, r->logit_bias, WEIR_OPENAI_DEPTH);
