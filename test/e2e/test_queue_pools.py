@@ -1,6 +1,7 @@
 """The admission queue before prefill workers, before decode workers and before the pools of --pools.
 
 Workers are frozen while requests gather before them, so that nothing depends on how fast the machine is."""
+import json
 import threading
 
 import pytest
@@ -284,13 +285,20 @@ def test_pairs_of_engines_wait_together(fleet, engines):
     """SGLang: neither engine gets a prompt that waits for the prefill engine."""
     gate = threading.Event()
 
-    def answer(name):
-        def fn(h, body):
-            assert gate.wait(60)
-            say(name)(h, body)
-        return fn
+    def room(body):
+        return json.loads(body)["bootstrap_room"]
 
-    pre, dec = engines(answer("p"), owned_by="sglang"), engines(answer("d"), owned_by="sglang")
+    def prefill(h, body):
+        assert gate.wait(60)
+        say("p")(h, body)
+
+    def decode(h, body):
+        """As the real one it has nothing to say before the other has the prompt too."""
+        assert gate.wait(60)
+        until("the prefill engine", lambda: room(body) in [room(b) for _, _, b in pre.seen])
+        say("d")(h, body)
+
+    pre, dec = engines(prefill, owned_by="sglang"), engines(decode, owned_by="sglang")
     f = engines_front(fleet, [pre.url], [dec.url], "--router-mode", "kv", "--tokenizer", "bytes",
                       "--router-queue-threshold", "0")
     done = []
