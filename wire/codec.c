@@ -114,7 +114,7 @@ static char *put_decimal(char *p, uint32_t v) {
 
 /* Bytes that an id takes on average, rounded up; the first ones speak for the rest. */
 static size_t usual_width(const struct weir_enc *e, const uint32_t *ids, size_t n) {
-    enum { SAMPLE = 1024 };
+    enum { SAMPLE = 256 };
     size_t total = 0;
     n = n < SAMPLE ? n : SAMPLE;
     for (size_t i = 0; i < n; i++)

@@ -346,8 +346,28 @@ static bool read_field(struct weir_openai_body *x, const struct field *f, struct
     return place(x, f, raw);
 }
 
-bool weir_openai_read_own(struct weir_openai_body *x, struct weir_member *m) {
+bool weir_openai_read_fitting(const struct weir_openai_body *x, struct weir_member *m,
+                              struct weir_json *j) {
+    struct weir_shape_fault ignored;
+    struct weir_json look = *j;
     int i = m->field = find_field(kind_of(&x->r), m->key);
+    m->fits = false;
+    if (i < 0 || fields[i].group != MAIN || fields[i].shape->kind != WEIR_SHAPE_LIST ||
+        weir_json_peek(&look) != WEIR_JSON_ARRAY)
+        return false;
+    size_t from = look.pos;
+    ignored.notes = 0;
+    if (!weir_shape_check_at(fields[i].shape, &look, &ignored) || look.error != WEIR_JSON_ERR_NONE)
+        return false;
+    m->raw = weir_span(look.buf + from, look.pos - from);
+    m->notes = ignored.notes;
+    m->fits = true;
+    *j = look;
+    return true;
+}
+
+bool weir_openai_read_own(struct weir_openai_body *x, struct weir_member *m) {
+    int i = m->field;
     if (i < 0 || fields[i].group != OWN)
         return true;
     if (x->r.own_seen[i])
@@ -369,6 +389,12 @@ static bool read_group(struct weir_openai_body *x, enum group group,
         if (seen[at])
             return weir_openai_fail_at(&x->r, x->r.end, "duplicate field `%s`", fields[at].name);
         seen[at] = true;
+        if (members[i].fits) {
+            x->r.notes |= members[i].notes;
+            if (!place(x, &fields[at], members[i].raw))
+                return false;
+            continue;
+        }
         if (!read_field(x, &fields[at], members[i].raw, false))
             return false;
     }

@@ -34,7 +34,7 @@ static bool collect(struct weir_openai_body *x, struct weir_member *members, siz
                    : fail_syntax(r, j);
     weir_json_object_enter(j);
     while (weir_json_object_next(j, &members[n].key)) {
-        if (!weir_json_skip(j, &members[n].raw))
+        if (!weir_openai_read_fitting(x, &members[n], j) && !weir_json_skip(j, &members[n].raw))
             break;
         if (!weir_openai_read_own(x, &members[n]))
             return false;
@@ -118,7 +118,7 @@ static enum weir_status parse_once(enum weir_openai_kind kind, struct weir_span 
                                        .error = error,
                                        .max_tokens = -1,
                                        .max_completion_tokens = -1}};
-    struct weir_member members[WEIR_OPENAI_MAX_MEMBERS]; /* 10 KiB */
+    struct weir_member members[WEIR_OPENAI_MAX_MEMBERS]; /* 12 KiB */
     struct weir_json j;
     size_t n = 0;
     *ret_syntax = *ret_unread = false;

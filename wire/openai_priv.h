@@ -17,7 +17,9 @@ enum {
 struct weir_member {
     struct weir_json_str key;
     struct weir_span raw;
-    int field; /* row of the table in openai_fields.c; -1: nobody knows it */
+    int field;      /* row of the table in openai_fields.c; -1: nobody knows it */
+    bool fits;      /* it has the shape of that row: found while it was read */
+    unsigned notes; /* of its shape, if it fits */
 };
 
 /*
@@ -93,6 +95,11 @@ const char *weir_f32_text(double value, char room[WEIR_F32_TEXT]);
 /* openai_fields.c. All: false after a recorded refusal. Finds the member in the table, and reads it
  * when it is one that the reference system reads where it stands. Before the others: */
 bool weir_openai_read_own(struct weir_openai_body *x, struct weir_member *member);
+/* The cursor is on the value of member->key, whose field is found here. A list that is to have a
+ * shape and has it is read in one pass with that. False: the cursor stays, and the value is still
+ * to be read; whatever is wrong with it is found again. */
+bool weir_openai_read_fitting(const struct weir_openai_body *x, struct weir_member *member,
+                              struct weir_json *j);
 /* The others. x->r.end is set, and x->v holds what absent members mean. `members`: at most
  * WEIR_OPENAI_MAX_MEMBERS - 1. */
 bool weir_openai_read_members(struct weir_openai_body *x, const struct weir_member *members,

@@ -499,15 +499,15 @@ static bool check_untagged(const struct weir_shape *s, struct weir_span raw,
 
 /* The value at the cursor, which is read once for all that is in lists, structs and tagged enums.
  */
-static bool check_at(const struct weir_shape *s, struct weir_json *j,
-                     struct weir_shape_fault *fault) {
+bool weir_shape_check_at(const struct weir_shape *s, struct weir_json *j,
+                         struct weir_shape_fault *fault) {
     struct weir_shape_entries e;
     struct weir_span raw;
     enum weir_json_type type = weir_json_peek(j);
     if (s->kind == WEIR_SHAPE_LIST && type == WEIR_JSON_ARRAY) {
         weir_json_array_enter(j);
         while (weir_json_array_next(j))
-            if (!check_at(s->item, j, fault))
+            if (!weir_shape_check_at(s->item, j, fault))
                 return false;
         return true;
     }
@@ -525,7 +525,7 @@ static bool check_container(const struct weir_shape *s, struct weir_span raw,
     bool fits = type == (s->kind == WEIR_SHAPE_LIST ? WEIR_JSON_ARRAY : WEIR_JSON_OBJECT);
     if (fits) {
         weir_json_init(&j, raw, DEPTH);
-        return check_at(s, &j, fault);
+        return weir_shape_check_at(s, &j, fault);
     }
     switch (s->kind) {
     case WEIR_SHAPE_STRUCT:

@@ -74,6 +74,10 @@ struct weir_shape_fault {
 /* `raw` is one well-formed value, without space around. False: ret_fault says why. */
 bool weir_shape_check(const struct weir_shape *shape, struct weir_span raw,
                       struct weir_shape_fault *ret_fault);
+/* The same for the value at the cursor, which is read on the way. False, or an error of the reader:
+ * it does not fit or is not well-formed, and the cursor stands anywhere. */
+bool weir_shape_check_at(const struct weir_shape *shape, struct weir_json *j,
+                         struct weir_shape_fault *ret_fault);
 /* The first member of that name; false when there is none. */
 bool weir_shape_entry(const struct weir_shape_entries *entries, const char *key,
                       struct weir_span *ret);
