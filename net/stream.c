@@ -84,9 +84,11 @@ static void on_read(uv_stream_t *uv, ssize_t n, const uv_buf_t *buf) {
 static void read_once(struct weir_stream *s, int fd) {
     uv_buf_t buf = usual_room(s);
     ssize_t n = recv(fd, buf.base, buf.len, MSG_DONTWAIT);
-    /* The end of the stream and errors are left to libuv, which meets them again. */
+    /* The end of the stream is left to libuv, which meets it again. An error is told only once. */
     if (n > 0)
         on_read((uv_stream_t *)&s->tcp, n, &buf);
+    else if (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR)
+        on_read((uv_stream_t *)&s->tcp, uv_translate_sys_error(errno), &buf);
 }
 
 static void start_reading(struct weir_stream *s) {

@@ -410,6 +410,63 @@ static void case_connecting_has_a_deadline(void) {
     close(fd);
 }
 
+/* A reset is told once by the system, to whoever reads: the look of read_now() must not lose it,
+ * for what libuv would meet after it is an end as of a peer that has read everything. */
+struct reset {
+    struct weir_loop *loop;
+    struct weir_stream *stream;
+    int listener;
+    unsigned eofs, closed;
+    enum weir_status status;
+};
+
+static void on_reset_open(void *arg) {
+    struct reset *r = arg;
+    const struct linger hard = {.l_onoff = 1, .l_linger = 0};
+    int fd = accept(r->listener, NULL, NULL);
+    CHECK(fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_LINGER, &hard, sizeof(hard)) == 0);
+    close(fd);
+    weir_stream_read_now(r->stream);
+}
+
+static void on_reset_read(void *arg, struct weir_span bytes) {
+    (void)arg;
+    CHECK(bytes.len == 0);
+}
+
+static void on_reset_eof(void *arg) {
+    struct reset *r = arg;
+    r->eofs++;
+    weir_stream_close(r->stream, WEIR_OK, "ended");
+}
+
+static void on_reset_close(void *arg, enum weir_status status, const char *reason) {
+    struct reset *r = arg;
+    (void)reason;
+    r->closed++;
+    r->status = status;
+    weir_loop_stop(r->loop);
+}
+
+static void case_a_look_that_meets_a_reset_tells_it(void) {
+    static const struct weir_stream_ops reset_ops = {.on_open = on_reset_open,
+                                                     .on_read = on_reset_read,
+                                                     .on_eof = on_reset_eof,
+                                                     .on_close = on_reset_close};
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof(a);
+    struct reset r = {.listener = socket(AF_INET, SOCK_STREAM, 0)};
+    CHECK(bind(r.listener, (struct sockaddr *)&a, sizeof(a)) == 0 && listen(r.listener, 1) == 0);
+    CHECK(getsockname(r.listener, (struct sockaddr *)&a, &size) == 0);
+    CHECK(weir_loop_create(0, &r.loop) == WEIR_OK);
+    CHECK(weir_stream_connect(r.loop, "127.0.0.1", ntohs(a.sin_port), NULL, NULL, NULL, &reset_ops,
+                              &r, &r.stream) == WEIR_OK);
+    weir_loop_run(r.loop);
+    CHECK(r.closed == 1 && r.eofs == 0 && r.status == WEIR_DISCONNECTED);
+    weir_loop_destroy(r.loop);
+    close(r.listener);
+}
+
 static void echo_once(struct end *e, struct weir_span bytes) {
     CHECK(weir_stream_write(e->stream, bytes.data, bytes.len) == WEIR_OK);
     CHECK(strncmp(weir_stream_peer(e->stream), "[::1]:", 6) == 0);
@@ -467,6 +524,7 @@ int main(void) {
     CHECK_RUN(case_owners_may_do_anything_before_the_first_read_is_over);
     CHECK_RUN(case_linger_reset_is_inherited);
     CHECK_RUN(case_nobody_listens);
+    CHECK_RUN(case_a_look_that_meets_a_reset_tells_it);
     CHECK_RUN(case_connecting_has_a_deadline);
     CHECK_RUN(case_ipv6);
     CHECK_RUN(case_a_loop_that_ends_closes_its_streams);
