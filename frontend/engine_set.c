@@ -44,7 +44,8 @@ struct member {
     size_t n_seats;
     struct cache *caches; /* owned */
     size_t n_caches;
-    char *address; /* owned */
+    struct weir_metric *up, *downs; /* of the registry */
+    char *address;                  /* owned */
     bool tokenizes;
     struct weir_engine_parity *parity; /* under way, of one seat; NULL otherwise */
 };
@@ -335,6 +336,21 @@ static void put_seat(struct member *m, struct seat *seat, const struct weir_engi
     seat->router = seat->model != NULL ? weir_model_info(seat->model)->router : NULL;
 }
 
+static const struct weir_metric_desc up_desc = {
+    .name = "weir_engine_up",
+    .type = WEIR_GAUGE,
+    .help = "1: the engine answers and gets requests; 0: it was up and is down.",
+    .labels = {"engine"}};
+static const struct weir_metric_desc downs_desc = {.name = "weir_engine_downs_total",
+                                                   .type = WEIR_COUNTER,
+                                                   .help = "Times that an engine went down.",
+                                                   .labels = {"engine"}};
+
+static struct weir_metric_family *engine_family(const struct weir_engine_set *s,
+                                                const struct weir_metric_desc *desc) {
+    return weir_metrics_family(s->config.metrics, desc, WEIR_ENGINE_MAX);
+}
+
 static void on_up(void *arg, const struct weir_engine_info *e) {
     struct weir_engine_set *s = arg;
     struct member *m = find(s, e->id);
@@ -346,8 +362,11 @@ static void on_up(void *arg, const struct weir_engine_info *e) {
         m->set = s;
         m->id = e->id;
         m->prefill = e->role == WEIR_ENGINE_PREFILL;
+        m->up = weir_metric_get(engine_family(s, &up_desc), &e->address);
+        m->downs = weir_metric_get(engine_family(s, &downs_desc), &e->address);
         weir_list_push_back(&s->members, &m->node);
     }
+    weir_metric_set(m->up, 1);
     for (size_t i = 0; i < m->n_seats; i++)
         if (!named(e, m->seats[i].name))
             remove_seat(m, &m->seats[i], false);
@@ -374,12 +393,16 @@ static void on_down(void *arg, uint64_t id, const char *why) {
         return;
     for (size_t i = 0; i < m->n_seats; i++)
         remove_seat(m, &m->seats[i], true);
+    weir_metric_set(m->up, 0);
+    weir_metric_inc(m->downs);
     drop_member(m);
 }
 
 static void on_gone(void *arg, const struct weir_engine_info *e) {
     struct weir_engine_set *s = arg;
     weir_models_engine_forget(s->config.models, e->address);
+    weir_metric_retire(engine_family(s, &up_desc), &e->address);
+    weir_metric_retire(engine_family(s, &downs_desc), &e->address);
 }
 
 /* The engine counts all its models together, so each of them sees the whole load. */

@@ -72,10 +72,12 @@ def test_engine(apart, fleet, lost):  # noqa: F811
     until("it to leave", lambda: listed(f) == 1)
     assert [f.chat(max_tokens=2).status for _ in range(6)] == [200] * 6
     assert f.metric("dynamo_frontend_requests_total", status="error") == hit
+    assert (f.metric("weir_engine_up"), f.metric("weir_engine_downs_total")) == (1, 1)
     all_free(type("Here", (), {"front": f}), [])
     away.heal()
     f.wait_line(rf"engine http://{a.host}:{a.port}\S* is up", at)
     f.ready(workers=2)
+    assert f.metric("weir_engine_up") == 2
     at = len(f.lines)
     assert [f.chat(max_tokens=2).status for _ in range(6)] == [200] * 6
     assert home_of(f, a) in {worker for worker, _ in accesses(f, 6, at)}
