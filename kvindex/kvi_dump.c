@@ -220,9 +220,7 @@ static bool tell(struct dump *d, const struct run *r) {
     struct kvi_index *x = d->x;
     const uint64_t *content = kvi_content(x, kvi_body(&x->nodes[d->node]));
     struct kvi_block blocks[KVI_NODE_BLOCKS];
-    const struct kvi_rank *rank = &x->ranks[r->h.rank];
-    struct kvi_event e = {.worker = {atomic_load_explicit(&rank->worker_id, memory_order_relaxed),
-                                     atomic_load_explicit(&rank->dp_rank, memory_order_relaxed)},
+    struct kvi_event e = {.worker = kvi_who(x, r->h.rank),
                           .kind = KVI_STORED,
                           .tier = r->h.tier,
                           .has_parent = r->from > 0 || x->nodes[d->node].parent != 0,

@@ -15,6 +15,10 @@
 
 #include <stdlib.h>
 
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
 enum { FETCH_BLOCKS = 64 }; /* of the next node, while the holders of this one are looked at */
 
 #define ACQUIRE memory_order_acquire
@@ -58,15 +62,16 @@ void kvi_reader_close(struct kvi_reader *reader) {
         free(reader->lower[t]);
     atomic_store_explicit(&reader->pinned, 0, memory_order_release);
     reader->open = false;
-    reader->n_touched = reader->n_ranks = 0;
+    reader->n_touched = reader->n_ranks = reader->n_old = 0;
     reader->all = reader->with_lower = false;
     pthread_mutex_unlock(&x->lock);
 }
 
-/* Forgets the last search. */
+/* Forgets the last search. Dense scores are left (n_old of them): a first node with a dense list
+ * writes new ones over them, else clear_old. */
 static void reset(struct kvi_reader *r) {
     if (r->all) {
-        memset(r->scores, 0, r->n_ranks * sizeof(*r->scores));
+        r->n_old = r->n_ranks;
         for (int t = KVI_HOST; r->with_lower && t < KVI_TIERS; t++)
             memset(r->lower[t], 0, r->n_ranks * sizeof(uint32_t));
     } else {
@@ -81,6 +86,13 @@ static void reset(struct kvi_reader *r) {
     /* Rounded up to what the vector loops take at once; ranks beyond have no cutoffs. */
     uint32_t n = (atomic_load_explicit(&r->index->n_ranks, ACQUIRE) + 15) / 16 * 16;
     r->n_ranks = n;
+}
+
+/* Scores of the search before the last, from rank `from` on. */
+static void clear_old(struct kvi_reader *r, uint32_t from) {
+    if (from < r->n_old)
+        memset(r->scores + from, 0, (r->n_old - from) * sizeof(*r->scores));
+    r->n_old = 0;
 }
 
 /* ---- the walk ----------------------------------------------------------------------------- */
@@ -104,14 +116,19 @@ static uint32_t add_cells(struct kvi_reader *r, const _Atomic uint32_t *cells, u
 static uint32_t add_holders(struct kvi_reader *r, const struct kvi_node *n, uint32_t d,
                             uint32_t m) {
     uint32_t ref = atomic_load_explicit(&n->list, ACQUIRE); /* pairs with grow_list */
-    if (ref == 0)
-        return add_cells(r, n->cells, KVI_INLINE, d, m);
-    const struct kvi_list *l = kvi_at(r->index, ref);
-    if (!l->dense)
-        return add_cells(r, l->u.cells, l->cap, d, m);
-    r->all |= d == 0;
-    uint32_t n_cuts = l->cap < r->n_ranks ? l->cap : r->n_ranks;
-    return r->index->kernels->add_cuts(l->u.cut, n_cuts, d, m, r->scores);
+    const struct kvi_list *l = ref != 0 ? kvi_at(r->index, ref) : NULL;
+    bool dense = l != NULL && l->dense;
+    uint32_t n_cuts = !dense ? 0 : l->cap < r->n_ranks ? l->cap : r->n_ranks;
+    if (d == 0) {
+        clear_old(r, n_cuts);
+        r->all = dense;
+        if (dense)
+            return r->index->kernels->set_cuts(l->u.cut, n_cuts, m, r->scores);
+    }
+    if (dense)
+        return r->index->kernels->add_cuts(l->u.cut, n_cuts, d, m, r->scores);
+    return l != NULL ? add_cells(r, l->u.cells, l->cap, d, m)
+                     : add_cells(r, n->cells, KVI_INLINE, d, m);
 }
 
 /* The node that goes on with the content before offset off of the node. */
@@ -144,8 +161,8 @@ static void fetch_node(const struct kvi_index *x, uint32_t node, uint32_t blocks
 static void walk(struct kvi_reader *r, const uint64_t *query, uint32_t n, bool early_exit) {
     const struct kvi_index *x = r->index;
     uint8_t tick = atomic_load_explicit(&x->tick, RELAXED);
-    uint32_t node = n > 0 ? kvi_child_find(x, 0, 0, query[0]) : 0;
-    for (uint32_t d = 0; node != 0;) {
+    uint32_t node = n > 0 ? kvi_child_find(x, 0, 0, query[0]) : 0, d = 0;
+    while (node != 0) {
         struct kvi_node *at = &x->nodes[node];
         uint32_t guess = atomic_load_explicit(&at->child, RELAXED);
         if (guess != 0)
@@ -160,9 +177,11 @@ static void walk(struct kvi_reader *r, const uint64_t *query, uint32_t n, bool e
             atomic_store_explicit(&at->stamp, tick, RELAXED);
         d += m;
         if (active == 0 || d == n || (early_exit && active <= 1))
-            return;
+            break;
         node = next_node(x, node, m, query[d]);
     }
+    if (d == 0)
+        clear_old(r, 0);
 }
 
 /* ---- lower tiers -------------------------------------------------------------------------- */
@@ -234,48 +253,67 @@ static void walk_lower(struct kvi_reader *r, const uint64_t *query, uint32_t n) 
 
 /* ---- the door --------------------------------------------------------------------------- */
 
-static void emit(const struct kvi_reader *r, uint32_t rank, struct kvi_score *ret, size_t room,
-                 size_t *n) {
-    uint32_t lower[KVI_TIERS] = {0};
+static void put_score(const struct kvi_reader *r, uint32_t rank, struct kvi_score *ret) {
+    *ret = (struct kvi_score){
+        .worker = kvi_who(r->index, rank), .rank = rank, .blocks = {r->scores[rank]}};
     for (int t = KVI_HOST; r->with_lower && t < KVI_TIERS; t++)
-        lower[t] = r->lower[t][rank];
-    if ((r->scores[rank] | lower[KVI_HOST] | lower[KVI_DISK] | lower[KVI_EXTERNAL]) == 0)
-        return;
-    if (*n < room) {
-        const struct kvi_rank *k = &r->index->ranks[rank];
-        ret[*n] = (struct kvi_score){
-            .worker = {atomic_load_explicit(&k->worker_id, RELAXED),
-                       atomic_load_explicit(&k->dp_rank, RELAXED)},
-            .rank = rank,
-            .blocks = {r->scores[rank], lower[KVI_HOST], lower[KVI_DISK], lower[KVI_EXTERNAL]}};
-    }
-    ++*n;
+        ret->blocks[t] = r->lower[t][rank];
+}
+
+static uint32_t nonzero(const uint32_t v[16]) {
+#ifdef __SSE2__
+    __m128i zero = _mm_setzero_si128(), is[4];
+    for (int k = 0; k < 4; k++)
+        is[k] = _mm_cmpeq_epi32(_mm_loadu_si128((const __m128i *)(const void *)(v + 4 * k)), zero);
+    __m128i bytes = _mm_packs_epi16(_mm_packs_epi32(is[0], is[1]), _mm_packs_epi32(is[2], is[3]));
+    return ~(uint32_t)_mm_movemask_epi8(bytes) & 0xFFFF;
+#else
+    uint32_t bits = 0;
+    for (uint32_t i = 0; i < 16; i++)
+        bits |= (uint32_t)(v[i] != 0) << i;
+    return bits;
+#endif
+}
+
+/* Those of 16 ranks that have a score. */
+static uint32_t scored(const struct kvi_reader *r, uint32_t first) {
+    uint32_t bits = nonzero(r->scores + first);
+    for (int t = KVI_HOST; r->with_lower && t < KVI_TIERS; t++)
+        bits |= nonzero(r->lower[t] + first);
+    return bits;
+}
+
+static size_t list(const struct kvi_reader *r, struct kvi_score *ret, size_t room) {
+    size_t n = 0;
+    for (uint32_t i = 0; r->all && i < r->n_ranks; i += 16)
+        for (uint32_t m = scored(r, i); m != 0; m &= m - 1, n++)
+            if (n < room)
+                put_score(r, i + (uint32_t)__builtin_ctz(m), &ret[n]);
+    for (uint32_t i = 0; !r->all && i < r->n_touched; i++, n++)
+        if (n < room)
+            put_score(r, r->touched[i], &ret[n]);
+    return n;
 }
 
 size_t kvi_find(struct kvi_reader *reader, const uint64_t *local_hashes, size_t n, bool early_exit,
                 struct kvi_score *ret_scores, size_t room) {
-    size_t found = 0;
     uint32_t most = n < UINT32_MAX ? (uint32_t)n : UINT32_MAX;
     reset(reader);
     kvi_pin(reader);
     walk(reader, local_hashes, most, early_exit);
     if (!early_exit && atomic_load_explicit(&reader->index->lower_entries, RELAXED) > 0)
         walk_lower(reader, local_hashes, most);
-    if (reader->all)
-        for (uint32_t i = 0; i < reader->n_ranks; i++)
-            emit(reader, i, ret_scores, room, &found);
-    else
-        for (uint32_t i = 0; i < reader->n_touched; i++)
-            emit(reader, reader->touched[i], ret_scores, room, &found);
+    size_t found = list(reader, ret_scores, room);
     kvi_unpin(reader);
     return found;
 }
 
 void kvi_match(struct kvi_reader *reader, const uint64_t *local_hashes, size_t n, bool early_exit,
                struct kvi_match *ret_match) {
+    uint32_t most = n < UINT32_MAX ? (uint32_t)n : UINT32_MAX;
     reset(reader);
     kvi_pin(reader);
-    walk(reader, local_hashes, n < UINT32_MAX ? (uint32_t)n : UINT32_MAX, early_exit);
+    walk(reader, local_hashes, most, early_exit);
     kvi_unpin(reader);
     *ret_match = (struct kvi_match){reader->scores, reader->n_ranks};
 }

@@ -44,14 +44,15 @@ static bool allocate(struct kvi_index *x) {
     x->by_worker = calloc(table, sizeof(*x->by_worker));
     x->free_ranks = calloc(x->max_ranks, sizeof(*x->free_ranks));
     x->ranks = calloc(x->max_ranks, sizeof(*x->ranks)); /* touched as ranks come */
+    x->who = calloc(x->max_ranks, sizeof(*x->who));
     x->cap_retired = 1024;
     x->retired = calloc(x->cap_retired, sizeof(*x->retired));
     x->readers = aligned_alloc(_Alignof(struct kvi_reader), x->max_readers * sizeof(*x->readers));
     size_t most = x->max_bytes / sizeof(struct kvi_node);
     x->cap_nodes = most < KVI_MAX_NODES ? (uint32_t)most : KVI_MAX_NODES;
     x->nodes = (struct kvi_node *)(void *)kvi_reserve_aligned(nodes_bytes(x), &x->nodes_raw);
-    if (x->by_worker == NULL || x->free_ranks == NULL || x->ranks == NULL || x->retired == NULL ||
-        x->readers == NULL || x->nodes == NULL)
+    if (x->by_worker == NULL || x->free_ranks == NULL || x->ranks == NULL || x->who == NULL ||
+        x->retired == NULL || x->readers == NULL || x->nodes == NULL)
         return false;
     memset((void *)x->readers, 0, x->max_readers * sizeof(*x->readers));
     x->bytes = sizeof(*x) + sizeof(struct kvi_node) + x->cap_retired * sizeof(*x->retired) +
@@ -66,7 +67,7 @@ struct kvi_index *kvi_create(const struct kvi_options *options) {
     if (x == NULL)
         return NULL;
     pthread_mutex_init(&x->lock, NULL);
-    x->kernels = kvi_kernels_for_this_cpu();
+    x->kernels = kvi_kernels_at(0);
     x->max_bytes = o->max_bytes == 0          ? (size_t)1 << 30
                    : o->max_bytes < MIN_BYTES ? MIN_BYTES
                                               : o->max_bytes;
@@ -91,6 +92,7 @@ void kvi_destroy(struct kvi_index *x) {
     free(x->by_worker);
     free(x->free_ranks);
     free(x->ranks);
+    free(x->who);
     free(x->retired);
     free(x->readers);
     pthread_mutex_destroy(&x->lock);
@@ -100,9 +102,8 @@ void kvi_destroy(struct kvi_index *x) {
 /* ---- ranks -------------------------------------------------------------------------------- */
 
 static bool is_worker(const struct kvi_index *x, uint32_t rank, struct kvi_worker w) {
-    const struct kvi_rank *r = &x->ranks[rank];
-    return atomic_load_explicit(&r->worker_id, memory_order_relaxed) == w.worker_id &&
-           atomic_load_explicit(&r->dp_rank, memory_order_relaxed) == w.dp_rank;
+    struct kvi_worker is = kvi_who(x, rank);
+    return is.worker_id == w.worker_id && is.dp_rank == w.dp_rank;
 }
 
 static uint32_t worker_home(const struct kvi_index *x, struct kvi_worker w) {
@@ -124,9 +125,7 @@ uint32_t kvi_rank_find(const struct kvi_index *x, struct kvi_worker w) {
 static void forget_worker(struct kvi_index *x, struct kvi_worker w) {
     uint32_t mask = x->by_worker_mask, hole = worker_slot(x, w);
     for (uint32_t i = (hole + 1) & mask; x->by_worker[i] != 0; i = (i + 1) & mask) {
-        const struct kvi_rank *r = &x->ranks[x->by_worker[i] - 1];
-        struct kvi_worker other = {atomic_load_explicit(&r->worker_id, memory_order_relaxed),
-                                   atomic_load_explicit(&r->dp_rank, memory_order_relaxed)};
+        struct kvi_worker other = kvi_who(x, x->by_worker[i] - 1);
         if (((i - worker_home(x, other)) & mask) >= ((i - hole) & mask)) {
             x->by_worker[hole] = x->by_worker[i];
             hole = i;
@@ -145,7 +144,7 @@ uint32_t kvi_rank_for(struct kvi_index *x, struct kvi_worker w) {
     bool fresh = n < x->max_ranks && x->n_free < REUSE_AFTER;
     if (fresh) {
         rank = n;
-        x->bytes += sizeof(struct kvi_rank);
+        x->bytes += sizeof(struct kvi_rank) + sizeof(struct kvi_who);
     } else if (x->n_free > 0) {
         rank = x->free_ranks[x->free_first];
         x->free_first = (x->free_first + 1) % x->max_ranks;
@@ -154,8 +153,8 @@ uint32_t kvi_rank_for(struct kvi_index *x, struct kvi_worker w) {
         return KVI_NO_RANK;
     }
     struct kvi_rank *r = &x->ranks[rank];
-    atomic_store_explicit(&r->worker_id, w.worker_id, memory_order_relaxed);
-    atomic_store_explicit(&r->dp_rank, w.dp_rank, memory_order_relaxed);
+    atomic_store_explicit(&x->who[rank].worker_id, w.worker_id, memory_order_relaxed);
+    atomic_store_explicit(&x->who[rank].dp_rank, w.dp_rank, memory_order_relaxed);
     r->used = true;
     r->store_hint = r->below = r->above = 0;
     x->by_worker[slot] = rank + 1;
@@ -212,8 +211,7 @@ void kvi_clear_rank(struct kvi_index *x, uint32_t rank) {
 static void remove_rank(struct kvi_index *x, uint32_t rank) {
     struct kvi_rank *r = &x->ranks[rank];
     kvi_clear_rank(x, rank);
-    forget_worker(x, (struct kvi_worker){atomic_load_explicit(&r->worker_id, memory_order_relaxed),
-                                         atomic_load_explicit(&r->dp_rank, memory_order_relaxed)});
+    forget_worker(x, kvi_who(x, rank));
     r->used = false;
     x->counts.ranks--;
     /* A search under way may still name the old worker by this number. */
@@ -243,8 +241,7 @@ void kvi_remove_worker(struct kvi_index *index, uint64_t worker_id) {
     pthread_mutex_lock(&index->lock);
     uint32_t n = atomic_load_explicit(&index->n_ranks, memory_order_relaxed);
     for (uint32_t i = 0; i < n; i++)
-        if (index->ranks[i].used &&
-            atomic_load_explicit(&index->ranks[i].worker_id, memory_order_relaxed) == worker_id)
+        if (index->ranks[i].used && kvi_who(index, i).worker_id == worker_id)
             remove_rank(index, i);
     pthread_mutex_unlock(&index->lock);
 }

@@ -25,6 +25,38 @@
  */
 #include "kvindex/kvi_names_priv.h"
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+#define WIDE __attribute__((target("avx2,bmi,bmi2")))
+#endif
+#define ALWAYS_INLINE inline __attribute__((always_inline))
+
+/* Slots that are free, and those that have a tag: `bits` bits a slot. */
+struct slots {
+    uint32_t free, equal;
+};
+struct look {
+    struct slots (*at)(const struct kvi_line *l, uint32_t tag);
+    uint32_t bits;
+};
+
+static ALWAYS_INLINE struct slots look_plain(const struct kvi_line *l, uint32_t tag) {
+    return (struct slots){with_tag(l, 0), with_tag(l, tag)};
+}
+static const struct look plain = {look_plain, 1};
+
+#ifdef WIDE
+WIDE static ALWAYS_INLINE struct slots look_wide(const struct kvi_line *l, uint32_t tag) {
+    __m256i v = _mm256_load_si256((const __m256i *)(const void *)l);
+    __m256i free = _mm256_cmpeq_epi16(v, _mm256_setzero_si256());
+    __m256i equal = _mm256_cmpeq_epi16(v, _mm256_set1_epi16((short)tag));
+    uint32_t all = (1u << 2 * SLOTS) - 1;
+    return (struct slots){(uint32_t)_mm256_movemask_epi8(free) & all,
+                          (uint32_t)_mm256_movemask_epi8(equal) & all};
+}
+static const struct look wide = {look_wide, 2};
+#endif
+
 /* The next line of the part; behind the last one stands the first. */
 static inline struct kvi_line *next_line(const struct kvi_index *x, struct target t,
                                          struct kvi_line *l) {
@@ -76,13 +108,14 @@ static __attribute__((noinline)) void add_far(struct kvi_index *x, struct target
 }
 
 /* Into a line with room that cannot have the name; false: it is not such a line. */
-static inline bool add_here(struct target t, uint32_t place) {
+static ALWAYS_INLINE bool add_here(struct target t, uint32_t place, struct look look) {
     struct kvi_line *l = t.home;
-    uint32_t room = with_tag(l, 0);
-    if (room == 0 || with_tag(l, t.tag) != 0 || is_passed(l, t.tag))
+    struct slots s = look.at(l, t.tag);
+    if (s.free == 0 || s.equal != 0 || is_passed(l, t.tag))
         return false;
-    l->tag[first_of(room)] = (uint16_t)t.tag;
-    l->place[first_of(room)] = place;
+    uint32_t k = first_of(s.free) / look.bits;
+    l->tag[k] = (uint16_t)t.tag;
+    l->place[k] = place;
     return true;
 }
 
@@ -95,10 +128,11 @@ static inline bool is_full(const struct kvi_part *p) {
     return p->used >= limit_of(p->lines);
 }
 
-static uint32_t slot_of(const struct kvi_line *l, uint32_t tag, uint32_t place) {
-    for (uint32_t m = with_tag(l, tag); m != 0; m &= m - 1)
-        if (l->place[first_of(m)] == place)
-            return first_of(m);
+static ALWAYS_INLINE uint32_t slot_of(const struct kvi_line *l, uint32_t tag, uint32_t place,
+                                      struct look look) {
+    for (uint32_t m = look.at(l, tag).equal; m != 0; m &= m - 1)
+        if (l->place[first_of(m) / look.bits] == place)
+            return first_of(m) / look.bits;
     return SLOTS;
 }
 
@@ -110,7 +144,7 @@ static inline void clear_slot(struct kvi_line *l, uint32_t k) {
 static void delete_far(const struct kvi_index *x, struct target t, uint32_t place) {
     struct kvi_line *l = t.home;
     uint32_t k;
-    while ((k = slot_of(l, t.tag, place)) == SLOTS) {
+    while ((k = slot_of(l, t.tag, place, plain)) == SLOTS) {
         pass_back(l);
         l = next_line(x, t, l);
     }
@@ -127,7 +161,7 @@ bool kvi_names_add(struct kvi_index *x, uint64_t name, uint32_t place, bool *ret
         t = target_of(x, h);
     }
     part_of(t)->used++;
-    if (!add_here(t, place))
+    if (!add_here(t, place, plain))
         add_far(x, t, name, place, ret_equal);
     return true;
 }
@@ -151,13 +185,14 @@ struct many {
     struct kvi_index *x;
     const uint64_t *names;
     uint32_t n, place, fetched, n_far;
+    uint64_t hash[KVI_NODE_BLOCKS];
     struct target t[KVI_NODE_BLOCKS];
     uint8_t far[KVI_NODE_BLOCKS];
 };
 
-static inline void fetch(struct many *m, uint32_t until) {
+static ALWAYS_INLINE void fetch(struct many *m, uint32_t until) {
     for (; m->fetched < m->n && m->fetched < until; m->fetched++) {
-        struct target t = target_of(m->x, kvi_name_hash(m->names[m->fetched]));
+        struct target t = target_of(m->x, m->hash[m->fetched]);
         __builtin_prefetch(t.home, 1);
         m->t[m->fetched] = t;
     }
@@ -180,44 +215,39 @@ static void add_rest(struct many *m, bool *ret_equal) {
 static bool make_room(struct many *m, uint32_t i, bool *ret_equal) {
     bool moved = false;
     add_rest(m, ret_equal);
-    bool ok = kvi_names_grow(m->x, kvi_name_hash(m->names[i]), &moved);
+    bool ok = kvi_names_grow(m->x, m->hash[i], &moved);
     for (uint32_t k = i; moved && k < m->fetched; k++)
-        m->t[k] = target_of(m->x, kvi_name_hash(m->names[k]));
+        m->t[k] = target_of(m->x, m->hash[k]);
     return ok;
 }
 
-uint32_t kvi_names_add_many(struct kvi_index *x, const uint64_t *names, uint32_t n, uint32_t place,
-                            bool *ret_equal) {
-    struct many m;
+static void begin_many(struct many *m, struct kvi_index *x, const uint64_t *names, uint32_t n,
+                       uint32_t place) {
+    m->x = x, m->names = names, m->n = n, m->place = place, m->fetched = m->n_far = 0;
+    x->kernels->hash_names(names, n, m->hash);
+}
+
+static ALWAYS_INLINE uint32_t add_many(struct many *m, bool *ret_equal, struct look look) {
     uint32_t i = 0;
-    if (n == 1)
-        return kvi_names_add(x, names[0], place, ret_equal);
-    m.x = x, m.names = names, m.n = n, m.place = place, m.fetched = m.n_far = 0;
-    for (; i < n; i++) {
-        fetch(&m, i + AHEAD);
-        if (is_full(part_of(m.t[i])) && !make_room(&m, i, ret_equal))
+    for (; i < m->n; i++) {
+        fetch(m, i + AHEAD);
+        if (is_full(part_of(m->t[i])) && !make_room(m, i, ret_equal))
             break;
-        part_of(m.t[i])->used++;
-        if (!add_here(m.t[i], place + i))
-            put_off(&m, i);
+        part_of(m->t[i])->used++;
+        if (!add_here(m->t[i], m->place + i, look))
+            put_off(m, i);
     }
-    add_rest(&m, ret_equal);
+    add_rest(m, ret_equal);
     return i;
 }
 
-void kvi_names_delete_many(struct kvi_index *x, const uint64_t *names, uint32_t n, uint32_t place) {
-    struct many m;
+static ALWAYS_INLINE void delete_many(struct many *m, struct look look) {
     uint32_t n_light = 0;
     uint8_t light[KVI_NODE_BLOCKS];
-    if (n == 1) {
-        kvi_names_delete(x, names[0], place);
-        return;
-    }
-    m.x = x, m.names = names, m.n = n, m.place = place, m.fetched = m.n_far = 0;
-    for (uint32_t i = 0; i < n; i++) {
-        fetch(&m, i + AHEAD);
-        struct target t = m.t[i];
-        uint32_t k = slot_of(t.home, t.tag, place + i);
+    for (uint32_t i = 0; i < m->n; i++) {
+        fetch(m, i + AHEAD);
+        struct target t = m->t[i];
+        uint32_t k = slot_of(t.home, t.tag, m->place + i, look);
         struct kvi_part *p = part_of(t);
         p->used--;
         if (is_light(p))
@@ -225,12 +255,55 @@ void kvi_names_delete_many(struct kvi_index *x, const uint64_t *names, uint32_t 
         if (k != SLOTS)
             clear_slot(t.home, k);
         else
-            put_off(&m, i);
+            put_off(m, i);
     }
-    for (uint32_t k = 0; k < m.n_far; k++)
-        delete_far(x, m.t[m.far[k]], place + m.far[k]);
+    for (uint32_t k = 0; k < m->n_far; k++)
+        delete_far(m->x, m->t[m->far[k]], m->place + m->far[k]);
     for (uint32_t i = 0; i < n_light; i++) /* parts may become others here */
-        kvi_names_shrink(x, kvi_name_hash(names[light[i]]));
+        kvi_names_shrink(m->x, m->hash[light[i]]);
+}
+
+static uint32_t add_many_plain(struct many *m, bool *ret_equal) {
+    return add_many(m, ret_equal, plain);
+}
+
+static void delete_many_plain(struct many *m) {
+    delete_many(m, plain);
+}
+
+#ifdef WIDE
+WIDE static uint32_t add_many_wide(struct many *m, bool *ret_equal) {
+    return add_many(m, ret_equal, wide);
+}
+
+WIDE static void delete_many_wide(struct many *m) {
+    delete_many(m, wide);
+}
+#else
+#define add_many_wide add_many_plain
+#define delete_many_wide delete_many_plain
+#endif
+
+uint32_t kvi_names_add_many(struct kvi_index *x, const uint64_t *names, uint32_t n, uint32_t place,
+                            bool *ret_equal) {
+    struct many m;
+    if (n == 1)
+        return kvi_names_add(x, names[0], place, ret_equal);
+    begin_many(&m, x, names, n, place);
+    return x->kernels->wide ? add_many_wide(&m, ret_equal) : add_many_plain(&m, ret_equal);
+}
+
+void kvi_names_delete_many(struct kvi_index *x, const uint64_t *names, uint32_t n, uint32_t place) {
+    struct many m;
+    if (n == 1) {
+        kvi_names_delete(x, names[0], place);
+        return;
+    }
+    begin_many(&m, x, names, n, place);
+    if (x->kernels->wide)
+        delete_many_wide(&m);
+    else
+        delete_many_plain(&m);
 }
 
 /* ---- look-up ------------------------------------------------------------------------------ */

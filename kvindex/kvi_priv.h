@@ -12,7 +12,7 @@
  *   kvi_apply.c   the writers' door: events, batches, results
  *   kvi_event.c   stored, removed
  *   kvi_find.c    search
- *   kvi_simd.c    its inner loops, by what the processor has
+ *   kvi_simd.c    inner loops of both, by what the processor has
  *   kvi_index.c   life, ranks, statistics, eviction
  *
  * Words. A *node* is a run of up to 128 blocks in their context; its block i keeps its content for
@@ -135,15 +135,19 @@ struct kvi_reader {
     bool with_lower;  /* lower[] may hold scores of them */
     uint32_t n_ranks; /* numbers known to the last search */
     uint32_t n_touched;
+    uint32_t n_old;             /* scores that a search before this one left */
     uint32_t *scores, *touched; /* one a rank */
     uint32_t *lower[KVI_TIERS]; /* one a rank; [KVI_DEVICE] is not used */
 };
 
 /* ---- ranks ------------------------------------------------------------------------------ */
 
-struct kvi_rank {
-    _Atomic uint64_t worker_id; /* constant while a reader may see the number */
+/* What a search says of a rank; constant while a reader may see the number. */
+struct kvi_who {
+    _Atomic uint64_t worker_id;
     _Atomic uint32_t dp_rank;
+};
+struct kvi_rank {
     bool used;
     uint32_t aliases;      /* alias records */
     uint32_t store_hint;   /* place last stored */
@@ -175,6 +179,7 @@ struct kvi_index {
     uint64_t n_rewritten; /* parts of the name table, for tests */
     _Atomic uint32_t children[KVI_SEGMENTS];
     struct kvi_rank *ranks;   /* max_ranks of them, reserved */
+    struct kvi_who *who;      /* the same */
     _Atomic uint32_t n_ranks; /* numbers ever given */
     uint32_t max_ranks;
     uint32_t *by_worker; /* open addressing, rank number + 1 */
@@ -412,18 +417,32 @@ size_t kvi_remove_locked(struct kvi_index *x, struct kvi_holder h, const uint64_
 /* ---- kvi_simd.c ------------------------------------------------------------------------- */
 
 struct kvi_kernels {
+    bool wide; /* AVX2, BMI and BMI2 */
     /* Number of leading equal words. */
     uint32_t (*match)(const uint64_t *a, const uint64_t *b, uint32_t n);
     /* For each rank below n whose score is d: adds min(cut, m); number of them with cut >= m. n is
      * a multiple of 16. */
     uint32_t (*add_cuts)(const _Atomic uint8_t *cut, uint32_t n, uint32_t d, uint32_t m,
                          uint32_t *scores);
+    /* The same for a first node, where every score is 0: they are written without being read. */
+    uint32_t (*set_cuts)(const _Atomic uint8_t *cut, uint32_t n, uint32_t m, uint32_t *scores);
+    /* kvi_name_hash of each. */
+    void (*hash_names)(const uint64_t *names, uint32_t n, uint64_t *ret);
+    /* Blocks into content hashes and names. */
+    void (*unzip)(const struct kvi_block *blocks, uint32_t n, uint64_t *ret_content,
+                  uint64_t *ret_names);
 };
-const struct kvi_kernels *kvi_kernels_for_this_cpu(void);
+/* Those that this processor has, the fastest first; NULL: no more. */
+const struct kvi_kernels *kvi_kernels_at(uint32_t i);
 
 /* ---- kvi_index.c ------------------------------------------------------------------------ */
 
 #define KVI_NO_RANK UINT32_MAX
+static inline struct kvi_worker kvi_who(const struct kvi_index *x, uint32_t rank) {
+    const struct kvi_who *w = &x->who[rank];
+    return (struct kvi_worker){atomic_load_explicit(&w->worker_id, memory_order_relaxed),
+                               atomic_load_explicit(&w->dp_rank, memory_order_relaxed)};
+}
 uint32_t kvi_rank_find(const struct kvi_index *x, struct kvi_worker w);
 uint32_t kvi_rank_for(struct kvi_index *x, struct kvi_worker w);
 /* Counts names gained or lost by the holder. */

@@ -1,8 +1,8 @@
 /*
- * Inner loops of the search in three widths; the widest that the processor has is chosen once per
- * index. Vector loads of cutoffs read bytes that a writer may be storing: each byte is old or new,
- * which is all that the search needs (kvi_hold.c). Under ThreadSanitizer, which cannot see that,
- * and on other processors the plain loops run.
+ * Inner loops of the search and of events in three widths; the widest that the processor has is
+ * chosen once per index. Vector loads of cutoffs read bytes that a writer may be storing: each byte
+ * is old or new, which is all that the search needs (kvi_hold.c). Under ThreadSanitizer, which
+ * cannot see that, and on other processors the plain loops run.
  */
 #include "kvindex/kvi_priv.h"
 
@@ -37,7 +37,49 @@ static uint32_t add_cuts_plain(const _Atomic uint8_t *cut, uint32_t n, uint32_t 
     return active;
 }
 
+static uint32_t set_cuts_plain(const _Atomic uint8_t *cut, uint32_t n, uint32_t m,
+                               uint32_t *scores) {
+    uint32_t active = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t c = atomic_load_explicit(&cut[i], memory_order_acquire);
+        scores[i] = c < m ? c : m;
+        active += c >= m;
+    }
+    return active;
+}
+
+static void hash_names_plain(const uint64_t *names, uint32_t n, uint64_t *ret) {
+    for (uint32_t i = 0; i < n; i++)
+        ret[i] = kvi_name_hash(names[i]);
+}
+
+static void unzip_plain(const struct kvi_block *blocks, uint32_t n, uint64_t *ret_content,
+                        uint64_t *ret_names) {
+    for (uint32_t i = 0; i < n; i++) {
+        ret_content[i] = blocks[i].tokens_hash;
+        ret_names[i] = blocks[i].block_hash;
+    }
+}
+
 #ifdef VECTORS
+
+static uint32_t set_cuts_sse2(const _Atomic uint8_t *cut, uint32_t n, uint32_t m,
+                              uint32_t *scores) {
+    const uint8_t *c = (const uint8_t *)cut;
+    __m128i vm = _mm_set1_epi8((char)m), zero = _mm_setzero_si128();
+    uint32_t active = 0;
+    for (uint32_t i = 0; i < n; i += 16) {
+        __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)(c + i));
+        __m128i least = _mm_min_epu8(bytes, vm), full = _mm_cmpeq_epi8(least, vm);
+        __m128i half[2] = {_mm_unpacklo_epi8(least, zero), _mm_unpackhi_epi8(least, zero)};
+        for (int k = 0; k < 4; k++)
+            _mm_storeu_si128((__m128i *)(void *)(scores + i + 4 * k),
+                             k % 2 == 0 ? _mm_unpacklo_epi16(half[k / 2], zero)
+                                        : _mm_unpackhi_epi16(half[k / 2], zero));
+        active += (uint32_t)__builtin_popcount((unsigned)_mm_movemask_epi8(full));
+    }
+    return active;
+}
 
 static uint32_t add_cuts_sse2(const _Atomic uint8_t *cut, uint32_t n, uint32_t d, uint32_t m,
                               uint32_t *scores) {
@@ -99,6 +141,24 @@ add_cuts_avx2(const _Atomic uint8_t *cut, uint32_t n, uint32_t d, uint32_t m, ui
     return active;
 }
 
+__attribute__((target("avx2,popcnt"))) static uint32_t
+set_cuts_avx2(const _Atomic uint8_t *cut, uint32_t n, uint32_t m, uint32_t *scores) {
+    const uint8_t *c = (const uint8_t *)cut;
+    __m128i vm = _mm_set1_epi8((char)m);
+    uint32_t active = 0;
+    for (uint32_t i = 0; i < n; i += 16) {
+        __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)(c + i));
+        __m128i least = _mm_min_epu8(bytes, vm);
+        for (int k = 0; k < 2; k++)
+            _mm256_storeu_si256(
+                (__m256i *)(void *)(scores + i + 8 * k),
+                _mm256_cvtepu8_epi32(k == 0 ? least : _mm_unpackhi_epi64(least, least)));
+        active +=
+            (uint32_t)__builtin_popcount((unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(least, vm)));
+    }
+    return active;
+}
+
 __attribute__((target("avx512f,avx512bw,popcnt,bmi"))) static uint32_t
 match_avx512(const uint64_t *a, const uint64_t *b, uint32_t n) {
     uint32_t i = 0;
@@ -132,21 +192,84 @@ add_cuts_avx512(const _Atomic uint8_t *cut, uint32_t n, uint32_t d, uint32_t m, 
     return active;
 }
 
+__attribute__((target("avx512f,avx512bw,popcnt"))) static uint32_t
+set_cuts_avx512(const _Atomic uint8_t *cut, uint32_t n, uint32_t m, uint32_t *scores) {
+    const uint8_t *c = (const uint8_t *)cut;
+    __m128i vm = _mm_set1_epi8((char)m);
+    uint32_t active = 0;
+    for (uint32_t i = 0; i < n; i += 16) {
+        __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)(c + i));
+        __m128i least = _mm_min_epu8(bytes, vm);
+        _mm512_storeu_si512(scores + i, _mm512_cvtepu8_epi32(least));
+        active +=
+            (uint32_t)__builtin_popcount((unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(least, vm)));
+    }
+    return active;
+}
+
+__attribute__((target("avx512f,avx512dq"))) static void
+hash_names_avx512(const uint64_t *names, uint32_t n, uint64_t *ret) {
+    const __m512i a = _mm512_set1_epi64((long long)0x9E3779B97F4A7C15u);
+    const __m512i b = _mm512_set1_epi64((long long)0xBF58476D1CE4E5B9u);
+    for (uint32_t i = 0; i < n; i += 8) {
+        __mmask8 some = n - i < 8 ? (__mmask8)((1u << (n - i)) - 1) : 255;
+        __m512i x = _mm512_maskz_loadu_epi64(some, names + i);
+        __m512i h = _mm512_mullo_epi64(_mm512_xor_si512(x, _mm512_srli_epi64(x, 32)), a);
+        h = _mm512_mullo_epi64(_mm512_xor_si512(h, _mm512_srli_epi64(h, 29)), b);
+        _mm512_mask_storeu_epi64(ret + i, some, h);
+    }
+}
+
+__attribute__((target("avx512f"))) static void unzip_avx512(const struct kvi_block *blocks,
+                                                            uint32_t n, uint64_t *ret_content,
+                                                            uint64_t *ret_names) {
+    const __m512i even = _mm512_set_epi64(14, 12, 10, 8, 6, 4, 2, 0);
+    const __m512i odd = _mm512_set_epi64(15, 13, 11, 9, 7, 5, 3, 1);
+    uint32_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        __m512i a = _mm512_loadu_si512(blocks + i), b = _mm512_loadu_si512(blocks + i + 4);
+        _mm512_storeu_si512(ret_names + i, _mm512_permutex2var_epi64(a, even, b));
+        _mm512_storeu_si512(ret_content + i, _mm512_permutex2var_epi64(a, odd, b));
+    }
+    unzip_plain(blocks + i, n - i, ret_content + i, ret_names + i);
+}
+
 #endif
 
-const struct kvi_kernels *kvi_kernels_for_this_cpu(void) {
-    static const struct kvi_kernels plain = {match_plain, add_cuts_plain};
+const struct kvi_kernels *kvi_kernels_at(uint32_t i) {
+    static const struct kvi_kernels plain = {.match = match_plain,
+                                             .add_cuts = add_cuts_plain,
+                                             .set_cuts = set_cuts_plain,
+                                             .hash_names = hash_names_plain,
+                                             .unzip = unzip_plain};
 #ifdef VECTORS
-    static const struct kvi_kernels sse2 = {match_plain, add_cuts_sse2};
-    static const struct kvi_kernels avx2 = {match_avx2, add_cuts_avx2};
-    static const struct kvi_kernels avx512 = {match_avx512, add_cuts_avx512};
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("bmi"))
+    static const struct kvi_kernels sse2 = {.match = match_plain,
+                                            .add_cuts = add_cuts_sse2,
+                                            .set_cuts = set_cuts_sse2,
+                                            .hash_names = hash_names_plain,
+                                            .unzip = unzip_plain};
+    static const struct kvi_kernels avx2 = {.wide = true,
+                                            .match = match_avx2,
+                                            .add_cuts = add_cuts_avx2,
+                                            .set_cuts = set_cuts_avx2,
+                                            .hash_names = hash_names_plain,
+                                            .unzip = unzip_plain};
+    static const struct kvi_kernels avx512 = {.wide = true,
+                                              .match = match_avx512,
+                                              .add_cuts = add_cuts_avx512,
+                                              .set_cuts = set_cuts_avx512,
+                                              .hash_names = hash_names_avx512,
+                                              .unzip = unzip_avx512};
+    bool has_avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") &&
+                    __builtin_cpu_supports("bmi2");
+    bool has_avx512 = has_avx2 && __builtin_cpu_supports("avx512f") &&
+                      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq");
+    if (has_avx512 && i-- == 0)
         return &avx512;
-    if (__builtin_cpu_supports("avx2"))
+    if (has_avx2 && i-- == 0)
         return &avx2;
-    if (__builtin_cpu_supports("sse2"))
+    if (__builtin_cpu_supports("sse2") && i-- == 0)
         return &sse2;
 #endif
-    return &plain;
+    return i == 0 ? &plain : NULL;
 }

@@ -107,10 +107,7 @@ uint32_t kvi_append(struct kvi_index *x, uint32_t node, const struct kvi_block *
         n = cap - len;
     uint64_t body = kvi_body(at), *content = kvi_content(x, body) + len;
     uint64_t *names = kvi_name_array(x, body) + len;
-    for (uint32_t i = 0; i < n; i++) {
-        content[i] = blocks[i].tokens_hash;
-        names[i] = blocks[i].block_hash;
-    }
+    x->kernels->unzip(blocks, n, content, names);
     uint32_t done = kvi_names_add_many(x, names, n, node << 7 | len, ret_equal);
     x->blocks += done;
     set_body(at, (uint32_t)(body >> 16), (uint32_t)(body >> 8 & 255), len + done);

@@ -5,6 +5,7 @@ weir_test(unit_kvi_persist SOURCES test/unit/kvindex/persist.c LINK weir_kvindex
 weir_test(unit_kvi_gap SOURCES test/unit/kvindex/gap.c LINK weir_kvindex weir_base)
 weir_test(unit_kvi_approx SOURCES test/unit/kvindex/approx.c LINK weir_kvindex weir_base)
 weir_test(unit_kvi_names SOURCES test/unit/kvindex/names.c LINK weir_kvindex weir_base)
+weir_test(unit_kvi_simd SOURCES test/unit/kvindex/simd.c LINK weir_kvindex weir_base)
 weir_test(stress_kvi_index SOURCES test/unit/kvindex/stress.c LINK weir_kvindex weir_base LABELS stress)
 add_test(NAME unit_kvi_external COMMAND ${CMAKE_SOURCE_DIR}/test/unit/kvindex/external/run.sh
          ${CMAKE_BINARY_DIR} ${CMAKE_C_COMPILER} "${WEIR_SANITIZE}")

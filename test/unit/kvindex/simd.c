@@ -1,0 +1,76 @@
+/* Every set of inner loops that this processor has against loops that are plainly right; the other
+ * tests run the fastest set alone. */
+#include "kvindex/kvi_priv.h"
+
+#include "base/rng.h"
+#include "test/check.h"
+
+enum { MOST = 160, ROUNDS = 400 };
+static struct weir_rng rng;
+
+static uint32_t below(uint32_t n) {
+    return (uint32_t)weir_rng_below(&rng, n);
+}
+
+static void check_match(const struct kvi_kernels *k) {
+    uint64_t a[MOST], b[MOST];
+    uint32_t n = below(MOST), differ = below(MOST);
+    for (uint32_t i = 0; i < MOST; i++)
+        a[i] = b[i] = weir_rng_u64(&rng);
+    b[differ] ^= (uint64_t)1 << below(64);
+    CHECK_EQ_U64(k->match(a, b, n), differ < n ? differ : n);
+}
+
+static void check_cuts(const struct kvi_kernels *k) {
+    _Atomic uint8_t cut[MOST];
+    uint32_t scores[MOST], want[MOST], n = below(MOST / 16 + 1) * 16, d = below(3), full = 0;
+    uint32_t m = 1 + below(KVI_NODE_BLOCKS), active = 0;
+    for (uint32_t i = 0; i < MOST; i++) {
+        uint32_t c = below(3) == 0 ? m : below(KVI_NODE_BLOCKS + 1), least = c < m ? c : m;
+        cut[i] = (uint8_t)c;
+        scores[i] = below(3);
+        want[i] = scores[i] + (i < n && scores[i] == d ? least : 0);
+        active += i < n && scores[i] == d && c >= m;
+        full += i < n && c >= m;
+    }
+    CHECK_EQ_U64(k->add_cuts(cut, n, d, m, scores), active);
+    for (uint32_t i = 0; i < MOST; i++)
+        CHECK_EQ_U64(scores[i], want[i]);
+    CHECK_EQ_U64(k->set_cuts(cut, n, m, scores), full);
+    for (uint32_t i = 0; i < MOST; i++)
+        CHECK_EQ_U64(scores[i], i >= n ? want[i] : cut[i] < m ? cut[i] : m);
+}
+
+static void check_names(const struct kvi_kernels *k) {
+    struct kvi_block blocks[MOST];
+    uint64_t names[MOST + 1], content[MOST + 1], hashes[MOST + 1];
+    uint32_t n = below(MOST);
+    for (uint32_t i = 0; i < MOST; i++)
+        blocks[i] = (struct kvi_block){weir_rng_u64(&rng) >> below(64), weir_rng_u64(&rng)};
+    names[n] = content[n] = hashes[n] = 77;
+    k->unzip(blocks, n, content, names);
+    k->hash_names(names, n, hashes);
+    for (uint32_t i = 0; i < n; i++) {
+        CHECK_EQ_U64(names[i], blocks[i].block_hash);
+        CHECK_EQ_U64(content[i], blocks[i].tokens_hash);
+        CHECK_EQ_U64(hashes[i], kvi_name_hash(blocks[i].block_hash));
+    }
+    CHECK(names[n] == 77 && content[n] == 77 && hashes[n] == 77);
+}
+
+static void case_all_sets(void) {
+    uint32_t n = 0;
+    for (const struct kvi_kernels *k; (k = kvi_kernels_at(n)) != NULL; n++)
+        for (int i = 0; i < ROUNDS; i++) {
+            check_match(k);
+            check_cuts(k);
+            check_names(k);
+        }
+    CHECK(n >= 1);
+}
+
+int main(void) {
+    weir_rng_seed(&rng, check_seed());
+    CHECK_RUN(case_all_sets);
+    return check_finish();
+}
