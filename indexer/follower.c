@@ -23,7 +23,7 @@ static void apply(void *mirror, const struct kvi_event *events, size_t n) {
 static void on_event(void *arg, const struct weir_engine_event *event) {
     struct weir_follower *l = arg;
     struct weir_kv_event e;
-    struct weir_span lora;
+    struct weir_span lora; /* is in the hashes */
     if (!weir_engine_rank_convert(l->rank, event, &e, &lora))
         return;
     e.worker_id = l->config.worker.worker_id;
@@ -58,10 +58,12 @@ enum weir_status weir_follower_open(const struct weir_follower_config *config,
                                         .events = weir_span_z(config->endpoint),
                                         .replay = weir_span_z(config->replay)};
     enum weir_status st = weir_engine_rank_create(config->block_size, 0, &l->rank);
-    if (st != WEIR_OK)
+    if (st != WEIR_OK) {
         weir_err_set(err, st, "out of memory");
-    else
+    } else {
+        weir_engine_rank_hash_as_dynamo(l->rank);
         st = weir_engine_feed_open(config->loop, config->binds, &source, &ops, l, &l->feed, err);
+    }
     if (st != WEIR_OK) {
         weir_follower_close(l);
         return st;

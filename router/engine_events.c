@@ -28,6 +28,7 @@ struct seen {
 
 struct weir_engine_rank {
     uint32_t block_size;
+    bool as_dynamo;
     struct weir_map names; /* engine's hash → place in entries */
     struct name *entries;  /* owned; free ones are chained through `seed` */
     uint32_t n_entries, cap_entries, free_entry;
@@ -53,6 +54,10 @@ enum weir_status weir_engine_rank_create(uint32_t block_size, size_t max_blocks,
     weir_map_init(&r->names, max_blocks > 0 ? max_blocks : (size_t)4 << 20);
     *ret_rank = r;
     return WEIR_OK;
+}
+
+void weir_engine_rank_hash_as_dynamo(struct weir_engine_rank *rank) {
+    rank->as_dynamo = true;
 }
 
 void weir_engine_rank_destroy(struct weir_engine_rank *rank) {
@@ -222,10 +227,17 @@ struct place {
     bool unusable, has_parent;
 };
 
+static uint64_t seed_of(const struct weir_engine_rank *r, const struct weir_engine_event *e) {
+    struct weir_span salt = e->salt, lora = r->as_dynamo ? e->lora : weir_span("", 0),
+                     prefix = WEIR_SPAN_LIT("dynamo-cache-salt:");
+    if (r->as_dynamo && weir_span_starts(salt, prefix))
+        salt = weir_span(salt.data + prefix.len, salt.len - prefix.len);
+    return kvi_seed(lora.data, lora.len, salt.data, salt.len);
+}
+
 static struct place place_of(struct weir_engine_rank *r, const struct weir_engine_event *e) {
-    struct place p = {.seed = kvi_seed(NULL, 0, e->salt.data, e->salt.len),
-                      .lora = lora_hash(e->lora),
-                      .has_parent = e->has_parent};
+    struct place p = {
+        .seed = seed_of(r, e), .lora = lora_hash(e->lora), .has_parent = e->has_parent};
     const struct name *parent = e->has_parent ? find(r, e->parent) : NULL;
     if (e->has_lora_id && e->lora.len == 0)
         p.unusable = true; /* an adapter without a name */
@@ -270,7 +282,9 @@ static bool convert_stored(struct weir_engine_rank *r, const struct weir_engine_
                            struct weir_kv_event *ret) {
     uint32_t bs = r->block_size;
     struct place p = place_of(r, e);
-    if (e->block_size != 0 && e->block_size != bs) {
+    /* Where the size is not told, more tokens than the blocks hold show another one. */
+    if (e->block_size != 0 ? e->block_size != bs
+                           : kvi_block_count(e->n_tokens, bs, e->eagle) > e->n_hashes) {
         r->stats.block_size += e->n_hashes;
         return false;
     }

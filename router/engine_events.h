@@ -27,6 +27,12 @@ struct weir_engine_rank_stats {
 /* `max_blocks`: names that are remembered; 0 = 4,194,304. */
 enum weir_status weir_engine_rank_create(uint32_t block_size, size_t max_blocks,
                                          struct weir_engine_rank **ret_rank) WEIR_MUST_CHECK;
+/*
+ * Hashes as Dynamo's index has them, where the adapter's name is part of a block's hash; and a salt
+ * that Dynamo's workers gave to their engine loses what they put in front of it. Before the first
+ * event.
+ */
+void weir_engine_rank_hash_as_dynamo(struct weir_engine_rank *rank);
 /* Accepts NULL. */
 void weir_engine_rank_destroy(struct weir_engine_rank *rank);
 /* Everything is forgotten: the engine has started anew. */

@@ -5,7 +5,9 @@
  * on the live socket, or it is old by number and new by its time.
  *
  * A replay from number n - 1 answers first with the batch that we had last. Another time in it, or
- * its absence, tells of a new process whose numbers have passed ours.
+ * its absence, tells of a new process whose numbers have passed ours. It is asked for after each
+ * gap, of a quiet engine, and on each new connection before its first batch: that may carry the
+ * very number that the old process would have given.
  */
 #include "runtime/engine_feed.h"
 
@@ -54,6 +56,7 @@ struct weir_engine_feed {
     uint64_t asked;
     bool confirmed; /* our last batch was among the answers */
     bool for_gap;   /* not just to make sure */
+    bool rejoined;  /* connected anew since it was asked */
     bool answered;  /* some question was, so the socket is the right one */
     struct weir_list waiting;
     unsigned n_waiting;
@@ -130,8 +133,14 @@ static void log_broken(const struct weir_engine_feed *f, uint64_t seq) {
                  seq, WEIR_SPAN_ARG(f->source.events), more);
 }
 
+/* The same bytes give the same number; 0 for what cannot be read, which apply() tells. */
+static double time_of(struct weir_span payload) {
+    double time = 0;
+    return weir_engine_batch_time(payload, &time) == WEIR_OK ? time : 0;
+}
+
 static void apply(struct weir_engine_feed *f, uint64_t seq, struct weir_span payload) {
-    struct weir_engine_batch b = {0};
+    struct weir_engine_batch b;
     enum weir_status st = weir_engine_batch_decode(payload, &f->arena, on_event, f, &b);
     f->stats.batches++;
     f->known = true;
@@ -142,15 +151,13 @@ static void apply(struct weir_engine_feed *f, uint64_t seq, struct weir_span pay
     }
     f->known = true;
     f->next = seq + 1;
-    f->last_time = b.timestamp;
+    f->last_time = time_of(payload);
     f->ops.on_batch(f->arg, f->next);
 }
 
 /* False: it has to wait for a replay, which has begun. `again`: one has just ended. */
 static bool take(struct weir_engine_feed *f, uint64_t seq, struct weir_span payload, bool again) {
-    double time = 0;
-    if (weir_engine_batch_time(payload, &time) != WEIR_OK)
-        time = 0; /* told by apply() */
+    double time = time_of(payload);
     bool back = f->any_live && seq <= f->last_live;
     if (f->known && (back || (seq < f->next && time > f->last_time))) {
         reset(f, "its events begin anew");
@@ -222,6 +229,14 @@ static void go_live(struct weir_engine_feed *f) {
     }
 }
 
+/* Of the sockets that connect to us there is no such sign. */
+static void on_joined(void *arg) {
+    struct weir_engine_feed *f = arg;
+    f->rejoined = true;
+    if (f->state == LIVE && f->replay != NULL && f->known)
+        ask(f, last_known(f), false);
+}
+
 static void restarted(struct weir_engine_feed *f) {
     reset(f, "another process answers in its place");
     f->any_live = false;
@@ -232,16 +247,16 @@ static void restarted(struct weir_engine_feed *f) {
 
 static void end_answer(struct weir_engine_feed *f) {
     f->known |= f->asked == 0; /* also when it has published nothing yet */
-    if (f->known && !f->confirmed && f->asked + 1 == f->next) {
+    if (f->known && !f->confirmed && f->asked + 1 == f->next)
         restarted(f);
-        return;
-    }
-    go_live(f);
+    else if (f->rejoined) /* the answers may be the old process's */
+        ask(f, last_known(f), false);
+    else
+        go_live(f);
 }
 
 static void on_answer(void *arg, const struct weir_span *frames, size_t n) {
     struct weir_engine_feed *f = arg;
-    double time;
     uint64_t seq;
     if (f->state != ASKING || n < 3 || n > 4 || !read_seq(frames[n - 2], &seq))
         return;
@@ -252,8 +267,7 @@ static void on_answer(void *arg, const struct weir_span *frames, size_t n) {
         return;
     }
     if (f->known && seq + 1 == f->next) {
-        f->confirmed = weir_engine_batch_time(payload, &time) == WEIR_OK &&
-                       time == f->last_time; /* the same bytes give the same number */
+        f->confirmed = time_of(payload) == f->last_time;
         if (!f->confirmed)
             restarted(f);
         return;
@@ -291,7 +305,7 @@ static void ask(struct weir_engine_feed *f, uint64_t from, bool for_gap) {
         st = weir_zmq_sub_send(f->replay, frames, 2);
     f->state = ASKING;
     f->asked = from;
-    f->confirmed = false;
+    f->confirmed = f->rejoined = false;
     f->for_gap = for_gap;
     f->stats.replays += for_gap;
     f->stale |= st != WEIR_OK;
@@ -360,6 +374,8 @@ enum weir_status weir_engine_feed_open(struct weir_loop *loop, struct weir_engin
     else if (st == WEIR_OK)
         st = weir_zmq_sub_open(loop, f->source.events.data, f->source.topic, on_live, f, &f->sub,
                                err);
+    if (st == WEIR_OK && f->sub != NULL)
+        weir_zmq_sub_on_joined(f->sub, on_joined);
     if (st == WEIR_OK && f->source.replay.len > 0)
         st = open_replay(f, err);
     if (st != WEIR_OK) {

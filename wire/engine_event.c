@@ -2,17 +2,21 @@
  * Both forms fill the same fields through the same readers: a map names them, an array has them in
  * fixed slots and, behind those, in a tail whose members are told apart by their type. A member of
  * an unexpected type is passed over where the event makes sense without it, and spoils the event
- * where it does not (hashes, tokens, parent): better no block than a wrong one.
+ * where it does not (hashes, tokens, parent): better no block than a wrong one. A member that parts
+ * blocks of equal tokens (adapter, salt, media) and cannot be read makes them unusable.
  */
 #include "wire/engine_event.h"
 
 #include "base/msgpack.h"
+
+#include <math.h>
 
 /* One event while it is read. */
 struct reading {
     struct weir_arena *arena;
     struct weir_engine_event e;
     struct weir_span extra_keys; /* raw: read when the LoRA name is known */
+    uint32_t told;               /* bits by enum field: members of a map, kinds of a tail */
 };
 
 enum field {
@@ -29,6 +33,7 @@ enum field {
     F_SPEC_KIND,
     F_SALT,
     F_LOCALITY,
+    F_TAIL_TEXT,
     F_SKIP,
 };
 
@@ -109,17 +114,34 @@ static bool read_text(struct weir_mp *m, struct weir_span *ret) {
     return weir_mp_peek(m) == WEIR_MP_STR ? weir_mp_str(m, ret) : weir_mp_skip(m, NULL);
 }
 
+static void see_media(struct weir_engine_event *e, size_t block) {
+    if (!e->media || block < e->first_media_block)
+        e->first_media_block = block;
+    e->media = true;
+}
+
+/* A salt that is no text parts blocks and cannot be compared. */
+static bool read_salt(struct weir_mp *m, struct reading *r) {
+    enum weir_mp_type type = weir_mp_peek(m);
+    if (type != WEIR_MP_STR && type != WEIR_MP_NIL)
+        see_media(&r->e, 0);
+    return read_text(m, &r->e.salt);
+}
+
 /* Slot 7 of an array holds the LoRA name (vLLM) or a map with the salt (SGLang). */
 static bool read_lora_slot(struct weir_mp *m, struct reading *r) {
     uint32_t n;
-    if (weir_mp_peek(m) != WEIR_MP_MAP)
+    enum weir_mp_type type = weir_mp_peek(m);
+    if (type != WEIR_MP_MAP) {
+        r->e.has_lora_id |= type != WEIR_MP_STR && type != WEIR_MP_NIL;
         return read_text(m, &r->e.lora);
+    }
     if (!weir_mp_map(m, &n))
         return false;
     for (uint32_t i = 0; i < n; i++) {
         struct weir_span key = {0};
         if (!read_text(m, &key) ||
-            !(weir_span_eqz(key, "cache_salt") ? read_text(m, &r->e.salt) : weir_mp_skip(m, NULL)))
+            !(weir_span_eqz(key, "cache_salt") ? read_salt(m, r) : weir_mp_skip(m, NULL)))
             return false;
     }
     return true;
@@ -136,18 +158,13 @@ static bool is_hex64(struct weir_span s) {
     return s.len == 64;
 }
 
-static void see_media(struct weir_engine_event *e, size_t block) {
-    if (!e->media)
-        e->first_media_block = block;
-    e->media = true;
-}
-
 /*
- * One key of a block: the LoRA name, "[id, offset]" of media, an id of media by itself (64 hex
- * digits, older engines), or the salt, which only the first block of a sequence has. What is none
- * of these makes blocks that look equal and are not: they are as media to us.
+ * One key of a block: the LoRA name (once a block: a salt may be spelled like it), "[id, offset]"
+ * of media, an id of media by itself (64 hex digits, older engines), or the salt, which only the
+ * first block of a sequence has, unless a member of the event tells it too. What is none of these
+ * makes blocks that look equal and are not: they are as media to us.
  */
-static bool read_key(struct weir_mp *m, struct reading *r, size_t block) {
+static bool read_key(struct weir_mp *m, struct reading *r, size_t block, bool *named) {
     struct weir_engine_event *e = &r->e;
     struct weir_span text;
     if (weir_mp_peek(m) == WEIR_MP_NIL)
@@ -158,12 +175,14 @@ static bool read_key(struct weir_mp *m, struct reading *r, size_t block) {
     }
     if (!weir_mp_str(m, &text))
         return false;
-    if (e->lora.len > 0 && weir_span_eq(text, e->lora))
-        return true;
-    if (is_hex64(text) || block > 0 || e->has_parent || e->salt.len > 0)
+    if (!*named && e->lora.len > 0 && weir_span_eq(text, e->lora))
+        *named = true;
+    else if (is_hex64(text))
         see_media(e, block);
-    else
+    else if (e->salt.len == 0 && block == 0 && !e->has_parent)
         e->salt = text;
+    else if (!weir_span_eq(text, e->salt))
+        see_media(e, block);
     return true;
 }
 
@@ -173,20 +192,21 @@ static bool read_extra_keys(struct reading *r) {
     if (r->extra_keys.len == 0)
         return true;
     weir_mp_init(&m, r->extra_keys);
-    if (weir_mp_peek(&m) != WEIR_MP_ARRAY)
+    if (weir_mp_peek(&m) == WEIR_MP_NIL)
         return true;
+    if (weir_mp_peek(&m) != WEIR_MP_ARRAY) {
+        see_media(&r->e, 0);
+        return true;
+    }
     if (!weir_mp_array(&m, &n_blocks))
         return false;
     for (uint32_t i = 0; i < n_blocks; i++) {
-        if (weir_mp_peek(&m) != WEIR_MP_ARRAY) {
-            if (!read_key(&m, r, i))
-                return false;
-            continue;
-        }
-        if (!weir_mp_array(&m, &n))
+        bool named = false;
+        n = 1;
+        if (weir_mp_peek(&m) == WEIR_MP_ARRAY && !weir_mp_array(&m, &n))
             return false;
         for (uint32_t k = 0; k < n; k++)
-            if (!read_key(&m, r, i))
+            if (!read_key(&m, r, i, &named))
                 return false;
     }
     return true;
@@ -195,8 +215,12 @@ static bool read_extra_keys(struct reading *r) {
 /* One entry a block, nil or what is in it. */
 static bool read_mm_infos(struct weir_mp *m, struct reading *r) {
     uint32_t n;
-    if (weir_mp_peek(m) != WEIR_MP_ARRAY)
+    if (weir_mp_peek(m) == WEIR_MP_NIL)
+        return weir_mp_nil(m);
+    if (weir_mp_peek(m) != WEIR_MP_ARRAY) {
+        see_media(&r->e, 0);
         return weir_mp_skip(m, NULL);
+    }
     if (!weir_mp_array(m, &n))
         return false;
     for (uint32_t i = 0; i < n; i++) {
@@ -221,18 +245,69 @@ static bool read_block_size(struct weir_mp *m, struct reading *r) {
     uint64_t n;
     if (!weir_mp_u64(m, &n))
         return false;
-    r->e.block_size = n <= 1 << 20 ? (uint32_t)n : 0;
+    r->e.block_size = n < UINT32_MAX ? (uint32_t)n : UINT32_MAX;
     return true;
 }
 
-static bool read_group(struct weir_mp *m, struct reading *r) {
-    uint64_t n;
-    if (weir_mp_peek(m) != WEIR_MP_UINT)
-        return weir_mp_skip(m, NULL);
-    if (!weir_mp_u64(m, &n))
+/* An integer in any form, as some encoders keep the width of its type; at most INT32_MAX + 1; -1
+ * for what is negative. */
+static bool read_count(struct weir_mp *m, int64_t *ret) {
+    uint64_t bits;
+    bool is_signed = weir_mp_peek(m) == WEIR_MP_INT;
+    if (!weir_mp_bits64(m, &bits))
         return false;
-    r->e.group = n <= INT32_MAX ? (int64_t)n : INT32_MAX;
+    *ret = is_signed && (int64_t)bits < 0 ? -1
+           : bits > INT32_MAX             ? (int64_t)INT32_MAX + 1
+                                          : (int64_t)bits;
     return true;
+}
+
+static bool is_integer(enum weir_mp_type type) {
+    return type == WEIR_MP_UINT || type == WEIR_MP_INT;
+}
+
+static bool read_group(struct weir_mp *m, struct reading *r) {
+    int64_t n;
+    if (!is_integer(weir_mp_peek(m)))
+        return weir_mp_skip(m, NULL);
+    if (!read_count(m, &n))
+        return false;
+    r->e.group = n <= INT32_MAX ? n : INT32_MAX;
+    return true;
+}
+
+static bool read_locality(struct weir_mp *m, struct reading *r) {
+    struct weir_span text = {0};
+    if (weir_mp_peek(m) == WEIR_MP_NIL)
+        return weir_mp_nil(m);
+    if (!read_text(m, &text))
+        return false;
+    r->e.remote = !weir_span_eqz(text, "LOCAL");
+    return true;
+}
+
+static bool read_spec_kind(struct weir_mp *m, struct reading *r) {
+    struct weir_span text = {0};
+    if (!read_text(m, &text))
+        return false;
+    if (text.len > 0)
+        r->e.attention = attention_of(text);
+    return true;
+}
+
+/* A text of an array's tail: where the blocks are shows by its two words, of others the first is
+ * the kind of attention. */
+static bool read_tail_text(struct weir_mp *m, struct reading *r) {
+    struct weir_mp again = *m;
+    struct weir_span text = {0};
+    if (!weir_mp_str(m, &text))
+        return false;
+    if (weir_span_eqz(text, "LOCAL") || weir_span_eqz(text, "REMOTE"))
+        return read_locality(&again, r);
+    if (r->told & 1u << F_SPEC_KIND)
+        return true;
+    r->told |= 1u << F_SPEC_KIND;
+    return read_spec_kind(&again, r);
 }
 
 static bool read_field(struct weir_mp *m, struct reading *r, enum field field) {
@@ -247,7 +322,7 @@ static bool read_field(struct weir_mp *m, struct reading *r, enum field field) {
     case F_BLOCK_SIZE:
         return read_block_size(m, r);
     case F_LORA_ID:
-        r->e.has_lora_id = weir_mp_peek(m) != WEIR_MP_NIL;
+        r->e.has_lora_id |= weir_mp_peek(m) != WEIR_MP_NIL;
         return weir_mp_skip(m, NULL);
     case F_MEDIUM:
         if (!read_text(m, &text))
@@ -263,18 +338,13 @@ static bool read_field(struct weir_mp *m, struct reading *r, enum field field) {
     case F_GROUP:
         return read_group(m, r);
     case F_SPEC_KIND:
-        if (!read_text(m, &text))
-            return false;
-        if (text.len > 0)
-            r->e.attention = attention_of(text);
-        return true;
+        return read_spec_kind(m, r);
     case F_SALT:
-        return read_text(m, &r->e.salt);
+        return read_salt(m, r);
     case F_LOCALITY:
-        if (!read_text(m, &text))
-            return false;
-        r->e.remote = text.len > 0 && !weir_span_eqz(text, "LOCAL");
-        return true;
+        return read_locality(m, r);
+    case F_TAIL_TEXT:
+        return read_tail_text(m, r);
     case F_SKIP:
         break;
     }
@@ -290,18 +360,17 @@ static enum weir_engine_event_kind kind_of(struct weir_span tag) {
 }
 
 /* Behind the fixed slots: what a member is shows by its type; of two numbers the first is the
- * group, the second the window. */
-static enum field tail_field(const struct weir_mp *m, const struct reading *r) {
-    switch (weir_mp_peek(m)) {
-    case WEIR_MP_ARRAY:
-        return F_MM_INFOS;
-    case WEIR_MP_STR:
-        return F_SPEC_KIND;
-    case WEIR_MP_UINT:
+ * group, the second the window, and so on: each is told once, the rest is of a later engine. */
+static enum field tail_field(struct weir_mp *m, struct reading *r) {
+    enum weir_mp_type type = weir_mp_peek(m);
+    if (type == WEIR_MP_STR)
+        return F_TAIL_TEXT;
+    if (is_integer(type))
         return r->e.group < 0 ? F_GROUP : F_SKIP;
-    default:
+    if (type != WEIR_MP_ARRAY || r->told & 1u << F_MM_INFOS)
         return F_SKIP;
-    }
+    r->told |= 1u << F_MM_INFOS;
+    return F_MM_INFOS;
 }
 
 static bool read_array(struct weir_mp *m, struct reading *r) {
@@ -341,21 +410,58 @@ static enum field field_of(struct weir_span key) {
     return F_SKIP;
 }
 
+/* The members of a type that are looked at, as bits; a later engine's type may give a name that
+ * is known here to something else. */
+static uint32_t fields_of(enum weir_engine_event_kind kind) {
+    switch (kind) {
+    case WEIR_ENGINE_STORED:
+        return UINT32_MAX;
+    case WEIR_ENGINE_REMOVED:
+        return 1u << F_HASHES | 1u << F_MEDIUM | 1u << F_GROUP | 1u << F_SPEC_KIND |
+               1u << F_LOCALITY;
+    case WEIR_ENGINE_CLEARED:
+        return 1u << F_LOCALITY;
+    case WEIR_ENGINE_OTHER:
+        break;
+    }
+    return 0;
+}
+
+/* The type stands in front, where engines write it, or has to be looked for. */
+static bool find_type(struct weir_mp m, uint32_t n_pairs, struct reading *r) {
+    struct weir_span tag = {0};
+    for (uint32_t i = 0; i < n_pairs; i++) {
+        struct weir_span key = {0};
+        bool is_type = read_text(&m, &key) && weir_span_eqz(key, "type");
+        if (!(is_type ? read_text(&m, &tag) : weir_mp_skip(&m, NULL)))
+            return false;
+        if (is_type)
+            break;
+    }
+    r->e.kind = kind_of(tag);
+    return true;
+}
+
+/* A name that stands twice cannot be read in one way. */
 static bool read_map(struct weir_mp *m, struct reading *r) {
-    uint32_t n;
-    if (!weir_mp_map(m, &n))
-        return false;
+    uint32_t n, types = 0;
+    if (!weir_mp_map(m, &n) || !find_type(*m, n, r))
+        return weir_mp_fail(m);
+    uint32_t looked_at = fields_of(r->e.kind);
     for (uint32_t i = 0; i < n; i++) {
-        struct weir_span key = {0}, tag = {0};
+        struct weir_span key = {0};
         if (!read_text(m, &key))
             return false;
-        if (weir_span_eqz(key, "type")) {
-            if (!read_text(m, &tag))
-                return false;
-            r->e.kind = kind_of(tag);
-        } else if (!read_field(m, r, field_of(key))) {
+        bool is_type = weir_span_eqz(key, "type");
+        enum field f = is_type ? F_SKIP : field_of(key);
+        types += is_type;
+        if (f != F_SKIP && !(looked_at & 1u << f))
+            f = F_SKIP;
+        if (types > 1 || (f != F_SKIP && r->told & 1u << f))
+            return weir_mp_fail(m);
+        r->told |= 1u << f;
+        if (!read_field(m, r, f))
             return false;
-        }
     }
     return true;
 }
@@ -363,6 +469,7 @@ static bool read_map(struct weir_mp *m, struct reading *r) {
 static bool read_event(struct weir_mp *m, struct reading *r) {
     r->e = (struct weir_engine_event){.kind = WEIR_ENGINE_OTHER, .group = -1};
     r->extra_keys = weir_span(NULL, 0);
+    r->told = 0;
     enum weir_mp_type type = weir_mp_peek(m);
     bool ok = type == WEIR_MP_MAP     ? read_map(m, r)
               : type == WEIR_MP_ARRAY ? read_array(m, r)
@@ -372,66 +479,115 @@ static bool read_event(struct weir_mp *m, struct reading *r) {
 
 /* ---- batches ------------------------------------------------------------------------------ */
 
-/* Leaves the reader at the list of events. */
-static bool read_head(struct weir_mp *m, struct weir_span payload, uint32_t *ret_members,
-                      struct weir_engine_batch *b) {
-    *b = (struct weir_engine_batch){.rank = -1};
-    weir_mp_init(m, payload);
-    return weir_mp_array(m, ret_members) && *ret_members >= 2 && weir_mp_f64(m, &b->timestamp) &&
-           weir_mp_peek(m) == WEIR_MP_ARRAY;
+/* What a batch consists of; the events are still to be read. */
+struct head {
+    struct weir_engine_batch b;
+    struct weir_mp events; /* at their list */
+    uint32_t left;         /* members behind the list, when that is not passed over yet */
+    bool passed;           /* the whole batch was gone through */
+};
+
+static bool read_rank(struct weir_mp *m, int64_t *ret_rank) {
+    int64_t rank;
+    if (!is_integer(weir_mp_peek(m)))
+        return weir_mp_skip(m, NULL);
+    if (!read_count(m, &rank) || rank > INT32_MAX)
+        return false;
+    *ret_rank = rank;
+    return true;
 }
 
-/* The rank stands behind the events. */
-static bool read_rank(struct weir_mp *m, uint32_t n_members, int64_t *ret_rank) {
-    uint64_t rank;
-    if (n_members < 3)
-        return true;
-    if (weir_mp_peek(m) != WEIR_MP_UINT)
-        return weir_mp_skip(m, NULL);
-    if (!weir_mp_u64(m, &rank) || rank > INT32_MAX)
+static bool read_time(struct weir_mp *m, double *ret) {
+    return weir_mp_f64(m, ret) && isfinite(*ret);
+}
+
+/* Members behind the list of events, and nothing behind those. */
+static bool read_rest(struct weir_mp *m, uint32_t n, int64_t *ret_rank) {
+    for (uint32_t i = 0; i < n; i++)
+        if (!(i == 0 ? read_rank(m, ret_rank) : weir_mp_skip(m, NULL)))
+            return false;
+    return m->pos == m->len;
+}
+
+/* A batch whose members have names. */
+static bool read_named(struct weir_mp *m, struct head *h) {
+    uint32_t n;
+    bool timed = false, listed = false, ranked = false;
+    if (!weir_mp_map(m, &n))
         return false;
-    *ret_rank = (int64_t)rank;
+    for (uint32_t i = 0; i < n; i++) {
+        struct weir_span key = {0};
+        if (!read_text(m, &key))
+            return false;
+        bool *twice = weir_span_eqz(key, "ts")                   ? &timed
+                      : weir_span_eqz(key, "events")             ? &listed
+                      : weir_span_eqz(key, "data_parallel_rank") ? &ranked
+                                                                 : NULL;
+        if (twice != NULL && *twice)
+            return false;
+        if (twice != NULL)
+            *twice = true;
+        if (twice == &listed)
+            h->events = *m;
+        if (!(twice == &timed    ? read_time(m, &h->b.timestamp)
+              : twice == &ranked ? read_rank(m, &h->b.rank)
+                                 : weir_mp_skip(m, NULL)))
+            return false;
+    }
+    h->passed = true;
+    return timed && listed && m->pos == m->len && weir_mp_peek(&h->events) == WEIR_MP_ARRAY;
+}
+
+static bool read_head(struct weir_span payload, struct head *h) {
+    struct weir_mp m;
+    uint32_t n;
+    *h = (struct head){.b = {.rank = -1}};
+    weir_mp_init(&m, payload);
+    if (weir_mp_peek(&m) == WEIR_MP_MAP)
+        return read_named(&m, h);
+    if (!weir_mp_array(&m, &n) || n < 2 || !read_time(&m, &h->b.timestamp) ||
+        weir_mp_peek(&m) != WEIR_MP_ARRAY)
+        return false;
+    h->events = m;
+    h->left = n - 2;
     return true;
 }
 
 enum weir_status weir_engine_batch_time(struct weir_span payload, double *ret_timestamp) {
-    struct weir_mp m;
-    struct weir_engine_batch b;
-    uint32_t n;
-    if (!read_head(&m, payload, &n, &b))
+    struct head h;
+    if (!read_head(payload, &h))
         return WEIR_INVALID;
-    *ret_timestamp = b.timestamp;
+    *ret_timestamp = h.b.timestamp;
     return WEIR_OK;
 }
 
 enum weir_status weir_engine_batch_peek(struct weir_span payload,
                                         struct weir_engine_batch *ret_batch) {
-    struct weir_mp m;
-    struct weir_engine_batch b;
-    uint32_t n;
-    if (!read_head(&m, payload, &n, &b))
+    struct head h;
+    if (!read_head(payload, &h))
         return WEIR_INVALID;
-    struct weir_mp events = m;
-    if (!weir_mp_array(&events, &b.n_events) || !weir_mp_skip(&m, NULL) ||
-        !read_rank(&m, n, &b.rank))
+    struct weir_mp list = h.events;
+    if (!weir_mp_array(&list, &h.b.n_events) ||
+        (!h.passed && !(weir_mp_skip(&h.events, NULL) && read_rest(&h.events, h.left, &h.b.rank))))
         return WEIR_INVALID;
-    *ret_batch = b;
+    *ret_batch = h.b;
     return WEIR_OK;
 }
 
 enum weir_status weir_engine_batch_decode(struct weir_span payload, struct weir_arena *arena,
                                           weir_engine_event_fn fn, void *arg,
                                           struct weir_engine_batch *ret_batch) {
-    struct weir_mp m;
-    uint32_t n;
-    if (!read_head(&m, payload, &n, ret_batch) || !weir_mp_array(&m, &ret_batch->n_events))
+    struct head h;
+    bool ok = read_head(payload, &h) && weir_mp_array(&h.events, &h.b.n_events);
+    *ret_batch = h.b;
+    if (!ok)
         return WEIR_INVALID;
     struct reading r = {.arena = arena};
-    for (uint32_t i = 0; i < ret_batch->n_events; i++) {
+    for (uint32_t i = 0; i < h.b.n_events; i++) {
         weir_arena_reset(arena);
-        if (!read_event(&m, &r))
+        if (!read_event(&h.events, &r))
             return WEIR_INVALID;
         fn(arg, &r.e);
     }
-    return read_rank(&m, n, &ret_batch->rank) ? WEIR_OK : WEIR_INVALID;
+    return h.passed || read_rest(&h.events, h.left, &ret_batch->rank) ? WEIR_OK : WEIR_INVALID;
 }

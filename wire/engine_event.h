@@ -1,8 +1,9 @@
 /*
  * KV events as vLLM, SGLang and TensorRT-LLM publish them over ZeroMQ: the payload frame,
- * MessagePack [timestamp, [event, …], rank]. An event is a map with "type", or an array that begins
- * with it; both may stand in one batch, members may be missing or new. Sources: shared spec
- * "kvrouter" 2.2, "engines" 2, captures in its data. Pure.
+ * MessagePack [timestamp, [event, …], rank], or a map of these ("ts", "events",
+ * "data_parallel_rank") and nothing behind it. An event is a map with "type", or an array that
+ * begins with it; both may stand in one batch, members may be missing or new, none twice. Sources:
+ * shared spec "kvrouter" 2.2, "engines" 2, captures in its data. Pure.
  */
 #ifndef WEIR_WIRE_ENGINE_EVENT_H
 #define WEIR_WIRE_ENGINE_EVENT_H
@@ -43,13 +44,13 @@ struct weir_engine_event {
     uint64_t parent;
     const uint32_t *tokens;
     size_t n_tokens;
-    bool eagle; /* tokens were pairs: one more than the blocks hold */
-    uint32_t block_size;
-    bool has_lora_id; /* an adapter, whose name may not be told */
+    bool eagle;          /* tokens were pairs: one more than the blocks hold */
+    uint32_t block_size; /* 0 = not told */
+    bool has_lora_id;    /* an adapter, whose name may not be told */
     struct weir_span lora;
     /* Of the sequence; only its first block tells it (vLLM), or every event (SGLang). */
     struct weir_span salt;
-    /* Some block holds media, whose content the tokens do not tell. */
+    /* Some block holds media, or what is not known here and parts blocks of equal tokens. */
     bool media;
     size_t first_media_block;
 };

@@ -26,6 +26,7 @@ static struct {
     uint64_t n, oldest; /* batches of this process; the first that replay still has */
     double clock;
     unsigned questions;
+    uint64_t broken; /* number + 1 of a batch that cannot be read */
 } engine;
 
 static struct weir_buf out;
@@ -35,6 +36,8 @@ static struct weir_span batch(uint64_t seq) {
     uint64_t what = engine.log[seq] - 1;
     bool stored = what < BLOCKS;
     weir_buf_clear(&out);
+    if (seq + 1 == engine.broken)
+        return WEIR_SPAN_LIT("\x93\xc1");
     weir_mpw_init(&w, &out);
     weir_mpw_array(&w, 3);
     weir_mpw_f64(&w, engine.times[seq]);
@@ -265,6 +268,62 @@ static void case_broken_batch(void) {
     close_feed();
 }
 
+/* It stays unreadable when it is asked for again, which tells of no other process. */
+static bool asked_twice(void *arg) {
+    return engine.questions >= *(const unsigned *)arg + 2;
+}
+
+static void case_broken_and_quiet(void) {
+    open_feed(true);
+    CHECK(turns_until(loop, equal, NULL));
+    CHECK(turns_until(loop, one_live, NULL));
+    CHECK(turns_until(loop, equal, NULL));
+    engine.broken = engine.n + 1;
+    publish(9, true, false);
+    memset(engine.held, 0, sizeof(engine.held));
+    CHECK(turns_until(loop, equal, NULL));
+    uint64_t resets = stats().resets;
+    unsigned questions = engine.questions;
+    CHECK(turns_until(loop, asked_twice, &questions));
+    turns_flush(loop);
+    CHECK_EQ_U64(stats().resets, resets);
+    close_feed();
+}
+
+static uint16_t port;
+static bool open_again(void *arg) {
+    struct weir_err err = {.text = ""};
+    (void)arg;
+    return weir_zmq_pub_open("127.0.0.1", port, 0, &engine.pub, &err) == WEIR_OK;
+}
+
+/* What is no batch is counted, so it tells when the connection stands. */
+static bool connected(void *arg) {
+    struct weir_span frames[] = {WEIR_SPAN_LIT("kv@x"), weir_span("", 0)};
+    CHECK(weir_zmq_pub_send(engine.pub, frames, 2) == WEIR_OK);
+    return stats().broken > *(const uint64_t *)arg;
+}
+
+/* A new process whose first batch that arrives has the very number that the old one's next had. */
+static void case_same_number(void) {
+    open_feed(true);
+    CHECK(turns_until(loop, equal, NULL));
+    CHECK(turns_until(loop, one_live, NULL));
+    CHECK(turns_until(loop, equal, NULL));
+    uint64_t n = engine.n, broken = stats().broken;
+    port = weir_zmq_pub_port(engine.pub);
+    weir_zmq_pub_close(engine.pub);
+    CHECK_MSG(turns_until(loop, open_again, NULL), "port %u is not free again", port);
+    restart();
+    for (uint64_t i = 0; i < n; i++)
+        publish((unsigned)(40 + i % 8), true, true);
+    CHECK(turns_until(loop, connected, &broken));
+    publish(30, true, false);
+    CHECK(turns_until(loop, equal, NULL));
+    CHECK_EQ_U64(stats().resets, 1);
+    close_feed();
+}
+
 int main(void) {
     CHECK(weir_loop_create(0, &loop) == WEIR_OK);
     CHECK(weir_engine_binds_create(loop, &binds) == WEIR_OK);
@@ -274,6 +333,8 @@ int main(void) {
     CHECK_RUN(case_too_late);
     CHECK_RUN(case_no_replay);
     CHECK_RUN(case_broken_batch);
+    CHECK_RUN(case_broken_and_quiet);
+    CHECK_RUN(case_same_number);
     weir_engine_binds_destroy(binds);
     weir_buf_fini(&out);
     weir_loop_destroy(loop);

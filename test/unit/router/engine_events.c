@@ -170,6 +170,34 @@ static void case_what_is_refused(void) {
     CHECK(convert(&e) && !ev.has_parent);
 }
 
+/* Of a size that is not told the tokens have to fit. */
+static void case_untold_size(void) {
+    fresh();
+    struct weir_engine_event e = stored(names, 1, tokens);
+    e.block_size = 0;
+    CHECK(convert(&e) && ev.n_blocks == 1);
+    e = stored(names + 1, 1, tokens);
+    e.block_size = 0;
+    e.n_tokens = 2 * BS; /* a block of twice the size, and the half of it would be hashed */
+    CHECK(!convert(&e));
+}
+
+/* In Dynamo's index adapters are part of the hash, and its salts have lost their prefix. */
+static void case_as_dynamo(void) {
+    fresh();
+    weir_engine_rank_hash_as_dynamo(rank);
+    struct weir_engine_event e = stored(names, 1, tokens);
+    e.lora = WEIR_SPAN_LIT("ad");
+    CHECK(convert(&e));
+    CHECK_EQ_U64(ev.blocks[0].tokens_hash, kvi_block_hash(tokens, BS, kvi_seed("ad", 2, NULL, 0)));
+    e = stored(names + 1, 1, tokens);
+    e.salt = WEIR_SPAN_LIT("dynamo-cache-salt:s");
+    CHECK(convert(&e) && ev.blocks[0].tokens_hash == local(0, "s"));
+    e = stored(names + 2, 1, tokens);
+    e.salt = WEIR_SPAN_LIT("s");
+    CHECK(convert(&e) && ev.blocks[0].tokens_hash == local(0, "s"));
+}
+
 static void case_full_table(void) {
     weir_engine_rank_destroy(rank);
     rank = NULL;
@@ -297,6 +325,8 @@ int main(void) {
     CHECK_RUN(case_media_ends_the_chain);
     CHECK_RUN(case_groups);
     CHECK_RUN(case_what_is_refused);
+    CHECK_RUN(case_untold_size);
+    CHECK_RUN(case_as_dynamo);
     CHECK_RUN(case_full_table);
     CHECK_RUN(case_random_engine);
     weir_engine_rank_destroy(rank);

@@ -46,11 +46,18 @@ static void on_event(void *arg, const struct weir_engine_event *e) {
         add(" size %u lora %.*s salt %.*s", e->block_size, e->lora.len > 0 ? (int)e->lora.len : 1,
             e->lora.len > 0 ? e->lora.data : "-", e->salt.len > 0 ? (int)e->salt.len : 1,
             e->salt.len > 0 ? e->salt.data : "-");
-        add("%s%s%s\n", e->media ? " media" : "", e->remote ? " remote" : "",
-            e->eagle ? " eagle" : "");
+        add("%s", e->media ? " media" : "");
+        if (e->media && e->n_hashes > 1 && e->first_media_block == 0)
+            add(" at 0");
+        add("%s%s\n", e->remote ? " remote" : "", e->eagle ? " eagle" : "");
     } else {
         add("other\n");
     }
+}
+
+static void on_group(void *arg, const struct weir_engine_event *e) {
+    (void)arg;
+    CHECK(e->kind == WEIR_ENGINE_REMOVED && e->group == 3);
 }
 
 static size_t from_hex(const char *hex, char *out) {
@@ -106,7 +113,7 @@ static void case_captured(void) {
         }
     }
     fclose(f);
-    CHECK(n_batches > 25);
+    CHECK_EQ_U64(n_batches, 37);
 }
 
 /* ---- made-up ones ------------------------------------------------------------------------- */
@@ -188,6 +195,118 @@ static void case_maps(void) {
          "stored 1 parent - tokens 1,2,3 size 2 lora - salt - eagle\n");
 }
 
+/* Each was read wrongly once. */
+static void case_what_parts_blocks(void) {
+#define STORED_1                                                                                   \
+    "{\"type\":\"BlockStored\",\"block_hashes\":[1],\"token_ids\":[1],\"block_size\":1,"
+    /* The adapter's name stands once in the keys of a block: the other one is the salt. */
+    SAYS(STORED_1 "\"lora_name\":\"ad\",\"extra_keys\":[[\"ad\",\"ad\"]]}",
+         "stored 1 parent - tokens 1 size 1 lora ad salt ad\n");
+    /* A salt that is told twice is one. */
+    SAYS(STORED_1 "\"cache_salt\":\"s\",\"extra_keys\":[[\"s\"]]}",
+         "stored 1 parent - tokens 1 size 1 lora - salt s\n");
+    SAYS(STORED_1 "\"cache_salt\":\"s\",\"extra_keys\":[[\"t\"]]}",
+         "stored 1 parent - tokens 1 size 1 lora - salt s media\n");
+    /* What cannot be read parts the blocks nevertheless. */
+    SAYS(STORED_1 "\"cache_salt\":7}", "stored 1 parent - tokens 1 size 1 lora - salt - media\n");
+    SAYS(STORED_1 "\"extra_keys\":\"s\"}",
+         "stored 1 parent - tokens 1 size 1 lora - salt - media\n");
+    SAYS(STORED_1 "\"block_mm_infos\":{}}",
+         "stored 1 parent - tokens 1 size 1 lora - salt - media\n");
+    SAYS(STORED_1 "\"locality\":7}", "stored 1 parent - tokens 1 size 1 lora - salt - remote\n");
+    /* The first block with media is the first, whichever member tells it. */
+    SAYS("{\"type\":\"BlockStored\",\"block_hashes\":[1,2],\"token_ids\":[1,2],\"block_size\":1,"
+         "\"block_mm_infos\":[null,{}],\"extra_keys\":[[[\"img\",0]],null]}",
+         "stored 1,2 parent - tokens 1,2 size 1 lora - salt - media at 0\n");
+    /* No size is read as "not told". */
+    SAYS("[\"BlockStored\",[1],null,[1],1048592]",
+         "stored 1 parent - tokens 1 size 1048592 lora - salt -\n");
+    SAYS("[\"BlockStored\",[1],null,[1],4294967312]",
+         "stored 1 parent - tokens 1 size 4294967295 lora - salt -\n");
+}
+
+/* Some encoders keep the width and the sign of an integer's type: found by dialects.py. */
+static void case_signed_forms(void) {
+    /* [1.5, [["BlockRemoved", [1], nil, 3 as int64], {"type": …, "group_idx": 3 as int8}], 2 as
+     * int32] */
+    static const char payload[] = "\x93\xcb\x3f\xf8\0\0\0\0\0\0"
+                                  "\x92\x94\xac"
+                                  "BlockRemoved"
+                                  "\x91\x01\xc0\xd3\0\0\0\0\0\0\0\x03"
+                                  "\x82\xa4"
+                                  "type"
+                                  "\xac"
+                                  "BlockRemoved"
+                                  "\xa9"
+                                  "group_idx"
+                                  "\xd0\x03"
+                                  "\xd2\0\0\0\x02";
+    struct weir_engine_batch b;
+    CHECK(weir_engine_batch_decode(weir_span(payload, sizeof(payload) - 1), &arena, on_group, NULL,
+                                   &b) == WEIR_OK);
+    CHECK(b.rank == 2 && b.n_events == 2);
+}
+
+static void case_later_engines(void) {
+    /* Of a type that is not known here nothing is looked at, and it spoils nothing. */
+    SAYS("{\"type\":\"BlockMoved\",\"block_hashes\":{\"from\":1},\"token_ids\":null}", "other\n");
+    SAYS("{\"block_hashes\":{\"from\":1},\"type\":\"BlockMoved\"}", "other\n");
+    SAYS("{\"type\":\"BlockRemoved\",\"block_hashes\":[4],\"token_ids\":null,\"block_size\":null}",
+         "removed 4\n");
+    /* Behind the kind of attention, texts and lists of a later engine mean nothing here. */
+    SAYS("[\"BlockStored\",[1],null,[1],1,null,\"GPU\",null,null,[null],0,\"full_attention\",null,"
+         "\"owner\",[1],7]",
+         "stored 1 parent - tokens 1 size 1 lora - salt -\n");
+    SAYS("[\"BlockStored\",[1],null,[1],1,null,\"GPU\",null,null,0,\"full_attention\",null,"
+         "\"LOCAL\"]",
+         "stored 1 parent - tokens 1 size 1 lora - salt -\n");
+    SAYS("[\"BlockStored\",[1],null,[1],1,null,\"GPU\",null,null,0,\"full_attention\",null,"
+         "\"REMOTE\"]",
+         "stored 1 parent - tokens 1 size 1 lora - salt - remote\n");
+}
+
+/* A batch whose members have names, and what stands behind a batch. */
+static void case_batches(void) {
+    static const struct {
+        const char *json;
+        int64_t rank; /* -2: refused */
+    } rows[] = {
+        {"{\"ts\":1.5,\"events\":[[\"Ignored\"]],\"data_parallel_rank\":4}", 4},
+        {"{\"data_parallel_rank\":4,\"new\":[],\"events\":[[\"Ignored\"]],\"ts\":1.5}", 4},
+        {"{\"ts\":1.5,\"events\":[[\"Ignored\"]]}", -1},
+        {"[1.5,[[\"Ignored\"]]]", -1},
+        {"[1.5,[[\"Ignored\"]],null]", -1},
+        {"[1.5,[[\"Ignored\"]],4,{\"new\":[1]}]", 4},
+        {"{\"ts\":1.5}", -2},
+        {"{\"events\":[[\"Ignored\"]]}", -2},
+        {"{\"ts\":1.5,\"ts\":1.5,\"events\":[]}", -2},
+        {"{\"ts\":1.5,\"events\":{}}", -2},
+        {"[1.5]", -2},
+    };
+    struct weir_engine_batch b, p;
+    double time;
+    for (size_t i = 0; i < WEIR_ARRAY_LEN(rows); i++) {
+        weir_buf_clear(&out);
+        CHECK(weir_mp_from_json(weir_span_z(rows[i].json), &out) == WEIR_OK);
+        len = 0;
+        enum weir_status want = rows[i].rank == -2 ? WEIR_INVALID : WEIR_OK;
+        CHECK_MSG(weir_engine_batch_decode(weir_buf_span(&out), &arena, on_event, NULL, &b) == want,
+                  "%s", rows[i].json);
+        CHECK_MSG(weir_engine_batch_peek(weir_buf_span(&out), &p) == want, "%s", rows[i].json);
+        if (want != WEIR_OK)
+            continue;
+        CHECK(weir_engine_batch_time(weir_buf_span(&out), &time) == WEIR_OK && time == 1.5);
+        CHECK_MSG(b.rank == rows[i].rank && b.n_events == 1 && strcmp(text, "other\n") == 0 &&
+                      p.rank == b.rank && p.n_events == 1,
+                  "%s", rows[i].json);
+        /* A batch is one value: with more behind it, or with a member missing, it is damaged. */
+        CHECK(weir_buf_append_c(&out, '\0') == WEIR_OK);
+        CHECK(weir_engine_batch_decode(weir_buf_span(&out), &arena, on_event, NULL, &b) ==
+                  WEIR_INVALID &&
+              weir_engine_batch_peek(weir_buf_span(&out), &b) == WEIR_INVALID);
+    }
+}
+
 static void case_broken(void) {
     static const char *const rows[] = {"[\"BlockStored\",[\"x\"],null,[1],1]",
                                        "[\"BlockStored\",[1],\"x\",[1],1]",
@@ -198,6 +317,8 @@ static void case_broken(void) {
                                        "[\"BlockStored\",7,null,[1],1]",
                                        "{\"type\":\"BlockRemoved\",\"block_hashes\":{}}",
                                        "{\"type\":\"BlockStored\",\"token_ids\":\"x\"}",
+                                       "{\"type\":\"BlockStored\",\"type\":\"BlockRemoved\"}",
+                                       "{\"type\":\"BlockRemoved\",\"medium\":1,\"medium\":2}",
                                        "[]"};
     for (size_t i = 0; i < WEIR_ARRAY_LEN(rows); i++)
         SAYS(rows[i], "invalid");
@@ -212,6 +333,10 @@ int main(void) {
     CHECK_RUN(case_captured);
     CHECK_RUN(case_arrays);
     CHECK_RUN(case_maps);
+    CHECK_RUN(case_what_parts_blocks);
+    CHECK_RUN(case_signed_forms);
+    CHECK_RUN(case_later_engines);
+    CHECK_RUN(case_batches);
     CHECK_RUN(case_broken);
     weir_buf_fini(&out);
     weir_arena_fini(&arena);
