@@ -159,7 +159,9 @@ static void apply(struct weir_engine_feed *f, uint64_t seq, struct weir_span pay
 static bool take(struct weir_engine_feed *f, uint64_t seq, struct weir_span payload, bool again) {
     double time = time_of(payload);
     bool back = f->any_live && seq <= f->last_live;
-    if (f->known && (back || (seq < f->next && time > f->last_time))) {
+    /* What a replay that has just ended covers is old, whatever the engine's clock did. */
+    bool anew = !again && seq < f->next && time > f->last_time;
+    if (f->known && (back || anew)) {
         reset(f, "its events begin anew");
         f->any_live = false;
         if (f->replay != NULL) {

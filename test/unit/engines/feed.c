@@ -290,6 +290,24 @@ static void case_broken_and_quiet(void) {
     close_feed();
 }
 
+/* A batch that waits for a replay is in it, though a later one has an earlier time. */
+static void case_clock_goes_back(void) {
+    open_feed(true);
+    CHECK(turns_until(loop, equal, NULL));
+    CHECK(turns_until(loop, one_live, NULL));
+    CHECK(turns_until(loop, equal, NULL));
+    publish(20, true, true);
+    publish(21, true, false); /* a gap shows, and this waits */
+    engine.clock -= 100;
+    publish(22, true, true);
+    CHECK(turns_until(loop, equal, NULL));
+    turns_flush(loop);
+    turns_flush(loop);
+    CHECK(equal(NULL));
+    CHECK_EQ_U64(stats().resets, 0);
+    close_feed();
+}
+
 static uint16_t port;
 static bool open_again(void *arg) {
     struct weir_err err = {.text = ""};
@@ -334,6 +352,7 @@ int main(void) {
     CHECK_RUN(case_no_replay);
     CHECK_RUN(case_broken_batch);
     CHECK_RUN(case_broken_and_quiet);
+    CHECK_RUN(case_clock_goes_back);
     CHECK_RUN(case_same_number);
     weir_engine_binds_destroy(binds);
     weir_buf_fini(&out);
