@@ -8,6 +8,7 @@ import http.client
 import json
 import os
 import re
+import select
 import signal
 import socket
 import ssl
@@ -41,7 +42,7 @@ class Process:
         self.name = name or argv[1]
         merged = {k: v for k, v in os.environ.items() if not k.startswith(("DYN_", "WEIR_"))}
         merged.update(env or {})
-        self.lines = []
+        self._lines, self._rest = [], b""
         self.more = threading.Condition()
         # `within`: a network of its own (apart.py), whose addresses the process then has.
         self.child = subprocess.Popen([*(within.enter if within else ()), *argv], env=merged, stdin=subprocess.DEVNULL,
@@ -51,14 +52,36 @@ class Process:
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
 
+    def _written(self, wait_ms=None):
+        """Whether something is there to be read, or its end; without a time it waits for that."""
+        pipe = select.poll()
+        pipe.register(self.child.stdout.fileno(), select.POLLIN)
+        return bool(pipe.poll(wait_ms))
+
+    def _take(self):
+        """Reads what the process has written; holds self.more."""
+        data = os.read(self.child.stdout.fileno(), 1 << 16)
+        self.ended = not data
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        if self.ended and self._rest:
+            lines.append(self._rest)
+        self._lines += [line.decode("utf-8", "replace") for line in lines]
+        self.more.notify_all()
+
     def _read(self):
-        for raw in self.child.stdout:
+        while not self.ended:
+            self._written()
             with self.more:
-                self.lines.append(raw.decode("utf-8", "replace").rstrip("\n"))
-                self.more.notify_all()
+                if not self.ended and self._written(0):  # else who asked for the lines has taken them
+                    self._take()
+
+    @property
+    def lines(self):
+        """All that it has written until now, read or not: what happened before the call is in it."""
         with self.more:
-            self.ended = True
-            self.more.notify_all()
+            while not self.ended and self._written(0):
+                self._take()
+            return self._lines
 
     def log(self):
         return "\n".join(self.lines)
@@ -69,8 +92,9 @@ class Process:
         at = start
         with self.more:
             while True:
-                while at < len(self.lines):
-                    found = re.search(pattern, self.lines[at])
+                lines = self.lines
+                while at < len(lines):
+                    found = re.search(pattern, lines[at])
                     if found:
                         return found
                     at += 1
