@@ -118,6 +118,8 @@ FILTER(f_indent) {
     if (p[0].kind == WJ_STR) {
         pad = wj_text(x, p[0]);
     } else {
+        if (p[0].kind == WJ_UNDEF)
+            wj_fail_undefined(x, p[0]);
         int64_t n = wj_index(x, p[0], "a width");
         if (n > 100000)
             wj_fail(x, WTOK_JINJA_ERR_LIMIT, "an indentation beyond 100000");

@@ -1,6 +1,7 @@
 /*
  * The value model: leaving and memory, what an undefined says, Python's truth, equality and order.
  */
+#include "tokenizer/jinja_attr_priv.h"
 #include "tokenizer/jinja_priv.h"
 
 #include <math.h>
@@ -162,6 +163,9 @@ const char *wj_type_name(struct wj_val v) {
         return "Markup";
     if (v.kind == WJ_TUPLE && (v.flags & WJ_GROUP) != 0)
         return "_GroupTuple";
+    /* The sandbox puts a function of its own around these two. */
+    if (v.kind == WJ_METHOD && (v.sub == WJ_A_format || v.sub == WJ_A_format_map))
+        return names[WJ_FUNC];
     return names[v.kind];
 }
 
