@@ -245,7 +245,9 @@ def test_a_snapshot_is_copied_to_the_device(indexers, tmp_path):
     want = singles(a, queries)
     assert a.stop() == 0
     b = indexers("--snapshot-dir", str(tmp_path), *DEVICE)
-    assert batch(b, queries) == want and metric(b, 'device_fallbacks_total{reason="behind"}') + metric(
+    assert batch(b, queries) == want
+    # By whom is a race with the copy, which takes a millisecond.
+    assert by_device(b) + metric(b, 'device_fallbacks_total{reason="behind"}') + metric(
         b, 'device_fallbacks_total{reason="opening"}') == 1
     assert on_device(b, queries) == want
     assert metric(b, "device_copies_total") == 1
