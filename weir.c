@@ -18,23 +18,28 @@
 #include "tools/tools.h"
 #include "worker/mocker.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 static const struct command {
     const struct weir_program *program;
     int (*run)(int argc, char **argv); /* argv[0] is the command's name */
+    bool serves;                       /* many connections at once, until it is told to end */
 } commands[] = {
-    {&weir_frontend_program, weir_frontend_main},
-    {&weir_local_router_program, weir_local_router_main},
-    {&weir_global_router_program, weir_global_router_main},
-    {&weir_mocker_program, weir_mocker_main},
-    {&weir_indexer_program, weir_indexer_main},
-    {&weir_bench_program, weir_bench_main},
-    {&weir_replay_program, weir_replay_main},
-    {&weir_parse_program, weir_parse_main},
-    {&weir_tokenize_program, weir_tokenize_main},
-    {&weir_render_program, weir_render_main},
+    {&weir_frontend_program, weir_frontend_main, true},
+    {&weir_local_router_program, weir_local_router_main, true},
+    {&weir_global_router_program, weir_global_router_main, true},
+    {&weir_mocker_program, weir_mocker_main, true},
+    {&weir_indexer_program, weir_indexer_main, true},
+    {&weir_bench_program, weir_bench_main, false},
+    {&weir_replay_program, weir_replay_main, false},
+    {&weir_parse_program, weir_parse_main, false},
+    {&weir_tokenize_program, weir_tokenize_main, false},
+    {&weir_render_program, weir_render_main, false},
 };
 
 static const struct command *find(const char *name) {
@@ -78,12 +83,19 @@ static enum weir_status all_markdown(struct weir_buf *out) {
     return st;
 }
 
+static int unwritable(void) {
+    fprintf(stderr, "weir: cannot write to standard output: %s\n", strerror(errno));
+    return 1;
+}
+
 static int print(enum weir_status st, struct weir_buf *text) {
-    if (st == WEIR_OK && fwrite(text->data, 1, text->len, stdout) != text->len)
-        st = WEIR_IO;
-    if (fflush(stdout) != 0)
-        st = WEIR_IO;
+    bool wrote = st != WEIR_OK ||
+                 (fwrite(text->data, 1, text->len, stdout) == text->len && fflush(stdout) == 0);
+    int why = errno;
     weir_buf_fini(text);
+    errno = why;
+    if (!wrote)
+        return unwritable();
     if (st != WEIR_OK)
         fprintf(stderr, "weir: %s\n", weir_status_text(st));
     return st == WEIR_OK ? 0 : 1;
@@ -103,7 +115,7 @@ static int manual(const char *name) {
 static int help(const char *name) {
     if (name == NULL) {
         usage(stdout);
-        return 0;
+        return fflush(stdout) == 0 ? 0 : unwritable();
     }
     struct weir_buf text;
     weir_buf_init(&text, (size_t)1 << 20);
@@ -111,7 +123,37 @@ static int help(const char *name) {
     return c != NULL ? print(weir_config_help(c->program, 80, &text), &text) : 1;
 }
 
+/* Descriptors 0 to 2 that the caller closed would become sockets, into which errors are printed. */
+static void open_standard_streams(void) {
+    int fd;
+    do
+        fd = open("/dev/null", O_RDWR);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd >= 0)
+        close(fd);
+}
+
+/* A connection is a descriptor: the soft limit, 1,024 as a rule, is for programs with select(). */
+static bool raise_open_files(const struct command *c) {
+    enum { SERVES_WITH = 64 }; /* listeners, loops, planes and a few connections */
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return true;
+    rlim_t before = limit.rlim_cur;
+    limit.rlim_cur = limit.rlim_max;
+    if (before != limit.rlim_max && setrlimit(RLIMIT_NOFILE, &limit) != 0)
+        limit.rlim_cur = before;
+    if (!c->serves || limit.rlim_cur >= SERVES_WITH)
+        return true;
+    fprintf(stderr,
+            "weir %s: error: only %llu files may be open at once, it needs %d and one for each "
+            "connection; raise the limit (ulimit -n, LimitNOFILE=)\n",
+            c->program->name, (unsigned long long)limit.rlim_cur, SERVES_WITH);
+    return false;
+}
+
 int main(int argc, char **argv) {
+    open_standard_streams();
     const char *name = argc > 1 ? argv[1] : NULL;
     const char *operand = argc > 2 ? argv[2] : NULL;
     if (name == NULL) {
@@ -119,15 +161,14 @@ int main(int argc, char **argv) {
         return 1;
     }
     if (strcmp(name, "--version") == 0) {
-        puts("weir " WEIR_VERSION);
-        return 0;
+        return puts("weir " WEIR_VERSION) >= 0 && fflush(stdout) == 0 ? 0 : unwritable();
     }
     if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0)
         return help(operand);
     if (strcmp(name, "manual") == 0)
         return manual(operand);
     const struct command *c = find(name);
-    if (c != NULL && c->run != NULL)
-        return c->run(argc - 1, argv + 1);
-    return 1;
+    if (c == NULL || !raise_open_files(c))
+        return 1;
+    return c->run(argc - 1, argv + 1);
 }

@@ -152,6 +152,22 @@ static struct weir_metric *find_series(const struct weir_metric_family *f, const
     return s;
 }
 
+/* A retired one becomes another's; NULL: none is retired. */
+static struct weir_metric *reuse_series(struct weir_metric_family *f, const char *labels) {
+    struct weir_metric *s = f->first;
+    while (s != NULL && !atomic_load_explicit(&s->retired, memory_order_relaxed))
+        s = s->next;
+    char *copy = s != NULL ? weir_strdup(labels) : NULL;
+    if (copy == NULL)
+        return NULL;
+    weir_free(s->labels);
+    s->labels = copy;
+    atomic_store_explicit(&s->value, 0, memory_order_relaxed);
+    for (unsigned i = 0; f->desc->type == WEIR_HISTOGRAM && i <= f->desc->n_buckets; i++)
+        atomic_store_explicit(&s->buckets[i], 0, memory_order_relaxed);
+    return s;
+}
+
 static struct weir_metric *add_series(struct weir_metric_family *f, const char *labels) {
     size_t buckets = f->desc->type == WEIR_HISTOGRAM ? f->desc->n_buckets + 1 : 0;
     struct weir_metric *s = weir_calloc(1, sizeof(*s) + buckets * sizeof(s->buckets[0]));
@@ -181,6 +197,8 @@ struct weir_metric *weir_metric_get(struct weir_metric_family *family, const cha
     if (format_labels(family->desc, values, &labels) == WEIR_OK) {
         pthread_mutex_lock(&family->metrics->lock);
         s = find_series(family, labels.data);
+        if (s == NULL && family->n_series >= family->max_series)
+            s = reuse_series(family, labels.data);
         if (s == NULL && family->n_series >= family->max_series) {
             weir_buf_clear(&labels);
             s = format_labels(family->desc, NULL, &labels) == WEIR_OK

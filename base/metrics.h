@@ -42,7 +42,8 @@ struct weir_metric_family *weir_metrics_family(struct weir_metrics *metrics,
 /* The series with these label values (as many as the family has labels), created on first use.
  * Never NULL: out of memory gives a sink that is not exported. NULL family gives the sink too. */
 struct weir_metric *weir_metric_get(struct weir_metric_family *family, const char *const *values);
-/* Removes a series from the exposition (a worker that left). Its pointer stays valid. */
+/* Removes a series from the exposition (a worker that left). Its pointer stays valid, but once the
+ * family is full it may come to stand for another series: whoever retires it forgets it. */
 void weir_metric_retire(struct weir_metric_family *family, const char *const *values);
 
 void weir_metric_add(struct weir_metric *m, double delta); /* counter, gauge */

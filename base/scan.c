@@ -223,6 +223,18 @@ AVX2 static inline __m256i utf8_mistakes(__m256i v, __m256i before) {
     return _mm256_xor_si256(wanted, wrong);
 }
 
+/* Where the ASCII of which the 32 bytes at i are some ends at the earliest: at its last 32. */
+AVX2 static inline size_t ascii_end_avx2(const char *p, size_t i, size_t len) {
+    for (; i + 160 <= len; i += 128) {
+        const __m256i *v = (const __m256i *)(const void *)(p + i + 32);
+        __m256i a = _mm256_or_si256(_mm256_loadu_si256(v), _mm256_loadu_si256(v + 1));
+        __m256i b = _mm256_or_si256(_mm256_loadu_si256(v + 2), _mm256_loadu_si256(v + 3));
+        if (_mm256_movemask_epi8(_mm256_or_si256(a, b)) != 0)
+            break;
+    }
+    return i;
+}
+
 AVX2 static bool utf8_valid_avx2(const char *p, size_t len) {
     __m256i before = _mm256_setzero_si256(), wrong = before;
     size_t i = 0;
@@ -231,6 +243,8 @@ AVX2 static bool utf8_valid_avx2(const char *p, size_t len) {
         /* Two blocks of ASCII in a row: nothing to look at. */
         if (_mm256_movemask_epi8(_mm256_or_si256(v, before)) != 0)
             wrong = _mm256_or_si256(wrong, utf8_mistakes(v, before));
+        else
+            i = ascii_end_avx2(p, i, len);
         before = v;
     }
     /* The rest, with zeros behind it: at least one, so that a character cut short shows. */

@@ -34,6 +34,12 @@ static inline bool weir_span_eqz(struct weir_span a, const char *s) {
 static inline bool weir_span_starts(struct weir_span a, struct weir_span prefix) {
     return a.len >= prefix.len && (prefix.len == 0 || memcmp(a.data, prefix.data, prefix.len) == 0);
 }
+/* By bytes, a shorter one before what it begins: below, at or above 0. */
+static inline int weir_span_compare(struct weir_span a, struct weir_span b) {
+    size_t n = a.len < b.len ? a.len : b.len;
+    int c = n > 0 ? memcmp(a.data, b.data, n) : 0;
+    return c != 0 ? c : (a.len > b.len) - (a.len < b.len);
+}
 /* ASCII case-insensitive equality. */
 bool weir_span_ieq(struct weir_span a, struct weir_span b);
 /* Without leading and trailing blanks, tabs, CR and LF. */

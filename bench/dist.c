@@ -1,7 +1,7 @@
 #include "bench/dist.h"
 
+#include "base/file.h"
 #include "base/mem.h"
-#include "bench/file.h"
 
 #include <math.h>
 
@@ -43,7 +43,7 @@ static enum weir_status from_file(const char *path, uint64_t floor_at, struct we
                                   struct weir_err *err) {
     struct weir_buf text;
     weir_buf_init(&text, (size_t)256 << 20);
-    enum weir_status st = weir_file_read(path, &text, err);
+    enum weir_status st = weir_file_read(path, WEIR_FILE_ANY, &text, err);
     if (st == WEIR_OK) {
         st = weir_dist_from_lines(weir_buf_span(&text), floor_at, ret_dist, err);
         if (st != WEIR_OK)

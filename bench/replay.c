@@ -2,6 +2,7 @@
  */
 #include "bench/replay.h"
 
+#include "base/file.h"
 #include "base/mem.h"
 #include "bench/file.h"
 #include "bench/replay_grid.h"
@@ -198,7 +199,7 @@ static enum weir_status replay_decisions(struct replay *r, struct weir_buf *text
             .name = r->ways[i].name,
             .mode = r->ways[i].mode,
             .policy = r->ways[i].has_policy ? r->ways[i].policy : r->setup.router.policy};
-    enum weir_status st = weir_file_read(o->decisions, text, err);
+    enum weir_status st = weir_file_read(o->decisions, WEIR_FILE_ANY, text, err);
     if (st == WEIR_OK)
         st = weir_replay_log_read(weir_buf_span(text), &r->setup.router, (uint64_t)o->seed, &log,
                                   err);
@@ -235,7 +236,7 @@ static enum weir_status replay_log_grid(struct replay *r, struct weir_arena *are
     struct weir_buf table, json;
     weir_buf_init(&table, MAX_TEXT);
     weir_buf_init(&json, MAX_TEXT);
-    enum weir_status st = weir_file_read(o->decisions, text, err);
+    enum weir_status st = weir_file_read(o->decisions, WEIR_FILE_ANY, text, err);
     if (st == WEIR_OK)
         st = weir_replay_log_grid(o, weir_buf_span(text), arena, has_table ? &table : NULL,
                                   has_json ? &json : NULL, err);

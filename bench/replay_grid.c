@@ -5,8 +5,8 @@
  */
 #include "bench/replay_grid.h"
 
+#include "base/file.h"
 #include "base/mem.h"
-#include "bench/file.h"
 #include "bench/replay_device.h"
 #include "bench/replay_fleet.h"
 #include "bench/replay_setup.h"
@@ -66,8 +66,8 @@ enum weir_status weir_replay_grid_read(const struct weir_replay_options *o,
     struct weir_buf text;
     weir_buf_init(&text, MAX_GRID_BYTES);
     bool is_text = strchr(o->grid, '=') != NULL;
-    enum weir_status st =
-        is_text ? weir_buf_append_z(&text, o->grid) : weir_file_read(o->grid, &text, err);
+    enum weir_status st = is_text ? weir_buf_append_z(&text, o->grid)
+                                  : weir_file_read(o->grid, WEIR_FILE_ANY, &text, err);
     if (st != WEIR_OK && !is_text) {
         const struct weir_err inner = *err;
         weir_err_set(err, st, "--grid is neither name=value,value nor a file: %s", inner.text);

@@ -1,8 +1,8 @@
 #include "bench/trace.h"
 
+#include "base/file.h"
 #include "base/json.h"
 #include "base/mem.h"
-#include "bench/file.h"
 
 enum { MAX_LINES = 1 << 24, MAX_IDS = 1 << 28, MAX_TOKENS = 1 << 24, JSON_DEPTH = 32 };
 
@@ -157,7 +157,7 @@ enum weir_status weir_trace_load(const char *path, uint32_t block_tokens,
                                  struct weir_trace *ret_trace, struct weir_err *err) {
     struct weir_buf text;
     weir_buf_init(&text, (size_t)4 << 30);
-    enum weir_status st = weir_file_read(path, &text, err);
+    enum weir_status st = weir_file_read(path, WEIR_FILE_ANY, &text, err);
     if (st == WEIR_OK)
         st = weir_trace_parse(weir_buf_span(&text), block_tokens, ret_trace, err);
     weir_buf_fini(&text);

@@ -84,7 +84,7 @@ function(weir_test name)
   target_link_libraries(${name} PRIVATE ${A_LINK})
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/test)
   add_test(NAME ${name} COMMAND ${name} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
-  set_tests_properties(${name} PROPERTIES LABELS "${A_LABELS}" SKIP_RETURN_CODE 77 TIMEOUT 300)
+  set_tests_properties(${name} PROPERTIES LABELS "${A_LABELS}" SKIP_RETURN_CODE 77 TIMEOUT 1500)
 endfunction()
 
 # weir_fuzz(name SOURCES f.c LINK lib … CORPUS folder): a driver with LLVMFuzzerTestOneInput. With
@@ -103,7 +103,7 @@ function(weir_fuzz name)
     target_sources(${name} PRIVATE ${CMAKE_SOURCE_DIR}/test/fuzz/run_corpus.c)
     add_test(NAME ${name} COMMAND ${name} ${CMAKE_SOURCE_DIR}/${A_CORPUS}
              WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
-    set_tests_properties(${name} PROPERTIES LABELS "fuzz;unit" TIMEOUT 120)
+    set_tests_properties(${name} PROPERTIES LABELS "fuzz;unit" TIMEOUT 600)
   endif()
 endfunction()
 

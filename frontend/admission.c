@@ -28,6 +28,12 @@ struct weir_ticket {
     struct weir_decision record;
 };
 
+/* As many as a file or the flags can have; of what is in the queue it counts itself. */
+enum { MAX_CLASSES = WEIR_POLICY_CLASSES };
+struct class_counts {
+    uint64_t received, late, refused[WEIR_QUEUE_N_REASONS];
+};
+
 struct weir_admission {
     pthread_mutex_t lock;
     unsigned refs; /* under the lock: the model's, and one a ticket */
@@ -37,7 +43,8 @@ struct weir_admission {
     struct weir_rng rng;
     struct weir_list undelivered; /* granted, but their loop's post queue was full */
     _Atomic size_t n_waiting;
-    uint64_t at_once, after_waiting, left, refused[WEIR_QUEUE_N_REASONS];
+    uint64_t at_once, after_waiting, left;
+    struct class_counts classes[MAX_CLASSES];
 };
 
 static uint64_t now_ms(void) {
@@ -175,6 +182,10 @@ static struct place place_of(struct weir_admission *a, const struct weir_admissi
     return out;
 }
 
+static struct class_counts *counts_of(struct weir_admission *a, size_t klass) {
+    return &a->classes[klass < MAX_CLASSES ? klass : MAX_CLASSES - 1];
+}
+
 /* A request that names its worker waits for that one alone. */
 static uint64_t lane_of(const struct weir_route_query *q) {
     return q->has_pinned_worker ? (q->pinned_worker ^ (uint64_t)(q->pinned_rank + 1) << 48) | 1 : 0;
@@ -213,7 +224,7 @@ static enum weir_status wait_in_line(struct weir_admission *a, const struct weir
     enum weir_status st = weir_class_queue_push(a->queue, &t->item, n_workers(a), now, refusal);
     if (st != WEIR_OK) {
         if (st == WEIR_LIMIT)
-            a->refused[refusal->reason]++;
+            counts_of(a, place->klass)->refused[refusal->reason]++;
         weir_free(t);
         return st;
     }
@@ -246,6 +257,7 @@ enum weir_status weir_admission_enter(struct weir_admission *a,
     enum weir_status st = WEIR_AGAIN;
     mine.query.may_wait = true;
     pthread_mutex_lock(&a->lock);
+    counts_of(a, place.klass)->received++;
     if (is_first(a, &place)) {
         struct weir_route_query q = mine.query;
         q.gate = a->config.profile != NULL ? &place.gate : NULL;
@@ -261,7 +273,7 @@ enum weir_status weir_admission_enter(struct weir_admission *a,
     return st;
 }
 
-void weir_admission_leave(struct weir_ticket *t) {
+static void leave(struct weir_ticket *t, bool late) {
     struct weir_admission *a = t->admission;
     uint64_t booking = 0;
     bool waited = false, mine = false;
@@ -270,6 +282,7 @@ void weir_admission_leave(struct weir_ticket *t) {
         weir_class_queue_remove(a->queue, &t->item);
         atomic_fetch_sub_explicit(&a->n_waiting, 1, memory_order_relaxed);
         a->left++;
+        counts_of(a, t->item.klass)->late += late;
         waited = mine = true;
     } else if (t->state == GRANTED) {
         booking = t->status == WEIR_OK ? t->route.booking : 0;
@@ -288,6 +301,14 @@ void weir_admission_leave(struct weir_ticket *t) {
         free_ticket(t);
 }
 
+void weir_admission_leave(struct weir_ticket *t) {
+    leave(t, false);
+}
+
+void weir_admission_give_up(struct weir_ticket *t) {
+    leave(t, true);
+}
+
 /* ---- figures, begin and end ------------------------------------------------------------------ */
 
 void weir_admission_stats(struct weir_admission *a, struct weir_admission_stats *ret) {
@@ -296,15 +317,20 @@ void weir_admission_stats(struct weir_admission *a, struct weir_admission_stats 
                                          .admitted_after_waiting = a->after_waiting,
                                          .left = a->left};
     weir_class_queue_stats(a->queue, now_ms(), &ret->queue);
-    for (int i = 0; i < WEIR_QUEUE_N_REASONS; i++)
-        ret->refused[i] = a->refused[i];
+    for (size_t k = 0; k < MAX_CLASSES; k++)
+        for (int i = 0; i < WEIR_QUEUE_N_REASONS; i++)
+            ret->refused[i] += a->classes[k].refused[i];
     pthread_mutex_unlock(&a->lock);
 }
 
 void weir_admission_class_stats(struct weir_admission *a, size_t klass,
-                                struct weir_class_queue_totals *ret) {
+                                struct weir_admission_class_stats *ret) {
     pthread_mutex_lock(&a->lock);
-    weir_class_queue_totals(a->queue, klass, ret);
+    const struct class_counts *c = counts_of(a, klass);
+    *ret = (struct weir_admission_class_stats){.received = c->received, .late = c->late};
+    for (int i = 0; i < WEIR_QUEUE_N_REASONS; i++)
+        ret->refused[i] = c->refused[i];
+    weir_class_queue_totals(a->queue, klass, &ret->waiting);
     pthread_mutex_unlock(&a->lock);
 }
 

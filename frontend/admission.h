@@ -65,6 +65,8 @@ enum weir_status weir_admission_enter(struct weir_admission *admission,
 /* Gives up on the ticket's loop: fn is not called any more, and what was booked is freed. Whatever
  * room that makes is passed on. */
 void weir_admission_leave(struct weir_ticket *ticket);
+/* The same: it has waited as long as it may. */
+void weir_admission_give_up(struct weir_ticket *ticket);
 /* There may be room now: admits who can be, at next to no cost when nobody waits. Any thread. */
 void weir_admission_room(struct weir_admission *admission);
 /* Admits who can be. For what makes room without a call: time, load reports. Any thread. */
@@ -77,9 +79,15 @@ struct weir_admission_stats {
 };
 void weir_admission_stats(struct weir_admission *admission, struct weir_admission_stats *ret);
 
-/* Of one policy class. */
+/* Of one policy class, of the file or of the flags. */
+struct weir_admission_class_stats {
+    struct weir_class_queue_totals waiting;
+    uint64_t received; /* calls of weir_admission_enter */
+    uint64_t late;     /* gave up: see weir_admission_give_up */
+    uint64_t refused[WEIR_QUEUE_N_REASONS];
+};
 void weir_admission_class_stats(struct weir_admission *admission, size_t klass,
-                                struct weir_class_queue_totals *ret);
+                                struct weir_admission_class_stats *ret);
 /* NULL: without a policy file. */
 const struct weir_policy_profile *weir_admission_profile(const struct weir_admission *admission);
 

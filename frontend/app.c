@@ -117,6 +117,7 @@ static void fill_limits(struct weir_app *app) {
     app->engine_mode = o->worker.n > 0 || o->workers_file != NULL;
     /* Engines have fields of their own, and refuse what they do not know. */
     app->rules.ignore_unknown_fields |= app->engine_mode;
+    app->rules.any_strict_tool = app->engine_mode;
     app->overload_status = (int)o->http_overload_status_code;
     app->body_limit = (size_t)o->http_body_limit_mb << 20;
     app->item_ms = ms_of(o->http_backend_stream_timeout_secs);
@@ -137,6 +138,9 @@ static enum weir_status open_metrics(struct weir_app *app) {
 #undef SPREAD
     enum weir_status st = weir_front_metrics_create(
         o->metrics_prefix != NULL ? o->metrics_prefix : "dynamo_frontend", spreads, &app->metrics);
+    if (st == WEIR_OK)
+        st = weir_worker_figures_create(app->metrics, &app->workers);
+    app->start_ns = weir_now_ns();
     return st == WEIR_OK ? weir_metrics_on_scrape(weir_front_metrics_registry(app->metrics),
                                                   weir_front_scrape, app)
                          : st;
@@ -153,7 +157,7 @@ static void fill_models(struct weir_app *app, const struct weir_app_hooks *hooks
         .ns_prefix = o->namespace_prefix,
         .pools = app->pools,
         .model_name = o->model_name,
-        .has_nats = WEIR_NATS_WANTED(o),
+        .has_nats = WEIR_NATS_WANTED_DURABLE(o),
         .model_path = o->model_path,
         .hub = {.endpoint = o->hf_endpoint,
                 .token = o->hf_token,
@@ -164,6 +168,7 @@ static void fill_models(struct weir_app *app, const struct weir_app_hooks *hooks
         .bytes_tokenizer = o->tokenizer == WEIR_OPT_TOKENIZER_BYTES,
         .tool_parser = o->tool_call_parser,
         .reasoning_parser = o->reasoning_parser,
+        .min_workers = (unsigned)o->router_min_initial_workers,
         .on_worker_left = hooks->on_worker_left,
         .arg = hooks->arg,
         .metrics = app->metrics,
@@ -219,7 +224,7 @@ static void of_pool(void *arg, const char *model, struct weir_router *router,
 static void each_router(void *arg, void (*fn)(void *fn_arg, struct weir_router *r), void *fn_arg) {
     struct weir_app *app = arg;
     struct each_router e = {fn, fn_arg};
-    weir_models_each(app->models, of_model, &e);
+    weir_models_each_router(app->models, of_model, &e);
     weir_prefill_each(app->prefill, of_pool, &e);
 }
 
@@ -270,6 +275,7 @@ void weir_app_close(struct weir_app *app) {
     weir_prefill_destroy(app->prefill);
     weir_models_destroy(app->models);
     weir_explain_close(app->explain);
+    weir_worker_figures_destroy(app->workers);
     weir_front_metrics_destroy(app->metrics);
     weir_arena_fini(&app->pools_arena);
     weir_arena_fini(&app->policy_arena);

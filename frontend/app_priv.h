@@ -9,6 +9,7 @@
 #include "frontend/prefill.h"
 #include "frontend/queue_classes.h"
 #include "frontend/relay_pool.h"
+#include "frontend/worker_figures.h"
 #include "net/http_server.h"
 #include "runtime/options_frontend.h"
 #include "runtime/plane_client.h"
@@ -21,6 +22,8 @@ enum weir_stage { WEIR_STAGE_READY, WEIR_STAGE_DRAINING };
 struct weir_app {
     struct weir_frontend_options options; /* read-only after start */
     struct weir_front_metrics *metrics;
+    struct weir_worker_figures *workers;
+    uint64_t start_ns;
     struct weir_models *models;
     struct weir_replica_sync
         *sync; /* NULL without --router-replica-sync; frontend.c starts and ends it */
@@ -62,8 +65,11 @@ struct weir_front_loop {
     struct weir_http_server *server;
     struct weir_plane_client *plane;
     struct weir_relay_pools *pools; /* connections to HTTP engines */
-    struct weir_prep_pattern prep;  /* of the last request that was sent */
-    struct weir_request *spares;    /* request.c: owned; those that are over */
+    struct weir_plane_traffic traffic;
+    struct weir_timer lag; /* how late it fires tells how busy the loop is */
+    uint64_t lag_due_ns;
+    struct weir_prep_pattern prep; /* of the last request that was sent */
+    struct weir_request *spares;   /* request.c: owned; those that are over */
     unsigned n_spares;
 };
 
@@ -72,6 +78,9 @@ struct weir_front_loop {
 /* Whole answers; every one echoes x-request-id. `allow` and `retry_after_s` (0 = none) add headers.
  */
 void weir_front_json(struct weir_http_exchange *x, int status, struct weir_span body);
+/* A content type: application/json, or application/ANYTHING+json, whatever the case and parameters.
+ */
+bool weir_front_is_json(struct weir_span value);
 void weir_front_text(struct weir_http_exchange *x, int status, const char *content_type,
                      struct weir_span body);
 void weir_front_empty(struct weir_http_exchange *x, int status, const char *allow);
@@ -120,6 +129,10 @@ void weir_front_openapi(struct weir_front_loop *fl, struct weir_http_exchange *x
 void weir_front_models_list(struct weir_front_loop *fl, struct weir_http_exchange *x);
 void weir_front_model_get(struct weir_front_loop *fl, struct weir_http_exchange *x,
                           struct weir_span id);
+/* `model` NULL: no card of it that answers clients. False: nobody works for the name;
+ * nothing was answered. */
+bool weir_front_ready(struct weir_front_loop *fl, struct weir_http_exchange *x,
+                      struct weir_model *model, struct weir_span name);
 void weir_front_busy_get(struct weir_front_loop *fl, struct weir_http_exchange *x);
 void weir_front_busy_post(struct weir_front_loop *fl, struct weir_http_exchange *x);
 void weir_front_queue(struct weir_front_loop *fl, struct weir_http_exchange *x);

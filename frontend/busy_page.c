@@ -64,11 +64,16 @@ static void busy_apply(struct weir_front_loop *fl, struct weir_http_exchange *x,
     struct weir_model *model = weir_models_find(fl->app->models, b->model);
     struct weir_busy_thresholds now = {NAN, -1, NAN};
     if (model == NULL && set) {
-        char text[512];
-        snprintf(text, sizeof(text),
-                 "Model '%.*s' not found. Thresholds can only be set for discovered models.",
-                 WEIR_SPAN_ARG(b->model));
-        busy_refuse(x, 404, weir_span_z(text));
+        struct weir_buf text;
+        weir_buf_init(&text, BODY_MAX);
+        if (weir_buf_printf(&text,
+                            "Model '%.*s' not found. Thresholds can only be set for discovered "
+                            "models.",
+                            WEIR_SPAN_ARG(b->model)) == WEIR_OK)
+            busy_refuse(x, 404, weir_buf_span(&text));
+        else
+            weir_front_empty(x, 503, NULL);
+        weir_buf_fini(&text);
         return;
     }
     if (model != NULL) {
@@ -99,8 +104,7 @@ void weir_front_busy_post(struct weir_front_loop *fl, struct weir_http_exchange 
     const struct weir_http_request *q = weir_http_exchange_request(x);
     struct weir_busy_request b;
     struct weir_openai_error error = {0};
-    if (!weir_span_starts(weir_http_header_get(q, "content-type"),
-                          WEIR_SPAN_LIT("application/json"))) {
+    if (!weir_front_is_json(weir_http_header_get(q, "content-type"))) {
         weir_front_text(x, 415, "text/plain; charset=utf-8",
                         WEIR_SPAN_LIT("Expected request with `Content-Type: application/json`"));
         return;

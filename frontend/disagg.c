@@ -162,6 +162,8 @@ enum weir_status weir_disagg_route(struct weir_leg *leg) {
         weir_disagg_query(leg, &q);
         if (weir_leg_explains(leg))
             q.explain = &record;
+        if (weir_prefill_pool_rooms(d->pool) == NULL) /* else the rooms count */
+            weir_metric_inc(weir_prefill_pool_received(d->pool));
         st = weir_router_route(weir_prefill_pool_router(d->pool), &q, &chosen);
         if (q.explain != NULL)
             weir_leg_explain_prefill(leg, &record);
@@ -214,6 +216,7 @@ static enum weir_status send(struct weir_leg *leg, const struct weir_prefill_wor
                                        .codec = w->at.codec,
                                        .take_body = &body,
                                        .traceparent = r->traceparent,
+                                       .metadata = r->metadata,
                                        .fresh = d->resent,
                                        .item_ms = r->fl->app->item_ms};
     d->result = weir_span(NULL, 0);
@@ -231,7 +234,7 @@ bool weir_disagg_begin(struct weir_leg *leg) {
     struct weir_prefill_worker w;
     if (d->state != WEIR_DISAGG_NEW)
         return false;
-    d->pool = weir_prefill_find(r->fl->app->prefill, weir_model_info(r->model)->name);
+    d->pool = weir_prefill_find(r->fl->app->prefill, weir_model_info(r->model)->workers_of);
     if (d->pool == NULL)
         return weir_disagg_alone(leg, "there is no prefill worker");
     const struct weir_pool_config *pools = r->fl->app->pools;

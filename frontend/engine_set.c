@@ -20,11 +20,13 @@ struct seat {
     struct weir_model *model;   /* a reference; NULL: the worker was left out, or only prefills */
     struct weir_router *router; /* borrowed: of the model, or of a prefill pool, which stays; NULL:
                                    left out */
-    bool adapter;
-    bool compared; /* its tokens with ours, or that cannot be done */
+    const char *lora;           /* an adapter: as KV events name it, in `name`; else NULL */
+    bool compared;              /* its tokens with ours, or that cannot be done */
 };
 
 /* The cache of one rank. */
+enum { N_COUNTS = 5 };
+
 struct cache {
     struct member *member; /* borrowed: its owner */
     uint32_t rank;
@@ -33,6 +35,8 @@ struct cache {
     uint64_t n_events;
     struct weir_metric *next, *resets; /* of the registry */
     struct weir_metric *left_out[5];   /* reasons[] */
+    struct weir_metric *counts[N_COUNTS];
+    struct weir_engine_feed_stats counted; /* what they have of the feed */
 };
 
 struct member {
@@ -126,10 +130,11 @@ static bool fill_seats(struct member *m, const struct weir_engine_info *e) {
         char *name = weir_strndup(id.data, id.len);
         if (name == NULL)
             return false;
-        m->seats[m->n_seats++] = (struct seat){.member = m,
-                                               .worker_id = seat_id(e->id, id, i == 0),
-                                               .name = name,
-                                               .adapter = e->models[i].adapter};
+        m->seats[m->n_seats++] = (struct seat){
+            .member = m,
+            .worker_id = seat_id(e->id, id, i == 0),
+            .name = name,
+            .lora = e->models[i].adapter ? name + id.len - e->models[i].lora.len : NULL};
     }
     weir_free(m->address);
     m->address = weir_strdup(e->address);
@@ -156,7 +161,8 @@ static bool concerns(const struct seat *seat, const struct weir_kv_event *e,
                      struct weir_span lora) {
     if (e->kind != WEIR_KV_STORED)
         return true;
-    return lora.len > 0 ? seat->adapter && weir_span_eqz(lora, seat->name) : !seat->adapter;
+    return lora.len > 0 ? seat->lora != NULL && weir_span_eqz(lora, seat->lora)
+                        : seat->lora == NULL;
 }
 
 static void on_event(void *arg, const struct weir_engine_event *event) {
@@ -179,6 +185,20 @@ static void on_event(void *arg, const struct weir_engine_event *event) {
 
 static const char *const reasons[] = {"ambiguous", "media", "block_size", "group", "other"};
 
+static void count_batches(struct cache *c) {
+    struct weir_engine_feed_stats s, *old = &c->counted;
+    if (c->feed == NULL)
+        return;
+    weir_engine_feed_get_stats(c->feed, &s);
+    const uint64_t more[N_COUNTS] = {s.batches - old->batches, s.gaps - old->gaps,
+                                     s.replays - old->replays, s.broken - old->broken,
+                                     s.replayed - old->replayed};
+    for (size_t i = 0; i < N_COUNTS; i++)
+        if (more[i] > 0)
+            weir_metric_add(c->counts[i], (double)more[i]);
+    *old = s;
+}
+
 /* What was not used, and why: an operator who sees no hits looks here. */
 static void on_batch(void *arg, uint64_t next) {
     struct cache *c = arg;
@@ -190,6 +210,7 @@ static void on_batch(void *arg, uint64_t next) {
     for (size_t i = 0; i < WEIR_ARRAY_LEN(reasons); i++)
         weir_metric_set(c->left_out[i], (double)counts[i]);
     weir_metric_set(c->next, (double)next);
+    count_batches(c);
 }
 
 static void find_metrics(struct weir_engine_set *s, struct cache *c, const char *address) {
@@ -210,9 +231,32 @@ static void find_metrics(struct weir_engine_set *s, struct cache *c, const char 
                 "adapter or salt not certain (ambiguous), images (media), another block size, "
                 "groups without full attention, other.",
         .labels = {"engine", "dp_rank", "reason"}};
+    static const struct weir_metric_desc counts[N_COUNTS] = {
+        {.name = "weir_engine_kv_batches_total",
+         .type = WEIR_COUNTER,
+         .help = "KV event batches of a rank that came.",
+         .labels = {"engine", "dp_rank"}},
+        {.name = "weir_engine_kv_gaps_total",
+         .type = WEIR_COUNTER,
+         .help = "Times that a batch showed that others are missing.",
+         .labels = {"engine", "dp_rank"}},
+        {.name = "weir_engine_kv_replays_total",
+         .type = WEIR_COUNTER,
+         .help = "Times that the engine was asked for its batches, at first or behind such a gap.",
+         .labels = {"engine", "dp_rank"}},
+        {.name = "weir_engine_kv_batches_broken_total",
+         .type = WEIR_COUNTER,
+         .help = "Batches and events that cannot be read.",
+         .labels = {"engine", "dp_rank"}},
+        {.name = "weir_engine_kv_batches_replayed_total",
+         .type = WEIR_COUNTER,
+         .help = "Batches that were missed and came when the engine was asked.",
+         .labels = {"engine", "dp_rank"}}};
     char rank[16];
     snprintf(rank, sizeof(rank), "%u", c->rank);
     const char *two[] = {address, rank};
+    for (size_t i = 0; i < N_COUNTS; i++)
+        c->counts[i] = weir_metric_get(weir_metrics_family(s->config.metrics, &counts[i], 0), two);
     c->next = weir_metric_get(weir_metrics_family(s->config.metrics, &next, 0), two);
     c->resets = weir_metric_get(weir_metrics_family(s->config.metrics, &resets, 0), two);
     for (size_t i = 0; i < WEIR_ARRAY_LEN(reasons); i++) {
@@ -267,7 +311,7 @@ static void on_compared(void *arg, const struct weir_parity_finding *finding) {
     for (size_t i = 0; finding != NULL && i < m->n_seats; i++) {
         struct weir_parity_finding f = *finding;
         f.again = &m->seats[i] != seat;
-        if (!f.again || m->seats[i].adapter)
+        if (!f.again || m->seats[i].lora != NULL)
             weir_models_parity_found(m->set->config.models, m->seats[i].worker_id, &f);
     }
     compare_next(m);
@@ -278,7 +322,7 @@ static void compare_next(struct member *m) {
     struct weir_engine_set *s = m->set;
     for (size_t i = 0; m->parity == NULL && m->tokenizes && i < m->n_seats; i++) {
         struct seat *seat = &m->seats[i];
-        if (seat->compared || seat->adapter || seat->model == NULL ||
+        if (seat->compared || seat->lora != NULL || seat->model == NULL ||
             weir_model_info(seat->model)->tok == NULL)
             continue;
         struct weir_engine_parity_config c = {.pools = s->pools,

@@ -2,23 +2,10 @@
  * Happy path: cache events, complete and in order (runtime/kv_follow.h), and load figures go to the
  * router of the worker's model. A load message that cannot be read is named once a second.
  */
-#include "frontend/feed.h"
-
-#include "base/log.h"
 #include "base/mem.h"
-#include "router/kv_batch.h"
-#include "runtime/kv_follow.h"
+#include "frontend/feed_priv.h"
 
 #include <inttypes.h>
-
-struct weir_feed {
-    struct weir_models *models;   /* borrowed: outlives the feed */
-    struct weir_prefill *prefill; /* the same */
-    struct weir_kv_follow *kv;    /* NULL: cache events are not used */
-    struct weir_event_sub *load;
-    struct weir_log_limit unreadable;
-    struct weir_kv_batch batch; /* of one message; its router outlives that */
-};
 
 /* Its model is up: before that, or for a worker of another namespace, events have no place to go.
  */
@@ -91,9 +78,72 @@ static void on_load(void *arg, const struct weir_event_msg *msg) {
     weir_model_unref(model);
 }
 
+/* ---- durable events ----------------------------------------------------------------------- */
+
+enum { MAX_ROUTERS = 256 };
+
+/* The routers of some workers, each once; models are held by references. */
+struct routers {
+    struct weir_router *all[MAX_ROUTERS];
+    struct weir_model *models[MAX_ROUTERS];
+    size_t n, n_models;
+};
+
+static void add_router(struct routers *r, struct weir_router *router) {
+    for (size_t i = 0; i < r->n; i++)
+        if (r->all[i] == router)
+            return;
+    if (router != NULL && r->n < MAX_ROUTERS)
+        r->all[r->n++] = router;
+}
+
+static void add_routers_of(struct weir_feed *f, uint64_t worker_id, struct routers *r) {
+    struct weir_model *model = weir_models_of_worker(f->models, worker_id);
+    size_t before = r->n;
+    if (model == NULL) {
+        add_router(r, weir_prefill_router_of(f->prefill, worker_id));
+        return;
+    }
+    add_router(r, weir_model_info(model)->router);
+    if (r->n > before)
+        r->models[r->n_models++] = model;
+    else
+        weir_model_unref(model);
+}
+
+static void dump(void *arg, const struct weir_map *workers, weir_kv_event_fn fn, void *fn_arg) {
+    struct weir_feed *f = arg;
+    struct routers r = {.n = 0};
+    size_t cursor = 0;
+    uint64_t id, value;
+    while (weir_map_next(workers, &cursor, &id, &value))
+        add_routers_of(f, id, &r);
+    for (size_t i = 0; i < r.n; i++)
+        weir_router_dump(r.all[i], workers, fn, fn_arg);
+    for (size_t i = 0; i < r.n_models; i++)
+        weir_model_unref(r.models[i]);
+}
+
+static enum weir_status open_streams(struct weir_feed *f, struct weir_loop *loop,
+                                     struct weir_discovery *disc, struct weir_nats *nats,
+                                     const struct weir_kv_follow_ops *ops,
+                                     const struct weir_feed_durable *durable,
+                                     struct weir_err *err) {
+    const struct weir_kv_streams_config config = {.ops = *ops,
+                                                  .dump = dump,
+                                                  .arg = f,
+                                                  .snapshot_threshold = durable->snapshot_threshold,
+                                                  .reset_states = durable->reset_states,
+                                                  .max_age_s = durable->max_age_s};
+    return weir_kv_streams_open(loop, disc, nats, &config, &f->streams, err);
+}
+
+/* ---- life --------------------------------------------------------------------------------- */
+
 enum weir_status weir_feed_open(struct weir_loop *loop, struct weir_discovery *disc,
                                 struct weir_nats *nats, struct weir_models *models,
                                 struct weir_prefill *prefill, struct weir_plane_client *client,
+                                const struct weir_feed_durable *durable,
                                 struct weir_feed **ret_feed, struct weir_err *err) {
     static const struct weir_kv_follow_ops kv_ops = {worker_ready, on_kv_event, on_kv_end,
                                                      on_reset};
@@ -106,6 +156,8 @@ enum weir_status weir_feed_open(struct weir_loop *loop, struct weir_discovery *d
     enum weir_status st = WEIR_OK;
     if (client != NULL)
         st = weir_kv_follow_open(loop, disc, nats, client, &kv_ops, f, &f->kv, err);
+    if (st == WEIR_OK && client != NULL && durable != NULL)
+        st = open_streams(f, loop, disc, nats, &kv_ops, durable, err);
     if (st == WEIR_OK)
         st =
             weir_event_sub_open(loop, disc, nats, "kv_metrics", false, &load_ops, f, &f->load, err);
@@ -121,6 +173,7 @@ void weir_feed_close(struct weir_feed *feed) {
     if (feed == NULL)
         return;
     weir_kv_follow_close(feed->kv);
+    weir_kv_streams_close(feed->streams);
     weir_event_sub_close(feed->load);
     weir_free(feed);
 }

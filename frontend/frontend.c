@@ -28,7 +28,7 @@ enum {
     TLS_CHECK_TICKS = 30, /* the reference system looks for a new certificate as often */
     DRAIN_POLL_MS = 20,
     MAX_LOOPS = 1024,
-    MAX_LOADS = 65536,
+    LAG_MS = 100, /* how often a serving loop is asked how late it is */
 };
 
 struct frontend {
@@ -48,7 +48,6 @@ struct frontend {
     struct weir_timer tick, drain;
     unsigned ticks;
     uint64_t drain_deadline_ms;
-    struct weir_worker_load *loads; /* scratch of the gauges */
     int exit_code;
 };
 
@@ -105,7 +104,8 @@ static enum weir_status open_tls(struct frontend *f, struct weir_err *err) {
     struct weir_tls_config client = {.cert_path = o->tcp_tls_client_cert_path,
                                      .key_path = o->tcp_tls_client_key_path,
                                      .ca_path = o->tcp_tls_ca_cert_path,
-                                     .insecure = o->tcp_tls_insecure};
+                                     .insecure = o->tcp_tls_insecure,
+                                     .server_name = o->tcp_tls_server_name};
     enum weir_status st = WEIR_OK;
     if (http.cert_path != NULL)
         st = weir_tls_create(&http, &f->http_tls, err);
@@ -155,11 +155,35 @@ static enum weir_status open_plane(struct frontend *f, struct weir_front_loop *f
                                           .max_calls = (unsigned)o->weir_http_max_requests,
                                           .connect_ms = ms_of(o->tcp_connect_timeout),
                                           .ack_ms = ms_of(o->tcp_request_timeout),
+                                          .prologue_ms = ms_of(o->weir_worker_begin_timeout_secs),
                                           .host_idle_ms = ms_of(o->tcp_host_idle_ttl_secs),
                                           .max_message = (size_t)o->tcp_max_message_size,
                                           .nats = f->nats,
-                                          .nats_ack_ms = WEIR_NATS_ACK_MS(o)};
+                                          .nats_ack_ms = WEIR_NATS_ACK_MS(o),
+                                          .traffic = &fl->traffic};
     return weir_plane_client_create(fl->loop, &pc, &fl->plane, err);
+}
+
+static void scrape_planes(void *arg) {
+    struct frontend *f = arg;
+    struct weir_plane_stats sums = {.bytes_sent = 0};
+    for (unsigned i = 0; i < f->n_loops; i++)
+        weir_plane_traffic_add(&f->loops[i].traffic, &sums);
+    weir_front_set_plane(f->app.metrics, &sums);
+}
+
+static void watch_lag(struct weir_front_loop *fl) {
+    fl->lag_due_ns = weir_now_ns() + LAG_MS * UINT64_C(1000000);
+    if (weir_timer_start(&fl->lag, LAG_MS) != WEIR_OK)
+        WEIR_LOG(WEIR_LOG_ERROR, "frontend", "out of memory: a loop's delay is not measured");
+}
+
+static void on_lag(void *arg) {
+    struct weir_front_loop *fl = arg;
+    uint64_t now = weir_now_ns();
+    weir_front_observe_loop_delay(fl->app->metrics,
+                                  now > fl->lag_due_ns ? (double)(now - fl->lag_due_ns) / 1e9 : 0);
+    watch_lag(fl);
 }
 
 static enum weir_status open_http(struct frontend *f, struct weir_front_loop *fl, uint16_t port,
@@ -211,7 +235,8 @@ static enum weir_status probe_port(struct frontend *f, struct weir_err *err) {
 static enum weir_status open_nats(struct frontend *f, struct weir_err *err) {
     const struct weir_frontend_options *o = &f->app.options;
     const struct weir_nats_config nc = WEIR_NATS_CONFIG(o, "weir frontend");
-    enum weir_status st = WEIR_NATS_WANTED(o) ? weir_nats_open(&nc, &f->nats, err) : WEIR_OK;
+    enum weir_status st =
+        WEIR_NATS_WANTED_DURABLE(o) ? weir_nats_open(&nc, &f->nats, err) : WEIR_OK;
     return st == WEIR_OK ? weir_nats_metrics_open(weir_front_metrics_registry(f->app.metrics),
                                                   f->nats, &f->nats_metrics, err)
                          : st;
@@ -235,6 +260,7 @@ static enum weir_status open_loops(struct frontend *f, struct weir_err *err) {
         if (st != WEIR_OK)
             return weir_err_set(err, st, "cannot create an event loop");
         weir_loop_set_dead_peer_ms(fl->loop, ms_of(o->weir_dead_peer_timeout_secs));
+        weir_timer_init(&fl->lag, fl->loop, on_lag, fl);
         f->n_loops++;
         st = open_plane(f, fl, err);
         if (st == WEIR_OK && (st = weir_relay_pools_create(
@@ -246,6 +272,8 @@ static enum weir_status open_loops(struct frontend *f, struct weir_err *err) {
         if (st == WEIR_OK)
             port = weir_http_server_port(fl->server);
     }
+    if (st == WEIR_OK)
+        st = weir_metrics_on_scrape(weir_front_metrics_registry(f->app.metrics), scrape_planes, f);
     return st;
 }
 
@@ -253,6 +281,7 @@ static enum weir_status start_loops(struct frontend *f, struct weir_err *err) {
     for (; f->n_started < f->n_loops; f->n_started++) {
         char name[16];
         snprintf(name, sizeof(name), "weir-loop-%u", f->n_started % 1000);
+        watch_lag(&f->loops[f->n_started]);
         enum weir_status st = weir_loop_thread_start(f->loops[f->n_started].loop, name);
         if (st != WEIR_OK)
             return weir_err_set(err, st, "cannot start a thread for a loop");
@@ -298,9 +327,14 @@ static enum weir_status open_discovery(struct frontend *f, struct weir_err *err)
     if (st != WEIR_OK)
         return weir_err_set(err, st, "cannot watch discovery: %s", weir_status_text(st));
     st = open_recovery(f, err);
+    const struct weir_feed_durable durable = {.snapshot_threshold =
+                                                  (uint64_t)o->router_snapshot_threshold,
+                                              .max_age_s = (uint64_t)o->nats_stream_max_age,
+                                              .reset_states = o->router_reset_states};
     if (st == WEIR_OK)
-        st = weir_feed_open(f->control, f->disc, f->nats, f->app.models, f->app.prefill,
-                            f->recovery, &f->feed, err);
+        st =
+            weir_feed_open(f->control, f->disc, f->nats, f->app.models, f->app.prefill, f->recovery,
+                           o->router_durable_kv_events ? &durable : NULL, &f->feed, err);
     if (st == WEIR_OK && f->app.sync != NULL)
         st = weir_replica_sync_start(f->app.sync, f->disc, f->nats,
                                      o->event_plane == WEIR_OPT_EVENT_NATS, o->event_plane_host,
@@ -343,11 +377,6 @@ static void refresh_model(void *arg, struct weir_model *model, bool ready) {
                  "DYN_ROUTER_ACTIVE_REQUEST_EXPIRY_SECS and were dropped",
                  weir_model_info(model)->name, expired);
     weir_rooms_pump(weir_model_info(model)->rooms); /* room that came with time tells nobody */
-    size_t n = weir_router_loads(router, now, f->loads, MAX_LOADS);
-    for (size_t i = 0; i < n && i < MAX_LOADS; i++)
-        weir_front_set_worker(f->app.metrics, f->loads[i].worker_id, f->loads[i].dp_rank,
-                              (double)f->loads[i].active_decode_blocks,
-                              (double)f->loads[i].active_prefill_tokens);
 }
 
 static void refresh_prefill(void *arg, const char *model, struct weir_router *router,
@@ -386,7 +415,7 @@ static void hold_pool(void *arg, const char *model, struct weir_router *router,
 
 static void maintain_indexes(struct frontend *f) {
     struct indexes x = {.n_models = 0};
-    weir_models_each(f->app.models, hold_model, &x);
+    weir_models_each_router(f->app.models, hold_model, &x);
     weir_prefill_each(f->app.prefill, hold_pool, &x);
     for (size_t i = 0; i < x.n_models; i++) {
         weir_router_maintain(weir_model_info(x.models[i])->router);
@@ -410,9 +439,11 @@ static void reload_tls(struct weir_tls *tls, const char *what) {
 
 static void on_tick(void *arg) {
     struct frontend *f = arg;
-    weir_models_each(f->app.models, refresh_model, f);
+    weir_models_each_router(f->app.models, refresh_model, f);
     weir_prefill_each(f->app.prefill, refresh_prefill, f);
     maintain_indexes(f);
+    if (f->feed != NULL)
+        weir_feed_show(f->feed, weir_front_metrics_registry(f->app.metrics));
     weir_engine_set_tick(f->engines);
     if (++f->ticks % TLS_CHECK_TICKS == 0) {
         reload_tls(f->http_tls, "HTTP server");
@@ -461,6 +492,7 @@ static void on_signal(void *arg, int signum) {
 
 static void close_loop(void *arg) {
     struct weir_front_loop *fl = arg;
+    weir_timer_stop(&fl->lag);
     weir_http_server_destroy(fl->server);
     weir_plane_client_destroy(fl->plane);
     weir_relay_pools_destroy(fl->pools);
@@ -496,7 +528,6 @@ static void close_all(struct frontend *f) {
     weir_tls_destroy(f->plane_server_tls);
     weir_tls_destroy(f->plane_client_tls);
     weir_tls_destroy(f->engine_tls);
-    weir_free(f->loads);
     weir_zmq_shutdown();
     weir_arena_fini(&f->arena);
 }
@@ -520,9 +551,6 @@ static enum weir_status open_all(struct frontend *f, struct weir_err *err) {
         return weir_err_set(err, st, "cannot start: %s", weir_status_text(st));
     struct weir_app_hooks hooks = {.on_worker_left = on_worker_left, .arg = f, .loop = f->control};
     st = weir_app_open(&f->app, &hooks, err);
-    f->loads = weir_calloc(MAX_LOADS, sizeof(*f->loads));
-    if (st == WEIR_OK && f->loads == NULL)
-        st = weir_err_set(err, WEIR_NOMEM, "out of memory");
     if (st == WEIR_OK)
         st = open_tls(f, err);
     if (st == WEIR_OK)

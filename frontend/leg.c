@@ -86,6 +86,7 @@ void weir_leg_query(struct weir_leg *leg, struct weir_route_query *ret) {
                                  .request_id = weir_leg_id(leg),
                                  .tenant = weir_request_tenant(r),
                                  .pinned_rank = h->dp_rank,
+                                 .adapter = weir_model_info(r->model)->adapter,
                                  .exclude = leg->tried,
                                  .n_exclude = leg->n_tried,
                                  .override = weir_disagg_override(leg),
@@ -97,9 +98,14 @@ void weir_leg_query(struct weir_leg *leg, struct weir_route_query *ret) {
         q.pinned_worker = h->has_backend_instance_id ? h->backend_instance_id : h->decode_worker_id;
     }
     weir_leg_pool_apply(&leg->pool, &q);
+    q.query_only = weir_request_only_asks(r);
     q.has_session = r->has_session;
     q.session = r->session;
     *ret = q;
+}
+
+static bool is_kv(const struct weir_request *r) {
+    return r->fl->app->options.router_mode == WEIR_OPT_ROUTER_MODE_KV;
 }
 
 static enum weir_status route(struct weir_leg *leg, struct weir_route *ret) {
@@ -109,12 +115,14 @@ static enum weir_status route(struct weir_leg *leg, struct weir_route *ret) {
     struct weir_decision record = {.n = 0};
     if (weir_leg_explains(leg))
         q.explain = &record;
+    if (is_kv(r) && weir_model_info(r->model)->rooms == NULL) /* else the rooms count */
+        weir_metric_inc(weir_model_info(r->model)->metrics.received);
     uint64_t begin = weir_now_ns();
     enum weir_status st = weir_router_route(weir_model_info(r->model)->router, &q, ret);
     double ms = (double)(weir_now_ns() - begin) / 1e6;
     weir_front_observe_stage(r->fl->app->metrics, WEIR_FRONT_ROUTE, ms / 1e3);
     if (st == WEIR_OK)
-        weir_front_observe_route(r->fl->app->metrics, ms,
+        weir_front_observe_route(r->fl->app->metrics, leg->hash_ms, ms,
                                  weir_leg_hit_rate(leg, ret->overlap_blocks));
     if (q.explain != NULL)
         weir_leg_explain(leg, &record);
@@ -122,13 +130,37 @@ static enum weir_status route(struct weir_leg *leg, struct weir_route *ret) {
     return st;
 }
 
+/* The room has chosen: at once, or when the leg's turn came. */
+static void observe_granted(const struct weir_leg *leg, const struct weir_route *chosen) {
+    struct weir_front_metrics *m = leg->request->fl->app->metrics;
+    double rate = weir_leg_hit_rate(leg, chosen->overlap_blocks), ms = leg->wait.route_ms;
+    if (ms < 0) {
+        weir_front_observe_hit_rate(m, rate);
+        return;
+    }
+    weir_front_observe_stage(m, WEIR_FRONT_ROUTE, ms / 1e3);
+    weir_front_observe_route(m, leg->hash_ms, ms, rate);
+}
+
+static void count_routed(const struct weir_leg *leg, const struct weir_route *chosen) {
+    const struct weir_model_info *info = weir_model_info(leg->request->model);
+    weir_front_count_routed(leg->request->fl->app->metrics);
+    weir_metric_observe(info->metrics.routed_input, (double)leg->prompt.n);
+    if (chosen->best_overlap_blocks == 0)
+        return;
+    weir_metric_add(info->metrics.routed_best,
+                    chosen->best_overlap_blocks * (double)info->block_size);
+    if (chosen->overlap_blocks > 0)
+        weir_metric_add(info->metrics.routed_cached,
+                        chosen->overlap_blocks * (double)info->block_size);
+}
+
 enum weir_status weir_leg_route(struct weir_leg *leg) {
     struct weir_route chosen;
     enum weir_status st = WEIR_OK;
     struct weir_router *router = weir_model_info(leg->request->model)->router;
     if (weir_wait_take(&leg->wait, &chosen))
-        weir_front_observe_hit_rate(leg->request->fl->app->metrics,
-                                    weir_leg_hit_rate(leg, chosen.overlap_blocks));
+        observe_granted(leg, &chosen);
     else
         st = route(leg, &chosen);
     while (st != WEIR_OK && weir_leg_pool_next(leg, &leg->pool, router, st))
@@ -139,12 +171,18 @@ enum weir_status weir_leg_route(struct weir_leg *leg) {
     leg->worker_id = chosen.worker_id;
     leg->dp_rank = chosen.dp_rank;
     leg->overlap_blocks = chosen.overlap_blocks;
+    if (!leg->routed && is_kv(leg->request)) {
+        leg->routed = true;
+        count_routed(leg, &chosen);
+    }
     return WEIR_OK;
 }
 
 void weir_leg_fail_route(struct weir_leg *leg, enum weir_status st) {
     struct weir_request *r = leg->request;
     leg->state = WEIR_LEG_DONE;
+    if (st == WEIR_UNAVAILABLE && leg->refused_full)
+        st = WEIR_OVERLOADED;
     if (st == WEIR_OVERLOADED) {
         weir_front_count_rejected(r->fl->app->metrics, weir_model_info(r->model)->name,
                                   r->endpoint);
@@ -169,8 +207,13 @@ void weir_leg_fail_route(struct weir_leg *leg, enum weir_status st) {
 
 enum weir_status weir_leg_fill(struct weir_leg *leg, struct weir_prep_request *ret) {
     struct weir_request *r = leg->request;
+    const struct weir_model_info *info = weir_model_info(r->model);
     struct weir_prep_request p = r->q.prep;
     p.token_ids = leg->prompt;
+    if (info->lora.len > 0) {
+        p.routing.set = true;
+        p.routing.lora_name = info->lora;
+    }
     size_t n = leg->emitted.len / sizeof(uint32_t);
     if (n > 0) {
         uint32_t *ids = weir_arena_alloc(&r->arena, (leg->prompt.n + n) * sizeof(*ids));
@@ -211,10 +254,26 @@ static enum weir_status send(struct weir_leg *leg, const struct weir_model_worke
                                        .put_body = put_body,
                                        .body_arg = leg,
                                        .traceparent = r->traceparent,
+                                       .metadata = r->metadata,
                                        .fresh = leg->resent,
                                        .item_ms = r->fl->app->item_ms};
     leg->sent_ns = weir_now_ns();
     return weir_plane_call_start(r->fl->plane, &c, &call_ops, leg, &leg->call);
+}
+
+/* The client wants to know the worker and sends the prompt there itself. */
+static void answer_choice(struct weir_leg *leg) {
+    struct weir_request *r = leg->request;
+    enum weir_status st = weir_leg_route(leg);
+    if (st != WEIR_OK) {
+        weir_leg_fail_route(leg, st);
+        return;
+    }
+    leg->state = WEIR_LEG_DONE;
+    if (r->q.stream && weir_output_choice_made(leg) != WEIR_OK)
+        weir_request_fail_memory(r);
+    else
+        weir_request_leg_over(r);
 }
 
 void weir_leg_start(struct weir_leg *leg) {
@@ -225,6 +284,10 @@ void weir_leg_start(struct weir_leg *leg) {
     if (pools != NULL &&
         !weir_leg_pool_choose(leg, &leg->pool, weir_pool_config_set(pools, false))) {
         weir_leg_fail_route(leg, WEIR_UNAVAILABLE);
+        return;
+    }
+    if (weir_request_only_asks(r)) {
+        answer_choice(leg);
         return;
     }
     if (weir_disagg_begin(leg) || weir_leg_waits(leg))
@@ -295,17 +358,42 @@ static void keep_ids(struct weir_leg *leg, struct weir_ids ids) {
         leg->moves = UINT_MAX;
 }
 
+static void end_migration(struct weir_leg *leg, bool success) {
+    struct weir_request *r = leg->request;
+    if (leg->moved_ns == 0)
+        return;
+    weir_front_observe_migration(r->fl->app->metrics, weir_model_info(r->model)->name,
+                                 leg->moved_ongoing, success,
+                                 (double)(weir_now_ns() - leg->moved_ns) / 1e9);
+    leg->moved_ns = 0;
+}
+
 static void first_item(struct weir_leg *leg) {
     struct weir_request *r = leg->request;
     leg->first_item = true;
-    weir_front_observe_stage(r->fl->app->metrics, WEIR_FRONT_ROUNDTRIP,
-                             (double)(weir_loop_event_ns(r->fl->loop) - leg->sent_ns) / 1e9);
+    leg->ttft_s = (double)(weir_loop_event_ns(r->fl->loop) - leg->sent_ns) / 1e9;
+    weir_front_observe_first_item(r->fl->app->metrics, leg->ttft_s, is_kv(r));
+    end_migration(leg, true);
     weir_router_prefill_done(weir_model_info(r->model)->router, leg->booking);
+}
+
+/* The status of a worker's own failure, where no other says it better. */
+static struct weir_span backend_status(struct weir_request *r, int status) {
+    char text[48];
+    int n = snprintf(text, sizeof(text), "{\"backend_status\":%d}", status);
+    return weir_arena_copy(&r->arena, weir_span(text, (size_t)n));
 }
 
 void weir_leg_fail_worker(struct weir_leg *leg, const struct weir_wire_error *e) {
     struct weir_request *r = leg->request;
-    int status = e->http_status == 529 ? r->fl->app->overload_status : e->http_status;
+    int status = e->http_status == 529   ? r->fl->app->overload_status
+                 : e->http_status == 422 ? 400 /* as everywhere in the reference system */
+                                         : e->http_status;
+    bool own = e->http_status >= 500 && e->http_status <= 502;
+    if (own && leg->n_tokens == 0 && !r->committed) {
+        status = 500;
+        r->details = backend_status(r, e->http_status);
+    }
     struct weir_span text = e->public_text;
     if (text.len == 0)
         text = e->http_status == 529   ? WEIR_SPAN_LIT("Service temporarily overloaded")
@@ -341,6 +429,14 @@ static void on_item(void *arg, const struct weir_output *item) {
     }
     if (!item->has_output)
         return; /* an annotation of the worker: not passed on */
+    if (item->finish == WEIR_FINISH_ERROR) {
+        /* What it says of itself counts as long as nothing of the answer is there. */
+        struct weir_wire_error e = {.status = WEIR_INTERNAL, .http_status = 500};
+        if (leg->n_tokens == 0)
+            e = item->error;
+        weir_leg_fail_worker(leg, &e);
+        return;
+    }
     if (!leg->first_item && item->token_ids.n > 0)
         first_item(leg);
     keep_ids(leg, item->token_ids);
@@ -377,7 +473,7 @@ static void on_finish(void *arg) {
 
 void weir_leg_init(struct weir_leg *leg, struct weir_request *r) {
     leg->request = r;
-    leg->cached_tokens = -1;
+    leg->cached_tokens = leg->counted_prompt = -1;
     weir_buf_init(&leg->emitted, WEIR_OUT_MAX);
     weir_deferred_init(&leg->finish, on_finish, leg);
     weir_wait_init(&leg->wait, leg, false);
@@ -425,12 +521,16 @@ static bool move_on(struct weir_leg *leg, const struct weir_plane_end *end) {
         leg->tried[leg->n_tried++] = leg->worker_id;
         leg->moves++;
         weir_disagg_again(leg, false);
+        end_migration(leg, false); /* of the one before */
+        leg->moved_ns = weir_now_ns();
+        leg->moved_ongoing = n_emitted(leg) > 0;
         weir_front_count_migration(r->fl->app->metrics, weir_model_info(r->model)->name,
-                                   n_emitted(leg) > 0);
+                                   leg->moved_ongoing);
     } else {
         return false;
     }
     leg->first_item = false; /* the next worker's is still to come */
+    leg->refused_full = end->status == WEIR_OVERLOADED;
     return true;
 }
 
@@ -477,5 +577,6 @@ static void on_end(void *arg, const struct weir_plane_end *end) {
         return;
     }
     leg->state = WEIR_LEG_DONE;
+    end_migration(leg, false);
     weir_leg_fail_worker(leg, &e.error);
 }

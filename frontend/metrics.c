@@ -1,134 +1,11 @@
 #include "frontend/metrics.h"
 
 #include "base/mem.h"
+#include "frontend/metrics_table_priv.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-
-static const double b_tokenizer[] = {.5, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512};
-static const double b_tokenize_s[] = {.0001, .0005, .001, .005, .01, .05, .1, .5, 1};
-static const double b_template_s[] = {.00001, .00005, .0001, .0005, .001, .005, .01, .05};
-static const double b_stage[] = {.0001, .0005, .001, .005, .01, .05, .1, .5, 1, 2.5, 5};
-static const double b_hashing[] = {.001, .002, .004,  .008,  .016,  .032,  .064,  .128,
-                                   .256, .512, 1.024, 2.048, 4.096, 8.192, 16.384};
-static const double b_routing[] = {.01,   .03,   .09,    .27,    .81,     2.43,   7.29,
-                                   21.87, 65.61, 196.83, 590.49, 1771.47, 5314.41};
-static const double b_rate[] = {0,   .05, .1,  .15, .2,  .25, .3,  .35, .4,  .45, .5,
-                                .55, .6,  .65, .7,  .75, .8,  .85, .9,  .95, 1};
-
-/* X(id, suffix of the name, type, help, buckets or NULL, labels…): one row a metric. Names begin
- * with the frontend's prefix unless they begin with '!'. */
-#define BUCKETS(b) b, WEIR_ARRAY_LEN(b)
-#define NONE NULL, 0
-/* Bounds from the configuration: the row carries which ones. */
-#define SPREAD(id) NULL, 1 + WEIR_SPREAD_##id
-#define FAMILIES(X)                                                                                \
-    X(STARTED, "requests_started_total", WEIR_COUNTER, "Requests that reached the handler.", NONE, \
-      "model", "endpoint", "request_type")                                                         \
-    X(REQUESTS, "requests_total", WEIR_COUNTER, "Requests finished, by outcome.", NONE, "model",   \
-      "endpoint", "request_type", "status", "error_type")                                          \
-    X(INFLIGHT, "inflight_requests", WEIR_GAUGE, "Older name of active_requests.", NONE, "model")  \
-    X(ACTIVE, "active_requests", WEIR_GAUGE, "Requests admitted and not finished.", NONE, "model") \
-    X(QUEUED, "queued_requests", WEIR_GAUGE, "Requests between handler entry and first token.",    \
-      NONE, "model")                                                                               \
-    X(DISCONNECTED, "disconnected_clients", WEIR_GAUGE, "Clients that left before the end.", NONE, \
-      NULL)                                                                                        \
-    X(DURATION, "request_duration_seconds", WEIR_HISTOGRAM, "Whole request.", SPREAD(DURATION),    \
-      "model")                                                                                     \
-    X(INPUT, "input_sequence_tokens", WEIR_HISTOGRAM, "Prompt length.", SPREAD(INPUT), "model")    \
-    X(OUTPUT, "output_sequence_tokens", WEIR_HISTOGRAM, "Generated length.", SPREAD(OUTPUT),       \
-      "model")                                                                                     \
-    X(CACHED, "cached_tokens", WEIR_HISTOGRAM, "Prompt tokens found in the KV cache.",             \
-      SPREAD(INPUT), "model")                                                                      \
-    X(OUTPUT_TOTAL, "output_tokens_total", WEIR_COUNTER, "Generated tokens.", NONE, "model")       \
-    X(TTFT, "time_to_first_token_seconds", WEIR_HISTOGRAM,                                         \
-      "Handler entry to the first item with a token.", SPREAD(TTFT), "model")                      \
-    X(ITL, "inter_token_latency_seconds", WEIR_HISTOGRAM, "Gap between items over their tokens.",  \
-      SPREAD(ITL), "model")                                                                        \
-    X(TOKENIZER, "tokenizer_latency_ms", WEIR_HISTOGRAM,                                           \
-      "Encoding time of a request, mean decoding time of a request.", BUCKETS(b_tokenizer),        \
-      "operation")                                                                                 \
-    X(TOKENIZE_S, "tokenize_seconds", WEIR_HISTOGRAM, "Prompt encoding.", BUCKETS(b_tokenize_s),   \
-      NULL)                                                                                        \
-    X(TEMPLATE_S, "template_seconds", WEIR_HISTOGRAM, "Chat template rendering.",                  \
-      BUCKETS(b_template_s), NULL)                                                                 \
-    X(DETOKENIZE_US, "detokenize_total_us", WEIR_COUNTER, "Microseconds spent decoding tokens.",   \
-      NONE, NULL)                                                                                  \
-    X(DETOKENIZE_N, "detokenize_token_count", WEIR_COUNTER, "Tokens decoded.", NONE, NULL)         \
-    X(TOKENIZER_HITS, "tokenizer_cache_hits_total", WEIR_COUNTER,                                  \
-      "Texts between special tokens whose ids were remembered, all models.", NONE, NULL)           \
-    X(TOKENIZER_MISSES, "tokenizer_cache_misses_total", WEIR_COUNTER,                              \
-      "Texts between special tokens that had to be encoded, all models.", NONE, NULL)              \
-    X(SEGMENTS, "!weir_tokenizer_segments_total", WEIR_COUNTER,                                    \
-      "The same by model: hit, miss, and evicted for the memory's bound.", NONE, "model",          \
-      "result")                                                                                    \
-    X(WORDS, "!weir_tokenizer_words_total", WEIR_COUNTER,                                          \
-      "Words of encoded texts: hit, the memory of words had them; miss, it had not.", NONE,        \
-      "model", "result")                                                                           \
-    X(SEGMENT_BYTES, "!weir_tokenizer_segment_bytes", WEIR_GAUGE,                                  \
-      "Memory of remembered texts and their ids.", NONE, "model")                                  \
-    X(STAGE, "stage_duration_seconds", WEIR_HISTOGRAM, "Time per pipeline stage.",                 \
-      BUCKETS(b_stage), "stage")                                                                   \
-    X(READY, "model_ready", WEIR_GAUGE, "1 when a complete set of workers is there.", NONE,        \
-      "model")                                                                                     \
-    X(TOTAL_KV, "model_total_kv_blocks", WEIR_GAUGE, "KV blocks of a worker.", NONE, "model")      \
-    X(MAX_SEQS, "model_max_num_seqs", WEIR_GAUGE, "Engine sequence limit.", NONE, "model")         \
-    X(MAX_BATCHED, "model_max_num_batched_tokens", WEIR_GAUGE, "Engine batch token limit.", NONE,  \
-      "model")                                                                                     \
-    X(CONTEXT, "model_context_length", WEIR_GAUGE, "Context length of the card, 0 = not given.",   \
-      NONE, "model")                                                                               \
-    X(BLOCK_SIZE, "model_kv_cache_block_size", WEIR_GAUGE, "Tokens per KV block.", NONE, "model")  \
-    X(MIGRATION_LIMIT, "model_migration_limit", WEIR_GAUGE, "Retries allowed on another worker.",  \
-      NONE, "model")                                                                               \
-    X(MIGRATION, "model_migration_total", WEIR_COUNTER, "Requests moved to another worker.", NONE, \
-      "model", "migration_type")                                                                   \
-    X(SPLIT, "!weir_router_conditional_disagg_total", WEIR_COUNTER,                                \
-      "Requests by who computes their prompts, and why.", NONE, "model", "prefill", "why")         \
-    X(POOL, "!weir_router_pool_requests_total", WEIR_COUNTER,                                      \
-      "Prompts by the pool that they were sent to (--pools).", NONE, "phase", "pool")              \
-    X(POOL_RETRIES, "!weir_router_pool_retries_total", WEIR_COUNTER,                               \
-      "Of these, taken over from a pool that failed.", NONE, "phase", "pool")                      \
-    X(TOO_LONG, "model_migration_max_seq_len_exceeded_total", WEIR_COUNTER,                        \
-      "Requests too long to move.", NONE, "model")                                                 \
-    X(CANCELLATION, "model_cancellation_total", WEIR_COUNTER, "Requests given up by the client.",  \
-      NONE, "model", "endpoint", "request_type")                                                   \
-    X(REJECTION, "model_rejection_total", WEIR_COUNTER, "Requests refused: workers are busy.",     \
-      NONE, "model", "endpoint")                                                                   \
-    X(WORKER_BLOCKS, "worker_active_decode_blocks", WEIR_GAUGE,                                    \
-      "KV blocks a worker uses for running requests.", NONE, "worker_id", "dp_rank",               \
-      "worker_type")                                                                               \
-    X(WORKER_PREFILL, "worker_active_prefill_tokens", WEIR_GAUGE,                                  \
-      "Prompt tokens a worker still has to compute.", NONE, "worker_id", "dp_rank", "worker_type") \
-    X(HASHING, "!dynamo_router_overhead_block_hashing_ms", WEIR_HISTOGRAM,                         \
-      "Hashing of the prompt's blocks.", BUCKETS(b_hashing), "router_id")                          \
-    X(SCHEDULING, "!dynamo_router_overhead_scheduling_ms", WEIR_HISTOGRAM,                         \
-      "Index look-up, cost and choice.", BUCKETS(b_routing), "router_id")                          \
-    X(KV_EVENTS, "!dynamo_component_kv_cache_events_applied", WEIR_COUNTER,                        \
-      "KV events by type and result.", NONE, "model", "event_type", "status")                      \
-    X(KV_ENTRIES, "!weir_router_kv_index_entries", WEIR_GAUGE,                                     \
-      "Blocks in the index, counted once a worker rank.", NONE, "model")                           \
-    X(KV_BYTES, "!weir_router_kv_index_bytes", WEIR_GAUGE, "Memory of the index.", NONE, "model")  \
-    X(QUEUE_REQUESTS, "!weir_router_queue_requests", WEIR_GAUGE,                                   \
-      "Requests that wait, for prefill workers and for those that serve.", NONE, "model", "phase") \
-    X(QUEUE_TOKENS, "!weir_router_queue_uncached_tokens", WEIR_GAUGE,                              \
-      "Prompt tokens of those that no worker holds.", NONE, "model", "phase")                      \
-    X(QUEUE_REFUSED, "!weir_router_queue_refused_total", WEIR_COUNTER,                             \
-      "Requests that the queue did not take.", NONE, "model", "phase", "reason")                   \
-    X(QUEUE_WAIT, "!weir_router_queue_wait_seconds", WEIR_HISTOGRAM,                               \
-      "How long requests waited that were admitted.", BUCKETS(b_stage), "model", "phase")          \
-    X(PARITY, "!weir_parity_checks_total", WEIR_COUNTER,                                           \
-      "Comparisons of our prompt tokens with a worker's: of canned conversations, of counts.",     \
-      NONE, "model", "source", "result")                                                           \
-    X(PARITY_CAUSE, "!weir_parity_mismatches_total", WEIR_COUNTER,                                 \
-      "Workers found to make other tokens than we do, by the likely cause.", NONE, "model",        \
-      "cause")                                                                                     \
-    X(BLIND, "!weir_parity_fallback", WEIR_GAUGE,                                                  \
-      "1 while requests go by load alone, because a worker makes other tokens.", NONE, "model")    \
-    X(DECISIONS_DROPPED, "!weir_router_decisions_dropped_total", WEIR_COUNTER,                     \
-      "Decisions that the decision log could not take.", NONE, NULL)                               \
-    X(HIT_RATE, "!dynamo_component_router_kv_hit_rate", WEIR_HISTOGRAM,                            \
-      "Share of prompt blocks predicted as cached.", BUCKETS(b_rate), "router_id")
 
 enum family {
 #define X(id, ...) F_##id,
@@ -146,7 +23,11 @@ static const struct weir_metric_desc rows[] = {
 #undef X
 };
 
-enum { NAME_BYTES = 128 };
+enum { NAME_BYTES = 128, MAX_SERIES = WEIR_FRONT_MAX_RANKS };
+
+static bool is_of_worker(int f) {
+    return rows[f].labels[1] != NULL && strcmp(rows[f].labels[1], "dp_rank") == 0;
+}
 
 struct weir_front_metrics {
     struct weir_metrics *registry;
@@ -156,7 +37,9 @@ struct weir_front_metrics {
     unsigned n_bounds[WEIR_N_SPREADS];
     /* Series without a model, looked up once. */
     struct weir_metric *stages[WEIR_FRONT_N_STAGES], *tokenize, *detokenize, *tokenize_s,
-        *template_s, *detokenize_us, *detokenize_n, *hashing, *scheduling, *hit_rate;
+        *template_s, *detokenize_us, *detokenize_n, *hashing, *scheduling, *hit_rate, *overhead,
+        *routed, *routed_over, *routed_output, *routed_ttft, *routed_itl, *roundtrip, *loop_delay,
+        *loop_stalls;
     struct weir_metric_family *families[N_FAMILIES];
 };
 
@@ -186,8 +69,7 @@ static const char *type_of(bool stream) {
 static const char *const endpoint_names[] = {"chat_completions", "completions"};
 
 static void find_series(struct weir_front_metrics *m) {
-    static const char *const stage_names[] = {"preprocess", "route", "transport_roundtrip",
-                                              "postprocess"};
+    static const char *const stage_names[] = {"preprocess", "route", "transport_roundtrip"};
     for (int i = 0; i < WEIR_FRONT_N_STAGES; i++)
         m->stages[i] = of_model(m, F_STAGE, stage_names[i]);
     m->tokenize = of_model(m, F_TOKENIZER, "tokenize");
@@ -199,6 +81,15 @@ static void find_series(struct weir_front_metrics *m) {
     m->hashing = of_model(m, F_HASHING, "0");
     m->scheduling = of_model(m, F_SCHEDULING, "0");
     m->hit_rate = of_model(m, F_HIT_RATE, "0");
+    m->overhead = of_model(m, F_OVERHEAD, "0");
+    m->routed = of_model(m, F_ROUTED, "0");
+    m->routed_over = of_model(m, F_ROUTED_OVER, "0");
+    m->routed_output = of_model(m, F_ROUTED_OUTPUT, "0");
+    m->routed_ttft = of_model(m, F_ROUTED_TTFT, "0");
+    m->routed_itl = of_model(m, F_ROUTED_ITL, "0");
+    m->loop_delay = of_model(m, F_LOOP_DELAY, NULL);
+    m->loop_stalls = of_model(m, F_LOOP_STALLS, NULL);
+    m->roundtrip = of_model(m, F_ROUNDTRIP_S, NULL);
 }
 
 enum weir_status weir_front_metrics_create(const char *prefix, const struct weir_spread *spreads,
@@ -217,7 +108,8 @@ enum weir_status weir_front_metrics_create(const char *prefix, const struct weir
         m->descs[i] = rows[i];
         m->descs[i].name = m->names[i];
         take_bounds(m, &m->descs[i]);
-        m->families[i] = weir_metrics_family(m->registry, &m->descs[i], 0);
+        m->families[i] =
+            weir_metrics_family(m->registry, &m->descs[i], is_of_worker(i) ? MAX_SERIES : 0);
         if (m->families[i] == NULL)
             st = WEIR_NOMEM;
     }
@@ -263,7 +155,12 @@ void weir_front_metrics_model(struct weir_front_metrics *m, const char *model,
         .migration_limit = of_model(m, F_MIGRATION_LIMIT, model),
         .counts_same = one(m, F_PARITY, model, "usage", "same", NULL, NULL),
         .counts_differ = one(m, F_PARITY, model, "usage", "differs", NULL, NULL),
-        .blind = of_model(m, F_BLIND, model)};
+        .blind = of_model(m, F_BLIND, model),
+        .received = weir_front_received(m, model, "default", false),
+        .routed_cached = one(m, F_ROUTED_CACHED, model, "aggregated", "0", NULL, NULL),
+        .routed_best = one(m, F_ROUTED_BEST, model, "aggregated", "0", NULL, NULL),
+        .routed_reused = one(m, F_ROUTED_REUSED, model, "aggregated", "0", NULL, NULL),
+        .routed_input = one(m, F_ROUTED_INPUT, model, "aggregated", "0", NULL, NULL)};
     for (int e = 0; e < WEIR_FRONT_N_ENDPOINTS; e++)
         for (int stream = 0; stream < 2; stream++) {
             ret->started[e][stream] =
@@ -285,6 +182,34 @@ void weir_front_count_failed(struct weir_front_metrics *m, const char *model,
                         "error", error_type));
 }
 
+void weir_front_count_failure(struct weir_front_metrics *m, int http_status) {
+    static const struct {
+        int status;
+        const char *class_name, *reason;
+    } known_as[] = {{400, "InvalidRequest", "request.invalid"},
+                    {401, "Unauthenticated", "request.unauthenticated"},
+                    {403, "PermissionDenied", "request.permission_denied"},
+                    {404, "NotFound", "request.not_found"},
+                    {408, "DeadlineExceeded", "request.deadline_exceeded"},
+                    {409, "Conflict", "request.conflict"},
+                    {413, "PayloadTooLarge", "request.payload_too_large"},
+                    {415, "UnsupportedMedia", "request.unsupported_media"},
+                    {429, "RateLimited", "request.rate_limited"},
+                    {501, "NotImplemented", "runtime.not_implemented"},
+                    {503, "Unavailable", "backend.unavailable"},
+                    {504, "DeadlineExceeded", "backend.connection_timeout"},
+                    {529, "CapacityExhausted", "capacity.exhausted"}};
+    for (size_t i = 0; i < WEIR_ARRAY_LEN(known_as); i++)
+        if (known_as[i].status == http_status) {
+            weir_metric_inc(
+                one(m, F_FAILURES, known_as[i].class_name, known_as[i].reason, NULL, NULL, NULL));
+            return;
+        }
+    weir_metric_inc(one(m, F_FAILURES, http_status < 500 ? "InvalidRequest" : "Internal",
+                        http_status < 500 ? "request.invalid" : "runtime.internal", NULL, NULL,
+                        NULL));
+}
+
 void weir_front_count_cancelled(struct weir_front_metrics *m, const char *model,
                                 enum weir_front_endpoint endpoint, bool stream) {
     weir_metric_inc(one(m, F_DISCONNECTED, NULL, NULL, NULL, NULL, NULL));
@@ -300,6 +225,13 @@ void weir_front_count_rejected(struct weir_front_metrics *m, const char *model,
 void weir_front_count_migration(struct weir_front_metrics *m, const char *model, bool ongoing) {
     weir_metric_inc(
         one(m, F_MIGRATION, model, ongoing ? "ongoing_request" : "new_request", NULL, NULL, NULL));
+}
+
+void weir_front_observe_migration(struct weir_front_metrics *m, const char *model, bool ongoing,
+                                  bool success, double seconds) {
+    weir_metric_observe(one(m, F_MIGRATION_S, model, ongoing ? "ongoing_request" : "new_request",
+                            success ? "success" : "failure", NULL, NULL),
+                        seconds);
 }
 
 void weir_front_count_split(struct weir_front_metrics *m, const char *model,
@@ -330,11 +262,9 @@ void weir_front_observe_template(struct weir_front_metrics *m, double seconds) {
     weir_metric_observe(m->template_s, seconds);
 }
 
-void weir_front_observe_detokenize(struct weir_front_metrics *m, double seconds, uint64_t tokens) {
-    if (tokens == 0)
-        return;
-    weir_metric_observe(m->detokenize, seconds * 1e3 / (double)tokens);
-    weir_metric_add(m->detokenize_us, seconds * 1e6);
+void weir_front_observe_detokenize(struct weir_front_metrics *m, double mean_s, uint64_t tokens) {
+    weir_metric_observe(m->detokenize, mean_s * 1e3);
+    weir_metric_add(m->detokenize_us, mean_s * 1e6 * (double)tokens);
     weir_metric_add(m->detokenize_n, (double)tokens);
 }
 
@@ -351,9 +281,49 @@ void weir_front_observe_hit_rate(struct weir_front_metrics *m, double hit_rate) 
     weir_metric_observe(m->hit_rate, hit_rate);
 }
 
-void weir_front_observe_route(struct weir_front_metrics *m, double ms, double hit_rate) {
+void weir_front_observe_route(struct weir_front_metrics *m, double hash_ms, double ms,
+                              double hit_rate) {
     weir_metric_observe(m->scheduling, ms);
+    weir_metric_observe(m->overhead, hash_ms + ms);
     weir_metric_observe(m->hit_rate, hit_rate);
+}
+
+void weir_front_count_routed(struct weir_front_metrics *m) {
+    weir_metric_inc(m->routed);
+}
+
+void weir_front_observe_first_item(struct weir_front_metrics *m, double seconds, bool kv) {
+    weir_metric_observe(m->stages[WEIR_FRONT_ROUNDTRIP], seconds);
+    weir_metric_observe(m->roundtrip, seconds);
+    if (kv)
+        weir_metric_observe(m->routed_ttft, seconds);
+}
+
+void weir_front_observe_routed_end(struct weir_front_metrics *m, uint64_t tokens) {
+    weir_metric_inc(m->routed_over);
+    if (tokens > 0)
+        weir_metric_observe(m->routed_output, (double)tokens);
+}
+
+void weir_front_observe_routed_gaps(struct weir_front_metrics *m, double mean_s, uint64_t n) {
+    weir_metric_observe_n(m->routed_itl, mean_s, n);
+}
+
+void weir_front_observe_loop_delay(struct weir_front_metrics *m, double seconds) {
+    weir_metric_observe(m->loop_delay, seconds);
+    if (seconds > .005)
+        weir_metric_inc(m->loop_stalls);
+}
+
+void weir_front_set_plane(struct weir_front_metrics *m, const struct weir_plane_stats *t) {
+    weir_metric_set(of_model(m, F_PLANE_INFLIGHT, NULL), (double)t->calls);
+    weir_metric_set(of_model(m, F_PLANE_SENT, NULL), (double)t->bytes_sent);
+    weir_metric_set(of_model(m, F_PLANE_RECEIVED, NULL), (double)t->bytes_received);
+    weir_metric_set(of_model(m, F_PLANE_ERRORS, NULL), (double)t->errors);
+}
+
+void weir_front_set_uptime(struct weir_front_metrics *m, double seconds) {
+    weir_metric_set(of_model(m, F_UPTIME, NULL), seconds);
 }
 
 void weir_front_set_index(struct weir_front_metrics *m, const char *model, uint64_t entries,
@@ -398,6 +368,38 @@ void weir_front_set_queue(struct weir_front_metrics *m, const char *model, const
     weir_metric_set(one(m, F_QUEUE_TOKENS, model, phase, NULL, NULL, NULL), tokens);
 }
 
+void weir_front_set_pending(struct weir_front_metrics *m, const char *model,
+                            const char *policy_class, bool prefill, double requests,
+                            double isl_tokens, double cached_tokens) {
+    const char *type = prefill ? "prefill" : "decode";
+    weir_metric_set(one(m, F_PENDING, model, policy_class, type, NULL, NULL), requests);
+    if (isl_tokens < 0)
+        return;
+    weir_metric_set(one(m, F_PENDING_ISL, model, policy_class, type, NULL, NULL), isl_tokens);
+    weir_metric_set(one(m, F_PENDING_CACHED, model, policy_class, type, NULL, NULL), cached_tokens);
+}
+
+struct weir_metric *weir_front_received(struct weir_front_metrics *m, const char *model,
+                                        const char *policy_class, bool prefill) {
+    return one(m, F_RECEIVED, model, policy_class, prefill ? "prefill" : "decode", NULL, NULL);
+}
+
+void weir_front_set_late(struct weir_front_metrics *m, const char *model, const char *policy_class,
+                         bool prefill, uint64_t n) {
+    const char *type = prefill ? "prefill" : "decode";
+    weir_metric_set(one(m, F_LATE, model, policy_class, type, "due_time_passed", NULL), (double)n);
+    /* A reason of the reference's that it does not have yet, either. */
+    (void)one(m, F_LATE, model, policy_class, type, "predicted_miss", NULL);
+}
+
+void weir_front_set_backpressure(struct weir_front_metrics *m, const char *model,
+                                 const char *policy_class, bool prefill, const char *reason,
+                                 uint64_t n) {
+    weir_metric_set(
+        one(m, F_BACKPRESSURE, model, policy_class, prefill ? "prefill" : "decode", reason, NULL),
+        (double)n);
+}
+
 void weir_front_set_queue_refused(struct weir_front_metrics *m, const char *model,
                                   const char *phase, const char *reason, uint64_t n) {
     weir_metric_set(one(m, F_QUEUE_REFUSED, model, phase, reason, NULL, NULL), (double)n);
@@ -423,11 +425,39 @@ void weir_front_set_decisions_dropped(struct weir_front_metrics *m, uint64_t n) 
     weir_metric_set(one(m, F_DECISIONS_DROPPED, NULL, NULL, NULL, NULL, NULL), (double)n);
 }
 
-void weir_front_set_worker(struct weir_front_metrics *m, uint64_t worker_id, uint32_t dp_rank,
-                           double decode_blocks, double prefill_tokens) {
+/* ---- workers -------------------------------------------------------------------------------- */
+
+struct worker_labels {
     char id[24], rank[12];
-    snprintf(id, sizeof(id), "%" PRIu64, worker_id);
-    snprintf(rank, sizeof(rank), "%u", dp_rank);
-    weir_metric_set(one(m, F_WORKER_BLOCKS, id, rank, "decode", NULL, NULL), decode_blocks);
-    weir_metric_set(one(m, F_WORKER_PREFILL, id, rank, "decode", NULL, NULL), prefill_tokens);
+    const char *values[3];
+};
+
+static void label_worker(struct worker_labels *l, uint64_t worker_id, uint32_t dp_rank,
+                         bool prefill) {
+    snprintf(l->id, sizeof(l->id), "%" PRIu64, worker_id);
+    snprintf(l->rank, sizeof(l->rank), "%u", dp_rank);
+    l->values[0] = l->id;
+    l->values[1] = l->rank;
+    l->values[2] = prefill ? "prefill" : "decode";
+}
+
+static const enum family of_worker[] = {F_REGISTERED,        F_WORKER_BLOCKS,    F_WORKER_PREFILL,
+                                        F_WORKER_LAST_INPUT, F_WORKER_LAST_TTFT, F_WORKER_LAST_ITL};
+
+void weir_front_metrics_worker(struct weir_front_metrics *m, uint64_t worker_id, uint32_t dp_rank,
+                               bool prefill, struct weir_front_worker_metrics *ret) {
+    struct weir_metric **const to[] = {&ret->registered, &ret->decode_blocks, &ret->prefill_tokens,
+                                       &ret->last_input, &ret->last_ttft,     &ret->last_itl};
+    struct worker_labels l;
+    label_worker(&l, worker_id, dp_rank, prefill);
+    for (size_t i = 0; i < WEIR_ARRAY_LEN(of_worker); i++)
+        *to[i] = weir_metric_get(m->families[of_worker[i]], l.values);
+}
+
+void weir_front_metrics_worker_gone(struct weir_front_metrics *m, uint64_t worker_id,
+                                    uint32_t dp_rank, bool prefill) {
+    struct worker_labels l;
+    label_worker(&l, worker_id, dp_rank, prefill);
+    for (size_t i = 0; i < WEIR_ARRAY_LEN(of_worker); i++)
+        weir_metric_retire(m->families[of_worker[i]], l.values);
 }

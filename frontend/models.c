@@ -14,6 +14,7 @@ enum weir_status weir_models_create(const struct weir_models_config *config,
     m->config = *config;
     weir_list_init(&m->models);
     weir_list_init(&m->workers);
+    weir_card_sets_init(&m->cards);
     weir_missed_init(&m->missed);
     weir_map_init(&m->by_id, SIZE_MAX);
     pthread_mutex_init(&m->lock, NULL);
@@ -22,9 +23,13 @@ enum weir_status weir_models_create(const struct weir_models_config *config,
 }
 
 void weir_model_free(struct weir_model *x) {
-    weir_rooms_destroy(x->info.rooms);
-    weir_router_destroy(x->info.router);
-    wtok_destroy(x->info.tok);
+    if (x->base == NULL) {
+        weir_rooms_destroy(x->info.rooms);
+        weir_router_destroy(x->info.router);
+    }
+    if (x->base == NULL || x->own_tok)
+        wtok_destroy(x->info.tok);
+    weir_model_unref(x->base);
     weir_arena_fini(&x->arena);
     weir_free(x->name);
     weir_free(x);
@@ -42,6 +47,7 @@ void weir_model_unref(struct weir_model *model) {
 }
 
 void weir_models_free_worker(struct weir_models_worker *w) {
+    weir_models_adapters_free(w);
     weir_list_remove(&w->node);
     weir_free(w->key);
     weir_worker_records_fini(&w->records);
@@ -53,6 +59,7 @@ void weir_models_destroy(struct weir_models *models) {
     if (models == NULL)
         return;
     weir_missed_fini(&models->missed);
+    weir_card_sets_fini(&models->cards);
     WEIR_LIST_FOREACH(it, &models->workers) {
         weir_models_free_worker(WORKER(it));
     }
@@ -131,7 +138,7 @@ const struct weir_model_info *weir_model_info(const struct weir_model *model) {
 
 bool weir_model_ready(struct weir_model *model) {
     pthread_mutex_lock(&model->models->lock);
-    bool ready = model->n_ready > 0;
+    bool ready = weir_model_is_ready(model);
     pthread_mutex_unlock(&model->models->lock);
     return ready;
 }
@@ -149,16 +156,31 @@ bool weir_models_any(struct weir_models *models, bool chat) {
 void weir_models_each(struct weir_models *models, weir_model_fn fn, void *arg) {
     pthread_mutex_lock(&models->lock);
     WEIR_LIST_FOREACH(it, &models->models) {
-        fn(arg, MODEL(it), MODEL(it)->n_ready > 0);
+        fn(arg, MODEL(it), weir_model_is_ready(MODEL(it)));
     }
     pthread_mutex_unlock(&models->lock);
+}
+
+void weir_models_each_router(struct weir_models *models, weir_model_fn fn, void *arg) {
+    pthread_mutex_lock(&models->lock);
+    WEIR_LIST_FOREACH(it, &models->models) {
+        if (MODEL(it)->base == NULL)
+            fn(arg, MODEL(it), weir_model_is_ready(MODEL(it)));
+    }
+    pthread_mutex_unlock(&models->lock);
+}
+
+/* The model whose workers serve its requests. */
+static const struct weir_model *serving(const struct weir_model *model) {
+    return model->base != NULL ? model->base : model;
 }
 
 bool weir_model_worker(struct weir_model *model, uint64_t worker_id,
                        struct weir_model_worker *ret) {
     bool found = false;
     pthread_mutex_lock(&model->models->lock);
-    const struct weir_models_worker *w = weir_models_with_card(model->models, worker_id, model);
+    const struct weir_models_worker *w =
+        weir_models_with_card(model->models, worker_id, serving(model));
     if (w != NULL && w->records.address != NULL) {
         size_t len = strlen(w->records.address);
         found = len < sizeof(ret->address);
@@ -176,10 +198,22 @@ void weir_models_instances(struct weir_models *models, weir_model_instance_fn fn
     pthread_mutex_lock(&models->lock);
     WEIR_LIST_FOREACH(it, &models->workers) {
         const struct weir_models_worker *w = WORKER(it);
-        struct weir_model_instance i = {&w->endpoint, w->records.id, w->records.address,
-                                        w->records.codec, w->model != NULL ? w->model->name : NULL};
-        if (w->records.address != NULL)
+        struct weir_model_instance i = {.endpoint = &w->endpoint,
+                                        .id = w->records.id,
+                                        .address = w->records.address,
+                                        .codec = w->records.codec,
+                                        .type = w->type,
+                                        .model = w->model != NULL ? w->model->name : NULL};
+        if (w->records.address == NULL)
+            continue;
+        fn(arg, &i);
+        i.adapter = true;
+        WEIR_LIST_FOREACH(a, &w->adapters) {
+            const struct weir_model *x =
+                WEIR_CONTAINER_OF(a, struct weir_models_adapter, node)->model;
+            i.model = x != NULL ? x->name : NULL;
             fn(arg, &i);
+        }
     }
     pthread_mutex_unlock(&models->lock);
 }

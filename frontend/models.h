@@ -47,6 +47,7 @@ struct weir_models_config {
     const char *reasoning_parser;            /* likewise */
     /* A worker's instance record is gone; address is borrowed for the call. On the control loop,
      * with the registry's lock held. May be NULL. */
+    unsigned min_workers; /* a model is ready when it has had so many at once */
     void (*on_worker_left)(void *arg, const char *address);
     void *arg;
     struct weir_front_metrics *metrics; /* borrowed */
@@ -66,6 +67,12 @@ struct weir_model_info {
     struct weir_span tool_parser, reasoning_parser; /* known names (parsers/wprs.h), or empty */
     struct wtok *tok;
     enum wtok_flavour flavour; /* how its engines shape a chat for the template */
+    /* Of a LoRA adapter: a number of its own, which the router knows; its name, which is in the
+     * hashes of its blocks. Its workers are those of another model, of which it has the router and
+     * the rooms. Else 0, empty, and the model's own name. */
+    uint64_t adapter;
+    struct weir_span lora;
+    const char *workers_of;
     struct weir_router *router;
     struct weir_rooms *rooms; /* where requests wait for its workers; NULL: they do not */
     struct weir_front_model_metrics metrics;
@@ -123,6 +130,8 @@ bool weir_models_place(const struct weir_models_config *config, struct weir_span
 /* fn is called with the registry's lock held: it must not call back into it. */
 typedef void (*weir_model_fn)(void *arg, struct weir_model *model, bool ready);
 void weir_models_each(struct weir_models *models, weir_model_fn fn, void *arg);
+/* The same for those that have a router of their own: all but adapters. */
+void weir_models_each_router(struct weir_models *models, weir_model_fn fn, void *arg);
 
 /* A worker of a model, as the request plane needs it. */
 struct weir_model_worker {
@@ -138,6 +147,8 @@ struct weir_model_instance {
     const char *address;
     enum weir_codec codec;
     const char *model;
+    enum weir_worker_type type; /* of its card */
+    bool adapter;               /* told of already, as an instance of the adapter's base */
 };
 typedef void (*weir_model_instance_fn)(void *arg, const struct weir_model_instance *instance);
 void weir_models_instances(struct weir_models *models, weir_model_instance_fn fn, void *arg);

@@ -13,7 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static struct weir_models_worker *find_worker(struct weir_models *m, struct weir_span key) {
+struct weir_models_worker *weir_models_find_worker(struct weir_models *m, struct weir_span key) {
     WEIR_LIST_FOREACH(it, &m->workers) {
         if (weir_span_eqz(key, WORKER(it)->key))
             return WORKER(it);
@@ -21,15 +21,16 @@ static struct weir_models_worker *find_worker(struct weir_models *m, struct weir
     return NULL;
 }
 
-static struct weir_models_worker *worker_for(struct weir_models *m, struct weir_span key,
-                                             const struct weir_record *record) {
-    struct weir_models_worker *w = find_worker(m, key);
+struct weir_models_worker *weir_models_worker_for(struct weir_models *m, struct weir_span key,
+                                                  const struct weir_record *record) {
+    struct weir_models_worker *w = weir_models_find_worker(m, key);
     if (w != NULL)
         return w;
     w = weir_calloc(1, sizeof(*w));
     if (w == NULL)
         return NULL;
     weir_list_init(&w->node);
+    weir_list_init(&w->adapters);
     weir_worker_records_init(&w->records, record->instance_id);
     w->key = weir_strndup(key.data, key.len);
     /* The key holds the three names, separated by '/'. */
@@ -46,21 +47,44 @@ static struct weir_models_worker *worker_for(struct weir_models *m, struct weir_
     return w;
 }
 
-static void set_ready(struct weir_model *x, int by) {
+void weir_models_worker_done(struct weir_models_worker *w) {
+    if (w->records.address == NULL && !w->records.has_card && w->n_adapters == 0)
+        weir_models_free_worker(w);
+}
+
+void weir_model_set_ready(struct weir_model *x, int by) {
+    const unsigned least = x->base == NULL ? x->models->config.min_workers : 0;
     x->n_ready = (unsigned)((int)x->n_ready + by);
-    weir_metric_set(x->info.metrics.ready, x->n_ready > 0);
+    x->begun |= x->n_ready >= least;
+    weir_metric_set(x->info.metrics.ready, weir_model_is_ready(x));
     WEIR_LOG(WEIR_LOG_INFO, "models", "model %s has %u worker%s", x->name, x->n_ready,
              x->n_ready == 1 ? "" : "s");
+    if (!x->begun)
+        WEIR_LOG(WEIR_LOG_INFO, "models",
+                 "model %s is served once it has %u (--router-min-initial-workers)", x->name,
+                 least);
 }
 
 void weir_models_join(struct weir_models_worker *w) {
-    if (weir_worker_records_join(&w->records, w->model->info.router))
-        set_ready(w->model, 1);
+    if (!weir_worker_records_join(&w->records, w->model->info.router))
+        return;
+    weir_model_set_ready(w->model, 1);
+    weir_models_adapters_join(w);
 }
 
 static void part(struct weir_models_worker *w) {
+    weir_models_adapters_part(w);
     if (weir_worker_records_part(&w->records))
-        set_ready(w->model, -1);
+        weir_model_set_ready(w->model, -1);
+}
+
+void weir_model_drop_card(struct weir_model *x) {
+    if (--x->n_cards > 0)
+        return;
+    if (x->load != NULL)
+        weir_tok_load_give_up(x->load);
+    weir_list_remove(&x->node);
+    weir_model_unref(x);
 }
 
 static void on_instance(struct weir_models *m, struct weir_span key, const struct weir_record *r) {
@@ -68,7 +92,7 @@ static void on_instance(struct weir_models *m, struct weir_span key, const struc
     struct weir_span at = weir_plane_address(r, m->config.has_nats, room);
     if (at.data == NULL)
         return;
-    struct weir_models_worker *w = worker_for(m, key, r);
+    struct weir_models_worker *w = weir_models_worker_for(m, key, r);
     if (w == NULL)
         return;
     bool fresh = w->records.address == NULL;
@@ -77,71 +101,93 @@ static void on_instance(struct weir_models *m, struct weir_span key, const struc
         weir_models_join(w);
 }
 
-/* `engine`: the card is made from what an HTTP engine says; else NULL. */
-static void on_card(struct weir_models *m, struct weir_span key, const struct weir_record *r,
-                    const struct weir_models_engine *engine) {
+/* `engine`: the card is made from what an HTTP engine says; else NULL. False: it is left out. */
+static bool take_card(struct weir_models *m, struct weir_span key, const struct weir_record *r,
+                      const struct weir_models_engine *engine) {
     const struct weir_card *c = &r->card;
-    struct weir_models_worker *w = find_worker(m, key);
-    if ((w != NULL && w->model != NULL) || c->worker_type == WEIR_WORKER_PREFILL ||
-        !c->input_tokens ||
-        (m->config.model_name != NULL && !weir_span_eqz(c->display_name, m->config.model_name)))
-        return;
+    struct weir_models_worker *w = weir_models_find_worker(m, key);
     struct weir_model *x = weir_models_find_locked(m, c->display_name);
     if (x != NULL && m->config.block_size == 0 && x->info.block_size != c->kv_cache_block_size) {
         WEIR_LOG(WEIR_LOG_WARN, "models",
                  "a worker of model %s has block size %u, the others %u; it is left out", x->name,
                  c->kv_cache_block_size, x->info.block_size);
-        return;
+        return false;
     }
     if (x != NULL && x->info.engines != (engine != NULL)) {
         WEIR_LOG(WEIR_LOG_WARN, "models",
                  "model %s has HTTP engines and workers of the request plane; the later ones are "
                  "left out",
                  x->name);
-        return;
+        return false;
     }
     uint32_t pool;
     if (!weir_models_place(&m->config, r->endpoint.ns, false, &pool))
-        return;
+        return false;
     if (x == NULL)
         x = weir_models_new(m, c, engine);
     else if (x->load != NULL)
         weir_tok_load_also(x->load, c);
     if (x != NULL && w == NULL)
-        w = worker_for(m, key, r);
+        w = weir_models_worker_for(m, key, r);
     if (x == NULL || w == NULL)
-        return;
+        return false;
     w->model = x;
+    w->type = engine != NULL && x->info.needs_prefill ? WEIR_WORKER_DECODE : c->worker_type;
     weir_models_index(m, w);
     weir_worker_records_card(&w->records, c);
     w->records.figures.pool = pool;
     x->n_cards++;
     if (w->records.address != NULL && weir_model_usable(x))
         weir_models_join(w);
+    weir_models_adapters_attach(m, w);
+    return true;
 }
 
-static void on_gone(struct weir_models *m, enum weir_record_kind kind, struct weir_span key) {
-    struct weir_models_worker *w = find_worker(m, key);
-    if (w == NULL)
+/* A card that is free to be served, of discovery. */
+static void on_free_card(void *models, struct weir_span key, const struct weir_record *r) {
+    struct weir_models *m = models;
+    if (!take_card(m, key, r, NULL))
+        weir_card_sets_forget(&m->cards, key);
+}
+
+static void on_card(struct weir_models *m, struct weir_span key, const struct weir_record *r) {
+    const struct weir_card *c = &r->card;
+    const struct weir_models_worker *w = weir_models_find_worker(m, key);
+    if ((w != NULL && w->model != NULL) || c->worker_type == WEIR_WORKER_PREFILL ||
+        !c->input_tokens ||
+        (m->config.model_name != NULL && !weir_span_eqz(c->display_name, m->config.model_name)))
         return;
+    if (weir_card_sets_put(&m->cards, key, r))
+        on_free_card(m, key, r);
+}
+
+static void gone(struct weir_models *m, enum weir_record_kind kind, struct weir_span key) {
+    struct weir_models_worker *w = weir_models_find_worker(m, key);
+    if (w == NULL) {
+        if (kind == WEIR_RECORD_MODEL)
+            (void)weir_models_adapter_gone(m, key);
+        return;
+    }
     struct weir_model *x = w->model;
     part(w);
     if (kind == WEIR_RECORD_ENDPOINT) {
         if (w->records.address != NULL && m->config.on_worker_left != NULL)
             m->config.on_worker_left(m->config.arg, w->records.address);
     } else if (x != NULL) {
+        weir_models_adapters_detach(w);
         weir_models_parity_forget(w);
         w->model = NULL;
         weir_models_unindex(m, w);
-        if (--x->n_cards == 0) {
-            if (x->load != NULL)
-                weir_tok_load_give_up(x->load);
-            weir_list_remove(&x->node);
-            weir_model_unref(x);
-        }
+        weir_model_drop_card(x);
     }
-    if (weir_worker_records_gone(&w->records, kind))
-        weir_models_free_worker(w);
+    (void)weir_worker_records_gone(&w->records, kind);
+    weir_models_worker_done(w);
+}
+
+static void on_gone(struct weir_models *m, enum weir_record_kind kind, struct weir_span key) {
+    gone(m, kind, key);
+    if (kind == WEIR_RECORD_MODEL)
+        weir_card_sets_gone(&m->cards, key, on_free_card, m);
 }
 
 bool weir_models_wants(const struct weir_models_config *c, struct weir_span ns) {
@@ -186,8 +232,10 @@ void weir_models_on_change(void *models, enum weir_discovery_change change,
                  WEIR_SPAN_ARG(key));
     else if (kind == WEIR_RECORD_ENDPOINT)
         on_instance(m, key, record);
+    else if (record->suffix.len > 0)
+        weir_models_adapter_card(m, key, record);
     else
-        on_card(m, key, record, NULL);
+        on_card(m, key, record);
     pthread_mutex_unlock(&m->lock);
 }
 
@@ -227,10 +275,10 @@ void weir_models_engine_put(struct weir_models *models, const struct weir_models
                                      .dp_size = e->n_ranks}};
     pthread_mutex_lock(&models->lock);
     weir_missed_found(&models->missed, e->id);
-    if (!same_engine(find_worker(models, key), e)) {
+    if (!same_engine(weir_models_find_worker(models, key), e)) {
         drop_engine(models, key);
-        on_card(models, key, &r, e);
-        if (find_worker(models, key) != NULL)
+        (void)take_card(models, key, &r, e);
+        if (weir_models_find_worker(models, key) != NULL)
             on_instance(models, key, &r);
     }
     pthread_mutex_unlock(&models->lock);
@@ -240,7 +288,7 @@ void weir_models_engine_remove(struct weir_models *models, uint64_t id, bool lis
     char room[64];
     struct weir_span key = engine_key(id, room);
     pthread_mutex_lock(&models->lock);
-    const struct weir_models_worker *w = find_worker(models, key);
+    const struct weir_models_worker *w = weir_models_find_worker(models, key);
     if (listed && w != NULL && w->model != NULL && w->records.address != NULL)
         weir_missed_add(&models->missed, w->records.id, w->model->name, w->records.address);
     drop_engine(models, key);

@@ -82,18 +82,30 @@ enum weir_status weir_models_rooms(const struct weir_models_config *c, struct we
     return weir_rooms_create(&ac, router, pools != NULL ? (uint32_t)pools->n : 0, ret);
 }
 
-static enum weir_status fill_model(struct weir_models *m, struct weir_model *x,
-                                   const struct weir_card *card,
-                                   const struct weir_models_engine *engine) {
-    struct weir_router_config rc = m->config.router;
+/* A file's checksum tells it from another; the path does where there is none. */
+static bool copy_sums(struct weir_model *x, const struct weir_card *card) {
+    const struct weir_file_ref *files[] = {&card->tokenizer, &card->prompt_formatter,
+                                           &card->chat_template, &card->gen_config};
+    bool ok = true;
+    for (size_t i = 0; i < WEIR_ARRAY_LEN(files); i++) {
+        const struct weir_file_ref *f = files[i];
+        x->sums[i] = weir_arena_copy(&x->arena, f->checksum.len > 0 ? f->checksum : f->path);
+        ok &= x->sums[i].data != NULL;
+    }
+    return ok;
+}
+
+static enum weir_status fill_info(struct weir_models *m, struct weir_model *x,
+                                  const struct weir_card *card) {
     x->name = weir_strndup(card->display_name.data, card->display_name.len);
     x->aliases = weir_arena_alloc(&x->arena, (card->aliases.n + 1) * sizeof(*x->aliases));
-    if (x->name == NULL || x->aliases == NULL)
+    if (x->name == NULL || x->aliases == NULL || !copy_sums(x, card))
         return WEIR_NOMEM;
     for (size_t i = 0; i < card->aliases.n; i++)
         x->aliases[x->n_aliases++] = weir_arena_copy(&x->arena, card->aliases.items[i]);
     x->info = (struct weir_model_info){
         .name = x->name,
+        .workers_of = x->name,
         .context_length = card->context_length,
         .block_size = m->config.block_size > 0 ? m->config.block_size : card->kv_cache_block_size,
         .migration_limit = card->migration_limit,
@@ -103,6 +115,12 @@ static enum weir_status fill_model(struct weir_models *m, struct weir_model *x,
         .chat = card->chat,
         .completions = card->completions,
         .eagle = card->enable_eagle};
+    return WEIR_OK;
+}
+
+static enum weir_status fill_router(struct weir_models *m, struct weir_model *x,
+                                    const struct weir_models_engine *engine) {
+    struct weir_router_config rc = m->config.router;
     rc.block_size = x->info.block_size;
     if (engine != NULL)
         fill_engines(m, x, engine, &rc);
@@ -124,11 +142,17 @@ static void on_loaded(void *arg, struct wtok *tok, const struct weir_err *err) {
     x->load = NULL;
     x->info.tok = tok;
     x->failed = tok == NULL;
+    WEIR_LIST_FOREACH(it, &m->models) {
+        if (MODEL(it)->base == x && !MODEL(it)->own_tok)
+            MODEL(it)->info.tok = tok;
+    }
     if (x->failed)
         WEIR_LOG(WEIR_LOG_ERROR, "models", "model %s is not served: %s", x->name, err->text);
     WEIR_LIST_FOREACH(it, &m->workers) {
         if (tok != NULL && WORKER(it)->model == x && WORKER(it)->records.address != NULL)
             weir_models_join(WORKER(it));
+        else if (x->base != NULL && WORKER(it)->model == x->base)
+            weir_models_adapters_join(WORKER(it));
     }
     pthread_mutex_unlock(&m->lock);
     weir_model_unref(x);
@@ -151,8 +175,7 @@ static enum weir_status start_load(struct weir_models *m, struct weir_model *x,
     return st;
 }
 
-struct weir_model *weir_models_new(struct weir_models *m, const struct weir_card *card,
-                                   const struct weir_models_engine *engine) {
+static struct weir_model *begin_model(struct weir_models *m) {
     struct weir_model *x = weir_calloc(1, sizeof(*x));
     if (x == NULL)
         return NULL;
@@ -160,16 +183,17 @@ struct weir_model *weir_models_new(struct weir_models *m, const struct weir_card
     weir_arena_init(&x->arena, 1 << 20);
     atomic_init(&x->refs, 1);
     x->models = m;
-    struct weir_err err = {.text = ""};
-    enum weir_status st = fill_model(m, x, card, engine);
-    if (st == WEIR_OK)
-        st = fill_parsers(m, x, card, &err);
-    if (st == WEIR_OK)
-        st = start_load(m, x, card);
+    return x;
+}
+
+/* Into the registry; or freed, for the reason given. */
+static struct weir_model *end_model(struct weir_models *m, struct weir_model *x,
+                                    const struct weir_card *card, enum weir_status st,
+                                    const struct weir_err *err) {
     if (st != WEIR_OK) {
         WEIR_LOG(WEIR_LOG_ERROR, "models", "model %.*s is not served: %s",
                  WEIR_SPAN_ARG(card->display_name),
-                 err.text[0] != '\0' ? err.text : weir_status_text(st));
+                 err->text[0] != '\0' ? err->text : weir_status_text(st));
         weir_model_free(x);
         return NULL;
     }
@@ -183,4 +207,60 @@ struct weir_model *weir_models_new(struct weir_models *m, const struct weir_card
     weir_metric_set(g->migration_limit, x->info.migration_limit);
     weir_list_push_back(&m->models, &x->node);
     return x;
+}
+
+struct weir_model *weir_models_new(struct weir_models *m, const struct weir_card *card,
+                                   const struct weir_models_engine *engine) {
+    struct weir_model *x = begin_model(m);
+    struct weir_err err = {.text = ""};
+    if (x == NULL)
+        return NULL;
+    enum weir_status st = fill_info(m, x, card);
+    if (st == WEIR_OK)
+        st = fill_router(m, x, engine);
+    if (st == WEIR_OK)
+        st = fill_parsers(m, x, card, &err);
+    if (st == WEIR_OK)
+        st = start_load(m, x, card);
+    return end_model(m, x, card, st, &err);
+}
+
+static bool same_files(const struct weir_models *m, const struct weir_model *x) {
+    bool same = true;
+    for (size_t i = 0; i < WEIR_ARRAY_LEN(x->sums); i++)
+        same &= weir_span_eq(x->sums[i], x->base->sums[i]);
+    return same || has_tokenizer(m); /* an operator's files are for every model */
+}
+
+/* Whose workers it has, and how they are shared. */
+static enum weir_status fill_base(struct weir_models *m, struct weir_model *x,
+                                  const struct weir_card *card, struct weir_model *base) {
+    x->base = weir_model_ref(base);
+    x->info.router = base->info.router;
+    x->info.rooms = base->info.rooms;
+    x->info.block_size = base->info.block_size;
+    x->info.eagle = base->info.eagle;
+    x->info.adapter = ++m->last_adapter;
+    x->info.workers_of = base->name;
+    x->info.lora = weir_arena_copy(&x->arena, card->lora_name);
+    return x->info.lora.data != NULL ? WEIR_OK : WEIR_NOMEM;
+}
+
+struct weir_model *weir_models_new_adapter(struct weir_models *m, const struct weir_card *card,
+                                           struct weir_model *base) {
+    struct weir_model *x = begin_model(m);
+    struct weir_err err = {.text = ""};
+    if (x == NULL)
+        return NULL;
+    enum weir_status st = fill_info(m, x, card);
+    if (st == WEIR_OK)
+        st = fill_base(m, x, card, base);
+    if (st == WEIR_OK)
+        st = fill_parsers(m, x, card, &err);
+    x->own_tok = st == WEIR_OK && !same_files(m, x);
+    if (x->own_tok)
+        st = start_load(m, x, card);
+    else if (st == WEIR_OK)
+        x->info.tok = base->info.tok;
+    return end_model(m, x, card, st, &err);
 }

@@ -109,72 +109,6 @@ void weir_front_models_list(struct weir_front_loop *fl, struct weir_http_exchang
     weir_front_send(x, 200, &w, &body);
 }
 
-/* Per namespace: whether there are workers of the model, and how many. */
-struct ready {
-    const char *model;
-    struct {
-        struct weir_span ns;
-        unsigned workers;
-    } spaces[32];
-    size_t n;
-};
-
-static void on_ready_instance(void *arg, const struct weir_model_instance *i) {
-    struct ready *r = arg;
-    if (i->model == NULL || strcmp(i->model, r->model) != 0)
-        return;
-    for (size_t k = 0; k < r->n; k++)
-        if (weir_span_eq(r->spaces[k].ns, i->endpoint->ns)) {
-            r->spaces[k].workers++;
-            return;
-        }
-    if (r->n == WEIR_ARRAY_LEN(r->spaces))
-        return;
-    r->spaces[r->n].ns = i->endpoint->ns;
-    r->spaces[r->n++].workers = 1;
-}
-
-static void answer_ready(struct weir_front_loop *fl, struct weir_http_exchange *x,
-                         struct weir_model *model) {
-    struct weir_buf body;
-    struct weir_jsonw w;
-    struct ready r = {.model = weir_model_info(model)->name};
-    bool up = weir_model_ready(model); /* its tokenizer is loaded, too */
-    weir_models_instances(fl->app->models, on_ready_instance, &r);
-    weir_buf_init(&body, BODY_MAX);
-    weir_jsonw_init(&w, &body);
-    weir_jsonw_object_begin(&w);
-    weir_front_put_z(&w, "model", r.model);
-    weir_jsonw_key(&w, "ready");
-    weir_jsonw_bool(&w, up && r.n > 0);
-    weir_jsonw_key(&w, "namespaces");
-    weir_jsonw_object_begin(&w);
-    for (size_t i = 0; i < r.n; i++) {
-        weir_jsonw_key_span(&w, r.spaces[i].ns);
-        weir_jsonw_object_begin(&w);
-        weir_jsonw_key(&w, "ready");
-        weir_jsonw_bool(&w, up);
-        weir_jsonw_key(&w, "worker_types");
-        weir_jsonw_object_begin(&w);
-        weir_jsonw_key(&w, "aggregated");
-        weir_jsonw_object_begin(&w);
-        weir_jsonw_key(&w, "workers");
-        weir_jsonw_u64(&w, r.spaces[i].workers);
-        weir_jsonw_key(&w, "needs");
-        weir_jsonw_raw(&w, WEIR_SPAN_LIT("[]"));
-        weir_jsonw_object_end(&w);
-        weir_jsonw_object_end(&w);
-        weir_jsonw_key(&w, "present");
-        weir_jsonw_raw(&w, WEIR_SPAN_LIT("[\"aggregated\"]"));
-        weir_jsonw_key(&w, "missing_worker_types");
-        weir_jsonw_raw(&w, WEIR_SPAN_LIT("[]"));
-        weir_jsonw_object_end(&w);
-    }
-    weir_jsonw_object_end(&w);
-    weir_jsonw_object_end(&w);
-    weir_front_send(x, 200, &w, &body);
-}
-
 /* Only %XX sequences are decoded; a broken one stands for itself. */
 static struct weir_span percent_decode(struct weir_http_exchange *x, struct weir_span in) {
     char *out = weir_arena_alloc(weir_http_exchange_arena(x), in.len + 1);
@@ -204,14 +138,17 @@ void weir_front_model_get(struct weir_front_loop *fl, struct weir_http_exchange 
     if (model == NULL && id.len > suffix.len &&
         memcmp(id.data + id.len - suffix.len, suffix.data, suffix.len) == 0) {
         ready = true;
-        model = weir_models_find(fl->app->models, weir_span(id.data, id.len - suffix.len));
+        id.len -= suffix.len;
+        model = weir_models_find(fl->app->models, id);
     }
     if (model == NULL) {
-        weir_front_error(fl, x, 404, "Model not found");
+        /* Workers that only prefill are no model yet. */
+        if (!ready || !weir_front_ready(fl, x, NULL, id))
+            weir_front_error(fl, x, 404, "Model not found");
         return;
     }
     if (ready) {
-        answer_ready(fl, x, model);
+        (void)weir_front_ready(fl, x, model, weir_span_z(weir_model_info(model)->name));
     } else if (!weir_model_ready(model)) {
         weir_front_error(fl, x, 503, "Service temporarily unavailable");
     } else {

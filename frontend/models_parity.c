@@ -13,7 +13,8 @@
 enum { DOUBTS = 5 };
 
 bool weir_model_blind(const struct weir_model *model) {
-    return atomic_load_explicit(&model->blind, memory_order_relaxed);
+    const struct weir_model *x = model->base != NULL ? model->base : model;
+    return atomic_load_explicit(&x->blind, memory_order_relaxed);
 }
 
 static bool differs(const struct weir_models_worker *w) {
@@ -127,14 +128,15 @@ static void count(struct weir_model *x, uint64_t worker_id, const struct weir_pa
 
 void weir_model_parity_count(struct weir_model *x, uint64_t worker_id,
                              const struct weir_parity_count *c, struct weir_span body) {
+    struct weir_model *of = x->base != NULL ? x->base : x; /* whose worker it is */
     if (x->models->config.parity == WEIR_PARITY_OFF)
         return;
     if (c->ours == c->theirs) {
         weir_metric_inc(x->info.metrics.counts_same);
-        if (atomic_load_explicit(&x->n_doubted, memory_order_relaxed) > 0)
-            count(x, worker_id, NULL);
+        if (atomic_load_explicit(&of->n_doubted, memory_order_relaxed) > 0)
+            count(of, worker_id, NULL);
     } else if (body.len == 0 || !weir_parity_excused(body)) {
         weir_metric_inc(x->info.metrics.counts_differ);
-        count(x, worker_id, c);
+        count(of, worker_id, c);
     }
 }

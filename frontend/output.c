@@ -25,17 +25,30 @@ void weir_output_destroy_choice(struct weir_choice *c) {
     wtok_stop_destroy(c->stop);
     weir_parsed_destroy(c->parsed);
     weir_buf_fini(&c->text);
-    weir_buf_fini(&c->logprobs);
+    weir_logprob_lists_fini(&c->logprobs);
     weir_buf_fini(&c->frame_bytes);
 }
 
+static void add_reasoning(struct weir_usage *u, const struct weir_parsed *p) {
+    uint64_t n = 0;
+    u->has_reasoning_tokens |= p != NULL && weir_parsed_reasoning_tokens(p, &n);
+    u->reasoning_tokens += n;
+}
+
 static struct weir_usage usage_of(const struct weir_request *r) {
-    struct weir_usage u = {.prompt_tokens = r->prompt_tokens, .cached_tokens = 0};
+    struct weir_usage u = {.cached_tokens = -1};
     for (size_t i = 0; i < r->n_legs; i++) {
-        u.completion_tokens += r->legs[i].n_tokens;
-        if (r->legs[i].cached_tokens > 0)
-            u.cached_tokens += r->legs[i].cached_tokens;
+        const struct weir_leg *leg = &r->legs[i];
+        /* The worker's count of the prompt, where it has one: it may see more than tokens. */
+        u.prompt_tokens += leg->counted_prompt >= 0 ? (uint64_t)leg->counted_prompt : leg->prompt.n;
+        u.completion_tokens += leg->n_tokens;
+        for (unsigned k = 0; k < leg->n_choices; k++)
+            add_reasoning(&u, leg->choices[k].parsed);
+        if (leg->cached_tokens >= 0)
+            u.cached_tokens = (u.cached_tokens > 0 ? u.cached_tokens : 0) + leg->cached_tokens;
     }
+    if (r->n_legs == 1)
+        u.completion_details = r->legs[0].completion_details;
     return u;
 }
 
@@ -102,93 +115,6 @@ enum weir_status weir_output_commit(struct weir_request *r) {
     return st;
 }
 
-/* ---- nvext of the answer --------------------------------------------------------------------- */
-
-static void put_worker_ids(struct weir_jsonw *w, const struct weir_leg *leg) {
-    uint64_t prefill_id = leg->worker_id;
-    uint32_t prefill_rank = leg->dp_rank;
-    weir_disagg_worker(leg, &prefill_id, &prefill_rank);
-    weir_jsonw_key(w, "worker_id");
-    weir_jsonw_object_begin(w);
-    weir_jsonw_key(w, "prefill_worker_id");
-    weir_jsonw_u64(w, prefill_id);
-    weir_jsonw_key(w, "prefill_dp_rank");
-    weir_jsonw_u64(w, prefill_rank);
-    weir_jsonw_key(w, "decode_worker_id");
-    weir_jsonw_u64(w, leg->worker_id);
-    weir_jsonw_key(w, "decode_dp_rank");
-    weir_jsonw_u64(w, leg->dp_rank);
-    weir_jsonw_object_end(w);
-}
-
-static void put_timing(struct weir_jsonw *w, const struct weir_request *r,
-                       const struct weir_leg *leg) {
-    uint64_t now = weir_now_ns();
-    double received = (double)weir_wall_ms() - (double)(now - r->start_ns) / 1e6;
-    weir_jsonw_key(w, "timing");
-    weir_jsonw_object_begin(w);
-    weir_jsonw_key(w, "request_received_ms");
-    weir_jsonw_u64(w, (uint64_t)received);
-    /* Without a queue of its own the wait is the way to the worker; prefill ends with the first
-     * token. */
-    weir_jsonw_key(w, "prefill_wait_time_ms");
-    weir_jsonw_f64(w, (double)(leg->sent_ns - r->start_ns) / 1e6);
-    weir_jsonw_key(w, "prefill_time_ms");
-    weir_jsonw_f64(
-        w, r->first_token_ns > leg->sent_ns ? (double)(r->first_token_ns - leg->sent_ns) / 1e6 : 0);
-    weir_jsonw_key(w, "ttft_ms");
-    weir_jsonw_f64(w, r->first_token_ns > 0 ? (double)(r->first_token_ns - r->start_ns) / 1e6 : 0);
-    weir_jsonw_key(w, "total_time_ms");
-    weir_jsonw_f64(w, (double)(now - r->start_ns) / 1e6);
-    weir_jsonw_key(w, "kv_hit_rate");
-    weir_jsonw_f64(w, weir_leg_hit_rate(leg, leg->overlap_blocks));
-    weir_jsonw_key(w, "router_queue_depth");
-    weir_jsonw_u64(w, leg->wait.ahead);
-    weir_jsonw_object_end(w);
-}
-
-/* What extra_fields asked for; NULL data when nothing is to be said. */
-static struct weir_span nvext_of(struct weir_request *r, const struct weir_leg *leg,
-                                 const struct weir_choice *c) {
-    const uint32_t wanted =
-        WEIR_EXTRA_WORKER_ID | WEIR_EXTRA_TIMING | WEIR_EXTRA_STOP_REASON | WEIR_EXTRA_TOKEN_IDS;
-    bool stopped = c != NULL && (c->stop_index >= 0 || c->stop_id >= 0);
-    uint32_t extras = r->q.extras & wanted;
-    if (!stopped)
-        extras &= ~(uint32_t)WEIR_EXTRA_STOP_REASON;
-    if (extras == 0)
-        return weir_span(NULL, 0);
-    struct weir_buf out;
-    struct weir_jsonw w;
-    weir_buf_init(&out, WEIR_OUT_MAX);
-    weir_jsonw_init(&w, &out);
-    weir_jsonw_object_begin(&w);
-    if ((extras & WEIR_EXTRA_WORKER_ID) != 0)
-        put_worker_ids(&w, leg);
-    if ((extras & WEIR_EXTRA_TIMING) != 0)
-        put_timing(&w, r, leg);
-    if ((extras & WEIR_EXTRA_STOP_REASON) != 0) {
-        weir_jsonw_key(&w, "stop_reason");
-        if (c->stop_index >= 0)
-            weir_jsonw_string(&w, r->q.prep.stop.stop.items[c->stop_index]);
-        else
-            weir_jsonw_i64(&w, c->stop_id);
-    }
-    if ((extras & WEIR_EXTRA_TOKEN_IDS) != 0) {
-        const uint32_t *ids = (const uint32_t *)(const void *)leg->emitted.data;
-        weir_jsonw_key(&w, "completion_token_ids");
-        weir_jsonw_array_begin(&w);
-        for (size_t i = 0; i < leg->emitted.len / sizeof(*ids); i++)
-            weir_jsonw_u64(&w, ids[i]);
-        weir_jsonw_array_end(&w);
-    }
-    weir_jsonw_object_end(&w);
-    struct weir_span json =
-        w.status == WEIR_OK ? weir_arena_copy(&r->arena, weir_buf_span(&out)) : weir_span(NULL, 0);
-    weir_buf_fini(&out);
-    return json;
-}
-
 /* ---- one item ---------------------------------------------------------------------------------
  */
 
@@ -229,6 +155,19 @@ static void observe_tokens(struct weir_leg *leg, size_t n) {
     leg->n_tokens += n;
 }
 
+/* The clock is read for the first item and about every 16th: reading it costs as much as decoding
+ * a token. */
+static uint64_t decode_begins(const struct weir_choice *c) {
+    return c->n_tokens % 16 == 0 ? weir_now_ns() : 0;
+}
+
+static void decode_ended(struct weir_leg *leg, uint64_t begin, size_t n) {
+    if (begin == 0 || n == 0)
+        return;
+    leg->decode_ns += weir_now_ns() - begin;
+    leg->n_decoded += (uint32_t)n;
+}
+
 static bool listed(struct weir_ids list, uint32_t id) {
     for (size_t i = 0; i < list.n; i++)
         if (list.ids[i] == id)
@@ -236,26 +175,34 @@ static bool listed(struct weir_ids list, uint32_t id) {
     return false;
 }
 
-/* Decodes the item's tokens into `piece`; *ret_finish is set when a stop of ours ended the choice.
- */
+/* Decodes the item's tokens into `piece`; *ret_finish is set when a stop of ours ended the choice,
+ * *ret_n to the number of tokens that belong to the answer. */
 static enum weir_status decode(struct weir_leg *leg, struct weir_choice *c,
                                const struct weir_output *item, struct weir_buf *piece,
-                               const char **ret_finish) {
+                               const char **ret_finish, size_t *ret_n) {
     const struct weir_stop_conditions *stop = &leg->request->q.prep.stop;
     struct weir_buf text;
     enum weir_status st = WEIR_OK;
     weir_buf_init(&text, WEIR_OUT_MAX);
-    for (size_t i = 0; i < item->token_ids.n && st == WEIR_OK && *ret_finish == NULL; i++) {
+    size_t i = 0;
+    for (; i < item->token_ids.n && st == WEIR_OK && *ret_finish == NULL; i++) {
         uint32_t id = item->token_ids.ids[i];
         bool checks = stop->min_tokens < 0 || c->n_tokens + 1 > (uint64_t)stop->min_tokens;
         c->n_tokens++;
+        /* The text of an id that ends the answer is not shown. */
         if (checks && listed(stop->stop_token_ids_hidden, id)) {
-            *ret_finish = "stop"; /* end of sequence: its own text is not shown */
-            break;
+            *ret_finish = "stop";
+            continue;
+        }
+        if (checks && listed(stop->stop_token_ids, id)) {
+            c->stop_id = id;
+            *ret_finish = "stop";
+            continue;
         }
         weir_buf_clear(&text);
-        /* Without stop strings nothing looks at it before the client does. */
-        if (item->text.data == NULL)
+        /* Engines pad their vocabulary: an id that the tokenizer does not know has no text.
+         * Without stop strings nothing looks at it before the client does. */
+        if (item->text.data == NULL && id < wtok_vocab_size(c->decoder.tok))
             st = wtok_stream_push(&c->decoder, id, c->stop != NULL ? &text : piece);
         if (st == WEIR_OK && c->stop != NULL && checks) {
             int matched = -1;
@@ -267,11 +214,8 @@ static enum weir_status decode(struct weir_leg *leg, struct weir_choice *c,
         } else if (st == WEIR_OK && text.len > 0) {
             st = weir_buf_append_span(piece, weir_buf_span(&text));
         }
-        if (checks && *ret_finish == NULL && listed(stop->stop_token_ids, id)) {
-            c->stop_id = id;
-            *ret_finish = "stop";
-        }
     }
+    *ret_n = i;
     if (st == WEIR_OK && item->text.data != NULL) {
         int matched = -1;
         st = c->stop != NULL ? wtok_stop_push(c->stop, item->text, piece, &matched)
@@ -302,28 +246,9 @@ static enum weir_status drain(struct weir_choice *c, struct weir_buf *piece) {
     return st;
 }
 
-static enum weir_status logprobs_of(struct weir_request *r, struct weir_choice *c,
-                                    const struct weir_output *item, struct weir_buf *out) {
-    enum { MAX_TEXTS = 256 };
-    struct weir_span texts[MAX_TEXTS];
-    struct weir_buf bytes;
-    size_t at[MAX_TEXTS + 1] = {0};
-    if (item->token_ids.n > MAX_TEXTS)
-        return WEIR_PROTOCOL;
-    weir_buf_init(&bytes, WEIR_OUT_MAX);
-    enum weir_status st = WEIR_OK;
-    for (size_t i = 0; i < item->token_ids.n && st == WEIR_OK; i++) {
-        st = wtok_id_bytes(c->decoder.tok, item->token_ids.ids[i], &bytes);
-        at[i + 1] = bytes.len;
-    }
-    for (size_t i = 0; i < item->token_ids.n; i++)
-        texts[i] = weir_span(bytes.data + at[i], at[i + 1] - at[i]);
-    if (st == WEIR_OK)
-        st = weir_answer_logprobs(r->q.kind, item, texts, r->q.top_logprobs,
-                                  r->q.return_tokens_as_token_ids, c->text_offset, out);
-    c->text_offset += bytes.len;
-    weir_buf_fini(&bytes);
-    return st;
+static enum weir_status bytes_of(void *arg, uint32_t id, struct weir_buf *out) {
+    const struct wtok *tok = arg;
+    return id < wtok_vocab_size(tok) ? wtok_id_bytes(tok, id, out) : WEIR_OK;
 }
 
 static bool is_text_only(const struct weir_answer_piece *p) {
@@ -350,58 +275,95 @@ enum weir_status weir_output_put(struct weir_leg *leg, struct weir_choice *c,
     char id[80];
     struct weir_answer_head head = r->head;
     p->index = c->index;
-    p->role = !c->role_sent && (p->has_text || p->reasoning.data != NULL || p->call != NULL);
-    p->nvext = p->finish_reason != NULL ? nvext_of(r, leg, c) : weir_span(NULL, 0);
+    p->role = !c->role_sent && (p->has_text || p->reasoning.data != NULL || p->call != NULL ||
+                                weir_request_only_asks(r));
+    p->nvext = (r->q.extras & (WEIR_EXTRAS | WEIR_ANNOTATE_QUERY_INSTANCE)) != 0
+                   ? weir_output_nvext(r, leg, c, p->finish_reason != NULL)
+                   : weir_span(NULL, 0);
     p->usage = r->q.include_usage && r->q.continuous_usage ? &usage : NULL;
-    if (c->logprobs.len > 0)
-        p->logprobs = weir_buf_span(&c->logprobs);
+    struct weir_buf logprobs;
+    weir_buf_init(&logprobs, WEIR_OUT_MAX);
+    enum weir_status st = WEIR_OK;
+    if (weir_logprob_lists_any(&c->logprobs)) {
+        st = weir_logprob_lists_json(&c->logprobs, r->q.kind, &logprobs);
+        p->logprobs = weir_buf_span(&logprobs);
+    }
     c->role_sent |= p->role;
     if (r->n_legs > 1) { /* a streamed batch: each prompt has an id of its own */
         int n = snprintf(id, sizeof(id), "%s-%zu", r->id, (size_t)(leg - r->legs));
         head.id = weir_span(id, (size_t)n);
     }
-    enum weir_status st = weir_output_commit(r);
+    if (st == WEIR_OK)
+        st = weir_output_commit(r);
     if (st == WEIR_OK)
         st = put_chunk(r, &head, c, p);
-    weir_buf_clear(&c->logprobs);
+    weir_logprob_lists_clear(&c->logprobs);
+    weir_buf_fini(&logprobs);
+    return st;
+}
+
+enum weir_status weir_output_choice_made(struct weir_leg *leg) {
+    struct weir_answer_piece p = {.has_text = leg->request->q.kind == WEIR_OPENAI_COMPLETION,
+                                  .text = WEIR_SPAN_LIT("")};
+    enum weir_status st = weir_output_put(leg, &leg->choices[0], &p);
+    if (st == WEIR_OK)
+        flush(leg->request);
     return st;
 }
 
 static enum weir_status put_piece(struct weir_leg *leg, struct weir_choice *c,
-                                  struct weir_span text, struct weir_span logprobs) {
+                                  struct weir_span text) {
     struct weir_answer_piece p = {
-        .has_text = text.len > 0, .text = text, .finish_reason = c->finish, .logprobs = logprobs};
+        .has_text = text.len > 0, .text = text, .finish_reason = c->finish};
     /* Nothing to say: a character that is still assembling, or text that may become a stop. */
     if (text.len == 0 && c->finish == NULL)
         return WEIR_OK;
     return weir_output_put(leg, c, &p);
 }
 
-/* Entries of several items become one list: the outer object of all but the first is cut away. */
-static enum weir_status gather_logprobs(struct weir_choice *c, struct weir_span json) {
-    const struct weir_span open = WEIR_SPAN_LIT("{\"content\":["),
-                           shut = WEIR_SPAN_LIT("],\"refusal\":null}");
-    if (c->logprobs.len == 0 || !weir_span_starts(json, open))
-        return c->logprobs.len == 0 ? weir_buf_append_span(&c->logprobs, json) : WEIR_OK;
-    c->logprobs.len -= shut.len;
-    enum weir_status st = weir_buf_append_c(&c->logprobs, ',');
-    return st == WEIR_OK ? weir_buf_append(&c->logprobs, json.data + open.len, json.len - open.len)
-                         : st;
-}
-
 /* `over`: nothing follows, with or without a finish reason. */
-static enum weir_status give_out(struct weir_leg *leg, struct weir_choice *c,
-                                 struct weir_span logprobs, bool over) {
+static enum weir_status give_out(struct weir_leg *leg, struct weir_choice *c, bool over) {
     enum weir_status st = WEIR_OK;
-    if (logprobs.data != NULL && (c->parsed != NULL || !leg->request->q.stream))
-        st = gather_logprobs(c, logprobs);
-    if (st == WEIR_OK && c->parsed != NULL)
+    if (c->parsed != NULL)
         return weir_parsed_give(leg, c, over);
-    if (st == WEIR_OK && leg->request->q.stream) {
-        st = put_piece(leg, c, weir_buf_span(&c->text), logprobs);
+    if (leg->request->q.stream) {
+        st = put_piece(leg, c, weir_buf_span(&c->text));
         weir_buf_clear(&c->text);
     }
     return st;
+}
+
+/* What the worker tells about itself and its count; text is copied, the item's is gone after it. */
+static enum weir_status take_facts(struct weir_leg *leg, struct weir_choice *c,
+                                   const struct weir_output *item) {
+    struct weir_request *r = leg->request;
+    struct {
+        struct weir_span from, *to;
+        uint32_t asked;
+    } texts[] = {{item->stop_reason, &c->worker_reason, WEIR_EXTRA_STOP_REASON},
+                 {item->engine_data, &leg->engine_data,
+                  WEIR_EXTRA_ENGINE_DATA | WEIR_EXTRA_PROMPT_LOGPROBS | WEIR_EXTRA_ROUTED_EXPERTS},
+                 {item->completion_details, &leg->completion_details, UINT32_MAX}};
+    if (item->cached_tokens >= 0 && leg->cached_tokens < 0) {
+        leg->cached_tokens = item->cached_tokens;
+        weir_metric_observe(weir_model_info(r->model)->metrics.cached_tokens,
+                            (double)item->cached_tokens);
+        if (leg->routed && item->cached_tokens > 0)
+            weir_metric_add(weir_model_info(r->model)->metrics.routed_reused,
+                            (double)item->cached_tokens);
+    }
+    if (item->prompt_tokens >= 0 && leg->moves == 0)
+        leg->counted_prompt = item->prompt_tokens;
+    leg->fresh_data |= item->engine_data.data != NULL;
+    for (size_t i = 0; i < WEIR_ARRAY_LEN(texts); i++) {
+        if (texts[i].from.data == NULL ||
+            (texts[i].asked != UINT32_MAX && (r->q.extras & texts[i].asked) == 0))
+            continue;
+        *texts[i].to = weir_arena_copy(&r->arena, texts[i].from);
+        if (texts[i].to->data == NULL)
+            return WEIR_NOMEM;
+    }
+    return WEIR_OK;
 }
 
 static struct weir_choice *choice_of(struct weir_leg *leg, const struct weir_output *item) {
@@ -413,19 +375,16 @@ enum weir_status weir_output_item(struct weir_leg *leg, const struct weir_output
     struct weir_request *r = leg->request;
     struct weir_choice *c = choice_of(leg, item);
     const char *finish = NULL;
+    size_t n = 0;
     if (c == NULL)
         return WEIR_PROTOCOL;
-    if (item->cached_tokens >= 0 && leg->cached_tokens < 0) {
-        leg->cached_tokens = item->cached_tokens;
-        weir_metric_observe(weir_model_info(r->model)->metrics.cached_tokens,
-                            (double)item->cached_tokens);
-    }
-    observe_tokens(leg, item->token_ids.n);
-    if (c->finish != NULL)
-        return WEIR_OK; /* the worker has not heard of our stop yet */
-    enum weir_status st = decode(leg, c, item, &c->text, &finish);
-    if (st == WEIR_OK && item->finish == WEIR_FINISH_ERROR)
-        return WEIR_PROTOCOL;
+    enum weir_status st = take_facts(leg, c, item);
+    if (st != WEIR_OK || c->finish != NULL)
+        return st; /* the worker has not heard of our stop yet */
+    uint64_t begin = decode_begins(c);
+    st = decode(leg, c, item, &c->text, &finish, &n);
+    decode_ended(leg, begin, n);
+    observe_tokens(leg, n);
     if (finish == NULL && item->finish != WEIR_FINISH_NONE)
         finish = finish_word(item->finish);
     if (st == WEIR_OK && finish != NULL && c->stop_index < 0)
@@ -434,13 +393,13 @@ enum weir_status weir_output_item(struct weir_leg *leg, const struct weir_output
         return st;
     c->finish = finish;
     leg->n_open -= finish != NULL;
-    struct weir_buf logprobs;
-    weir_buf_init(&logprobs, WEIR_OUT_MAX);
+    const struct weir_logprob_names names = {.bytes_of = bytes_of,
+                                             .arg = (void *)(uintptr_t)c->decoder.tok,
+                                             .as_ids = r->q.return_tokens_as_token_ids};
     if (r->q.logprobs && item->logprobs != NULL)
-        st = logprobs_of(r, c, item, &logprobs);
+        st = weir_logprob_lists_add(&c->logprobs, r->q.kind, item, n, r->q.top_logprobs, &names);
     if (st == WEIR_OK)
-        st = give_out(leg, c, weir_buf_span(&logprobs), finish != NULL);
-    weir_buf_fini(&logprobs);
+        st = give_out(leg, c, finish != NULL);
     if (r->q.stream && st == WEIR_OK)
         flush(r);
     return st;
@@ -452,8 +411,7 @@ static bool is_plain(const struct weir_leg *leg, const struct weir_choice *c) {
     if (leg->n_choices != 1 || c->finish != NULL || c->stop != NULL || c->parsed != NULL ||
         r->q.logprobs)
         return false;
-    return !r->q.stream || (c->frame_bytes.len > 0 && c->logprobs.len == 0 &&
-                            !r->q.continuous_usage && r->out.len == 0);
+    return !r->q.stream || (c->frame_bytes.len > 0 && !r->q.continuous_usage && r->out.len == 0);
 }
 
 /* Ids that end the choice, or are to be counted against min_tokens, go the long way. */
@@ -471,7 +429,7 @@ static enum weir_status put_token(struct weir_leg *leg, struct weir_choice *c,
         weir_answer_plain_chunk(&c->frame, text, p);
         return WEIR_OK;
     }
-    enum weir_status st = put_piece(leg, c, text, weir_span(NULL, 0));
+    enum weir_status st = put_piece(leg, c, text);
     if (st == WEIR_OK)
         flush(leg->request);
     return st;
@@ -483,8 +441,10 @@ bool weir_output_token(struct weir_leg *leg, uint32_t id, enum weir_status *ret_
     if (!is_plain(leg, c) || is_watched(&r->q.prep.stop, id))
         return false;
     observe_tokens(leg, 1);
+    uint64_t begin = decode_begins(c);
     c->n_tokens++;
     enum weir_status st = wtok_stream_push(&c->decoder, id, &c->text);
+    decode_ended(leg, begin, 1);
     if (r->q.stream && st == WEIR_OK && c->text.len > 0)
         st = put_token(leg, c, weir_buf_span(&c->text));
     if (r->q.stream)
@@ -499,7 +459,7 @@ bool weir_output_token(struct weir_leg *leg, uint32_t id, enum weir_status *ret_
 static void finish_stream(struct weir_request *r) {
     enum weir_status st = weir_output_commit(r);
     struct weir_usage usage = usage_of(r);
-    if (st == WEIR_OK && r->q.include_usage)
+    if (st == WEIR_OK && r->q.include_usage && !weir_request_only_asks(r))
         st = weir_answer_usage_chunk(&r->head, &usage, &r->out);
     if (st == WEIR_OK)
         st = weir_buf_append_span(&r->out, weir_answer_done());
@@ -511,29 +471,47 @@ static void finish_stream(struct weir_request *r) {
     weir_http_stream_end(r->x);
 }
 
+/* The choice as it stands in a whole answer; its log probabilities are made in the arena. */
+static enum weir_status whole_choice(struct weir_request *r, const struct weir_choice *c,
+                                     struct weir_answer_choice *ret) {
+    enum weir_status st = WEIR_OK;
+    *ret = (struct weir_answer_choice){.index = c->index,
+                                       .text = c->text.len > 0 ? weir_buf_span(&c->text)
+                                                               : weir_span("", 0),
+                                       .finish_reason = c->finish};
+    if (weir_logprob_lists_any(&c->logprobs)) {
+        struct weir_buf json;
+        weir_buf_init(&json, WEIR_OUT_MAX);
+        st = weir_logprob_lists_json(&c->logprobs, r->q.kind, &json);
+        if (st == WEIR_OK)
+            ret->logprobs = weir_arena_copy(&r->arena, weir_buf_span(&json));
+        st = st == WEIR_OK && ret->logprobs.data == NULL ? WEIR_NOMEM : st;
+        weir_buf_fini(&json);
+    }
+    if (c->parsed != NULL)
+        weir_parsed_fill(c->parsed, ret);
+    if (weir_request_only_asks(r) && r->q.kind == WEIR_OPENAI_CHAT)
+        ret->text = weir_span(NULL, 0);
+    return st;
+}
+
 static void finish_unary(struct weir_request *r) {
     size_t n = 0;
     struct weir_usage usage = usage_of(r);
+    enum weir_status st = WEIR_OK;
     struct weir_answer_choice *choices =
         weir_arena_alloc(&r->arena, (r->n_legs * r->q.n + 1) * sizeof(*choices));
+    bool asks = weir_request_only_asks(r);
     for (size_t i = 0; choices != NULL && i < r->n_legs; i++)
-        for (unsigned k = 0; k < r->legs[i].n_choices; k++) {
-            const struct weir_choice *c = &r->legs[i].choices[k];
-            if (c->finish == NULL) /* the worker gave fewer */
-                continue;
-            choices[n] = (struct weir_answer_choice){
-                .index = c->index,
-                .text = c->text.len > 0 ? weir_buf_span(&c->text) : weir_span("", 0),
-                .finish_reason = c->finish,
-                .logprobs = c->logprobs.len > 0 ? weir_buf_span(&c->logprobs) : weir_span(NULL, 0)};
-            if (c->parsed != NULL)
-                weir_parsed_fill(c->parsed, &choices[n]);
-            n++;
-        }
-    struct weir_span nvext = nvext_of(r, &r->legs[0], &r->legs[0].choices[0]);
+        for (unsigned k = 0; k < r->legs[i].n_choices && st == WEIR_OK; k++)
+            if (asks ? k == 0
+                     : r->legs[i].choices[k].finish != NULL) /* the worker may give fewer */
+                st = whole_choice(r, &r->legs[i].choices[k], &choices[n++]);
+    struct weir_leg *leg = &r->legs[asks ? r->n_legs - 1 : 0];
+    struct weir_span nvext = weir_output_nvext(r, leg, &leg->choices[0], true);
     weir_buf_clear(&r->out);
-    if (choices == NULL ||
-        weir_answer_unary(&r->head, choices, n, &usage, nvext, &r->out) != WEIR_OK)
+    if (choices == NULL || st != WEIR_OK ||
+        weir_answer_unary(&r->head, choices, n, asks ? NULL : &usage, nvext, &r->out) != WEIR_OK)
         weir_front_error(r->fl, r->x, 503, "Service temporarily unavailable");
     else
         weir_front_json(r->x, 200, weir_buf_span(&r->out));

@@ -15,6 +15,9 @@ struct weir_parsed {
     bool is_reasoning;              /* streamed: what `text` holds */
     struct weir_answer_call *calls; /* gathered: in the request's arena */
     size_t n_calls, room;
+    bool open;                    /* reasoning was given out, and its block has not ended */
+    uint64_t n_reasoning, n_seen; /* tokens of reasoning; tokens of the choice until now */
+    uint64_t n_item;              /* of the item in work, not yet known to be reasoning */
     /* during weir_parsed_give */
     struct weir_leg *leg;
     struct weir_choice *choice;
@@ -23,12 +26,18 @@ struct weir_parsed {
 
 /* ---- what is asked -------------------------------------------------------------------------- */
 
-static enum wprs_choice choice_of(const struct weir_request *r, struct weir_span *ret_name) {
+enum wprs_choice weir_parsed_choice(const struct weir_request *r, struct weir_span *ret_name) {
     enum wprs_choice choice = WPRS_CHOICE_AUTO;
     /* Shapes that the API knows and this does not (allowed_tools) leave the model free. */
     if (wprs_choice_of(r->q.tool_choice, &choice, ret_name, NULL) != WEIR_OK)
         return WPRS_CHOICE_AUTO;
     return choice;
+}
+
+/* A tool has to be called: the worker is given a grammar for that, with or without a parser. */
+bool weir_parsed_must_call(const struct weir_request *r) {
+    struct weir_span name;
+    return r->q.tools.data != NULL && weir_parsed_choice(r, &name) >= WPRS_CHOICE_REQUIRED;
 }
 
 static enum wprs_calls delivery(const struct weir_request *r) {
@@ -48,7 +57,8 @@ enum weir_status weir_parsed_create(struct weir_request *r, struct weir_parsed *
     const struct weir_model_info *info = weir_model_info(r->model);
     *ret = NULL;
     if (r->q.kind != WEIR_OPENAI_CHAT ||
-        (info->tool_parser.len == 0 && info->reasoning_parser.len == 0))
+        (info->tool_parser.len == 0 && info->reasoning_parser.len == 0 &&
+         !weir_parsed_must_call(r)))
         return WEIR_OK;
     struct weir_parsed *p = weir_calloc(1, sizeof(*p));
     if (p == NULL)
@@ -57,7 +67,7 @@ enum weir_status weir_parsed_create(struct weir_request *r, struct weir_parsed *
     o.tool_parser = info->tool_parser;
     o.reasoning_parser = info->reasoning_parser;
     o.tools = r->q.tools;
-    o.choice = choice_of(r, &o.choice_name);
+    o.choice = weir_parsed_choice(r, &o.choice_name);
     o.calls = delivery(r);
     o.single_call = !r->q.parallel_tool_calls;
     o.prompt_tail = weir_span(r->prompt_tail, r->prompt_tail_len);
@@ -82,6 +92,33 @@ void weir_parsed_destroy(struct weir_parsed *p) {
     weir_buf_fini(&p->text);
     weir_buf_fini(&p->reasoning);
     weir_free(p);
+}
+
+/* ---- tokens of reasoning --------------------------------------------------------------------
+ *
+ * The text of a token cannot be told from its item's, so items count whole, as in the reference
+ * system: one that gives reasoning out, and one that gives nothing while reasoning is open: it is
+ * held back, or is the end of the block. The block's beginning does not count. */
+
+static void note_delta(struct weir_parsed *p, const struct wprs_delta *d) {
+    if (d->kind == WPRS_REASONING) {
+        p->open = true;
+        p->n_reasoning += p->n_item;
+        p->n_item = 0;
+    } else {
+        p->open = false;
+    }
+}
+
+static void note_item_end(struct weir_parsed *p) {
+    if (p->open)
+        p->n_reasoning += p->n_item;
+    p->open = p->open && wprs_in_reasoning(p->parser);
+}
+
+bool weir_parsed_reasoning_tokens(const struct weir_parsed *p, uint64_t *ret_n) {
+    *ret_n = p->n_reasoning;
+    return wprs_separates(p->parser);
 }
 
 /* ---- gathered ------------------------------------------------------------------------------- */
@@ -109,6 +146,7 @@ static enum weir_status gather_call(struct weir_parsed *p, const struct wprs_del
 
 static void on_gathered(void *arg, const struct wprs_delta *d) {
     struct weir_parsed *p = arg;
+    note_delta(p, d);
     if (p->status != WEIR_OK)
         return;
     if (d->kind == WPRS_CONTENT)
@@ -158,6 +196,7 @@ static void put_call(struct weir_parsed *p, const struct wprs_delta *d) {
 static void on_streamed(void *arg, const struct wprs_delta *d) {
     struct weir_parsed *p = arg;
     const bool reasoning = d->kind == WPRS_REASONING;
+    note_delta(p, d);
     if (d->kind == WPRS_CALL_END || d->kind == WPRS_CALL_CUT)
         return;
     if (d->kind == WPRS_CALL || d->kind == WPRS_ARGUMENTS || reasoning != p->is_reasoning)
@@ -186,156 +225,16 @@ enum weir_status weir_parsed_give(struct weir_leg *leg, struct weir_choice *c, b
     enum wprs_finish finish = WPRS_FINISH_OTHER;
     p->leg = leg;
     p->choice = c;
+    p->n_item = c->n_tokens - p->n_seen;
+    p->n_seen = c->n_tokens;
     enum weir_status st = wprs_feed(p->parser, weir_buf_span(&c->text), fn, p);
     weir_buf_clear(&c->text);
     if (st == WEIR_OK && over)
         st = wprs_finish(p->parser, finish_of(c->finish), fn, p, &finish);
+    note_item_end(p);
     if (finish == WPRS_FINISH_TOOL_CALLS)
         c->finish = "tool_calls";
     if (stream)
         flush_text(p, over ? c->finish : NULL);
     return st != WEIR_OK ? st : p->status;
-}
-
-/* ---- guided decoding ------------------------------------------------------------------------ */
-
-static struct weir_span member(struct weir_span json, const char *name) {
-    struct weir_json j;
-    struct weir_json_str key;
-    struct weir_span value;
-    weir_json_init(&j, json, 128);
-    if (json.data != NULL && weir_json_peek(&j) == WEIR_JSON_OBJECT && weir_json_object_enter(&j))
-        while (weir_json_object_next(&j, &key) && weir_json_skip(&j, &value))
-            if (weir_json_str_eqz(key, name))
-                return value;
-    return weir_span(NULL, 0);
-}
-
-static bool is_object(struct weir_span json) {
-    return json.len > 0 && json.data[0] == '{';
-}
-
-static void put_parameters(struct weir_jsonw *w, struct weir_span function) {
-    struct weir_span parameters = member(function, "parameters");
-    weir_jsonw_raw(w, is_object(parameters) ? parameters : WEIR_SPAN_LIT("{\"type\":\"object\"}"));
-}
-
-static void put_one(struct weir_jsonw *w, struct weir_span function) {
-    weir_jsonw_object_begin(w);
-    weir_jsonw_key(w, "properties");
-    weir_jsonw_object_begin(w);
-    weir_jsonw_key(w, "name");
-    weir_jsonw_object_begin(w);
-    weir_jsonw_key(w, "type");
-    weir_jsonw_string_z(w, "string");
-    weir_jsonw_key(w, "enum");
-    weir_jsonw_array_begin(w);
-    weir_jsonw_raw(w, member(function, "name"));
-    weir_jsonw_array_end(w);
-    weir_jsonw_object_end(w);
-    weir_jsonw_key(w, "parameters");
-    put_parameters(w, function);
-    weir_jsonw_object_end(w);
-    weir_jsonw_key(w, "required");
-    weir_jsonw_raw(w, WEIR_SPAN_LIT("[\"name\",\"parameters\"]"));
-    weir_jsonw_object_end(w);
-}
-
-/* "$ref": "#/$defs/…" counts from the schema's root, where the definitions of all tools must stand;
- * of two with one name the first holds. */
-static void put_definitions(struct weir_jsonw *w, struct weir_span tools) {
-    enum { NAMES_MAX = 256 };
-    struct weir_span names[NAMES_MAX], tool, value;
-    size_t n = 0;
-    struct weir_json j, d;
-    weir_json_init(&j, tools, 128);
-    weir_jsonw_key(w, "$defs");
-    weir_jsonw_object_begin(w);
-    if (weir_json_array_enter(&j))
-        while (weir_json_array_next(&j) && weir_json_skip(&j, &tool)) {
-            struct weir_json_str key;
-            struct weir_span defs = member(member(member(tool, "function"), "parameters"), "$defs");
-            weir_json_init(&d, defs, 128);
-            if (!is_object(defs) || !weir_json_object_enter(&d))
-                continue;
-            while (weir_json_object_next(&d, &key) && weir_json_skip(&d, &value)) {
-                bool known = n == NAMES_MAX;
-                for (size_t i = 0; i < n && !known; i++)
-                    known = weir_span_eq(names[i], key.raw);
-                if (known)
-                    continue;
-                names[n++] = key.raw;
-                weir_jsonw_key_span(w, key.raw);
-                weir_jsonw_raw(w, value);
-            }
-        }
-    weir_jsonw_object_end(w);
-}
-
-static void put_list(struct weir_jsonw *w, const struct weir_request *r) {
-    struct weir_json j;
-    struct weir_span tool;
-    weir_jsonw_object_begin(w);
-    weir_jsonw_key(w, "type");
-    weir_jsonw_string_z(w, "array");
-    weir_jsonw_key(w, "minItems");
-    weir_jsonw_u64(w, 1);
-    if (!r->q.parallel_tool_calls) {
-        weir_jsonw_key(w, "maxItems");
-        weir_jsonw_u64(w, 1);
-    }
-    weir_jsonw_key(w, "items");
-    weir_jsonw_object_begin(w);
-    weir_jsonw_key(w, "type");
-    weir_jsonw_string_z(w, "object");
-    weir_jsonw_key(w, "anyOf");
-    weir_jsonw_array_begin(w);
-    weir_json_init(&j, r->q.tools, 128);
-    if (weir_json_array_enter(&j))
-        while (weir_json_array_next(&j) && weir_json_skip(&j, &tool))
-            put_one(w, member(tool, "function"));
-    weir_jsonw_array_end(w);
-    weir_jsonw_object_end(w);
-    put_definitions(w, r->q.tools);
-    weir_jsonw_object_end(w);
-}
-
-static void put_named(struct weir_jsonw *w, const struct weir_request *r, struct weir_span name) {
-    struct weir_json j;
-    struct weir_span tool;
-    weir_json_init(&j, r->q.tools, 128);
-    if (weir_json_array_enter(&j))
-        while (weir_json_array_next(&j) && weir_json_skip(&j, &tool)) {
-            struct weir_span function = member(tool, "function"), own = member(function, "name");
-            if (own.len == name.len + 2 && memcmp(own.data + 1, name.data, name.len) == 0) {
-                put_parameters(w, function);
-                return;
-            }
-        }
-    weir_jsonw_raw(w, WEIR_SPAN_LIT("{\"type\":\"object\"}"));
-}
-
-enum weir_status weir_parsed_guide(struct weir_request *r) {
-    struct weir_span name = {NULL, 0}, *guided = &r->q.prep.sampling.guided_decoding;
-    if (r->q.kind != WEIR_OPENAI_CHAT || weir_model_info(r->model)->tool_parser.len == 0 ||
-        r->q.tools.data == NULL || guided->data != NULL)
-        return WEIR_OK;
-    enum wprs_choice choice = choice_of(r, &name);
-    if (choice != WPRS_CHOICE_REQUIRED && choice != WPRS_CHOICE_NAMED)
-        return WEIR_OK;
-    struct weir_buf out;
-    struct weir_jsonw w;
-    weir_buf_init(&out, WEIR_OUT_MAX);
-    weir_jsonw_init(&w, &out);
-    weir_jsonw_object_begin(&w);
-    weir_jsonw_key(&w, "json");
-    if (choice == WPRS_CHOICE_NAMED)
-        put_named(&w, r, name);
-    else
-        put_list(&w, r);
-    weir_jsonw_object_end(&w);
-    if (w.status == WEIR_OK)
-        *guided = weir_arena_copy(&r->arena, weir_buf_span(&out));
-    weir_buf_fini(&out);
-    return w.status != WEIR_OK ? w.status : guided->data != NULL ? WEIR_OK : WEIR_NOMEM;
 }

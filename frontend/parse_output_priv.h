@@ -6,6 +6,7 @@
 #define WEIR_FRONTEND_PARSE_OUTPUT_PRIV_H
 
 #include "base/status.h"
+#include "parsers/wprs.h"
 #include "wire/openai_answer.h"
 
 struct weir_choice;
@@ -24,8 +25,17 @@ enum weir_status weir_parsed_give(struct weir_leg *leg, struct weir_choice *c,
                                   bool over) WEIR_MUST_CHECK;
 /* Gathered answers: text, reasoning and calls; they live as long as the request. */
 void weir_parsed_fill(const struct weir_parsed *p, struct weir_answer_choice *choice);
-/* tool_choice "required" or a name: asks the worker for JSON in that shape, unless the client set a
- * constraint of its own. */
-enum weir_status weir_parsed_guide(struct weir_request *r) WEIR_MUST_CHECK;
+/* Tokens of the choice that were reasoning; false: the model names no parser that would tell. */
+bool weir_parsed_reasoning_tokens(const struct weir_parsed *p, uint64_t *ret_n);
+/* What the request says of tools, and the name that a named choice gives. */
+enum wprs_choice weir_parsed_choice(const struct weir_request *r, struct weir_span *ret_name);
+/* A tool has to be called: the worker is given a grammar for that, with or without a parser. */
+bool weir_parsed_must_call(const struct weir_request *r);
+
+/* guide.c */
+/* tool_choice "required" or a name: asks the worker for JSON in that shape, in the place of what
+ * response_format says of a text. False: the request has failed: a constraint of the client's own,
+ * tools whose definitions contradict, memory. */
+bool weir_guide_forced_call(struct weir_request *r);
 
 #endif

@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/map.h"
 #include "base/mem.h"
+#include "frontend/card_sets.h"
 #include "router/worker_records.h"
 #include "runtime/plane_client.h"
 
@@ -20,6 +21,7 @@ struct weir_prefill_pool {
     char *model; /* owned */
     struct weir_router *router;
     struct weir_rooms *rooms; /* owned, or NULL */
+    struct weir_metric *received;
     uint32_t block_size;
     unsigned n_joined;
 };
@@ -38,7 +40,8 @@ struct weir_prefill {
     pthread_mutex_t lock;
     struct weir_models_config config;
     struct weir_list pools, workers;
-    struct weir_map by_id; /* joined workers */
+    struct weir_card_sets cards; /* of discovery */
+    struct weir_map by_id;       /* joined workers */
     unsigned n_pools;
 };
 
@@ -55,6 +58,7 @@ enum weir_status weir_prefill_create(const struct weir_models_config *config,
     p->config.router.queue_decode_threshold = NAN;
     weir_list_init(&p->pools);
     weir_list_init(&p->workers);
+    weir_card_sets_init(&p->cards);
     weir_map_init(&p->by_id, MAX_WORKERS);
     pthread_mutex_init(&p->lock, NULL);
     *ret_prefill = p;
@@ -81,6 +85,7 @@ void weir_prefill_destroy(struct weir_prefill *prefill) {
     WEIR_LIST_FOREACH(it, &prefill->workers) {
         free_worker(WORKER(it));
     }
+    weir_card_sets_fini(&prefill->cards);
     WEIR_LIST_FOREACH(it, &prefill->pools) {
         free_pool(POOL(it));
     }
@@ -114,6 +119,10 @@ struct weir_router *weir_prefill_pool_router(const struct weir_prefill_pool *poo
 
 struct weir_rooms *weir_prefill_pool_rooms(const struct weir_prefill_pool *pool) {
     return pool->rooms;
+}
+
+struct weir_metric *weir_prefill_pool_received(const struct weir_prefill_pool *pool) {
+    return pool->received;
 }
 
 uint32_t weir_prefill_pool_block_size(const struct weir_prefill_pool *pool) {
@@ -160,6 +169,18 @@ struct weir_router *weir_prefill_router_of(struct weir_prefill *prefill, uint64_
     return router;
 }
 
+void weir_prefill_namespaces(struct weir_prefill *prefill, struct weir_span model,
+                             void (*fn)(void *arg, struct weir_span ns), void *arg) {
+    struct weir_span rest;
+    pthread_mutex_lock(&prefill->lock);
+    WEIR_LIST_FOREACH(it, &prefill->workers) {
+        const struct worker *w = WORKER(it);
+        if (w->records.router != NULL && weir_span_eqz(model, w->pool->model))
+            fn(arg, weir_span_split(weir_span_z(w->key), '/', &rest));
+    }
+    pthread_mutex_unlock(&prefill->lock);
+}
+
 void weir_prefill_each(struct weir_prefill *prefill,
                        void (*fn)(void *arg, const char *model, struct weir_router *router,
                                   struct weir_rooms *rooms),
@@ -191,6 +212,7 @@ static struct weir_prefill_pool *pool_for(struct weir_prefill *p, const struct w
         free_pool(pool);
         return NULL;
     }
+    pool->received = weir_front_received(p->config.metrics, pool->model, "default", true);
     weir_router_set_thresholds(pool->router, &p->config.thresholds);
     if (p->config.sync != NULL)
         weir_replica_sync_attach(p->config.sync, pool->router);
@@ -261,34 +283,49 @@ static void on_instance(struct weir_prefill *p, struct weir_span key, const stru
         join(p, w);
 }
 
-static void on_card(struct weir_prefill *p, struct weir_span key, const struct weir_record *r) {
+/* False: it is left out. */
+static bool take_card(struct weir_prefill *p, struct weir_span key, const struct weir_record *r) {
     const struct weir_card *c = &r->card;
-    if (c->worker_type != WEIR_WORKER_PREFILL || !c->input_tokens ||
-        (p->config.model_name != NULL && !weir_span_eqz(c->display_name, p->config.model_name)))
-        return;
     uint32_t place;
     if (!weir_models_place(&p->config, r->endpoint.ns, true, &place))
-        return;
+        return false;
     struct weir_prefill_pool *pool = pool_for(p, c);
     struct worker *w = pool != NULL ? worker_for(p, key, r->instance_id) : NULL;
     if (w == NULL || w->records.has_card)
-        return;
+        return w != NULL;
     if (p->config.block_size == 0 && c->kv_cache_block_size != pool->block_size) {
         WEIR_LOG(WEIR_LOG_WARN, "models",
                  "a prefill worker of model %s has block size %u, the others %u; it is left out",
                  pool->model, c->kv_cache_block_size, pool->block_size);
-        return;
+        return false;
     }
     w->bootstrap_port = c->bootstrap_port;
     if (!copy_into(w->bootstrap_host, sizeof(w->bootstrap_host), c->bootstrap_host))
-        return;
+        return false;
     w->pool = pool;
     weir_worker_records_card(&w->records, c);
     w->records.figures.pool = place;
     join(p, w);
+    return true;
 }
 
-static void on_gone(struct weir_prefill *p, enum weir_record_kind kind, struct weir_span key) {
+static bool wants_card(const struct weir_prefill *p, const struct weir_card *c) {
+    return c->worker_type == WEIR_WORKER_PREFILL && c->input_tokens &&
+           (p->config.model_name == NULL || weir_span_eqz(c->display_name, p->config.model_name));
+}
+
+static void on_free_card(void *prefill, struct weir_span key, const struct weir_record *r) {
+    struct weir_prefill *p = prefill;
+    if (!take_card(p, key, r))
+        weir_card_sets_forget(&p->cards, key);
+}
+
+static void on_card(struct weir_prefill *p, struct weir_span key, const struct weir_record *r) {
+    if (wants_card(p, &r->card) && weir_card_sets_put(&p->cards, key, r))
+        on_free_card(p, key, r);
+}
+
+static void gone(struct weir_prefill *p, enum weir_record_kind kind, struct weir_span key) {
     struct worker *w = find_worker(p, key);
     if (w == NULL)
         return;
@@ -299,6 +336,12 @@ static void on_gone(struct weir_prefill *p, enum weir_record_kind kind, struct w
         p->config.on_worker_left(p->config.arg, w->records.address);
     if (weir_worker_records_gone(&w->records, kind))
         free_worker(w);
+}
+
+static void on_gone(struct weir_prefill *p, enum weir_record_kind kind, struct weir_span key) {
+    gone(p, kind, key);
+    if (kind == WEIR_RECORD_MODEL)
+        weir_card_sets_gone(&p->cards, key, on_free_card, p);
 }
 
 void weir_prefill_on_change(void *prefill, enum weir_discovery_change change,
@@ -349,7 +392,8 @@ void weir_prefill_engine_put(struct weir_prefill *prefill, const struct weir_mod
     pthread_mutex_lock(&prefill->lock);
     drop_engine(prefill, key);
     on_instance(prefill, key, &r);
-    on_card(prefill, key, &r);
+    if (wants_card(prefill, &r.card))
+        (void)take_card(prefill, key, &r);
     pthread_mutex_unlock(&prefill->lock);
 }
 

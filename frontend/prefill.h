@@ -33,6 +33,8 @@ struct weir_prefill_pool *weir_prefill_find(struct weir_prefill *prefill, const 
 struct weir_router *weir_prefill_pool_router(const struct weir_prefill_pool *pool);
 /* Where prompts wait for its workers; NULL: they do not. */
 struct weir_rooms *weir_prefill_pool_rooms(const struct weir_prefill_pool *pool);
+/* Requests that asked for one of its workers, where there are no rooms. */
+struct weir_metric *weir_prefill_pool_received(const struct weir_prefill_pool *pool);
 uint32_t weir_prefill_pool_block_size(const struct weir_prefill_pool *pool);
 
 struct weir_prefill_worker {
@@ -44,6 +46,9 @@ bool weir_prefill_worker_get(struct weir_prefill *prefill, const struct weir_pre
                              uint64_t worker_id, struct weir_prefill_worker *ret);
 /* The router that the events of a worker belong to; NULL: not one of ours. */
 struct weir_router *weir_prefill_router_of(struct weir_prefill *prefill, uint64_t worker_id);
+/* fn(namespace) for each worker that prefills for a model, with the registry's lock held. */
+void weir_prefill_namespaces(struct weir_prefill *prefill, struct weir_span model,
+                             void (*fn)(void *arg, struct weir_span ns), void *arg);
 /* fn is called with the registry's lock held: it must not call back into it. */
 void weir_prefill_each(struct weir_prefill *prefill,
                        void (*fn)(void *arg, const char *model, struct weir_router *router,

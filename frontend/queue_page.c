@@ -26,8 +26,9 @@ static void put_classes(struct weir_jsonw *w, struct weir_admission *a,
     weir_jsonw_key(w, "classes");
     weir_jsonw_array_begin(w);
     for (size_t i = 0; i < n; i++) {
-        struct weir_class_queue_totals t = {.requests = 0};
-        weir_admission_class_stats(a, i, &t);
+        struct weir_admission_class_stats s;
+        weir_admission_class_stats(a, i, &s);
+        const struct weir_class_queue_totals *t = &s.waiting;
         weir_jsonw_object_begin(w);
         weir_jsonw_key(w, "class");
         weir_jsonw_string(w, p != NULL ? p->classes[i].name : c->names[i]);
@@ -35,11 +36,11 @@ static void put_classes(struct weir_jsonw *w, struct weir_admission *a,
             put_u64(w, "quantum", p->classes[i].quantum);
         else
             put_u64(w, "weight", c->classes[i].weight);
-        put_u64(w, "waiting_requests", t.requests);
-        put_u64(w, "waiting_uncached_tokens", t.uncached_tokens);
+        put_u64(w, "waiting_requests", t->requests);
+        put_u64(w, "waiting_uncached_tokens", t->uncached_tokens);
         if (p != NULL) {
-            put_u64(w, "waiting_isl_tokens", t.raw_tokens);
-            put_u64(w, "waiting_cached_tokens", t.cached_tokens);
+            put_u64(w, "waiting_isl_tokens", t->raw_tokens);
+            put_u64(w, "waiting_cached_tokens", t->cached_tokens);
         }
         weir_jsonw_object_end(w);
     }
@@ -158,12 +159,12 @@ void weir_front_queue(struct weir_front_loop *fl, struct weir_http_exchange *x) 
     weir_jsonw_object_begin(&p.w);
     weir_jsonw_key(&p.w, "queues");
     weir_jsonw_array_begin(&p.w);
-    weir_models_each(fl->app->models, put_model, &p);
+    weir_models_each_router(fl->app->models, put_model, &p);
     weir_prefill_each(fl->app->prefill, put_prefill, &p);
     weir_jsonw_array_end(&p.w);
     weir_jsonw_key(&p.w, "shares");
     weir_jsonw_array_begin(&p.w);
-    weir_models_each(fl->app->models, put_shares, &p);
+    weir_models_each_router(fl->app->models, put_shares, &p);
     weir_jsonw_array_end(&p.w);
     weir_jsonw_object_end(&p.w);
     weir_front_send(x, 200, &p.w, &body);

@@ -87,8 +87,8 @@ static void first_data(struct weir_relay *y) {
     uint64_t now = weir_now_ns();
     leg->first_item = true;
     r->first_token_ns = now;
-    weir_front_observe_stage(r->fl->app->metrics, WEIR_FRONT_ROUNDTRIP,
-                             (double)(now - leg->sent_ns) / 1e9);
+    leg->ttft_s = (double)(now - leg->sent_ns) / 1e9;
+    weir_front_observe_stage(r->fl->app->metrics, WEIR_FRONT_ROUNDTRIP, leg->ttft_s);
     weir_metric_observe(m->ttft, (double)(now - r->start_ns) / 1e9);
     if (r->queued)
         weir_metric_dec(m->queued);

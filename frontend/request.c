@@ -19,6 +19,10 @@ const char *weir_request_error_type(int http_status) {
     switch (http_status) {
     case 404:
         return "not_found";
+    case 408:
+        return "response_timeout";
+    case 429:
+        return "overload";
     case 499:
         return "cancelled";
     case 501:
@@ -51,6 +55,28 @@ static void leave_queue(struct weir_request *r) {
     r->queued = false;
 }
 
+/* What its worker shows of the leg on the metrics page. */
+static void note_worker(const struct weir_request *r, const struct weir_leg *leg) {
+    const struct weir_worker_seen seen = {.worker_id = leg->worker_id,
+                                          .dp_rank = leg->dp_rank,
+                                          .n_input = leg->prompt.n,
+                                          .ttft_s = leg->ttft_s,
+                                          .itl_s =
+                                              r->itl_n > 0 ? r->itl_sum / (double)r->itl_n : -1};
+    if (leg->first_item)
+        weir_worker_figures_note(r->fl->app->workers, &seen);
+}
+
+static void observe_end(struct weir_request *r, struct weir_leg *leg) {
+    struct weir_front_metrics *m = r->fl->app->metrics;
+    if (leg->n_decoded > 0)
+        weir_front_observe_detokenize(m, (double)leg->decode_ns / 1e9 / leg->n_decoded,
+                                      leg->n_tokens);
+    if (leg->routed)
+        weir_front_observe_routed_end(m, leg->n_tokens);
+    note_worker(r, leg);
+}
+
 static void count_out(struct weir_request *r) {
     const struct weir_front_model_metrics *m = &weir_model_info(r->model)->metrics;
     uint64_t tokens = 0;
@@ -61,7 +87,11 @@ static void count_out(struct weir_request *r) {
     for (size_t i = 0; i < r->n_legs; i++) {
         weir_output_count_tokens(&r->legs[i]);
         tokens += r->legs[i].n_tokens;
+        observe_end(r, &r->legs[i]);
     }
+    if (r->n_legs > 0 && r->legs[0].routed && r->itl_n > 0)
+        weir_front_observe_routed_gaps(r->fl->app->metrics, r->itl_sum / (double)r->itl_n,
+                                       r->itl_n);
     if (tokens > 0)
         weir_metric_observe(m->output_tokens, (double)tokens);
     atomic_fetch_sub_explicit(&r->fl->app->n_inference, 1, memory_order_relaxed);
@@ -168,7 +198,7 @@ static struct weir_request *take_spare(struct weir_front_loop *fl) {
 
 static void give_spare(struct weir_request *r) {
     struct weir_front_loop *fl = r->fl;
-    if (fl->n_spares >= SPARES) {
+    if (fl->n_spares + 1 > SPARES) {
         weir_arena_fini(&r->arena);
         weir_free(r);
         return;
@@ -198,7 +228,6 @@ void weir_request_done(struct weir_request *r) {
     }
     weir_timer_stop(&r->keep_alive);
     if (r->counted) {
-        count_out(r);
         if (*r->error_type == '\0')
             weir_metric_inc(weir_model_info(r->model)->metrics.succeeded[r->endpoint][r->q.stream]);
         else
@@ -207,6 +236,13 @@ void weir_request_done(struct weir_request *r) {
     } else {
         weir_front_count_failed(r->fl->app->metrics, NULL, r->endpoint, r->q.stream, r->error_type);
     }
+    if (*r->error_type != '\0' && strcmp(r->error_type, "cancelled") != 0)
+        weir_front_count_failure(r->fl->app->metrics,
+                                 strcmp(r->error_type, "overload") == 0 && r->status != 429
+                                     ? 529 /* whatever status stands for it */
+                                     : r->status);
+    if (r->counted)
+        count_out(r); /* last: where none is in flight, all are counted */
     log_access(r);
     weir_model_unref(r->model);
     weir_buf_fini(&r->out);
@@ -386,7 +422,7 @@ static bool admit(struct weir_request *r) {
     if (!parse(r))
         return false;
     r->q.kind = kind;
-    if (!weir_request_metadata_fits(r) || !find_model(r) || !can_serve(r))
+    if (!weir_request_read_metadata(r) || !find_model(r) || !can_serve(r))
         return false;
     weir_metric_inc(weir_model_info(r->model)->metrics.started[r->endpoint][r->q.stream]);
     count_in(r);
@@ -423,7 +459,7 @@ void weir_request_start(struct weir_front_loop *fl, struct weir_http_exchange *x
     weir_timer_init(&r->keep_alive, fl->loop, on_keep_alive, r);
     weir_http_exchange_set_user(x, r);
     make_ids(r);
-    if (!admit(r) || (!fl->app->options.disable_frontend_nvext && !weir_request_apply_headers(r)) ||
+    if (!admit(r) || !weir_request_apply_headers(r) ||
         !(weir_model_info(r->model)->engines ? weir_request_prepare_relay(r)
                                              : weir_request_prepare_legs(r)))
         return;
@@ -433,10 +469,8 @@ void weir_request_start(struct weir_front_loop *fl, struct weir_http_exchange *x
         weir_relay_start(&r->legs[0]);
         return;
     }
-    if (weir_parsed_guide(r) != WEIR_OK) {
-        weir_request_fail_memory(r);
+    if (!weir_guide_forced_call(r))
         return;
-    }
     weir_request_fill_prep(r);
     weir_metric_observe(weir_model_info(r->model)->metrics.input_tokens, (double)r->prompt_tokens);
     if (fl->app->options.enable_force_include_usage)

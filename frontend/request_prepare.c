@@ -93,6 +93,10 @@ static bool prepare_chat(struct weir_request *r, struct weir_ids *ret) {
 
 static bool prepare_prompt(struct weir_request *r, const struct weir_prompt *p,
                            struct weir_ids *ret) {
+    if (r->q.has_token_data && r->q.n_prompts == 1) {
+        *ret = r->q.token_data;
+        return true;
+    }
     if (p->kind == WEIR_PROMPT_TEXT)
         return encode(r, p->text, 0, ret);
     uint32_t vocab = wtok_vocab_size(weir_model_info(r->model)->tok);
@@ -114,7 +118,7 @@ bool weir_request_hash_leg(struct weir_request *r, struct weir_leg *leg) {
     const struct weir_model_info *info = weir_model_info(r->model);
     size_t n = kvi_block_count(leg->prompt.n, info->block_size, info->eagle);
     struct weir_span salt = r->q.cache_salt;
-    uint64_t seed = kvi_seed(NULL, 0, salt.data, salt.len);
+    uint64_t seed = kvi_seed(info->lora.data, info->lora.len, salt.data, salt.len);
     leg->local = weir_arena_alloc(&r->arena, (n + 1) * sizeof(*leg->local));
     leg->sequence = weir_arena_alloc(&r->arena, (n + 1) * sizeof(*leg->sequence));
     if (leg->local == NULL || leg->sequence == NULL)
@@ -122,7 +126,8 @@ bool weir_request_hash_leg(struct weir_request *r, struct weir_leg *leg) {
     uint64_t begin = weir_now_ns();
     leg->n_blocks = kvi_hash_and_chain(leg->prompt.ids, leg->prompt.n, info->block_size, seed,
                                        info->eagle, leg->local, leg->sequence, n);
-    weir_front_observe_hashing(r->fl->app->metrics, (double)(weir_now_ns() - begin) / 1e6);
+    leg->hash_ms = (double)(weir_now_ns() - begin) / 1e6;
+    weir_front_observe_hashing(r->fl->app->metrics, leg->hash_ms);
     return true;
 }
 
@@ -139,9 +144,8 @@ static bool init_choices(struct weir_request *r, struct weir_leg *leg, size_t le
         c->index = (unsigned)leg_index * r->q.n + k;
         c->stop_index = -1;
         c->stop_id = -1;
-        wtok_stream_init(&c->decoder, weir_model_info(r->model)->tok, r->q.skip_special_tokens);
         weir_buf_init(&c->text, WEIR_OUT_MAX);
-        weir_buf_init(&c->logprobs, WEIR_OUT_MAX);
+        weir_logprob_lists_init(&c->logprobs, WEIR_OUT_MAX);
         weir_buf_init(&c->frame_bytes, WEIR_OUT_MAX);
         if (stop->stop.n > 0 && wtok_stop_create(stop->stop.items, stop->stop.n,
                                                  r->q.prep.sampling.include_stop_str_in_output == 1,
@@ -149,6 +153,10 @@ static bool init_choices(struct weir_request *r, struct weir_leg *leg, size_t le
             return weir_request_fail_memory(r);
         if (weir_parsed_create(r, &c->parsed) != WEIR_OK)
             return weir_request_fail_memory(r);
+        /* Markers of parsers may be special tokens. */
+        int skip = r->q.prep.output.skip_special_tokens;
+        wtok_stream_init(&c->decoder, weir_model_info(r->model)->tok,
+                         skip >= 0 ? skip != 0 : c->parsed == NULL);
     }
     return true;
 }
@@ -231,6 +239,6 @@ void weir_request_fill_prep(struct weir_request *r) {
         p->eos_token_ids = (struct weir_ids){eos, n};
         p->stop.stop_token_ids_hidden = p->eos_token_ids;
     } else {
-        p->eos_token_ids = p->stop.stop_token_ids_hidden = (struct weir_ids){eos, 0};
+        p->eos_token_ids = (struct weir_ids){eos, 0};
     }
 }

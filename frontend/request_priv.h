@@ -20,17 +20,17 @@ struct weir_relay;
 struct weir_choice {
     unsigned index; /* as the client counts */
     struct wtok_stream decoder;
-    struct wtok_stop *stop;      /* owned; NULL without stop strings */
-    struct weir_buf text;        /* unary: the whole text; streamed: scratch of one piece */
-    struct weir_buf logprobs;    /* unary: entries gathered so far */
-    struct weir_buf frame_bytes; /* of `frame`; empty: not made yet */
+    struct wtok_stop *stop;             /* owned; NULL without stop strings */
+    struct weir_buf text;               /* unary: the whole text; streamed: scratch of one piece */
+    struct weir_logprob_lists logprobs; /* gathered so far; streamed: since the last chunk */
+    struct weir_buf frame_bytes;        /* of `frame`; empty: not made yet */
     struct weir_answer_frame frame;
     struct weir_parsed *parsed; /* owned; NULL: the text is the answer */
     const char *finish;         /* NULL while it runs */
     int stop_index;             /* matched stop string, -1 none */
     int64_t stop_id;            /* matched stop id, -1 none */
     uint64_t n_tokens;
-    size_t text_offset; /* bytes given out, for logprobs of completions */
+    struct weir_span worker_reason; /* stop_reason of the worker: JSON in the arena, or NULL */
     bool role_sent;
 };
 
@@ -45,6 +45,7 @@ struct weir_leg {
     struct weir_ids prompt;
     uint64_t *local, *sequence; /* block hashes, in the arena */
     size_t n_blocks;
+    double hash_ms;
     struct weir_plane_call *call;
     struct weir_relay *relay; /* of a leg to an HTTP engine; in the arena */
     bool many_ranks;          /* the chosen engine has more than one */
@@ -58,13 +59,24 @@ struct weir_leg {
     uint32_t dp_rank, overlap_blocks;
     uint64_t tried[WEIR_MAX_TRIED];
     unsigned n_tried,
-        moves;        /* workers that failed; of these, retries that count against the limit */
-    uint64_t lost_ns; /* time spent on those that had not got the request */
-    bool first_item;  /* an item has been seen */
-    bool resent;      /* a connection was stale: from now on new ones */
-    bool counted;     /* the worker's count of the prompt has been compared */
+        moves;          /* workers that failed; of these, retries that count against the limit */
+    bool refused_full;  /* the last of them had no room */
+    uint64_t moved_ns;  /* a migration began then and has not ended; 0: none has */
+    bool moved_ongoing; /* tokens had come before it */
+    bool routed;        /* counted as a choice in kv mode */
+    uint64_t lost_ns;   /* time spent on those that had not got the request */
+    bool first_item;    /* an item has been seen, */
+    double ttft_s;      /* so long after it was sent to that worker */
+    uint64_t decode_ns; /* spent on decoding so many tokens, of some items */
+    uint32_t n_decoded;
+    bool resent;             /* a connection was stale: from now on new ones */
+    bool counted;            /* the worker's count of the prompt has been compared */
     struct weir_buf emitted; /* ids generated so far, kept only while a migration is possible */
     int64_t cached_tokens;   /* -1 unknown */
+    int64_t counted_prompt;  /* prompt tokens by the worker's count; -1 unknown */
+    struct weir_span engine_data, completion_details; /* JSON in the arena, or NULL: the last */
+    bool fresh_data;                                  /* no chunk has had engine_data yet */
+    size_t n_ids_given;                               /* of `emitted`: in chunks */
     uint64_t n_tokens;
     uint64_t n_uncounted, n_gapless; /* tokens that no metric knows yet; of these, without a gap */
     uint64_t sent_ns, last_token_ns;
@@ -91,6 +103,7 @@ struct weir_request {
     char prompt_tail[64]; /* last bytes of the rendered prompt: does it open a reasoning block? */
     size_t prompt_tail_len;
     struct weir_span traceparent;
+    struct weir_span metadata; /* JSON object for the worker's context, or NULL */
     uint64_t start_ns, first_token_ns;
     double itl_sum;
     uint64_t itl_n, prompt_tokens;
@@ -113,6 +126,11 @@ struct weir_request {
     const char *error_type;     /* "" = success; for the counters */
     int status;                 /* for the access line */
 };
+
+/* The annotation query_instance_id: which worker would it be? Nothing is generated or booked. */
+static inline bool weir_request_only_asks(const struct weir_request *r) {
+    return (r->q.extras & WEIR_ANNOTATE_QUERY_INSTANCE) != 0;
+}
 
 /* leg.c */
 void weir_leg_init(struct weir_leg *leg, struct weir_request *r);
@@ -225,10 +243,17 @@ void weir_output_count_tokens(struct weir_leg *leg);
 void weir_output_finish(struct weir_request *r);
 void weir_output_error(struct weir_request *r, int http_status, struct weir_span message);
 void weir_output_destroy_choice(struct weir_choice *c);
+/* The one frame of a streamed answer that names the worker and nothing else. */
+enum weir_status weir_output_choice_made(struct weir_leg *leg) WEIR_MUST_CHECK;
 /* One frame of a choice; fills in index, role, usage, nvext and log probabilities gathered since
  * the last. */
 enum weir_status weir_output_put(struct weir_leg *leg, struct weir_choice *c,
                                  struct weir_answer_piece *piece);
+
+/* output_nvext.c: the value of `nvext` with this piece of the answer (`last`: nothing follows), in
+ * the arena; data NULL when nothing is to be said. */
+struct weir_span weir_output_nvext(struct weir_request *r, struct weir_leg *leg,
+                                   const struct weir_choice *c, bool last);
 
 /* relay.c */
 void weir_relay_start(struct weir_leg *leg);
@@ -242,8 +267,15 @@ void weir_relay_pause(struct weir_relay *relay, bool pause);
 /* Takes what the headers ask of routing into the request. False: the request has failed, or there
  * is no memory for it. */
 bool weir_request_apply_headers(struct weir_request *r);
-/* False: the metadata headers exceed their bounds, and the request has failed. */
-bool weir_request_metadata_fits(struct weir_request *r);
+/* Takes metadata headers for the worker's context. False: they exceed their bounds, or there is no
+ * memory, and the request has failed. */
+bool weir_request_read_metadata(struct weir_request *r);
+/* A header's value that is visible ASCII. Others are not passed on: what they mean is not known. */
+bool weir_request_is_text(struct weir_span value);
+/* request_agent.c: the session that the headers name (data NULL: none), and what the worker is told
+ * of it. */
+enum weir_status weir_request_read_agent(struct weir_request *r,
+                                         struct weir_span *ret_session) WEIR_MUST_CHECK;
 
 /* request_prepare.c; false: the request has failed. r->model is set. */
 /* The legs of a request whose tokens the workers get, n_legs of them, with choices. */

@@ -81,8 +81,7 @@ static bool method_ok(struct weir_span method, unsigned methods) {
     return (weir_span_eqz(method, "GET") || weir_span_eqz(method, "HEAD")) && (methods & GET) != 0;
 }
 
-/* application/json, or application/ANYTHING+json, whatever the case and parameters. */
-static bool is_json_type(struct weir_span value) {
+bool weir_front_is_json(struct weir_span value) {
     struct weir_span rest, type = weir_span_trim(weir_span_split(value, ';', &rest));
     if (weir_span_ieq(type, WEIR_SPAN_LIT("application/json")))
         return true;
@@ -127,7 +126,8 @@ static bool answer_early(struct weir_front_loop *fl, struct weir_http_exchange *
         refuse_method(x, r->methods);
         return true;
     }
-    if (inference && !is_json_type(weir_http_header_get(q, "content-type"))) {
+    if (inference && !weir_front_is_json(weir_http_header_get(q, "content-type"))) {
+        weir_front_count_failure(fl->app->metrics, 415);
         weir_front_error(fl, x, 415, "Expected request with Content-Type application/json");
         return true;
     }
@@ -225,6 +225,8 @@ static void on_body_error(void *arg, struct weir_http_exchange *x, int http_stat
                  http_status == 408 ? "The request body came too slowly"
                                     : "Failed to read request body");
     weir_front_error(fl, x, http_status, text);
+    if (r.id == R_CHAT || r.id == R_COMPLETIONS)
+        weir_front_count_failure(fl->app->metrics, http_status);
 }
 
 static void on_writable(void *arg, struct weir_http_exchange *x) {

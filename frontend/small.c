@@ -40,6 +40,8 @@ static bool seen_before(struct health *h, const struct weir_endpoint_id *e) {
 static void on_instance(void *arg, const struct weir_model_instance *i) {
     struct health *h = arg;
     struct weir_jsonw *w = h->w;
+    if (i->adapter)
+        return;
     if (h->names) {
         char name[512];
         if (i->model == NULL || seen_before(h, i->endpoint))

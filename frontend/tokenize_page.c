@@ -60,7 +60,7 @@ static void on_only(void *arg, struct weir_model *model, bool ready) {
 static struct weir_model *pick_model(struct weir_front_loop *fl, struct weir_span name) {
     struct only o = {0};
     if (name.data == NULL) {
-        weir_models_each(fl->app->models, on_only, &o);
+        weir_models_each_router(fl->app->models, on_only, &o);
         name = o.name;
     }
     struct weir_model *model =

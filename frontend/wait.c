@@ -73,7 +73,7 @@ static void on_timeout(void *arg) {
     struct weir_wait *w = arg;
     struct weir_admission_stats s;
     weir_admission_stats(w->room, &s);
-    weir_admission_leave(w->ticket);
+    weir_admission_give_up(w->ticket);
     w->ticket = NULL;
     refuse(w->leg, "queue_timeout_ms", NULL, w->leg->wait_ms, s.queue.requests,
            s.queue.retry_after_s);
@@ -157,8 +157,10 @@ static enum weir_status enter(struct weir_wait *w, struct weir_queue_refusal *f)
     ask.explain = weir_leg_explains(leg);
     w->room = weir_rooms_at(rooms_of(w), weir_leg_pool_at(pool_of(w)));
     w->router = router_of(w);
+    uint64_t begin = weir_now_ns();
     enum weir_status st = weir_admission_enter(
         w->room, &ask, &w->route, ask.explain ? &record : NULL, &w->ticket, &w->ahead, f);
+    w->route_ms = st == WEIR_OK ? (double)(weir_now_ns() - begin) / 1e6 : -1;
     w->granted = st == WEIR_OK;
     if (record.n > 0)
         explain(w, &record);

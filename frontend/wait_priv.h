@@ -14,6 +14,7 @@ struct weir_wait {
     struct weir_ticket *ticket;  /* while it waits */
     struct weir_timer timer;
     struct weir_route route; /* booked, while `granted` */
+    double route_ms;         /* of one that did not wait: what choosing took; else -1 */
     bool granted, over;      /* over: it does not wait (again) */
     size_t ahead;            /* how many waited when it came */
 };

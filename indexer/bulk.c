@@ -40,7 +40,8 @@ struct job {
     struct weir_span body; /* owned */
     struct weir_batch batch;
     struct weir_group *group;
-    int status; /* of the answer */
+    uint32_t block_size; /* the group's when it was found */
+    int status;          /* of the answer */
     struct weir_err err;
 };
 
@@ -138,7 +139,7 @@ static enum weir_status put_results(struct job *j, const struct weir_ask *a, boo
                 return WEIR_NOMEM;
             scores = j->bulk->scores;
         }
-        weir_indexer_put_scores(&w, scores, n, j->group->block_size);
+        weir_indexer_put_scores(&w, scores, n, j->block_size);
     }
     weir_jsonw_array_end(&w);
     weir_jsonw_object_end(&w);
@@ -162,7 +163,7 @@ static void search(void *arg) {
     struct weir_bulk *b = j->bulk;
     uint64_t *local = NULL, *offsets = NULL;
     struct weir_ask *a = NULL;
-    if (weir_batch_hash(&j->batch, j->group->block_size, &local, &offsets) == WEIR_OK)
+    if (weir_batch_hash(&j->batch, j->block_size, &local, &offsets) == WEIR_OK)
         a = weir_ask_create(local, offsets, j->batch.n);
     enum weir_status st = WEIR_NOMEM;
     bool by_device = a != NULL && search_on_device(j, a);
@@ -194,6 +195,7 @@ static void find_group(void *arg) {
         finish(j);
         return;
     }
+    j->block_size = j->group->block_size;
     weir_mirror_wake(j->group->mirror);
     if (weir_loop_post(j->bulk->own, search, j) != WEIR_OK) {
         weir_err_set(&j->err, WEIR_NOMEM, "out of memory");

@@ -13,6 +13,7 @@ struct weir_follower {
     struct weir_engine_feed *feed;
     struct weir_engine_rank *rank; /* engine's events to index events */
     uint64_t events;
+    bool paused;
     struct weir_kv_batch batch; /* of one message */
 };
 
@@ -29,7 +30,7 @@ static void on_event(void *arg, const struct weir_engine_event *event) {
     e.worker_id = l->config.worker.worker_id;
     e.dp_rank = l->config.worker.dp_rank;
     weir_kv_batch_add(&l->batch, apply, l->config.mirror, &e);
-    l->events++;
+    l->events += 1 + event->joined;
 }
 
 static void on_batch(void *arg, uint64_t next) {
@@ -80,6 +81,25 @@ void weir_follower_get_stats(const struct weir_follower *follower,
                                               .events = follower->events,
                                               .lost = feed.gaps,
                                               .unreadable = feed.broken};
+}
+
+enum weir_status weir_follower_pause(struct weir_follower *l, bool pause, struct weir_err *err) {
+    if (l->paused == pause)
+        return weir_err_set(err, WEIR_EXISTS,
+                            "instance %" PRIu64 " dp_rank %u cannot be %s from status %s",
+                            l->config.worker.worker_id, l->config.worker.dp_rank,
+                            pause ? "paused" : "resumed", l->paused ? "paused" : "active");
+    enum weir_status st = WEIR_OK;
+    if (pause)
+        weir_engine_feed_pause(l->feed);
+    else
+        st = weir_engine_feed_resume(l->feed, err);
+    l->paused = st == WEIR_OK ? pause : true;
+    return st;
+}
+
+bool weir_follower_is_paused(const struct weir_follower *follower) {
+    return follower->paused;
 }
 
 void weir_follower_close(struct weir_follower *follower) {

@@ -26,6 +26,11 @@ enum weir_status weir_follower_open(const struct weir_follower_config *config,
                                     struct weir_err *err) WEIR_MUST_CHECK;
 void weir_follower_get_stats(const struct weir_follower *follower,
                              struct weir_follower_stats *ret_stats);
+/* Stops reading, or goes on behind what was read last: what was missed is asked for again as after
+ * any gap. WEIR_EXISTS: it is so already. */
+enum weir_status weir_follower_pause(struct weir_follower *follower, bool pause,
+                                     struct weir_err *err) WEIR_MUST_CHECK;
+bool weir_follower_is_paused(const struct weir_follower *follower);
 /* Accepts NULL. */
 void weir_follower_close(struct weir_follower *follower);
 

@@ -170,6 +170,8 @@ enum weir_status weir_indexer_dump(struct weir_groups *groups, bool lines, struc
         weir_jsonw_object_begin(&w);
     WEIR_LIST_FOREACH(it, weir_groups_list(groups)) {
         struct weir_group *g = WEIR_CONTAINER_OF(it, struct weir_group, node);
+        if (g->left)
+            continue;
         if (!lines) {
             put_key(&w, g);
             weir_jsonw_object_begin(&w);

@@ -34,18 +34,20 @@ enum weir_status weir_groups_create(const struct weir_groups_config *config,
     return WEIR_OK;
 }
 
-static void free_registration(struct weir_groups *g, struct weir_registration *r) {
+static void free_registration(struct weir_groups *g, struct weir_group *x,
+                              struct weir_registration *r) {
     weir_follower_close(r->follower);
     weir_list_remove(&r->node);
     weir_free(r->endpoint);
     weir_free(r->replay);
     weir_free(r);
     g->n_registrations--;
+    x->n_followers--;
 }
 
 static void free_group(struct weir_groups *g, struct weir_group *x) {
     WEIR_LIST_FOREACH(it, &x->followers) {
-        free_registration(g, REGISTRATION(it));
+        free_registration(g, x, REGISTRATION(it));
     }
     weir_list_remove(&x->node);
     weir_mirror_destroy(x->mirror);
@@ -72,14 +74,20 @@ const struct weir_list *weir_groups_list(const struct weir_groups *groups) {
     return &groups->list;
 }
 
-struct weir_group *weir_groups_find(struct weir_groups *groups, struct weir_span model,
-                                    struct weir_span name) {
+static struct weir_group *find_any(struct weir_groups *groups, struct weir_span model,
+                                   struct weir_span name) {
     WEIR_LIST_FOREACH(it, &groups->list) {
         struct weir_group *x = GROUP(it);
         if (weir_span_eqz(model, x->model) && weir_span_eqz(name, x->name))
             return x;
     }
     return NULL;
+}
+
+struct weir_group *weir_groups_find(struct weir_groups *groups, struct weir_span model,
+                                    struct weir_span name) {
+    struct weir_group *x = find_any(groups, model, name);
+    return x != NULL && !x->left ? x : NULL;
 }
 
 static struct weir_mirror *make_mirror(const struct weir_groups *g, const struct weir_group *x) {
@@ -92,7 +100,11 @@ static struct weir_mirror *make_mirror(const struct weir_groups *g, const struct
 enum weir_status weir_groups_get(struct weir_groups *groups, struct weir_span model,
                                  struct weir_span name, uint32_t block_size,
                                  struct weir_group **ret_group) {
-    struct weir_group *x = weir_groups_find(groups, model, name);
+    struct weir_group *x = find_any(groups, model, name);
+    if (x != NULL && x->left) {
+        x->left = false;
+        x->block_size = block_size;
+    }
     if (x != NULL) {
         *ret_group = x;
         return x->block_size == block_size ? WEIR_OK : WEIR_EXISTS;
@@ -147,6 +159,7 @@ static enum weir_status add(struct weir_groups *g, struct weir_group *x,
     weir_list_init(&r->node);
     weir_list_push_back(&x->followers, &r->node);
     g->n_registrations++;
+    x->n_followers++;
     struct weir_follower_config lc = {.loop = g->config.loop,
                                       .binds = g->binds,
                                       .mirror = x->mirror,
@@ -158,13 +171,33 @@ static enum weir_status add(struct weir_groups *g, struct weir_group *x,
                               ? weir_err_set(err, WEIR_NOMEM, "out of memory")
                               : weir_follower_open(&lc, &r->follower, err);
     if (st != WEIR_OK)
-        free_registration(g, r);
+        free_registration(g, x, r);
     return st;
+}
+
+/* Where an instance is registered, whatever its rank; NULL: nowhere. */
+static const struct weir_group *group_of(const struct weir_groups *groups, uint64_t instance_id) {
+    WEIR_LIST_FOREACH(it, &groups->list) {
+        const struct weir_group *x = GROUP(it);
+        WEIR_LIST_FOREACH(jt, &x->followers) {
+            if (REGISTRATION(jt)->worker.worker_id == instance_id)
+                return x;
+        }
+    }
+    return NULL;
 }
 
 enum weir_status weir_groups_register(struct weir_groups *groups,
                                       const struct weir_register_request *q, struct weir_err *err) {
     struct weir_group *x;
+    const struct weir_group *before = find_any(groups, q->model, q->group);
+    const struct weir_group *its = group_of(groups, q->instance_id);
+    bool fresh = before == NULL, was_left = before != NULL && before->left;
+    if (its != NULL && its != before)
+        return weir_err_set(err, WEIR_EXISTS,
+                            "instance %" PRIu64 " is already registered for model=%.80s "
+                            "routing_group=%.80s: unregister it first",
+                            q->instance_id, its->model, its->name);
     enum weir_status st = weir_groups_get(groups, q->model, q->group, q->block_size, &x);
     if (st == WEIR_EXISTS)
         return weir_err_set(err, st, "the group has block_size %u, not %u", x->block_size,
@@ -173,16 +206,31 @@ enum weir_status weir_groups_register(struct weir_groups *groups,
         return weir_err_set(err, st, "no room for another group: %s", weir_status_text(st));
     struct weir_registration *r =
         find_registration(x, (struct kvi_worker){q->instance_id, q->dp_rank});
-    if (r != NULL && weir_span_eqz(q->endpoint, r->endpoint))
-        return WEIR_OK;
     if (r != NULL)
         return weir_err_set(err, WEIR_EXISTS,
-                            "instance %" PRIu64 " rank %u is registered with endpoint %.100s; "
+                            "instance %" PRIu64 " dp_rank %u already registered (endpoint %.100s): "
                             "unregister it first",
                             q->instance_id, q->dp_rank, r->endpoint);
     if (groups->n_registrations == MAX_REGISTRATIONS)
         return weir_err_set(err, WEIR_LIMIT, "over %d registrations", MAX_REGISTRATIONS);
-    return add(groups, x, q, err);
+    st = add(groups, x, q, err);
+    /* A refused registration settles no block size. Nobody has seen the group yet. */
+    if (st != WEIR_OK && fresh)
+        free_group(groups, x);
+    else if (st != WEIR_OK)
+        x->left = was_left;
+    return st;
+}
+
+/* Other threads may be at work on the index (keeper.h, bulk.h) and on its copy (device.h), so the
+ * group stays where it is. */
+static void leave(struct weir_group *x) {
+    struct kvi_worker some[64];
+    uint32_t from = 0;
+    for (size_t n; (n = kvi_ranks(x->index, &from, some, WEIR_ARRAY_LEN(some))) > 0;)
+        for (size_t i = 0; i < n; i++)
+            weir_mirror_remove(x->mirror, some[i]);
+    x->left = true;
 }
 
 unsigned weir_groups_unregister(struct weir_groups *groups, struct weir_span model,
@@ -199,9 +247,29 @@ unsigned weir_groups_unregister(struct weir_groups *groups, struct weir_span mod
                 (dp_rank >= 0 && r->worker.dp_rank != (uint32_t)dp_rank))
                 continue;
             weir_mirror_remove(x->mirror, r->worker);
-            free_registration(groups, r);
+            free_registration(groups, x, r);
             n++;
+            if (x->n_followers == 0)
+                leave(x);
         }
     }
     return n;
+}
+
+enum weir_status weir_groups_pause(struct weir_groups *groups, struct kvi_worker worker, bool pause,
+                                   struct weir_err *err) {
+    bool known = false;
+    WEIR_LIST_FOREACH(it, &groups->list) {
+        const struct weir_group *x = GROUP(it);
+        struct weir_registration *r = find_registration(x, worker);
+        if (r != NULL)
+            return weir_follower_pause(r->follower, pause, err);
+        WEIR_LIST_FOREACH(jt, &x->followers) {
+            known |= REGISTRATION(jt)->worker.worker_id == worker.worker_id;
+        }
+    }
+    if (known)
+        return weir_err_set(err, WEIR_NOT_FOUND, "instance %" PRIu64 " dp_rank %u not found",
+                            worker.worker_id, worker.dp_rank);
+    return weir_err_set(err, WEIR_NOT_FOUND, "instance %" PRIu64 " not found", worker.worker_id);
 }

@@ -19,6 +19,8 @@ struct weir_group {
     struct weir_list node, followers; /* of struct weir_registration */
     char *model, *name;               /* owned */
     uint32_t block_size;              /* tokens; set by the first registration */
+    bool left; /* its last engine has gone: empty and unseen until its names come again */
+    unsigned n_followers;
     struct kvi_index *index;
     struct kvi_reader *reader, *bulk_reader; /* the loop's; the bulk thread's */
     struct weir_mirror *mirror;              /* through which the index changes */
@@ -50,6 +52,7 @@ struct weir_group *weir_groups_find(struct weir_groups *groups, struct weir_span
 enum weir_status weir_groups_get(struct weir_groups *groups, struct weir_span model,
                                  struct weir_span name, uint32_t block_size,
                                  struct weir_group **ret_group) WEIR_MUST_CHECK;
+/* Those that were left too. */
 const struct weir_list *weir_groups_list(const struct weir_groups *groups);
 
 struct weir_register_request {
@@ -57,15 +60,21 @@ struct weir_register_request {
     uint64_t instance_id;
     uint32_t dp_rank, block_size;
 };
-/* WEIR_EXISTS: the rank is registered already (with another address, or the group has another block
- * size); the same registration again is WEIR_OK. WEIR_INVALID: no ZeroMQ address. err says which.
- */
+/* WEIR_EXISTS: the rank is registered already, its instance is in another group (one engine's
+ * cache is in one index), or the group has another block size. WEIR_INVALID:
+ * no ZeroMQ address. err says which. */
 enum weir_status weir_groups_register(struct weir_groups *groups,
                                       const struct weir_register_request *request,
                                       struct weir_err *err) WEIR_MUST_CHECK;
 /* group.data NULL: in all groups; dp_rank < 0: all ranks. Returns how many went; their blocks leave
- * the index. */
+ * the index. A group whose last rank goes is empty and no group any more: the next one of its names
+ * may have another block size. */
 unsigned weir_groups_unregister(struct weir_groups *groups, struct weir_span model,
                                 struct weir_span group, uint64_t instance_id, int64_t dp_rank);
+
+/* Stops or goes on reading a rank's events; what is known of it stays. WEIR_NOT_FOUND: no such rank
+ * in any group; WEIR_EXISTS: it is paused, or is not, already. */
+enum weir_status weir_groups_pause(struct weir_groups *groups, struct kvi_worker worker, bool pause,
+                                   struct weir_err *err) WEIR_MUST_CHECK;
 
 #endif

@@ -32,6 +32,7 @@ struct indexer {
     struct weir_keeper *keeper;
     struct weir_device *device; /* NULL: the CPU alone */
     struct weir_bulk *bulk;
+    struct weir_requests *requests;
     struct weir_service service;
     struct weir_http_server *http;
     struct weir_peer_fetch *fetch;
@@ -60,9 +61,55 @@ static void set(struct weir_metrics *m, const struct weir_metric_desc *desc,
     weir_metric_set(weir_metric_get(weir_metrics_family(m, desc, 0), labels), value);
 }
 
+static const struct weir_metric_desc applied_desc = {
+    .name = "dynamo_kvrouter_kv_cache_events_applied",
+    .type = WEIR_COUNTER,
+    .help = "KV events of all groups by type and result.",
+    .labels = {"event_type", "status"}};
+static const struct weir_metric_desc models_desc = {.name = "dynamo_kvindexer_models",
+                                                    .type = WEIR_GAUGE,
+                                                    .help = "Pairs of model and routing group."};
+static const struct weir_metric_desc workers_desc = {
+    .name = "dynamo_kvindexer_workers", .type = WEIR_GAUGE, .help = "Ranks that are registered."};
+static const struct weir_metric_desc listeners_desc = {.name = "dynamo_kvindexer_listeners",
+                                                       .type = WEIR_GAUGE,
+                                                       .help = "Listeners by status.",
+                                                       .labels = {"status"}};
+
+/* The reference's names for what is known of all groups together. */
+static void scrape_reference(struct indexer *x, const char *const kinds[KVI_KINDS]) {
+    uint64_t sums[KVI_KINDS][KVI_RESULTS] = {{0}};
+    double groups = 0, ranks = 0, paused = 0;
+    WEIR_LIST_FOREACH(it, weir_groups_list(x->groups)) {
+        const struct weir_group *g = WEIR_CONTAINER_OF(it, struct weir_group, node);
+        struct kvi_stats s;
+        kvi_get_stats(g->index, &s);
+        for (int k = 0; k < KVI_KINDS; k++)
+            for (int r = 0; r < KVI_RESULTS; r++)
+                sums[k][r] += s.events[k][r];
+        groups += !g->left;
+        ranks += (double)g->n_followers;
+        WEIR_LIST_FOREACH(jt, &g->followers) {
+            const struct weir_registration *r =
+                WEIR_CONTAINER_OF(jt, struct weir_registration, node);
+            paused += weir_follower_is_paused(r->follower);
+        }
+    }
+    for (int k = 0; k < KVI_KINDS; k++)
+        for (int r = 0; r < KVI_RESULTS; r++) {
+            const char *labels[] = {kinds[k], kvi_result_name((enum kvi_result)r)};
+            set(x->metrics, &applied_desc, labels, (double)sums[k][r]);
+        }
+    set(x->metrics, &models_desc, NULL, groups);
+    set(x->metrics, &workers_desc, NULL, ranks);
+    set(x->metrics, &listeners_desc, (const char *const[]){"active"}, ranks - paused);
+    set(x->metrics, &listeners_desc, (const char *const[]){"paused"}, paused);
+}
+
 static void on_scrape(void *arg) {
     static const char *const kinds[KVI_KINDS] = {"stored", "removed", "cleared"};
     struct indexer *x = arg;
+    scrape_reference(x, kinds);
     WEIR_LIST_FOREACH(it, weir_groups_list(x->groups)) {
         const struct weir_group *g = WEIR_CONTAINER_OF(it, struct weir_group, node);
         struct kvi_stats s;
@@ -103,17 +150,6 @@ static bool snapshot_path(const struct indexer *x, const struct weir_group *g, c
     return st == WEIR_OK;
 }
 
-static void write_snapshots(struct indexer *x) {
-    char path[PATH_MAX];
-    WEIR_LIST_FOREACH(it, weir_groups_list(x->groups)) {
-        struct weir_group *g = WEIR_CONTAINER_OF(it, struct weir_group, node);
-        if (!snapshot_path(x, g, path) ||
-            kvi_snapshot_write(g->index, path, NULL, 0) != KVI_FILE_OK)
-            WEIR_LOG(WEIR_LOG_ERROR, "indexer", "no snapshot of %s:%s was written: %s", g->model,
-                     g->name, strerror(errno));
-    }
-}
-
 /* "16.<hex>.<hex>.kvi" back into its parts, in the arena. */
 static bool parse_name(struct indexer *x, const char *name, struct weir_span parts[2],
                        uint64_t *ret_block_size) {
@@ -134,6 +170,41 @@ static bool parse_name(struct indexer *x, const char *name, struct weir_span par
         parts[i] = weir_span(out, hex.len / 2);
     }
     return weir_span_eqz(rest, "kvi");
+}
+
+/* Files of groups that were left, or have come back with another block size. */
+static void drop_snapshots(struct indexer *x) {
+    DIR *dir = opendir(x->options.snapshot_dir);
+    char path[PATH_MAX];
+    for (struct dirent *e; dir != NULL && (e = readdir(dir)) != NULL;) {
+        struct weir_span parts[2];
+        uint64_t block_size;
+        int n = snprintf(path, sizeof(path), "%s/%s", x->options.snapshot_dir, e->d_name);
+        if (n < 0 || (size_t)n >= sizeof(path) || !parse_name(x, e->d_name, parts, &block_size))
+            continue;
+        WEIR_LIST_FOREACH(it, weir_groups_list(x->groups)) {
+            const struct weir_group *g = WEIR_CONTAINER_OF(it, struct weir_group, node);
+            if (weir_span_eqz(parts[0], g->model) && weir_span_eqz(parts[1], g->name) &&
+                (g->left || g->block_size != block_size))
+                (void)remove(path);
+        }
+    }
+    if (dir != NULL)
+        closedir(dir);
+}
+
+static void write_snapshots(struct indexer *x) {
+    char path[PATH_MAX];
+    drop_snapshots(x);
+    WEIR_LIST_FOREACH(it, weir_groups_list(x->groups)) {
+        struct weir_group *g = WEIR_CONTAINER_OF(it, struct weir_group, node);
+        if (g->left)
+            continue;
+        if (!snapshot_path(x, g, path) ||
+            kvi_snapshot_write(g->index, path, NULL, 0) != KVI_FILE_OK)
+            WEIR_LOG(WEIR_LOG_ERROR, "indexer", "no snapshot of %s:%s was written: %s", g->model,
+                     g->name, strerror(errno));
+    }
 }
 
 static void read_snapshots(struct indexer *x) {
@@ -211,6 +282,79 @@ static enum weir_status start_bulk(struct indexer *x) {
     return st;
 }
 
+/* "id[:rank]=endpoint,…", as the reference's --workers. */
+static enum weir_status register_workers(struct indexer *x, struct weir_err *err) {
+    const struct weir_indexer_options *o = &x->options;
+    struct weir_span rest = weir_span_z(o->workers);
+    if (o->workers != NULL && o->block_size == WEIR_CONFIG_NONE)
+        return weir_err_set(err, WEIR_INVALID,
+                            "--block-size is required when --workers is specified");
+    while (rest.data != NULL && rest.len > 0) {
+        struct weir_span entry = weir_span_trim(weir_span_split(rest, ',', &rest)), endpoint, rank;
+        struct weir_span id = weir_span_split(entry, '=', &endpoint);
+        if (entry.len == 0)
+            continue;
+        id = weir_span_trim(weir_span_split(id, ':', &rank));
+        struct weir_register_request q = {.model = weir_span_z(o->model_name),
+                                          .group = weir_span_z(o->routing_group),
+                                          .block_size = (uint32_t)o->block_size};
+        uint64_t dp_rank = 0;
+        if (endpoint.data == NULL || !weir_span_u64(id, &q.instance_id) ||
+            (rank.data != NULL &&
+             (!weir_span_u64(weir_span_trim(rank), &dp_rank) || dp_rank > UINT32_MAX)))
+            return weir_err_set(err, WEIR_INVALID,
+                                "--workers: invalid worker entry `%.*s`; expected "
+                                "worker_id[:dp_rank]=endpoint",
+                                (int)(entry.len < 100 ? entry.len : 100), entry.data);
+        q.dp_rank = (uint32_t)dp_rank;
+        q.endpoint = weir_span_trim(endpoint);
+        enum weir_status st = weir_groups_register(x->groups, &q, err);
+        if (st != WEIR_OK)
+            return weir_err_prefix(err, "--workers");
+    }
+    return WEIR_OK;
+}
+
+/* Given once or often, each with one or several behind commas; all are on GET /peers. */
+static enum weir_status ask_peers(struct indexer *x, struct weir_err *err) {
+    const struct weir_config_list *list = &x->options.peers;
+    const char **urls = weir_arena_alloc(&x->arena, WEIR_INDEXER_MAX_PEERS * sizeof(*urls));
+    size_t n = 0;
+    for (size_t i = 0; urls != NULL && i < list->n; i++) {
+        struct weir_span rest = weir_span_z(list->items[i]);
+        while (rest.data != NULL && rest.len > 0) {
+            struct weir_span url = weir_span_trim(weir_span_split(rest, ',', &rest));
+            char *copy = weir_arena_alloc(&x->arena, url.len + 1);
+            if (url.len == 0)
+                continue;
+            if (copy == NULL || n == WEIR_INDEXER_MAX_PEERS)
+                return weir_err_set(err, WEIR_LIMIT, "--peers: over %d", WEIR_INDEXER_MAX_PEERS);
+            memcpy(copy, url.data, url.len);
+            copy[url.len] = '\0';
+            urls[n++] = copy;
+        }
+    }
+    enum weir_status st =
+        n > 0 ? weir_peer_fetch_start(x->loop, urls, n, on_fetched, x, &x->fetch, err) : WEIR_OK;
+    for (size_t i = 0; i < n && st == WEIR_OK; i++)
+        if ((x->service.peers[i] = weir_strdup(urls[i])) != NULL)
+            x->service.n_peers++;
+        else
+            st = weir_err_set(err, WEIR_NOMEM, "out of memory");
+    return st;
+}
+
+static enum weir_status open_requests(struct indexer *x, struct weir_err *err) {
+    const struct weir_indexer_options *o = &x->options;
+    struct weir_requests_config rc = {.metrics = x->metrics,
+                                      .access_log = o->access_log,
+                                      .trace_header = o->trace_id_header,
+                                      .local_time = o->access_log_local_time};
+    enum weir_status st = weir_requests_create(&rc, &x->requests, err);
+    x->service.requests = x->requests;
+    return st;
+}
+
 static enum weir_status open_all(struct indexer *x, struct weir_err *err) {
     const struct weir_indexer_options *o = &x->options;
     enum weir_status st = weir_loop_create(0, &x->loop);
@@ -233,21 +377,27 @@ static enum weir_status open_all(struct indexer *x, struct weir_err *err) {
     if (st == WEIR_OK)
         st = weir_keeper_start(x->loop, x->groups, &x->keeper);
     if (st == WEIR_OK)
-        st = weir_loop_on_signal(x->loop, SIGTERM, on_signal, x);
-    if (st == WEIR_OK)
-        st = weir_loop_on_signal(x->loop, SIGINT, on_signal, x);
+        st = weir_loop_on_end(x->loop, on_signal, x);
     if (st != WEIR_OK)
         return weir_err_set(err, st, "cannot start: %s", weir_status_text(st));
+    x->service.test_pages = o->test_endpoints;
+    if (o->test_endpoints)
+        WEIR_LOG(WEIR_LOG_WARN, "indexer",
+                 "--test-endpoints: whoever reaches this port can stop the events of a rank");
     if (o->snapshot_dir != NULL)
         read_snapshots(x);
+    st = open_requests(x, err);
+    if (st == WEIR_OK)
+        st = register_workers(x, err);
+    if (st != WEIR_OK)
+        return st;
     struct weir_http_server_config hc = {
         .listen = {.ip = o->host, .port = (uint16_t)o->port, .max_conns = 4096},
         .handler = &weir_service_handler,
         .arg = &x->service};
     st = weir_http_server_create(x->loop, &hc, &x->http, err);
     if (st == WEIR_OK && o->peers.n > 0)
-        st = weir_peer_fetch_start(x->loop, o->peers.items, o->peers.n, on_fetched, x, &x->fetch,
-                                   err);
+        st = ask_peers(x, err);
     return st;
 }
 
@@ -262,6 +412,7 @@ static void close_all(struct indexer *x) {
     weir_groups_destroy(x->groups);
     weir_loop_destroy(x->loop);
     weir_service_fini(&x->service);
+    weir_requests_destroy(x->requests);
     weir_metrics_destroy(x->metrics);
     weir_zmq_shutdown();
     weir_arena_fini(&x->arena);

@@ -1,60 +1,83 @@
 /*
- * Happy path: ask the first peer for its dump → gather → fn → freed. A peer that cannot be reached,
- * refuses, or takes over a minute passes the turn to the next.
+ * Happy path: the first peer's host → addresses → its dump is asked for at the first of them →
+ * gathered → fn → freed. An address that cannot be reached gives way to the next one of its host; a
+ * peer whose name is not known in time, that cannot be reached, refuses, or takes over a minute
+ * gives way to the next. When none is left there is a pause, twice as long each time, and all are
+ * asked again, a few times: peers that start together find each other.
  */
 #include "indexer/peers.h"
 
+#include "base/log.h"
 #include "base/mem.h"
 #include "net/http_client.h"
+#include "runtime/resolve.h"
 
 #include <stdio.h>
 #include <string.h>
 
-enum { IP_BYTES = 64, DUMP_MAX = 1 << 30, FETCH_MS = 60000 };
+enum {
+    DUMP_MAX = 1 << 30,
+    FETCH_MS = 60000,
+    RESOLVE_MS = 5000,
+    MAX_ADDRESSES = 8,
+    ROUNDS = 4,
+    FIRST_PAUSE_MS = 1000,
+};
+
+enum state { RESOLVING, ASKING, ANSWERED, FAILED, PAUSED };
 
 struct weir_peer_fetch {
     struct weir_loop *loop;
     const char *const *peers;
     size_t n, at;
+    unsigned round;
     weir_peer_fn fn;
     void *arg;
+    enum state state;
+    struct weir_resolve *resolve;
+    char host[WEIR_HOST_BYTES + 8]; /* host:port of this peer */
+    uint16_t port;
+    char ips[MAX_ADDRESSES][WEIR_IP_BYTES];
+    size_t n_ips, ip;
     struct weir_http_client *client;
     struct weir_http_call *call;
-    struct weir_timer next; /* the next peer is asked from here, never from inside a callback */
+    struct weir_timer timer; /* the next step, never made from inside a callback; a deadline */
     struct weir_buf dump;
     int status;
-    char error[128];
+    char error[256];
 };
 
-static bool split(const char *url, char ip[IP_BYTES], uint16_t *ret_port) {
+/* "http://host:port", a slash at the end or not. */
+static bool split(const char *url, char ret_host[WEIR_HOST_BYTES], uint16_t *ret_port) {
     struct weir_span rest = weir_span_z(url);
-    uint64_t port;
     if (!weir_span_starts(rest, WEIR_SPAN_LIT("http://")))
         return false;
     rest = weir_span(rest.data + 7, rest.len - 7);
     while (rest.len > 0 && rest.data[rest.len - 1] == '/')
         rest.len--;
-    ptrdiff_t colon = -1;
-    for (size_t i = 0; i < rest.len; i++)
-        if (rest.data[i] == ':')
-            colon = (ptrdiff_t)i;
-    if (colon <= 0 || (size_t)colon >= IP_BYTES ||
-        !weir_span_u64(weir_span(rest.data + colon + 1, rest.len - (size_t)colon - 1), &port) ||
-        port == 0 || port > 65535)
-        return false;
-    struct weir_span host = weir_span(rest.data, (size_t)colon);
-    if (host.len > 2 && host.data[0] == '[' && host.data[host.len - 1] == ']')
-        host = weir_span(host.data + 1, host.len - 2);
-    memcpy(ip, host.data, host.len);
-    ip[host.len] = '\0';
-    *ret_port = (uint16_t)port;
-    return true;
+    *ret_port = 0;
+    return weir_host_parse(rest, ret_host, ret_port) && *ret_port != 0;
 }
 
 static void finish(struct weir_peer_fetch *f, const char *error) {
     f->fn(f->arg, f->peers[f->at], weir_buf_span(&f->dump), error);
     weir_peer_fetch_cancel(f);
 }
+
+/* From the timer: what comes next. */
+static void step(struct weir_peer_fetch *f, enum state state, uint64_t ms) {
+    f->state = state;
+    if (weir_timer_start(&f->timer, ms) != WEIR_OK)
+        WEIR_LOG(WEIR_LOG_ERROR, "indexer", "out of memory: no peer is asked for its dump");
+}
+
+static void fail(struct weir_peer_fetch *f, const char *why) {
+    snprintf(f->error, sizeof(f->error), "%s", why);
+    step(f, FAILED, 0);
+}
+
+/* ---- one address ------------------------------------------------------------------------------
+ */
 
 static void on_head(void *arg, int status, const struct weir_http_header *headers,
                     size_t n_headers) {
@@ -74,56 +97,118 @@ static void on_done(void *arg, enum weir_status status, bool sent_any) {
     struct weir_peer_fetch *f = arg;
     (void)sent_any;
     f->call = NULL;
+    char text[64];
+    snprintf(text, sizeof(text), "status %d", f->status);
     if (status == WEIR_OK && f->status == 200)
-        f->error[0] = '\0';
-    else if (status != WEIR_OK)
-        snprintf(f->error, sizeof(f->error), "%s", weir_status_text(status));
-    else if (f->status == 0)
-        snprintf(f->error, sizeof(f->error), "the dump is larger than memory allows");
+        step(f, ANSWERED, 0);
     else
-        snprintf(f->error, sizeof(f->error), "status %d", f->status);
-    if (weir_timer_start(&f->next, 0) != WEIR_OK)
-        f->error[0] = '\0'; /* out of memory: nothing more is done */
+        fail(f, status != WEIR_OK ? weir_status_text(status)
+                : f->status == 0  ? "the dump is larger than memory allows"
+                                  : text);
 }
 
-static enum weir_status ask(struct weir_peer_fetch *f) {
+static void ask(struct weir_peer_fetch *f) {
     static const struct weir_http_call_ops ops = {on_head, on_body, on_done};
-    char ip[IP_BYTES];
-    struct weir_http_client_config cc = {.ip = ip, .max_conns = 1};
-    if (!split(f->peers[f->at], ip, &cc.port))
-        return WEIR_INVALID;
+    struct weir_http_client_config cc = {
+        .ip = f->ips[f->ip], .port = f->port, .host = f->host, .max_conns = 1};
+    struct weir_http_call_config call = {
+        .method = "GET", .target = "/dump?format=ndjson", .total_ms = FETCH_MS};
     weir_http_client_destroy(f->client);
     f->client = NULL;
     weir_buf_clear(&f->dump);
+    f->status = 0;
+    f->state = ASKING;
     enum weir_status st = weir_http_client_create(f->loop, &cc, &f->client);
-    struct weir_http_call_config call = {
-        .method = "GET", .target = "/dump?format=ndjson", .total_ms = FETCH_MS};
-    return st == WEIR_OK ? weir_http_call_start(f->client, &call, &ops, f, &f->call) : st;
+    if (st == WEIR_OK)
+        st = weir_http_call_start(f->client, &call, &ops, f, &f->call);
+    if (st != WEIR_OK)
+        fail(f, weir_status_text(st));
 }
 
-static void on_next(void *arg) {
+/* ---- one peer ---------------------------------------------------------------------------------
+ */
+
+static void on_resolved(void *arg, const char (*ips)[WEIR_IP_BYTES], size_t n,
+                        const struct weir_err *err) {
     struct weir_peer_fetch *f = arg;
-    if (f->error[0] == '\0') {
-        finish(f, NULL);
+    f->resolve = NULL;
+    weir_timer_stop(&f->timer);
+    f->n_ips = n < MAX_ADDRESSES ? n : MAX_ADDRESSES;
+    f->ip = 0;
+    if (n == 0) {
+        fail(f, err->text);
         return;
     }
-    while (f->at + 1 < f->n) {
-        f->at++;
-        if (ask(f) == WEIR_OK)
-            return;
-    }
-    finish(f, f->error);
+    memcpy(f->ips, ips, f->n_ips * sizeof(f->ips[0]));
+    ask(f);
 }
+
+static void begin(struct weir_peer_fetch *f) {
+    char host[WEIR_HOST_BYTES];
+    f->n_ips = f->ip = 0;
+    if (!split(f->peers[f->at], host, &f->port)) {
+        fail(f, "no address"); /* it was looked at before */
+        return;
+    }
+    snprintf(f->host, sizeof(f->host), strchr(host, ':') != NULL ? "[%s]:%u" : "%s:%u", host,
+             f->port);
+    enum weir_status st = weir_resolve_start(f->loop, host, on_resolved, f, &f->resolve);
+    if (st != WEIR_OK)
+        fail(f, weir_status_text(st));
+    else
+        step(f, RESOLVING, RESOLVE_MS);
+}
+
+static void on_failed(struct weir_peer_fetch *f) {
+    if (f->ip + 1 < f->n_ips) {
+        f->ip++;
+        ask(f);
+    } else if (f->at + 1 < f->n) {
+        f->at++;
+        begin(f);
+    } else if (f->round + 1 < ROUNDS) {
+        step(f, PAUSED, (uint64_t)FIRST_PAUSE_MS << f->round);
+    } else {
+        finish(f, f->error);
+    }
+}
+
+static void on_timer(void *arg) {
+    struct weir_peer_fetch *f = arg;
+    switch (f->state) {
+    case RESOLVING:
+        weir_resolve_cancel(f->resolve);
+        f->resolve = NULL;
+        snprintf(f->error, sizeof(f->error), "its name was not resolved within %d s",
+                 RESOLVE_MS / 1000);
+        on_failed(f);
+        break;
+    case ANSWERED:
+        finish(f, NULL);
+        break;
+    case PAUSED:
+        f->round++;
+        f->at = 0;
+        begin(f);
+        break;
+    case ASKING:
+    case FAILED:
+        on_failed(f);
+        break;
+    }
+}
+
+/* ---- interface --------------------------------------------------------------------------------
+ */
 
 enum weir_status weir_peer_fetch_start(struct weir_loop *loop, const char *const *peers, size_t n,
                                        weir_peer_fn fn, void *arg,
                                        struct weir_peer_fetch **ret_fetch, struct weir_err *err) {
-    char ip[IP_BYTES];
+    char host[WEIR_HOST_BYTES];
     uint16_t port;
     for (size_t i = 0; i < n; i++)
-        if (!split(peers[i], ip, &port))
-            return weir_err_set(err, WEIR_INVALID,
-                                "--peers %.100s: write it as http://ip:port (no host name)",
+        if (!split(peers[i], host, &port))
+            return weir_err_set(err, WEIR_INVALID, "--peers %.100s: write it as http://host:port",
                                 peers[i]);
     struct weir_peer_fetch *f = weir_calloc(1, sizeof(*f));
     if (f == NULL)
@@ -134,12 +219,8 @@ enum weir_status weir_peer_fetch_start(struct weir_loop *loop, const char *const
     f->fn = fn;
     f->arg = arg;
     weir_buf_init(&f->dump, DUMP_MAX);
-    weir_timer_init(&f->next, loop, on_next, f);
-    enum weir_status st = ask(f);
-    if (st != WEIR_OK) {
-        weir_peer_fetch_cancel(f);
-        return weir_err_set(err, st, "--peers %.100s: %s", peers[0], weir_status_text(st));
-    }
+    weir_timer_init(&f->timer, loop, on_timer, f);
+    begin(f);
     *ret_fetch = f;
     return WEIR_OK;
 }
@@ -147,7 +228,8 @@ enum weir_status weir_peer_fetch_start(struct weir_loop *loop, const char *const
 void weir_peer_fetch_cancel(struct weir_peer_fetch *fetch) {
     if (fetch == NULL)
         return;
-    weir_timer_stop(&fetch->next);
+    weir_timer_stop(&fetch->timer);
+    weir_resolve_cancel(fetch->resolve);
     if (fetch->call != NULL)
         weir_http_call_cancel(fetch->call);
     weir_http_client_destroy(fetch->client);

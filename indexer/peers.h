@@ -7,9 +7,11 @@
 #include "net/loop.h"
 
 struct weir_peer_fetch;
-/* Once: `dump` of the first peer that answers, or the last peer and its error. Borrowed. */
+/* Once: `dump` of the first peer that answers, or the last peer and its error after all were asked
+ * several times. Borrowed. */
 typedef void (*weir_peer_fn)(void *arg, const char *peer, struct weir_span dump, const char *error);
-/* peers: "http://ip:port", borrowed until fn. WEIR_INVALID: one is no such address. */
+/* peers: "http://host:port", borrowed until fn; names are resolved off the loop, anew each time.
+ * WEIR_INVALID: one is no such address. */
 enum weir_status weir_peer_fetch_start(struct weir_loop *loop, const char *const *peers, size_t n,
                                        weir_peer_fn fn, void *arg,
                                        struct weir_peer_fetch **ret_fetch,

@@ -73,6 +73,35 @@ static void on_unregister(struct weir_service *s, struct weir_http_exchange *x) 
         weir_indexer_refuse(x, 404, "no such registration");
 }
 
+/* {"instance_id", "dp_rank"}: the reference's pages for tests of what follows a gap. */
+static void on_pause_or_resume(struct weir_service *s, struct weir_http_exchange *x, bool pause) {
+    struct weir_indexer_fields f;
+    struct weir_err err;
+    if (!weir_indexer_read(x, &f))
+        return;
+    if (!f.has_instance || f.dp_rank > UINT32_MAX) {
+        weir_indexer_refuse(x, 400, "instance_id, and a dp_rank of 32 bits, are required");
+        return;
+    }
+    enum weir_status st = weir_groups_pause(
+        s->groups, (struct kvi_worker){f.instance, (uint32_t)f.dp_rank}, pause, &err);
+    if (st == WEIR_OK)
+        weir_indexer_say(x, 200, "status", "ok");
+    else
+        weir_indexer_refuse(x,
+                            st == WEIR_NOT_FOUND ? 404
+                            : st == WEIR_EXISTS  ? 409
+                                                 : 503,
+                            err.text);
+}
+
+static void on_pause(struct weir_service *s, struct weir_http_exchange *x) {
+    on_pause_or_resume(s, x, true);
+}
+static void on_resume(struct weir_service *s, struct weir_http_exchange *x) {
+    on_pause_or_resume(s, x, false);
+}
+
 /* Value of a query parameter, percent-decoded in the arena; data NULL when absent. */
 static struct weir_span parameter(struct weir_http_exchange *x, const char *name) {
     struct weir_span rest = weir_http_exchange_request(x)->query, value;
@@ -93,6 +122,32 @@ static struct weir_span parameter(struct weir_http_exchange *x, const char *name
         return weir_span(out, n);
     }
     return weir_span(NULL, 0);
+}
+
+/* The reference's members: it has one object an instance, ours is one a rank. */
+static void put_listener(struct weir_jsonw *w, const struct weir_registration *r) {
+    char rank[16];
+    const char *status = weir_follower_is_paused(r->follower) ? "paused" : "active";
+    snprintf(rank, sizeof(rank), "%u", r->worker.dp_rank);
+    weir_jsonw_key(w, "source");
+    weir_jsonw_string_z(w, "zmq");
+    weir_jsonw_key(w, "status");
+    weir_jsonw_string_z(w, status);
+    weir_jsonw_key(w, "endpoints");
+    weir_jsonw_object_begin(w);
+    weir_jsonw_key(w, rank);
+    weir_jsonw_string_z(w, r->endpoint);
+    weir_jsonw_object_end(w);
+    weir_jsonw_key(w, "listeners");
+    weir_jsonw_object_begin(w);
+    weir_jsonw_key(w, rank);
+    weir_jsonw_object_begin(w);
+    weir_jsonw_key(w, "endpoint");
+    weir_jsonw_string_z(w, r->endpoint);
+    weir_jsonw_key(w, "status");
+    weir_jsonw_string_z(w, status);
+    weir_jsonw_object_end(w);
+    weir_jsonw_object_end(w);
 }
 
 static void put_registration(struct weir_jsonw *w, const struct weir_group *g,
@@ -117,6 +172,7 @@ static void put_registration(struct weir_jsonw *w, const struct weir_group *g,
         weir_jsonw_string_z(w, r->replay);
     else
         weir_jsonw_null(w);
+    put_listener(w, r);
     weir_jsonw_key(w, "blocks");
     weir_jsonw_u64(w, kvi_rank_entries(g->index, r->worker));
     const struct {
@@ -197,16 +253,29 @@ static void answer_query(struct weir_service *s, struct weir_http_exchange *x, s
     weir_indexer_send(x, 200, &w);
 }
 
+static const char *printable(struct weir_http_exchange *x, struct weir_span text) {
+    char *z = weir_arena_alloc(weir_http_exchange_arena(x), text.len + 1);
+    if (z == NULL)
+        return "";
+    memcpy(z, text.data, text.len);
+    z[text.len] = '\0';
+    return z;
+}
+
 static struct weir_group *group_of(struct weir_service *s, struct weir_http_exchange *x,
                                    const struct weir_indexer_fields *f) {
     struct weir_group *g = f->model.data != NULL && f->group.data != NULL
                                ? weir_groups_find(s->groups, f->model, f->group)
                                : NULL;
-    if (g == NULL)
-        weir_indexer_refuse(x, f->model.len == 0 ? 400 : 404,
-                            f->model.len == 0 ? "model_name is required"
-                                              : "no indexer for this model_name and routing_group");
-    return g;
+    if (g != NULL)
+        return g;
+    char text[256];
+    snprintf(text, sizeof(text), "no indexer for model=%.100s routing_group=%.100s",
+             f->model.len > 0 ? printable(x, f->model) : "",
+             f->group.data != NULL ? printable(x, f->group) : "");
+    weir_indexer_refuse(x, f->model.len == 0 ? 400 : 404,
+                        f->model.len == 0 ? "model_name is required" : text);
+    return NULL;
 }
 
 static void on_query(struct weir_service *s, struct weir_http_exchange *x) {
@@ -379,6 +448,7 @@ static const struct route {
     const char *path;
     bool post;
     void (*fn)(struct weir_service *s, struct weir_http_exchange *x);
+    bool test; /* with --test-endpoints alone */
 } routes[];
 
 static void on_health(struct weir_service *s, struct weir_http_exchange *x) {
@@ -391,31 +461,36 @@ static void on_register_peer(struct weir_service *s, struct weir_http_exchange *
 static void on_deregister_peer(struct weir_service *s, struct weir_http_exchange *x) {
     on_peer(s, x, false);
 }
-/* Logs go to standard error: there is no file to open again. */
 static void on_reopen_logs(struct weir_service *s, struct weir_http_exchange *x) {
-    on_health(s, x);
+    struct weir_err err;
+    if (weir_requests_reopen(s->requests, &err) == WEIR_OK)
+        on_health(s, x);
+    else
+        weir_indexer_refuse(x, 500, err.text);
 }
 
 static const struct route routes[] = {
-    {"/register", true, on_register},
-    {"/unregister", true, on_unregister},
-    {"/workers", false, on_workers},
-    {"/query", true, on_query},
-    {"/query_by_hash", true, on_query_by_hash},
-    {"/query_batch", true, on_query_batch},
-    {"/dump", false, on_dump},
-    {"/restore", true, on_restore},
-    {"/register_peer", true, on_register_peer},
-    {"/deregister_peer", true, on_deregister_peer},
-    {"/peers", false, on_peers},
-    {"/health", false, on_health},
-    {"/metrics", false, on_metrics},
-    {"/reopen_logs", true, on_reopen_logs},
+    {"/register", true, on_register, false},
+    {"/unregister", true, on_unregister, false},
+    {"/workers", false, on_workers, false},
+    {"/query", true, on_query, false},
+    {"/query_by_hash", true, on_query_by_hash, false},
+    {"/query_batch", true, on_query_batch, false},
+    {"/dump", false, on_dump, false},
+    {"/restore", true, on_restore, false},
+    {"/register_peer", true, on_register_peer, false},
+    {"/deregister_peer", true, on_deregister_peer, false},
+    {"/peers", false, on_peers, false},
+    {"/health", false, on_health, false},
+    {"/metrics", false, on_metrics, false},
+    {"/reopen_logs", true, on_reopen_logs, false},
+    {"/test/pause_listener", true, on_pause, true},
+    {"/test/resume_listener", true, on_resume, true},
 };
 
-static const struct route *route_of(struct weir_span path) {
+static const struct route *route_of(const struct weir_service *s, struct weir_span path) {
     for (size_t i = 0; i < WEIR_ARRAY_LEN(routes); i++)
-        if (weir_span_eqz(path, routes[i].path))
+        if (weir_span_eqz(path, routes[i].path) && (s->test_pages || !routes[i].test))
             return &routes[i];
     return NULL;
 }
@@ -423,7 +498,7 @@ static const struct route *route_of(struct weir_span path) {
 static size_t on_head(void *arg, struct weir_http_exchange *x) {
     const struct weir_service *s = arg;
     const struct weir_http_request *q = weir_http_exchange_request(x);
-    const struct route *r = route_of(q->path);
+    const struct route *r = route_of(s, q->path);
     bool reads = weir_span_eqz(q->method, "GET") || weir_span_eqz(q->method, "HEAD");
     if (r == NULL) {
         weir_indexer_refuse(x, 404, "no such page");
@@ -436,9 +511,10 @@ static size_t on_head(void *arg, struct weir_http_exchange *x) {
 }
 
 static void on_request(void *arg, struct weir_http_exchange *x) {
-    const struct route *r = route_of(weir_http_exchange_request(x)->path);
+    struct weir_service *s = arg;
+    const struct route *r = route_of(s, weir_http_exchange_request(x)->path);
     if (r != NULL)
-        r->fn(arg, x);
+        r->fn(s, x);
 }
 
 static void on_body_error(void *arg, struct weir_http_exchange *x, int http_status) {
@@ -454,8 +530,11 @@ static void on_body_error(void *arg, struct weir_http_exchange *x, int http_stat
 }
 
 static void on_done(void *arg, struct weir_http_exchange *x, enum weir_http_done how) {
-    (void)arg;
+    const struct weir_service *s = arg;
+    const struct route *r = route_of(s, weir_http_exchange_request(x)->path);
     (void)how;
+    if (r == NULL || r->fn != on_metrics) /* the page does not count its own readers */
+        weir_requests_note(s->requests, x, r != NULL ? r->path : "unknown");
     weir_answer_on_done(x);
 }
 

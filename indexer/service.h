@@ -5,14 +5,17 @@
 #include "base/metrics.h"
 #include "indexer/bulk.h"
 #include "indexer/groups.h"
+#include "indexer/requests.h"
 #include "net/http_server.h"
 
 enum { WEIR_INDEXER_MAX_PEERS = 64 };
 
 struct weir_service {
-    struct weir_groups *groups; /* borrowed */
-    struct weir_bulk *bulk;     /* borrowed; set before it serves */
+    struct weir_groups *groups;     /* borrowed */
+    struct weir_bulk *bulk;         /* borrowed; set before it serves */
+    struct weir_requests *requests; /* borrowed; set before it serves */
     size_t query_limit, restore_limit;
+    bool test_pages;                     /* the pages that stop and resume listeners are served */
     char *peers[WEIR_INDEXER_MAX_PEERS]; /* owned */
     size_t n_peers;
     struct weir_metrics *metrics; /* borrowed */

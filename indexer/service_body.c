@@ -67,8 +67,14 @@ static void read_member(struct weir_json *j, struct weir_json_str key, struct we
                         struct weir_indexer_fields *f) {
     if (weir_json_str_eqz(key, "model_name")) {
         f->model = text_of(j, arena, f, "model_name must be a string");
-    } else if (weir_json_str_eqz(key, "routing_group") || weir_json_str_eqz(key, "tenant_id")) {
+    } else if (weir_json_str_eqz(key, "routing_group")) {
         f->group = text_of(j, arena, f, "routing_group must be a string");
+        f->has_group = true;
+    } else if (weir_json_str_eqz(key, "tenant_id")) {
+        /* The Conductor's name for it; Dynamo 1.6.1 reads it and goes by routing_group. */
+        struct weir_span tenant = text_of(j, arena, f, "tenant_id must be a string");
+        if (!f->has_group && tenant.data != NULL)
+            f->group = tenant;
     } else if (weir_json_str_eqz(key, "endpoint")) {
         f->endpoint = text_of(j, arena, f, "endpoint must be a string");
     } else if (weir_json_str_eqz(key, "replay_endpoint")) {

@@ -22,7 +22,7 @@ extern const struct weir_span weir_indexer_default_group;
 struct weir_indexer_fields {
     struct weir_span model, group, endpoint, replay, lora, salt, url, hashes, tokens;
     uint64_t instance, dp_rank, block_size;
-    bool has_instance, has_dp_rank, has_block_size;
+    bool has_instance, has_dp_rank, has_block_size, has_group;
     const char *wrong;
 };
 

@@ -193,6 +193,10 @@ struct kvi_stats {
 void kvi_get_stats(struct kvi_index *index, struct kvi_stats *ret_stats);
 /* Entries of one rank, all tiers; 0 for an unknown one. */
 uint64_t kvi_rank_entries(struct kvi_index *index, struct kvi_worker worker);
+/* Up to `room` ranks that are known, those with numbers from *from on, which moves behind them;
+ * begin at 0. Returns how many; 0: no more. */
+size_t kvi_ranks(struct kvi_index *index, uint32_t *from, struct kvi_worker *ret_workers,
+                 size_t room);
 
 /* Stored events that rebuild the index, parents first. Blocks that no match can reach are left
  * out, and blocks of a lower tier whose parent cannot be told by name (its name means another block

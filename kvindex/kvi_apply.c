@@ -14,6 +14,13 @@ enum {
     RUN_BLOCKS = KVI_NODE_BLOCKS
 };
 
+/* What kvi_apply was given, and how far it is. */
+struct batch {
+    const struct kvi_event *events;
+    size_t n, at, ahead;          /* ahead: events before it have been fetched */
+    enum kvi_result *ret_results; /* NULL: not wanted */
+};
+
 /* Events that are applied as one. */
 struct run {
     const struct kvi_event *events;
@@ -28,19 +35,19 @@ struct run {
 /* ---- what is not even looked at ---------------------------------------------------------------
  */
 
-static bool holds_parent(const struct kvi_event *e) {
-    for (size_t i = 0; e->has_parent && i < e->n; i++)
-        if (e->blocks[i].block_hash == e->parent_hash)
-            return true;
-    return false;
+static bool holds_parent(const struct kvi_index *x, const struct kvi_event *e) {
+    if (!e->has_parent)
+        return false;
+    return e->n == 1 ? e->blocks->block_hash == e->parent_hash
+                     : x->kernels->has_name(e->blocks, e->n, e->parent_hash);
 }
 
-static enum kvi_result check(const struct kvi_event *e) {
+static enum kvi_result check(const struct kvi_index *x, const struct kvi_event *e) {
     if ((unsigned)e->tier >= KVI_TIERS || (unsigned)e->kind >= KVI_KINDS)
         return KVI_INVALID;
     if (e->kind != KVI_STORED)
         return KVI_OK;
-    if (e->n == 0 || holds_parent(e))
+    if (e->n == 0 || holds_parent(x, e))
         return KVI_INVALID;
     return !e->has_parent && e->start_position > 0 ? KVI_PARENT_NOT_FOUND : KVI_OK;
 }
@@ -56,72 +63,94 @@ static const void *items_of(const struct kvi_event *e) {
     return e->kind == KVI_STORED ? (const void *)e->blocks : (const void *)e->removed;
 }
 
-static bool goes_on(const struct kvi_event *e, const struct kvi_event *next) {
+static bool goes_on(const struct kvi_index *x, const struct kvi_event *e,
+                    const struct kvi_event *next) {
     if (e->n == 0 || next->n == 0 || next->kind != e->kind ||
         next->worker.worker_id != e->worker.worker_id ||
         next->worker.dp_rank != e->worker.dp_rank || next->tier != e->tier)
         return false;
     return e->kind == KVI_REMOVED ||
            (next->has_parent && next->parent_hash == e->blocks[e->n - 1].block_hash &&
-            !holds_parent(next));
+            !holds_parent(x, next));
+}
+
+/* One item, as nearly always, or more. */
+static void copy_items(void *to, const void *from, size_t n, size_t size) {
+    if (n == 1 && size == sizeof(struct kvi_block))
+        memcpy(to, from, sizeof(struct kvi_block));
+    else if (n == 1)
+        memcpy(to, from, sizeof(uint64_t));
+    else
+        memcpy(to, from, n * size);
 }
 
 /* The run that begins with the first of n events, which is a good one. */
-static void gather(struct run *r, const struct kvi_event *events, size_t n) {
+static void gather(const struct kvi_index *x, struct run *r, const struct kvi_event *events,
+                   size_t n) {
     size_t size = item_size(events->kind), total = events->n;
+    uint32_t k = 1;
     r->events = events;
     r->items = items_of(events);
     r->ends[0] = total;
-    r->is_new[0] = false;
-    r->n = 1;
-    for (; r->n < n; r->n++) {
-        const struct kvi_event *e = &events[r->n];
-        if (total + e->n > RUN_BLOCKS || !goes_on(e - 1, e))
-            return;
+    for (; k < n; k++) {
+        const struct kvi_event *e = &events[k];
+        if (total + e->n > RUN_BLOCKS || !goes_on(x, e - 1, e))
+            break;
         if (r->items != r->copy && (const uint8_t *)r->items + total * size != items_of(e)) {
             memcpy(r->copy, r->items, total * size);
             r->items = r->copy;
         }
         if (r->items == r->copy)
-            memcpy((uint8_t *)r->copy + total * size, items_of(e), e->n * size);
+            copy_items((uint8_t *)r->copy + total * size, items_of(e), e->n, size);
         total += e->n;
-        r->ends[r->n] = total;
-        r->is_new[r->n] = false;
+        r->ends[k] = total;
     }
+    r->n = k;
+    memset(r->is_new, 0, k);
 }
 
 /* ---- applying ---------------------------------------------------------------------------------
  */
 
-static void count(struct kvi_index *x, const struct kvi_event *e, enum kvi_result result,
-                  bool duplicate, enum kvi_result *ret_result) {
+static void count(struct kvi_index *x, const struct batch *b, size_t at, enum kvi_result result) {
+    const struct kvi_event *e = &b->events[at];
     if ((unsigned)e->kind < KVI_KINDS)
         x->counts.events[e->kind][result]++;
-    x->counts.duplicates += duplicate;
-    if (ret_result != NULL)
-        *ret_result = result;
+    if (b->ret_results != NULL)
+        b->ret_results[at] = result;
+}
+
+/* The next n events, all of one kind, went well. */
+static void count_well(struct kvi_index *x, const struct batch *b, size_t n) {
+    x->counts.events[b->events[b->at].kind][KVI_OK] += n;
+    for (size_t i = 0; b->ret_results != NULL && i < n; i++)
+        b->ret_results[b->at + i] = KVI_OK;
 }
 
 /* Number of events that are done with: all, or those up to and with the one that failed. */
-static uint32_t store_run(struct kvi_index *x, struct run *r, enum kvi_result *ret_results) {
+static uint32_t store_run(struct kvi_index *x, struct run *r, const struct batch *b) {
     const struct kvi_event *e = r->events;
-    uint32_t rank = kvi_rank_for(x, e->worker), i = 0;
+    uint32_t rank = kvi_rank_for(x, e->worker), i = 0, n_new = 0;
     size_t done = 0;
     enum kvi_result result = KVI_CAPACITY;
     if (rank != KVI_NO_RANK) {
         struct kvi_stored s = {e->has_parent, e->parent_hash, r->items, r->ends, r->n, r->is_new};
         result = kvi_store_locked(x, (struct kvi_holder){rank, e->tier}, &s, &done);
     }
-    for (; i < r->n && r->ends[i] <= done; i++)
-        count(x, e + i, KVI_OK, !r->is_new[i], ret_results != NULL ? ret_results + i : NULL);
-    if (i < r->n) {
-        count(x, e + i, result, false, ret_results != NULL ? ret_results + i : NULL);
+    if (done == r->ends[r->n - 1])
+        i = r->n;
+    while (i < r->n && r->ends[i] <= done)
         i++;
-    }
+    for (uint32_t k = 0; k < i; k++)
+        n_new += r->is_new[k];
+    count_well(x, b, i);
+    x->counts.duplicates += i - n_new;
+    if (i < r->n)
+        count(x, b, b->at + i++, result);
     return i;
 }
 
-static void remove_run(struct kvi_index *x, struct run *r, enum kvi_result *ret_results) {
+static void remove_run(struct kvi_index *x, struct run *r, const struct batch *b) {
     const struct kvi_event *e = r->events;
     uint32_t rank = kvi_rank_find(x, e->worker);
     size_t total = r->ends[r->n - 1], unknown = total, at = 0;
@@ -133,58 +162,62 @@ static void remove_run(struct kvi_index *x, struct run *r, enum kvi_result *ret_
     } else if (many) {
         memset(r->missing, 1, total);
     }
+    if (unknown == 0) {
+        count_well(x, b, r->n);
+        return;
+    }
     x->counts.unknown += unknown;
     for (uint32_t i = 0; i < r->n; i++) {
-        bool missed = !many && unknown > 0;
-        for (; many && unknown > 0 && at < r->ends[i]; at++)
+        bool missed = !many;
+        for (; many && at < r->ends[i]; at++)
             missed |= r->missing[at];
-        count(x, e + i, missed ? KVI_BLOCK_NOT_FOUND : KVI_OK, false,
-              ret_results != NULL ? ret_results + i : NULL);
+        count(x, b, b->at + i, missed ? KVI_BLOCK_NOT_FOUND : KVI_OK);
     }
-}
-
-/* The first event and those that go with it; returns how many. */
-static uint32_t apply_some(struct kvi_index *x, const struct kvi_event *events, size_t n,
-                           enum kvi_result *ret_results) {
-    struct run r;
-    enum kvi_result result = check(events);
-    if (result != KVI_OK) {
-        count(x, events, result, false, ret_results);
-        return 1;
-    }
-    if (events->kind == KVI_CLEARED) {
-        uint32_t rank = kvi_rank_find(x, events->worker);
-        if (rank != KVI_NO_RANK)
-            kvi_clear_rank(x, rank);
-        count(x, events, KVI_OK, false, ret_results);
-        return 1;
-    }
-    gather(&r, events, n);
-    if (events->kind == KVI_STORED)
-        return store_run(x, &r, ret_results);
-    remove_run(x, &r, ret_results);
-    return r.n;
 }
 
 /* Small events leave the processor waiting for one cache line each; fetching ahead overlaps them.
  * Those that are one with their neighbour are fetched with it. */
-static void look_ahead(const struct kvi_index *x, const struct kvi_event *e) {
-    if (e->kind == KVI_CLEARED || e->n > LOOK_AHEAD || goes_on(e - 1, e))
-        return;
-    for (size_t i = 0; i < e->n; i++)
-        kvi_names_prefetch(x, e->kind == KVI_STORED ? e->blocks[i].block_hash : e->removed[i]);
+static void look_ahead(const struct kvi_index *x, struct batch *b, size_t from) {
+    size_t end = b->n - from > LOOK_AHEAD ? from + LOOK_AHEAD : b->n;
+    for (b->ahead = b->ahead > from ? b->ahead : from; b->ahead < end; b->ahead++) {
+        const struct kvi_event *e = &b->events[b->ahead];
+        if (e->kind == KVI_CLEARED || e->n > LOOK_AHEAD || goes_on(x, e - 1, e))
+            continue;
+        for (size_t i = 0; i < e->n; i++)
+            kvi_names_prefetch(x, e->kind == KVI_STORED ? e->blocks[i].block_hash : e->removed[i]);
+    }
+}
+
+/* The next event and those that go with it; returns how many. */
+static uint32_t apply_some(struct kvi_index *x, struct batch *b) {
+    struct run r;
+    const struct kvi_event *e = &b->events[b->at];
+    enum kvi_result result = check(x, e);
+    if (result != KVI_OK) {
+        count(x, b, b->at, result);
+        return 1;
+    }
+    if (e->kind == KVI_CLEARED) {
+        uint32_t rank = kvi_rank_find(x, e->worker);
+        if (rank != KVI_NO_RANK)
+            kvi_clear_rank(x, rank);
+        count_well(x, b, 1);
+        return 1;
+    }
+    gather(x, &r, e, b->n - b->at);
+    look_ahead(x, b, b->at + r.n);
+    if (e->kind == KVI_STORED)
+        return store_run(x, &r, b);
+    remove_run(x, &r, b);
+    return r.n;
 }
 
 void kvi_apply(struct kvi_index *index, const struct kvi_event *events, size_t n,
                enum kvi_result *ret_results) {
-    size_t ahead = 1;
+    struct batch b = {events, n, 0, 0, ret_results};
     pthread_mutex_lock(&index->lock);
-    for (size_t i = 0; i < n;) {
-        for (; ahead < n && ahead <= i + LOOK_AHEAD; ahead++)
-            look_ahead(index, &events[ahead]);
-        i += apply_some(index, events + i, n - i, ret_results != NULL ? ret_results + i : NULL);
-        ahead = ahead > i ? ahead : i + 1;
-    }
+    while (b.at < n)
+        b.at += apply_some(index, &b);
     pthread_mutex_unlock(&index->lock);
 }
 
@@ -201,7 +234,7 @@ enum kvi_result kvi_store(struct kvi_index *index, struct kvi_worker worker, enu
     enum kvi_result r;
     pthread_mutex_lock(&index->lock);
     uint64_t before = index->counts.duplicates;
-    (void)apply_some(index, &e, 1, &r);
+    (void)apply_some(index, &(struct batch){&e, 1, 0, 0, &r});
     bool duplicate = index->counts.duplicates != before;
     pthread_mutex_unlock(&index->lock);
     if (ret_duplicate != NULL)

@@ -264,12 +264,15 @@ void kvi_release(struct kvi_index *x, uint32_t ref, size_t bytes) {
 
 void kvi_look_ahead(struct kvi_ahead *ahead, uint8_t *base, size_t used, size_t bytes,
                     size_t *ret_first, size_t *ret_n) {
-    enum { MOST_AHEAD = 32 };
+    enum { MOST_AHEAD = 32, STEP = 4 };
     size_t top = (used + KVI_CHUNK - 1) / KVI_CHUNK, chunks = bytes / KVI_CHUNK;
     size_t grown = ahead->top > 0 ? top - ahead->top : 0, more = grown * 2 + 1;
     more = more < MOST_AHEAD ? more : MOST_AHEAD;
     more = used < KVI_CHUNK / 2 ? 0 : more; /* a small index needs no head start */
-    size_t goal = top + more < chunks ? top + more : chunks;
+    size_t goal = top + more, wanted = ahead->ready > top ? ahead->ready + STEP : top + STEP;
+    wanted = wanted < ahead->want ? wanted : ahead->want;
+    goal = goal > wanted ? goal : wanted;
+    goal = goal < chunks ? goal : chunks;
     goal = goal > top ? goal : top; /* the last chunk, not a whole one, may be in use */
     ahead->top = top;
     ahead->ready = ahead->ready > top ? ahead->ready : top;

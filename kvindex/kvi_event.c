@@ -199,10 +199,16 @@ static uint32_t store_new(struct kvi_index *x, struct kvi_holder h, struct curso
     return added;
 }
 
+/* Different marks: different names. */
+static uint32_t mark_of(uint64_t name) {
+    return (uint32_t)(kvi_mix(name) >> 32) | 1;
+}
+
 /* The place of the holder's name as a place of the tree. */
 static bool find_parent(struct kvi_index *x, struct kvi_holder h, uint64_t name,
                         struct cursor *ret) {
-    uint32_t place = x->ranks[h.rank].store_hint;
+    const struct kvi_rank *rank = &x->ranks[h.rank];
+    uint32_t place = rank->store_mark == mark_of(name) ? rank->store_hint : 0;
     if (place == 0 || !kvi_maps(x, h, place, name))
         place = kvi_names_find(x, h, name);
     for (int t = 0; place == 0 && h.tier != KVI_DEVICE && t < KVI_TIERS; t++)
@@ -268,14 +274,15 @@ enum kvi_result kvi_store_locked(struct kvi_index *x, struct kvi_holder h,
         size_t new_from = step.new_from < done ? i + step.new_from : SIZE_MAX;
         i += done;
         *ret_done = i;
-        s->ret_new[event] |= new_from < s->ends[event];
-        while (s->ends[event] < i) {
-            event++;
-            s->ret_new[event] |= new_from < s->ends[event];
-        }
+        uint32_t first = event; /* that ends behind new_from */
+        for (; s->ends[event] < i; event++)
+            first += s->ends[event] <= new_from;
+        if (new_from < i)
+            memset(s->ret_new + first, true, event + 1 - first);
         event += s->ends[event] == i && i < n;
     }
     x->ranks[h.rank].store_hint = at.node << 7 | (at.off - 1);
+    x->ranks[h.rank].store_mark = mark_of(s->blocks[n - 1].block_hash);
     return KVI_OK;
 }
 
@@ -299,14 +306,14 @@ static uint32_t remove_run(struct kvi_index *x, struct kvi_holder h, uint32_t pl
         ((at->flags & KVI_ALIASED) != 0 && rank->aliases > 0)) {
         rank->below = off > 0 ? place - 1 : 0;
         rank->above = off + 1 < KVI_NODE_BLOCKS ? place + 1 : 0;
+        rank->above_mark = 0;
         unmap(x, h, place);
         return 1;
     }
     uint64_t body = kvi_body(at);
     const uint64_t *first = kvi_name_array(x, body);
     if (atomic_load_explicit(&at->masks, memory_order_relaxed) == 0) /* what is below is covered */
-        while (k < n && k <= off && first[off - k] == names[k])
-            k++;
+        k += x->kernels->match_back(names + 1, first + off - 1, n <= off ? (uint32_t)n - 1 : off);
     else
         while (k < n && k <= off && first[off - k] == names[k] && kvi_covered(x, at, h, off - k))
             k++;
@@ -318,9 +325,14 @@ static uint32_t remove_run(struct kvi_index *x, struct kvi_holder h, uint32_t pl
             to++;
         }
     rank->below = place_below(x, node, from);
-    rank->above = to < KVI_NODE_BLOCKS ? node << 7 | to : 0;
+    rank->above = to < kvi_len(body) ? node << 7 | to : 0;
+    rank->above_mark = rank->above != 0 ? mark_of(first[to]) : 0;
     uncover(x, h, node, from, to, k);
     return k;
+}
+
+static uint32_t above(const struct kvi_rank *rank, uint64_t name) {
+    return rank->above_mark == 0 || rank->above_mark == mark_of(name) ? rank->above : 0;
 }
 
 size_t kvi_remove_locked(struct kvi_index *x, struct kvi_holder h, const uint64_t *names, size_t n,
@@ -332,7 +344,7 @@ size_t kvi_remove_locked(struct kvi_index *x, struct kvi_holder h, const uint64_
     for (size_t i = 0; i < n;) {
         uint32_t place = rank->below;
         if (place == 0 || !kvi_maps(x, h, place, names[i])) {
-            place = rank->above;
+            place = above(rank, names[i]);
             if (place == 0 || !kvi_maps(x, h, place, names[i]))
                 place = kvi_names_find(x, h, names[i]);
         }

@@ -15,10 +15,6 @@
 
 #include <stdlib.h>
 
-#ifdef __SSE2__
-#include <emmintrin.h>
-#endif
-
 enum { FETCH_BLOCKS = 64 }; /* of the next node, while the holders of this one are looked at */
 
 #define ACQUIRE memory_order_acquire
@@ -260,36 +256,32 @@ static void put_score(const struct kvi_reader *r, uint32_t rank, struct kvi_scor
         ret->blocks[t] = r->lower[t][rank];
 }
 
-static uint32_t nonzero(const uint32_t v[16]) {
-#ifdef __SSE2__
-    __m128i zero = _mm_setzero_si128(), is[4];
-    for (int k = 0; k < 4; k++)
-        is[k] = _mm_cmpeq_epi32(_mm_loadu_si128((const __m128i *)(const void *)(v + 4 * k)), zero);
-    __m128i bytes = _mm_packs_epi16(_mm_packs_epi32(is[0], is[1]), _mm_packs_epi32(is[2], is[3]));
-    return ~(uint32_t)_mm_movemask_epi8(bytes) & 0xFFFF;
-#else
-    uint32_t bits = 0;
-    for (uint32_t i = 0; i < 16; i++)
-        bits |= (uint32_t)(v[i] != 0) << i;
-    return bits;
-#endif
+static bool none_reached(const struct kvi_reader *r, uint32_t first) {
+    uint32_t any = 0;
+    for (uint32_t i = first; i < first + 16; i++)
+        any |= reached(r, i);
+    return any == 0;
 }
 
-/* Those of 16 ranks that have a score. */
-static uint32_t scored(const struct kvi_reader *r, uint32_t first) {
-    uint32_t bits = nonzero(r->scores + first);
-    for (int t = KVI_HOST; r->with_lower && t < KVI_TIERS; t++)
-        bits |= nonzero(r->lower[t] + first);
-    return bits;
+/* With lower tiers a rank may have a score on any of them. */
+static size_t list_tiers(const struct kvi_reader *r, struct kvi_score *ret, size_t room) {
+    size_t n = 0;
+    for (uint32_t i = 0; i < r->n_ranks; i++) {
+        if (i % 16 == 0 && none_reached(r, i))
+            i += 15;
+        else if (reached(r, i) > 0 && n++ < room)
+            put_score(r, i, &ret[n - 1]);
+    }
+    return n;
 }
 
 static size_t list(const struct kvi_reader *r, struct kvi_score *ret, size_t room) {
+    const struct kvi_index *x = r->index;
     size_t n = 0;
-    for (uint32_t i = 0; r->all && i < r->n_ranks; i += 16)
-        for (uint32_t m = scored(r, i); m != 0; m &= m - 1, n++)
-            if (n < room)
-                put_score(r, i + (uint32_t)__builtin_ctz(m), &ret[n]);
-    for (uint32_t i = 0; !r->all && i < r->n_touched; i++, n++)
+    if (r->all)
+        return r->with_lower ? list_tiers(r, ret, room)
+                             : x->kernels->list_scores(r->scores, x->who, r->n_ranks, ret, room);
+    for (uint32_t i = 0; i < r->n_touched; i++, n++)
         if (n < room)
             put_score(r, r->touched[i], &ret[n]);
     return n;

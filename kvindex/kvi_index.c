@@ -314,8 +314,7 @@ static void make_ready(uint8_t *base, size_t first, size_t n) {
 #endif
 }
 
-void kvi_maintain(struct kvi_index *index) {
-    struct kvi_index *x = index;
+bool kvi_make_ready(struct kvi_index *x) {
     uint8_t *nodes = (uint8_t *)x->nodes;
     size_t first[2], n[2];
     pthread_mutex_lock(&x->lock);
@@ -328,6 +327,53 @@ void kvi_maintain(struct kvi_index *index) {
     pthread_mutex_unlock(&x->lock);
     make_ready(x->arena.base, first[0], n[0]);
     make_ready(nodes, first[1], n[1]);
+    return n[0] + n[1] > 0;
+}
+
+void kvi_maintain(struct kvi_index *index) {
+    (void)kvi_make_ready(index);
+}
+
+/* ---- what is to come --------------------------------------------------------------------- */
+
+struct kvi_size kvi_size_of(struct kvi_index *x) {
+    pthread_mutex_lock(&x->lock);
+    struct kvi_size s = {x->blocks + x->aliases, x->n_nodes, x->arena.units_used * KVI_UNIT};
+    pthread_mutex_unlock(&x->lock);
+    return s;
+}
+
+static void want(struct kvi_ahead *ahead, uint8_t *base, size_t used, size_t more, size_t bytes) {
+    size_t top = (used + KVI_CHUNK - 1) / KVI_CHUNK, last = bytes / KVI_CHUNK;
+    size_t until = (used + more) / KVI_CHUNK;
+    ahead->want = more == 0 ? 0 : until < last ? until : last;
+    if (more == 0 && ahead->ready > top + 1) {
+        (void)madvise(base + (top + 1) * KVI_CHUNK, (ahead->ready - top - 1) * KVI_CHUNK,
+                      MADV_DONTNEED);
+        ahead->ready = top + 1;
+    }
+}
+
+void kvi_expect(struct kvi_index *x, const struct kvi_size *more) {
+    pthread_mutex_lock(&x->lock);
+    want(&x->arena.ahead, x->arena.base, x->arena.units_top * KVI_UNIT, more->bytes,
+         x->arena.n_units * KVI_UNIT);
+    want(&x->nodes_ahead, (uint8_t *)x->nodes, (size_t)x->n_nodes * sizeof(*x->nodes),
+         more->nodes * sizeof(*x->nodes), nodes_bytes(x));
+    pthread_mutex_unlock(&x->lock);
+}
+
+/* Segment by segment, so that other writers wait for none but one. */
+void kvi_expect_names(struct kvi_index *x, const struct kvi_size *more) {
+    uint64_t bytes = more->bytes + more->nodes * sizeof(*x->nodes);
+    for (uint32_t i = 0; i < KVI_NAME_SEGMENTS; i++) {
+        pthread_mutex_lock(&x->lock);
+        if (i == 0 && x->bytes + bytes > x->soft_bytes)
+            i = KVI_NAME_SEGMENTS;
+        else
+            kvi_names_expect(x, i, more->names);
+        pthread_mutex_unlock(&x->lock);
+    }
 }
 
 /* ---- statistics --------------------------------------------------------------------------- */
@@ -350,6 +396,18 @@ uint64_t kvi_rank_entries(struct kvi_index *index, struct kvi_worker worker) {
     pthread_mutex_lock(&index->lock);
     uint32_t rank = kvi_rank_find(index, worker);
     uint64_t n = rank != KVI_NO_RANK ? entries_of(&index->ranks[rank]) : 0;
+    pthread_mutex_unlock(&index->lock);
+    return n;
+}
+
+size_t kvi_ranks(struct kvi_index *index, uint32_t *from, struct kvi_worker *ret_workers,
+                 size_t room) {
+    size_t n = 0;
+    pthread_mutex_lock(&index->lock);
+    uint32_t end = atomic_load_explicit(&index->n_ranks, memory_order_relaxed);
+    for (; *from < end && n < room; (*from)++)
+        if (index->ranks[*from].used)
+            ret_workers[n++] = kvi_who(index, *from);
     pthread_mutex_unlock(&index->lock);
     return n;
 }

@@ -15,7 +15,8 @@
  *
  * A name whose home line is full stands in the next line with room. Every line counts the names
  * that passed over it, keeps three bits of each one's tag in a filter, and marks the slots of names
- * that came from another line; a search goes on behind a line whose filter has the tag. So a name
+ * that came from another line (whether all from the one before, as nearly always: then a split need
+ * not read them); a search goes on behind a line whose filter has the tag. So a name
  * costs one line nearly always, to add, to find or to delete.
  *
  * Invariants: a name with home h in line j is counted and in the filter of lines h .. j-1 (around
@@ -28,8 +29,12 @@
 #if defined(__x86_64__)
 #include <immintrin.h>
 #define WIDE __attribute__((target("avx2,bmi,bmi2")))
+#define WIDE512 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,bmi,bmi2")))
 #endif
 #define ALWAYS_INLINE inline __attribute__((always_inline))
+
+/* Of names that go together: after every so many one part is looked at whether it is light. */
+enum { LIGHT_EVERY = 8 };
 
 /* Slots that are free, and those that have a tag: `bits` bits a slot. */
 struct slots {
@@ -72,8 +77,13 @@ static inline bool is_here(const struct kvi_index *x, const struct kvi_line *l, 
     return false;
 }
 
+/* Into the second-level cache, which takes more lines at one time than the first. */
+static inline void fetch_line(const struct kvi_line *l) {
+    __builtin_prefetch(l, 0, 2);
+}
+
 void kvi_names_prefetch(const struct kvi_index *x, uint64_t name) {
-    __builtin_prefetch(target_of(x, kvi_name_hash(name)).home, 1);
+    fetch_line(target_of(x, kvi_name_hash(name)).home);
 }
 
 /* ---- adding and deleting --------------------------------------------------------------------- */
@@ -103,18 +113,18 @@ static __attribute__((noinline)) void add_far(struct kvi_index *x, struct target
     l->tag[k] = (uint16_t)t.tag;
     l->place[k] = place;
     if (l != t.home)
-        l->strangers |= (uint16_t)(1u << k);
+        l->strangers |= (uint16_t)(1u << k | (l != next_line(x, t, t.home) ? FARTHER : 0));
     *ret_equal |= is_behind(x, t, l, name);
 }
 
 /* Into a line with room that cannot have the name; false: it is not such a line. */
-static ALWAYS_INLINE bool add_here(struct target t, uint32_t place, struct look look) {
-    struct kvi_line *l = t.home;
-    struct slots s = look.at(l, t.tag);
-    if (s.free == 0 || s.equal != 0 || is_passed(l, t.tag))
+static ALWAYS_INLINE bool add_here(struct kvi_line *l, uint32_t tag, uint32_t place,
+                                   struct look look) {
+    struct slots s = look.at(l, tag);
+    if (s.free == 0 || (s.equal | (l->filter >> (tag & 7) & 1)) != 0)
         return false;
     uint32_t k = first_of(s.free) / look.bits;
-    l->tag[k] = (uint16_t)t.tag;
+    l->tag[k] = (uint16_t)tag;
     l->place[k] = place;
     return true;
 }
@@ -139,6 +149,7 @@ static ALWAYS_INLINE uint32_t slot_of(const struct kvi_line *l, uint32_t tag, ui
 static inline void clear_slot(struct kvi_line *l, uint32_t k) {
     l->tag[k] = 0;
     l->strangers &= (uint16_t) ~(1u << k);
+    l->strangers = (uint16_t)(l->strangers == FARTHER ? 0 : l->strangers);
 }
 
 static void delete_far(const struct kvi_index *x, struct target t, uint32_t place) {
@@ -161,7 +172,7 @@ bool kvi_names_add(struct kvi_index *x, uint64_t name, uint32_t place, bool *ret
         t = target_of(x, h);
     }
     part_of(t)->used++;
-    if (!add_here(t, place, plain))
+    if (!add_here(t.home, t.tag, place, plain))
         add_far(x, t, name, place, ret_equal);
     return true;
 }
@@ -177,36 +188,125 @@ void kvi_names_delete(struct kvi_index *x, uint64_t name, uint32_t place) {
 
 /* ---- many names ------------------------------------------------------------------------------ */
 
-/* The misses of one event overlap: home lines are fetched AHEAD names before they are looked at,
- * and names that need another line wait for it until all others are done. */
-enum { AHEAD = 24 };
-
+/* The misses of one event overlap: all home lines are fetched before the first is looked at, and
+ * names that need another line wait for it until all others are done. Of each name: its home (a
+ * line, counted from the arena's base), its part (ref of the first entry), its tag. */
 struct many {
     struct kvi_index *x;
     const uint64_t *names;
-    uint32_t n, place, fetched, n_far;
-    uint64_t hash[KVI_NODE_BLOCKS];
-    struct target t[KVI_NODE_BLOCKS];
+    uint32_t n, place, n_far;
+    _Alignas(64) uint64_t hash[KVI_NODE_BLOCKS];
+    uint32_t home[KVI_NODE_BLOCKS], part[KVI_NODE_BLOCKS];
+    uint16_t tag[KVI_NODE_BLOCKS];
     uint8_t far[KVI_NODE_BLOCKS];
 };
 
-static ALWAYS_INLINE void fetch(struct many *m, uint32_t until) {
-    for (; m->fetched < m->n && m->fetched < until; m->fetched++) {
-        struct target t = target_of(m->x, m->hash[m->fetched]);
-        __builtin_prefetch(t.home, 1);
-        m->t[m->fetched] = t;
+enum { LINE_REFS = sizeof(struct kvi_line) / 16 };
+
+static inline struct kvi_line *line_at(const struct many *m, uint32_t i) {
+    return (struct kvi_line *)(void *)m->x->arena.base + m->home[i];
+}
+
+static inline struct kvi_part *part_at(const struct many *m, uint32_t i) {
+    return kvi_at(m->x, m->part[i]);
+}
+
+static inline struct target target_at(const struct many *m, uint32_t i) {
+    return (struct target){line_at(m, i), part_at(m, i), m->tag[i]};
+}
+
+static void find_targets(struct many *m, uint32_t from) {
+    const uint8_t *base = m->x->arena.base;
+    for (uint32_t i = from; i < m->n; i++) {
+        struct target t = target_of(m->x, m->hash[i]);
+        fetch_line(t.home);
+        m->home[i] = (uint32_t)(t.home - (const struct kvi_line *)(const void *)base);
+        m->part[i] = (uint32_t)((size_t)((const uint8_t *)part_of(t) - base) / 16);
+        m->tag[i] = (uint16_t)t.tag;
     }
 }
 
+#ifdef WIDE
+/* Two words of eight directory entries: low and high halves. */
+WIDE512 static ALWAYS_INLINE void load_entries(const uint8_t *base, const uint64_t at[8],
+                                               __m512i *ret_low, __m512i *ret_high) {
+    const __m512i even = _mm512_set_epi64(14, 12, 10, 8, 6, 4, 2, 0);
+    const __m512i odd = _mm512_set_epi64(15, 13, 11, 9, 7, 5, 3, 1);
+    __m512i four[2];
+    for (int k = 0; k < 2; k++) {
+        const uint64_t *a = at + 4 * k;
+        __m256i low = _mm256_castsi128_si256(*(const __m128i *)(const void *)(base + a[0]));
+        __m256i high = _mm256_castsi128_si256(*(const __m128i *)(const void *)(base + a[2]));
+        low = _mm256_inserti128_si256(low, *(const __m128i *)(const void *)(base + a[1]), 1);
+        high = _mm256_inserti128_si256(high, *(const __m128i *)(const void *)(base + a[3]), 1);
+        four[k] = _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
+    }
+    *ret_low = _mm512_permutex2var_epi64(four[0], even, four[1]);
+    *ret_high = _mm512_permutex2var_epi64(four[0], odd, four[1]);
+}
+
+/* find_targets of eight names at a time; reads hashes up to the next multiple of eight. */
+WIDE512 static void find_targets_512(struct many *m) {
+    const struct kvi_index *x = m->x;
+    const uint8_t *base = x->arena.base;
+    _Alignas(64) uint64_t at[8];
+    for (uint32_t i = 0; i < m->n; i += 8) {
+        __m512i h = _mm512_load_si512(m->hash + i);
+        __m512i s = _mm512_i64gather_epi64(_mm512_srli_epi64(h, 64 - KVI_NAME_BITS), x->names, 8);
+        __m512i bits = _mm512_and_si512(_mm512_srli_epi64(s, 32), _mm512_set1_epi64(255));
+        __m512i rest = _mm512_srli_epi64(_mm512_slli_epi64(h, KVI_NAME_BITS), 1);
+        __m512i entry = _mm512_srlv_epi64(rest, _mm512_sub_epi64(_mm512_set1_epi64(63), bits));
+        entry = _mm512_add_epi64(entry, _mm512_and_si512(s, _mm512_set1_epi64(UINT32_MAX)));
+        _mm512_store_si512(at, _mm512_slli_epi64(entry, 4));
+        __m512i low, high;
+        load_entries(base, at, &low, &high);
+        __m512i lines = _mm512_srli_epi64(low, 32);
+        __m512i ref = _mm512_and_si512(low, _mm512_set1_epi64(UINT32_MAX));
+        __m512i home = _mm512_srli_epi64(_mm512_mul_epu32(h, lines), 32);
+        home = _mm512_add_epi64(home, _mm512_srli_epi64(ref, 2));
+        _mm512_store_si512(at, _mm512_slli_epi64(home, 6));
+        for (int k = 0; k < 8; k++)
+            fetch_line((const struct kvi_line *)(const void *)(base + at[k]));
+        __m512i back = _mm512_and_si512(_mm512_srli_epi64(high, 32), _mm512_set1_epi64(0xFFFF));
+        __m512i window =
+            _mm512_and_si512(_mm512_srli_epi64(high, 48), _mm512_set1_epi64(255 & ~(WINDOW - 1)));
+        __m512i down = _mm512_sub_epi64(_mm512_set1_epi64(48 - KVI_NAME_BITS), window);
+        __m128i tag = _mm512_cvtepi64_epi16(_mm512_srlv_epi64(h, down));
+        tag = _mm_sub_epi16(tag, _mm_cmpeq_epi16(tag, _mm_setzero_si128()));
+        _mm256_storeu_si256((__m256i *)(void *)(m->home + i), _mm512_cvtepi64_epi32(home));
+        _mm256_storeu_si256((__m256i *)(void *)(m->part + i),
+                            _mm512_cvtepi64_epi32(_mm512_sub_epi64(entry, back)));
+        _mm_storeu_si128((__m128i *)(void *)(m->tag + i), tag);
+    }
+}
+_Static_assert(LINE_REFS == 4 && sizeof(struct kvi_part) == 16, "as find_targets_512 has it");
+#endif
+
+static void begin_many(struct many *m, struct kvi_index *x, const uint64_t *names, uint32_t n,
+                       uint32_t place) {
+    m->x = x, m->names = names, m->n = n, m->place = place, m->n_far = 0;
+    x->kernels->hash_names(names, n, m->hash);
+#ifdef WIDE
+    if (x->kernels->wide == 512 && n >= 8) {
+        for (uint32_t i = n; i % 8 != 0; i++)
+            m->hash[i] = m->hash[0];
+        find_targets_512(m);
+        return;
+    }
+#endif
+    find_targets(m, 0);
+}
+
 static inline void put_off(struct many *m, uint32_t i) {
-    __builtin_prefetch(next_line(m->x, m->t[i], m->t[i].home), 1);
+    struct target t = target_at(m, i);
+    fetch_line(next_line(m->x, t, t.home));
     m->far[m->n_far++] = (uint8_t)i;
 }
 
 static void add_rest(struct many *m, bool *ret_equal) {
     for (uint32_t k = 0; k < m->n_far; k++) {
         uint32_t i = m->far[k];
-        add_far(m->x, m->t[i], m->names[i], m->place + i, ret_equal);
+        add_far(m->x, target_at(m, i), m->names[i], m->place + i, ret_equal);
     }
     m->n_far = 0;
 }
@@ -216,25 +316,18 @@ static bool make_room(struct many *m, uint32_t i, bool *ret_equal) {
     bool moved = false;
     add_rest(m, ret_equal);
     bool ok = kvi_names_grow(m->x, m->hash[i], &moved);
-    for (uint32_t k = i; moved && k < m->fetched; k++)
-        m->t[k] = target_of(m->x, m->hash[k]);
+    if (moved)
+        find_targets(m, i);
     return ok;
-}
-
-static void begin_many(struct many *m, struct kvi_index *x, const uint64_t *names, uint32_t n,
-                       uint32_t place) {
-    m->x = x, m->names = names, m->n = n, m->place = place, m->fetched = m->n_far = 0;
-    x->kernels->hash_names(names, n, m->hash);
 }
 
 static ALWAYS_INLINE uint32_t add_many(struct many *m, bool *ret_equal, struct look look) {
     uint32_t i = 0;
     for (; i < m->n; i++) {
-        fetch(m, i + AHEAD);
-        if (is_full(part_of(m->t[i])) && !make_room(m, i, ret_equal))
+        if (is_full(part_at(m, i)) && !make_room(m, i, ret_equal))
             break;
-        part_of(m->t[i])->used++;
-        if (!add_here(m->t[i], m->place + i, look))
+        part_at(m, i)->used++;
+        if (!add_here(line_at(m, i), m->tag[i], m->place + i, look))
             put_off(m, i);
     }
     add_rest(m, ret_equal);
@@ -245,20 +338,19 @@ static ALWAYS_INLINE void delete_many(struct many *m, struct look look) {
     uint32_t n_light = 0;
     uint8_t light[KVI_NODE_BLOCKS];
     for (uint32_t i = 0; i < m->n; i++) {
-        fetch(m, i + AHEAD);
-        struct target t = m->t[i];
-        uint32_t k = slot_of(t.home, t.tag, m->place + i, look);
-        struct kvi_part *p = part_of(t);
+        struct kvi_line *home = line_at(m, i);
+        uint32_t k = slot_of(home, m->tag[i], m->place + i, look);
+        struct kvi_part *p = part_at(m, i);
         p->used--;
-        if (is_light(p))
+        if (i % LIGHT_EVERY == 0 && is_light(p))
             light[n_light++] = (uint8_t)i;
         if (k != SLOTS)
-            clear_slot(t.home, k);
+            home->tag[k] = 0; /* it is no stranger here */
         else
             put_off(m, i);
     }
     for (uint32_t k = 0; k < m->n_far; k++)
-        delete_far(m->x, m->t[m->far[k]], m->place + m->far[k]);
+        delete_far(m->x, target_at(m, m->far[k]), m->place + m->far[k]);
     for (uint32_t i = 0; i < n_light; i++) /* parts may become others here */
         kvi_names_shrink(m->x, m->hash[light[i]]);
 }

@@ -14,11 +14,13 @@ enum {
     ALL = (1 << SLOTS) - 1,
     WINDOW = 8,    /* splits that a tag lasts for */
     UNIT_SIZE = 6, /* size number of a part of one unit */
-    MANY = 255
+    MANY = 255,
+    FARTHER = 1 << 15 /* beside the bits of the slots */
 };
 struct kvi_line {
     uint16_t tag[SLOTS];
-    uint16_t strangers; /* slots whose names have their home in another line */
+    uint16_t strangers; /* slots whose names have their home in another line; FARTHER: not all in
+                           the line before */
     uint8_t passed;     /* names that passed over it; MANY: it is not counted down again */
     uint8_t filter;     /* bit (tag & 7) of each of them */
     uint32_t place[SLOTS];

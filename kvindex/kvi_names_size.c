@@ -36,26 +36,33 @@ struct filling {
     uint32_t n, depth;
 };
 
-static void put(const struct filling *f, uint64_t h, uint32_t place) {
-    uint32_t home = home_of(h, f->n), at = home, tag = tag_of(h, f->depth), room;
-    for (; (room = with_tag(&f->lines[at], 0)) == 0; at = at + 1 == f->n ? 0 : at + 1)
+static void put_at(const struct filling *f, uint32_t home, uint32_t tag, uint32_t place) {
+    uint32_t at = home, passed = 0, room;
+    for (; (room = with_tag(&f->lines[at], 0)) == 0; at = at + 1 == f->n ? 0 : at + 1, passed++)
         pass(&f->lines[at], tag);
     struct kvi_line *l = &f->lines[at];
     uint32_t k = first_of(room);
     l->tag[k] = (uint16_t)tag;
     l->place[k] = place;
-    l->strangers |= (uint16_t)((at != home) << k);
+    l->strangers |= (uint16_t)((passed > 0) << k | (passed > 1 ? FARTHER : 0));
 }
 
-/* Puts names where they belong by reading them again: all, or the strangers alone. The bit of the
- * hash below `depth` chooses between the two fillings, which may be one. */
+static void put(const struct filling *f, uint64_t h, uint32_t place) {
+    put_at(f, home_of(h, f->n), tag_of(h, f->depth), place);
+}
+
+/* Puts names where they belong by reading them again: all, or the strangers of lines where some
+ * came from farther than the line before. The bit of the hash below `depth` chooses between the two
+ * fillings, which may be one. */
 static void put_again(const struct kvi_index *x, const struct kvi_line *from, uint32_t n,
-                      bool only_strangers, const struct filling to[2], uint32_t depth) {
+                      bool only_farther, const struct filling to[2], uint32_t depth) {
     uint32_t places[READ_AHEAD + SLOTS], held = 0;
     const uint64_t *at[READ_AHEAD + SLOTS];
     for (uint32_t i = 0; i < n; i++) {
         uint32_t taken = ~with_tag(&from[i], 0) & ALL;
-        for (taken &= only_strangers ? from[i].strangers : ALL; taken != 0; taken &= taken - 1) {
+        if (only_farther)
+            taken &= from[i].strangers & FARTHER ? from[i].strangers : 0;
+        for (; taken != 0; taken &= taken - 1) {
             uint32_t place = from[i].place[first_of(taken)];
             __builtin_prefetch(&x->nodes[place >> 7]);
             places[held++] = place;
@@ -168,6 +175,45 @@ static bool narrow(struct kvi_index *x, struct kvi_names *s) {
     return true;
 }
 
+/* The segment with parts for so many names at once, none of which is to be split soon. */
+static bool begin_wide(struct kvi_index *x, uint32_t segment, uint64_t names) {
+    uint32_t bits = 0, size = UNIT_SIZE;
+    while (size < WHOLE_SIZE && limit_of(lines_of(size, segment)) < names)
+        size++;
+    uint32_t lines = lines_of(size, segment);
+    /* Chance lays more names into one part than into another. */
+    while (bits < MAX_DEPTH && ((uint64_t)limit_of(lines) << bits) / 16 * 15 < names)
+        bits++;
+    size_t bytes = sizeof(struct kvi_part) << bits;
+    uint32_t dir = kvi_alloc(x, bytes, x->soft_bytes);
+    if (dir == 0)
+        return false;
+    struct kvi_part *parts = kvi_at(x, dir);
+    for (uint32_t i = 0; i < 1u << bits; i++) {
+        size_t top = x->arena.units_top; /* what was never used is zero */
+        struct kvi_line *to;
+        uint32_t ref = new_lines(x, lines, &to);
+        if (ref == 0) {
+            while (i-- > 0)
+                kvi_release(x, parts[i].ref, bytes_of(lines));
+            kvi_release(x, dir, bytes);
+            return false;
+        }
+        if ((size_t)ref * 16 < top * KVI_UNIT)
+            memset(to, 0, bytes_of(lines));
+        parts[i] = (struct kvi_part){
+            .ref = ref, .lines = lines, .depth = (uint8_t)bits, .size = (uint8_t)size};
+    }
+    x->names[segment] = (struct kvi_names){.dir = dir, .bits = bits, .n_deepest = 1u << bits};
+    return true;
+}
+
+void kvi_names_expect(struct kvi_index *x, uint32_t segment, uint64_t names) {
+    uint64_t own = names / KVI_NAME_SEGMENTS;
+    if (x->names[segment].dir == 0 && own > limit_of(lines_of(UNIT_SIZE, segment)))
+        (void)begin_wide(x, segment, own); /* without memory it grows as it can */
+}
+
 static uint32_t count_taken(const struct kvi_line *l, uint32_t n) {
     uint32_t taken = 0;
     for (uint32_t i = 0; i < n; i++)
@@ -208,6 +254,18 @@ static inline void halve_line(const struct kvi_line *from, uint32_t bit, struct 
 #endif
 }
 
+/* Strangers that came from the line before, by the same bit of their tags. */
+static void put_near(const struct kvi_line *from, uint32_t n, uint32_t bit,
+                     const struct filling to[2]) {
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t near = from[i].strangers & FARTHER ? 0 : from[i].strangers;
+        for (; near != 0; near &= near - 1) {
+            uint32_t k = first_of(near), tag = from[i].tag[k];
+            put_at(&to[tag >> bit & 1], i > 0 ? i - 1 : n - 1, tag, from[i].place[k]);
+        }
+    }
+}
+
 /* One part becomes two. *ret_useless: all names stay together, which another split would not
  * change either if they are equal. */
 static bool split(struct kvi_index *x, uint32_t segment, uint32_t part, bool *ret_useless) {
@@ -233,8 +291,10 @@ static bool split(struct kvi_index *x, uint32_t segment, uint32_t part, bool *re
         memset(to[0], 0, bytes_of(lines));
         memset(to[1], 0, bytes_of(lines));
     } else {
+        uint32_t bit = 15 - p.depth % WINDOW;
         for (uint32_t i = 0; i < lines; i++)
-            halve_line(&from[i], 15 - p.depth % WINDOW, &to[0][i], &to[1][i]);
+            halve_line(&from[i], bit, &to[0][i], &to[1][i]);
+        put_near(from, lines, bit, f);
     }
     put_again(x, from, lines, !fresh_tags, f, p.depth);
     kvi_release(x, p.ref, bytes_of(lines));

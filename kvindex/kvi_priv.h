@@ -104,6 +104,7 @@ struct kvi_page {        /* of one size class */
 /* 2 MiB chunks at the end of what is in use, made ready before a writer needs them. */
 struct kvi_ahead {
     size_t top, ready; /* first chunk not begun, at the last look; first one not made ready */
+    size_t want;       /* chunks before this one will be needed soon; 0: not known */
 };
 struct kvi_arena {
     uint8_t *base;
@@ -147,11 +148,18 @@ struct kvi_who {
     _Atomic uint64_t worker_id;
     _Atomic uint32_t dp_rank;
 };
+static inline struct kvi_worker kvi_who_at(const struct kvi_who *who, uint32_t rank) {
+    return (struct kvi_worker){atomic_load_explicit(&who[rank].worker_id, memory_order_relaxed),
+                               atomic_load_explicit(&who[rank].dp_rank, memory_order_relaxed)};
+}
 struct kvi_rank {
     bool used;
     uint32_t aliases;      /* alias records */
     uint32_t store_hint;   /* place last stored */
     uint32_t below, above; /* places beside those last removed */
+    /* Of the names at store_hint and above (kvi_event.c), so that a place that was guessed wrong is
+     * not even read; 0: not known. */
+    uint32_t store_mark, above_mark;
     uint64_t entries[KVI_TIERS];
 };
 
@@ -240,8 +248,9 @@ void kvi_release(struct kvi_index *x, uint32_t ref, size_t bytes);
 size_t kvi_room(size_t bytes);
 /* Gives unused 2 MiB chunks back to the system. */
 void kvi_arena_trim(struct kvi_index *x);
-/* The chunks to make ready: *ret_n from *ret_first on. used: bytes from `base` that are or were in
- * use, of `bytes`. Gives back what was made ready for a growth that has ended. */
+/* The chunks to make ready: *ret_n from *ret_first on, few at a time of those that are wanted.
+ * used: bytes from `base` that are or were in use, of `bytes`. Gives back what was made ready for a
+ * growth that has ended. */
 void kvi_look_ahead(struct kvi_ahead *ahead, uint8_t *base, size_t used, size_t bytes,
                     size_t *ret_first, size_t *ret_n);
 /* Room for `bytes` aligned to a chunk, inside the reservation *ret_raw; NULL: no memory. */
@@ -272,6 +281,8 @@ void kvi_names_delete(struct kvi_index *x, uint64_t name, uint32_t place);
 uint32_t kvi_names_add_many(struct kvi_index *x, const uint64_t *names, uint32_t n, uint32_t place,
                             bool *ret_equal);
 void kvi_names_delete_many(struct kvi_index *x, const uint64_t *names, uint32_t n, uint32_t place);
+/* Makes an empty segment ready for its share of so many names, as far as there is memory. */
+void kvi_names_expect(struct kvi_index *x, uint32_t segment, uint64_t names);
 /* Calls fn for each place with the name until fn returns true; its place, or 0. */
 uint32_t kvi_names_each(struct kvi_index *x, uint64_t name, bool (*fn)(void *arg, uint32_t place),
                         void *arg);
@@ -417,9 +428,13 @@ size_t kvi_remove_locked(struct kvi_index *x, struct kvi_holder h, const uint64_
 /* ---- kvi_simd.c ------------------------------------------------------------------------- */
 
 struct kvi_kernels {
-    bool wide; /* AVX2, BMI and BMI2 */
+    uint32_t wide; /* 256: AVX2, BMI and BMI2; 512: AVX-512 F, BW, DQ and VL too */
     /* Number of leading equal words. */
     uint32_t (*match)(const uint64_t *a, const uint64_t *b, uint32_t n);
+    /* The same where the second goes downwards from *last. */
+    uint32_t (*match_back)(const uint64_t *a, const uint64_t *last, uint32_t n);
+    /* Whether one of the blocks has the name. */
+    bool (*has_name)(const struct kvi_block *blocks, size_t n, uint64_t name);
     /* For each rank below n whose score is d: adds min(cut, m); number of them with cut >= m. n is
      * a multiple of 16. */
     uint32_t (*add_cuts)(const _Atomic uint8_t *cut, uint32_t n, uint32_t d, uint32_t m,
@@ -428,6 +443,10 @@ struct kvi_kernels {
     uint32_t (*set_cuts)(const _Atomic uint8_t *cut, uint32_t n, uint32_t m, uint32_t *scores);
     /* kvi_name_hash of each. */
     void (*hash_names)(const uint64_t *names, uint32_t n, uint64_t *ret);
+    /* Ranks below n with a score, in kvi_find's form; how many, of which `room` are written. n is a
+     * multiple of 16. */
+    size_t (*list_scores)(const uint32_t *scores, const struct kvi_who *who, uint32_t n,
+                          struct kvi_score *ret, size_t room);
     /* Blocks into content hashes and names. */
     void (*unzip)(const struct kvi_block *blocks, uint32_t n, uint64_t *ret_content,
                   uint64_t *ret_names);
@@ -439,9 +458,7 @@ const struct kvi_kernels *kvi_kernels_at(uint32_t i);
 
 #define KVI_NO_RANK UINT32_MAX
 static inline struct kvi_worker kvi_who(const struct kvi_index *x, uint32_t rank) {
-    const struct kvi_who *w = &x->who[rank];
-    return (struct kvi_worker){atomic_load_explicit(&w->worker_id, memory_order_relaxed),
-                               atomic_load_explicit(&w->dp_rank, memory_order_relaxed)};
+    return kvi_who_at(x->who, rank);
 }
 uint32_t kvi_rank_find(const struct kvi_index *x, struct kvi_worker w);
 uint32_t kvi_rank_for(struct kvi_index *x, struct kvi_worker w);
@@ -454,5 +471,20 @@ uint32_t kvi_drop_holder(struct kvi_index *x, uint32_t node, struct kvi_holder h
 bool kvi_evict(struct kvi_index *x, uint32_t keep);
 /* Drops everything of the rank. */
 void kvi_clear_rank(struct kvi_index *x, uint32_t rank);
+
+/* How large an index is: names in its table, nodes, bytes of its arena. */
+struct kvi_size {
+    uint64_t names, nodes, bytes;
+};
+/* These take the lock. */
+struct kvi_size kvi_size_of(struct kvi_index *x);
+/* The index will grow by so much soon: kvi_make_ready goes ahead of it. Zeroes: no more, and what
+ * was made ready in vain goes back. */
+void kvi_expect(struct kvi_index *x, const struct kvi_size *more);
+/* Makes the name table as large as it will be; nothing when the budget does not hold all of it, or
+ * where names are already. */
+void kvi_expect_names(struct kvi_index *x, const struct kvi_size *more);
+/* One step of kvi_maintain; false: nothing was to be made ready. */
+bool kvi_make_ready(struct kvi_index *x);
 
 #endif

@@ -25,6 +25,20 @@ static uint32_t match_plain(const uint64_t *a, const uint64_t *b, uint32_t n) {
     return i;
 }
 
+static uint32_t match_back_plain(const uint64_t *a, const uint64_t *last, uint32_t n) {
+    uint32_t i = 0;
+    while (i < n && a[i] == *(last - i))
+        i++;
+    return i;
+}
+
+static bool has_name_plain(const struct kvi_block *blocks, size_t n, uint64_t name) {
+    size_t i = 0;
+    while (i < n && blocks[i].block_hash != name)
+        i++;
+    return i < n;
+}
+
 static uint32_t add_cuts_plain(const _Atomic uint8_t *cut, uint32_t n, uint32_t d, uint32_t m,
                                uint32_t *scores) {
     uint32_t active = 0;
@@ -51,6 +65,37 @@ static uint32_t set_cuts_plain(const _Atomic uint8_t *cut, uint32_t n, uint32_t 
 static void hash_names_plain(const uint64_t *names, uint32_t n, uint64_t *ret) {
     for (uint32_t i = 0; i < n; i++)
         ret[i] = kvi_name_hash(names[i]);
+}
+
+/* Ranks are gathered without a branch a rank first: which of them have a score is chance. */
+enum { GATHER = 256 };
+
+static uint32_t some_scored(const uint32_t *scores, uint32_t n) {
+    uint32_t any = 0;
+    for (uint32_t i = 0; i < n; i++)
+        any |= scores[i];
+    return any;
+}
+
+static size_t list_scores_plain(const uint32_t *scores, const struct kvi_who *who, uint32_t n,
+                                struct kvi_score *ret, size_t room) {
+    uint32_t ranks[GATHER + 1];
+    size_t found = 0;
+    for (uint32_t first = 0; first < n; first += GATHER) {
+        uint32_t end = n - first < GATHER ? n : first + GATHER, k = 0;
+        for (uint32_t i = first; i < end; i += 16)
+            if (some_scored(scores + i, 16) != 0)
+                for (uint32_t j = i; j < i + 16; j++) {
+                    ranks[k] = j;
+                    k += scores[j] != 0;
+                }
+        for (uint32_t i = 0; i < k && found + i < room; i++)
+            ret[found + i] = (struct kvi_score){.worker = kvi_who_at(who, ranks[i]),
+                                                .rank = ranks[i],
+                                                .blocks = {scores[ranks[i]]}};
+        found += k;
+    }
+    return found;
 }
 
 static void unzip_plain(const struct kvi_block *blocks, uint32_t n, uint64_t *ret_content,
@@ -177,6 +222,32 @@ match_avx512(const uint64_t *a, const uint64_t *b, uint32_t n) {
     return n;
 }
 
+__attribute__((target("avx512f,bmi"))) static uint32_t
+match_back_avx512(const uint64_t *a, const uint64_t *last, uint32_t n) {
+    const __m512i back = _mm512_set_epi64(0, 1, 2, 3, 4, 5, 6, 7);
+    uint32_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        __m512i b = _mm512_permutexvar_epi64(back, _mm512_loadu_si512(last - i - 7));
+        __mmask8 differ = _mm512_cmpneq_epi64_mask(_mm512_loadu_si512(a + i), b);
+        if (differ != 0)
+            return i + (uint32_t)__builtin_ctz(differ);
+    }
+    while (i < n && a[i] == *(last - i))
+        i++;
+    return i;
+}
+
+__attribute__((target("avx512f"))) static bool has_name_avx512(const struct kvi_block *blocks,
+                                                               size_t n, uint64_t name) {
+    const __mmask8 names = 0x55; /* block_hash comes first */
+    const __m512i v = _mm512_set1_epi64((long long)name);
+    uint32_t found = 0;
+    size_t i = 0;
+    for (; i + 4 <= n; i += 4)
+        found |= _mm512_mask_cmpeq_epi64_mask(names, _mm512_loadu_si512(blocks + i), v);
+    return found != 0 || has_name_plain(blocks + i, n - i, name);
+}
+
 __attribute__((target("avx512f,avx512bw,popcnt,bmi"))) static uint32_t
 add_cuts_avx512(const _Atomic uint8_t *cut, uint32_t n, uint32_t d, uint32_t m, uint32_t *scores) {
     const uint8_t *c = (const uint8_t *)cut;
@@ -220,6 +291,44 @@ hash_names_avx512(const uint64_t *names, uint32_t n, uint64_t *ret) {
     }
 }
 
+/* A score's two halves: who it is, as kvi_who has it; rank and device blocks, no others. */
+_Static_assert(sizeof(struct kvi_who) == 16 && sizeof(struct kvi_score) == 40 &&
+                   offsetof(struct kvi_score, rank) == 16 &&
+                   offsetof(struct kvi_score, blocks) == 20,
+               "as list_scores_avx512 writes it");
+
+/* A rank's who is constant while a search may see the rank, so it is read as plain memory. */
+__attribute__((target("avx512f,popcnt"))) static size_t
+list_scores_avx512(const uint32_t *scores, const struct kvi_who *who, uint32_t n,
+                   struct kvi_score *ret, size_t room) {
+    const __m512i lanes = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+    uint32_t ranks[GATHER + 16], found_scores[GATHER + 16];
+    size_t found = 0;
+    for (uint32_t first = 0; first < n; first += GATHER) {
+        uint32_t end = n - first < GATHER ? n : first + GATHER, k = 0;
+        for (uint32_t i = first; i < end; i += 16) {
+            __m512i v = _mm512_loadu_si512(scores + i);
+            __mmask16 some = _mm512_test_epi32_mask(v, v);
+            __m512i rank = _mm512_add_epi32(lanes, _mm512_set1_epi32((int)i));
+            _mm512_storeu_si512(ranks + k, _mm512_maskz_compress_epi32(some, rank));
+            _mm512_storeu_si512(found_scores + k, _mm512_maskz_compress_epi32(some, v));
+            k += (uint32_t)__builtin_popcount(some);
+        }
+        size_t left = room > found ? room - found : 0;
+        for (uint32_t i = 0; i < k && i < left; i++) {
+            uint8_t *to = (uint8_t *)(ret + found + i);
+            __m128i is = _mm_load_si128((const __m128i *)(const void *)(who + ranks[i]));
+            __m128i has =
+                _mm_cvtsi64_si128((long long)((uint64_t)found_scores[i] << 32 | ranks[i]));
+            _mm_storeu_si128((__m128i *)(void *)to, is);
+            _mm_storeu_si128((__m128i *)(void *)(to + 16), has);
+            memset(to + 32, 0, 8);
+        }
+        found += k;
+    }
+    return found;
+}
+
 __attribute__((target("avx512f"))) static void unzip_avx512(const struct kvi_block *blocks,
                                                             uint32_t n, uint64_t *ret_content,
                                                             uint64_t *ret_names) {
@@ -238,32 +347,45 @@ __attribute__((target("avx512f"))) static void unzip_avx512(const struct kvi_blo
 
 const struct kvi_kernels *kvi_kernels_at(uint32_t i) {
     static const struct kvi_kernels plain = {.match = match_plain,
+                                             .match_back = match_back_plain,
+                                             .has_name = has_name_plain,
                                              .add_cuts = add_cuts_plain,
                                              .set_cuts = set_cuts_plain,
                                              .hash_names = hash_names_plain,
+                                             .list_scores = list_scores_plain,
                                              .unzip = unzip_plain};
 #ifdef VECTORS
     static const struct kvi_kernels sse2 = {.match = match_plain,
+                                            .match_back = match_back_plain,
+                                            .has_name = has_name_plain,
                                             .add_cuts = add_cuts_sse2,
                                             .set_cuts = set_cuts_sse2,
                                             .hash_names = hash_names_plain,
+                                            .list_scores = list_scores_plain,
                                             .unzip = unzip_plain};
-    static const struct kvi_kernels avx2 = {.wide = true,
+    static const struct kvi_kernels avx2 = {.wide = 256,
                                             .match = match_avx2,
+                                            .match_back = match_back_plain,
+                                            .has_name = has_name_plain,
                                             .add_cuts = add_cuts_avx2,
                                             .set_cuts = set_cuts_avx2,
                                             .hash_names = hash_names_plain,
+                                            .list_scores = list_scores_plain,
                                             .unzip = unzip_plain};
-    static const struct kvi_kernels avx512 = {.wide = true,
+    static const struct kvi_kernels avx512 = {.wide = 512,
                                               .match = match_avx512,
+                                              .match_back = match_back_avx512,
+                                              .has_name = has_name_avx512,
                                               .add_cuts = add_cuts_avx512,
                                               .set_cuts = set_cuts_avx512,
                                               .hash_names = hash_names_avx512,
+                                              .list_scores = list_scores_avx512,
                                               .unzip = unzip_avx512};
     bool has_avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") &&
                     __builtin_cpu_supports("bmi2");
     bool has_avx512 = has_avx2 && __builtin_cpu_supports("avx512f") &&
-                      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq");
+                      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+                      __builtin_cpu_supports("avx512vl");
     if (has_avx512 && i-- == 0)
         return &avx512;
     if (has_avx2 && i-- == 0)

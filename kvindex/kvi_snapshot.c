@@ -3,15 +3,19 @@
  *
  *   magic, version, number of payload words, XXH3 of the payload with seed = version
  *   payload: records, each
- *     word 0  kind << 56 | tier << 48 | has_parent << 40 | n   (kind 1: events, 2: a mark)
+ *     word 0  kind << 56 | tier << 48 | has_parent << 40 | n   (kind 1: events, 2: a mark, 3: size)
  *     word 1  worker id       word 2  dp rank
  *     word 3  parent hash, or publisher id      (mark: word 4 = last event id)
  *     n pairs of block hash, tokens hash
+ *   The first record is the size of the index that was written: word 1 names, word 2 nodes, word 3
+ *   bytes of other memory. It only says what to make ready. Version 1 has none and is read too.
  *
  * A file that is cut off anywhere has too few words; a damaged one has another checksum. Reading
- * maps the file and applies it in batches, as a flood of large events.
+ * maps the file and applies it in batches, as a flood of large events. The name table is made as
+ * large as it will be beforehand, and memory while the checksum is still being taken.
  */
 #include "kvindex/kvi_persist.h"
+#include "kvindex/kvi_priv.h"
 
 #define XXH_INLINE_ALL
 #include <errno.h>
@@ -28,7 +32,18 @@
 #include <xxhash.h>
 
 #define MAGIC 0x50414E5349564B57u /* "WKVISNAP" */
-enum { VERSION = 1, HEAD = 4, RECORD = 4, KIND_EVENT = 1, KIND_MARK = 2, BATCH = 64 };
+enum {
+    FIRST_VERSION = 1,
+    VERSION = 2,
+    HEAD = 4,
+    RECORD = 4,
+    KIND_EVENT = 1,
+    KIND_MARK = 2,
+    KIND_SIZE = 3,
+    BATCH = 64,
+    TURN = 8,       /* batches between two turns of the helper: about a chunk of memory */
+    MOST_TIMES = 4, /* memory made ready, in sizes of the file: a wrong size costs no more */
+};
 
 struct words {
     uint64_t *at; /* owned */
@@ -79,6 +94,15 @@ static bool add_mark(struct words *w, const struct kvi_mark *m) {
     return true;
 }
 
+static bool add_size(struct words *w, const struct kvi_size *size) {
+    if (!reserve(w, RECORD + 2))
+        return false;
+    uint64_t r[RECORD + 2] = {(uint64_t)KIND_SIZE << 56 | 1, size->names, size->nodes, size->bytes};
+    memcpy(w->at + w->n, r, sizeof(r));
+    w->n += RECORD + 2;
+    return true;
+}
+
 static bool write_all(int fd, const void *data, size_t bytes) {
     for (const uint8_t *p = data; bytes > 0;) {
         ssize_t n = write(fd, p, bytes);
@@ -97,9 +121,10 @@ enum kvi_file_result kvi_snapshot_write(struct kvi_index *index, const char *pat
     struct words w = {0};
     size_t len = strlen(path);
     char *fresh = malloc(len + 5);
+    struct kvi_size size = kvi_size_of(index);
     bool ok = fresh != NULL && reserve(&w, HEAD);
     w.n = HEAD;
-    ok = ok && kvi_dump(index, add_event, &w) == KVI_OK && !w.failed;
+    ok = ok && add_size(&w, &size) && kvi_dump(index, add_event, &w) == KVI_OK && !w.failed;
     for (size_t i = 0; ok && i < n_marks; i++)
         ok = add_mark(&w, &marks[i]);
     if (!ok) {
@@ -136,15 +161,20 @@ static size_t record_words(const uint64_t *r, size_t left) {
     if (left < RECORD)
         return 0;
     uint64_t n = r[0] & 0xFFFFFFFF, kind = r[0] >> 56, tier = r[0] >> 48 & 255;
-    if ((kind != KIND_EVENT && kind != KIND_MARK) || tier >= KVI_TIERS || n == 0 ||
+    if (kind < KIND_EVENT || kind > KIND_SIZE || tier >= KVI_TIERS || n == 0 ||
         n > (left - RECORD) / 2)
         return 0;
     return RECORD + n * 2;
 }
 
+/* A head that fits to so many words. */
+static bool is_snapshot(const uint64_t *w, size_t n) {
+    return n >= HEAD && w[0] == MAGIC && w[1] >= FIRST_VERSION && w[1] <= VERSION &&
+           w[2] == n - HEAD;
+}
+
 static bool is_whole(const uint64_t *w, size_t n) {
-    if (n < HEAD || w[0] != MAGIC || w[1] != VERSION || w[2] != n - HEAD ||
-        w[3] != XXH3_64bits_withSeed(w + HEAD, (n - HEAD) * sizeof(*w), VERSION))
+    if (w[3] != XXH3_64bits_withSeed(w + HEAD, (n - HEAD) * sizeof(*w), w[1]))
         return false;
     for (size_t at = HEAD; at < n;) {
         size_t k = record_words(w + at, n - at);
@@ -155,25 +185,55 @@ static bool is_whole(const uint64_t *w, size_t n) {
     return true;
 }
 
-/* Makes memory ready while events are applied: the system clears it on another processor. */
+/* What the file says of its size, no more than a file of n words can need. */
+static struct kvi_size size_in(const uint64_t *w, size_t n) {
+    const uint64_t *r = w + HEAD;
+    struct kvi_size none = {0, 0, 0}, is;
+    if (record_words(r, n - HEAD) == 0 || r[0] >> 56 != KIND_SIZE)
+        return none;
+    size_t most = n * sizeof(*w) * MOST_TIMES;
+    is = (struct kvi_size){r[1], r[2], r[3]};
+    return is.names <= n && is.nodes <= n && is.bytes <= most ? is : none;
+}
+
+/* Makes memory ready while the file is checked and applied: the system clears it on another
+ * processor. */
 struct helper {
     struct kvi_index *index;
     pthread_t thread;
     sem_t work;
     atomic_bool done;
+    bool runs;
 };
 
 static void *help(void *arg) {
     struct helper *h = arg;
     for (;;) {
+        while (kvi_make_ready(h->index) && !atomic_load_explicit(&h->done, memory_order_relaxed))
+            ;
         if (sem_wait(&h->work) != 0)
             continue;
         while (sem_trywait(&h->work) == 0) /* several turns at once */
             ;
-        if (atomic_load_explicit(&h->done, memory_order_acquire)) /* pairs with apply */
+        if (atomic_load_explicit(&h->done, memory_order_acquire)) /* pairs with end_help */
             return NULL;
-        kvi_maintain(h->index);
     }
+}
+
+static void begin_help(struct helper *h, struct kvi_index *index, const struct kvi_size *size) {
+    h->index = index;
+    kvi_expect(index, size);
+    (void)sem_init(&h->work, 0, 0);
+    h->runs = pthread_create(&h->thread, NULL, help, h) == 0;
+}
+
+static void end_help(struct helper *h) {
+    atomic_store_explicit(&h->done, true, memory_order_release); /* pairs with help */
+    (void)sem_post(&h->work);
+    if (h->runs)
+        pthread_join(h->thread, NULL);
+    (void)sem_destroy(&h->work);
+    kvi_expect(h->index, &(struct kvi_size){0, 0, 0});
 }
 
 static bool flush(struct kvi_index *index, const struct kvi_event *events, size_t n) {
@@ -185,23 +245,20 @@ static bool flush(struct kvi_index *index, const struct kvi_event *events, size_
     return ok;
 }
 
-static bool apply(struct kvi_index *index, const uint64_t *w, size_t n,
+static bool apply(struct helper *h, const uint64_t *w, size_t n,
                   void (*on_mark)(void *arg, const struct kvi_mark *mark), void *arg) {
+    struct kvi_index *index = h->index;
     struct kvi_event events[BATCH];
-    struct helper h = {.index = index};
-    size_t held = 0;
+    size_t held = 0, batches = 0;
     bool ok = true;
-    (void)sem_init(&h.work, 0, 0);
-    bool helped = pthread_create(&h.thread, NULL, help, &h) == 0;
     for (size_t at = HEAD; at < n;) {
         const uint64_t *r = w + at;
         struct kvi_worker worker = {r[1], (uint32_t)r[2]};
         at += record_words(r, n - at);
-        if (r[0] >> 56 == KIND_MARK) {
-            if (on_mark != NULL)
-                on_mark(arg, &(struct kvi_mark){worker, r[3], r[4]});
+        if (r[0] >> 56 == KIND_MARK && on_mark != NULL)
+            on_mark(arg, &(struct kvi_mark){worker, r[3], r[4]});
+        if (r[0] >> 56 != KIND_EVENT)
             continue;
-        }
         events[held++] =
             (struct kvi_event){.worker = worker,
                                .kind = KVI_STORED,
@@ -213,16 +270,29 @@ static bool apply(struct kvi_index *index, const uint64_t *w, size_t n,
         if (held == BATCH) {
             ok &= flush(index, events, held);
             held = 0;
-            (void)sem_post(&h.work);
+            if (++batches % TURN == 0)
+                (void)sem_post(&h->work);
         }
     }
-    ok &= held == 0 || flush(index, events, held);
-    atomic_store_explicit(&h.done, true, memory_order_release); /* pairs with help */
-    (void)sem_post(&h.work);
-    if (helped)
-        pthread_join(h.thread, NULL);
-    (void)sem_destroy(&h.work);
-    return ok;
+    return (held == 0 || flush(index, events, held)) && ok;
+}
+
+/* The words of a file that is no shorter than a head. */
+static enum kvi_file_result read_words(struct kvi_index *index, const uint64_t *w, size_t n,
+                                       void (*on_mark)(void *arg, const struct kvi_mark *mark),
+                                       void *arg) {
+    if (!is_snapshot(w, n))
+        return KVI_FILE_CORRUPT;
+    struct kvi_size size = size_in(w, n);
+    struct helper h = {.runs = false};
+    enum kvi_file_result result = KVI_FILE_CORRUPT;
+    begin_help(&h, index, &size);
+    if (is_whole(w, n)) {
+        kvi_expect_names(index, &size);
+        result = apply(&h, w, n, on_mark, arg) ? KVI_FILE_OK : KVI_FILE_CAPACITY;
+    }
+    end_help(&h);
+    return result;
 }
 
 enum kvi_file_result kvi_snapshot_read(struct kvi_index *index, const char *path,
@@ -246,10 +316,7 @@ enum kvi_file_result kvi_snapshot_read(struct kvi_index *index, const char *path
     if (w == MAP_FAILED)
         return KVI_FILE_ERROR;
     (void)madvise(w, bytes, MADV_SEQUENTIAL);
-    enum kvi_file_result result = KVI_FILE_CORRUPT;
-    if (is_whole(w, bytes / sizeof(*w)))
-        result =
-            apply(index, w, bytes / sizeof(*w), on_mark, arg) ? KVI_FILE_OK : KVI_FILE_CAPACITY;
+    enum kvi_file_result result = read_words(index, w, bytes / sizeof(*w), on_mark, arg);
     munmap(w, bytes);
     return result;
 }

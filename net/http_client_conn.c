@@ -47,7 +47,7 @@ static void send_request(struct hc_conn *k) {
     k->got_bytes = false;
     k->n_interim = 0;
     k->finder = (struct weir_http_finder){0};
-    enum weir_status st = weir_stream_write(k->stream, call->request.data, call->request.len);
+    enum weir_status st = weir_stream_write_now(k->stream, call->request.data, call->request.len);
     if (st != WEIR_OK) {
         /* Not from inside the call that started it: on_close tells. */
         weir_hc_conn_close(k, st, "the request does not fit into the queue");

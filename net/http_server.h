@@ -117,6 +117,8 @@ void weir_http_exchange_set_user(struct weir_http_exchange *x, void *user);
 void *weir_http_exchange_user(const struct weir_http_exchange *x);
 /* Memory of the exchange, freed after on_done; 4 MiB at most. */
 struct weir_arena *weir_http_exchange_arena(struct weir_http_exchange *x);
+/* Status of the answer that was begun; 0: none was. */
+int weir_http_exchange_status(const struct weir_http_exchange *x);
 const char *weir_http_exchange_peer(const struct weir_http_exchange *x);
 struct weir_loop *weir_http_exchange_loop(struct weir_http_exchange *x);
 

@@ -195,12 +195,13 @@ static bool must_close(const struct conn *c) {
 }
 
 /* False: the connection is gone, and on_done is on its way. */
-static bool begin_answer(struct weir_http_exchange *x) {
+static bool begin_answer(struct weir_http_exchange *x, int status) {
     struct conn *c = conn_of(x);
     if (c->state == CONN_CLOSED)
         return false;
     WEIR_ASSERT(x->open && !x->answered);
     x->answered = true;
+    x->status = status;
     x->close_after |= must_close(c);
     return true;
 }
@@ -216,7 +217,7 @@ void weir_http_respond(struct weir_http_exchange *x, int status, const char *con
                        const struct weir_http_header *headers, size_t n_headers,
                        struct weir_span body) {
     struct conn *c = conn_of(x);
-    if (!begin_answer(x))
+    if (!begin_answer(x, status))
         return;
     const struct head h = {.status = status,
                            .content_type = content_type,
@@ -259,7 +260,7 @@ void weir_http_answer_fault(struct conn *c, struct weir_http_fault fault) {
 void weir_http_stream_begin(struct weir_http_exchange *x, int status, const char *content_type,
                             const struct weir_http_header *headers, size_t n_headers) {
     struct conn *c = conn_of(x);
-    if (!begin_answer(x))
+    if (!begin_answer(x, status))
         return;
     x->streaming = true;
     x->chunked = !x->req.http10 && !bodyless(status);
@@ -419,6 +420,10 @@ void *weir_http_exchange_user(const struct weir_http_exchange *x) {
 
 struct weir_arena *weir_http_exchange_arena(struct weir_http_exchange *x) {
     return &x->arena;
+}
+
+int weir_http_exchange_status(const struct weir_http_exchange *x) {
+    return x->status;
 }
 
 const char *weir_http_exchange_peer(const struct weir_http_exchange *x) {

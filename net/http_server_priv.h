@@ -38,6 +38,7 @@ struct weir_http_exchange {
     struct weir_http_framing framing;
     struct weir_buf body; /* not used when the body is in the arena */
     char *small_body;     /* in the arena, or NULL */
+    int status;           /* of the answer; 0: none yet */
     size_t body_limit;
     uint64_t body_len; /* bytes that came, dropped ones included */
     bool open;         /* on_head was called, on_done was not */

@@ -16,6 +16,7 @@
 #include "base/mem.h"
 #include "net/dead_peer.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/tcp.h>
@@ -75,6 +76,18 @@ static void set_options(const struct weir_listener *l) {
     weir_dead_peer_watch(l->fd, dead_ms != 0 ? dead_ms : l->loop->dead_peer_ms);
 }
 
+bool weir_listen_ip(const char *text, char ret_ip[WEIR_LISTEN_IP_BYTES]) {
+    struct in6_addr any;
+    struct weir_span s = weir_span_trim(weir_span_z(text));
+    if (s.len > 1 && s.data[0] == '[' && s.data[s.len - 1] == ']')
+        s = weir_span(s.data + 1, s.len - 2);
+    if (s.len >= WEIR_LISTEN_IP_BYTES)
+        return false;
+    memcpy(ret_ip, s.data, s.len);
+    ret_ip[s.len] = '\0';
+    return inet_pton(AF_INET, ret_ip, &any) == 1 || inet_pton(AF_INET6, ret_ip, &any) == 1;
+}
+
 static enum weir_status bind_socket(struct weir_listener *l, struct weir_err *err) {
     union {
         struct sockaddr any;
@@ -82,9 +95,12 @@ static enum weir_status bind_socket(struct weir_listener *l, struct weir_err *er
         struct sockaddr_in6 v6;
     } a = {0};
     socklen_t len = sizeof(a.v4);
-    if (uv_ip4_addr(l->config.ip, l->config.port, &a.v4) != 0) {
+    char ip[WEIR_LISTEN_IP_BYTES];
+    if (!weir_listen_ip(l->config.ip, ip))
+        return weir_err_set(err, WEIR_INVALID, "'%s' is no IPv4 or IPv6 address", l->config.ip);
+    if (uv_ip4_addr(ip, l->config.port, &a.v4) != 0) {
         len = sizeof(a.v6);
-        if (uv_ip6_addr(l->config.ip, l->config.port, &a.v6) != 0)
+        if (uv_ip6_addr(ip, l->config.port, &a.v6) != 0)
             return weir_err_set(err, WEIR_INVALID, "'%s' is no IPv4 or IPv6 address", l->config.ip);
     }
     l->fd = socket(a.any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);

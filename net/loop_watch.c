@@ -103,6 +103,15 @@ enum weir_status weir_loop_on_signal(struct weir_loop *loop, int signum, weir_si
     return WEIR_OK;
 }
 
+enum weir_status weir_loop_on_end(struct weir_loop *loop, weir_signal_fn fn, void *arg) {
+    struct sigaction hangup;
+    bool ignored = sigaction(SIGHUP, NULL, &hangup) == 0 && hangup.sa_handler == SIG_IGN;
+    enum weir_status st = weir_loop_on_signal(loop, SIGTERM, fn, arg);
+    if (st == WEIR_OK)
+        st = weir_loop_on_signal(loop, SIGINT, fn, arg);
+    return st == WEIR_OK && !ignored ? weir_loop_on_signal(loop, SIGHUP, fn, arg) : st;
+}
+
 void weir_signals_close_all(struct weir_loop *loop) {
     WEIR_LIST_FOREACH(it, &loop->signals) {
         close_signal(WEIR_CONTAINER_OF(it, struct loop_signal, node));

@@ -236,12 +236,23 @@ static void tell(struct weir_nats_sub *s, const struct weir_nats_change *change)
         s->ops.on_change(s->arg, change);
 }
 
+/* Headers are read only where they are all there is. */
+static unsigned status_of(natsMsg *m) {
+    const char *text = NULL;
+    uint64_t n = 0;
+    if (natsMsg_GetDataLength(m) > 0 || natsMsgHeader_Get(m, "Status", &text) != NATS_OK ||
+        text == NULL || !weir_span_u64(weir_span_z(text), &n) || n > 999)
+        return 0;
+    return (unsigned)n;
+}
+
 static void deliver(struct weir_nats_sub *s, natsMsg *m) {
     struct weir_nats_msg msg = {.subject = natsMsg_GetSubject(m),
                                 .reply = natsMsg_GetReply(m),
                                 .payload =
                                     weir_span(natsMsg_GetData(m), (size_t)natsMsg_GetDataLength(m)),
-                                .no_responders = natsMsg_IsNoResponders(m)};
+                                .no_responders = natsMsg_IsNoResponders(m),
+                                .status = status_of(m)};
     s->ops.on_message(s->arg, &msg);
 }
 

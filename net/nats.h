@@ -71,6 +71,7 @@ struct weir_nats_msg {
     const char *reply; /* or NULL */
     struct weir_span payload;
     bool no_responders; /* answer of the server: nobody listens on the subject of our request */
+    unsigned status;    /* of a message of the server without payload ("408" …), else 0 */
 };
 struct weir_nats_change {
     bool up, down;    /* since the last call the connection came, went (or both) */

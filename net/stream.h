@@ -63,6 +63,10 @@ enum weir_status weir_stream_connect(struct weir_loop *loop, const char *ip, uin
  * sent before is still read; on_close follows within a second). */
 enum weir_status weir_stream_write(struct weir_stream *s, const void *data,
                                    size_t len) WEIR_MUST_CHECK;
+/* The same, but much at once is first offered to the socket from where it lies, and only what it
+ * does not take is copied: for whoever has nothing to add in this turn. */
+enum weir_status weir_stream_write_now(struct weir_stream *s, const void *data,
+                                       size_t len) WEIR_MUST_CHECK;
 bool weir_stream_writable(const struct weir_stream *s);
 size_t weir_stream_queued(const struct weir_stream *s);
 /* Direct access to the tail of the write queue for producers that format in place: the returned
@@ -107,6 +111,11 @@ struct weir_loop *weir_stream_loop(struct weir_stream *s);
  * closes. With TLS this comes after the handshake, so weir_stream_alpn() is known; a handshake that
  * fails or takes longer than limits.open_ms is never seen here. */
 typedef void (*weir_accept_fn)(void *arg, struct weir_stream *s);
+enum { WEIR_LISTEN_IP_BYTES = 48 };
+/* The IP address of `text` without the brackets and blanks that it may stand in ("[::]" is "::", as
+ * for the reference system). False: it is none; names are not looked up. */
+bool weir_listen_ip(const char *text, char ret_ip[WEIR_LISTEN_IP_BYTES]) WEIR_MUST_CHECK;
+
 struct weir_listen_config {
     const char *ip;         /* literal; "::" or "0.0.0.0" for any */
     uint16_t port;          /* 0 = the system chooses */

@@ -131,6 +131,8 @@ enum weir_status weir_stls_create(struct weir_stream *s, struct weir_tls *tls, b
         SSL_set_accept_state(t->ssl);
     else
         SSL_set_connect_state(t->ssl);
+    if (weir_tls_server_name(tls) != NULL)
+        sni = weir_tls_server_name(tls);
     if (!server && !set_name(t->ssl, sni != NULL && sni[0] != '\0' ? sni : ip)) {
         ERR_clear_error();
         weir_stls_free(t);

@@ -18,7 +18,7 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
-enum { SLICE = 256 * 1024, DEAD_MS = 1000 };
+enum { SLICE = 256 * 1024, DEAD_MS = 1000, LARGE = 64 * 1024 };
 
 static struct weir_buf *source(struct weir_stream *s) {
     return s->tls != NULL ? weir_stls_cipher(s) : &s->out;
@@ -46,6 +46,18 @@ enum weir_status weir_stream_write(struct weir_stream *s, const void *data, size
     if (st == WEIR_OK)
         weir_stream_flush_later(s);
     return st;
+}
+
+/* What the socket refuses is queued, and found out about there. */
+enum weir_status weir_stream_write_now(struct weir_stream *s, const void *data, size_t len) {
+    bool direct = len >= LARGE && len <= s->out.max && len <= INT32_MAX && s->tls == NULL &&
+                  s->state == WEIR_STREAM_OPEN && s->fd < 0 && !s->lingering && !s->shut_wanted &&
+                  !s->write_dead && s->out.len == 0 && s->wire.len == 0;
+    uv_buf_t buf = uv_buf_init((char *)data, direct ? (unsigned)len : 0);
+    int n = direct ? uv_try_write((uv_stream_t *)&s->tcp, &buf, 1) : 0;
+    size_t taken = n > 0 ? (size_t)n : 0;
+    return taken == len && len > 0 ? WEIR_OK
+                                   : weir_stream_write(s, (const char *)data + taken, len - taken);
 }
 
 void weir_stream_flush_later(struct weir_stream *s) {

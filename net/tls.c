@@ -10,7 +10,7 @@
  */
 #include "net/tls_priv.h"
 
-#include "base/buf.h"
+#include "base/file.h"
 #include "base/mem.h"
 
 #include <errno.h>
@@ -27,8 +27,8 @@ enum { MAX_FILE = 4 << 20, MAX_ALPN = 64, TICKET_S = 7200, DIGEST = 32 };
 struct weir_tls {
     _Atomic unsigned refs; /* the owner's and one per stream */
     bool server, insecure;
-    char *cert_path, *key_path, *ca_path; /* owned; NULL = none */
-    unsigned char alpn[MAX_ALPN];         /* length-prefixed names */
+    char *cert_path, *key_path, *ca_path, *server_name; /* owned; NULL = none */
+    unsigned char alpn[MAX_ALPN];                       /* length-prefixed names */
     unsigned alpn_len;
     pthread_mutex_t lock; /* guards ctx and digest */
     SSL_CTX *ctx;         /* owned */
@@ -49,23 +49,9 @@ static enum weir_status read_file(const char *path, const char *what, struct wei
         return WEIR_OK;
     if (strncmp(path, "-----BEGIN", 10) == 0)
         return weir_buf_append_z(ret, path);
-    FILE *f = fopen(path, "rbe");
-    if (f == NULL)
-        return weir_err_set(err, errno == ENOENT ? WEIR_NOT_FOUND : WEIR_IO, "%s '%s': %s", what,
-                            path, strerror(errno));
-    enum weir_status st = WEIR_OK;
-    size_t n = 1;
-    while (st == WEIR_OK && n > 0) {
-        st = weir_buf_reserve(ret, 4096);
-        n = st == WEIR_OK ? fread(ret->data + ret->len, 1, 4096, f) : 0;
-        ret->len += n;
-    }
-    if (ferror(f))
-        st = weir_err_set(err, WEIR_IO, "%s '%s': %s", what, path, strerror(errno));
-    else if (st != WEIR_OK)
-        st = weir_err_set(err, st, "%s '%s': %s", what, path, weir_status_text(st));
-    fclose(f);
-    return st;
+    struct weir_err why;
+    enum weir_status st = weir_file_read(path, WEIR_FILE_PLAIN, ret, &why);
+    return st == WEIR_OK ? st : weir_err_set(err, st, "%s %s", what, why.text);
 }
 
 static bool digest_files(struct files *f) {
@@ -314,7 +300,9 @@ enum weir_status weir_tls_create(const struct weir_tls_config *config, struct we
     tls->server = config->server;
     tls->insecure = config->insecure;
     if (!copy_path(config->cert_path, &tls->cert_path) ||
-        !copy_path(config->key_path, &tls->key_path) || !copy_path(config->ca_path, &tls->ca_path))
+        !copy_path(config->key_path, &tls->key_path) ||
+        !copy_path(config->ca_path, &tls->ca_path) ||
+        !copy_path(config->server_name, &tls->server_name))
         st = weir_err_set(err, WEIR_NOMEM, "out of memory");
     if (st == WEIR_OK && config->alpn != NULL)
         st = parse_alpn(tls, config->alpn, err);
@@ -342,6 +330,7 @@ void weir_tls_destroy(struct weir_tls *tls) {
     weir_free(tls->cert_path);
     weir_free(tls->key_path);
     weir_free(tls->ca_path);
+    weir_free(tls->server_name);
     weir_free(tls);
 }
 
@@ -374,6 +363,10 @@ SSL *weir_tls_session(struct weir_tls *tls) {
     SSL *ssl = SSL_new(tls->ctx);
     pthread_mutex_unlock(&tls->lock);
     return ssl;
+}
+
+const char *weir_tls_server_name(const struct weir_tls *tls) {
+    return tls->server_name;
 }
 
 bool weir_tls_insecure(const struct weir_tls *tls) {

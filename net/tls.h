@@ -17,7 +17,8 @@ struct weir_tls_config {
     const char *ca_path; /* server: demand client certificates signed by it; client: trust it; NULL:
                             server asks for none, client trusts the system */
     bool insecure;       /* client: do not verify the server */
-    const char *alpn;    /* "h2,http/1.1"; NULL = none. Server: in order of preference */
+    const char *server_name; /* client: whom to expect, whatever is dialled; or NULL */
+    const char *alpn;        /* "h2,http/1.1"; NULL = none. Server: in order of preference */
 };
 
 enum weir_status weir_tls_create(const struct weir_tls_config *config, struct weir_tls **ret_tls,

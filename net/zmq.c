@@ -25,6 +25,8 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 #include <zmq.h>
 
 enum {
@@ -59,9 +61,22 @@ const char *__tsan_default_suppressions(void) {
 }
 #endif
 
+/* libzmq ends the process when it finds no descriptor for its first threads. */
+static bool room_for_context(void) {
+    enum { NEEDS = 8 }; /* mailboxes and epoll instances of two threads, and the socket's own */
+    int fds[NEEDS], n = 0;
+    while (n < NEEDS && (fds[n] = eventfd(0, EFD_CLOEXEC)) >= 0)
+        n++;
+    int why = errno;
+    for (int i = 0; i < n; i++)
+        close(fds[i]);
+    errno = why;
+    return n == NEEDS;
+}
+
 static void *open_socket(int type, struct weir_err *err) {
     pthread_mutex_lock(&context_lock);
-    if (context == NULL) {
+    if (context == NULL && room_for_context()) {
         context = zmq_ctx_new();
         if (context != NULL) {
             zmq_ctx_set(context, ZMQ_MAX_SOCKETS, MAX_SOCKETS);
@@ -280,10 +295,15 @@ static bool hand_over_one(struct weir_zmq_sub *sub) {
     return true;
 }
 
+static void look_at_monitor(struct weir_zmq_sub *sub, bool joined);
+
 static void on_ready(void *arg) {
     struct weir_zmq_sub *sub = arg;
     unsigned n = 0;
     sub->in_call = true;
+    /* A connection is told of before what came through it. */
+    if (sub->monitor != NULL)
+        look_at_monitor(sub, false);
     while (!sub->closed && n < PER_TURN && hand_over_one(sub))
         n++;
     sub->in_call = false;

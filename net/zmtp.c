@@ -95,6 +95,17 @@ enum weir_status weir_zmtp_frame_decode(struct weir_span bytes, size_t max,
     return WEIR_OK;
 }
 
+size_t weir_zmtp_frame_size(struct weir_span bytes) {
+    const unsigned char *p = (const unsigned char *)bytes.data;
+    size_t head = bytes.len > 0 && (p[0] & LONG) != 0 ? 9 : 2;
+    uint64_t len = 0;
+    if (bytes.len < head)
+        return 0;
+    for (size_t i = 1; i < head; i++)
+        len = len << 8 | p[i];
+    return len < SIZE_MAX - head ? head + (size_t)len : SIZE_MAX;
+}
+
 /* Metadata: (name length, name, value length in 4 bytes, value)*. */
 static bool ready_of_publisher(struct weir_span data) {
     bool publishes = false;

@@ -31,6 +31,9 @@ struct weir_zmtp_frame {
 enum weir_status weir_zmtp_frame_decode(struct weir_span bytes, size_t max,
                                         struct weir_zmtp_frame *ret_frame) WEIR_MUST_CHECK;
 
+/* How long the frame will be that begins so, with its head; 0: not known yet. */
+size_t weir_zmtp_frame_size(struct weir_span bytes);
+
 enum weir_zmtp_command {
     WEIR_ZMTP_READY, /* of a publisher */
     WEIR_ZMTP_PING,  /* *ret_context is to be sent back */

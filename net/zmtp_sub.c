@@ -27,6 +27,8 @@ enum {
     GATHER_BYTES = 128 << 10,
     MAX_IN = (64 << 20) + (1 << 20),
     MAX_OUT = 128 << 10, /* what a publisher makes us say */
+    IN_PLACE = 64 << 10, /* less is read through the loop's buffer */
+    TRUSTED = 4 << 20,   /* memory that is taken because a frame says so */
     IP_BYTES = 64,
 };
 #define MAX_MESSAGE ((size_t)64 << 20)
@@ -232,6 +234,35 @@ static void on_look(void *arg) {
         gather(s, false);
 }
 
+/* The rest of a long message is read to where it is wanted. */
+static char *on_room(void *arg, size_t *ret_bytes) {
+    struct weir_zmtp_sub *s = arg;
+    size_t room = s->in.cap - s->in.len;
+    if (s->in.len == 0 || room < IN_PLACE)
+        return NULL;
+    *ret_bytes = room;
+    return s->in.data + s->in.len;
+}
+
+/* `bytes` begin a message: memory for all of its frame at once, where that tells its length. */
+static void make_room(struct weir_zmtp_sub *s, struct weir_span bytes) {
+    size_t used = s->message.used;
+    size_t size =
+        bytes.len > used ? weir_zmtp_frame_size(weir_span(bytes.data + used, bytes.len - used)) : 0;
+    if (size > IN_PLACE && size <= TRUSTED && used + size > s->in.len)
+        (void)!weir_buf_reserve(&s->in, used + size - s->in.len);
+}
+
+static bool keep(struct weir_zmtp_sub *s, struct weir_span bytes) {
+    if (s->in.len == 0) {
+        make_room(s, bytes);
+    } else if (bytes.data == s->in.data + s->in.len) {
+        s->in.len += bytes.len; /* on_room's place */
+        return true;
+    }
+    return weir_buf_append_span(&s->in, bytes) == WEIR_OK;
+}
+
 static void on_read(void *arg, struct weir_span bytes) {
     struct weir_zmtp_sub *s = arg;
     note_read(s);
@@ -241,17 +272,19 @@ static void on_read(void *arg, struct weir_span bytes) {
         if (s->closed || s->broken || bytes.len == 0)
             return;
     }
-    if (weir_buf_append_span(&s->in, bytes) != WEIR_OK) {
+    if (!keep(s, bytes)) {
         cut(s, "a message is too large, or there is no memory for it");
         return;
     }
     weir_buf_consume(&s->in, eat(s, weir_buf_span(&s->in)));
     if (s->in.len == 0)
         weir_buf_fini(&s->in);
+    else if (!s->closed && !s->broken)
+        make_room(s, weir_buf_span(&s->in));
 }
 
 static const struct weir_stream_ops stream_ops = {
-    .on_open = on_open, .on_read = on_read, .on_close = on_close};
+    .on_open = on_open, .on_read = on_read, .on_room = on_room, .on_close = on_close};
 
 /* ---- life --------------------------------------------------------------------------------- */
 

@@ -56,6 +56,9 @@ enum weir_status wprs_create(const struct wprs_options *o, struct wprs **ret,
         return weir_err_set(err, WEIR_NOMEM, "out of memory");
     init_buffers(p, o->max_held_bytes);
     p->tool_any = wprs_format_find(o->tool_parser);
+    /* Guided decoding has a form of its own, whatever the model's. */
+    if (o->tool_parser.len == 0 && o->choice >= WPRS_CHOICE_REQUIRED)
+        p->tool_any = &wprs_format_guided;
     p->tool = o->choice != WPRS_CHOICE_NONE && !no_tools(o->tools) ? p->tool_any : NULL;
     p->tools = o->tools;
     p->choice = o->choice;
@@ -222,6 +225,14 @@ enum weir_status wprs_finish(struct wprs *p, enum wprs_finish finish, wprs_delta
     if (ret_finish != NULL)
         *ret_finish = finish == WPRS_FINISH_STOP && p->n_done > 0 ? WPRS_FINISH_TOOL_CALLS : finish;
     return p->status;
+}
+
+bool wprs_separates(const struct wprs *p) {
+    return p->reasoning != NULL;
+}
+
+bool wprs_in_reasoning(const struct wprs *p) {
+    return p->state == STATE_REASON || p->state == STATE_HOLD;
 }
 
 unsigned wprs_call_count(const struct wprs *p) {

@@ -106,6 +106,10 @@ enum weir_status wprs_feed(struct wprs *p, struct weir_span text, wprs_delta_fn 
  * when `finish` is STOP and at least one call was complete, else `finish`. Call once. */
 enum weir_status wprs_finish(struct wprs *p, enum wprs_finish finish, wprs_delta_fn fn, void *arg,
                              enum wprs_finish *ret_finish) WEIR_MUST_CHECK;
+/* Whether reasoning is separated at all: a parser is named, and thinking is not off. */
+bool wprs_separates(const struct wprs *p);
+/* Whether the text that comes next is read as reasoning: its block has begun and not ended. */
+bool wprs_in_reasoning(const struct wprs *p);
 /* Complete calls reported so far. */
 unsigned wprs_call_count(const struct wprs *p);
 

@@ -5,20 +5,13 @@
  */
 #include "router/engine_events.h"
 
-#include "base/map.h"
 #include "base/mem.h"
 #include "kvindex/kvi.h"
+#include "router/engine_names.h"
 
 #include <string.h>
 
-enum { TIERS = 4, GROUPS = 64, COPIES_MAX = UINT16_MAX, NONE = UINT32_MAX };
-
-struct name {
-    uint64_t seed;
-    uint32_t lora; /* hash of the adapter's name */
-    uint16_t copies[TIERS];
-    bool unusable; /* media or of no certain namespace: nothing of it is in the index */
-};
+enum { GROUPS = 64, COPIES_MAX = UINT16_MAX };
 
 /* A set that is emptied by counting on. */
 struct seen {
@@ -29,9 +22,7 @@ struct seen {
 struct weir_engine_rank {
     uint32_t block_size;
     bool as_dynamo;
-    struct weir_map names; /* engine's hash → place in entries */
-    struct name *entries;  /* owned; free ones are chained through `seed` */
-    uint32_t n_entries, cap_entries, free_entry;
+    struct weir_engine_names names;
     unsigned char kinds[GROUPS]; /* enum weir_attention of a group, as far as it was told */
     /* Of the last event. */
     uint64_t *locals; /* owned, `room` of each */
@@ -41,6 +32,7 @@ struct weir_engine_rank {
     struct seen *seen; /* owned; at least twice `room`, a power of two */
     size_t cap_seen;
     uint32_t seen_event;
+    uint32_t places[WEIR_ENGINE_NAMES_AT_ONCE]; /* of names that are looked at */
     struct weir_engine_rank_stats stats;
 };
 
@@ -50,8 +42,7 @@ enum weir_status weir_engine_rank_create(uint32_t block_size, size_t max_blocks,
     if (r == NULL)
         return WEIR_NOMEM;
     r->block_size = block_size;
-    r->free_entry = NONE;
-    weir_map_init(&r->names, max_blocks > 0 ? max_blocks : (size_t)4 << 20);
+    weir_engine_names_init(&r->names, max_blocks > 0 ? max_blocks : (size_t)4 << 20);
     *ret_rank = r;
     return WEIR_OK;
 }
@@ -63,8 +54,7 @@ void weir_engine_rank_hash_as_dynamo(struct weir_engine_rank *rank) {
 void weir_engine_rank_destroy(struct weir_engine_rank *rank) {
     if (rank == NULL)
         return;
-    weir_map_fini(&rank->names);
-    weir_free(rank->entries);
+    weir_engine_names_fini(&rank->names);
     weir_free(rank->locals);
     weir_free(rank->blocks);
     weir_free(rank->removed);
@@ -73,9 +63,7 @@ void weir_engine_rank_destroy(struct weir_engine_rank *rank) {
 }
 
 void weir_engine_rank_reset(struct weir_engine_rank *rank) {
-    weir_map_fini(&rank->names);
-    rank->n_entries = 0;
-    rank->free_entry = NONE;
+    weir_engine_names_fini(&rank->names);
 }
 
 void weir_engine_rank_get_stats(const struct weir_engine_rank *rank,
@@ -83,49 +71,18 @@ void weir_engine_rank_get_stats(const struct weir_engine_rank *rank,
     *ret_stats = rank->stats;
 }
 
-/* ---- names -------------------------------------------------------------------------------- */
-
-static struct name *find(struct weir_engine_rank *r, uint64_t hash) {
-    uint64_t at;
-    return weir_map_get(&r->names, hash, &at) ? &r->entries[at] : NULL;
+/* The facts of an event's name i, in the order of i; NULL: it is not known. */
+static struct weir_engine_name *known_name(struct weir_engine_rank *r,
+                                           const struct weir_engine_event *e, size_t i) {
+    size_t k = i % WEIR_ENGINE_NAMES_AT_ONCE, left = e->n_hashes - i;
+    if (k == 0)
+        weir_engine_names_look(&r->names, e->hashes + i,
+                               left < WEIR_ENGINE_NAMES_AT_ONCE ? left : WEIR_ENGINE_NAMES_AT_ONCE,
+                               r->places);
+    return r->places[k] > 0 ? &r->names.names[r->places[k] - 1] : NULL;
 }
 
-static bool grow_entries(struct weir_engine_rank *r) {
-    uint32_t cap = r->cap_entries > 0 ? r->cap_entries * 2 : 1024;
-    struct name *entries = weir_realloc(r->entries, (size_t)cap * sizeof(*entries));
-    if (entries == NULL)
-        return false;
-    r->entries = entries;
-    r->cap_entries = cap;
-    return true;
-}
-
-/* NULL: the table is full. */
-static struct name *add(struct weir_engine_rank *r, uint64_t hash) {
-    uint32_t at = r->free_entry;
-    if (at == NONE) {
-        if (r->n_entries == r->cap_entries && !grow_entries(r))
-            return NULL;
-        at = r->n_entries;
-    }
-    if (weir_map_put(&r->names, hash, at) != WEIR_OK)
-        return NULL;
-    if (at == r->free_entry)
-        r->free_entry = (uint32_t)r->entries[at].seed;
-    else
-        r->n_entries++;
-    r->entries[at] = (struct name){0};
-    return &r->entries[at];
-}
-
-static void forget(struct weir_engine_rank *r, uint64_t hash) {
-    uint64_t at;
-    if (!weir_map_get(&r->names, hash, &at))
-        return;
-    weir_map_remove(&r->names, hash);
-    r->entries[at].seed = r->free_entry;
-    r->free_entry = (uint32_t)at;
-}
+/* ---- room for an event --------------------------------------------------------------------- */
 
 static bool make_seen(struct weir_engine_rank *r, size_t n) {
     size_t cap = 64;
@@ -173,15 +130,15 @@ static bool main_group(struct weir_engine_rank *r, const struct weir_engine_even
 
 static bool wanted(struct weir_engine_rank *r, const struct weir_engine_event *e) {
     if (e->kind == WEIR_ENGINE_OTHER) {
-        r->stats.other++;
+        r->stats.other += 1 + e->joined;
         return false;
     }
     if (e->remote) {
-        r->stats.remote++;
+        r->stats.remote += 1 + e->joined;
         return false;
     }
     if (e->kind != WEIR_ENGINE_CLEARED && !main_group(r, e)) {
-        r->stats.other_group++;
+        r->stats.other_group += 1 + e->joined;
         return false;
     }
     return true;
@@ -238,7 +195,8 @@ static uint64_t seed_of(const struct weir_engine_rank *r, const struct weir_engi
 static struct place place_of(struct weir_engine_rank *r, const struct weir_engine_event *e) {
     struct place p = {
         .seed = seed_of(r, e), .lora = lora_hash(e->lora), .has_parent = e->has_parent};
-    const struct name *parent = e->has_parent ? find(r, e->parent) : NULL;
+    const struct weir_engine_name *parent =
+        e->has_parent ? weir_engine_names_find(&r->names, e->parent) : NULL;
     if (e->has_lora_id && e->lora.len == 0)
         p.unusable = true; /* an adapter without a name */
     if (parent != NULL) {
@@ -253,11 +211,10 @@ static struct place place_of(struct weir_engine_rank *r, const struct weir_engin
 }
 
 /* Whether this block, and so what follows it in the event, may be used. */
-static bool note_stored(struct weir_engine_rank *r, uint64_t hash, const struct place *p,
-                        unsigned tier, bool usable) {
-    struct name *n = find(r, hash);
+static bool note_stored(struct weir_engine_rank *r, uint64_t hash, struct weir_engine_name *n,
+                        const struct place *p, unsigned tier, bool usable) {
     if (n == NULL) {
-        n = add(r, hash);
+        n = weir_engine_names_add(&r->names, hash);
         if (n == NULL) {
             r->stats.table_full++;
             return false;
@@ -290,8 +247,6 @@ static bool convert_stored(struct weir_engine_rank *r, const struct weir_engine_
     }
     if (e->n_hashes == 0 || !make_room(r, e->n_hashes))
         return false;
-    for (size_t i = 0; i < e->n_hashes; i++)
-        weir_map_prefetch(&r->names, e->hashes[i]);
     if (repeats(r, e)) {
         r->stats.repeated += e->n_hashes;
         return false;
@@ -302,7 +257,8 @@ static bool convert_stored(struct weir_engine_rank *r, const struct weir_engine_
     bool usable = !p.unusable;
     for (size_t i = 0; i < e->n_hashes; i++) {
         bool media = e->media && i >= e->first_media_block;
-        usable = note_stored(r, e->hashes[i], &p, e->tier, usable && !media && i < n);
+        usable = note_stored(r, e->hashes[i], known_name(r, e, i), &p, e->tier,
+                             usable && !media && i < n);
         r->stats.media += media;
         r->stats.block_size += i >= n;
         if (usable)
@@ -322,18 +278,19 @@ static bool convert_stored(struct weir_engine_rank *r, const struct weir_engine_
 
 /* ---- removed ------------------------------------------------------------------------------ */
 
-/* True: its last copy of this tier, which the index holds. */
-static bool note_removed(struct weir_engine_rank *r, uint64_t hash, unsigned tier) {
-    struct name *n = find(r, hash);
-    if (n == NULL)
+/* True: its last copy of this tier, which the index holds. A name that stands twice in the event
+ * may have left before its second turn. */
+static bool note_removed(struct weir_engine_rank *r, uint64_t hash, struct weir_engine_name *n,
+                         unsigned tier) {
+    if (n == NULL || !n->used || n->hash != hash)
         return r->stats.table_full > 0;
     if (n->copies[tier] == COPIES_MAX || n->copies[tier] == 0)
         return false;
     bool last = --n->copies[tier] == 0, used = last && !n->unusable;
-    for (unsigned t = 0; t < TIERS; t++)
+    for (unsigned t = 0; t < WEIR_ENGINE_TIERS; t++)
         last &= n->copies[t] == 0;
     if (last)
-        forget(r, hash);
+        weir_engine_names_remove(&r->names, n);
     return used;
 }
 
@@ -343,9 +300,7 @@ static bool convert_removed(struct weir_engine_rank *r, const struct weir_engine
     if (e->n_hashes == 0 || !make_room(r, e->n_hashes))
         return false;
     for (size_t i = 0; i < e->n_hashes; i++)
-        weir_map_prefetch(&r->names, e->hashes[i]);
-    for (size_t i = 0; i < e->n_hashes; i++)
-        if (note_removed(r, e->hashes[i], e->tier))
+        if (note_removed(r, e->hashes[i], known_name(r, e, i), e->tier))
             r->removed[n++] = e->hashes[i];
     r->stats.removed_blocks += n;
     *ret = (struct weir_kv_event){

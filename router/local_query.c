@@ -41,6 +41,7 @@ static enum weir_status put_best(struct weir_local *l, const struct weir_prep_re
                                      .n_blocks = h->n,
                                      .isl_tokens = req->token_ids.n,
                                      .pinned_rank = -1,
+                                     .adapter = weir_local_adapter(l, req->routing.lora_name),
                                      .override = &override,
                                      .query_only = true,
                                      .rng = weir_loop_rng(l->service.loop),

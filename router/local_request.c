@@ -99,6 +99,7 @@ static enum weir_status route(struct request *q, struct weir_route *ret) {
                                      .n_blocks = q->hashes.n,
                                      .isl_tokens = q->prep->token_ids.n,
                                      .pinned_rank = -1,
+                                     .adapter = weir_local_adapter(l, h->lora_name),
                                      .exclude = q->tried,
                                      .n_exclude = q->n_tried,
                                      .override = &q->override,

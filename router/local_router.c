@@ -39,6 +39,7 @@ static bool have_router(struct weir_local *l, uint32_t block_size) {
     weir_router_set_thresholds(l->router, &t);
     if (l->sync != NULL)
         weir_replica_sync_attach(l->sync, l->router);
+    weir_local_adapters_tell(l);
     WEIR_LOG(WEIR_LOG_INFO, "router", "blocks have %u tokens", block_size);
     return true;
 }
@@ -142,23 +143,30 @@ static void on_gone(struct weir_local *l, enum weir_record_kind kind, uint64_t i
         free_worker(w);
 }
 
-/* "namespace/component/endpoint/id[/suffix]", the id in hexadecimal. False: of another endpoint. */
-static bool ours(const struct weir_local *l, struct weir_span key, uint64_t *ret_id) {
+/* "namespace/component/endpoint/id[/slug]", the id in hexadecimal, the slug of an adapter. False:
+ * of another endpoint. */
+static bool ours(const struct weir_local *l, struct weir_span key, uint64_t *ret_id,
+                 struct weir_span *ret_slug) {
     struct weir_span ns = weir_span_split(key, '/', &key);
     struct weir_span component = weir_span_split(key, '/', &key);
     struct weir_span name = weir_span_split(key, '/', &key);
     return key.data != NULL && weir_span_eq(ns, l->endpoint.ns) &&
            weir_span_eq(component, l->endpoint.component) && weir_span_eq(name, l->endpoint.name) &&
-           weir_span_hex64(weir_span_split(key, '/', &key), ret_id);
+           weir_span_hex64(weir_span_split(key, '/', ret_slug), ret_id);
 }
 
 static void on_change(void *arg, enum weir_discovery_change change, enum weir_record_kind kind,
                       struct weir_span key, const struct weir_record *record) {
     struct weir_local *l = arg;
+    struct weir_span slug;
     uint64_t id = 0;
-    if ((kind != WEIR_RECORD_ENDPOINT && kind != WEIR_RECORD_MODEL) || !ours(l, key, &id))
+    if ((kind != WEIR_RECORD_ENDPOINT && kind != WEIR_RECORD_MODEL) || !ours(l, key, &id, &slug))
         return;
-    if (change == WEIR_DISCOVERY_DELETE)
+    if (slug.data != NULL && change == WEIR_DISCOVERY_DELETE)
+        weir_local_adapter_gone(l, id, slug);
+    else if (slug.data != NULL)
+        weir_local_adapter_put(l, id, slug, record->card.lora_name);
+    else if (change == WEIR_DISCOVERY_DELETE)
         on_gone(l, kind, id);
     else if (kind == WEIR_RECORD_ENDPOINT)
         on_instance(l, record);
@@ -205,6 +213,26 @@ static void on_load(void *arg, const struct weir_event_msg *msg) {
     }
 }
 
+static void dump(void *arg, const struct weir_map *workers, weir_kv_event_fn fn, void *fn_arg) {
+    struct weir_local *l = arg;
+    if (l->router != NULL)
+        weir_router_dump(l->router, workers, fn, fn_arg);
+}
+
+static enum weir_status follow_streams(struct weir_local *l, const struct weir_kv_follow_ops *ops,
+                                       struct weir_err *err) {
+    const struct weir_local_router_options *o = &l->options;
+    const struct weir_kv_streams_config config = {.ops = *ops,
+                                                  .dump = dump,
+                                                  .arg = l,
+                                                  .snapshot_threshold =
+                                                      (uint64_t)o->router_snapshot_threshold,
+                                                  .reset_states = o->router_reset_states,
+                                                  .max_age_s = (uint64_t)o->nats_stream_max_age};
+    return weir_kv_streams_open(l->service.loop, l->service.disc, l->service.nats, &config,
+                                &l->streams, err);
+}
+
 static void each_router(void *arg, void (*fn)(void *fn_arg, struct weir_router *r), void *fn_arg) {
     struct weir_local *l = arg;
     if (l->router != NULL)
@@ -233,6 +261,8 @@ static enum weir_status follow_events(struct weir_local *l, struct weir_err *err
     enum weir_status st = weir_event_sub_open(l->service.loop, l->service.disc, l->service.nats,
                                               "kv_metrics", false, &load_ops, l, &l->load, err);
     if (st != WEIR_OK || !o->router_kv_events)
+        return st;
+    if (o->router_durable_kv_events && (st = follow_streams(l, &kv_ops, err)) != WEIR_OK)
         return st;
     /* The caches of workers come in one answer each, far larger than any answer of an engine. */
     struct weir_service_config sc = WEIR_SERVICE_CONFIG(o);
@@ -327,6 +357,7 @@ static enum weir_status publish(struct weir_local *l, struct weir_err *err) {
 static enum weir_status open_all(struct weir_local *l, struct weir_err *err) {
     struct weir_service_config sc = WEIR_SERVICE_CONFIG(&l->options);
     sc.name = "router";
+    sc.use_nats = WEIR_NATS_WANTED_DURABLE(&l->options);
     sc.is_ready = is_ready;
     sc.on_scrape = on_scrape;
     sc.arg = l;
@@ -361,9 +392,11 @@ static void close_all(struct weir_local *l) {
     weir_service_close_discovery(&l->service);
     weir_replica_sync_destroy(l->sync);
     weir_kv_follow_close(l->kv);
+    weir_kv_streams_close(l->streams);
     weir_event_sub_close(l->load);
     weir_plane_client_destroy(l->recovery);
     weir_service_close(&l->service);
+    weir_local_adapters_fini(l);
     weir_router_destroy(l->router);
     WEIR_LIST_FOREACH(it, &l->workers) {
         free_worker(WORKER(it));
@@ -374,6 +407,7 @@ int weir_local_router_main(int argc, char **argv) {
     struct weir_local l = {0};
     struct weir_err err;
     weir_list_init(&l.workers);
+    weir_list_init(&l.adapters);
     weir_arena_init(&l.arena, WEIR_CONFIG_ARENA_BYTES);
     enum weir_config_outcome outcome =
         weir_config_load(&weir_local_router_program, argc, argv, NULL, &l.arena, &l.options);

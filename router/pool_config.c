@@ -5,9 +5,9 @@
  */
 #include "router/pool_config.h"
 
+#include "base/file.h"
 #include "base/json.h"
 
-#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -515,22 +515,21 @@ enum weir_status weir_pool_config_parse(struct weir_span json, struct weir_arena
 enum weir_status weir_pool_config_load(const char *path, struct weir_arena *arena,
                                        weir_pool_warn_fn warn, void *arg,
                                        struct weir_pool_config *ret_config, struct weir_err *err) {
-    FILE *f = fopen(path, "re");
-    if (f == NULL)
-        return weir_err_set(err, errno == ENOENT ? WEIR_NOT_FOUND : WEIR_IO,
-                            "cannot read the pool file %s: %s", path, strerror(errno));
-    char *text = weir_arena_alloc(arena, FILE_MAX + 1);
-    size_t n = text != NULL ? fread(text, 1, FILE_MAX + 1, f) : 0;
-    bool failed = ferror(f) != 0;
-    fclose(f);
-    if (text == NULL)
-        return weir_err_set(err, WEIR_NOMEM, "out of memory");
-    if (failed)
-        return weir_err_set(err, WEIR_IO, "cannot read the pool file %s", path);
-    if (n > FILE_MAX)
-        return weir_err_set(err, WEIR_TOO_LARGE, "the pool file %s is larger than %d MiB", path,
+    struct weir_err why;
+    struct weir_buf file;
+    weir_buf_init(&file, FILE_MAX);
+    enum weir_status st = weir_file_read(path, WEIR_FILE_PLAIN, &file, &why);
+    /* What is read from it points into it. */
+    struct weir_span text =
+        st == WEIR_OK ? weir_arena_copy(arena, weir_buf_span(&file)) : weir_span(NULL, 0);
+    weir_buf_fini(&file);
+    if (st == WEIR_TOO_LARGE)
+        return weir_err_set(err, st, "the pool file %s is larger than %d MiB", path,
                             FILE_MAX >> 20);
-    enum weir_status st =
-        weir_pool_config_parse(weir_span(text, n), arena, warn, arg, ret_config, err);
+    if (st != WEIR_OK)
+        return weir_err_set(err, st, "cannot read the pool file %s", why.text);
+    if (text.data == NULL)
+        return weir_err_set(err, WEIR_NOMEM, "out of memory");
+    st = weir_pool_config_parse(text, arena, warn, arg, ret_config, err);
     return st == WEIR_OK ? st : weir_err_prefix(err, "%s", path);
 }

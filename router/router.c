@@ -106,6 +106,7 @@ void weir_router_destroy(struct weir_router *router) {
     weir_free(router->own);
     weir_affinity_destroy(router->affinity);
     weir_tenants_destroy(router->tenants);
+    weir_adapters_fini(&router->adapters);
     weir_lookups_fini(&router->lookups);
     weir_lookup_close(&router->own_lookup);
     kvi_destroy(router->index);
@@ -325,6 +326,20 @@ unsigned weir_router_pool_workers(struct weir_router *router, uint32_t pool) {
              router->ranks[i].dp_rank == router->ranks[i].worker.dp_start;
     pthread_mutex_unlock(&router->lock);
     return n;
+}
+
+enum weir_status weir_router_adapter_put(struct weir_router *router, uint64_t adapter,
+                                         uint64_t worker_id) {
+    pthread_mutex_lock(&router->lock);
+    enum weir_status st = weir_adapters_put(&router->adapters, adapter, worker_id);
+    weir_router_unlock(router, st == WEIR_OK);
+    return st;
+}
+
+void weir_router_adapter_remove(struct weir_router *router, uint64_t adapter, uint64_t worker_id) {
+    pthread_mutex_lock(&router->lock);
+    weir_adapters_remove(&router->adapters, adapter, worker_id);
+    weir_router_unlock(router, true);
 }
 
 void weir_router_worker_failed(struct weir_router *router, uint64_t worker_id, uint64_t now_ms) {

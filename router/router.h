@@ -85,6 +85,11 @@ enum weir_status weir_router_worker_put(struct weir_router *router,
 void weir_router_worker_remove(struct weir_router *router, uint64_t worker_id);
 unsigned weir_router_workers(struct weir_router *router);
 unsigned weir_router_pool_workers(struct weir_router *router, uint32_t pool);
+/* The worker has loaded this adapter, or has it no longer; it may come before or after the worker's
+ * own record and outlives that. `adapter`: any number but 0, the caller's name of it. */
+enum weir_status weir_router_adapter_put(struct weir_router *router, uint64_t adapter,
+                                         uint64_t worker_id) WEIR_MUST_CHECK;
+void weir_router_adapter_remove(struct weir_router *router, uint64_t adapter, uint64_t worker_id);
 
 void weir_router_kv_event(struct weir_router *router, const struct weir_kv_event *event);
 /* Several, in order: the sink of a weir_kv_batch. */
@@ -114,6 +119,7 @@ struct weir_route_query {
     int64_t pinned_rank; /* -1 = any */
     bool has_pool;       /* only workers of that pool */
     uint32_t pool;
+    uint64_t adapter;        /* only workers that have loaded it; 0 = any worker */
     const uint64_t *exclude; /* workers already tried by this request */
     size_t n_exclude;
     const struct weir_route_override *override; /* or NULL */
@@ -234,6 +240,11 @@ struct weir_worker_load {
 /* Snapshot of all ranks; returns how many there are (may exceed room). */
 size_t weir_router_loads(struct weir_router *router, uint64_t now_ms, struct weir_worker_load *ret,
                          size_t room);
+/* All blocks of these workers (keys of the map), as stored events with ids from 0, parents first.
+ * Events wait meanwhile, decisions do not: fn must be quick and must not call back. */
+struct weir_map;
+void weir_router_dump(struct weir_router *router, const struct weir_map *workers,
+                      weir_kv_event_fn fn, void *arg);
 struct weir_router_index_stats {
     uint64_t entries, events_ok, events_failed;
     size_t bytes;

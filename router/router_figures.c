@@ -1,6 +1,8 @@
 /* Who is busy, and the figures that pages and metrics show. */
 #include "router/router_priv.h"
 
+#include "base/log.h"
+#include "base/map.h"
 #include "router/busy.h"
 
 #include <math.h>
@@ -130,4 +132,36 @@ void weir_router_event_counts(struct weir_router *router,
             if (n > 0)
                 fn(arg, types[t], kvi_result_name((enum kvi_result)k), n);
         }
+}
+
+struct dump {
+    const struct weir_map *workers;
+    weir_kv_event_fn fn;
+    void *arg;
+    uint64_t n;
+};
+
+static bool on_dumped(void *arg, const struct kvi_event *event) {
+    struct dump *d = arg;
+    uint64_t value;
+    if (!weir_map_get(d->workers, event->worker.worker_id, &value))
+        return true;
+    struct weir_kv_event e = {.worker_id = event->worker.worker_id,
+                              .dp_rank = event->worker.dp_rank,
+                              .event_id = d->n++,
+                              .tier = (enum weir_kv_tier)event->tier,
+                              .kind = WEIR_KV_STORED,
+                              .has_parent = event->has_parent,
+                              .parent_hash = event->parent_hash,
+                              .blocks = (const struct weir_kv_block *)(const void *)event->blocks,
+                              .n_blocks = event->n};
+    d->fn(d->arg, &e);
+    return true;
+}
+
+void weir_router_dump(struct weir_router *router, const struct weir_map *workers,
+                      weir_kv_event_fn fn, void *arg) {
+    struct dump d = {workers, fn, arg, 0};
+    if (kvi_dump(router->index, on_dumped, &d) != KVI_OK)
+        WEIR_LOG(WEIR_LOG_WARN, "router", "out of memory: the dump of the index is not whole");
 }

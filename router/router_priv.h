@@ -4,6 +4,7 @@
 
 #include "base/map.h"
 #include "kvindex/kvi.h"
+#include "router/adapters.h"
 #include "router/decide.h"
 #include "router/held_blocks.h"
 #include "router/lookup.h"
@@ -67,6 +68,7 @@ struct weir_router {
     void *sequence_arg;
     struct weir_affinity *affinity; /* owned, or NULL */
     struct weir_tenants *tenants;   /* owned, or NULL */
+    struct weir_adapters adapters;
     void (*room_fn)(void *arg);
     void *room_arg;
     struct weir_candidate *candidates; /* scratch: one a rank */
@@ -141,6 +143,9 @@ bool weir_router_worker_busy(const struct weir_router *r, size_t first);
 bool weir_router_busy_matters(const struct weir_router *r); /* a threshold is set */
 
 /* router_route.c; with the lock held. */
+/* The rank's worker is in the pool and has the adapter that the query asks for. */
+bool weir_router_serves(const struct weir_router *r, const struct weir_route_query *q,
+                        const struct rank *x);
 /* Inputs of the choice; takes a turn in the modes that have some. */
 struct weir_decide weir_router_inputs(struct weir_router *r, const struct weir_route_query *q);
 /* The search of the index: an early one, or NULL, and then it runs now. */

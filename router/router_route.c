@@ -10,6 +10,12 @@ static bool excluded(const struct weir_route_query *q, uint64_t worker_id) {
     return false;
 }
 
+bool weir_router_serves(const struct weir_router *r, const struct weir_route_query *q,
+                        const struct rank *x) {
+    return (!q->has_pool || x->worker.pool == q->pool) &&
+           (q->adapter == 0 || weir_adapters_has(&r->adapters, q->adapter, x->worker.worker_id));
+}
+
 struct eligible {
     size_t n;
     bool any_known, any_busy;   /* why nobody may be left */
@@ -66,7 +72,7 @@ static struct eligible gather(struct weir_router *r, const struct weir_route_que
         }
         if (q->has_pinned_worker && x->worker.worker_id != q->pinned_worker)
             continue;
-        if (q->has_pool && x->worker.pool != q->pool)
+        if (!weir_router_serves(r, q, x))
             continue;
         if (q->pinned_rank >= 0 && q->has_pinned_worker && x->dp_rank != (uint64_t)q->pinned_rank)
             continue;
@@ -220,7 +226,7 @@ static struct bound follow_session(struct weir_router *r, const struct weir_rout
     for (size_t i = 0; i < r->n_ranks && !b.refused; i++)
         b.refused = r->ranks[i].worker.worker_id == b.worker &&
                     r->ranks[i].inhibited_until_ms <= q->now_ms &&
-                    !(q->has_pool && r->ranks[i].worker.pool != q->pool);
+                    weir_router_serves(r, q, &r->ranks[i]);
     return b;
 }
 

@@ -56,8 +56,7 @@ struct scan {
 
 static bool eligible(const struct scan *s, size_t at) {
     const struct rank *x = &s->r->ranks[at];
-    return !s->some || (x->inhibited_until_ms <= s->q->now_ms &&
-                        !(s->q->has_pool && x->worker.pool != s->q->pool));
+    return !s->some || (x->inhibited_until_ms <= s->q->now_ms && weir_router_serves(s->r, s->q, x));
 }
 
 /* Who may be asked at all. */
@@ -278,7 +277,7 @@ bool weir_router_scan(struct weir_router *r, const struct weir_route_query *q,
     struct scan s = {.r = r,
                      .q = q,
                      .params = weir_router_inputs(r, q).params,
-                     .some = q->has_pool || r->inhibited_until_ms > q->now_ms};
+                     .some = q->has_pool || q->adapter != 0 || r->inhibited_until_ms > q->now_ms};
     struct census who = count(&s);
     ret->status = !who.any                                   ? WEIR_UNAVAILABLE
                   : weir_router_waits(r, q) && !who.any_room ? WEIR_AGAIN

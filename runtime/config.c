@@ -5,6 +5,7 @@
  */
 #include "runtime/config_priv.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -203,14 +204,22 @@ static unsigned terminal_columns(void) {
     return 80;
 }
 
+/* Whole or with a word about it: a full disk must not look like an empty help. */
+static enum weir_config_outcome print_text(const char *text, size_t len) {
+    if (fwrite(text, 1, len, stdout) == len && fflush(stdout) == 0)
+        return WEIR_CONFIG_EXIT_OK;
+    fprintf(stderr, "weir: cannot write to standard output: %s\n", strerror(errno));
+    return WEIR_CONFIG_EXIT_USAGE;
+}
+
 static enum weir_config_outcome print_help(const struct weir_program *program) {
     struct weir_buf text;
     weir_buf_init(&text, (size_t)1 << 20);
     enum weir_status st = weir_config_help(program, terminal_columns(), &text);
-    if (st == WEIR_OK)
-        fwrite(text.data, 1, text.len, stdout);
+    enum weir_config_outcome outcome =
+        st == WEIR_OK ? print_text(text.data, text.len) : WEIR_CONFIG_EXIT_USAGE;
     weir_buf_fini(&text);
-    return st == WEIR_OK && fflush(stdout) == 0 ? WEIR_CONFIG_EXIT_OK : WEIR_CONFIG_EXIT_USAGE;
+    return outcome;
 }
 
 enum weir_config_outcome weir_config_load(const struct weir_program *program, int argc, char **argv,
@@ -228,8 +237,7 @@ enum weir_config_outcome weir_config_load(const struct weir_program *program, in
     case CONFIG_ARGV_HELP:
         return print_help(program);
     case CONFIG_ARGV_VERSION:
-        printf("%s\n", program->version_text);
-        return fflush(stdout) == 0 ? WEIR_CONFIG_EXIT_OK : WEIR_CONFIG_EXIT_USAGE;
+        return puts(program->version_text) >= 0 ? print_text("", 0) : WEIR_CONFIG_EXIT_USAGE;
     case CONFIG_ARGV_VALUES:
         break;
     }

@@ -201,6 +201,7 @@ static void on_probed(struct etcd *e, enum weir_etcd_fault fault,
         return;
     weir_etcd_prove(e, true);
     schedule_beat(e);
+    weir_etcd_beat_pump(e); /* what was published meanwhile waits for no beat */
 }
 
 void weir_etcd_beat_pump(struct etcd *e) {

@@ -7,7 +7,8 @@
  * Failure modes: an overflowed event queue leads to a full scan; an own file that somebody removed
  * is written again at the next touch; a folder that was removed or replaced is made and watched
  * again, also at the next touch; a wall clock that jumps removes nothing, as it makes every file
- * look old.
+ * look old. Changes that tell nobody (a network file system, no inotify to be had) are found by
+ * what the folders list, at the next touch; without inotify that comes twice a second.
  */
 #include "base/log.h"
 #include "base/mem.h"
@@ -26,15 +27,16 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { BUCKETS = 4, DEFAULT_TTL_MS = 10000, MIN_TOUCH_MS = 20 };
+enum { BUCKETS = 4, DEFAULT_TTL_MS = 10000, MIN_TOUCH_MS = 20, LOOK_MS = 500 };
 
 struct file_backend {
     char *root; /* owned */
     uint64_t ttl_ms;
-    int fd;                  /* inotify */
-    int watch[BUCKETS];      /* -1: to be made again */
-    struct stat id[BUCKETS]; /* device and inode of the folder that is watched */
-    int64_t clock_gap_ms;    /* wall clock less monotonic clock, at the last touch */
+    int fd;                   /* inotify; -1: there is none */
+    int watch[BUCKETS];       /* -1: to be made again */
+    struct stat id[BUCKETS];  /* device and inode of the folder that is watched */
+    uint64_t listed[BUCKETS]; /* of what the folder listed when it was last read whole */
+    int64_t clock_gap_ms;     /* wall clock less monotonic clock, at the last touch */
     struct weir_poll *poll;
     struct weir_timer timer;
 };
@@ -164,8 +166,8 @@ static bool own_path(const struct file_backend *f, const struct weir_discovery_o
     return ok;
 }
 
-/* Readers open a file as soon as its name exists, so it must be whole by then: a temporary file is
- * linked to the name. */
+/* WEIR_IO: errno says why. Readers open a file as soon as its name exists, so it must be whole by
+ * then: a temporary file is linked to the name. */
 static enum weir_status write_own(struct weir_discovery *d, const struct weir_discovery_own *own) {
     struct file_backend *f = d->backend;
     char path[PATH_MAX], temp[PATH_MAX], name[32];
@@ -176,22 +178,30 @@ static enum weir_status write_own(struct weir_discovery *d, const struct weir_di
     if (fd < 0)
         return WEIR_IO;
     size_t len = strlen(own->json);
-    bool wrote = write(fd, own->json, len) == (ssize_t)len;
-    enum weir_status st = wrote ? WEIR_OK : WEIR_IO;
+    ssize_t n = write(fd, own->json, len);
+    enum weir_status st = n == (ssize_t)len ? WEIR_OK : WEIR_IO;
+    int why = n >= 0 ? ENOSPC : errno; /* a short write: the disk is full */
     close(fd);
-    if (wrote && link(temp, path) != 0)
-        st = errno == EEXIST ? WEIR_EXISTS : WEIR_IO;
+    if (st == WEIR_OK && link(temp, path) != 0) {
+        why = errno;
+        st = why == EEXIST ? WEIR_EXISTS : WEIR_IO;
+    }
     unlink(temp);
+    errno = why;
     return st;
 }
 
 static enum weir_status file_publish(struct weir_discovery *disc, struct weir_discovery_own *own,
                                      struct weir_err *err) {
+    const struct file_backend *f = disc->backend;
+    const char *bucket = weir_record_bucket(own->kind);
     enum weir_status st = write_own(disc, own);
-    return st == WEIR_OK
-               ? st
-               : weir_err_set(err, st, "cannot write the record %s/%s: %s",
-                              weir_record_bucket(own->kind), own->key, weir_status_text(st));
+    if (st == WEIR_IO)
+        return weir_err_set(err, st, "cannot write the record %s/%s into %s: %s", bucket, own->key,
+                            f->root, strerror(errno));
+    return st == WEIR_OK ? st
+                         : weir_err_set(err, st, "cannot write the record %s/%s: %s", bucket,
+                                        own->key, weir_status_text(st));
 }
 
 static void file_unpublish(struct weir_discovery *disc, struct weir_discovery_own *own) {
@@ -206,14 +216,31 @@ static void touch_own(struct weir_discovery *d) {
         char path[PATH_MAX];
         if (!own_path(d->backend, own, path) || utimensat(AT_FDCWD, path, NULL, 0) == 0)
             continue;
-        if (errno == ENOENT && write_own(d, own) == WEIR_OK)
+        int why = errno;
+        enum weir_status st = why == ENOENT ? write_own(d, own) : WEIR_IO;
+        if (st == WEIR_OK)
             WEIR_LOG(WEIR_LOG_WARN, "discovery", "own record %s was removed; it is written again",
                      own->key);
+        else if (st == WEIR_IO)
+            WEIR_LOG(WEIR_LOG_WARN, "discovery",
+                     "own record %s cannot be kept alive: %s; others forget this process", own->key,
+                     strerror(why == ENOENT ? errno : why));
     }
 }
 
-static void remove_stale(struct weir_discovery *d, int bucket) {
+/* What a listing is compared by: a record that is written anew is another file. The order does not
+ * matter. */
+static uint64_t listing_part(const char *name, const struct stat *info) {
+    uint64_t h = 0xcbf29ce484222325u ^ (uint64_t)info->st_ino ^ (uint64_t)info->st_size << 40;
+    for (const char *p = name; *p != '\0'; p++)
+        h = (h ^ (unsigned char)*p) * 0x100000001b3u;
+    return h ^ h >> 29;
+}
+
+/* Removes stale files, where they may be, and reads the folder whole if it lists other files. */
+static void look_at(struct weir_discovery *d, int bucket, bool remove) {
     struct file_backend *f = d->backend;
+    uint64_t listed = 0;
     char path[PATH_MAX];
     DIR *dir = bucket_path(f, bucket, NULL, path) ? opendir(path) : NULL;
     struct timespec now;
@@ -225,11 +252,17 @@ static void remove_stale(struct weir_discovery *d, int bucket) {
             continue;
         int64_t age_ms = (now.tv_sec - info.st_mtim.tv_sec) * 1000 +
                          (now.tv_nsec - info.st_mtim.tv_nsec) / 1000000;
-        if (age_ms > (int64_t)f->ttl_ms)
+        if (remove && age_ms > (int64_t)f->ttl_ms)
             unlinkat(dirfd(dir), e->d_name, 0);
+        else if (e->d_name[0] != '.')
+            listed += listing_part(e->d_name, &info);
     }
     if (dir != NULL)
         closedir(dir);
+    if (dir != NULL && listed != f->listed[bucket]) {
+        f->listed[bucket] = listed;
+        scan_bucket(d, bucket);
+    }
 }
 
 /* A step of the wall clock, or a sleep of the machine: others must get the time to touch theirs. */
@@ -250,7 +283,7 @@ static enum weir_status watch_bucket(struct weir_discovery *d, int bucket, struc
     enum weir_status st = make_folders(path);
     if (st != WEIR_OK)
         return weir_err_set(err, st, "cannot make the folder %s: %s", path, strerror(errno));
-    f->watch[bucket] = inotify_add_watch(f->fd, path, mask);
+    f->watch[bucket] = f->fd >= 0 ? inotify_add_watch(f->fd, path, mask) : 0;
     if (f->watch[bucket] < 0 || stat(path, &f->id[bucket]) != 0)
         return weir_err_set(err, WEIR_IO, "cannot watch the folder %s: %s", path, strerror(errno));
     return WEIR_OK;
@@ -268,7 +301,7 @@ static void check_bucket(struct weir_discovery *d, int bucket) {
                 now.st_dev == f->id[bucket].st_dev;
     if (same)
         return;
-    if (f->watch[bucket] >= 0)
+    if (f->watch[bucket] >= 0 && f->fd >= 0)
         inotify_rm_watch(f->fd, f->watch[bucket]);
     f->watch[bucket] = -1;
     if (watch_bucket(d, bucket, &err) != WEIR_OK) {
@@ -287,9 +320,11 @@ static void on_timer(void *arg) {
         check_bucket(d, b);
     touch_own(d);
     bool jumped = clock_jumped(f);
-    for (int b = 0; b < BUCKETS && !jumped; b++)
-        remove_stale(d, b);
+    for (int b = 0; b < BUCKETS; b++)
+        look_at(d, b, !jumped);
     uint64_t every = f->ttl_ms / 3;
+    if (f->fd < 0 && every > LOOK_MS)
+        every = LOOK_MS;
     if (weir_timer_start(&f->timer, every > MIN_TOUCH_MS ? every : MIN_TOUCH_MS) != WEIR_OK)
         WEIR_LOG(WEIR_LOG_ERROR, "discovery",
                  "out of memory: the records of this process will expire");
@@ -329,27 +364,25 @@ enum weir_status weir_discovery_file_open(struct weir_discovery *disc,
     disc->backend = f;
     f->ttl_ms = config->ttl_ms > 0 ? config->ttl_ms : DEFAULT_TTL_MS;
     f->fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+    if (f->fd < 0)
+        WEIR_LOG(WEIR_LOG_WARN, "discovery",
+                 "cannot watch files: %s (the sysctl fs.inotify.max_user_instances may be too "
+                 "small); the folders are looked at every %d ms instead",
+                 strerror(errno), LOOK_MS);
     weir_timer_init(&f->timer, disc->loop, on_timer, disc);
     f->root = config->file_root != NULL ? weir_strdup(config->file_root) : default_root();
     if (f->root == NULL)
         return weir_err_set(err, WEIR_NOMEM, "out of memory");
-    if (f->fd < 0)
-        return weir_err_set(
-            err, WEIR_IO,
-            "cannot watch files: %s (the sysctl fs.inotify.max_user_instances may be "
-            "too small)",
-            strerror(errno));
     enum weir_status st = WEIR_OK;
     for (int b = 0; b < BUCKETS && st == WEIR_OK; b++)
         st = watch_bucket(disc, b, err);
     if (st != WEIR_OK)
         return st;
     clock_jumped(f);
-    st = weir_poll_open(disc->loop, f->fd, on_readable, disc, &f->poll);
+    if (f->fd >= 0)
+        st = weir_poll_open(disc->loop, f->fd, on_readable, disc, &f->poll);
     if (st != WEIR_OK)
         return weir_err_set(err, st, "cannot watch files: %s", weir_status_text(st));
-    on_timer(disc); /* stale files of dead processes must not be listed */
-    for (int b = 0; b < BUCKETS; b++)
-        scan_bucket(disc, b);
+    on_timer(disc); /* reads all; stale files of dead processes are not listed */
     return WEIR_OK;
 }

@@ -30,36 +30,78 @@ static bool number_or_skip(struct weir_json *j, uint64_t *ret) {
     return true;
 }
 
-/* ---- /v1/models --------------------------------------------------------------------------- */
+/* A member that is looked for, and where it goes: one of the three. */
+struct member {
+    const char *name;
+    struct weir_span *text;
+    uint64_t *number;
+    bool *truth;
+};
 
-static bool read_model(struct weir_json *j, struct weir_arena *arena,
-                       struct weir_engine_model *ret) {
+static bool read_member(struct weir_json *j, struct weir_arena *arena, const struct member *m) {
+    if (m->text != NULL)
+        return text_or_skip(j, arena, m->text);
+    if (m->number != NULL)
+        return number_or_skip(j, m->number);
+    enum weir_json_type type = weir_json_peek(j);
+    if (type == WEIR_JSON_TRUE || type == WEIR_JSON_FALSE)
+        *m->truth = type == WEIR_JSON_TRUE;
+    return weir_json_skip(j, NULL);
+}
+
+/* An object: the members of the table, everything else passed over. What has another type than its
+ * place stays as it was. */
+static bool read_members(struct weir_json *j, struct weir_arena *arena, const struct member *table,
+                         size_t n) {
     struct weir_json_str key;
-    uint64_t len = 0;
-    *ret = (struct weir_engine_model){0};
     if (!weir_json_object_enter(j))
         return false;
     while (weir_json_object_next(j, &key)) {
-        struct weir_span parent = {0}, owner = {0};
-        bool ok;
-        if (weir_json_str_eqz(key, "id")) {
-            ok = text_or_skip(j, arena, &ret->id);
-        } else if (weir_json_str_eqz(key, "parent")) {
-            ok = text_or_skip(j, arena, &parent);
-            ret->adapter = parent.len > 0;
-        } else if (weir_json_str_eqz(key, "owned_by")) {
-            ok = text_or_skip(j, arena, &owner);
-            ret->sglang = weir_span_eqz(owner, "sglang");
-        } else if (weir_json_str_eqz(key, "max_model_len")) {
-            ok = number_or_skip(j, &len);
-        } else {
-            ok = weir_json_skip(j, NULL);
-        }
-        if (!ok)
+        size_t i = 0;
+        while (i < n && !weir_json_str_eqz(key, table[i].name))
+            i++;
+        if (!(i < n ? read_member(j, arena, &table[i]) : weir_json_skip(j, NULL)))
             return false;
     }
-    ret->max_model_len = len <= UINT32_MAX ? (uint32_t)len : 0;
     return j->error == WEIR_JSON_ERR_NONE;
+}
+
+/* ---- /v1/models --------------------------------------------------------------------------- */
+
+/*
+ * An adapter as a request must name it. SGLang takes "base:adapter"; its list says "adapter", and a
+ * request with that gets the base model's answer, because SGLang answers to any name.
+ */
+static bool name_adapter(struct weir_engine_model *m, struct weir_span base,
+                         struct weir_arena *arena) {
+    m->lora = m->id;
+    if (!m->sglang || m->id.len == 0)
+        return true;
+    char *name = weir_arena_alloc(arena, base.len + 1 + m->id.len);
+    if (name == NULL)
+        return false;
+    memcpy(name, base.data, base.len);
+    name[base.len] = ':';
+    memcpy(name + base.len + 1, m->id.data, m->id.len);
+    m->id = weir_span(name, base.len + 1 + m->id.len);
+    return true;
+}
+
+static bool read_model(struct weir_json *j, struct weir_arena *arena,
+                       struct weir_engine_model *ret) {
+    struct weir_span parent = {0}, owner = {0};
+    uint64_t len = 0;
+    *ret = (struct weir_engine_model){0};
+    const struct member table[] = {{.name = "id", .text = &ret->id},
+                                   {.name = "parent", .text = &parent},
+                                   {.name = "owned_by", .text = &owner},
+                                   {.name = "max_model_len", .number = &len}};
+    if (!read_members(j, arena, table, WEIR_ARRAY_LEN(table)))
+        return false;
+    ret->sglang = weir_span_eqz(owner, "sglang");
+    ret->max_model_len = len <= UINT32_MAX ? (uint32_t)len : 0;
+    ret->adapter = parent.len > 0;
+    return !ret->adapter || name_adapter(ret, parent, arena);
 }
 
 enum weir_status weir_engine_read_models(struct weir_span body, struct weir_arena *arena,
@@ -165,36 +207,20 @@ static struct weir_span consumer_endpoint(struct weir_span e, const char *host, 
 
 static bool read_source(struct weir_json *j, const char *host, struct weir_arena *arena,
                         struct weir_engine_source *ret, bool *ret_enabled) {
-    struct weir_json_str key;
     struct weir_span events = {0}, replay = {0}, publisher = {0};
     *ret_enabled = true;
-    if (!weir_json_object_enter(j))
+    const struct member table[] = {{.name = "endpoint", .text = &events},
+                                   {.name = "replay_endpoint", .text = &replay},
+                                   {.name = "topic", .text = &ret->topic},
+                                   {.name = "publisher", .text = &publisher},
+                                   {.name = "enable_kv_cache_events", .truth = ret_enabled}};
+    if (!read_members(j, arena, table, WEIR_ARRAY_LEN(table)))
         return false;
-    while (weir_json_object_next(j, &key)) {
-        bool ok;
-        if (weir_json_str_eqz(key, "endpoint"))
-            ok = text_or_skip(j, arena, &events);
-        else if (weir_json_str_eqz(key, "replay_endpoint"))
-            ok = text_or_skip(j, arena, &replay);
-        else if (weir_json_str_eqz(key, "topic"))
-            ok = text_or_skip(j, arena, &ret->topic);
-        else if (weir_json_str_eqz(key, "publisher"))
-            ok = text_or_skip(j, arena, &publisher);
-        else if (weir_json_str_eqz(key, "enable_kv_cache_events"))
-            ok = weir_json_bool(j, ret_enabled);
-        else
-            ok = weir_json_skip(j, NULL);
-        if (!ok)
-            return false;
-    }
-    if (!weir_span_eqz(publisher, "zmq"))
-        *ret_enabled = false;
     ret->events = consumer_endpoint(events, host, false, arena);
     if (replay.len > 0)
         ret->replay = consumer_endpoint(replay, host, true, arena);
-    if (ret->events.data == NULL)
-        *ret_enabled = false;
-    return j->error == WEIR_JSON_ERR_NONE;
+    *ret_enabled &= weir_span_eqz(publisher, "zmq") && ret->events.data != NULL;
+    return true;
 }
 
 static int by_rank(const void *a, const void *b) {
@@ -232,6 +258,87 @@ enum weir_status weir_engine_read_sources(struct weir_span body, const char *hos
         return WEIR_INVALID;
     qsort(ret_sources, n, sizeof(*ret_sources), by_rank);
     *ret_n = n;
+    return WEIR_OK;
+}
+
+/* ---- /server_info ------------------------------------------------------------------------- */
+
+struct publisher {
+    struct weir_span kind, host, topic;
+    uint64_t port, replay_port, block_size, n_ranks;
+    bool binds; /* told so, whatever its host */
+};
+
+static bool read_publisher(struct weir_json *j, struct weir_arena *arena, struct publisher *p) {
+    const struct member table[] = {{.name = "publisher", .text = &p->kind},
+                                   {.name = "endpoint_host", .text = &p->host},
+                                   {.name = "topic", .text = &p->topic},
+                                   {.name = "endpoint_port_base", .number = &p->port},
+                                   {.name = "replay_endpoint_port_base", .number = &p->replay_port},
+                                   {.name = "block_size", .number = &p->block_size},
+                                   {.name = "dp_size", .number = &p->n_ranks}};
+    if (weir_json_peek(j) != WEIR_JSON_OBJECT)
+        return weir_json_skip(j, NULL);
+    return read_members(j, arena, table, WEIR_ARRAY_LEN(table));
+}
+
+/* --kv-events-config as it was given: JSON in a string. Only it says whether a concrete host is one
+ * to bind. */
+static bool read_binds(struct weir_json *j, struct weir_arena *arena, bool *ret_binds) {
+    const struct member bind = {.name = "bind", .truth = ret_binds};
+    struct weir_span text = {0};
+    struct weir_json in;
+    if (!text_or_skip(j, arena, &text))
+        return false;
+    weir_json_init(&in, text, DEPTH);
+    if (text.len > 0 && weir_json_peek(&in) == WEIR_JSON_OBJECT)
+        (void)read_members(&in, arena, &bind, 1); /* what it says until it breaks off counts */
+    return true;
+}
+
+/* The addresses of a rank. The replay socket is bound on a host that is not told: with the events'
+ * where that is one of the engine's, else on its HTTP address. */
+static bool publisher_source(const struct publisher *p, uint32_t rank, const char *host,
+                             struct weir_arena *arena, struct weir_engine_source *ret) {
+    char room[80];
+    struct weir_span here = host_in_url(host, room, sizeof(room));
+    struct weir_span at = make_endpoint(p->host, (uint32_t)p->port + rank, arena);
+    bool binds = p->binds || weir_span_eqz(p->host, "0.0.0.0");
+    if (at.data == NULL)
+        return false;
+    *ret = (struct weir_engine_source){.rank = rank, .topic = p->topic};
+    ret->events = consumer_endpoint(at, host, binds, arena);
+    if (p->replay_port > 0)
+        ret->replay = make_endpoint(here, (uint32_t)p->replay_port + rank, arena);
+    return ret->events.data != NULL;
+}
+
+enum weir_status weir_engine_read_server_info(struct weir_span body, const char *host,
+                                              struct weir_arena *arena,
+                                              struct weir_engine_source *ret_sources, size_t room,
+                                              size_t *ret_n, uint32_t *ret_block_size) {
+    struct publisher p = {.topic = weir_span("", 0)};
+    struct weir_json j;
+    struct weir_json_str key;
+    size_t n = 0;
+    weir_json_init(&j, body, DEPTH);
+    if (!weir_json_object_enter(&j))
+        return WEIR_INVALID;
+    while (weir_json_object_next(&j, &key)) {
+        bool ok = weir_json_str_eqz(key, "kv_events")          ? read_publisher(&j, arena, &p)
+                  : weir_json_str_eqz(key, "kv_events_config") ? read_binds(&j, arena, &p.binds)
+                                                               : weir_json_skip(&j, NULL);
+        if (!ok)
+            return WEIR_INVALID;
+    }
+    if (!weir_json_finish(&j))
+        return WEIR_INVALID;
+    bool told = weir_span_eqz(p.kind, "zmq") && p.port > 0 && p.port <= UINT16_MAX &&
+                p.replay_port <= UINT16_MAX;
+    for (uint32_t r = 0; told && r < p.n_ranks && n < room; r++)
+        n += publisher_source(&p, r, host, arena, &ret_sources[n]);
+    *ret_n = n;
+    *ret_block_size = p.block_size <= 1 << 20 ? (uint32_t)p.block_size : 0;
     return WEIR_OK;
 }
 

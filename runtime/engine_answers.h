@@ -17,6 +17,14 @@ enum weir_status weir_engine_read_sources(struct weir_span body, const char *hos
                                           struct weir_arena *arena,
                                           struct weir_engine_source *ret_sources, size_t room,
                                           size_t *ret_n) WEIR_MUST_CHECK;
+/* GET /server_info of SGLang: the same, from its member kv_events (a base port, to which a rank is
+ * added), and the size of its pages (0 = not told). An older SGLang has no such member: no source.
+ */
+enum weir_status weir_engine_read_server_info(struct weir_span body, const char *host,
+                                              struct weir_arena *arena,
+                                              struct weir_engine_source *ret_sources, size_t room,
+                                              size_t *ret_n,
+                                              uint32_t *ret_block_size) WEIR_MUST_CHECK;
 /* The same for an endpoint that an operator wrote: a consumer's address, with the port of `rank`
  * added. data NULL: no "tcp://host:port", or out of memory. */
 struct weir_span weir_engine_rank_endpoint(struct weir_span endpoint, uint32_t rank,

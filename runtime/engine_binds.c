@@ -21,6 +21,7 @@ struct weir_engine_bind {
     char *topic;           /* owned */
     uint32_t rank;
     weir_zmq_fn fn;
+    void (*joined)(void *arg);
     void *arg;
 };
 
@@ -84,6 +85,13 @@ static void on_message(void *arg, const struct weir_span *frames, size_t n) {
                  s->endpoint, fits, WEIR_SPAN_ARG(frames[0]), more);
 }
 
+static void on_joined(void *arg) {
+    struct socket *s = arg;
+    WEIR_LIST_FOREACH(it, &s->members) {
+        MEMBER(it)->joined(MEMBER(it)->arg);
+    }
+}
+
 static enum weir_status open_socket(struct weir_engine_binds *b, const char *endpoint,
                                     struct socket **ret, struct weir_err *err) {
     struct socket *s = weir_calloc(1, sizeof(*s));
@@ -100,6 +108,7 @@ static enum weir_status open_socket(struct weir_engine_binds *b, const char *end
         close_socket(s);
         return st;
     }
+    weir_zmq_sub_on_joined(s->sub, on_joined);
     weir_list_push_back(&b->sockets, &s->node);
     *ret = s;
     return WEIR_OK;
@@ -107,8 +116,8 @@ static enum weir_status open_socket(struct weir_engine_binds *b, const char *end
 
 enum weir_status weir_engine_bind_join(struct weir_engine_binds *binds, const char *endpoint,
                                        struct weir_span topic, uint32_t rank, weir_zmq_fn fn,
-                                       void *arg, struct weir_engine_bind **ret_bind,
-                                       struct weir_err *err) {
+                                       void (*joined)(void *arg), void *arg,
+                                       struct weir_engine_bind **ret_bind, struct weir_err *err) {
     struct socket *s = NULL;
     struct weir_engine_bind *m = weir_calloc(1, sizeof(*m));
     char *name = weir_strndup(topic.len > 0 ? topic.data : "", topic.len);
@@ -124,7 +133,8 @@ enum weir_status weir_engine_bind_join(struct weir_engine_binds *binds, const ch
         weir_free(name);
         return st;
     }
-    *m = (struct weir_engine_bind){.socket = s, .topic = name, .rank = rank, .fn = fn, .arg = arg};
+    *m = (struct weir_engine_bind){
+        .socket = s, .topic = name, .rank = rank, .fn = fn, .joined = joined, .arg = arg};
     weir_list_push_back(&s->members, &m->node);
     *ret_bind = m;
     return WEIR_OK;

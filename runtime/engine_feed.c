@@ -8,6 +8,10 @@
  * its absence, tells of a new process whose numbers have passed ours. It is asked for after each
  * gap, of a quiet engine, and on each new connection before its first batch: that may carry the
  * very number that the old process would have given.
+ *
+ * An answer speaks for the batches that had come when its question was asked ("covered"): what it
+ * does not close of the gap before such a batch cannot be closed, and what it overtook is old. One
+ * that came later is a batch like any other, so at most one question is asked for each.
  */
 #include "runtime/engine_feed.h"
 
@@ -24,6 +28,7 @@ enum {
     WAITING_MAX = 16384, /* batches */
     VERIFY_MS = 1000,
     ANSWER_MS = 5000,
+    TIMES = 1024,
 };
 #define WAITING_BYTES_MAX ((size_t)64 << 20)
 
@@ -32,12 +37,14 @@ enum state { LIVE, ASKING };
 struct batch {
     struct weir_list node;
     uint64_t seq;
+    uint64_t covered_by; /* the first question that was asked after it came */
     size_t len;
     char payload[];
 };
 
 struct weir_engine_feed {
-    struct weir_loop *loop; /* borrowed */
+    struct weir_loop *loop;          /* borrowed */
+    struct weir_engine_binds *binds; /* borrowed */
     struct weir_engine_feed_ops ops;
     void *arg;
     struct weir_arena names; /* strings of the source */
@@ -50,9 +57,13 @@ struct weir_engine_feed {
     bool known;    /* something was applied: `next` means something */
     uint64_t next; /* number of the batch that is to come */
     double last_time;
+    /* Times of the last `n_times` batches that were applied, that of number n at n % TIMES. */
+    double times[TIMES];
+    uint64_t n_times;
     bool any_live;
     uint64_t last_live;
     /* Of the question under way. */
+    uint64_t question; /* 1, 2, … */
     uint64_t asked;
     bool confirmed; /* our last batch was among the answers */
     bool for_gap;   /* not just to make sure */
@@ -78,6 +89,7 @@ static void reset(struct weir_engine_feed *f, const char *why) {
     f->known = false;
     f->next = 0;
     f->last_time = 0;
+    f->n_times = 0;
 }
 
 static uint64_t last_known(const struct weir_engine_feed *f) {
@@ -100,7 +112,8 @@ static void drop_waiting(struct weir_engine_feed *f) {
 }
 
 /* Too many: all are dropped, and the gap that this leaves is closed by another replay. */
-static void wait(struct weir_engine_feed *f, uint64_t seq, struct weir_span payload) {
+static void wait(struct weir_engine_feed *f, uint64_t seq, uint64_t covered_by,
+                 struct weir_span payload) {
     struct batch *b = NULL;
     if (f->n_waiting < WAITING_MAX && f->waiting_bytes + payload.len <= WAITING_BYTES_MAX)
         b = weir_malloc(sizeof(*b) + payload.len);
@@ -109,6 +122,7 @@ static void wait(struct weir_engine_feed *f, uint64_t seq, struct weir_span payl
         return;
     }
     b->seq = seq;
+    b->covered_by = covered_by;
     b->len = payload.len;
     memcpy(b->payload, payload.data, payload.len);
     weir_list_push_back(&f->waiting, &b->node);
@@ -141,7 +155,7 @@ static double time_of(struct weir_span payload) {
 
 static void apply(struct weir_engine_feed *f, uint64_t seq, struct weir_span payload) {
     struct weir_engine_batch b;
-    enum weir_status st = weir_engine_batch_decode(payload, &f->arena, on_event, f, &b);
+    enum weir_status st = weir_engine_batch_decode_joined(payload, &f->arena, on_event, f, &b);
     f->stats.batches++;
     f->known = true;
     if (st != WEIR_OK) {
@@ -150,17 +164,23 @@ static void apply(struct weir_engine_feed *f, uint64_t seq, struct weir_span pay
         reset(f, "a batch cannot be read");
     }
     f->known = true;
+    f->n_times = seq == f->next && f->n_times < TIMES ? f->n_times + 1 : 1;
     f->next = seq + 1;
-    f->last_time = time_of(payload);
+    f->last_time = f->times[seq % TIMES] = time_of(payload);
     f->ops.on_batch(f->arg, f->next);
 }
 
-/* False: it has to wait for a replay, which has begun. `again`: one has just ended. */
-static bool take(struct weir_engine_feed *f, uint64_t seq, struct weir_span payload, bool again) {
-    double time = time_of(payload);
+/* Whether a batch whose number was applied already is one of another process. */
+static bool differs(const struct weir_engine_feed *f, uint64_t seq, double time) {
+    if (f->next - seq <= f->n_times)
+        return time != f->times[seq % TIMES];
+    return time > f->last_time;
+}
+
+/* False: it has to wait for a replay, which has begun. */
+static bool take(struct weir_engine_feed *f, uint64_t seq, struct weir_span payload, bool covered) {
     bool back = f->any_live && seq <= f->last_live;
-    /* What a replay that has just ended covers is old, whatever the engine's clock did. */
-    bool anew = !again && seq < f->next && time > f->last_time;
+    bool anew = !covered && seq < f->next && differs(f, seq, time_of(payload));
     if (f->known && (back || anew)) {
         reset(f, "its events begin anew");
         f->any_live = false;
@@ -171,7 +191,7 @@ static bool take(struct weir_engine_feed *f, uint64_t seq, struct weir_span payl
     }
     if (f->known && seq > f->next) {
         f->stats.gaps++;
-        if (f->replay != NULL && !again) {
+        if (f->replay != NULL && !covered) {
             ask(f, last_known(f), true);
             return false;
         }
@@ -204,8 +224,10 @@ static void on_live(void *arg, const struct weir_span *frames, size_t n) {
         return;
     }
     f->quiet = false;
-    if (f->state == ASKING || !take(f, seq, frames[2], false))
-        wait(f, seq, frames[2]);
+    if (f->state == ASKING)
+        wait(f, seq, f->question + 1, frames[2]);
+    else if (!take(f, seq, frames[2], false))
+        wait(f, seq, f->question, frames[2]);
 }
 
 /* ---- replay ------------------------------------------------------------------------------- */
@@ -216,7 +238,7 @@ static void arm(struct weir_engine_feed *f, uint64_t ms) {
                  WEIR_SPAN_ARG(f->source.events));
 }
 
-/* What waits, in order; a second gap in a row cannot be closed. */
+/* What waits, in order, until one of them calls for another replay. */
 static void go_live(struct weir_engine_feed *f) {
     f->state = LIVE;
     f->stats.live = true;
@@ -225,13 +247,12 @@ static void go_live(struct weir_engine_feed *f) {
         arm(f, VERIFY_MS);
     WEIR_LIST_FOREACH(it, &f->waiting) {
         struct batch *b = BATCH(it);
-        if (!take(f, b->seq, weir_span(b->payload, b->len), true))
+        if (!take(f, b->seq, weir_span(b->payload, b->len), b->covered_by <= f->question))
             return;
         drop_batch(f, b);
     }
 }
 
-/* Of the sockets that connect to us there is no such sign. */
 static void on_joined(void *arg) {
     struct weir_engine_feed *f = arg;
     f->rejoined = true;
@@ -285,6 +306,7 @@ static void on_answer(void *arg, const struct weir_span *frames, size_t n) {
             return;
         }
     }
+    f->stats.replayed += f->known;
     apply(f, seq, payload);
     f->confirmed = true;
 }
@@ -306,6 +328,7 @@ static void ask(struct weir_engine_feed *f, uint64_t from, bool for_gap) {
     if (st == WEIR_OK)
         st = weir_zmq_sub_send(f->replay, frames, 2);
     f->state = ASKING;
+    f->question++;
     f->asked = from;
     f->confirmed = f->rejoined = false;
     f->for_gap = for_gap;
@@ -353,6 +376,35 @@ static bool copy_source(struct weir_engine_feed *f, const struct weir_engine_sou
            f->source.topic.data != NULL;
 }
 
+static void disconnect(struct weir_engine_feed *f) {
+    weir_zmq_sub_close(f->sub);
+    weir_engine_bind_leave(f->bind);
+    weir_zmq_sub_close(f->replay);
+    f->sub = f->replay = NULL;
+    f->bind = NULL;
+    weir_timer_stop(&f->timer);
+    drop_waiting(f);
+}
+
+static enum weir_status connect_all(struct weir_engine_feed *f, struct weir_err *err) {
+    enum weir_status st = WEIR_OK;
+    if (weir_span_starts(f->source.events, WEIR_SPAN_LIT("tcp://*:")))
+        st = weir_engine_bind_join(f->binds, f->source.events.data, f->source.topic, f->source.rank,
+                                   on_live, on_joined, f, &f->bind, err);
+    else
+        st = weir_zmq_sub_open(f->loop, f->source.events.data, f->source.topic, on_live, f, &f->sub,
+                               err);
+    if (st == WEIR_OK && f->sub != NULL)
+        weir_zmq_sub_on_joined(f->sub, on_joined);
+    if (st == WEIR_OK && f->source.replay.len > 0)
+        st = open_replay(f, err);
+    if (st != WEIR_OK)
+        disconnect(f);
+    else if (f->replay != NULL)
+        ask(f, last_known(f), true);
+    return st;
+}
+
 enum weir_status weir_engine_feed_open(struct weir_loop *loop, struct weir_engine_binds *binds,
                                        const struct weir_engine_source *source,
                                        const struct weir_engine_feed_ops *ops, void *arg,
@@ -361,6 +413,7 @@ enum weir_status weir_engine_feed_open(struct weir_loop *loop, struct weir_engin
     if (f == NULL)
         return weir_err_set(err, WEIR_NOMEM, "out of memory");
     f->loop = loop;
+    f->binds = binds;
     f->ops = *ops;
     f->arg = arg;
     weir_list_init(&f->waiting);
@@ -369,35 +422,29 @@ enum weir_status weir_engine_feed_open(struct weir_loop *loop, struct weir_engin
     weir_timer_init(&f->timer, loop, on_timer, f);
     enum weir_status st =
         copy_source(f, source) ? WEIR_OK : weir_err_set(err, WEIR_NOMEM, "out of memory");
-    bool bound = weir_span_starts(f->source.events, WEIR_SPAN_LIT("tcp://*:"));
-    if (st == WEIR_OK && bound)
-        st = weir_engine_bind_join(binds, f->source.events.data, f->source.topic, source->rank,
-                                   on_live, f, &f->bind, err);
-    else if (st == WEIR_OK)
-        st = weir_zmq_sub_open(loop, f->source.events.data, f->source.topic, on_live, f, &f->sub,
-                               err);
-    if (st == WEIR_OK && f->sub != NULL)
-        weir_zmq_sub_on_joined(f->sub, on_joined);
-    if (st == WEIR_OK && f->source.replay.len > 0)
-        st = open_replay(f, err);
+    if (st == WEIR_OK)
+        st = connect_all(f, err);
     if (st != WEIR_OK) {
         weir_engine_feed_close(f);
         return st;
     }
-    if (f->replay != NULL)
-        ask(f, 0, true);
     *ret_feed = f;
     return WEIR_OK;
+}
+
+void weir_engine_feed_pause(struct weir_engine_feed *feed) {
+    disconnect(feed);
+    feed->state = LIVE;
+}
+
+enum weir_status weir_engine_feed_resume(struct weir_engine_feed *feed, struct weir_err *err) {
+    return connect_all(feed, err);
 }
 
 void weir_engine_feed_close(struct weir_engine_feed *feed) {
     if (feed == NULL)
         return;
-    weir_zmq_sub_close(feed->sub);
-    weir_engine_bind_leave(feed->bind);
-    weir_zmq_sub_close(feed->replay);
-    weir_timer_stop(&feed->timer);
-    drop_waiting(feed);
+    disconnect(feed);
     weir_arena_fini(&feed->names);
     weir_arena_fini(&feed->arena);
     weir_free(feed);

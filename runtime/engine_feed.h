@@ -28,7 +28,8 @@ struct weir_engine_feed_ops {
 
 struct weir_engine_feed_stats {
     uint64_t batches, repeated, replays, gaps, resets, broken;
-    bool live; /* what came before was restored */
+    uint64_t replayed; /* batches that were missed and came with a replay */
+    bool live;         /* what came before was restored */
 };
 
 /* `binds`: for a source that connects to us; borrowed, outlives the feed. */
@@ -37,6 +38,11 @@ enum weir_status weir_engine_feed_open(struct weir_loop *loop, struct weir_engin
                                        const struct weir_engine_feed_ops *ops, void *arg,
                                        struct weir_engine_feed **ret_feed,
                                        struct weir_err *err) WEIR_MUST_CHECK;
+/* Closes its sockets and keeps what it knows; then opens them again and makes good what was missed,
+ * as after any gap. A feed that cannot be resumed stays paused. */
+void weir_engine_feed_pause(struct weir_engine_feed *feed);
+enum weir_status weir_engine_feed_resume(struct weir_engine_feed *feed,
+                                         struct weir_err *err) WEIR_MUST_CHECK;
 /* Accepts NULL. */
 void weir_engine_feed_close(struct weir_engine_feed *feed);
 void weir_engine_feed_get_stats(const struct weir_engine_feed *feed,

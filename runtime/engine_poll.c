@@ -159,6 +159,28 @@ static void keep_only_named(struct weir_engine_poll *p) {
     p->info.n_models = n;
 }
 
+static bool sglang(const struct weir_engine_poll *p) {
+    return p->info.n_models > 0 && p->models[0].sglang;
+}
+
+static void take_sources(struct weir_engine_poll *p, struct weir_span body,
+                         struct weir_arena *arena) {
+    enum weir_status st;
+    uint32_t block_size = 0;
+    size_t n;
+    if (sglang(p))
+        st = weir_engine_read_server_info(body, p->ip, arena, p->sources, WEIR_ENGINE_MAX_RANKS, &n,
+                                          &block_size);
+    else
+        st = weir_engine_read_sources(body, p->ip, arena, p->sources, WEIR_ENGINE_MAX_RANKS, &n);
+    if (st != WEIR_OK)
+        return;
+    if (block_size > 0)
+        p->info.block_size = block_size;
+    if (p->spec->events.len == 0)
+        p->info.n_sources = n;
+}
+
 /* False: the round is over. */
 static bool take_answer(struct weir_engine_poll *p) {
     struct weir_span body = weir_buf_span(&p->body);
@@ -192,10 +214,8 @@ static bool take_answer(struct weir_engine_poll *p) {
         fail_round(p, p->why);
         return false;
     case WEIR_ENGINE_ASK_SOURCES:
-        if (p->spec->events.len == 0 && p->status == 200 &&
-            weir_engine_read_sources(body, p->ip, arena, p->sources, WEIR_ENGINE_MAX_RANKS, &n) ==
-                WEIR_OK)
-            p->info.n_sources = n;
+        if (p->status == 200)
+            take_sources(p, body, arena);
         return true;
     case WEIR_ENGINE_ASK_TOKENS:
         p->told_tokens = true;
@@ -298,13 +318,14 @@ static void ask(struct weir_engine_poll *p) {
             WEIR_SPAN_LIT("authorization"),
             weir_span(bearer, len > 0 && (size_t)len < sizeof(bearer) ? (size_t)len : 0)};
     }
-    bool post = p->step == WEIR_ENGINE_ASK_TOKENS;
+    bool post = p->step == WEIR_ENGINE_ASK_TOKENS, sources = p->step == WEIR_ENGINE_ASK_SOURCES;
     bool ready = !post || token_question(p, &body);
     if (post)
         headers[n++] = (struct weir_http_header){WEIR_SPAN_LIT("content-type"),
                                                  WEIR_SPAN_LIT("application/json")};
     struct weir_http_call_config c = {.method = post ? "POST" : "GET",
-                                      .target = targets[p->step],
+                                      .target =
+                                          sources && sglang(p) ? "/server_info" : targets[p->step],
                                       .headers = headers,
                                       .n_headers = n,
                                       .body = weir_buf_span(&body),

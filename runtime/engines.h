@@ -3,9 +3,9 @@
  * what each says of itself. Facts: shared spec "engines" 2.2, 2.3.
  *
  * An engine is found by its address alone. It is asked in turn: /health, /v1/models,
- * /kv_event_sources (vLLM), /tokenize (once, whether it can), /metrics (load, block size). It is up
- * when it is healthy and has named a model, and down after three failures in a row; one that came
- * back from there must answer twice.
+ * /kv_event_sources (vLLM) or /server_info (SGLang), /tokenize (once, whether it can), /metrics
+ * (load, block size). It is up when it is healthy and has named a model, and down after three
+ * failures in a row; one that came back from there must answer twice.
  *
  * Thread: the loop it was opened on, for every call and callback.
  */
@@ -42,7 +42,8 @@ struct weir_engine_source {
     struct weir_span topic;
 };
 struct weir_engine_model {
-    struct weir_span id;
+    struct weir_span id;    /* as requests name it */
+    struct weir_span lora;  /* adapter: as KV events name it */
     uint32_t max_model_len; /* 0 = not told */
     bool adapter;           /* of another model of this engine (LoRA) */
     bool sglang;            /* SGLang serves it: chat requests are shaped its way */

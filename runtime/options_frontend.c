@@ -1,9 +1,8 @@
 /* Table of `weir frontend`, its rules across options and its presets. */
 #include "runtime/options_frontend.h"
 
+#include "net/stream.h"
 #include "runtime/options_router_rules.h"
-
-#include <arpa/inet.h>
 
 #define OPTIONS_STRUCT struct weir_frontend_options
 static const struct weir_option options[] = {
@@ -31,12 +30,12 @@ static enum weir_status needs(const char *a, const char *a_name, const char *b, 
 
 /* Pure: no name is looked up. */
 static enum weir_status check_host(const struct weir_frontend_options *o, struct weir_err *err) {
-    struct in6_addr any;
-    if (inet_pton(AF_INET, o->http_host, &any) == 1 || inet_pton(AF_INET6, o->http_host, &any) == 1)
+    char ip[WEIR_LISTEN_IP_BYTES];
+    if (weir_listen_ip(o->http_host, ip))
         return WEIR_OK;
     return weir_err_set(err, WEIR_INVALID,
                         "--http-host %.80s: not an IP address; give one such as 127.0.0.1, "
-                        "0.0.0.0 or :: (no name, no brackets, no port)",
+                        "0.0.0.0 or :: (no name, no port)",
                         o->http_host);
 }
 
@@ -146,6 +145,8 @@ static enum weir_status check(const void *config, struct weir_err *err) {
         st = check_split(o, err);
     if (st == WEIR_OK)
         st = check_pools(o, err);
+    if (st == WEIR_OK && WEIR_ROUTER_RULES_FAULT(o) != NULL)
+        st = weir_err_set(err, WEIR_INVALID, "%s", WEIR_ROUTER_RULES_FAULT(o));
     return st;
 }
 

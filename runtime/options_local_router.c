@@ -30,6 +30,8 @@ static enum weir_status check(const void *config, struct weir_err *err) {
                             "Invalid endpoint format: '%.100s'. Expected format: "
                             "namespace.component.endpoint (--endpoint or DYN_ROUTER_ENDPOINT)",
                             o->endpoint != NULL ? o->endpoint : "");
+    if (WEIR_ROUTER_RULES_FAULT(o) != NULL)
+        return weir_err_set(err, WEIR_INVALID, "%s", WEIR_ROUTER_RULES_FAULT(o));
     return weir_service_rules_check(&rules, err);
 }
 

@@ -17,6 +17,8 @@ enum weir_opt_event_plane {
 /* A connection is made only when a plane runs over it. */
 #define WEIR_NATS_WANTED(o)                                                                        \
     ((o)->request_plane == WEIR_OPT_REQUEST_NATS || (o)->event_plane == WEIR_OPT_EVENT_NATS)
+/* The same of a program that reads durable KV events. */
+#define WEIR_NATS_WANTED_DURABLE(o) (WEIR_NATS_WANTED(o) || (o)->router_durable_kv_events)
 #define WEIR_NATS_ACK_MS(o)                                                                        \
     (isnan((o)->nats_request_timeout_secs) ? 0 : (uint64_t)((o)->nats_request_timeout_secs * 1000))
 #define WEIR_NATS_CONFIG(o, name_)                                                                 \

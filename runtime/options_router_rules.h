@@ -22,4 +22,10 @@
         }                                                                                          \
     } while (0)
 
+/* Words for options that contradict each other, or NULL. */
+#define WEIR_ROUTER_RULES_FAULT(o)                                                                 \
+    ((o)->router_durable_kv_events && !(o)->router_kv_events                                       \
+         ? "--router-durable-kv-events needs --router-kv-events"                                   \
+         : NULL)
+
 #endif

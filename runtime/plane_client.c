@@ -75,6 +75,7 @@ enum weir_status weir_plane_client_create(struct weir_loop *loop,
         return weir_err_set(err, WEIR_NOMEM, "out of memory");
     c->loop = loop;
     c->config = *config;
+    c->traffic = config->traffic != NULL ? config->traffic : &c->own_traffic;
     apply_defaults(&c->config);
     weir_list_init(&c->hosts);
     weir_list_init(&c->homes);
@@ -126,6 +127,7 @@ static void unlink_call(struct weir_plane_call *call, const char *reason) {
     if (call->home != NULL)
         weir_plane_home_close(call->home, reason);
     c->n_calls--;
+    weir_plane_add(&c->traffic->calls, UINT64_MAX);
     weir_free(call->address);
     weir_free(call);
 }
@@ -134,7 +136,7 @@ void weir_plane_call_end(struct weir_plane_call *call, const struct weir_plane_e
     const struct weir_plane_call_ops *ops = call->ops;
     void *arg = call->arg;
     if (end->status != WEIR_OK)
-        call->client->stats.errors++;
+        weir_plane_add(&call->client->traffic->errors, 1);
     unlink_call(call, end->stage);
     ops->on_end(arg, end);
 }
@@ -264,7 +266,8 @@ enum weir_status weir_plane_put_message(const struct weir_plane_call *call,
                                    .address = weir_span_z(c->response_address),
                                    .subject =
                                        weir_span(call->subject, WEIR_PLANE_SUBJECT_BYTES - 1),
-                                   .context = config->request_id};
+                                   .context = config->request_id,
+                                   .metadata = config->metadata};
     size_t message = 0;
     weir_buf_clear(&c->scratch);
     enum weir_status st = weir_control_encode(&control, &c->scratch);
@@ -326,6 +329,7 @@ enum weir_status weir_plane_call_start(struct weir_plane_client *client,
     if (call == NULL)
         return WEIR_NOMEM;
     client->n_calls++;
+    weir_plane_add(&client->traffic->calls, 1);
     weir_list_push_back(&client->calls, &call->node);
     /* The subject is known before the request can leave: the worker may dial before its ack. */
     enum weir_status st =
@@ -436,9 +440,16 @@ unsigned weir_plane_client_calls(const struct weir_plane_client *client) {
     return client->n_calls;
 }
 
+void weir_plane_traffic_add(const struct weir_plane_traffic *t, struct weir_plane_stats *sum) {
+    sum->bytes_sent += atomic_load_explicit(&t->bytes_sent, memory_order_relaxed);
+    sum->bytes_received += atomic_load_explicit(&t->bytes_received, memory_order_relaxed);
+    sum->errors += atomic_load_explicit(&t->errors, memory_order_relaxed);
+    sum->calls += (unsigned)atomic_load_explicit(&t->calls, memory_order_relaxed);
+}
+
 void weir_plane_client_stats(const struct weir_plane_client *client, struct weir_plane_stats *ret) {
-    struct weir_plane_stats s = client->stats;
-    s.calls = client->n_calls;
+    struct weir_plane_stats s = {.conns_active = 0};
+    weir_plane_traffic_add(client->traffic, &s);
     WEIR_LIST_FOREACH(it, &client->hosts) {
         struct weir_plane_host *h = WEIR_CONTAINER_OF(it, struct weir_plane_host, node);
         WEIR_LIST_FOREACH(jt, &h->conns) {

@@ -15,8 +15,16 @@
 #include "wire/record.h"
 #include "wire/relay.h"
 
+#include <stdatomic.h>
+
 struct weir_plane_client;
 struct weir_plane_call;
+
+/* What passed, and what is open. Written by the client's loop, read by any thread. */
+struct weir_plane_traffic {
+    _Atomic uint64_t bytes_sent, bytes_received, errors; /* requests; all that came; failed calls */
+    _Atomic uint64_t calls;                              /* open ones */
+};
 
 struct weir_plane_client_config {
     const char *response_ip;        /* call-home listener: as weir_address_bind() reads them */
@@ -33,6 +41,8 @@ struct weir_plane_client_config {
     size_t max_message;     /* 0 = 32 MiB, both directions */
     struct weir_nats *nats; /* or NULL: no calls over NATS; outlives the client */
     uint64_t nats_ack_ms;   /* 0 = 10,000 */
+    /* Zeros, of this client alone; outlives it. NULL: nobody asks. */
+    struct weir_plane_traffic *traffic;
 };
 
 /* Of a worker that is called over NATS the address is this and its subject. */
@@ -82,6 +92,7 @@ struct weir_plane_call_config {
     enum weir_status (*put_body)(void *body_arg, enum weir_codec codec, struct weir_buf *out);
     void *body_arg;
     struct weir_span traceparent; /* or NULL: frame header for the worker */
+    struct weir_span metadata;    /* JSON object of strings for the worker's context, or NULL */
     bool fresh;                   /* over a new connection: the last one was stale */
     uint64_t item_ms;             /* no item for so long → WEIR_TIMEOUT; 0 = off */
 };
@@ -113,7 +124,9 @@ unsigned weir_plane_client_calls(const struct weir_plane_client *client);
 struct weir_plane_stats {
     uint64_t bytes_sent, bytes_received, errors;
     unsigned conns_active, conns_idle, calls;
-};
+}; /* on the client's loop */
+/* Adds its figures: any thread. */
+void weir_plane_traffic_add(const struct weir_plane_traffic *traffic, struct weir_plane_stats *sum);
 void weir_plane_client_stats(const struct weir_plane_client *client, struct weir_plane_stats *ret);
 
 #endif

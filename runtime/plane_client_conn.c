@@ -109,7 +109,7 @@ static void on_reply(struct weir_plane_conn *k, struct weir_span text) {
 
 static void on_conn_read(void *arg, struct weir_span bytes) {
     struct weir_plane_conn *k = arg;
-    k->host->client->stats.bytes_received += bytes.len;
+    weir_plane_add(&k->host->client->traffic->bytes_received, bytes.len);
     k->found = true;
     if (weir_buf_append_span(&k->in, bytes) != WEIR_OK) {
         weir_plane_conn_close(k, WEIR_PROTOCOL, "reply too long");
@@ -376,7 +376,7 @@ enum weir_status weir_plane_conn_send(struct weir_plane_call *call, struct weir_
         out->len = before;
         return st;
     }
-    c->stats.bytes_sent += out->len - before;
+    weir_plane_add(&c->traffic->bytes_sent, out->len - before);
     k->written += out->len - before;
     call->end_at = k->written;
     weir_stream_flush_later(k->stream);

@@ -187,7 +187,7 @@ static size_t eat_frames(struct weir_plane_home *h, struct weir_span bytes) {
 
 static void on_home_read(void *arg, struct weir_span bytes) {
     struct weir_plane_home *h = arg;
-    h->client->stats.bytes_received += bytes.len;
+    weir_plane_add(&h->client->traffic->bytes_received, bytes.len);
     /* Nearly always whole frames arrive, and nothing is copied. */
     if (h->in.len == 0) {
         size_t used = eat_frames(h, bytes);

@@ -204,7 +204,7 @@ enum weir_status weir_plane_nats_send(struct weir_plane_call *call,
     if (st == WEIR_OK)
         st = publish(call, config->request_id, config->traceparent, name, weir_buf_span(&message));
     if (st == WEIR_OK) {
-        c->stats.bytes_sent += message.len;
+        weir_plane_add(&c->traffic->bytes_sent, message.len);
         keep(call, config, name, &message);
     }
     weir_buf_fini(&message);

@@ -111,11 +111,17 @@ struct weir_plane_client {
     struct weir_arena arena; /* of the item that is being handed over */
     struct weir_output_pattern pattern;
     struct weir_timer idle;
-    struct weir_plane_stats stats;
+    struct weir_plane_traffic own_traffic, *traffic; /* that of the configuration, or our own */
     unsigned n_hosts, n_calls, n_streams;
     uint64_t n_born;
     bool destroyed;
 };
+
+/* Only this loop writes it. */
+static inline void weir_plane_add(_Atomic uint64_t *n, uint64_t more) {
+    atomic_store_explicit(n, atomic_load_explicit(n, memory_order_relaxed) + more,
+                          memory_order_relaxed);
+}
 
 /* Key of a subject in by_subject and, with the port, of an address in by_host (FNV-1a). */
 static inline uint64_t weir_plane_hash(struct weir_span text) {

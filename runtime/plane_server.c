@@ -21,7 +21,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { MAX_PATHS = 4096, CLOSE_MS = 10000, STALL_MS = 60000, REQUEST_ARENA = 256 << 20 };
+enum { CLOSE_MS = 10000, STALL_MS = 60000, REQUEST_ARENA = 256 << 20 };
 
 struct weir_plane_request {
     struct weir_list node; /* in server.requests */
@@ -39,6 +39,7 @@ struct weir_plane_request {
     struct weir_prep_request prep;
     struct weir_stream *stream; /* to the caller; NULL when it is gone */
     struct weir_timer timer;    /* the caller must close after the end */
+    bool open;                  /* the caller has been reached */
     bool begun;                 /* the prologue has been sent */
     bool ended;                 /* nothing more may be replied */
     bool cancelled;
@@ -69,6 +70,7 @@ enum weir_status weir_plane_server_create(struct weir_loop *loop,
         s->config.max_message = (size_t)32 << 20;
     if (s->config.max_prompt_ids == 0)
         s->config.max_prompt_ids = (size_t)4 << 20;
+    weir_plane_figures_init(&s->figures, s->config.metrics, s->config.max_active);
     weir_list_init(&s->paths);
     weir_list_init(&s->conns);
     weir_list_init(&s->requests);
@@ -91,89 +93,13 @@ enum weir_status weir_plane_server_create(struct weir_loop *loop,
     return WEIR_OK;
 }
 
-static enum weir_status add_path(struct weir_plane_server *s, const char *path,
-                                 const struct weir_plane_handler *handler, void *arg, bool raw,
-                                 struct weir_plane_path **ret_path) {
-    if (s->n_paths == MAX_PATHS)
-        return WEIR_LIMIT;
-    struct weir_plane_path *p = weir_calloc(1, sizeof(*p));
-    if (p == NULL)
-        return WEIR_NOMEM;
-    *p = (struct weir_plane_path){
-        .path = weir_strdup(path), .handler = handler, .arg = arg, .raw = raw, .server = s};
-    if (p->path == NULL) {
-        weir_free(p);
-        return WEIR_NOMEM;
-    }
-    weir_list_push_back(&s->paths, &p->node);
-    s->n_paths++;
-    *ret_path = p;
-    return WEIR_OK;
-}
-
-enum weir_status weir_plane_server_register(struct weir_plane_server *server, const char *path,
-                                            const struct weir_plane_handler *handler, void *arg) {
-    struct weir_plane_path *p;
-    return add_path(server, path, handler, arg, false, &p);
-}
-
-enum weir_status weir_plane_server_register_raw(struct weir_plane_server *server, const char *path,
-                                                const struct weir_plane_handler *handler,
-                                                void *arg) {
-    struct weir_plane_path *p;
-    return add_path(server, path, handler, arg, true, &p);
-}
-
-static struct weir_span keep(struct weir_arena *arena, const struct weir_buf *text) {
-    return weir_arena_copy(arena, weir_buf_span(text));
-}
-
-enum weir_status weir_plane_server_serve(struct weir_plane_server *server,
-                                         const struct weir_plane_handler *handler, void *arg,
-                                         bool raw, struct weir_arena *arena,
-                                         struct weir_record *record) {
-    const struct weir_endpoint_id *e = &record->endpoint;
-    struct weir_plane_path *p = NULL;
-    struct weir_span at = {NULL, 0};
-    struct weir_buf text;
-    weir_buf_init(&text, 4096);
-    enum weir_status st =
-        weir_buf_printf(&text, "%" PRIx64 "/%.*s/%.*s/%.*s", record->instance_id,
-                        WEIR_SPAN_ARG(e->ns), WEIR_SPAN_ARG(e->component), WEIR_SPAN_ARG(e->name));
-    if (st == WEIR_OK)
-        st = weir_buf_append_c(&text, '\0');
-    if (st == WEIR_OK)
-        st = add_path(server, text.data, handler, arg, raw, &p);
-    weir_buf_clear(&text);
-    if (st == WEIR_OK && server->config.nats != NULL)
-        st = weir_request_subject(e, record->instance_id, &text);
-    else if (st == WEIR_OK)
-        st = weir_plane_server_address(server, p->path, &text);
-    if (st == WEIR_OK) {
-        at = keep(arena, &text);
-        st = at.data == NULL ? WEIR_NOMEM : WEIR_OK;
-    }
-    weir_buf_fini(&text);
-    if (st == WEIR_OK && server->config.nats != NULL)
-        st = weir_plane_nats_listen(p, at.data);
-    if (st == WEIR_OK)
-        *(server->config.nats != NULL ? &record->nats_subject : &record->tcp_address) = at;
-    return st;
-}
-
-enum weir_status weir_plane_server_address(const struct weir_plane_server *server, const char *path,
-                                           struct weir_buf *out) {
-    bool v6 = strchr(server->advertised, ':') != NULL;
-    return weir_buf_printf(out, "%s%s%s:%u/%s", v6 ? "[" : "", server->advertised, v6 ? "]" : "",
-                           weir_listener_port(server->listener), path);
-}
-
 static void maybe_free(struct weir_plane_server *s) {
     if (!s->destroyed || s->n_streams > 0)
         return;
     WEIR_LIST_FOREACH(it, &s->paths) {
         struct weir_plane_path *p = WEIR_CONTAINER_OF(it, struct weir_plane_path, node);
         weir_free(p->path);
+        weir_path_figures_fini(&p->figures);
         weir_free(p->subject_text);
         weir_free(p);
     }
@@ -194,18 +120,26 @@ static void free_request(struct weir_plane_request *r) {
 static void on_caller_close(void *arg, enum weir_status status, const char *reason) {
     struct weir_plane_request *r = arg;
     struct weir_plane_server *s = r->server;
-    (void)status;
+    struct weir_plane_path *p = r->path;
+    uint64_t took_ns = weir_now_ns() - r->begun_ns;
     (void)reason;
     r->stream = NULL;
     if (!r->ended && !r->cancelled) {
         r->cancelled = true;
+        if (!r->open && status != WEIR_OK)
+            weir_path_figures_failed(&p->figures, WEIR_PLANE_RESPONSE_STREAM);
+        else
+            weir_metric_inc(p->figures.cancelled);
         r->handler->on_cancel(r->arg, r);
     }
     r->handler->on_done(r->arg, r);
-    r->path->n_done++;
-    r->path->busy_ns += weir_now_ns() - r->begun_ns;
+    p->n_done++;
+    p->busy_ns += took_ns;
+    weir_metric_dec(p->figures.inflight);
+    weir_metric_observe(p->figures.duration_s, (double)took_ns / 1e9);
     weir_list_remove(&r->node);
     s->n_active--;
+    weir_plane_figures_active(&s->figures, -1);
     s->n_streams--;
     free_request(r);
     maybe_free(s);
@@ -217,6 +151,7 @@ static void on_caller_read(void *arg, struct weir_span bytes) {
     if (r->ended || r->cancelled)
         return;
     r->cancelled = true;
+    weir_metric_inc(r->path->figures.cancelled);
     r->handler->on_cancel(r->arg, r);
     weir_stream_close(r->stream, WEIR_OK, "cancelled by the caller");
 }
@@ -232,7 +167,13 @@ static void on_caller_drain(void *arg) {
         r->on_writable(r->writable_user);
 }
 
-static const struct weir_stream_ops caller_ops = {.on_drain = on_caller_drain,
+static void on_caller_open(void *arg) {
+    struct weir_plane_request *r = arg;
+    r->open = true;
+}
+
+static const struct weir_stream_ops caller_ops = {.on_open = on_caller_open,
+                                                  .on_drain = on_caller_drain,
                                                   .on_read = on_caller_read,
                                                   .on_eof = on_caller_eof,
                                                   .on_close = on_caller_close};
@@ -256,6 +197,8 @@ static enum weir_status dial(struct weir_plane_request *r) {
         return st;
     s->n_streams++;
     s->n_active++;
+    weir_plane_figures_active(&s->figures, 1);
+    weir_metric_inc(r->path->figures.inflight);
     weir_list_push_back(&s->requests, &r->node);
     weir_buf_clear(&s->scratch);
     st = weir_handshake_encode(r->control.subject, &s->scratch);
@@ -282,12 +225,17 @@ static enum weir_status begin_request(struct weir_plane_server *s, struct weir_p
     weir_timer_init(&r->timer, s->loop, on_close_late, r);
     struct weir_two_part msg;
     size_t used = 0, need = 0;
+    enum weir_plane_failure why = WEIR_PLANE_INVALID_MESSAGE;
     enum weir_status st = weir_buf_append_span(&r->payload, payload);
+    weir_metric_inc(p->figures.requests);
+    weir_metric_add(p->figures.in_bytes, (double)payload.len);
     if (st == WEIR_OK)
         st = weir_two_part_decode(weir_buf_span(&r->payload), s->config.max_message, &msg, &used,
                                   &need);
-    if (st == WEIR_OK)
+    if (st == WEIR_OK) {
+        why = WEIR_PLANE_DESERIALIZATION;
         st = weir_control_decode(msg.header, &r->arena, &r->control);
+    }
     if (st != WEIR_OK)
         weir_err_set(err, st, "control header: %s", weir_status_text(st));
     r->body = st == WEIR_OK ? msg.body : weir_span(NULL, 0);
@@ -295,11 +243,14 @@ static enum weir_status begin_request(struct weir_plane_server *s, struct weir_p
         st = weir_prep_request_decode(r->body, r->control.codec, s->config.max_prompt_ids,
                                       &r->arena, &r->prep, err);
     if (st == WEIR_OK) {
+        why = WEIR_PLANE_RESPONSE_STREAM;
         st = dial(r);
         if (st != WEIR_OK)
             weir_err_set(err, st, "cannot dial %.*s", WEIR_SPAN_ARG(r->control.address));
     }
     if (st != WEIR_OK) {
+        weir_path_figures_failed(&p->figures, why);
+        weir_metric_observe(p->figures.duration_s, (double)(weir_now_ns() - r->begun_ns) / 1e9);
         free_request(r);
         return st;
     }
@@ -331,13 +282,17 @@ static void reply(struct conn *k, const char *text) {
 const char *weir_plane_refusal(const struct weir_plane_server *s, const struct weir_plane_path *p,
                                struct weir_span name, char room[WEIR_PLANE_REFUSAL_BYTES]) {
     if (p == NULL || s->draining) {
+        if (p != NULL)
+            weir_metric_inc(s->figures.turned_away);
         snprintf(room, WEIR_PLANE_REFUSAL_BYTES, "Server unavailable: %s%.*s",
                  p == NULL ? "unknown endpoint " : "draining ",
                  (int)(name.len < 256 ? name.len : 256), name.data);
         return room;
     }
-    return s->n_active >= s->config.max_active ? "Server overloaded: too many requests are in work"
-                                               : "";
+    if (s->n_active < s->config.max_active)
+        return "";
+    weir_metric_inc(s->figures.overloaded);
+    return "Server overloaded: too many requests are in work";
 }
 
 void weir_plane_take(struct weir_plane_server *s, struct weir_plane_path *p,
@@ -358,8 +313,10 @@ static void on_request_frame(struct conn *k, const struct weir_request_frame *fr
     char room[WEIR_PLANE_REFUSAL_BYTES];
     const char *refusal = weir_plane_refusal(s, p, frame->path, room);
     reply(k, refusal);
-    if (*refusal == '\0')
-        weir_plane_take(s, p, frame->payload);
+    if (*refusal != '\0')
+        return;
+    weir_plane_figures_sent(&s->figures, frame->headers);
+    weir_plane_take(s, p, frame->payload);
 }
 
 static void refuse_large(struct conn *k, size_t bytes) {
@@ -446,10 +403,12 @@ static bool can_reply(const struct weir_plane_request *r) {
 
 /* A queue that is full means a caller that does not read: the stream is cut. */
 static void check(struct weir_plane_request *r, enum weir_status st) {
-    if (st != WEIR_OK)
-        weir_stream_close(r->stream, st, "response queue full");
-    else
+    if (st == WEIR_OK) {
         weir_stream_flush_later(r->stream);
+        return;
+    }
+    weir_path_figures_failed(&r->path->figures, WEIR_PLANE_PUBLISH);
+    weir_stream_close(r->stream, st, "response queue full");
 }
 
 static void finish(struct weir_plane_request *r) {
@@ -463,6 +422,11 @@ void weir_plane_reply_prologue(struct weir_plane_request *r, const char *error) 
     if (!can_reply(r))
         return;
     r->begun = true;
+    if (error != NULL)
+        weir_path_figures_failed(&r->path->figures, WEIR_PLANE_GENERATE);
+    else
+        weir_metric_observe(r->server->figures.first_s,
+                            (double)(weir_now_ns() - r->begun_ns) / 1e9);
     weir_buf_clear(scratch);
     enum weir_status st = weir_prologue_encode(error, scratch);
     if (st == WEIR_OK)
@@ -481,14 +445,18 @@ void weir_plane_reply_item(struct weir_plane_request *r, const struct weir_outpu
     enum weir_status st = weir_two_part_begin(weir_span(NULL, 0), out, &mark);
     if (st == WEIR_OK)
         st = weir_output_encode(item, r->control.codec, out);
-    if (st == WEIR_OK)
+    if (st == WEIR_OK) {
         weir_two_part_end(out, mark);
+        weir_metric_add(r->path->figures.out_bytes, (double)(out->len - mark - WEIR_TWO_PART_HEAD));
+    }
     check(r, st);
 }
 
 void weir_plane_reply_raw(struct weir_plane_request *r, struct weir_span body) {
-    if (can_reply(r))
-        check(r, weir_two_part_encode(weir_span(NULL, 0), body, weir_stream_out(r->stream)));
+    if (!can_reply(r))
+        return;
+    weir_metric_add(r->path->figures.out_bytes, (double)body.len);
+    check(r, weir_two_part_encode(weir_span(NULL, 0), body, weir_stream_out(r->stream)));
 }
 
 bool weir_plane_reply_writable(const struct weir_plane_request *r) {

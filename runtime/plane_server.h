@@ -21,6 +21,7 @@ struct weir_plane_server_config {
     size_t max_message;     /* 0 = 32 MiB */
     size_t max_prompt_ids;  /* 0 = 4 Mi */
     struct weir_nats *nats; /* requests come over it, or NULL; outlives the server */
+    struct weir_metrics *metrics; /* or NULL; outlives the server: plane_metrics.h */
 };
 
 struct weir_plane_handler {

@@ -1,13 +1,15 @@
 /*
  * Inside of the plane server: plane_server.c has requests, their streams and the TCP listener,
- * plane_server_nats.c the subjects on which requests come over NATS, plane_service_nats.c what they
- * say of themselves. One thread, that of the loop.
+ * plane_server_paths.c the endpoints that they are for, plane_server_nats.c the subjects on which
+ * requests come over NATS, plane_service_nats.c what they say of themselves. One thread, that of
+ * the loop.
  */
 #ifndef WEIR_RUNTIME_PLANE_SERVER_PRIV_H
 #define WEIR_RUNTIME_PLANE_SERVER_PRIV_H
 
 #include "base/list.h"
 #include "runtime/address.h"
+#include "runtime/plane_metrics.h"
 #include "runtime/plane_server.h"
 
 enum { WEIR_PLANE_REFUSAL_BYTES = 512 };
@@ -26,6 +28,7 @@ struct weir_plane_path {
     bool drained;
     uint64_t n_requests, n_errors, n_done, busy_ns; /* came; of these refused or unreadable; ended,
                                                        and their time together */
+    struct weir_path_figures figures;
 };
 
 struct weir_plane_server {
@@ -35,6 +38,7 @@ struct weir_plane_server {
     char advertised[WEIR_HOST_BYTES];
     struct weir_list paths, conns, requests;
     unsigned n_paths, n_active, n_streams;
+    struct weir_plane_figures figures;
     unsigned n_draining; /* subjects on which requests may still come */
     bool draining, destroyed;
     struct weir_plane_service *service; /* owned; NULL without a subject */

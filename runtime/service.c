@@ -60,6 +60,7 @@ static enum weir_status open_planes(struct weir_service *s, struct weir_err *err
     if (st == WEIR_OK)
         st = weir_nats_metrics_open(s->metrics, s->nats, &p->nats_metrics, err);
     sc.nats = p->config.request_nats ? s->nats : NULL;
+    sc.metrics = s->metrics;
     cc.nats = s->nats;
     if (st == WEIR_OK)
         st = weir_plane_server_create(s->loop, &sc, &s->server, err);
@@ -157,9 +158,7 @@ enum weir_status weir_service_open(struct weir_service *service,
         st = open_status(service, err);
     if (st != WEIR_OK)
         return st;
-    st = weir_loop_on_signal(service->loop, SIGTERM, on_signal, service);
-    if (st == WEIR_OK)
-        st = weir_loop_on_signal(service->loop, SIGINT, on_signal, service);
+    st = weir_loop_on_end(service->loop, on_signal, service);
     return st == WEIR_OK ? st : weir_err_set(err, st, "cannot start: %s", weir_status_text(st));
 }
 

@@ -48,7 +48,8 @@ struct weir_service_config {
         .tls_client = {.cert_path = (o)->tcp_tls_client_cert_path,                                 \
                        .key_path = (o)->tcp_tls_client_key_path,                                   \
                        .ca_path = (o)->tcp_tls_ca_cert_path,                                       \
-                       .insecure = (o)->tcp_tls_insecure},                                         \
+                       .insecure = (o)->tcp_tls_insecure,                                          \
+                       .server_name = (o)->tcp_tls_server_name},                                   \
         .server = {.ip = (o)->tcp_rpc_host,                                                        \
                    .advertise = (o)->tcp_rpc_advertise_host,                                       \
                    .port = (uint16_t)(o)->tcp_rpc_port,                                            \

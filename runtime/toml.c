@@ -9,10 +9,9 @@
  *   FROZEN    an inline table: nobody adds to it once it is closed.
  * Arrays: PLAIN, or OF_TABLES (made by [[header]]), which only [[header]] extends.
  */
-#include "base/buf.h"
+#include "base/file.h"
 #include "runtime/toml_priv.h"
 
-#include <errno.h>
 #include <stdio.h>
 
 enum { MAX_DEPTH = 64, MAX_MEMBERS = 4096, MAX_VALUES = 65536 };
@@ -427,28 +426,12 @@ enum weir_status weir_toml_parse(struct weir_span text, struct weir_arena *arena
     return WEIR_OK;
 }
 
-static enum weir_status read_all(FILE *file, size_t max_bytes, struct weir_buf *text) {
-    char piece[4096];
-    enum weir_status st = WEIR_OK;
-    weir_buf_init(text, max_bytes);
-    for (size_t n; st == WEIR_OK && (n = fread(piece, 1, sizeof(piece), file)) > 0;)
-        st = weir_buf_append(text, piece, n);
-    return st == WEIR_OK && ferror(file) ? WEIR_IO : st;
-}
-
 enum weir_status weir_toml_read(const char *path, size_t max_bytes, struct weir_arena *arena,
                                 const struct weir_toml **ret_root, struct weir_err *err) {
-    FILE *file = fopen(path, "rbe");
-    if (file == NULL) {
-        bool none = errno == ENOENT || errno == ENOTDIR;
-        return weir_err_set(err, none ? WEIR_NOT_FOUND : WEIR_IO, "%s: cannot open", path);
-    }
     struct weir_buf text;
-    enum weir_status st = read_all(file, max_bytes, &text);
-    fclose(file);
-    if (st != WEIR_OK) {
-        weir_err_set(err, st, "%s: %s", path, weir_status_text(st));
-    } else {
+    weir_buf_init(&text, max_bytes);
+    enum weir_status st = weir_file_read(path, WEIR_FILE_PLAIN, &text, err);
+    if (st == WEIR_OK) {
         st = weir_toml_parse(weir_buf_span(&text), arena, ret_root, err);
         if (st != WEIR_OK)
             weir_err_prefix(err, "%s", path);

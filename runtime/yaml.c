@@ -4,9 +4,8 @@
  */
 #include "runtime/yaml.h"
 
-#include "base/buf.h"
+#include "base/file.h"
 
-#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -198,23 +197,10 @@ enum weir_status weir_yaml_parse(struct weir_span text, struct weir_arena *arena
 
 enum weir_status weir_yaml_read(const char *path, size_t max_bytes, struct weir_arena *arena,
                                 const struct weir_yaml **ret_root, struct weir_err *err) {
-    FILE *file = fopen(path, "rbe");
-    if (file == NULL) {
-        bool none = errno == ENOENT || errno == ENOTDIR;
-        return weir_err_set(err, none ? WEIR_NOT_FOUND : WEIR_IO, "%s: %s", path, strerror(errno));
-    }
-    char piece[4096];
     struct weir_buf text;
-    enum weir_status st = WEIR_OK;
     weir_buf_init(&text, max_bytes);
-    for (size_t n; st == WEIR_OK && (n = fread(piece, 1, sizeof(piece), file)) > 0;)
-        st = weir_buf_append(&text, piece, n);
-    if (st == WEIR_OK && ferror(file))
-        st = WEIR_IO;
-    fclose(file);
-    if (st != WEIR_OK) {
-        weir_err_set(err, st, "%s: %s", path, weir_status_text(st));
-    } else {
+    enum weir_status st = weir_file_read(path, WEIR_FILE_PLAIN, &text, err);
+    if (st == WEIR_OK) {
         st = weir_yaml_parse(weir_buf_span(&text), arena, ret_root, err);
         if (st != WEIR_OK)
             weir_err_prefix(err, "%s", path);

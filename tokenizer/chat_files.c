@@ -1,4 +1,5 @@
 /* The chat templates of a model that lie in files of their own. */
+#include "base/file.h"
 #include "tokenizer/chat.h"
 
 #include <dirent.h>
@@ -12,25 +13,15 @@ enum { FILE_MAX_BYTES = 4 << 20, PATH_BYTES = 4096 };
 static enum weir_status read_file(const char *path, struct weir_arena *arena,
                                   struct weir_span *ret_text, struct weir_err *err) {
     struct weir_buf buf;
-    enum weir_status st = WEIR_OK;
-    FILE *f = fopen(path, "rb");
-    if (f == NULL)
-        return weir_err_set(err, WEIR_IO, "%.180s: %s", path, strerror(errno));
     weir_buf_init(&buf, FILE_MAX_BYTES);
-    for (size_t n = 1; n > 0 && st == WEIR_OK;) {
-        st = weir_buf_reserve(&buf, 16384);
-        n = st == WEIR_OK ? fread(buf.data + buf.len, 1, buf.cap - buf.len, f) : 0;
-        buf.len += n;
-    }
-    if (st == WEIR_OK && ferror(f))
-        st = WEIR_IO;
-    fclose(f);
+    enum weir_status st = weir_file_read(path, WEIR_FILE_PLAIN, &buf, err);
     if (st == WEIR_OK) {
         *ret_text = weir_arena_copy(arena, weir_buf_span(&buf));
-        st = ret_text->data != NULL ? WEIR_OK : WEIR_NOMEM;
+        if (ret_text->data == NULL)
+            st = weir_err_set(err, WEIR_NOMEM, "out of memory");
     }
     weir_buf_fini(&buf);
-    return st == WEIR_OK ? st : weir_err_set(err, st, "%.180s: %s", path, weir_status_text(st));
+    return st;
 }
 
 /* "NAME.jinja" → its name; len 0: another file. */

@@ -38,6 +38,17 @@ static inline void members(struct wj_run *x, struct wj_val dict, const struct we
     }
 }
 
+/* A dict whose first keys are these, in this order. */
+static inline bool begins_with(struct wj_run *x, struct wj_val dict, const struct weir_span *names,
+                               uint32_t n) {
+    if (dict.kind != WJ_DICT || dict.u.dict->n < n)
+        return false;
+    for (uint32_t i = 0; i < n; i++)
+        if (name_of(x, dict.u.dict->pairs[i].key, names + i, 1) == 1)
+            return false;
+    return true;
+}
+
 static _Noreturn void bad_message(struct wj_run *x, const char *text) {
     wj_fail(x, WTOK_JINJA_ERR_VALUE, "%s", text);
 }
@@ -235,7 +246,11 @@ static struct wj_val vllm_message(struct wj_run *x, struct wj_val m, bool parts)
                                               WEIR_SPAN_LIT("name"),
                                               WEIR_SPAN_LIT("task"),
                                               WEIR_SPAN_LIT("tools")};
-    struct wj_val out = wj_dict_new(x, 8), v[N];
+    struct wj_val v[N];
+    if (!parts && m.u.dict->n == 2 && begins_with(x, m, names, 2) &&
+        m.u.dict->pairs[1].value.kind == WJ_STR && !is_text(m.u.dict->pairs[0].value, "developer"))
+        return m; /* nothing would change */
+    struct wj_val out = wj_dict_new(x, 8);
     members(x, m, names, N, v);
     bool tool = is_text(v[ROLE], "tool");
     wtok_add(x, out, "role", v[ROLE]);
@@ -360,9 +375,13 @@ static struct wj_val vllm_tool(struct wj_run *x, struct wj_val tool) {
                                                     WEIR_SPAN_LIT("function")};
     static const struct weir_span inner[N_INNER] = {
         WEIR_SPAN_LIT("name"), WEIR_SPAN_LIT("description"), WEIR_SPAN_LIT("parameters")};
-    struct wj_val out = wj_dict_new(x, 4), in = wj_dict_new(x, 6), t[N_OUTER], f[N_INNER];
+    struct wj_val t[N_OUTER], f[N_INNER];
     members(x, tool, outer, N_OUTER, t);
     members(x, t[FUNCTION], inner, N_INNER, f);
+    if (has(t[TYPE]) && has(f[NAME]) && has(f[DESCRIPTION]) && has(f[PARAMETERS]) &&
+        begins_with(x, tool, outer, N_OUTER) && begins_with(x, t[FUNCTION], inner, N_INNER))
+        return tool; /* nothing would change */
+    struct wj_val out = wj_dict_new(x, 4), in = wj_dict_new(x, 6);
     wtok_add(x, out, "type", has(t[TYPE]) ? t[TYPE] : wj_strz("function"));
     wtok_add(x, in, "name", or_null(f[NAME]));
     wtok_add(x, in, "description", or_null(f[DESCRIPTION]));

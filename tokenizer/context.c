@@ -14,7 +14,11 @@ enum {
     SCRATCH_KEPT = 1 << 20,
     HUGE_PAGE = 2 << 20,
     MEMO_BYTES = sizeof(struct wtok_memo_line) << WTOK_MEMO_BITS,
+    LONGS_BYTES = sizeof(struct wtok_long) << WTOK_LONG_BITS,
+    MEMORY_BYTES = MEMO_BYTES + LONGS_BYTES + WTOK_SLOTS * sizeof(struct wtok_job),
 };
+_Static_assert(MEMO_BYTES % 64 == 0 && LONGS_BYTES % 64 == 0 && sizeof(struct wtok_job) % 64 == 0,
+               "lines");
 
 struct wtok_pool {
     struct {
@@ -35,9 +39,8 @@ enum weir_status wtok_pool_create(struct wtok_pool **ret_pool) {
 static void context_destroy(struct wtok_context *ctx) {
     if (ctx == NULL)
         return;
-    if (ctx->memos_block != NULL)
-        munmap(ctx->memos_block, MEMO_BYTES + HUGE_PAGE);
-    weir_free(ctx->longs);
+    if (ctx->memory != NULL)
+        munmap(ctx->memory, MEMORY_BYTES + HUGE_PAGE);
     while (ctx->spill != NULL) {
         struct wtok_spill *next = ctx->spill->next;
         weir_free(ctx->spill);
@@ -61,26 +64,41 @@ void wtok_pool_destroy(struct wtok_pool *pool) {
 
 /* The memory of words is read all over for each word: in huge pages, where the system has them,
  * that costs few address translations. */
-static bool map_memos(struct wtok_context *ctx) {
-    void *block = mmap(NULL, MEMO_BYTES + HUGE_PAGE, PROT_READ | PROT_WRITE,
+static bool map_memory(struct wtok_context *ctx) {
+    void *block = mmap(NULL, MEMORY_BYTES + HUGE_PAGE, PROT_READ | PROT_WRITE,
                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (block == MAP_FAILED)
         return false;
     uintptr_t at = ((uintptr_t)block + HUGE_PAGE - 1) & ~(uintptr_t)(HUGE_PAGE - 1);
-    ctx->memos_block = block;
+    ctx->memory = block;
     ctx->memos = (struct wtok_memo_line *)at;
-    (void)madvise(ctx->memos, MEMO_BYTES, MADV_HUGEPAGE);
+    ctx->longs = (struct wtok_long *)(at + MEMO_BYTES);
+    ctx->slots = (struct wtok_job *)(at + MEMO_BYTES + LONGS_BYTES);
+    (void)madvise(ctx->memos, MEMORY_BYTES, MADV_HUGEPAGE);
     /* All of it is there from the start, so that no prompt waits for pages. */
-    for (size_t page = 0; page < MEMO_BYTES; page += 4096)
+    for (size_t page = 0; page < MEMORY_BYTES; page += 4096)
         *(volatile char *)((char *)ctx->memos + page) = 0;
     return true;
 }
 
-static struct wtok_context *context_create(void) {
+/* What is a word of the vocabulary is known from the start, as far as lines have room; low ids come
+ * first, which are the more frequent. */
+static void learn_vocabulary(const struct wtok_model *m, struct wtok_context *ctx) {
+    for (size_t i = 0; i < m->n_words; i++)
+        for (unsigned k = 0; k < 2; k++) {
+            const struct wtok_word *w = &m->words[i].way[k];
+            struct wtok_memo_line *line = wtok_memo_line(ctx->memos, wtok_key_hash(w->k0, w->k1));
+            struct wtok_memo *memo = line->way[0].k1 == 0 ? &line->way[0] : &line->way[1];
+            if (w->len != 0 && memo->k1 == 0)
+                *memo = (struct wtok_memo){w->k0, w->k1, 1, {w->id, 0, 0}};
+        }
+}
+
+static struct wtok_context *context_create(const struct wtok_model *m) {
     struct wtok_context *ctx = weir_calloc(1, sizeof(*ctx));
     if (ctx == NULL)
         return NULL;
-    if (!map_memos(ctx)) {
+    if (!map_memory(ctx)) {
         context_destroy(ctx);
         return NULL;
     }
@@ -88,11 +106,7 @@ static struct wtok_context *context_create(void) {
     weir_buf_init(&ctx->marked, SIZE_MAX / 4);
     weir_buf_init(&ctx->tail, SIZE_MAX / 4);
     weir_buf_init(&ctx->steps, SIZE_MAX / 4);
-    ctx->longs = weir_calloc((size_t)1 << WTOK_LONG_BITS, sizeof(*ctx->longs));
-    if (ctx->longs == NULL) {
-        context_destroy(ctx);
-        return NULL;
-    }
+    learn_vocabulary(m, ctx);
     return ctx;
 }
 
@@ -110,7 +124,7 @@ struct wtok_context *wtok_context_take(const struct wtok_model *m) {
     /* Pairs with the release in give. */
     struct wtok_context *ctx =
         atomic_exchange_explicit(&m->pool->slots[home].idle, NULL, memory_order_acquire);
-    return ctx != NULL ? ctx : context_create();
+    return ctx != NULL ? ctx : context_create(m);
 }
 
 static void trim(struct weir_buf *buf) {

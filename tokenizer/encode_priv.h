@@ -30,12 +30,17 @@ struct wtok_memo_line {
 enum {
     WTOK_MEMO_IDS = 3,
     WTOK_MEMO_WIDE_IDS = 11,
-    WTOK_MEMO_BITS = 16,
+    WTOK_MEMO_BITS = 17,
     WTOK_PAD = 128,
 };
+/* The bits that also choose the line in the vocabulary, so that a walk over one is one over both.
+ */
+static inline struct wtok_memo_line *wtok_memo_line(struct wtok_memo_line *memos, uint64_t hash) {
+    return &memos[hash >> 32 & ((1u << WTOK_MEMO_BITS) - 1)];
+}
 
 /* Likewise words without a key: lines of dashes, long names, phrases without blanks. */
-enum { WTOK_LONG_BITS = 12, WTOK_LONG_BYTES = 96, WTOK_LONG_IDS = 20, WTOK_LONG_WAITS = 255 };
+enum { WTOK_LONG_BITS = 14, WTOK_LONG_BYTES = 96, WTOK_LONG_IDS = 20, WTOK_LONG_WAITS = 255 };
 struct wtok_long {
     uint64_t hash;
     uint32_t len, n_ids; /* len 0: empty; n_ids WTOK_LONG_WAITS: ids[0] is the number of its unit */
@@ -57,7 +62,6 @@ struct wtok_unit {
     struct wtok_memo_line *line; /* NULL: not one that has a key */
     const uint32_t *ids;         /* once known */
     uint32_t len, n_ids;
-    uint32_t own; /* room for a single id */
 };
 /* Where its ids belong: in front of those of the run from `at` on. */
 struct wtok_place {
@@ -80,6 +84,7 @@ struct wtok_job {
     struct wtok_unit *unit;
     uint64_t alive;
     uint32_t least;
+    uint32_t unused[11]; /* whole cache lines, so that no vector of keys lies across two */
 };
 struct wtok_spill {
     struct wtok_spill *next; /* owned */
@@ -98,10 +103,11 @@ uint32_t *wtok_jobs_run(const struct wtok_model *m, struct wtok_job *slots,
 
 /* What one encoding at a time needs; kept between calls for its warm word cache. */
 struct wtok_context {
-    void *memos_block;             /* owned */
+    void *memory;                  /* owned: words, long words and slots */
     struct wtok_memo_line *memos;  /* in it, 64-byte aligned; 1 << WTOK_MEMO_BITS */
     struct wtok_memo_line no_line; /* empty: of units without a key */
-    struct wtok_long *longs;       /* owned; 1 << WTOK_LONG_BITS */
+    struct wtok_long *longs;       /* in it; 1 << WTOK_LONG_BITS */
+    struct wtok_job *slots;        /* in it, 64-byte aligned; WTOK_SLOTS */
     struct wtok_heap heap;
     struct weir_buf normal, marked, tail, steps; /* texts under way */
     struct wtok_spill *spill;                    /* owned: ids of one flush */
@@ -110,10 +116,9 @@ struct wtok_context {
     struct wtok_pending pending[WTOK_PENDING];
     struct wtok_unit units[WTOK_UNITS];
     struct wtok_place places[WTOK_PLACES];
-    struct wtok_unit *by_size[3][WTOK_UNITS]; /* of one flush, for the jobs */
-    struct wtok_job slots[WTOK_SLOTS];
-    uint32_t made[WTOK_UNITS * WTOK_JOB_BYTES + 8]; /* ids of jobs */
-    uint32_t run[WTOK_RUN + 8]; /* ids of remembered units, between which the others go */
+    struct wtok_unit *by_size[3][WTOK_UNITS];        /* of one flush, for the jobs */
+    uint32_t made[WTOK_UNITS * WTOK_JOB_BYTES + 16]; /* ids of units, but for long ones */
+    uint32_t run[WTOK_RUN + 16]; /* ids of remembered units, between which the others go */
 };
 
 /* A context for the calling thread; NULL when out of memory. Give it back when done. */

@@ -10,6 +10,8 @@ bool wtok_isa_usable(enum wtok_isa isa) {
 #if defined(__x86_64__)
     case WTOK_ISA_AVX2:
         return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2");
+    case WTOK_ISA_VBMI2:
+        return __builtin_cpu_supports("avx512vbmi2") && wtok_isa_usable(WTOK_ISA_AVX512);
     case WTOK_ISA_AVX512:
         return __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
                __builtin_cpu_supports("bmi2");
@@ -24,7 +26,7 @@ bool wtok_isa_usable(enum wtok_isa isa) {
 }
 
 enum wtok_isa wtok_isa_best(void) {
-    static const char *const names[] = {"scalar", "avx2", "avx512", "neon"};
+    static const char *const names[] = {"scalar", "avx2", "avx512", "avx512vbmi2", "neon"};
     const char *wish = getenv("WEIR_TOKENIZER_ISA");
     for (int i = 0; wish != NULL && i < WTOK_N_ISAS; i++)
         if (strcmp(wish, names[i]) == 0 && wtok_isa_usable((enum wtok_isa)i))

@@ -109,18 +109,6 @@ struct wj_val *wj_dict_get(struct wj_run *x, const struct wj_dict *d, struct wj_
     }
 }
 
-struct wj_val *wj_dict_find(struct wj_run *x, const struct wj_dict *d, struct weir_span key) {
-    if (d->index != NULL)
-        return wj_dict_get(x, d, wj_str(key));
-    for (uint32_t i = 0; i < d->n; i++) {
-        struct wj_pair *p = &d->pairs[i];
-        if (p->key.len == key.len && p->key.kind == WJ_STR &&
-            wj_same_text(wj_text(x, p->key).data, key))
-            return &p->value;
-    }
-    return NULL;
-}
-
 static void index_pair(struct wj_run *x, struct wj_dict *d, uint32_t pos) {
     uint32_t at = hash(x, d->pairs[pos].key);
     while (d->index[at & d->mask] != 0)
@@ -142,6 +130,7 @@ static void build_index(struct wj_run *x, struct wj_dict *d) {
 
 void wj_dict_set(struct wj_run *x, struct wj_dict *d, struct wj_val key, struct wj_val value) {
     struct wj_val *old = wj_dict_get(x, d, key);
+    d->json_len = 0;
     if (old != NULL) {
         *old = value;
         return;

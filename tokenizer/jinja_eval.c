@@ -363,11 +363,32 @@ static struct wj_frame *frame_at(const struct wj_run *x, unsigned up) {
 }
 
 static struct wj_val eval_name(struct wj_run *x, const struct wj_node *node) {
-    struct wj_val v = frame_at(x, node->up)->slots[node->slot];
-    if (v.kind != WJ_MISSING)
-        return v;
+    const struct wj_val *v = &frame_at(x, node->up)->slots[node->slot];
+    if (v->kind != WJ_MISSING)
+        return *v;
     return undefined(x, WJ_UNDEF_NAME, wj_none(), weir_span(node->value.u.s, node->value.len),
                      wj_none());
+}
+
+/* Most are members of a variable that is a dict: no value is handed about for these. */
+static struct wj_val eval_getattr(struct wj_run *x, const struct wj_node *node) {
+    const struct wj_node *a = node->a;
+    struct weir_span name = weir_span(node->value.u.s, node->value.len);
+    if (a->kind != WJ_N_NAME) {
+        struct wj_val v = wj_eval(x, a);
+        x->line = node->line;
+        return wj_getattr(x, v, name, node->attr);
+    }
+    wj_charge(x, 1);
+    const struct wj_val *v = &frame_at(x, a->up)->slots[a->slot];
+    if (v->kind == WJ_DICT && node->attr == 0) {
+        const struct wj_val *hit = wj_dict_find(x, v->u.dict, name);
+        if (hit != NULL)
+            return *hit;
+    }
+    struct wj_val held = eval_name(x, a);
+    x->line = node->line;
+    return wj_getattr(x, held, name, node->attr);
 }
 
 /* A sum of strings is put together once, not pairwise. */
@@ -553,11 +574,9 @@ struct wj_val wj_eval(struct wj_run *x, const struct wj_node *node) {
         return node->flag ? x->block_text : node->value;
     if (node->kind == WJ_N_NAME)
         return eval_name(x, node);
-    if (node->kind != WJ_N_GETATTR)
-        return eval_inner(x, node);
-    struct wj_val v = wj_eval(x, node->a);
-    x->line = node->line;
-    return wj_getattr(x, v, weir_span(node->value.u.s, node->value.len), node->attr);
+    if (node->kind == WJ_N_GETATTR)
+        return eval_getattr(x, node);
+    return eval_inner(x, node);
 }
 
 bool wj_eval_test(struct wj_run *x, const struct wj_node *node) {
@@ -586,6 +605,11 @@ void wj_print(struct wj_run *x, const struct wj_node *node) {
         struct parts p = sum_parts(x, node);
         for (uint32_t i = 0; i < p.n; i++)
             wj_put_str(x, p.at[i]);
+        return;
+    }
+    if (node->kind == WJ_N_CONST && node->flag == 0 && node->value.kind == WJ_STR) {
+        wj_charge(x, 1);
+        wj_put(x, node->value.u.s, node->value.len);
         return;
     }
     wj_put_str(x, wj_eval(x, node));

@@ -1,18 +1,13 @@
 /*
- * JSON to values as Python's json.loads reads it (order kept, last of equal keys wins, integers of
- * any size), and values to JSON as Hugging Face's `tojson` writes it: json.dumps with
- * ensure_ascii=False unless told otherwise, no HTML escapes.
+ * JSON to values as Python's json.loads reads it: order kept, last of equal keys wins, integers of
+ * any size. An object remembers its text where json.dumps would write the same again but for the
+ * blanks behind commas and colons, so that `tojson` need not walk over it.
  */
 #include "base/number.h"
 #include "base/utf8.h"
-#include "tokenizer/jinja_priv.h"
+#include "tokenizer/jinja_json_priv.h"
 
 #include <math.h>
-#include <stdio.h>
-
-#ifdef __SSE2__
-#include <emmintrin.h>
-#endif
 
 /* ---- reading ------------------------------------------------------------------------------ */
 
@@ -20,6 +15,8 @@ struct reader {
     struct wj_run *x;
     const char *begin, *end;
     struct wj_vec stack; /* values that are not yet in their container */
+    unsigned odd;        /* places so far that json.dumps would write otherwise … */
+    unsigned tight;      /* … and those that only lack the blank behind a comma or colon */
 };
 
 static _Noreturn void bad(const struct reader *r, const char *p, const char *what) {
@@ -38,32 +35,9 @@ static inline const char *keep(struct reader *r, struct wj_val v, const char *p)
     return p;
 }
 
-static const bool special[256] = {1, 1, 1, 1, 1, 1, 1, 1, 1,         1,         1, 1,
-                                  1, 1, 1, 1, 1, 1, 1, 1, 1,         1,         1, 1,
-                                  1, 1, 1, 1, 1, 1, 1, 1, ['"'] = 1, ['\\'] = 1};
-/* What stands behind a backslash, both ways. */
-static const char escaped_as[256] = {['"'] = '"',  ['\\'] = '\\', ['\b'] = 'b', ['\f'] = 'f',
-                                     ['\n'] = 'n', ['\r'] = 'r',  ['\t'] = 't'};
+/* What a letter behind a backslash means. */
 static const char unescaped_as[256] = {['"'] = '"',  ['\\'] = '\\', ['/'] = '/',  ['b'] = '\b',
                                        ['f'] = '\f', ['n'] = '\n',  ['r'] = '\r', ['t'] = '\t'};
-
-/* First byte that is a quote, a backslash or a control. */
-static inline const char *plain_end(const char *p, const char *end) {
-#ifdef __SSE2__
-    const __m128i quote = _mm_set1_epi8('"'), back = _mm_set1_epi8('\\'), low = _mm_set1_epi8(31);
-    for (; end - p >= 16; p += 16) {
-        __m128i v = _mm_loadu_si128((const __m128i *)p);
-        __m128i hit = _mm_or_si128(_mm_cmpeq_epi8(v, quote), _mm_cmpeq_epi8(v, back));
-        hit = _mm_or_si128(hit, _mm_cmpeq_epi8(_mm_min_epu8(v, low), v));
-        int mask = _mm_movemask_epi8(hit);
-        if (mask != 0)
-            return p + __builtin_ctz((unsigned)mask);
-    }
-#endif
-    while (p < end && !special[(unsigned char)*p])
-        p++;
-    return p;
-}
 
 static const char *hex4(const struct reader *r, const char *p, unsigned *ret) {
     unsigned v = 0;
@@ -83,17 +57,19 @@ static const char *hex4(const struct reader *r, const char *p, unsigned *ret) {
 }
 
 /* Behind the backslash. */
-static const char *escape_sequence(const struct reader *r, const char *p) {
+static const char *escape_sequence(struct reader *r, const char *p) {
     unsigned code, low;
     if (p == r->end)
         bad(r, p, "unterminated string");
     char c = *p++, plain = unescaped_as[(unsigned char)c];
     if (plain != '\0') {
+        r->odd += c == '/';
         wj_put(r->x, &plain, 1);
         return p;
     }
     if (c != 'u')
         bad(r, p, "invalid escape");
+    r->odd++;
     p = hex4(r, p, &code);
     if (code >= 0xD800 && code < 0xDC00 && r->end - p >= 6 && p[0] == '\\' && p[1] == 'u') {
         p = hex4(r, p + 2, &low);
@@ -121,14 +97,14 @@ static __attribute__((noinline)) const char *read_escaped(struct reader *r, cons
         if (*p != '\\')
             bad(r, p, "a control character in a string");
         p = escape_sequence(r, p + 1);
-        stop = plain_end(p, r->end);
+        stop = wj_plain_end(p, r->end);
     }
     return keep(r, wj_cut(r->x, mark), p + 1);
 }
 
 /* Behind the opening quote. */
 static inline const char *read_string(struct reader *r, const char *start) {
-    const char *stop = plain_end(start, r->end);
+    const char *stop = wj_plain_end(start, r->end);
     if (__builtin_expect(stop == r->end || *stop != '"', 0))
         return read_escaped(r, start, stop);
     struct wj_val v = {
@@ -170,6 +146,7 @@ static const char *read_number(struct reader *r, const char *start) {
     struct weir_span text = weir_span(start, (size_t)(p - start));
     int64_t i = 0;
     double f;
+    r->odd += real || (*start == '-' && *first == '0');
     if (!real && n <= 18) {
         for (const char *q = first; q < p; q++)
             i = i * 10 + (*q - '0');
@@ -194,20 +171,41 @@ static inline const char *read_value(struct reader *r, const char *p) {
     return *p == '"' ? read_string(r, p + 1) : read_other(r, p);
 }
 
+/* Blanks where json.dumps writes none. */
+static inline const char *no_blanks(struct reader *r, const char *p) {
+    if (__builtin_expect(p == r->end || (unsigned char)*p > ' ', 1))
+        return p;
+    r->odd++;
+    return blanks(p, r->end);
+}
+
+/* Behind a comma or colon, where json.dumps writes one. */
+static inline const char *one_blank(struct reader *r, const char *p) {
+    const char *q = p + 1;
+    if (__builtin_expect(r->end - p >= 2 && *p == ' ' && (unsigned char)*q > ' ', 1))
+        return q;
+    if (p < r->end && (unsigned char)*p > ' ') {
+        r->tight++;
+        return p;
+    }
+    r->odd++;
+    return blanks(p, r->end);
+}
+
 static const char *read_array(struct reader *r, const char *p) {
     uint32_t base = r->stack.n;
-    p = blanks(p + 1, r->end);
+    p = no_blanks(r, p + 1);
     if (p < r->end && *p == ']')
         return keep(r, wj_list(NULL, 0), p + 1);
     for (;;) {
-        p = blanks(read_value(r, p), r->end);
+        p = no_blanks(r, read_value(r, p));
         if (p == r->end)
             bad(r, p, "unterminated list");
         if (*p == ']')
             break;
         if (*p != ',')
             bad(r, p, "expected , or ]");
-        p = blanks(p + 1, r->end);
+        p = one_blank(r, p + 1);
     }
     uint32_t n = r->stack.n - base;
     struct wj_val *items = wj_alloc(r->x, n * sizeof(*items));
@@ -247,25 +245,35 @@ static struct wj_val make_dict(struct reader *r, uint32_t base) {
 
 static const char *read_object(struct reader *r, const char *p) {
     uint32_t base = r->stack.n;
-    p = blanks(p + 1, r->end);
+    const char *begin = p;
+    unsigned odd = r->odd, tight = r->tight;
+    p = no_blanks(r, p + 1);
     while (p < r->end && *p == '"') {
-        p = blanks(read_string(r, p + 1), r->end);
+        p = no_blanks(r, read_string(r, p + 1));
         if (p == r->end || *p != ':')
             bad(r, p, "expected :");
-        p = blanks(read_value(r, blanks(p + 1, r->end)), r->end);
+        p = no_blanks(r, read_value(r, one_blank(r, p + 1)));
         if (p == r->end)
             bad(r, p, "unterminated object");
         if (*p == '}')
             break;
         if (*p != ',')
             bad(r, p, "expected , or }");
-        p = blanks(p + 1, r->end);
+        p = one_blank(r, p + 1);
         if (p < r->end && *p == '}')
             bad(r, p, "trailing comma");
     }
     if (p == r->end || *p != '}')
         bad(r, p, "expected a key");
-    return keep(r, make_dict(r, base), p + 1);
+    uint32_t pairs = (r->stack.n - base) / 2;
+    struct wj_val v = make_dict(r, base);
+    r->odd += v.u.dict->n != pairs;
+    if (r->odd == odd) {
+        v.u.dict->json = begin;
+        v.u.dict->json_tight = r->tight != tight;
+        v.u.dict->json_len = (uint32_t)(p + 1 - begin);
+    }
+    return keep(r, v, p + 1);
 }
 
 static inline const char *literal(struct reader *r, const char *p, struct weir_span word,
@@ -345,249 +353,4 @@ bool wj_try_json(struct wj_run *x, struct weir_span json, struct wj_val *ret) {
     x->depth = depth;
     x->failure = (struct wtok_jinja_failure){.error = WTOK_JINJA_ERR_NONE};
     return false;
-}
-
-/* ---- writing ------------------------------------------------------------------------------ */
-
-struct writer {
-    struct wj_run *x;
-    bool ascii, sort, pretty;
-    struct weir_span indent, item_sep, key_sep;
-    unsigned level;
-};
-
-static void put_unicode_escape(struct wj_run *x, uint32_t c) {
-    char text[16];
-    if (c >= 0x10000) {
-        c -= 0x10000;
-        snprintf(text, sizeof(text), "\\u%04x\\u%04x", 0xD800 + (c >> 10), 0xDC00 + (c & 1023));
-    } else {
-        snprintf(text, sizeof(text), "\\u%04x", c);
-    }
-    wj_putz(x, text);
-}
-
-static void put_control(struct wj_run *x, unsigned char c) {
-    char text[2] = {'\\', escaped_as[c]};
-    if (text[1] == '\0')
-        put_unicode_escape(x, c);
-    else
-        wj_put(x, text, 2);
-}
-
-static void put_ascii_string(struct wj_run *x, struct weir_span s) {
-    const char *p = s.data, *end = p + s.len;
-    while (p < end) {
-        uint32_t c = wj_decode(&p, end);
-        char plain = (char)c;
-        if (c > 0x7E)
-            put_unicode_escape(x, c);
-        else if (c < 0x20 || c == '"' || c == '\\')
-            put_control(x, (unsigned char)c);
-        else
-            wj_put(x, &plain, 1);
-    }
-}
-
-static void put_string(struct wj_run *x, struct wj_val v, bool ascii) {
-    struct weir_buf *b = x->out;
-    struct weir_span s = wj_text(x, v);
-    if (!ascii && s.len + 2 <= b->cap - b->len &&
-        ((v.flags & WJ_PLAIN) != 0 || plain_end(s.data, s.data + s.len) == s.data + s.len)) {
-        char *to = b->data + b->len;
-        *to = '"';
-        wj_copy(to + 1, s.data, s.len);
-        to[s.len + 1] = '"';
-        b->len += s.len + 2;
-        return;
-    }
-    wj_put(x, "\"", 1);
-    if (ascii) {
-        put_ascii_string(x, s);
-    } else {
-        const char *p = s.data, *end = p + s.len;
-        for (;;) {
-            const char *stop = plain_end(p, end);
-            wj_put(x, p, (size_t)(stop - p));
-            if (stop == end)
-                break;
-            put_control(x, (unsigned char)*stop);
-            p = stop + 1;
-        }
-    }
-    wj_put(x, "\"", 1);
-}
-
-static void newline(const struct writer *w) {
-    if (!w->pretty)
-        return;
-    wj_put(w->x, "\n", 1);
-    for (unsigned i = 0; i < w->level; i++)
-        wj_puts(w->x, w->indent);
-}
-
-static void write_value(struct writer *w, struct wj_val v);
-
-static void write_scalar(struct wj_run *x, struct wj_val v) {
-    if (v.kind == WJ_FLOAT && isnan(v.u.f))
-        wj_put(x, "NaN", 3);
-    else if (v.kind == WJ_FLOAT && isinf(v.u.f))
-        wj_putz(x, v.u.f < 0 ? "-Infinity" : "Infinity");
-    else if (v.kind == WJ_NONE)
-        wj_put(x, "null", 4);
-    else if (v.kind == WJ_BOOL)
-        wj_putz(x, v.sub ? "true" : "false");
-    else
-        wj_put_repr(x, v);
-}
-
-static void write_key(struct writer *w, struct wj_val key) {
-    struct wj_run *x = w->x;
-    switch (key.kind) {
-    case WJ_STR:
-        put_string(x, key, w->ascii);
-        return;
-    case WJ_NONE:
-    case WJ_BOOL:
-    case WJ_INT:
-    case WJ_BIG:
-    case WJ_FLOAT:
-        wj_put(x, "\"", 1);
-        write_scalar(x, key);
-        wj_put(x, "\"", 1);
-        return;
-    default:
-        wj_fail(x, WTOK_JINJA_ERR_TYPE, "keys must be str, int, float, bool or None, not %s",
-                wj_type_name(key));
-    }
-}
-
-static void write_dict(struct writer *w, const struct wj_dict *d) {
-    struct wj_run *x = w->x;
-    const struct wj_pair *pairs = d->pairs;
-    if (d->n == 0) {
-        wj_put(x, "{}", 2);
-        return;
-    }
-    if (w->sort) {
-        struct wj_val *keys = wj_alloc(x, d->n * sizeof(*keys));
-        struct wj_val *values = wj_alloc(x, d->n * sizeof(*values));
-        struct wj_pair *sorted = wj_alloc(x, d->n * sizeof(*sorted));
-        for (uint32_t i = 0; i < d->n; i++) {
-            keys[i] = pairs[i].key;
-            values[i] = pairs[i].value;
-        }
-        wj_sort(x, keys, values, d->n, false);
-        for (uint32_t i = 0; i < d->n; i++)
-            sorted[i] = (struct wj_pair){keys[i], values[i]};
-        pairs = sorted;
-    }
-    wj_put(x, "{", 1);
-    w->level++;
-    for (uint32_t i = 0; i < d->n; i++) {
-        if (i > 0)
-            wj_puts(x, w->item_sep);
-        newline(w);
-        write_key(w, pairs[i].key);
-        wj_puts(x, w->key_sep);
-        write_value(w, pairs[i].value);
-    }
-    w->level--;
-    newline(w);
-    wj_put(x, "}", 1);
-}
-
-static void write_list(struct writer *w, struct wj_val v) {
-    struct wj_run *x = w->x;
-    if (v.len == 0) {
-        wj_put(x, "[]", 2);
-        return;
-    }
-    wj_put(x, "[", 1);
-    w->level++;
-    for (uint32_t i = 0; i < v.len; i++) {
-        if (i > 0)
-            wj_puts(x, w->item_sep);
-        newline(w);
-        write_value(w, v.u.items[i]);
-    }
-    w->level--;
-    newline(w);
-    wj_put(x, "]", 1);
-}
-
-static void write_value(struct writer *w, struct wj_val v) {
-    struct wj_run *x = w->x;
-    wj_charge(x, 1);
-    switch (v.kind) {
-    case WJ_STR:
-        put_string(x, v, w->ascii);
-        return;
-    case WJ_NONE:
-    case WJ_BOOL:
-    case WJ_INT:
-    case WJ_BIG:
-    case WJ_FLOAT:
-        write_scalar(x, v);
-        return;
-    case WJ_LIST:
-    case WJ_TUPLE:
-        wj_enter(x);
-        write_list(w, v);
-        wj_leave(x);
-        return;
-    case WJ_DICT:
-        wj_enter(x);
-        write_dict(w, v.u.dict);
-        wj_leave(x);
-        return;
-    default:
-        wj_fail(x, WTOK_JINJA_ERR_TYPE, "Object of type %s is not JSON serializable",
-                wj_type_name(v));
-    }
-}
-
-void wj_put_json(struct wj_run *x, struct wj_val v) {
-    struct writer w = {.x = x, .item_sep = WEIR_SPAN_LIT(", "), .key_sep = WEIR_SPAN_LIT(": ")};
-    write_value(&w, v);
-}
-
-static struct weir_span separator(struct wj_run *x, struct wj_val v) {
-    if (v.kind != WJ_STR)
-        wj_fail(x, WTOK_JINJA_ERR_UNSUPPORTED, "a %s as separator", wj_type_name(v));
-    return wj_text(x, v);
-}
-
-struct wj_val wj_filter_tojson(struct wj_run *x, struct wj_val v, const struct wj_args *a) {
-    static const char *const params[] = {"ensure_ascii", "indent", "separators", "sort_keys"};
-    struct wj_val p[4] = {wj_bool(false), wj_none(), wj_none(), wj_bool(false)};
-    wj_bind(x, "tojson", a, params, 4, 0, p);
-    struct writer w = {.x = x, .ascii = wj_truth(p[0]), .sort = wj_truth(p[3])};
-    w.key_sep = WEIR_SPAN_LIT(": ");
-    w.item_sep = p[1].kind == WJ_NONE ? WEIR_SPAN_LIT(", ") : WEIR_SPAN_LIT(",");
-    if (p[1].kind == WJ_STR) {
-        w.indent = wj_text(x, p[1]);
-        w.pretty = true;
-    } else if (p[1].kind != WJ_NONE) {
-        if (!wj_is_int(p[1]))
-            wj_fail(x, WTOK_JINJA_ERR_UNSUPPORTED, "a %s as indent", wj_type_name(p[1]));
-        int64_t n = p[1].u.i;
-        n = n < 0 ? 0 : n;
-        if (n > 1000)
-            wj_fail(x, WTOK_JINJA_ERR_LIMIT, "an indent beyond 1000");
-        char *blank = wj_alloc(x, (size_t)n + 1);
-        memset(blank, ' ', (size_t)n);
-        w.indent = weir_span(blank, (size_t)n);
-        w.pretty = true;
-    }
-    if (p[2].kind != WJ_NONE) {
-        struct wj_vec s = wj_is_seq(p[2]) ? wj_collect(x, p[2]) : (struct wj_vec){0};
-        if (s.n != 2)
-            wj_fail(x, WTOK_JINJA_ERR_UNSUPPORTED, "separators that are no pair");
-        w.item_sep = separator(x, s.at[0]);
-        w.key_sep = separator(x, s.at[1]);
-    }
-    size_t mark = x->out->len;
-    write_value(&w, v);
-    return wj_cut(x, mark);
 }

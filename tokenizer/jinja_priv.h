@@ -72,6 +72,9 @@ struct wj_dict {
     struct wj_pair *pairs; /* in order of insertion */
     uint32_t *index;       /* open addressing, position + 1; NULL while n is small */
     uint32_t mask;
+    bool json_tight;   /* it lacks blanks behind commas or colons that json.dumps writes */
+    uint32_t json_len; /* of the text it was read from, if json.dumps writes that again; else 0 */
+    const char *json;
 };
 struct wj_rope {
     struct wj_val left, right;
@@ -386,13 +389,24 @@ void wj_dict_set(struct wj_run *x, struct wj_dict *d, struct wj_val key, struct 
 /* For a key that the dict does not have yet, while it is small. */
 static inline void wj_dict_add(struct wj_run *x, struct wj_dict *d, struct wj_val key,
                                struct wj_val value) {
-    if (d->n < d->cap && d->n < 8)
+    if (d->n < d->cap && d->n < 8 && d->json_len == 0)
         d->pairs[d->n++] = (struct wj_pair){key, value};
     else
         wj_dict_set(x, d, key, value);
 }
 struct wj_val *wj_dict_get(struct wj_run *x, const struct wj_dict *d, struct wj_val key);
-struct wj_val *wj_dict_find(struct wj_run *x, const struct wj_dict *d, struct weir_span key);
+static inline struct wj_val *wj_dict_find(struct wj_run *x, const struct wj_dict *d,
+                                          struct weir_span key) {
+    if (d->index != NULL)
+        return wj_dict_get(x, d, wj_str(key));
+    for (uint32_t i = 0; i < d->n; i++) {
+        struct wj_pair *p = &d->pairs[i];
+        if (p->key.len == key.len && p->key.kind == WJ_STR &&
+            wj_same_text(wj_text(x, p->key).data, key))
+            return &p->value;
+    }
+    return NULL;
+}
 void wj_need_hashable(struct wj_run *x, struct wj_val v);
 
 /* A growing array of values in the arena. */

@@ -311,7 +311,7 @@ AVX512 static uint32_t *run_avx512(const struct wtok_model *m, struct wtok_job *
 uint32_t *wtok_jobs_run(const struct wtok_model *m, struct wtok_job *slots,
                         struct wtok_unit *const *units, size_t n, uint32_t *to, unsigned lanes) {
 #if defined(__x86_64__)
-    if (m->isa == WTOK_ISA_AVX512)
+    if (wtok_isa_has_avx512(m->isa))
         return run_avx512(m, slots, units, n, to, lanes);
     if (m->isa == WTOK_ISA_AVX2)
         return run_avx2(m, slots, units, n, to, lanes);

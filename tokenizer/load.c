@@ -1,4 +1,5 @@
 /* wtok_load(): the files of a model directory, by way of the compiled cache file. */
+#include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "tokenizer/cache_priv.h"
@@ -6,12 +7,9 @@
 #include "tokenizer/wtok_priv.h"
 
 #include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 enum { FILE_MAX = 1 << 28 };
 enum which { TOKENIZER, TOKENIZER_CONFIG, GENERATION, CONFIG, CHAT, N_FILES };
@@ -25,30 +23,6 @@ struct files {
     bool tiktoken; /* path[TOKENIZER] is a tiktoken file */
     struct weir_buf text[N_FILES];
 };
-
-static enum weir_status read_file(const char *path, struct weir_buf *out, struct weir_err *err) {
-    struct stat s;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return weir_err_set(err, WEIR_IO, "%s: %s", path, strerror(errno));
-    enum weir_status st = fstat(fd, &s) == 0 && s.st_size >= 0 && s.st_size < FILE_MAX
-                              ? weir_buf_reserve(out, (size_t)s.st_size + 1)
-                              : WEIR_TOO_LARGE;
-    while (st == WEIR_OK && out->len < out->cap) {
-        ssize_t n = read(fd, out->data + out->len, out->cap - out->len);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            st = WEIR_IO;
-        if (n <= 0)
-            break;
-        out->len += (size_t)n;
-        if (out->len == out->cap)
-            st = weir_buf_reserve(out, 1 << 16);
-    }
-    close(fd);
-    return st == WEIR_OK ? st : weir_err_set(err, st, "%s: %s", path, weir_status_text(st));
-}
 
 /* ---- which files there are ------------------------------------------------------------------- */
 
@@ -155,7 +129,7 @@ static enum weir_status build(struct files *f, const struct wtok_config *config,
     enum weir_status st = WEIR_OK;
     for (size_t i = 0; i < N_FILES && st == WEIR_OK; i++)
         if (f->there[i])
-            st = read_file(f->path[i], &f->text[i], err);
+            st = weir_file_read(f->path[i], WEIR_FILE_PLAIN, &f->text[i], err);
     wtok_spec_init(&spec);
     if (st == WEIR_OK)
         st = understand(&spec, f, config, err);

@@ -152,7 +152,7 @@ static size_t merge_array(const struct wtok_model *m, const u8 *p, size_t bytes,
     if (n == 0)
         return 0;
 #if defined(__x86_64__)
-    if (m->isa == WTOK_ISA_AVX2 || m->isa == WTOK_ISA_AVX512)
+    if (m->isa == WTOK_ISA_AVX2 || wtok_isa_has_avx512(m->isa))
         return merge_avx2(m, p, bytes, ids, n);
 #endif
     return merge_plain(m, p, bytes, ids, n);

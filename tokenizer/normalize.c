@@ -198,6 +198,14 @@ static inline unsigned may_care(const unsigned char *p) {
     __m128i ideograph = _mm_cmpeq_epi8(_mm_min_epu8(from, _mm_set1_epi8(5)), from);
     return (unsigned)_mm_movemask_epi8(_mm_andnot_si128(ideograph, lead));
 }
+
+/* True when none of 64 bytes is above 0x7F. */
+static inline bool is_ascii(const unsigned char *p) {
+    const __m128i *v = (const __m128i *)(const void *)p;
+    __m128i a = _mm_or_si128(_mm_loadu_si128(v), _mm_loadu_si128(v + 1));
+    __m128i b = _mm_or_si128(_mm_loadu_si128(v + 2), _mm_loadu_si128(v + 3));
+    return _mm_movemask_epi8(_mm_or_si128(a, b)) == 0;
+}
 #endif
 
 /* The first character that may be out of the form, or e. */
@@ -205,12 +213,16 @@ static const unsigned char *next_care(const unsigned char *p, const unsigned cha
                                       unsigned care) {
     unsigned n;
 #if defined(__SSE2__)
-    for (; e - p >= 16; p += 16)
-        for (unsigned leads = may_care(p); leads != 0; leads &= leads - 1) {
-            const unsigned char *at = p + __builtin_ctz(leads);
-            if ((wtok_class_of(wtok_char(at, &n)) & care) != 0)
-                return at;
-        }
+    for (; e - p >= 64; p += 64) {
+        if (is_ascii(p))
+            continue;
+        for (unsigned i = 0; i < 64; i += 16)
+            for (unsigned leads = may_care(p + i); leads != 0; leads &= leads - 1) {
+                const unsigned char *at = p + i + __builtin_ctz(leads);
+                if ((wtok_class_of(wtok_char(at, &n)) & care) != 0)
+                    return at;
+            }
+    }
     while (p < e && (*p & 0xC0) == 0x80) /* the rest of a character that was looked at */
         p++;
 #endif

@@ -109,7 +109,7 @@ static void list_firsts(struct wtok_stop *s) {
             n++;
         }
     s->few = n > 0 && n <= FEW;
-    s->avx512 = wtok_isa_best() == WTOK_ISA_AVX512;
+    s->avx512 = wtok_isa_has_avx512((int)wtok_isa_best());
     for (; n > 0 && n < FEW; n++)
         s->firsts[n] = s->firsts[0];
 }

@@ -20,7 +20,7 @@ void wtok_units_drop(struct wtok_context *ctx);
 /* Asks for the line of a unit whose key is in place. */
 static inline void wtok_pend(struct wtok_memo_line *memos, struct wtok_pending *u,
                              const unsigned char *p) {
-    u->line = &memos[wtok_key_hash(u->k0, u->k1) >> (64 - WTOK_MEMO_BITS)];
+    u->line = wtok_memo_line(memos, wtok_key_hash(u->k0, u->k1));
     u->p = p;
     __builtin_prefetch(u->line);
 }

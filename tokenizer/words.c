@@ -146,18 +146,55 @@ static const u8 *next_marked(const struct wtok_model *m, const u8 *p, const u8 *
     return e;
 }
 
-static size_t find_words(const struct wtok_model *m, const u8 *p, const u8 *stop, const u8 *e,
-                         uint32_t *ends) {
-    if (m->image->family != WTOK_SPM)
-        return wtok_scan_block((enum wtok_isa)m->isa, (enum wtok_family)m->image->family, p, stop,
-                               e, ends);
+/* SentencePiece: up to n ends of the words from p on. */
+static size_t marked_words(const struct wtok_model *m, const u8 *p, const u8 *stop, const u8 *e,
+                           uint32_t *ends, size_t room) {
     const u8 *base = p;
     size_t n = 0;
-    while (p < stop && n < WTOK_BLOCK_WORDS) {
+    while (p < stop && n < room) {
         p = m->image->blanks_marked != 0 ? next_marked(m, p, e) : e;
         ends[n++] = (uint32_t)(p - base);
     }
     return n;
+}
+
+/* Two stretches of text are scanned in turns (scan_two): bytes of one, and how far behind them a
+ * place to cut is looked for. Every byte may be a word. */
+enum { TURN = 2048, TURN_MIN = 128, LOOK = 256, TURN_ENDS = TURN + LOOK + WTOK_BLOCK_ROOM };
+
+/* The place between the two, in the text of which words up to stop are wanted; or stop. */
+static const u8 *middle(const struct wtok_model *m, const u8 *p, const u8 *stop) {
+    size_t left = (size_t)(stop - p), half = left / 2 < TURN ? left / 2 : TURN;
+    if (half < TURN_MIN || !m->may_be_cut)
+        return stop;
+    struct weir_span text = weir_span((const char *)p, left < half + LOOK ? left : half + LOOK);
+    size_t cut = wtok_next_cut(m, text, half);
+    return cut < text.len ? p + cut : stop;
+}
+
+static struct wtok_scan scan_of(const u8 *p, const u8 *stop, const u8 *e, uint32_t *ends) {
+    const u8 *far = stop - p > TURN + LOOK ? p + TURN + LOOK : stop;
+    return (struct wtok_scan){.p = p, .stop = far, .e = e, .ends = ends, .room = TURN_ENDS};
+}
+
+/* The words from *at on, as long as they begin before `stop`, but of a long text only the first;
+ * *at becomes where the next would begin. */
+static enum weir_status scanned_words(const struct wtok_model *m, struct wtok_context *ctx,
+                                      const u8 **at, const u8 *stop, const u8 *e,
+                                      struct wtok_out *out) {
+    uint32_t ends[2][TURN_ENDS];
+    const u8 *p = *at, *mid = middle(m, p, stop);
+    /* No word reaches over the place: to the first stretch it is the end of the text. */
+    struct wtok_scan a = scan_of(p, mid, mid < stop ? mid : e, ends[0]);
+    struct wtok_scan b = scan_of(mid, stop, e, ends[1]);
+    wtok_scan_two((enum wtok_isa)m->isa, (enum wtok_family)m->image->family, &a, &b);
+    enum weir_status st = add_words(m, ctx, p, a.ends, a.n, out);
+    *at = a.p;
+    if (a.p == mid && b.n > 0 && st == WEIR_OK) {
+        st = add_words(m, ctx, mid, b.ends, b.n, out);
+        *at = b.p;
+    }
+    return st;
 }
 
 /* Words from *at on, as long as they begin before `stop`; *at becomes where the next would begin.
@@ -165,15 +202,17 @@ static size_t find_words(const struct wtok_model *m, const u8 *p, const u8 *stop
 static enum weir_status words_until(const struct wtok_model *m, struct wtok_context *ctx,
                                     const u8 **at, const u8 *stop, const u8 *e,
                                     struct wtok_out *out) {
-    uint32_t ends[WTOK_BLOCK_WORDS];
-    const u8 *p = *at;
+    uint32_t ends[128];
     enum weir_status st = WEIR_OK;
-    while (p < stop && st == WEIR_OK) {
-        size_t n = find_words(m, p, stop, e, ends);
-        st = add_words(m, ctx, p, ends, n, out);
-        p += ends[n - 1];
+    while (*at < stop && st == WEIR_OK) {
+        if (m->image->family != WTOK_SPM) {
+            st = scanned_words(m, ctx, at, stop, e, out);
+        } else {
+            size_t n = marked_words(m, *at, stop, e, ends, WEIR_ARRAY_LEN(ends));
+            st = add_words(m, ctx, *at, ends, n, out);
+            *at += ends[n - 1];
+        }
     }
-    *at = p;
     return st;
 }
 

@@ -1,21 +1,26 @@
 #include "wire/busy.h"
 
 #include "wire/openai_priv.h"
+#include "wire/shape.h"
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 enum { DEPTH = 64, N_FIELDS = 4 };
 
 static const char *const names[N_FIELDS] = {"model", "active_decode_blocks_threshold",
                                             "active_prefill_tokens_threshold",
                                             "active_prefill_tokens_threshold_frac"};
-static const char *const types[N_FIELDS] = {"a string", "f64", "u64", "f64"};
+static const struct weir_shape *const types[N_FIELDS] = {NULL, &weir_shape_f64, &weir_shape_u64,
+                                                         &weir_shape_f64};
 
 struct busy_reading {
     struct weir_openai_reading base;
     struct weir_busy_request *request;
     bool seen[N_FIELDS];
+    const char *at; /* field whose value is no JSON, or NULL */
 };
 
 /* A value that does not fit: "field: invalid type: …, expected …", seen behind the value. */
@@ -23,10 +28,14 @@ static bool wrong_type(struct busy_reading *b, int field, struct weir_span raw) 
     struct weir_openai_error inner = {0};
     struct weir_openai_reading probe = {
         .body = b->base.body, .arena = b->base.arena, .error = &inner};
+    struct weir_shape_fault fault = {.notes = 0};
     size_t pos = (size_t)(raw.data - b->base.body.data) + raw.len;
     const struct weir_span head =
         WEIR_SPAN_LIT("Failed to deserialize the JSON body into the target type: ");
-    weir_openai_fail_type(&probe, pos, raw, types[field]);
+    if (types[field] != NULL && !weir_shape_check(types[field], raw, &fault))
+        weir_openai_fail_at(&probe, pos, "%s", fault.text);
+    else
+        weir_openai_fail_type(&probe, pos, raw, "a string");
     if (probe.nomem || inner.message.len < head.len)
         return weir_openai_nomem(&b->base);
     return weir_openai_fail(&b->base, 422, "%.*s%s: %.*s", WEIR_SPAN_ARG(head), names[field],
@@ -69,8 +78,12 @@ static bool read_members(struct busy_reading *b, struct weir_json *j) {
     char text[128];
     while (weir_json_object_next(j, &key)) {
         size_t behind_key = j->pos;
-        if (!weir_json_skip(j, &raw))
+        if (!weir_json_skip(j, &raw)) {
+            for (int f = 0; f < N_FIELDS; f++)
+                if (weir_json_str_eqz(key, names[f]))
+                    b->at = names[f];
             return true; /* the scanner's own error is reported by the caller */
+        }
         for (int f = 0; f < N_FIELDS; f++) {
             if (!weir_json_str_eqz(key, names[f]))
                 continue;
@@ -88,20 +101,29 @@ static bool read_members(struct busy_reading *b, struct weir_json *j) {
     return true;
 }
 
-/* A number as Rust prints an f64. */
-static const char *shown(double v, char room[40]) {
+/* A number as Rust prints an f64: the shortest digits that read back equal, and no exponent. */
+enum { SHOWN = 1200 };
+static const char *shown(double v, char room[SHOWN]) {
+    int n = 0;
     for (int digits = 1; digits <= 17; digits++) {
         double back;
-        int n = snprintf(room, 40, "%.*g", digits, v);
+        n = snprintf(room, SHOWN, "%.*e", digits - 1, v);
         if (n > 0 && weir_span_f64(weir_span(room, (size_t)n), &back) && back == v)
             break;
     }
+    const char *e = n > 0 ? strchr(room, 'e') : NULL;
+    if (e == NULL)
+        return room;
+    /* As many places behind the point as the digits need. */
+    const char *point = strchr(room, '.');
+    long digits = point != NULL ? e - point - 1 : 0, exponent = strtol(e + 1, NULL, 10);
+    snprintf(room, SHOWN, "%.*f", (int)(digits > exponent ? digits - exponent : 0), v);
     return room;
 }
 
 static bool check_ranges(struct busy_reading *b) {
     const struct weir_busy_request *q = b->request;
-    char room[40];
+    char room[SHOWN];
     if (!isnan(q->decode_blocks) && (q->decode_blocks < 0 || q->decode_blocks > 1))
         return weir_openai_fail(
             &b->base, 400, "active_decode_blocks_threshold must be between 0.0 and 1.0, got %s",
@@ -133,6 +155,9 @@ static bool fail_top(struct busy_reading *b, struct weir_span raw, enum weir_jso
             return fail_shape(b, pos,
                               "invalid length 0, expected struct BusyThresholdRequest with "
                               "4 elements");
+        if (weir_json_type_of(first) == WEIR_JSON_STRING) /* no list stands for an object here */
+            return fail_shape(b, pos,
+                              "invalid type: sequence, expected struct BusyThresholdRequest");
         pos = (size_t)(first.data - b->base.body.data) + first.len;
         raw = first;
         path = "[0]: ";
@@ -162,9 +187,10 @@ static bool parse(struct busy_reading *b) {
     if (j.error != WEIR_JSON_ERR_NONE && !b->base.failed) {
         unsigned line, column;
         weir_json_line_column(b->base.body, j.error_pos, &line, &column);
-        return weir_openai_fail(&b->base, 400,
-                                "Failed to parse the request body as JSON: %s at line %u column %u",
-                                weir_json_error_text(j.error), line, column);
+        return weir_openai_fail(
+            &b->base, 400, "Failed to parse the request body as JSON: %s%s%s at line %u column %u",
+            b->at != NULL ? b->at : "", b->at != NULL ? ": " : "", weir_json_error_text(j.error),
+            line, column);
     }
     if (!ok || b->base.failed)
         return false;

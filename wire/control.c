@@ -34,8 +34,9 @@ static enum weir_status encode_plain(const struct weir_control *c, struct weir_b
 }
 
 enum weir_status weir_control_encode(const struct weir_control *control, struct weir_buf *out) {
-    if (weir_json_plain(control->id) && weir_json_plain(control->address) &&
-        weir_json_plain(control->subject) && weir_json_plain(control->context))
+    if (control->metadata.data == NULL && weir_json_plain(control->id) &&
+        weir_json_plain(control->address) && weir_json_plain(control->subject) &&
+        weir_json_plain(control->context))
         return encode_plain(control, out);
     /* `info` is a string that holds JSON. */
     char room[512];
@@ -71,6 +72,10 @@ enum weir_status weir_control_encode(const struct weir_control *control, struct 
     weir_jsonw_key(&w, "info");
     weir_jsonw_string(&w, weir_buf_span(&info));
     weir_jsonw_object_end(&w);
+    if (control->metadata.data != NULL) {
+        weir_jsonw_key(&w, "metadata");
+        weir_jsonw_raw(&w, control->metadata);
+    }
     weir_jsonw_object_end(&w);
     return w.status;
 }

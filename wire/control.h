@@ -15,7 +15,8 @@ struct weir_control {
     struct weir_span
         address; /* "ip:port" of the caller's response listener; split at the last colon */
     struct weir_span subject;
-    struct weir_span context; /* must equal id */
+    struct weir_span context;  /* must equal id */
+    struct weir_span metadata; /* JSON object of strings, or NULL → left out */
 };
 enum weir_status weir_control_encode(const struct weir_control *control,
                                      struct weir_buf *out) WEIR_MUST_CHECK;

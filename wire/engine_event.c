@@ -5,9 +5,7 @@
  * where it does not (hashes, tokens, parent): better no block than a wrong one. A member that parts
  * blocks of equal tokens (adapter, salt, media) and cannot be read makes them unusable.
  */
-#include "wire/engine_event.h"
-
-#include "base/msgpack.h"
+#include "wire/engine_event_priv.h"
 
 #include <math.h>
 
@@ -17,6 +15,8 @@ struct reading {
     struct weir_engine_event e;
     struct weir_span extra_keys; /* raw: read when the LoRA name is known */
     uint32_t told;               /* bits by enum field: members of a map, kinds of a tail */
+    unsigned hint;               /* row of the member that usually comes next */
+    size_t name_at;              /* the last name of a block */
 };
 
 enum field {
@@ -59,9 +59,11 @@ static bool read_hashes(struct weir_mp *m, struct reading *r) {
     uint64_t *hashes = weir_arena_alloc(r->arena, (n + 1) * sizeof(*hashes));
     if (hashes == NULL)
         return weir_mp_fail(m);
-    for (uint32_t i = 0; i < n; i++)
+    for (uint32_t i = 0; i < n; i++) {
+        r->name_at = m->pos;
         if (!read_hash(m, &hashes[i]))
             return false;
+    }
     r->e.hashes = hashes;
     r->e.n_hashes = n;
     return true;
@@ -84,22 +86,6 @@ static bool read_tokens(struct weir_mp *m, struct reading *r) {
     r->e.tokens = ids;
     r->e.n_tokens = n + r->e.eagle;
     return true;
-}
-
-enum weir_kv_tier weir_engine_tier(struct weir_span medium) {
-    static const struct {
-        const char *name;
-        enum weir_kv_tier tier;
-    } rows[] = {{"CPU", WEIR_TIER_HOST},         {"CPU_PINNED", WEIR_TIER_HOST},
-                {"CPU_TIER1", WEIR_TIER_HOST},   {"CPU_TIER2", WEIR_TIER_DISK},
-                {"DISK", WEIR_TIER_DISK},        {"NVME", WEIR_TIER_DISK},
-                {"STORAGE", WEIR_TIER_DISK},     {"EXTERNAL", WEIR_TIER_EXTERNAL},
-                {"NETWORK", WEIR_TIER_EXTERNAL}, {"REMOTE", WEIR_TIER_EXTERNAL},
-                {"SHARED", WEIR_TIER_EXTERNAL}};
-    for (size_t i = 0; i < WEIR_ARRAY_LEN(rows); i++)
-        if (weir_span_ieq(medium, weir_span_z(rows[i].name)))
-            return rows[i].tier;
-    return WEIR_TIER_DEVICE;
 }
 
 static enum weir_attention attention_of(struct weir_span kind) {
@@ -393,20 +379,30 @@ static bool read_array(struct weir_mp *m, struct reading *r) {
     return true;
 }
 
-static enum field field_of(struct weir_span key) {
+/* Engines write members in one order, that of the rows: so the search begins behind the last. */
+static enum field field_of(struct weir_span key, unsigned *hint) {
     static const struct {
-        const char *name;
+        struct weir_span name;
         enum field field;
-    } rows[] = {{"block_hashes", F_HASHES},    {"parent_block_hash", F_PARENT},
-                {"token_ids", F_TOKENS},       {"block_size", F_BLOCK_SIZE},
-                {"lora_id", F_LORA_ID},        {"medium", F_MEDIUM},
-                {"lora_name", F_LORA_NAME},    {"extra_keys", F_EXTRA_KEYS},
-                {"group_idx", F_GROUP},        {"kv_cache_spec_kind", F_SPEC_KIND},
-                {"cache_salt", F_SALT},        {"locality", F_LOCALITY},
-                {"block_mm_infos", F_MM_INFOS}};
-    for (size_t i = 0; i < WEIR_ARRAY_LEN(rows); i++)
-        if (weir_span_eqz(key, rows[i].name))
-            return rows[i].field;
+    } rows[] = {
+#define ROW(text, field) {{text, sizeof(text) - 1}, field}
+        ROW("block_hashes", F_HASHES),    ROW("parent_block_hash", F_PARENT),
+        ROW("token_ids", F_TOKENS),       ROW("block_size", F_BLOCK_SIZE),
+        ROW("lora_id", F_LORA_ID),        ROW("medium", F_MEDIUM),
+        ROW("lora_name", F_LORA_NAME),    ROW("extra_keys", F_EXTRA_KEYS),
+        ROW("group_idx", F_GROUP),        ROW("kv_cache_spec_kind", F_SPEC_KIND),
+        ROW("cache_salt", F_SALT),        ROW("locality", F_LOCALITY),
+        ROW("block_mm_infos", F_MM_INFOS)};
+#undef ROW
+    for (unsigned n = 0, i = *hint; n < WEIR_ARRAY_LEN(rows); n++) {
+        enum field field = rows[i].field;
+        bool found = weir_span_eq(key, rows[i].name);
+        i = (i + 1) % WEIR_ARRAY_LEN(rows);
+        if (found) {
+            *hint = i;
+            return field;
+        }
+    }
     return F_SKIP;
 }
 
@@ -453,7 +449,7 @@ static bool read_map(struct weir_mp *m, struct reading *r) {
         if (!read_text(m, &key))
             return false;
         bool is_type = weir_span_eqz(key, "type");
-        enum field f = is_type ? F_SKIP : field_of(key);
+        enum field f = is_type ? F_SKIP : field_of(key, &r->hint);
         types += is_type;
         if (f != F_SKIP && !(looked_at & 1u << f))
             f = F_SKIP;
@@ -470,6 +466,7 @@ static bool read_event(struct weir_mp *m, struct reading *r) {
     r->e = (struct weir_engine_event){.kind = WEIR_ENGINE_OTHER, .group = -1};
     r->extra_keys = weir_span(NULL, 0);
     r->told = 0;
+    r->hint = 0;
     enum weir_mp_type type = weir_mp_peek(m);
     bool ok = type == WEIR_MP_MAP     ? read_map(m, r)
               : type == WEIR_MP_ARRAY ? read_array(m, r)
@@ -583,10 +580,17 @@ enum weir_status weir_engine_batch_decode(struct weir_span payload, struct weir_
     if (!ok)
         return WEIR_INVALID;
     struct reading r = {.arena = arena};
+    struct weir_engine_like like = {.bytes = NULL};
     for (uint32_t i = 0; i < h.b.n_events; i++) {
+        if (weir_engine_like_next(&like, &h.events)) {
+            fn(arg, &like.event);
+            continue;
+        }
+        size_t start = h.events.pos;
         weir_arena_reset(arena);
         if (!read_event(&h.events, &r))
             return WEIR_INVALID;
+        weir_engine_like_keep(&like, &h.events, start, r.name_at, &r.e);
         fn(arg, &r.e);
     }
     return h.passed || read_rest(&h.events, h.left, &ret_batch->rank) ? WEIR_OK : WEIR_INVALID;

@@ -53,6 +53,8 @@ struct weir_engine_event {
     /* Some block holds media, or what is not known here and parts blocks of equal tokens. */
     bool media;
     size_t first_media_block;
+    /* Events of the batch that this one stands for, too: see weir_engine_batch_decode_joined. */
+    uint32_t joined;
 };
 
 /* The tier that an event's `medium` names; what is not known is the device's. */
@@ -71,6 +73,14 @@ typedef void (*weir_engine_event_fn)(void *arg, const struct weir_engine_event *
 enum weir_status weir_engine_batch_decode(struct weir_span payload, struct weir_arena *arena,
                                           weir_engine_event_fn fn, void *arg,
                                           struct weir_engine_batch *ret_batch) WEIR_MUST_CHECK;
+/* The same, but removals that follow each other and differ in their names only come as one, of at
+ * most WEIR_ENGINE_JOINED names: an engine may tell each removed block by itself, and names that
+ * are known together can be fetched together. */
+enum { WEIR_ENGINE_JOINED = 128 };
+enum weir_status
+weir_engine_batch_decode_joined(struct weir_span payload, struct weir_arena *arena,
+                                weir_engine_event_fn fn, void *arg,
+                                struct weir_engine_batch *ret_batch) WEIR_MUST_CHECK;
 /* What stands around the events, which are passed over. */
 enum weir_status weir_engine_batch_peek(struct weir_span payload,
                                         struct weir_engine_batch *ret_batch) WEIR_MUST_CHECK;

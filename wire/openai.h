@@ -11,7 +11,9 @@ enum weir_openai_kind { WEIR_OPENAI_CHAT, WEIR_OPENAI_COMPLETION };
 
 struct weir_openai_rules {
     bool ignore_unknown_fields; /* DYN_IGNORE_OPENAI_FE_UNSUPPORTED_FIELDS */
-    bool drop_nvext; /* DYN_DISABLE_FRONTEND_NVEXT: checked, then dropped (cache salt kept) */
+    bool any_strict_tool; /* schemas of strict tools are not held to the rules: an engine takes any
+                           */
+    bool drop_nvext;      /* DYN_DISABLE_FRONTEND_NVEXT: checked, then dropped (cache salt kept) */
 };
 
 /* A refusal: status and message as the client sees them. */
@@ -36,6 +38,7 @@ enum { /* nvext.extra_fields, annotations */
        WEIR_EXTRA_ENGINE_DATA = 1 << 4,
        WEIR_EXTRA_PROMPT_LOGPROBS = 1 << 5,
        WEIR_EXTRA_ROUTED_EXPERTS = 1 << 6,
+       WEIR_EXTRAS = (1 << 7) - 1, /* all of these */
        WEIR_ANNOTATE_REQUEST_ID = 1 << 16,
        WEIR_ANNOTATE_FORMATTED_PROMPT = 1 << 17,
        WEIR_ANNOTATE_TOKEN_IDS = 1 << 18,
@@ -65,8 +68,8 @@ struct weir_openai_request {
     struct weir_span suffix;
     /* both */
     bool max_tokens_set;
-    bool skip_special_tokens;
     bool return_tokens_as_token_ids;
+    bool guided_by_format; /* response_format made prep.sampling.guided_decoding */
     /* Filled as the worker shall see them; model, token_ids, eos ids, mdc_sum are the pipeline's.
      */
     struct weir_prep_request prep;
@@ -74,11 +77,12 @@ struct weir_openai_request {
     bool use_raw_prompt;
     struct weir_ids token_data;
     bool has_token_data;
-    uint32_t extras;             /* bits above */
-    struct weir_span cache_salt; /* root field or nvext */
-    bool has_media;              /* a message part that is no text */
-    bool has_required_taints;    /* routing_constraints ask for workers of some kind */
-    bool repaired;               /* control characters or UTF-8 were mended: log a warning */
+    struct weir_span extra_fields, metadata_upload; /* raw members of nvext, or NULL */
+    uint32_t extras;                                /* bits above */
+    struct weir_span cache_salt;                    /* root field or nvext */
+    bool has_media;                                 /* a message part that is no text */
+    bool has_required_taints; /* routing_constraints ask for workers of some kind */
+    bool repaired;            /* control characters or UTF-8 were mended: log a warning */
 };
 
 /* WEIR_OK, or WEIR_INVALID/UNSUPPORTED with *ret_error filled, or WEIR_NOMEM. `body` must stay
@@ -87,6 +91,10 @@ enum weir_status weir_openai_parse(enum weir_openai_kind kind, struct weir_span 
                                    const struct weir_openai_rules *rules, struct weir_arena *arena,
                                    struct weir_openai_request *ret_req,
                                    struct weir_openai_error *ret_error) WEIR_MUST_CHECK;
+/* Puts what only engines read into prep.extra_args: the salt, members of nvext, plain sampling
+ * options. Again when the salt has changed. */
+enum weir_status weir_openai_put_extra_args(struct weir_openai_request *req,
+                                            struct weir_arena *arena) WEIR_MUST_CHECK;
 /* Only the `model` member, found without validating the rest: for readiness and overload answers
  * that come before the full parse. data NULL when there is none. */
 struct weir_span weir_openai_peek_model(struct weir_span body, struct weir_arena *arena);

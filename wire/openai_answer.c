@@ -28,6 +28,16 @@ static void put_usage(struct weir_jsonw *w, enum weir_openai_kind kind,
         weir_jsonw_i64(w, u->cached_tokens);
         weir_jsonw_object_end(w);
     }
+    if (u->completion_details.data != NULL) {
+        weir_jsonw_key(w, "completion_tokens_details");
+        weir_jsonw_raw(w, u->completion_details);
+    } else if (u->has_reasoning_tokens) {
+        weir_jsonw_key(w, "completion_tokens_details");
+        weir_jsonw_object_begin(w);
+        weir_jsonw_key(w, "reasoning_tokens");
+        weir_jsonw_u64(w, u->reasoning_tokens);
+        weir_jsonw_object_end(w);
+    }
     weir_jsonw_object_end(w);
 }
 
@@ -266,26 +276,26 @@ enum weir_status weir_answer_annotation(const char *name, struct weir_span json,
 
 static const char *error_word(int http_status) {
     switch (http_status) {
-    case 400:
-        return "bad_request";
+    case 401:
+        return "authentication_error";
+    case 403:
+        return "permission_error";
     case 404:
-        return "not_found";
-    case 429:
-        return "too_many_requests";
-    case 499:
-        return "client_closed_request";
-    case 500:
-        return "internal_server_error";
-    case 501:
-        return "not_implemented";
-    case 503:
-        return "service_unavailable";
+        return "not_found_error";
+    case 408:
     case 504:
-        return "gateway_timeout";
+        return "timeout_error";
+    case 429:
+        return "rate_limit_error";
+    case 499:
+        return "request_cancelled";
+    case 501:
+        return "not_implemented_error";
+    case 503:
     case 529:
-        return "overloaded";
+        return "service_unavailable";
     default:
-        return http_status < 500 ? "bad_request" : "internal_server_error";
+        return http_status < 500 ? "invalid_request_error" : "internal_server_error";
     }
 }
 
@@ -461,111 +471,6 @@ enum weir_status weir_answer_error_body(enum weir_error_format format, int http_
     }
     if (format != WEIR_ERROR_DYNAMO)
         put_nested(&w, http_status, message, param);
-    weir_jsonw_object_end(&w);
-    return w.status;
-}
-
-/* ---- log probabilities -------------------------------------------------------------------- */
-
-static void put_token_name(struct weir_jsonw *w, struct weir_span text, uint32_t id, bool as_id) {
-    char name[32];
-    if (!as_id) {
-        weir_jsonw_string(w, text);
-        return;
-    }
-    snprintf(name, sizeof(name), "token_id:%u", id);
-    weir_jsonw_string_z(w, name);
-}
-
-static void put_bytes(struct weir_jsonw *w, struct weir_span text) {
-    weir_jsonw_key(w, "bytes");
-    weir_jsonw_array_begin(w);
-    for (size_t i = 0; i < text.len; i++)
-        weir_jsonw_u64(w, (unsigned char)text.data[i]);
-    weir_jsonw_array_end(w);
-}
-
-static void put_chat_entry(struct weir_jsonw *w, struct weir_span text, uint32_t id, double logprob,
-                           bool as_id) {
-    weir_jsonw_key(w, "token");
-    put_token_name(w, text, id, as_id);
-    weir_jsonw_key(w, "logprob");
-    weir_jsonw_f64(w, logprob);
-    put_bytes(w, text);
-}
-
-static void put_chat_logprobs(struct weir_jsonw *w, const struct weir_output *item,
-                              const struct weir_span *texts, int top_logprobs, bool as_id) {
-    weir_jsonw_object_begin(w);
-    weir_jsonw_key(w, "content");
-    weir_jsonw_array_begin(w);
-    for (size_t i = 0; i < item->token_ids.n; i++) {
-        const struct weir_token_logprob *t = &item->logprobs[i];
-        weir_jsonw_object_begin(w);
-        put_chat_entry(w, texts[i], item->token_ids.ids[i], t->logprob, as_id);
-        weir_jsonw_key(w, "top_logprobs");
-        weir_jsonw_array_begin(w);
-        for (size_t k = 0; k < t->n_top && (int)k < top_logprobs; k++) {
-            weir_jsonw_object_begin(w);
-            put_chat_entry(w, t->top[k].token, t->top[k].token_id, t->top[k].logprob, as_id);
-            weir_jsonw_object_end(w);
-        }
-        weir_jsonw_array_end(w);
-        weir_jsonw_object_end(w);
-    }
-    weir_jsonw_array_end(w);
-    weir_jsonw_key(w, "refusal");
-    weir_jsonw_null(w);
-    weir_jsonw_object_end(w);
-}
-
-static void put_completion_tops(struct weir_jsonw *w, const struct weir_output *item,
-                                int top_logprobs, bool as_id) {
-    weir_jsonw_key(w, "top_logprobs");
-    weir_jsonw_array_begin(w);
-    for (size_t i = 0; i < item->token_ids.n; i++) {
-        const struct weir_token_logprob *t = &item->logprobs[i];
-        weir_jsonw_object_begin(w);
-        for (size_t k = 0; k < t->n_top && (int)k < top_logprobs; k++) {
-            char id[32];
-            snprintf(id, sizeof(id), "token_id:%u", t->top[k].token_id);
-            weir_jsonw_key_span(w, as_id ? weir_span_z(id) : t->top[k].token);
-            weir_jsonw_f64(w, t->top[k].logprob);
-        }
-        weir_jsonw_object_end(w);
-    }
-    weir_jsonw_array_end(w);
-}
-
-enum weir_status weir_answer_logprobs(enum weir_openai_kind kind, const struct weir_output *item,
-                                      const struct weir_span *texts, int top_logprobs,
-                                      bool tokens_as_ids, size_t text_offset,
-                                      struct weir_buf *out) {
-    struct weir_jsonw w;
-    weir_jsonw_init(&w, out);
-    if (kind == WEIR_OPENAI_CHAT) {
-        put_chat_logprobs(&w, item, texts, top_logprobs, tokens_as_ids);
-        return w.status;
-    }
-    weir_jsonw_object_begin(&w);
-    weir_jsonw_key(&w, "tokens");
-    weir_jsonw_array_begin(&w);
-    for (size_t i = 0; i < item->token_ids.n; i++)
-        put_token_name(&w, texts[i], item->token_ids.ids[i], tokens_as_ids);
-    weir_jsonw_array_end(&w);
-    weir_jsonw_key(&w, "token_logprobs");
-    weir_jsonw_array_begin(&w);
-    for (size_t i = 0; i < item->token_ids.n; i++)
-        weir_jsonw_f64(&w, item->logprobs[i].logprob);
-    weir_jsonw_array_end(&w);
-    put_completion_tops(&w, item, top_logprobs, tokens_as_ids);
-    weir_jsonw_key(&w, "text_offset");
-    weir_jsonw_array_begin(&w);
-    for (size_t i = 0; i < item->token_ids.n; i++) {
-        weir_jsonw_u64(&w, text_offset);
-        text_offset += texts[i].len;
-    }
-    weir_jsonw_array_end(&w);
     weir_jsonw_object_end(&w);
     return w.status;
 }

@@ -10,7 +10,10 @@
 
 struct weir_usage {
     uint64_t prompt_tokens, completion_tokens;
-    int64_t cached_tokens; /* -1 unknown */
+    int64_t cached_tokens;               /* -1 unknown */
+    struct weir_span completion_details; /* JSON of completion_tokens_details, or NULL */
+    bool has_reasoning_tokens;           /* looked at where that is NULL */
+    uint64_t reasoning_tokens;
 };
 
 struct weir_answer_head {
@@ -101,11 +104,39 @@ enum weir_status weir_answer_error_body(enum weir_error_format format, int http_
                                         struct weir_span details,
                                         struct weir_buf *out) WEIR_MUST_CHECK;
 
-/* logprobs JSON of one piece: chat form {content:[…],refusal:null} or completions form. `texts` are
- * the raw bytes of each token id. */
-enum weir_status weir_answer_logprobs(enum weir_openai_kind kind, const struct weir_output *item,
-                                      const struct weir_span *texts, int top_logprobs,
-                                      bool tokens_as_ids, size_t text_offset,
-                                      struct weir_buf *out) WEIR_MUST_CHECK;
+/* Log probabilities of tokens, gathered item by item: the entries of each list of the JSON, with
+ * commas between them. Chat has one list, completions have tokens, token_logprobs, top_logprobs and
+ * text_offset. */
+enum { WEIR_LOGPROB_LISTS = 4 };
+struct weir_logprob_lists {
+    struct weir_buf list[WEIR_LOGPROB_LISTS];
+    size_t text_offset; /* characters that stand before the next token, over all pieces */
+};
+/* `max`: bytes of one list. */
+void weir_logprob_lists_init(struct weir_logprob_lists *lists, size_t max);
+void weir_logprob_lists_fini(struct weir_logprob_lists *lists);
+/* Empties the lists; the offset stays. */
+void weir_logprob_lists_clear(struct weir_logprob_lists *lists);
+static inline bool weir_logprob_lists_any(const struct weir_logprob_lists *lists) {
+    return lists->list[0].len > 0;
+}
+/* How tokens are named. `bytes_of` appends the bytes of an id: of sampled tokens, and of others
+ * that come without a text. */
+struct weir_logprob_names {
+    enum weir_status (*bytes_of)(void *arg, uint32_t id, struct weir_buf *out);
+    void *arg;
+    bool as_ids; /* "token_id:N" */
+};
+/* The first n_tokens of the item, which has log probabilities. top: chat and completions; 0 leaves
+ * the alternatives out, anything else shows what the worker gave, in chat with the sampled token.
+ */
+enum weir_status weir_logprob_lists_add(struct weir_logprob_lists *lists,
+                                        enum weir_openai_kind kind, const struct weir_output *item,
+                                        size_t n_tokens, int top,
+                                        const struct weir_logprob_names *names) WEIR_MUST_CHECK;
+/* The value of `logprobs`. */
+enum weir_status weir_logprob_lists_json(const struct weir_logprob_lists *lists,
+                                         enum weir_openai_kind kind,
+                                         struct weir_buf *out) WEIR_MUST_CHECK;
 
 #endif

@@ -104,7 +104,8 @@ static bool check_strict(struct weir_openai_reading *r, struct weir_span functio
                          struct weir_span name, struct weir_span parameters) {
     struct weir_span strict;
     struct weir_buf why;
-    if (!weir_raw_get(function, "strict", &strict) || !weir_span_eqz(strict, "true"))
+    if (r->any_strict_tool || !weir_raw_get(function, "strict", &strict) ||
+        !weir_span_eqz(strict, "true"))
         return true;
     weir_buf_init(&why, 4096);
     enum weir_status st = weir_strict_schema_check(parameters, r->arena, &why);

@@ -105,6 +105,17 @@ static bool read_template_args(struct weir_openai_reading *r, struct weir_span r
 
 static bool read_tokens_as_ids(struct weir_openai_reading *r, struct weir_span raw) {
     r->req->return_tokens_as_token_ids = weir_span_eqz(raw, "true");
+    r->req->prep.output.return_tokens_as_token_ids = r->req->return_tokens_as_token_ids;
+    return true;
+}
+
+static bool read_mm_kwargs(struct weir_openai_reading *r, struct weir_span raw) {
+    r->req->prep.mm_processor_kwargs = raw;
+    return true;
+}
+
+static bool read_media_kwargs(struct weir_openai_reading *r, struct weir_span raw) {
+    r->req->prep.media_io_kwargs = raw;
     return true;
 }
 
@@ -138,7 +149,8 @@ static bool read_nvext(struct weir_openai_reading *r, struct weir_span raw) {
 static bool read_cache_salt(struct weir_openai_reading *r, struct weir_span raw) {
     if (weir_json_type_of(raw) != WEIR_JSON_STRING)
         return weir_openai_fail(r, 400, "Validation: `cache_salt` must be a string");
-    return weir_raw_string(r, raw, &r->cache_salt);
+    return r->cache_salt.data != NULL /* that of nvext */ ||
+           weir_raw_string(r, raw, &r->cache_salt);
 }
 
 static bool read_stop_token_ids(struct weir_openai_reading *r, struct weir_span raw) {
@@ -222,7 +234,7 @@ static const struct field fields[] = {
     CUSTOM("user", BOTH, MAIN, weir_shape_string, read_user),
     CHECKED("metadata", CHAT, MAIN, weir_shape_any),
     CHECKED("metadata", COMP, OWN, weir_shape_any),
-    CHECKED("mm_processor_kwargs", CHAT, MAIN, weir_shape_any),
+    CUSTOM("mm_processor_kwargs", CHAT, MAIN, weir_shape_any, read_mm_kwargs),
     CUSTOM("tools", CHAT, MAIN, weir_openai_tools, read_tools),
     CUSTOM("tool_choice", CHAT, MAIN, weir_openai_tool_choice, read_tool_choice),
     FLAG("parallel_tool_calls", CHAT, MAIN, parallel_tool_calls),
@@ -264,7 +276,7 @@ static const struct field fields[] = {
      read_template_args},
     KEPT("thinking", CHAT, OWN, weir_shape_any, thinking),
     INT("thinking_token_budget", CHAT, OWN, u32, thinking_budget),
-    CHECKED("media_io_kwargs", CHAT, OWN, weir_shape_any),
+    CUSTOM("media_io_kwargs", CHAT, OWN, weir_shape_any, read_media_kwargs),
     FLAG("no_stop_trim", COMP, OWN, ignored_bool),
 
     CUSTOM("cache_salt", BOTH, EXTRA, weir_shape_any, read_cache_salt),
@@ -310,6 +322,7 @@ static bool place(struct weir_openai_body *x, const struct field *f, struct weir
     case F_BOOL:
         x->v.has_ignore_eos |= at == (char *)&x->v.ignore_eos;
         x->v.has_include_stop |= at == (char *)&x->v.include_stop;
+        x->v.has_skip_special_tokens |= at == (char *)&x->v.skip_special_tokens;
         r->chat_only |=
             at == (char *)&x->v.add_generation_prompt || at == (char *)&x->v.continue_final_message;
         *(bool *)(void *)at = weir_span_eqz(raw, "true");

@@ -58,6 +58,7 @@ static bool read_extra_fields(struct weir_openai_reading *r, struct weir_span ra
                  {"prompt_logprobs", WEIR_EXTRA_PROMPT_LOGPROBS},
                  {"routed_experts", WEIR_EXTRA_ROUTED_EXPERTS}};
     struct weir_strings list;
+    r->req->extra_fields = raw;
     if (!read_strings(r, raw, &list))
         return false;
     for (size_t i = 0; i < list.n; i++)
@@ -85,6 +86,9 @@ static bool read_hint(struct weir_openai_reading *r, struct weir_json_str key,
     } else if (weir_json_str_eqz(key, "strict_priority")) {
         h->set = true;
         return weir_span_i64(raw, &h->strict_priority);
+    } else if (weir_json_str_eqz(key, "latency_sensitivity") && !h->has_priority) {
+        h->set = true; /* the former name of a priority */
+        return weir_span_f64(raw, &h->priority_jump);
     } else if (weir_json_str_eqz(key, "osl")) {
         h->set = true;
         return weir_span_i64(raw, &h->expected_output_tokens);
@@ -137,14 +141,20 @@ static bool read_bool(struct weir_span raw, bool *ret) {
 
 static bool read_member(struct weir_openai_reading *r, struct weir_json_str key,
                         struct weir_span raw) {
+    if (weir_json_str_eqz(key, "cache_salt"))
+        return weir_raw_string(r, raw, &r->cache_salt);
+    if (r->drop_nvext)
+        return true;
     if (weir_json_str_eqz(key, "annotations"))
         return read_annotations(r, raw);
     if (weir_json_str_eqz(key, "extra_fields"))
         return read_extra_fields(r, raw);
     if (weir_json_str_eqz(key, "token_data"))
         return r->req->has_token_data = weir_raw_ids(r, raw, &r->req->token_data);
-    if (weir_json_str_eqz(key, "cache_salt"))
-        return weir_raw_string(r, raw, &r->cache_salt);
+    if (weir_json_str_eqz(key, "metadata_upload")) {
+        r->req->metadata_upload = raw;
+        return true;
+    }
     if (weir_json_str_eqz(key, "use_raw_prompt"))
         return read_bool(raw, &r->req->use_raw_prompt);
     if (weir_json_str_eqz(key, "greed_sampling"))
@@ -159,7 +169,7 @@ static bool read_member(struct weir_openai_reading *r, struct weir_json_str key,
         r->req->prep.router = raw;
         return true;
     }
-    return weir_json_str_eqz(key, "metadata_upload") || read_routed(r, key, raw);
+    return read_routed(r, key, raw);
 }
 
 bool weir_openai_read_nvext(struct weir_openai_reading *r, struct weir_span raw) {

@@ -86,7 +86,7 @@ static void place_values(struct weir_openai_body *x) {
     s->has_seed = v->has_seed;
     s->seed = v->seed;
     s->has_top_k = v->has_top_k;
-    s->top_k = (int32_t)v->top_k;
+    s->top_k = v->top_k == 0 ? -1 : (int32_t)v->top_k; /* both: all tokens; engines know -1 */
     s->include_stop_str_in_output = v->has_include_stop ? v->include_stop : -1;
     x->r.max_tokens = v->max_tokens;
     x->r.max_completion_tokens = v->max_completion_tokens;
@@ -102,9 +102,10 @@ static void place_values(struct weir_openai_body *x) {
     q->parallel_tool_calls = v->parallel_tool_calls;
     q->add_generation_prompt = v->add_generation_prompt;
     q->continue_final_message = v->continue_final_message;
-    q->skip_special_tokens = v->skip_special_tokens;
+    q->prep.output.skip_special_tokens = v->has_skip_special_tokens ? v->skip_special_tokens : -1;
+    /* Without a number of alternatives: the likeliest, as the reference system asks. */
     if (q->logprobs)
-        q->prep.output.logprobs = q->top_logprobs > 0 ? q->top_logprobs : 0;
+        q->prep.output.logprobs = q->top_logprobs >= 0 ? q->top_logprobs : 1;
 }
 
 static enum weir_status parse_once(enum weir_openai_kind kind, struct weir_span body,
@@ -117,7 +118,9 @@ static enum weir_status parse_once(enum weir_openai_kind kind, struct weir_span 
                                        .req = req,
                                        .error = error,
                                        .max_tokens = -1,
-                                       .max_completion_tokens = -1}};
+                                       .max_completion_tokens = -1,
+                                       .any_strict_tool = rules->any_strict_tool,
+                                       .drop_nvext = rules->drop_nvext}};
     struct weir_member members[WEIR_OPENAI_MAX_MEMBERS]; /* 12 KiB */
     struct weir_json j;
     size_t n = 0;
@@ -135,8 +138,6 @@ static enum weir_status parse_once(enum weir_openai_kind kind, struct weir_span 
         ok = weir_openai_validate_first(&x.r) && weir_openai_read_extras(&x, rules, members, n) &&
              weir_openai_validate(&x.r);
     }
-    if (ok && rules->drop_nvext)
-        req->extras = 0;
     if (x.r.nomem)
         return WEIR_NOMEM;
     return ok ? WEIR_OK : error->http_status == 501 ? WEIR_UNSUPPORTED : WEIR_INVALID;

@@ -45,8 +45,10 @@ struct weir_openai_reading {
     struct weir_span guided_backend, guided_whitespace;
     int64_t max_tokens, max_completion_tokens; /* -1 unset */
     bool has_model, has_messages, has_prompt, stop_is_ids, stop_is_text, user_empty, prompt_is_list;
-    bool chat_only;  /* a member that only chat requests have a use for */
-    bool greedy;     /* nvext.greed_sampling */
+    bool chat_only; /* a member that only chat requests have a use for */
+    bool greedy;    /* nvext.greed_sampling */
+    bool any_strict_tool;
+    bool drop_nvext; /* only its cache salt counts */
     unsigned notes;  /* of the messages (openai_shapes.h) */
     int thinking_on; /* of `thinking`: 0, 1, WEIR_OPENAI_ADAPTIVE; -1 not said */
     struct weir_span cache_salt;
@@ -57,9 +59,9 @@ struct weir_openai_values {
     double temperature, top_p, min_p, frequency_penalty, presence_penalty, repetition_penalty;
     int64_t n, best_of, max_tokens, max_completion_tokens, min_tokens, top_k, seed, top_logprobs,
         comp_logprobs, prompt_logprobs, thinking_budget;
-    bool stream, ignore_eos, has_ignore_eos, skip_special_tokens, include_stop, has_include_stop,
-        logprobs, parallel_tool_calls, add_generation_prompt, continue_final_message, echo,
-        has_seed, has_top_k, ignored_bool;
+    bool stream, ignore_eos, has_ignore_eos, skip_special_tokens, has_skip_special_tokens,
+        include_stop, has_include_stop, logprobs, parallel_tool_calls, add_generation_prompt,
+        continue_final_message, echo, has_seed, has_top_k, ignored_bool;
 };
 
 /* One body while it is read: what its readers share, and its plain values. */

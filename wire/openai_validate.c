@@ -348,7 +348,9 @@ static bool build_guided(struct weir_openai_reading *r) {
     struct weir_buf list, out;
     struct weir_jsonw w;
     unsigned n = 0;
+    bool own_json = r->guided[0].data != NULL;
     weir_openai_guide_by_format(r);
+    r->req->guided_by_format = !own_json && r->guided[0].data != NULL;
     if (weir_raw_is_empty_list(r->guided[2]))
         r->guided[2] = weir_span(NULL, 0);
     weir_buf_init(&list, 128);
@@ -381,27 +383,12 @@ static bool build_guided(struct weir_openai_reading *r) {
     return !r->failed && (w.status == WEIR_OK || weir_openai_nomem(r));
 }
 
-/* The salt travels twice: for the router and for the engine. */
 static bool place_cache_salt(struct weir_openai_reading *r) {
-    struct weir_buf out;
-    struct weir_jsonw w;
-    if (r->cache_salt.data == NULL)
-        return true;
-    r->req->cache_salt = r->req->prep.routing.cache_salt = r->cache_salt;
-    r->req->prep.routing.set = true;
-    weir_buf_init(&out, r->cache_salt.len * 6 + 64);
-    weir_jsonw_init(&w, &out);
-    weir_jsonw_object_begin(&w);
-    weir_jsonw_key(&w, "nvext");
-    weir_jsonw_object_begin(&w);
-    weir_jsonw_key(&w, "cache_salt");
-    weir_jsonw_string(&w, r->cache_salt);
-    weir_jsonw_object_end(&w);
-    weir_jsonw_object_end(&w);
-    if (w.status == WEIR_OK)
-        r->req->prep.extra_args = weir_arena_copy(r->arena, weir_buf_span(&out));
-    weir_buf_fini(&out);
-    return (w.status == WEIR_OK && r->req->prep.extra_args.data != NULL) || weir_openai_nomem(r);
+    if (r->cache_salt.data != NULL) {
+        r->req->cache_salt = r->req->prep.routing.cache_salt = r->cache_salt;
+        r->req->prep.routing.set = true;
+    }
+    return weir_openai_put_extra_args(r->req, r->arena) == WEIR_OK || weir_openai_nomem(r);
 }
 
 static void apply_ignore_eos(struct weir_openai_request *q) {

@@ -221,7 +221,10 @@ static bool read_usage(struct weir_dec *d, struct weir_output *o) {
                       : weir_span_eqz(key, "completion_tokens") ? &o->completion_tokens
                                                                 : NULL;
         bool ok;
-        if (weir_dec_is_null(d) || (to == NULL && !weir_span_eqz(key, "prompt_tokens_details")))
+        if (weir_span_eqz(key, "completion_tokens_details"))
+            ok = weir_dec_json(d, &o->completion_details);
+        else if (weir_dec_is_null(d) ||
+                 (to == NULL && !weir_span_eqz(key, "prompt_tokens_details")))
             ok = weir_dec_skip(d, NULL);
         else if (to != NULL)
             ok = weir_dec_i64(d, to);
@@ -262,7 +265,7 @@ static bool read_engine_member(struct reading *r, struct weir_span key, struct w
     if (weir_span_eqz(key, "disaggregated_params"))
         return read_raw(d, &o->disaggregated_params);
     if (weir_span_eqz(key, "engine_data"))
-        return read_raw(d, &o->engine_data);
+        return weir_dec_json(d, &o->engine_data);
     return weir_dec_skip(d, NULL);
 }
 
@@ -332,7 +335,11 @@ static void settle_error(struct weir_output *o, struct weir_arena *arena) {
         if (o->comment.n > 0)
             o->error.message = o->comment.items[0];
     }
-    if (o->is_error)
+    bool ended_so = !o->is_error && o->finish == WEIR_FINISH_ERROR;
+    if (ended_so)
+        o->error = (struct weir_wire_error){
+            .status = WEIR_INTERNAL, .http_status = 500, .message = o->finish_text};
+    if (o->is_error || ended_so)
         weir_wire_error_settle(&o->error, arena);
 }
 
@@ -500,7 +507,10 @@ static void put_engine_output(struct weir_enc *e, const struct weir_output *o) {
         weir_enc_key(e, &b, "completion_usage");
         put_usage(e, o);
     }
-    put_raw(e, &b, "engine_data", o->engine_data);
+    if (o->engine_data.data != NULL) {
+        weir_enc_key(e, &b, "engine_data");
+        weir_enc_json(e, o->engine_data);
+    }
     weir_enc_map_end(e, &b);
 }
 

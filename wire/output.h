@@ -34,8 +34,8 @@ struct weir_output {
     bool complete_final;
     struct weir_span event; /* annotation name; NULL for plain data */
     struct weir_strings comment;
-    bool is_error; /* event "error" or an error object */
-    struct weir_wire_error error;
+    bool is_error;                /* event "error" or an error object */
+    struct weir_wire_error error; /* of is_error, or of a finish that is WEIR_FINISH_ERROR */
     /* LLMEngineOutput */
     bool has_output;
     struct weir_ids token_ids;                 /* only the new ones */
@@ -48,8 +48,9 @@ struct weir_output {
     int64_t index;                /* -1 unset */
     bool has_usage;
     int64_t prompt_tokens, completion_tokens, cached_tokens; /* -1 unset */
+    struct weir_span completion_details; /* completion_tokens_details of the usage: JSON or NULL */
     struct weir_span disaggregated_params; /* JSON (or MessagePack bytes in that codec) or NULL */
-    struct weir_span engine_data;          /* the same */
+    struct weir_span engine_data;          /* JSON or NULL */
 };
 /* WEIR_PROTOCOL: undecodable, no `complete_final`, empty wrapper, item without token_ids. Token ids
  * are written to ids_room (room for n_ids_room), or to the arena when there are more. */

@@ -266,7 +266,11 @@ void weir_prep_put_tail(struct weir_enc *e, struct weir_enc_box *b,
     }
     key_json(e, b, "extra_args", req->extra_args);
     key_json(e, b, "router", req->router);
+    key_json(e, b, "mm_processor_kwargs", req->mm_processor_kwargs);
+    key_json(e, b, "media_io_kwargs", req->media_io_kwargs);
     key_json(e, b, "agent_context", req->agent_context);
+    if (req->image_cache_scope.data != NULL)
+        key_str(e, b, "image_cache_scope", req->image_cache_scope);
     if (!isnan(req->request_timestamp_ms))
         key_f64(e, b, "request_timestamp_ms", req->request_timestamp_ms);
 }
@@ -638,6 +642,12 @@ static bool read_member(struct reading *r, struct weir_span key, struct weir_pre
         return weir_dec_json(d, &q->router);
     if (weir_span_eqz(key, "agent_context"))
         return weir_dec_json(d, &q->agent_context);
+    if (weir_span_eqz(key, "image_cache_scope"))
+        return read_str(d, &q->image_cache_scope);
+    if (weir_span_eqz(key, "mm_processor_kwargs"))
+        return weir_dec_json(d, &q->mm_processor_kwargs);
+    if (weir_span_eqz(key, "media_io_kwargs"))
+        return weir_dec_json(d, &q->media_io_kwargs);
     if (weir_span_eqz(key, "prefill_result"))
         return weir_dec_json(d, &q->prefill_result);
     if (weir_span_eqz(key, "bootstrap_info"))

@@ -91,6 +91,9 @@ struct weir_prep_request {
     struct weir_span extra_args;             /* JSON or NULL → left out */
     struct weir_span router;                 /* JSON (latency targets) or NULL → left out */
     struct weir_span agent_context;          /* JSON or NULL → left out */
+    struct weir_span image_cache_scope;      /* text (the session) or NULL → left out */
+    struct weir_span mm_processor_kwargs;    /* JSON or NULL → left out */
+    struct weir_span media_io_kwargs;        /* the same */
     double request_timestamp_ms;             /* NAN → left out */
 };
 /* Everything unset. */

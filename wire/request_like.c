@@ -36,7 +36,10 @@ static bool make_key(const struct weir_prep_request *req, struct weir_prep_key *
                                     req->prefill_result.data,
                                     req->extra_args.data,
                                     req->router.data,
-                                    req->agent_context.data};
+                                    req->agent_context.data,
+                                    req->image_cache_scope.data,
+                                    req->mm_processor_kwargs.data,
+                                    req->media_io_kwargs.data};
     for (size_t i = 0; i < WEIR_ARRAY_LEN(pointers); i++)
         if (pointers[i] != NULL)
             return false;

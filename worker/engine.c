@@ -180,8 +180,20 @@ static void complete_blocks(struct weir_engine *e, struct weir_sequence *s, uint
     e->storing = NULL;
 }
 
+/* Blocks for `hits` found ones and what the budget computes behind them. There must be room for all
+ * of the prompt. */
+static enum weir_status take_blocks(struct weir_engine *e, struct weir_sequence *s,
+                                    const uint64_t *chain, uint32_t hits, uint32_t budget) {
+    uint32_t all = blocks_for(e, s->n_tokens) - hits, first = all;
+    uint64_t end = (uint64_t)hits * e->config.block_size + budget;
+    if (e->config.blocks_by_chunk && e->config.chunked_prefill && !s->kv_received &&
+        end < s->n_tokens)
+        first = blocks_for(e, (uint32_t)end) - hits;
+    return weir_kv_cache_acquire(e->cache, &s->table, chain, hits, first, all);
+}
+
 /* Moves the oldest waiting sequence into the batch if the cache has room for its prompt. */
-static bool admit(struct weir_engine *e, struct weir_sequence *s) {
+static bool admit(struct weir_engine *e, struct weir_sequence *s, uint32_t budget) {
     uint32_t bs = e->config.block_size, full = s->n_tokens / bs;
     if (hash_up_to(e, s, full) != WEIR_OK)
         return false;
@@ -194,13 +206,11 @@ static bool admit(struct weir_engine *e, struct weir_sequence *s) {
         for (uint32_t i = 0; i < usable; i++)
             chain[i] = s->hashes[2 * i];
         hits = weir_kv_cache_match(e->cache, chain, usable);
-        enum weir_status st = weir_kv_cache_acquire(e->cache, &s->table, chain, hits,
-                                                    blocks_for(e, s->n_tokens) - hits);
+        enum weir_status st = take_blocks(e, s, chain, hits, budget);
         weir_free(chain);
         if (st != WEIR_OK)
             return false;
-    } else if (weir_kv_cache_acquire(e->cache, &s->table, NULL, 0, blocks_for(e, s->n_tokens)) !=
-               WEIR_OK) {
+    } else if (take_blocks(e, s, NULL, 0, budget) != WEIR_OK) {
         return false;
     }
     s->n_computed = hits * bs;
@@ -236,10 +246,10 @@ static void preempt(struct weir_engine *e, struct weir_sequence *s) {
     e->stats.preemptions++;
 }
 
-/* Room for the KV of all tokens so far; the youngest sequences give way. False: s itself gave way.
+/* Room for the KV of its first n tokens; the youngest sequences give way. False: s itself gave way.
  */
-static bool make_room(struct weir_engine *e, struct weir_sequence *s) {
-    while (s->table.n < blocks_for(e, s->n_tokens)) {
+static bool make_room(struct weir_engine *e, struct weir_sequence *s, uint32_t n) {
+    while (s->table.n < blocks_for(e, n)) {
         enum weir_status st = weir_kv_cache_extend(e->cache, &s->table);
         if (st == WEIR_OK)
             continue;
@@ -274,19 +284,20 @@ bool weir_engine_begin_step(struct weir_engine *e, uint64_t *ret_us) {
     }
     for (struct weir_list *it = e->running.next; it != &e->running && budget > 0;) {
         struct weir_sequence *s = SEQ(it);
-        bool kept = make_room(e, s);
+        uint32_t took = schedule(e, s, budget);
+        bool by_chunk = e->config.blocks_by_chunk;
+        bool kept = make_room(e, s, by_chunk ? s->n_computed + s->step_tokens : s->n_tokens);
         it = kept ? it->next : &e->running; /* s was the youngest: nobody is behind it */
         if (!kept)
             break;
         bool decode = s->n_computed + 1 == s->n_tokens && s->n_tokens > s->n_prompt;
-        uint32_t took = schedule(e, s, budget);
         budget -= took;
         decodes += decode && took > 0;
         prefill += decode ? 0 : s->step_tokens;
     }
     while (budget > 0 && !weir_list_empty(&e->waiting) && e->n_running < e->config.max_num_seqs) {
         struct weir_sequence *s = SEQ(e->waiting.next);
-        if (!admit(e, s))
+        if (!admit(e, s, budget))
             break;
         budget -= schedule(e, s, budget);
         prefill += s->step_tokens;

@@ -21,6 +21,9 @@ struct weir_engine_config {
     uint32_t max_model_len; /* tokens, prompt and output; 0 = no limit */
     uint32_t max_waiting;   /* sequences; 0 = 65,536 */
     bool prefix_caching, chunked_prefill;
+    /* A prompt that goes in chunks takes the blocks of each with its pass, as engines do; else all
+     * when it is let in, as the replays count (cuda/kvc_replay.h). */
+    bool blocks_by_chunk;
     double prefill_tokens_per_s;
     double decode_base_ms, decode_per_request_ms;
     double speedup;        /* divides all durations; 0 = no delay at all */

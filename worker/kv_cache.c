@@ -136,8 +136,8 @@ static enum weir_status room_for(struct weir_kv_table *t, uint32_t n) {
 
 enum weir_status weir_kv_cache_acquire(struct weir_kv_cache *cache, struct weir_kv_table *table,
                                        const uint64_t *sequence_hashes, uint32_t n_hits,
-                                       uint32_t n_new) {
-    WEIR_ASSERT(table->n == 0);
+                                       uint32_t n_new, uint32_t n_free) {
+    WEIR_ASSERT(table->n == 0 && n_free >= n_new);
     uint32_t idle_hits = 0;
     for (uint32_t i = 0; i < n_hits; i++) {
         uint64_t b = 0;
@@ -145,7 +145,7 @@ enum weir_status weir_kv_cache_acquire(struct weir_kv_cache *cache, struct weir_
         WEIR_ASSERT(found);
         idle_hits += cache->blocks[b].users == 0;
     }
-    if (cache->n_idle < idle_hits || cache->n_idle - idle_hits < n_new)
+    if (cache->n_idle < idle_hits || cache->n_idle - idle_hits < n_free)
         return WEIR_LIMIT;
     enum weir_status st = room_for(table, n_hits + n_new);
     if (st != WEIR_OK)

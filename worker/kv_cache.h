@@ -35,10 +35,10 @@ void weir_kv_cache_destroy(struct weir_kv_cache *cache);
 uint32_t weir_kv_cache_match(const struct weir_kv_cache *cache, const uint64_t *sequence_hashes,
                              uint32_t n);
 /* Gives an empty table the first n_hits blocks of the chain (found by match) and n_new fresh ones.
- * WEIR_LIMIT when there is not enough room: nothing changed. */
+ * WEIR_LIMIT when fewer than n_free (at least n_new) could be had: nothing changed. */
 enum weir_status weir_kv_cache_acquire(struct weir_kv_cache *cache, struct weir_kv_table *table,
                                        const uint64_t *sequence_hashes, uint32_t n_hits,
-                                       uint32_t n_new) WEIR_MUST_CHECK;
+                                       uint32_t n_new, uint32_t n_free) WEIR_MUST_CHECK;
 /* One more fresh block. */
 enum weir_status weir_kv_cache_extend(struct weir_kv_cache *cache,
                                       struct weir_kv_table *table) WEIR_MUST_CHECK;

@@ -78,7 +78,7 @@ static void on_request(void *arg, struct weir_http_exchange *x) {
 }
 
 static void on_body_error(void *arg, struct weir_http_exchange *x, int http_status) {
-    weir_mock_http_error(arg, x, http_status, "BadRequestError", "the body cannot be read");
+    weir_mock_http_error(arg, x, http_status, "BadRequestError", NULL, "the body cannot be read");
 }
 
 static void on_done(void *arg, struct weir_http_exchange *x, enum weir_http_done how) {
@@ -105,7 +105,9 @@ static enum weir_status open_rank(struct weir_mock_http *h, uint32_t r, struct w
                                        .arg = h,
                                        .cache = {on_stored, on_removed, on_cleared},
                                        .on_batch = on_batch,
+                                       .evictions_follow = !weir_mock_http_vllm(h),
                                        .cache_arg = s};
+    rc.engine.blocks_by_chunk = true;
     enum weir_status st = weir_mock_rank_open(h->loop, &rc, &s->rank);
     if (st != WEIR_OK)
         return weir_err_set(err, st, "cannot make an engine: %s", weir_status_text(st));
@@ -125,6 +127,11 @@ static enum weir_status open_rank(struct weir_mock_http *h, uint32_t r, struct w
     if (st == WEIR_OK)
         WEIR_LOG(WEIR_LOG_INFO, "mocker", "rank %u publishes KV events on tcp://%s:%u, replay %u",
                  r, c->ip, weir_mock_feed_port(s->feed), weir_mock_feed_replay_port(s->feed));
+    /* The first batch of a SGLang says that it has nothing. */
+    if (st == WEIR_OK && !weir_mock_http_vllm(h)) {
+        weir_mock_feed_cleared(s->feed);
+        weir_mock_feed_flush(s->feed);
+    }
     return st;
 }
 
@@ -157,6 +164,7 @@ enum weir_status weir_mock_http_open(struct weir_loop *loop,
 void weir_mock_http_close(struct weir_mock_http *http) {
     if (http == NULL)
         return;
+    weir_mock_gen_leave(http);
     weir_http_server_destroy(http->server);
     for (uint32_t r = 0; r < http->n_ranks; r++) {
         weir_mock_rank_close(http->ranks[r].rank);

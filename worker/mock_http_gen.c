@@ -11,7 +11,9 @@
 #include "worker/mock_http_priv.h"
 #include "worker/mock_text.h"
 
+#include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 enum { MAX_CHOICES = 128, ARENA_MAX = 1 << 30, ANSWER_MAX = 64 << 20 };
@@ -23,12 +25,12 @@ struct choice {
     struct wtok_stream decoder;
     struct weir_buf out; /* unary: the whole text; streamed: of one piece */
     uint32_t index;
-    bool role_sent;
+    bool role_sent, aborted;
 };
 
 struct weir_mock_gen {
     struct weir_list node;
-    struct weir_mock_http *http;
+    struct weir_mock_http *http; /* NULL: closed before this exchange */
     struct weir_http_exchange *x;
     struct weir_mock_rank *rank;
     struct weir_arena arena;
@@ -43,7 +45,7 @@ struct weir_mock_gen {
 };
 
 void weir_mock_http_error(struct weir_mock_http *h, struct weir_http_exchange *x, int status,
-                          const char *type, const char *message) {
+                          const char *type, const char *param, const char *message) {
     struct weir_buf out;
     struct weir_jsonw w;
     weir_buf_init(&out, 64 << 10);
@@ -61,7 +63,10 @@ void weir_mock_http_error(struct weir_mock_http *h, struct weir_http_exchange *x
     weir_jsonw_key(&w, "type");
     weir_jsonw_string_z(&w, type);
     weir_jsonw_key(&w, "param");
-    weir_jsonw_null(&w);
+    if (param != NULL && weir_mock_http_vllm(h))
+        weir_jsonw_string_z(&w, param);
+    else
+        weir_jsonw_null(&w);
     weir_jsonw_key(&w, "code");
     weir_jsonw_u64(&w, (uint64_t)status);
     if (weir_mock_http_vllm(h))
@@ -190,21 +195,28 @@ static void end_unary(struct weir_mock_gen *g) {
     struct weir_answer_choice *choices =
         weir_arena_zalloc(&g->arena, g->n_choices * sizeof(*choices));
     for (uint32_t i = 0; choices != NULL && i < g->n_choices; i++)
-        choices[i] = (struct weir_answer_choice){.index = i,
-                                                 .text = g->choices[i].out.len > 0
-                                                             ? weir_buf_span(&g->choices[i].out)
-                                                             : weir_span("", 0),
-                                                 .finish_reason = "length"};
+        choices[i] = (struct weir_answer_choice){
+            .index = i,
+            .text =
+                g->choices[i].out.len > 0 ? weir_buf_span(&g->choices[i].out) : weir_span("", 0),
+            .finish_reason = g->choices[i].aborted ? "abort" : "length"};
     enum weir_status st = choices == NULL ? WEIR_NOMEM
                                           : weir_answer_unary(&g->head, choices, g->n_choices,
                                                               &g->usage, weir_span(NULL, 0), &out);
     if (st == WEIR_OK && g->holds)
         st = put_params(g, &out);
     if (st != WEIR_OK)
-        weir_mock_http_error(g->http, g->x, 500, "InternalServerError", "out of memory");
+        weir_mock_http_error(g->http, g->x, 500, "InternalServerError", NULL, "out of memory");
     else
         weir_http_respond(g->x, 200, "application/json", NULL, 0, weir_buf_span(&out));
     weir_buf_fini(&out);
+}
+
+static void end(struct weir_mock_gen *g) {
+    if (g->q.stream)
+        end_stream(g);
+    else
+        end_unary(g);
 }
 
 void weir_mock_gen_token(void *arg, void *user, uint32_t token, uint32_t cached_tokens,
@@ -225,12 +237,8 @@ void weir_mock_gen_token(void *arg, void *user, uint32_t token, uint32_t cached_
     }
     if (g->q.stream)
         put_chunk(c, last ? "length" : NULL);
-    if (g->n_running > 0)
-        return;
-    if (g->q.stream)
-        end_stream(g);
-    else
-        end_unary(g);
+    if (g->n_running == 0)
+        end(g);
 }
 
 uint32_t weir_mock_gen_next(void *arg, void *user, uint32_t position) {
@@ -246,9 +254,14 @@ struct weir_span weir_mock_gen_salt(void *user) {
 
 /* ---- start and end ------------------------------------------------------------------------ */
 
-static bool refuse(struct weir_mock_gen *g, int status, const char *type, const char *message) {
-    weir_mock_http_error(g->http, g->x, status, type, message);
+static bool refuse_param(struct weir_mock_gen *g, int status, const char *type, const char *param,
+                         const char *message) {
+    weir_mock_http_error(g->http, g->x, status, type, param, message);
     return false;
+}
+
+static bool refuse(struct weir_mock_gen *g, int status, const char *type, const char *message) {
+    return refuse_param(g, status, type, NULL, message);
 }
 
 static bool pick_rank(struct weir_mock_gen *g) {
@@ -284,6 +297,27 @@ static bool add_sequence(struct weir_mock_gen *g, struct choice *c, struct weir_
                                        : weir_status_text(st));
 }
 
+/* vLLM refuses an answer that is longer than its model by itself, SGLang one that is with its
+ * prompt. */
+static bool fits(struct weir_mock_gen *g, size_t n_prompt, int64_t max_tokens) {
+    bool vllm = weir_mock_http_vllm(g->http);
+    int64_t room = weir_mock_http_model_len(g->http), all = (int64_t)n_prompt;
+    char text[256];
+    if (max_tokens <= (vllm || all > room ? room : room - all))
+        return true;
+    if (vllm)
+        snprintf(text, sizeof(text),
+                 "max_tokens=%" PRIi64 " cannot be greater than max_model_len=%" PRIi64
+                 ". Please request fewer output tokens.",
+                 max_tokens, room);
+    else
+        snprintf(text, sizeof(text),
+                 "Requested token count exceeds the model's maximum context length of %" PRIi64
+                 " tokens: %" PRIi64 " of the prompt and %" PRIi64 " for the completion.",
+                 room, all, max_tokens);
+    return refuse_param(g, 400, "BadRequestError", "max_tokens", text);
+}
+
 static bool add_sequences(struct weir_mock_gen *g) {
     struct weir_mock_http *h = g->http;
     bool chat = g->q.kind == WEIR_OPENAI_CHAT;
@@ -303,6 +337,8 @@ static bool add_sequences(struct weir_mock_gen *g) {
         if (weir_mock_http_tokens(h, &g->q, chat ? NULL : &g->q.prompts[p], false, true, &g->arena,
                                   &ids) != WEIR_OK)
             return refuse(g, 400, "BadRequestError", "the prompt cannot be made");
+        if (!fits(g, ids.n, max))
+            return false;
         g->usage.prompt_tokens += ids.n;
         for (unsigned k = 0; k < g->q.n; k++) {
             struct choice *c = &g->choices[g->n_choices];
@@ -313,7 +349,7 @@ static bool add_sequences(struct weir_mock_gen *g) {
                 .bytes = h->config.bytes_text,
                 .seed = (g->q.prep.sampling.has_seed ? (uint64_t)g->q.prep.sampling.seed : 0) +
                         c->index * 37};
-            wtok_stream_init(&c->decoder, h->config.tok, g->q.skip_special_tokens);
+            wtok_stream_init(&c->decoder, h->config.tok, g->q.prep.output.skip_special_tokens == 1);
             weir_buf_init(&c->out, ANSWER_MAX);
             if (!add_sequence(g, c, ids, max_tokens))
                 return false;
@@ -323,7 +359,8 @@ static bool add_sequences(struct weir_mock_gen *g) {
 }
 
 static bool read_body(struct weir_mock_gen *g) {
-    static const struct weir_openai_rules rules = {.ignore_unknown_fields = true};
+    static const struct weir_openai_rules rules = {.ignore_unknown_fields = true,
+                                                   .any_strict_tool = true};
     struct weir_openai_error error = {0};
     enum weir_openai_kind kind = g->q.kind;
     char text[512];
@@ -340,7 +377,7 @@ static bool read_body(struct weir_mock_gen *g) {
     if (!weir_mock_http_vllm(g->http) || weir_span_eqz(g->q.model, g->http->config.model))
         return true;
     snprintf(text, sizeof(text), "The model `%.*s` does not exist.", WEIR_SPAN_ARG(g->q.model));
-    return refuse(g, 404, "NotFoundError", text);
+    return refuse_param(g, 404, "NotFoundError", "model", text);
 }
 
 static void read_params(struct weir_json *j, bool *remote_decode, bool *remote_prefill) {
@@ -409,14 +446,27 @@ static void cancel(struct weir_mock_gen *g) {
     g->n_running = 0;
 }
 
-static void fill_head(struct weir_mock_gen *g) {
+/* vLLM puts the caller's id, or a random one, behind a word; SGLang's has 32 hex digits. */
+static void make_id(struct weir_mock_gen *g) {
     struct weir_span own = weir_http_header_get(weir_http_exchange_request(g->x), "x-request-id");
+    const char *word = g->q.kind == WEIR_OPENAI_CHAT ? "chatcmpl-" : "cmpl-";
     char uuid[37];
     weir_rng_uuid(weir_loop_rng(g->http->loop), uuid);
-    if (own.data == NULL || own.len > 64 || !weir_mock_http_vllm(g->http))
+    if (!weir_mock_http_vllm(g->http)) {
+        size_t n = 0;
+        for (const char *c = uuid; *c != '\0'; c++)
+            if (*c != '-')
+                g->id[n++] = *c;
+        g->id[n] = '\0';
+        return;
+    }
+    if (own.data == NULL || own.len > 64)
         own = weir_span(uuid, 36);
-    snprintf(g->id, sizeof(g->id), "%s%.*s", g->q.kind == WEIR_OPENAI_CHAT ? "chatcmpl-" : "cmpl-",
-             WEIR_SPAN_ARG(own));
+    snprintf(g->id, sizeof(g->id), "%s%.*s", word, WEIR_SPAN_ARG(own));
+}
+
+static void fill_head(struct weir_mock_gen *g) {
+    make_id(g);
     g->head = (struct weir_answer_head){.kind = g->q.kind,
                                         .id = weir_span_z(g->id),
                                         .model = g->q.model,
@@ -427,7 +477,7 @@ void weir_mock_gen_start(struct weir_mock_http *h, struct weir_http_exchange *x,
                          enum weir_openai_kind kind) {
     struct weir_mock_gen *g = weir_calloc(1, sizeof(*g));
     if (g == NULL) {
-        weir_mock_http_error(h, x, 500, "InternalServerError", "out of memory");
+        weir_mock_http_error(h, x, 500, "InternalServerError", NULL, "out of memory");
         return;
     }
     g->http = h;
@@ -448,12 +498,45 @@ void weir_mock_gen_start(struct weir_mock_http *h, struct weir_http_exchange *x,
         weir_http_stream_begin(x, 200, "text/event-stream; charset=utf-8", NULL, 0);
 }
 
+void weir_mock_gen_abort(struct weir_mock_http *h, struct weir_span id) {
+    WEIR_LIST_FOREACH(it, &h->requests) {
+        struct weir_mock_gen *g = WEIR_CONTAINER_OF(it, struct weir_mock_gen, node);
+        const char *own = strchr(g->id, '-');
+        if (g->n_running == 0 ||
+            (!weir_span_eqz(id, g->id) && (own == NULL || !weir_span_eqz(id, own + 1))))
+            continue;
+        for (uint32_t i = 0; i < g->n_choices; i++) {
+            struct choice *c = &g->choices[i];
+            if (c->seq == NULL)
+                continue;
+            weir_mock_rank_cancel(g->rank, c->seq);
+            c->seq = NULL;
+            c->aborted = true;
+            if (g->q.stream)
+                put_chunk(c, "abort");
+        }
+        g->n_running = 0;
+        end(g);
+    }
+}
+
+void weir_mock_gen_leave(struct weir_mock_http *h) {
+    WEIR_LIST_FOREACH(it, &h->requests) {
+        struct weir_mock_gen *g = WEIR_CONTAINER_OF(it, struct weir_mock_gen, node);
+        cancel(g);
+        weir_list_remove(&g->node);
+        g->http = NULL;
+    }
+}
+
 void weir_mock_gen_done(struct weir_mock_gen *g) {
     cancel(g);
     for (uint32_t i = 0; i < g->n_choices; i++)
         weir_buf_fini(&g->choices[i].out);
-    weir_list_remove(&g->node);
-    g->http->n_requests--;
+    if (g->http != NULL) {
+        weir_list_remove(&g->node);
+        g->http->n_requests--;
+    }
     weir_arena_fini(&g->arena);
     weir_free(g);
 }

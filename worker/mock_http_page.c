@@ -1,68 +1,33 @@
-/* What engines say of themselves: models, load, event sources, tokens. */
+/* Pages of both engines: event sources, tokens, resets; the table of all pages. */
 #include "base/json.h"
+#include "base/utf8.h"
 #include "kvindex/kvi.h"
 #include "worker/mock_http_priv.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
-
-enum { PAGE_MAX = 64 << 20 };
-
-static void send_json(struct weir_http_exchange *x, struct weir_jsonw *w, struct weir_buf *out) {
-    weir_http_respond(x, w->status == WEIR_OK ? 200 : 500, "application/json", NULL, 0,
-                      weir_buf_span(out));
-    weir_buf_fini(out);
-}
-
-static void put_z(struct weir_jsonw *w, const char *key, const char *value) {
-    weir_jsonw_key(w, key);
-    weir_jsonw_string_z(w, value);
-}
-
-static uint32_t model_len(const struct weir_mock_http *h) {
-    uint64_t all = (uint64_t)h->config.engine.n_blocks * h->config.engine.block_size;
-    uint32_t len = h->config.engine.max_model_len;
-    return len > 0 ? len : all < INT32_MAX ? (uint32_t)all : INT32_MAX;
-}
-
-static void page_models(struct weir_mock_http *h, struct weir_http_exchange *x) {
-    struct weir_buf out;
-    struct weir_jsonw w;
-    weir_buf_init(&out, PAGE_MAX);
-    weir_jsonw_init(&w, &out);
-    weir_jsonw_object_begin(&w);
-    put_z(&w, "object", "list");
-    weir_jsonw_key(&w, "data");
-    weir_jsonw_array_begin(&w);
-    weir_jsonw_object_begin(&w);
-    put_z(&w, "id", h->config.model);
-    put_z(&w, "object", "model");
-    weir_jsonw_key(&w, "created");
-    weir_jsonw_u64(&w, weir_wall_ms() / 1000);
-    put_z(&w, "owned_by", weir_mock_http_vllm(h) ? "vllm" : "sglang");
-    put_z(&w, "root", h->config.model);
-    weir_jsonw_key(&w, "parent");
-    weir_jsonw_null(&w);
-    weir_jsonw_key(&w, "max_model_len");
-    weir_jsonw_u64(&w, model_len(h));
-    weir_jsonw_object_end(&w);
-    weir_jsonw_array_end(&w);
-    weir_jsonw_object_end(&w);
-    send_json(x, &w, &out);
-}
 
 static void put_endpoint(struct weir_jsonw *w, const char *key, const char *ip, uint16_t port) {
     char text[128];
     /* Two colons: the form in which vLLM binds, and not connects, on one address. */
     snprintf(text, sizeof(text), strchr(ip, ':') != NULL ? "tcp://[%s]:%u" : "tcp://[::ffff:%s]:%u",
              ip, port);
-    put_z(w, key, text);
+    weir_mock_put_z(w, key, text);
+}
+
+/* Always bound, so a plain address does. */
+static void put_replay(struct weir_jsonw *w, const char *ip, uint16_t port) {
+    char text[128];
+    snprintf(text, sizeof(text), strchr(ip, ':') != NULL ? "tcp://[%s]:%u" : "tcp://%s:%u", ip,
+             port);
+    weir_mock_put_z(w, "replay_endpoint", text);
 }
 
 static void page_sources(struct weir_mock_http *h, struct weir_http_exchange *x) {
     struct weir_buf out;
     struct weir_jsonw w;
-    weir_buf_init(&out, PAGE_MAX);
+    weir_buf_init(&out, WEIR_MOCK_PAGE_MAX);
     weir_jsonw_init(&w, &out);
     weir_jsonw_object_begin(&w);
     for (uint32_t r = 0; r < h->n_ranks && h->ranks[r].feed != NULL; r++) {
@@ -72,90 +37,71 @@ static void page_sources(struct weir_mock_http *h, struct weir_http_exchange *x)
         weir_jsonw_object_begin(&w);
         weir_jsonw_key(&w, "enable_kv_cache_events");
         weir_jsonw_bool(&w, true);
-        put_z(&w, "publisher", "zmq");
+        weir_mock_put_z(&w, "publisher", "zmq");
         if (h->config.events_connect != NULL)
-            put_z(&w, "endpoint", h->config.events_connect);
+            weir_mock_put_z(&w, "endpoint", h->config.events_connect);
         else
             put_endpoint(&w, "endpoint", h->config.ip, weir_mock_feed_port(h->ranks[r].feed));
-        put_endpoint(&w, "replay_endpoint", h->config.ip,
-                     weir_mock_feed_replay_port(h->ranks[r].feed));
-        weir_jsonw_key(&w, "buffer_steps");
-        weir_jsonw_u64(&w, 10000);
-        put_z(&w, "topic", h->topic);
+        put_replay(&w, h->config.ip, weir_mock_feed_replay_port(h->ranks[r].feed));
+        weir_mock_put_u64(&w, "buffer_steps", 10000);
+        weir_mock_put_u64(&w, "hwm", 100000);
+        weir_mock_put_u64(&w, "max_queue_size", 100000);
+        weir_mock_put_z(&w, "topic", h->topic);
         weir_jsonw_object_end(&w);
     }
     weir_jsonw_object_end(&w);
-    send_json(x, &w, &out);
+    weir_mock_send(x, &w, &out);
 }
 
-/* ---- metrics ------------------------------------------------------------------------------ */
-
-static enum weir_status put_vllm(const struct weir_mock_http *h, struct weir_buf *out) {
-    const struct weir_engine_config *e = &h->config.engine;
-    enum weir_status st = WEIR_OK;
-    for (uint32_t r = 0; r < h->n_ranks && st == WEIR_OK; r++) {
-        struct weir_engine_stats s;
-        weir_mock_rank_get_stats(h->ranks[r].rank, &s);
-        st = weir_buf_printf(
-            out,
-            "vllm:num_requests_running{engine=\"%u\",model_name=\"%s\"} %u.0\n"
-            "vllm:num_requests_waiting{engine=\"%u\",model_name=\"%s\"} %u.0\n"
-            "vllm:kv_cache_usage_perc{engine=\"%u\",model_name=\"%s\"} %.6f\n"
-            "vllm:prefix_cache_queries_total{engine=\"%u\",model_name=\"%s\"} %llu.0\n"
-            "vllm:prefix_cache_hits_total{engine=\"%u\",model_name=\"%s\"} %llu.0\n"
-            "vllm:cache_config_info{block_size=\"%u\",enable_prefix_caching=\"True\","
-            "engine=\"%u\",num_gpu_blocks=\"%u\",num_gpu_blocks_override=\"None\"} 1.0\n",
-            r, h->config.model, s.running, r, h->config.model, s.waiting, r, h->config.model,
-            (double)s.kv_used_blocks / e->n_blocks, r, h->config.model,
-            (unsigned long long)s.prompt_tokens, r, h->config.model,
-            (unsigned long long)s.cached_tokens, e->block_size, r, e->n_blocks);
-    }
-    return st;
+/* Of SGLang: a base port, to which a rank is added. Ports that were not asked for lie anywhere. */
+static bool in_a_row(const struct weir_mock_http *h,
+                     uint16_t (*port)(const struct weir_mock_feed *)) {
+    for (uint32_t r = 0; r < h->n_ranks; r++)
+        if (h->ranks[r].feed == NULL || port(h->ranks[r].feed) != port(h->ranks[0].feed) + r)
+            return false;
+    return true;
 }
 
-static enum weir_status put_sglang(const struct weir_mock_http *h, struct weir_buf *out) {
-    const struct weir_engine_config *e = &h->config.engine;
-    enum weir_status st = WEIR_OK;
-    for (uint32_t r = 0; r < h->n_ranks && st == WEIR_OK; r++) {
-        struct weir_engine_stats s;
-        char rank[32] = "";
-        weir_mock_rank_get_stats(h->ranks[r].rank, &s);
-        if (h->n_ranks > 1)
-            snprintf(rank, sizeof(rank), "dp_rank=\"%u\",", r);
-        st = weir_buf_printf(out,
-                             "sglang:num_running_reqs{%smodel_name=\"%s\"} %u.0\n"
-                             "sglang:num_queue_reqs{%smodel_name=\"%s\"} %u.0\n"
-                             "sglang:token_usage{%smodel_name=\"%s\"} %.6f\n"
-                             "sglang:page_size{%smodel_name=\"%s\"} %u.0\n"
-                             "sglang:num_pages{%smodel_name=\"%s\"} %u.0\n",
-                             rank, h->config.model, s.running, rank, h->config.model, s.waiting,
-                             rank, h->config.model, (double)s.kv_used_blocks / e->n_blocks, rank,
-                             h->config.model, e->block_size, rank, h->config.model, e->n_blocks);
-    }
-    return st;
+static void put_publisher(struct weir_jsonw *w, const struct weir_mock_http *h) {
+    const char *out = h->config.events_connect, *ip = h->config.ip;
+    const char *colon = out != NULL ? strrchr(out, ':') : NULL;
+    char host[128];
+    if (colon != NULL && strncmp(out, "tcp://", 6) == 0)
+        snprintf(host, sizeof(host), "%.*s", (int)(colon - out - 6), out + 6);
+    else
+        snprintf(host, sizeof(host), strchr(ip, ':') != NULL ? "[%s]" : "[::ffff:%s]", ip);
+    weir_jsonw_object_begin(w);
+    weir_mock_put_z(w, "publisher", "zmq");
+    weir_mock_put_z(w, "endpoint_host", host);
+    weir_mock_put_u64(w, "endpoint_port_base",
+                      colon != NULL ? strtoul(colon + 1, NULL, 10)
+                                    : weir_mock_feed_port(h->ranks[0].feed));
+    weir_mock_put_z(w, "topic", h->topic);
+    weir_mock_put_u64(w, "block_size", h->config.engine.block_size);
+    weir_mock_put_u64(w, "dp_size", h->n_ranks);
+    weir_mock_put_u64(w, "replay_endpoint_port_base", weir_mock_feed_replay_port(h->ranks[0].feed));
+    weir_jsonw_object_end(w);
 }
 
-static void page_metrics(struct weir_mock_http *h, struct weir_http_exchange *x) {
+static void page_server_info(struct weir_mock_http *h, struct weir_http_exchange *x) {
     struct weir_buf out;
-    weir_buf_init(&out, PAGE_MAX);
-    enum weir_status st = weir_mock_http_vllm(h) ? put_vllm(h, &out) : put_sglang(h, &out);
-    /* No real engine tells these two; tests wait for them. */
-    for (uint32_t r = 0; r < h->n_ranks && st == WEIR_OK; r++) {
-        struct weir_engine_stats s;
-        weir_mock_rank_get_stats(h->ranks[r].rank, &s);
-        st = weir_buf_printf(&out,
-                             "weir_mocker_kv_next_sequence{rank=\"%u\"} "
-                             "%llu\nweir_mocker_cached_tokens{rank=\"%u\"} "
-                             "%llu\n",
-                             r,
-                             (unsigned long long)(h->ranks[r].feed != NULL
-                                                      ? weir_mock_feed_next(h->ranks[r].feed)
-                                                      : 0),
-                             r, (unsigned long long)s.cached_tokens);
-    }
-    weir_http_respond(x, st == WEIR_OK ? 200 : 500, "text/plain; version=0.0.4; charset=utf-8",
-                      NULL, 0, weir_buf_span(&out));
-    weir_buf_fini(&out);
+    struct weir_jsonw w;
+    bool told = (h->config.events_connect != NULL || in_a_row(h, weir_mock_feed_port)) &&
+                in_a_row(h, weir_mock_feed_replay_port);
+    weir_buf_init(&out, WEIR_MOCK_PAGE_MAX);
+    weir_jsonw_init(&w, &out);
+    weir_jsonw_object_begin(&w);
+    weir_mock_put_z(&w, "model_path", h->config.model);
+    weir_mock_put_z(&w, "served_model_name", h->config.model);
+    weir_mock_put_u64(&w, "page_size", h->config.engine.block_size);
+    weir_mock_put_u64(&w, "dp_size", h->n_ranks);
+    weir_jsonw_key(&w, "kv_events");
+    if (told)
+        put_publisher(&w, h);
+    else
+        weir_jsonw_null(&w);
+    weir_jsonw_object_end(&w);
+    weir_mock_send(x, &w, &out);
 }
 
 /* ---- tokens ------------------------------------------------------------------------------- */
@@ -168,24 +114,76 @@ static void put_ids(struct weir_jsonw *w, struct weir_ids ids) {
     weir_jsonw_array_end(w);
 }
 
-/* False only where the question says so: for plain prompts. */
-static bool adds_special(struct weir_span body) {
+/* A truth value of the question; `otherwise` where it says nothing or null. */
+static bool says(struct weir_span body, const char *member, bool otherwise) {
     struct weir_json j;
     struct weir_json_str key;
-    bool adds = true;
+    bool value = otherwise;
     weir_json_init(&j, body, 128);
     if (!weir_json_object_enter(&j))
-        return adds;
+        return value;
     while (weir_json_object_next(&j, &key)) {
-        if (weir_json_str_eqz(key, "add_special_tokens"))
-            adds = weir_json_peek(&j) != WEIR_JSON_FALSE;
+        enum weir_json_type type = weir_json_peek(&j);
+        if (weir_json_str_eqz(key, member) && (type == WEIR_JSON_TRUE || type == WEIR_JSON_FALSE))
+            value = type == WEIR_JSON_TRUE;
         weir_json_skip(&j, NULL);
     }
-    return adds;
+    return value;
+}
+
+/* Vocabularies of bytes write each as a character of GPT-2's alphabet: printable Latin-1 stands for
+ * itself, the other bytes for U+0100 and up. */
+static enum weir_status put_byte(unsigned char b, struct weir_buf *out) {
+    unsigned c = (b >= 0x21 && b <= 0x7E) || (b >= 0xA1 && b <= 0xAC) || b >= 0xAE ? b
+                 : b <= 0x20                                                       ? 0x100u + b
+                 : b <= 0xA0 ? 0x121u + (b - 0x7Fu)
+                             : 0x143;
+    char utf8[4];
+    return weir_buf_append(out, utf8, weir_utf8_encode(c, utf8));
+}
+
+static bool vocabulary_of_bytes(const struct wtok *tok) {
+    static const char *const kinds[] = {"bytes", "gpt2",   "cl100k",  "qwen2",
+                                        "o200k", "tekken", "deepseek"};
+    for (size_t i = 0; i < WEIR_ARRAY_LEN(kinds); i++)
+        if (strcmp(wtok_kind(tok), kinds[i]) == 0)
+            return true;
+    return false;
+}
+
+/* The tokens as the vocabulary has them; null where it is not known how it writes them. */
+static void put_strings(struct weir_jsonw *w, const struct wtok *tok, struct weir_ids ids) {
+    struct weir_buf raw, text;
+    if (!vocabulary_of_bytes(tok)) {
+        weir_mock_put_null(w, "token_strs");
+        return;
+    }
+    weir_buf_init(&raw, 1 << 16);
+    weir_buf_init(&text, 1 << 18);
+    weir_jsonw_key(w, "token_strs");
+    weir_jsonw_array_begin(w);
+    for (size_t i = 0; i < ids.n; i++) {
+        weir_buf_clear(&raw);
+        weir_buf_clear(&text);
+        enum weir_status st = wtok_decode(tok, &ids.ids[i], 1, true, &text);
+        bool special = st == WEIR_OK && text.len == 0; /* written as it stands */
+        weir_buf_clear(&text);
+        if (st == WEIR_OK)
+            st = wtok_id_bytes(tok, ids.ids[i], &raw);
+        for (size_t k = 0; k < raw.len && st == WEIR_OK; k++)
+            st = special ? weir_buf_append_c(&text, raw.data[k])
+                         : put_byte((unsigned char)raw.data[k], &text);
+        weir_jsonw_string(w,
+                          st == WEIR_OK && text.len > 0 ? weir_buf_span(&text) : weir_span("", 0));
+    }
+    weir_jsonw_array_end(w);
+    weir_buf_fini(&raw);
+    weir_buf_fini(&text);
 }
 
 static void page_tokenize(struct weir_mock_http *h, struct weir_http_exchange *x) {
-    static const struct weir_openai_rules rules = {.ignore_unknown_fields = true};
+    static const struct weir_openai_rules rules = {.ignore_unknown_fields = true,
+                                                   .any_strict_tool = true};
     struct weir_arena *arena = weir_http_exchange_arena(x);
     struct weir_span body = weir_http_exchange_request(x)->body;
     struct weir_openai_request q = {0};
@@ -196,28 +194,34 @@ static void page_tokenize(struct weir_mock_http *h, struct weir_http_exchange *x
     enum weir_status st = weir_openai_parse(kind, body, &rules, arena, &q, &error);
     q.kind = kind;
     if (st == WEIR_OK && q.stream && !weir_mock_http_vllm(h)) {
-        weir_mock_http_error(h, x, 501, "NotImplementedError", "no stream of tokens");
+        weir_mock_http_error(h, x, 501, "NotImplementedError", NULL, "no stream of tokens");
         return;
     }
     if (st == WEIR_OK)
-        st = weir_mock_http_tokens(h, &q, chat ? NULL : &q.prompts[0], true, adds_special(body),
-                                   arena, &ids);
+        st = weir_mock_http_tokens(h, &q, chat ? NULL : &q.prompts[0], true,
+                                   says(body, "add_special_tokens", true), arena, &ids);
     if (st != WEIR_OK) {
-        weir_mock_http_error(h, x, 400, "BadRequestError", "no prompt that can be tokenized");
+        weir_mock_http_error(h, x, 400, "BadRequestError", NULL, "no prompt that can be tokenized");
         return;
     }
     struct weir_buf out;
     struct weir_jsonw w;
-    weir_buf_init(&out, PAGE_MAX);
+    weir_buf_init(&out, WEIR_MOCK_PAGE_MAX);
     weir_jsonw_init(&w, &out);
     weir_jsonw_object_begin(&w);
-    weir_jsonw_key(&w, "count");
-    weir_jsonw_u64(&w, ids.n);
-    weir_jsonw_key(&w, "max_model_len");
-    weir_jsonw_u64(&w, model_len(h));
-    put_ids(&w, ids);
+    if (!weir_mock_http_vllm(h))
+        put_ids(&w, ids);
+    weir_mock_put_u64(&w, "count", ids.n);
+    weir_mock_put_u64(&w, "max_model_len", weir_mock_http_model_len(h));
+    if (weir_mock_http_vllm(h)) {
+        put_ids(&w, ids);
+        if (says(body, "return_token_strs", false))
+            put_strings(&w, h->config.tok, ids);
+        else
+            weir_mock_put_null(&w, "token_strs");
+    }
     weir_jsonw_object_end(&w);
-    send_json(x, &w, &out);
+    weir_mock_send(x, &w, &out);
 }
 
 static bool read_ids(struct weir_span body, struct weir_arena *arena, struct weir_ids *ret) {
@@ -247,32 +251,80 @@ static void page_detokenize(struct weir_mock_http *h, struct weir_http_exchange 
     struct weir_ids ids;
     struct weir_buf text, out;
     struct weir_jsonw w;
-    weir_buf_init(&text, PAGE_MAX);
-    weir_buf_init(&out, PAGE_MAX);
+    weir_buf_init(&text, WEIR_MOCK_PAGE_MAX);
+    weir_buf_init(&out, WEIR_MOCK_PAGE_MAX);
     if (!read_ids(weir_http_exchange_request(x)->body, weir_http_exchange_arena(x), &ids) ||
         wtok_decode(h->config.tok, ids.ids, ids.n, false, &text) != WEIR_OK) {
-        weir_mock_http_error(h, x, 400, "BadRequestError", "no tokens of this model");
+        weir_mock_http_error(h, x, 400, "BadRequestError", NULL, "no tokens of this model");
     } else {
         weir_jsonw_init(&w, &out);
         weir_jsonw_object_begin(&w);
         weir_jsonw_key(&w, weir_mock_http_vllm(h) ? "prompt" : "text");
         weir_jsonw_string(&w, weir_buf_span(&text));
         weir_jsonw_object_end(&w);
-        send_json(x, &w, &out);
+        weir_mock_send(x, &w, &out);
     }
     weir_buf_fini(&text);
 }
 
 /* ---- resets ------------------------------------------------------------------------------- */
 
-/* vLLM answers at once and tells with the next batch; SGLang tells at once. */
+/* vLLM answers at once and tells with the next batch; SGLang tells at once. Neither forgets blocks
+ * that a request holds: nothing is emptied then. */
 static void page_reset(struct weir_mock_http *h, struct weir_http_exchange *x) {
-    for (uint32_t r = 0; r < h->n_ranks; r++)
-        weir_kv_cache_clear(weir_engine_cache(weir_mock_rank_engine(h->ranks[r].rank)));
-    if (weir_mock_http_vllm(h))
-        weir_http_respond(x, 200, "application/json", NULL, 0, WEIR_SPAN_LIT("{\"success\":true}"));
+    bool vllm = weir_mock_http_vllm(h), idle = true;
+    for (uint32_t r = 0; r < h->n_ranks; r++) {
+        struct weir_kv_cache *cache = weir_engine_cache(weir_mock_rank_engine(h->ranks[r].rank));
+        bool used = weir_kv_cache_used(cache) > 0;
+        idle &= !used;
+        if (!used)
+            weir_kv_cache_clear(cache);
+    }
+    if (vllm)
+        weir_http_respond(x, 200, "application/json", NULL, 0,
+                          idle ? WEIR_SPAN_LIT("{\"success\":true}")
+                               : WEIR_SPAN_LIT("{\"success\":false}"));
     else
-        weir_http_respond(x, 200, "text/plain", NULL, 0, WEIR_SPAN_LIT("Cache flushed.\n"));
+        weir_http_respond(
+            x, idle ? 200 : 400, "text/plain", NULL, 0,
+            WEIR_SPAN_LIT("Cache flushed.\nPlease check backend logs for more details. "
+                          "(When there are running or waiting requests, the operation "
+                          "will not be performed.)\n"));
+}
+
+/* vLLM counts every id that it is given, whether or not it has the request. */
+static void page_abort(struct weir_mock_http *h, struct weir_http_exchange *x) {
+    struct weir_json j;
+    struct weir_json_str key, id;
+    uint64_t n = 0;
+    struct weir_span body = weir_http_exchange_request(x)->body;
+    weir_json_init(&j, body, 16);
+    bool ok = weir_json_object_enter(&j);
+    while (ok && weir_json_object_next(&j, &key)) {
+        if (!weir_json_str_eqz(key, "request_ids")) {
+            weir_json_skip(&j, NULL);
+            continue;
+        }
+        ok = weir_json_array_enter(&j);
+        for (; ok && weir_json_array_next(&j); n++) {
+            ok = weir_json_string(&j, &id);
+            if (ok)
+                weir_mock_gen_abort(h, weir_json_text(id, weir_http_exchange_arena(x)));
+        }
+    }
+    if (!ok || !weir_json_finish(&j)) {
+        weir_mock_http_error(h, x, 400, "BadRequestError", NULL, "request_ids are required");
+        return;
+    }
+    struct weir_buf out;
+    struct weir_jsonw w;
+    weir_buf_init(&out, WEIR_MOCK_PAGE_MAX);
+    weir_jsonw_init(&w, &out);
+    weir_jsonw_object_begin(&w);
+    weir_mock_put_z(&w, "status", "aborted");
+    weir_mock_put_u64(&w, "aborted", n);
+    weir_jsonw_object_end(&w);
+    weir_mock_send(x, &w, &out);
 }
 
 static void page_health(struct weir_mock_http *h, struct weir_http_exchange *x) {
@@ -287,17 +339,24 @@ bool weir_mock_http_page(struct weir_mock_http *h, struct weir_http_exchange *x)
         int whose;
         void (*fn)(struct weir_mock_http *h, struct weir_http_exchange *x);
     } rows[] = {{"GET", "/health", BOTH, page_health},
-                {"GET", "/v1/models", BOTH, page_models},
-                {"GET", "/metrics", BOTH, page_metrics},
+                {"GET", "/v1/models", BOTH, weir_mock_page_models},
+                {"GET", "/metrics", BOTH, weir_mock_page_metrics},
                 {"GET", "/kv_event_sources", VLLM, page_sources},
+                {"GET", "/server_info", SGLANG, page_server_info},
+                {"GET", "/version", VLLM, weir_mock_page_version},
+                {"GET", "/load", VLLM, weir_mock_page_load},
+                {"GET", "/v1/loads", SGLANG, weir_mock_page_loads},
+                {"GET", "/model_info", SGLANG, weir_mock_page_model_info},
                 {"POST", "/tokenize", BOTH, page_tokenize},
                 {"POST", "/detokenize", BOTH, page_detokenize},
+                {"POST", "/abort_requests", VLLM, page_abort},
                 {"POST", "/reset_prefix_cache", VLLM, page_reset},
                 {"POST", "/flush_cache", SGLANG, page_reset}};
     const struct weir_http_request *q = weir_http_exchange_request(x);
     int own = h->config.form == WEIR_MOCK_SGLANG ? SGLANG : VLLM;
     for (size_t i = 0; i < WEIR_ARRAY_LEN(rows); i++) {
-        bool old = h->config.form == WEIR_MOCK_VLLM_ARRAY && rows[i].fn == page_sources;
+        bool old = h->config.form == WEIR_MOCK_VLLM_ARRAY &&
+                   (rows[i].fn == page_sources || rows[i].fn == page_abort);
         if (!weir_span_eqz(q->path, rows[i].path) || !weir_span_eqz(q->method, rows[i].method) ||
             (rows[i].whose != BOTH && rows[i].whose != own) || old)
             continue;

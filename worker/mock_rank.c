@@ -26,9 +26,17 @@ static void remember(struct weir_mock_rank *r, const struct weir_kv_event *event
     slot->event.removed = event->n_removed > 0 ? slot->memory : NULL;
 }
 
+static enum weir_status publish_event(struct weir_mock_rank *r, const struct weir_kv_event *e) {
+    if (r->stream != NULL)
+        return weir_kv_stream_pub_send(r->stream, e);
+    if (r->config.kv_pub == NULL)
+        return WEIR_OK;
+    weir_buf_clear(&r->scratch);
+    enum weir_status st = weir_kv_events_encode(e, 1, &r->scratch);
+    return st == WEIR_OK ? weir_event_pub_send(r->config.kv_pub, weir_buf_span(&r->scratch)) : st;
+}
+
 static void flush_pending(struct weir_mock_rank *r) {
-    if (r->config.on_batch != NULL)
-        r->config.on_batch(r->config.cache_arg);
     if (!r->pending)
         return;
     r->pending = false;
@@ -48,12 +56,7 @@ static void flush_pending(struct weir_mock_rank *r) {
     }
     r->n_pending = 0;
     remember(r, &e);
-    if (r->config.kv_pub == NULL)
-        return;
-    weir_buf_clear(&r->scratch);
-    enum weir_status st = weir_kv_events_encode(&e, 1, &r->scratch);
-    if (st == WEIR_OK)
-        st = weir_event_pub_send(r->config.kv_pub, weir_buf_span(&r->scratch));
+    enum weir_status st = publish_event(r, &e);
     if (st != WEIR_OK)
         WEIR_LOG(WEIR_LOG_WARN, "mocker", "a KV event was not published: %s", weir_status_text(st));
 }
@@ -134,12 +137,23 @@ static void on_load_timer(void *arg) {
     publish_load(arg);
 }
 
+static void end_batch(struct weir_mock_rank *r) {
+    if (r->config.on_batch != NULL)
+        r->config.on_batch(r->config.cache_arg);
+}
+
 /* ---- steps -------------------------------------------------------------------------------- */
 
 static void arm(struct weir_mock_rank *r, uint64_t delay_ms) {
     if (weir_timer_start(&r->timer, delay_ms) != WEIR_OK)
         WEIR_LOG(WEIR_LOG_ERROR, "mocker", "out of memory: rank %u stands still",
                  r->config.dp_rank);
+}
+
+static void end_pass(struct weir_mock_rank *r) {
+    weir_engine_end_step(r->engine);
+    if (!r->config.evictions_follow)
+        end_batch(r);
 }
 
 /* Runs passes until one takes time, or the turn's share is used up. */
@@ -149,14 +163,17 @@ static void run_steps(struct weir_mock_rank *r) {
         if (!weir_engine_begin_step(r->engine, &us)) {
             r->stepping = false;
             flush_pending(r);
+            end_batch(r);
             publish_load(r);
             return;
         }
         flush_pending(r); /* evictions of the admission */
+        if (r->config.evictions_follow)
+            end_batch(r);
         publish_load(r);
         if (us > 0)
             break;
-        weir_engine_end_step(r->engine);
+        end_pass(r);
     }
     if (us > 0)
         arm(r, (us + 999) / 1000);
@@ -167,7 +184,7 @@ static void run_steps(struct weir_mock_rank *r) {
 static void on_step(void *arg) {
     struct weir_mock_rank *r = arg;
     if (weir_engine_in_step(r->engine))
-        weir_engine_end_step(r->engine);
+        end_pass(r);
     flush_pending(r);
     run_steps(r);
 }
@@ -223,6 +240,16 @@ void weir_mock_rank_set_publishers(struct weir_mock_rank *rank, struct weir_even
                                    struct weir_event_pub *load_pub) {
     rank->config.kv_pub = kv_pub;
     rank->config.load_pub = load_pub;
+}
+
+void weir_mock_rank_set_stream(struct weir_mock_rank *rank, struct weir_kv_stream_pub *stream) {
+    rank->stream = stream;
+}
+
+void weir_mock_rank_tell_again(struct weir_mock_rank *rank) {
+    on_cleared(rank);
+    weir_kv_cache_each(weir_engine_cache(rank->engine), on_stored, rank);
+    flush_pending(rank);
 }
 
 enum weir_status weir_mock_rank_add(struct weir_mock_rank *rank,

@@ -10,6 +10,7 @@
 
 #include "net/loop.h"
 #include "runtime/events.h"
+#include "runtime/kv_stream_pub.h"
 #include "worker/engine.h"
 
 struct weir_mock_rank;
@@ -28,6 +29,7 @@ struct weir_mock_rank_config {
      * `cache_arg`. Members NULL: not wanted. */
     struct weir_kv_cache_ops cache;
     void (*on_batch)(void *cache_arg);
+    bool evictions_follow; /* what a pass evicts belongs to the batch of the pass before it */
     void *cache_arg;
 };
 
@@ -42,6 +44,10 @@ void weir_mock_rank_cancel(struct weir_mock_rank *rank, struct weir_sequence *se
 /* Late start of event publishing: the publisher needs the rank's query endpoint first. */
 void weir_mock_rank_set_publishers(struct weir_mock_rank *rank, struct weir_event_pub *kv_pub,
                                    struct weir_event_pub *load_pub);
+/* Durable events instead of kv_pub; borrowed. */
+void weir_mock_rank_set_stream(struct weir_mock_rank *rank, struct weir_kv_stream_pub *stream);
+/* Publishes the whole cache: Cleared, then every block. */
+void weir_mock_rank_tell_again(struct weir_mock_rank *rank);
 struct weir_engine *weir_mock_rank_engine(struct weir_mock_rank *rank);
 void weir_mock_rank_get_stats(const struct weir_mock_rank *rank, struct weir_engine_stats *ret);
 

@@ -15,7 +15,8 @@ struct weir_mock_event {
 struct weir_mock_rank {
     struct weir_loop *loop; /* borrowed */
     struct weir_mock_rank_config config;
-    struct weir_engine *engine; /* owned */
+    struct weir_engine *engine;        /* owned */
+    struct weir_kv_stream_pub *stream; /* borrowed, or NULL */
     struct weir_timer timer, load_timer;
     bool stepping;
     /* Changes of the running step, merged while they chain. */

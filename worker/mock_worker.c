@@ -13,6 +13,7 @@
 #include "base/mem.h"
 #include "base/msgpack.h"
 #include "kvindex/kvi.h"
+#include "worker/mock_figures.h"
 #include "worker/mock_rank.h"
 #include "worker/mock_text.h"
 
@@ -28,6 +29,7 @@ struct choice {
     struct weir_mock_text text;
     uint32_t resume; /* tokens of the text that the prompt holds already: a moved request */
     uint32_t index, position;
+    uint64_t last_ns; /* when the request came, or its last token */
 };
 
 struct request {
@@ -35,6 +37,8 @@ struct request {
     struct weir_mock_worker *worker;
     struct weir_plane_request *plane; /* borrowed: lives until on_done */
     struct weir_mock_rank *rank;
+    const struct weir_mock_times *times; /* of the rank */
+    uint64_t begun_ns;
     uint32_t n_choices, n_running, n_prompt;
     int logprobs;
     bool indexed;                         /* n > 1: items carry the choice index */
@@ -49,6 +53,7 @@ struct rank_slot {
     struct weir_mock_worker *worker;
     struct weir_mock_rank *rank;
     struct weir_event_pub *kv_pub;
+    struct weir_mock_times times;
     struct weir_record query_record;
     char query_name[64];
 };
@@ -59,8 +64,10 @@ struct weir_mock_worker {
     struct weir_discovery *disc;     /* borrowed */
     struct weir_mock_worker_config config;
     struct weir_event_pub *load_pub;
+    struct weir_kv_stream_pub *stream; /* durable KV events of all ranks, or NULL */
     struct weir_record instance, model;
     struct weir_arena arena; /* strings of the records */
+    uint64_t opened_ns;
     struct weir_list requests;
     unsigned n_requests;
     uint32_t next_rank;
@@ -125,6 +132,16 @@ static void put_transfer(const struct request *q, char *room, size_t bytes,
     weir_buf_fini(&packed);
 }
 
+static void note_token(struct choice *c, bool last) {
+    const struct weir_mock_times *t = c->request->times;
+    uint64_t now_ns = weir_now_ns();
+    weir_metric_observe(c->position == 1 ? t->first_s : t->gap_s,
+                        (double)(now_ns - c->last_ns) / 1e9);
+    c->last_ns = now_ns;
+    if (last)
+        weir_metric_observe(t->whole_s, (double)(now_ns - c->request->begun_ns) / 1e9);
+}
+
 /* As the reference mocker: usage with the first token, and the end as an item of its own. */
 static void on_token(void *arg, void *user, uint32_t token, uint32_t cached_tokens,
                      enum weir_engine_finish finish) {
@@ -149,6 +166,7 @@ static void on_token(void *arg, void *user, uint32_t token, uint32_t cached_toke
         put_transfer(q, params, sizeof(params), &item);
     }
     weir_plane_reply_item(q->plane, &item);
+    note_token(c, finish != WEIR_ENGINE_RUNNING);
     if (finish == WEIR_ENGINE_RUNNING)
         return;
     c->seq = NULL;
@@ -171,13 +189,13 @@ static uint32_t next_token(void *arg, void *user, uint32_t position) {
 }
 
 /* Rank: as the router asked, else in turn. NULL: out of range. */
-static struct weir_mock_rank *pick_rank(struct weir_mock_worker *w, int64_t dp_rank) {
+static const struct rank_slot *pick_rank(struct weir_mock_worker *w, int64_t dp_rank) {
     int64_t start = w->config.card.dp_start_rank;
     if (dp_rank < 0)
-        return w->ranks[w->next_rank++ % w->n_ranks].rank;
+        return &w->ranks[w->next_rank++ % w->n_ranks];
     if (dp_rank < start || dp_rank >= start + w->n_ranks)
         return NULL;
-    return w->ranks[dp_rank - start].rank;
+    return &w->ranks[dp_rank - start];
 }
 
 static enum weir_status add_choices(struct request *q, const struct weir_prep_request *req,
@@ -189,6 +207,7 @@ static enum weir_status add_choices(struct request *q, const struct weir_prep_re
         *c = (struct choice){
             .request = q,
             .index = i,
+            .last_ns = q->begun_ns,
             .text = {.vocab = q->worker->config.vocab,
                      .bytes = q->worker->config.bytes_text,
                      .seed = (req->sampling.has_seed ? (uint64_t)req->sampling.seed : 0) +
@@ -253,10 +272,10 @@ static enum weir_status start_request(struct weir_mock_worker *w, struct weir_pl
                                       const struct weir_prep_request *req, const char **ret_why) {
     int64_t max_tokens =
         req->stop.max_tokens >= 0 ? req->stop.max_tokens : w->config.default_max_tokens;
-    struct weir_mock_rank *rank = pick_rank(w, req->routing.dp_rank);
+    const struct rank_slot *slot = pick_rank(w, req->routing.dp_rank);
     uint32_t n = req->sampling.n > 1 ? (uint32_t)req->sampling.n : 1;
-    if (max_tokens <= 0 || rank == NULL || n > MAX_CHOICES || req->token_ids.n > UINT32_MAX / 2) {
-        *ret_why = rank == NULL      ? "dp_rank is outside of this worker's ranks"
+    if (max_tokens <= 0 || slot == NULL || n > MAX_CHOICES || req->token_ids.n > UINT32_MAX / 2) {
+        *ret_why = slot == NULL      ? "dp_rank is outside of this worker's ranks"
                    : max_tokens <= 0 ? "`max_output_tokens` (or `max_tokens`) is required by the "
                                        "mocker worker"
                                      : "too many choices or prompt tokens";
@@ -267,7 +286,9 @@ static enum weir_status start_request(struct weir_mock_worker *w, struct weir_pl
         *ret_why = why_not(WEIR_NOMEM);
         return WEIR_NOMEM;
     }
-    q->rank = rank;
+    q->rank = slot->rank;
+    q->times = &slot->times;
+    q->begun_ns = weir_now_ns();
     q->max_tokens = max_tokens > UINT32_MAX / 4 ? UINT32_MAX / 4 : (uint32_t)max_tokens;
     double transfer_ms = q->kv_received ? q->n_prompt * w->config.transfer_ms_per_token : 0;
     enum weir_status st = transfer_ms >= 1 ? weir_timer_start(&q->transfer, (uint64_t)transfer_ms)
@@ -397,7 +418,28 @@ static enum weir_status open_rank_events(struct weir_mock_worker *w, struct rank
     return st;
 }
 
+/* Events were dropped while the server could not take them. */
+static void on_stream_room(void *arg) {
+    struct weir_mock_worker *w = arg;
+    for (uint32_t i = 0; i < w->n_ranks; i++)
+        weir_mock_rank_tell_again(w->ranks[i].rank);
+}
+
+static enum weir_status open_stream(struct weir_mock_worker *w, struct weir_err *err) {
+    const struct weir_kv_stream_pub_config pc = {.nats = w->config.durable,
+                                                 .ns = w->config.endpoint.ns,
+                                                 .component = w->config.endpoint.component,
+                                                 .max_age_s = w->config.stream_max_age_s,
+                                                 .on_room = on_stream_room,
+                                                 .arg = w};
+    bool wanted = w->config.durable != NULL && w->config.kv_events;
+    return wanted ? weir_kv_stream_pub_open(w->loop, &pc, &w->stream, err) : WEIR_OK;
+}
+
 static enum weir_status open_ranks(struct weir_mock_worker *w, struct weir_err *err) {
+    const char *model = weir_arena_copy(&w->arena, w->config.card.display_name).data;
+    if (model == NULL)
+        return weir_err_set(err, WEIR_NOMEM, "out of memory");
     for (uint32_t i = 0; i < w->config.n_ranks; i++) {
         struct rank_slot *slot = &w->ranks[i];
         slot->worker = w;
@@ -412,12 +454,14 @@ static enum weir_status open_ranks(struct weir_mock_worker *w, struct weir_err *
             return weir_err_set(err, st, "cannot create the engine of rank %u: %s", i,
                                 weir_status_text(st));
         w->n_ranks++;
-        if (w->config.kv_events) {
+        weir_mock_times_init(&slot->times, w->config.metrics, model, rc.dp_rank);
+        if (w->config.kv_events && w->stream == NULL) {
             st = open_rank_events(w, slot, rc.dp_rank, err);
             if (st != WEIR_OK)
                 return st;
         }
         weir_mock_rank_set_publishers(slot->rank, slot->kv_pub, w->load_pub);
+        weir_mock_rank_set_stream(slot->rank, w->stream);
     }
     return WEIR_OK;
 }
@@ -451,6 +495,7 @@ enum weir_status weir_mock_worker_open(struct weir_loop *loop, struct weir_plane
     w->plane = plane;
     w->disc = disc;
     w->config = *config;
+    w->opened_ns = weir_now_ns();
     weir_list_init(&w->requests);
     weir_arena_init(&w->arena, 1 << 20);
     struct weir_event_pub_config load = {.scope = config->endpoint,
@@ -458,6 +503,8 @@ enum weir_status weir_mock_worker_open(struct weir_loop *loop, struct weir_plane
                                          .ip = config->event_ip,
                                          .nats = config->event_nats};
     enum weir_status st = weir_event_pub_open(loop, disc, &load, &w->load_pub, err);
+    if (st == WEIR_OK)
+        st = open_stream(w, err);
     if (st == WEIR_OK)
         st = open_ranks(w, err);
     if (st == WEIR_OK)
@@ -496,12 +543,22 @@ void weir_mock_worker_close(struct weir_mock_worker *worker) {
         weir_mock_rank_close(worker->ranks[i].rank);
     }
     weir_event_pub_close(worker->load_pub);
+    weir_kv_stream_pub_close(worker->stream);
     weir_arena_fini(&worker->arena);
     weir_free(worker);
 }
 
 uint64_t weir_mock_worker_id(const struct weir_mock_worker *worker) {
     return worker->config.worker_id;
+}
+
+const struct weir_mock_worker_config *
+weir_mock_worker_config(const struct weir_mock_worker *worker) {
+    return &worker->config;
+}
+
+double weir_mock_worker_uptime_s(const struct weir_mock_worker *worker) {
+    return (double)(weir_now_ns() - worker->opened_ns) / 1e9;
 }
 
 unsigned weir_mock_worker_requests(const struct weir_mock_worker *worker) {
@@ -527,4 +584,9 @@ void weir_mock_worker_get_stats(const struct weir_mock_worker *worker,
         sum.finished += one.finished;
     }
     *ret = sum;
+}
+
+void weir_mock_worker_rank_stats(const struct weir_mock_worker *worker, uint32_t rank,
+                                 struct weir_engine_stats *ret) {
+    weir_mock_rank_get_stats(worker->ranks[rank].rank, ret);
 }

@@ -5,6 +5,7 @@
 #ifndef WEIR_WORKER_MOCK_WORKER_H
 #define WEIR_WORKER_MOCK_WORKER_H
 
+#include "base/metrics.h"
 #include "base/rng.h"
 #include "runtime/discovery.h"
 #include "runtime/plane_server.h"
@@ -32,11 +33,14 @@ struct weir_mock_worker_config {
     bool kv_events;               /* false for decode workers */
     const char *event_ip;         /* NULL = first local address */
     struct weir_nats *event_nats; /* events go there instead, or NULL; borrowed */
+    struct weir_nats *durable;    /* KV events go into a JetStream there, or NULL; borrowed */
+    uint64_t stream_max_age_s;    /* of that stream */
     int64_t default_max_tokens;   /* for requests without; -1 = refuse them as the reference mocker
                                      does */
     struct weir_mock_faults *faults; /* borrowed */
     enum weir_codec codec;           /* advertised */
     double transfer_ms_per_token;    /* decode workers: wait for a prompt's blocks */
+    struct weir_metrics *metrics;    /* or NULL; outlives the worker */
 };
 
 enum weir_status weir_mock_worker_open(struct weir_loop *loop, struct weir_plane_server *plane,
@@ -48,9 +52,15 @@ enum weir_status weir_mock_worker_open(struct weir_loop *loop, struct weir_plane
 void weir_mock_worker_drain(struct weir_mock_worker *worker);
 void weir_mock_worker_close(struct weir_mock_worker *worker);
 uint64_t weir_mock_worker_id(const struct weir_mock_worker *worker);
+const struct weir_mock_worker_config *
+weir_mock_worker_config(const struct weir_mock_worker *worker);
+double weir_mock_worker_uptime_s(const struct weir_mock_worker *worker);
 unsigned weir_mock_worker_requests(const struct weir_mock_worker *worker);
 /* Sums over the ranks. */
 void weir_mock_worker_get_stats(const struct weir_mock_worker *worker,
                                 struct weir_engine_stats *ret);
+/* Of the rank with this index, from 0. */
+void weir_mock_worker_rank_stats(const struct weir_mock_worker *worker, uint32_t rank,
+                                 struct weir_engine_stats *ret);
 
 #endif

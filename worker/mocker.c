@@ -17,6 +17,7 @@
 #include "runtime/options_service.h"
 #include "runtime/status_server.h"
 #include "tokenizer/wtok.h"
+#include "worker/mock_figures.h"
 #include "worker/mock_files.h"
 #include "worker/mock_worker.h"
 #include "worker/mocker_engine.h"
@@ -162,6 +163,7 @@ static enum weir_status fill_card(struct mocker *m, struct weir_err *err) {
                             .max_num_batched_tokens = e->max_num_batched_tokens,
                             .dp_size = m->worker.n_ranks};
     fill_part(c, worker_type(o), o->decode_kv_events);
+    c->enable_local_indexer = c->enable_local_indexer && !o->durable_kv_events;
     weir_buf_fini(&slug);
     if (st != WEIR_OK || c->slug.data == NULL)
         return weir_err_set(err, WEIR_INVALID, "--model-name %s cannot be made into a slug", name);
@@ -205,60 +207,11 @@ static enum weir_status fill_worker(struct mocker *m, struct weir_err *err) {
     return st == WEIR_OK ? fill_card(m, err) : st;
 }
 
-/* ---- metrics ------------------------------------------------------------------------------ */
-
-/* What the engines themselves counted, summed over workers at each scrape. */
-struct figure {
-    struct weir_metric_desc desc;
-    size_t offset; /* of the number in struct weir_engine_stats */
-    bool wide;     /* uint64_t, else uint32_t */
-};
-#define FIGURE(name_, type_, member, wide_, help_)                                                 \
-    {                                                                                              \
-        {.name = "weir_mocker_" name_, .type = (type_), .help = (help_), .labels = {"worker_id"}}, \
-            offsetof(struct weir_engine_stats, member), wide_                                      \
-    }
-static const struct figure figures[] = {
-    FIGURE("requests_running", WEIR_GAUGE, running, false, "Sequences in the running batch."),
-    FIGURE("requests_waiting", WEIR_GAUGE, waiting, false, "Sequences waiting to run."),
-    FIGURE("kv_used_blocks", WEIR_GAUGE, kv_used_blocks, false, "KV blocks held by sequences."),
-    FIGURE("kv_cached_blocks", WEIR_GAUGE, kv_cached_blocks, false,
-           "KV blocks that can be reused, held or not."),
-    FIGURE("prompt_tokens_total", WEIR_COUNTER, prompt_tokens, true,
-           "Prompt tokens of sequences that began to run."),
-    FIGURE("cached_tokens_total", WEIR_COUNTER, cached_tokens, true,
-           "Of these, tokens found in the prefix cache."),
-    FIGURE("received_tokens_total", WEIR_COUNTER, received_tokens, true,
-           "Prompt tokens whose KV blocks a prefill worker sent."),
-    FIGURE("output_tokens_total", WEIR_COUNTER, output_tokens, true, "Tokens generated."),
-    FIGURE("preemptions_total", WEIR_COUNTER, preemptions, true,
-           "Sequences that gave up their blocks and started over."),
-    FIGURE("steps_total", WEIR_COUNTER, steps, true, "Forward passes."),
-    FIGURE("finished_total", WEIR_COUNTER, finished, true, "Sequences that ran to their end."),
-};
-#undef FIGURE
+/* ---- status server ------------------------------------------------------------------------- */
 
 static void on_scrape(void *arg) {
     struct mocker *m = arg;
-    for (unsigned i = 0; i < m->n_workers; i++) {
-        struct weir_engine_stats stats;
-        char id[24];
-        const char *labels[] = {id};
-        snprintf(id, sizeof(id), "%" PRIx64, weir_mock_worker_id(m->workers[i]));
-        weir_mock_worker_get_stats(m->workers[i], &stats);
-        for (size_t k = 0; k < WEIR_ARRAY_LEN(figures); k++) {
-            const char *at = (const char *)&stats + figures[k].offset;
-            uint32_t narrow;
-            uint64_t value;
-            memcpy(&narrow, at, sizeof(narrow));
-            if (figures[k].wide)
-                memcpy(&value, at, sizeof(value));
-            else
-                value = narrow;
-            struct weir_metric_family *f = weir_metrics_family(m->metrics, &figures[k].desc, 0);
-            weir_metric_set(weir_metric_get(f, labels), (double)value);
-        }
-    }
+    weir_mock_figures_scrape(m->metrics, m->workers, m->n_workers);
 }
 
 static bool is_ready(void *arg) {
@@ -389,7 +342,8 @@ static enum weir_status open_tls(struct mocker *m, struct weir_err *err) {
     struct weir_tls_config client = {.cert_path = o->tcp_tls_client_cert_path,
                                      .key_path = o->tcp_tls_client_key_path,
                                      .ca_path = o->tcp_tls_ca_cert_path,
-                                     .insecure = o->tcp_tls_insecure};
+                                     .insecure = o->tcp_tls_insecure,
+                                     .server_name = o->tcp_tls_server_name};
     enum weir_status st = WEIR_OK;
     if (server.cert_path != NULL)
         st = weir_tls_create(&server, &m->server_tls, err);
@@ -406,15 +360,18 @@ static enum weir_status open_plane(struct mocker *m, struct weir_err *err) {
                                           .server_tls = m->server_tls,
                                           .client_tls = m->client_tls,
                                           .max_active = (unsigned)o->tcp_worker_pool_size,
-                                          .max_message = (size_t)o->tcp_max_message_size};
+                                          .max_message = (size_t)o->tcp_max_message_size,
+                                          .metrics = m->metrics};
     const struct weir_nats_config nc = WEIR_NATS_CONFIG(o, "weir mocker");
     enum weir_status st = WEIR_OK;
-    if (WEIR_NATS_WANTED(o))
+    if (WEIR_NATS_WANTED(o) || o->durable_kv_events)
         st = weir_nats_open(&nc, &m->nats, err);
     if (o->request_plane == WEIR_OPT_REQUEST_NATS)
         pc.nats = m->nats;
     if (o->event_plane == WEIR_OPT_EVENT_NATS)
         m->worker.event_nats = m->nats;
+    m->worker.durable = o->durable_kv_events ? m->nats : NULL;
+    m->worker.stream_max_age_s = (uint64_t)o->nats_stream_max_age;
     return st == WEIR_OK ? weir_plane_server_create(m->loop, &pc, &m->plane, err) : st;
 }
 
@@ -436,7 +393,7 @@ static enum weir_status open_all(struct mocker *m, struct weir_err *err) {
     struct weir_discovery_config dc = WEIR_SERVICE_DISCOVERY(o);
     dc.on_refused = on_refused;
     dc.refused_arg = m;
-    dc.metrics = m->metrics;
+    dc.metrics = m->worker.metrics = m->metrics;
     st = weir_discovery_open(m->loop, &dc, &m->disc, err);
     if (st == WEIR_OK)
         st = open_tls(m, err);
@@ -446,9 +403,7 @@ static enum weir_status open_all(struct mocker *m, struct weir_err *err) {
         st = open_status(m, err);
     if (st != WEIR_OK)
         return st;
-    st = weir_loop_on_signal(m->loop, SIGTERM, on_signal, m);
-    if (st == WEIR_OK)
-        st = weir_loop_on_signal(m->loop, SIGINT, on_signal, m);
+    st = weir_loop_on_end(m->loop, on_signal, m);
     double startup_s = isnan(o->startup_time) ? 0 : o->startup_time;
     if (st == WEIR_OK)
         st = weir_timer_start(&m->startup, (uint64_t)(startup_s * 1000));

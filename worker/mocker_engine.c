@@ -99,8 +99,7 @@ static enum weir_status open_all(struct process *p, const struct weir_engine_con
     st = load_tokenizer(p, err);
     if (st == WEIR_OK)
         st = open_http(p, engine, faults, err);
-    if (st == WEIR_OK && (weir_loop_on_signal(p->loop, SIGTERM, on_signal, p) != WEIR_OK ||
-                          weir_loop_on_signal(p->loop, SIGINT, on_signal, p) != WEIR_OK))
+    if (st == WEIR_OK && weir_loop_on_end(p->loop, on_signal, p) != WEIR_OK)
         st = weir_err_set(err, WEIR_NOMEM, "cannot watch signals");
     return st;
 }

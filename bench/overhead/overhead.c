@@ -72,7 +72,7 @@ static void make_answers(struct setup *s) {
         .id = WEIR_SPAN_LIT("chatcmpl-01234567-89ab-4cde-8f01-23456789abcd"),
         .model = WEIR_SPAN_LIT("mock"),
         .created_s = 1790000000};
-    const struct weir_usage usage = {1024, ANSWER_TOKENS, 0};
+    const struct weir_usage usage = {.prompt_tokens = 1024, .completion_tokens = ANSWER_TOKENS};
     const struct weir_answer_choice choice = {.text = WEIR_SPAN_LIT("the quick brown "),
                                               .finish_reason = "length"};
     struct weir_answer_piece piece = {.has_text = true, .text = WEIR_SPAN_LIT("x")};

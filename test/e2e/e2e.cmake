@@ -9,7 +9,7 @@ foreach(file ${e2e_files})
   endif()
   add_test(NAME ${name} COMMAND ${CMAKE_SOURCE_DIR}/test/e2e/${runner} $<TARGET_FILE:weir> ${file}
            WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
-  set_tests_properties(${name} PROPERTIES LABELS e2e SKIP_RETURN_CODE 77 TIMEOUT 600)
+  set_tests_properties(${name} PROPERTIES LABELS e2e SKIP_RETURN_CODE 77 TIMEOUT 1500)
 endforeach()
 # Some two minutes for 845 exchanges: not under the sanitizers, and first, so that nothing waits for it.
 set_tests_properties(e2e_recorded PROPERTIES LABELS "e2e;slow" COST 100)
@@ -20,7 +20,7 @@ set_tests_properties(e2e_replay_fleet PROPERTIES LABELS "e2e;slow" COST 50 TIMEO
 # Half a minute of waiting, little of work, in a network of its own.
 set_tests_properties(e2e_partitions PROPERTIES LABELS "e2e;slow")
 # Against a real Dynamo; skips unless WEIR_INTEROP=1, as it fetches some 200 MB.
-foreach(name dynamo etcd http)
+foreach(name dynamo etcd http durable)
   add_test(NAME interop_${name}
            COMMAND ${CMAKE_SOURCE_DIR}/test/e2e/run $<TARGET_FILE:weir>
                    ${CMAKE_SOURCE_DIR}/test/e2e/interop_${name}.py

@@ -4,7 +4,6 @@ import http.client
 import http.server
 import json
 import os
-import random
 import shutil
 import signal
 import socket
@@ -14,7 +13,7 @@ import threading
 
 import pytest
 
-from weir import until
+from weir import kept_port, until
 
 BINARY = os.environ.get("WEIR_ETCD") or shutil.which("etcd")
 
@@ -43,19 +42,15 @@ class Etcd:
         self.child = self.token = None
         os.makedirs(self.folder, exist_ok=True)
         self.log = open(os.path.join(self.folder, "log"), "ab")
-        # Its gateway connects to the port as it was given, so 0 is none; outside of the range that the system hands out.
-        for _ in range(20):
-            self.port = random.randrange(20000, 32000)
-            if self._launch():
-                return
-        raise AssertionError("etcd finds no port")
+        self.port = kept_port()  # its gateway connects to the port as it was given, so 0 is none
+        self.start()
 
     @property
     def url(self):
         return f"{self.scheme}://{self.host}:{self.port}"
 
     def _launch(self):
-        """False: it has ended (somebody has the port)."""
+        """False: it has ended."""
         self.child = subprocess.Popen(
             [*self.enter, BINARY, "--data-dir", os.path.join(self.folder, "data"), "--listen-client-urls",
              f"{self.scheme}://{self.host if self.host == self.asked else '0.0.0.0'}:{self.port}",
@@ -73,7 +68,7 @@ class Etcd:
             return False
 
     def start(self):
-        until("etcd to have its port again", self._launch)
+        assert self._launch(), "etcd ended: " + self.folder
 
     def ask(self, path, body=None, method="POST"):
         make = http.client.HTTPSConnection if self.scheme == "https" else http.client.HTTPConnection
@@ -134,34 +129,16 @@ class Etcd:
         self.token = self.must("/v3/auth/authenticate", {"name": "root", "password": "top"})["token"]
 
 
-def quiet_ports(n):
-    """Free, different, and outside of the range that the system hands out."""
-    found = set()
-    while len(found) < n:
-        port = random.randrange(20000, 32000)
-        with socket.socket() as s:
-            try:
-                s.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        found.add(port)
-    return sorted(found)
-
-
 def cluster(folder, n=3):
     """So many members that know each other."""
-    for attempt in range(5):
-        peers = [f"http://127.0.0.1:{port}" for port in quiet_ports(n)]
-        names = ",".join(f"m{i}={url}" for i, url in enumerate(peers))
-        members = [Etcd(os.path.join(folder, f"{attempt}-{i}"), "--name", f"m{i}", wait=False,
-                        peer=("--listen-peer-urls", url, "--initial-advertise-peer-urls", url, "--initial-cluster", names))
-                   for i, url in enumerate(peers)]
-        got = [until("a member to answer", m.answers) for m in members]
-        if "ended" not in got:
-            return members
-        for m in members:  # somebody took a port meanwhile
-            m.stop()
-    raise AssertionError("no cluster comes up")
+    peers = [f"http://127.0.0.1:{kept_port()}" for _ in range(n)]
+    names = ",".join(f"m{i}={url}" for i, url in enumerate(peers))
+    members = [Etcd(os.path.join(folder, f"m{i}"), "--name", f"m{i}", wait=False,
+                    peer=("--listen-peer-urls", url, "--initial-advertise-peer-urls", url, "--initial-cluster", names))
+               for i, url in enumerate(peers)]
+    for m in members:
+        assert until("a member to answer", m.answers) is True, "etcd ended: " + m.folder
+    return members
 
 
 class Relay:

@@ -116,7 +116,7 @@ def form(status, kind, data):
         doc = json.loads(text)
     except ValueError:
         return status, kind, text
-    return status, kind, sorted(doc), doc.get("usage", {}).get("prompt_tokens"), doc.get("model")
+    return status, kind, sorted(doc), (doc.get("usage") or {}).get("prompt_tokens"), doc.get("model")
 
 
 def known():

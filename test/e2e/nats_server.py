@@ -14,7 +14,7 @@ import subprocess
 import tempfile
 import time
 
-from weir import DEADLINE_S, until
+from weir import DEADLINE_S, kept_port, until
 
 BINARY = shutil.which("nats-server")
 WHY_NOT = "no nats-server in PATH (Debian package nats-server; scripts/setup ci installs it)"
@@ -25,7 +25,7 @@ class NatsServer:
 
     def __init__(self, folder, *flags, scheme="nats", within=None):
         self.folder = tempfile.mkdtemp(dir=folder, prefix="nats")
-        self.flags, self.scheme, self.port, self.child = flags, scheme, -1, None
+        self.flags, self.scheme, self.port, self.child = flags, scheme, -1 if within else kept_port(), None
         self.enter, self.host = (within.enter, within.wire) if within else ((), "127.0.0.1")
         self.start()
 

@@ -10,6 +10,8 @@ import json
 import os
 import random
 import re
+import shlex
+import signal
 import subprocess
 import sys
 import threading
@@ -64,6 +66,11 @@ class Engine:
             self.ask("POST", "/v1/completions", {"model": model, "prompt": uuid.uuid4().hex, "max_tokens": 1},
                      {"x-data-parallel-rank": r} if len(ranks) > 1 else {})
 
+    def names(self):
+        """Of its models, as requests name them: SGLang lists an adapter by its own name, and takes base:adapter."""
+        return {f"{m['parent']}:{m['id']}" if m.get("parent") and m["owned_by"] == "sglang" else m["id"]
+                for m in json.loads(self.ask("GET", "/v1/models")[1])["data"]}
+
     def sglang(self):
         return any(k.startswith("sglang:") for k in self.metrics())
 
@@ -81,7 +88,7 @@ class Run:
     def start(self):
         args = [a for w in self.workers for a in ("--worker", w)]
         self.f = Frontend({}, "--router-mode", "kv", *args, *self.flags)
-        listed = {m["id"] for e in self.engines for m in json.loads(e.ask("GET", "/v1/models")[1])["data"]}
+        listed = set().union(*(e.names() for e in self.engines))
         until(f"the models {listed}", lambda: {m["id"] for m in self.f.get("/v1/models").json()["data"]} == listed, 60)
         self.models = sorted(listed, key=lambda i: i != "m")
         self.model = self.models[0]
@@ -91,6 +98,11 @@ class Run:
 
     def stop(self):
         self.hold("weir's end", self.f.stop() == 0, self.f.log()[-1500:])
+
+    def address(self, i):
+        """Of an engine, as metrics have it."""
+        keys = [k for k in self.f.metrics() if k.startswith("weir_engine_up{") and f":{self.engines[i].port}" in k]
+        return re.search(r'engine="([^"]+)"', keys[0]).group(1)
 
     def hold(self, what, ok, more=""):
         if not ok:
@@ -268,6 +280,28 @@ def busy_client(run, who, stop):
 
 
 @case
+def killed(run):
+    """The first engine dies without a word and comes back on its ports, with an empty cache: nothing is expected there that
+    it does not hold. WEIR_TEST_RESTART: file of its process group, command that starts it and waits."""
+    pid_file, *command = shlex.split(os.environ["WEIR_TEST_RESTART"])
+    texts = [run.words(150) for _ in range(3 * len(run.engines))]
+    for t in texts:
+        run.chat(t, "before")
+    run.hold("held", all(run.chat(t, "held") > 0 for t in texts))
+    with open(pid_file, encoding="ascii") as p:
+        os.killpg(int(p.read()), signal.SIGKILL)
+    until("the death to be noticed", lambda: not run.f.metric("weir_engine_up", engine=run.address(0)), 30)
+    r = run.f.chat(texts[0], model=run.model, max_tokens=2)
+    run.hold("the others serve, or 503", r.status == (503 if len(run.engines) == 1 else 200), r)
+    subprocess.run(command, check=True, stdout=sys.stderr)
+    run.f.ready(model=run.model, workers=len(run.engines))
+    run.settle()
+    found = [run.chat(t, "after") for t in texts]
+    run.hold("what died with it is gone", not all(found) if len(run.engines) > 1 else not any(found), found)
+    run.hold("held again", all(run.chat(t, "held again") > 0 for t in texts))
+
+
+@case
 def leaving(run):
     """A client that leaves ends the work of the engine, in a stream and before a whole answer."""
     for stream in (True, False):
@@ -305,7 +339,7 @@ def names(run):
         for name in ("nope", "", run.model + " ", run.model.upper()):
             r = run.f.ask("POST", path, {"model": name, "max_tokens": 1, **what})
             run.hold(f"name {name!r}", r.status in (400, 404) and "error" in r.json() or r.status == 404, r)
-    listed = {m["id"] for e in run.engines for m in json.loads(e.ask("GET", "/v1/models")[1])["data"]}
+    listed = set().union(*(e.names() for e in run.engines))
     run.hold("all names of the engines", listed == set(run.models), (listed, run.models))
     for m in sorted(listed):
         r = run.f.get("/v1/models/" + m)
@@ -317,6 +351,10 @@ def names(run):
 def adapters(run):
     """Equal prompts with other adapters are other blocks; adapters that come and go while the engine runs are followed."""
     run.hold("adapters", len(run.models) >= 3, run.models)
+    # They answer, not the model below them: one text, greedy, is continued in as many ways.
+    asked = {"prompt": run.words(40), "max_tokens": 24, "temperature": 0, "ignore_eos": True}
+    said = {m: run.f.ask("POST", "/v1/completions", {"model": m, **asked}).json()["choices"][0]["text"] for m in run.models}
+    run.hold("each speaks for itself", len(set(said.values())) == len(run.models), said)
     text = run.words(150)
     for m in run.models:
         got = [run.chat(text, m, model=m), run.chat(text, m + " again", model=m)]
@@ -326,17 +364,18 @@ def adapters(run):
     if not ADAPTER_PATH:
         return
     e = run.engines[0]
+    v1, late = ("", "m:late") if e.sglang() else ("/v1", "late")
     for _ in range(2):
-        status, body = e.ask("POST", "/v1/load_lora_adapter", {"lora_name": "late", "lora_path": ADAPTER_PATH})
+        status, body = e.ask("POST", v1 + "/load_lora_adapter", {"lora_name": "late", "lora_path": ADAPTER_PATH})
         run.hold("loaded", status == 200, body)
-        run.f.ready(model="late")
+        run.f.ready(model=late)
         run.settle()
-        got = [run.chat(text, "late", model="late"), run.chat(text, "late again", model="late")]
+        got = [run.chat(text, "late", model=late), run.chat(text, "late again", model=late)]
         run.hold("late finds only its own", got[0] == 0 < got[1], got)
         run.hold("the others keep theirs", all(run.chat(text, m + " after", model=m) > 0 for m in run.models))
-        status, body = e.ask("POST", "/v1/unload_lora_adapter", {"lora_name": "late"})
+        status, body = e.ask("POST", v1 + "/unload_lora_adapter", {"lora_name": "late"})
         run.hold("unloaded", status == 200, body)
-        until("its name to go", lambda: run.f.chat("a", model="late").status == 404)
+        until("its name to go", lambda: run.f.chat("a", model=late).status == 404)
         text = run.words(150)
         for m in run.models:
             run.chat(text, m, model=m)

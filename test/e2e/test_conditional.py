@@ -5,7 +5,7 @@ import threading
 
 import pytest
 from scripted import ScriptedWorker
-from weir import WEIR, until
+from weir import DEADLINE_S, WEIR, until
 
 RULES = "--router-conditional-disagg-config"
 KV = ("--router-mode", "kv", "--router-conditional-disagg")
@@ -95,7 +95,7 @@ def test_load_of_both_pools(fleet, rules, capacity, why):
 
     def prefill(request):
         if len(pre.requests) == 1:
-            hold.wait(30)
+            hold.wait(120)
         return ["a"], "length"
 
     size = {"total_kv_blocks": capacity} if capacity else {}
@@ -115,12 +115,12 @@ def test_load_of_both_pools(fleet, rules, capacity, why):
     t = threading.Thread(target=run)
     t.start()
     if why == "prefill_worker_busy":
-        t.join(20)  # the decode worker answers while the prefill worker is still busy
+        t.join(DEADLINE_S)  # the decode worker answers while the prefill worker is still busy
         assert not hold.is_set() and len(pre.requests) == 1 and "prefill_result" not in dec.requests[0]
     until("the second decision", lambda: front.metric("weir_router_conditional_disagg_total") == 2)
     hold.set()
-    t.join(30)
-    first.join(30)
+    t.join(DEADLINE_S)
+    first.join(DEADLINE_S)
     rule = second["got"]["conditional_disagg"]
     assert rule["why"] == why and rule["policy"] == rules["policy"]
     assert (second["got"]["leg"] == "whole") == (rule["prefill"] == "local") == (why == "prefill_worker_busy")

@@ -3,20 +3,25 @@ import asyncio
 import json
 import os
 import random
+import shutil
 import signal
 import socket
+import subprocess
 import threading
 
 import pytest
 
+from plane_worker import PlaneWorker
 from scripted import ScriptedWorker
-from weir import sse, until
+from weir import DEADLINE_S, sse, until
 
 GAUGES = ("dynamo_frontend_inflight_requests", "dynamo_frontend_active_requests",
           "dynamo_frontend_queued_requests")
 # A machine without time to spare is not what these tests are about: workers that get none for the usual 5 seconds are
 # alive, and with all of them avoided a request is refused. A killed one is noticed by its connections.
 PATIENT = {"DYN_TCP_REQUEST_TIMEOUT": "60"}
+# Of workers that are killed under streams: none of these ends before that, however late it comes.
+SLOW = ("--speedup-ratio", "0.02")
 CLIENTS = int(os.environ.get("WEIR_TEST_CLIENTS", "2000"))  # the long run takes 10,000
 
 
@@ -54,7 +59,7 @@ class Stream(threading.Thread):
 
     def ended(self):
         """"stop", "error" or "broken"; a stream that began ends exactly once."""
-        self.join(60)
+        self.join(2 * DEADLINE_S)
         assert not self.is_alive(), "a stream hangs"
         if self.status != 200:
             return f"status {self.status}"
@@ -67,13 +72,13 @@ class Stream(threading.Thread):
 
 
 def test_kill_one_of_two(fleet):
-    victim = fleet.mocker("--speedup-ratio", "0.5")
+    victim = fleet.mocker(*SLOW)
     other = fleet.mocker("--speedup-ratio", "0.5")
     fleet.front = fleet.frontend("--router-mode", "round-robin", env=PATIENT).ready(workers=2)
     fleet.front.wait_line("model m has 2 workers")  # /health knows them before: requests go to all from here on
     streams = [Stream(fleet.front) for _ in range(20)]
     for s in streams:
-        assert s.first.wait(30)
+        assert s.first.wait(DEADLINE_S)
     hit = int(victim.metric("requests_running"))
     assert 0 < hit < 20
     victim.kill()
@@ -83,7 +88,7 @@ def test_kill_one_of_two(fleet):
     for _ in range(10):
         assert fleet.front.chat(max_tokens=2).status == 200
     until("the dead worker to leave", lambda: len([i for i in fleet.front.get("/health").json()["instances"]
-                                                   if i["endpoint"] == "generate"]) == 1, 30)
+                                                   if i["endpoint"] == "generate"]) == 1)
     all_free(fleet, [other])
 
 
@@ -94,33 +99,36 @@ def text_of(stream):
 @pytest.mark.parametrize("model", ["bytes"])
 def test_streams_move_to_another_worker(fleet, model):
     """Killed workers cost no stream and no token: each text equals that of an undisturbed run."""
-    mockers = [fleet.mocker("--speedup-ratio", "2") for _ in range(3)]
-    fleet.front = fleet.frontend("--router-mode", "round-robin", "--migration-limit", "3", env=PATIENT).ready(workers=3)
-    fleet.front.wait_line("model m has 3 workers")  # /health knows them before: requests go to all from here on
+    stays = fleet.mocker("--speedup-ratio", "2")
+    fleet.front = fleet.frontend("--router-mode", "round-robin", "--migration-limit", "3", env=PATIENT).ready()
     calm = [Stream(fleet.front, seed=i, max_tokens=300) for i in range(10)]
     assert [s.ended() for s in calm] == ["length"] * 10
     want = [text_of(s) for s in calm]
+    victims = [fleet.mocker(*SLOW) for _ in range(2)]
+    fleet.front.wait_line("model m has 3 workers")
     streams = [Stream(fleet.front, seed=i % 10, max_tokens=300) for i in range(60)]
     for s in streams:
-        assert s.first.wait(30)
-    for victim in mockers[:2]:
+        assert s.first.wait(DEADLINE_S)
+    for victim in victims:
         victim.kill()
     assert [s.ended() for s in streams] == ["length"] * 60
     assert [text_of(s) for s in streams] == want * 6
     moved = fleet.front.metric("dynamo_frontend_model_migration_total", migration_type="ongoing_request")
     assert moved > 0
-    all_free(fleet, mockers[2:])
+    assert moved == fleet.front.metric("dynamo_frontend_model_migration_duration_seconds_count", migration_type="ongoing_request")
+    assert fleet.front.metric("dynamo_frontend_model_migration_duration_seconds_count", outcome="success") >= 1
+    all_free(fleet, [stays])
 
 
 def test_requests_too_long_do_not_move(fleet):
-    victim = fleet.mocker("--speedup-ratio", "0.5")
+    victim = fleet.mocker(*SLOW)
     other = fleet.mocker("--speedup-ratio", "0.5")
     fleet.front = fleet.frontend("--router-mode", "round-robin", "--migration-limit", "3",
                                  "--migration-max-seq-len", "10", env=PATIENT).ready(workers=2)
     fleet.front.wait_line("model m has 2 workers")  # /health knows them before: requests go to all from here on
     streams = [Stream(fleet.front) for _ in range(4)]
     for s in streams:
-        assert s.first.wait(30)
+        assert s.first.wait(DEADLINE_S)
     victim.kill()
     assert sorted(s.ended() for s in streams) == ["error", "error", "length", "length"]
     assert fleet.front.metric("dynamo_frontend_model_migration_max_seq_len_exceeded_total") == 2
@@ -129,11 +137,11 @@ def test_requests_too_long_do_not_move(fleet):
 
 def test_stopped_worker_is_given_up(fleet):
     env = {"WEIR_WORKER_LEFT_TIMEOUT_SECS": "1"}
-    victim = fleet.mocker("--speedup-ratio", "0.5")
+    victim = fleet.mocker(*SLOW)
     fleet.front = fleet.frontend("--router-mode", "round-robin", env=env).ready()
     streams = [Stream(fleet.front) for _ in range(4)]
     for s in streams:
-        assert s.first.wait(30)
+        assert s.first.wait(DEADLINE_S)
     victim.signal(signal.SIGSTOP)
     try:
         assert [s.ended() for s in streams] == ["error"] * 4
@@ -151,6 +159,36 @@ def test_hanging_worker_meets_the_stream_deadline(fleet):
     all_free(fleet, [])
 
 
+@pytest.mark.parametrize("how", ["never calls", "hangs up", "hangs up behind its prologue", "breaks off"])
+def test_request_that_a_worker_takes_and_drops(fleet, how):
+    """It hangs nowhere: it goes to another worker, or ends with a status; counters tell; a worker that mends is used again."""
+    bad, good = PlaneWorker(fleet), fleet.mocker()
+    env = {"WEIR_WORKER_BEGIN_TIMEOUT_SECS": "3", "DYN_RUNTIME_INHIBITED_DURATION_SECS": "0.2"}
+    flags = ("--router-mode", "round-robin")
+    moves = fleet.frontend(*flags, "--migration-limit", "1", env=env).ready(workers=2)
+    fleet.front = fails = fleet.frontend(*flags, env=env).ready(workers=2)
+    for front in (moves, fails):
+        front.wait_line("model m has 2 workers")
+    bad.drops = how
+    try:
+        until("it to take one", lambda: moves.chat(max_tokens=2).status == 200 and bad.requests)
+        assert [moves.chat(max_tokens=2, stream=i % 2 == 0).status for i in range(6)] == [200] * 6
+        assert moves.metric("dynamo_frontend_model_migration_total", migration_type="new_request") > 0
+        assert moves.metric("dynamo_transport_tcp_errors_total") > 0
+        del bad.requests[:]
+        ends = []
+        until("one that it took", lambda: ends.append(fails.chat(max_tokens=2).status) or bad.requests)
+        assert set(ends) <= {200, 503, 504} and ends[-1] in (503, 504), ends
+        until("its failure to be counted", lambda: fails.metric("dynamo_frontend_failures_total") == 1)
+        all_free(fleet, [good])
+        assert moves.counted().metric("dynamo_frontend_requests_total", status="error") == 0
+        bad.drops = None
+        del bad.requests[:]
+        until("it to be used again", lambda: fails.chat(max_tokens=2).status == 200 and bad.requests)
+    finally:
+        bad.close()
+
+
 def test_failing_worker_has_its_status(fleet):
     fleet.mocker("--fail-rate", "1")
     fleet.front = fleet.frontend().ready()
@@ -161,15 +199,16 @@ def test_failing_worker_has_its_status(fleet):
 
 
 def test_drain_lets_streams_finish(fleet):
-    fleet.mocker("--speedup-ratio", "1")
-    fleet.front = fleet.frontend().ready()
-    streams = [Stream(fleet.front, max_tokens=200) for _ in range(3)]
+    worker = fleet.mocker("--speedup-ratio", "0.05")
+    fleet.front = fleet.frontend(env={"DYN_HTTP_GRACEFUL_SHUTDOWN_TIMEOUT_SECS": "60"}).ready()
+    streams = [Stream(fleet.front, max_tokens=60) for _ in range(3)]
     for s in streams:
-        assert s.first.wait(30)
-    fleet.front.signal(signal.SIGTERM)
-    until("readiness to fail", lambda: fleet.front.get("/live").status == 503)
-    assert fleet.front.get("/health").status == 503
-    assert fleet.front.chat().status == 503
+        assert s.first.wait(DEADLINE_S)
+    with worker.frozen():  # the frontend leaves with the last stream
+        fleet.front.signal(signal.SIGTERM)
+        until("readiness to fail", lambda: fleet.front.get("/live").status == 503)
+        assert fleet.front.get("/health").status == 503
+        assert fleet.front.chat().status == 503
     assert [s.ended() for s in streams] == ["length"] * 3
     assert fleet.front.wait() == 0
 
@@ -179,7 +218,7 @@ def test_worker_drain_lets_streams_finish(fleet):
     fleet.front = fleet.frontend().ready()
     streams = [Stream(fleet.front, max_tokens=200) for _ in range(3)]
     for s in streams:
-        assert s.first.wait(30)
+        assert s.first.wait(DEADLINE_S)
     leaving.signal(signal.SIGTERM)
     assert [s.ended() for s in streams] == ["length"] * 3
     assert leaving.wait() == 0
@@ -197,7 +236,7 @@ def test_client_gone_frees_the_worker_within_50_ms(fleet):
         until("the request at the worker", lambda: m.metric("requests_running") == 1)
         s.close()
         until("the worker to be free", lambda: m.metric("requests_running") == 0)
-    assert fleet.front.metric("dynamo_frontend_model_cancellation_total") == 5
+    until("all to be counted", lambda: fleet.front.metric("dynamo_frontend_model_cancellation_total") == 5)
 
 
 @pytest.mark.parametrize("seed", [1])
@@ -299,7 +338,7 @@ class Crowd:
             return hit, running
 
         both = asyncio.gather(streams, killer()) if kills else streams
-        got = await asyncio.wait_for(both, 120)
+        got = await asyncio.wait_for(both, 300)
         return got[1] if kills else (0, AT_ONCE)
 
     def texts(self):
@@ -326,7 +365,7 @@ def test_kill_9_under_many_streams(fleet):
     rng = random.Random(8)
 
     def worker():
-        return fleet.mocker("--speedup-ratio", "1", "--max-num-seqs", "512")
+        return fleet.mocker("--speedup-ratio", "0.5", "--max-num-seqs", "512")
 
     living = [worker() for _ in range(3)]
     fleet.front = fleet.frontend("--router-mode", "kv", "--migration-limit", "3", env=PATIENT).ready(workers=3)
@@ -353,7 +392,8 @@ def test_kill_9_under_many_streams(fleet):
         assert not wrong, (done, wrong, texts[wrong[0]], calm[wrong[0]])
         # `hit` is no bound: streams on their way to the second victim do not run there yet, and connections to
         # workers killed before, whose records have not expired, count as moves once the free retries are used up.
-        assert moved() > before
+        # On a machine that stood still the streams of the victims may all have ended before it died.
+        assert moved() > before or hit < 10, (hit, moved(), before)
         all_hit, least = all_hit + hit, min(least, running)
         for v in victims:
             v.wait()
@@ -451,3 +491,34 @@ def test_dead_prefill_workers_that_are_still_listed(fleet):
     live.let_go()
     for w in [*dead, decode]:
         w.close()
+
+
+class NoInotify:
+    """A user namespace in which no process can watch a file: as where fs.inotify.max_user_instances is used up."""
+    side, env = "127.0.0.1", {}
+    enter = ["unshare", "-Ur", "sh", "-c", 'echo 0 >/proc/sys/user/max_inotify_instances && exec "$@"', "sh"]
+
+    @classmethod
+    def why_not(cls):
+        if shutil.which("unshare") is None:
+            return "no unshare (util-linux)"
+        ran = subprocess.run([*cls.enter, "true"], capture_output=True, text=True, check=False)
+        return f"no user namespace of one's own: {ran.stderr.strip()}" if ran.returncode else None
+
+
+def test_without_inotify(fleet):
+    """Workers that come, change and go are found by looking; a network file system tells nobody either."""
+    if NoInotify.why_not():
+        pytest.skip(NoInotify.why_not())
+    front = fleet.frontend(within=NoInotify)
+    front.wait_line("cannot watch files: .*the folders are looked at every 500 ms instead")
+    one = fleet.mocker()
+    front.ready()
+    assert front.chat("x").status == 200
+    two = fleet.mocker(within=NoInotify)
+    front.ready(workers=2)
+    one.stop()
+    front.ready(workers=1)
+    until("the first to be gone", lambda: [i["instance_id"] for i in front.get("/health").json()["instances"]
+                                           if i["endpoint"] == "generate"] == two.ids)
+    assert front.chat("x").status == 200

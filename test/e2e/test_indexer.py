@@ -1,8 +1,10 @@
 """weir indexer over HTTP: the reference's paths and bodies, dump and restore, peers, snapshots."""
 import http.client
+import http.server
 import json
 import re
 import signal
+import threading
 
 import pytest
 
@@ -13,8 +15,8 @@ L0, L1 = 14643705804678351452, 16777012769546811212
 
 
 class Indexer(Process):
-    def __init__(self, *flags):
-        super().__init__([WEIR, "indexer", "--host", "127.0.0.1", "--port", "0", *flags])
+    def __init__(self, *flags, env=None):
+        super().__init__([WEIR, "indexer", "--host", "127.0.0.1", "--port", "0", *flags], env)
         self.port = int(self.wait_line(r"serving on \S+ port (\d+)").group(1))
         self.url = f"http://127.0.0.1:{self.port}"
 
@@ -42,8 +44,8 @@ def stored(worker, rank, blocks, tier="device", parent=None, name=1000):
 def indexers():
     running = []
 
-    def start(*flags):
-        running.append(Indexer(*flags))
+    def start(*flags, env=None):
+        running.append(Indexer(*flags, env=env))
         return running[-1]
     yield start
     for p in running:
@@ -101,16 +103,185 @@ def test_registrations(indexers):
     x = indexers()
     reg = {"instance_id": 2**63 + 5, "endpoint": "tcp://127.0.0.1:9", "model_name": "m", "block_size": 16, "additional_salt": "s"}
     assert x.ask("POST", "/register", reg)[0] == 201
-    assert x.ask("POST", "/register", reg)[0] == 201
+    status, body = x.ask("POST", "/register", reg)
+    assert status == 409 and f"instance {2**63 + 5} dp_rank 0 already registered" in json.loads(body)["error"]
     assert x.ask("POST", "/register", {**reg, "endpoint": "tcp://127.0.0.1:10"})[0] == 409
     assert x.ask("POST", "/register", {**reg, "instance_id": 6, "block_size": 32})[0] == 409
-    assert x.ask("POST", "/register", {**reg, "dp_rank": 1, "tenant_id": "other"})[0] == 201
+    # An instance has one cache, of one model in one group. (Failed before: it was in both, and counted in both.)
+    for other in ({"tenant_id": "other"}, {"routing_group": "other"}, {"model_name": "x"}):
+        for rank in 0, 1:
+            status, body = x.ask("POST", "/register", {**reg, "dp_rank": rank, **other})
+            assert status == 409 and f"instance {2**63 + 5} is already registered for model=m routing_group=default" \
+                in json.loads(body)["error"]
+    assert json.loads(x.ask("GET", "/workers?model_name=x")[1]) == []
+    assert x.ask("POST", "/register", {**reg, "dp_rank": 1})[0] == 201
+    assert x.ask("POST", "/register", {**reg, "instance_id": 6, "tenant_id": "other"})[0] == 201
     workers = json.loads(x.ask("GET", "/workers")[1])
-    assert [(w["instance_id"], w["routing_group"], w["dp_rank"]) for w in workers] == [(2**63 + 5, "default", 0), (2**63 + 5, "other", 1)]
+    assert [(w["instance_id"], w["routing_group"], w["dp_rank"]) for w in workers] \
+        == [(2**63 + 5, "default", 0), (2**63 + 5, "default", 1), (6, "other", 0)]
     assert len(json.loads(x.ask("GET", "/workers?routing_group=other")[1])) == 1
     assert json.loads(x.ask("GET", "/workers?model_name=x%20y")[1]) == []
     assert x.ask("POST", "/unregister", {"instance_id": 2**63 + 5, "model_name": "m"})[0] == 200
+    assert [w["instance_id"] for w in json.loads(x.ask("GET", "/workers")[1])] == [6]
+    assert x.ask("POST", "/register", {**reg, "tenant_id": "other"})[0] == 201  # free again
+    assert x.ask("POST", "/unregister", {"instance_id": 6, "model_name": "m"})[0] == 200
+    assert x.ask("POST", "/unregister", {"instance_id": 2**63 + 5, "model_name": "m"})[0] == 200
     assert json.loads(x.ask("GET", "/workers")[1]) == []
+
+
+def test_a_refused_registration_settles_nothing(indexers):
+    x = indexers()
+    reg = {"instance_id": 1, "endpoint": "nonsense", "model_name": "m", "block_size": 4}
+    assert x.ask("POST", "/register", reg)[0] == 400
+    assert x.query([1, 2, 3, 4]) == 404
+    assert x.ask("POST", "/register", {**reg, "endpoint": "tcp://127.0.0.1:9", "block_size": 16})[0] == 201
+
+
+def test_the_last_engine_takes_the_group_along(indexers, tmp_path):
+    """As with Dynamo 1.6.1: no indexer, no block size, nothing of what was restored, also after a restart."""
+    x = indexers("--snapshot-dir", str(tmp_path))
+    assert x.ask("POST", "/restore", {"m:default": {"block_size": 4, "events": [stored(7, 0, [L0]), stored(8, 1, [L0, L1])]}})[0] == 200
+    reg = {"instance_id": 1, "endpoint": "tcp://127.0.0.1:9", "model_name": "m", "block_size": 4}
+    for rank in 0, 1:
+        assert x.ask("POST", "/register", {**reg, "dp_rank": rank})[0] == 201
+    assert x.stop() == 0
+    x = indexers("--snapshot-dir", str(tmp_path))
+    for rank in 0, 1:
+        assert x.ask("POST", "/register", {**reg, "dp_rank": rank})[0] == 201
+    assert x.ask("POST", "/register", {**reg, "instance_id": 2, "block_size": 16})[0] == 409
+    assert x.ask("POST", "/unregister", {"instance_id": 1, "model_name": "m", "dp_rank": 0})[0] == 200
+    assert sorted(x.query([1, 2, 3, 4, 5, 6, 7, 8])["scores"]) == ["7", "8"]
+    assert x.ask("POST", "/register", {**reg, "instance_id": 2, "block_size": 16})[0] == 409
+    assert x.ask("POST", "/unregister", {"instance_id": 1, "model_name": "m"})[0] == 200
+    assert x.query([1, 2, 3, 4]) == 404 and json.loads(x.ask("GET", "/dump")[1]) == {}
+    batch = {"model_name": "m", "queries": [{"token_ids": [1, 2, 3, 4]}]}
+    assert x.ask("POST", "/query_batch", batch)[0] == 404
+    assert b"dynamo_kvindexer_models 0" in x.ask("GET", "/metrics")[1]
+    # A registration that is refused brings it back no more than a new one.
+    assert x.ask("POST", "/register", {**reg, "endpoint": "nonsense"})[0] == 400
+    assert x.query([1, 2, 3, 4]) == 404
+    assert x.ask("POST", "/register", {**reg, "instance_id": 2, "block_size": 16})[0] == 201
+    assert x.query(list(range(1, 33)))["scores"] == {}
+    assert json.loads(x.ask("GET", "/workers")[1])[0]["block_size"] == 16
+    assert x.stop() == 0
+    assert [f.name.split(".")[0] for f in tmp_path.iterdir()] == ["16"]
+
+
+def test_pause_and_resume(indexers):
+    """Paths, statuses and texts of Dynamo 1.6.1; what a pause does to events: test/unit/engines/feed.c."""
+    assert indexers().ask("POST", "/test/pause_listener", {"instance_id": 1})[0] == 404
+    x = indexers(env={"DYN_KV_INDEXER_TEST_ENDPOINTS": "1"})
+    assert x.ask("POST", "/register", {"instance_id": 1, "endpoint": "tcp://127.0.0.1:9", "model_name": "m", "block_size": 4})[0] == 201
+
+    def listener(verb, **body):
+        status, text = x.ask("POST", f"/test/{verb}_listener", body)
+        return status, json.loads(text).get("error")
+
+    def shown():
+        return json.loads(x.ask("GET", "/workers")[1])[0]["listeners"]["0"]["status"]
+    assert listener("resume", instance_id=1) == (409, "instance 1 dp_rank 0 cannot be resumed from status active")
+    assert listener("pause", instance_id=1) == (200, None) and shown() == "paused"
+    assert listener("pause", instance_id=1) == (409, "instance 1 dp_rank 0 cannot be paused from status paused")
+    assert b'dynamo_kvindexer_listeners{status="paused"} 1' in x.ask("GET", "/metrics")[1]
+    assert listener("resume", instance_id=1, dp_rank=0) == (200, None) and shown() == "active"
+    assert listener("pause", instance_id=1, dp_rank=3) == (404, "instance 1 dp_rank 3 not found")
+    assert listener("pause", instance_id=2) == (404, "instance 2 not found")
+    assert listener("pause")[0] == 400
+
+
+def test_peers_by_name(indexers):
+    """A name is resolved off the loop; one that nobody knows gives way, and a peer that refuses is asked again."""
+    peer = indexers()
+    assert peer.ask("POST", "/restore", {"m:default": {"block_size": 4, "events": [stored(7, 0, [L0])]}})[0] == 200
+    asked = []
+
+    class Front(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append((self.path, self.headers["Host"]))
+            status, body = peer.ask("GET", self.path) if len(asked) > 1 else (503, b"not yet")
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Front) as front:
+        threading.Thread(target=front.serve_forever, daemon=True).start()
+        port = front.server_address[1]
+        x = indexers("--peers", f"http://no-such-host.invalid:1,http://localhost:{port}/")
+        assert x.ask("GET", "/health")[0] == 200
+        until("the peer's blocks", lambda: x.query([1, 2, 3, 4]) != 404)
+        front.shutdown()
+    assert x.query([1, 2, 3, 4])["scores"] == {"7": {"0": 4}}
+    assert asked == [("/dump?format=ndjson", f"localhost:{port}")] * 2
+
+
+def test_routing_group_before_tenant(indexers):
+    """Dynamo 1.6.1 reads tenant_id and goes by routing_group, whichever comes first."""
+    x = indexers()
+    for i, names in enumerate([{"routing_group": "a", "tenant_id": "t"}, {"tenant_id": "t", "routing_group": "b"}]):
+        assert x.ask("POST", "/register", {"instance_id": i, "endpoint": "tcp://127.0.0.1:9", "model_name": "m",
+                                           "block_size": 16, **names})[0] == 201
+    workers = json.loads(x.ask("GET", "/workers")[1])
+    assert [w["routing_group"] for w in workers] == ["a", "b"]
+    for w in workers:
+        assert w["source"] == "zmq" and w["status"] == "active"
+        assert w["endpoints"] == {"0": "tcp://127.0.0.1:9"}
+        assert w["listeners"] == {"0": {"endpoint": "tcp://127.0.0.1:9", "status": "active"}}
+
+
+def test_workers_from_the_start(indexers):
+    """Flags of dynamo.indexer 1.6.1 and its metrics."""
+    x = indexers("--workers", "1=tcp://127.0.0.1:9, 2:1=tcp://127.0.0.1:10,", "--block-size", "16", "--model-name", "m",
+                 "--routing-group", "g", "--threads", "8")
+    workers = json.loads(x.ask("GET", "/workers")[1])
+    assert [(w["instance_id"], w["dp_rank"], w["endpoint"], w["model_name"], w["routing_group"], w["block_size"])
+            for w in workers] == [(1, 0, "tcp://127.0.0.1:9", "m", "g", 16), (2, 1, "tcp://127.0.0.1:10", "m", "g", 16)]
+    status, body = x.ask("POST", "/query", {"token_ids": [1], "model_name": "m"})
+    assert status == 404 and json.loads(body)["error"] == "no indexer for model=m routing_group=default"
+    page = x.ask("GET", "/metrics")[1].decode()
+    for line in ("dynamo_kvindexer_models 1", "dynamo_kvindexer_workers 2", 'dynamo_kvindexer_listeners{status="active"} 2',
+                 'dynamo_kvindexer_requests_total{endpoint="/query",method="POST"} 1',
+                 'dynamo_kvindexer_errors_total{endpoint="/query",status_class="4xx"} 1',
+                 'dynamo_kvindexer_request_duration_seconds_count{endpoint="/query"} 1',
+                 'dynamo_kvrouter_kv_cache_events_applied{event_type="stored",status="ok"} 0'):
+        assert line in page.splitlines(), line
+    assert 'endpoint="/metrics"' not in page
+
+
+@pytest.mark.parametrize("flags, words", [
+    (["--workers", "1=tcp://127.0.0.1:9"], "--block-size is required when --workers is specified"),
+    (["--workers", "1", "--block-size", "16"], "invalid worker entry `1`"),
+    (["--workers", "x=tcp://127.0.0.1:9", "--block-size", "16"], "invalid worker entry `x="),
+    (["--workers", "1:y=tcp://127.0.0.1:9", "--block-size", "16"], "invalid worker entry `1:y="),
+    (["--trace-id-header", "a b"], "not the name of a header"),
+    (["--access-log", "/nonexistent/log"], "failed to open access log /nonexistent/log")])
+def test_flags_that_cannot_be(flags, words):
+    p = Process([WEIR, "indexer", "--port", "0", *flags], name="indexer")
+    assert p.wait() == 1 and words in p.log(), p.log()
+
+
+def test_access_log(indexers, tmp_path):
+    path, moved = tmp_path / "log", tmp_path / "log.1"
+    x = indexers("--access-log", str(path), "--trace-id-header", "X-Request-Id")
+    c = http.client.HTTPConnection("127.0.0.1", x.port, timeout=DEADLINE_S)
+    c.request("POST", "/query", json.dumps({"token_ids": [1], "model_name": "m\"x"}), {"x-request-id": "abc"})
+    assert c.getresponse().read() and x.ask("GET", "/nope")[0] == 404
+    c.close()
+
+    def lines(of, n):
+        until(f"{n} lines", lambda: of.exists() and of.read_text().count("\n") >= n)
+        return [json.loads(line) for line in of.read_text().splitlines()]
+    first, second = lines(path, 2)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", first.pop("ts"))
+    assert first.pop("duration_ms") > 0
+    assert first == {"trace_id": "abc", "method": "POST", "path": "/query", "model": 'm"x', "status": 404}
+    assert (second["trace_id"], second["path"], second["model"], second["status"]) == ("-", "unknown", "-", 404)
+    path.rename(moved)
+    assert x.ask("POST", "/reopen_logs", "{}")[0] == 200
+    assert x.ask("GET", "/health")[0] == 200
+    assert [e["path"] for e in lines(path, 2)] == ["/reopen_logs", "/health"]
 
 
 def test_memory_is_given_back_without_events(indexers):
@@ -139,7 +310,8 @@ def test_peer_and_snapshot(indexers, tmp_path):
     dump = {"org/m:v1:default": {"block_size": 4, "events": [stored(7, 0, [L0, L1])]}}
     assert a.ask("POST", "/restore", dump)[0] == 200
     assert "org/m:v1:default" in json.loads(a.ask("GET", "/dump")[1])
-    b = indexers("--peers", "http://127.0.0.1:1", "--peers", a.url)
+    b = indexers("--peers", f"http://127.0.0.1:1,{a.url}")
+    assert json.loads(b.ask("GET", "/peers")[1]) == ["http://127.0.0.1:1", a.url]
 
     def held(x):
         return x.ask("POST", "/query", {"token_ids": [1, 2, 3, 4, 5, 6, 7, 8], "model_name": "org/m:v1"})

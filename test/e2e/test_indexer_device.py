@@ -151,12 +151,19 @@ def test_the_device_gives_the_same_answers(indexers):
     assert metric(x, "device_up") == 1 and metric(x, "device_events_total") > 100 and metric(x, "device_behind_total") == 0
     # A rank that goes takes its blocks along, and may come back.
     reg = {"instance_id": 2, "endpoint": "tcp://127.0.0.1:9", "model_name": "m", "block_size": 4}
-    assert x.ask("POST", "/register", reg)[0] == 201
+    for i in 2, 3:
+        assert x.ask("POST", "/register", {**reg, "instance_id": i})[0] == 201
     assert x.ask("POST", "/unregister", {"instance_id": 2, "model_name": "m"})[0] == 200
     queries = random_queries(rng)
     assert on_device(x, queries) == singles(x, queries)
     restore(x, [stored(2, 0, [0, 1, 2])])
     assert on_device(x, queries) == singles(x, queries)
+    # The last one takes the group along, and what comes then begins with nothing, here and there.
+    assert x.ask("POST", "/unregister", {"instance_id": 3, "model_name": "m"})[0] == 200
+    assert batch(x, queries)[0] == 404
+    restore(x, [stored(4, 0, [0, 1, 2])])
+    assert on_device(x, queries) == singles(x, queries)
+    assert all(set(r["scores"]) <= {"4"} for r in batch(x, queries))
     assert batch(x, queries, routing_group="other")[0] == 404
     assert batch(x, []) == [] and batch(x, [{"block_hashes": []}])[0]["scores"] == {}
     assert metric(x, 'device_fallbacks_total{reason="memory"}') == 0

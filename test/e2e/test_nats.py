@@ -1,8 +1,10 @@
 """The NATS planes with a real nats-server: requests, events, logins, TLS, and a server that dies, hangs and returns."""
 import concurrent.futures
+import itertools
 import json
 import os
 import signal
+import socket
 import subprocess
 import threading
 
@@ -10,7 +12,7 @@ import pytest
 
 from etcd import Etcd
 from nats_server import BINARY, USER, WHY_NOT, Key, NatsClient, NatsServer, operator_config
-from weir import WEIR, Process, knows, until
+from weir import DEADLINE_S, WEIR, Process, kept_port, knows, until
 
 pytestmark = pytest.mark.skipif(BINARY is None, reason=WHY_NOT)
 TEXT = "the quick brown fox jumps over the lazy dog " * 20
@@ -197,11 +199,24 @@ def test_service(nats, fleet):
 # ---- workers that go ----------------------------------------------------------------------------
 
 
+def heard(server, subject):
+    """Whether the server takes somebody to listen there, dead or alive."""
+    client = NatsClient(server)
+    client.socket.settimeout(1)
+    try:
+        return client.ask(subject) is not None
+    except TimeoutError:
+        return True
+    finally:
+        client.close()
+
+
 def test_killed_worker(nats, fleet):
     """Nobody listens on its subject: the next worker gets the request, and nobody waits."""
     mockers = [fleet.mocker(), fleet.mocker()]
     front = fleet.frontend("--router-mode", "round-robin").ready(workers=2)
     mockers[0].kill()
+    until("the server to know of it", lambda: not heard(nats, f"dynamo_backend.generate-{mockers[0].ids[0]:x}"))
     assert [a.status for a in all_at_once(front, 60, 8)] == [200] * 60
 
 
@@ -214,12 +229,12 @@ def test_draining_worker_under_load(nats, fleet):
         until("some answers", lambda: sum(r.done() for r in running) > 50)
         assert mockers[0].stop() == 0
         assert [r.result().status for r in running] == [200] * 400
-    assert front.metric("dynamo_frontend_inflight_requests") == 0
+    until("all to be counted", lambda: front.metric("dynamo_frontend_inflight_requests") == 0)
 
 
 def test_stopped_worker(nats, fleet):
     """SIGSTOP: its acknowledgement is missed in time; the request goes on to another where that is allowed."""
-    env = {"DYN_NATS_REQUEST_TIMEOUT_SECS": "0.5"}
+    env = {"DYN_NATS_REQUEST_TIMEOUT_SECS": "2"}  # which the other meets
     mockers = [fleet.mocker(), fleet.mocker()]
     front = fleet.frontend("--router-mode", "round-robin", "--migration-limit", "3", env=env).ready(workers=2)
     mockers[0].signal(signal.SIGSTOP)
@@ -249,21 +264,21 @@ class Load:
             with self.lock:
                 self.statuses.append(status)
 
-    def count(self):
+    def served(self):
         with self.lock:
-            return len(self.statuses)
+            return self.statuses.count(200)
 
     def end(self):
         self.stop.set()
         for t in self.threads:
-            t.join(60)
+            t.join(DEADLINE_S)
             assert not t.is_alive(), "a request hangs"
         return self.statuses
 
 
 def served_more(load, n, what):
-    seen = load.count()
-    until(f"answers {what}", lambda: load.count() >= seen + n)
+    seen = load.served()
+    until(f"answers {what}", lambda: load.served() >= seen + n)
 
 
 def test_server_restarts_under_load(nats, fleet):
@@ -281,7 +296,6 @@ def test_server_restarts_under_load(nats, fleet):
     statuses = load.end()
     # What was under way when the connection broke may be told so; it never waits, and nothing else fails.
     assert set(statuses) <= {200, 503}, set(statuses)
-    assert statuses.count(200) > len(statuses) * 0.9, statuses
     assert [a.status for a in all_at_once(front, 50, 8)] == [200] * 50
     full = len(TEXT) // 16 * 16 - 32
     prompt = f"afterwards {TEXT}"
@@ -305,14 +319,13 @@ def test_events_missed_in_an_outage_are_asked_for(nats, servers, fleet):
         seen = len(front.lines)
         gate.close()
         front.wait_line("nats: connection lost", seen)
-        prompts = iter(range(1000))
+        prompts = itertools.count()
 
         def learnt_behind_its_back():
             # Its first look at the workers, over TCP, may still be under way: then they have to learn something else.
             assert other.chat(f"{next(prompts)} {TEXT}").status == 200
             return not knows(front, mockers)
-        until("blocks that it does not know", learnt_behind_its_back)
-        assert all(learnt_behind_its_back() for _ in range(5))
+        until("blocks that it does not know, whatever it looks at", lambda: all(learnt_behind_its_back() for _ in range(5)))
         seen = len(front.lines)
         gate.open()
         front.wait_line("nats: connected to", seen)
@@ -327,7 +340,7 @@ class Gate:
     """A TCP relay that can be shut."""
 
     def __init__(self, to):
-        self.to, self.port, self.child = to, None, None
+        self.to, self.port, self.child = to, kept_port(), None
         self.open()
 
     def open(self):
@@ -347,8 +360,8 @@ class Gate:
                 "    a,_=s.accept()\n"
                 "    b=socket.create_connection(('127.0.0.1',int(sys.argv[2])))\n"
                 "    for x,y in ((a,b),(b,a)): threading.Thread(target=pump,args=(x,y),daemon=True).start()\n")
-        self.child = Process(["python3", "-c", code, str(self.port or 0), str(self.to)], name="gate")
-        self.port = int(self.child.wait_line(r"port (\d+)").group(1))
+        self.child = Process(["python3", "-c", code, str(self.port), str(self.to)], name="gate")
+        self.child.wait_line(f"port {self.port}")
 
     def close(self):
         self.child.kill()
@@ -479,6 +492,59 @@ def test_nkey(servers, fleet, tmp_path):
     fails(fleet, "is not the seed of a user", NATS_AUTH_NKEY=key.public)
     fleet.env["NATS_AUTH_NKEY"] = key.seed
     serves(fleet)
+
+
+# A key of nobody and what a server may give it to sign; the signature begins with a byte 0.
+UNLUCKY_SEED, UNLUCKY_NONCE = "SUAMYQQT5B5Y7TXWR52Q2WNOLVY3CTUZUCYTZCJZGPZAURDSQNOMH5OJGI", "tlDciy6DvCSt0cM"
+
+
+class SignatureServer(threading.Thread):
+    """Takes a login that is signed, whatever the signature; gives the unlucky nonce first, then another."""
+
+    def __init__(self):
+        super().__init__(daemon=True)
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.url = "nats://127.0.0.1:%d" % self.listener.getsockname()[1]
+        self.signatures = []
+        self.start()
+
+    def run(self):
+        while True:
+            try:
+                client, _ = self.listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self.serve, args=(client, "another" if self.signatures else UNLUCKY_NONCE), daemon=True).start()
+
+    def serve(self, client, nonce):
+        with client, client.makefile("rb") as lines:
+            client.sendall(b"INFO " + json.dumps({
+                "server_id": "S", "version": "2.9.10", "proto": 1, "headers": True, "max_payload": 1 << 20, "auth_required": True,
+                "nonce": nonce}).encode() + b"\r\n")
+            for line in lines:
+                if line.startswith(b"CONNECT "):
+                    self.signatures.append(json.loads(line[8:]).get("sig"))
+                    if not self.signatures[-1]:
+                        return client.sendall(b"-ERR 'Authorization Violation'\r\n")
+                elif line.startswith(b"PING"):
+                    client.sendall(b"PONG\r\n")
+
+
+@pytest.mark.parametrize("kind", ["nkey", "credentials"])
+def test_signature_that_begins_with_zero(fleet, tmp_path, kind):
+    """nats.c leaves such a signature out; we log in again, with another."""
+    if kind == "nkey":
+        fleet.env["NATS_AUTH_NKEY"] = UNLUCKY_SEED
+    else:
+        path = tmp_path / "user.creds"
+        path.write_text(f"-----BEGIN NATS USER JWT-----\na.b.c\n------END NATS USER JWT------\n\n"
+                        f"-----BEGIN USER NKEY SEED-----\n{UNLUCKY_SEED}\n------END USER NKEY SEED------\n")
+        fleet.env["NATS_AUTH_CREDENTIALS_FILE"] = str(path)
+    server = SignatureServer()
+    use(fleet, server)
+    fleet.frontend().wait_line("connected to")
+    assert any(server.signatures), server.signatures
+    server.listener.close()
 
 
 def test_credentials_file(servers, fleet, tmp_path):

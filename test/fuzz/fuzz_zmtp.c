@@ -1,4 +1,5 @@
-/* Property: however the bytes are cut, the same messages come out; no span leaves the input. */
+/* Properties: however the bytes are cut, the same messages come out; no span leaves the input; a
+ * frame that is not whole is as long as it says. */
 #include "net/zmtp.h"
 
 #include <stdlib.h>
@@ -30,6 +31,15 @@ static uint64_t read_all(struct weir_span all, size_t step) {
         enum weir_status st =
             weir_zmtp_message_decode(&m, weir_span(all.data + from, have - from), MAX_MESSAGE);
         if (st == WEIR_AGAIN) {
+            struct weir_span rest = weir_span(all.data + from + m.used, have - from - m.used);
+            struct weir_zmtp_frame f;
+            size_t size = weir_zmtp_frame_size(rest), left = all.len - from - m.used;
+            if (size > 0 &&
+                (rest.len >= size ||
+                 (left >= size &&
+                  weir_zmtp_frame_decode(weir_span(rest.data, left), MAX_MESSAGE, &f) == WEIR_OK &&
+                  f.size != size)))
+                abort();
             if (have == all.len)
                 return mix(h, from);
             have = all.len - have < step ? all.len : have + step;

@@ -287,6 +287,55 @@ def exhaustive_cases():
         yield {"t": "{{ %s }} {{ [%s] }} {{ %s|tojson }}" % ((repr(random.Random(n).random() * 10 ** (n - 60)),) * 3), "d": {}}
 
 
+class Written:
+    """Objects in all the ways to write JSON: what `tojson` may copy from the request and what it may not."""
+    STRINGS = ['""', '"a"', '"role"', '"plain text of some length, more than sixteen bytes"', r'"a \"quote\" and \\"', r'"\\"', r'"\n\t\r\b\f"',
+               r'"\/"', r'"\u0041"', r'"\u00e9"', r'"\ud83d\ude00"', r'"\u0007"', '"\u00e9\u4e2d\U0001f600"', '"a, b: c"', '"{[,:]}"',
+               '"\x7f"', '"<b>&\'"']
+    OTHERS = ["0", "-0", "1", "-17", "1.0", "1.50", "1e5", "1E+2", "-0.0", "123456789012345678901234567890", "true", "false", "null",
+              "{}", "[]"]
+
+    def __init__(self, rng):
+        self.rng = rng
+
+    def blank(self, usual):
+        style = self.style if self.style < 3 else self.rng.randrange(4)
+        return usual if style == 0 else "" if style == 1 else self.rng.choice(["", " "]) if style == 2 and usual else \
+            self.rng.choice(["", "", " ", "  ", "\t", "\r"]) if style == 3 else ""
+
+    def value(self, depth):
+        n = self.rng.random()
+        if depth > 0 and n < 0.45:
+            return self.object(depth - 1)
+        if depth > 0 and n < 0.6:
+            items = [self.value(depth - 1) for _ in range(self.rng.randrange(4))]
+            return self.row("[", items, "]")
+        if n < 0.85 or self.tame:
+            return self.rng.choice(self.STRINGS[:7] if self.tame else self.STRINGS)
+        return self.rng.choice(self.OTHERS)
+
+    def row(self, begin, items, end):
+        text = begin + self.blank("")
+        for i, item in enumerate(items):
+            text += ("," + self.blank(" ") if i else "") + item + self.blank("")
+        return text + end
+
+    def object(self, depth):
+        keys = [self.rng.choice(self.STRINGS[:-1] + ['"k%d"' % k for k in range(12)]) for _ in range(self.rng.choice([0, 1, 2, 3, 4, 12]))]
+        if self.tame:
+            keys = ['"k%d"' % i for i in range(len(keys))]
+        return self.row("{", [k + self.blank("") + ":" + self.blank(" ") + self.value(depth) for k in keys], "}")
+
+    def case(self):
+        self.style = self.rng.randrange(4)
+        self.tame = self.rng.random() < 0.5
+        text = '{"d":%s}' % self.object(4)
+        t = self.rng.choice(["{{ d|tojson }}", "{{ d|tojson }}", "{% for k, v in d.items() %}{{ v|tojson }}|{{ [v, d]|tojson }};{% endfor %}",
+                             "{{ d|tojson(indent=1) }}", "{{ d|tojson(ensure_ascii=true) }}", "{{ d|tojson(separators=(',', ':')) }}",
+                             "{{ d|tojson(sort_keys=true) }}", "{{ dict(d, z=1)|tojson }}", "{{ d }}{{ d|tojson|length }}"])
+        return {"t": t, "d": json.loads(text), "json": text}
+
+
 def sample(cases, one_in, seed):
     return (case for i, case in enumerate(cases) if (i * 7919 + seed) % one_in == 0)
 
@@ -322,13 +371,14 @@ def main():
     seed = args.seed if args.seed is not None else int(os.environ.get("WEIR_TEST_SEED", "20261126"))
     print(f"seed {seed} (repeat with WEIR_TEST_SEED), jinja2 {oracle.jinja2.__version__}, python {sys.version.split()[0]}", flush=True)
     driver = subprocess.Popen([args.driver], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8")
-    gen = Gen(random.Random(seed))
+    gen, written = Gen(random.Random(seed)), Written(random.Random(seed))
     parts = {
         "exhaustive": sample(exhaustive_cases(), args.sample, seed),
         "unicode": sample(unicode_cases(), args.sample, seed),
         "expressions": ({"t": gen.expression_case(), "d": DATA} for _ in range(args.count)),
         "templates": ({"t": gen.template_case(), "d": DATA} for _ in range(args.count)),
         "generation": ({"t": gen.template_case(), "d": DATA, "g": True} for _ in range(args.count // 10)),
+        "written": (written.case() for _ in range(args.count)),
         "damaged": ({"t": gen.damaged_case(), "d": DATA} for _ in range(args.count)),
     }
     failed = passed = 0
@@ -339,7 +389,8 @@ def main():
         shown = {}
         for case in cases:
             want = oracle.render(case)
-            driver.stdin.write(json.dumps(case) + "\n")
+            line = json.dumps({k: v for k, v in case.items() if k not in ("d", "json")})
+            driver.stdin.write(line[:-1] + ', "d": ' + case.get("json", json.dumps(case["d"])) + "}\n")
             driver.stdin.flush()
             line = driver.stdout.readline()
             if not line:

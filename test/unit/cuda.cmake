@@ -8,7 +8,7 @@ weir_test(unit_kvc_replay SOURCES test/unit/cuda/replay.c LINK weir_bench weir_k
 if(WEIR_CUDA)
   foreach(name hash table replay decide)
     add_test(NAME gpu_kvc_${name} COMMAND unit_kvc_${name} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
-    set_tests_properties(gpu_kvc_${name} PROPERTIES LABELS gpu SKIP_RETURN_CODE 77 TIMEOUT 300
+    set_tests_properties(gpu_kvc_${name} PROPERTIES LABELS gpu SKIP_RETURN_CODE 77 TIMEOUT 1500
       ENVIRONMENT "WEIR_TEST_DEVICE=cuda;WEIR_CUDA_PLUGIN=$<TARGET_FILE:weir_cuda>")
   endforeach()
 endif()
@@ -35,7 +35,7 @@ elseif(NOT WEIR_SANITIZE)
   set_target_properties(weir_cuda_emulated PROPERTIES LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/test)
   foreach(name hash table replay decide)
     add_test(NAME emulated_kvc_${name} COMMAND unit_kvc_${name} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
-    set_tests_properties(emulated_kvc_${name} PROPERTIES LABELS unit SKIP_RETURN_CODE 77 TIMEOUT 300
+    set_tests_properties(emulated_kvc_${name} PROPERTIES LABELS unit SKIP_RETURN_CODE 77 TIMEOUT 1500
       ENVIRONMENT "WEIR_TEST_DEVICE=cuda;WEIR_CUDA_PLUGIN=$<TARGET_FILE:weir_cuda_emulated>")
   endforeach()
   foreach(name faults replay_faults)

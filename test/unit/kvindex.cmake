@@ -9,4 +9,4 @@ weir_test(unit_kvi_simd SOURCES test/unit/kvindex/simd.c LINK weir_kvindex weir_
 weir_test(stress_kvi_index SOURCES test/unit/kvindex/stress.c LINK weir_kvindex weir_base LABELS stress)
 add_test(NAME unit_kvi_external COMMAND ${CMAKE_SOURCE_DIR}/test/unit/kvindex/external/run.sh
          ${CMAKE_BINARY_DIR} ${CMAKE_C_COMPILER} "${WEIR_SANITIZE}")
-set_tests_properties(unit_kvi_external PROPERTIES LABELS unit SKIP_RETURN_CODE 77 TIMEOUT 60)
+set_tests_properties(unit_kvi_external PROPERTIES LABELS unit SKIP_RETURN_CODE 77 TIMEOUT 1500)

@@ -7,9 +7,9 @@ set_target_properties(openai_probe PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_B
 add_test(NAME recorded_requests
          COMMAND python3 ${CMAKE_SOURCE_DIR}/test/unit/openai/recorded.py $<TARGET_FILE:openai_probe>
          WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
-set_tests_properties(recorded_requests PROPERTIES LABELS unit SKIP_RETURN_CODE 77 TIMEOUT 120)
+set_tests_properties(recorded_requests PROPERTIES LABELS unit SKIP_RETURN_CODE 77 TIMEOUT 1500)
 weir_test(unit_openai_answer SOURCES test/unit/openai/answer.c LINK weir_wire weir_base)
 add_test(NAME refused_requests
          COMMAND python3 ${CMAKE_SOURCE_DIR}/test/unit/openai/refusals.py $<TARGET_FILE:openai_probe>
          WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
-set_tests_properties(refused_requests PROPERTIES LABELS unit TIMEOUT 120)
+set_tests_properties(refused_requests PROPERTIES LABELS unit TIMEOUT 1500)

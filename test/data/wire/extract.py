@@ -6,7 +6,7 @@ usage: extract.py FOLDER_OF_CAPTURES > vectors.tsv
 Columns: name, kind, codec, hex, expected. `hex` is what was on the wire ("-": the text of `expected`), `expected` the capture's own decoded form
 as compact JSON in the order of the wire (never made by Weir's code), without what Weir leaves out on purpose:
   item     nulls, `tokens`, `output_type`, null token details
-  request  `image_cache_scope`; UUIDs are text
+  request  UUIDs are text
 Repeated items of a stream are left out.
 """
 import json
@@ -85,7 +85,6 @@ def exchange(name, value):
     body = request["body"]
     kind = "request"
     if isinstance(body, dict):
-        body = {k: v for k, v in body.items() if k != "image_cache_scope"}
         handoff = (body.get("bootstrap_info") or {}).get("handoff_id", "")
         if handoff.startswith("hex:"):
             body["bootstrap_info"] = {**body["bootstrap_info"], "handoff_id": str(uuid.UUID(handoff[4:]))}

@@ -71,6 +71,31 @@ static void case_series_are_bounded(void) {
     weir_metrics_destroy(m);
 }
 
+/* (Failed before: workers that come and go filled the family, and those of today had no series.) */
+static void case_retired_series_make_room(void) {
+    struct weir_metrics *m = NULL;
+    CHECK(weir_metrics_create(&m) == WEIR_OK);
+    struct weir_metric_family *s = weir_metrics_family(m, &seconds, 2);
+    weir_metric_get(s, (const char *[]){"stays"});
+    for (int i = 0; i < 5; i++) {
+        char name[16];
+        snprintf(name, sizeof(name), "w%d", i);
+        struct weir_metric *w = weir_metric_get(s, (const char *[]){name});
+        CHECK(weir_metric_value(w) == 0);
+        weir_metric_observe(w, 0.5);
+        struct weir_buf out;
+        weir_buf_init(&out, 1 << 16);
+        CHECK(weir_metrics_expose(m, &out) == WEIR_OK);
+        char line[64];
+        snprintf(line, sizeof(line), "t_seconds_count{model=\"%s\"} 1\n", name);
+        CHECK(memmem(out.data, out.len, line, strlen(line)) != NULL);
+        CHECK(memmem(out.data, out.len, "other", 5) == NULL);
+        weir_buf_fini(&out);
+        weir_metric_retire(s, (const char *[]){name});
+    }
+    weir_metrics_destroy(m);
+}
+
 static void *hammer(void *arg) {
     struct weir_metric_family *r = arg;
     for (int i = 0; i < 20000; i++) {
@@ -148,6 +173,7 @@ int main(void) {
     CHECK_RUN(case_log_buckets);
     CHECK_RUN(case_text_format);
     CHECK_RUN(case_series_are_bounded);
+    CHECK_RUN(case_retired_series_make_room);
     CHECK_RUN(case_threads_lose_nothing);
     return check_finish();
 }

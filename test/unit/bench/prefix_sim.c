@@ -25,7 +25,7 @@ static void nothing_cleared(void *arg) {
 static uint32_t real_request(struct weir_kv_cache *cache, const uint64_t *ids, uint32_t n) {
     struct weir_kv_table table = {NULL, 0, 0};
     uint32_t hits = weir_kv_cache_match(cache, ids, n);
-    CHECK(weir_kv_cache_acquire(cache, &table, ids, hits, n - hits) == WEIR_OK);
+    CHECK(weir_kv_cache_acquire(cache, &table, ids, hits, n - hits, n - hits) == WEIR_OK);
     for (uint32_t i = hits; i < n; i++)
         weir_kv_cache_complete(cache, &table, i, ids[i], ids[i], i > 0, i > 0 ? ids[i - 1] : 0);
     weir_kv_cache_release(cache, &table);

@@ -249,9 +249,6 @@ static void case_removed(void) {
     static const char *const rows[] = {
         "--router-max-tree-size=1024",
         "--router-prune-target-ratio=0.8",
-        "--router-snapshot-threshold=9",
-        "--router-reset-states",
-        "--router-durable-kv-events",
         "--no-admission-control",
         "--enable-cache-control",
         "--decode-fallback",
@@ -268,7 +265,7 @@ static void case_removed(void) {
         CHECK_MSG(strstr(l.err, "weir frontend: warning: --") == l.err, "%s: %s", rows[i], l.err);
         CHECK_MSG(strchr(l.err, '\n')[1] == '\0', "%s: more than a line", rows[i]);
     }
-    run(NULL, ARGS("DYN_STORE_KV=etcd", "DYN_ROUTER_RESET_STATES=1"));
+    run(NULL, ARGS("DYN_STORE_KV=etcd", "DYN_ENABLE_CACHE_CONTROL=1"));
     CHECK(l.outcome == WEIR_CONFIG_RUN && strstr(l.err, "DYN_STORE_KV has been removed") != NULL);
 }
 

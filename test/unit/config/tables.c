@@ -24,7 +24,7 @@ static const struct weir_program *const programs[] = {
     &weir_render_program};
 
 /* The first of them, which the file of the reference's flags covers. */
-enum { N_REFERENCE = 4 };
+enum { N_REFERENCE = 5 };
 
 /* Deliberate differences from the reference system; docs/OPTIONS.md gives them too. */
 static const struct {
@@ -32,6 +32,7 @@ static const struct {
 } differences[] = {
     {"--discovery-backend", "default", "file instead of etcd: nothing else has to run"},
     {"--router-block-size", "default", "what the workers' cards say instead of 128"},
+    {"--peers", "type", "repeatable besides"},
 };
 
 static bool differs_on_purpose(const char *flag, const char *field) {
@@ -250,7 +251,7 @@ static void check_type(const struct weir_option *o, struct weir_span type) {
         CHECK_MSG(o->type == WEIR_OPT_FLOAT, "%s is a float", o->flag);
     else if (contains(type, "repeatable"))
         CHECK_MSG(o->type == WEIR_OPT_LIST, "%s is a list", o->flag);
-    else
+    else if (!differs_on_purpose(o->flag, "type"))
         CHECK_MSG(o->type == WEIR_OPT_STR || o->type == WEIR_OPT_CHOICE, "%s is text", o->flag);
 }
 
@@ -319,7 +320,7 @@ static int check_tsv(const char *path) {
 }
 
 static void case_reference_flags(void) {
-    CHECK_EQ_U64(check_tsv("test/unit/config/flags-1.6.1.tsv"), 265);
+    CHECK_EQ_U64(check_tsv("test/unit/config/flags-1.6.1.tsv"), 276);
 }
 
 static void case_reference_flags_shared(void) {
@@ -331,7 +332,7 @@ static void case_reference_flags_shared(void) {
     if (n < 0)
         fprintf(stderr, "skipped: %s is not here (WEIR_SHARED names the shared folder)\n", path);
     else
-        CHECK_EQ_U64(n, 265);
+        CHECK_EQ_U64(n, 276);
 }
 
 /* ---- documents ------------------------------------------------------------------------------ */

@@ -49,6 +49,14 @@ static void case_models(void) {
     CHECK(n == 2 && weir_span_eqz(m[0].id, "m") && m[0].max_model_len == 32768 && !m[0].adapter);
     CHECK(m[0].sglang && !m[1].sglang);
     CHECK(weir_span_eqz(m[1].id, "ad") && m[1].adapter && m[1].max_model_len == 0);
+    CHECK(weir_span_eqz(m[1].lora, "ad"));
+    /* SGLang takes an adapter as "base:adapter" only, and would answer to "ad" with the base. */
+    CHECK(weir_engine_read_models(
+              WEIR_SPAN_LIT("{\"data\":[{\"id\":\"m\",\"owned_by\":\"sglang\",\"parent\":null},"
+                            "{\"parent\":\"m\",\"id\":\"ad\",\"owned_by\":\"sglang\"}]}"),
+              &arena, m, 4, &n) == WEIR_OK);
+    CHECK(n == 2 && weir_span_eqz(m[0].id, "m") && !m[0].adapter && m[1].adapter);
+    CHECK(weir_span_eqz(m[1].id, "m:ad") && weir_span_eqz(m[1].lora, "ad"));
     static const char *const bad[] = {
         "", "[]", "{}", "{\"data\":3}", "{\"data\":[3]}", "{\"data\":[{\"id\":\"m\"}]"};
     for (size_t i = 0; i < WEIR_ARRAY_LEN(bad); i++)
@@ -103,6 +111,65 @@ static void case_sources(void) {
     CHECK(weir_engine_rank_endpoint(WEIR_SPAN_LIT("tcp://h:65535"), 1, &arena).data == NULL);
 }
 
+static const char *server(const char *kv_events, const char *config) {
+    static char line[1024];
+    struct weir_engine_source s[4];
+    char body[1024];
+    size_t n;
+    uint32_t block_size;
+    snprintf(body, sizeof(body),
+             "{\"model_path\":\"d\",\"kv_events\":%s,\"tp_size\":1,\"kv_events_config\":%s}",
+             kv_events, config);
+    CHECK(weir_engine_read_server_info(weir_span_z(body), "10.0.0.1", &arena, s, 4, &n,
+                                       &block_size) == WEIR_OK);
+    int at = snprintf(line, sizeof(line), "%u:", block_size);
+    for (size_t i = 0; i < n; i++) {
+        CHECK(s[i].rank == i && weir_span_eqz(s[i].topic, "kv"));
+        at += snprintf(line + at, sizeof(line) - (size_t)at, " %.*s|%.*s",
+                       WEIR_SPAN_ARG(s[i].events), WEIR_SPAN_ARG(s[i].replay));
+    }
+    return line;
+}
+
+#define SERVER(kv_events, config, want)                                                            \
+    do {                                                                                           \
+        const char *got = server(kv_events, config);                                               \
+        CHECK_MSG(strcmp(got, want) == 0, "got %s, want %s", got, want);                           \
+    } while (0)
+
+/* What SGLang 0.5.23 told with two ranks, and its other ways to name a host. */
+static void case_server_info(void) {
+    SERVER("{\"publisher\":\"zmq\",\"endpoint_host\":\"[::ffff:127.0.0.1]\","
+           "\"endpoint_port_base\":9701,\"topic\":\"kv\",\"block_size\":16,\"dp_size\":2,"
+           "\"replay_endpoint_port_base\":9709}",
+           "\"{\\\"publisher\\\":\\\"zmq\\\",\\\"topic\\\":\\\"kv\\\"}\"",
+           "16: tcp://127.0.0.1:9701|tcp://10.0.0.1:9709 "
+           "tcp://127.0.0.1:9702|tcp://10.0.0.1:9710");
+    SERVER("{\"publisher\":\"zmq\",\"endpoint_host\":\"*\",\"endpoint_port_base\":5557,"
+           "\"topic\":\"kv\",\"block_size\":64,\"dp_size\":1}",
+           "null", "64: tcp://10.0.0.1:5557|");
+    /* SGLang binds 0.0.0.0 too, and a host that is told to be bound; else it connects out. */
+    SERVER("{\"publisher\":\"zmq\",\"endpoint_host\":\"0.0.0.0\",\"endpoint_port_base\":5557,"
+           "\"topic\":\"kv\",\"dp_size\":1}",
+           "null", "0: tcp://10.0.0.1:5557|");
+    SERVER("{\"publisher\":\"zmq\",\"endpoint_host\":\"10.9.9.9\",\"endpoint_port_base\":5557,"
+           "\"topic\":\"kv\",\"dp_size\":1}",
+           "\"{\\\"bind\\\":true}\"", "0: tcp://10.9.9.9:5557|");
+    SERVER("{\"publisher\":\"zmq\",\"endpoint_host\":\"10.9.9.9\",\"endpoint_port_base\":5557,"
+           "\"topic\":\"kv\",\"dp_size\":1}",
+           "\"{\\\"bind\\\":null}\"", "0: tcp://*:5557|");
+    SERVER("null", "null", "0:");
+    SERVER("{\"publisher\":\"null\",\"endpoint_port_base\":5557,\"dp_size\":1}", "\"{\"", "0:");
+    SERVER("{\"publisher\":\"zmq\",\"endpoint_host\":\"*\",\"endpoint_port_base\":65535,"
+           "\"topic\":\"kv\",\"dp_size\":2}",
+           "3", "0: tcp://10.0.0.1:65535|");
+    struct weir_engine_source s[2];
+    uint32_t block_size;
+    size_t n;
+    CHECK(weir_engine_read_server_info(WEIR_SPAN_LIT("{\"kv_events\":{"), "h", &arena, s, 2, &n,
+                                       &block_size) == WEIR_INVALID);
+}
+
 static void case_metrics(void) {
     static struct weir_engine_metrics m;
     weir_engine_read_metrics(
@@ -151,6 +218,7 @@ int main(void) {
     CHECK_RUN(case_specs);
     CHECK_RUN(case_models);
     CHECK_RUN(case_sources);
+    CHECK_RUN(case_server_info);
     CHECK_RUN(case_metrics);
     CHECK_RUN(case_tokens);
     weir_arena_fini(&arena);

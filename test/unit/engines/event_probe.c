@@ -201,7 +201,8 @@ int main(void) {
             begin((uint32_t)strtoul(line + 2, NULL, 10), strstr(line, "dynamo") != NULL);
             break;
         case 'B':
-            puts(weir_engine_batch_decode(weir_span(exact, len), &arena, apply, NULL, &b) == WEIR_OK
+            puts(weir_engine_batch_decode_joined(weir_span(exact, len), &arena, apply, NULL, &b) ==
+                         WEIR_OK
                      ? "= ok"
                      : "= invalid");
             break;

@@ -300,6 +300,10 @@ enum weir_status weir_stream_write(struct weir_stream *s, const void *data, size
     weir_stream_flush_later(s);
     return st;
 }
+
+enum weir_status weir_stream_write_now(struct weir_stream *s, const void *data, size_t len) {
+    return weir_stream_write(s, data, len);
+}
 bool weir_stream_writable(const struct weir_stream *s) {
     return s->out.len <= s->high;
 }

@@ -137,9 +137,30 @@ static void case_full(void) {
     kvi_destroy(x);
 }
 
+static void case_ranks_are_listed(void) {
+    enum { KNOWN = 10 };
+    struct kvi_index *x = kvi_create(NULL);
+    struct kvi_worker got[3];
+    uint32_t from = 0, n, seen = 0;
+    CHECK(x != NULL && kvi_ranks(x, &from, got, 3) == 0);
+    for (uint32_t i = 0; i < KNOWN; i++)
+        CHECK(kvi_rank_add(x, (struct kvi_worker){7, i}, &n) == KVI_OK);
+    kvi_rank_remove(x, (struct kvi_worker){7, 4});
+    from = 0;
+    while ((n = (uint32_t)kvi_ranks(x, &from, got, 3)) > 0)
+        for (uint32_t i = 0; i < n; i++) {
+            CHECK(got[i].worker_id == 7 && (seen >> got[i].dp_rank & 1) == 0);
+            seen |= 1u << got[i].dp_rank;
+            kvi_rank_remove(x, got[i]); /* as a caller may */
+        }
+    CHECK_EQ_U64(seen, ((1u << KNOWN) - 1) & ~(1u << 4));
+    kvi_destroy(x);
+}
+
 int main(void) {
     weir_rng_seed(&rng, check_seed());
     CHECK_RUN(case_equal);
     CHECK_RUN(case_full);
+    CHECK_RUN(case_ranks_are_listed);
     return check_finish();
 }

@@ -1,11 +1,13 @@
 /* The name table, one segment of it, which kvi.h does not show: coming and going of a few names
  * rewrites nothing, whatever their number; every name is found through all splits and merges. */
+#include "kvindex/kvi_persist.h"
 #include "kvindex/kvi_priv.h"
 
 #include "base/rng.h"
 #include "test/check.h"
 
 #include <stdlib.h>
+#include <unistd.h>
 
 enum { NAMES = 12000 };
 static struct weir_rng rng;
@@ -133,10 +135,61 @@ static void case_same_name(void) {
     kvi_destroy(x);
 }
 
+/* A snapshot says how many names there will be: the table is as large at once and no part of it is
+ * rewritten, except where chance lays many into one; every name is found. Also where names are
+ * already, and in a budget that does not hold them. */
+static void case_restored(size_t n) {
+    char path[] = "/tmp/kvi-names-XXXXXX";
+    int fd = mkstemp(path);
+    struct kvi_index *x = kvi_create(NULL), *y = kvi_create(NULL), *z = kvi_create(NULL);
+    struct kvi_index *small = kvi_create(&(struct kvi_options){.max_bytes = n * 14});
+    uint64_t *name = malloc(n * sizeof(*name));
+    CHECK(fd >= 0 && x != NULL && y != NULL && z != NULL && small != NULL && name != NULL);
+    close(fd);
+    struct kvi_block other = {5, 6}, b[KVI_NODE_BLOCKS];
+    for (size_t i = 0; i < n; i += KVI_NODE_BLOCKS) {
+        for (size_t k = 0; k < KVI_NODE_BLOCKS; k++)
+            b[k] = (struct kvi_block){name[i + k] = weir_rng_u64(&rng), i + k};
+        CHECK(kvi_store(x, worker, KVI_DEVICE, i > 0, i > 0 ? name[i - 1] : 0, b, KVI_NODE_BLOCKS,
+                        NULL) == KVI_OK);
+    }
+    CHECK(kvi_snapshot_write(x, path, NULL, 0) == KVI_FILE_OK);
+    CHECK(kvi_snapshot_read(y, path, NULL, NULL) == KVI_FILE_OK);
+    CHECK_MSG(y->n_rewritten * 20 <= x->n_rewritten, "%zu names: %u of %u rewritten", n,
+              (unsigned)y->n_rewritten, (unsigned)x->n_rewritten);
+    CHECK(y->bytes <= x->bytes + x->bytes / 8);
+    for (size_t i = n; i-- > 0;)
+        CHECK(kvi_remove(y, worker, KVI_DEVICE, &name[i], 1) == KVI_OK);
+    CHECK_EQ_U64(y->blocks, 0);
+    CHECK_MSG(y->bytes < x->bytes / 8 + (512 << 10), "%zu names: %zu bytes are left", n, y->bytes);
+    for (uint64_t i = 0; i < 200; i++, other.block_hash += 7, other.tokens_hash++)
+        CHECK(kvi_store(z, (struct kvi_worker){2, 0}, KVI_DEVICE, false, 0, &other, 1, NULL) ==
+              KVI_OK);
+    CHECK(kvi_snapshot_read(z, path, NULL, NULL) == KVI_FILE_OK);
+    CHECK_EQ_U64(kvi_rank_entries(z, worker), n);
+    CHECK_EQ_U64(kvi_rank_entries(z, (struct kvi_worker){2, 0}), 200);
+    /* It takes what there is room for, as a flood of events. */
+    CHECK(kvi_snapshot_read(small, path, NULL, NULL) != KVI_FILE_CORRUPT);
+    CHECK(small->bytes <= small->max_bytes && small->blocks > n / 8);
+    unlink(path);
+    free(name);
+    kvi_destroy(x);
+    kvi_destroy(y);
+    kvi_destroy(z);
+    kvi_destroy(small);
+}
+
+static void case_restored_sizes(void) {
+    static const size_t sizes[] = {32 << 10, 96 << 10, 300 << 10, 640 << 10};
+    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++)
+        case_restored(sizes[i]);
+}
+
 int main(void) {
     weir_rng_seed(&rng, check_seed());
     CHECK_RUN(case_swing);
     CHECK_RUN(case_many);
     CHECK_RUN(case_same_name);
+    CHECK_RUN(case_restored_sizes);
     return check_finish();
 }

@@ -116,6 +116,57 @@ static void case_every_cut_and_every_damage_is_seen(void) {
     kvi_destroy(y);
 }
 
+/* Payload words, checked: a block's hash is the checksum of its tokens. */
+static void write_words(uint64_t *w, size_t n, uint64_t version) {
+    FILE *f = fopen(path, "wb");
+    w[1] = version;
+    w[2] = n - 4;
+    w[3] = kvi_block_hash((const uint32_t *)(const void *)(w + 4), (n - 4) * 2, version);
+    CHECK(f != NULL && fwrite(w, sizeof(*w), n, f) == n && fclose(f) == 0);
+}
+
+static enum kvi_file_result read_equal(struct kvi_index *x) {
+    struct kvi_index *y = kvi_create(NULL);
+    enum kvi_file_result r = kvi_snapshot_read(y, path, NULL, NULL);
+    if (r == KVI_FILE_OK)
+        check_equal(x, y);
+    kvi_destroy(y);
+    return r;
+}
+
+/* Version 1 had no record of the size, which comes first now. */
+static void case_versions_and_sizes(void) {
+    enum { HEAD = 4, SIZE = 6 };
+    static uint64_t w[1 << 16];
+    struct kvi_index *x = make_fleet(400);
+    CHECK(kvi_snapshot_write(x, path, NULL, 0) == KVI_FILE_OK);
+    FILE *f = fopen(path, "rb");
+    CHECK(f != NULL);
+    size_t n = fread(w, sizeof(*w), sizeof(w) / sizeof(*w), f);
+    fclose(f);
+    CHECK(n < sizeof(w) / sizeof(*w) && w[1] == 2 && w[HEAD] >> 56 == 3);
+    CHECK_EQ_U64(w[HEAD] & 0xFFFFFFFF, 1);
+    uint64_t size[3] = {w[HEAD + 1], w[HEAD + 2], w[HEAD + 3]};
+    CHECK(size[0] > 0 && size[1] > 0 && size[2] > 0);
+    for (size_t k = 0; k < 3; k++) { /* a size that cannot be, and one that is not so */
+        w[HEAD + 1 + k] = UINT64_MAX;
+        write_words(w, n, 2);
+        CHECK(read_equal(x) == KVI_FILE_OK);
+        w[HEAD + 1 + k] = n;
+        write_words(w, n, 2);
+        CHECK(read_equal(x) == KVI_FILE_OK);
+        w[HEAD + 1 + k] = size[k];
+    }
+    write_words(w, n, 3);
+    CHECK(read_equal(x) == KVI_FILE_CORRUPT);
+    memmove(w + HEAD, w + HEAD + SIZE, (n - HEAD - SIZE) * sizeof(*w));
+    write_words(w, n - SIZE, 2);
+    CHECK(read_equal(x) == KVI_FILE_OK);
+    write_words(w, n - SIZE, 1);
+    CHECK(read_equal(x) == KVI_FILE_OK);
+    kvi_destroy(x);
+}
+
 struct copying {
     struct kvi_index *to;
     uint64_t id;
@@ -248,6 +299,7 @@ int main(void) {
     weir_rng_seed(&rng, check_seed());
     CHECK_RUN(case_snapshot_comes_back);
     CHECK_RUN(case_every_cut_and_every_damage_is_seen);
+    CHECK_RUN(case_versions_and_sizes);
     CHECK_RUN(case_json_dump_comes_back);
     CHECK_RUN(case_json_forms);
     CHECK_RUN(case_idle_work_keeps_all);

@@ -19,6 +19,21 @@ static void check_match(const struct kvi_kernels *k) {
         a[i] = b[i] = weir_rng_u64(&rng);
     b[differ] ^= (uint64_t)1 << below(64);
     CHECK_EQ_U64(k->match(a, b, n), differ < n ? differ : n);
+    uint64_t back[MOST];
+    for (uint32_t i = 0; i < MOST; i++)
+        back[MOST - 1 - i] = b[i];
+    CHECK_EQ_U64(k->match_back(a, back + MOST - 1, n), differ < n ? differ : n);
+}
+
+static void check_has(const struct kvi_kernels *k) {
+    struct kvi_block blocks[MOST];
+    uint32_t n = below(MOST), at = below(MOST);
+    uint64_t name = weir_rng_u64(&rng);
+    for (uint32_t i = 0; i < MOST; i++)
+        blocks[i] = (struct kvi_block){weir_rng_u64(&rng), name}; /* content may look like it */
+    CHECK(!k->has_name(blocks, n, name));
+    blocks[at].block_hash = name;
+    CHECK(k->has_name(blocks, n, name) == (at < n));
 }
 
 static void check_cuts(const struct kvi_kernels *k) {
@@ -39,6 +54,35 @@ static void check_cuts(const struct kvi_kernels *k) {
     CHECK_EQ_U64(k->set_cuts(cut, n, m, scores), full);
     for (uint32_t i = 0; i < MOST; i++)
         CHECK_EQ_U64(scores[i], i >= n ? want[i] : cut[i] < m ? cut[i] : m);
+}
+
+/* The numbers of ranks are left out where the list is full; nothing is written behind it. */
+static void check_lists(const struct kvi_kernels *k) {
+    enum { RANKS = 1024 };
+    static struct kvi_who who[RANKS];
+    static uint32_t scores[RANKS];
+    static struct kvi_score list[RANKS + 1];
+    uint32_t n = below(RANKS / 16 + 1) * 16, gap = 1 + below(40), want = 0;
+    size_t room = below(2) == 0 ? RANKS : below(RANKS);
+    for (uint32_t i = 0; i < RANKS; i++) {
+        atomic_init(&who[i].worker_id, weir_rng_u64(&rng));
+        atomic_init(&who[i].dp_rank, below(99));
+        scores[i] = below(gap) == 0 ? 1 + (uint32_t)weir_rng_u64(&rng) % UINT32_MAX : 0;
+        list[i].rank = 77777;
+    }
+    size_t found = k->list_scores(scores, who, n, list, room);
+    for (uint32_t i = 0; i < n; i++) {
+        if (scores[i] == 0)
+            continue;
+        const struct kvi_score *s = &list[want++];
+        if (want > room)
+            continue;
+        CHECK(s->rank == i && s->blocks[KVI_DEVICE] == scores[i] && s->blocks[KVI_HOST] == 0 &&
+              s->blocks[KVI_DISK] == 0 && s->blocks[KVI_EXTERNAL] == 0);
+        CHECK(s->worker.worker_id == who[i].worker_id && s->worker.dp_rank == who[i].dp_rank);
+    }
+    CHECK_EQ_U64(found, want);
+    CHECK(found >= RANKS || room >= RANKS || list[found < room ? found : room].rank == 77777);
 }
 
 static void check_names(const struct kvi_kernels *k) {
@@ -64,7 +108,10 @@ static void case_all_sets(void) {
         for (int i = 0; i < ROUNDS; i++) {
             check_match(k);
             check_cuts(k);
+            check_has(k);
             check_names(k);
+            if (i % 8 == 0)
+                check_lists(k);
         }
     CHECK(n >= 1);
 }

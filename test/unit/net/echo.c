@@ -1,4 +1,5 @@
 #include "test/unit/net/echo.h"
+#include "test/unit/runtime/turns.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -246,7 +247,8 @@ static void start_client(struct run *r) {
     weir_timer_init(&c->pause, r->loop, on_client_pause, c);
     r->started++;
     r->result.open++;
-    struct weir_stream_limits limits = {.write_high = 65536, .write_stall_ms = 30000};
+    struct weir_stream_limits limits = {
+        .open_ms = 60000, .write_high = 65536, .write_stall_ms = 60000};
     if (weir_stream_connect(r->loop, "127.0.0.1", weir_listener_port(r->listener), r->client_tls,
                             r->sni, &limits, &client_ops, c, &c->stream) != WEIR_OK)
         wrong(r, "client: cannot connect", 0, 0);
@@ -258,13 +260,19 @@ static void on_guard(void *arg) {
     weir_loop_stop(r->loop);
 }
 
+static bool none_left(void *listener) {
+    return weir_listener_conns(listener) == 0;
+}
+
 struct echo_result echo_run(uint64_t seed, unsigned n, uint64_t total, struct weir_tls *server,
                             struct weir_tls *client, const char *sni) {
     struct run r = {.n = n, .total = total, .client_tls = client, .sni = sni};
     weir_rng_seed(&r.rng, seed);
     r.chunk = malloc(CHUNK);
     struct weir_listen_config config = {
-        .ip = "127.0.0.1", .tls = server, .limits = {.write_high = 32768, .write_stall_ms = 30000}};
+        .ip = "127.0.0.1",
+        .tls = server,
+        .limits = {.open_ms = 60000, .write_high = 32768, .write_stall_ms = 60000}};
     if (weir_loop_create(0, &r.loop) != WEIR_OK ||
         weir_listen(r.loop, &config, on_accept, &r, &r.listener, NULL) != WEIR_OK)
         abort();
@@ -275,6 +283,8 @@ struct echo_result echo_run(uint64_t seed, unsigned n, uint64_t total, struct we
         start_client(&r);
     weir_loop_run(r.loop);
     weir_timer_stop(&r.guard);
+    /* The last client may know of its end before the listener does. */
+    (void)turns_until(r.loop, none_left, r.listener);
     r.result.conns = weir_listener_conns(r.listener);
     weir_listener_close(r.listener);
     weir_loop_destroy(r.loop);

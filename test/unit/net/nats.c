@@ -8,7 +8,7 @@
 
 #include <stdatomic.h>
 
-enum { BURST = 10000, WAIT_MS = 20000, FLOOD = 70000 };
+enum { BURST = 10000, WAIT_MS = 60000, FLOOD = 70000 };
 
 static struct nats_server server;
 static struct weir_loop *loop;

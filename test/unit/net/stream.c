@@ -69,6 +69,49 @@ static void fill(struct end *e) {
     CHECK_EQ_U64(e->closed, 0); /* never from inside */
 }
 
+static uint64_t n_checked;
+
+static char byte_at(uint64_t i) {
+    return (char)(i * 0x9E3779B97F4A7C15u >> 56);
+}
+
+static void check_bytes(struct end *e, struct weir_span bytes) {
+    (void)e;
+    for (size_t i = 0; i < bytes.len; i++)
+        CHECK(bytes.data[i] == byte_at(n_checked + i));
+    n_checked += bytes.len;
+}
+
+/* Little waits for the end of the turn, much does not where nothing waits, and much that follows
+ * what waits waits behind it: in this order all of it arrives. */
+static void write_now(struct end *e) {
+    static char bytes[6 << 20];
+    const size_t large = 5 << 20, little = 1000, rest = sizeof(bytes) - large - little;
+    for (size_t i = 0; i < sizeof(bytes); i++)
+        bytes[i] = byte_at(i);
+    CHECK(weir_stream_write_now(e->stream, bytes, large) == WEIR_OK);
+    size_t queued = weir_stream_queued(e->stream);
+    CHECK(queued < large); /* an empty socket takes something */
+    CHECK(weir_stream_write_now(e->stream, bytes + large, little) == WEIR_OK);
+    CHECK_EQ_U64(weir_stream_queued(e->stream), queued + little);
+    CHECK(weir_stream_write_now(e->stream, bytes + large + little, rest) == WEIR_OK);
+    CHECK_EQ_U64(weir_stream_queued(e->stream), queued + little + rest);
+    CHECK(weir_stream_write_now(e->stream, bytes, sizeof(bytes)) == WEIR_TOO_LARGE);
+    memset(bytes, 0, sizeof(bytes)); /* ours again */
+    weir_stream_shutdown(e->stream);
+    CHECK(weir_stream_write_now(e->stream, bytes, large) == WEIR_DISCONNECTED);
+}
+
+static void case_much_goes_out_at_once(void) {
+    struct pair p = {.client.on_open = write_now, .server.on_read = check_bytes};
+    struct weir_stream_limits limits = {.write_max = 6 << 20};
+    n_checked = 0;
+    pair_open(&p, NULL, &limits);
+    pair_run(&p);
+    CHECK_EQ_U64(n_checked, 6 << 20);
+    CHECK(p.server.status == WEIR_OK && p.client.status == WEIR_OK);
+}
+
 static void stop_reading(struct end *e) {
     weir_stream_read_stop(e->stream);
 }
@@ -511,6 +554,7 @@ int main(void) {
     CHECK_RUN(case_echo_comes_back_whole);
     CHECK_RUN(case_the_writes_of_a_turn_go_out_as_one);
     CHECK_RUN(case_the_write_queue_is_bounded);
+    CHECK_RUN(case_much_goes_out_at_once);
     CHECK_RUN(case_drain_comes_below_the_low_mark);
     CHECK_RUN(case_a_peer_that_does_not_read_is_cut_off);
     CHECK_RUN(case_a_reader_that_stops_holds_the_writer_back);

@@ -142,12 +142,6 @@ static void on_guard(void *arg) {
     weir_loop_stop(sc->loop);
 }
 
-static void on_out_of_patience(void *arg) {
-    struct side *s = arg;
-    if (s->closed == 0)
-        weir_stream_close(s->stream, WEIR_TIMEOUT, "no answer");
-}
-
 static void scene_open(struct scene *sc, struct weir_tls *server, uint64_t open_ms) {
     CHECK(weir_loop_create(0, &sc->loop) == WEIR_OK);
     sc->server.scene = sc->client.scene = sc;
@@ -235,6 +229,16 @@ static void case_names_and_authorities_are_verified(void) {
     struct weir_tls *system = make((struct weir_tls_config){0});
     sc = talk(server, system, "localhost");
     check_refused(&sc, "unable to get local issuer");
+    /* Whom the configuration expects comes before what is dialled. */
+    struct weir_tls *named =
+        make((struct weir_tls_config){.ca_path = certs.ca, .server_name = "localhost"});
+    sc = talk(server, named, "example.org");
+    check_ok(&sc);
+    weir_tls_destroy(named);
+    named = make((struct weir_tls_config){.ca_path = certs.ca, .server_name = "example.org"});
+    sc = talk(server, named, NULL);
+    check_refused(&sc, "hostname mismatch");
+    weir_tls_destroy(named);
     struct weir_tls *insecure = make((struct weir_tls_config){.insecure = true});
     sc = talk(server, insecure, "example.org");
     check_ok(&sc);
@@ -545,6 +549,7 @@ struct proxy {
     int flip_side;
     uint64_t flip_at; /* byte */
     bool flipped;
+    struct weir_timer patience;
 };
 
 static void on_proxy_read(void *arg, struct weir_span bytes) {
@@ -586,6 +591,18 @@ static void on_proxy_accept(void *arg, struct weir_stream *s) {
                               NULL, NULL, NULL, &proxy_ops, &p->sides[1], &p->ends[1]) == WEIR_OK);
 }
 
+/* Whatever is unchanged gets its answer: only what is not waits for bytes that never come. */
+static void on_out_of_patience(void *arg) {
+    struct proxy *p = arg;
+    struct side *s = &p->scene->client;
+    if (s->closed > 0)
+        return;
+    if (p->flipped)
+        weir_stream_close(s->stream, WEIR_TIMEOUT, "no answer");
+    else
+        CHECK(weir_timer_start(&p->patience, 50) == WEIR_OK);
+}
+
 static struct scene through_proxy(struct weir_tls *server, struct weir_tls *client,
                                   struct proxy *p) {
     struct scene sc = {0};
@@ -593,17 +610,16 @@ static struct scene through_proxy(struct weir_tls *server, struct weir_tls *clie
     p->scene = &sc;
     struct weir_listen_config config = {.ip = "127.0.0.1"};
     CHECK(weir_listen(sc.loop, &config, on_proxy_accept, p, &p->listener, NULL) == WEIR_OK);
-    /* A length that grows has the peer wait for bytes that never come: short deadlines end that. */
-    struct weir_stream_limits limits = {.open_ms = 100};
+    /* A length that grows has the peer wait: our patience ends that, no deadline of the stream. */
+    struct weir_stream_limits limits = {.open_ms = 50000};
     CHECK(weir_stream_connect(sc.loop, "127.0.0.1", weir_listener_port(p->listener), client,
                               "localhost", &limits, &client_ops, &sc.client,
                               &sc.client.stream) == WEIR_OK);
-    struct weir_timer patience;
-    weir_timer_init(&patience, sc.loop, on_out_of_patience, &sc.client);
-    CHECK(weir_timer_start(&patience, 150) == WEIR_OK);
+    weir_timer_init(&p->patience, sc.loop, on_out_of_patience, p);
+    CHECK(weir_timer_start(&p->patience, 150) == WEIR_OK);
     sc.proxy = p->listener;
     scene_close(&sc);
-    weir_timer_stop(&patience);
+    weir_timer_stop(&p->patience);
     return sc;
 }
 
@@ -668,7 +684,7 @@ static void case_bad_files_are_named(void) {
         {{.server = true}, WEIR_INVALID, "needs both"},
         {{.server = true, .cert_path = missing, .key_path = certs.server_key},
          WEIR_NOT_FOUND,
-         "missing.pem': No such file"},
+         "missing.pem: No such file"},
         {{.server = true, .cert_path = certs.garbage, .key_path = certs.server_key},
          WEIR_INVALID,
          "garbage.pem' holds no certificate"},

@@ -224,11 +224,89 @@ static void case_an_older_publisher_that_comes_and_goes(void) {
     weir_buf_fini(&b.heard);
 }
 
+/* ---- long messages ------------------------------------------------------------------------- */
+
+/* Their last frames, in bytes: shorter and longer than what is read in place, and than what a
+ * frame's word alone gets memory for. */
+static const size_t lengths[] = {70000, 10,     400000, 65536, 65535,   65537, 1500000, 0,
+                                 255,   200000, 256,    90000, 5000000, 1,     130000,  3000000};
+
+static char byte_at(size_t message, size_t i) {
+    return (char)((i + message) * 0x9E3779B97F4A7C15u >> 56);
+}
+
+static void put_long(struct weir_buf *out, size_t message) {
+    char head[9] = {2};
+    for (unsigned i = 0; i < 8; i++)
+        head[1 + i] = (char)((uint64_t)lengths[message] >> (56 - 8 * i));
+    CHECK(weir_buf_append(out, "\1\2ev", 4) == WEIR_OK);
+    CHECK(weir_buf_append(out, head, sizeof(head)) == WEIR_OK);
+    CHECK(weir_buf_reserve(out, lengths[message]) == WEIR_OK);
+    for (size_t i = 0; i < lengths[message]; i++)
+        out->data[out->len++] = byte_at(message, i);
+}
+
+static void on_subscribed(void *arg, struct weir_span bytes) {
+    struct bed *b = arg;
+    struct weir_buf out;
+    CHECK(weir_buf_append_span(&b->heard, bytes) == WEIR_OK);
+    if (b->heard.len < 96 || b->sent)
+        return;
+    b->sent = true;
+    weir_buf_init(&out, 64 << 20);
+    for (size_t i = 0; i < WEIR_ARRAY_LEN(lengths); i++)
+        put_long(&out, i);
+    say(b, out.data, out.len);
+    weir_buf_fini(&out);
+}
+
+static void on_long_visit(void *arg, struct weir_stream *s) {
+    static const struct weir_stream_ops ops = {.on_read = on_subscribed, .on_close = on_gone};
+    struct bed *b = arg;
+    char greeting[64] = "\xff\0\0\0\0\0\0\0\0\x7f\3\0NULL";
+    b->stream = s;
+    weir_stream_adopt(s, &ops, b);
+    say(b, greeting, 64);
+    say(b, "\4\x19\5READY\x0bSocket-Type\0\0\0\3PUB", 27);
+}
+
+static void on_long_message(void *arg, const struct weir_span *frames, size_t n) {
+    struct bed *b = arg;
+    CHECK(n == 2 && frames[1].len == lengths[b->messages]);
+    for (size_t i = 0; i < frames[1].len; i++)
+        CHECK(frames[1].data[i] == byte_at(b->messages, i));
+    if (++b->messages == WEIR_ARRAY_LEN(lengths))
+        weir_loop_stop(b->loop);
+}
+
+static void case_long_messages(void) {
+    struct bed b = {0};
+    struct weir_listen_config lc = {.ip = "127.0.0.1"};
+    char endpoint[64];
+    weir_buf_init(&b.heard, 4096);
+    CHECK(weir_loop_create(0, &b.loop) == WEIR_OK);
+    CHECK(weir_listen(b.loop, &lc, on_long_visit, &b, &b.listener, NULL) == WEIR_OK);
+    snprintf(endpoint, sizeof(endpoint), "tcp://127.0.0.1:%u", weir_listener_port(b.listener));
+    CHECK(weir_zmq_sub_open(b.loop, endpoint, WEIR_SPAN_LIT("ev"), on_long_message, &b, &b.sub,
+                            NULL) == WEIR_OK);
+    weir_timer_init(&b.guard, b.loop, on_guard, &b);
+    CHECK(weir_timer_start(&b.guard, 30000) == WEIR_OK);
+    weir_loop_run(b.loop);
+    CHECK(!b.timed_out);
+    CHECK_EQ_U64(b.messages, WEIR_ARRAY_LEN(lengths));
+    weir_timer_stop(&b.guard);
+    weir_zmq_sub_close(b.sub);
+    weir_listener_close(b.listener);
+    weir_loop_destroy(b.loop);
+    weir_buf_fini(&b.heard);
+}
+
 int main(void) {
     CHECK_RUN(case_we_say_what_libzmq_says);
     CHECK_RUN(case_a_captured_publisher_is_understood_at_every_cut);
     CHECK_RUN(case_messages_at_every_cut);
     CHECK_RUN(case_bad_bytes_are_refused);
     CHECK_RUN(case_an_older_publisher_that_comes_and_goes);
+    CHECK_RUN(case_long_messages);
     return check_finish();
 }

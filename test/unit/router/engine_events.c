@@ -110,6 +110,20 @@ static void case_copies_are_counted(void) {
     CHECK(!convert(&r));
     CHECK(convert(&r) && ev.kind == WEIR_KV_REMOVED && ev.n_removed == 2);
     CHECK(!convert(&r)); /* not held any more */
+    /* So is one that a single event names twice. */
+    const uint64_t twice[] = {names[0], names[1], names[0]};
+    CHECK(convert(&e));
+    e.n_hashes = 1;
+    CHECK(convert(&e));
+    r = removed(twice, 3);
+    CHECK(convert(&r) && ev.n_removed == 2 && ev.removed[0] == names[1] &&
+          ev.removed[1] == names[0]);
+    CHECK(!convert(&r) && convert(&e));
+    const uint64_t again[] = {names[0], names[0]};
+    r = removed(again, 2);
+    CHECK(convert(&r) && ev.n_removed == 1 && !convert(&r));
+    e = stored(names, 2, tokens);
+    r = removed(names, 2);
     /* A copy on another tier is another copy. */
     CHECK(convert(&e));
     e.tier = WEIR_TIER_HOST;

@@ -166,6 +166,10 @@ static void put_worker(struct weir_router *r, unsigned w) {
         .worker_id = id_of(w), .dp_size = size, .max_num_batched_tokens = 64, .pool = w % 2};
     if (workers[w].there)
         return;
+    if (w % 2 == 1)
+        CHECK(weir_router_adapter_put(r, 1, id_of(w)) == WEIR_OK);
+    if (w % 3 == 0)
+        CHECK(weir_router_adapter_put(r, 2, id_of(w)) == WEIR_OK);
     CHECK(weir_router_worker_put(r, &worker) == WEIR_OK);
     workers[w].there = true;
     workers[w].size = size;
@@ -252,6 +256,8 @@ static void check_list_and_scan(struct weir_router *r, struct weir_route_query q
     CHECK(a == b);
     CHECK(memcmp(&drawn, &draws, sizeof(drawn)) == 0);
     if (a == WEIR_OK) {
+        uint64_t w = scan.worker_id - id_of(0);
+        CHECK(q.adapter == 0 || (q.adapter == 1 ? w % 2 == 1 : w % 3 == 0));
         CHECK(scan.worker_id == list.worker_id && scan.dp_rank == list.dp_rank);
         CHECK(memcmp(&scan.cost, &list.cost, sizeof(double)) == 0);
         CHECK(scan.overlap_blocks == list.overlap_blocks &&
@@ -293,6 +299,7 @@ static void route_one(struct weir_router *r, const struct options *defaults) {
     check_list_and_scan(r, q);
     odd.has_pool = weir_rng_below(&rng, 2) == 0;
     odd.pool = (uint32_t)weir_rng_below(&rng, 2);
+    odd.adapter = weir_rng_below(&rng, 3); /* 1: odd workers have it, 2: every third */
     odd.blind = weir_rng_below(&rng, 4) == 0;
     odd.may_wait = weir_rng_below(&rng, 2) == 0;
     odd.now_ms = weir_rng_below(&rng, 2000); /* some were said to have failed until 1,000 */
@@ -431,6 +438,7 @@ static void case_list_and_scan_with_tenants(void) {
             check_list_and_scan(r, q);
             q.has_pool = weir_rng_below(&rng, 3) == 0;
             q.pool = (uint32_t)weir_rng_below(&rng, 2);
+            q.adapter = weir_rng_below(&rng, 3);
             check_list_and_scan(r, q);
             uint64_t *b = &running[weir_rng_below(&rng, BOOKINGS)];
             if (weir_rng_below(&rng, 3) == 0)

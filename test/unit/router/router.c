@@ -551,6 +551,50 @@ static void case_pools(void) {
     weir_router_destroy(r);
 }
 
+/* A query for an adapter goes to workers that have it, whatever the others hold; a session that is
+ * bound to another worker is given up; the adapter's place outlives the worker's record. */
+static void case_adapters(void) {
+    struct weir_router_config c;
+    struct weir_router *r = NULL;
+    struct prompt p;
+    struct weir_route route;
+    weir_router_config_init(&c);
+    c.mode = WEIR_ROUTE_KV;
+    c.block_size = 4;
+    c.affinity_ttl_ms = 1000;
+    CHECK(weir_router_create(&c, &r) == WEIR_OK);
+    CHECK(weir_router_adapter_put(r, 9, 2) == WEIR_OK);
+    for (unsigned i = 1; i <= 3; i++) {
+        struct weir_router_worker w = {.worker_id = i, .dp_size = 1};
+        CHECK(weir_router_worker_put(r, &w) == WEIR_OK);
+    }
+    prompt_init(&p, 0, 17);
+    store(r, 1, &p, 3);
+    CHECK(weir_router_route(r, &p.q, &route) == WEIR_OK && route.worker_id == 1);
+    weir_router_free(r, route.booking);
+    p.q.has_session = true;
+    memset(&p.q.session, 7, sizeof(p.q.session));
+    CHECK(weir_router_route(r, &p.q, &route) == WEIR_OK && route.worker_id == 1); /* bound */
+    weir_router_free(r, route.booking);
+    p.q.adapter = 9;
+    CHECK(weir_router_route(r, &p.q, &route) == WEIR_OK && route.worker_id == 2);
+    weir_router_free(r, route.booking);
+    p.q.has_session = false;
+    weir_router_worker_remove(r, 2);
+    CHECK(weir_router_route(r, &p.q, &route) == WEIR_UNAVAILABLE);
+    struct weir_router_worker again = {.worker_id = 2, .dp_size = 2};
+    CHECK(weir_router_worker_put(r, &again) == WEIR_OK);
+    CHECK(weir_router_route(r, &p.q, &route) == WEIR_OK && route.worker_id == 2);
+    weir_router_free(r, route.booking);
+    p.q.has_pinned_worker = true; /* to one that has it not: as if it were not known */
+    p.q.pinned_worker = 3;
+    CHECK(weir_router_route(r, &p.q, &route) == WEIR_INVALID);
+    p.q.has_pinned_worker = false;
+    weir_router_adapter_remove(r, 9, 2);
+    CHECK(weir_router_route(r, &p.q, &route) == WEIR_UNAVAILABLE);
+    weir_router_destroy(r);
+}
+
 /* A tenant's long prompts obey its share also where each belongs to a session that is bound to
  * another rank: those over the limit wait (and say that others need not), or go to ranks that the
  * tenant holds already when sessions may move; only without a queue a hard bound one goes home. */
@@ -661,6 +705,7 @@ int main(void) {
     CHECK_RUN(case_stale_bookings_expire);
     CHECK_RUN(case_predicts_without_events);
     CHECK_RUN(case_pools);
+    CHECK_RUN(case_adapters);
     CHECK_RUN(case_hard_sessions_keep_to_shares);
     CHECK_RUN(case_soft_sessions_keep_to_shares);
     CHECK_RUN(case_load_of_a_question);

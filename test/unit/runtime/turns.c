@@ -2,7 +2,7 @@
 
 #include <stdlib.h>
 
-enum { GUARD_MS = 20000 };
+enum { GUARD_MS = 60000 };
 
 struct turns {
     struct weir_loop *loop;

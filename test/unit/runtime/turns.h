@@ -5,7 +5,7 @@
 #include "net/loop.h"
 
 typedef bool (*turns_fn)(void *arg);
-/* False when it did not come about in 20 s. */
+/* False when it did not come about in a minute. */
 bool turns_until(struct weir_loop *loop, turns_fn done, void *arg);
 /* So many milliseconds in which something must not come about. */
 void turns_for(struct weir_loop *loop, uint64_t ms);

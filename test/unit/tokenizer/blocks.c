@@ -4,6 +4,7 @@
 #include "base/utf8.h"
 #include "test/check.h"
 #include "tokenizer/blocks_priv.h"
+#include "tokenizer/encode_priv.h"
 
 enum { TEXT_MAX = 400 };
 
@@ -143,6 +144,96 @@ static void case_blocks_equal_the_reference(void) {
     }
 }
 
+/* Ends of a text alone, by the scalar reference. */
+static size_t reference_ends(enum wtok_family family, const unsigned char *p, size_t n,
+                             uint32_t *ends) {
+    const unsigned char *at = p, *run = NULL;
+    size_t k = 0;
+    while (at < p + n) {
+        at = wtok_scan_next(family, at, p + n, &run);
+        ends[k++] = (uint32_t)(at - p);
+    }
+    return k;
+}
+
+static bool same_ends(const struct wtok_scan *got, const uint32_t *want, size_t n) {
+    for (size_t i = 0; i < n && i < got->n; i++)
+        if (got->ends[i] != want[i])
+            return false;
+    return got->n == n;
+}
+
+/* Two texts in turns are as each alone, and what has too little room is told as far as it goes. */
+static void compare_two(struct weir_rng *rng, enum wtok_isa isa, enum wtok_family family,
+                        const unsigned char *p, size_t n) {
+    enum { ENDS = TEXT_MAX + 400 + WTOK_BLOCK_ROOM };
+    static uint32_t ends[2][ENDS], want[2][ENDS];
+    size_t cut = n > 0 ? weir_rng_below(rng, n) : 0;
+    while (cut > 0 && (p[cut] & 0xC0) == 0x80)
+        cut--;
+    size_t rooms[2] = {ENDS, ENDS}, n_want[2];
+    rooms[weir_rng_below(rng, 2)] = WTOK_BLOCK_ROOM + weir_rng_below(rng, 100);
+    struct wtok_scan a = {.p = p, .stop = p + cut, .e = p + cut, .ends = ends[0], .room = rooms[0]};
+    struct wtok_scan b = {
+        .p = p + cut, .stop = p + n, .e = p + n, .ends = ends[1], .room = rooms[1]};
+    n_want[0] = reference_ends(family, p, cut, want[0]);
+    n_want[1] = reference_ends(family, p + cut, n - cut, want[1]);
+    wtok_scan_two(isa, family, &a, &b);
+    CHECK_MSG(same_ends(&a, want[0], a.p == p + cut ? n_want[0] : a.n) &&
+                  same_ends(&b, want[1], b.p == p + n ? n_want[1] : b.n),
+              "isa %d family %d: in turns, cut at %zu: \"%.*s\"", (int)isa, (int)family, cut,
+              (int)n, (const char *)p);
+    CHECK(a.n <= rooms[0] && b.n <= rooms[1]);
+    CHECK(a.p == p + cut || a.n + WTOK_BLOCK_ROOM > rooms[0]);
+    CHECK(b.p == p + n || b.n + WTOK_BLOCK_ROOM > rooms[1]);
+    CHECK(a.p == p + a.at && b.p == p + cut + b.at);
+}
+
+static void case_two_texts_in_turns(void) {
+    struct weir_rng rng;
+    static unsigned char text[TEXT_MAX + 400];
+    weir_rng_seed(&rng, check_seed());
+    for (unsigned round = 0; round < 4000; round++) {
+        size_t n = random_text(&rng, (char *)text);
+        for (int isa = 0; isa < WTOK_N_ISAS; isa++)
+            for (int f = WTOK_GPT2; f <= WTOK_DEEPSEEK && wtok_isa_usable((enum wtok_isa)isa); f++)
+                compare_two(&rng, (enum wtok_isa)isa, (enum wtok_family)f, text, n);
+    }
+}
+
+/* The places where a text may be cut: no word of the whole reaches over one, and both sides alone
+ * have the words that they have in the whole. */
+static void case_cuts_change_no_word(void) {
+    enum { ENDS = TEXT_MAX + 400 };
+    static unsigned char text[ENDS];
+    static uint32_t whole[ENDS], part[ENDS];
+    struct weir_rng rng;
+    size_t seen = 0;
+    weir_rng_seed(&rng, check_seed());
+    for (unsigned round = 0; round < 20000; round++) {
+        size_t n = random_text(&rng, (char *)text);
+        for (int f = WTOK_GPT2; f <= WTOK_DEEPSEEK; f++) {
+            struct wtok_image image = {.family = (uint32_t)f};
+            struct wtok_model m = {.image = &image};
+            struct weir_span span = weir_span((const char *)text, n);
+            size_t cut = wtok_next_cut(&m, span, n > 0 ? weir_rng_below(&rng, n) : 0);
+            if (cut == n)
+                continue;
+            size_t k = reference_ends((enum wtok_family)f, text, n, whole);
+            size_t left = reference_ends((enum wtok_family)f, text, cut, part);
+            left += reference_ends((enum wtok_family)f, text + cut, n - cut, part + left);
+            CHECK(k == left);
+            for (size_t i = 0, from = 0; i < k && i < left; i++) {
+                CHECK_MSG(whole[i] == from + part[i], "family %d, cut at %zu: \"%.*s\"", f, cut,
+                          (int)n, (const char *)text);
+                from = whole[i] >= cut ? cut : 0;
+            }
+            seen++;
+        }
+    }
+    CHECK(seen > 1000);
+}
+
 /* Every length of prefix of one text that has everything in it. */
 static void case_every_length(void) {
     static unsigned char room[2048];
@@ -162,5 +253,7 @@ static void case_every_length(void) {
 int main(void) {
     CHECK_RUN(case_blocks_equal_the_reference);
     CHECK_RUN(case_every_length);
+    CHECK_RUN(case_two_texts_in_turns);
+    CHECK_RUN(case_cuts_change_no_word);
     return check_finish();
 }

@@ -5,21 +5,9 @@
  */
 #include "wire/etcd.h"
 
-#include "test/check.h"
+#include "test/said.h"
 
 static struct weir_arena arena;
-static char text[1 << 16];
-static size_t len;
-
-static void add(const char *fmt, ...) WEIR_PRINTF(1, 2);
-static void add(const char *fmt, ...) {
-    va_list args;
-    va_start(args, fmt);
-    int n = vsnprintf(text + len, sizeof(text) - len, fmt, args);
-    va_end(args);
-    if (n > 0)
-        len += (size_t)n;
-}
 
 static void on_kv(void *arg, const struct weir_etcd_answer *answer, const struct weir_etcd_kv *kv) {
     (void)arg;

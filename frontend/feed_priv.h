@@ -1,0 +1,21 @@
+/* What the two files of the feed share. */
+#ifndef WEIR_FRONTEND_FEED_PRIV_H
+#define WEIR_FRONTEND_FEED_PRIV_H
+
+#include "base/log.h"
+#include "frontend/feed.h"
+#include "router/kv_batch.h"
+#include "runtime/kv_follow.h"
+#include "runtime/kv_stream.h"
+
+struct weir_feed {
+    struct weir_models *models;      /* borrowed: outlives the feed */
+    struct weir_prefill *prefill;    /* the same */
+    struct weir_kv_follow *kv;       /* NULL: cache events are not used */
+    struct weir_kv_streams *streams; /* of workers with durable events, or NULL */
+    struct weir_event_sub *load;
+    struct weir_log_limit unreadable;
+    struct weir_kv_batch batch; /* of one message; its router outlives that */
+};
+
+#endif

@@ -1,0 +1,41 @@
+/*
+ * Objects in an object store of NATS, as its own clients keep them (ADR-20): a stream "OBJ_BUCKET"
+ * with chunks under a name drawn for each upload, and one record that names the newest. Thread:
+ * that of the loop.
+ */
+#ifndef WEIR_RUNTIME_JS_OBJECT_H
+#define WEIR_RUNTIME_JS_OBJECT_H
+
+#include "base/buf.h"
+#include "runtime/js_client.h"
+
+enum { WEIR_JS_DIGEST_BYTES = 64, WEIR_JS_BUCKET_BYTES = 256 };
+
+struct weir_js_object_op;
+
+/* Of a download: WEIR_OK with the bytes (borrowed) and their digest; WEIR_EXISTS: the digest is
+ * still `known`; WEIR_NOT_FOUND: no bucket, or no object in it; WEIR_TOO_LARGE; WEIR_AGAIN: it was
+ * replaced meanwhile; WEIR_PROTOCOL: it is damaged; or a failure of a call. Of an upload: bytes are
+ * empty. The last thing that the operation does. */
+typedef void (*weir_js_object_fn)(void *arg, enum weir_status st, struct weir_span bytes,
+                                  const char *digest);
+
+struct weir_js_object_config {
+    struct weir_js *js;        /* outlives the operation */
+    const char *bucket, *name; /* copied */
+    const char *known;         /* download: a digest, or NULL */
+    size_t max_bytes;          /* download */
+    struct weir_buf *take;     /* upload: its content becomes ours */
+    weir_js_object_fn fn;
+    void *arg;
+};
+/* fn is not called when these fail. */
+enum weir_status weir_js_object_get(const struct weir_js_object_config *config,
+                                    struct weir_js_object_op **ret_op) WEIR_MUST_CHECK;
+/* Makes the bucket if it is not there; the chunks of the object before are removed at the end. */
+enum weir_status weir_js_object_put(const struct weir_js_object_config *config,
+                                    struct weir_js_object_op **ret_op) WEIR_MUST_CHECK;
+/* No fn after it. Accepts NULL. */
+void weir_js_object_cancel(struct weir_js_object_op *op);
+
+#endif

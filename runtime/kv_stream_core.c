@@ -1,0 +1,167 @@
+#include "runtime/kv_stream_core.h"
+
+void weir_kvs_init(struct weir_kvs *k, bool reset_states) {
+    *k = (struct weir_kvs){.state = WEIR_KVS_OFF, .wipe = reset_states, .snapshot = true};
+    k->any = true;
+}
+
+void weir_kvs_start(struct weir_kvs *k) {
+    if (k->state == WEIR_KVS_OFF)
+        k->state = WEIR_KVS_STREAM;
+}
+
+/* From the beginning, whatever stands there. */
+static void rewind_to_start(struct weir_kvs *k) {
+    k->pos = 0;
+    k->any = true;
+}
+
+static enum weir_kvs_effect stream_there(struct weir_kvs *k, uint64_t last_seq, uint64_t created) {
+    bool anew = last_seq < k->high || (k->created != 0 && created != k->created);
+    k->created = created;
+    k->state = k->wipe ? WEIR_KVS_WIPE_STREAM : k->had ? WEIR_KVS_DROP_CONSUMER : WEIR_KVS_CONSUMER;
+    if (!anew)
+        return WEIR_KVS_NONE;
+    k->high = 0;
+    rewind_to_start(k);
+    return WEIR_KVS_BEGAN_ANEW;
+}
+
+enum weir_kvs_effect weir_kvs_done(struct weir_kvs *k, uint64_t last_seq, uint64_t created) {
+    switch (k->state) {
+    case WEIR_KVS_STREAM:
+        return stream_there(k, last_seq, created);
+    case WEIR_KVS_WIPE_STREAM:
+        k->state = WEIR_KVS_WIPE_BUCKET;
+        break;
+    case WEIR_KVS_WIPE_BUCKET:
+        k->wipe = k->snapshot = false;
+        k->state = WEIR_KVS_CONSUMER;
+        break;
+    case WEIR_KVS_DROP_CONSUMER:
+        k->state = WEIR_KVS_CONSUMER;
+        break;
+    case WEIR_KVS_CONSUMER:
+        k->had = true;
+        k->delivery = 0;
+        k->reads = 0;
+        k->state = k->snapshot ? WEIR_KVS_SNAPSHOT : WEIR_KVS_LIVE;
+        break;
+    default:
+        break;
+    }
+    return WEIR_KVS_NONE;
+}
+
+enum weir_kvs_effect weir_kvs_snapshot(struct weir_kvs *k, enum weir_status st) {
+    bool again = k->state == WEIR_KVS_SETTLE;
+    if ((st == WEIR_OK || st == WEIR_AGAIN) && ++k->reads < WEIR_KVS_READS) {
+        k->state = st == WEIR_OK || again ? WEIR_KVS_SETTLE : WEIR_KVS_SNAPSHOT;
+        return WEIR_KVS_NONE;
+    }
+    k->snapshot = false;
+    k->state = WEIR_KVS_LIVE;
+    return again || st == WEIR_OK ? WEIR_KVS_APPLY_SNAPSHOT : WEIR_KVS_NONE;
+}
+
+uint64_t weir_kvs_failed(struct weir_kvs *k, struct weir_rng *rng) {
+    uint64_t ms = WEIR_KVS_FAIL_MS;
+    for (unsigned i = 0; i < k->failures && ms < WEIR_KVS_FAIL_MAX_MS; i++)
+        ms *= 2;
+    if (ms > WEIR_KVS_FAIL_MAX_MS)
+        ms = WEIR_KVS_FAIL_MAX_MS;
+    k->failures++;
+    return ms / 2 + weir_rng_below(rng, ms / 2 + 1);
+}
+
+uint64_t weir_kvs_from(const struct weir_kvs *k) {
+    return k->pos > 0 ? k->pos + 1 : 0;
+}
+
+void weir_kvs_doubt(struct weir_kvs *k) {
+    if (k->state != WEIR_KVS_OFF)
+        k->state = WEIR_KVS_STREAM;
+}
+
+enum weir_kvs_verdict weir_kvs_message(struct weir_kvs *k, uint64_t seq, uint64_t delivery) {
+    if (delivery != k->delivery + 1) {
+        k->state = WEIR_KVS_DROP_CONSUMER;
+        return WEIR_KVS_LOST;
+    }
+    k->delivery = delivery;
+    k->failures = 0;
+    if (!k->any && seq <= k->pos)
+        return WEIR_KVS_OLD;
+    if (!k->any && seq != k->pos + 1) {
+        k->high = 0;
+        rewind_to_start(k);
+        k->snapshot = true;
+        k->state = WEIR_KVS_DROP_CONSUMER;
+        return WEIR_KVS_GAP;
+    }
+    k->pos = seq;
+    k->any = false;
+    if (seq <= k->high)
+        return WEIR_KVS_APPLY_LATE;
+    k->high = seq;
+    return WEIR_KVS_APPLY;
+}
+
+void weir_kvs_dry(struct weir_kvs *k) {
+    k->failures = 0;
+    if (k->pos >= k->high)
+        return;
+    k->pos = k->high;
+    k->any = false;
+}
+
+void weir_kvs_catch_up(struct weir_kvs *k) {
+    if (k->state != WEIR_KVS_LIVE || weir_kvs_catching_up(k))
+        return;
+    rewind_to_start(k);
+    k->snapshot = true;
+    k->state = WEIR_KVS_DROP_CONSUMER;
+}
+
+bool weir_kvs_catching_up(const struct weir_kvs *k) {
+    return k->pos < k->high;
+}
+
+/* ---- snapshots ---------------------------------------------------------------------------- */
+
+enum weir_kvs_duty weir_kvs_keep_look(struct weir_kvs_keep *k, uint64_t messages,
+                                      uint64_t first_seq, uint64_t high, uint64_t now_ms) {
+    k->messages = messages;
+    k->first_seq = first_seq;
+    if (messages <= k->threshold) {
+        k->hold_ms = k->next_ms = 0;
+        return WEIR_KVS_REST;
+    }
+    if (high > k->covered && now_ms >= k->next_ms)
+        return WEIR_KVS_WRITE;
+    return k->covered >= first_seq && k->covered > 0 ? WEIR_KVS_LIST : WEIR_KVS_REST;
+}
+
+void weir_kvs_keep_wrote(struct weir_kvs_keep *k, uint64_t covered) {
+    k->covered = covered;
+}
+
+uint64_t weir_kvs_keep_purge(struct weir_kvs_keep *k, uint64_t least_floor, uint64_t now_ms) {
+    uint64_t to = least_floor < k->covered ? least_floor : k->covered;
+    uint64_t gone = to >= k->first_seq ? to - k->first_seq + 1 : 0;
+    if (k->messages - (gone < k->messages ? gone : k->messages) > k->threshold) {
+        /* Somebody holds the purge up: another snapshot would not help soon. */
+        k->hold_ms = k->hold_ms == 0 ? WEIR_KVS_TICK_MS : k->hold_ms * 2;
+        if (k->hold_ms > WEIR_KVS_HOLD_MAX_MS)
+            k->hold_ms = WEIR_KVS_HOLD_MAX_MS;
+        k->next_ms = now_ms + k->hold_ms;
+    } else {
+        k->hold_ms = k->next_ms = 0;
+    }
+    return gone > 0 ? to + 1 : 0;
+}
+
+uint64_t weir_kvs_keep_pause(struct weir_rng *rng) {
+    return WEIR_KVS_TICK_MS - WEIR_KVS_TICK_JITTER_MS +
+           weir_rng_below(rng, 2 * WEIR_KVS_TICK_JITTER_MS + 1);
+}

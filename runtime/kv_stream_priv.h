@@ -1,0 +1,83 @@
+/*
+ * Inside of the followers of JetStreams. Files: kv_streams.c which components there are;
+ * kv_stream.c one stream: asking, pulling, applying; kv_stream_keep.c its snapshots;
+ * kv_stream_core.c all decisions.
+ */
+#ifndef WEIR_RUNTIME_KV_STREAM_PRIV_H
+#define WEIR_RUNTIME_KV_STREAM_PRIV_H
+
+#include "base/list.h"
+#include "runtime/js_object.h"
+#include "runtime/kv_stream.h"
+#include "runtime/kv_stream_core.h"
+#include "wire/jetstream.h"
+
+enum { WEIR_KVS_SNAPSHOT_MAX = 256 << 20, WEIR_KVS_SUBJECT = 2 * WEIR_JS_NAME_BYTES + 64 };
+
+struct weir_kv_streams {
+    struct weir_loop *loop; /* borrowed */
+    struct weir_kv_streams_config config;
+    struct weir_js *js; /* owned */
+    struct weir_list streams;
+    unsigned n_streams;
+    char consumer[24]; /* our name at every stream */
+    struct weir_kv_streams_stats stats;
+};
+
+struct weir_kv_stream {
+    struct weir_list node;
+    struct weir_kv_streams *all;
+    struct weir_kvs core;
+    struct weir_kvs_keep keep;
+    char ns[WEIR_JS_NAME_BYTES], component[WEIR_JS_NAME_BYTES];
+    char name[WEIR_JS_NAME_BYTES], bucket[WEIR_JS_NAME_BYTES];
+    struct weir_map workers; /* that discovery shows → first rank << 32 | ranks */
+    struct weir_map missed;  /* not ready when their events passed → 1 */
+    struct weir_map late;    /* of these, which catch up now */
+    bool exists;             /* the stream is there with another configuration */
+    struct weir_timer retry, ready, tick;
+    struct weir_js_call *call; /* what core.state asked for */
+    struct weir_js_object_op *reading;
+    struct weir_js_call *pull; /* the messages */
+    bool pulling;              /* some were asked for, and not all came */
+    unsigned n_pulled;
+    char ack[WEIR_KVS_SUBJECT]; /* where the newest message is acknowledged; "" = done */
+    struct weir_deferred turn_end;
+    struct weir_buf snapshot; /* read last */
+    char digest[WEIR_JS_DIGEST_BYTES];
+    struct weir_buf json;
+    struct weir_arena arena, answers;
+    struct weir_log_limit limit;
+    /* of a snapshot of ours */
+    struct weir_js_call *keep_call;
+    struct weir_js_object_op *writing;
+    uint64_t writing_high, listed, floor;
+};
+
+/* ---- kv_stream.c -------------------------------------------------------------------------- */
+
+struct weir_kv_stream *weir_kv_stream_create(struct weir_kv_streams *all, struct weir_span ns,
+                                             struct weir_span component);
+void weir_kv_stream_destroy(struct weir_kv_stream *s);
+void weir_kv_stream_worker_put(struct weir_kv_stream *s, uint64_t id, uint32_t dp_start,
+                               uint32_t dp_size);
+void weir_kv_stream_worker_gone(struct weir_kv_stream *s, uint64_t id);
+/* The connection is there, again. */
+void weir_kv_stream_up(struct weir_kv_stream *s);
+/* A call about this stream: "$JS.API.VERB.NAME", and ".CONSUMER" where `consumer` is set. */
+enum weir_status weir_kv_stream_ask(struct weir_kv_stream *s, const char *verb, bool consumer,
+                                    struct weir_span payload, weir_js_fn fn,
+                                    struct weir_js_call **ret_call) WEIR_MUST_CHECK;
+
+/* ---- kv_stream_keep.c --------------------------------------------------------------------- */
+
+/* Starts and stops the looks at the stream's length. */
+void weir_kv_stream_keep_start(struct weir_kv_stream *s);
+void weir_kv_stream_keep_stop(struct weir_kv_stream *s);
+void weir_kv_stream_tick(void *arg); /* of timer `tick` */
+/* From the tick of kv_stream_keep.c: workers whose events passed them may be ready now. */
+void weir_kv_stream_look_for_late(struct weir_kv_stream *s);
+/* A worker that discovery shows has not seen its events yet. */
+bool weir_kv_stream_owes(const struct weir_kv_stream *s);
+
+#endif

@@ -1,0 +1,223 @@
+"""What operators meet: files that are none, limits that are too low, terminals that go. Each start that cannot work ends
+at once with one clear line and status 1, and what serves leaves in order."""
+import os
+import re
+import resource
+import signal
+import subprocess
+
+import pytest
+
+from weir import WEIR, Process, until
+
+
+def start(*argv, env=None, seconds=60, **more):
+    """Runs a command that must end by itself; its status and what it printed."""
+    merged = {k: v for k, v in os.environ.items() if not k.startswith(("DYN_", "WEIR_"))}
+    merged.update(env or {})
+    done = subprocess.run([WEIR, *map(str, argv)], env=merged, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, timeout=seconds, **more)
+    return done.returncode, done.stdout.decode("utf-8", "replace")
+
+
+# ---- files --------------------------------------------------------------------------------------
+
+KINDS = {"pipe": "a pipe or socket; give a file", "folder": "Is a directory", "missing": "No such file or directory"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("flags", [("--tls-cert-path", "FILE", "--tls-key-path", "FILE"), ("--workers-file", "FILE"),
+                                   ("--router-policy-config", "FILE"), ("--pools", "FILE")], ids=lambda f: f[0])
+def test_a_path_that_is_no_file(fleet, tmp_path, flags, kind):
+    path = tmp_path / kind
+    if kind == "pipe":
+        os.mkfifo(path)  # nobody writes: who waits for it waits for ever
+    elif kind == "folder":
+        path.mkdir()
+    code, text = start("frontend", "--http-port", "0", *[str(path) if f == "FILE" else f for f in flags],
+                       env=fleet.env)
+    assert code == 1 and f"{path}: {KINDS[kind]}" in text, text
+
+
+def test_a_pipe_is_a_trace_for_a_command_that_ends(tmp_path):
+    read, write = os.pipe()
+    os.write(write, b"no trace\n")
+    os.close(write)
+    code, text = start("replay", "--trace", f"/dev/fd/{read}", pass_fds=[read])
+    os.close(read)
+    assert code == 1 and "line 1" in text, text
+
+
+def test_a_discovery_folder_that_cannot_be_written(fleet, tmp_path):
+    if os.geteuid() == 0 and not os.path.exists("/usr/bin/setpriv"):
+        pytest.skip("as root every folder can be written, and there is no setpriv(1)")
+    root = tmp_path / "discovery"
+    for bucket in ("instances", "mdc", "event_channels", "event_sources"):
+        (root / "v1" / bucket).mkdir(parents=True)
+    for folder in tmp_path.parents:  # another user must reach it
+        if folder.stat().st_uid == os.geteuid() and os.access(folder, os.W_OK) and len(folder.parts) > 2:
+            folder.chmod(folder.stat().st_mode | 0o055)
+    for folder in [root, *root.rglob("*")]:
+        folder.chmod(0o555)
+    tmp_path.chmod(0o755)
+    argv = [WEIR, "mocker", "--model-name", "m", "--tokenizer", "bytes"]
+    if os.geteuid() == 0:
+        argv = ["/usr/bin/setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", *argv]
+    done = subprocess.run(argv, env={**fleet.env, "DYN_FILE_KV": str(root)}, stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60)
+    text = done.stdout.decode()
+    if "error while loading" in text or done.returncode in (126, 127):
+        pytest.skip("the other user cannot run the program where it lies")
+    assert done.returncode == 1 and re.search(rf"into {re.escape(str(root))}: Permission denied", text), text
+
+
+# ---- streams and limits -------------------------------------------------------------------------
+
+def test_a_full_output_is_an_error():
+    with open("/dev/full", "wb") as full:
+        for argv in (["--version"], ["help"], ["help", "replay"], ["frontend", "--help"], ["mocker", "--version"],
+                     ["manual", "--markdown"]):
+            done = subprocess.run([WEIR, *argv], stdout=full, stderr=subprocess.PIPE, timeout=60)
+            assert done.returncode == 1 and b"cannot write to standard output: No space left" in done.stderr, argv
+
+
+def test_closed_standard_streams_become_no_sockets(fleet):
+    """Without them the first descriptors of the process would be its own: libuv refuses to close such, and errors would
+    be printed into a connection."""
+    fleet.mocker("--tokenizer", "bytes")
+    log = os.path.join(fleet.folder, "log")
+    port_file = ["sh", "-c", f'exec "$0" "$@" <&- >&- 2>{log}', WEIR, "frontend", "--http-host", "127.0.0.1",
+                 "--http-port", "0"]
+    child = subprocess.Popen(port_file, env={**os.environ, **fleet.env})
+    try:
+        def up():
+            with open(log, encoding="utf-8") as f:
+                return re.search(r"serving HTTP on \S+ port \d+", f.read())
+        until("the frontend to serve", lambda: os.path.exists(log) and up())
+        there = [os.readlink(f"/proc/{child.pid}/fd/{fd}") for fd in (0, 1)]
+        assert there == ["/dev/null", "/dev/null"]
+    finally:
+        child.terminate()
+        code = child.wait(60)
+    with open(log, encoding="utf-8") as f:
+        assert code == 0 and "ssertion" not in f.read()
+
+
+@pytest.mark.parametrize("command", ["frontend", "mocker", "indexer"])
+def test_too_few_open_files_are_named(fleet, command):
+    code, text = start(command, env=fleet.env,
+                       preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (16, 16)))
+    assert code == 1 and "only 16 files may be open at once" in text and "ulimit -n" in text, text
+
+
+def test_the_soft_limit_of_open_files_is_raised(fleet):
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if hard != resource.RLIM_INFINITY and hard < 512:
+        pytest.skip(f"the hard limit is {hard}")
+    front = Process(["sh", "-c", 'ulimit -S -n 256 && exec "$0" "$@"', WEIR, "frontend", "--http-port", "0"], fleet.env,
+                    name="frontend")
+    fleet.processes.append(front)
+    front.wait_line("serving HTTP")
+    with open(f"/proc/{front.child.pid}/limits", encoding="ascii") as f:
+        soft, hard = re.search(r"Max open files\s+(\d+)\s+(\d+)", f.read()).groups()
+    assert soft == hard
+
+
+# ---- addresses and signals ----------------------------------------------------------------------
+
+@pytest.mark.parametrize("host", ["[::1]", " [::1] ", "[::]"])
+def test_an_ipv6_address_may_stand_in_brackets(fleet, host):
+    front = Process([WEIR, "frontend", "--http-port", "0"], {**fleet.env, "DYN_HTTP_HOST": host}, name="frontend")
+    fleet.processes.append(front)
+    port = front.wait_line(r"serving HTTP on .* port (\d+)").group(1)
+    got = subprocess.run(["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", f"http://[::1]:{port}/live"],
+                         capture_output=True, text=True, timeout=60)
+    assert got.stdout == "200", got
+
+
+@pytest.mark.parametrize("host", ["localhost", "[::", "::1]", "[]"])
+def test_a_host_that_is_no_address(fleet, host):
+    code, text = start("frontend", "--http-host", host, env=fleet.env)
+    assert code == 1 and "not an IP address" in text, text
+
+
+@pytest.mark.parametrize("command", ["mocker", "router"])
+def test_a_terminal_that_goes_ends_a_worker_in_order(fleet, command):
+    flags = {"mocker": ["--model-name", "m", "--tokenizer", "bytes"], "router": ["--endpoint", "dynamo.backend.generate"]}
+    p = Process([WEIR, command, *flags[command]], fleet.env, name=command)
+    instances = os.path.join(fleet.env["DYN_FILE_KV"], "v1", "instances")
+    until("its records", lambda: os.path.isdir(instances) and
+          [n for n in os.listdir(instances) if "generate" in n])
+    p.signal(signal.SIGHUP)
+    assert p.wait() == 0
+    assert os.listdir(instances) == []
+
+
+def test_nohup_is_kept(fleet):
+    p = Process(["sh", "-c", 'trap "" HUP; exec "$0" "$@"', WEIR, "mocker", "--model-name", "m", "--tokenizer", "bytes"],
+                fleet.env, name="mocker")
+    fleet.processes.append(p)
+    p.wait_line("serves model")
+    with open(f"/proc/{p.child.pid}/status", encoding="ascii") as f:
+        ignored = int(re.search(r"SigIgn:\s+([0-9a-f]+)", f.read()).group(1), 16)
+    assert ignored >> (signal.SIGHUP - 1) & 1
+
+
+# ---- metrics ------------------------------------------------------------------------------------
+
+def read_page(page):
+    """{family: (type, help, [(name, labels, value)])} of a metrics page, held to the text format: what promtool would say
+    about headers, order and repetition fails here."""
+    families, current, seen = {}, None, set()
+    for line in page.decode().splitlines():
+        if line.startswith("# HELP "):
+            _, _, current, text = line.split(" ", 3)
+            assert current not in families and text, line
+            families[current] = [None, text, []]
+        elif line.startswith("# TYPE "):
+            _, _, name, kind = line.split(" ")
+            assert name == current and families[name][0] is None, line
+            families[name][0] = kind
+        elif line:
+            name, labels, value = re.fullmatch(r"([a-zA-Z_:][\w:]*)(?:\{(.*)\})? (\S+)", line).groups()
+            kind = families[current][0]
+            assert name == current or kind == "histogram" and re.fullmatch(current + "_(bucket|sum|count)", name), line
+            assert (name, labels) not in seen, line
+            seen.add((name, labels))
+            pairs = dict(re.findall(r'(\w+)="((?:[^"\\]|\\.)*)"', labels or ""))
+            families[current][2].append((name, pairs, float(value)))
+    return families
+
+
+def histograms(families):
+    for family, (kind, _, series) in families.items():
+        sets = {}
+        for name, labels, value in series if kind == "histogram" else []:
+            key = tuple(sorted((k, v) for k, v in labels.items() if k != "le"))
+            part = sets.setdefault(key, {"buckets": []})
+            if name.endswith("_bucket"):
+                part["buckets"].append((labels["le"], value))
+            else:
+                part[name[len(family) + 1:]] = value
+        for part in sets.values():
+            yield family, part
+
+
+def test_the_metrics_page_is_what_prometheus_reads(pair):
+    """Also after requests of each outcome; the bounds of routing times are the reference's 0.01 ms times 3, 17 of them."""
+    assert pair.front.chat("a weir is a small dam " * 20).status == 200
+    assert pair.front.chat("x", max_tokens=-1).status == 400
+    assert pair.front.chat("x", model="none").status == 404
+    families = read_page(pair.front.get("/metrics").body)
+    bounds = {}
+    for family, part in histograms(families):
+        values = [v for _, v in part["buckets"]]
+        les = [float(le) for le, _ in part["buckets"]]
+        assert les == sorted(les) and part["buckets"][-1][0] == "+Inf", family
+        assert values == sorted(values) and values[-1] == part["count"] and "sum" in part, family
+        bounds[family] = les[:-1]
+    want = [0.01 * 3 ** k for k in range(17)]
+    assert bounds["dynamo_router_overhead_scheduling_ms"] == pytest.approx(want)
+    for family, (kind, _, _) in families.items():
+        assert kind in ("counter", "gauge", "histogram")
+        assert kind == "counter" or not family.endswith("_total"), family

@@ -1,0 +1,235 @@
+/* Decisions about a JetStream of KV events: the way to live, order, losses, gaps, late workers, and
+ * when to write and to purge. A naive server is played at random beside them. */
+#include "runtime/kv_stream_core.h"
+
+#include "test/check.h"
+
+static struct weir_kvs k;
+static struct weir_rng rng;
+
+static void begin(bool reset) {
+    weir_kvs_init(&k, reset);
+    weir_kvs_start(&k);
+    CHECK(k.state == WEIR_KVS_STREAM);
+}
+
+/* To live without a snapshot there. */
+static void live(void) {
+    begin(false);
+    CHECK(weir_kvs_done(&k, 0, 5) == WEIR_KVS_NONE && k.state == WEIR_KVS_CONSUMER);
+    CHECK(weir_kvs_from(&k) == 0);
+    CHECK(weir_kvs_done(&k, 0, 0) == WEIR_KVS_NONE && k.state == WEIR_KVS_SNAPSHOT);
+    CHECK(weir_kvs_snapshot(&k, WEIR_NOT_FOUND) == WEIR_KVS_NONE && k.state == WEIR_KVS_LIVE);
+}
+
+static void case_way_to_live(void) {
+    live();
+    begin(true);
+    weir_kvs_done(&k, 9, 5);
+    CHECK(k.state == WEIR_KVS_WIPE_STREAM);
+    weir_kvs_done(&k, 0, 0);
+    CHECK(k.state == WEIR_KVS_WIPE_BUCKET);
+    weir_kvs_done(&k, 0, 0);
+    CHECK(k.state == WEIR_KVS_CONSUMER);
+    weir_kvs_done(&k, 0, 0);
+    CHECK(k.state == WEIR_KVS_LIVE); /* nothing to read */
+    /* It is wiped once, not after each doubt. */
+    weir_kvs_doubt(&k);
+    weir_kvs_done(&k, 9, 5);
+    CHECK(k.state == WEIR_KVS_DROP_CONSUMER);
+}
+
+static void case_snapshot_settles(void) {
+    begin(false);
+    weir_kvs_done(&k, 0, 5);
+    weir_kvs_done(&k, 0, 0);
+    CHECK(weir_kvs_snapshot(&k, WEIR_OK) == WEIR_KVS_NONE && k.state == WEIR_KVS_SETTLE);
+    CHECK(weir_kvs_snapshot(&k, WEIR_OK) == WEIR_KVS_NONE && k.state == WEIR_KVS_SETTLE);
+    CHECK(weir_kvs_snapshot(&k, WEIR_EXISTS) == WEIR_KVS_APPLY_SNAPSHOT);
+    CHECK(k.state == WEIR_KVS_LIVE);
+    /* One that changes all the time is taken as it is. */
+    begin(false);
+    weir_kvs_done(&k, 0, 5);
+    weir_kvs_done(&k, 0, 0);
+    unsigned reads = 1;
+    while (weir_kvs_snapshot(&k, WEIR_OK) == WEIR_KVS_NONE)
+        CHECK(++reads <= WEIR_KVS_READS && k.state == WEIR_KVS_SETTLE);
+    CHECK_EQ_U64(reads, WEIR_KVS_READS);
+    CHECK(k.state == WEIR_KVS_LIVE);
+    /* Replaced while it was read: again. Damaged: passed over; the one before counts. */
+    begin(false);
+    weir_kvs_done(&k, 0, 5);
+    weir_kvs_done(&k, 0, 0);
+    CHECK(weir_kvs_snapshot(&k, WEIR_AGAIN) == WEIR_KVS_NONE && k.state == WEIR_KVS_SNAPSHOT);
+    CHECK(weir_kvs_snapshot(&k, WEIR_OK) == WEIR_KVS_NONE && k.state == WEIR_KVS_SETTLE);
+    CHECK(weir_kvs_snapshot(&k, WEIR_PROTOCOL) == WEIR_KVS_APPLY_SNAPSHOT);
+    begin(false);
+    weir_kvs_done(&k, 0, 5);
+    weir_kvs_done(&k, 0, 0);
+    CHECK(weir_kvs_snapshot(&k, WEIR_PROTOCOL) == WEIR_KVS_NONE && k.state == WEIR_KVS_LIVE);
+}
+
+static void case_order(void) {
+    live();
+    CHECK(weir_kvs_message(&k, 41, 1) == WEIR_KVS_APPLY); /* the stream may begin anywhere */
+    CHECK(weir_kvs_message(&k, 42, 2) == WEIR_KVS_APPLY);
+    CHECK(weir_kvs_message(&k, 42, 3) == WEIR_KVS_OLD);
+    CHECK(weir_kvs_message(&k, 43, 4) == WEIR_KVS_APPLY);
+    /* A delivery was lost: the same place again, from a new consumer. */
+    CHECK(weir_kvs_message(&k, 45, 6) == WEIR_KVS_LOST);
+    CHECK(k.state == WEIR_KVS_DROP_CONSUMER && weir_kvs_from(&k) == 44);
+    weir_kvs_done(&k, 0, 0);
+    weir_kvs_done(&k, 0, 0);
+    CHECK(k.state == WEIR_KVS_LIVE);
+    CHECK(weir_kvs_message(&k, 44, 1) == WEIR_KVS_APPLY);
+    /* Messages have left the stream unseen. */
+    CHECK(weir_kvs_message(&k, 50, 2) == WEIR_KVS_GAP);
+    CHECK(k.state == WEIR_KVS_DROP_CONSUMER && weir_kvs_from(&k) == 0);
+    weir_kvs_done(&k, 0, 0);
+    weir_kvs_done(&k, 0, 0);
+    CHECK(k.state == WEIR_KVS_SNAPSHOT);
+}
+
+static void case_stream_anew(void) {
+    live();
+    CHECK(weir_kvs_message(&k, 8, 1) == WEIR_KVS_APPLY);
+    weir_kvs_doubt(&k);
+    CHECK(weir_kvs_done(&k, 8, 5) == WEIR_KVS_NONE && k.state == WEIR_KVS_DROP_CONSUMER);
+    CHECK_EQ_U64(weir_kvs_from(&k), 9);
+    weir_kvs_doubt(&k);
+    CHECK(weir_kvs_done(&k, 3, 5) == WEIR_KVS_BEGAN_ANEW); /* shorter than what we saw */
+    CHECK_EQ_U64(weir_kvs_from(&k), 0);
+    live();
+    CHECK(weir_kvs_message(&k, 8, 1) == WEIR_KVS_APPLY);
+    weir_kvs_doubt(&k);
+    CHECK(weir_kvs_done(&k, 100, 6) == WEIR_KVS_BEGAN_ANEW); /* longer, but another one */
+    weir_kvs_done(&k, 0, 0);
+    weir_kvs_done(&k, 0, 0);
+    CHECK(k.state == WEIR_KVS_LIVE && weir_kvs_message(&k, 1, 1) == WEIR_KVS_APPLY);
+}
+
+static void case_late_workers(void) {
+    live();
+    for (uint64_t i = 1; i <= 3; i++)
+        CHECK(weir_kvs_message(&k, i, i) == WEIR_KVS_APPLY);
+    weir_kvs_catch_up(&k);
+    CHECK(weir_kvs_catching_up(&k) && k.state == WEIR_KVS_DROP_CONSUMER && weir_kvs_from(&k) == 0);
+    weir_kvs_done(&k, 0, 0);
+    weir_kvs_done(&k, 0, 0);
+    CHECK(weir_kvs_snapshot(&k, WEIR_NOT_FOUND) == WEIR_KVS_NONE);
+    /* The first message was purged meanwhile. */
+    CHECK(weir_kvs_message(&k, 2, 1) == WEIR_KVS_APPLY_LATE && weir_kvs_catching_up(&k));
+    CHECK(weir_kvs_message(&k, 3, 2) == WEIR_KVS_APPLY_LATE && !weir_kvs_catching_up(&k));
+    CHECK(weir_kvs_message(&k, 4, 3) == WEIR_KVS_APPLY);
+    /* All of it was: the stream is dry. */
+    weir_kvs_catch_up(&k);
+    weir_kvs_done(&k, 0, 0);
+    weir_kvs_done(&k, 0, 0);
+    CHECK(weir_kvs_snapshot(&k, WEIR_NOT_FOUND) == WEIR_KVS_NONE);
+    weir_kvs_dry(&k);
+    CHECK(!weir_kvs_catching_up(&k));
+    CHECK(weir_kvs_message(&k, 5, 1) == WEIR_KVS_APPLY);
+}
+
+static void case_pauses(void) {
+    live();
+    uint64_t most = 0;
+    for (unsigned i = 0; i < 20; i++) {
+        uint64_t ms = weir_kvs_failed(&k, &rng);
+        uint64_t full = i < 7 ? (uint64_t)WEIR_KVS_FAIL_MS << i : WEIR_KVS_FAIL_MAX_MS;
+        CHECK(ms >= full / 2 && ms <= full);
+        most = ms > most ? ms : most;
+    }
+    CHECK(weir_kvs_message(&k, 1, 1) == WEIR_KVS_APPLY);
+    CHECK(weir_kvs_failed(&k, &rng) <= WEIR_KVS_FAIL_MS);
+    for (int i = 0; i < 1000; i++) {
+        uint64_t ms = weir_kvs_keep_pause(&rng);
+        CHECK(ms >= 900 && ms <= 1100);
+    }
+}
+
+/* A server with a stream that loses deliveries, purges and redelivers; every message that the core
+ * applies is the next one, or its absence was told. */
+static void case_random(void) {
+    live();
+    uint64_t last = 0, first = 1, at = 1, delivery = 0, expected = 1;
+    bool told_gap = false;
+    for (int i = 0; i < 100000; i++) {
+        uint64_t dice = weir_rng_below(&rng, 100);
+        if (k.state != WEIR_KVS_LIVE) {
+            if (k.state == WEIR_KVS_CONSUMER) {
+                at = weir_kvs_from(&k) > first ? weir_kvs_from(&k) : first;
+                delivery = 0;
+            }
+            if (k.state == WEIR_KVS_SNAPSHOT || k.state == WEIR_KVS_SETTLE)
+                weir_kvs_snapshot(&k, dice < 50 ? WEIR_NOT_FOUND : WEIR_OK);
+            else
+                weir_kvs_done(&k, last, 5);
+        } else if (dice < 40) {
+            last++;
+        } else if (dice < 42) {
+            weir_kvs_doubt(&k);
+        } else if (dice < 44 && last > 0) {
+            first = first + weir_rng_below(&rng, last - first + 2); /* purged */
+            at = at > first ? at : first;
+        } else if (at <= last) {
+            uint64_t seq = at++;
+            delivery++;
+            if (dice < 47)
+                continue; /* lost on the way */
+            if (dice < 50 && k.pos > 0) {
+                at--;
+                seq = k.pos; /* redelivered */
+            }
+            enum weir_kvs_verdict v = weir_kvs_message(&k, seq, delivery);
+            if (v == WEIR_KVS_GAP)
+                told_gap = true;
+            if (v == WEIR_KVS_APPLY) {
+                CHECK_MSG(seq == expected || told_gap || expected == 1,
+                          "%" PRIu64 " after %" PRIu64, seq, expected - 1);
+                told_gap = false;
+                expected = seq + 1;
+            }
+            CHECK(v != WEIR_KVS_APPLY_LATE);
+            CHECK(v != WEIR_KVS_OLD || seq < expected);
+        }
+    }
+    CHECK(expected > 1000);
+}
+
+static void case_keep(void) {
+    struct weir_kvs_keep s = {.threshold = 10};
+    CHECK(weir_kvs_keep_look(&s, 10, 1, 10, 0) == WEIR_KVS_REST);
+    CHECK(weir_kvs_keep_look(&s, 11, 1, 11, 0) == WEIR_KVS_WRITE);
+    weir_kvs_keep_wrote(&s, 11);
+    CHECK_EQ_U64(weir_kvs_keep_purge(&s, 20, 0), 12); /* not beyond the snapshot */
+    CHECK(weir_kvs_keep_look(&s, 30, 12, 41, 0) == WEIR_KVS_WRITE);
+    weir_kvs_keep_wrote(&s, 41);
+    /* Somebody is behind: what all have seen goes, and the next snapshot waits. */
+    CHECK_EQ_U64(weir_kvs_keep_purge(&s, 15, 1000), 16);
+    CHECK(weir_kvs_keep_look(&s, 27, 16, 42, 1500) == WEIR_KVS_LIST);
+    CHECK_EQ_U64(weir_kvs_keep_purge(&s, 15, 1500), 0);
+    CHECK(weir_kvs_keep_look(&s, 27, 16, 42, 3600) == WEIR_KVS_WRITE);
+    weir_kvs_keep_wrote(&s, 42);
+    CHECK_EQ_U64(weir_kvs_keep_purge(&s, 0, 3600), 0); /* one has acknowledged nothing */
+    CHECK(weir_kvs_keep_look(&s, 27, 16, 50, 4000) == WEIR_KVS_LIST);
+    for (int i = 0; i < 10; i++)
+        CHECK_EQ_U64(weir_kvs_keep_purge(&s, 0, 5000), 0);
+    CHECK(s.next_ms <= 5000 + WEIR_KVS_HOLD_MAX_MS);
+    CHECK_EQ_U64(weir_kvs_keep_purge(&s, 42, 5000), 43);
+    CHECK(weir_kvs_keep_look(&s, 0, 43, 42, 5001) == WEIR_KVS_REST);
+    CHECK(weir_kvs_keep_look(&s, 11, 43, 53, 5002) == WEIR_KVS_WRITE); /* no pause any more */
+}
+
+int main(void) {
+    weir_rng_seed(&rng, check_seed());
+    CHECK_RUN(case_way_to_live);
+    CHECK_RUN(case_snapshot_settles);
+    CHECK_RUN(case_order);
+    CHECK_RUN(case_stream_anew);
+    CHECK_RUN(case_late_workers);
+    CHECK_RUN(case_pauses);
+    CHECK_RUN(case_random);
+    CHECK_RUN(case_keep);
+    return check_finish();
+}

@@ -1,0 +1,24 @@
+/*
+ * The checksum of a model card by which the reference system tells whether workers are of one kind
+ * (its "mdcsum"): BLAKE3 over the name, the files' checksums, sizes, the worker's part and what it
+ * needs, and aliases. Source: shared spec "transport" 8.4; vectors in its data. Of prompt_context
+ * and indexer_identity, which no card that was seen has, the text is taken as it stands: equal
+ * cards have equal sums, but the number is not the reference's. Pure.
+ */
+#ifndef WEIR_WIRE_CARD_SUM_H
+#define WEIR_WIRE_CARD_SUM_H
+
+#include "base/buf.h"
+
+enum { WEIR_CARD_SUM_BYTES = 65 };
+
+/* What is hashed, of the card's JSON text. `source`: with where the model came from (source_path),
+ * as the reference has it; workers of 1.4 do not say it, those of 1.6 do. WEIR_INVALID: it cannot
+ * be read. */
+enum weir_status weir_card_sum_input(struct weir_span card, bool source,
+                                     struct weir_buf *out) WEIR_MUST_CHECK;
+/* 64 hexadecimal digits. */
+enum weir_status weir_card_sum(struct weir_span card, bool source,
+                               char ret_hex[WEIR_CARD_SUM_BYTES]) WEIR_MUST_CHECK;
+
+#endif
