@@ -1,7 +1,9 @@
 /*
  * Batches of engines and their conversion. Properties: what is decoded lies inside its bounds, the
  * events of the index name only blocks that the batch names, and each event says what it says in a
- * batch of its own.
+ * batch of its own. The last is asked only where the list of events can be passed over in one piece:
+ * weir_mp_skip counts the levels from where it begins, and a value 64 levels deep in its field is
+ * deeper than that in its event.
  */
 #include "router/engine_events.h"
 
@@ -103,8 +105,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     uint32_t n;
     double time;
     weir_mp_init(&k.events, weir_span((const char *)data, size));
-    k.known = weir_mp_array(&k.events, &n) && n >= 2 && weir_mp_f64(&k.events, &time) &&
-              weir_mp_array(&k.events, &n);
+    k.known = weir_mp_array(&k.events, &n) && n >= 2 && weir_mp_f64(&k.events, &time);
+    struct weir_mp list = k.events;
+    k.known = k.known && weir_mp_skip(&list, NULL) && weir_mp_array(&k.events, &n);
     weir_arena_init(&arena, 4 << 20);
     if (weir_engine_rank_create(size > 0 && data[size - 1] % 2 == 0 ? 16 : 1, 1024, &rank) ==
         WEIR_OK) {
