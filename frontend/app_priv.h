@@ -71,6 +71,8 @@ struct weir_front_loop {
     struct weir_prep_pattern prep; /* of the last request that was sent */
     struct weir_request *spares;   /* request.c: owned; those that are over */
     unsigned n_spares;
+    struct weir_warm *warm; /* warm.c: requests of our own */
+    unsigned n_warm;
 };
 
 /* ---- respond.c ---------------------------------------------------------------------------- */

@@ -11,6 +11,7 @@
 #include "frontend/app_priv.h"
 #include "frontend/engine_set.h"
 #include "frontend/feed.h"
+#include "frontend/warm.h"
 #include "net/zmq.h"
 #include "runtime/nats_metrics.h"
 #include "runtime/options_nats.h"
@@ -494,6 +495,7 @@ static void close_loop(void *arg) {
     struct weir_front_loop *fl = arg;
     weir_timer_stop(&fl->lag);
     weir_http_server_destroy(fl->server);
+    weir_warm_stop(fl);
     weir_plane_client_destroy(fl->plane);
     weir_relay_pools_destroy(fl->pools);
     weir_loop_stop(fl->loop);

@@ -253,6 +253,10 @@ void weir_front_count_migration_too_long(struct weir_front_metrics *m, const cha
     weir_metric_inc(of_model(m, F_TOO_LONG, model));
 }
 
+void weir_front_count_warmed(struct weir_front_metrics *m, const char *model, const char *result) {
+    weir_metric_inc(one(m, F_WARMED, model, result, NULL, NULL, NULL));
+}
+
 void weir_front_observe_tokenize(struct weir_front_metrics *m, double seconds) {
     weir_metric_observe(m->tokenize, seconds * 1e3);
     weir_metric_observe(m->tokenize_s, seconds);

@@ -69,6 +69,8 @@ void weir_front_count_split(struct weir_front_metrics *m, const char *model,
 void weir_front_count_pool(struct weir_front_metrics *m, const char *phase, uint32_t pool,
                            bool retry);
 void weir_front_count_migration_too_long(struct weir_front_metrics *m, const char *model);
+/* A speculative prefill; result: done, failed, skipped. */
+void weir_front_count_warmed(struct weir_front_metrics *m, const char *model, const char *result);
 /* Prompt encoding of one request. */
 void weir_front_observe_tokenize(struct weir_front_metrics *m, double seconds);
 void weir_front_observe_template(struct weir_front_metrics *m, double seconds);

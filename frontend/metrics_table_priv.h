@@ -100,6 +100,8 @@ static const double b_rate[] = {0,   .05, .1,  .15, .2,  .25, .3,  .35, .4,  .45
       "Of these, taken over from a pool that failed.", NONE, "phase", "pool")                      \
     X(TOO_LONG, "model_migration_max_seq_len_exceeded_total", WEIR_COUNTER,                        \
       "Requests too long to move.", NONE, "model")                                                 \
+    X(WARMED, "!weir_frontend_speculative_prefills_total", WEIR_COUNTER,                           \
+      "Next turns sent ahead for agent_hints.speculative_prefill.", NONE, "model", "result")       \
     X(CANCELLATION, "model_cancellation_total", WEIR_COUNTER, "Requests given up by the client.",  \
       NONE, "model", "endpoint", "request_type")                                                   \
     X(REJECTION, "model_rejection_total", WEIR_COUNTER, "Requests refused: workers are busy.",     \

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "frontend/request_priv.h"
+#include "frontend/warm.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -289,6 +290,8 @@ enum weir_status weir_output_put(struct weir_leg *leg, struct weir_choice *c,
         p->logprobs = weir_buf_span(&logprobs);
     }
     c->role_sent |= p->role;
+    if (r->warms && p->has_text)
+        r->warms = weir_buf_append_span(&r->said, p->text) == WEIR_OK;
     if (r->n_legs > 1) { /* a streamed batch: each prompt has an id of its own */
         int n = snprintf(id, sizeof(id), "%s-%zu", r->id, (size_t)(leg - r->legs));
         head.id = weir_span(id, (size_t)n);
@@ -371,6 +374,13 @@ static struct weir_choice *choice_of(struct weir_leg *leg, const struct weir_out
     return index < (int64_t)leg->n_choices ? &leg->choices[index] : NULL;
 }
 
+static void read_by_nobody(struct weir_leg *leg, struct weir_choice *c,
+                           const struct weir_output *item) {
+    leg->n_open -= c->finish == NULL && item->finish != WEIR_FINISH_NONE;
+    if (c->finish == NULL && item->finish != WEIR_FINISH_NONE)
+        c->finish = finish_word(item->finish);
+}
+
 enum weir_status weir_output_item(struct weir_leg *leg, const struct weir_output *item) {
     struct weir_request *r = leg->request;
     struct weir_choice *c = choice_of(leg, item);
@@ -378,6 +388,10 @@ enum weir_status weir_output_item(struct weir_leg *leg, const struct weir_output
     size_t n = 0;
     if (c == NULL)
         return WEIR_PROTOCOL;
+    if (r->x == NULL) {
+        read_by_nobody(leg, c, item);
+        return WEIR_OK;
+    }
     enum weir_status st = take_facts(leg, c, item);
     if (st != WEIR_OK || c->finish != NULL)
         return st; /* the worker has not heard of our stop yet */
@@ -409,7 +423,7 @@ enum weir_status weir_output_item(struct weir_leg *leg, const struct weir_output
 static bool is_plain(const struct weir_leg *leg, const struct weir_choice *c) {
     const struct weir_request *r = leg->request;
     if (leg->n_choices != 1 || c->finish != NULL || c->stop != NULL || c->parsed != NULL ||
-        r->q.logprobs)
+        r->q.logprobs || r->warms || r->x == NULL)
         return false;
     return !r->q.stream || (c->frame_bytes.len > 0 && !r->q.continuous_usage && r->out.len == 0);
 }
@@ -468,6 +482,8 @@ static void finish_stream(struct weir_request *r) {
         return;
     }
     flush(r);
+    if (r->warms)
+        weir_warm_begin(r, weir_buf_span(&r->said));
     weir_http_stream_end(r->x);
 }
 
@@ -509,6 +525,8 @@ static void finish_unary(struct weir_request *r) {
                 st = whole_choice(r, &r->legs[i].choices[k], &choices[n++]);
     struct weir_leg *leg = &r->legs[asks ? r->n_legs - 1 : 0];
     struct weir_span nvext = weir_output_nvext(r, leg, &leg->choices[0], true);
+    if (r->warms && n > 0)
+        weir_warm_begin(r, choices[0].text);
     weir_buf_clear(&r->out);
     if (choices == NULL || st != WEIR_OK ||
         weir_answer_unary(&r->head, choices, n, asks ? NULL : &usage, nvext, &r->out) != WEIR_OK)

@@ -11,6 +11,7 @@
 #include "base/mem.h"
 #include "base/number.h"
 #include "frontend/request_priv.h"
+#include "frontend/warm.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -109,7 +110,9 @@ void weir_request_fail(struct weir_request *r, int http_status, struct weir_span
         weir_leg_stop(&r->legs[i], false);
     r->answered = true;
     weir_timer_stop(&r->keep_alive);
-    if (r->committed)
+    if (r->warm != NULL)
+        weir_warm_over(r);
+    else if (r->committed)
         weir_output_error(r, http_status, message);
     else
         weir_front_refuse(r->fl, r->x, http_status, message, r->details, r->retry_after_s);
@@ -127,7 +130,10 @@ void weir_request_leg_over(struct weir_request *r) {
     r->error_type = "";
     r->status = 200;
     weir_timer_stop(&r->keep_alive);
-    weir_output_finish(r);
+    if (r->warm != NULL)
+        weir_warm_over(r);
+    else
+        weir_output_finish(r);
 }
 
 void weir_request_abort(struct weir_request *r) {
@@ -138,7 +144,7 @@ void weir_request_abort(struct weir_request *r) {
     r->status = 499;
     for (size_t i = 0; i < r->n_legs; i++)
         weir_leg_stop(&r->legs[i], false);
-    if (r->model != NULL)
+    if (r->model != NULL && r->x != NULL)
         weir_front_count_cancelled(r->fl->app->metrics, weir_model_info(r->model)->name,
                                    r->endpoint, r->q.stream);
 }
@@ -219,6 +225,29 @@ void weir_request_free_spares(struct weir_front_loop *fl) {
     fl->n_spares = 0;
 }
 
+/* A request of our own is none of those that clients make. */
+static void count_end(struct weir_request *r) {
+    struct weir_front_metrics *m = r->fl->app->metrics;
+    if (r->x == NULL)
+        return;
+    if (r->counted) {
+        if (*r->error_type == '\0')
+            weir_metric_inc(weir_model_info(r->model)->metrics.succeeded[r->endpoint][r->q.stream]);
+        else
+            weir_front_count_failed(m, weir_model_info(r->model)->name, r->endpoint, r->q.stream,
+                                    r->error_type);
+    } else {
+        weir_front_count_failed(m, NULL, r->endpoint, r->q.stream, r->error_type);
+    }
+    if (*r->error_type != '\0' && strcmp(r->error_type, "cancelled") != 0)
+        weir_front_count_failure(m, strcmp(r->error_type, "overload") == 0 && r->status != 429
+                                        ? 529 /* whatever status stands for it */
+                                        : r->status);
+    if (r->counted)
+        count_out(r); /* last: where none is in flight, all are counted */
+    log_access(r);
+}
+
 void weir_request_done(struct weir_request *r) {
     for (size_t i = 0; i < r->n_legs; i++) {
         weir_leg_stop(&r->legs[i], false);
@@ -227,26 +256,12 @@ void weir_request_done(struct weir_request *r) {
             weir_output_destroy_choice(&r->legs[i].choices[k]);
     }
     weir_timer_stop(&r->keep_alive);
-    if (r->counted) {
-        if (*r->error_type == '\0')
-            weir_metric_inc(weir_model_info(r->model)->metrics.succeeded[r->endpoint][r->q.stream]);
-        else
-            weir_front_count_failed(r->fl->app->metrics, weir_model_info(r->model)->name,
-                                    r->endpoint, r->q.stream, r->error_type);
-    } else {
-        weir_front_count_failed(r->fl->app->metrics, NULL, r->endpoint, r->q.stream, r->error_type);
-    }
-    if (*r->error_type != '\0' && strcmp(r->error_type, "cancelled") != 0)
-        weir_front_count_failure(r->fl->app->metrics,
-                                 strcmp(r->error_type, "overload") == 0 && r->status != 429
-                                     ? 529 /* whatever status stands for it */
-                                     : r->status);
-    if (r->counted)
-        count_out(r); /* last: where none is in flight, all are counted */
-    log_access(r);
+    count_end(r);
     weir_model_unref(r->model);
     weir_buf_fini(&r->out);
-    weir_http_exchange_set_user(r->x, NULL);
+    weir_buf_fini(&r->said);
+    if (r->x != NULL)
+        weir_http_exchange_set_user(r->x, NULL);
     give_spare(r);
 }
 
@@ -442,13 +457,11 @@ static struct weir_span reasoning_field(const struct weir_app *app) {
                : WEIR_SPAN_LIT("reasoning_content");
 }
 
-void weir_request_start(struct weir_front_loop *fl, struct weir_http_exchange *x,
-                        enum weir_openai_kind kind) {
+struct weir_request *weir_request_new(struct weir_front_loop *fl, struct weir_http_exchange *x,
+                                      enum weir_openai_kind kind) {
     struct weir_request *r = take_spare(fl);
-    if (r == NULL) {
-        weir_front_error(fl, x, 503, "Service temporarily unavailable");
-        return;
-    }
+    if (r == NULL)
+        return NULL;
     r->fl = fl;
     r->x = x;
     r->q.kind = kind;
@@ -456,7 +469,18 @@ void weir_request_start(struct weir_front_loop *fl, struct weir_http_exchange *x
     r->endpoint = kind == WEIR_OPENAI_CHAT ? WEIR_FRONT_CHAT : WEIR_FRONT_COMPLETIONS;
     r->error_type = "internal";
     weir_buf_init(&r->out, WEIR_OUT_MAX);
+    weir_buf_init(&r->said, WEIR_OUT_MAX);
     weir_timer_init(&r->keep_alive, fl->loop, on_keep_alive, r);
+    return r;
+}
+
+void weir_request_start(struct weir_front_loop *fl, struct weir_http_exchange *x,
+                        enum weir_openai_kind kind) {
+    struct weir_request *r = weir_request_new(fl, x, kind);
+    if (r == NULL) {
+        weir_front_error(fl, x, 503, "Service temporarily unavailable");
+        return;
+    }
     weir_http_exchange_set_user(x, r);
     make_ids(r);
     if (!admit(r) || !weir_request_apply_headers(r) ||
@@ -472,6 +496,7 @@ void weir_request_start(struct weir_front_loop *fl, struct weir_http_exchange *x
     if (!weir_guide_forced_call(r))
         return;
     weir_request_fill_prep(r);
+    r->warms = weir_warm_wanted(r);
     weir_metric_observe(weir_model_info(r->model)->metrics.input_tokens, (double)r->prompt_tokens);
     if (fl->app->options.enable_force_include_usage)
         r->q.include_usage = r->q.include_usage || r->q.stream;

@@ -15,6 +15,7 @@ enum { WEIR_REQUEST_ARENA = 1 << 30, WEIR_OUT_MAX = 64 << 20 };
 
 struct weir_leg;
 struct weir_relay;
+struct weir_warm;
 
 /* One answer: its decoder, and for unary requests its text. */
 struct weir_choice {
@@ -88,16 +89,19 @@ struct weir_leg {
 struct weir_request {
     struct weir_request *next_spare; /* after its end */
     struct weir_front_loop *fl;      /* borrowed: outlives the request */
-    struct weir_http_exchange *x;    /* borrowed: until on_done */
+    struct weir_http_exchange *x;    /* borrowed: until on_done; NULL: nobody is answered */
     struct weir_arena arena;
     struct weir_model *model; /* a reference; NULL before look-up */
     struct weir_openai_request q;
     struct weir_answer_head head;
     char id[64], uuid[37];
     enum weir_front_endpoint endpoint;
-    struct weir_leg *legs; /* in the arena */
-    size_t n_legs, n_open; /* legs; of these, running */
-    struct weir_buf out;   /* frames of this item */
+    struct weir_leg *legs;  /* in the arena */
+    size_t n_legs, n_open;  /* legs; of these, running */
+    struct weir_buf out;    /* frames of this item */
+    bool warms;             /* the next turn is prefilled: the answer is kept for it */
+    struct weir_buf said;   /* then: of a stream, so far */
+    struct weir_warm *warm; /* of a request of our own */
     struct weir_timer keep_alive;
     struct weir_span formatted_prompt;
     char prompt_tail[64]; /* last bytes of the rendered prompt: does it open a reasoning block? */
@@ -294,5 +298,8 @@ void weir_request_fail(struct weir_request *r, int http_status, struct weir_span
                        const char *error_type);
 void weir_request_leg_over(struct weir_request *r);
 const char *weir_request_error_type(int http_status);
+/* Empty but for where it belongs; x NULL: a request of our own (warm.c). NULL: out of memory. */
+struct weir_request *weir_request_new(struct weir_front_loop *fl, struct weir_http_exchange *x,
+                                      enum weir_openai_kind kind);
 
 #endif

@@ -126,6 +126,8 @@ static void on_turn(void *arg, enum weir_status st, const struct weir_route *rou
 }
 
 uint64_t weir_request_tenant(const struct weir_request *r) {
+    if (r->x == NULL)
+        return 0;
     const struct weir_http_request *h = weir_http_exchange_request(r->x);
     const char *header = r->fl->app->options.router_queue_tenant_header;
     struct weir_span name = weir_http_header_get(h, header);

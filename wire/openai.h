@@ -75,6 +75,7 @@ struct weir_openai_request {
     struct weir_prep_request prep;
     /* nvext */
     bool use_raw_prompt;
+    bool speculative_prefill; /* agent_hints: the next turn's beginning is computed ahead */
     struct weir_ids token_data;
     bool has_token_data;
     struct weir_span extra_fields, metadata_upload; /* raw members of nvext, or NULL */

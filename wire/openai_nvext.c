@@ -89,6 +89,8 @@ static bool read_hint(struct weir_openai_reading *r, struct weir_json_str key,
     } else if (weir_json_str_eqz(key, "latency_sensitivity") && !h->has_priority) {
         h->set = true; /* the former name of a priority */
         return weir_span_f64(raw, &h->priority_jump);
+    } else if (weir_json_str_eqz(key, "speculative_prefill")) {
+        r->req->speculative_prefill = weir_span_eqz(raw, "true");
     } else if (weir_json_str_eqz(key, "osl")) {
         h->set = true;
         return weir_span_i64(raw, &h->expected_output_tokens);

@@ -32,6 +32,7 @@ class PlaneWorker:
     def __init__(self, fleet, model="m", number=0x77, **card):
         self.requests, self.more = [], threading.Condition()
         self.drops = None  # what becomes of requests that it has acknowledged: see _drop
+        self.drops_ahead = None  # the same for those without a script
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.path = f"{number:x}/dynamo/plane/generate"
         where = {"namespace": "dynamo", "component": "plane", "endpoint": "generate", "instance_id": number}
@@ -102,22 +103,23 @@ class PlaneWorker:
                 s.sendall(struct.pack(">I", 0))
                 threading.Thread(target=self._answer, args=(control, request), daemon=True).start()
 
-    def _drop(self, home):
+    def _drop(self, home, how):
         """The request is taken, and nothing comes of it."""
-        if self.drops == "never calls":
+        if how == "never calls":
             return
         host, port = home["address"].rsplit(":", 1)
         with socket.create_connection((host, int(port))) as s:
             handshake = two_part(json.dumps({"subject": home["subject"], "stream_type": "response"}).encode())
             s.sendall({"hangs up": handshake, "hangs up behind its prologue": handshake + two_part(b'{"error":null}'),
-                       "breaks off": handshake[:20]}[self.drops])
+                       "breaks off": handshake[:20]}[how])
 
     def _answer(self, control, request):
         home = json.loads(control["connection_info"]["info"])
-        if self.drops:
-            self._drop(home)
-            return
         script = [json.loads(a[7:]) for a in request["annotations"] or [] if a.startswith("script:")]
+        drops = self.drops or (None if script else self.drops_ahead)
+        if drops:
+            self._drop(home, drops)
+            return
         items = script[0] if script else [{"token_ids": [65]}, {"token_ids": [], "finish_reason": "stop"}]
         host, port = home["address"].rsplit(":", 1)
         with socket.create_connection((host, int(port))) as s:

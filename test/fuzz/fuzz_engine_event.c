@@ -1,9 +1,9 @@
 /*
  * Batches of engines and their conversion. Properties: what is decoded lies inside its bounds, the
  * events of the index name only blocks that the batch names, and each event says what it says in a
- * batch of its own. The last is asked only where the list of events can be passed over in one piece:
- * weir_mp_skip counts the levels from where it begins, and a value 64 levels deep in its field is
- * deeper than that in its event.
+ * batch of its own. The last is asked only where the list of events can be passed over in one
+ * piece: weir_mp_skip counts the levels from where it begins, and a value 64 levels deep in its
+ * field is deeper than that in its event.
  */
 #include "router/engine_events.h"
 
