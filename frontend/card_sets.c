@@ -69,15 +69,10 @@ static char *set_of(const struct weir_record *r) {
 }
 
 static bool sum_of(const struct weir_card *card, char ret[WEIR_CARD_SUM_BYTES]) {
-    struct weir_buf text;
-    weir_buf_init(&text, RECORD_BYTES);
-    enum weir_status st = card->json.data == NULL ? weir_card_encode(card, &text) : WEIR_OK;
-    if (st == WEIR_OK)
-        st = weir_card_sum(card->json.data == NULL ? weir_buf_span(&text) : card->json, false, ret);
+    enum weir_status st = weir_card_sum_of(card, false, ret);
     if (st != WEIR_OK)
         WEIR_LOG(WEIR_LOG_WARN, "models", "a card of model %.*s has no checksum: %s",
                  WEIR_SPAN_ARG(card->display_name), weir_status_text(st));
-    weir_buf_fini(&text);
     return st == WEIR_OK;
 }
 

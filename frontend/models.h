@@ -65,6 +65,7 @@ struct weir_model_info {
     bool needs_prefill; /* of such that cannot compute a prompt: decode engines of SGLang */
     bool engine_tokens; /* of such: no tokenizer here (tok is NULL), the engines are asked */
     struct weir_span tool_parser, reasoning_parser; /* known names (parsers/wprs.h), or empty */
+    struct weir_span card_sum; /* of the card that made it, which workers are told; or NULL */
     struct wtok *tok;
     enum wtok_flavour flavour; /* how its engines shape a chat for the template */
     /* Of a LoRA adapter: a number of its own, which the router knows; its name, which is in the

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "parsers/wprs.h"
+#include "wire/card_sum.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -118,6 +119,17 @@ static enum weir_status fill_info(struct weir_models *m, struct weir_model *x,
     return WEIR_OK;
 }
 
+/* As the reference's preprocessor, which is made of the first card of a set: what comes later has
+ * an equal one, but for where the model came from. */
+static enum weir_status fill_sum(struct weir_model *x, const struct weir_card *card) {
+    char hex[WEIR_CARD_SUM_BYTES];
+    enum weir_status st = weir_card_sum_of(card, true, hex);
+    if (st != WEIR_OK)
+        return st;
+    x->info.card_sum = weir_arena_copy(&x->arena, weir_span(hex, sizeof(hex) - 1));
+    return x->info.card_sum.data != NULL ? WEIR_OK : WEIR_NOMEM;
+}
+
 static enum weir_status fill_router(struct weir_models *m, struct weir_model *x,
                                     const struct weir_models_engine *engine) {
     struct weir_router_config rc = m->config.router;
@@ -216,6 +228,8 @@ struct weir_model *weir_models_new(struct weir_models *m, const struct weir_card
     if (x == NULL)
         return NULL;
     enum weir_status st = fill_info(m, x, card);
+    if (st == WEIR_OK && engine == NULL)
+        st = fill_sum(x, card);
     if (st == WEIR_OK)
         st = fill_router(m, x, engine);
     if (st == WEIR_OK)
@@ -242,6 +256,7 @@ static enum weir_status fill_base(struct weir_models *m, struct weir_model *x,
     x->info.eagle = base->info.eagle;
     x->info.adapter = ++m->last_adapter;
     x->info.workers_of = base->name;
+    x->info.card_sum = base->info.card_sum; /* its requests are made as the base's are */
     x->info.lora = weir_arena_copy(&x->arena, card->lora_name);
     return x->info.lora.data != NULL ? WEIR_OK : WEIR_NOMEM;
 }

@@ -229,11 +229,13 @@ bool weir_request_prepare_relay(struct weir_request *r) {
     return leg->prompt.n == 0 || weir_request_hash_leg(r, leg);
 }
 
-/* End-of-sequence ids go to the worker, unless the client wants to read on behind them. */
+/* What only the model knows. End-of-sequence ids go to the worker, unless the client wants to read
+ * on behind them. */
 void weir_request_fill_prep(struct weir_request *r) {
     size_t n = 0;
     struct weir_prep_request *p = &r->q.prep;
     p->model = weir_span_z(weir_model_info(r->model)->name);
+    p->mdc_sum = weir_model_info(r->model)->card_sum;
     const uint32_t *eos = wtok_eos_ids(weir_model_info(r->model)->tok, &n);
     if (p->stop.ignore_eos != 1) {
         p->eos_token_ids = (struct weir_ids){eos, n};

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { DEPTH = 64, MAX_EXTRA = 1024, ARENA_MAX = 4 << 20, INPUT_MAX = 4 << 20 };
+enum { DEPTH = 64, MAX_LIST = 1024, ARENA_MAX = 4 << 20, INPUT_MAX = 4 << 20 };
 
 /* Raw texts of the members that count; data NULL: absent or null. */
 enum member {
@@ -28,6 +28,7 @@ enum member {
     IDENTITY,
     ALIASES,
     RUNTIME,
+    ARCHITECTURE,
     N_MEMBERS
 };
 static const char *const names[N_MEMBERS] = {
@@ -36,7 +37,7 @@ static const char *const names[N_MEMBERS] = {
     "gen_config",     "extra_files",         "prompt_context",
     "context_length", "kv_cache_block_size", "worker_type",
     "needs",          "router_config",       "indexer_identity",
-    "aliases",        "runtime_config"};
+    "aliases",        "runtime_config",      "architectural_max_context_length"};
 
 static bool find(struct weir_span object, const char *const *keys, size_t n,
                  struct weir_span *ret) {
@@ -130,21 +131,21 @@ static struct weir_span checksum_in(struct weir_span raw, struct weir_arena *are
 
 /* ---- extra files ---------------------------------------------------------------------------- */
 
-struct extra {
-    struct weir_span name, hash;
+struct pair {
+    struct weir_span name, value;
 };
 
 static int compare(const void *a, const void *b) {
-    const struct extra *x = a, *y = b;
+    const struct pair *x = a, *y = b;
     int c = weir_span_compare(x->name, y->name);
-    return c != 0 ? c : weir_span_compare(x->hash, y->hash);
+    return c != 0 ? c : weir_span_compare(x->value, y->value);
 }
 
-static struct extra extra_of(struct weir_span raw, struct weir_arena *arena) {
+static struct pair extra_of(struct weir_span raw, struct weir_arena *arena) {
     static const char *const keys[] = {"path", "checksum"};
     struct weir_span at[2], name, hash;
     if (!find(raw, keys, 2, at))
-        return (struct extra){{NULL, 0}, {NULL, 0}};
+        return (struct pair){{NULL, 0}, {NULL, 0}};
     name = text_of(at[0], arena);
     hash = text_of(at[1], arena);
     for (ptrdiff_t slash; (slash = weir_span_find(name, '/')) >= 0;)
@@ -152,21 +153,21 @@ static struct extra extra_of(struct weir_span raw, struct weir_arena *arena) {
     ptrdiff_t colon = weir_span_find(hash, ':');
     if (colon >= 0)
         hash = weir_span(hash.data + colon + 1, hash.len - (size_t)colon - 1);
-    return (struct extra){name, hash};
+    return (struct pair){name, hash};
 }
 
 static void put_extras(struct sum *s, struct weir_span raw) {
     struct weir_json j;
     struct weir_span item;
     size_t n = 0;
-    struct extra *extras = weir_arena_alloc(&s->arena, MAX_EXTRA * sizeof(*extras));
+    struct pair *extras = weir_arena_alloc(&s->arena, MAX_LIST * sizeof(*extras));
     weir_json_init(&j, raw, DEPTH);
     if (extras == NULL)
         s->st = WEIR_NOMEM;
     if (extras == NULL || raw.data == NULL || !weir_json_array_enter(&j))
         return;
     while (weir_json_array_next(&j) && weir_json_skip(&j, &item)) {
-        if (n == MAX_EXTRA) {
+        if (n == MAX_LIST) {
             s->st = WEIR_LIMIT;
             return;
         }
@@ -176,11 +177,111 @@ static void put_extras(struct sum *s, struct weir_span raw) {
     for (size_t i = 0; i < n; i++) {
         put(s, extras[i].name);
         put_byte(s, 0);
-        put(s, extras[i].hash);
+        put(s, extras[i].value);
+    }
+}
+
+/* ---- what a card tells of its index ---------------------------------------------------------- */
+
+static void put_u32_le(struct sum *s, uint32_t v) {
+    const char le[4] = {(char)v, (char)(v >> 8), (char)(v >> 16), (char)(v >> 24)};
+    put(s, weir_span(le, sizeof(le)));
+}
+
+static void put_counted(struct sum *s, struct weir_span text) {
+    put_u32_le(s, (uint32_t)text.len);
+    put(s, text);
+}
+
+/* A map of texts, by its keys. */
+static void put_map(struct sum *s, struct weir_span raw) {
+    struct weir_json j;
+    struct weir_json_str key;
+    struct weir_span value;
+    size_t n = 0;
+    put_byte(s, raw.data != NULL);
+    struct pair *pairs = weir_arena_alloc(&s->arena, MAX_LIST * sizeof(*pairs));
+    weir_json_init(&j, raw, DEPTH);
+    if (pairs == NULL)
+        s->st = WEIR_NOMEM;
+    if (pairs == NULL || raw.data == NULL || !weir_json_object_enter(&j))
+        return;
+    while (weir_json_object_next(&j, &key) && weir_json_skip(&j, &value)) {
+        if (n == MAX_LIST) {
+            s->st = WEIR_LIMIT;
+            return;
+        }
+        pairs[n++] = (struct pair){weir_json_text(key, &s->arena), text_of(value, &s->arena)};
+    }
+    qsort(pairs, n, sizeof(*pairs), compare);
+    put_u32_le(s, (uint32_t)n);
+    for (size_t i = 0; i < n; i++) {
+        put_counted(s, pairs[i].name);
+        put_counted(s, pairs[i].value);
+    }
+}
+
+static void put_identity(struct sum *s, struct weir_span raw) {
+    static const char *const keys[] = {"semantics", "routing_scope"};
+    struct weir_span at[2];
+    if (raw.data == NULL || !find(raw, keys, 2, at))
+        return;
+    put(s, weir_span_z("dynamo/model-card/indexer-identity/v1"));
+    put_map(s, at[0]);
+    put_map(s, at[1]);
+}
+
+/* ---- what its engine can --------------------------------------------------------------------- */
+
+static bool is_on(struct weir_span raw, struct weir_arena *arena) {
+    static const char *const words[] = {"1", "true", "on", "yes"};
+    if (raw.data == NULL || weir_span_eqz(raw, "true"))
+        return raw.data != NULL;
+    struct weir_span text = weir_span_trim(text_of(raw, arena));
+    for (size_t i = 0; i < WEIR_ARRAY_LEN(words); i++) {
+        if (weir_span_ieq(text, weir_span_z(words[i])))
+            return true;
+    }
+    return false;
+}
+
+static void put_abilities(struct sum *s, struct weir_span data) {
+    static const char *const keys[] = {"vllm_enable_tower_connector_lora",
+                                       "vllm_inference_v1_generate"};
+    struct weir_span at[2];
+    if (data.data == NULL || !find(data, keys, 2, at))
+        return;
+    for (size_t i = 0; i < 2; i++) {
+        if (!is_on(at[i], &s->arena))
+            continue;
+        put_byte(s, 0);
+        put(s, weir_span_z(keys[i]));
+        put_byte(s, 0);
+        put(s, weir_span_z("true"));
     }
 }
 
 /* ---- the rest ------------------------------------------------------------------------------- */
+
+/* As the reference's debug text has the list. */
+static void put_context(struct sum *s, struct weir_span raw) {
+    struct weir_json j;
+    struct weir_span item;
+    const char *between = "";
+    weir_json_init(&j, raw, DEPTH);
+    if (raw.data == NULL || !weir_json_array_enter(&j))
+        return;
+    put(s, weir_span_z("["));
+    while (weir_json_array_next(&j) && weir_json_skip(&j, &item)) {
+        struct weir_span name = text_of(item, &s->arena);
+        put(s, weir_span_z(between));
+        put(s, weir_span_eqz(name, "oai_chat")           ? weir_span_z("OaiChat")
+               : weir_span_eqz(name, "llama3_date_time") ? weir_span_z("Llama3DateTime")
+                                                         : name);
+        between = ", ";
+    }
+    put(s, weir_span_z("]"));
+}
 
 static unsigned part_byte(struct weir_span word) {
     return weir_span_eqz(word, "prefill")      ? 1
@@ -237,12 +338,12 @@ static void put_aliases(struct sum *s, struct weir_span raw) {
 }
 
 enum weir_status weir_card_sum_input(struct weir_span card, bool source, struct weir_buf *out) {
-    static const char *const in_runtime[] = {"context_length"};
-    struct weir_span m[N_MEMBERS], length = {NULL, 0};
+    static const char *const in_runtime[] = {"context_length", "runtime_data"};
+    struct weir_span m[N_MEMBERS], runtime[2] = {{NULL, 0}, {NULL, 0}};
     struct sum s = {.out = out};
     if (!find(card, names, N_MEMBERS, m))
         return WEIR_INVALID;
-    if (m[RUNTIME].data != NULL && !find(m[RUNTIME], in_runtime, 1, &length))
+    if (m[RUNTIME].data != NULL && !find(m[RUNTIME], in_runtime, 2, runtime))
         return WEIR_INVALID;
     weir_arena_init(&s.arena, ARENA_MAX);
     put(&s, text_of(m[NAME], &s.arena));
@@ -251,14 +352,17 @@ enum weir_status weir_card_sum_input(struct weir_span card, bool source, struct 
     for (unsigned i = INFO; i <= GENERATION; i++)
         put(&s, checksum_in(m[i], &s.arena, 3));
     put_extras(&s, m[EXTRA]);
-    put(&s, m[CONTEXT]);
-    put_u32(&s, number_of(length.data != NULL ? length : m[LENGTH]));
+    put_context(&s, m[CONTEXT]);
+    put_u32(&s, number_of(runtime[0].data != NULL        ? runtime[0]
+                          : m[ARCHITECTURE].data != NULL ? m[ARCHITECTURE]
+                                                         : m[LENGTH]));
     put_u32(&s, number_of(m[BLOCK_SIZE]));
     put_byte(&s, part_byte(text_of(m[PART], &s.arena)));
     put_needs(&s, m[NEEDS]);
     put_hash(&s, m[ROUTER]);
-    put(&s, m[IDENTITY]);
+    put_identity(&s, m[IDENTITY]);
     put_aliases(&s, m[ALIASES]);
+    put_abilities(&s, runtime[1]);
     weir_arena_fini(&s.arena);
     return s.st;
 }
@@ -275,5 +379,18 @@ enum weir_status weir_card_sum(struct weir_span card, bool source,
         weir_blake3_hex(&h, ret_hex);
     }
     weir_buf_fini(&in);
+    return st;
+}
+
+enum weir_status weir_card_sum_of(const struct weir_card *card, bool source,
+                                  char ret_hex[WEIR_CARD_SUM_BYTES]) {
+    if (card->json.data != NULL)
+        return weir_card_sum(card->json, source, ret_hex);
+    struct weir_buf text;
+    weir_buf_init(&text, INPUT_MAX);
+    enum weir_status st = weir_card_encode(card, &text);
+    if (st == WEIR_OK)
+        st = weir_card_sum(weir_buf_span(&text), source, ret_hex);
+    weir_buf_fini(&text);
     return st;
 }

@@ -58,6 +58,22 @@ def sent(pair, headers=None, completion=False, **fields):
 # ---- what a worker is sent -----------------------------------------------------------------------
 
 
+def test_the_sum_of_the_card_is_told(tmp_path):
+    """`mdc_sum`, for the card of which Dynamo's checksum is recorded (shared data, mdcsum-vectors.json, 1.6.1)."""
+    files = {"model_info": ("hf_config_json", "318d18836d3ccee44b7a4ee27fae972acae1369c48c392112a5630748cfc038e"),
+             "prompt_formatter": ("hf_tokenizer_config_json", "462b64713e7a0c08d58f5da7fa54eb2e520172f25cb7b7c07b9d4ddb872aabe9"),
+             "tokenizer": ("hf_tokenizer_json", "b0cb923fc505fdf0a53f0287654fa26577d3f333d4134350da0a97664b228739")}
+    fleet = Fleet(tmp_path)
+    worker = PlaneWorker(fleet, "f", **{k: {kind: {"path": "/nowhere", "checksum": "blake3:" + sum_}}
+                                        for k, (kind, sum_) in files.items()})
+    front = fleet.frontend("--tokenizer", "bytes").ready("f")  # the files are read for their contents, not for the sum
+    for ask in (front.chat, front.complete):
+        assert ask(model="f").status == 200
+        assert worker.last()[1]["mdc_sum"] == "9526aa04dce98435e8ba616041006c097a4d0d8c3d73ac99a6c010d5f94f4237"
+    fleet.close()
+    worker.close()
+
+
 def test_metadata_headers_travel_in_the_control_header(pair):
     control, _ = sent(pair, {"X-Dynamo-Meta-Foo": "bar", "x-dynamo-meta-b": "", "x-dynamo-meta-c": " blank ", "x-dynamo-meta-d": "\xe9"})
     assert control["metadata"] == {"foo": "bar", "b": "", "c": "blank"}

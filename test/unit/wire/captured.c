@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "base/msgpack.h"
 #include "test/unit/wire/vectors.h"
+#include "wire/card_sum.h"
 #include "wire/frame.h"
 #include "wire/kv_query.h"
 #include "wire/output.h"
@@ -386,8 +387,47 @@ static void check_sum(const struct vector *v) {
     VECTOR_EQ(v, weir_span_z(hex), v->expected);
 }
 
+/* A frontend of 1.4.2 told its workers the sum of the card that one of them had published. (The
+ * captured cards of 1.6.1 are not whole: where the model lay was made another path.) */
+static char published[WEIR_CARD_SUM_BYTES];
+static unsigned n_published, n_told;
+
+static void check_published(const struct vector *v) {
+    struct weir_record r;
+    struct weir_err err;
+    char hex[WEIR_CARD_SUM_BYTES];
+    if (strstr(v->name, "-1.4.2:v1/mdc/") == NULL)
+        return;
+    fresh();
+    CHECK(weir_record_decode(v->bytes, &arena, &r, &err) == WEIR_OK);
+    CHECK(weir_card_sum_of(&r.card, true, hex) == WEIR_OK);
+    CHECK_MSG(n_published == 0 || strcmp(hex, published) == 0, "%s", v->name);
+    memcpy(published, hex, sizeof(hex));
+    n_published++;
+    /* Of the members that we know and write, too. */
+    r.card.json = weir_span(NULL, 0);
+    CHECK(weir_card_sum_of(&r.card, true, hex) == WEIR_OK);
+    CHECK_MSG(strcmp(hex, published) == 0, "%s", v->name);
+}
+
+static void check_told(const struct vector *v) {
+    struct weir_prep_request req;
+    struct weir_err err;
+    if (strncmp(v->name, "tcp-", 4) != 0 || strstr(v->name, "1.4.2") == NULL)
+        return;
+    fresh();
+    CHECK(weir_prep_request_decode(open_frame(v).body, v->codec, 1000, &arena, &req, &err) ==
+          WEIR_OK);
+    VECTOR_EQ(v, req.mdc_sum, weir_span_z(published));
+    n_told++;
+}
+
 static void case_card_sums(void) {
     CHECK_EQ_U64(vectors_run("mdcsum", check_sum), 3);
+    (void)vectors_run("record", check_published);
+    CHECK_EQ_U64(n_published, 3);
+    (void)vectors_run("request", check_told);
+    CHECK_EQ_U64(n_told, 9);
 }
 
 int main(void) {

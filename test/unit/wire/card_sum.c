@@ -37,7 +37,22 @@ static void case_of_dynamo(void) {
          "7e16c743d66896dd90c66d9f970fd94d58a6070327de4924fec77fd75c3c2b68"},
         {LIVE("4096", "\"context_length\":4096,"),
          "a023f664dc5b6c2177979a612f02c8e09f6cb9c3e6d6cb04807f7d923e63710b"},
-        {LIVE("4096", ""), "a023f664dc5b6c2177979a612f02c8e09f6cb9c3e6d6cb04807f7d923e63710b"},
+        /* These are by the order and the framing of dynamo-llm 1.6.1, hashed by Python's blake3. */
+        {LIVE("4096", ""), "00042c652b06e8f86dd4cc671489ef1aa1272dd732da945eca7cb035dfeb1f35"},
+        {LIVE("0", "\"context_length\":0,\"runtime_data\":{\"vllm_inference_v1_generate\":true,"
+                   "\"vllm_enable_tower_connector_lora\":false,\"output_replay_consumer\":true},"),
+         "5bf0ff45aa9d88231aad4a066441d186cc03f2e7c30f81b25b1403d1628295ff"},
+        {LIVE("0", "\"context_length\":0,\"runtime_data\":{\"vllm_inference_v1_generate\":\"1\","
+                   "\"vllm_enable_tower_connector_lora\":\" Yes\"},"),
+         "a5ab8c1a72331064dfb8c30d1c065f0595dee28141b4006969e0c35be4927802"},
+        {"{\"display_name\":\"m\",\"prompt_context\":[\"oai_chat\",\"llama3_date_time\"]}",
+         "7143b6649d857070c1700046c06b56e820f2cf7871ee76b172f0d2d276f91643"},
+        {"{\"display_name\":\"m\",\"indexer_identity\":{\"semantics\":{\"b\":\"2\",\"a\":\"one\"}}"
+         "}",
+         "e0e8dcc6b27d00d7a6b0f42c153fbdf792830a70ae48ba4a229515f000ff9131"},
+        {"{\"display_name\":\"m\",\"indexer_identity\":{\"routing_scope\":{\"zone\":\"q\"}}}",
+         "667342894f009636dc8593bd33149c7eac03e1979c9581e73035d38ac696d34b"},
+        /* The recorded vectors. */
         {"{\"display_name\":\"f\"," FILES ",\"kv_cache_block_size\":16,"
          "\"worker_type\":\"aggregated\",\"needs\":[]}",
          "9526aa04dce98435e8ba616041006c097a4d0d8c3d73ac99a6c010d5f94f4237"},
