@@ -13,7 +13,7 @@ struct card {
     struct weir_list node;
     char *key, *set; /* owned */
     char sum[WEIR_CARD_SUM_BYTES];
-    bool served;
+    bool served, asked;     /* asked: in this round of offers */
     struct weir_buf record; /* as JSON, of one that is left out */
 };
 #define CARD(n) WEIR_CONTAINER_OF(n, struct card, node)
@@ -93,6 +93,14 @@ static struct card *add(struct weir_card_sets *sets, struct weir_span key,
     return c;
 }
 
+/* Until it can be served. */
+static void keep(struct card *c, const struct weir_record *r) {
+    c->served = false;
+    weir_buf_clear(&c->record);
+    if (weir_record_encode(r, &c->record) != WEIR_OK)
+        free_card(c);
+}
+
 bool weir_card_sets_put(struct weir_card_sets *sets, struct weir_span key,
                         const struct weir_record *r) {
     struct card *c = find(sets, key);
@@ -112,26 +120,62 @@ bool weir_card_sets_put(struct weir_card_sets *sets, struct weir_span key,
              "worker %" PRIx64 " of model %.*s is left out: its card (checksum %.16s…) is not that "
              "of the workers that came before it (%.16s…)",
              r->instance_id, WEIR_SPAN_ARG(r->card.display_name), c->sum, first->sum);
-    if (weir_record_encode(r, &c->record) != WEIR_OK)
-        free_card(c);
+    keep(c, r);
     return false;
 }
 
-static void serve(struct card *c, weir_card_sets_fn fn, void *arg) {
+void weir_card_sets_wait(struct weir_card_sets *sets, struct weir_span key,
+                         const struct weir_record *r) {
+    struct card *c = find(sets, key);
+    if (c != NULL && c->served)
+        keep(c, r);
+}
+
+static void serve(struct weir_card_sets *sets, struct card *c, weir_card_sets_fn fn, void *arg) {
     struct weir_record record;
     struct weir_arena arena;
     struct weir_err err;
     weir_arena_init(&arena, (size_t)4 * RECORD_BYTES);
-    struct weir_buf text = c->record; /* fn may forget the card */
+    struct weir_buf text = c->record; /* fn may forget the card, and its key */
+    struct weir_span key = weir_arena_copy(&arena, weir_span_z(c->key));
     weir_buf_init(&c->record, RECORD_BYTES);
     c->served = true;
-    if (weir_record_decode(weir_buf_span(&text), &arena, &record, &err) == WEIR_OK) {
-        WEIR_LOG(WEIR_LOG_INFO, "models", "worker %" PRIx64 " of model %.*s is left out no longer",
-                 record.instance_id, WEIR_SPAN_ARG(record.card.display_name));
-        fn(arg, weir_span_z(c->key), &record);
+    if (key.data != NULL &&
+        weir_record_decode(weir_buf_span(&text), &arena, &record, &err) == WEIR_OK) {
+        fn(arg, key, &record);
+        c = find(sets, key);
+        if (c != NULL && c->served)
+            WEIR_LOG(WEIR_LOG_INFO, "models",
+                     "worker %" PRIx64 " of model %.*s is left out no longer", record.instance_id,
+                     WEIR_SPAN_ARG(record.card.display_name));
     }
     weir_arena_fini(&arena);
     weir_buf_fini(&text);
+}
+
+/* The next one, in the order in which they came, that nothing of its set stands against; NULL. */
+static struct card *next_free(const struct weir_card_sets *sets, const char *set) {
+    WEIR_LIST_FOREACH(it, &sets->cards) {
+        struct card *c = CARD(it);
+        if (c->served || c->asked || (set != NULL && strcmp(c->set, set) != 0))
+            continue;
+        const struct card *first = served(sets, c->set);
+        if (first == NULL || strcmp(first->sum, c->sum) == 0)
+            return c;
+    }
+    return NULL;
+}
+
+/* set: of this one only, or NULL. What fn does may forget a card or let it wait, but adds none: the
+ * list is gone through anew each time. */
+static void offer(struct weir_card_sets *sets, const char *set, weir_card_sets_fn fn, void *arg) {
+    WEIR_LIST_FOREACH(it, &sets->cards) {
+        CARD(it)->asked = false;
+    }
+    for (struct card *c; (c = next_free(sets, set)) != NULL;) {
+        c->asked = true;
+        serve(sets, c, fn, arg);
+    }
 }
 
 void weir_card_sets_gone(struct weir_card_sets *sets, struct weir_span key, weir_card_sets_fn fn,
@@ -140,26 +184,15 @@ void weir_card_sets_gone(struct weir_card_sets *sets, struct weir_span key, weir
     if (c == NULL)
         return;
     char *set = c->set;
-    char sum[WEIR_CARD_SUM_BYTES] = "";
     c->set = NULL;
     free_card(c);
-    /* What fn does may forget a card, but adds none: `it` is looked for anew each time. */
-    for (bool more = served(sets, set) == NULL; more;) {
-        more = false;
-        if (served(sets, set) == NULL) /* none yet, or it could not be */
-            sum[0] = '\0';
-        WEIR_LIST_FOREACH(it, &sets->cards) {
-            struct card *next = CARD(it);
-            if (next->served || strcmp(next->set, set) != 0 ||
-                (sum[0] != '\0' && strcmp(next->sum, sum) != 0))
-                continue;
-            memcpy(sum, next->sum, sizeof(sum));
-            serve(next, fn, arg);
-            more = true;
-            break;
-        }
-    }
+    if (served(sets, set) == NULL)
+        offer(sets, set, fn, arg);
     weir_free(set);
+}
+
+void weir_card_sets_again(struct weir_card_sets *sets, weir_card_sets_fn fn, void *arg) {
+    offer(sets, NULL, fn, arg);
 }
 
 void weir_card_sets_forget(struct weir_card_sets *sets, struct weir_span key) {

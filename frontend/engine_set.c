@@ -21,6 +21,7 @@ struct seat {
     struct weir_router *router; /* borrowed: of the model, or of a prefill pool, which stays; NULL:
                                    left out */
     const char *lora;           /* an adapter: as KV events name it, in `name`; else NULL */
+    bool waits;                 /* left out beside other workers of the model */
     bool compared;              /* its tokens with ours, or that cannot be done */
 };
 
@@ -355,28 +356,36 @@ static void remove_seat(const struct member *m, const struct seat *seat, bool li
         weir_models_engine_remove(m->set->config.models, seat->worker_id, listed);
 }
 
-static void put_seat(struct member *m, struct seat *seat, const struct weir_engine_info *e,
-                     const struct weir_engine_model *model) {
+/* What the registry is told of a seat: the i-th model. */
+static struct weir_models_engine worker_of(const struct member *m, size_t i,
+                                           const struct weir_engine_info *e) {
+    const struct weir_engine_model *model = &e->models[i];
+    return (struct weir_models_engine){.id = m->seats[i].worker_id,
+                                       .address = e->address,
+                                       .model = model->id,
+                                       .context_length = model->max_model_len,
+                                       .block_size = block_size(m->set, e),
+                                       .n_ranks = e->n_ranks,
+                                       .n_kv_blocks = e->n_kv_blocks,
+                                       .tokenizes = e->tokenizes,
+                                       .sglang = model->sglang,
+                                       .decode = e->role == WEIR_ENGINE_DECODE};
+}
+
+static void put_seat(struct member *m, size_t i, const struct weir_engine_info *e) {
     struct weir_engine_set *s = m->set;
-    struct weir_models_engine x = {.id = seat->worker_id,
-                                   .address = e->address,
-                                   .model = model->id,
-                                   .context_length = model->max_model_len,
-                                   .block_size = block_size(s, e),
-                                   .n_ranks = e->n_ranks,
-                                   .n_kv_blocks = e->n_kv_blocks,
-                                   .tokenizes = e->tokenizes,
-                                   .sglang = model->sglang,
-                                   .decode = e->role == WEIR_ENGINE_DECODE};
+    struct seat *seat = &m->seats[i];
+    const struct weir_models_engine x = worker_of(m, i, e);
     if (m->prefill) {
         weir_prefill_engine_put(s->config.prefill, &x,
-                                model->sglang ? e->bootstrap_host : weir_span("", 0),
-                                e->bootstrap_port);
+                                x.sglang ? e->bootstrap_host : weir_span("", 0), e->bootstrap_port);
         seat->router = weir_prefill_router_of(s->config.prefill, x.id);
         return;
     }
+    bool fits = weir_models_engine_fits(s->config.models, &x);
     weir_models_engine_put(s->config.models, &x);
     seat->model = weir_models_of_worker(s->config.models, x.id);
+    seat->waits = seat->model == NULL && !fits;
     seat->router = seat->model != NULL ? weir_model_info(seat->model)->router : NULL;
 }
 
@@ -421,7 +430,7 @@ static void on_up(void *arg, const struct weir_engine_info *e) {
         return;
     }
     for (size_t i = 0; i < m->n_seats; i++) {
-        put_seat(m, &m->seats[i], e, &e->models[i]);
+        put_seat(m, i, e);
     }
     if (s->config.kv_events)
         open_caches(s, m, e);
@@ -449,11 +458,24 @@ static void on_gone(void *arg, const struct weir_engine_info *e) {
     weir_metric_retire(engine_family(s, &downs_desc), &e->address);
 }
 
+/* One that was left out is looked at again with each poll: what it could not be served beside may
+ * have gone. */
+static bool can_come_in(const struct member *m, const struct weir_engine_info *e) {
+    for (size_t i = 0; i < m->n_seats && i < e->n_models; i++) {
+        const struct weir_models_engine x = worker_of(m, i, e);
+        if (m->seats[i].waits && weir_models_engine_fits(m->set->config.models, &x))
+            return true;
+    }
+    return false;
+}
+
 /* The engine counts all its models together, so each of them sees the whole load. */
 static void on_load(void *arg, const struct weir_engine_info *e,
                     const struct weir_engine_load *load) {
     struct weir_engine_set *s = arg;
     struct member *m = find(s, e->id);
+    if (m != NULL && can_come_in(m, e))
+        on_up(s, e);
     for (size_t i = 0; m != NULL && i < m->n_seats; i++) {
         const struct seat *seat = &m->seats[i];
         struct weir_active_load a = {.worker_id = seat->worker_id,

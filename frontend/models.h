@@ -103,9 +103,11 @@ struct weir_models_engine {
     bool tokenizes, sglang; /* as in struct weir_engine_info, _model */
     bool decode;            /* its role */
 };
-/* Adds it, or replaces what was known. One whose block size is not that of the model's other
- * workers is left out, with a log line. */
+/* Adds it, or replaces what was known. One that cannot be served beside the model's other workers
+ * (another block size, or they are no engines) is left out, with a log line. */
 void weir_models_engine_put(struct weir_models *models, const struct weir_models_engine *engine);
+/* Of one that was left out: nothing stands against it now. */
+bool weir_models_engine_fits(struct weir_models *models, const struct weir_models_engine *engine);
 /* `listed`: it is only down. Its model is then missed until it is back (weir_models_missed). */
 void weir_models_engine_remove(struct weir_models *models, uint64_t id, bool listed);
 /* The engine of that address is not listed any more: nobody misses its models. */

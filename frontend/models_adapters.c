@@ -45,7 +45,7 @@ static void part(struct weir_models_worker *w, struct weir_models_adapter *a) {
 static void detach(struct weir_models_worker *w, struct weir_models_adapter *a) {
     part(w, a);
     if (a->model != NULL)
-        weir_model_drop_card(a->model);
+        (void)weir_model_drop_card(a->model);
     a->model = NULL;
 }
 

@@ -78,13 +78,14 @@ static void part(struct weir_models_worker *w) {
         weir_model_set_ready(w->model, -1);
 }
 
-void weir_model_drop_card(struct weir_model *x) {
+bool weir_model_drop_card(struct weir_model *x) {
     if (--x->n_cards > 0)
-        return;
+        return false;
     if (x->load != NULL)
         weir_tok_load_give_up(x->load);
     weir_list_remove(&x->node);
     weir_model_unref(x);
+    return true;
 }
 
 static void on_instance(struct weir_models *m, struct weir_span key, const struct weir_record *r) {
@@ -101,9 +102,15 @@ static void on_instance(struct weir_models *m, struct weir_span key, const struc
         weir_models_join(w);
 }
 
-/* `engine`: the card is made from what an HTTP engine says; else NULL. False: it is left out. */
-static bool take_card(struct weir_models *m, struct weir_span key, const struct weir_record *r,
-                      const struct weir_models_engine *engine) {
+enum taken {
+    TAKEN,
+    NOT_BESIDE_OTHERS, /* while those of the model's workers are there that are */
+    LEFT_OUT
+};
+
+/* `engine`: the card is made from what an HTTP engine says; else NULL. */
+static enum taken take_card(struct weir_models *m, struct weir_span key,
+                            const struct weir_record *r, const struct weir_models_engine *engine) {
     const struct weir_card *c = &r->card;
     struct weir_models_worker *w = weir_models_find_worker(m, key);
     struct weir_model *x = weir_models_find_locked(m, c->display_name);
@@ -111,18 +118,18 @@ static bool take_card(struct weir_models *m, struct weir_span key, const struct 
         WEIR_LOG(WEIR_LOG_WARN, "models",
                  "a worker of model %s has block size %u, the others %u; it is left out", x->name,
                  c->kv_cache_block_size, x->info.block_size);
-        return false;
+        return NOT_BESIDE_OTHERS;
     }
     if (x != NULL && x->info.engines != (engine != NULL)) {
         WEIR_LOG(WEIR_LOG_WARN, "models",
                  "model %s has HTTP engines and workers of the request plane; the later ones are "
                  "left out",
                  x->name);
-        return false;
+        return NOT_BESIDE_OTHERS;
     }
     uint32_t pool;
     if (!weir_models_place(&m->config, r->endpoint.ns, false, &pool))
-        return false;
+        return LEFT_OUT;
     if (x == NULL)
         x = weir_models_new(m, c, engine);
     else if (x->load != NULL)
@@ -130,7 +137,7 @@ static bool take_card(struct weir_models *m, struct weir_span key, const struct 
     if (x != NULL && w == NULL)
         w = weir_models_worker_for(m, key, r);
     if (x == NULL || w == NULL)
-        return false;
+        return LEFT_OUT;
     w->model = x;
     w->type = engine != NULL && x->info.needs_prefill ? WEIR_WORKER_DECODE : c->worker_type;
     weir_models_index(m, w);
@@ -140,13 +147,16 @@ static bool take_card(struct weir_models *m, struct weir_span key, const struct 
     if (w->records.address != NULL && weir_model_usable(x))
         weir_models_join(w);
     weir_models_adapters_attach(m, w);
-    return true;
+    return TAKEN;
 }
 
 /* A card that is free to be served, of discovery. */
 static void on_free_card(void *models, struct weir_span key, const struct weir_record *r) {
     struct weir_models *m = models;
-    if (!take_card(m, key, r, NULL))
+    enum taken taken = take_card(m, key, r, NULL);
+    if (taken == NOT_BESIDE_OTHERS)
+        weir_card_sets_wait(&m->cards, key, r);
+    else if (taken == LEFT_OUT)
         weir_card_sets_forget(&m->cards, key);
 }
 
@@ -161,12 +171,14 @@ static void on_card(struct weir_models *m, struct weir_span key, const struct we
         on_free_card(m, key, r);
 }
 
-static void gone(struct weir_models *m, enum weir_record_kind kind, struct weir_span key) {
+/* True: and its model with it. */
+static bool gone(struct weir_models *m, enum weir_record_kind kind, struct weir_span key) {
     struct weir_models_worker *w = weir_models_find_worker(m, key);
+    bool last = false;
     if (w == NULL) {
         if (kind == WEIR_RECORD_MODEL)
             (void)weir_models_adapter_gone(m, key);
-        return;
+        return false;
     }
     struct weir_model *x = w->model;
     part(w);
@@ -178,16 +190,19 @@ static void gone(struct weir_models *m, enum weir_record_kind kind, struct weir_
         weir_models_parity_forget(w);
         w->model = NULL;
         weir_models_unindex(m, w);
-        weir_model_drop_card(x);
+        last = weir_model_drop_card(x);
     }
     (void)weir_worker_records_gone(&w->records, kind);
     weir_models_worker_done(w);
+    return last;
 }
 
 static void on_gone(struct weir_models *m, enum weir_record_kind kind, struct weir_span key) {
-    gone(m, kind, key);
+    bool last = gone(m, kind, key);
     if (kind == WEIR_RECORD_MODEL)
         weir_card_sets_gone(&m->cards, key, on_free_card, m);
+    if (last)
+        weir_card_sets_again(&m->cards, on_free_card, m);
 }
 
 bool weir_models_wants(const struct weir_models_config *c, struct weir_span ns) {
@@ -282,6 +297,16 @@ void weir_models_engine_put(struct weir_models *models, const struct weir_models
             on_instance(models, key, &r);
     }
     pthread_mutex_unlock(&models->lock);
+}
+
+bool weir_models_engine_fits(struct weir_models *models, const struct weir_models_engine *e) {
+    pthread_mutex_lock(&models->lock);
+    const struct weir_model *x = weir_models_find_locked(models, e->model);
+    bool fits =
+        x == NULL ||
+        (x->info.engines && (models->config.block_size > 0 || x->info.block_size == e->block_size));
+    pthread_mutex_unlock(&models->lock);
+    return fits;
 }
 
 void weir_models_engine_remove(struct weir_models *models, uint64_t id, bool listed) {

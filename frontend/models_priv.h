@@ -113,8 +113,8 @@ bool weir_model_usable(const struct weir_model *model);
 void weir_models_join(struct weir_models_worker *w);
 /* by: workers that came or went. */
 void weir_model_set_ready(struct weir_model *model, int by);
-/* One card less; the last one takes the model with it. */
-void weir_model_drop_card(struct weir_model *model);
+/* One card less; the last one takes the model with it: true. */
+bool weir_model_drop_card(struct weir_model *model);
 struct weir_models_worker *weir_models_find_worker(struct weir_models *m, struct weir_span key);
 /* Makes it if need be; NULL: out of memory. */
 struct weir_models_worker *weir_models_worker_for(struct weir_models *m, struct weir_span key,

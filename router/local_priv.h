@@ -41,6 +41,7 @@ struct weir_local {
 struct weir_local_worker {
     struct weir_list node;
     struct weir_worker_records records;
+    bool left_out; /* its card says another block size */
 };
 
 /* NULL: not known or without an instance. */

@@ -81,7 +81,7 @@ static void free_worker(struct weir_local_worker *w) {
 /* A worker without a card can join only when its block size is known from elsewhere. */
 static void join(struct weir_local *l, struct weir_local_worker *w) {
     bool fresh = w->records.router == NULL;
-    if (w->records.address == NULL || l->router == NULL ||
+    if (w->records.address == NULL || l->router == NULL || w->left_out ||
         (!w->records.has_card && l->options.router_block_size == WEIR_CONFIG_NONE))
         return;
     if (weir_worker_records_join(&w->records, l->router) && fresh)
@@ -116,18 +116,19 @@ static void on_card(struct weir_local *l, const struct weir_record *r) {
     struct weir_local_worker *w = find_or_add(l, r->instance_id);
     if (w == NULL)
         return;
-    if (c->kv_cache_block_size != l->block_size) {
+    bool first = !w->records.has_card || w->left_out;
+    weir_worker_records_card(&w->records, c);
+    w->left_out = c->kv_cache_block_size != l->block_size;
+    if (w->left_out) { /* and kept: where it is is not said again when its card changes */
         WEIR_LOG(WEIR_LOG_WARN, "router",
                  "worker %" PRIx64 " has blocks of %u tokens, this router %u: it is left out "
                  "(--router-block-size)",
                  w->records.id, c->kv_cache_block_size, l->block_size);
         part(l, w);
-        free_worker(w);
         return;
     }
-    if (!w->records.has_card)
+    if (first)
         l->eagle = c->enable_eagle;
-    weir_worker_records_card(&w->records, c);
     join(l, w);
 }
 
@@ -136,6 +137,8 @@ static void on_gone(struct weir_local *l, enum weir_record_kind kind, uint64_t i
     if (w == NULL)
         return;
     part(l, w);
+    if (kind == WEIR_RECORD_MODEL)
+        w->left_out = false;
     if (kind == WEIR_RECORD_ENDPOINT && w->records.address != NULL)
         weir_plane_client_worker_left(l->service.client, weir_span_z(w->records.address),
                                       WORKER_LEFT_MS);

@@ -29,13 +29,13 @@ def two_part(header=b"", body=b""):
 
 
 class PlaneWorker:
-    def __init__(self, fleet, model="m", number=0x77, **card):
+    def __init__(self, fleet, model="m", number=0x77, component="plane", **card):
         self.requests, self.more = [], threading.Condition()
         self.drops = None  # what becomes of requests that it has acknowledged: see _drop
         self.drops_ahead = None  # the same for those without a script
         self.listener = socket.create_server(("127.0.0.1", 0))
-        self.path = f"{number:x}/dynamo/plane/generate"
-        where = {"namespace": "dynamo", "component": "plane", "endpoint": "generate", "instance_id": number}
+        self.path = f"{number:x}/dynamo/{component}/generate"
+        where = {"namespace": "dynamo", "component": component, "endpoint": "generate", "instance_id": number}
         port = self.listener.getsockname()[1]
         records = {
             "mdc": {"type": "Model", **where, "card_json": {
@@ -44,18 +44,32 @@ class PlaneWorker:
                 "needs": [], "runtime_config": {"total_kv_blocks": 1024, "max_num_seqs": 8, "max_num_batched_tokens": 8192}, **card}},
             "instances": {"type": "Endpoint", **where, "transport": {"tcp": f"127.0.0.1:{port}/{self.path}"},
                           "request_plane_codec": "json"}}
+        self.card, self.instance = records["mdc"], records["instances"]
         self.files = []
         for bucket, record in records.items():
             folder = os.path.join(fleet.env["DYN_FILE_KV"], "v1", bucket)
             os.makedirs(folder, exist_ok=True)
-            name = os.path.join(folder, f"dynamo%2Fplane%2Fgenerate%2F{number:x}")
-            with open(name + ".tmp", "w", encoding="utf-8") as f:
-                json.dump(record, f)
-            os.rename(name + ".tmp", name)
-            self.files.append(name)
+            self.files.append(os.path.join(folder, f"dynamo%2F{component}%2Fgenerate%2F{number:x}"))
+            self._write(self.files[-1], record)
         self.closed = threading.Event()
         threading.Thread(target=self._touch, daemon=True).start()
         threading.Thread(target=self._accept, daemon=True).start()
+
+    @staticmethod
+    def _write(name, record):
+        with open(name + ".tmp", "w", encoding="utf-8") as f:
+            json.dump(record, f)
+        os.rename(name + ".tmp", name)
+
+    def say(self, **card):
+        """These members of its card are others from now on."""
+        self.card["card_json"].update(card)
+        self._write(self.files[0], self.card)
+
+    def announce(self):
+        """Its instance once more, a little different."""
+        self.instance["device_type"] = "cpu"
+        self._write(self.files[1], self.instance)
 
     def close(self):
         self.closed.set()

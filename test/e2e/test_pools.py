@@ -4,6 +4,7 @@ import os
 import threading
 
 import pytest
+from plane_worker import PlaneWorker
 from scripted import ScriptedWorker, call
 from weir import WEIR, Process, exposition, sse, total, until
 
@@ -162,6 +163,24 @@ def test_router_leaves_out_other_block_sizes(fleet):
     router.wait_line("has blocks of 32 tokens, this router 16: it is left out")
     r = call(fleet.env["DYN_FILE_KV"], "pool0", "router", "generate", {"token_ids": [1], "stop_conditions": {"max_tokens": 1}})
     assert r[0]["event"] == "error" and router.metric("weir_router_rejected_total") == 1
+
+
+@pytest.mark.parametrize("flags", [("--router-block-size", "16"), ()])
+def test_router_takes_a_worker_whose_card_changes(fleet, flags):
+    """(Failed before: a worker that had been left out was forgotten, where it is with it.)"""
+    first = PlaneWorker(fleet, number=0x10)
+    router = pool_router(fleet, "dynamo", "plane", *flags)
+    router.wait_line("worker 10 joins; there are 1$")
+    other = PlaneWorker(fleet, number=0x20, kv_cache_block_size=32)
+    router.wait_line("worker 20 has blocks of 32 tokens, this router 16: it is left out")
+    if flags:
+        other.announce()  # where it is does not matter: its card still says another size
+    third = PlaneWorker(fleet, number=0x30)
+    router.wait_line("worker 30 joins; there are 2$")
+    other.say(kv_cache_block_size=16)
+    router.wait_line("worker 20 joins; there are 3$")
+    for w in (first, other, third):
+        w.close()
 
 
 def test_many_streams_and_two_routers_of_a_pool(agg):

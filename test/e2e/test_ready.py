@@ -1,4 +1,5 @@
 """GET /v1/models/NAME/ready beside what a live Dynamo 1.6.1 answered for the same fleets."""
+from plane_worker import PlaneWorker
 from weir import until
 
 NONE = "no namespace has all required worker types live"
@@ -87,6 +88,24 @@ def test_workers_of_one_model_with_other_cards(fleet):
     # Another endpoint is another set, and another part, too.
     fleet.mocker("--endpoint", "dynamo.more.generate")
     aggregated(front, 2)
+
+
+def test_workers_of_one_model_with_other_blocks(fleet):
+    """Of another endpoint, so their cards may differ, but not the size of a block. (Failed before: they were forgotten.)"""
+    first = fleet.mocker()
+    front = fleet.frontend("--router-mode", "kv").ready()
+    other = fleet.mocker("--endpoint", "dynamo.more.generate", "--block-size", "32")
+    changes = PlaneWorker(fleet, component="changes", kv_cache_block_size=64)
+    for size in (32, 64):
+        front.wait_line(f"a worker of model m has block size {size}, the others 16; it is left out")
+    changes.say(kv_cache_block_size=16)
+    aggregated(front, 2)
+    changes.close()
+    aggregated(front, 1)
+    assert first.stop() == 0
+    front.wait_line(rf"worker {other.ids[0]:x} of model m is left out no longer")
+    aggregated(front, 1)
+    assert front.chat().status == 200 and other.metric("finished_total") == 1
 
 
 def test_prefill_workers_with_other_cards(fleet):

@@ -10,6 +10,7 @@ static struct weir_card_sets sets;
 static struct weir_arena arena;
 static char serving[256];
 static char refuses; /* the worker of this letter cannot be served */
+static char waits;   /* nor this one, for now */
 
 /* Key "n/c/e/K", model m, with a context length that makes the sum. */
 static struct weir_record record(char k, unsigned length, const char *part, const char *model) {
@@ -40,6 +41,8 @@ static void on_free(void *arg, struct weir_span key, const struct weir_record *r
     CHECK(key.len == 7 && r->instance_id == (uint64_t)key.data[6]);
     if (key.data[6] == refuses)
         weir_card_sets_forget(&sets, key);
+    else if (key.data[6] == waits)
+        weir_card_sets_wait(&sets, key, r);
     else
         serve(key.data[6]);
 }
@@ -66,7 +69,7 @@ static void gone(char k) {
 static void fresh(void) {
     weir_card_sets_fini(&sets);
     weir_card_sets_init(&sets);
-    serving[0] = refuses = '\0';
+    serving[0] = refuses = waits = '\0';
 }
 
 #define SERVES(who) CHECK_MSG(strcmp(serving, who) == 0, "%s", serving)
@@ -131,6 +134,33 @@ static void case_one_that_cannot_be_served_holds_up_nobody(void) {
     SERVES("z");
 }
 
+/* Beside workers of other sets: when those have gone it is asked again. */
+static void case_one_that_cannot_be_served_yet(void) {
+    fresh();
+    waits = 'x';
+    put_as('a', 1, "decode", "m");
+    put('x', 2), put('y', 2); /* y is of no other size, but nobody said so: it takes the set */
+    SERVES("ay");
+    weir_card_sets_again(&sets, on_free, NULL);
+    SERVES("ay");
+    waits = '\0';
+    put_as('z', 3, "decode", "m");
+    weir_card_sets_again(&sets, on_free, NULL);
+    SERVES("ayx"); /* z is still another one than a */
+    gone('a');
+    SERVES("yxz");
+    /* As long as it waits it holds up nobody, and it may go. */
+    waits = 'p';
+    put_as('p', 1, "prefill", "m"), put_as('q', 2, "prefill", "m");
+    SERVES("yxzq");
+    gone('q'); /* p's turn, which it cannot take */
+    SERVES("yxz");
+    gone('p');
+    waits = '\0';
+    weir_card_sets_again(&sets, on_free, NULL);
+    SERVES("yxz");
+}
+
 int main(void) {
     weir_arena_init(&arena, 16 << 20);
     weir_card_sets_init(&sets);
@@ -138,6 +168,7 @@ int main(void) {
     CHECK_RUN(case_one_that_is_left_out_changes_or_goes);
     CHECK_RUN(case_sets_are_apart);
     CHECK_RUN(case_one_that_cannot_be_served_holds_up_nobody);
+    CHECK_RUN(case_one_that_cannot_be_served_yet);
     weir_card_sets_fini(&sets);
     weir_arena_fini(&arena);
     return check_finish();
