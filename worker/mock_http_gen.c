@@ -398,7 +398,21 @@ static void read_params(struct weir_json *j, bool *remote_decode, bool *remote_p
     }
 }
 
-/* The members by which two engines find each other, in either engine's words. */
+/* SGLang's answers have the caller's id when there is one; one longer than ours is not taken. */
+static void read_rid(struct weir_mock_gen *g, struct weir_json *j) {
+    struct weir_json_str text;
+    if (weir_json_peek(j) != WEIR_JSON_STRING) {
+        weir_json_skip(j, NULL);
+        return;
+    }
+    struct weir_span rid =
+        weir_json_string(j, &text) ? weir_json_text(text, &g->arena) : weir_span(NULL, 0);
+    if (rid.len < sizeof(g->id))
+        snprintf(g->id, sizeof(g->id), "%.*s", WEIR_SPAN_ARG(rid));
+}
+
+/* The members by which two engines find each other, in either engine's words, and the request's
+ * id. */
 static bool read_split(struct weir_mock_gen *g) {
     const struct weir_mock_http_config *c = &g->http->config;
     bool vllm = weir_mock_http_vllm(g->http), decode = false, prefill = false, room = false;
@@ -410,6 +424,10 @@ static bool read_split(struct weir_mock_gen *g) {
     while (weir_json_object_next(&j, &key)) {
         if (vllm && weir_json_str_eqz(key, "kv_transfer_params")) {
             read_params(&j, &decode, &prefill);
+            continue;
+        }
+        if (!vllm && weir_json_str_eqz(key, "rid")) {
+            read_rid(g, &j);
             continue;
         }
         room |= weir_json_str_eqz(key, "bootstrap_room") && weir_json_peek(&j) != WEIR_JSON_NULL;
@@ -446,11 +464,13 @@ static void cancel(struct weir_mock_gen *g) {
     g->n_running = 0;
 }
 
-/* vLLM puts the caller's id, or a random one, behind a word; SGLang's has 32 hex digits. */
+/* vLLM puts the caller's id, or a random one, behind a word; SGLang's own have 32 hex digits. */
 static void make_id(struct weir_mock_gen *g) {
     struct weir_span own = weir_http_header_get(weir_http_exchange_request(g->x), "x-request-id");
     const char *word = g->q.kind == WEIR_OPENAI_CHAT ? "chatcmpl-" : "cmpl-";
     char uuid[37];
+    if (g->id[0] != '\0')
+        return;
     weir_rng_uuid(weir_loop_rng(g->http->loop), uuid);
     if (!weir_mock_http_vllm(g->http)) {
         size_t n = 0;
@@ -498,12 +518,15 @@ void weir_mock_gen_start(struct weir_mock_http *h, struct weir_http_exchange *x,
         weir_http_stream_begin(x, 200, "text/event-stream; charset=utf-8", NULL, 0);
 }
 
-void weir_mock_gen_abort(struct weir_mock_http *h, struct weir_span id) {
+static bool is_named(const struct weir_mock_gen *g, struct weir_span id) {
+    const char *own = weir_mock_http_vllm(g->http) ? strchr(g->id, '-') : NULL;
+    return weir_span_eqz(id, g->id) || (own != NULL && weir_span_eqz(id, own + 1));
+}
+
+void weir_mock_gen_abort(struct weir_mock_http *h, struct weir_span id, bool all) {
     WEIR_LIST_FOREACH(it, &h->requests) {
         struct weir_mock_gen *g = WEIR_CONTAINER_OF(it, struct weir_mock_gen, node);
-        const char *own = strchr(g->id, '-');
-        if (g->n_running == 0 ||
-            (!weir_span_eqz(id, g->id) && (own == NULL || !weir_span_eqz(id, own + 1))))
+        if (g->n_running == 0 || (!all && !is_named(g, id)))
             continue;
         for (uint32_t i = 0; i < g->n_choices; i++) {
             struct choice *c = &g->choices[i];

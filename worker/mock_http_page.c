@@ -309,7 +309,7 @@ static void page_abort(struct weir_mock_http *h, struct weir_http_exchange *x) {
         for (; ok && weir_json_array_next(&j); n++) {
             ok = weir_json_string(&j, &id);
             if (ok)
-                weir_mock_gen_abort(h, weir_json_text(id, weir_http_exchange_arena(x)));
+                weir_mock_gen_abort(h, weir_json_text(id, weir_http_exchange_arena(x)), false);
         }
     }
     if (!ok || !weir_json_finish(&j)) {
@@ -325,6 +325,32 @@ static void page_abort(struct weir_mock_http *h, struct weir_http_exchange *x) {
     weir_mock_put_u64(&w, "aborted", n);
     weir_jsonw_object_end(&w);
     weir_mock_send(x, &w, &out);
+}
+
+/* SGLang's: one id or all; it says nothing of what there was. */
+static void page_abort_one(struct weir_mock_http *h, struct weir_http_exchange *x) {
+    struct weir_json j;
+    struct weir_json_str key, text;
+    struct weir_span rid = {NULL, 0};
+    bool all = false;
+    weir_json_init(&j, weir_http_exchange_request(x)->body, 16);
+    bool ok = weir_json_object_enter(&j);
+    while (ok && weir_json_object_next(&j, &key)) {
+        if (weir_json_str_eqz(key, "abort_all"))
+            ok = weir_json_bool(&j, &all);
+        else if (!weir_json_str_eqz(key, "rid") || weir_json_peek(&j) == WEIR_JSON_NULL)
+            ok = weir_json_skip(&j, NULL);
+        else if ((ok = weir_json_string(&j, &text)))
+            rid = weir_json_text(text, weir_http_exchange_arena(x));
+    }
+    if (!ok || !weir_json_finish(&j)) {
+        weir_mock_http_error(h, x, 400, "BadRequestError", NULL,
+                             "rid is a string, abort_all true or false");
+        return;
+    }
+    if (all || rid.len > 0)
+        weir_mock_gen_abort(h, rid, all);
+    weir_http_respond(x, 200, NULL, NULL, 0, weir_span("", 0));
 }
 
 static void page_health(struct weir_mock_http *h, struct weir_http_exchange *x) {
@@ -350,6 +376,7 @@ bool weir_mock_http_page(struct weir_mock_http *h, struct weir_http_exchange *x)
                 {"POST", "/tokenize", BOTH, page_tokenize},
                 {"POST", "/detokenize", BOTH, page_detokenize},
                 {"POST", "/abort_requests", VLLM, page_abort},
+                {"POST", "/abort_request", SGLANG, page_abort_one},
                 {"POST", "/reset_prefix_cache", VLLM, page_reset},
                 {"POST", "/flush_cache", SGLANG, page_reset}};
     const struct weir_http_request *q = weir_http_exchange_request(x);

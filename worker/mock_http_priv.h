@@ -40,9 +40,9 @@ struct weir_mock_gen;
 void weir_mock_gen_start(struct weir_mock_http *h, struct weir_http_exchange *x,
                          enum weir_openai_kind kind);
 void weir_mock_gen_done(struct weir_mock_gen *gen);
-/* Ends what runs under this id, or under the caller's own in it, as vLLM does: with what there is
- * and the reason "abort". */
-void weir_mock_gen_abort(struct weir_mock_http *h, struct weir_span id);
+/* Ends what runs under this id, or (vLLM) under the caller's own in it, or everything: with what
+ * there is and the reason "abort". */
+void weir_mock_gen_abort(struct weir_mock_http *h, struct weir_span id, bool all);
 /* The server closes: its requests end, and their exchanges know nothing of it any more. */
 void weir_mock_gen_leave(struct weir_mock_http *h);
 void weir_mock_gen_token(void *arg, void *user, uint32_t token, uint32_t cached_tokens,

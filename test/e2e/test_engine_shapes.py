@@ -141,6 +141,36 @@ def test_what_is_aborted_ends_with_what_there_is(fleet):
     assert e.ask("POST", "/abort_requests", {"request_ids": 1}).status == 400
 
 
+@pytest.mark.parametrize("chat", [False, True])
+@pytest.mark.parametrize("named", [{"rid": "mi-ne"}, {"abort_all": True}, {"rid": None, "abort_all": True}])
+def test_what_is_aborted_ends_with_what_there_is_sglang(fleet, named, chat):
+    """POST /abort_request, by the caller's `rid`, which is the answer's id, or everything; 200 and nothing whatever there was."""
+    e = mock(fleet, "sglang", "--speedup-ratio", "1", "--decode-base-ms", "5")
+    path = "/v1/chat/completions" if chat else "/v1/completions"
+    body = {"model": "m", "max_tokens": 10000, "stream": True, "rid": "mi-ne", "stream_options": {"include_usage": True},
+            **({"messages": [{"role": "user", "content": "hello"}]} if chat else {"prompt": "hello"})}
+
+    def there():
+        return total(exposition(e.get("/metrics")), "sglang:num_running_reqs")
+    with socket.create_connection((e.host, e.port), timeout=30) as s, s.makefile("rb") as answer:
+        raw = json.dumps(body).encode()
+        s.sendall(f"POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\n"
+                  f"content-length: {len(raw)}\r\n\r\n".encode() + raw)
+        line = b""
+        while b'"id":"mi-ne"' not in line:
+            line = answer.readline()
+        for other in ({}, {"rid": ""}, {"rid": "ne"}, {"rid": "nobody"}, {"rid": None, "abort_all": False}):
+            got = e.ask("POST", "/abort_request", other)
+            assert (got.status, got.body) == (200, b"")
+        assert there() == 1
+        assert e.ask("POST", "/abort_request", named).status == 200
+        rest = answer.read().decode()
+    assert '"finish_reason":"abort"' in rest and '"completion_tokens":' in rest and "data: [DONE]" in rest
+    assert there() == 0
+    assert e.ask("POST", "/abort_request", {"rid": 1}).status == 400 and e.ask("POST", "/abort_request", [1]).status == 400
+    assert e.ask("POST", "/abort_requests", {"request_ids": ["x"]}).status == 404  # vLLM's
+
+
 def samples(page):
     """Name and label names of each sample, and the types that are told."""
     types = dict(re.findall(r"^# TYPE (\S+) (\S+)$", page, re.M))
