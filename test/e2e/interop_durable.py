@@ -8,9 +8,9 @@ os.environ.setdefault("DYNAMO_VERSION", "1.2.1")  # before the next import reads
 
 import pytest  # noqa: E402
 
-from interop_dynamo import (BLOCK, TEXT, Http, dynamo, dynamo_env, files, free_port, model, pytestmark, theirs)  # noqa: E402, F401
+from interop_dynamo import (BLOCK, TEXT, Http, dynamo, dynamo_env, files, model, pytestmark, theirs)  # noqa: E402, F401
 from nats_server import BINARY, WHY_NOT, NatsServer  # noqa: E402
-from weir import Process, knows, until  # noqa: E402
+from weir import Process, kept_port, knows, until  # noqa: E402
 
 PROMPTS = [f"{i} {TEXT}" for i in range(8)]
 FLAGS = ("--router-mode", "kv", "--router-durable-kv-events")
@@ -30,7 +30,7 @@ def nats(fleet):
 
 
 def dynamo_front(theirs, fleet, python, *flags):
-    port = free_port()
+    port = kept_port()
     theirs.append(Process([python, "-m", "dynamo.frontend", "--http-port", str(port), "--http-host", "127.0.0.1", *FLAGS, *flags],
                           dynamo_env(fleet), "dynamo.frontend"))
     return Http(port).serving()

@@ -9,7 +9,6 @@ import json
 import os
 import random
 import shutil
-import socket
 import subprocess
 import sys
 
@@ -17,7 +16,8 @@ import pytest
 
 import testenv
 from nats_server import BINARY as NATS, WHY_NOT, NatsServer
-from weir import WEIR, Fleet, Process, exposition, sse, total, until
+from plane_worker import PlaneWorker
+from weir import WEIR, Fleet, Process, exposition, kept_port, sse, total, until
 
 pytestmark = pytest.mark.skipif(os.environ.get("WEIR_INTEROP") != "1",
                                 reason="set WEIR_INTEROP=1 to run against a real Dynamo")
@@ -236,18 +236,12 @@ def test_dynamo_workers_behind_weir(fleet, planes, theirs, dynamo, model):
     until("the model to go", lambda: json.loads(again.ask("GET", "/v1/models")[1])["data"] == [], 60)
 
 
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
 def test_weir_workers_behind_dynamo(fleet, planes, theirs, dynamo, model):
     fleet.mocker("--model-path", model, "--block-size", str(BLOCK), workers=2)
 
     def start():
-        # The reference has no way to say which port it took: one that was free is named.
-        port = free_port()
+        # The reference has no way to say which port it took: one that is kept for it is named.
+        port = kept_port()
         theirs.append(Process([dynamo, "-m", "dynamo.frontend", "--http-port", str(port), "--http-host", "127.0.0.1",
                                 "--router-mode", "kv"], dynamo_env(fleet), "dynamo.frontend"))
         return Http(port).serving()
@@ -259,6 +253,32 @@ def test_weir_workers_behind_dynamo(fleet, planes, theirs, dynamo, model):
     api = start()
     check_serving(api, 1000, 64)
     check_routing(api, restart)
+
+
+@pytest.mark.parametrize("more", [
+    {},
+    {"runtime_config": {"runtime_data": {"vllm_inference_v1_generate": True, "vllm_enable_tower_connector_lora": "yes"}}},
+    {"architectural_max_context_length": 32768, "context_length": 4096, "aliases": ["other", "x"], "source_path": "/nowhere",
+     "prompt_context": ["oai_chat", "llama3_date_time"]},
+])
+def test_both_tell_a_worker_the_same_sum_of_its_card(fleet, theirs, dynamo, model, more):
+    """`mdc_sum`: one card, and what the worker hears of each frontend."""
+    if VERSION < "1.6":
+        pytest.skip("what counts is of 1.6.1")
+    fleet.env["DYN_SELF_HOST_METADATA"] = "0"  # its files are read where they are: it is gone by then
+    mocker = fleet.mocker("--model-path", model, "--block-size", str(BLOCK))
+    folder = os.path.join(fleet.env["DYN_FILE_KV"], "v1", "mdc")
+    name, = until("its card", lambda: [f for f in os.listdir(folder) if "." not in f])
+    with open(os.path.join(folder, name), encoding="utf-8") as f:
+        card = json.load(f)["card_json"]
+    assert mocker.stop() == 0
+    worker = PlaneWorker(fleet, **{**{k: v for k, v in card.items() if k != "display_name"}, **more})
+    sums = []
+    for api in (dynamo_front(theirs, fleet, dynamo), Http(fleet.frontend(*files(model)).port).serving()):
+        assert api.chat("hello")[0] == 200
+        sums.append(worker.last()[1]["mdc_sum"])
+    assert len(sums[0]) == 64 and sums[0] == sums[1]
+    worker.close()
 
 
 def test_both_kinds_of_workers_in_one_fleet(fleet, theirs, dynamo, model):
@@ -369,21 +389,9 @@ def weir_service(fleet, command, *flags):
 
 
 def dynamo_front(theirs, fleet, python, *flags):
-    port = free_port()
+    port = kept_port()
     dynamo_process(theirs, fleet, python, "dynamo.frontend", "--http-port", str(port), "--http-host", "127.0.0.1", *flags)
     return Http(port).serving()
-
-
-def quiet_port():
-    """Free, and outside of the range from which the system hands out ports meanwhile."""
-    while True:
-        port = random.randrange(20000, 32000)
-        with socket.socket() as s:
-            try:
-                s.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
 
 
 def listens(port):
@@ -413,7 +421,7 @@ def test_a_worker_of_dynamo_that_is_gone(fleet, theirs, dynamo, model):
 
 @pytest.mark.parametrize("bootstrap", [False, True])
 def test_dynamo_split_workers_behind_weir(fleet, theirs, dynamo, model, bootstrap):
-    port = quiet_port()
+    port = kept_port()
     meeting = ("--bootstrap-ports", str(port)) if bootstrap else ()
     n = 1 if bootstrap else 2
     dynamo_part(theirs, fleet, dynamo, model, "--disaggregation-mode", "prefill", *meeting, workers=n)
@@ -532,7 +540,7 @@ def test_replica_sync_with_dynamo(fleet, theirs, dynamo, model):
     if VERSION < "1.6":
         pytest.skip("frontends of 1.4 tell of each other's load by another topic")
     fleet.mocker("--model-path", model, "--block-size", str(BLOCK), "--speedup-ratio", "1", "--decode-base-ms", "1000")
-    port = free_port()
+    port = kept_port()
     dynamo_process(theirs, fleet, dynamo, "dynamo.frontend", "--http-port", str(port), "--http-host", "127.0.0.1",
                    "--router-mode", "kv", "--router-replica-sync")
     front = fleet.frontend("--router-mode", "kv", "--router-replica-sync", *files(model))
