@@ -255,6 +255,18 @@ def test_weir_workers_behind_dynamo(fleet, planes, theirs, dynamo, model):
     check_routing(api, restart)
 
 
+def card_of_mocker(fleet, model):
+    """The card of a worker with this model that was here."""
+    fleet.env["DYN_SELF_HOST_METADATA"] = "0"  # its files are read where they are: it is gone by then
+    mocker = fleet.mocker("--model-path", model, "--block-size", str(BLOCK))
+    folder = os.path.join(fleet.env["DYN_FILE_KV"], "v1", "mdc")
+    name, = until("its card", lambda: [f for f in os.listdir(folder) if "." not in f])
+    with open(os.path.join(folder, name), encoding="utf-8") as f:
+        card = json.load(f)["card_json"]
+    assert mocker.stop() == 0
+    return {k: v for k, v in card.items() if k != "display_name"}
+
+
 @pytest.mark.parametrize("more", [
     {},
     {"runtime_config": {"runtime_data": {"vllm_inference_v1_generate": True, "vllm_enable_tower_connector_lora": "yes"}}},
@@ -265,14 +277,7 @@ def test_both_tell_a_worker_the_same_sum_of_its_card(fleet, theirs, dynamo, mode
     """`mdc_sum`: one card, and what the worker hears of each frontend."""
     if VERSION < "1.6":
         pytest.skip("what counts is of 1.6.1")
-    fleet.env["DYN_SELF_HOST_METADATA"] = "0"  # its files are read where they are: it is gone by then
-    mocker = fleet.mocker("--model-path", model, "--block-size", str(BLOCK))
-    folder = os.path.join(fleet.env["DYN_FILE_KV"], "v1", "mdc")
-    name, = until("its card", lambda: [f for f in os.listdir(folder) if "." not in f])
-    with open(os.path.join(folder, name), encoding="utf-8") as f:
-        card = json.load(f)["card_json"]
-    assert mocker.stop() == 0
-    worker = PlaneWorker(fleet, **{**{k: v for k, v in card.items() if k != "display_name"}, **more})
+    worker = PlaneWorker(fleet, **{**card_of_mocker(fleet, model), **more})
     sums = []
     for api in (dynamo_front(theirs, fleet, dynamo), Http(fleet.frontend(*files(model)).port).serving()):
         assert api.chat("hello")[0] == 200
@@ -291,6 +296,26 @@ def test_both_kinds_of_workers_in_one_fleet(fleet, theirs, dynamo, model):
                                       if i["endpoint"] == "generate"}) == 2)
     assert all(api.chat(f"request {i}")[0] == 200 for i in range(20))
     assert 5 <= ours.metric("finished_total") <= 15
+
+
+def test_both_send_the_next_turn_ahead(fleet, theirs, dynamo, model):
+    """`speculative_prefill`: one conversation, and what a worker gets of each frontend behind its answer."""
+    if VERSION < "1.6":
+        pytest.skip("1.4 knows the hint under another name")
+    worker = PlaneWorker(fleet, **card_of_mocker(fleet, model))
+    said = [{"token_ids": [40, 41]}, {"token_ids": [42, 43]}, {"token_ids": [], "finish_reason": "stop"}]
+    ahead = []
+    for api in (dynamo_front(theirs, fleet, dynamo, "--router-mode", "kv"),
+                Http(fleet.frontend("--router-mode", "kv", *files(model)).port).serving()):
+        n = len(worker.requests)
+        status, data = api.chat("How high is Everest?", nvext={"annotations": ["script:" + json.dumps(said)],
+                                                               "agent_hints": {"speculative_prefill": True}})
+        assert status == 200, data
+        until("the next turn", lambda: len(worker.requests) == n + 2)
+        ahead.append(worker.last()[1])
+    assert ahead[0]["token_ids"] == ahead[1]["token_ids"] and len(ahead[0]["token_ids"]) > 10
+    assert ahead[0]["stop_conditions"]["max_tokens"] == ahead[1]["stop_conditions"]["max_tokens"] == 1
+    worker.close()
 
 
 # ---- how much is found in the workers' caches ----------------------------------------------------

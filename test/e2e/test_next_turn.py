@@ -1,5 +1,5 @@
 """`nvext.agent_hints.speculative_prefill`: a chat that has been answered is sent to a worker once more, with its answer and for one
-token, so that its next turn finds it cached. As Dynamo 1.6.1 does by its source: the text of the answer, no opening of
+token, so that its next turn finds it cached. As a live Dynamo 1.6.1 does (interop_dynamo.py): the text of the answer, no opening of
 another message, `max_tokens` 1. (Dynamo leaves the tools out, so what it sends is the beginning of no turn that has some.)
 """
 import json
