@@ -17,10 +17,10 @@
 enum { FREE_MS = 15000 }; /* three connects that time out */
 
 static void on_item(void *arg, const struct weir_output *item);
-static bool on_token(void *arg, uint32_t id);
+static size_t on_tokens(void *arg, const uint32_t *ids, size_t n);
 static void on_end(void *arg, const struct weir_plane_end *end);
 static const struct weir_plane_call_ops call_ops = {
-    .on_item = on_item, .on_token = on_token, .on_end = on_end};
+    .on_item = on_item, .on_tokens = on_tokens, .on_end = on_end};
 
 static void release(struct weir_leg *leg) {
     weir_router_free(weir_model_info(leg->request->model)->router, leg->booking);
@@ -453,16 +453,16 @@ static void on_item(void *arg, const struct weir_output *item) {
 }
 
 /* Nearly all items of a stream: what is left of on_item() for them. */
-static bool on_token(void *arg, uint32_t id) {
+static size_t on_tokens(void *arg, const uint32_t *ids, size_t n) {
     struct weir_leg *leg = arg;
     struct weir_request *r = leg->request;
     enum weir_status st = WEIR_OK;
-    if (!leg->first_item || !weir_output_token(leg, id, &st))
-        return false;
-    keep_ids(leg, (struct weir_ids){&id, 1});
+    size_t taken = leg->first_item ? weir_output_tokens(leg, ids, n, &st) : 0;
+    if (taken > 0)
+        keep_ids(leg, (struct weir_ids){ids, taken});
     if (st != WEIR_OK && !r->answered)
         weir_request_fail(r, 500, WEIR_SPAN_LIT("Internal server error"), "internal");
-    return true;
+    return taken;
 }
 
 static void on_finish(void *arg) {

@@ -55,7 +55,7 @@ static struct weir_usage usage_of(const struct weir_request *r) {
 
 /* ---- the stream's frame of the client ------------------------------------------------------- */
 
-static void flush(struct weir_request *r) {
+void weir_output_flush(struct weir_request *r) {
     if (r->out.len == 0)
         return;
     enum weir_status st = weir_http_stream_write(r->x, weir_buf_span(&r->out));
@@ -112,7 +112,7 @@ enum weir_status weir_output_commit(struct weir_request *r) {
     r->committed = true;
     weir_front_sse_begin(r->x);
     enum weir_status st = put_annotations(r);
-    flush(r);
+    weir_output_flush(r);
     return st;
 }
 
@@ -129,7 +129,7 @@ void weir_output_count_tokens(struct weir_leg *leg) {
     leg->n_uncounted = leg->n_gapless = 0;
 }
 
-static void observe_tokens(struct weir_leg *leg, size_t n) {
+void weir_output_observe(struct weir_leg *leg, size_t n) {
     struct weir_request *r = leg->request;
     const struct weir_front_model_metrics *m = &weir_model_info(r->model)->metrics;
     if (n == 0)
@@ -158,18 +158,18 @@ static void observe_tokens(struct weir_leg *leg, size_t n) {
 
 /* The clock is read for the first item and about every 16th: reading it costs as much as decoding
  * a token. */
-static uint64_t decode_begins(const struct weir_choice *c) {
+uint64_t weir_output_decode_begins(const struct weir_choice *c) {
     return c->n_tokens % 16 == 0 ? weir_now_ns() : 0;
 }
 
-static void decode_ended(struct weir_leg *leg, uint64_t begin, size_t n) {
+void weir_output_decode_ended(struct weir_leg *leg, uint64_t begin, size_t n) {
     if (begin == 0 || n == 0)
         return;
     leg->decode_ns += weir_now_ns() - begin;
     leg->n_decoded += (uint32_t)n;
 }
 
-static bool listed(struct weir_ids list, uint32_t id) {
+bool weir_output_listed(struct weir_ids list, uint32_t id) {
     for (size_t i = 0; i < list.n; i++)
         if (list.ids[i] == id)
             return true;
@@ -191,11 +191,11 @@ static enum weir_status decode(struct weir_leg *leg, struct weir_choice *c,
         bool checks = stop->min_tokens < 0 || c->n_tokens + 1 > (uint64_t)stop->min_tokens;
         c->n_tokens++;
         /* The text of an id that ends the answer is not shown. */
-        if (checks && listed(stop->stop_token_ids_hidden, id)) {
+        if (checks && weir_output_listed(stop->stop_token_ids_hidden, id)) {
             *ret_finish = "stop";
             continue;
         }
-        if (checks && listed(stop->stop_token_ids, id)) {
+        if (checks && weir_output_listed(stop->stop_token_ids, id)) {
             c->stop_id = id;
             *ret_finish = "stop";
             continue;
@@ -310,12 +310,12 @@ enum weir_status weir_output_choice_made(struct weir_leg *leg) {
                                   .text = WEIR_SPAN_LIT("")};
     enum weir_status st = weir_output_put(leg, &leg->choices[0], &p);
     if (st == WEIR_OK)
-        flush(leg->request);
+        weir_output_flush(leg->request);
     return st;
 }
 
-static enum weir_status put_piece(struct weir_leg *leg, struct weir_choice *c,
-                                  struct weir_span text) {
+enum weir_status weir_output_piece(struct weir_leg *leg, struct weir_choice *c,
+                                   struct weir_span text) {
     struct weir_answer_piece p = {
         .has_text = text.len > 0, .text = text, .finish_reason = c->finish};
     /* Nothing to say: a character that is still assembling, or text that may become a stop. */
@@ -330,7 +330,7 @@ static enum weir_status give_out(struct weir_leg *leg, struct weir_choice *c, bo
     if (c->parsed != NULL)
         return weir_parsed_give(leg, c, over);
     if (leg->request->q.stream) {
-        st = put_piece(leg, c, weir_buf_span(&c->text));
+        st = weir_output_piece(leg, c, weir_buf_span(&c->text));
         weir_buf_clear(&c->text);
     }
     return st;
@@ -395,10 +395,10 @@ enum weir_status weir_output_item(struct weir_leg *leg, const struct weir_output
     enum weir_status st = take_facts(leg, c, item);
     if (st != WEIR_OK || c->finish != NULL)
         return st; /* the worker has not heard of our stop yet */
-    uint64_t begin = decode_begins(c);
+    uint64_t begin = weir_output_decode_begins(c);
     st = decode(leg, c, item, &c->text, &finish, &n);
-    decode_ended(leg, begin, n);
-    observe_tokens(leg, n);
+    weir_output_decode_ended(leg, begin, n);
+    weir_output_observe(leg, n);
     if (finish == NULL && item->finish != WEIR_FINISH_NONE)
         finish = finish_word(item->finish);
     if (st == WEIR_OK && finish != NULL && c->stop_index < 0)
@@ -415,56 +415,8 @@ enum weir_status weir_output_item(struct weir_leg *leg, const struct weir_output
     if (st == WEIR_OK)
         st = give_out(leg, c, finish != NULL);
     if (r->q.stream && st == WEIR_OK)
-        flush(r);
+        weir_output_flush(r);
     return st;
-}
-
-/* Its text is looked at by nobody before the client, and its chunks differ in nothing else. */
-static bool is_plain(const struct weir_leg *leg, const struct weir_choice *c) {
-    const struct weir_request *r = leg->request;
-    if (leg->n_choices != 1 || c->finish != NULL || c->stop != NULL || c->parsed != NULL ||
-        r->q.logprobs || r->warms || r->x == NULL)
-        return false;
-    return !r->q.stream || (c->frame_bytes.len > 0 && !r->q.continuous_usage && r->out.len == 0);
-}
-
-/* Ids that end the choice, or are to be counted against min_tokens, go the long way. */
-static bool is_watched(const struct weir_stop_conditions *stop, uint32_t id) {
-    return listed(stop->stop_token_ids_hidden, id) || listed(stop->stop_token_ids, id);
-}
-
-/* Without a copy where that is possible. */
-static enum weir_status put_token(struct weir_leg *leg, struct weir_choice *c,
-                                  struct weir_span text) {
-    char *p = weir_json_plain(text)
-                  ? weir_http_stream_room(leg->request->x, weir_answer_plain_bytes(&c->frame, text))
-                  : NULL;
-    if (p != NULL) {
-        weir_answer_plain_chunk(&c->frame, text, p);
-        return WEIR_OK;
-    }
-    enum weir_status st = put_piece(leg, c, text);
-    if (st == WEIR_OK)
-        flush(leg->request);
-    return st;
-}
-
-bool weir_output_token(struct weir_leg *leg, uint32_t id, enum weir_status *ret_status) {
-    struct weir_request *r = leg->request;
-    struct weir_choice *c = leg->choices;
-    if (!is_plain(leg, c) || is_watched(&r->q.prep.stop, id))
-        return false;
-    observe_tokens(leg, 1);
-    uint64_t begin = decode_begins(c);
-    c->n_tokens++;
-    enum weir_status st = wtok_stream_push(&c->decoder, id, &c->text);
-    decode_ended(leg, begin, 1);
-    if (r->q.stream && st == WEIR_OK && c->text.len > 0)
-        st = put_token(leg, c, weir_buf_span(&c->text));
-    if (r->q.stream)
-        weir_buf_clear(&c->text);
-    *ret_status = st;
-    return true;
 }
 
 /* ---- the end ------------------------------------------------------------------------------------
@@ -481,7 +433,7 @@ static void finish_stream(struct weir_request *r) {
         weir_http_abort(r->x, "out of memory");
         return;
     }
-    flush(r);
+    weir_output_flush(r);
     if (r->warms)
         weir_warm_begin(r, weir_buf_span(&r->said));
     weir_http_stream_end(r->x);

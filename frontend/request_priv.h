@@ -240,8 +240,6 @@ void weir_leg_explain_prefill(struct weir_leg *leg, const struct weir_decision *
  * an earlier failure keeps its own status. */
 enum weir_status weir_output_commit(struct weir_request *r);
 enum weir_status weir_output_item(struct weir_leg *leg, const struct weir_output *item);
-/* The same for one id of the first choice. false: nothing was done, and item() is to be used. */
-bool weir_output_token(struct weir_leg *leg, uint32_t id, enum weir_status *ret_status);
 /* Puts into the metrics what item() has left out so far. */
 void weir_output_count_tokens(struct weir_leg *leg);
 void weir_output_finish(struct weir_request *r);
@@ -253,6 +251,21 @@ enum weir_status weir_output_choice_made(struct weir_leg *leg) WEIR_MUST_CHECK;
  * the last. */
 enum weir_status weir_output_put(struct weir_leg *leg, struct weir_choice *c,
                                  struct weir_answer_piece *piece);
+
+/* For output_tokens.c. What was made of `out` leaves: the frames of one item, or of several. */
+void weir_output_flush(struct weir_request *r);
+/* Tokens of one item. */
+void weir_output_observe(struct weir_leg *leg, size_t n);
+uint64_t weir_output_decode_begins(const struct weir_choice *c);
+void weir_output_decode_ended(struct weir_leg *leg, uint64_t begin, size_t n);
+bool weir_output_listed(struct weir_ids list, uint32_t id);
+enum weir_status weir_output_piece(struct weir_leg *leg, struct weir_choice *c,
+                                   struct weir_span text);
+
+/* output_tokens.c: item() for items of one id of the first choice each. Returns how many it has
+ * taken; the next is for item(). */
+size_t weir_output_tokens(struct weir_leg *leg, const uint32_t *ids, size_t n,
+                          enum weir_status *ret_status);
 
 /* output_nvext.c: the value of `nvext` with this piece of the answer (`last`: nothing follows), in
  * the arena; data NULL when nothing is to be said. */

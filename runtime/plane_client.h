@@ -64,13 +64,16 @@ struct weir_plane_end {
     bool inhibit; /* the worker should be avoided for a while (connection-like failure) */
 };
 
+enum { WEIR_PLANE_TOKENS = 64 };
+
 struct weir_plane_call_ops {
     /* A response item; everything in it is borrowed for the call. The callee may cancel the call.
      */
     void (*on_item)(void *arg, const struct weir_output *item);
-    /* Or NULL. One more id of the first choice and nothing else, as nearly all items of a stream
-     * are. false: nothing was done with it, and on_item gets it. */
-    bool (*on_token)(void *arg, uint32_t id);
+    /* Or NULL. Items of one id of the first choice and nothing else each, as nearly all of a stream
+     * are; those that came together (0 < n <= WEIR_PLANE_TOKENS). Returns how many it has taken;
+     * on_item gets the next. */
+    size_t (*on_tokens)(void *arg, const uint32_t *ids, size_t n);
     /* For query endpoints: when set, items are not decoded but handed over as they came (the whole
      * wrapper, in the call's codec), and on_item is not used. Borrowed for the call. */
     void (*on_raw)(void *arg, struct weir_span wrapper);

@@ -103,14 +103,6 @@ static void on_wrapper_frame(struct weir_plane_home *h, struct weir_span body) {
         end_well(call);
 }
 
-static bool take_token(const struct weir_plane_client *c, struct weir_plane_call *call,
-                       struct weir_span body) {
-    uint32_t id;
-    return c->pattern.item.index <= 0 && !call->complete &&
-           weir_output_like(&c->pattern, body, call->codec, &id) &&
-           call->ops->on_token(call->arg, id);
-}
-
 static void on_item_frame(struct weir_plane_home *h, struct weir_span body) {
     struct weir_plane_call *call = h->call;
     uint32_t ids[ITEM_IDS];
@@ -124,8 +116,6 @@ static void on_item_frame(struct weir_plane_home *h, struct weir_span body) {
         on_wrapper_frame(h, body);
         return;
     }
-    if (call->ops->on_token != NULL && take_token(h->client, call, body))
-        return;
     weir_arena_reset(&h->client->arena);
     enum weir_status st = call->complete
                               ? WEIR_PROTOCOL
@@ -163,11 +153,35 @@ static void on_frame(struct weir_plane_home *h, struct weir_two_part msg) {
         on_stream_frame(h, msg);
 }
 
+/* Tokens that came together are handed over together. Where the last one was refused, only the next
+ * is looked at: such streams mostly refuse them all. */
+static size_t eat_tokens(struct weir_plane_home *h, struct weir_span bytes) {
+    struct weir_plane_call *call = h->call;
+    const struct weir_plane_client *c = h->client;
+    uint32_t ids[WEIR_PLANE_TOKENS];
+    size_t ends[WEIR_PLANE_TOKENS];
+    if (call == NULL || call->state != WEIR_PLANE_CALL_STREAMING || call->complete ||
+        call->ops->on_tokens == NULL || c->pattern.item.index > 0)
+        return 0;
+    size_t n = weir_output_frames_like(&c->pattern, bytes, call->codec, ids, ends,
+                                       h->refused ? 1 : WEIR_PLANE_TOKENS);
+    if (n == 0)
+        return 0;
+    call->last_item_ms = weir_loop_now_ms(c->loop);
+    size_t taken = call->ops->on_tokens(call->arg, ids, n);
+    h->refused = taken == 0; /* the call may be gone, its stream is not */
+    return taken > 0 ? ends[taken - 1] : 0;
+}
+
 /* Handles all whole frames of `bytes`; returns what was used. */
 static size_t eat_frames(struct weir_plane_home *h, struct weir_span bytes) {
     size_t used = 0, n = 0, need = 0, max = h->client->config.max_message;
     while (!h->closing) {
         struct weir_two_part msg;
+        size_t tokens = eat_tokens(h, weir_span(bytes.data + used, bytes.len - used));
+        used += tokens;
+        if (tokens > 0)
+            continue;
         enum weir_status st =
             weir_two_part_decode(weir_span(bytes.data + used, bytes.len - used),
                                  h->call != NULL ? max : MAX_HANDSHAKE, &msg, &n, &need);
@@ -248,6 +262,7 @@ void weir_plane_on_accept(void *arg, struct weir_stream *s) {
     }
     h->client = c;
     h->stream = s;
+    h->refused = true; /* the first item has more than its token */
     weir_buf_init(&h->in, c->config.max_message + WEIR_TWO_PART_HEAD);
     weir_list_push_back(&c->homes, &h->node);
     c->n_streams++;

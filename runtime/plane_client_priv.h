@@ -94,6 +94,7 @@ struct weir_plane_home {
     struct weir_buf in;
     struct weir_timer timer; /* handshake deadline */
     bool closing;
+    bool refused; /* the callee did not take the last token for one */
 };
 
 struct weir_plane_client {

@@ -251,6 +251,16 @@ char *weir_answer_plain_chunk(const struct weir_answer_frame *frame, struct weir
     return p + frame->after.len;
 }
 
+char *weir_answer_json_chunk(const struct weir_answer_frame *frame, struct weir_span json,
+                             char *p) {
+    memcpy(p, frame->before.data, frame->before.len);
+    p += frame->before.len;
+    memcpy(p, json.data, json.len);
+    p += json.len;
+    memcpy(p, frame->after.data, frame->after.len);
+    return p + frame->after.len;
+}
+
 enum weir_status weir_answer_usage_chunk(const struct weir_answer_head *head,
                                          const struct weir_usage *usage, struct weir_buf *out) {
     struct weir_jsonw w;

@@ -79,6 +79,11 @@ enum weir_status weir_output_decode_like(struct weir_output_pattern *pattern,
 /* True when the item is one that the pattern keeps, but for its id: what it says is that id. */
 bool weir_output_like(const struct weir_output_pattern *pattern, struct weir_span bytes,
                       enum weir_codec codec, uint32_t *ret_id);
+/* Whole frames in front of `in`, each with such an item and nothing else, at most `room` of them:
+ * their ids, and where each frame ends. */
+size_t weir_output_frames_like(const struct weir_output_pattern *pattern, struct weir_span in,
+                               enum weir_codec codec, uint32_t *ret_ids, size_t *ret_ends,
+                               size_t room);
 /* Encodes what is set (engine side). */
 void weir_output_init(struct weir_output *out);
 enum weir_status weir_output_encode(const struct weir_output *item, enum weir_codec codec,

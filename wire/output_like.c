@@ -2,10 +2,13 @@
  * Items that are like the last: one token id between the same bytes. Whatever differs goes the long
  * way, and what comes out of either way is the same.
  */
+#include "wire/frame.h"
 #include "wire/output_priv.h"
 
 #include <math.h>
 #include <string.h>
+
+enum { MOST_ID = 10 }; /* bytes of an id, as JSON has it */
 
 /* Reads the id at `at` when it takes the whole of `room` bytes. */
 static bool read_one_id(enum weir_codec codec, const char *at, size_t room, uint32_t *ret) {
@@ -22,7 +25,7 @@ static bool read_one_id(enum weir_codec codec, const char *at, size_t room, uint
         *ret = (uint32_t)v;
         return room > 1 || v <= 0x7f;
     }
-    if (room == 0 || room > 10 || (p[0] == '0' && room > 1))
+    if (room == 0 || room > MOST_ID || (p[0] == '0' && room > 1))
         return false;
     for (size_t i = 0; i < room; i++) {
         if (p[i] < '0' || p[i] > '9')
@@ -64,6 +67,24 @@ bool weir_output_like(const struct weir_output_pattern *p, struct weir_span byte
            memcmp(bytes.data, p->bytes, p->before) == 0 &&
            memcmp(bytes.data + bytes.len - p->after, p->bytes + p->before, p->after) == 0 &&
            read_one_id(codec, bytes.data + p->before, bytes.len - around, ret_id);
+}
+
+size_t weir_output_frames_like(const struct weir_output_pattern *p, struct weir_span in,
+                               enum weir_codec codec, uint32_t *ret_ids, size_t *ret_ends,
+                               size_t room) {
+    size_t n = 0, at = 0;
+    size_t longest = p->before + p->after + MOST_ID;
+    for (; n < room; n++) {
+        struct weir_two_part msg;
+        size_t used, need;
+        if (weir_two_part_decode(weir_span(in.data + at, in.len - at), longest, &msg, &used,
+                                 &need) != WEIR_OK ||
+            msg.header.len > 0 || !weir_output_like(p, msg.body, codec, &ret_ids[n]))
+            break;
+        at += used;
+        ret_ends[n] = at;
+    }
+    return n;
 }
 
 enum weir_status weir_output_decode_like(struct weir_output_pattern *p, struct weir_span bytes,

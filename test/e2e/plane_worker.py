@@ -33,6 +33,7 @@ class PlaneWorker:
         self.requests, self.more = [], threading.Condition()
         self.drops = None  # what becomes of requests that it has acknowledged: see _drop
         self.drops_ahead = None  # the same for those without a script
+        self.gathers = False  # all items leave in one write
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.path = f"{number:x}/dynamo/{component}/generate"
         where = {"namespace": "dynamo", "component": component, "endpoint": "generate", "instance_id": number}
@@ -140,10 +141,13 @@ class PlaneWorker:
             try:
                 s.sendall(two_part(json.dumps({"subject": home["subject"], "stream_type": "response"}).encode())
                           + two_part(b'{"error":null}'))
+                frames = []
                 for item in items:
                     data = {"event": "error", "error": item["raise"]} if "raise" in item else {"data": item}
-                    s.sendall(two_part(body=json.dumps({"data": data, "complete_final": False}).encode()))
-                s.sendall(two_part(body=b'{"complete_final":true}') + two_part(b'"sentinel"'))
+                    frames.append(two_part(body=json.dumps({"data": data, "complete_final": False}).encode()))
+                frames.append(two_part(body=b'{"complete_final":true}') + two_part(b'"sentinel"'))
+                for part in [b"".join(frames)] if self.gathers else frames:
+                    s.sendall(part)
                 while s.recv(4096):
                     pass
             except OSError:

@@ -274,6 +274,38 @@ def test_ids_beyond_the_vocabulary_have_no_text(pair):
     assert r["choices"][0]["message"]["content"] == "ab" and r["usage"]["completion_tokens"] == 3
 
 
+SHOWN = 'plain words, "quotes", \\ and \n, \x01, ü → 😀; ' * 4
+
+
+@pytest.mark.parametrize("gathers", [False, True])
+@pytest.mark.parametrize("completion", [False, True])
+def test_tokens_that_come_one_by_one_or_together(pair, completion, gathers):
+    """Each item has a frame of its own, whatever else came with it."""
+    ids = list(SHOWN.encode())
+    for at in (1, 70, 71):
+        ids.insert(at, 99999)  # engines pad their vocabulary: such ids have no text
+    items = [{"token_ids": [i]} for i in ids] + [STOP]
+
+    def pieces(**more):
+        events = streamed(pair, items, completion=completion, **more)
+        parts = [e["choices"][0].get("text") if completion else e["choices"][0]["delta"].get("content") for e in events if e["choices"]]
+        return [p for p in parts if p], events
+    try:
+        pair[1].gathers = gathers
+        assert pieces()[0] == list(SHOWN)
+        shown, events = pieces(stream_options={"include_usage": True})
+        assert shown == list(SHOWN) and events[-1]["usage"]["completion_tokens"] == len(ids)
+        assert pieces(nvext={"extra_fields": ["completion_token_ids"]})[0] == list(SHOWN)
+        assert pieces(stream_options={"include_usage": True, "continuous_usage_stats": True})[0] == list(SHOWN)
+        assert pieces(stop=["; "])[0] and "".join(pieces(stop=["; "])[0]) == SHOWN.split("; ")[0]
+        assert "".join(pieces(stop_token_ids=[ord("a")])[0]) == SHOWN.split("a")[0]
+        whole = unary(pair, items, completion=completion).json()
+        assert (whole["choices"][0]["text"] if completion else whole["choices"][0]["message"]["content"]) == SHOWN
+        assert whole["usage"]["completion_tokens"] == len(ids)
+    finally:
+        pair[1].gathers = False
+
+
 @pytest.mark.parametrize("reason", ["END", 42])
 def test_the_workers_stop_reason(pair, reason):
     items = [tokens("a"), {**STOP, "stop_reason": reason}]

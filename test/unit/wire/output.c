@@ -3,6 +3,7 @@
 
 #include "base/msgpack.h"
 #include "test/check.h"
+#include "wire/frame.h"
 
 #include <math.h>
 
@@ -185,7 +186,7 @@ static void case_many_ids(void) {
         CHECK(weir_buf_append_z(&json, "{\"data\":{\"data\":{\"token_ids\":[") == WEIR_OK);
         for (unsigned i = 0; i < 3000; i++)
             CHECK(weir_buf_printf(&json, "%s%u", i > 0 ? "," : "", i * 7) == WEIR_OK);
-        CHECK(weir_buf_append(&json, "]}},\"complete_final\":false}\0", 27) == WEIR_OK);
+        CHECK(weir_buf_append(&json, "]}},\"complete_final\":false}\0", 28) == WEIR_OK);
         struct weir_span bytes = in_codec(json.data, (enum weir_codec)codec);
         CHECK(weir_output_decode(bytes, (enum weir_codec)codec, room, 8, &arena, &o) == WEIR_OK);
         CHECK_EQ_U64(o.token_ids.n, 3000);
@@ -399,7 +400,48 @@ static void case_a_pattern_is_kept(void) {
     }
 }
 
+/* Frames read together say what each says alone, and those behind them are left. */
+static void case_frames_together(void) {
+    for (int c = 0; c < 2; c++) {
+        enum weir_codec codec = (enum weir_codec)c;
+        struct weir_output_pattern p = {0};
+        uint32_t ids[600];
+        size_t ends[600], starts[600];
+        struct weir_buf in;
+        fresh();
+        weir_buf_init(&in, 1 << 20);
+        CHECK(weir_output_frames_like(&p, weir_span("", 0), codec, ids, ends, 600) == 0);
+        expect_alike(&p, in_codec(ITEM("\"token_ids\":[5],\"index\":null"), codec), codec);
+        for (uint32_t i = 0; i < 500; i++) {
+            char json[256];
+            snprintf(json, sizeof(json), ITEM("\"token_ids\":[%u],\"index\":null"), i * i * 17);
+            starts[i] = in.len;
+            CHECK(weir_two_part_encode(weir_span("", 0), in_codec(json, codec), &in) == WEIR_OK);
+        }
+        for (size_t len = 0; len <= in.len; len++) { /* wherever the bytes end */
+            size_t n = weir_output_frames_like(&p, weir_span(in.data, len), codec, ids, ends, 600);
+            size_t next = n + 1 < 500 ? starts[n + 1] : in.len; /* where the one that is cut ends */
+            CHECK((n == 0 || ends[n - 1] <= len) && (n == 500 || len < next));
+            if (len != in.len)
+                continue;
+            CHECK(n == 500);
+            for (uint32_t i = 0; i < n; i++)
+                CHECK(ids[i] == i * i * 17 && ends[i] == (i + 1 < n ? starts[i + 1] : in.len));
+        }
+        CHECK(weir_output_frames_like(&p, weir_buf_span(&in), codec, ids, ends, 7) == 7);
+        in.data[starts[300] + 7] = 1; /* a header of one byte */
+        CHECK(weir_output_frames_like(&p, weir_buf_span(&in), codec, ids, ends, 600) == 300);
+        in.data[starts[200] + 24]++; /* another item */
+        CHECK(weir_output_frames_like(&p, weir_buf_span(&in), codec, ids, ends, 600) == 200);
+        memset(in.data + starts[100], 0xff, 16); /* lengths that nothing has */
+        CHECK(weir_output_frames_like(&p, weir_buf_span(&in), codec, ids, ends, 600) == 100);
+        CHECK(ends[99] == starts[100]);
+        weir_buf_fini(&in);
+    }
+}
+
 int main(void) {
+    CHECK_RUN(case_frames_together);
     CHECK_RUN(case_patterns);
     CHECK_RUN(case_patterns_of_changed_items);
     CHECK_RUN(case_a_pattern_is_kept);
