@@ -25,8 +25,9 @@ enum {
     MAX_REPLY = 64 * 1024,
     LOOK_MS = 1,
     END_LOOK_MS = 4,
-    END_LOOKS = 50, /* at most that long a reset is waited for */
-    GATHER = 4096,  /* bytes of replies, which have 4 each unless they refuse */
+    END_LOOKS = 50,      /* at most that long a reset is waited for */
+    GATHER = 4096,       /* bytes of replies, which have 4 each unless they refuse */
+    SEND_AT = 32 * 1024, /* so much does not wait for more: one buffer serves a turn's requests */
 };
 
 static void see_end(struct weir_plane_conn *k);
@@ -385,5 +386,7 @@ enum weir_status weir_plane_conn_send(struct weir_plane_call *call, struct weir_
     k->waiters[call->ack_seq % c->config.in_flight] = call;
     k->n_waiting++;
     expect_reply(k);
+    if (out->len >= SEND_AT)
+        weir_stream_flush(k->stream);
     return WEIR_OK;
 }

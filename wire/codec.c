@@ -112,29 +112,28 @@ static char *put_decimal(char *p, uint32_t v) {
     return p + 10 - at;
 }
 
-/* Bytes that an id takes on average, rounded up; the first ones speak for the rest. */
-static size_t usual_width(const struct weir_enc *e, const uint32_t *ids, size_t n) {
+/* Bytes that n ids take, and a little more, if all are as wide as the first ones. */
+static size_t likely_bytes(const struct weir_enc *e, const uint32_t *ids, size_t n) {
     enum { SAMPLE = 256 };
-    size_t total = 0;
-    n = n < SAMPLE ? n : SAMPLE;
-    for (size_t i = 0; i < n; i++)
+    size_t total = 0, seen = n < SAMPLE ? n : SAMPLE;
+    for (size_t i = 0; i < seen; i++)
         total +=
             MP(e) ? 1 + (ids[i] > 0x7f) + (ids[i] > 0xff) + 2 * (size_t)(ids[i] > 0xffff)
                   : 2 + (ids[i] > 9) + (ids[i] > 99) + (ids[i] > 999) + 2 * (size_t)(ids[i] > 9999);
-    return n > 0 ? (total + n - 1) / n : 0;
+    return seen > 0 ? n * total / seen * 17 / 16 : 0;
 }
 
 /* Prompts of 100,000 ids pass here: numbers are written straight into the reserved room, which is
  * asked for as if all to come were as wide as the first ones: growing copies what is there. */
 static enum weir_status put_many(struct weir_enc *e, const uint32_t *ids, size_t n) {
-    enum { CHUNK = 4096 };
-    size_t width = n > CHUNK ? usual_width(e, ids, n) : 0;
+    enum { CHUNK = 1024 };
+    size_t likely = n > CHUNK ? likely_bytes(e, ids, n) : 0;
+    if (likely > 0 && weir_buf_reserve(e->buf, likely) == WEIR_NOMEM)
+        return WEIR_NOMEM; /* too large for the buffer: they may yet be smaller */
     for (size_t i = 0; i < n;) {
         size_t now = n - i < CHUNK ? n - i : CHUNK;
-        size_t most = MP(e) ? now * 5 + WEIR_ID_SLACK : now * 11 + 1;
-        enum weir_status st = weir_buf_reserve(e->buf, most + (n - i - now) * width);
-        if (st == WEIR_TOO_LARGE) /* they may yet be smaller */
-            st = weir_buf_reserve(e->buf, most);
+        enum weir_status st =
+            weir_buf_reserve(e->buf, MP(e) ? now * 5 + WEIR_ID_SLACK : now * 11 + 1);
         if (st != WEIR_OK)
             return st;
         char *p = e->buf->data + e->buf->len;
