@@ -9,6 +9,7 @@ struct tokenize_request {
     struct weir_span model, prompt, messages, tools;
     struct weir_span tokens; /* raw array */
     bool has_prompt, strings, no_generation_prompt;
+    bool special, says_special; /* add_special_tokens, when it is there */
 };
 
 static bool read_tokenize(struct weir_http_exchange *x, struct tokenize_request *t) {
@@ -37,6 +38,9 @@ static bool read_tokenize(struct weir_http_exchange *x, struct tokenize_request 
             t->strings = weir_json_bool(&j, &flag);
         } else if (weir_json_str_eqz(key, "add_generation_prompt") && type == WEIR_JSON_FALSE) {
             t->no_generation_prompt = weir_json_bool(&j, &flag);
+        } else if (weir_json_str_eqz(key, "add_special_tokens") &&
+                   (type == WEIR_JSON_TRUE || type == WEIR_JSON_FALSE)) {
+            t->says_special = weir_json_bool(&j, &t->special);
         } else {
             weir_json_skip(&j, NULL);
         }
@@ -75,12 +79,11 @@ static struct weir_model *pick_model(struct weir_front_loop *fl, struct weir_spa
 
 static void put_token_strings(struct weir_jsonw *w, const struct wtok *tok, const uint32_t *ids,
                               size_t n) {
-    weir_jsonw_key(w, "token_strs");
     weir_jsonw_array_begin(w);
     for (size_t i = 0; i < n; i++) {
         struct weir_buf text;
         weir_buf_init(&text, 4096);
-        enum weir_status st = wtok_id_bytes(tok, ids[i], &text);
+        enum weir_status st = wtok_id_piece(tok, ids[i], &text);
         weir_jsonw_string(w, st == WEIR_OK ? weir_buf_span(&text) : weir_span("", 0));
         weir_buf_fini(&text);
     }
@@ -103,8 +106,11 @@ static void answer_tokens(struct weir_http_exchange *x, const struct weir_model_
     for (size_t i = 0; i < n; i++)
         weir_jsonw_u64(&w, ids[i]);
     weir_jsonw_array_end(&w);
+    weir_jsonw_key(&w, "token_strs");
     if (t->strings)
         put_token_strings(&w, info->tok, ids, n);
+    else
+        weir_jsonw_null(&w);
     weir_jsonw_object_end(&w);
     weir_front_send(x, 200, &w, &body);
 }
@@ -135,10 +141,13 @@ void weir_front_tokenize(struct weir_front_loop *fl, struct weir_http_exchange *
                                  .flavour = info->flavour};
         st = wtok_render_chat(info->tok, &chat, &text, &err);
     }
+    /* As a completion's prompt and a chat are made into tokens, unless the client wants it else. */
+    bool special = t.says_special ? t.special : t.has_prompt;
+    unsigned flags = WTOK_SPECIAL | (special ? WTOK_ADD_SPECIAL : 0);
     size_t n = 0, room = wtok_encode_bound(info->tok, text.len);
     uint32_t *ids = st == WEIR_OK ? weir_malloc((room + 1) * sizeof(*ids)) : NULL;
     if (ids != NULL)
-        st = wtok_encode(info->tok, weir_buf_span(&text), !t.has_prompt, ids, room, &n);
+        st = wtok_encode(info->tok, weir_buf_span(&text), flags, ids, room, &n);
     if (ids != NULL && st == WEIR_OK)
         answer_tokens(x, info, &t, ids, n);
     else

@@ -166,6 +166,10 @@ enum weir_status wtok_stream_finish(struct wtok_stream *s, struct weir_buf *out)
 /* The bytes of a single id, which need not be valid UTF-8 (logprobs). */
 enum weir_status wtok_id_bytes(const struct wtok *tok, uint32_t id,
                                struct weir_buf *out) WEIR_MUST_CHECK;
+/* It as the vocabulary writes it ("Ġworld", "▁world", "<0x0A>"), like convert_ids_to_tokens of
+ * Hugging Face's classes; nothing for an id that no token has. */
+enum weir_status wtok_id_piece(const struct wtok *tok, uint32_t id,
+                               struct weir_buf *out) WEIR_MUST_CHECK;
 
 /*
  * Stop strings over a stream of text: withholds exactly the longest suffix that may still become a

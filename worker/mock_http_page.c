@@ -1,6 +1,5 @@
 /* Pages of both engines: event sources, tokens, resets; the table of all pages. */
 #include "base/json.h"
-#include "base/utf8.h"
 #include "kvindex/kvi.h"
 #include "worker/mock_http_priv.h"
 
@@ -131,53 +130,18 @@ static bool says(struct weir_span body, const char *member, bool otherwise) {
     return value;
 }
 
-/* Vocabularies of bytes write each as a character of GPT-2's alphabet: printable Latin-1 stands for
- * itself, the other bytes for U+0100 and up. */
-static enum weir_status put_byte(unsigned char b, struct weir_buf *out) {
-    unsigned c = (b >= 0x21 && b <= 0x7E) || (b >= 0xA1 && b <= 0xAC) || b >= 0xAE ? b
-                 : b <= 0x20                                                       ? 0x100u + b
-                 : b <= 0xA0 ? 0x121u + (b - 0x7Fu)
-                             : 0x143;
-    char utf8[4];
-    return weir_buf_append(out, utf8, weir_utf8_encode(c, utf8));
-}
-
-static bool vocabulary_of_bytes(const struct wtok *tok) {
-    static const char *const kinds[] = {"bytes", "gpt2",   "cl100k",  "qwen2",
-                                        "o200k", "tekken", "deepseek"};
-    for (size_t i = 0; i < WEIR_ARRAY_LEN(kinds); i++)
-        if (strcmp(wtok_kind(tok), kinds[i]) == 0)
-            return true;
-    return false;
-}
-
-/* The tokens as the vocabulary has them; null where it is not known how it writes them. */
 static void put_strings(struct weir_jsonw *w, const struct wtok *tok, struct weir_ids ids) {
-    struct weir_buf raw, text;
-    if (!vocabulary_of_bytes(tok)) {
-        weir_mock_put_null(w, "token_strs");
-        return;
-    }
-    weir_buf_init(&raw, 1 << 16);
+    struct weir_buf text;
     weir_buf_init(&text, 1 << 18);
     weir_jsonw_key(w, "token_strs");
     weir_jsonw_array_begin(w);
     for (size_t i = 0; i < ids.n; i++) {
-        weir_buf_clear(&raw);
         weir_buf_clear(&text);
-        enum weir_status st = wtok_decode(tok, &ids.ids[i], 1, true, &text);
-        bool special = st == WEIR_OK && text.len == 0; /* written as it stands */
-        weir_buf_clear(&text);
-        if (st == WEIR_OK)
-            st = wtok_id_bytes(tok, ids.ids[i], &raw);
-        for (size_t k = 0; k < raw.len && st == WEIR_OK; k++)
-            st = special ? weir_buf_append_c(&text, raw.data[k])
-                         : put_byte((unsigned char)raw.data[k], &text);
+        enum weir_status st = wtok_id_piece(tok, ids.ids[i], &text);
         weir_jsonw_string(w,
                           st == WEIR_OK && text.len > 0 ? weir_buf_span(&text) : weir_span("", 0));
     }
     weir_jsonw_array_end(w);
-    weir_buf_fini(&raw);
     weir_buf_fini(&text);
 }
 

