@@ -156,12 +156,6 @@ void weir_output_observe(struct weir_leg *leg, size_t n) {
     leg->n_tokens += n;
 }
 
-/* The clock is read for the first item and about every 16th: reading it costs as much as decoding
- * a token. */
-uint64_t weir_output_decode_begins(const struct weir_choice *c) {
-    return c->n_tokens % 16 == 0 ? weir_now_ns() : 0;
-}
-
 void weir_output_decode_ended(struct weir_leg *leg, uint64_t begin, size_t n) {
     if (begin == 0 || n == 0)
         return;

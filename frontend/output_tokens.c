@@ -6,6 +6,8 @@
 #include "base/json.h"
 #include "frontend/request_priv.h"
 
+#include <string.h>
+
 /* Its text is looked at by nobody before the client, and its chunks differ in nothing else. */
 static bool is_plain(const struct weir_leg *leg, const struct weir_choice *c) {
     const struct weir_request *r = leg->request;
@@ -42,10 +44,10 @@ static enum weir_status put_one(struct weir_leg *leg, struct weir_choice *c,
     return st;
 }
 
-/* Texts of tokens that came together: plain ones in the choice's text, the others as JSON in the
- * request's `out`. */
+/* Texts of tokens that came together, as they stand between the quotes: plain ones in the choice's
+ * text, the others in the request's `out`. */
 struct texts {
-    size_t n, bytes; /* bytes: of all their frames */
+    size_t n, bytes; /* bytes: of the texts */
     struct {
         bool plain;
         size_t at, len;
@@ -55,9 +57,9 @@ struct texts {
 static enum weir_status add_text(struct texts *t, struct weir_request *r,
                                  const struct weir_choice *c, size_t from) {
     struct weir_span text = weir_span(c->text.data + from, c->text.len - from);
-    size_t at = r->out.len, len = text.len + 2;
     bool plain = weir_json_plain(text);
     if (!plain) {
+        size_t at = r->out.len;
         struct weir_jsonw w;
         weir_jsonw_init(&w, &r->out);
         weir_jsonw_string(&w, text);
@@ -65,44 +67,57 @@ static enum weir_status add_text(struct texts *t, struct weir_request *r,
             r->out.len = at;
             return w.status;
         }
-        len = r->out.len - at;
+        from = at + 1;
+        text.len = r->out.len - at - 2;
     }
     t->of[t->n].plain = plain;
-    t->of[t->n].at = plain ? from : at;
-    t->of[t->n].len = plain ? text.len : len;
+    t->of[t->n].at = from;
+    t->of[t->n].len = text.len;
     t->n++;
-    t->bytes += c->frame.before.len + len + c->frame.after.len;
+    t->bytes += text.len;
     return WEIR_OK;
 }
 
-static char *put_frames(const struct texts *t, const struct weir_request *r,
-                        const struct weir_choice *c, char *p) {
-    for (size_t i = 0; i < t->n; i++)
-        p = t->of[i].plain
-                ? weir_answer_plain_chunk(&c->frame,
-                                          weir_span(c->text.data + t->of[i].at, t->of[i].len), p)
-                : weir_answer_json_chunk(&c->frame,
-                                         weir_span(r->out.data + t->of[i].at, t->of[i].len), p);
-    return p;
+static char *put(char *p, struct weir_span s) {
+    memcpy(p, s.data, s.len);
+    return p + s.len;
+}
+
+/* A frame for each text; what stands between two texts is copied in one piece. */
+static void put_frames(const struct texts *t, const struct weir_request *r,
+                       const struct weir_choice *c, char *p) {
+    const struct weir_answer_frame *f = &c->frame;
+    p = put(p, f->before);
+    *p++ = '"';
+    for (size_t i = 0; i < t->n; i++) {
+        const char *from = t->of[i].plain ? c->text.data : r->out.data;
+        p = put(p, weir_span(from + t->of[i].at, t->of[i].len));
+        if (i + 1 < t->n)
+            p = put(p, f->between);
+    }
+    *p++ = '"';
+    put(p, f->after);
 }
 
 /* Into the answer's queue at once, or, where that does not go, by way of a buffer. */
 static enum weir_status put_texts(const struct texts *t, struct weir_request *r,
                                   struct weir_choice *c) {
+    const struct weir_answer_frame *f = &c->frame;
     if (t->n == 0)
         return WEIR_OK;
-    char *p = weir_http_stream_room(r->x, t->bytes);
+    size_t bytes = t->bytes + t->n * f->between.len;
+    char *p = weir_http_stream_room(r->x, bytes);
     if (p != NULL) {
         put_frames(t, r, c, p);
         weir_buf_clear(&r->out);
         return WEIR_OK;
     }
     size_t json = r->out.len;
-    enum weir_status st = weir_buf_reserve(&r->out, t->bytes);
+    enum weir_status st = weir_buf_reserve(&r->out, bytes);
     if (st != WEIR_OK)
         return st;
     put_frames(t, r, c, r->out.data + json);
-    r->out.len += t->bytes;
+    r->out.len += bytes;
     weir_buf_consume(&r->out, json);
     weir_output_flush(r);
     return WEIR_OK;
@@ -115,7 +130,8 @@ static enum weir_status push(struct weir_leg *leg, struct weir_choice *c, uint32
     enum weir_status st = id < wtok_vocab_size(c->decoder.tok)
                               ? wtok_stream_push(&c->decoder, id, &c->text)
                               : WEIR_OK;
-    weir_output_decode_ended(leg, begin, 1);
+    if (begin != 0)
+        weir_output_decode_ended(leg, begin, 1);
     return st;
 }
 

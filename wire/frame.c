@@ -4,14 +4,6 @@
 
 enum { REQUEST_LENGTHS = 2 + 2 + 4 };
 
-/* Written out: one load and a byte swap, once or twice a token. */
-static uint64_t get_be64(const char *text) {
-    const unsigned char *p = (const unsigned char *)text;
-    return (uint64_t)p[0] << 56 | (uint64_t)p[1] << 48 | (uint64_t)p[2] << 40 |
-           (uint64_t)p[3] << 32 | (uint64_t)p[4] << 24 | (uint64_t)p[5] << 16 |
-           (uint64_t)p[6] << 8 | p[7];
-}
-
 static uint64_t get_be(const char *p, unsigned n) {
     uint64_t v = 0;
     for (unsigned i = 0; i < n; i++)
@@ -30,7 +22,8 @@ enum weir_status weir_two_part_decode(struct weir_span in, size_t max_bytes,
     *ret_need = 0;
     if (in.len < WEIR_TWO_PART_HEAD)
         return WEIR_AGAIN;
-    uint64_t header = get_be64(in.data), body = get_be64(in.data + 8);
+    uint64_t header, body;
+    weir_two_part_lengths(in.data, &header, &body);
     if (header > max_bytes || body > max_bytes - header)
         return WEIR_TOO_LARGE;
     size_t total = WEIR_TWO_PART_HEAD + (size_t)header + (size_t)body;
@@ -61,7 +54,7 @@ enum weir_status weir_two_part_begin(struct weir_span header, struct weir_buf *o
 }
 
 void weir_two_part_end(struct weir_buf *out, size_t mark) {
-    size_t header = (size_t)get_be64(out->data + mark);
+    size_t header = (size_t)weir_be64(out->data + mark);
     put_be(out->data + mark + 8, out->len - mark - WEIR_TWO_PART_HEAD - header, 8);
 }
 

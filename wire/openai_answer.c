@@ -216,9 +216,10 @@ enum weir_status weir_answer_prepare(const struct weir_answer_head *head, unsign
         return st;
     while (bytes->data[at] == bytes->data[len + at])
         at++; /* ends at the closing quote of the empty text */
-    bytes->len = len;
+    bytes->len = len + at;
     ret_frame->before = weir_span(bytes->data, at - 1);
     ret_frame->after = weir_span(bytes->data + at + 1, len - at - 1);
+    ret_frame->between = weir_span(bytes->data + at, len);
     return WEIR_OK;
 }
 
@@ -247,16 +248,6 @@ char *weir_answer_plain_chunk(const struct weir_answer_frame *frame, struct weir
     memcpy(p, text.data, text.len);
     p += text.len;
     *p++ = '"';
-    memcpy(p, frame->after.data, frame->after.len);
-    return p + frame->after.len;
-}
-
-char *weir_answer_json_chunk(const struct weir_answer_frame *frame, struct weir_span json,
-                             char *p) {
-    memcpy(p, frame->before.data, frame->before.len);
-    p += frame->before.len;
-    memcpy(p, json.data, json.len);
-    p += json.len;
     memcpy(p, frame->after.data, frame->after.len);
     return p + frame->after.len;
 }

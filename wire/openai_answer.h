@@ -53,6 +53,7 @@ enum weir_status weir_answer_chunk(const struct weir_answer_head *head,
 /* What surrounds the text in a chunk of one choice that carries text and nothing else. */
 struct weir_answer_frame {
     struct weir_span before, after; /* in `bytes` of weir_answer_prepare */
+    struct weir_span between;       /* of two texts: a quote, after, before and a quote */
 };
 /* Both parts go to `bytes`, which is empty at first and must outlive the frame unchanged. */
 enum weir_status weir_answer_prepare(const struct weir_answer_head *head, unsigned index,

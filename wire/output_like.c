@@ -15,15 +15,22 @@ static bool read_one_id(enum weir_codec codec, const char *at, size_t room, uint
     const unsigned char *p = (const unsigned char *)at;
     uint64_t v = 0;
     if (codec == WEIR_CODEC_MSGPACK) {
-        unsigned char want = room == 2 ? 0xcc : room == 3 ? 0xcd : 0xce;
-        if (room == 1)
-            v = p[0];
-        else if ((room != 2 && room != 3 && room != 5) || p[0] != want)
+        switch (room) {
+        case 1:
+            *ret = p[0];
+            return p[0] <= 0x7f;
+        case 2:
+            *ret = p[1];
+            return p[0] == 0xcc;
+        case 3:
+            *ret = (uint32_t)p[1] << 8 | p[2];
+            return p[0] == 0xcd;
+        case 5:
+            *ret = (uint32_t)p[1] << 24 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 8 | p[4];
+            return p[0] == 0xce;
+        default:
             return false;
-        for (size_t i = 1; i < room; i++)
-            v = v << 8 | p[i];
-        *ret = (uint32_t)v;
-        return room > 1 || v <= 0x7f;
+        }
     }
     if (room == 0 || room > MOST_ID || (p[0] == '0' && room > 1))
         return false;
@@ -72,17 +79,20 @@ bool weir_output_like(const struct weir_output_pattern *p, struct weir_span byte
 size_t weir_output_frames_like(const struct weir_output_pattern *p, struct weir_span in,
                                enum weir_codec codec, uint32_t *ret_ids, size_t *ret_ends,
                                size_t room) {
-    size_t n = 0, at = 0;
-    size_t longest = p->before + p->after + MOST_ID;
-    for (; n < room; n++) {
-        struct weir_two_part msg;
-        size_t used, need;
-        if (weir_two_part_decode(weir_span(in.data + at, in.len - at), longest, &msg, &used,
-                                 &need) != WEIR_OK ||
-            msg.header.len > 0 || !weir_output_like(p, msg.body, codec, &ret_ids[n]))
+    size_t n = 0, at = 0, around = p->before + p->after;
+    if (around == 0 || p->codec != codec)
+        return 0;
+    while (n < room && in.len - at > WEIR_TWO_PART_HEAD + around) {
+        const char *item = in.data + at + WEIR_TWO_PART_HEAD;
+        uint64_t header, body;
+        weir_two_part_lengths(in.data + at, &header, &body);
+        if (header != 0 || body <= around || body > around + MOST_ID ||
+            body > in.len - at - WEIR_TWO_PART_HEAD || memcmp(item, p->bytes, p->before) != 0 ||
+            memcmp(item + body - p->after, p->bytes + p->before, p->after) != 0 ||
+            !read_one_id(codec, item + p->before, (size_t)body - around, &ret_ids[n]))
             break;
-        at += used;
-        ret_ends[n] = at;
+        at += WEIR_TWO_PART_HEAD + (size_t)body;
+        ret_ends[n++] = at;
     }
     return n;
 }

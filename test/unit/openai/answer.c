@@ -89,7 +89,12 @@ static void case_prepared_chunks(void) {
             }
             CHECK(weir_span_eq(weir_buf_span(&want), weir_buf_span(&got)));
             weir_buf_fini(&got);
-            weir_buf_init(&got, bytes.len - 1); /* no room: nothing is written */
+            size_t n = frame.before.len, m = frame.after.len;
+            CHECK(frame.between.len == n + m + 2 && frame.between.data[0] == '"' &&
+                  frame.between.data[n + m + 1] == '"' &&
+                  memcmp(frame.between.data + 1, frame.after.data, m) == 0 &&
+                  memcmp(frame.between.data + 1 + m, frame.before.data, n) == 0);
+            weir_buf_init(&got, n + m + 1); /* no room: nothing is written */
             CHECK(weir_answer_text_chunk(&frame, texts[1], &got) == WEIR_TOO_LARGE);
             CHECK(got.len == 0);
             weir_buf_fini(&bytes);
