@@ -456,12 +456,15 @@ struct trie {
     size_t n, cap;
 };
 
+/* Siblings stay in the order of coming: what a vocabulary names first is asked for most. */
 static bool trie_insert(struct trie *t, struct weir_span text, uint32_t index) {
     uint32_t at = 0;
     for (size_t i = 0; i < text.len; i++) {
-        uint32_t byte = (u8)text.data[i], next = t->nodes[at].child;
-        while (next != 0 && t->nodes[next].byte != byte)
+        uint32_t byte = (u8)text.data[i], next = t->nodes[at].child, last = 0;
+        while (next != 0 && t->nodes[next].byte != byte) {
+            last = next;
             next = t->nodes[next].sibling;
+        }
         if (next == 0) {
             if (t->n == t->cap) {
                 size_t cap = t->cap * 2;
@@ -472,8 +475,8 @@ static bool trie_insert(struct trie *t, struct weir_span text, uint32_t index) {
                 t->cap = cap;
             }
             next = (uint32_t)t->n++;
-            t->nodes[next] = (struct wtok_trie_node){.sibling = t->nodes[at].child, .byte = byte};
-            t->nodes[at].child = next;
+            t->nodes[next] = (struct wtok_trie_node){.byte = byte};
+            *(last != 0 ? &t->nodes[last].sibling : &t->nodes[at].child) = next;
         }
         at = next;
     }

@@ -70,18 +70,31 @@ static enum weir_status encode_section(const struct wtok_model *m, struct wtok_c
     return st;
 }
 
+/*
+ * With a segment cache a text is checked section by section, and only those that it does not hold
+ * (what it holds was checked before). It comes to the same: added tokens are valid by themselves,
+ * and they and the cuts begin with the first byte of a character. Not where a token looks at the
+ * characters beside it.
+ */
+static bool checked_in_pieces(const struct wtok_model *m, bool keep) {
+    return m->segments != NULL && keep && m->may_be_cut;
+}
+
 static enum weir_status cached_section(const struct wtok_model *m, struct wtok_context *ctx,
                                        struct weir_span text, unsigned kind, bool keep,
                                        struct wtok_out *out) {
-    uint64_t hash;
+    bool cached = m->segments != NULL && keep && text.len >= WTOK_SEGMENT_MIN;
     size_t from = out->n;
-    if (m->segments == NULL || !keep || text.len < WTOK_SEGMENT_MIN)
-        return encode_section(m, ctx, text, kind, out);
-    enum weir_status st = wtok_segments_get(m->segments, text, kind, out, &hash);
+    uint64_t hash = 0;
+    enum weir_status st = WEIR_NOT_FOUND;
+    if (cached)
+        st = wtok_segments_get(m->segments, text, kind, out, &hash);
     if (st != WEIR_NOT_FOUND)
         return st;
+    if (checked_in_pieces(m, keep) && !weir_utf8_valid(text))
+        return WEIR_INVALID;
     st = encode_section(m, ctx, text, kind, out);
-    if (st == WEIR_OK)
+    if (st == WEIR_OK && cached)
         wtok_segments_put(m->segments, text, kind, hash, out->ids + from, out->n - from);
     return st;
 }
@@ -90,7 +103,7 @@ static enum weir_status cached_section(const struct wtok_model *m, struct wtok_c
 static enum weir_status encode_pieces(const struct wtok_model *m, struct wtok_context *ctx,
                                       struct weir_span text, unsigned kind, bool keep,
                                       struct wtok_out *out) {
-    bool cut = m->segments != NULL && keep && m->may_be_cut;
+    bool cut = checked_in_pieces(m, keep);
     for (size_t least = WTOK_PIECE, done = 0; cut && text.len > least;) {
         size_t at = wtok_next_cut(m, text, least);
         if (at == text.len)
@@ -136,7 +149,7 @@ enum weir_status wtok_model_encode(const struct wtok_model *m, struct weir_span 
                                    unsigned flags, uint32_t *ids, size_t room, size_t *ret_n) {
     struct wtok_out out = {.ids = ids, .room = room};
     enum weir_status st = WEIR_OK;
-    if (!weir_utf8_valid(text))
+    if (!checked_in_pieces(m, (flags & WTOK_NO_CACHE) == 0) && !weir_utf8_valid(text))
         return WEIR_INVALID;
     if ((flags & WTOK_ADD_SPECIAL) != 0)
         st = put_all(&out, m->prefix, m->n_prefix);

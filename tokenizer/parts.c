@@ -59,25 +59,45 @@ bool wtok_parts_possible(const struct wtok_model *m) {
     return m->image->family != WTOK_GENERIC;
 }
 
-static bool may_cut(const struct wtok_model *m, const u8 *p) {
-    bool spm = m->image->family == WTOK_SPM;
-    if (*p == ' ')
-        return ascii_letter(p[-1]) && ascii_letter(p[1]) &&
-               (!spm || m->image->split_spaces != 0 ||
-                !wtok_cut_joined(m->cuts, p[-1], p[-1], ' ', ' '));
-    if (spm)
-        return false;
-    if (p[-1] == '\n')
-        return ascii_letter(*p) && (m->image->family != WTOK_GPT2 || (p[-2] > ' ' && p[-2] < 0x7F));
-    return ideographic_mark(p) && ideograph(p - 3) && ideograph(p + 3);
+/* Text models: a blank between letters. */
+static size_t next_blank(const struct wtok_model *m, const u8 *p, size_t len, size_t at) {
+    bool every = m->image->split_spaces != 0;
+    for (; at + BEHIND <= len; at++)
+        if (p[at] == ' ' && ascii_letter(p[at - 1]) && ascii_letter(p[at + 1]) &&
+            (every || !wtok_cut_joined(m->cuts, p[at - 1], p[at - 1], ' ', ' ')))
+            return at;
+    return len;
+}
+
+/* Is the byte one that a place begins with or, a line feed, follows? */
+static const bool begins_place[256] = {[' '] = true, ['\n'] = true, [0xE3] = true, [0xEF] = true};
+
+static bool behind_line(const struct wtok_model *m, const u8 *p) {
+    return p[-1] == '\n' && ascii_letter(*p) &&
+           (m->image->family != WTOK_GPT2 || (p[-2] > ' ' && p[-2] < 0x7F));
 }
 
 size_t wtok_next_cut(const struct wtok_model *m, struct weir_span text, size_t from) {
-    size_t at = from > BEFORE ? from : BEFORE;
-    for (; at + BEHIND <= text.len; at++)
-        if (may_cut(m, (const u8 *)text.data + at))
+    const u8 *p = (const u8 *)text.data;
+    size_t len = text.len, at = from > BEFORE ? from : BEFORE;
+    if (m->image->family == WTOK_SPM)
+        return next_blank(m, p, len, at);
+    if (at + BEHIND <= len && behind_line(m, p + at))
+        return at;
+    for (; at + BEHIND <= len; at++) {
+        if (!begins_place[p[at]])
+            continue;
+        if (p[at] == '\n') {
+            if (at + 1 + BEHIND <= len && behind_line(m, p + at + 1))
+                return at + 1;
+        } else if (p[at] == ' ') {
+            if (ascii_letter(p[at - 1]) && ascii_letter(p[at + 1]))
+                return at;
+        } else if (ideographic_mark(p + at) && ideograph(p + at - 3) && ideograph(p + at + 3)) {
             return at;
-    return text.len;
+        }
+    }
+    return len;
 }
 
 size_t wtok_model_parts(const struct wtok_model *m, struct weir_span text, size_t want,

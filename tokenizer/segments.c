@@ -106,9 +106,17 @@ static struct entry *find(struct shard *d, struct weir_span text, unsigned kind,
     return e;
 }
 
+uint64_t wtok_text_hash(struct weir_span text, uint64_t seed) {
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx2"))
+        return wtok_text_hash_avx2(text, seed);
+#endif
+    return XXH3_64bits_withSeed(text.data, text.len, seed);
+}
+
 enum weir_status wtok_segments_get(struct wtok_segments *s, struct weir_span text, unsigned kind,
                                    struct wtok_out *out, uint64_t *ret_hash) {
-    uint64_t hash = XXH3_64bits_withSeed(text.data, text.len, s->seed + kind);
+    uint64_t hash = wtok_text_hash(text, s->seed + kind);
     struct shard *d = shard_of(s, hash);
     enum weir_status st = WEIR_NOT_FOUND;
     *ret_hash = hash;

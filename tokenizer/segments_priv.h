@@ -20,6 +20,9 @@ enum weir_status wtok_segments_get(struct wtok_segments *s, struct weir_span tex
 /* Remembers; what cannot be remembered is forgotten silently. */
 void wtok_segments_put(struct wtok_segments *s, struct weir_span text, unsigned kind, uint64_t hash,
                        const uint32_t *ids, size_t n);
+/* The hash that segments are found by, XXH3: the same value whatever the processor. */
+uint64_t wtok_text_hash(struct weir_span text, uint64_t seed);
+uint64_t wtok_text_hash_avx2(struct weir_span text, uint64_t seed); /* x86-64 with AVX2 only */
 void wtok_segments_stats(struct wtok_segments *s, struct wtok_stats *ret_stats);
 
 #endif

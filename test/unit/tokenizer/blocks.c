@@ -234,6 +234,33 @@ static void case_cuts_change_no_word(void) {
     CHECK(seen > 1000);
 }
 
+/* The first place counts. */
+static void case_first_cut(void) {
+    static const struct {
+        const char *text;
+        size_t from, qwen, gpt2;
+    } cuts[] = {
+        {"12345\nabc def ghi", 0, 6, 6},
+        {"12345\nabc def ghi", 6, 6, 6},
+        {"12345\nabc def ghi", 7, 9, 9},
+        {"1234 \nabc def ghi", 4, 6, 9},
+        {"12345\n\nabc def gh", 3, 7, 10},
+        {"1.3\n5 ab c\ndefghi", 3, 8, 8},
+        {"\xE4\xB8\x80\xE3\x80\x82\n\xE4\xB8\x80\xEF\xBC\x8C\xE4\xB8\x80"
+         "12",
+         1, 10, 10},
+        {"123456789 1 2 3 4", 0, 17, 17},
+    };
+    for (size_t i = 0; i < WEIR_ARRAY_LEN(cuts); i++)
+        for (int f = WTOK_GPT2; f <= WTOK_QWEN2; f++) {
+            struct wtok_image image = {.family = (uint32_t)f};
+            struct wtok_model m = {.image = &image};
+            struct weir_span text = weir_span(cuts[i].text, strlen(cuts[i].text));
+            CHECK_EQ_U64(wtok_next_cut(&m, text, cuts[i].from),
+                         f == WTOK_GPT2 ? cuts[i].gpt2 : cuts[i].qwen);
+        }
+}
+
 /* Every length of prefix of one text that has everything in it. */
 static void case_every_length(void) {
     static unsigned char room[2048];
@@ -252,6 +279,7 @@ static void case_every_length(void) {
 
 int main(void) {
     CHECK_RUN(case_blocks_equal_the_reference);
+    CHECK_RUN(case_first_cut);
     CHECK_RUN(case_every_length);
     CHECK_RUN(case_two_texts_in_turns);
     CHECK_RUN(case_cuts_change_no_word);

@@ -1,13 +1,15 @@
 /* wtok_load(): what is refused and how, the cache file, ids at the end of a sequence, little
  * memory. */
+#define XXH_INLINE_ALL
 #include "base/mem.h"
 #include "test/check.h"
-#include "tokenizer/wtok.h"
+#include "tokenizer/segments_priv.h"
 
 #include <dirent.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 static char dir[256], cache[300];
 
@@ -261,6 +263,54 @@ static void case_shared_beginning(void) {
     wtok_destroy(tok);
 }
 
+/* What is no UTF-8 is refused wherever it stands, though a text is checked section by section, and
+ * only the sections that the cache does not hold. */
+static void case_checked_by_section(void) {
+    enum { SECTION = 6000, TEXT = 3 * SECTION, ROOM = 2 * TEXT };
+    static const char token[] = "<s>", letter[] = "\xC3\xA9", place[] = "\xE4\xB8\x80\xE3\x80\x82";
+    static const unsigned char bad[] = {0xC0, 0xC3, 0xF5, 0xFF};
+    static char text[TEXT], changed[TEXT];
+    static uint32_t want[ROOM], ids[ROOM];
+    size_t n_want, n, len = 0;
+    install("byte_level.json");
+    struct wtok *tok = load("");
+    for (unsigned i = 0; len + 32 < TEXT; i++) {
+        const char *add = len % SECTION > SECTION - 16 ? token : i % 5 == 0 ? letter : place;
+        memcpy(text + len, add, strlen(add));
+        len += strlen(add);
+    }
+    CHECK(wtok_encode(tok, weir_span(text, len), WTOK_SPECIAL | WTOK_NO_CACHE, want, ROOM,
+                      &n_want) == WEIR_OK);
+    for (unsigned turn = 0; turn < 2; turn++) {
+        CHECK(wtok_encode(tok, weir_span(text, len), WTOK_SPECIAL, ids, ROOM, &n) == WEIR_OK);
+        CHECK(n == n_want && memcmp(ids, want, n * sizeof(*ids)) == 0);
+    }
+    for (size_t at = 0; at<len; at += at % SECTION> SECTION - 40 || at < 8 ? 1 : 61) {
+        memcpy(changed, text, len);
+        changed[at] =
+            (char)(bad[at % sizeof(bad)] == (unsigned char)text[at] ? 0xFE : bad[at % sizeof(bad)]);
+        CHECK_MSG(wtok_encode(tok, weir_span(changed, len), WTOK_SPECIAL, ids, ROOM, &n) ==
+                      WEIR_INVALID,
+                  "byte %u", (unsigned)at);
+    }
+    /* A token inside of a character does not make two of it. */
+    CHECK(wtok_encode(tok, WEIR_SPAN_LIT("\xC3<s>\xA9"), WTOK_SPECIAL, ids, ROOM, &n) ==
+          WEIR_INVALID);
+    wtok_destroy(tok);
+}
+
+/* XXH3 as it is published, whatever the vectors. */
+static void case_hash_of_text(void) {
+    static char text[5000];
+    for (size_t i = 0; i < sizeof(text); i++)
+        text[i] = (char)(i * i >> 3);
+    CHECK(wtok_text_hash(weir_span(text, 0), 0) == 0x2D06800538D394C2u);
+    for (size_t n = 0; n < sizeof(text); n += n < 600 ? 1 : 97)
+        CHECK_MSG(wtok_text_hash(weir_span(text, n), n * 77) ==
+                      XXH3_64bits_withSeed(text, n, n * 77),
+                  "%u bytes", (unsigned)n);
+}
+
 /* Each allocation of a load and an encoding fails once. */
 static void case_little_memory(void) {
     static const char *const files[] = {"byte_level.json", "generic.json", "text.json",
@@ -298,6 +348,8 @@ int main(void) {
     CHECK_RUN(case_no_tokenizer);
     CHECK_RUN(case_ends_and_length);
     CHECK_RUN(case_cache_file);
+    CHECK_RUN(case_checked_by_section);
+    CHECK_RUN(case_hash_of_text);
     CHECK_RUN(case_little_memory);
     forget("tokenizer.json");
     (void)rmdir(cache);
