@@ -230,22 +230,28 @@ static void case_cache_file(void) {
     (void)unlink(path);
 }
 
-/* Two long prompts that begin alike, no added token in either: the second finds the beginning of
- * the first, and its ids are those of a tokenizer that remembers nothing. */
-static void case_shared_beginning(void) {
+/* The byte-level file, but no token looks at what stands beside it: then a text may be cut. */
+static struct wtok *load_with_cuts(void) {
     static const char *const beside = "\"lstrip\":true,\"rstrip\":true";
     static const char *const alone = "\"lstrip\":false,\"rstrip\":false";
-    enum { SHARED = 20000, ROOM = 4 * SHARED };
-    static char prompt[SHARED + 16];
-    static uint32_t ids[ROOM], want[ROOM];
-    size_t len, n = 0, n_want = 0;
-    struct wtok_stats stats;
+    size_t len;
     char *text = read_corpus("byte_level.json", &len), *at = strstr(text, beside);
-    CHECK(at != NULL); /* a text is not cut when tokens look at what stands beside them */
+    CHECK(at != NULL);
     memmove(at + strlen(alone), at + strlen(beside), strlen(at + strlen(beside)) + 1);
     memcpy(at, alone, strlen(alone));
     write_file("tokenizer.json", text, strlen(text));
-    struct wtok *tok = load("");
+    return load("");
+}
+
+/* Two long prompts that begin alike, no added token in either: the second finds the beginning of
+ * the first, and its ids are those of a tokenizer that remembers nothing. */
+static void case_shared_beginning(void) {
+    enum { SHARED = 20000, ROOM = 4 * SHARED };
+    static char prompt[SHARED + 16];
+    static uint32_t ids[ROOM], want[ROOM];
+    size_t n = 0, n_want = 0;
+    struct wtok_stats stats;
+    struct wtok *tok = load_with_cuts();
     for (size_t i = 0; i < SHARED; i++)
         prompt[i] = i % 7 == 6 ? ' ' : (char)('a' + i * i % 11 + i / 4096);
     for (unsigned last = 0; last < 4; last++) {
@@ -272,8 +278,7 @@ static void case_checked_by_section(void) {
     static char text[TEXT], changed[TEXT];
     static uint32_t want[ROOM], ids[ROOM];
     size_t n_want, n, len = 0;
-    install("byte_level.json");
-    struct wtok *tok = load("");
+    struct wtok *tok = load_with_cuts();
     for (unsigned i = 0; len + 32 < TEXT; i++) {
         const char *add = len % SECTION > SECTION - 16 ? token : i % 5 == 0 ? letter : place;
         memcpy(text + len, add, strlen(add));
