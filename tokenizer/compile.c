@@ -412,8 +412,8 @@ static enum weir_status words(struct compiler *c) {
         struct wtok_word w = {.id = (uint32_t)id, .len = (uint32_t)n};
         wtok_key(p, n, &w.k0, &w.k1);
         size_t at = wtok_key_hash(w.k0, w.k1) >> 32 & (cap_short - 1);
-        while (table[at].way[1].len != 0)
-            at = (at + 1) & (cap_short - 1);
+        for (; table[at].way[1].len != 0; at = (at + 1) & (cap_short - 1))
+            table[at].way[1].goes_on = 1;
         table[at].way[table[at].way[0].len != 0] = w;
     }
     if (put(c, WTOK_SECTION_WORDS, table, cap_short, sizeof(*table)) &&

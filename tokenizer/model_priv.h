@@ -95,8 +95,8 @@ struct wtok_trie_node {
 struct wtok_word {
     uint64_t k0, k1;
     uint32_t id;
-    uint32_t len; /* 0: empty slot */
-    uint64_t unused;
+    uint32_t len;     /* 0: empty slot */
+    uint64_t goes_on; /* of a line's second: one that belongs here is in a later line */
 };
 /* Those that a whole word may be, two to a cache line. What has no room in its line any more is in
  * the next one that has; low ids came first, so that is rare, and rarely wanted. */
@@ -300,14 +300,16 @@ static inline uint64_t wtok_word_line(const struct wtok_model *m, uint64_t hash)
 /* The id of a word by its key and the key's hash, or WTOK_NO_ID. */
 static inline uint32_t wtok_find_key(const struct wtok_model *m, uint64_t k0, uint64_t k1,
                                      uint64_t hash) {
-    for (uint64_t i = wtok_word_line(m, hash);; i = (i + 1) & m->word_mask)
-        for (unsigned k = 0; k < 2; k++) {
-            const struct wtok_word *w = &m->words[i].way[k];
-            if (w->k0 == k0 && w->k1 == k1)
-                return w->id;
-            if (w->len == 0)
-                return WTOK_NO_ID;
-        }
+    for (uint64_t i = wtok_word_line(m, hash);; i = (i + 1) & m->word_mask) {
+        const struct wtok_word *w = m->words[i].way;
+        bool first = ((w[0].k0 ^ k0) | (w[0].k1 ^ k1)) == 0;
+        bool second = ((w[1].k0 ^ k0) | (w[1].k1 ^ k1)) == 0;
+        /* How full a line is nobody can foretell, but most words are in neither place nor beyond */
+        if (first | second)
+            return w[second].id;
+        if (w[1].goes_on == 0)
+            return WTOK_NO_ID;
+    }
 }
 
 /* The id that a whole word is, or WTOK_NO_ID. 16 bytes must be readable at p. */

@@ -69,9 +69,13 @@ static void remember(const struct wtok_unit *u) {
     memo->k0 = u->k0;
     memo->k1 = u->k1 | (wide ? WTOK_MEMO_WIDE : 0);
     memo->n_ids = u->n_ids;
-    /* Of a wide one they run on over the second entry. */
-    size_t at = (size_t)((const char *)memo->ids - (const char *)u->line);
-    memcpy((char *)u->line + at, u->ids, u->n_ids * sizeof(*u->ids));
+    /* Of a wide one they run on over the second entry. All for which there is room are copied,
+     * whatever the number that counts. */
+    char *to = (char *)u->line + ((const char *)memo->ids - (const char *)u->line);
+    if (wide)
+        memcpy(to, u->ids, WTOK_MEMO_WIDE_IDS * sizeof(*u->ids));
+    else
+        memcpy(to, u->ids, WTOK_MEMO_IDS * sizeof(*u->ids));
 }
 
 /* Long words only as wholes: the hash of a part was not made. */
