@@ -28,11 +28,12 @@ uint32_t kvi_child_find(const struct kvi_index *x, uint32_t parent, uint32_t off
     uint64_t h = hash_of(parent, off, first);
     uint32_t tag = kvi_fraction(h);
     /* Pairs with the release in grow(). */
-    uint32_t ref = atomic_load_explicit(&x->children[kvi_segment(h)], memory_order_acquire);
-    if (ref == 0)
+    uint64_t found = atomic_load_explicit(&x->children[kvi_segment(h)], memory_order_acquire);
+    if (found == 0)
         return 0;
-    const struct segment *s = kvi_at(x, ref);
-    for (uint32_t i = kvi_scale(tag, s->cap);; i = i + 1 == s->cap ? 0 : i + 1) {
+    const struct segment *s = kvi_at(x, (uint32_t)found);
+    uint32_t cap = (uint32_t)(found >> 32); /* the segment's first line is not read */
+    for (uint32_t i = kvi_scale(tag, cap);; i = i + 1 == cap ? 0 : i + 1) {
         /* Pairs with the release in put(). */
         uint64_t word = atomic_load_explicit(&s->at[i], memory_order_acquire);
         if (word == 0)
@@ -43,6 +44,10 @@ uint32_t kvi_child_find(const struct kvi_index *x, uint32_t parent, uint32_t off
         if (n->first == first && n->parent == parent && n->parent_off == off)
             return (uint32_t)word;
     }
+}
+
+static uint32_t ref_of(const struct kvi_index *x, uint32_t segment) {
+    return (uint32_t)atomic_load_explicit(&x->children[segment], memory_order_relaxed);
 }
 
 static void put(struct segment *s, uint32_t tag, uint32_t node) {
@@ -56,7 +61,7 @@ static void put(struct segment *s, uint32_t tag, uint32_t node) {
 
 /* Room for one more word: at most 3/5 are in use. */
 static bool grow(struct kvi_index *x, uint32_t segment) {
-    uint32_t ref = atomic_load_explicit(&x->children[segment], memory_order_relaxed);
+    uint32_t ref = ref_of(x, segment);
     struct segment *old = ref != 0 ? kvi_at(x, ref) : NULL;
     if (old != NULL && (old->used + 1) * 5 <= old->cap * 3)
         return true;
@@ -74,7 +79,7 @@ static bool grow(struct kvi_index *x, uint32_t segment) {
         if (word != 0 && (uint32_t)word != DEAD)
             put(s, (uint32_t)(word >> 32), (uint32_t)word);
     }
-    atomic_store_explicit(&x->children[segment], to, memory_order_release);
+    atomic_store_explicit(&x->children[segment], (uint64_t)s->cap << 32 | to, memory_order_release);
     if (old != NULL)
         kvi_retire(x, KVI_RETIRED_MEMORY, ref, old->bytes);
     return true;
@@ -86,8 +91,7 @@ bool kvi_child_add(struct kvi_index *x, uint32_t node) {
     uint32_t segment = kvi_segment(h);
     if (!grow(x, segment))
         return false;
-    put(kvi_at(x, atomic_load_explicit(&x->children[segment], memory_order_relaxed)),
-        kvi_fraction(h), node);
+    put(kvi_at(x, ref_of(x, segment)), kvi_fraction(h), node);
     return true;
 }
 
@@ -95,8 +99,7 @@ void kvi_child_delete(struct kvi_index *x, uint32_t node) {
     const struct kvi_node *n = &x->nodes[node];
     uint64_t h = hash_of(n->parent, n->parent_off, n->first);
     uint32_t tag = kvi_fraction(h);
-    struct segment *s =
-        kvi_at(x, atomic_load_explicit(&x->children[kvi_segment(h)], memory_order_relaxed));
+    struct segment *s = kvi_at(x, ref_of(x, kvi_segment(h)));
     uint32_t i = kvi_scale(tag, s->cap);
     while (atomic_load_explicit(&s->at[i], memory_order_relaxed) != ((uint64_t)tag << 32 | node))
         i = i + 1 == s->cap ? 0 : i + 1;

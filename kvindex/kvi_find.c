@@ -15,8 +15,6 @@
 
 #include <stdlib.h>
 
-enum { FETCH_BLOCKS = 64 }; /* of the next node, while the holders of this one are looked at */
-
 #define ACQUIRE memory_order_acquire
 #define RELAXED memory_order_relaxed
 
@@ -91,7 +89,7 @@ static void clear_old(struct kvi_reader *r, uint32_t from) {
     r->n_old = 0;
 }
 
-/* ---- the walk ----------------------------------------------------------------------------- */
+/* ---- holders ------------------------------------------------------------------------------ */
 
 static uint32_t add_cells(struct kvi_reader *r, const _Atomic uint32_t *cells, uint32_t n,
                           uint32_t d, uint32_t m) {
@@ -143,31 +141,103 @@ static uint32_t next_node(const struct kvi_index *x, uint32_t node, uint32_t off
     return kvi_child_find(x, node, off, content);
 }
 
-/* Fetches what the walk reads of a node whose header is there. */
-static void fetch_node(const struct kvi_index *x, uint32_t node, uint32_t blocks) {
-    const struct kvi_node *n = &x->nodes[node];
-    const uint64_t *content = kvi_content(x, atomic_load_explicit(&n->body, RELAXED));
-    uint32_t list = atomic_load_explicit(&n->list, RELAXED);
+#ifndef FH
+#define FH 3
+#endif
+#ifndef QB
+#define QB 0
+#endif
+#ifndef OWN
+#define OWN 0
+#endif
+#ifndef HALF
+#define HALF 0
+#endif
+#ifndef QA
+#define QA 0
+#endif
+/* ---- fetching ahead of the walk ------------------------------------------------------------ */
+
+enum {
+    FIRST_BLOCKS = 64, /* of a long node: then the header of the one behind it is there */
+    MOST_AHEAD = 2     /* nodes */
+};
+
+/* The nodes that most likely follow, by each one's remembered child, as long as the query has
+ * blocks for them. Nothing here decides anything. */
+struct ahead {
+    uint32_t node; /* the next one, whose header was asked for; 0: none */
+    uint32_t d;    /* its depth */
+    uint32_t n;    /* those in front of the walk that were fetched */
+};
+
+/* Into the second-level cache, which takes more lines at one time than the first. */
+static void fetch_blocks(const uint64_t *at, uint32_t n) {
+    for (uint32_t i = 0; i < n; i += 8)
+        __builtin_prefetch(at + i, 0, 2);
+}
+
+static void look_from(const struct kvi_index *x, struct ahead *a, uint32_t node, uint32_t d) {
+    *a = (struct ahead){node, d, 0};
+    if (node != 0)
+        __builtin_prefetch(&x->nodes[node]);
+}
+
+/* What the walk will read of one more node and of the query, and the header behind it. */
+static void fetch_next(const struct kvi_index *x, struct ahead *a, const uint64_t *query,
+                       uint32_t n) {
+    if (a->node == 0 || a->d >= n || a->n == MOST_AHEAD)
+        return;
+    const struct kvi_node *next = &x->nodes[a->node];
+    uint64_t body = atomic_load_explicit(&next->body, RELAXED);
+    uint32_t list = atomic_load_explicit(&next->list, RELAXED), len = kvi_len(body);
+    uint32_t blocks = len < n - a->d ? len : n - a->d;
     if (list != 0)
         __builtin_prefetch(kvi_at(x, list));
-    for (uint32_t i = 0; i < blocks; i += 8)
-        __builtin_prefetch(content + i);
+    uint32_t behind = atomic_load_explicit(&next->child, ACQUIRE); /* pairs with kvi_branch */
+    if (behind != 0)
+        __builtin_prefetch(&x->nodes[behind]);
+    fetch_blocks(kvi_content(x, body), blocks);
+    fetch_blocks(query + a->d, blocks);
+    *a = (struct ahead){behind, a->d + len, a->n + 1};
+}
+
+/* ---- the walk ----------------------------------------------------------------------------- */
+
+/* Leading blocks of the node that are the query's from depth d on. */
+static uint32_t match_node(const struct kvi_index *x, uint64_t body, const uint64_t *query,
+                           uint32_t n, uint32_t d, struct ahead *ahead) {
+    const uint64_t *content = kvi_content(x, body);
+    uint32_t len = kvi_len(body) < n - d ? kvi_len(body) : n - d, m = 0;
+    if (len > FIRST_BLOCKS) {
+        m = x->kernels->match(content, query + d, FIRST_BLOCKS);
+        if (m < FIRST_BLOCKS)
+            return m;
+        fetch_next(x, ahead, query, n);
+    }
+    m += x->kernels->match(content + m, query + d + m, len - m);
+    if (m == kvi_len(body))
+        fetch_next(x, ahead, query, n);
+    return m;
 }
 
 static void walk(struct kvi_reader *r, const uint64_t *query, uint32_t n, bool early_exit) {
     const struct kvi_index *x = r->index;
     uint8_t tick = atomic_load_explicit(&x->tick, RELAXED);
-    uint32_t node = n > 0 ? kvi_child_find(x, 0, 0, query[0]) : 0, d = 0;
+    uint32_t node = n > 0 ? kvi_child_find(x, 0, 0, query[0]) : 0, d = 0, guess = 0;
+    struct ahead ahead = {0, 0, 0};
     while (node != 0) {
         struct kvi_node *at = &x->nodes[node];
-        uint32_t guess = atomic_load_explicit(&at->child, RELAXED);
-        if (guess != 0)
-            __builtin_prefetch(&x->nodes[guess]);
         uint64_t body = atomic_load_explicit(&at->body, ACQUIRE); /* pairs with set_body */
-        uint32_t len = kvi_len(body) < n - d ? kvi_len(body) : n - d;
-        uint32_t m = x->kernels->match(kvi_content(x, body), query + d, len);
-        if (guess != 0 && m == kvi_len(body) && d + m < n)
-            fetch_node(x, guess, n - d - m < FETCH_BLOCKS ? n - d - m : FETCH_BLOCKS);
+        bool was_fetched = node == guess && ahead.n > 0;
+        guess = atomic_load_explicit(&at->child, ACQUIRE); /* pairs with kvi_branch */
+        if (was_fetched) {
+            ahead.n--;
+            fetch_next(x, &ahead, query, n);
+        } else {
+            look_from(x, &ahead, guess, d + kvi_len(body));
+        }
+        uint32_t m = match_node(x, body, query, n, d, &ahead);
         uint32_t active = m > 0 ? add_holders(r, at, d, m) : 0;
         if (atomic_load_explicit(&at->stamp, RELAXED) != tick)
             atomic_store_explicit(&at->stamp, tick, RELAXED);
@@ -290,6 +360,7 @@ static size_t list(const struct kvi_reader *r, struct kvi_score *ret, size_t roo
 size_t kvi_find(struct kvi_reader *reader, const uint64_t *local_hashes, size_t n, bool early_exit,
                 struct kvi_score *ret_scores, size_t room) {
     uint32_t most = n < UINT32_MAX ? (uint32_t)n : UINT32_MAX;
+    fetch_blocks(local_hashes, most < KVI_NODE_BLOCKS ? most : KVI_NODE_BLOCKS);
     reset(reader);
     kvi_pin(reader);
     walk(reader, local_hashes, most, early_exit);
@@ -303,6 +374,7 @@ size_t kvi_find(struct kvi_reader *reader, const uint64_t *local_hashes, size_t 
 void kvi_match(struct kvi_reader *reader, const uint64_t *local_hashes, size_t n, bool early_exit,
                struct kvi_match *ret_match) {
     uint32_t most = n < UINT32_MAX ? (uint32_t)n : UINT32_MAX;
+    fetch_blocks(local_hashes, most < KVI_NODE_BLOCKS ? most : KVI_NODE_BLOCKS);
     reset(reader);
     kvi_pin(reader);
     walk(reader, local_hashes, most, early_exit);

@@ -184,11 +184,11 @@ struct kvi_index {
         uint32_t dir;                      /* ref of 1 << bits struct kvi_part; 0: one empty part */
         uint32_t bits : 8, n_deepest : 24; /* parts with as many bits as the directory */
     } names[KVI_NAME_SEGMENTS];
-    uint64_t n_rewritten; /* parts of the name table, for tests */
-    _Atomic uint32_t children[KVI_SEGMENTS];
-    struct kvi_rank *ranks;   /* max_ranks of them, reserved */
-    struct kvi_who *who;      /* the same */
-    _Atomic uint32_t n_ranks; /* numbers ever given */
+    uint64_t n_rewritten;                    /* parts of the name table, for tests */
+    _Atomic uint64_t children[KVI_SEGMENTS]; /* words of the segment << 32 | its ref */
+    struct kvi_rank *ranks;                  /* max_ranks of them, reserved */
+    struct kvi_who *who;                     /* the same */
+    _Atomic uint32_t n_ranks;                /* numbers ever given */
     uint32_t max_ranks;
     uint32_t *by_worker; /* open addressing, rank number + 1 */
     uint32_t by_worker_mask;
