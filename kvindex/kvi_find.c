@@ -160,7 +160,8 @@ static uint32_t next_node(const struct kvi_index *x, uint32_t node, uint32_t off
 
 enum {
     FIRST_BLOCKS = 64, /* of a long node: then the header of the one behind it is there */
-    MOST_AHEAD = 2     /* nodes */
+    MOST_AHEAD = 2,    /* nodes */
+    LIST_LINES = 4     /* of holders; the processor goes on by itself */
 };
 
 /* The nodes that most likely follow, by each one's remembered child, as long as the query has
@@ -175,6 +176,11 @@ struct ahead {
 static void fetch_blocks(const uint64_t *at, uint32_t n) {
     for (uint32_t i = 0; i < n; i += 8)
         __builtin_prefetch(at + i, 0, 2);
+}
+
+static void fetch_list(const struct kvi_index *x, uint32_t list) {
+    for (size_t i = 0; list != 0 && i < LIST_LINES; i++)
+        __builtin_prefetch((const uint8_t *)kvi_at(x, list) + i * 64);
 }
 
 static void look_from(const struct kvi_index *x, struct ahead *a, uint32_t node, uint32_t d) {
@@ -192,8 +198,7 @@ static void fetch_next(const struct kvi_index *x, struct ahead *a, const uint64_
     uint64_t body = atomic_load_explicit(&next->body, RELAXED);
     uint32_t list = atomic_load_explicit(&next->list, RELAXED), len = kvi_len(body);
     uint32_t blocks = len < n - a->d ? len : n - a->d;
-    if (list != 0)
-        __builtin_prefetch(kvi_at(x, list));
+    fetch_list(x, list);
     uint32_t behind = atomic_load_explicit(&next->child, ACQUIRE); /* pairs with kvi_branch */
     if (behind != 0)
         __builtin_prefetch(&x->nodes[behind]);
@@ -236,6 +241,7 @@ static void walk(struct kvi_reader *r, const uint64_t *query, uint32_t n, bool e
             fetch_next(x, &ahead, query, n);
         } else {
             look_from(x, &ahead, guess, d + kvi_len(body));
+            fetch_list(x, atomic_load_explicit(&at->list, RELAXED));
         }
         uint32_t m = match_node(x, body, query, n, d, &ahead);
         uint32_t active = m > 0 ? add_holders(r, at, d, m) : 0;
