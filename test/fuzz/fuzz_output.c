@@ -1,8 +1,10 @@
 /*
  * Response items and answers of the KV endpoint. Input: a codec byte, then a body. Property: an
  * item that decodes is written, and reads back the same; a process that only passes it on sees the
- * same end and the same error.
+ * same end and the same error. The body taken as bytes of a stream: frames that are read together
+ * are those that are read one by one.
  */
+#include "wire/frame.h"
 #include "wire/kv_query.h"
 #include "wire/relay.h"
 
@@ -58,6 +60,41 @@ static void answer(struct weir_span body, enum weir_codec codec) {
     weir_buf_fini(&out);
 }
 
+/* {"data":{"data":{"token_ids":[7]}},"complete_final":false} */
+static const char json_item[] =
+    "{\"data\":{\"data\":{\"token_ids\":[7]}},\"complete_final\":false}";
+static const char mp_item[] = "\x82\xa4"
+                              "data\x81\xa4"
+                              "data\x81\xa9"
+                              "token_ids\x91\x07\xae"
+                              "complete_final\xc2";
+
+static void frames(struct weir_span in, enum weir_codec codec) {
+    struct weir_output_pattern pattern = {0};
+    struct weir_output o;
+    struct weir_arena arena;
+    uint32_t ids[8], id = 0;
+    size_t ends[8], at = 0, used = 0, need = 0;
+    struct weir_span known = codec == WEIR_CODEC_JSON ? weir_span(json_item, sizeof(json_item) - 1)
+                                                      : weir_span(mp_item, sizeof(mp_item) - 1);
+    weir_arena_init(&arena, 1 << 20);
+    must(weir_output_decode_like(&pattern, known, codec, ids, 8, &arena, &o) == WEIR_OK);
+    must(pattern.before > 0);
+    weir_arena_fini(&arena);
+    size_t n = weir_output_frames_like(&pattern, in, codec, ids, ends, 8);
+    for (size_t i = 0; i < 8; i++) {
+        struct weir_two_part msg;
+        bool like = weir_two_part_decode(weir_span(in.data + at, in.len - at), 1 << 20, &msg, &used,
+                                         &need) == WEIR_OK &&
+                    msg.header.len == 0 && weir_output_like(&pattern, msg.body, codec, &id);
+        must(like == (i < n));
+        if (!like)
+            break;
+        at += used;
+        must(ends[i] == at && ids[i] == id);
+    }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (size == 0)
         return 0;
@@ -65,5 +102,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     struct weir_span body = weir_span((const char *)data + 1, size - 1);
     item(body, codec);
     answer(body, codec);
+    frames(body, codec);
     return 0;
 }
