@@ -104,11 +104,18 @@ struct half {
     uint64_t questions[WTOK_SLOTS + 1], hashes[WTOK_SLOTS + 1];
     uint8_t slots[WTOK_SLOTS / 2];
 };
+/* Units, of which those from `next` on have not been begun. */
+struct queue {
+    struct wtok_unit *const *units;
+    size_t n, next;
+};
 
-INLINE void ask(const struct tables *t, struct half *h, uint64_t pair, uint64_t key) {
+/* Without `real` there is no neighbour, and the question is written over by the next. */
+INLINE void ask(const struct tables *t, struct half *h, uint64_t pair, uint64_t key, bool real) {
     uint64_t hash = wtok_merge_hash(pair);
     h->questions[h->asked] = pair | key;
-    h->hashes[h->asked++] = hash;
+    h->hashes[h->asked] = hash;
+    h->asked += real;
     __builtin_prefetch(t->bloom + (hash >> 40 & t->bloom_mask) / 64);
 }
 
@@ -139,8 +146,9 @@ INLINE void job_step(const struct tables *t, struct wtok_job *j, uint32_t slot, 
     uint32_t id = t->rank_base != WTOK_NO_ID ? t->rank_base + rank : t->rank_ids[rank];
     j->alive = (j->alive & ~above) | behind;
     j->keys[gone] = j->keys[at] = j->keys[prev] = NO_KEY;
-    ask(t, h, wtok_merge_pair(j->ids[prev], id), slot * WTOK_JOB_LANES + prev);
-    ask(t, h, wtok_merge_pair(id, j->ids[next]), slot * WTOK_JOB_LANES + at);
+    bool last = (behind & (behind - 1)) == 0;
+    ask(t, h, wtok_merge_pair(j->ids[prev], id), slot * WTOK_JOB_LANES + prev, prev != 0);
+    ask(t, h, wtok_merge_pair(id, j->ids[next]), slot * WTOK_JOB_LANES + at, !last);
     j->ids[at] = id;
 }
 
@@ -159,6 +167,27 @@ INLINE void answer(const struct tables *t, struct wtok_job *slots, const struct 
     }
 }
 
+/* Ends the jobs of the slots that have no merge left, and begins others in their place, which join
+ * the active ones. */
+INLINE uint32_t *replace(const struct wtok_model *m, struct wtok_job *slots, struct half *h,
+                         const uint8_t *done, size_t n_done, struct queue *q, uint32_t *to,
+                         const unsigned lanes, least_fn least_of) {
+    for (size_t i = 0; i < n_done; i++) {
+        struct wtok_job *j = &slots[done[i]];
+        to = job_end(j, to);
+        while (q->next < q->n) {
+            job_begin(m, j, q->units[q->next++], lanes);
+            j->least = least_of(j->keys, lanes);
+            if (__builtin_expect(j->least < NO_KEY, 1)) {
+                h->slots[h->active++] = done[i];
+                break;
+            }
+            to = job_end(j, to);
+        }
+    }
+    return to;
+}
+
 /* All units of one size; returns the end of their ids. Each pass over the slots is a loop of its
  * own, short enough for the processor to look far ahead. */
 INLINE uint32_t *run_jobs(const struct wtok_model *m, struct wtok_job *slots,
@@ -166,34 +195,31 @@ INLINE uint32_t *run_jobs(const struct wtok_model *m, struct wtok_job *slots,
                           const unsigned lanes, least_fn least_of, find_fn find) {
     const struct tables t = tables_of(m);
     struct half halves[2] = {{.asked = 0}, {.asked = 0}};
-    size_t begun = 0;
-    for (; begun < n && begun < WTOK_SLOTS; begun++) {
-        struct half *h = &halves[begun % 2];
-        job_begin(m, &slots[begun], units[begun], lanes);
-        h->slots[h->active++] = (uint8_t)begun;
+    struct queue q = {.units = units, .n = n};
+    for (; q.next < n && q.next < WTOK_SLOTS; q.next++) {
+        struct half *h = &halves[q.next % 2];
+        job_begin(m, &slots[q.next], units[q.next], lanes);
+        h->slots[h->active++] = (uint8_t)q.next;
     }
     for (unsigned turn = 0; halves[0].active + halves[1].active > 0; turn++) {
         struct half *h = &halves[turn % 2];
         sift(&t, &halves[1 - turn % 2]);
-        size_t active = h->active, kept = 0;
+        size_t active = h->active, n_done = 0;
+        uint8_t done[WTOK_SLOTS / 2];
         answer(&t, slots, h, find);
+        h->active = 0;
+        /* Which are done nobody can foretell: they are told apart without a branch. */
         for (size_t i = 0; i < active; i++) {
-            struct wtok_job *j = &slots[h->slots[i]];
-            uint32_t least = least_of(j->keys, lanes);
-            while (least >= NO_KEY) {
-                to = job_end(j, to);
-                if (begun == n)
-                    break;
-                job_begin(m, j, units[begun++], lanes);
-                least = least_of(j->keys, lanes);
-            }
-            j->least = least;
-            h->slots[kept] = h->slots[i];
-            kept += least < NO_KEY;
+            uint8_t slot = h->slots[i];
+            uint32_t least = least_of(slots[slot].keys, lanes);
+            slots[slot].least = least;
+            h->slots[h->active] = done[n_done] = slot;
+            h->active += least < NO_KEY;
+            n_done += least >= NO_KEY;
         }
-        h->active = kept;
+        to = replace(m, slots, h, done, n_done, &q, to, lanes, least_of);
         h->asked = 0;
-        for (size_t i = 0; i < kept; i++)
+        for (size_t i = 0; i < h->active; i++)
             job_step(&t, &slots[h->slots[i]], h->slots[i], h);
     }
     return to;
