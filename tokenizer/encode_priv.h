@@ -72,7 +72,7 @@ enum {
     WTOK_UNITS = 512,
     WTOK_PLACES = 1024,
     WTOK_RUN = 16384, /* room for two turns of pending units of up to 20 ids is kept free */
-    WTOK_SLOTS = 48,
+    WTOK_SLOTS = 64,
     WTOK_JOB_LANES = 64, /* places, of which two are the ends */
     WTOK_JOB_SMALL = 16,
     WTOK_JOB_MIDDLE = 32,
