@@ -17,6 +17,7 @@ import pytest
 import testenv
 from nats_server import BINARY as NATS, WHY_NOT, NatsServer
 from plane_worker import PlaneWorker
+from test_adapters import cards
 from weir import WEIR, Fleet, Process, exposition, kept_port, sse, total, until
 
 pytestmark = pytest.mark.skipif(os.environ.get("WEIR_INTEROP") != "1",
@@ -274,15 +275,20 @@ def card_of_mocker(fleet, model):
      "prompt_context": ["oai_chat", "llama3_date_time"]},
 ])
 def test_both_tell_a_worker_the_same_sum_of_its_card(fleet, theirs, dynamo, model, more):
-    """`mdc_sum`: one card, and what the worker hears of each frontend."""
+    """`mdc_sum`: one card, and what the worker hears of each frontend, for the model and for an adapter of it."""
     if VERSION < "1.6":
         pytest.skip("what counts is of 1.6.1")
     worker = PlaneWorker(fleet, **{**card_of_mocker(fleet, model), **more})
     sums = []
-    for api in (dynamo_front(theirs, fleet, dynamo), Http(fleet.frontend(*files(model)).port).serving()):
-        assert api.chat("hello")[0] == 200
-        sums.append(worker.last()[1]["mdc_sum"])
-    assert len(sums[0]) == 64 and sums[0] == sums[1]
+    with cards(fleet) as c:
+        c.load(0x77, "adapter")
+        for api in (dynamo_front(theirs, fleet, dynamo), Http(fleet.frontend(*files(model)).port).serving()):
+            for name in ("m", "adapter"):
+                until(name, lambda: api.chat("hello", model=name)[0] == 200)
+                _, told = worker.last()
+                assert told["routing"].get("lora_name") == (None if name == "m" else name)
+                sums.append(told["mdc_sum"])
+    assert len(sums[0]) == 64 and set(sums) == {sums[0]}
     worker.close()
 
 
