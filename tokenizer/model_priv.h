@@ -304,7 +304,7 @@ static inline uint32_t wtok_find_key(const struct wtok_model *m, uint64_t k0, ui
         const struct wtok_word *w = m->words[i].way;
         bool first = ((w[0].k0 ^ k0) | (w[0].k1 ^ k1)) == 0;
         bool second = ((w[1].k0 ^ k0) | (w[1].k1 ^ k1)) == 0;
-        /* How full a line is nobody can foretell, but most words are in neither place nor beyond */
+        /* How full a line is nobody can foretell, but few words are in it or beyond. */
         if (first | second)
             return w[second].id;
         if (w[1].goes_on == 0)
