@@ -136,8 +136,8 @@ void weir_http_stream_begin(struct weir_http_exchange *x, int status, const char
 enum weir_status weir_http_stream_write(struct weir_http_exchange *x,
                                         struct weir_span bytes) WEIR_MUST_CHECK;
 /* The same without a copy, for the many small pieces of one turn: where to write exactly `bytes`
- * (> 0), which belong to the answer from then on. NULL: not here and now (the first piece of a
- * turn, a full queue, …), and weir_http_stream_write is to be used. */
+ * (> 0), which belong to the answer from then on. NULL: not here and now (a full queue, an answer
+ * without chunks, …), and weir_http_stream_write is to be used. */
 char *weir_http_stream_room(struct weir_http_exchange *x, size_t bytes) WEIR_MUST_CHECK;
 bool weir_http_stream_writable(const struct weir_http_exchange *x);
 void weir_http_stream_end(struct weir_http_exchange *x);

@@ -318,15 +318,26 @@ static char *grow_chunk(struct weir_http_exchange *x, struct weir_buf *out, size
     return p;
 }
 
-static void new_chunk(struct weir_http_exchange *x, struct weir_buf *out, struct weir_span bytes) {
-    size_t digits = hex_digits(bytes.len);
+/* Where the payload of a new chunk goes. */
+static char *begin_chunk(struct weir_http_exchange *x, struct weir_buf *out, size_t bytes) {
+    size_t digits = hex_digits(bytes);
     x->chunk_at = out->len;
-    x->chunk_len = bytes.len;
+    x->chunk_len = bytes;
     char *p = out->data + out->len + digits;
-    put_hex(p, digits, bytes.len);
+    put_hex(p, digits, bytes);
     p = put_z(p, "\r\n");
-    p = put(p, bytes.data, bytes.len);
-    out->len = (size_t)(p - out->data) + 2;
+    out->len = (size_t)(p - out->data) + bytes + 2;
+    return p;
+}
+
+/* Room for bytes in a chunk, the last one or a new one; there is room for FRAMING beside them. */
+static char *chunk_room(struct weir_http_exchange *x, struct weir_buf *out, size_t bytes) {
+    char *p = grow_chunk(x, out, bytes);
+    if (p == NULL)
+        p = begin_chunk(x, out, bytes);
+    memcpy(out->data + out->len - 2, "\r\n", 2);
+    x->chunk_end = out->len;
+    return p;
 }
 
 enum weir_status weir_http_stream_write(struct weir_http_exchange *x, struct weir_span bytes) {
@@ -344,33 +355,22 @@ enum weir_status weir_http_stream_write(struct weir_http_exchange *x, struct wei
     enum weir_status st = weir_buf_reserve(out, bytes.len + FRAMING);
     if (st != WEIR_OK)
         return st;
-    char *p = grow_chunk(x, out, bytes.len);
-    if (p != NULL)
-        memcpy(p, bytes.data, bytes.len);
-    else
-        new_chunk(x, out, bytes);
-    memcpy(out->data + out->len - 2, "\r\n", 2);
-    x->chunk_end = out->len;
+    memcpy(chunk_room(x, out, bytes.len), bytes.data, bytes.len);
     weir_stream_flush_later(c->stream);
     return WEIR_OK;
 }
 
 char *weir_http_stream_room(struct weir_http_exchange *x, size_t bytes) {
     struct conn *c = conn_of(x);
-    /* A closed connection, another kind of answer or a stream without a queue have no such chunk.
-     */
-    if (c->state == CONN_CLOSED || x->ended || x->chunk_len == 0 ||
-        !weir_stream_writable(c->stream))
+    if (c->state == CONN_CLOSED || x->ended || !x->streaming || !x->chunked || x->head_only ||
+        bytes == 0 || !weir_stream_writable(c->stream) ||
+        weir_stream_queued(c->stream) + bytes + FRAMING > c->server->limits.write_max)
         return NULL;
     struct weir_buf *out = weir_stream_out(c->stream);
-    if (out->len != x->chunk_end || weir_buf_reserve(out, bytes + FRAMING) != WEIR_OK)
+    if (weir_buf_reserve(out, bytes + FRAMING) != WEIR_OK)
         return NULL;
-    char *p = grow_chunk(x, out, bytes);
-    if (p == NULL)
-        return NULL;
-    memcpy(out->data + out->len - 2, "\r\n", 2);
-    x->chunk_end = out->len;
-    return p;
+    weir_stream_flush_later(c->stream);
+    return chunk_room(x, out, bytes);
 }
 
 bool weir_http_stream_writable(const struct weir_http_exchange *x) {
