@@ -141,21 +141,6 @@ static uint32_t next_node(const struct kvi_index *x, uint32_t node, uint32_t off
     return kvi_child_find(x, node, off, content);
 }
 
-#ifndef FH
-#define FH 3
-#endif
-#ifndef QB
-#define QB 0
-#endif
-#ifndef OWN
-#define OWN 0
-#endif
-#ifndef HALF
-#define HALF 0
-#endif
-#ifndef QA
-#define QA 0
-#endif
 /* ---- fetching ahead of the walk ------------------------------------------------------------ */
 
 enum {
