@@ -3,12 +3,14 @@
 #define WEIR_FRONTEND_APP_PRIV_H
 
 #include "base/json.h"
+#include "base/list.h"
 #include "frontend/explain.h"
 #include "frontend/metrics.h"
 #include "frontend/models.h"
 #include "frontend/prefill.h"
 #include "frontend/queue_classes.h"
 #include "frontend/relay_pool.h"
+#include "frontend/warm.h"
 #include "frontend/worker_figures.h"
 #include "net/http_server.h"
 #include "runtime/options_frontend.h"
@@ -71,7 +73,7 @@ struct weir_front_loop {
     struct weir_prep_pattern prep; /* of the last request that was sent */
     struct weir_request *spares;   /* request.c: owned; those that are over */
     unsigned n_spares;
-    struct weir_warm *warm; /* warm.c: requests of our own */
+    struct weir_list warm; /* warm.c: requests of our own */
     unsigned n_warm;
 };
 

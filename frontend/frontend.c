@@ -11,7 +11,6 @@
 #include "frontend/app_priv.h"
 #include "frontend/engine_set.h"
 #include "frontend/feed.h"
-#include "frontend/warm.h"
 #include "net/zmq.h"
 #include "runtime/nats_metrics.h"
 #include "runtime/options_nats.h"
@@ -262,6 +261,7 @@ static enum weir_status open_loops(struct frontend *f, struct weir_err *err) {
             return weir_err_set(err, st, "cannot create an event loop");
         weir_loop_set_dead_peer_ms(fl->loop, ms_of(o->weir_dead_peer_timeout_secs));
         weir_timer_init(&fl->lag, fl->loop, on_lag, fl);
+        weir_list_init(&fl->warm);
         f->n_loops++;
         st = open_plane(f, fl, err);
         if (st == WEIR_OK && (st = weir_relay_pools_create(

@@ -6,7 +6,6 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "frontend/request_priv.h"
-#include "frontend/warm.h"
 
 #include <stdio.h>
 #include <string.h>

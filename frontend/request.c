@@ -11,7 +11,6 @@
 #include "base/mem.h"
 #include "base/number.h"
 #include "frontend/request_priv.h"
-#include "frontend/warm.h"
 
 #include <stdio.h>
 #include <string.h>

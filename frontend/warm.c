@@ -14,7 +14,7 @@
 enum { WARM_MS = 60000, WARM_MAX = 64 };
 
 struct weir_warm {
-    struct weir_warm *next, **at; /* in the loop's list */
+    struct weir_list node; /* in the loop's list */
     struct weir_request *request;
     struct weir_timer timer;    /* until it begins; then until it is given up */
     struct weir_deferred freed; /* armed when it is over */
@@ -35,9 +35,7 @@ static void free_warm(struct weir_warm *w) {
     struct weir_front_loop *fl = w->request->fl;
     weir_timer_stop(&w->timer);
     weir_deferred_cancel(&w->freed);
-    *w->at = w->next;
-    if (w->next != NULL)
-        w->next->at = w->at;
+    weir_list_remove(&w->node);
     fl->n_warm--;
     weir_request_done(w->request); /* and w with its arena */
 }
@@ -179,17 +177,14 @@ void weir_warm_begin(const struct weir_request *from, struct weir_span text) {
         weir_request_done(r);
         return;
     }
-    w->next = fl->warm;
-    w->at = &fl->warm;
-    if (w->next != NULL)
-        w->next->at = &w->next;
-    fl->warm = w;
+    weir_list_push_back(&fl->warm, &w->node);
     fl->n_warm++;
 }
 
 void weir_warm_stop(struct weir_front_loop *fl) {
-    while (fl->warm != NULL) {
-        weir_request_abort(fl->warm->request);
-        free_warm(fl->warm);
+    while (!weir_list_empty(&fl->warm)) {
+        struct weir_warm *w = WEIR_CONTAINER_OF(fl->warm.next, struct weir_warm, node);
+        weir_request_abort(w->request);
+        free_warm(w);
     }
 }
