@@ -225,7 +225,7 @@ static void each_router(void *arg, void (*fn)(void *fn_arg, struct weir_router *
     struct weir_app *app = arg;
     struct each_router e = {fn, fn_arg};
     weir_models_each_router(app->models, of_model, &e);
-    weir_prefill_each(app->prefill, of_pool, &e);
+    weir_prefill_each(app->prefill, true, of_pool, &e);
 }
 
 static const struct weir_replica_sync_ops sync_ops = {with_router, each_router};

@@ -372,17 +372,23 @@ static struct weir_models_engine worker_of(const struct member *m, size_t i,
                                        .decode = e->role == WEIR_ENGINE_DECODE};
 }
 
+static bool seat_fits(const struct member *m, const struct weir_models_engine *x) {
+    return m->prefill ? weir_prefill_engine_fits(m->set->config.prefill, x)
+                      : weir_models_engine_fits(m->set->config.models, x);
+}
+
 static void put_seat(struct member *m, size_t i, const struct weir_engine_info *e) {
     struct weir_engine_set *s = m->set;
     struct seat *seat = &m->seats[i];
     const struct weir_models_engine x = worker_of(m, i, e);
+    bool fits = seat_fits(m, &x);
     if (m->prefill) {
         weir_prefill_engine_put(s->config.prefill, &x,
                                 x.sglang ? e->bootstrap_host : weir_span("", 0), e->bootstrap_port);
         seat->router = weir_prefill_router_of(s->config.prefill, x.id);
+        seat->waits = seat->router == NULL && !fits;
         return;
     }
-    bool fits = weir_models_engine_fits(s->config.models, &x);
     weir_models_engine_put(s->config.models, &x);
     seat->model = weir_models_of_worker(s->config.models, x.id);
     seat->waits = seat->model == NULL && !fits;
@@ -463,7 +469,7 @@ static void on_gone(void *arg, const struct weir_engine_info *e) {
 static bool can_come_in(const struct member *m, const struct weir_engine_info *e) {
     for (size_t i = 0; i < m->n_seats && i < e->n_models; i++) {
         const struct weir_models_engine x = worker_of(m, i, e);
-        if (m->seats[i].waits && weir_models_engine_fits(m->set->config.models, &x))
+        if (m->seats[i].waits && seat_fits(m, &x))
             return true;
     }
     return false;

@@ -417,7 +417,7 @@ static void hold_pool(void *arg, const char *model, struct weir_router *router,
 static void maintain_indexes(struct frontend *f) {
     struct indexes x = {.n_models = 0};
     weir_models_each_router(f->app.models, hold_model, &x);
-    weir_prefill_each(f->app.prefill, hold_pool, &x);
+    weir_prefill_each(f->app.prefill, true, hold_pool, &x);
     for (size_t i = 0; i < x.n_models; i++) {
         weir_router_maintain(weir_model_info(x.models[i])->router);
         weir_model_unref(x.models[i]);
@@ -441,7 +441,7 @@ static void reload_tls(struct weir_tls *tls, const char *what) {
 static void on_tick(void *arg) {
     struct frontend *f = arg;
     weir_models_each_router(f->app.models, refresh_model, f);
-    weir_prefill_each(f->app.prefill, refresh_prefill, f);
+    weir_prefill_each(f->app.prefill, true, refresh_prefill, f);
     maintain_indexes(f);
     if (f->feed != NULL)
         weir_feed_show(f->feed, weir_front_metrics_registry(f->app.metrics));

@@ -23,7 +23,8 @@ struct weir_prefill_pool {
     struct weir_rooms *rooms; /* owned, or NULL */
     struct weir_metric *received;
     uint32_t block_size;
-    unsigned n_joined;
+    unsigned n_cards, n_joined; /* of its workers: with a card; with an instance too */
+    bool current;               /* of its model; another has taken the place of the others */
 };
 
 struct worker {
@@ -98,7 +99,7 @@ void weir_prefill_destroy(struct weir_prefill *prefill) {
 
 static struct weir_prefill_pool *find_pool(struct weir_prefill *p, struct weir_span model) {
     WEIR_LIST_FOREACH(it, &p->pools) {
-        if (weir_span_eqz(model, POOL(it)->model))
+        if (POOL(it)->current && weir_span_eqz(model, POOL(it)->model))
             return POOL(it);
     }
     return NULL;
@@ -181,34 +182,31 @@ void weir_prefill_namespaces(struct weir_prefill *prefill, struct weir_span mode
     pthread_mutex_unlock(&prefill->lock);
 }
 
-void weir_prefill_each(struct weir_prefill *prefill,
+void weir_prefill_each(struct weir_prefill *prefill, bool former,
                        void (*fn)(void *arg, const char *model, struct weir_router *router,
                                   struct weir_rooms *rooms),
                        void *arg) {
     pthread_mutex_lock(&prefill->lock);
     WEIR_LIST_FOREACH(it, &prefill->pools) {
-        fn(arg, POOL(it)->model, POOL(it)->router, POOL(it)->rooms);
+        if (former || POOL(it)->current)
+            fn(arg, POOL(it)->model, POOL(it)->router, POOL(it)->rooms);
     }
     pthread_mutex_unlock(&prefill->lock);
 }
 
 /* ---- changing ----------------------------------------------------------------------------- */
 
-static struct weir_prefill_pool *pool_for(struct weir_prefill *p, const struct weir_card *card) {
-    struct weir_prefill_pool *pool = find_pool(p, card->display_name);
+static struct weir_prefill_pool *make_pool(struct weir_prefill *p, struct weir_span model,
+                                           uint32_t block_size) {
     struct weir_router_config config = p->config.router;
-    if (pool != NULL || p->n_pools == MAX_POOLS)
-        return pool;
-    config.block_size = p->config.block_size > 0 ? p->config.block_size : card->kv_cache_block_size;
-    pool = weir_calloc(1, sizeof(*pool));
+    struct weir_prefill_pool *pool = p->n_pools < MAX_POOLS ? weir_calloc(1, sizeof(*pool)) : NULL;
     if (pool == NULL)
         return NULL;
     weir_list_init(&pool->node);
-    pool->block_size = config.block_size;
-    pool->model = weir_strndup(card->display_name.data, card->display_name.len);
+    config.block_size = pool->block_size = block_size;
+    pool->model = weir_strndup(model.data, model.len);
     if (pool->model == NULL || weir_router_create(&config, &pool->router) != WEIR_OK ||
-        weir_models_rooms(&p->config, card->display_name, true, pool->router, &pool->rooms) !=
-            WEIR_OK) {
+        weir_models_rooms(&p->config, model, true, pool->router, &pool->rooms) != WEIR_OK) {
         free_pool(pool);
         return NULL;
     }
@@ -218,6 +216,37 @@ static struct weir_prefill_pool *pool_for(struct weir_prefill *p, const struct w
         weir_replica_sync_attach(p->config.sync, pool->router);
     weir_list_push_back(&p->pools, &pool->node);
     p->n_pools++;
+    return pool;
+}
+
+static uint32_t block_size_for(const struct weir_prefill *p, uint32_t of_card) {
+    return p->config.block_size > 0 ? p->config.block_size : of_card;
+}
+
+/* False: the pool has workers whose blocks are of another size. */
+static bool fits(const struct weir_prefill_pool *pool, uint32_t block_size) {
+    return pool == NULL || pool->n_cards == 0 || pool->block_size == block_size;
+}
+
+/* A pool may be in use as long as the registry is there, so its block size stays: when its workers
+ * have gone and others come with another, these get a pool of their own, or the one that they had.
+ * So a model has as many as sizes were seen. */
+static struct weir_prefill_pool *pool_for(struct weir_prefill *p, struct weir_span model,
+                                          uint32_t block_size) {
+    struct weir_prefill_pool *now = find_pool(p, model), *pool = NULL;
+    if (now != NULL && (now->n_cards > 0 || now->block_size == block_size))
+        return now;
+    WEIR_LIST_FOREACH(it, &p->pools) {
+        if (POOL(it)->block_size == block_size && weir_span_eqz(model, POOL(it)->model))
+            pool = POOL(it);
+    }
+    if (pool == NULL)
+        pool = make_pool(p, model, block_size);
+    if (pool == NULL)
+        return NULL;
+    if (now != NULL)
+        now->current = false;
+    pool->current = true;
     return pool;
 }
 
@@ -283,30 +312,40 @@ static void on_instance(struct weir_prefill *p, struct weir_span key, const stru
         join(p, w);
 }
 
-/* False: it is left out. */
-static bool take_card(struct weir_prefill *p, struct weir_span key, const struct weir_record *r) {
+enum taken {
+    TAKEN,
+    NOT_BESIDE_OTHERS, /* while the pool's workers are there */
+    LEFT_OUT
+};
+
+static enum taken take_card(struct weir_prefill *p, struct weir_span key,
+                            const struct weir_record *r) {
     const struct weir_card *c = &r->card;
+    const uint32_t block_size = block_size_for(p, c->kv_cache_block_size);
     uint32_t place;
     if (!weir_models_place(&p->config, r->endpoint.ns, true, &place))
-        return false;
-    struct weir_prefill_pool *pool = pool_for(p, c);
+        return LEFT_OUT;
+    struct weir_prefill_pool *pool = pool_for(p, c->display_name, block_size);
     struct worker *w = pool != NULL ? worker_for(p, key, r->instance_id) : NULL;
-    if (w == NULL || w->records.has_card)
-        return w != NULL;
-    if (p->config.block_size == 0 && c->kv_cache_block_size != pool->block_size) {
+    if (w == NULL)
+        return LEFT_OUT;
+    if (w->records.has_card)
+        return TAKEN;
+    if (!fits(pool, block_size)) {
         WEIR_LOG(WEIR_LOG_WARN, "models",
                  "a prefill worker of model %s has block size %u, the others %u; it is left out",
-                 pool->model, c->kv_cache_block_size, pool->block_size);
-        return false;
+                 pool->model, block_size, pool->block_size);
+        return NOT_BESIDE_OTHERS;
     }
     w->bootstrap_port = c->bootstrap_port;
     if (!copy_into(w->bootstrap_host, sizeof(w->bootstrap_host), c->bootstrap_host))
-        return false;
+        return LEFT_OUT;
     w->pool = pool;
+    pool->n_cards++;
     weir_worker_records_card(&w->records, c);
     w->records.figures.pool = place;
     join(p, w);
-    return true;
+    return TAKEN;
 }
 
 static bool wants_card(const struct weir_prefill *p, const struct weir_card *c) {
@@ -316,7 +355,10 @@ static bool wants_card(const struct weir_prefill *p, const struct weir_card *c) 
 
 static void on_free_card(void *prefill, struct weir_span key, const struct weir_record *r) {
     struct weir_prefill *p = prefill;
-    if (!take_card(p, key, r))
+    enum taken taken = take_card(p, key, r);
+    if (taken == NOT_BESIDE_OTHERS)
+        weir_card_sets_wait(&p->cards, key, r);
+    else if (taken == LEFT_OUT)
         weir_card_sets_forget(&p->cards, key);
 }
 
@@ -325,10 +367,12 @@ static void on_card(struct weir_prefill *p, struct weir_span key, const struct w
         on_free_card(p, key, r);
 }
 
-static void gone(struct weir_prefill *p, enum weir_record_kind kind, struct weir_span key) {
+/* True: it was the last of its pool that had a card. */
+static bool gone(struct weir_prefill *p, enum weir_record_kind kind, struct weir_span key) {
     struct worker *w = find_worker(p, key);
     if (w == NULL)
-        return;
+        return false;
+    bool last = kind == WEIR_RECORD_MODEL && w->records.has_card && --w->pool->n_cards == 0;
     part(p, w);
     /* Of other workers the models tell. */
     if (kind == WEIR_RECORD_ENDPOINT && w->records.has_card && w->records.address != NULL &&
@@ -336,12 +380,15 @@ static void gone(struct weir_prefill *p, enum weir_record_kind kind, struct weir
         p->config.on_worker_left(p->config.arg, w->records.address);
     if (weir_worker_records_gone(&w->records, kind))
         free_worker(w);
+    return last;
 }
 
 static void on_gone(struct weir_prefill *p, enum weir_record_kind kind, struct weir_span key) {
-    gone(p, kind, key);
+    bool last = gone(p, kind, key);
     if (kind == WEIR_RECORD_MODEL)
         weir_card_sets_gone(&p->cards, key, on_free_card, p);
+    if (last)
+        weir_card_sets_again(&p->cards, on_free_card, p);
 }
 
 void weir_prefill_on_change(void *prefill, enum weir_discovery_change change,
@@ -395,6 +442,13 @@ void weir_prefill_engine_put(struct weir_prefill *prefill, const struct weir_mod
     if (wants_card(prefill, &r.card))
         (void)take_card(prefill, key, &r);
     pthread_mutex_unlock(&prefill->lock);
+}
+
+bool weir_prefill_engine_fits(struct weir_prefill *prefill, const struct weir_models_engine *e) {
+    pthread_mutex_lock(&prefill->lock);
+    bool ok = fits(find_pool(prefill, e->model), block_size_for(prefill, e->block_size));
+    pthread_mutex_unlock(&prefill->lock);
+    return ok;
 }
 
 void weir_prefill_engine_remove(struct weir_prefill *prefill, uint64_t id) {

@@ -1,7 +1,9 @@
 /*
  * The prefill workers that discovery shows: a pool for each model name, each with its own router
  * and load book. Decode and aggregated workers are in models.h. Changes come from one thread (the
- * control loop); any thread looks pools up. A pool once found stays until the registry goes.
+ * control loop); any thread looks pools up. A pool once found stays until the registry goes, and so
+ * does its block size: a former pool's place is taken by another when its last worker has gone and
+ * one with blocks of another size comes.
  */
 #ifndef WEIR_FRONTEND_PREFILL_H
 #define WEIR_FRONTEND_PREFILL_H
@@ -26,6 +28,8 @@ void weir_prefill_on_change(void *prefill, enum weir_discovery_change change,
  * members the host is empty where the result comes with the answer (vLLM). */
 void weir_prefill_engine_put(struct weir_prefill *prefill, const struct weir_models_engine *e,
                              struct weir_span bootstrap_host, uint16_t bootstrap_port);
+/* Of one that was left out: nothing stands against it now. */
+bool weir_prefill_engine_fits(struct weir_prefill *prefill, const struct weir_models_engine *e);
 void weir_prefill_engine_remove(struct weir_prefill *prefill, uint64_t id);
 
 /* NULL: no worker prefills for this model now. */
@@ -49,8 +53,9 @@ struct weir_router *weir_prefill_router_of(struct weir_prefill *prefill, uint64_
 /* fn(namespace) for each worker that prefills for a model, with the registry's lock held. */
 void weir_prefill_namespaces(struct weir_prefill *prefill, struct weir_span model,
                              void (*fn)(void *arg, struct weir_span ns), void *arg);
-/* fn is called with the registry's lock held: it must not call back into it. */
-void weir_prefill_each(struct weir_prefill *prefill,
+/* fn is called with the registry's lock held: it must not call back into it. `former`: also pools
+ * whose place another has taken; what waits or runs there still has to come to its end. */
+void weir_prefill_each(struct weir_prefill *prefill, bool former,
                        void (*fn)(void *arg, const char *model, struct weir_router *router,
                                   struct weir_rooms *rooms),
                        void *arg);

@@ -160,7 +160,7 @@ void weir_front_queue(struct weir_front_loop *fl, struct weir_http_exchange *x) 
     weir_jsonw_key(&p.w, "queues");
     weir_jsonw_array_begin(&p.w);
     weir_models_each_router(fl->app->models, put_model, &p);
-    weir_prefill_each(fl->app->prefill, put_prefill, &p);
+    weir_prefill_each(fl->app->prefill, false, put_prefill, &p);
     weir_jsonw_array_end(&p.w);
     weir_jsonw_key(&p.w, "shares");
     weir_jsonw_array_begin(&p.w);

@@ -128,7 +128,7 @@ void weir_front_scrape(void *arg) {
     weir_front_set_uptime(app->metrics, (double)(weir_now_ns() - app->start_ns) / 1e9);
     weir_worker_figures_begin(app->workers);
     weir_models_each_router(app->models, scrape_model, app);
-    weir_prefill_each(app->prefill, scrape_prefill, app);
+    weir_prefill_each(app->prefill, false, scrape_prefill, app);
     weir_worker_figures_end(app->workers);
     if (app->explain != NULL)
         weir_front_set_decisions_dropped(app->metrics, weir_explain_dropped(app->explain));

@@ -288,6 +288,21 @@ def prefill_of(f, text, least):
     return first["worker_id"] if chosen["device_blocks"] >= least else None
 
 
+def test_a_prefill_engine_with_other_blocks_waits(fleet):
+    """Beside others of its model; once they have gone it prefills. (Failed before: left out until it was started anew, and then
+    too, for the pool kept its first block size.)"""
+    engines = {size: start(fleet, "--disaggregation-mode", "prefill", block=size) for size in (16, 32)}
+    dec = start(fleet, "--disaggregation-mode", "decode", block=32)
+    f = fleet.frontend(*(a for e in engines.values() for a in ("--worker", e.url + ",role=prefill")), "--worker", dec.url + ",role=decode",
+                       "--tokenizer", "bytes", "--router-mode", "kv", env={"WEIR_ENGINE_POLL_SECS": "0.05", "DYN_DISCOVERY_BACKEND": "mem"})
+    late = int(f.wait_line(r"a prefill worker of model m has block size (\d+), the others \d+; it is left out").group(1))
+    f.wait_line("model m has 1 prefill worker$")
+    f.ready()
+    next(e for size, e in engines.items() if size != late).kill()
+    until("the other to prefill", lambda: f.chat("hello").status == 200 and total(
+        exposition(engines[late].get("/metrics")), "vllm:prefix_cache_queries_total"))
+
+
 def test_conditional_disaggregation_of_engines(fleet):
     pre = start(fleet, "--disaggregation-mode", "prefill")
     dec = start(fleet, "--disaggregation-mode", "decode")

@@ -108,6 +108,33 @@ def test_workers_of_one_model_with_other_blocks(fleet):
     assert front.chat().status == 200 and other.metric("finished_total") == 1
 
 
+def test_prefill_workers_with_other_blocks(fleet):
+    """Of other endpoints, as above. (Failed before: a pool kept the block size of its first card although that worker had gone.)"""
+    first = fleet.mocker("--disaggregation-mode", "prefill")
+    fleet.mocker("--disaggregation-mode", "decode")
+    front = fleet.frontend("--router-mode", "kv").ready()
+    front.wait_line("model m has 1 prefill worker$")
+    other = fleet.mocker("--endpoint", "dynamo.more.generate", "--disaggregation-mode", "prefill", "--block-size", "32")
+    changes = PlaneWorker(fleet, component="changes", kv_cache_block_size=64, worker_type="prefill", model_type="")
+    for size in (32, 64):
+        front.wait_line(f"a prefill worker of model m has block size {size}, the others 16; it is left out")
+    changes.say(kv_cache_block_size=16)
+    front.wait_line("model m has 2 prefill workers$")
+    changes.close()
+    front.wait_line("model m has 1 prefill worker$")
+    assert first.stop() == 0
+    front.wait_line(rf"worker {other.ids[0]:x} of model m is left out no longer")
+    long = {"messages": [{"role": "user", "content": "a" * 400}]}
+    for n in (1, 2):
+        assert front.chat(**long).status == 200 and other.metric("finished_total") == n
+    # Back to the first size: the pool that there was.
+    assert other.stop() == 0
+    front.wait_line("model m has 0 prefill workers$")
+    again = fleet.mocker("--disaggregation-mode", "prefill")
+    front.wait_line("model m has 1 prefill worker$")
+    assert front.chat(**long).status == 200 and again.metric("finished_total") == 1
+
+
 def test_prefill_workers_with_other_cards(fleet):
     pre = fleet.mocker("--disaggregation-mode", "prefill")
     fleet.mocker("--disaggregation-mode", "decode", "--max-model-len", "4096")
