@@ -373,7 +373,8 @@ static enum weir_status send_to(struct weir_relay *y, const char *address, const
         .target = target,
         .headers = headers,
         .n_headers = weir_relay_headers(r, y->leg->many_ranks, y->leg->dp_rank, headers, rank),
-        .body = body};
+        .body = body,
+        .body_stays = true}; /* with the request */
     enum weir_status st = weir_relay_pool_take(r->fl->pools, weir_span_z(address), &y->user);
     if (st != WEIR_OK)
         return st;

@@ -25,7 +25,7 @@ struct weir_relay_prefill {
     struct weir_leg *leg;
     struct weir_relay_user user; /* has a pool while `call` runs */
     struct weir_http_call *call;
-    struct weir_buf answer;
+    struct weir_buf body, answer; /* body: of the call */
     struct weir_timer silence;
     char content_type[128];
     int status;
@@ -35,6 +35,7 @@ static void drop_call(struct weir_relay_prefill *p) {
     if (p->call != NULL)
         weir_http_call_cancel(p->call);
     p->call = NULL;
+    weir_buf_fini(&p->body);
     weir_timer_stop(&p->silence);
     weir_relay_pool_release(&p->user);
 }
@@ -214,16 +215,16 @@ static enum weir_status send(struct weir_leg *leg, const struct weir_prefill_wor
     struct weir_request *r = leg->request;
     struct weir_relay_prefill *p = own(leg);
     struct weir_http_header headers[WEIR_RELAY_HEADERS];
-    struct weir_buf body;
     char rank[24];
     if (p == NULL)
         return WEIR_NOMEM;
-    weir_buf_init(&body, BODY_MAX);
-    enum weir_status st = make_body(leg, w, &body);
+    weir_buf_init(&p->body, BODY_MAX);
+    enum weir_status st = make_body(leg, w, &p->body);
     struct weir_http_call_config c = {.method = "POST",
                                       .target = weir_relay_target(r),
                                       .headers = headers,
-                                      .body = weir_buf_span(&body)};
+                                      .body = weir_buf_span(&p->body),
+                                      .body_stays = true};
     c.n_headers = weir_relay_headers(r, w->at.n_ranks > 1, leg->disagg.dp_rank, headers, rank);
     if (st == WEIR_OK)
         st = weir_relay_pool_take(r->fl->pools, weir_span_z(w->at.address), &p->user);
@@ -232,7 +233,8 @@ static enum weir_status send(struct weir_leg *leg, const struct weir_prefill_wor
         p->call = NULL;
         drop_call(p);
     }
-    weir_buf_fini(&body);
+    if (st != WEIR_OK)
+        weir_buf_fini(&p->body);
     leg->disagg.sent_ns = weir_now_ns();
     if (st == WEIR_OK)
         arm_silence(p, r->fl->app->item_ms);

@@ -198,8 +198,11 @@ static enum weir_status write_request(const struct weir_http_client *c,
     struct weir_span method = weir_span_z(config->method), target = weir_span_z(config->target);
     if (!weir_http_token_ok(method) || weir_span_eqz(method, "CONNECT") || !is_target(target))
         return WEIR_INVALID;
+    size_t copied = config->body_stays ? 0 : config->body.len;
+    if (config->body.len > HC_MAX_REQUEST)
+        return WEIR_TOO_LARGE;
     weir_buf_init(out, HC_MAX_REQUEST);
-    enum weir_status st = weir_buf_reserve(out, 512 + target.len + config->body.len);
+    enum weir_status st = weir_buf_reserve(out, 512 + target.len + copied);
     if (st == WEIR_OK)
         st = weir_buf_printf(out, "%s %s HTTP/1.1\r\n", config->method, config->target);
     if (st == WEIR_OK)
@@ -209,7 +212,7 @@ static enum weir_status write_request(const struct weir_http_client *c,
     if (st == WEIR_OK)
         st = length ? weir_buf_printf(out, "content-length: %zu\r\n\r\n", config->body.len)
                     : weir_buf_append(out, "\r\n", 2);
-    return st == WEIR_OK ? weir_buf_append_span(out, config->body) : st;
+    return st == WEIR_OK ? weir_buf_append(out, config->body.data, copied) : st;
 }
 
 static enum weir_status start(struct weir_http_client *c, struct weir_http_call *call) {
@@ -247,6 +250,8 @@ enum weir_status weir_http_call_start(struct weir_http_client *c,
         call->first_byte_due_ms = now + config->first_byte_ms;
     if (config->total_ms != 0)
         call->total_due_ms = now + config->total_ms;
+    if (config->body_stays)
+        call->body = config->body;
     enum weir_status st = write_request(c, config, &call->request);
     if (st == WEIR_OK)
         st = arm(call);

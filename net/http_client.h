@@ -30,7 +30,8 @@ struct weir_http_call_config {
     /* Extra lines; Content-Length and Transfer-Encoding are the client's, Host may be given. */
     const struct weir_http_header *headers;
     size_t n_headers;
-    struct weir_span body;  /* copied; empty: no body */
+    struct weir_span body;  /* empty: no body. Copied, unless */
+    bool body_stays;        /* the caller keeps it as it is until the call has ended */
     uint64_t first_byte_ms; /* 0 = off */
     uint64_t total_ms;      /* 0 = off */
 };

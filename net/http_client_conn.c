@@ -40,6 +40,17 @@ static void fail(struct hc_conn *k, enum weir_status status, const char *reason)
 
 /* ---- the request ---------------------------------------------------------------------------- */
 
+/* 0: it cannot be sent again. */
+static size_t request_bytes(const struct weir_http_call *call) {
+    return call->request.len > 0 ? call->request.len + call->body.len : 0;
+}
+
+/* None of it has got to the server, as far as that can be known. */
+static bool undelivered(const struct hc_conn *k, bool *ret_open) {
+    size_t n = request_bytes(k->call);
+    return n > 0 && weir_stream_undelivered(k->stream, ret_open) >= n;
+}
+
 static void send_request(struct hc_conn *k) {
     struct weir_http_call *call = k->call;
     k->state = HC_BUSY;
@@ -47,7 +58,8 @@ static void send_request(struct hc_conn *k) {
     k->got_bytes = false;
     k->n_interim = 0;
     k->finder = (struct weir_http_finder){0};
-    enum weir_status st = weir_stream_write_now(k->stream, call->request.data, call->request.len);
+    enum weir_status st =
+        weir_stream_write_now(k->stream, weir_buf_span(&call->request), call->body);
     if (st != WEIR_OK) {
         /* Not from inside the call that started it: on_close tells. */
         weir_hc_conn_close(k, st, "the request does not fit into the queue");
@@ -298,8 +310,8 @@ void weir_hc_conn_pause(struct hc_conn *k, bool paused) {
 /* The connection was closed under a request that had waited for it in the pool. */
 static bool may_retry(const struct hc_conn *k, bool unsent) {
     const struct weir_http_call *call = k->call;
-    return call != NULL && k->reused && !k->got_bytes && !call->retried && call->request.len > 0 &&
-           (unsent || call->safe);
+    return call != NULL && k->reused && !k->got_bytes && !call->retried &&
+           request_bytes(call) > 0 && (unsent || call->safe);
 }
 
 static void retry(struct hc_conn *k, bool unsent) {
@@ -316,8 +328,7 @@ static void on_end_look(void *arg) {
         return;
     /* None of the request has got there. */
     bool open = false;
-    bool unsent = k->call != NULL && k->state == HC_BUSY && k->call->request.len > 0 &&
-                  weir_stream_undelivered(k->stream, &open) >= k->call->request.len;
+    bool unsent = k->call != NULL && k->state == HC_BUSY && undelivered(k, &open);
     if (!unsent && open && may_retry(k, true) && k->n_looks++ < HC_END_LOOKS &&
         weir_timer_start(&k->end_look, HC_END_LOOK_MS) == WEIR_OK)
         return;
@@ -346,10 +357,7 @@ static void on_close(void *arg, enum weir_status status, const char *reason) {
     k->state = HC_CLOSED;
     if (status != WEIR_OK)
         c->last_failure = reason;
-    bool unsent =
-        call != NULL &&
-        (!call->sent_any ||
-         (call->request.len > 0 && weir_stream_undelivered(k->stream, NULL) >= call->request.len));
+    bool unsent = call != NULL && (!call->sent_any || undelivered(k, NULL));
     if (may_retry(k, unsent)) {
         retry(k, unsent);
     } else if (call != NULL) {

@@ -55,7 +55,9 @@ struct weir_http_call {
     struct weir_list node; /* in client.waiting while it waits */
     struct weir_http_call_ops ops;
     void *arg;
-    struct weir_buf request; /* head and body; freed when it cannot be needed again */
+    struct weir_buf request; /* head, and the body if it is copied; freed when neither of the two
+                                can be needed again */
+    struct weir_span body;   /* borrowed: what follows; the caller's until the call ends */
     bool head_only, safe;    /* HEAD; a method that may be sent twice */
     bool sent_any, retried, paused;
     uint64_t first_byte_due_ms, total_due_ms; /* 0 = none */

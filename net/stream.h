@@ -63,10 +63,11 @@ enum weir_status weir_stream_connect(struct weir_loop *loop, const char *ip, uin
  * sent before is still read; on_close follows within a second). */
 enum weir_status weir_stream_write(struct weir_stream *s, const void *data,
                                    size_t len) WEIR_MUST_CHECK;
-/* The same, but much at once is first offered to the socket from where it lies, and only what it
- * does not take is copied: for whoever has nothing to add in this turn. */
-enum weir_status weir_stream_write_now(struct weir_stream *s, const void *data,
-                                       size_t len) WEIR_MUST_CHECK;
+/* The same with two pieces, either of which may be empty; but much at once is first offered to the
+ * socket from where it lies, and only what it does not take is copied: for whoever has nothing to
+ * add in this turn. */
+enum weir_status weir_stream_write_now(struct weir_stream *s, struct weir_span first,
+                                       struct weir_span second) WEIR_MUST_CHECK;
 bool weir_stream_writable(const struct weir_stream *s);
 size_t weir_stream_queued(const struct weir_stream *s);
 /* Direct access to the tail of the write queue for producers that format in place: the returned

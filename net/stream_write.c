@@ -39,25 +39,46 @@ struct weir_buf *weir_stream_out(struct weir_stream *s) {
     return &s->out;
 }
 
-enum weir_status weir_stream_write(struct weir_stream *s, const void *data, size_t len) {
+static inline enum weir_status queue(struct weir_stream *s, struct weir_span first,
+                                     struct weir_span second) {
     if (s->state == WEIR_STREAM_CLOSED || s->lingering || s->shut_wanted || s->write_dead)
         return WEIR_DISCONNECTED;
-    enum weir_status st = weir_buf_append(weir_stream_out(s), data, len);
+    struct weir_buf *out = weir_stream_out(s);
+    enum weir_status st = second.len > 0 ? weir_buf_reserve(out, first.len + second.len) : WEIR_OK;
+    if (st == WEIR_OK)
+        st = weir_buf_append_span(out, first);
+    if (st == WEIR_OK)
+        st = weir_buf_append_span(out, second);
     if (st == WEIR_OK)
         weir_stream_flush_later(s);
     return st;
 }
 
+enum weir_status weir_stream_write(struct weir_stream *s, const void *data, size_t len) {
+    return queue(s, weir_span(data, len), weir_span(NULL, 0));
+}
+
+static struct weir_span without(struct weir_span span, size_t taken) {
+    return taken < span.len ? weir_span(span.data + taken, span.len - taken) : weir_span(NULL, 0);
+}
+
 /* What the socket refuses is queued, and found out about there. */
-enum weir_status weir_stream_write_now(struct weir_stream *s, const void *data, size_t len) {
+enum weir_status weir_stream_write_now(struct weir_stream *s, struct weir_span first,
+                                       struct weir_span second) {
+    size_t len = first.len + second.len;
     bool direct = len >= LARGE && len <= s->out.max && len <= INT32_MAX && s->tls == NULL &&
                   s->state == WEIR_STREAM_OPEN && s->fd < 0 && !s->lingering && !s->shut_wanted &&
                   !s->write_dead && s->out.len == 0 && s->wire.len == 0;
-    uv_buf_t buf = uv_buf_init((char *)data, direct ? (unsigned)len : 0);
-    int n = direct ? uv_try_write((uv_stream_t *)&s->tcp, &buf, 1) : 0;
+    if (!direct)
+        return queue(s, first, second);
+    const uv_buf_t bufs[] = {uv_buf_init((char *)first.data, (unsigned)first.len),
+                             uv_buf_init((char *)second.data, (unsigned)second.len)};
+    int n = uv_try_write((uv_stream_t *)&s->tcp, bufs, WEIR_ARRAY_LEN(bufs));
     size_t taken = n > 0 ? (size_t)n : 0;
-    return taken == len && len > 0 ? WEIR_OK
-                                   : weir_stream_write(s, (const char *)data + taken, len - taken);
+    if (taken == len)
+        return WEIR_OK;
+    return queue(s, without(first, taken),
+                 without(second, taken > first.len ? taken - first.len : 0));
 }
 
 void weir_stream_flush_later(struct weir_stream *s) {

@@ -301,8 +301,10 @@ enum weir_status weir_stream_write(struct weir_stream *s, const void *data, size
     return st;
 }
 
-enum weir_status weir_stream_write_now(struct weir_stream *s, const void *data, size_t len) {
-    return weir_stream_write(s, data, len);
+enum weir_status weir_stream_write_now(struct weir_stream *s, struct weir_span first,
+                                       struct weir_span second) {
+    enum weir_status st = weir_stream_write(s, first.data, first.len);
+    return st == WEIR_OK ? weir_stream_write(s, second.data, second.len) : st;
 }
 bool weir_stream_writable(const struct weir_stream *s) {
     return s->out.len <= s->high;

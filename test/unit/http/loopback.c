@@ -172,8 +172,10 @@ static void start_one(struct run *r) {
     if (weir_rng_below(&r->rng, 6) == 0)
         c->cancel_at = 1 + c->want / 3;
     weir_timer_init(&c->timer, r->loop, on_resume, c);
-    struct weir_http_call_config config = {
-        .method = "POST", .target = paths[way], .body = weir_span(r->pattern, c->want)};
+    struct weir_http_call_config config = {.method = "POST",
+                                           .target = paths[way],
+                                           .body = weir_span(r->pattern, c->want),
+                                           .body_stays = weir_rng_below(&r->rng, 2) == 0};
     r->started++;
     if (weir_http_call_start(r->client, &config, &ops, c, &c->call) != WEIR_OK)
         abort();

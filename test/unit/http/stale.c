@@ -6,10 +6,13 @@
 
 #include <netinet/in.h>
 #include <poll.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #define ANSWER "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+
+enum { MUCH = 6 << 20 }; /* more than a socket takes at once */
 
 struct seen {
     unsigned done;
@@ -46,13 +49,17 @@ struct rig {
     int listener;
 };
 
-static void post(struct rig *r, struct seen *s) {
+static void post_body(struct rig *r, struct seen *s, struct weir_span body, bool stays) {
     static const struct weir_http_call_ops ops = {.on_head = on_head, .on_done = on_done};
     const struct weir_http_call_config c = {
-        .method = "POST", .target = "/v1/completions", .body = WEIR_SPAN_LIT("{\"n\":1}")};
+        .method = "POST", .target = "/v1/completions", .body = body, .body_stays = stays};
     struct weir_http_call *call;
     *s = (struct seen){.done = 0};
     CHECK(weir_http_call_start(r->client, &c, &ops, s, &call) == WEIR_OK);
+}
+
+static void post(struct rig *r, struct seen *s) {
+    post_body(r, s, WEIR_SPAN_LIT("{\"n\":1}"), false);
 }
 
 /* The next connection, with a request on it. */
@@ -127,8 +134,53 @@ static void case_closed_after_it_was_read(void) {
     rig_down(&r);
 }
 
+/* Reads a request up to its end and compares its body. */
+static void expect_body(struct rig *r, int fd, struct weir_span body) {
+    static char text[MUCH + 4096];
+    size_t n = 0, head = 0;
+    while (head == 0 || n < head + body.len) {
+        CHECK(turns_until(r->loop, readable, &fd));
+        ssize_t got = recv(fd, text + n, sizeof(text) - 1 - n, 0);
+        CHECK(got > 0);
+        if (got <= 0)
+            return;
+        n += (size_t)got;
+        text[n] = '\0';
+        const char *end = strstr(text, "\r\n\r\n");
+        head = end != NULL ? (size_t)(end + 4 - text) : 0;
+    }
+    CHECK(n == head + body.len && memcmp(text + head, body.data, body.len) == 0);
+}
+
+/* It is sent once more from where it lies, whether the socket took it at once or not. */
+static void case_the_body_is_needed_again(void) {
+    static char bytes[MUCH];
+    for (size_t i = 0; i < sizeof(bytes); i++)
+        bytes[i] = (char)('a' + i * 2654435761u % 26);
+    for (int way = 0; way < 6; way++) {
+        struct weir_span body = weir_span(bytes, way / 2 == 0 ? 7 : way / 2 == 1 ? 3000 : MUCH);
+        struct rig r;
+        struct seen s;
+        rig_up(&r);
+        post_body(&r, &s, body, way % 2 == 0);
+        CHECK(turns_until(r.loop, readable, &r.listener));
+        int fd = accept(r.listener, NULL, NULL), next;
+        expect_body(&r, fd, body);
+        answer(&r, fd, &s);
+        close(fd);
+        post_body(&r, &s, body, way % 2 == 0);
+        CHECK(turns_until(r.loop, readable, &r.listener));
+        next = accept(r.listener, NULL, NULL);
+        expect_body(&r, next, body);
+        answer(&r, next, &s);
+        rig_down(&r);
+        close(next);
+    }
+}
+
 int main(void) {
     CHECK_RUN(case_closed_before_it_comes);
     CHECK_RUN(case_closed_after_it_was_read);
+    CHECK_RUN(case_the_body_is_needed_again);
     return check_finish();
 }
