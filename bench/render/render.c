@@ -1,7 +1,8 @@
 /*
  * Cost of rendering a chat request: JSON in, prompt out, nothing kept between two renderings.
  *
- *     bench/render TEMPLATE < request.json     one JSON line: median CPU time of 5 runs
+ *     bench/render TEMPLATE [RUNS] < request.json     a JSON line a flavour: median CPU time of the
+ * runs
  *
  * bench/render/run.py makes the request and runs the peers on the same bytes.
  */
@@ -12,7 +13,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-enum { RUNS = 5, RUN_NS = 200 * 1000 * 1000, MAX_BYTES = 16 << 20 };
+enum { MAX_RUNS = 5, RUN_NS = 200 * 1000 * 1000, MAX_BYTES = 16 << 20 };
 
 static uint64_t cpu_ns(void) {
     struct timespec t;
@@ -52,16 +53,16 @@ static int by_value(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-static int measure(const struct wtok_template *t, const struct wtok_chat *chat) {
+static int measure(const struct wtok_template *t, const struct wtok_chat *chat, int runs) {
     static const char *const flavours[] = {"vllm", "sglang", "plain"};
     struct weir_buf out;
     struct weir_err err = {.text = ""};
     weir_buf_init(&out, MAX_BYTES);
     for (int f = 0; f < 3; f++) {
         struct wtok_chat c = *chat;
-        double ns[RUNS];
+        double ns[MAX_RUNS];
         c.flavour = (enum wtok_flavour)f;
-        for (int run = 0; run < RUNS; run++) {
+        for (int run = 0; run < runs; run++) {
             uint64_t begin = cpu_ns(), now = begin, n = 0;
             for (; now - begin < RUN_NS; now = cpu_ns())
                 for (int i = 0; i < 64; i++, n++) {
@@ -74,11 +75,11 @@ static int measure(const struct wtok_template *t, const struct wtok_chat *chat) 
                 }
             ns[run] = (double)(now - begin) / (double)n;
         }
-        qsort(ns, RUNS, sizeof(ns[0]), by_value);
+        qsort(ns, (size_t)runs, sizeof(ns[0]), by_value);
         printf("{\"bench\":\"render\",\"peer\":\"weir\",\"flavour\":\"%s\",\"request_bytes\":%zu,"
                "\"prompt_bytes\":%zu,\"us\":%.2f,\"us_min\":%.2f,\"us_max\":%.2f}\n",
-               flavours[f], chat->messages.len + chat->tools.len, out.len, ns[RUNS / 2] / 1e3,
-               ns[0] / 1e3, ns[RUNS - 1] / 1e3);
+               flavours[f], chat->messages.len + chat->tools.len, out.len, ns[runs / 2] / 1e3,
+               ns[0] / 1e3, ns[runs - 1] / 1e3);
     }
     weir_buf_fini(&out);
     return 0;
@@ -88,9 +89,11 @@ int main(int argc, char **argv) {
     struct weir_buf text, request;
     struct wtok_template *t = NULL;
     struct weir_err err = {.text = ""};
-    FILE *f = argc == 2 ? fopen(argv[1], "rb") : NULL;
-    if (f == NULL || !read_all(f, &text) || !read_all(stdin, &request)) {
-        fprintf(stderr, "usage: render TEMPLATE < request.json\n");
+    int runs = argc == 3 ? atoi(argv[2]) : MAX_RUNS;
+    FILE *f = argc >= 2 ? fopen(argv[1], "rb") : NULL;
+    if (runs < 1 || runs > MAX_RUNS || f == NULL || !read_all(f, &text) ||
+        !read_all(stdin, &request)) {
+        fprintf(stderr, "usage: render TEMPLATE [RUNS] < request.json\n");
         return 1;
     }
     fclose(f);
@@ -100,7 +103,7 @@ int main(int argc, char **argv) {
         return 1;
     }
     struct wtok_chat chat = chat_of(weir_buf_span(&request));
-    int rc = measure(t, &chat);
+    int rc = measure(t, &chat, runs);
     wtok_template_destroy(t);
     weir_buf_fini(&text);
     weir_buf_fini(&request);

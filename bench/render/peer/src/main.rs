@@ -1,4 +1,4 @@
-//! minijinja on the request of bench/render/run.py: `peer-render TEMPLATE < request.json`, one JSON line. The
+//! minijinja on the request of bench/render/run.py: `peer-render TEMPLATE [RUNS] < request.json`, one JSON line. The
 //! template is compiled once; a rendering begins with the request's JSON, as a server's does.
 use std::io::Read;
 
@@ -12,7 +12,8 @@ fn cpu_us() -> f64 {
 }
 
 fn main() {
-    let path = std::env::args().nth(1).expect("usage: peer-render TEMPLATE < request.json");
+    let path = std::env::args().nth(1).expect("usage: peer-render TEMPLATE [RUNS] < request.json");
+    let n_runs: usize = std::env::args().nth(2).map_or(5, |n| n.parse().expect("RUNS"));
     let source = std::fs::read_to_string(path).expect("template");
     let mut request = String::new();
     std::io::stdin().read_to_string(&mut request).expect("request");
@@ -38,7 +39,7 @@ fn main() {
             .expect("render")
     };
     let bytes = render().len();
-    let mut runs: Vec<f64> = (0..5)
+    let mut runs: Vec<f64> = (0..n_runs)
         .map(|_| {
             let (begin, mut n) = (cpu_us(), 0u64);
             while cpu_us() - begin < 200_000.0 {
@@ -53,6 +54,6 @@ fn main() {
     runs.sort_by(f64::total_cmp);
     println!(
         "{{\"bench\":\"render\",\"peer\":\"minijinja\",\"request_bytes\":{},\"prompt_bytes\":{},\"us\":{:.2},\"us_min\":{:.2},\"us_max\":{:.2}}}",
-        request.len(), bytes, runs[2], runs[0], runs[4]
+        request.len(), bytes, runs[n_runs / 2], runs[0], runs[n_runs - 1]
     );
 }

@@ -1,6 +1,7 @@
-// The peers of bench/tokenizer: the same measurement with fastokens and with the official tokenizers crate.
-// usage: peer fastokens|hf TOKENIZER.JSON CORPUS   prints one JSON line per figure, as bench_tokenizer does.
-use std::io::Read;
+// The peers of bench/tokenizer: fastokens, the official tokenizers crate and the decode stream of its next release.
+// usage: peer fastokens|hf|newest TOKENIZER.JSON   commands on standard input and answers as bench_tokenizer has them.
+use std::io::{BufRead, Read, Write};
+use std::path::Path;
 
 fn cpu() -> f64 {
     let mut t = libc::timespec { tv_sec: 0, tv_nsec: 0 };
@@ -20,33 +21,65 @@ fn prompts(path: &str) -> Vec<String> {
     out
 }
 
-fn pass(encode: &dyn Fn(&str) -> Vec<u32>, texts: &[String]) -> (f64, usize, u64, f64) {
-    let (mut tokens, mut hash, mut times) = (0, 0xcbf29ce484222325u64, Vec::new());
-    let mut total = 0.0;
+enum Engine {
+    None,
+    Fastokens(fastokens::Tokenizer),
+    Hf(tokenizers::Tokenizer),
+    Newest(newest::pipeline::PipelineTokenizer),
+}
+
+impl Engine {
+    fn load(name: &str, path: &str) -> Engine {
+        match name {
+            "fastokens" => Engine::Fastokens(fastokens::Tokenizer::from_file(Path::new(path)).unwrap()),
+            "hf" => Engine::Hf(tokenizers::Tokenizer::from_file(path).unwrap()),
+            _ => Engine::Newest(newest::from_json(&newest::canonicalize_file(path).unwrap()).unwrap()),
+        }
+    }
+
+    fn encode(&self, s: &str) -> Vec<u32> {
+        match self {
+            Engine::Fastokens(t) => t.encode(s).unwrap(),
+            Engine::Hf(t) => t.encode(s, false).unwrap().get_ids().to_vec(),
+            _ => panic!("no encoder"),
+        }
+    }
+
+    /// Bytes of all chunks.
+    fn stream(&self, ids: &[u32]) -> usize {
+        let mut bytes = 0;
+        match self {
+            Engine::Hf(t) => {
+                let mut s = t.decode_stream(true);
+                for id in ids {
+                    bytes += s.step(*id).unwrap().map_or(0, |c| c.len());
+                }
+            }
+            Engine::Newest(t) => {
+                let mut s = t.decode_stream(true);
+                for id in ids {
+                    bytes += s.step(*id).unwrap().map_or(0, |c| c.len());
+                }
+            }
+            _ => panic!("no stream"),
+        }
+        bytes
+    }
+}
+
+fn pass(engine: &Engine, texts: &mut dyn Iterator<Item = &String>) -> String {
+    let (mut tokens, mut bytes, mut hash, mut total) = (0, 0, 0xcbf29ce484222325u64, 0.0);
     for t in texts {
         let begin = cpu();
-        let ids = encode(t);
-        let spent = cpu() - begin;
-        total += spent;
-        times.push(spent);
+        let ids = engine.encode(t);
+        total += cpu() - begin;
+        bytes += t.len();
         tokens += ids.len();
         for id in &ids {
             hash = (hash ^ *id as u64).wrapping_mul(0x100000001b3);
         }
     }
-    times.sort_by(|a, b| a.partial_cmp(b).unwrap());
-    let bytes: usize = texts.iter().map(|t| t.len()).sum();
-    (bytes as f64 / total / 1e6, tokens, hash, times[times.len() / 2] * 1e3)
-}
-
-fn load(engine: &str, path: &str) -> Box<dyn Fn(&str) -> Vec<u32>> {
-    if engine == "fastokens" {
-        let t = fastokens::Tokenizer::from_file(std::path::Path::new(path)).unwrap();
-        Box::new(move |s| t.encode(s).unwrap())
-    } else {
-        let t = tokenizers::Tokenizer::from_file(path).unwrap();
-        Box::new(move |s| t.encode(s, false).unwrap().get_ids().to_vec())
-    }
+    format!("{{\"s\": {total:.9}, \"bytes\": {bytes}, \"tokens\": {tokens}, \"ids\": \"{hash:016x}\"}}")
 }
 
 fn median(mut v: Vec<f64>) -> f64 {
@@ -54,32 +87,83 @@ fn median(mut v: Vec<f64>) -> f64 {
     v[v.len() / 2]
 }
 
-// As bench_tokenizer does: fresh tokenizers for the first pass, which is only once the first (the slow peer has one round).
+/// The same text as bench_tokenizer's: prompts up to so many bytes.
+fn long(engine: &Engine, texts: &[String], repeats: usize, bytes: usize) -> String {
+    let mut text = String::new();
+    for t in texts {
+        if text.len() < bytes {
+            text += t;
+        }
+    }
+    let mut n = 0;
+    let times = (0..repeats)
+        .map(|_| {
+            let begin = cpu();
+            n = engine.encode(&text).len();
+            cpu() - begin
+        })
+        .collect();
+    format!("{{\"s\": {:.9}, \"tokens\": {n}, \"bytes\": {}}}", median(times), text.len())
+}
+
+fn decode(engine: &Engine, ids: &[u32], repeats: usize) -> String {
+    let mut bytes = 0;
+    let times = (0..repeats)
+        .map(|_| {
+            let begin = cpu();
+            bytes = engine.stream(ids);
+            (cpu() - begin) / ids.len() as f64
+        })
+        .collect();
+    format!("{{\"s\": {:.12}, \"tokens\": {}, \"bytes\": {bytes}}}", median(times), ids.len())
+}
+
 fn main() {
     let a: Vec<String> = std::env::args().collect();
-    let texts = prompts(&a[3]);
-    let name = std::path::Path::new(&a[3]).file_stem().unwrap().to_str().unwrap().to_owned();
-    let slow = a[1] == "hf";
-    let same: Vec<String> = (0..if slow { 5 } else { 200 }).map(|_| texts[0].clone()).collect();
-    let (mut loads, mut firsts, mut p50s, mut agains, mut repeats) = (vec![], vec![], vec![], vec![], vec![]);
-    let mut last = (0.0, 0, 0, 0.0);
-    for _ in 0..if slow { 1 } else { 5 } {
-        let begin = cpu();
-        let encode = load(&a[1], &a[2]);
-        loads.push((cpu() - begin) * 1e3);
-        encode("warm up");
-        last = pass(&*encode, &texts);
-        firsts.push(last.0);
-        p50s.push(last.3);
-        if !slow {
-            pass(&*encode, &texts);
-            last = pass(&*encode, &texts);
-        }
-        agains.push(last.0);
-        repeats.push(pass(&*encode, &same).0);
+    let (mut engine, mut texts, mut ids) = (Engine::None, Vec::new(), Vec::new());
+    for line in std::io::stdin().lock().lines() {
+        let line = line.unwrap();
+        let words: Vec<&str> = line.split(' ').collect();
+        let arg = |i: usize| words.get(i).and_then(|w| w.parse::<usize>().ok()).unwrap_or(usize::MAX);
+        let answer = match words[0] {
+            "corpus" => {
+                texts = prompts(line.split_once(' ').unwrap().1);
+                format!("{{\"prompts\": {}}}", texts.len())
+            }
+            "load" => {
+                drop(std::mem::replace(&mut engine, Engine::None)); // its memory is not the next one's
+                let begin = cpu();
+                let fresh = Engine::load(&a[1], &a[2]);
+                let spent = cpu() - begin;
+                engine = fresh;
+                if a[1] != "newest" {
+                    engine.encode("warm up");
+                }
+                format!("{{\"s\": {spent:.9}}}")
+            }
+            "cache" => {
+                if let Engine::Fastokens(t) = &mut engine {
+                    t.enable_segment_cache(arg(1));
+                }
+                "{}".into()
+            }
+            "pass" => pass(&engine, &mut texts.iter().take(arg(1))),
+            "same" => pass(&engine, &mut std::iter::repeat(&texts[0]).take(arg(1))),
+            "long" => long(&engine, &texts, arg(1), arg(2)),
+            // Ids of the first prompt for an engine without an encoder.
+            "ids" => {
+                ids = words[1..].iter().map(|w| w.parse().unwrap()).collect();
+                "{}".into()
+            }
+            "decode" => {
+                if let Engine::Hf(_) = engine {
+                    ids = engine.encode(&texts[0]);
+                }
+                decode(&engine, &ids, arg(1))
+            }
+            _ => panic!("unknown command"),
+        };
+        println!("{answer}");
+        std::io::stdout().flush().unwrap();
     }
-    println!(
-        "{{\"engine\": \"{}\", \"corpus\": \"{}\", \"first_mb_s\": {:.1}, \"first_p50_ms\": {:.4}, \"again_mb_s\": {:.1}, \"same_mb_s\": {:.1}, \"tokens\": {}, \"ids\": \"{:016x}\", \"load_cpu_ms\": {:.1}}}",
-        a[1], name, median(firsts), median(p50s), median(agains), median(repeats), last.1, last.2, median(loads)
-    );
 }
