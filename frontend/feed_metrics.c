@@ -39,7 +39,8 @@ static const struct weir_metric_desc sources = {
     X(restarts, "restarts_total", "Consumers made again after a doubt, a loss or a gap.")          \
     X(snapshots_read, "snapshots_read_total", "Snapshots of the index that were read.")            \
     X(snapshots_written, "snapshots_written_total", "Snapshots of the index that were written.")   \
-    X(purges, "purges_total", "Purges of a stream behind a snapshot.")
+    X(purges, "purges_total", "Purges of a stream behind a snapshot.")                             \
+    X(orphans, "orphans_total", "Consumers of routers that are gone, deleted.")
 
 static const struct {
     struct weir_metric_desc desc;

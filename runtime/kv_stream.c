@@ -369,11 +369,14 @@ static void on_answer(void *arg, enum weir_status st, const struct weir_nats_msg
         failed(s, "asking for it", st);
         return;
     }
-    if (weir_kvs_done(&s->core, a.last_seq, a.created) == WEIR_KVS_BEGAN_ANEW) {
+    bool made = s->core.state == WEIR_KVS_CONSUMER;
+    if (weir_kvs_done(&s->core, a.first_seq, a.last_seq, a.created) == WEIR_KVS_BEGAN_ANEW) {
         s->keep.covered = 0;
         WEIR_LOG(WEIR_LOG_WARN, "events",
                  "stream %s was made anew; events that only the old one had are missing", s->name);
     }
+    if (made)
+        weir_kv_stream_look_for_orphans(s);
     proceed(s);
 }
 
@@ -528,6 +531,7 @@ void weir_kv_stream_destroy(struct weir_kv_stream *s) {
         WEIR_LOG(WEIR_LOG_DEBUG, "events", "stream %s: our consumer stays until it is idle long",
                  s->name);
     weir_kv_stream_keep_stop(s);
+    weir_kv_stream_peers_stop(s);
     weir_timer_stop(&s->retry);
     weir_timer_stop(&s->ready);
     weir_deferred_cancel(&s->turn_end);

@@ -23,7 +23,8 @@ struct weir_kv_streams_config {
     uint64_t max_age_s;          /* of messages in streams that we make; 0 = 3,600 */
 };
 
-/* `disc` and `nats` outlive it. */
+/* `nats` outlives it; `disc` is used for our record there (endpoint "router-discovery" of each
+ * component, as routers of the reference system have) until it is closed. */
 enum weir_status weir_kv_streams_open(struct weir_loop *loop, struct weir_discovery *disc,
                                       struct weir_nats *nats,
                                       const struct weir_kv_streams_config *config,
@@ -38,6 +39,7 @@ struct weir_kv_streams_stats {
     uint64_t restarts; /* consumers made again after a doubt, a loss or a gap */
     uint64_t snapshots_read, snapshots_written;
     uint64_t purges;
+    uint64_t orphans; /* consumers of routers that are gone, deleted */
 };
 void weir_kv_streams_stats(const struct weir_kv_streams *streams,
                            struct weir_kv_streams_stats *ret);

@@ -14,23 +14,28 @@ void weir_kvs_start(struct weir_kvs *k) {
 static void rewind_to_start(struct weir_kvs *k) {
     k->pos = 0;
     k->any = true;
+    k->first = 0;
 }
 
-static enum weir_kvs_effect stream_there(struct weir_kvs *k, uint64_t last_seq, uint64_t created) {
+static enum weir_kvs_effect stream_there(struct weir_kvs *k, uint64_t first_seq, uint64_t last_seq,
+                                         uint64_t created) {
     bool anew = last_seq < k->high || (k->created != 0 && created != k->created);
     k->created = created;
+    k->first = k->wipe ? 0 : first_seq;
     k->state = k->wipe ? WEIR_KVS_WIPE_STREAM : k->had ? WEIR_KVS_DROP_CONSUMER : WEIR_KVS_CONSUMER;
     if (!anew)
         return WEIR_KVS_NONE;
     k->high = 0;
     rewind_to_start(k);
+    k->first = first_seq;
     return WEIR_KVS_BEGAN_ANEW;
 }
 
-enum weir_kvs_effect weir_kvs_done(struct weir_kvs *k, uint64_t last_seq, uint64_t created) {
+enum weir_kvs_effect weir_kvs_done(struct weir_kvs *k, uint64_t first_seq, uint64_t last_seq,
+                                   uint64_t created) {
     switch (k->state) {
     case WEIR_KVS_STREAM:
-        return stream_there(k, last_seq, created);
+        return stream_there(k, first_seq, last_seq, created);
     case WEIR_KVS_WIPE_STREAM:
         k->state = WEIR_KVS_WIPE_BUCKET;
         break;
@@ -83,6 +88,17 @@ void weir_kvs_doubt(struct weir_kvs *k) {
         k->state = WEIR_KVS_STREAM;
 }
 
+/* All that is known is void. Another router's purge goes as far as every consumer has acknowledged,
+ * but those of which none has counted yet: between our snapshot and our first message there may
+ * have been others, which only a newer snapshot has. */
+static enum weir_kvs_verdict gap(struct weir_kvs *k, enum weir_kvs_state next) {
+    k->high = 0;
+    rewind_to_start(k);
+    k->snapshot = true;
+    k->state = next;
+    return WEIR_KVS_GAP;
+}
+
 enum weir_kvs_verdict weir_kvs_message(struct weir_kvs *k, uint64_t seq, uint64_t delivery) {
     if (delivery != k->delivery + 1) {
         k->state = WEIR_KVS_DROP_CONSUMER;
@@ -92,13 +108,11 @@ enum weir_kvs_verdict weir_kvs_message(struct weir_kvs *k, uint64_t seq, uint64_
     k->failures = 0;
     if (!k->any && seq <= k->pos)
         return WEIR_KVS_OLD;
-    if (!k->any && seq != k->pos + 1) {
-        k->high = 0;
-        rewind_to_start(k);
-        k->snapshot = true;
-        k->state = WEIR_KVS_DROP_CONSUMER;
-        return WEIR_KVS_GAP;
-    }
+    if (!k->any && seq != k->pos + 1)
+        return gap(k, WEIR_KVS_DROP_CONSUMER);
+    if (k->any && k->first > 0 && seq > k->first && k->holes++ < WEIR_KVS_HOLES)
+        return gap(k, WEIR_KVS_STREAM);
+    k->holes = 0;
     k->pos = seq;
     k->any = false;
     if (seq <= k->high)

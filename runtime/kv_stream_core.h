@@ -23,6 +23,8 @@ enum {
     WEIR_KVS_TICK_MS = 1000,       /* between looks at the length of the stream */
     WEIR_KVS_TICK_JITTER_MS = 100, /* less or more */
     WEIR_KVS_HOLD_MAX_MS = 60000,  /* between snapshots that let nothing be purged */
+    WEIR_KVS_HOLES = 3, /* a beginning that is purged under us is begun again so often: then it is
+                           the messages' age */
 };
 
 enum weir_kvs_state { /* what is asked for */
@@ -48,6 +50,9 @@ struct weir_kvs {
     uint64_t delivery;
     uint64_t created; /* when the stream was; 0 = not seen yet */
     unsigned failures, reads;
+    uint64_t first; /* place of the stream's first message before the snapshot was read; 0 = not
+                       known */
+    unsigned holes; /* times that it was gone when we came to it */
 };
 
 void weir_kvs_init(struct weir_kvs *k, bool reset_states);
@@ -59,9 +64,11 @@ enum weir_kvs_effect {
     WEIR_KVS_APPLY_SNAPSHOT, /* the one that was read last */
     WEIR_KVS_BEGAN_ANEW,     /* the stream is another one than before: ours was lost */
 };
-/* What the state asked for was answered; last_seq and created (a hash): of STREAM. A snapshot: its
- * status as js_object.h tells it; what cannot be used (damaged, too large) is passed over. */
-enum weir_kvs_effect weir_kvs_done(struct weir_kvs *k, uint64_t last_seq, uint64_t created);
+/* What the state asked for was answered; first_seq, last_seq and created (a hash): of STREAM. A
+ * snapshot: its status as js_object.h tells it; what cannot be used (damaged, too large) is passed
+ * over. */
+enum weir_kvs_effect weir_kvs_done(struct weir_kvs *k, uint64_t first_seq, uint64_t last_seq,
+                                   uint64_t created);
 enum weir_kvs_effect weir_kvs_snapshot(struct weir_kvs *k, enum weir_status st);
 /* It was not: milliseconds until the state asks again. */
 uint64_t weir_kvs_failed(struct weir_kvs *k, struct weir_rng *rng);

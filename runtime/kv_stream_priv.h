@@ -1,6 +1,7 @@
 /*
  * Inside of the followers of JetStreams. Files: kv_streams.c which components there are;
  * kv_stream.c one stream: asking, pulling, applying; kv_stream_keep.c its snapshots;
+ * kv_stream_peers.c the other routers there;
  * kv_stream_core.c all decisions.
  */
 #ifndef WEIR_RUNTIME_KV_STREAM_PRIV_H
@@ -17,10 +18,16 @@ enum { WEIR_KVS_SNAPSHOT_MAX = 256 << 20, WEIR_KVS_SUBJECT = 2 * WEIR_JS_NAME_BY
 struct weir_kv_streams {
     struct weir_loop *loop; /* borrowed */
     struct weir_kv_streams_config config;
-    struct weir_js *js; /* owned */
+    struct weir_js *js;          /* owned */
+    struct weir_discovery *disc; /* borrowed */
     struct weir_list streams;
     unsigned n_streams;
-    char consumer[24]; /* our name at every stream */
+    uint64_t id;
+    char consumer[24];        /* our name at every stream: the id, as a decimal number */
+    struct weir_list routers; /* that discovery shows, ours among them; kv_stream_peers.c */
+    unsigned n_routers;
+    bool blind; /* some of them are not in the list */
+    struct weir_deferred announce;
     struct weir_kv_streams_stats stats;
 };
 
@@ -52,7 +59,32 @@ struct weir_kv_stream {
     struct weir_js_call *keep_call;
     struct weir_js_object_op *writing;
     uint64_t writing_high, listed, floor;
+    /* of other routers */
+    bool announced, looked;
+    struct weir_js_call *others_call;
+    uint64_t others_listed;
+    struct weir_buf others; /* uint64_t: consumers that were there before ours */
+    struct weir_timer grace;
 };
+
+/* ---- kv_streams.c ------------------------------------------------------------------------- */
+
+struct weir_kv_stream *weir_kv_stream_find(struct weir_kv_streams *k, struct weir_span ns,
+                                           struct weir_span component);
+
+/* ---- kv_stream_peers.c -------------------------------------------------------------------- */
+
+void weir_kv_peers_init(struct weir_kv_streams *k);
+void weir_kv_peers_fini(struct weir_kv_streams *k);
+/* Records of an endpoint of this name tell of routers. */
+bool weir_kv_peers_is_router(struct weir_span endpoint);
+void weir_kv_peers_change(struct weir_kv_streams *k, enum weir_discovery_change change,
+                          struct weir_span ns, struct weir_span component, uint64_t id);
+/* A stream is new: our record for it, at the end of the turn. */
+void weir_kv_peers_announce(struct weir_kv_streams *k);
+/* Our consumer is made. Once for a stream. */
+void weir_kv_stream_look_for_orphans(struct weir_kv_stream *s);
+void weir_kv_stream_peers_stop(struct weir_kv_stream *s);
 
 /* ---- kv_stream.c -------------------------------------------------------------------------- */
 

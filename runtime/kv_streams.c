@@ -14,8 +14,8 @@ enum { MAX_STREAMS = 1024 };
 
 #define STREAM(n) WEIR_CONTAINER_OF(n, struct weir_kv_stream, node)
 
-static struct weir_kv_stream *find(struct weir_kv_streams *k, struct weir_span ns,
-                                   struct weir_span component) {
+struct weir_kv_stream *weir_kv_stream_find(struct weir_kv_streams *k, struct weir_span ns,
+                                           struct weir_span component) {
     WEIR_LIST_FOREACH(it, &k->streams) {
         struct weir_kv_stream *s = STREAM(it);
         if (weir_span_eqz(ns, s->ns) && weir_span_eqz(component, s->component))
@@ -26,7 +26,7 @@ static struct weir_kv_stream *find(struct weir_kv_streams *k, struct weir_span n
 
 static struct weir_kv_stream *find_or_create(struct weir_kv_streams *k, struct weir_span ns,
                                              struct weir_span component) {
-    struct weir_kv_stream *s = find(k, ns, component);
+    struct weir_kv_stream *s = weir_kv_stream_find(k, ns, component);
     if (s != NULL)
         return s;
     s = k->n_streams < MAX_STREAMS ? weir_kv_stream_create(k, ns, component) : NULL;
@@ -36,6 +36,8 @@ static struct weir_kv_stream *find_or_create(struct weir_kv_streams *k, struct w
                  "or no memory",
                  WEIR_SPAN_ARG(ns), WEIR_SPAN_ARG(component));
     k->n_streams += s != NULL;
+    if (s != NULL)
+        weir_kv_peers_announce(k);
     return s;
 }
 
@@ -46,21 +48,26 @@ static void on_change(void *arg, enum weir_discovery_change change, enum weir_re
                       struct weir_span key, const struct weir_record *record) {
     struct weir_kv_streams *k = arg;
     uint64_t id = 0;
-    if (kind != WEIR_RECORD_MODEL)
+    if (kind != WEIR_RECORD_MODEL && kind != WEIR_RECORD_ENDPOINT)
         return;
     struct weir_span ns = weir_span_split(key, '/', &key);
     struct weir_span component = weir_span_split(key, '/', &key);
-    weir_span_split(key, '/', &key);
+    struct weir_span endpoint = weir_span_split(key, '/', &key);
     if (key.data == NULL || !weir_span_hex64(weir_span_split(key, '/', &key), &id) ||
         key.data != NULL)
         return;
+    if (kind == WEIR_RECORD_ENDPOINT) {
+        if (weir_kv_peers_is_router(endpoint))
+            weir_kv_peers_change(k, change, ns, component, id);
+        return;
+    }
     if (change == WEIR_DISCOVERY_PUT && !record->card.enable_local_indexer) {
         struct weir_kv_stream *s = find_or_create(k, ns, component);
         if (s != NULL)
             weir_kv_stream_worker_put(s, id, record->card.dp_start_rank, record->card.dp_size);
         return;
     }
-    struct weir_kv_stream *s = find(k, ns, component);
+    struct weir_kv_stream *s = weir_kv_stream_find(k, ns, component);
     if (s != NULL)
         weir_kv_stream_worker_gone(s, id);
 }
@@ -81,10 +88,11 @@ enum weir_status weir_kv_streams_open(struct weir_loop *loop, struct weir_discov
         return weir_err_set(err, WEIR_NOMEM, "out of memory");
     k->loop = loop;
     k->config = *config;
+    k->disc = disc;
     weir_list_init(&k->streams);
-    /* As a router's instance id in the reference system: a decimal number. */
-    snprintf(k->consumer, sizeof(k->consumer), "%" PRIu64,
-             weir_rng_u64(weir_loop_rng(loop)) >> 11 | 1);
+    weir_kv_peers_init(k);
+    k->id = weir_rng_u64(weir_loop_rng(loop)) >> 11 | 1;
+    snprintf(k->consumer, sizeof(k->consumer), "%" PRIu64, k->id);
     enum weir_status st = weir_js_open(nats, loop, on_up, k, &k->js);
     if (st == WEIR_OK)
         st = weir_discovery_watch(disc, on_change, k);
@@ -101,6 +109,7 @@ void weir_kv_streams_close(struct weir_kv_streams *streams) {
         return;
     while (!weir_list_empty(&streams->streams))
         weir_kv_stream_destroy(STREAM(streams->streams.next));
+    weir_kv_peers_fini(streams);
     weir_js_close(streams->js);
     weir_free(streams);
 }

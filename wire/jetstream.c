@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <time.h>
 
-enum { DEPTH = 32, NAME_MAX_LEN = WEIR_JS_NAME_BYTES - 1 };
+enum { DEPTH = 32, NAME_MAX_LEN = WEIR_JS_NAME_BYTES - 1, PAGE = 1024 /* of a list */ };
 #define SECOND 1000000000ull
 
 /* ---- names -------------------------------------------------------------------------------- */
@@ -261,6 +261,21 @@ static uint64_t read_floor(struct weir_json *j) {
     return floor;
 }
 
+/* Routers name theirs by their instance id, without zeros before it. */
+static void read_consumer_name(struct reader *r) {
+    struct weir_span name = read_text(&r->j, r->arena, &r->status);
+    uint64_t id;
+    if (name.len == 0 || name.data[0] == '0' || r->a.n_routers == PAGE || !weir_span_u64(name, &id))
+        return;
+    uint64_t *ids = (uint64_t *)(uintptr_t)r->a.routers;
+    if (ids == NULL)
+        r->a.routers = ids = weir_arena_alloc(r->arena, PAGE * sizeof(*ids));
+    if (ids != NULL)
+        ids[r->a.n_routers++] = id;
+    else
+        r->status = WEIR_NOMEM;
+}
+
 static void read_consumer(struct reader *r) {
     struct weir_json_str key;
     uint64_t floor = 0;
@@ -269,6 +284,8 @@ static void read_consumer(struct reader *r) {
     while (weir_json_object_next(&r->j, &key)) {
         if (weir_json_str_eqz(key, "ack_floor"))
             floor = read_floor(&r->j);
+        else if (weir_json_str_eqz(key, "name"))
+            read_consumer_name(r);
         else
             (void)weir_json_skip(&r->j, NULL);
     }

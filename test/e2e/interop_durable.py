@@ -9,6 +9,7 @@ os.environ.setdefault("DYNAMO_VERSION", "1.2.1")  # before the next import reads
 import pytest  # noqa: E402
 
 from interop_dynamo import (BLOCK, TEXT, Http, dynamo, dynamo_env, files, model, pytestmark, theirs)  # noqa: E402, F401
+from test_durable import STREAM, Jet  # noqa: E402
 from nats_server import BINARY, WHY_NOT, NatsServer  # noqa: E402
 from weir import Process, kept_port, knows, until  # noqa: E402
 
@@ -98,6 +99,28 @@ def test_dynamo_reads_our_snapshot(fleet, nats, theirs, dynamo, model):
     api = dynamo_front(theirs, fleet, dynamo)
     theirs[-1].wait_line("Successfully downloaded stable snapshot|Successfully sent all initial events")
     assert all_found(api, mocker)
+
+
+def test_routers_share_a_stream(fleet, nats, theirs, dynamo, model):
+    """Neither takes the other's consumer for one that nobody has, each deletes that of a router which died. (Failed before:
+    Dynamo deleted ours, and we left its.)"""
+    jet = Jet.before(nats, fleet.folder)
+    weir_mocker(fleet, model)
+    front = fleet.frontend(*FLAGS, "--model-path", model).ready(workers=2)
+    ours = until("our consumer", lambda: set(jet.stream()["consumers"])).pop()
+    jet.py("consumer", STREAM, "12345")
+    api = dynamo_front(theirs, fleet, dynamo)
+    theirs[-1].wait_line("Cleaning up startup orphaned consumer: 12345")
+    ask_all(api)
+    their = until("both", lambda: set(jet.stream()["consumers"]) - {ours, "12345"}).pop()
+    ask_all(Http(front.port))
+    theirs[-1].kill()
+    front.wait_line(f"the router of consumer {their} is gone: it is deleted")
+    assert front.metric("weir_router_kv_stream_restarts_total") == 0
+    dynamo_front(theirs, fleet, dynamo)
+    until("both", lambda: len(jet.stream()["consumers"]) == 2)
+    front.kill()
+    theirs[-1].wait_line(f"Successfully deleted orphaned consumer: {ours}")
 
 
 def quiet(front):

@@ -6,6 +6,7 @@ usage: jetstream_client.py URL COMMAND ARGUMENTS: one JSON document as the answe
   put BUCKET NAME FILE         the file's bytes as an object; makes the bucket
   get BUCKET NAME FILE         an object's bytes into the file, as its client checks them
   drop-consumers STREAM        deletes every consumer
+  consumer STREAM NAME         a durable consumer
   purge STREAM                 every message
 """
 import asyncio
@@ -64,13 +65,18 @@ async def drop_consumers(js, stream):
     return names
 
 
+async def consumer(js, stream, name):
+    await js.add_consumer(stream, durable_name=name, ack_policy="explicit")
+
+
 async def purge(js, stream):
     await js.purge_stream(stream)
 
 
 async def main(url, command, *arguments):
     connection = await nats.connect(url, connect_timeout=60)
-    commands = {"streams": streams, "publish": publish, "put": put, "get": get, "drop-consumers": drop_consumers, "purge": purge}
+    commands = {"streams": streams, "publish": publish, "put": put, "get": get, "drop-consumers": drop_consumers, "purge": purge,
+                "consumer": consumer}
     js = connection.jetstream(timeout=60)
     print(json.dumps(await asyncio.wait_for(commands[command](js, *arguments), 60)))
     await connection.close()

@@ -31,6 +31,12 @@ class Jet:
         self.server = NatsServer(self.folder, "-js", "-sd", os.path.join(self.folder, "jetstream"))
         self.python = python_with("nats-py")
 
+    @classmethod
+    def before(cls, server, folder):
+        jet = cls.__new__(cls)
+        jet.folder, jet.server, jet.python = str(folder), server, python_with("nats-py")
+        return jet
+
     def run(self, command, *arguments):
         return subprocess.run([self.python, os.path.join(HERE, "jetstream_client.py"), self.server.url, command, *arguments],
                               capture_output=True, text=True, timeout=300)
@@ -361,6 +367,55 @@ def test_consumers_deleted(jet, fleet):
     assert len(jet.py("drop-consumers", STREAM)) == 1
     ask(front, 2, "afterwards")
     learnt(front, [mocker])
+
+
+def routers(fleet):
+    """{instance id: file} of the records by which routers know each other."""
+    folder = os.path.join(fleet.env["DYN_FILE_KV"], "v1", "instances")
+    prefix = "dynamo%2Fbackend%2Frouter%2Ddiscovery%2F"
+    return {int(n[len(prefix):], 16): os.path.join(folder, n) for n in os.listdir(folder) if n.startswith(prefix) and "." not in n}
+
+
+def test_consumers_of_other_routers(jet, fleet):
+    """Routers know each other by records, as those of the reference did: whose record goes, or who has none, loses its
+    consumer, and nobody else's is touched. (Failed before: we had no record, and left consumers of the dead.)"""
+    fleet.mocker("--durable-kv-events")
+
+    def consumers():
+        return set(jet.stream()["consumers"])
+
+    def front():
+        before = consumers()
+        f = fleet.frontend(*FLAGS).ready()
+        name = until("its consumer", lambda: consumers() - before).pop()
+        record = until("its record", lambda: routers(fleet).get(int(name)))
+        with open(record, encoding="utf-8") as r:
+            said = json.load(r)
+        assert said == {"type": "Endpoint", "namespace": "dynamo", "component": "backend", "endpoint": "router-discovery",
+                        "instance_id": int(name), "request_plane_codec": "json",
+                        "transport": {"nats_tcp": f"dynamo_backend.router-discovery-{int(name):x}"}}
+        return f, name
+    one, first = front()
+    for name in ("12345", "777", "monitor"):
+        jet.py("consumer", STREAM, name)
+    with open(routers(fleet)[int(first)], encoding="utf-8") as f:
+        record = {**json.load(f), "instance_id": 777}
+    path = routers(fleet)[int(first)].replace(f"{int(first):x}", f"{777:x}")
+    with open(path + ".tmp", "w", encoding="utf-8") as f:
+        json.dump(record, f)
+    os.rename(path + ".tmp", path)
+    two, second = front()
+    two.wait_line("the router of consumer 12345 is gone: it is deleted")
+    until("the deletion", lambda: consumers() == {first, second, "777", "monitor"})
+    os.unlink(path)
+    until("the deletion", lambda: consumers() == {first, second, "monitor"})
+    one.kill()  # its record is left to its age, or to us
+    os.unlink(routers(fleet)[int(first)])
+    until("the deletion", lambda: consumers() == {second, "monitor"})
+    until("the count", lambda: two.metric("weir_router_kv_stream_orphans_total") == 3)
+    assert two.metric("weir_router_kv_stream_restarts_total") == 0
+    assert two.stop() == 0
+    assert consumers() == {"monitor"} and not routers(fleet)
 
 
 def test_messages_gone_unseen(jet, fleet):

@@ -16,41 +16,41 @@ static void begin(bool reset) {
 /* To live without a snapshot there. */
 static void live(void) {
     begin(false);
-    CHECK(weir_kvs_done(&k, 0, 5) == WEIR_KVS_NONE && k.state == WEIR_KVS_CONSUMER);
+    CHECK(weir_kvs_done(&k, 0, 0, 5) == WEIR_KVS_NONE && k.state == WEIR_KVS_CONSUMER);
     CHECK(weir_kvs_from(&k) == 0);
-    CHECK(weir_kvs_done(&k, 0, 0) == WEIR_KVS_NONE && k.state == WEIR_KVS_SNAPSHOT);
+    CHECK(weir_kvs_done(&k, 0, 0, 0) == WEIR_KVS_NONE && k.state == WEIR_KVS_SNAPSHOT);
     CHECK(weir_kvs_snapshot(&k, WEIR_NOT_FOUND) == WEIR_KVS_NONE && k.state == WEIR_KVS_LIVE);
 }
 
 static void case_way_to_live(void) {
     live();
     begin(true);
-    weir_kvs_done(&k, 9, 5);
+    weir_kvs_done(&k, 0, 9, 5);
     CHECK(k.state == WEIR_KVS_WIPE_STREAM);
-    weir_kvs_done(&k, 0, 0);
+    weir_kvs_done(&k, 0, 0, 0);
     CHECK(k.state == WEIR_KVS_WIPE_BUCKET);
-    weir_kvs_done(&k, 0, 0);
+    weir_kvs_done(&k, 0, 0, 0);
     CHECK(k.state == WEIR_KVS_CONSUMER);
-    weir_kvs_done(&k, 0, 0);
+    weir_kvs_done(&k, 0, 0, 0);
     CHECK(k.state == WEIR_KVS_LIVE); /* nothing to read */
     /* It is wiped once, not after each doubt. */
     weir_kvs_doubt(&k);
-    weir_kvs_done(&k, 9, 5);
+    weir_kvs_done(&k, 0, 9, 5);
     CHECK(k.state == WEIR_KVS_DROP_CONSUMER);
 }
 
 static void case_snapshot_settles(void) {
     begin(false);
-    weir_kvs_done(&k, 0, 5);
-    weir_kvs_done(&k, 0, 0);
+    weir_kvs_done(&k, 0, 0, 5);
+    weir_kvs_done(&k, 0, 0, 0);
     CHECK(weir_kvs_snapshot(&k, WEIR_OK) == WEIR_KVS_NONE && k.state == WEIR_KVS_SETTLE);
     CHECK(weir_kvs_snapshot(&k, WEIR_OK) == WEIR_KVS_NONE && k.state == WEIR_KVS_SETTLE);
     CHECK(weir_kvs_snapshot(&k, WEIR_EXISTS) == WEIR_KVS_APPLY_SNAPSHOT);
     CHECK(k.state == WEIR_KVS_LIVE);
     /* One that changes all the time is taken as it is. */
     begin(false);
-    weir_kvs_done(&k, 0, 5);
-    weir_kvs_done(&k, 0, 0);
+    weir_kvs_done(&k, 0, 0, 5);
+    weir_kvs_done(&k, 0, 0, 0);
     unsigned reads = 1;
     while (weir_kvs_snapshot(&k, WEIR_OK) == WEIR_KVS_NONE)
         CHECK(++reads <= WEIR_KVS_READS && k.state == WEIR_KVS_SETTLE);
@@ -58,14 +58,14 @@ static void case_snapshot_settles(void) {
     CHECK(k.state == WEIR_KVS_LIVE);
     /* Replaced while it was read: again. Damaged: passed over; the one before counts. */
     begin(false);
-    weir_kvs_done(&k, 0, 5);
-    weir_kvs_done(&k, 0, 0);
+    weir_kvs_done(&k, 0, 0, 5);
+    weir_kvs_done(&k, 0, 0, 0);
     CHECK(weir_kvs_snapshot(&k, WEIR_AGAIN) == WEIR_KVS_NONE && k.state == WEIR_KVS_SNAPSHOT);
     CHECK(weir_kvs_snapshot(&k, WEIR_OK) == WEIR_KVS_NONE && k.state == WEIR_KVS_SETTLE);
     CHECK(weir_kvs_snapshot(&k, WEIR_PROTOCOL) == WEIR_KVS_APPLY_SNAPSHOT);
     begin(false);
-    weir_kvs_done(&k, 0, 5);
-    weir_kvs_done(&k, 0, 0);
+    weir_kvs_done(&k, 0, 0, 5);
+    weir_kvs_done(&k, 0, 0, 0);
     CHECK(weir_kvs_snapshot(&k, WEIR_PROTOCOL) == WEIR_KVS_NONE && k.state == WEIR_KVS_LIVE);
 }
 
@@ -78,15 +78,15 @@ static void case_order(void) {
     /* A delivery was lost: the same place again, from a new consumer. */
     CHECK(weir_kvs_message(&k, 45, 6) == WEIR_KVS_LOST);
     CHECK(k.state == WEIR_KVS_DROP_CONSUMER && weir_kvs_from(&k) == 44);
-    weir_kvs_done(&k, 0, 0);
-    weir_kvs_done(&k, 0, 0);
+    weir_kvs_done(&k, 0, 0, 0);
+    weir_kvs_done(&k, 0, 0, 0);
     CHECK(k.state == WEIR_KVS_LIVE);
     CHECK(weir_kvs_message(&k, 44, 1) == WEIR_KVS_APPLY);
     /* Messages have left the stream unseen. */
     CHECK(weir_kvs_message(&k, 50, 2) == WEIR_KVS_GAP);
     CHECK(k.state == WEIR_KVS_DROP_CONSUMER && weir_kvs_from(&k) == 0);
-    weir_kvs_done(&k, 0, 0);
-    weir_kvs_done(&k, 0, 0);
+    weir_kvs_done(&k, 0, 0, 0);
+    weir_kvs_done(&k, 0, 0, 0);
     CHECK(k.state == WEIR_KVS_SNAPSHOT);
 }
 
@@ -94,18 +94,49 @@ static void case_stream_anew(void) {
     live();
     CHECK(weir_kvs_message(&k, 8, 1) == WEIR_KVS_APPLY);
     weir_kvs_doubt(&k);
-    CHECK(weir_kvs_done(&k, 8, 5) == WEIR_KVS_NONE && k.state == WEIR_KVS_DROP_CONSUMER);
+    CHECK(weir_kvs_done(&k, 0, 8, 5) == WEIR_KVS_NONE && k.state == WEIR_KVS_DROP_CONSUMER);
     CHECK_EQ_U64(weir_kvs_from(&k), 9);
     weir_kvs_doubt(&k);
-    CHECK(weir_kvs_done(&k, 3, 5) == WEIR_KVS_BEGAN_ANEW); /* shorter than what we saw */
+    CHECK(weir_kvs_done(&k, 0, 3, 5) == WEIR_KVS_BEGAN_ANEW); /* shorter than what we saw */
     CHECK_EQ_U64(weir_kvs_from(&k), 0);
     live();
     CHECK(weir_kvs_message(&k, 8, 1) == WEIR_KVS_APPLY);
     weir_kvs_doubt(&k);
-    CHECK(weir_kvs_done(&k, 100, 6) == WEIR_KVS_BEGAN_ANEW); /* longer, but another one */
-    weir_kvs_done(&k, 0, 0);
-    weir_kvs_done(&k, 0, 0);
+    CHECK(weir_kvs_done(&k, 0, 100, 6) == WEIR_KVS_BEGAN_ANEW); /* longer, but another one */
+    weir_kvs_done(&k, 0, 0, 0);
+    weir_kvs_done(&k, 0, 0, 0);
     CHECK(k.state == WEIR_KVS_LIVE && weir_kvs_message(&k, 1, 1) == WEIR_KVS_APPLY);
+}
+
+/* Another router purges while we read the snapshot: it may be older than what is gone. */
+static void case_purged_before_the_first(void) {
+    for (unsigned times = 1; times <= WEIR_KVS_HOLES + 1; times++) {
+        begin(false);
+        for (unsigned i = 0; i < times; i++) {
+            CHECK(weir_kvs_done(&k, 5 + i, 40, 5) == WEIR_KVS_NONE);
+            if (k.state == WEIR_KVS_DROP_CONSUMER)
+                weir_kvs_done(&k, 0, 0, 0);
+            weir_kvs_done(&k, 0, 0, 0);
+            CHECK(k.state == WEIR_KVS_SNAPSHOT); /* once more each time */
+            weir_kvs_snapshot(&k, WEIR_NOT_FOUND);
+            enum weir_kvs_verdict v = weir_kvs_message(&k, 6 + i, 1);
+            /* One that moves all the time moves by age. */
+            CHECK(v == (i < WEIR_KVS_HOLES ? WEIR_KVS_GAP : WEIR_KVS_APPLY));
+            CHECK(k.state == (i < WEIR_KVS_HOLES ? WEIR_KVS_STREAM : WEIR_KVS_LIVE));
+        }
+    }
+    begin(false);
+    weir_kvs_done(&k, 5, 40, 5);
+    weir_kvs_done(&k, 0, 0, 0);
+    weir_kvs_snapshot(&k, WEIR_NOT_FOUND);
+    CHECK(weir_kvs_message(&k, 5, 1) == WEIR_KVS_APPLY);
+    CHECK(weir_kvs_message(&k, 6, 2) == WEIR_KVS_APPLY);
+    /* All there was is wiped on purpose. */
+    begin(true);
+    weir_kvs_done(&k, 5, 40, 5);
+    for (int i = 0; i < 3; i++)
+        weir_kvs_done(&k, 0, 0, 0);
+    CHECK(k.state == WEIR_KVS_LIVE && weir_kvs_message(&k, 41, 1) == WEIR_KVS_APPLY);
 }
 
 static void case_late_workers(void) {
@@ -114,8 +145,8 @@ static void case_late_workers(void) {
         CHECK(weir_kvs_message(&k, i, i) == WEIR_KVS_APPLY);
     weir_kvs_catch_up(&k);
     CHECK(weir_kvs_catching_up(&k) && k.state == WEIR_KVS_DROP_CONSUMER && weir_kvs_from(&k) == 0);
-    weir_kvs_done(&k, 0, 0);
-    weir_kvs_done(&k, 0, 0);
+    weir_kvs_done(&k, 0, 0, 0);
+    weir_kvs_done(&k, 0, 0, 0);
     CHECK(weir_kvs_snapshot(&k, WEIR_NOT_FOUND) == WEIR_KVS_NONE);
     /* The first message was purged meanwhile. */
     CHECK(weir_kvs_message(&k, 2, 1) == WEIR_KVS_APPLY_LATE && weir_kvs_catching_up(&k));
@@ -123,8 +154,8 @@ static void case_late_workers(void) {
     CHECK(weir_kvs_message(&k, 4, 3) == WEIR_KVS_APPLY);
     /* All of it was: the stream is dry. */
     weir_kvs_catch_up(&k);
-    weir_kvs_done(&k, 0, 0);
-    weir_kvs_done(&k, 0, 0);
+    weir_kvs_done(&k, 0, 0, 0);
+    weir_kvs_done(&k, 0, 0, 0);
     CHECK(weir_kvs_snapshot(&k, WEIR_NOT_FOUND) == WEIR_KVS_NONE);
     weir_kvs_dry(&k);
     CHECK(!weir_kvs_catching_up(&k));
@@ -164,7 +195,7 @@ static void case_random(void) {
             if (k.state == WEIR_KVS_SNAPSHOT || k.state == WEIR_KVS_SETTLE)
                 weir_kvs_snapshot(&k, dice < 50 ? WEIR_NOT_FOUND : WEIR_OK);
             else
-                weir_kvs_done(&k, last, 5);
+                weir_kvs_done(&k, last > 0 ? first : 0, last, 5);
         } else if (dice < 40) {
             last++;
         } else if (dice < 42) {
@@ -227,6 +258,7 @@ int main(void) {
     CHECK_RUN(case_snapshot_settles);
     CHECK_RUN(case_order);
     CHECK_RUN(case_stream_anew);
+    CHECK_RUN(case_purged_before_the_first);
     CHECK_RUN(case_late_workers);
     CHECK_RUN(case_pauses);
     CHECK_RUN(case_random);

@@ -98,7 +98,11 @@ static void case_consumers(void) {
         "\"consumer_seq\":5,\"stream_seq\":9},\"ack_floor\":{\"consumer_seq\":3,\"stream_seq\":7}},"
         "{\"name\":\"c2\",\"ack_floor\":{\"stream_seq\":4}},{\"name\":\"c3\",\"ack_floor\":{"
         "\"stream_seq\":11}}]}");
-    CHECK(a.total == 3 && a.n_consumers == 3 && a.least_floor == 4);
+    CHECK(a.total == 3 && a.n_consumers == 3 && a.least_floor == 4 && a.n_routers == 0);
+    a = answer("{\"total\":5,\"consumers\":[{\"name\":\"18446744073709551615\"},{\"name\":\"7\"},"
+               "{\"name\":\"07\"},{\"name\":\"18446744073709551616\"},{\"name\":\"7a\"}]}");
+    CHECK(a.n_consumers == 5 && a.n_routers == 2);
+    CHECK(a.routers[0] == UINT64_MAX && a.routers[1] == 7);
     a = answer("{\"total\":2,\"offset\":1,\"consumers\":[{\"name\":\"new\",\"ack_floor\":{"
                "\"consumer_seq\":0,\"stream_seq\":0}}]}");
     CHECK(a.n_consumers == 1 && a.least_floor == 0);
