@@ -299,6 +299,7 @@ static void on_refused(void *arg, const struct weir_err *err) {
 
 static enum weir_status open_discovery(struct frontend *f, struct weir_err *err) {
     static const enum weir_discovery_backend backends[] = {
+        [WEIR_OPT_DISCOVERY_KUBERNETES] = WEIR_DISCOVERY_KUBE,
         [WEIR_OPT_DISCOVERY_ETCD] = WEIR_DISCOVERY_ETCD,
         [WEIR_OPT_DISCOVERY_FILE] = WEIR_DISCOVERY_FILE,
         [WEIR_OPT_DISCOVERY_MEM] = WEIR_DISCOVERY_MEM,
@@ -316,6 +317,7 @@ static enum weir_status open_discovery(struct frontend *f, struct weir_err *err)
                                        .static_workers = o->static_worker.items,
                                        .n_static_workers = o->static_worker.n,
                                        .etcd = WEIR_ETCD_OPTIONS(o),
+                                       .kube = WEIR_KUBE_OPTIONS(o),
                                        .on_refused = on_refused,
                                        .refused_arg = f,
                                        .metrics = weir_front_metrics_registry(f->app.metrics)};

@@ -12,6 +12,8 @@
 
 #include <string.h>
 
+enum { FIRST_PAUSE_MS = 100, NEXT_ADDRESS_MS = 20 };
+
 static void on_prime(void *arg);
 
 enum weir_status weir_discovery_open(struct weir_loop *loop,
@@ -33,6 +35,8 @@ enum weir_status weir_discovery_open(struct weir_loop *loop,
         st = weir_discovery_static_open(d, config, err);
     else if (config->backend == WEIR_DISCOVERY_ETCD)
         st = weir_discovery_etcd_open(d, config, err);
+    else if (config->backend == WEIR_DISCOVERY_KUBE)
+        st = weir_discovery_kube_open(d, config, err);
     else
         st = weir_discovery_mem_open(d);
     if (st != WEIR_OK) {
@@ -40,6 +44,14 @@ enum weir_status weir_discovery_open(struct weir_loop *loop,
         return st;
     }
     *ret_disc = d;
+    return WEIR_OK;
+}
+
+enum weir_status weir_discovery_instance_id(const struct weir_discovery *disc, uint64_t *ret_id,
+                                            struct weir_err *err) {
+    if (disc->ops->instance_id != NULL)
+        return disc->ops->instance_id(disc, ret_id, err);
+    *ret_id = 0;
     return WEIR_OK;
 }
 
@@ -278,6 +290,17 @@ void weir_discovery_close(struct weir_discovery *disc) {
     weir_free(disc);
 }
 
+uint64_t weir_discovery_backoff_ms(unsigned failures, unsigned addresses, uint64_t max_ms,
+                                   double unit) {
+    if (failures < addresses)
+        return (uint64_t)(NEXT_ADDRESS_MS * unit);
+    unsigned round = failures - addresses;
+    uint64_t ms = round < 16 ? (uint64_t)FIRST_PAUSE_MS << round : max_ms;
+    if (ms > max_ms)
+        ms = max_ms;
+    return ms - (uint64_t)((double)ms / 2 * unit);
+}
+
 /* ---- mem ---------------------------------------------------------------------------------- */
 
 static enum weir_status mem_publish(struct weir_discovery *disc, struct weir_discovery_own *own,
@@ -298,7 +321,7 @@ static void mem_close(struct weir_discovery *disc) {
 
 enum weir_status weir_discovery_mem_open(struct weir_discovery *disc) {
     static const struct weir_discovery_backend_ops ops = {mem_publish, mem_unpublish, mem_close,
-                                                          NULL};
+                                                          NULL, NULL};
     disc->ops = &ops;
     return WEIR_OK;
 }

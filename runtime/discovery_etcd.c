@@ -114,8 +114,8 @@ void weir_etcd_lost(struct etcd *e, bool refused, const char *fmt, ...) {
         e->n_refused = 0;
     /* localhost is two addresses, of which etcd may use one: no news before both were tried. */
     unsigned addresses = e->n_endpoints + (e->n_ips > 1 ? e->n_ips - 1 : 0);
-    uint64_t ms = weir_etcd_backoff_ms(++e->n_failures, addresses, weir_etcd_call_ms(e),
-                                       weir_rng_unit(weir_loop_rng(e->loop)));
+    uint64_t ms = weir_discovery_backoff_ms(++e->n_failures, addresses, weir_etcd_call_ms(e),
+                                            weir_rng_unit(weir_loop_rng(e->loop)));
     if (was_up || e->n_failures >= addresses)
         tell(e, fmt, text);
     next_address(e);
@@ -507,7 +507,7 @@ enum weir_status weir_discovery_etcd_open(struct weir_discovery *disc,
                                           const struct weir_discovery_config *config,
                                           struct weir_err *err) {
     static const struct weir_discovery_backend_ops ops = {weir_etcd_publish, weir_etcd_unpublish,
-                                                          etcd_close, etcd_watching};
+                                                          etcd_close, etcd_watching, NULL};
     struct etcd *e = weir_calloc(1, sizeof(*e));
     if (e == NULL)
         return weir_err_set(err, WEIR_NOMEM, "out of memory");

@@ -137,11 +137,6 @@ struct etcd {
 enum weir_status weir_etcd_endpoints_parse(const char *text, bool tls,
                                            struct etcd_endpoint ret[ETCD_MAX_ENDPOINTS],
                                            unsigned *ret_n, struct weir_err *err) WEIR_MUST_CHECK;
-/* Pause before attempt number `failures` + 1: each of `addresses` once without a wait worth the
- * name, then 100 ms doubling up to max_ms, of which a random half (`unit` in [0, 1)) is taken off.
- */
-uint64_t weir_etcd_backoff_ms(unsigned failures, unsigned addresses, uint64_t max_ms, double unit);
-
 /* ---- discovery_etcd_metrics.c ---- */
 void weir_etcd_metrics_init(struct etcd *e, struct weir_metrics *metrics);
 

@@ -1,6 +1,6 @@
 #include "runtime/discovery_etcd_priv.h"
 
-enum { DEFAULT_PORT = 2379, FIRST_PAUSE_MS = 100, NEXT_ADDRESS_MS = 20 };
+enum { DEFAULT_PORT = 2379 };
 
 static bool parse_one(struct weir_span text, bool tls, struct etcd_endpoint *ep) {
     static const struct weir_span http = {"http://", 7}, https = {"https://", 8};
@@ -41,14 +41,4 @@ enum weir_status weir_etcd_endpoints_parse(const char *text, bool tls,
         return weir_err_set(err, WEIR_INVALID, "ETCD_ENDPOINTS is empty");
     *ret_n = n;
     return WEIR_OK;
-}
-
-uint64_t weir_etcd_backoff_ms(unsigned failures, unsigned addresses, uint64_t max_ms, double unit) {
-    if (failures < addresses)
-        return (uint64_t)(NEXT_ADDRESS_MS * unit);
-    unsigned round = failures - addresses;
-    uint64_t ms = round < 16 ? (uint64_t)FIRST_PAUSE_MS << round : max_ms;
-    if (ms > max_ms)
-        ms = max_ms;
-    return ms - (uint64_t)((double)ms / 2 * unit);
 }

@@ -356,7 +356,7 @@ enum weir_status weir_discovery_file_open(struct weir_discovery *disc,
                                           const struct weir_discovery_config *config,
                                           struct weir_err *err) {
     static const struct weir_discovery_backend_ops ops = {file_publish, file_unpublish, file_close,
-                                                          NULL};
+                                                          NULL, NULL};
     struct file_backend *f = weir_calloc(1, sizeof(*f));
     if (f == NULL)
         return weir_err_set(err, WEIR_NOMEM, "out of memory");

@@ -36,6 +36,9 @@ struct weir_discovery_backend_ops {
     void (*unpublish)(struct weir_discovery *disc, struct weir_discovery_own *own);
     void (*close)(struct weir_discovery *disc);
     void (*watching)(struct weir_discovery *disc); /* a watch was added; may be NULL */
+    /* What weir_discovery_instance_id() says; may be NULL. */
+    enum weir_status (*instance_id)(const struct weir_discovery *disc, uint64_t *ret_id,
+                                    struct weir_err *err);
 };
 
 struct weir_discovery {
@@ -64,10 +67,19 @@ void weir_discovery_delete(struct weir_discovery *disc, enum weir_record_kind ki
 void weir_discovery_scan_begin(struct weir_discovery *disc);
 void weir_discovery_scan_end(struct weir_discovery *disc, enum weir_record_kind kind);
 
+/* Pause before attempt number `failures` + 1: each of `addresses` once without a wait worth the
+ * name, then 100 ms doubling up to max_ms, of which a random half (`unit` in [0, 1)) is taken off.
+ */
+uint64_t weir_discovery_backoff_ms(unsigned failures, unsigned addresses, uint64_t max_ms,
+                                   double unit);
+
 enum weir_status weir_discovery_file_open(struct weir_discovery *disc,
                                           const struct weir_discovery_config *config,
                                           struct weir_err *err) WEIR_MUST_CHECK;
 enum weir_status weir_discovery_etcd_open(struct weir_discovery *disc,
+                                          const struct weir_discovery_config *config,
+                                          struct weir_err *err) WEIR_MUST_CHECK;
+enum weir_status weir_discovery_kube_open(struct weir_discovery *disc,
                                           const struct weir_discovery_config *config,
                                           struct weir_err *err) WEIR_MUST_CHECK;
 enum weir_status weir_discovery_mem_open(struct weir_discovery *disc) WEIR_MUST_CHECK;

@@ -294,7 +294,7 @@ enum weir_status weir_discovery_static_open(struct weir_discovery *disc,
                                             const struct weir_discovery_config *config,
                                             struct weir_err *err) {
     static const struct weir_discovery_backend_ops ops = {static_publish, static_unpublish,
-                                                          static_close, NULL};
+                                                          static_close, NULL, NULL};
     disc->ops = &ops;
     struct static_backend *b = weir_calloc(1, sizeof(*b));
     if (b == NULL)

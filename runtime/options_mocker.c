@@ -1,6 +1,8 @@
 /* Table of `weir mocker` and its rules across options. */
 #include "runtime/options_mocker.h"
 
+#include "runtime/options_service.h"
+
 #define OPTIONS_STRUCT struct weir_mocker_options
 static const struct weir_option options[] = {
 /* clang-format off */
@@ -23,6 +25,11 @@ static enum weir_status check(const void *config, struct weir_err *err) {
         return weir_err_set(err, WEIR_INVALID,
                             "DYN_TCP_TLS_CLIENT_CA_CERT_PATH needs DYN_TCP_TLS_CERT_PATH and "
                             "DYN_TCP_TLS_KEY_PATH");
+    if (o->discovery_backend == WEIR_OPT_DISCOVERY_KUBERNETES && o->num_workers > 1)
+        return weir_err_set(err, WEIR_INVALID,
+                            "--num-workers %lld: with --discovery-backend kubernetes a pod is one "
+                            "worker; start more pods",
+                            (long long)o->num_workers);
     if (o->tokenizer == WEIR_OPT_MOCKER_TOKENIZER_MODEL && o->model_path == NULL)
         return weir_err_set(err, WEIR_INVALID, "--tokenizer model needs --model-path");
     if (o->is_prefill_worker && o->is_decode_worker)

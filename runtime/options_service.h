@@ -21,18 +21,29 @@ struct weir_service_rules {
 #define WEIR_SERVICE_RULES(o)                                                                      \
     {                                                                                              \
         .shared_discovery = (o)->discovery_backend == WEIR_OPT_DISCOVERY_FILE ||                   \
-                            (o)->discovery_backend == WEIR_OPT_DISCOVERY_ETCD,                     \
+                            (o)->discovery_backend == WEIR_OPT_DISCOVERY_ETCD ||                   \
+                            (o)->discovery_backend == WEIR_OPT_DISCOVERY_KUBERNETES,               \
         .cert = (o)->tcp_tls_cert_path != NULL, .key = (o)->tcp_tls_key_path != NULL,              \
         .client_cert = (o)->tcp_tls_client_cert_path != NULL,                                      \
         .client_key = (o)->tcp_tls_client_key_path != NULL,                                        \
         .client_ca = (o)->tcp_tls_client_ca_cert_path != NULL                                      \
     }
-/* Discovery of such a program, from options_planes.def: file or etcd. */
+/* Discovery of such a program, from options_planes.def: file, etcd or kubernetes. */
 #define WEIR_SERVICE_DISCOVERY(o)                                                                  \
     {                                                                                              \
         .backend = (o)->discovery_backend == WEIR_OPT_DISCOVERY_ETCD ? WEIR_DISCOVERY_ETCD         \
-                                                                     : WEIR_DISCOVERY_FILE,        \
-        .file_root = (o)->file_kv, .etcd = WEIR_ETCD_OPTIONS(o)                                    \
+                   : (o)->discovery_backend == WEIR_OPT_DISCOVERY_KUBERNETES                       \
+                       ? WEIR_DISCOVERY_KUBE                                                       \
+                       : WEIR_DISCOVERY_FILE,                                                      \
+        .file_root = (o)->file_kv, .etcd = WEIR_ETCD_OPTIONS(o), .kube = WEIR_KUBE_OPTIONS(o)      \
+    }
+#define WEIR_KUBE_OPTIONS(o)                                                                       \
+    {                                                                                              \
+        .kubeconfig = (o)->kubeconfig, .service_host = (o)->kubernetes_service_host,               \
+        .service_port = (o)->kubernetes_service_port,                                              \
+        .account_folder = (o)->weir_kube_service_account_dir, .pod_name = (o)->pod_name,           \
+        .pod_uid = (o)->pod_uid, .pod_namespace = (o)->pod_namespace,                              \
+        .container_name = (o)->container_name, .by_container = (o)->kube_discovery_mode == 1       \
     }
 #define WEIR_ETCD_OPTIONS(o)                                                                       \
     {                                                                                              \

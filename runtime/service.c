@@ -151,7 +151,12 @@ enum weir_status weir_service_open(struct weir_service *service,
     dc.on_refused = on_refused;
     dc.refused_arg = service;
     dc.metrics = service->metrics;
+    uint64_t given = 0;
     st = weir_discovery_open(service->loop, &dc, &service->disc, err);
+    if (st == WEIR_OK)
+        st = weir_discovery_instance_id(service->disc, &given, err);
+    if (given != 0)
+        service->instance_id = given;
     if (st == WEIR_OK)
         st = open_planes(service, err);
     if (st == WEIR_OK)

@@ -510,8 +510,11 @@ static bool read_record_member(struct weir_dec *d, struct weir_span key, struct 
         return read_card(d, &r->card);
     if (weir_span_eqz(key, "topic"))
         return read_str(d, &r->topic);
-    if (weir_span_eqz(key, "scope"))
+    if (weir_span_eqz(key, "scope")) {
+        /* Replaces namespace and component of older readers, which may stand before it. */
+        *e = (struct weir_endpoint_id){0};
         return read_endpoint_id(d, e);
+    }
     if (weir_span_eqz(key, "metadata"))
         return read_metadata(d, r);
     return weir_dec_skip(d, NULL);

@@ -45,6 +45,7 @@ struct mocker {
     struct weir_status_server *status; /* NULL when its port is off */
     struct weir_mock_worker **workers; /* owned, n_workers */
     unsigned n_workers;
+    uint64_t given_id; /* by discovery; 0: workers draw theirs */
     struct weir_mock_worker_config worker;
     struct weir_mock_files files; /* served on the status port */
     struct weir_mock_faults faults;
@@ -272,8 +273,9 @@ static void on_start(void *arg) {
     struct weir_err err;
     double stagger_ms = m->options.stagger_delay * 1000;
     while (m->n_workers < (unsigned)m->options.num_workers && !m->draining) {
-        m->worker.worker_id =
-            weir_rng_u64(weir_loop_rng(m->loop)) & ((1ull << MAX_WORKER_ID_BITS) - 1);
+        m->worker.worker_id = m->given_id != 0 ? m->given_id
+                                               : weir_rng_u64(weir_loop_rng(m->loop)) &
+                                                     ((1ull << MAX_WORKER_ID_BITS) - 1);
         enum weir_status st = weir_mock_worker_open(m->loop, m->plane, m->disc, &m->worker,
                                                     &m->workers[m->n_workers], &err);
         if (st != WEIR_OK) {
@@ -395,6 +397,8 @@ static enum weir_status open_all(struct mocker *m, struct weir_err *err) {
     dc.refused_arg = m;
     dc.metrics = m->worker.metrics = m->metrics;
     st = weir_discovery_open(m->loop, &dc, &m->disc, err);
+    if (st == WEIR_OK)
+        st = weir_discovery_instance_id(m->disc, &m->given_id, err);
     if (st == WEIR_OK)
         st = open_tls(m, err);
     if (st == WEIR_OK)

@@ -165,7 +165,6 @@ static void case_bad_values(void) {
                                "power-of-two, kv, direct, least-loaded\n"},
         {"--router-mode=KV", "not a choice"},
         {"--router-mode=device-aware-weighted", "known in Dynamo, not supported by this build"},
-        {"--discovery-backend=kubernetes", "known in Dynamo, not supported by this build"},
         {"--response-plane=quic", "known in Dynamo, not supported by this build"},
         {"--model-name=", "--model-name : empty; give some text, or leave the option out\n"},
         {"--model-path=/nowhere/at/all",

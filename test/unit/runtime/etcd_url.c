@@ -53,15 +53,15 @@ static void case_bad(void) {
 
 static void case_pauses(void) {
     /* Three addresses: each is tried soon, then the pause doubles up to its limit. */
-    CHECK(weir_etcd_backoff_ms(1, 3, 5000, 0.999) < 20);
-    CHECK(weir_etcd_backoff_ms(2, 3, 5000, 0.999) < 20);
+    CHECK(weir_discovery_backoff_ms(1, 3, 5000, 0.999) < 20);
+    CHECK(weir_discovery_backoff_ms(2, 3, 5000, 0.999) < 20);
     static const uint64_t want[] = {100, 200, 400, 800, 1600, 3200, 5000, 5000};
     for (unsigned i = 0; i < WEIR_ARRAY_LEN(want); i++) {
-        CHECK_EQ_U64(weir_etcd_backoff_ms(3 + i, 3, 5000, 0), want[i]);
-        uint64_t least = weir_etcd_backoff_ms(3 + i, 3, 5000, 0.999);
+        CHECK_EQ_U64(weir_discovery_backoff_ms(3 + i, 3, 5000, 0), want[i]);
+        uint64_t least = weir_discovery_backoff_ms(3 + i, 3, 5000, 0.999);
         CHECK(least >= want[i] / 2 && least <= want[i] / 2 + 10);
     }
-    CHECK_EQ_U64(weir_etcd_backoff_ms(4000000000u, 3, 5000, 0), 5000);
+    CHECK_EQ_U64(weir_discovery_backoff_ms(4000000000u, 3, 5000, 0), 5000);
 }
 
 int main(void) {
