@@ -144,10 +144,13 @@ void weir_front_explain(struct weir_front_loop *fl, struct weir_http_exchange *x
 void weir_front_tokenize(struct weir_front_loop *fl, struct weir_http_exchange *x);
 void weir_front_detokenize(struct weir_front_loop *fl, struct weir_http_exchange *x);
 
-/* ---- request.c: chat and completions -------------------------------------------------------- */
+/* ---- request.c: chat, completions, responses
+ * -------------------------------------------------------- */
 struct weir_request;
 void weir_request_start(struct weir_front_loop *fl, struct weir_http_exchange *x,
                         enum weir_openai_kind kind);
+/* How many tokens the prompt of a Responses request has; nothing is generated. */
+void weir_request_count_tokens(struct weir_front_loop *fl, struct weir_http_exchange *x);
 /* The client went away. */
 void weir_request_abort(struct weir_request *request);
 void weir_request_writable(struct weir_request *request);

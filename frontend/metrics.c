@@ -66,7 +66,11 @@ static const char *type_of(bool stream) {
     return stream ? "stream" : "unary";
 }
 
-static const char *const endpoint_names[] = {"chat_completions", "completions"};
+static const char *const endpoint_names[] = {"chat_completions", "completions", "responses"};
+
+const char *weir_front_endpoint_name(enum weir_front_endpoint endpoint) {
+    return endpoint_names[endpoint];
+}
 
 static void find_series(struct weir_front_metrics *m) {
     static const char *const stage_names[] = {"preprocess", "route", "transport_roundtrip"};

@@ -9,7 +9,14 @@
 
 struct weir_front_metrics;
 
-enum weir_front_endpoint { WEIR_FRONT_CHAT, WEIR_FRONT_COMPLETIONS, WEIR_FRONT_N_ENDPOINTS };
+enum weir_front_endpoint {
+    WEIR_FRONT_CHAT,
+    WEIR_FRONT_COMPLETIONS,
+    WEIR_FRONT_RESPONSES,
+    WEIR_FRONT_N_ENDPOINTS
+};
+/* As labels and the access log name it. */
+const char *weir_front_endpoint_name(enum weir_front_endpoint endpoint);
 enum weir_front_stage {
     WEIR_FRONT_PREPROCESS, /* body to tokens and hashes */
     WEIR_FRONT_ROUTE,      /* choosing a worker */

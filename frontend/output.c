@@ -110,7 +110,8 @@ enum weir_status weir_output_commit(struct weir_request *r) {
         return WEIR_OK;
     r->committed = true;
     weir_front_sse_begin(r->x);
-    enum weir_status st = put_annotations(r);
+    enum weir_status st =
+        r->events != NULL ? weir_responses_begin(r->events, &r->out) : put_annotations(r);
     weir_output_flush(r);
     return st;
 }
@@ -271,9 +272,10 @@ enum weir_status weir_output_put(struct weir_leg *leg, struct weir_choice *c,
     p->index = c->index;
     p->role = !c->role_sent && (p->has_text || p->reasoning.data != NULL || p->call != NULL ||
                                 weir_request_only_asks(r));
-    p->nvext = (r->q.extras & (WEIR_EXTRAS | WEIR_ANNOTATE_QUERY_INSTANCE)) != 0
-                   ? weir_output_nvext(r, leg, c, p->finish_reason != NULL)
-                   : weir_span(NULL, 0);
+    p->nvext =
+        r->events == NULL && (r->q.extras & (WEIR_EXTRAS | WEIR_ANNOTATE_QUERY_INSTANCE)) != 0
+            ? weir_output_nvext(r, leg, c, p->finish_reason != NULL)
+            : weir_span(NULL, 0);
     p->usage = r->q.include_usage && r->q.continuous_usage ? &usage : NULL;
     struct weir_buf logprobs;
     weir_buf_init(&logprobs, WEIR_OUT_MAX);
@@ -292,7 +294,8 @@ enum weir_status weir_output_put(struct weir_leg *leg, struct weir_choice *c,
     if (st == WEIR_OK)
         st = weir_output_commit(r);
     if (st == WEIR_OK)
-        st = put_chunk(r, &head, c, p);
+        st = r->events != NULL ? weir_responses_piece(r->events, p, &r->out)
+                               : put_chunk(r, &head, c, p);
     weir_logprob_lists_clear(&c->logprobs);
     weir_buf_fini(&logprobs);
     return st;
@@ -418,7 +421,9 @@ enum weir_status weir_output_item(struct weir_leg *leg, const struct weir_output
 static void finish_stream(struct weir_request *r) {
     enum weir_status st = weir_output_commit(r);
     struct weir_usage usage = usage_of(r);
-    if (st == WEIR_OK && r->q.include_usage && !weir_request_only_asks(r))
+    if (st == WEIR_OK && r->events != NULL)
+        st = weir_output_responses_finish(r, weir_request_only_asks(r) ? NULL : &usage);
+    else if (st == WEIR_OK && r->q.include_usage && !weir_request_only_asks(r))
         st = weir_answer_usage_chunk(&r->head, &usage, &r->out);
     if (st == WEIR_OK)
         st = weir_buf_append_span(&r->out, weir_answer_done());
@@ -473,8 +478,12 @@ static void finish_unary(struct weir_request *r) {
     if (r->warms && n > 0)
         weir_warm_begin(r, choices[0].text);
     weir_buf_clear(&r->out);
-    if (choices == NULL || st != WEIR_OK ||
-        weir_answer_unary(&r->head, choices, n, asks ? NULL : &usage, nvext, &r->out) != WEIR_OK)
+    if (choices != NULL && st == WEIR_OK)
+        st = r->q.responses != NULL
+                 ? weir_output_responses_unary(r, n > 0 ? &choices[0] : NULL, asks ? NULL : &usage,
+                                               nvext)
+                 : weir_answer_unary(&r->head, choices, n, asks ? NULL : &usage, nvext, &r->out);
+    if (choices == NULL || st != WEIR_OK)
         weir_front_error(r->fl, r->x, 503, "Service temporarily unavailable");
     else
         weir_front_json(r->x, 200, weir_buf_span(&r->out));
@@ -489,7 +498,9 @@ void weir_output_finish(struct weir_request *r) {
 
 void weir_output_error(struct weir_request *r, int http_status, struct weir_span message) {
     weir_buf_clear(&r->out);
-    enum weir_status st = weir_answer_error_frame(http_status, message, &r->out);
+    enum weir_status st = r->events != NULL
+                              ? weir_responses_fail(r->events, http_status, message, &r->out)
+                              : weir_answer_error_frame(http_status, message, &r->out);
     if (st == WEIR_OK)
         st = weir_buf_append_span(&r->out, weir_answer_done());
     if (st == WEIR_OK)

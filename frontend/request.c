@@ -161,8 +161,7 @@ static void log_access(const struct weir_request *r) {
         WEIR_LOG_STR("request_id", weir_span_z(r->uuid)),
         WEIR_LOG_STR("model", r->model != NULL ? weir_span_z(weir_model_info(r->model)->name)
                                                : WEIR_SPAN_LIT("unknown")),
-        WEIR_LOG_STR("endpoint", weir_span_z(r->endpoint == WEIR_FRONT_CHAT ? "chat_completions"
-                                                                            : "completions")),
+        WEIR_LOG_STR("endpoint", weir_span_z(weir_front_endpoint_name(r->endpoint))),
         WEIR_LOG_STR("request_type", weir_span_z(r->q.stream ? "stream" : "unary")),
         WEIR_LOG_NUM("status", r->status),
         WEIR_LOG_STR("error_type", weir_span_z(r->error_type)),
@@ -229,6 +228,10 @@ static void count_end(struct weir_request *r) {
     struct weir_front_metrics *m = r->fl->app->metrics;
     if (r->x == NULL)
         return;
+    if (r->only_counts) {
+        log_access(r);
+        return;
+    }
     if (r->counted) {
         if (*r->error_type == '\0')
             weir_metric_inc(weir_model_info(r->model)->metrics.succeeded[r->endpoint][r->q.stream]);
@@ -257,6 +260,7 @@ void weir_request_done(struct weir_request *r) {
     weir_timer_stop(&r->keep_alive);
     count_end(r);
     weir_model_unref(r->model);
+    weir_responses_stream_fini(r->events);
     weir_buf_fini(&r->out);
     weir_buf_fini(&r->said);
     if (r->x != NULL)
@@ -330,6 +334,13 @@ static bool find_model(struct weir_request *r) {
 
 /* What the request asks of its worker and no worker here can give. */
 static bool can_serve(struct weir_request *r) {
+    if (weir_model_info(r->model)->engines && r->endpoint == WEIR_FRONT_RESPONSES) {
+        weir_request_fail(r, 501,
+                          WEIR_SPAN_LIT("The Responses API is not passed on to HTTP engines: ask "
+                                        "this model through /v1/chat/completions"),
+                          "not_implemented");
+        return false;
+    }
     if (weir_model_info(r->model)->engines)
         return true;
     if (r->q.has_media) {
@@ -396,7 +407,7 @@ static bool parse(struct weir_request *r) {
     }
     if (st == WEIR_NOMEM)
         return weir_request_fail_memory(r);
-    if (r->fl->app->engine_mode && peek(r))
+    if (r->fl->app->engine_mode && r->endpoint != WEIR_FRONT_RESPONSES && peek(r))
         return true;
     weir_request_fail(r, error.http_status, error.message,
                       weir_request_error_type(error.http_status));
@@ -419,24 +430,23 @@ static void make_ids(struct weir_request *r) {
     }
     if (uuid)
         memcpy(r->uuid, own.data, 36);
-    struct weir_span kind =
-        r->q.kind == WEIR_OPENAI_CHAT ? WEIR_SPAN_LIT("chatcmpl-") : WEIR_SPAN_LIT("cmpl-");
-    memcpy(r->id, kind.data, kind.len);
-    memcpy(r->id + kind.len, r->uuid, sizeof(r->uuid));
+    static const char *const kinds[] = {"chatcmpl-", "cmpl-", "resp_"};
+    snprintf(r->id, sizeof(r->id), "%s%s", kinds[r->endpoint], r->uuid);
     r->traceparent = weir_http_header_get(h, "traceparent");
+}
+
+/* Nothing is counted yet. */
+static bool is_servable(struct weir_request *r) {
+    if (weir_front_draining(r->fl->app)) {
+        weir_request_fail(r, 503, WEIR_SPAN_LIT("Service is not ready"), "unavailable");
+        return false;
+    }
+    return parse(r) && weir_request_read_metadata(r) && find_model(r) && can_serve(r);
 }
 
 static bool admit(struct weir_request *r) {
     struct weir_app *app = r->fl->app;
-    if (weir_front_draining(app)) {
-        weir_request_fail(r, 503, WEIR_SPAN_LIT("Service is not ready"), "unavailable");
-        return false;
-    }
-    enum weir_openai_kind kind = r->q.kind;
-    if (!parse(r))
-        return false;
-    r->q.kind = kind;
-    if (!weir_request_read_metadata(r) || !find_model(r) || !can_serve(r))
+    if (!is_servable(r))
         return false;
     weir_metric_inc(weir_model_info(r->model)->metrics.started[r->endpoint][r->q.stream]);
     count_in(r);
@@ -465,12 +475,42 @@ struct weir_request *weir_request_new(struct weir_front_loop *fl, struct weir_ht
     r->x = x;
     r->q.kind = kind;
     r->start_ns = weir_loop_event_ns(fl->loop);
-    r->endpoint = kind == WEIR_OPENAI_CHAT ? WEIR_FRONT_CHAT : WEIR_FRONT_COMPLETIONS;
+    r->endpoint = kind == WEIR_OPENAI_CHAT         ? WEIR_FRONT_CHAT
+                  : kind == WEIR_OPENAI_COMPLETION ? WEIR_FRONT_COMPLETIONS
+                                                   : WEIR_FRONT_RESPONSES;
     r->error_type = "internal";
     weir_buf_init(&r->out, WEIR_OUT_MAX);
     weir_buf_init(&r->said, WEIR_OUT_MAX);
     weir_timer_init(&r->keep_alive, fl->loop, on_keep_alive, r);
     return r;
+}
+
+void weir_request_count_tokens(struct weir_front_loop *fl, struct weir_http_exchange *x) {
+    struct weir_ids prompt;
+    struct weir_buf body;
+    struct weir_jsonw w;
+    struct weir_request *r = weir_request_new(fl, x, WEIR_OPENAI_RESPONSES);
+    if (r == NULL) {
+        weir_front_error(fl, x, 503, "Service temporarily unavailable");
+        return;
+    }
+    weir_http_exchange_set_user(x, r);
+    r->only_counts = true;
+    make_ids(r);
+    if (!is_servable(r) || !weir_request_chat_prompt(r, &prompt))
+        return;
+    r->prompt_tokens = prompt.n;
+    r->answered = true;
+    r->error_type = "";
+    r->status = 200;
+    weir_buf_init(&body, 4096);
+    weir_jsonw_init(&w, &body);
+    weir_jsonw_object_begin(&w);
+    weir_front_put_z(&w, "object", "response.input_tokens");
+    weir_jsonw_key(&w, "input_tokens");
+    weir_jsonw_u64(&w, prompt.n);
+    weir_jsonw_object_end(&w);
+    weir_front_send(x, 200, &w, &body);
 }
 
 void weir_request_start(struct weir_front_loop *fl, struct weir_http_exchange *x,
@@ -499,11 +539,13 @@ void weir_request_start(struct weir_front_loop *fl, struct weir_http_exchange *x
     weir_metric_observe(weir_model_info(r->model)->metrics.input_tokens, (double)r->prompt_tokens);
     if (fl->app->options.enable_force_include_usage)
         r->q.include_usage = r->q.include_usage || r->q.stream;
-    r->head = (struct weir_answer_head){.kind = kind,
+    r->head = (struct weir_answer_head){.kind = r->q.kind,
                                         .id = weir_span_z(r->id),
                                         .model = weir_span_z(weir_model_info(r->model)->name),
                                         .created_s = weir_wall_ms() / 1000,
                                         .reasoning_field = reasoning_field(fl->app)};
+    if (r->q.responses != NULL && !weir_output_responses_prepare(r))
+        return;
     weir_front_observe_stage(fl->app->metrics, WEIR_FRONT_PREPROCESS,
                              (double)(weir_now_ns() - r->start_ns) / 1e9);
     if (r->q.stream && fl->app->keep_alive_ms > 0)

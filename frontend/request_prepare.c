@@ -70,7 +70,7 @@ static enum weir_status render(struct weir_request *r, struct weir_buf *out, str
     return st;
 }
 
-static bool prepare_chat(struct weir_request *r, struct weir_ids *ret) {
+bool weir_request_chat_prompt(struct weir_request *r, struct weir_ids *ret) {
     struct weir_buf text;
     struct weir_err err = {.text = ""};
     if (r->q.has_token_data) {
@@ -171,7 +171,7 @@ bool weir_request_prepare_legs(struct weir_request *r) {
         struct weir_leg *leg = &r->legs[i];
         weir_leg_init(leg, r);
         r->n_legs = i + 1;
-        if (!(r->q.kind == WEIR_OPENAI_CHAT ? prepare_chat(r, &leg->prompt)
+        if (!(r->q.kind == WEIR_OPENAI_CHAT ? weir_request_chat_prompt(r, &leg->prompt)
                                             : prepare_prompt(r, &r->q.prompts[i], &leg->prompt)))
             return false;
         if (!weir_request_hash_leg(r, leg) || !init_choices(r, leg, i))

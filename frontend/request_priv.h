@@ -1,5 +1,5 @@
 /*
- * One chat or completions request and its parts. Files: request.c (admission, ending),
+ * One chat, completions or Responses request and its parts. Files: request.c (admission, ending),
  * request_headers.c, request_prepare.c (render, tokenize, hash), leg.c (routing, sending, retries),
  * output.c (from worker items to the client's bytes), relay.c (legs to HTTP engines).
  */
@@ -10,6 +10,7 @@
 #include "frontend/disagg_priv.h"
 #include "frontend/leg_pool_priv.h"
 #include "frontend/parse_output_priv.h"
+#include "wire/openai_responses.h"
 
 enum { WEIR_REQUEST_ARENA = 1 << 30, WEIR_OUT_MAX = 64 << 20 };
 
@@ -94,6 +95,8 @@ struct weir_request {
     struct weir_model *model; /* a reference; NULL before look-up */
     struct weir_openai_request q;
     struct weir_answer_head head;
+    struct weir_responses_head responses_head; /* of an answer of the Responses API */
+    struct weir_responses_stream *events;      /* of a stream of these; in the arena; else NULL */
     char id[64], uuid[37];
     enum weir_front_endpoint endpoint;
     struct weir_leg *legs;  /* in the arena */
@@ -111,11 +114,12 @@ struct weir_request {
     uint64_t start_ns, first_token_ns;
     double itl_sum;
     uint64_t itl_n, prompt_tokens;
-    bool opaque;    /* for an engine, in a form that only it can judge: passed on unread */
-    bool counted;   /* the gauges of the model count it */
-    bool queued;    /* the queue gauge counts it */
-    bool committed; /* the 200 of a stream has been sent */
-    bool answered;  /* an answer has been handed to the server, whole or begun and ended */
+    bool opaque;      /* for an engine, in a form that only it can judge: passed on unread */
+    bool only_counts; /* the tokens of a prompt: no part of the metrics */
+    bool counted;     /* the gauges of the model count it */
+    bool queued;      /* the queue gauge counts it */
+    bool committed;   /* the 200 of a stream has been sent */
+    bool answered;    /* an answer has been handed to the server, whole or begun and ended */
     bool paused;
     uint32_t queue_class;
     struct weir_span policy_class; /* with a policy file: of the head, which stays */
@@ -266,6 +270,17 @@ bool weir_output_listed(struct weir_ids list, uint32_t id);
 enum weir_status weir_output_piece(struct weir_leg *leg, struct weir_choice *c,
                                    struct weir_span text);
 
+/* output_responses.c: of requests of the Responses API. False: no memory, the request has failed.
+ */
+bool weir_output_responses_prepare(struct weir_request *r);
+/* The last events; the whole answer. usage NULL: nothing was generated. */
+enum weir_status weir_output_responses_finish(struct weir_request *r,
+                                              const struct weir_usage *usage) WEIR_MUST_CHECK;
+enum weir_status weir_output_responses_unary(struct weir_request *r,
+                                             const struct weir_answer_choice *choice,
+                                             const struct weir_usage *usage,
+                                             struct weir_span nvext) WEIR_MUST_CHECK;
+
 /* output_tokens.c: item() for items of one id of the first choice each. Returns how many it has
  * taken; the next is for item(). */
 size_t weir_output_tokens(struct weir_leg *leg, const uint32_t *ids, size_t n,
@@ -301,6 +316,8 @@ enum weir_status weir_request_read_agent(struct weir_request *r,
 /* request_prepare.c; false: the request has failed. r->model is set. */
 /* The legs of a request whose tokens the workers get, n_legs of them, with choices. */
 bool weir_request_prepare_legs(struct weir_request *r);
+/* The tokens of its rendered messages. */
+bool weir_request_chat_prompt(struct weir_request *r, struct weir_ids *ret);
 /* The one leg to an HTTP engine, with what routing wants to know of it. */
 bool weir_request_prepare_relay(struct weir_request *r);
 /* Hashes the blocks of leg->prompt; false: out of memory. */

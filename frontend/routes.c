@@ -10,6 +10,8 @@ enum { SMALL_BODY = 2 << 20 };
 enum route_id {
     R_CHAT,
     R_COMPLETIONS,
+    R_RESPONSES,
+    R_INPUT_TOKENS,
     R_MODELS,
     R_HEALTH,
     R_LIVE,
@@ -32,7 +34,7 @@ struct route {
     unsigned methods;
 };
 
-/* Byte for byte, as the reference system matches; the first seven may be moved by the environment.
+/* Byte for byte, as the reference system matches; those of options may be moved by the environment.
  */
 static struct route route_of(const struct weir_app *app, struct weir_span path) {
     const struct weir_frontend_options *o = &app->options;
@@ -41,6 +43,9 @@ static struct route route_of(const struct weir_app *app, struct weir_span path) 
          POST},
         {o->http_svc_cmp_path != NULL ? o->http_svc_cmp_path : "/v1/completions", R_COMPLETIONS,
          POST},
+        {o->http_svc_responses_path != NULL ? o->http_svc_responses_path : "/v1/responses",
+         R_RESPONSES, POST},
+        {"/v1/responses/input_tokens", R_INPUT_TOKENS, POST},
         {o->http_svc_models_path != NULL ? o->http_svc_models_path : "/v1/models", R_MODELS, GET},
         {o->http_svc_health_path != NULL ? o->http_svc_health_path : "/health", R_HEALTH, GET},
         {o->http_svc_live_path != NULL ? o->http_svc_live_path : "/live", R_LIVE, GET},
@@ -62,7 +67,8 @@ static struct route route_of(const struct weir_app *app, struct weir_span path) 
                 break;
             return table[i];
         }
-    struct weir_span models = weir_span_z(table[2].path);
+    struct weir_span models =
+        weir_span_z(o->http_svc_models_path != NULL ? o->http_svc_models_path : "/v1/models");
     if (weir_span_starts(path, models) && path.len > models.len + 1 && path.data[models.len] == '/')
         return (struct route){NULL, R_MODEL, GET};
     return (struct route){NULL, R_NONE, 0};
@@ -103,15 +109,19 @@ static void not_found(struct weir_front_loop *fl, struct weir_http_exchange *x) 
     weir_buf_fini(&text);
 }
 
+static bool is_inference(enum route_id id) {
+    return id == R_CHAT || id == R_COMPLETIONS || id == R_RESPONSES || id == R_INPUT_TOKENS;
+}
+
 /* Answers what can be answered from the head alone; false: the body is wanted. */
 static bool answer_early(struct weir_front_loop *fl, struct weir_http_exchange *x,
                          const struct route *r) {
     const struct weir_http_request *q = weir_http_exchange_request(x);
-    bool inference = r->id == R_CHAT || r->id == R_COMPLETIONS;
+    bool inference = is_inference(r->id);
     /* With no model at all for it, an endpoint does not exist yet (clients of the reference system
-     * take the bare 404 for "not up"). */
-    if (inference && !weir_models_any(fl->app->models, r->id == R_CHAT) &&
-        !weir_front_draining(fl->app)) {
+     * take the bare 404 for "not up"). Responses is always there. */
+    if ((r->id == R_CHAT || r->id == R_COMPLETIONS) &&
+        !weir_models_any(fl->app->models, r->id == R_CHAT) && !weir_front_draining(fl->app)) {
         if (fl->app->error_format == WEIR_ERROR_DYNAMO)
             weir_front_empty(x, 404, method_ok(q->method, r->methods) ? NULL : "POST");
         else
@@ -150,6 +160,12 @@ static void on_request(void *arg, struct weir_http_exchange *x) {
     case R_CHAT:
     case R_COMPLETIONS:
         weir_request_start(fl, x, r.id == R_CHAT ? WEIR_OPENAI_CHAT : WEIR_OPENAI_COMPLETION);
+        break;
+    case R_RESPONSES:
+        weir_request_start(fl, x, WEIR_OPENAI_RESPONSES);
+        break;
+    case R_INPUT_TOKENS:
+        weir_request_count_tokens(fl, x);
         break;
     case R_MODELS:
         weir_front_models_list(fl, x);
@@ -225,7 +241,7 @@ static void on_body_error(void *arg, struct weir_http_exchange *x, int http_stat
                  http_status == 408 ? "The request body came too slowly"
                                     : "Failed to read request body");
     weir_front_error(fl, x, http_status, text);
-    if (r.id == R_CHAT || r.id == R_COMPLETIONS)
+    if (is_inference(r.id))
         weir_front_count_failure(fl->app->metrics, http_status);
 }
 

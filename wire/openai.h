@@ -7,7 +7,11 @@
 
 #include "wire/request.h"
 
-enum weir_openai_kind { WEIR_OPENAI_CHAT, WEIR_OPENAI_COMPLETION };
+/* A request of the Responses API is read as the chat request that it stands for: its kind is CHAT
+ * from then on, and `responses` is set. */
+enum weir_openai_kind { WEIR_OPENAI_CHAT, WEIR_OPENAI_COMPLETION, WEIR_OPENAI_RESPONSES };
+
+struct weir_responses_echo; /* openai_responses.h */
 
 struct weir_openai_rules {
     bool ignore_unknown_fields; /* DYN_IGNORE_OPENAI_FE_UNSUPPORTED_FIELDS */
@@ -66,6 +70,8 @@ struct weir_openai_request {
     size_t n_prompts;
     bool echo;
     struct weir_span suffix;
+    /* of a Responses request: what its answer repeats; in the arena. Else NULL. */
+    const struct weir_responses_echo *responses;
     /* both */
     bool max_tokens_set;
     bool return_tokens_as_token_ids;

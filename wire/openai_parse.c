@@ -4,6 +4,7 @@
  * body; syntax errors and errors inside `nvext` are reported where they are.
  */
 #include "wire/openai_priv.h"
+#include "wire/openai_responses_priv.h"
 
 #include <math.h>
 #include <string.h>
@@ -108,6 +109,10 @@ static void place_values(struct weir_openai_body *x) {
         q->prep.output.logprobs = q->top_logprobs >= 0 ? q->top_logprobs : 1;
 }
 
+static enum weir_status read_responses(struct weir_openai_reading *r,
+                                       const struct weir_openai_rules *rules, bool *ret_syntax,
+                                       bool *ret_unread);
+
 static enum weir_status parse_once(enum weir_openai_kind kind, struct weir_span body,
                                    const struct weir_openai_rules *rules, struct weir_arena *arena,
                                    struct weir_openai_request *req, struct weir_openai_error *error,
@@ -127,6 +132,8 @@ static enum weir_status parse_once(enum weir_openai_kind kind, struct weir_span 
     *ret_syntax = *ret_unread = false;
     *req = (struct weir_openai_request){.kind = kind};
     weir_prep_request_init(&req->prep);
+    if (kind == WEIR_OPENAI_RESPONSES)
+        return read_responses(&x.r, rules, ret_syntax, ret_unread);
     values_init(&x.v);
     bool ok = collect(&x, members, &n, &j) && weir_openai_read_members(&x, members, n);
     if (ok && !weir_json_finish(&j))
@@ -141,6 +148,27 @@ static enum weir_status parse_once(enum weir_openai_kind kind, struct weir_span 
     if (x.r.nomem)
         return WEIR_NOMEM;
     return ok ? WEIR_OK : error->http_status == 501 ? WEIR_UNSUPPORTED : WEIR_INVALID;
+}
+
+/* Translated, then read as what it has become. */
+static enum weir_status read_responses(struct weir_openai_reading *r,
+                                       const struct weir_openai_rules *rules, bool *ret_syntax,
+                                       bool *ret_unread) {
+    const struct weir_responses_echo *echo = NULL;
+    struct weir_span chat = {NULL, 0};
+    bool ok = weir_responses_to_chat(r, rules, &chat, &echo), ignored[2];
+    *ret_syntax = r->syntax;
+    *ret_unread = r->unread;
+    if (r->nomem)
+        return WEIR_NOMEM;
+    if (!ok)
+        return r->error->http_status == 501 ? WEIR_UNSUPPORTED : WEIR_INVALID;
+    enum weir_status st = parse_once(WEIR_OPENAI_CHAT, chat, rules, r->arena, r->req, r->error,
+                                     &ignored[0], &ignored[1]);
+    if (st == WEIR_INVALID && !weir_responses_reword(r->error, r->arena))
+        return WEIR_NOMEM;
+    r->req->responses = echo;
+    return st;
 }
 
 /* ---- repairs ------------------------------------------------------------------------------ */

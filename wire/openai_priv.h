@@ -122,5 +122,10 @@ bool weir_openai_read_nvext(struct weir_openai_reading *r, struct weir_span raw)
  * members that are left over, the second behind them. */
 bool weir_openai_validate_first(struct weir_openai_reading *r);
 bool weir_openai_validate(struct weir_openai_reading *r);
+/* A value that is there (no NaN) lies between; open_min: and is not the least. */
+bool weir_openai_in_range(struct weir_openai_reading *r, const char *name, double v, double min,
+                          double max, bool open_min);
+/* A greatest number of tokens; -1: not said. `name` goes before "tokens" in the text. */
+bool weir_openai_check_length(struct weir_openai_reading *r, const char *name, int64_t n);
 
 #endif

@@ -5,8 +5,8 @@
 
 enum { MAX_SUFFIX = 10000 };
 
-static bool in_range(struct weir_openai_reading *r, const char *name, double v, double min,
-                     double max, bool open_min) {
+bool weir_openai_in_range(struct weir_openai_reading *r, const char *name, double v, double min,
+                          double max, bool open_min) {
     char room[WEIR_F32_TEXT];
     if (isnan(v) || (v <= max && (open_min ? v > min : v >= min)))
         return true;
@@ -15,21 +15,23 @@ static bool in_range(struct weir_openai_reading *r, const char *name, double v, 
 }
 
 static bool check_frequency(struct weir_openai_reading *r) {
-    return in_range(r, "Frequency penalty", r->req->prep.sampling.frequency_penalty, -2, 2, false);
+    return weir_openai_in_range(r, "Frequency penalty", r->req->prep.sampling.frequency_penalty, -2,
+                                2, false);
 }
 static bool check_presence(struct weir_openai_reading *r) {
-    return in_range(r, "Presence penalty", r->req->prep.sampling.presence_penalty, -2, 2, false);
+    return weir_openai_in_range(r, "Presence penalty", r->req->prep.sampling.presence_penalty, -2,
+                                2, false);
 }
 static bool check_temperature(struct weir_openai_reading *r) {
-    return in_range(r, "Temperature", r->req->prep.sampling.temperature, 0, 2, false) &&
-           in_range(r, "Top_p", r->req->prep.sampling.top_p, 0, 1, true);
+    return weir_openai_in_range(r, "Temperature", r->req->prep.sampling.temperature, 0, 2, false) &&
+           weir_openai_in_range(r, "Top_p", r->req->prep.sampling.top_p, 0, 1, true);
 }
 
 static bool check_common(struct weir_openai_reading *r) {
     const struct weir_sampling *s = &r->req->prep.sampling;
     char room[WEIR_F32_TEXT];
-    return in_range(r, "Repetition penalty", s->repetition_penalty, 0, 2, true) &&
-           in_range(r, "Min_p", s->min_p, 0, 1, false) &&
+    return weir_openai_in_range(r, "Repetition penalty", s->repetition_penalty, 0, 2, true) &&
+           weir_openai_in_range(r, "Min_p", s->min_p, 0, 1, false) &&
            (!s->has_top_k || s->top_k >= -1 ||
             weir_openai_fail(r, 400,
                              "Validation: Top_k must be null or greater than or equal to -1")) &&
@@ -147,7 +149,7 @@ static bool check_logit_bias(struct weir_openai_reading *r) {
     return true;
 }
 
-static bool check_length(struct weir_openai_reading *r, const char *name, int64_t n) {
+bool weir_openai_check_length(struct weir_openai_reading *r, const char *name, int64_t n) {
     enum { MAX_OUTPUT_TOKENS = 1 << 20 };
     if (n == 0)
         return weir_openai_fail(r, 400, "Validation: Max %stokens must be greater than 0, got 0",
@@ -158,8 +160,8 @@ static bool check_length(struct weir_openai_reading *r, const char *name, int64_
 }
 
 static bool check_lengths(struct weir_openai_reading *r) {
-    if (!check_length(r, "", r->max_tokens) ||
-        !check_length(r, "completion ", r->max_completion_tokens))
+    if (!weir_openai_check_length(r, "", r->max_tokens) ||
+        !weir_openai_check_length(r, "completion ", r->max_completion_tokens))
         return false;
     int64_t max = r->max_completion_tokens > 0 ? r->max_completion_tokens : r->max_tokens;
     r->req->prep.stop.max_tokens = max;
