@@ -38,14 +38,14 @@ struct route {
  */
 static struct route route_of(const struct weir_app *app, struct weir_span path) {
     const struct weir_frontend_options *o = &app->options;
+    const char *responses =
+        o->http_svc_responses_path != NULL ? o->http_svc_responses_path : "/v1/responses";
     const struct route table[] = {
         {o->http_svc_chat_path != NULL ? o->http_svc_chat_path : "/v1/chat/completions", R_CHAT,
          POST},
         {o->http_svc_cmp_path != NULL ? o->http_svc_cmp_path : "/v1/completions", R_COMPLETIONS,
          POST},
-        {o->http_svc_responses_path != NULL ? o->http_svc_responses_path : "/v1/responses",
-         R_RESPONSES, POST},
-        {"/v1/responses/input_tokens", R_INPUT_TOKENS, POST},
+        {responses, R_RESPONSES, POST},
         {o->http_svc_models_path != NULL ? o->http_svc_models_path : "/v1/models", R_MODELS, GET},
         {o->http_svc_health_path != NULL ? o->http_svc_health_path : "/health", R_HEALTH, GET},
         {o->http_svc_live_path != NULL ? o->http_svc_live_path : "/live", R_LIVE, GET},
@@ -67,6 +67,10 @@ static struct route route_of(const struct weir_app *app, struct weir_span path) 
                 break;
             return table[i];
         }
+    size_t n = strlen(responses);
+    if (weir_span_starts(path, weir_span_z(responses)) &&
+        weir_span_eqz(weir_span(path.data + n, path.len - n), "/input_tokens"))
+        return (struct route){NULL, R_INPUT_TOKENS, POST};
     struct weir_span models =
         weir_span_z(o->http_svc_models_path != NULL ? o->http_svc_models_path : "/v1/models");
     if (weir_span_starts(path, models) && path.len > models.len + 1 && path.data[models.len] == '/')

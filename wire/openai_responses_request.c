@@ -248,6 +248,8 @@ static bool put_chat(struct weir_openai_reading *r, const struct members *m, str
     if (!weir_responses_put_messages(r, m->instructions, m->input, w) ||
         !weir_responses_put_tools(r, m->tools, m->tool_choice, w))
         return false;
+    if (m->instructions.data == NULL && weir_raw_is_empty_list(m->input))
+        return weir_openai_fail(r, 400, "Messages array cannot be empty");
     put(w, "stream", m->stream);
     put(w, "max_tokens", m->max_output_tokens);
     put(w, "temperature", m->temperature);

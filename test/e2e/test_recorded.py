@@ -16,9 +16,9 @@ from weir import Fleet, until
 
 ROOT = os.path.join(os.path.dirname(__file__), "../..")
 CASES = os.path.join(ROOT, "../shared/data/dynamo/http")
-SKIPPED_AREAS = {"embeddings", "responses", "anthropic", "http2"}  # not served: docs/COMPATIBILITY.md
-SKIPPED_PATHS = ("/v1/embeddings", "/v1/responses", "/v1/messages")
-COUNTS = ("prompt_tokens", "total_tokens")
+SKIPPED_AREAS = {"embeddings", "anthropic", "http2"}  # not served: docs/COMPATIBILITY.md
+SKIPPED_PATHS = ("/v1/embeddings", "/v1/messages")
+COUNTS = ("prompt_tokens", "input_tokens", "total_tokens")
 pytestmark = pytest.mark.skipif(not os.path.exists(os.path.join(CASES, "cases.jsonl")),
                                 reason="the recorded cases (../shared/data/dynamo/http) are not here")
 

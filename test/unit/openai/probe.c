@@ -25,7 +25,10 @@ int main(void) {
     size_t room = 0;
     ssize_t n;
     while ((n = getline(&line, &room, stdin)) > 0) {
-        bool chat = strncmp(line, "chat ", 5) == 0;
+        enum weir_openai_kind kind = strncmp(line, "chat ", 5) == 0 ? WEIR_OPENAI_CHAT
+                                     : strncmp(line, "responses ", 10) == 0
+                                         ? WEIR_OPENAI_RESPONSES
+                                         : WEIR_OPENAI_COMPLETION;
         const char *hex = strchr(line, ' ') + 1;
         struct weir_buf body;
         weir_buf_init(&body, (size_t)n);
@@ -37,8 +40,8 @@ int main(void) {
         struct weir_openai_request req;
         struct weir_openai_error error = {0};
         const struct weir_openai_rules rules = {0};
-        enum weir_status st = weir_openai_parse(chat ? WEIR_OPENAI_CHAT : WEIR_OPENAI_COMPLETION,
-                                                weir_buf_span(&body), &rules, &arena, &req, &error);
+        enum weir_status st =
+            weir_openai_parse(kind, weir_buf_span(&body), &rules, &arena, &req, &error);
         if (st == WEIR_OK)
             puts("200");
         else

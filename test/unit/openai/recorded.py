@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Compares what the request parser says with what a live reference system said: every recorded chat and completions
+"""Compares what the request parser says with what a live reference system said: every recorded chat, completions and Responses
 case that ends in the parser (400 or 501) must give the same status and text, and every one that got further must pass.
 Deliberate differences stand in test/data/openai-improvements.txt with their reason."""
 import json
@@ -34,7 +34,7 @@ def cases():
     with open(CASES, encoding="utf-8") as f:
         for case in map(json.loads, f):
             request, expect = case["request"], case["expect"]
-            kind = {"/v1/chat/completions": "chat", "/v1/completions": "completion"}.get(request.get("path"))
+            kind = {"/v1/chat/completions": "chat", "/v1/completions": "completion", "/v1/responses": "responses"}.get(request.get("path"))
             body = body_of(request) if "raw" not in request else None
             usable = kind and body is not None and len(body) < 1 << 20 and request.get("method") == "POST"
             if usable and case.get("setup", "base") in ("base", "busy") and "any_of" not in expect and "status" in expect:
