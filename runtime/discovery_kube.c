@@ -441,29 +441,43 @@ static void kube_free(struct kube *k) {
     weir_free(k);
 }
 
-static void on_left(struct kube_call *call) {
-    struct kube *k = call->kube;
-    weir_buf_fini(&call->body);
-    if (call->status > 299 && weir_kube_leave(k, on_left))
-        return;
+static void left(struct kube *k) {
     if (k->leaving)
         weir_loop_stop(k->loop); /* kube_close() frees */
     else
         kube_free(k);
 }
 
+static void on_leave_timer(void *arg) {
+    left(arg);
+}
+
+static void on_left(struct kube_call *call) {
+    struct kube *k = call->kube;
+    bool emptied = k->n_leaves > 0 && call->status >= 200 && call->status < 300;
+    weir_buf_fini(&call->body);
+    if (emptied || !weir_kube_leave(k, on_left))
+        left(k);
+}
+
+/* What is on its way to the server is waited for: if it were cut off, it might be done there behind
+ * what empties the object. */
 static void kube_close(struct weir_discovery *disc) {
     struct kube *k = disc->backend;
     if (k == NULL)
         return;
     disc->backend = NULL;
     k->disc = NULL;
-    for_each_call(k, weir_kube_cancel);
-    bool leave = weir_kube_leave(k, on_left);
+    weir_timer_stop(&k->retry);
+    weir_kube_cancel(&k->reads[0].call);
+    weir_kube_cancel(&k->reads[1].call);
+    weir_timer_init(&k->retry, k->loop, on_leave_timer, k);
+    bool leave = k->own.http != NULL || weir_kube_leave(k, on_left);
+    k->own.done = on_left;
     k->state = KUBE_CLOSED;
-    if (leave && weir_loop_running(k->loop))
-        return;
-    if (leave && k->own.http != NULL) {
+    if (leave && weir_timer_start(&k->retry, KUBE_LEAVE_MS) == WEIR_OK) {
+        if (weir_loop_running(k->loop))
+            return;
         k->leaving = true;
         weir_loop_run(k->loop);
     }
