@@ -173,7 +173,6 @@ void weir_kube_prove(struct kube_call *call) {
     struct kube *k = call->kube;
     call->proved |= call->verb_bit;
     call->token_again = false;
-    call->failures = 0;
     weir_metric_set(k->figures[KUBE_CONNECTED], 1);
     if (!k->up_told)
         WEIR_LOG(WEIR_LOG_INFO, "kube", "connected to the API server %s port %u, namespace %s",
@@ -224,6 +223,8 @@ static void on_head(void *arg, int status, const struct weir_http_header *header
     struct kube_call *call = arg;
     uint64_t seconds;
     call->status = status;
+    if (call->line != NULL && status == 200)
+        weir_kube_prove(call); /* it may be long until there is a line */
     for (size_t i = 0; i < n; i++)
         if (weir_span_ieq(headers[i].name, WEIR_SPAN_LIT("retry-after")) &&
             weir_span_u64(weir_span_trim(headers[i].value), &seconds))

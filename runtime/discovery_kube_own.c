@@ -102,6 +102,7 @@ static void on_applied(struct kube_call *call) {
         return;
     }
     weir_kube_prove(call);
+    call->failures = 0;
     weir_metric_inc(k->figures[KUBE_APPLIES]);
     if (!k->dirty && !weir_timer_active(&k->refresh))
         WEIR_LOG(WEIR_LOG_INFO, "kube", "%u records are registered in %s of the namespace %s",
@@ -119,6 +120,16 @@ void weir_kube_own_pump(struct kube *k) {
     k->dirty = false;
     k->sending = k->sent_any = true;
     apply(k, KUBE_CALL_MS, on_applied);
+}
+
+void weir_kube_own_deleted(struct kube *k, struct weir_span cr_name) {
+    if (!k->sent_any || k->disc == NULL || weir_list_empty(&k->disc->owns) ||
+        !weir_span_eqz(cr_name, k->target.cr_name))
+        return;
+    WEIR_LOG(WEIR_LOG_WARN, "kube", "the own object %s was deleted; it is written again",
+             k->target.cr_name);
+    k->dirty = true;
+    weir_kube_own_pump(k);
 }
 
 enum weir_status weir_kube_publish(struct weir_discovery *disc, struct weir_discovery_own *own,

@@ -170,6 +170,8 @@ void weir_kube_on_visible(void *arg, enum weir_record_kind kind, struct weir_spa
 /* ---- discovery_kube_own.c ---- */
 void weir_kube_own_init(struct kube *k);
 void weir_kube_own_pump(struct kube *k);
+/* Somebody has deleted a CR; if it is the own one, it is written again. */
+void weir_kube_own_deleted(struct kube *k, struct weir_span cr_name);
 enum weir_status weir_kube_publish(struct weir_discovery *disc, struct weir_discovery_own *own,
                                    struct weir_err *err);
 void weir_kube_unpublish(struct weir_discovery *disc, struct weir_discovery_own *own);

@@ -132,9 +132,8 @@ static void on_line(struct kube_call *call, struct weir_span line) {
                        call->resource);
         return;
     }
-    if (!r->watched)
-        weir_kube_prove(call);
     r->watched = true;
+    call->failures = 0;
     if (change == WEIR_KUBE_ERROR) {
         on_error_event(r, object);
         return;
@@ -145,8 +144,11 @@ static void on_line(struct kube_call *call, struct weir_span line) {
         return;
     }
     weir_arena_init(&arena, KUBE_LINE_MAX);
-    if (weir_kube_decode_meta(object, &arena, &meta) == WEIR_OK)
+    if (weir_kube_decode_meta(object, &arena, &meta) == WEIR_OK) {
         keep_version(r, meta.resource_version);
+        if (change == WEIR_KUBE_DELETED && r->side == WEIR_KUBE_CRS)
+            weir_kube_own_deleted(k, meta.name);
+    }
     weir_arena_fini(&arena);
     weir_kube_view_settle(k->view);
     weir_kube_metrics_count(k);
@@ -160,7 +162,7 @@ static void on_watch_end(struct kube_call *call) {
         bool brief = !r->watched && weir_loop_now_ms(k->loop) < call->started_ms + SHORT_WATCH_MS;
         weir_buf_fini(&call->body);
         if (!brief) {
-            weir_kube_prove(call);
+            call->failures = 0;
             weir_kube_read_pump(k);
         } else { /* as often as a server does that, it is asked less and less */
             uint64_t ms = weir_discovery_backoff_ms(++call->failures, 1, KUBE_MAX_BACKOFF_MS,
@@ -253,6 +255,7 @@ static void on_listed(struct kube_call *call) {
         weir_kube_lost(k, false, "cannot list %s: out of memory", call->resource);
     } else {
         weir_kube_prove(call);
+        call->failures = 0;
         weir_buf_clear(&r->next);
         if (list.next.len == 0)
             finish_list(r, &list);

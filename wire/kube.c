@@ -115,7 +115,7 @@ void weir_kube_decode_status(struct weir_span json, struct weir_kube_status *ret
     if (!members_of(json, top, 3))
         return;
     weir_arena_init(&arena, 64 << 10);
-    if (!weir_span_i64(code, &ret_status->code))
+    if (code.data != NULL && !weir_span_i64(code, &ret_status->code))
         ret_status->code = 0;
     keep_text(reason, &arena, ret_status->reason, sizeof(ret_status->reason));
     keep_text(message, &arena, ret_status->message, sizeof(ret_status->message));

@@ -47,6 +47,8 @@ class KubeApi:
         certificates(self.folder)
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.context.load_cert_chain(self.folder + "/server.pem", self.folder + "/server.key")
+        self.context.load_verify_locations(self.folder + "/ca.pem")
+        self.context.verify_mode = ssl.CERT_OPTIONAL
         self.more = threading.Condition()
         self.objects = {plural: {} for plural in KINDS}
         self.version, self.oldest = 1000, 1000
@@ -266,6 +268,9 @@ class KubeApi:
         query = dict(urllib.parse.parse_qsl(url.query, keep_blank_values=True))
         path = re.fullmatch(r"/(?:api/(v1)|apis/([^/]+)/([^/]+))/namespaces/([^/]+)/([^/]+)(?:/([^/]+))?", url.path)
         user = self.tokens.get((h.headers.get("authorization") or "").removeprefix("Bearer "))
+        if not user and not h.headers.get("authorization"):
+            subject = (h.connection.getpeercert() or {}).get("subject", ())
+            user = dict(pair for part in subject for pair in part).get("commonName")
         if not user:
             raise Refusal(401, "Unauthorized")
         if not path:

@@ -1,10 +1,13 @@
 """Discovery through Kubernetes: what stands there, and what happens when workers, the API server or the way to it fail."""
+import glob
 import json
 import os
+import urllib.request
 
 import pytest
 
-from kube_api import KubeApi
+from etcd import b64
+from kube_api import KINDS, LABELS, KubeApi
 from test_etcd import Load, workers
 from weir import WEIR, Process, knows, total, until
 
@@ -222,6 +225,11 @@ def test_routers_register_too(fleet, api):
     fleet.processes.append(router)
     names = {key.split("/")[1] for key in api.registered("r0", "endpoints")["endpoints"]}
     assert names == {"router"}, names
+    # Somebody deletes its object.
+    until("its watch", lambda: api.watches["dynamoworkermetadatas"])
+    before = api.records("r0")
+    api.delete("dynamoworkermetadatas", "r0")
+    assert api.registered("r0", "endpoints") == before
     assert router.stop() == 0 and not any(api.records("r0").values())
 
 
@@ -250,6 +258,93 @@ def test_containers(fleet, api):
     assert workers(front) == ids(mockers)
     pod(True, False)
     until("one worker", lambda: workers(front) == ids(mockers[:1]))
+
+
+# ---- deploy/kubernetes ---------------------------------------------------------------------------
+
+DEPLOY = os.path.join(os.path.dirname(__file__), "../../deploy/kubernetes")
+# What Dynamo's operator sets in pods of both kinds.
+OPERATOR = {"DYN_NAMESPACE": "dynamo", "DYN_PARENT_DGD_K8S_NAME": "agg", "DYN_PARENT_DGD_K8S_NAMESPACE": "models"}
+OPERATOR_FRONTEND = {**OPERATOR, "DYN_COMPONENT": "frontend", "DYNAMO_PORT": "8000", "DYN_NAMESPACE_PREFIX": "dynamo"}
+OPERATOR_WORKER = {**OPERATOR, "DYN_COMPONENT": "worker", "DYN_SYSTEM_ENABLED": "true",
+                   "DYN_SYSTEM_USE_ENDPOINT_HEALTH_STATUS": '["generate"]', "DYN_HEALTH_CHECK_ENABLED": "false",
+                   "NIXL_TELEMETRY_ENABLE": "n", "NIXL_TELEMETRY_EXPORTER": "prometheus", "NIXL_TELEMETRY_PROMETHEUS_PORT": "19090"}
+
+
+@pytest.fixture(scope="module")
+def manifests():
+    """{(kind, name): object}"""
+    yaml = pytest.importorskip("yaml", reason="no PyYAML (Debian package python3-yaml)")
+    found = {}
+    for path in sorted(glob.glob(DEPLOY + "/*.yaml")):
+        with open(path, encoding="utf-8") as f:
+            for doc in yaml.safe_load_all(f):
+                assert (doc["kind"], doc["metadata"]["name"]) not in found
+                found[doc["kind"], doc["metadata"]["name"]] = doc
+    return found
+
+
+def pod_of(manifests, name):
+    spec = manifests["Deployment", name]["spec"]
+    labels = spec["template"]["metadata"]["labels"]
+    assert spec["selector"]["matchLabels"].items() <= labels.items()
+    return labels, spec["template"]["spec"]
+
+
+def container_of(manifests, name, api, pod):
+    """Arguments and environment of its container, as the kubelet would give them to this pod. No port is fixed here."""
+    container, = pod_of(manifests, name)[1]["containers"]
+    fields = {"metadata.name": pod, "metadata.uid": "uid-of-" + pod, "metadata.namespace": api.namespace}
+    env = {e["name"]: e.get("value", fields.get(e.get("valueFrom", {}).get("fieldRef", {}).get("fieldPath"))) for e in container["env"]}
+    assert None not in env.values(), env
+    ports = {"DYN_HTTP_PORT": "0", "DYN_SYSTEM_PORT": "0", "DYN_SYSTEM_HOST": "127.0.0.1"}
+    return container["args"], {**env, **{k: v for k, v in ports.items() if k in env or k == "DYN_SYSTEM_HOST"}}
+
+
+def test_the_example_has_the_least_rights(fleet, api, manifests):
+    role = manifests["Role", "weir-discovery"]
+    binding = manifests["RoleBinding", "weir-discovery"]
+    account = manifests["ServiceAccount", "weir"]["metadata"]["name"]
+    assert binding["roleRef"]["kind"] == "Role" and binding["roleRef"]["name"] == role["metadata"]["name"]
+    assert [(s["kind"], s["name"]) for s in binding["subjects"]] == [("ServiceAccount", account)]
+    for name in ("weir-frontend", "weir-mocker"):
+        labels, spec = pod_of(manifests, name)
+        service = manifests["Service", name]
+        assert spec["serviceAccountName"] == account and service["spec"]["selector"].items() <= labels.items()
+        assert service["metadata"]["labels"] == LABELS
+    api.rules = role["rules"]
+    crd = manifests["CustomResourceDefinition", "dynamoworkermetadatas.nvidia.com"]["spec"]
+    group, versions, kind = KINDS["dynamoworkermetadatas"]
+    assert (crd["group"], [v["name"] for v in crd["versions"]], crd["names"]["kind"], crd["names"]["plural"]) == \
+        (group, versions, kind, "dynamoworkermetadatas")
+
+    args, env = container_of(manifests, "weir-mocker", api, "w0")
+    worker_process = Process([WEIR, *args, "--speedup-ratio", "0"], {**fleet.env, **OPERATOR_WORKER, **env}, "mocker")
+    fleet.processes.append(worker_process)
+    args, env = container_of(manifests, "weir-frontend", api, "f0")
+    # Both verbs of writing too, as for --router-replica-sync.
+    front = fleet.frontend(*args[1:], "--router-replica-sync", env={**OPERATOR_FRONTEND, **env})
+    api.registered("w0", "endpoints", "model_cards", "event_channels", "event_sources")
+    api.slice("weir-mocker", ("w0", True))
+    api.slice("weir-frontend", ("f0", True))
+    front.ready("demo")
+    api.registered("f0", "event_channels")
+    assert front.chat("hello", model="demo").status == 200
+    until("all kinds to be watched", lambda: all(api.watches[p] for p in ("endpointslices", "dynamoworkermetadatas")))
+    # No right is there that nobody uses.
+    used = {(v, p) for v, p, _ in api.calls} | {("create", p) for v, p, _ in api.calls if v == "patch"}
+    assert used == {(v, p) for rule in role["rules"] for p in rule["resources"] for v in rule["verbs"]}
+    # The probes.
+    port = int(worker_process.wait_line(r"status server on \S+ port (\d+)").group(1))
+    for name, at in (("weir-frontend", front.port), ("weir-mocker", port)):
+        container, = pod_of(manifests, name)[1]["containers"]
+        for probe in ("livenessProbe", "readinessProbe"):
+            with urllib.request.urlopen(f"http://127.0.0.1:{at}{container[probe]['httpGet']['path']}", timeout=60) as r:
+                assert r.status == 200, (name, probe)
+            assert container[probe]["httpGet"]["port"] in [p["name"] for p in container["ports"]]
+
+
+# ---- what is refused -----------------------------------------------------------------------------
 
 
 def fails(env, *command):
@@ -320,6 +415,12 @@ def test_kubeconfig(fleet, api, tmp_path):
 
     def user(**fields):
         return lambda doc: doc["users"][0].update(user=fields)
+
+    # With a client certificate in place of a token.
+    doc = api.kubeconfig(None, **{"client-certificate": api.folder + "/client.pem",
+                                  "client-key-data": b64(open(api.folder + "/client.key", encoding="ascii").read())})
+    (tmp_path / "certificates").write_text(json.dumps(doc))
+    assert fleet.frontend(env={"KUBECONFIG": str(tmp_path / "certificates")}).ready().chat("hello").status == 200
 
     code, log = with_config(user(exec={"command": "aws"}))
     assert code == 1 and "user: exec is not supported by this build" in log, log

@@ -14,6 +14,7 @@ weir_test(unit_kv_follow SOURCES test/unit/runtime/kv_follow.c test/unit/runtime
 weir_test(unit_kv_join SOURCES test/unit/runtime/kv_join.c test/unit/runtime/turns.c LINK weir_runtime)
 weir_test(unit_etcd_url SOURCES test/unit/runtime/etcd_url.c LINK weir_runtime)
 weir_test(unit_kube_view SOURCES test/unit/runtime/kube_view.c LINK weir_runtime)
+weir_test(unit_kube_config SOURCES test/unit/runtime/kube_config.c LINK weir_runtime)
 weir_test(unit_runtime_kv_stream_core SOURCES test/unit/runtime/kv_stream_core.c LINK weir_runtime)
 weir_test(unit_runtime_kv_stream_pub SOURCES test/unit/runtime/kv_stream_pub.c test/unit/net/nats_server.c LINK weir_runtime)
 set_tests_properties(unit_runtime_kv_stream_pub PROPERTIES SKIP_RETURN_CODE 77)
