@@ -133,6 +133,7 @@ static enum weir_status open_streams(struct weir_feed *f, struct weir_loop *loop
                                                   .dump = dump,
                                                   .arg = f,
                                                   .snapshot_threshold = durable->snapshot_threshold,
+                                                  .snapshot_max_bytes = durable->snapshot_max_bytes,
                                                   .reset_states = durable->reset_states,
                                                   .max_age_s = durable->max_age_s};
     return weir_kv_streams_open(loop, disc, nats, &config, &f->streams, err);

@@ -13,7 +13,8 @@ struct weir_feed;
 
 /* Durable KV events: those of workers that write them into a JetStream of NATS. */
 struct weir_feed_durable {
-    uint64_t snapshot_threshold, max_age_s; /* as in struct weir_kv_streams_config */
+    uint64_t snapshot_threshold, snapshot_max_bytes,
+        max_age_s; /* as in struct weir_kv_streams_config */
     bool reset_states;
 };
 

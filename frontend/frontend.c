@@ -330,10 +330,11 @@ static enum weir_status open_discovery(struct frontend *f, struct weir_err *err)
     if (st != WEIR_OK)
         return weir_err_set(err, st, "cannot watch discovery: %s", weir_status_text(st));
     st = open_recovery(f, err);
-    const struct weir_feed_durable durable = {.snapshot_threshold =
-                                                  (uint64_t)o->router_snapshot_threshold,
-                                              .max_age_s = (uint64_t)o->nats_stream_max_age,
-                                              .reset_states = o->router_reset_states};
+    const struct weir_feed_durable durable = {
+        .snapshot_threshold = (uint64_t)o->router_snapshot_threshold,
+        .snapshot_max_bytes = (uint64_t)o->router_snapshot_max_mib << 20,
+        .max_age_s = (uint64_t)o->nats_stream_max_age,
+        .reset_states = o->router_reset_states};
     if (st == WEIR_OK)
         st =
             weir_feed_open(f->control, f->disc, f->nats, f->app.models, f->app.prefill, f->recovery,

@@ -225,13 +225,14 @@ static void dump(void *arg, const struct weir_map *workers, weir_kv_event_fn fn,
 static enum weir_status follow_streams(struct weir_local *l, const struct weir_kv_follow_ops *ops,
                                        struct weir_err *err) {
     const struct weir_local_router_options *o = &l->options;
-    const struct weir_kv_streams_config config = {.ops = *ops,
-                                                  .dump = dump,
-                                                  .arg = l,
-                                                  .snapshot_threshold =
-                                                      (uint64_t)o->router_snapshot_threshold,
-                                                  .reset_states = o->router_reset_states,
-                                                  .max_age_s = (uint64_t)o->nats_stream_max_age};
+    const struct weir_kv_streams_config config = {
+        .ops = *ops,
+        .dump = dump,
+        .arg = l,
+        .snapshot_threshold = (uint64_t)o->router_snapshot_threshold,
+        .snapshot_max_bytes = (uint64_t)o->router_snapshot_max_mib << 20,
+        .reset_states = o->router_reset_states,
+        .max_age_s = (uint64_t)o->nats_stream_max_age};
     return weir_kv_streams_open(l->service.loop, l->service.disc, l->service.nats, &config,
                                 &l->streams, err);
 }

@@ -1,5 +1,5 @@
 /*
- * Download: the record → is it the known one? → its chunks, one after the other → digest → told.
+ * Download: the record → its chunks, one after the other, handed on as they come → digest → told.
  * Upload: the bucket → the record of before → chunks, each acknowledged → the new record, which
  * replaces that of before → the chunks of before are purged → told.
  *
@@ -29,15 +29,16 @@ struct weir_js_object_op {
     struct weir_js *js; /* borrowed */
     char bucket[WEIR_JS_BUCKET_BYTES];
     char name[64];
-    char known[WEIR_JS_DIGEST_BYTES];
+    const struct weir_js_object_sink *sink; /* borrowed; NULL: an upload */
     bool upload;
-    size_t max_bytes;
+    uint64_t max_bytes;
     weir_js_object_fn fn;
     void *arg;
     enum step step;
     struct weir_js_call *call;
     struct weir_arena arena;
-    struct weir_buf bytes; /* of the object */
+    struct weir_buf bytes; /* upload: of the object */
+    uint64_t got;          /* download: bytes handed on */
     struct weir_sha256 *sha;
     char digest[WEIR_JS_DIGEST_BYTES]; /* download: what the record says */
     char nuid[NUID_MAX + 1];           /* whose chunks are read or written */
@@ -56,8 +57,7 @@ static void free_op(struct weir_js_object_op *op) {
 }
 
 static void finish(struct weir_js_object_op *op, enum weir_status st) {
-    bool got = st == WEIR_OK && !op->upload;
-    op->fn(op->arg, st, got ? weir_buf_span(&op->bytes) : weir_span(NULL, 0), op->digest);
+    op->fn(op->arg, st, op->digest);
     free_op(op);
 }
 
@@ -112,7 +112,8 @@ static enum weir_status take_record(struct weir_js_object_op *op, struct weir_sp
     op->digest[o.digest.len] = '\0';
     op->size = o.size;
     op->chunks = o.chunks;
-    return op->known[0] != '\0' && strcmp(op->known, op->digest) == 0 ? WEIR_EXISTS : WEIR_OK;
+    op->sink->on_begin(op->arg, op->digest, op->size);
+    return WEIR_OK;
 }
 
 static void take_old(struct weir_js_object_op *op, struct weir_span json) {
@@ -127,7 +128,7 @@ static enum weir_status check(struct weir_js_object_op *op) {
     enum weir_status st = put_digest(op, digest);
     if (st != WEIR_OK)
         return st;
-    return op->bytes.len == op->size && strcmp(digest, op->digest) == 0 ? WEIR_OK : WEIR_PROTOCOL;
+    return op->got == op->size && strcmp(digest, op->digest) == 0 ? WEIR_OK : WEIR_PROTOCOL;
 }
 
 static bool is_missing(uint32_t error) {
@@ -149,9 +150,12 @@ static bool after_get(struct weir_js_object_op *op, const struct weir_js_answer 
     } else {
         op->n++;
         op->seq = a->seq;
+        *ret = a->data.len > op->size - op->got ? WEIR_PROTOCOL : WEIR_OK;
+        if (*ret != WEIR_OK)
+            return false;
+        op->got += a->data.len;
         weir_sha256_add(op->sha, a->data);
-        *ret = op->bytes.len + a->data.len > op->size ? WEIR_PROTOCOL
-                                                      : weir_buf_append_span(&op->bytes, a->data);
+        op->sink->on_bytes(op->arg, a->data);
     }
     if (*ret != WEIR_OK)
         return false;
@@ -320,9 +324,9 @@ static enum weir_status start(const struct weir_js_object_config *config, bool u
     op->max_bytes = config->max_bytes;
     snprintf(op->bucket, sizeof(op->bucket), "%s", config->bucket);
     snprintf(op->name, sizeof(op->name), "%s", config->name);
-    snprintf(op->known, sizeof(op->known), "%s", config->known != NULL ? config->known : "");
+    op->sink = config->sink;
     weir_arena_init(&op->arena, ARENA_MAX);
-    weir_buf_init(&op->bytes, upload ? config->take->max : config->max_bytes);
+    weir_buf_init(&op->bytes, upload ? config->take->max : 0);
     enum weir_status st = weir_sha256_create(&op->sha);
     if (upload) {
         weir_nats_inbox(weir_loop_rng(weir_js_loop(op->js)), inbox);

@@ -13,19 +13,26 @@ enum { WEIR_JS_DIGEST_BYTES = 64, WEIR_JS_BUCKET_BYTES = 256 };
 
 struct weir_js_object_op;
 
-/* Of a download: WEIR_OK with the bytes (borrowed) and their digest; WEIR_EXISTS: the digest is
- * still `known`; WEIR_NOT_FOUND: no bucket, or no object in it; WEIR_TOO_LARGE; WEIR_AGAIN: it was
- * replaced meanwhile; WEIR_PROTOCOL: it is damaged; or a failure of a call. Of an upload: bytes are
- * empty. The last thing that the operation does. */
-typedef void (*weir_js_object_fn)(void *arg, enum weir_status st, struct weir_span bytes,
-                                  const char *digest);
+/* Of a download: WEIR_OK: all of its bytes were handed over, and the digest is theirs;
+ * WEIR_NOT_FOUND: no bucket, or no object in it; WEIR_TOO_LARGE; WEIR_AGAIN: it was replaced
+ * meanwhile; WEIR_PROTOCOL: it is damaged; or a failure of a call. The last thing that the
+ * operation does. */
+typedef void (*weir_js_object_fn)(void *arg, enum weir_status st, const char *digest);
+
+/* A download as it goes on: what the record says before the first byte (not called for an object
+ * that is too large); then the bytes, piece by piece, borrowed for the call. They may be wrong
+ * until fn has said that they are not. Neither may cancel the operation. */
+struct weir_js_object_sink {
+    void (*on_begin)(void *arg, const char *digest, uint64_t size);
+    void (*on_bytes)(void *arg, struct weir_span bytes);
+};
 
 struct weir_js_object_config {
-    struct weir_js *js;        /* outlives the operation */
-    const char *bucket, *name; /* copied */
-    const char *known;         /* download: a digest, or NULL */
-    size_t max_bytes;          /* download */
-    struct weir_buf *take;     /* upload: its content becomes ours */
+    struct weir_js *js;                     /* outlives the operation */
+    const char *bucket, *name;              /* copied */
+    const struct weir_js_object_sink *sink; /* download; outlives the operation */
+    uint64_t max_bytes;                     /* download */
+    struct weir_buf *take;                  /* upload: its content becomes ours */
     weir_js_object_fn fn;
     void *arg;
 };

@@ -14,7 +14,6 @@
 #include "base/mem.h"
 #include "base/msgpack.h"
 #include "runtime/kv_stream_priv.h"
-#include "wire/radix_state.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -264,44 +263,89 @@ static enum weir_status pull(struct weir_kv_stream *s) {
 
 /* ---- the snapshot ------------------------------------------------------------------------- */
 
-static void apply_snapshot(struct weir_kv_stream *s) {
-    uint64_t n = 0;
-    bool some = weir_map_len(&s->late) > 0;
-    enum weir_status st = weir_radix_read(weir_buf_span(&s->snapshot), &s->arena,
-                                          some ? on_late_event : on_event, s, &n);
+/* It is looked at whole, and then, if it is still the same, applied as it comes: no more of it than
+ * an event is kept. */
+static void on_snapshot_begin(void *arg, const char *digest, uint64_t size) {
+    struct weir_kv_stream *s = arg;
+    s->applies = weir_kvs_applies(&s->core, strcmp(digest, s->digest) == 0);
+    s->snapshot_bytes = size;
+    if (s->applies)
+        weir_radix_reader_init(&s->reader, s->form, &s->arena,
+                               weir_map_len(&s->late) > 0 ? on_late_event : on_event, s);
+    else
+        weir_radix_look_init(&s->look);
+}
+
+/* What fails is told at the end. */
+static void on_snapshot_bytes(void *arg, struct weir_span bytes) {
+    struct weir_kv_stream *s = arg;
+    if (!s->applies)
+        weir_radix_look_feed(&s->look, bytes);
+    else if (weir_radix_feed(&s->reader, bytes) == WEIR_OK)
+        end_events(s);
+}
+
+static enum weir_status end_of_snapshot(struct weir_kv_stream *s) {
+    return s->applies ? weir_radix_read_end(&s->reader) : weir_radix_look_end(&s->look, &s->form);
+}
+
+static void forget_snapshot(struct weir_kv_stream *s) {
+    weir_radix_reader_fini(&s->reader);
+    weir_radix_look_fini(&s->look);
+}
+
+/* Part of it is in the index, and is not right for sure. */
+static void void_snapshot(struct weir_kv_stream *s, enum weir_status st) {
     end_events(s);
-    if (st == WEIR_OK) {
-        s->all->stats.snapshots_read++;
-        WEIR_LOG(WEIR_LOG_INFO, "events", "stream %s: a snapshot of %" PRIu64 " events was read",
-                 s->name, n);
-    } else {
+    reset_all(s);
+    weir_map_fini(&s->late);
+    weir_map_init(&s->late, MAX_WORKERS);
+    weir_kvs_void(&s->core);
+    failed(s, "reading the snapshot", st);
+}
+
+static void log_unusable(struct weir_kv_stream *s, enum weir_status st) {
+    const uint64_t max = s->all->config.snapshot_max_bytes;
+    if (st == WEIR_TOO_LARGE)
+        WEIR_LOG(WEIR_LOG_WARN, "events",
+                 "stream %s: the snapshot in bucket %s is too large: more than %" PRIu64
+                 " MiB (--router-snapshot-max-mib), or an event of more than %d MiB; it is passed "
+                 "over",
+                 s->name, s->bucket, max >> 20, WEIR_RADIX_EVENT_MAX >> 20);
+    else
         WEIR_LOG(WEIR_LOG_WARN, "events",
                  "stream %s: the snapshot cannot be read (%s) and is passed over", s->name,
                  weir_status_text(st));
-    }
-    weir_buf_fini(&s->snapshot);
-    weir_buf_init(&s->snapshot, WEIR_KVS_SNAPSHOT_MAX);
 }
 
-static void on_snapshot(void *arg, enum weir_status st, struct weir_span bytes,
-                        const char *digest) {
+static void on_snapshot(void *arg, enum weir_status st, const char *digest) {
     struct weir_kv_stream *s = arg;
+    bool applied = s->applies, whole = st == WEIR_OK;
     s->reading = NULL;
+    if (whole)
+        st = end_of_snapshot(s);
+    forget_snapshot(s);
+    s->applies = false;
+    if (applied && st != WEIR_OK) {
+        void_snapshot(s, st);
+        return;
+    }
     if (st == WEIR_TIMEOUT || st == WEIR_DISCONNECTED || st == WEIR_UNAVAILABLE ||
         st == WEIR_LIMIT || st == WEIR_NOMEM) {
         failed(s, "reading the snapshot", st);
         return;
     }
-    if (st == WEIR_OK) {
-        weir_buf_clear(&s->snapshot);
-        st = weir_buf_append_span(&s->snapshot, bytes);
+    if (st == WEIR_OK)
         snprintf(s->digest, sizeof(s->digest), "%s", digest);
+    if (applied) {
+        s->all->stats.snapshots_read++;
+        WEIR_LOG(WEIR_LOG_INFO, "events",
+                 "stream %s: a snapshot of %" PRIu64 " events was read (%" PRIu64 " bytes)",
+                 s->name, s->reader.done, s->snapshot_bytes);
     } else if (st == WEIR_TOO_LARGE || st == WEIR_PROTOCOL) {
-        WEIR_LOG(WEIR_LOG_WARN, "events", "stream %s: the snapshot in bucket %s is %s", s->name,
-                 s->bucket, st == WEIR_PROTOCOL ? "damaged" : "too large");
+        log_unusable(s, st);
     }
-    if (weir_kvs_snapshot(&s->core, st) == WEIR_KVS_APPLY_SNAPSHOT)
-        apply_snapshot(s);
+    weir_kvs_snapshot(&s->core, st, applied);
     if (s->core.state == WEIR_KVS_SETTLE)
         later(s, &s->retry, WEIR_KVS_SETTLE_MS);
     else
@@ -309,14 +353,16 @@ static void on_snapshot(void *arg, enum weir_status st, struct weir_span bytes,
 }
 
 static enum weir_status read_snapshot(struct weir_kv_stream *s) {
+    static const struct weir_js_object_sink sink = {on_snapshot_begin, on_snapshot_bytes};
     const struct weir_js_object_config oc = {.js = s->all->js,
                                              .bucket = s->bucket,
                                              .name = "radix-state",
-                                             .known = s->core.state == WEIR_KVS_SETTLE ? s->digest
-                                                                                       : NULL,
-                                             .max_bytes = WEIR_KVS_SNAPSHOT_MAX,
+                                             .sink = &sink,
+                                             .max_bytes = s->all->config.snapshot_max_bytes,
                                              .fn = on_snapshot,
                                              .arg = s};
+    if (s->core.state == WEIR_KVS_SNAPSHOT)
+        s->digest[0] = '\0';
     return weir_js_object_get(&oc, &s->reading);
 }
 
@@ -515,7 +561,6 @@ struct weir_kv_stream *weir_kv_stream_create(struct weir_kv_streams *all, struct
     weir_timer_init(&s->retry, all->loop, on_retry, s);
     weir_timer_init(&s->ready, all->loop, on_ready, s);
     weir_deferred_init(&s->turn_end, on_turn_end, s);
-    weir_buf_init(&s->snapshot, WEIR_KVS_SNAPSHOT_MAX);
     weir_buf_init(&s->json, MESSAGE_MAX);
     weir_arena_init(&s->arena, ARENA_MAX);
     weir_arena_init(&s->answers, ARENA_MAX);
@@ -541,7 +586,7 @@ void weir_kv_stream_destroy(struct weir_kv_stream *s) {
     weir_map_fini(&s->workers);
     weir_map_fini(&s->missed);
     weir_map_fini(&s->late);
-    weir_buf_fini(&s->snapshot);
+    forget_snapshot(s);
     weir_buf_fini(&s->json);
     weir_arena_fini(&s->arena);
     weir_arena_fini(&s->answers);

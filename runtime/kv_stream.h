@@ -19,6 +19,7 @@ struct weir_kv_streams_config {
     void (*dump)(void *arg, const struct weir_map *workers, weir_kv_event_fn fn, void *fn_arg);
     void *arg;
     uint64_t snapshot_threshold; /* messages in a stream above which a snapshot is written */
+    uint64_t snapshot_max_bytes; /* of one that is read or written; a multiple of 1 MiB */
     bool reset_states;           /* begin with an empty stream and no snapshot */
     uint64_t max_age_s;          /* of messages in streams that we make; 0 = 3,600 */
 };

@@ -58,15 +58,20 @@ enum weir_kvs_effect weir_kvs_done(struct weir_kvs *k, uint64_t first_seq, uint6
     return WEIR_KVS_NONE;
 }
 
-enum weir_kvs_effect weir_kvs_snapshot(struct weir_kvs *k, enum weir_status st) {
+/* Read twice and the same: it is not being replaced. One that changes all the time is taken as it
+ * is. */
+bool weir_kvs_applies(const struct weir_kvs *k, bool same) {
+    return k->state == WEIR_KVS_SETTLE && (same || k->reads + 1 >= WEIR_KVS_READS);
+}
+
+void weir_kvs_snapshot(struct weir_kvs *k, enum weir_status st, bool applied) {
     bool again = k->state == WEIR_KVS_SETTLE;
-    if ((st == WEIR_OK || st == WEIR_AGAIN) && ++k->reads < WEIR_KVS_READS) {
+    if (!applied && (st == WEIR_OK || st == WEIR_AGAIN) && ++k->reads < WEIR_KVS_READS) {
         k->state = st == WEIR_OK || again ? WEIR_KVS_SETTLE : WEIR_KVS_SNAPSHOT;
-        return WEIR_KVS_NONE;
+        return;
     }
     k->snapshot = false;
     k->state = WEIR_KVS_LIVE;
-    return again || st == WEIR_OK ? WEIR_KVS_APPLY_SNAPSHOT : WEIR_KVS_NONE;
 }
 
 uint64_t weir_kvs_failed(struct weir_kvs *k, struct weir_rng *rng) {
@@ -83,6 +88,13 @@ uint64_t weir_kvs_from(const struct weir_kvs *k) {
     return k->pos > 0 ? k->pos + 1 : 0;
 }
 
+void weir_kvs_void(struct weir_kvs *k) {
+    k->high = 0;
+    rewind_to_start(k);
+    k->snapshot = true;
+    weir_kvs_doubt(k);
+}
+
 void weir_kvs_doubt(struct weir_kvs *k) {
     if (k->state != WEIR_KVS_OFF)
         k->state = WEIR_KVS_STREAM;
@@ -92,9 +104,7 @@ void weir_kvs_doubt(struct weir_kvs *k) {
  * but those of which none has counted yet: between our snapshot and our first message there may
  * have been others, which only a newer snapshot has. */
 static enum weir_kvs_verdict gap(struct weir_kvs *k, enum weir_kvs_state next) {
-    k->high = 0;
-    rewind_to_start(k);
-    k->snapshot = true;
+    weir_kvs_void(k);
     k->state = next;
     return WEIR_KVS_GAP;
 }

@@ -61,16 +61,20 @@ void weir_kvs_start(struct weir_kvs *k);
 
 enum weir_kvs_effect {
     WEIR_KVS_NONE,
-    WEIR_KVS_APPLY_SNAPSHOT, /* the one that was read last */
-    WEIR_KVS_BEGAN_ANEW,     /* the stream is another one than before: ours was lost */
+    WEIR_KVS_BEGAN_ANEW, /* the stream is another one than before: ours was lost */
 };
-/* What the state asked for was answered; first_seq, last_seq and created (a hash): of STREAM. A
- * snapshot: its status as js_object.h tells it; what cannot be used (damaged, too large) is passed
- * over. */
+/* What the state asked for was answered; first_seq, last_seq and created (a hash): of STREAM. */
 enum weir_kvs_effect weir_kvs_done(struct weir_kvs *k, uint64_t first_seq, uint64_t last_seq,
                                    uint64_t created);
-enum weir_kvs_effect weir_kvs_snapshot(struct weir_kvs *k, enum weir_status st);
-/* It was not: milliseconds until the state asks again. */
+/* A snapshot was read: its status as js_object.h tells it; what cannot be used (damaged, too large)
+ * is passed over. `applied`: what it holds went into the index as it came. */
+void weir_kvs_snapshot(struct weir_kvs *k, enum weir_status st, bool applied);
+/* Of the snapshot whose record has come: it is to be applied as its bytes come. `same`: it is the
+ * one that was read before. */
+bool weir_kvs_applies(const struct weir_kvs *k, bool same);
+/* All that is known is void; from the start, the snapshot too. */
+void weir_kvs_void(struct weir_kvs *k);
+/* What the state asked for was not answered: milliseconds until it asks again. */
 uint64_t weir_kvs_failed(struct weir_kvs *k, struct weir_rng *rng);
 /* Where a consumer begins; 0 = at the beginning. */
 uint64_t weir_kvs_from(const struct weir_kvs *k);

@@ -8,7 +8,6 @@
  */
 #include "base/log.h"
 #include "runtime/kv_stream_priv.h"
-#include "wire/radix_state.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -89,9 +88,8 @@ static void begin_list(struct weir_kv_stream *s) {
 
 /* ---- writing ------------------------------------------------------------------------------ */
 
-static void on_written(void *arg, enum weir_status st, struct weir_span bytes, const char *digest) {
+static void on_written(void *arg, enum weir_status st, const char *digest) {
     struct weir_kv_stream *s = arg;
-    (void)bytes;
     (void)digest;
     s->writing = NULL;
     if (st != WEIR_OK) {
@@ -114,7 +112,7 @@ static void write_snapshot(struct weir_kv_stream *s) {
     struct weir_buf bytes;
     struct weir_radix_writer w;
     uint32_t dropped;
-    weir_buf_init(&bytes, WEIR_KVS_SNAPSHOT_MAX);
+    weir_buf_init(&bytes, (size_t)c->snapshot_max_bytes);
     c->ops.on_end(c->arg); /* what was applied is in the index */
     weir_radix_begin(&w, &bytes);
     c->dump(c->arg, &s->workers, on_dumped, &w);
@@ -134,7 +132,13 @@ static void write_snapshot(struct weir_kv_stream *s) {
                  "stream %s has %" PRIu64 " messages: a snapshot of %" PRIu64
                  " events, %zu bytes, is written",
                  s->name, s->keep.messages, w.n, n_bytes);
-    else if (weir_log_limit_ok(&s->limit, 60, &dropped))
+    else if (weir_log_limit_ok(&s->limit, 60, &dropped) && st == WEIR_TOO_LARGE)
+        WEIR_LOG(
+            WEIR_LOG_WARN, "events",
+            "stream %s: no snapshot: it takes more than the %" PRIu64
+            " MiB of --router-snapshot-max-mib; the stream is not purged and ends with its age",
+            s->name, c->snapshot_max_bytes >> 20);
+    else if (st != WEIR_TOO_LARGE)
         WEIR_LOG(WEIR_LOG_WARN, "events",
                  "stream %s: no snapshot: %s; the stream is not purged and ends with its age",
                  s->name, weir_status_text(st));

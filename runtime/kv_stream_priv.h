@@ -12,8 +12,9 @@
 #include "runtime/kv_stream.h"
 #include "runtime/kv_stream_core.h"
 #include "wire/jetstream.h"
+#include "wire/radix_state.h"
 
-enum { WEIR_KVS_SNAPSHOT_MAX = 256 << 20, WEIR_KVS_SUBJECT = 2 * WEIR_JS_NAME_BYTES + 64 };
+enum { WEIR_KVS_SUBJECT = 2 * WEIR_JS_NAME_BYTES + 64 };
 
 struct weir_kv_streams {
     struct weir_loop *loop; /* borrowed */
@@ -50,8 +51,13 @@ struct weir_kv_stream {
     unsigned n_pulled;
     char ack[WEIR_KVS_SUBJECT]; /* where the newest message is acknowledged; "" = done */
     struct weir_deferred turn_end;
-    struct weir_buf snapshot; /* read last */
-    char digest[WEIR_JS_DIGEST_BYTES];
+    /* of the snapshot that is read */
+    char digest[WEIR_JS_DIGEST_BYTES]; /* of the one looked at last */
+    unsigned form;                     /* of it */
+    bool applies;                      /* this one is applied as it comes; else looked at */
+    uint64_t snapshot_bytes;           /* as its record says */
+    struct weir_radix_look look;
+    struct weir_radix_reader reader;
     struct weir_buf json;
     struct weir_arena arena, answers;
     struct weir_log_limit limit;

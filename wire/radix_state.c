@@ -59,10 +59,13 @@ struct form {
     bool tier, position;
 };
 
+static const struct form forms[WEIR_RADIX_FORMS] = {{true, true}, {true, false}, {false, false}};
+
 struct reader {
     struct weir_span in;
     size_t at;
-    bool bad;
+    bool bad;        /* it cannot be read any further: */
+    bool needs_more; /* more bytes may help */
     struct form form;
     struct weir_arena *arena; /* NULL: only looks whether it can be read */
     bool no_memory;
@@ -71,6 +74,7 @@ struct reader {
 static uint64_t take(struct reader *r, unsigned n) {
     uint64_t v = 0;
     if (r->in.len - r->at < n) {
+        r->needs_more |= !r->bad;
         r->bad = true;
         r->at = r->in.len;
         return 0;
@@ -88,18 +92,19 @@ static bool take_some(struct reader *r) {
     return tag == 1 && !r->bad;
 }
 
-/* The length of a list whose items take at least so many bytes. */
+/* The length of a list whose items take at least so many bytes, of which not all may be here. */
 static size_t take_len(struct reader *r, size_t item_bytes) {
     uint64_t n = take(r, 8);
-    if (n > (r->in.len - r->at) / item_bytes) {
+    if (n > WEIR_RADIX_EVENT_MAX / item_bytes) {
         r->bad = true;
         return 0;
     }
     return (size_t)n;
 }
 
-static void *room(struct reader *r, size_t n, size_t bytes) {
-    if (r->arena == NULL || n == 0 || r->bad)
+/* For the items of a list that is here whole. */
+static void *room(struct reader *r, size_t n, size_t item_bytes, size_t bytes) {
+    if (r->arena == NULL || n == 0 || r->bad || n > (r->in.len - r->at) / item_bytes)
         return NULL;
     void *p = weir_arena_alloc(r->arena, n * bytes);
     if (p == NULL)
@@ -112,8 +117,10 @@ static void skip_media(struct reader *r) {
     size_t n = take_len(r, 16);
     for (size_t i = 0; i < n && !r->bad; i++) {
         (void)take(r, 8);
-        size_t pairs = take_len(r, 16);
-        r->at += r->bad ? 0 : pairs * 16;
+        for (size_t left = take_len(r, 16); left > 0 && !r->bad; left--) {
+            (void)take(r, 8);
+            (void)take(r, 8);
+        }
     }
 }
 
@@ -126,7 +133,7 @@ static void take_stored(struct reader *r, struct weir_kv_event *e) {
     if (e->has_start_position)
         e->start_position = (uint32_t)take(r, 4);
     e->n_blocks = take_len(r, BLOCK_BYTES);
-    struct weir_kv_block *blocks = room(r, e->n_blocks, sizeof(*blocks));
+    struct weir_kv_block *blocks = room(r, e->n_blocks, BLOCK_BYTES, sizeof(*blocks));
     for (size_t i = 0; i < e->n_blocks && !r->bad; i++) {
         struct weir_kv_block b = {take(r, 8), 0};
         b.tokens_hash = take(r, 8);
@@ -140,7 +147,7 @@ static void take_stored(struct reader *r, struct weir_kv_event *e) {
 
 static void take_removed(struct reader *r, struct weir_kv_event *e) {
     e->n_removed = take_len(r, HASH_BYTES);
-    uint64_t *hashes = room(r, e->n_removed, sizeof(*hashes));
+    uint64_t *hashes = room(r, e->n_removed, HASH_BYTES, sizeof(*hashes));
     for (size_t i = 0; i < e->n_removed && !r->bad; i++) {
         uint64_t h = take(r, HASH_BYTES);
         if (hashes != NULL)
@@ -166,35 +173,92 @@ static void take_event(struct reader *r, struct weir_kv_event *e) {
     e->dp_rank = (uint32_t)take(r, 4);
 }
 
-/* Every event takes 24 bytes at least, which bounds the loop. */
-static bool fits(struct weir_span bytes, struct form form) {
-    struct reader r = {.in = bytes, .form = form};
-    uint64_t n = take_len(&r, 24);
-    for (uint64_t i = 0; i < n && !r.bad; i++) {
-        struct weir_kv_event e;
-        take_event(&r, &e);
-    }
-    return !r.bad && r.at == bytes.len;
+void weir_radix_reader_init(struct weir_radix_reader *r, unsigned form, struct weir_arena *arena,
+                            weir_kv_event_fn fn, void *arg) {
+    *r = (struct weir_radix_reader){.form = form, .arena = arena, .fn = fn, .arg = arg};
+    weir_buf_init(&r->rest, WEIR_RADIX_EVENT_MAX);
 }
 
-enum weir_status weir_radix_read(struct weir_span bytes, struct weir_arena *arena,
-                                 weir_kv_event_fn fn, void *arg, uint64_t *ret_n) {
-    static const struct form forms[] = {{true, true}, {true, false}, {false, false}};
-    size_t k = 0;
-    while (k < WEIR_ARRAY_LEN(forms) && !fits(bytes, forms[k]))
-        k++;
-    if (k == WEIR_ARRAY_LEN(forms))
-        return WEIR_PROTOCOL;
-    struct reader r = {.in = bytes, .form = forms[k], .arena = arena};
-    uint64_t n = take(&r, 8);
-    for (uint64_t i = 0; i < n; i++) {
-        struct weir_kv_event e;
-        weir_arena_reset(arena);
-        take_event(&r, &e);
-        if (r.bad)
-            return WEIR_NOMEM; /* it fits, so nothing else can be wrong */
-        fn(arg, &e);
+void weir_radix_reader_fini(struct weir_radix_reader *r) {
+    weir_buf_fini(&r->rest);
+}
+
+/* The number of events, then each; false: what is left is not whole, or cannot be read. */
+static bool read_one(struct weir_radix_reader *r, struct reader *in) {
+    size_t from = in->at;
+    struct weir_kv_event e;
+    if (r->begun && r->done == r->n) {
+        r->status = in->at < in->in.len ? WEIR_PROTOCOL : WEIR_OK;
+        return false;
     }
-    *ret_n = n;
-    return WEIR_OK;
+    if (r->begun) {
+        if (r->arena != NULL)
+            weir_arena_reset(r->arena);
+        take_event(in, &e);
+    } else {
+        r->n = take(in, 8);
+    }
+    if (in->bad) {
+        in->at = from;
+        r->status = in->no_memory ? WEIR_NOMEM : in->needs_more ? WEIR_OK : WEIR_PROTOCOL;
+        return false;
+    }
+    r->done += r->begun;
+    if (r->begun && r->fn != NULL)
+        r->fn(r->arg, &e);
+    r->begun = true;
+    return true;
+}
+
+enum weir_status weir_radix_feed(struct weir_radix_reader *r, struct weir_span bytes) {
+    bool kept = r->rest.len > 0;
+    if (r->status == WEIR_OK && kept)
+        r->status = weir_buf_append_span(&r->rest, bytes);
+    if (r->status != WEIR_OK)
+        return r->status;
+    struct reader in = {
+        .in = kept ? weir_buf_span(&r->rest) : bytes, .form = forms[r->form], .arena = r->arena};
+    while (read_one(r, &in))
+        ;
+    if (kept)
+        weir_buf_consume(&r->rest, in.at);
+    else if (r->status == WEIR_OK)
+        r->status = weir_buf_append(&r->rest, bytes.data + in.at, bytes.len - in.at);
+    return r->status;
+}
+
+enum weir_status weir_radix_read_end(struct weir_radix_reader *r) {
+    if (r->status == WEIR_OK && (!r->begun || r->done < r->n || r->rest.len > 0))
+        r->status = WEIR_PROTOCOL;
+    return r->status;
+}
+
+void weir_radix_look_init(struct weir_radix_look *look) {
+    for (unsigned i = 0; i < WEIR_RADIX_FORMS; i++)
+        weir_radix_reader_init(&look->forms[i], i, NULL, NULL, NULL);
+}
+
+void weir_radix_look_fini(struct weir_radix_look *look) {
+    for (unsigned i = 0; i < WEIR_RADIX_FORMS; i++)
+        weir_radix_reader_fini(&look->forms[i]);
+}
+
+/* Bytes of a wrong form mostly stop to make sense within a few events. */
+void weir_radix_look_feed(struct weir_radix_look *look, struct weir_span bytes) {
+    for (unsigned i = 0; i < WEIR_RADIX_FORMS; i++)
+        if (weir_radix_feed(&look->forms[i], bytes) != WEIR_OK)
+            weir_radix_reader_fini(&look->forms[i]);
+}
+
+enum weir_status weir_radix_look_end(struct weir_radix_look *look, unsigned *ret_form) {
+    enum weir_status st = WEIR_PROTOCOL;
+    for (unsigned i = 0; i < WEIR_RADIX_FORMS; i++) {
+        enum weir_status one = weir_radix_read_end(&look->forms[i]);
+        if (one == WEIR_OK) {
+            *ret_form = i;
+            return WEIR_OK;
+        }
+        st = one != WEIR_PROTOCOL ? one : st;
+    }
+    return st;
 }

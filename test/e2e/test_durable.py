@@ -295,6 +295,30 @@ def test_snapshot_of_nats_py(jet, fleet, tier, start):
     has(front, 9999)
 
 
+def test_snapshots_over_the_bound(jet, fleet):
+    """--router-snapshot-max-mib: a larger one is neither read nor written, with a word about it."""
+    worker = fleet.mocker("--durable-kv-events").ids[0]
+    chain = [{"worker": worker, "tier": 0, "event": i, "parent": i * 100 if i else None, "rank": 0, "start": None,
+              "blocks": [(i * 100 + k, 5000000 + i * 100 + k) for k in range(1, 101)]} for i in range(700)]
+    state = write_state(chain)
+    assert len(state) > 1 << 20
+    jet.py("put", BUCKET, "radix-state", jet.file("state", state))
+    small = fleet.frontend(*FLAGS, "--router-snapshot-max-mib", "1", "--router-snapshot-threshold", "0").ready()
+    small.wait_line(r"the snapshot in bucket \S+ is too large: more than 1 MiB \(--router-snapshot-max-mib\)")
+    large = fleet.frontend(*FLAGS, "--router-snapshot-threshold", "0").ready()
+    large.wait_line(rf"a snapshot of 700 events was read \({len(state)} bytes\)")
+    has(large, 70000)
+    assert entries(small) == 0
+    # And written: by the one that may.
+    more = [stored(worker, i, [(8000000 + i * 100 + k, 9000000 + i * 100 + k) for k in range(100)]) for i in range(700)]
+    with large.frozen():
+        jet.py("publish", STREAM, jet.file("events", json.dumps(more).encode()))
+        small.wait_line("no snapshot: it takes more than the 1 MiB of --router-snapshot-max-mib; the stream is not purged")
+        assert jet.stream()["messages"] == 700
+    until("all of it in the other's", lambda: blocks_of((jet.snapshot() or [[]])[0]) == 140000)
+    until("an emptied stream", lambda: jet.stream()["messages"] == 0)
+
+
 def test_damaged_snapshot(jet, fleet):
     mocker = fleet.mocker("--durable-kv-events")
     jet.py("put", BUCKET, "radix-state", jet.file("state", b"not a snapshot"))

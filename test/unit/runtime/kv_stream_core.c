@@ -19,7 +19,8 @@ static void live(void) {
     CHECK(weir_kvs_done(&k, 0, 0, 5) == WEIR_KVS_NONE && k.state == WEIR_KVS_CONSUMER);
     CHECK(weir_kvs_from(&k) == 0);
     CHECK(weir_kvs_done(&k, 0, 0, 0) == WEIR_KVS_NONE && k.state == WEIR_KVS_SNAPSHOT);
-    CHECK(weir_kvs_snapshot(&k, WEIR_NOT_FOUND) == WEIR_KVS_NONE && k.state == WEIR_KVS_LIVE);
+    weir_kvs_snapshot(&k, WEIR_NOT_FOUND, false);
+    CHECK(k.state == WEIR_KVS_LIVE);
 }
 
 static void case_way_to_live(void) {
@@ -39,34 +40,60 @@ static void case_way_to_live(void) {
     CHECK(k.state == WEIR_KVS_DROP_CONSUMER);
 }
 
+/* A look that is over, or a reading that was applied where it may be. */
+static void read_one(enum weir_status st, bool same) {
+    weir_kvs_snapshot(&k, st, st == WEIR_OK && weir_kvs_applies(&k, same));
+}
+
 static void case_snapshot_settles(void) {
     begin(false);
     weir_kvs_done(&k, 0, 0, 5);
     weir_kvs_done(&k, 0, 0, 0);
-    CHECK(weir_kvs_snapshot(&k, WEIR_OK) == WEIR_KVS_NONE && k.state == WEIR_KVS_SETTLE);
-    CHECK(weir_kvs_snapshot(&k, WEIR_OK) == WEIR_KVS_NONE && k.state == WEIR_KVS_SETTLE);
-    CHECK(weir_kvs_snapshot(&k, WEIR_EXISTS) == WEIR_KVS_APPLY_SNAPSHOT);
-    CHECK(k.state == WEIR_KVS_LIVE);
+    CHECK(!weir_kvs_applies(&k, true)); /* nothing was looked at yet */
+    read_one(WEIR_OK, false);
+    CHECK(k.state == WEIR_KVS_SETTLE);
+    CHECK(!weir_kvs_applies(&k, false) && weir_kvs_applies(&k, true));
+    read_one(WEIR_OK, false);
+    CHECK(k.state == WEIR_KVS_SETTLE);
+    read_one(WEIR_OK, true);
+    CHECK(k.state == WEIR_KVS_LIVE && !k.snapshot);
     /* One that changes all the time is taken as it is. */
     begin(false);
     weir_kvs_done(&k, 0, 0, 5);
     weir_kvs_done(&k, 0, 0, 0);
     unsigned reads = 1;
-    while (weir_kvs_snapshot(&k, WEIR_OK) == WEIR_KVS_NONE)
-        CHECK(++reads <= WEIR_KVS_READS && k.state == WEIR_KVS_SETTLE);
+    for (; !weir_kvs_applies(&k, false); reads++) {
+        read_one(WEIR_OK, false);
+        CHECK(reads < WEIR_KVS_READS && k.state == WEIR_KVS_SETTLE);
+    }
     CHECK_EQ_U64(reads, WEIR_KVS_READS);
+    read_one(WEIR_OK, false);
     CHECK(k.state == WEIR_KVS_LIVE);
-    /* Replaced while it was read: again. Damaged: passed over; the one before counts. */
+    /* Replaced while it was read: again, but not for ever. Damaged: passed over. */
     begin(false);
     weir_kvs_done(&k, 0, 0, 5);
     weir_kvs_done(&k, 0, 0, 0);
-    CHECK(weir_kvs_snapshot(&k, WEIR_AGAIN) == WEIR_KVS_NONE && k.state == WEIR_KVS_SNAPSHOT);
-    CHECK(weir_kvs_snapshot(&k, WEIR_OK) == WEIR_KVS_NONE && k.state == WEIR_KVS_SETTLE);
-    CHECK(weir_kvs_snapshot(&k, WEIR_PROTOCOL) == WEIR_KVS_APPLY_SNAPSHOT);
+    read_one(WEIR_AGAIN, false);
+    CHECK(k.state == WEIR_KVS_SNAPSHOT);
+    read_one(WEIR_OK, false);
+    CHECK(k.state == WEIR_KVS_SETTLE);
+    read_one(WEIR_AGAIN, false);
+    CHECK(k.state == WEIR_KVS_SETTLE);
+    read_one(WEIR_PROTOCOL, false);
+    CHECK(k.state == WEIR_KVS_LIVE);
     begin(false);
     weir_kvs_done(&k, 0, 0, 5);
     weir_kvs_done(&k, 0, 0, 0);
-    CHECK(weir_kvs_snapshot(&k, WEIR_PROTOCOL) == WEIR_KVS_NONE && k.state == WEIR_KVS_LIVE);
+    for (reads = 0; k.state == WEIR_KVS_SNAPSHOT; reads++)
+        read_one(WEIR_AGAIN, false);
+    CHECK_EQ_U64(reads, WEIR_KVS_READS);
+    /* It breaks off when part of it is applied: all is void. */
+    begin(false);
+    weir_kvs_done(&k, 0, 0, 5);
+    weir_kvs_done(&k, 0, 0, 0);
+    read_one(WEIR_OK, false);
+    weir_kvs_void(&k);
+    CHECK(k.state == WEIR_KVS_STREAM && k.snapshot && weir_kvs_from(&k) == 0);
 }
 
 static void case_order(void) {
@@ -118,7 +145,7 @@ static void case_purged_before_the_first(void) {
                 weir_kvs_done(&k, 0, 0, 0);
             weir_kvs_done(&k, 0, 0, 0);
             CHECK(k.state == WEIR_KVS_SNAPSHOT); /* once more each time */
-            weir_kvs_snapshot(&k, WEIR_NOT_FOUND);
+            weir_kvs_snapshot(&k, WEIR_NOT_FOUND, false);
             enum weir_kvs_verdict v = weir_kvs_message(&k, 6 + i, 1);
             /* One that moves all the time moves by age. */
             CHECK(v == (i < WEIR_KVS_HOLES ? WEIR_KVS_GAP : WEIR_KVS_APPLY));
@@ -128,7 +155,7 @@ static void case_purged_before_the_first(void) {
     begin(false);
     weir_kvs_done(&k, 5, 40, 5);
     weir_kvs_done(&k, 0, 0, 0);
-    weir_kvs_snapshot(&k, WEIR_NOT_FOUND);
+    weir_kvs_snapshot(&k, WEIR_NOT_FOUND, false);
     CHECK(weir_kvs_message(&k, 5, 1) == WEIR_KVS_APPLY);
     CHECK(weir_kvs_message(&k, 6, 2) == WEIR_KVS_APPLY);
     /* All there was is wiped on purpose. */
@@ -147,7 +174,7 @@ static void case_late_workers(void) {
     CHECK(weir_kvs_catching_up(&k) && k.state == WEIR_KVS_DROP_CONSUMER && weir_kvs_from(&k) == 0);
     weir_kvs_done(&k, 0, 0, 0);
     weir_kvs_done(&k, 0, 0, 0);
-    CHECK(weir_kvs_snapshot(&k, WEIR_NOT_FOUND) == WEIR_KVS_NONE);
+    weir_kvs_snapshot(&k, WEIR_NOT_FOUND, false);
     /* The first message was purged meanwhile. */
     CHECK(weir_kvs_message(&k, 2, 1) == WEIR_KVS_APPLY_LATE && weir_kvs_catching_up(&k));
     CHECK(weir_kvs_message(&k, 3, 2) == WEIR_KVS_APPLY_LATE && !weir_kvs_catching_up(&k));
@@ -156,7 +183,7 @@ static void case_late_workers(void) {
     weir_kvs_catch_up(&k);
     weir_kvs_done(&k, 0, 0, 0);
     weir_kvs_done(&k, 0, 0, 0);
-    CHECK(weir_kvs_snapshot(&k, WEIR_NOT_FOUND) == WEIR_KVS_NONE);
+    weir_kvs_snapshot(&k, WEIR_NOT_FOUND, false);
     weir_kvs_dry(&k);
     CHECK(!weir_kvs_catching_up(&k));
     CHECK(weir_kvs_message(&k, 5, 1) == WEIR_KVS_APPLY);
@@ -193,7 +220,7 @@ static void case_random(void) {
                 delivery = 0;
             }
             if (k.state == WEIR_KVS_SNAPSHOT || k.state == WEIR_KVS_SETTLE)
-                weir_kvs_snapshot(&k, dice < 50 ? WEIR_NOT_FOUND : WEIR_OK);
+                read_one(dice < 50 ? WEIR_NOT_FOUND : WEIR_OK, dice < 75);
             else
                 weir_kvs_done(&k, last > 0 ? first : 0, last, 5);
         } else if (dice < 40) {
