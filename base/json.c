@@ -149,7 +149,7 @@ bool weir_json_object_next(struct weir_json *j, struct weir_json_str *ret_key) {
 /* ---- any value ---------------------------------------------------------------------------- */
 
 /* Kind of each open container of a skip, one bit a level. */
-enum { SKIP_LEVELS = 1024 };
+enum { SKIP_LEVELS = 1024, MEMBER_DEPTH = 128 };
 struct skip {
     uint64_t is_object[SKIP_LEVELS / 64];
     unsigned base; /* depth at which the skip began */
@@ -217,4 +217,19 @@ void weir_json_line_column(struct weir_span text, size_t pos, unsigned *ret_line
         at = feed + 1;
     *ret_line = line;
     *ret_column = (unsigned)(end - at);
+}
+
+bool weir_json_member(struct weir_span object, const char *name, struct weir_span *ret_raw) {
+    struct weir_json j;
+    struct weir_json_str key;
+    struct weir_span raw;
+    weir_json_init(&j, object, MEMBER_DEPTH);
+    if (weir_json_peek(&j) != WEIR_JSON_OBJECT || !weir_json_object_enter(&j))
+        return false;
+    while (weir_json_object_next(&j, &key) && weir_json_skip(&j, &raw))
+        if (weir_json_str_eqz(key, name)) {
+            *ret_raw = raw;
+            return true;
+        }
+    return false;
 }

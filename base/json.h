@@ -110,6 +110,9 @@ bool weir_json_f64(struct weir_json *j, double *ret_value);
 bool weir_json_number(struct weir_json *j, struct weir_span *ret_raw);
 /* Validates and passes over any value; *ret_raw (may be NULL) becomes its exact bytes. */
 bool weir_json_skip(struct weir_json *j, struct weir_span *ret_raw);
+/* The exact bytes of a member of the object that `object` is, the first of that name; false when it
+ * is absent, or there is no object that can be read up to there, 128 levels deep. */
+bool weir_json_member(struct weir_span object, const char *name, struct weir_span *ret_raw);
 /* True when no error happened and only white space is left; sets TRAILING_CHARACTERS otherwise. */
 bool weir_json_finish(struct weir_json *j);
 /* For callers' own errors: records the first one; always returns false. */

@@ -14,15 +14,8 @@
 enum { NAMES_MAX = 256 };
 
 static struct weir_span member(struct weir_span json, const char *name) {
-    struct weir_json j;
-    struct weir_json_str key;
     struct weir_span value;
-    weir_json_init(&j, json, 128);
-    if (json.data != NULL && weir_json_peek(&j) == WEIR_JSON_OBJECT && weir_json_object_enter(&j))
-        while (weir_json_object_next(&j, &key) && weir_json_skip(&j, &value))
-            if (weir_json_str_eqz(key, name))
-                return value;
-    return weir_span(NULL, 0);
+    return weir_json_member(json, name, &value) ? value : weir_span(NULL, 0);
 }
 
 static bool is_object(struct weir_span json) {

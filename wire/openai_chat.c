@@ -44,8 +44,8 @@ static bool check_tool_calls(struct weir_openai_reading *r, struct weir_span raw
     weir_json_init(&j, raw, WEIR_OPENAI_DEPTH);
     weir_json_array_enter(&j);
     for (size_t i = 0; weir_json_array_next(&j) && weir_json_skip(&j, &call); i++)
-        if (weir_raw_get(call, "function", &function) &&
-            weir_raw_get(function, "arguments", &arguments) &&
+        if (weir_json_member(call, "function", &function) &&
+            weir_json_member(function, "arguments", &arguments) &&
             !check_arguments(r, arguments, message, i))
             return false;
     return true;
@@ -60,7 +60,7 @@ static bool has_media(struct weir_span content) {
     weir_json_init(&j, content, WEIR_OPENAI_DEPTH);
     weir_json_array_enter(&j);
     while (weir_json_array_next(&j) && weir_json_skip(&j, &part))
-        if (weir_raw_get(part, "type", &type) && !weir_span_eqz(type, "\"text\"") &&
+        if (weir_json_member(part, "type", &type) && !weir_span_eqz(type, "\"text\"") &&
             !weir_span_eqz(type, "\"refusal\""))
             return true;
     return false;
@@ -104,7 +104,7 @@ static bool check_strict(struct weir_openai_reading *r, struct weir_span functio
                          struct weir_span name, struct weir_span parameters) {
     struct weir_span strict;
     struct weir_buf why;
-    if (r->any_strict_tool || !weir_raw_get(function, "strict", &strict) ||
+    if (r->any_strict_tool || !weir_json_member(function, "strict", &strict) ||
         !weir_span_eqz(strict, "true"))
         return true;
     weir_buf_init(&why, 4096);
@@ -119,8 +119,8 @@ static bool check_strict(struct weir_openai_reading *r, struct weir_span functio
 static bool check_tool(struct weir_openai_reading *r, struct weir_span tool, size_t index,
                        struct weir_span *ret_name) {
     struct weir_span function, raw, name, parameters;
-    if (!weir_raw_get(tool, "function", &function) || !weir_raw_get(function, "name", &raw) ||
-        !weir_raw_string(r, raw, &name))
+    if (!weir_json_member(tool, "function", &function) ||
+        !weir_json_member(function, "name", &raw) || !weir_raw_string(r, raw, &name))
         return false;
     if (name.len > MAX_NAME)
         return weir_openai_fail(r, 400,
@@ -137,7 +137,7 @@ static bool check_tool(struct weir_openai_reading *r, struct weir_span tool, siz
             "a-z, A-Z, 0-9, underscores, and dashes are allowed.",
             index, WEIR_SPAN_ARG(name));
     *ret_name = name;
-    if (!weir_raw_get(function, "parameters", &parameters) ||
+    if (!weir_json_member(function, "parameters", &parameters) ||
         weir_json_type_of(parameters) == WEIR_JSON_NULL)
         return true;
     if (weir_json_type_of(parameters) != WEIR_JSON_OBJECT)
@@ -152,8 +152,8 @@ static bool check_tool(struct weir_openai_reading *r, struct weir_span tool, siz
 static struct weir_span chosen_name(struct weir_openai_reading *r) {
     struct weir_span function, raw, name = {NULL, 0};
     if (r->req->tool_choice.data != NULL &&
-        weir_raw_get(r->req->tool_choice, "function", &function) &&
-        weir_raw_get(function, "name", &raw))
+        weir_json_member(r->req->tool_choice, "function", &function) &&
+        weir_json_member(function, "name", &raw))
         weir_raw_string(r, raw, &name);
     return name;
 }
@@ -217,8 +217,8 @@ static const char *type_word(struct weir_span raw) {
 bool weir_openai_check_response_format(struct weir_openai_reading *r) {
     struct weir_span inner, name, schema;
     if (r->response_format.data == NULL ||
-        !weir_raw_get(r->response_format, "json_schema", &inner) ||
-        !weir_raw_get(inner, "name", &name) || !weir_raw_get(inner, "schema", &schema))
+        !weir_json_member(r->response_format, "json_schema", &inner) ||
+        !weir_json_member(inner, "name", &name) || !weir_json_member(inner, "schema", &schema))
         return true;
     if (weir_span_eqz(name, "\"\""))
         return weir_openai_fail(r, 400,
@@ -238,12 +238,13 @@ bool weir_openai_check_response_format(struct weir_openai_reading *r) {
 
 void weir_openai_guide_by_format(struct weir_openai_reading *r) {
     struct weir_span type, inner, schema;
-    if (r->guided[0].data != NULL || !weir_raw_get(r->response_format, "type", &type))
+    if (r->guided[0].data != NULL || !weir_json_member(r->response_format, "type", &type))
         return;
     if (weir_span_eqz(type, "\"json_object\""))
         r->guided[0] = WEIR_SPAN_LIT("{\"type\":\"object\"}");
     else if (weir_span_eqz(type, "\"json_schema\"") &&
-             weir_raw_get(r->response_format, "json_schema", &inner) &&
-             weir_raw_get(inner, "schema", &schema) && weir_json_type_of(schema) != WEIR_JSON_NULL)
+             weir_json_member(r->response_format, "json_schema", &inner) &&
+             weir_json_member(inner, "schema", &schema) &&
+             weir_json_type_of(schema) != WEIR_JSON_NULL)
         r->guided[0] = schema;
 }

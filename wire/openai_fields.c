@@ -78,9 +78,9 @@ static bool read_stop(struct weir_openai_reading *r, struct weir_span raw) {
 static bool read_stream_options(struct weir_openai_reading *r, struct weir_span raw) {
     struct weir_span v;
     r->stream_options = raw;
-    r->req->include_usage = weir_raw_get(raw, "include_usage", &v) && weir_span_eqz(v, "true");
+    r->req->include_usage = weir_json_member(raw, "include_usage", &v) && weir_span_eqz(v, "true");
     r->req->continuous_usage =
-        weir_raw_get(raw, "continuous_usage_stats", &v) && weir_span_eqz(v, "true");
+        weir_json_member(raw, "continuous_usage_stats", &v) && weir_span_eqz(v, "true");
     return true;
 }
 

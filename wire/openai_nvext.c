@@ -131,7 +131,7 @@ static bool read_routed(struct weir_openai_reading *r, struct weir_json_str key,
         return weir_span_i64(raw, &h->prefill_dp_rank);
     h->routing_constraints = raw;
     struct weir_span taints;
-    if (weir_raw_get(raw, "required_taints", &taints))
+    if (weir_json_member(raw, "required_taints", &taints))
         r->req->has_required_taints = !weir_raw_is_empty_list(taints);
     return true;
 }

@@ -87,8 +87,6 @@ bool weir_raw_string(struct weir_openai_reading *r, struct weir_span raw, struct
 /* Ids of an array of u32; false without a refusal when it is none. */
 bool weir_raw_ids(struct weir_openai_reading *r, struct weir_span raw, struct weir_ids *ret);
 bool weir_raw_is_empty_list(struct weir_span raw);
-/* The member of an object; false when absent. */
-bool weir_raw_get(struct weir_span object, const char *key, struct weir_span *ret);
 /* A number as the reference system prints an f32: the shortest digits that read back equal, and no
  * exponent; "inf" for what is none. Not for NaN. */
 enum { WEIR_F32_TEXT = 64 };

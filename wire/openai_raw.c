@@ -100,24 +100,6 @@ bool weir_raw_is_empty_list(struct weir_span raw) {
            !weir_json_array_next(&j);
 }
 
-bool weir_raw_get(struct weir_span object, const char *key, struct weir_span *ret) {
-    struct weir_json j;
-    struct weir_json_str name;
-    weir_json_init(&j, object, WEIR_OPENAI_DEPTH);
-    if (weir_json_type_of(object) != WEIR_JSON_OBJECT || !weir_json_object_enter(&j))
-        return false;
-    while (weir_json_object_next(&j, &name)) {
-        struct weir_span raw;
-        if (!weir_json_skip(&j, &raw))
-            return false;
-        if (weir_json_str_eqz(name, key)) {
-            *ret = raw;
-            return true;
-        }
-    }
-    return false;
-}
-
 static const char zeros[] = "000000000000000000000000000000000000000000000";
 
 const char *weir_f32_text(double value, char room[WEIR_F32_TEXT]) {

@@ -84,7 +84,7 @@ static const struct weir_shape heard = STRUCT("AudioUrl", heard_members);
 static bool check_media(const struct weir_shape *shape, struct weir_span raw,
                         struct weir_shape_fault *fault) {
     struct weir_span address;
-    return (weir_raw_get(raw, "url", &address) && weir_span_eqz(address, "\"\"")) ||
+    return (weir_json_member(raw, "url", &address) && weir_span_eqz(address, "\"\"")) ||
            weir_shape_check(shape, raw, fault);
 }
 static bool check_seen(struct weir_span raw, struct weir_shape_fault *fault) {

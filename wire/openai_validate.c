@@ -229,7 +229,7 @@ static bool check_thinking(struct weir_openai_reading *r, int *ret_on) {
         *ret_on = weir_json_type_of(r->thinking) == WEIR_JSON_TRUE;
         return true;
     case WEIR_JSON_OBJECT:
-        if (weir_raw_get(r->thinking, "type", &type)) {
+        if (weir_json_member(r->thinking, "type", &type)) {
             bool off = weir_span_eqz(type, "\"disabled\"");
             if (off || weir_span_eqz(type, "\"enabled\"") || weir_span_eqz(type, "\"adaptive\"")) {
                 *ret_on = weir_span_eqz(type, "\"adaptive\"") ? WEIR_OPENAI_ADAPTIVE : !off;
@@ -264,14 +264,15 @@ static struct thinking given_thinking(struct weir_span args) {
     struct thinking t = {.on = -1};
     struct weir_span raw;
     for (size_t i = 0; i < WEIR_ARRAY_LEN(toggles); i++) {
-        if (!weir_raw_get(args, toggles[i], &raw))
+        if (!weir_json_member(args, toggles[i], &raw))
             continue;
         t.any = true;
         if (t.on < 0 && (weir_span_eqz(raw, "true") || weir_span_eqz(raw, "false")))
             t.on = weir_span_eqz(raw, "true");
     }
-    t.any |= weir_raw_get(args, "thinking_mode", &t.mode);
-    if (weir_raw_get(args, "reasoning_effort", &raw) && weir_json_type_of(raw) != WEIR_JSON_NULL)
+    t.any |= weir_json_member(args, "thinking_mode", &t.mode);
+    if (weir_json_member(args, "reasoning_effort", &raw) &&
+        weir_json_type_of(raw) != WEIR_JSON_NULL)
         t.effort = raw;
     return t;
 }
@@ -427,7 +428,7 @@ bool weir_openai_validate_first(struct weir_openai_reading *r) {
 static bool check_template_args(struct weir_openai_reading *r) {
     struct weir_span ignored;
     return r->req->template_args.data == NULL ||
-           !weir_raw_get(r->req->template_args, "chat_template", &ignored) ||
+           !weir_json_member(r->req->template_args, "chat_template", &ignored) ||
            weir_openai_fail(
                r, 400, "Validation: `chat_template` is not supported inside `chat_template_args`");
 }

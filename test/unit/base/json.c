@@ -34,6 +34,20 @@ static void case_walk(void) {
     CHECK(weir_json_finish(&j));
 }
 
+static void case_member(void) {
+    const struct weir_span o =
+        WEIR_SPAN_LIT(" {\"a\":{\"b\":1},\"\\u0062\":[ 2 ],\"a\":3,\"c\":x,\"d\":4}");
+    struct weir_span raw = {NULL, 0};
+    CHECK(weir_json_member(o, "a", &raw));
+    CHECK_EQ_STR(raw.data, raw.len, "{\"b\":1}");
+    CHECK(weir_json_member(o, "b", &raw));
+    CHECK_EQ_STR(raw.data, raw.len, "[ 2 ]");
+    CHECK(!weir_json_member(o, "c", &raw) && !weir_json_member(o, "d", &raw));
+    CHECK(!weir_json_member(WEIR_SPAN_LIT("[\"a\"]"), "a", &raw));
+    CHECK(!weir_json_member(weir_span(NULL, 0), "a", &raw));
+    CHECK_EQ_STR(raw.data, raw.len, "[ 2 ]"); /* untouched */
+}
+
 static void case_integers_are_exact_or_refused(void) {
     static const char *const refused[] = {"2.0", "1e1", "18446744073709551616", "-1", "\"1\""};
     for (size_t k = 0; k < WEIR_ARRAY_LEN(refused); k++) {
@@ -174,6 +188,7 @@ static void case_short_strings_like_long_ones(void) {
 
 int main(void) {
     CHECK_RUN(case_walk);
+    CHECK_RUN(case_member);
     CHECK_RUN(case_integers_are_exact_or_refused);
     CHECK_RUN(case_depth_is_bounded);
     CHECK_RUN(case_unescape);
