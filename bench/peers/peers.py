@@ -2,7 +2,8 @@
 """bench/peers: Weir beside other routers on the same engines, in one run.
 
 Two set-ups, each with simulated engines of `weir mocker` without delays and `weir bench` as the client:
-  dynamo   workers that join discovery; `weir frontend` and `dynamo.frontend` (fastokens), both in KV mode
+  dynamo   workers that join discovery; `weir frontend` and `dynamo.frontend` (fastokens), both in KV mode, and
+           bench/floor, which makes the same socket calls and nothing else
   http     two engines as vLLM is; `weir frontend`, vllm-router, smg, sglang-router, and haproxy as the floor
 Every round asks every subject in turn, each with prompts of its own (another seed), so that none finds what
 another left in the engines' caches. A figure is the median of the rounds; CPU is user and system time of the
@@ -234,6 +235,18 @@ def dynamo_python():
     return folder
 
 
+def floor(b):
+    """The same socket calls and nothing else; its worker is a process of its own, as the others' are."""
+    program, (port, home, worker) = os.path.join(os.path.dirname(WEIR), "bench", "floor"), (free_port() for _ in range(3))
+    if not os.path.exists(program):
+        raise Absent(f"there is no {program}: make build")
+    b.own(Process([program, "worker", str(worker), str(home)], b.fleet.env, "floor's worker"))
+    until("floor's worker", lambda: accepts(worker))
+    p = b.own(Process([program, "front", str(port), str(home), str(worker)], b.fleet.env, "floor"))
+    until("the floor", lambda: accepts(port))
+    return p, port
+
+
 def setup_dynamo(b):
     b.fleet.mocker("--model-path", b.model, "--block-size", "16", "--num-gpu-blocks-override", "262144", workers=2)
 
@@ -243,6 +256,7 @@ def setup_dynamo(b):
         return b.own(Process([python, "-m", "dynamo.frontend", "--http-port", str(port), "--http-host", "127.0.0.1",
                               "--router-mode", "kv", "--tokenizer", "fastokens"], env, "dynamo.frontend")), port
 
+    b.start("floor: the same socket calls", lambda: floor(b))
     b.start("weir kv", lambda: b.frontend("--router-mode", "kv"))
     b.start(f"dynamo {interop_dynamo.VERSION} kv, fastokens", theirs)
 
