@@ -187,9 +187,9 @@ static void free_worker(struct weir_kube_view *v, struct worker *w) {
 }
 
 static void touch(struct weir_kube_view *v, enum weir_kube_side side, struct worker *w) {
-    if (v->listing[side] && !weir_list_empty(&w->due))
+    /* One that a list has touched waits for the list's end, whoever touches it then. */
+    if (!weir_list_empty(&w->due))
         return;
-    weir_list_remove(&w->due);
     weir_list_push_back(v->listing[side] ? &v->later : &v->now, &w->due);
 }
 

@@ -128,12 +128,15 @@ static void case_lists(void) {
     weir_kube_view_list_begin(view, WEIR_KUBE_SLICES);
     put(WEIR_KUBE_SLICES, SLICE("s", ""));
     told("");
+    put(WEIR_KUBE_CRS, CR("a", "x", "1", ONE("k", "3"))); /* meanwhile */
+    put(WEIR_KUBE_CRS, CR("b", "y", "2", ONE("l", "4")));
+    told("+0:l=4 ");
     weir_kube_view_list_begin(view, WEIR_KUBE_SLICES); /* once more from the start */
     put(WEIR_KUBE_SLICES, SLICE("s", ""));
     put(WEIR_KUBE_SLICES, SLICE("t", READY("b", "2") "," READY("a", "1")));
     told("");
     weir_kube_view_list_end(view, WEIR_KUBE_SLICES);
-    told("");
+    told("+0:k=3 ");
     /* What a list does not name is gone; what it names but cannot be read is not. */
     weir_kube_view_list_begin(view, WEIR_KUBE_CRS);
     CHECK(weir_kube_view_put(view, WEIR_KUBE_CRS, WEIR_SPAN_LIT(CR("b", "y", "2", "5"))) ==
