@@ -5,6 +5,7 @@
  * of the reference system 1.6.1.
  */
 #include "wire/openai_responses_priv.h"
+#include "wire/openai_shapes.h"
 
 struct turns {
     struct weir_openai_reading *r;
@@ -103,11 +104,19 @@ static bool append_texts(struct turns *t, struct weir_span content, struct weir_
 /* ---- user --------------------------------------------------------------------------------- */
 
 static bool put_image(struct turns *t, struct weir_span part) {
-    struct weir_span url, detail;
+    struct weir_span url, detail, id;
     if (!weir_raw_get(part, "image_url", &url) || weir_json_type_of(url) != WEIR_JSON_STRING)
+        return weir_raw_get(part, "file_id", &id) && weir_json_type_of(id) == WEIR_JSON_STRING
+                   ? weir_openai_fail(t->r, 400,
+                                      "Validation: Failed to convert responses request: Image "
+                                      "input by file_id is not yet supported")
+                   : weir_openai_fail(t->r, 400,
+                                      "Failed to convert responses request: input_image requires "
+                                      "file_id or image_url");
+    if (!weir_openai_is_url(url))
         return weir_openai_fail(t->r, 400,
-                                "Validation: Failed to convert responses request: Image input by "
-                                "file_id is not yet supported");
+                                "Failed to convert responses request: Invalid image URL: relative "
+                                "URL without a base");
     weir_jsonw_object_begin(t->w);
     weir_jsonw_key(t->w, "type");
     weir_jsonw_string_z(t->w, "image_url");

@@ -10,7 +10,7 @@
 extern const struct weir_shape weir_responses_input, weir_responses_tools,
     weir_responses_tool_choice, weir_responses_text, weir_responses_reasoning,
     weir_responses_include, weir_responses_metadata, weir_responses_service_tier,
-    weir_responses_truncation, weir_responses_retention;
+    weir_responses_truncation, weir_responses_retention, weir_responses_prompt;
 
 /* openai_responses_request.c: reads r->body into the text of a chat request and what the answer
  * repeats, both in the arena. False after a recorded refusal. */
@@ -28,8 +28,7 @@ bool weir_responses_put_messages(struct weir_openai_reading *r, struct weir_span
  * of their shapes. */
 bool weir_responses_put_tools(struct weir_openai_reading *r, struct weir_span tools,
                               struct weir_span choice, struct weir_jsonw *w);
-/* The tools as an answer repeats them; false: no memory (recorded). */
-bool weir_responses_echo_tools(struct weir_openai_reading *r, struct weir_span tools,
-                               struct weir_span *ret);
+/* The tools as an answer repeats them. */
+void weir_responses_put_echoed_tools(struct weir_jsonw *w, struct weir_span tools);
 
 #endif

@@ -55,7 +55,7 @@ static const struct row rows[] = {
     ROW(background, weir_shape_bool),
     ROW(previous_response_id, weir_shape_string),
     ROW(conversation, weir_shape_any),
-    ROW(prompt, weir_shape_any),
+    ROW(prompt, weir_responses_prompt),
     ROW(max_tool_calls, weir_shape_u32),
     {"chat_template_args", &weir_openai_any_map, offsetof(struct members, template_args)},
     {"chat_template_kwargs", &weir_openai_any_map, offsetof(struct members, template_args)},
@@ -266,21 +266,54 @@ static bool put_chat(struct weir_openai_reading *r, const struct members *m, str
     return w->status == WEIR_OK || weir_openai_nomem(r);
 }
 
-/* `text` always has a format. */
-static bool echo_text(struct weir_openai_reading *r, struct weir_span text, struct weir_span *ret) {
+/* Those members of the object that the answer repeats, where they are there and not null. */
+static void put_known(struct weir_jsonw *w, struct weir_span object, const char *const *names) {
     struct weir_span raw;
+    weir_jsonw_object_begin(w);
+    for (; *names != NULL; names++)
+        if (weir_raw_get(object, *names, &raw) && weir_json_type_of(raw) != WEIR_JSON_NULL)
+            put(w, *names, raw);
+    weir_jsonw_object_end(w);
+}
+
+static void put_reasoning(struct weir_jsonw *w, struct weir_span raw) {
+    static const char *const names[] = {"effort", "summary", NULL};
+    put_known(w, raw, names);
+}
+
+static void put_choice(struct weir_jsonw *w, struct weir_span raw) {
+    static const char *const names[] = {"type", "name", "mode", "tools", NULL};
+    if (weir_json_type_of(raw) == WEIR_JSON_OBJECT)
+        put_known(w, raw, names);
+    else
+        weir_jsonw_raw(w, raw);
+}
+
+/* It always has a format. */
+static void put_text(struct weir_jsonw *w, struct weir_span text) {
+    static const char *const names[] = {"type", "name", "schema", "description", "strict", NULL};
+    struct weir_span raw;
+    weir_jsonw_object_begin(w);
+    weir_jsonw_key(w, "format");
+    if (weir_raw_get(text, "format", &raw) && weir_json_type_of(raw) == WEIR_JSON_OBJECT)
+        put_known(w, raw, names);
+    else
+        weir_jsonw_raw(w, WEIR_SPAN_LIT("{\"type\":\"text\"}"));
+    if (weir_raw_get(text, "verbosity", &raw) && weir_json_type_of(raw) != WEIR_JSON_NULL)
+        put(w, "verbosity", raw);
+    weir_jsonw_object_end(w);
+}
+
+/* What the writer makes of a value that is there, in the arena. */
+static bool echo(struct weir_openai_reading *r, struct weir_span raw,
+                 void (*write)(struct weir_jsonw *w, struct weir_span raw), struct weir_span *ret) {
     struct weir_jsonw w;
     struct weir_buf out;
-    weir_buf_init(&out, r->body.len + 4096);
+    if (raw.data == NULL)
+        return true;
+    weir_buf_init(&out, 2 * r->body.len + 4096);
     weir_jsonw_init(&w, &out);
-    weir_jsonw_object_begin(&w);
-    put(&w, "format",
-        weir_raw_get(text, "format", &raw) && weir_json_type_of(raw) == WEIR_JSON_OBJECT
-            ? raw
-            : WEIR_SPAN_LIT("{\"type\":\"text\"}"));
-    if (weir_raw_get(text, "verbosity", &raw) && weir_json_type_of(raw) != WEIR_JSON_NULL)
-        put(&w, "verbosity", raw);
-    weir_jsonw_object_end(&w);
+    write(&w, raw);
     *ret =
         w.status == WEIR_OK ? weir_arena_copy(r->arena, weir_buf_span(&out)) : weir_span(NULL, 0);
     weir_buf_fini(&out);
@@ -298,17 +331,17 @@ static bool make_echo(struct weir_openai_reading *r, const struct members *m,
                                       .parallel_tool_calls = m->parallel_tool_calls,
                                       .prompt_cache_key = m->prompt_cache_key,
                                       .prompt_cache_retention = m->prompt_cache_retention,
-                                      .reasoning = m->reasoning,
                                       .safety_identifier = m->safety_identifier,
                                       .service_tier = m->service_tier,
                                       .temperature = m->temperature,
-                                      .tool_choice = m->tool_choice,
                                       .top_logprobs = m->top_logprobs,
                                       .top_p = m->top_p,
                                       .truncation = m->truncation};
     *ret = e;
-    return (m->tools.data == NULL || weir_responses_echo_tools(r, m->tools, &e->tools)) &&
-           (m->text.data == NULL || echo_text(r, m->text, &e->text));
+    return echo(r, m->tools, weir_responses_put_echoed_tools, &e->tools) &&
+           echo(r, m->text, put_text, &e->text) &&
+           echo(r, m->reasoning, put_reasoning, &e->reasoning) &&
+           echo(r, m->tool_choice, put_choice, &e->tool_choice);
 }
 
 bool weir_responses_to_chat(struct weir_openai_reading *r, const struct weir_openai_rules *rules,

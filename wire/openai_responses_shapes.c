@@ -7,8 +7,13 @@
 
 /* ---- input -------------------------------------------------------------------------------- */
 
+static const struct weir_shape any_list = LIST(&weir_shape_any);
 static const struct weir_shape_member text_members[] = {NEED("text", &weir_shape_string), END};
 static const struct weir_shape text_part = STRUCT("InputTextContent", text_members);
+static const struct weir_shape_member said_members[] = {NEED("text", &weir_shape_string),
+                                                        MAY("annotations", &any_list),
+                                                        MAY("logprobs", &any_list), END};
+static const struct weir_shape said_part = STRUCT("OutputTextContent", said_members);
 static const struct weir_shape_member refusal_members[] = {NEED("refusal", &weir_shape_string),
                                                            END};
 static const struct weir_shape refusal_part = STRUCT("RefusalContent", refusal_members);
@@ -20,7 +25,7 @@ static const struct weir_shape_member image_members[] = {MAY("image_url", &weir_
                                                          MAY("detail", &detail), END};
 static const struct weir_shape image_part = STRUCT("InputImageContent", image_members);
 static const struct weir_shape_variant part_words[] = {
-    {"input_text", &text_part},   {"output_text", &text_part}, {"refusal", &refusal_part},
+    {"input_text", &text_part},   {"output_text", &said_part}, {"refusal", &refusal_part},
     {"input_image", &image_part}, {"input_file", NULL},        {NULL, NULL}};
 static const struct weir_shape part = TAGGED("ContentPart", "type", part_words);
 static const struct weir_shape parts = LIST(&part);
@@ -30,20 +35,26 @@ static const struct weir_shape content = UNTAGGED("Content", content_kinds);
 static const struct weir_shape_variant role_words[] = {
     {"user", NULL}, {"assistant", NULL}, {"system", NULL}, {"developer", NULL}, {NULL, NULL}};
 static const struct weir_shape role = WORDS(role_words);
+static const struct weir_shape_variant status_words[] = {
+    {"in_progress", NULL}, {"completed", NULL}, {"incomplete", NULL}, {NULL, NULL}};
+static const struct weir_shape status = WORDS(status_words);
+#define ITEM MAY("id", &weir_shape_string), MAY("status", &status), END
 static const struct weir_shape_member message_members[] = {NEED("role", &role),
-                                                           NEED("content", &content), END};
+                                                           NEED("content", &content), ITEM};
 static const struct weir_shape message = STRUCT("Message", message_members);
-static const struct weir_shape_member call_members[] = {NEED("call_id", &weir_shape_string),
-                                                        NEED("name", &weir_shape_string),
-                                                        NEED("arguments", &weir_shape_string), END};
+static const struct weir_shape_member call_members[] = {
+    NEED("call_id", &weir_shape_string), NEED("name", &weir_shape_string),
+    NEED("arguments", &weir_shape_string), ITEM};
 static const struct weir_shape call = STRUCT("FunctionToolCall", call_members);
 static const struct weir_shape_member result_members[] = {NEED("call_id", &weir_shape_string),
-                                                          NEED("output", &content), END};
+                                                          NEED("output", &content), ITEM};
 static const struct weir_shape result = STRUCT("FunctionCallOutput", result_members);
-/* Texts of reasoning: {"type", "text"}. */
-static const struct weir_shape thoughts = LIST(&text_part);
-static const struct weir_shape_member reasoning_members[] = {MAY_BE_LEFT_OUT("summary", &thoughts),
-                                                             MAY("content", &thoughts), END};
+static const struct weir_shape_variant summary_parts[] = {{"summary_text", &text_part},
+                                                          {NULL, NULL}};
+static const struct weir_shape summary_part = TAGGED("SummaryPart", "type", summary_parts);
+static const struct weir_shape summaries = LIST(&summary_part), thoughts = LIST(&text_part);
+static const struct weir_shape_member reasoning_members[] = {MAY_BE_LEFT_OUT("summary", &summaries),
+                                                             MAY("content", &thoughts), ITEM};
 static const struct weir_shape reasoning_item = STRUCT("ReasoningItem", reasoning_members);
 
 /* Items that the API knows and a chat has no place for: refused by openai_responses_input.c. */
@@ -129,7 +140,6 @@ static const struct weir_shape named = STRUCT("ToolChoiceFunction", named_member
 static const struct weir_shape_variant allow_words[] = {
     {"auto", NULL}, {"required", NULL}, {NULL, NULL}};
 static const struct weir_shape allow = WORDS(allow_words);
-static const struct weir_shape any_list = LIST(&weir_shape_any);
 static const struct weir_shape_member allowed_members[] = {NEED("mode", &allow),
                                                            NEED("tools", &any_list), END};
 static const struct weir_shape allowed = STRUCT("ToolChoiceAllowed", allowed_members);
@@ -167,8 +177,8 @@ static const struct weir_shape format =
 static const struct weir_shape_variant verbosity_words[] = {
     {"low", NULL}, {"medium", NULL}, {"high", NULL}, {NULL, NULL}};
 static const struct weir_shape verbosity = WORDS(verbosity_words);
-static const struct weir_shape_member text_setting_members[] = {MAY_BE_LEFT_OUT("format", &format),
-                                                                MAY("verbosity", &verbosity), END};
+static const struct weir_shape_member text_setting_members[] = {
+    {"format", NULL, &format, false, true}, MAY("verbosity", &verbosity), END};
 const struct weir_shape weir_responses_text = STRUCT("ResponseTextParam", text_setting_members);
 
 static const struct weir_shape_variant summary_words[] = {
@@ -203,3 +213,6 @@ const struct weir_shape weir_responses_truncation = WORDS(truncation_words);
 static const struct weir_shape_variant retention_words[] = {
     {"in_memory", NULL}, {"in-memory", NULL}, {"24h", NULL}, {NULL, NULL}};
 const struct weir_shape weir_responses_retention = WORDS(retention_words);
+
+static const struct weir_shape_member prompt_members[] = {NEED("id", &weir_shape_string), END};
+const struct weir_shape weir_responses_prompt = STRUCT("Prompt", prompt_members);

@@ -94,6 +94,19 @@ static void put_tool(struct weir_jsonw *w, struct weir_span tool) {
     weir_jsonw_object_end(w);
 }
 
+static bool check_types(struct weir_openai_reading *r, struct weir_span tools) {
+    struct weir_json j;
+    struct weir_span tool;
+    if (tools.data == NULL)
+        return true;
+    weir_json_init(&j, tools, WEIR_OPENAI_DEPTH);
+    weir_json_array_enter(&j);
+    while (weir_json_array_next(&j) && weir_json_skip(&j, &tool))
+        if (!is_function(tool))
+            return refuse_type(r, "tools", tool);
+    return true;
+}
+
 /* allowed: raw list of those that may be called, or NULL. */
 static bool put_list(struct weir_openai_reading *r, struct weir_span tools,
                      struct weir_span allowed, struct weir_jsonw *w) {
@@ -106,8 +119,6 @@ static bool put_list(struct weir_openai_reading *r, struct weir_span tools,
     weir_json_init(&j, tools, WEIR_OPENAI_DEPTH);
     weir_json_array_enter(&j);
     while (weir_json_array_next(&j) && weir_json_skip(&j, &tool)) {
-        if (!is_function(tool))
-            return refuse_type(r, "tools", tool);
         if (allowed.data != NULL && name_of(r, tool, &name) && !is_allowed(r, allowed, name))
             continue;
         put_tool(w, tool);
@@ -118,7 +129,9 @@ static bool put_list(struct weir_openai_reading *r, struct weir_span tools,
 
 bool weir_responses_put_tools(struct weir_openai_reading *r, struct weir_span tools,
                               struct weir_span choice, struct weir_jsonw *w) {
-    struct weir_span type, mode = choice, allowed = {NULL, 0};
+    struct weir_span type, name, mode = choice, allowed = {NULL, 0};
+    if (!check_types(r, tools))
+        return false;
     if (weir_json_type_of(choice) == WEIR_JSON_OBJECT && weir_raw_get(choice, "type", &type) &&
         weir_span_eqz(type, "\"allowed_tools\"") &&
         (!weir_raw_get(choice, "mode", &mode) || !weir_raw_get(choice, "tools", &allowed) ||
@@ -130,6 +143,12 @@ bool weir_responses_put_tools(struct weir_openai_reading *r, struct weir_span to
         return true;
     if (weir_json_type_of(mode) == WEIR_JSON_OBJECT && !is_function(mode))
         return refuse_type(r, "tool_choice", mode);
+    if (weir_json_type_of(mode) == WEIR_JSON_OBJECT &&
+        (tools.data == NULL || weir_raw_is_empty_list(tools)) && name_of(r, mode, &name))
+        return weir_openai_fail(r, 400,
+                                "Failed to convert responses request: Responses tool_choice "
+                                "references unknown function '%.*s'",
+                                WEIR_SPAN_ARG(name));
     weir_jsonw_key(w, "tool_choice");
     if (weir_json_type_of(mode) != WEIR_JSON_OBJECT) {
         weir_jsonw_raw(w, mode);
@@ -149,35 +168,22 @@ bool weir_responses_put_tools(struct weir_openai_reading *r, struct weir_span to
 /* ---- back ----------------------------------------------------------------------------------- */
 
 /* strict is true where nothing is said, as in OpenAI's own answers. */
-bool weir_responses_echo_tools(struct weir_openai_reading *r, struct weir_span tools,
-                               struct weir_span *ret) {
+void weir_responses_put_echoed_tools(struct weir_jsonw *w, struct weir_span tools) {
     struct weir_json j;
-    struct weir_jsonw w;
     struct weir_span tool, strict;
-    struct weir_buf out;
-    weir_buf_init(&out, 4 * r->body.len + 4096);
-    weir_jsonw_init(&w, &out);
-    weir_jsonw_array_begin(&w);
+    weir_jsonw_array_begin(w);
     weir_json_init(&j, tools, WEIR_OPENAI_DEPTH);
     weir_json_array_enter(&j);
     while (weir_json_array_next(&j) && weir_json_skip(&j, &tool)) {
-        weir_jsonw_object_begin(&w);
-        put_member(&w, "type", tool, "type");
-        put_member(&w, "name", tool, "name");
-        put_member(&w, "parameters", tool, "parameters");
-        weir_jsonw_key(&w, "strict");
-        weir_jsonw_bool(&w,
+        weir_jsonw_object_begin(w);
+        put_member(w, "type", tool, "type");
+        put_member(w, "name", tool, "name");
+        put_member(w, "parameters", tool, "parameters");
+        weir_jsonw_key(w, "strict");
+        weir_jsonw_bool(w,
                         !weir_raw_get(tool, "strict", &strict) || !weir_span_eqz(strict, "false"));
-        put_member(&w, "description", tool, "description");
-        weir_jsonw_object_end(&w);
+        put_member(w, "description", tool, "description");
+        weir_jsonw_object_end(w);
     }
-    weir_jsonw_array_end(&w);
-    struct weir_span copy = {NULL, 0};
-    if (w.status == WEIR_OK)
-        copy = weir_arena_copy(r->arena, weir_buf_span(&out));
-    weir_buf_fini(&out);
-    if (copy.data == NULL)
-        return weir_openai_nomem(r);
-    *ret = copy;
-    return true;
+    weir_jsonw_array_end(w);
 }

@@ -50,9 +50,13 @@ static bool text_fits(struct weir_span raw, bool (*fits)(struct weir_span text))
     return ok;
 }
 
+bool weir_openai_is_url(struct weir_span raw) {
+    return text_fits(raw, is_url);
+}
+
 static bool check_url(struct weir_span raw, struct weir_shape_fault *fault) {
     return weir_shape_check(&weir_shape_string, raw, fault) &&
-           (text_fits(raw, is_url) ||
+           (weir_openai_is_url(raw) ||
             weir_shape_fail(fault, raw.data, "relative URL without a base"));
 }
 

@@ -8,6 +8,9 @@
 /* Of messages: some content is a list of parts; an assistant message has tool calls. */
 enum { WEIR_OPENAI_NOTE_PARTS = 1, WEIR_OPENAI_NOTE_CALLS = 2 };
 
+/* Of a string (raw): an absolute URL. */
+bool weir_openai_is_url(struct weir_span raw);
+
 extern const struct weir_shape weir_openai_messages, weir_openai_tools, weir_openai_tool_choice,
     weir_openai_response_format, weir_openai_stop, weir_openai_echo, weir_openai_prompt,
     weir_openai_stream_options, weir_openai_reasoning_effort, weir_openai_service_tier,

@@ -21,20 +21,22 @@ ROOT = os.path.join(os.path.dirname(__file__), "../..")
 CASES = os.path.join(ROOT, "../shared/data/dynamo/http/cases.jsonl")
 KNOWN = os.path.join(ROOT, "test/data/interop-http-known.txt")
 PATHS = ("/v1/chat/completions", "/v1/completions")
+RESPONSES = ("/v1/responses",)
 SEED = int(os.environ.get("WEIR_TEST_SEED", "1"))
 CHANGES = int(os.environ.get("WEIR_TEST_CHANGES", "8000"))
+RESPONSES_CHANGES = CHANGES // 4
 VALUES = [None, True, False, 0, 1, -1, 3, 1.5, -0.5, 1e300, 2**31, 2**32, 2**63, -2**63, "", "a", "1", "auto", "none", "required", [], [1], ["a"],
           {}, {"a": 1}, [[]], {"type": "text"}, "\u0000", "\ud83d\ude00"]
 
 
-def recorded():
+def recorded(paths):
     """Paths and bodies that JSON can say, each once."""
     seen = {}
     with open(CASES, encoding="utf-8") as f:
         for line in f:
             case = json.loads(line)
             r = case["request"]
-            if case.get("setup", "base") != "base" or r.get("path") not in PATHS or r.get("method") != "POST":
+            if case.get("setup", "base") != "base" or r.get("path") not in paths or r.get("method") != "POST":
                 continue
             try:
                 body = r["body_json"] if "body_json" in r else json.loads(r.get("body", ""))
@@ -116,7 +118,27 @@ def form(status, kind, data):
         doc = json.loads(text)
     except ValueError:
         return status, kind, text
+    if doc.get("object") == "response":
+        usage = doc["usage"]
+        counts = usage.pop("input_tokens"), usage.pop("total_tokens")
+        return status, kind, known_of(doc), counts
     return status, kind, sorted(doc), (doc.get("usage") or {}).get("prompt_tokens"), doc.get("model")
+
+
+def known_of(response):
+    """All of a Response but what the mock engine and the clock make up."""
+    made_up = {"created_at": 0, "completed_at": 0, "text": "TEXT", "cached_tokens": 0}
+
+    def plain(key, v):
+        if isinstance(v, dict):
+            return {k: plain(k, v[k]) for k in sorted(v)}
+        if isinstance(v, list):
+            return [plain(key, x) for x in v]
+        if isinstance(v, float):
+            return float(f"{v:.5g}")  # Dynamo shows what an f32 is
+        return made_up.get(key, v) if v is not None else v
+
+    return plain(None, response)
 
 
 def known():
@@ -131,8 +153,9 @@ def known():
     return out
 
 
-@pytest.mark.skipif(VERSION < "1.6", reason="the cases were recorded from 1.6.1")
-def test_changed_requests_are_answered_alike(fleet, theirs, dynamo, model):  # noqa: F811
+@pytest.fixture
+def both_fronts(fleet, theirs, dynamo, model):  # noqa: F811
+    """Ports of a Dynamo frontend and of ours before the same mock workers."""
     if not os.path.exists(CASES):
         pytest.skip("the recorded cases (../shared/data/dynamo/http) are not here")
     theirs.append(Process([dynamo, "-m", "dynamo.mocker", "--model-path", model, "--model-name", "m", "--block-size", str(BLOCK),
@@ -141,8 +164,12 @@ def test_changed_requests_are_answered_alike(fleet, theirs, dynamo, model):  # n
     reference = dynamo_front(theirs, fleet, dynamo, "--router-mode", "kv")
     front = fleet.frontend("--router-mode", "kv", "--error-format", "dynamo", *files(model))
     Http(front.port).serving()
-    cases = recorded()
-    pool = sorted({(k, json.dumps(v)) for _, _, body in cases for k, v in body.items() if k not in ("messages", "prompt", "model")})
+    return reference.port, front.port
+
+
+def compare(ports, cases, n, fixed):
+    """Sends n changes of the requests to both; `fixed`: members that are never put into another request."""
+    pool = sorted({(k, json.dumps(v)) for _, _, body in cases for k, v in body.items() if k not in fixed})
     pool = [(k, json.loads(v)) for k, v in pool]
     rng = random.Random(SEED)
 
@@ -150,13 +177,13 @@ def test_changed_requests_are_answered_alike(fleet, theirs, dynamo, model):  # n
         case, path, what, text = change_made
         # A mock engine makes up its tokens, so that an answer may differ from the last: three times is none of that.
         for _ in range(3):
-            a, b = ask(reference.port, path, text), ask(front.port, path, text)
+            a, b = (ask(port, path, text) for port in ports)
             if a == b:
                 return None
         return f"{case}: {what}", text, a, b
 
     def changes():
-        for _ in range(CHANGES):
+        for _ in range(n):
             case, path, body = rng.choice(cases)
             yield (case, path, *change(rng, body, pool))
 
@@ -173,6 +200,41 @@ def test_changed_requests_are_answered_alike(fleet, theirs, dynamo, model):  # n
     for pattern, reason in rows:
         if pattern not in used:
             print(f"not met with this seed: {reason}")
-    print(f"seed {SEED}: {CHANGES} changes of {len(cases)} requests, {len(differ)} answered otherwise, {len(new)} of them unexpectedly")
+    print(f"seed {SEED}: {n} changes of {len(cases)} requests, {len(differ)} answered otherwise, {len(new)} of them unexpectedly")
     assert not new, "\n".join(new)
+
+
+@pytest.mark.skipif(VERSION < "1.6", reason="the cases were recorded from 1.6.1")
+def test_changed_requests_are_answered_alike(both_fronts):
+    cases = recorded(PATHS)
+    compare(both_fronts, cases, CHANGES, ("messages", "prompt", "model"))
     assert len(cases) > 200
+
+
+CALL = {"type": "function_call", "call_id": "c", "name": "f", "arguments": '{"a":1}'}
+RESULT = {"type": "function_call_output", "call_id": "c", "output": [{"type": "input_text", "text": "4"}]}
+SAID = {"type": "message", "id": "msg_1", "role": "assistant", "status": "completed",
+        "content": [{"type": "output_text", "text": "a weir", "annotations": []}, {"type": "refusal", "refusal": "no"}]}
+THOUGHT = {"type": "reasoning", "id": "rs_1", "summary": [{"type": "summary_text", "text": "s"}],
+           "content": [{"type": "reasoning_text", "text": "t"}]}
+USER = {"role": "user", "content": [{"type": "input_text", "text": "a"}, {"type": "input_text", "text": "b"}]}
+GENERATED = [
+    {"input": [{"role": "system", "content": "s"}, {"role": "developer", "content": "d"}, USER, SAID, {"role": "system", "content": "x"},
+               {"role": "user", "content": "c"}], "instructions": "i"},
+    {"input": [USER, THOUGHT, SAID, CALL, {**CALL, "call_id": "d"}, RESULT, {**RESULT, "call_id": "d", "output": "5"}]},
+    {"input": [USER, {"role": "assistant", "content": "1"}, {"role": "assistant", "content": "2"}, USER], "top_p": 0.25, "temperature": 0.7},
+    {"input": "x", "tool_choice": {"type": "allowed_tools", "mode": "auto", "tools": [{"type": "function", "name": "g"}]},
+     "tools": [{"type": "function", "name": n, "description": "d", "parameters": {"type": "object", "properties": {}}} for n in "fg"]},
+    {"input": "x", "tool_choice": {"type": "function", "name": "f"}, "parallel_tool_calls": False,
+     "tools": [{"type": "function", "name": "f", "description": "d", "strict": False, "parameters": {"type": "object", "properties": {}}}]},
+    {"input": "x", "text": {"format": {"type": "json_schema", "name": "n", "schema": {"type": "object"}, "strict": True}, "verbosity": "low"},
+     "reasoning": {"effort": "none", "summary": "auto"}, "prompt_cache_retention": "24h", "service_tier": "priority"},
+]
+
+
+@pytest.mark.skipif(VERSION < "1.6", reason="the cases were recorded from 1.6.1")
+def test_changed_responses_are_answered_alike(both_fronts):
+    cases = recorded(RESPONSES)
+    cases += [(f"generated {i}", RESPONSES[0], {"model": "m", "max_output_tokens": 2, **body}) for i, body in enumerate(GENERATED)]
+    compare(both_fronts, cases, RESPONSES_CHANGES, ("input", "model"))
+    assert len(cases) > 30

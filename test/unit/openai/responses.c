@@ -178,8 +178,7 @@ static void case_refusals(void) {
         {"{\"model\":\"m\",\"input\":[{\"role\":\"user\",\"content\":[{\"type\":\"input_image\","
          "\"image_url\":\"x\"}]}]}",
          400,
-         "Failed to convert responses request: data did not match any variant of untagged enum "
-         "ChatCompletionRequestUserMessageContent"},
+         "Failed to convert responses request: Invalid image URL: relative URL without a base"},
     };
     struct weir_openai_request q;
     struct weir_openai_error e;
