@@ -99,7 +99,7 @@ static void put_usage(struct weir_jsonw *w, const struct weir_usage *u) {
     uint64_t reasoning = u->reasoning_tokens;
     weir_jsonw_key(w, "usage");
     if (u->completion_details.data != NULL &&
-        weir_raw_get(u->completion_details, "reasoning_tokens", &raw))
+        weir_json_member(u->completion_details, "reasoning_tokens", &raw))
         (void)weir_span_u64(raw, &reasoning);
     weir_jsonw_object_begin(w);
     weir_jsonw_key(w, "input_tokens");

@@ -93,8 +93,8 @@ static bool append_texts(struct turns *t, struct weir_span content, struct weir_
         return true;
     weir_json_array_enter(&j);
     while (weir_json_array_next(&j) && weir_json_skip(&j, &part)) {
-        if (!weir_raw_get(part, "text", &text) && !weir_raw_get(part, "refusal", &text))
-            return weir_raw_get(part, "type", &type) && refuse_part(t, type);
+        if (!weir_json_member(part, "text", &text) && !weir_json_member(part, "refusal", &text))
+            return weir_json_member(part, "type", &type) && refuse_part(t, type);
         if (!append_string(t, text, out))
             return false;
     }
@@ -105,8 +105,8 @@ static bool append_texts(struct turns *t, struct weir_span content, struct weir_
 
 static bool put_image(struct turns *t, struct weir_span part) {
     struct weir_span url, detail, id;
-    if (!weir_raw_get(part, "image_url", &url) || weir_json_type_of(url) != WEIR_JSON_STRING)
-        return weir_raw_get(part, "file_id", &id) && weir_json_type_of(id) == WEIR_JSON_STRING
+    if (!weir_json_member(part, "image_url", &url) || weir_json_type_of(url) != WEIR_JSON_STRING)
+        return weir_json_member(part, "file_id", &id) && weir_json_type_of(id) == WEIR_JSON_STRING
                    ? weir_openai_fail(t->r, 400,
                                       "Validation: Failed to convert responses request: Image "
                                       "input by file_id is not yet supported")
@@ -123,7 +123,7 @@ static bool put_image(struct turns *t, struct weir_span part) {
     weir_jsonw_key(t->w, "image_url");
     weir_jsonw_object_begin(t->w);
     put_member(t->w, "url", url);
-    if (weir_raw_get(part, "detail", &detail))
+    if (weir_json_member(part, "detail", &detail))
         put_member(t->w, "detail", detail);
     weir_jsonw_object_end(t->w);
     weir_jsonw_object_end(t->w);
@@ -132,10 +132,10 @@ static bool put_image(struct turns *t, struct weir_span part) {
 
 static bool put_part(struct turns *t, struct weir_span part) {
     struct weir_span type = {NULL, 0}, text;
-    weir_raw_get(part, "type", &type);
+    weir_json_member(part, "type", &type);
     if (weir_span_eqz(type, "\"input_image\""))
         return put_image(t, part);
-    if (!weir_raw_get(part, "text", &text) && !weir_raw_get(part, "refusal", &text))
+    if (!weir_json_member(part, "text", &text) && !weir_json_member(part, "refusal", &text))
         return refuse_part(t, type);
     weir_jsonw_object_begin(t->w);
     weir_jsonw_key(t->w, "type");
@@ -193,16 +193,16 @@ static bool add_reasoning(struct turns *t, struct weir_span item) {
     struct weir_span list;
     size_t before = t->reasoning.len;
     begin_assistant(t);
-    if (weir_raw_get(item, "content", &list) && !append_texts(t, list, &t->reasoning))
+    if (weir_json_member(item, "content", &list) && !append_texts(t, list, &t->reasoning))
         return false;
-    return t->reasoning.len > before || !weir_raw_get(item, "summary", &list) ||
+    return t->reasoning.len > before || !weir_json_member(item, "summary", &list) ||
            append_texts(t, list, &t->reasoning);
 }
 
 static bool add_call(struct turns *t, struct weir_span item) {
     struct weir_span id, name, arguments;
-    if (!weir_raw_get(item, "call_id", &id) || !weir_raw_get(item, "name", &name) ||
-        !weir_raw_get(item, "arguments", &arguments))
+    if (!weir_json_member(item, "call_id", &id) || !weir_json_member(item, "name", &name) ||
+        !weir_json_member(item, "arguments", &arguments))
         return false;
     begin_assistant(t);
     if (t->calls.len == 0) {
@@ -225,7 +225,7 @@ static bool add_call(struct turns *t, struct weir_span item) {
 static bool put_result(struct turns *t, struct weir_span item) {
     struct weir_span id, output;
     struct weir_buf text;
-    if (!weir_raw_get(item, "call_id", &id) || !weir_raw_get(item, "output", &output))
+    if (!weir_json_member(item, "call_id", &id) || !weir_json_member(item, "output", &output))
         return false;
     end_assistant(t);
     weir_buf_init(&text, t->text.max);
@@ -240,7 +240,7 @@ static bool put_result(struct turns *t, struct weir_span item) {
 
 static bool put_message(struct turns *t, struct weir_span item) {
     struct weir_span role, content;
-    if (!weir_raw_get(item, "role", &role) || !weir_raw_get(item, "content", &content))
+    if (!weir_json_member(item, "role", &role) || !weir_json_member(item, "content", &content))
         return false;
     if (weir_span_eqz(role, "\"user\""))
         return put_user(t, content);
@@ -252,7 +252,7 @@ static bool put_message(struct turns *t, struct weir_span item) {
 
 static bool put_item(struct turns *t, struct weir_span item, size_t index) {
     struct weir_span type;
-    if (!weir_raw_get(item, "type", &type) || weir_json_type_of(type) == WEIR_JSON_NULL ||
+    if (!weir_json_member(item, "type", &type) || weir_json_type_of(type) == WEIR_JSON_NULL ||
         weir_span_eqz(type, "\"message\""))
         return put_message(t, item);
     if (weir_span_eqz(type, "\"function_call\""))

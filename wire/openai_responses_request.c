@@ -163,7 +163,7 @@ static bool lists(struct weir_span list, const char *word) {
 static bool check_extra_fields(struct weir_openai_reading *r, struct weir_span nvext) {
     static const char *const none[] = {"completion_token_ids", "prompt_logprobs"};
     struct weir_span list;
-    if (!weir_raw_get(nvext, "extra_fields", &list))
+    if (!weir_json_member(nvext, "extra_fields", &list))
         return true;
     for (size_t i = 0; i < WEIR_ARRAY_LEN(none); i++)
         if (lists(list, none[i]))
@@ -215,8 +215,8 @@ static void put(struct weir_jsonw *w, const char *key, struct weir_span raw) {
 static void put_format(struct weir_jsonw *w, struct weir_span text) {
     static const char *const members[] = {"name", "description", "schema", "strict"};
     struct weir_span format, type, raw;
-    if (text.data == NULL || !weir_raw_get(text, "format", &format) ||
-        !weir_raw_get(format, "type", &type))
+    if (text.data == NULL || !weir_json_member(text, "format", &format) ||
+        !weir_json_member(format, "type", &type))
         return;
     weir_jsonw_key(w, "response_format");
     weir_jsonw_object_begin(w);
@@ -225,7 +225,7 @@ static void put_format(struct weir_jsonw *w, struct weir_span text) {
         weir_jsonw_key(w, "json_schema");
         weir_jsonw_object_begin(w);
         for (size_t i = 0; i < WEIR_ARRAY_LEN(members); i++)
-            if (weir_raw_get(format, members[i], &raw))
+            if (weir_json_member(format, members[i], &raw))
                 put(w, members[i], raw);
         weir_jsonw_object_end(w);
     }
@@ -256,7 +256,7 @@ static bool put_chat(struct weir_openai_reading *r, const struct members *m, str
     put(w, "top_p", m->top_p);
     put(w, "parallel_tool_calls", m->parallel_tool_calls);
     put_format(w, m->text);
-    if (m->reasoning.data != NULL && weir_raw_get(m->reasoning, "effort", &effort))
+    if (m->reasoning.data != NULL && weir_json_member(m->reasoning, "effort", &effort))
         put(w, "reasoning_effort", effort);
     put_logprobs(w, m);
     put(w, "chat_template_args", m->template_args);
@@ -271,7 +271,7 @@ static void put_known(struct weir_jsonw *w, struct weir_span object, const char 
     struct weir_span raw;
     weir_jsonw_object_begin(w);
     for (; *names != NULL; names++)
-        if (weir_raw_get(object, *names, &raw) && weir_json_type_of(raw) != WEIR_JSON_NULL)
+        if (weir_json_member(object, *names, &raw) && weir_json_type_of(raw) != WEIR_JSON_NULL)
             put(w, *names, raw);
     weir_jsonw_object_end(w);
 }
@@ -295,11 +295,11 @@ static void put_text(struct weir_jsonw *w, struct weir_span text) {
     struct weir_span raw;
     weir_jsonw_object_begin(w);
     weir_jsonw_key(w, "format");
-    if (weir_raw_get(text, "format", &raw) && weir_json_type_of(raw) == WEIR_JSON_OBJECT)
+    if (weir_json_member(text, "format", &raw) && weir_json_type_of(raw) == WEIR_JSON_OBJECT)
         put_known(w, raw, names);
     else
         weir_jsonw_raw(w, WEIR_SPAN_LIT("{\"type\":\"text\"}"));
-    if (weir_raw_get(text, "verbosity", &raw) && weir_json_type_of(raw) != WEIR_JSON_NULL)
+    if (weir_json_member(text, "verbosity", &raw) && weir_json_type_of(raw) != WEIR_JSON_NULL)
         put(w, "verbosity", raw);
     weir_jsonw_object_end(w);
 }

@@ -87,7 +87,7 @@ static const struct weir_shape typed_item = TAGGED("Item", "type", item_words);
 
 static bool check_item(struct weir_span raw, struct weir_shape_fault *fault) {
     struct weir_span type;
-    bool typed = weir_raw_get(raw, "type", &type) && weir_json_type_of(type) != WEIR_JSON_NULL;
+    bool typed = weir_json_member(raw, "type", &type) && weir_json_type_of(type) != WEIR_JSON_NULL;
     return weir_shape_check(typed ? &typed_item : &message, raw, fault) ||
            weir_shape_fail(fault, raw.data,
                            "data did not match any variant of untagged enum InputItemWire");

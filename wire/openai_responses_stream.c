@@ -27,7 +27,7 @@ void weir_responses_stream_fini(struct weir_responses_stream *s) {
 
 struct weir_span weir_responses_logprobs(struct weir_span chat) {
     struct weir_span list;
-    if (chat.data == NULL || !weir_raw_get(chat, "content", &list) || list.len < 2 ||
+    if (chat.data == NULL || !weir_json_member(chat, "content", &list) || list.len < 2 ||
         weir_json_type_of(list) != WEIR_JSON_ARRAY)
         return weir_span(NULL, 0);
     return weir_span(list.data + 1, list.len - 2);

@@ -9,7 +9,7 @@ static const char only_functions[] =
 static void put_member(struct weir_jsonw *w, const char *key, struct weir_span object,
                        const char *from) {
     struct weir_span raw;
-    if (!weir_raw_get(object, from, &raw) || weir_json_type_of(raw) == WEIR_JSON_NULL)
+    if (!weir_json_member(object, from, &raw) || weir_json_type_of(raw) == WEIR_JSON_NULL)
         return;
     weir_jsonw_key(w, key);
     weir_jsonw_raw(w, raw);
@@ -17,13 +17,13 @@ static void put_member(struct weir_jsonw *w, const char *key, struct weir_span o
 
 static bool is_function(struct weir_span object) {
     struct weir_span type;
-    return weir_raw_get(object, "type", &type) && weir_span_eqz(type, "\"function\"");
+    return weir_json_member(object, "type", &type) && weir_span_eqz(type, "\"function\"");
 }
 
 /* A type that is no function's, named as text. */
 static bool refuse_type(struct weir_openai_reading *r, const char *what, struct weir_span object) {
     struct weir_span raw, type = {"", 0};
-    if (weir_raw_get(object, "type", &raw) && !weir_raw_string(r, raw, &type) && r->failed)
+    if (weir_json_member(object, "type", &raw) && !weir_raw_string(r, raw, &type) && r->failed)
         return false;
     return weir_openai_fail(r, 400,
                             "Failed to convert responses request: Unsupported Responses %s type "
@@ -33,7 +33,7 @@ static bool refuse_type(struct weir_openai_reading *r, const char *what, struct 
 
 static bool name_of(struct weir_openai_reading *r, struct weir_span object, struct weir_span *ret) {
     struct weir_span raw;
-    return weir_raw_get(object, "name", &raw) && weir_raw_string(r, raw, ret);
+    return weir_json_member(object, "name", &raw) && weir_raw_string(r, raw, ret);
 }
 
 /* ---- allowed_tools -------------------------------------------------------------------------- */
@@ -132,9 +132,9 @@ bool weir_responses_put_tools(struct weir_openai_reading *r, struct weir_span to
     struct weir_span type, name, mode = choice, allowed = {NULL, 0};
     if (!check_types(r, tools))
         return false;
-    if (weir_json_type_of(choice) == WEIR_JSON_OBJECT && weir_raw_get(choice, "type", &type) &&
+    if (weir_json_type_of(choice) == WEIR_JSON_OBJECT && weir_json_member(choice, "type", &type) &&
         weir_span_eqz(type, "\"allowed_tools\"") &&
-        (!weir_raw_get(choice, "mode", &mode) || !weir_raw_get(choice, "tools", &allowed) ||
+        (!weir_json_member(choice, "mode", &mode) || !weir_json_member(choice, "tools", &allowed) ||
          !check_allowed(r, tools, allowed)))
         return false;
     if (!put_list(r, tools, allowed, w))
@@ -180,8 +180,8 @@ void weir_responses_put_echoed_tools(struct weir_jsonw *w, struct weir_span tool
         put_member(w, "name", tool, "name");
         put_member(w, "parameters", tool, "parameters");
         weir_jsonw_key(w, "strict");
-        weir_jsonw_bool(w,
-                        !weir_raw_get(tool, "strict", &strict) || !weir_span_eqz(strict, "false"));
+        weir_jsonw_bool(w, !weir_json_member(tool, "strict", &strict) ||
+                               !weir_span_eqz(strict, "false"));
         put_member(w, "description", tool, "description");
         weir_jsonw_object_end(w);
     }
