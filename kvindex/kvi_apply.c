@@ -11,6 +11,7 @@
 
 enum {
     LOOK_AHEAD = 8, /* events whose names are fetched beforehand */
+    AHEAD_ONES = 8, /* events fetched ahead of those of one block */
     RUN_BLOCKS = KVI_NODE_BLOCKS
 };
 
@@ -63,15 +64,49 @@ static const void *items_of(const struct kvi_event *e) {
     return e->kind == KVI_STORED ? (const void *)e->blocks : (const void *)e->removed;
 }
 
+/* One stream: kind, (worker, rank) and tier. Without a branch a field. */
+static inline bool same_stream(const struct kvi_event *a, const struct kvi_event *b) {
+    return ((a->worker.worker_id ^ b->worker.worker_id) | (a->worker.dp_rank ^ b->worker.dp_rank) |
+            ((unsigned)a->kind ^ (unsigned)b->kind) | ((unsigned)a->tier ^ (unsigned)b->tier)) == 0;
+}
+
 static bool goes_on(const struct kvi_index *x, const struct kvi_event *e,
                     const struct kvi_event *next) {
-    if (e->n == 0 || next->n == 0 || next->kind != e->kind ||
-        next->worker.worker_id != e->worker.worker_id ||
-        next->worker.dp_rank != e->worker.dp_rank || next->tier != e->tier)
+    if (e->n == 0 || next->n == 0 || !same_stream(e, next))
         return false;
     return e->kind == KVI_REMOVED ||
            (next->has_parent && next->parent_hash == e->blocks[e->n - 1].block_hash &&
             !holds_parent(x, next));
+}
+
+/* The commonest run, by few instructions an event: the first of n events and those behind it that
+ * go on, each of one block. How many; those behind them are looked at by goes_on. */
+static uint32_t gather_ones(struct run *r, const struct kvi_event *events, size_t n) {
+    uint32_t most = n < RUN_BLOCKS ? (uint32_t)n : RUN_BLOCKS, k = 1;
+    if (events->kind == KVI_STORED) {
+        struct kvi_block *to = (struct kvi_block *)(void *)r->copy;
+        uint64_t last = events->blocks->block_hash;
+        to[0] = *events->blocks;
+        for (; k < most; k++) {
+            const struct kvi_event *e = &events[k];
+            __builtin_prefetch(k + AHEAD_ONES < n ? e + AHEAD_ONES : e);
+            if (e->n != 1 || !e->has_parent || !same_stream(events, e) || e->parent_hash != last ||
+                e->blocks->block_hash == last)
+                break;
+            to[k] = *e->blocks;
+            last = to[k].block_hash;
+        }
+    } else {
+        r->copy[0] = *events->removed;
+        for (; k < most && events[k].n == 1 && same_stream(events, &events[k]); k++) {
+            __builtin_prefetch(&events[k + AHEAD_ONES < n ? k + AHEAD_ONES : k]);
+            r->copy[k] = *events[k].removed;
+        }
+    }
+    r->items = k > 1 ? r->copy : r->items;
+    for (uint32_t i = 0; i < k; i++)
+        r->ends[i] = i + 1;
+    return k;
 }
 
 /* One item, as nearly always, or more. */
@@ -92,6 +127,8 @@ static void gather(const struct kvi_index *x, struct run *r, const struct kvi_ev
     r->events = events;
     r->items = items_of(events);
     r->ends[0] = total;
+    if (total == 1)
+        total = k = gather_ones(r, events, n);
     for (; k < n; k++) {
         const struct kvi_event *e = &events[k];
         if (total + e->n > RUN_BLOCKS || !goes_on(x, e - 1, e))
@@ -106,7 +143,7 @@ static void gather(const struct kvi_index *x, struct run *r, const struct kvi_ev
         r->ends[k] = total;
     }
     r->n = k;
-    memset(r->is_new, 0, k);
+    memset(r->is_new, 0, sizeof(r->is_new));
 }
 
 /* ---- applying ---------------------------------------------------------------------------------
@@ -127,10 +164,23 @@ static void count_well(struct kvi_index *x, const struct batch *b, size_t n) {
         b->ret_results[b->at + i] = KVI_OK;
 }
 
+/* Of the first n events, those that brought something. */
+static uint32_t count_new(const struct run *r, uint32_t n) {
+    uint32_t n_new = 0;
+    for (uint32_t k = 0; k < n; k += 8) {
+        uint64_t flags;
+        memcpy(&flags, r->is_new + k, sizeof(flags));
+        if (n - k < 8) /* the one that failed may have a flag */
+            flags &= ((uint64_t)1 << 8 * (n - k)) - 1;
+        n_new += (uint32_t)(flags * 0x0101010101010101u >> 56);
+    }
+    return n_new;
+}
+
 /* Number of events that are done with: all, or those up to and with the one that failed. */
 static uint32_t store_run(struct kvi_index *x, struct run *r, const struct batch *b) {
     const struct kvi_event *e = r->events;
-    uint32_t rank = kvi_rank_for(x, e->worker), i = 0, n_new = 0;
+    uint32_t rank = kvi_rank_for(x, e->worker), i = 0, n_new;
     size_t done = 0;
     enum kvi_result result = KVI_CAPACITY;
     if (rank != KVI_NO_RANK) {
@@ -141,8 +191,7 @@ static uint32_t store_run(struct kvi_index *x, struct run *r, const struct batch
         i = r->n;
     while (i < r->n && r->ends[i] <= done)
         i++;
-    for (uint32_t k = 0; k < i; k++)
-        n_new += r->is_new[k];
+    n_new = count_new(r, i);
     count_well(x, b, i);
     x->counts.duplicates += i - n_new;
     if (i < r->n)

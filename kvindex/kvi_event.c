@@ -274,6 +274,12 @@ enum kvi_result kvi_store_locked(struct kvi_index *x, struct kvi_holder h,
         size_t new_from = step.new_from < done ? i + step.new_from : SIZE_MAX;
         i += done;
         *ret_done = i;
+        if (s->n_events == n) { /* one block each */
+            if (new_from < i)
+                memset(s->ret_new + new_from, true, i - new_from);
+            event = (uint32_t)(i < n ? i : n - 1);
+            continue;
+        }
         uint32_t first = event; /* that ends behind new_from */
         for (; s->ends[event] < i; event++)
             first += s->ends[event] <= new_from;

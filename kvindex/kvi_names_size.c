@@ -6,7 +6,7 @@
 
 enum {
     MAX_DEPTH = 16,
-    WHOLE_SIZE = 10, /* size number of a part that splits when it is full */
+    WHOLE_SIZE = 8, /* size number of a part that splits when it is full */
     READ_AHEAD = 16
 };
 
@@ -15,12 +15,12 @@ static uint32_t whole_units(uint32_t segment) {
     return 8 + segment % 8;
 }
 
-/* Powers of two up to a unit, two, four and six units, a whole part, twice as much beyond. */
+/* Powers of two up to a unit, four units, a whole part, twice as much beyond. */
 static uint32_t lines_of(uint32_t size, uint32_t segment) {
     const uint32_t per_unit = KVI_UNIT / sizeof(struct kvi_line);
     return size < UNIT_SIZE    ? 1u << size
            : size == UNIT_SIZE ? per_unit
-           : size < WHOLE_SIZE ? (size - UNIT_SIZE) * 2 * per_unit
+           : size < WHOLE_SIZE ? 4 * per_unit
                                : whole_units(segment) * per_unit << (size - WHOLE_SIZE);
 }
 
