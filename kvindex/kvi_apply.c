@@ -10,8 +10,8 @@
 #include "kvindex/kvi_priv.h"
 
 enum {
-    LOOK_AHEAD = 8, /* events whose names are fetched beforehand */
-    AHEAD_ONES = 8, /* events fetched ahead of those of one block */
+    LOOK_AHEAD = 8,  /* events whose names are fetched beforehand */
+    AHEAD_ONES = 16, /* events fetched ahead of those of one block */
     RUN_BLOCKS = KVI_NODE_BLOCKS
 };
 
@@ -89,7 +89,10 @@ static uint32_t gather_ones(struct run *r, const struct kvi_event *events, size_
         to[0] = *events->blocks;
         for (; k < most; k++) {
             const struct kvi_event *e = &events[k];
-            __builtin_prefetch(k + AHEAD_ONES < n ? e + AHEAD_ONES : e);
+            if (k + AHEAD_ONES < n) {
+                __builtin_prefetch(e + AHEAD_ONES);
+                __builtin_prefetch(e[AHEAD_ONES / 2].blocks);
+            }
             if (e->n != 1 || !e->has_parent || !same_stream(events, e) || e->parent_hash != last ||
                 e->blocks->block_hash == last)
                 break;
@@ -99,7 +102,10 @@ static uint32_t gather_ones(struct run *r, const struct kvi_event *events, size_
     } else {
         r->copy[0] = *events->removed;
         for (; k < most && events[k].n == 1 && same_stream(events, &events[k]); k++) {
-            __builtin_prefetch(&events[k + AHEAD_ONES < n ? k + AHEAD_ONES : k]);
+            if (k + AHEAD_ONES < n) {
+                __builtin_prefetch(&events[k + AHEAD_ONES]);
+                __builtin_prefetch(events[k + AHEAD_ONES / 2].removed);
+            }
             r->copy[k] = *events[k].removed;
         }
     }
@@ -143,7 +149,8 @@ static void gather(const struct kvi_index *x, struct run *r, const struct kvi_ev
         r->ends[k] = total;
     }
     r->n = k;
-    memset(r->is_new, 0, sizeof(r->is_new));
+    for (uint32_t i = 0; i < k; i += 8)
+        memset(r->is_new + i, 0, 8);
 }
 
 /* ---- applying ---------------------------------------------------------------------------------

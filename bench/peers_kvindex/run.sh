@@ -1,6 +1,12 @@
 #!/bin/sh
-# usage: run.sh BENCH_PROGRAM ARGUMENTS. Adds --peer when the peer program is there or can be built.
+# usage: run.sh [--rounds N] BENCH_PROGRAM ARGUMENTS. Adds --peer when the peer program is there or can be built.
+# With --rounds both sides take turns N times; then one JSON line a cell gives the medians of the rounds' ratios and their quartiles.
 set -eu
+rounds=1
+if [ "$1" = --rounds ]; then
+  rounds=$2
+  shift 2
+fi
 bench=$1
 shift
 here=$(cd "$(dirname "$0")" && pwd)
@@ -13,4 +19,14 @@ elif ! nice -n 19 cargo build --quiet --release -j1 --manifest-path "$here/Cargo
 else
   set -- "$@" --peer "$target/release/peers_kvindex"
 fi
-exec "$bench" "$@"
+if [ "$rounds" -le 1 ]; then
+  exec "$bench" "$@"
+fi
+lines=$(mktemp)
+trap 'rm -f "$lines"' EXIT
+i=0
+while [ "$i" -lt "$rounds" ]; do
+  "$bench" "$@" | tee -a "$lines" >&2
+  i=$((i + 1))
+done
+python3 "$here/rounds.py" "$lines"
