@@ -14,6 +14,8 @@ struct bench_options {
 
 int bench_cell(const struct gen_trace *trace, bool whole, const struct gen_cell *cell,
                const struct bench_options *o);
+/* What a cell costs whatever the index does (floor.c). */
+int bench_floor(const struct gen_trace *trace, const struct gen_cell *cell, unsigned runs);
 int bench_churn(const struct gen_trace *trace, uint64_t ops);
 int bench_shared(const struct gen_trace *trace, uint32_t workers);
 int bench_grow(uint64_t blocks);

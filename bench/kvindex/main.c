@@ -2,7 +2,7 @@
  * Bench of the KV index on the workload of the shared spec "measured" 1. One JSON line a figure.
  *
  *   kvindex --trace FILE [--cell BS,WORKERS,DUP]... [--events N] [--alias] [--runs N] [--keep-up]
- *           [--cap-tokens N] [--lines N] [--peer PROGRAM] [--json]
+ *           [--cap-tokens N] [--lines N] [--peer PROGRAM] [--floor] [--json]
  *   kvindex --trace FILE --churn OPS | --shared WORKERS     kvindex --grow BLOCKS     kvindex
  * --hash
  *
@@ -20,11 +20,11 @@
 enum { MAX_CELLS = 16 };
 
 static int usage(void) {
-    fprintf(stderr,
-            "usage: kvindex --trace FILE [--cell BS,WORKERS,DUP]... [--events N] [--alias] "
-            "[--runs N] [--keep-up] [--cap-tokens N] [--lines N] [--peer PROGRAM] [--json]\n"
-            "       kvindex --trace FILE --churn OPS | --shared WORKERS\n"
-            "       kvindex --grow BLOCKS | --hash\n");
+    fprintf(stderr, "usage: kvindex --trace FILE [--cell BS,WORKERS,DUP]... [--events N] [--alias] "
+                    "[--runs N] [--keep-up] [--cap-tokens N] [--lines N] [--peer PROGRAM] "
+                    "[--floor] [--json]\n"
+                    "       kvindex --trace FILE --churn OPS | --shared WORKERS\n"
+                    "       kvindex --grow BLOCKS | --hash\n");
     return 2;
 }
 
@@ -50,7 +50,7 @@ int main(int argc, char **argv) {
     uint64_t cap_tokens = 1 << 20, churn = 0, grow = 0;
     const char *path = NULL;
     uint32_t lines = 0, shared = 0;
-    bool hash = false;
+    bool hash = false, floor = false;
     for (int i = 1; i < argc; i++) {
         const char *a = argv[i], *v = i + 1 < argc ? argv[i + 1] : NULL;
         if (strcmp(a, "--json") == 0) /* the only form there is */
@@ -61,6 +61,8 @@ int main(int argc, char **argv) {
             o.keep_up = true;
         else if (strcmp(a, "--hash") == 0)
             hash = true;
+        else if (strcmp(a, "--floor") == 0)
+            floor = true;
         else if (v == NULL)
             return usage();
         else if (++i, strcmp(a, "--trace") == 0)
@@ -106,7 +108,8 @@ int main(int argc, char **argv) {
     int failed = 0;
     for (size_t i = 0; i < n_cells; i++) {
         cells[i].cap_tokens = cap_tokens;
-        failed |= bench_cell(&trace, lines == 0, &cells[i], &o);
+        failed |= floor ? bench_floor(&trace, &cells[i], o.runs)
+                        : bench_cell(&trace, lines == 0, &cells[i], &o);
     }
     gen_trace_free(&trace);
     return failed;
