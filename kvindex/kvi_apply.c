@@ -43,11 +43,19 @@ static bool holds_parent(const struct kvi_index *x, const struct kvi_event *e) {
                      : x->kernels->has_name(e->blocks, e->n, e->parent_hash);
 }
 
+/* Nobody has read the blocks before: all are asked for at once. */
+static void fetch_blocks(const struct kvi_event *e) {
+    for (size_t i = 0; i < e->n && i < RUN_BLOCKS; i += 64 / sizeof(struct kvi_block))
+        __builtin_prefetch(e->blocks + i);
+}
+
 static enum kvi_result check(const struct kvi_index *x, const struct kvi_event *e) {
     if ((unsigned)e->tier >= KVI_TIERS || (unsigned)e->kind >= KVI_KINDS)
         return KVI_INVALID;
     if (e->kind != KVI_STORED)
         return KVI_OK;
+    if (e->n > 1)
+        fetch_blocks(e);
     if (e->n == 0 || holds_parent(x, e))
         return KVI_INVALID;
     return !e->has_parent && e->start_position > 0 ? KVI_PARENT_NOT_FOUND : KVI_OK;
