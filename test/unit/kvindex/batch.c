@@ -134,6 +134,7 @@ static void case_full(void) {
     kvi_get_stats(x, &s);
     CHECK(memcmp(seen, s.events[KVI_STORED], sizeof(seen)) == 0);
     CHECK(seen[KVI_OK] > 0 && seen[KVI_CAPACITY] > 0 && s.bytes <= s.max_bytes && s.evicted > 0);
+    CHECK_EQ_U64(s.duplicates, 0);
     kvi_destroy(x);
 }
 
