@@ -43,18 +43,30 @@ void weir_kube_on_visible(void *arg, enum weir_record_kind kind, struct weir_spa
                  WEIR_SPAN_ARG(key), WEIR_RECORD_MAX_BYTES);
 }
 
+static void tell_left_out(const struct kube_read *r, struct weir_span object, const char *why) {
+    static struct weir_log_limit limit;
+    struct weir_kube_meta meta = {.name = WEIR_SPAN_LIT("without a name")};
+    struct weir_arena arena;
+    uint32_t dropped;
+    if (!weir_log_limit_ok(&limit, 5, &dropped))
+        return;
+    weir_arena_init(&arena, KUBE_LINE_MAX);
+    if (weir_kube_decode_meta(object, &arena, &meta) != WEIR_OK)
+        meta.name = WEIR_SPAN_LIT("without a name");
+    WEIR_LOG(WEIR_LOG_WARN, "kube", "of the %s %.*s is left out: %s", r->call.resource,
+             (int)(meta.name.len < 100 ? meta.name.len : 100), meta.name.data, why);
+    weir_arena_fini(&arena);
+}
+
 /* False: there was no memory for it, so it is listed anew later. */
 static bool take(struct kube_read *r, struct weir_span object, bool deleted) {
     struct kube *k = r->call.kube;
-    static struct weir_log_limit limit;
-    uint32_t dropped;
     enum weir_status st = deleted ? weir_kube_view_remove(k->view, r->side, object)
                                   : weir_kube_view_put(k->view, r->side, object);
     if (st == WEIR_NOMEM)
         return false;
-    if (st != WEIR_OK && weir_log_limit_ok(&limit, 5, &dropped))
-        WEIR_LOG(WEIR_LOG_WARN, "kube", "one of the %s is left out: %s", r->call.resource,
-                 st == WEIR_LIMIT ? "there are too many" : "it cannot be read");
+    if (st != WEIR_OK)
+        tell_left_out(r, object, st == WEIR_LIMIT ? "there are too many" : "it cannot be read");
     return true;
 }
 

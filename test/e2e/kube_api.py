@@ -52,7 +52,7 @@ class KubeApi:
         self.more = threading.Condition()
         self.objects = {plural: {} for plural in KINDS}
         self.version, self.oldest = 1000, 1000
-        self.history = []  # (version, plural, type, object)
+        self.history = []  # (version, plural, type, object, what it was)
         self.pages = {}  # snapshots that a continue token goes on with
         self.page = None  # a limit in place of the one asked for
         self.calls = []  # (verb, plural, query)
@@ -193,7 +193,7 @@ class KubeApi:
             obj = {"kind": kind, "apiVersion": f"{group}/{versions[0]}".strip("/"), **obj,
                    "metadata": {**meta, **obj["metadata"], "resourceVersion": str(self.version)}}
             self.objects[plural][obj["metadata"]["name"]] = obj
-            self.history.append((self.version, plural, "MODIFIED" if old else "ADDED", obj))
+            self.history.append((self.version, plural, "MODIFIED" if old else "ADDED", obj, old))
             self.more.notify_all()
             return obj
 
@@ -202,7 +202,7 @@ class KubeApi:
             obj = copy.deepcopy(self.objects[plural].pop(name))
             self.version += 1
             obj["metadata"]["resourceVersion"] = str(self.version)
-            self.history.append((self.version, plural, "DELETED", obj))
+            self.history.append((self.version, plural, "DELETED", obj, obj))
             self.more.notify_all()
 
     def slice(self, name, *pods):
@@ -219,7 +219,7 @@ class KubeApi:
         with self.more:
             self.version += 1
             for plural in KINDS:
-                self.history.append((self.version, plural, "BOOKMARK", None))
+                self.history.append((self.version, plural, "BOOKMARK", None, None))
             self.more.notify_all()
 
     def records(self, name):
@@ -313,6 +313,8 @@ class KubeApi:
 
     @staticmethod
     def _selects(query, obj):
+        if obj is None:
+            return False
         selector = query.get("labelSelector", "")
         labels = obj["metadata"].get("labels", {})
         return all(labels.get(k) == v for k, v in (part.split("=", 1) for part in selector.split(",") if part))
@@ -355,7 +357,7 @@ class KubeApi:
             self.more.notify_all()
             try:
                 while self.closing == closing:
-                    for version, p, change, obj in [e for e in self.history if e[0] > at and e[1] == plural]:
+                    for version, _, change, obj, old in [e for e in self.history if e[0] > at and e[1] == plural]:
                         at = version
                         if change == "BOOKMARK":
                             if query.get("allowWatchBookmarks") == "true":
@@ -363,7 +365,9 @@ class KubeApi:
                                 self._event(h, change, {"kind": kind, "apiVersion": f"{group}/{versions[0]}".strip("/"),
                                                         "metadata": {"resourceVersion": str(version), "creationTimestamp": None}})
                         elif self._selects(query, obj):
-                            self._event(h, change, obj)
+                            self._event(h, change if self._selects(query, old) or change == "DELETED" else "ADDED", obj)
+                        elif self._selects(query, old):
+                            self._event(h, "DELETED", obj)
                     self.more.wait(60)
             finally:
                 self.watches[plural] -= 1
