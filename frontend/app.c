@@ -155,6 +155,7 @@ static void fill_models(struct weir_app *app, const struct weir_app_hooks *hooks
             o->kv_cache_block_size != WEIR_CONFIG_NONE ? (uint32_t)o->kv_cache_block_size : 0,
         .ns = o->namespace,
         .ns_prefix = o->namespace_prefix,
+        .ns_strict = o->namespace_prefix_strict,
         .pools = app->pools,
         .model_name = o->model_name,
         .has_nats = WEIR_NATS_WANTED_DURABLE(o),

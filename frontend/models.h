@@ -35,6 +35,7 @@ struct weir_models_config {
     struct weir_busy_thresholds thresholds;  /* at start */
     uint32_t block_size;                     /* 0 = the card's */
     const char *ns, *ns_prefix;              /* filters or NULL */
+    bool ns_strict;                          /* the prefix stands before generations only */
     const struct weir_pool_config *pools;    /* borrowed; whose namespaces are served; or NULL */
     const char *model_name;                  /* serve only this one, or NULL */
     const char *model_path;                  /* directory with tokenizer files, or NULL */

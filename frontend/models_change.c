@@ -205,6 +205,27 @@ static void on_gone(struct weir_models *m, enum weir_record_kind kind, struct we
         weir_card_sets_again(&m->cards, on_free_card, m);
 }
 
+/* What Dynamo's operator puts behind a namespace: nothing, "-legacy", or a dash and the generation
+ * of the workers. Without that "foo" would begin "foo-bar", another deployment. */
+static bool is_generation(struct weir_span rest) {
+    if (rest.len == 0 || weir_span_eqz(rest, "-legacy"))
+        return true;
+    if (rest.len != 9 || rest.data[0] != '-')
+        return false;
+    for (size_t i = 1; i < rest.len; i++)
+        if (!(rest.data[i] >= '0' && rest.data[i] <= '9') &&
+            !(rest.data[i] >= 'a' && rest.data[i] <= 'f'))
+            return false;
+    return true;
+}
+
+static bool has_prefix(const struct weir_models_config *c, struct weir_span ns) {
+    struct weir_span prefix = weir_span_z(c->ns_prefix);
+    if (!weir_span_starts(ns, prefix))
+        return false;
+    return !c->ns_strict || is_generation(weir_span(ns.data + prefix.len, ns.len - prefix.len));
+}
+
 bool weir_models_wants(const struct weir_models_config *c, struct weir_span ns) {
     uint32_t pool;
     const struct weir_pool_set *prefill;
@@ -214,7 +235,7 @@ bool weir_models_wants(const struct weir_models_config *c, struct weir_span ns) 
                (prefill != NULL && weir_pool_set_place(prefill, ns, &pool));
     }
     if (c->ns_prefix != NULL)
-        return weir_span_starts(ns, weir_span_z(c->ns_prefix));
+        return has_prefix(c, ns);
     return c->ns == NULL || weir_span_eqz(ns, c->ns);
 }
 

@@ -14,8 +14,8 @@ struct weir_prefill;
 struct weir_prefill_pool;
 
 /* Of the models' configuration the router, queue, policy, thresholds, block_size, ns, ns_prefix,
- * pools, model_name, metrics, sync, on_worker_left and arg are used; strings are borrowed. Active
- * blocks are not counted: a prefill worker holds none for long. */
+ * ns_strict, pools, model_name, metrics, sync, on_worker_left and arg are used; strings are
+ * borrowed. Active blocks are not counted: a prefill worker holds none for long. */
 enum weir_status weir_prefill_create(const struct weir_models_config *config,
                                      struct weir_prefill **ret_prefill) WEIR_MUST_CHECK;
 void weir_prefill_destroy(struct weir_prefill *prefill); /* accepts NULL */

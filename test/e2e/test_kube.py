@@ -267,7 +267,8 @@ def test_containers(fleet, api):
 DEPLOY = os.path.join(os.path.dirname(__file__), "../../deploy/kubernetes")
 # What Dynamo's operator sets in pods of both kinds.
 OPERATOR = {"DYN_NAMESPACE": "dynamo", "DYN_PARENT_DGD_K8S_NAME": "agg", "DYN_PARENT_DGD_K8S_NAMESPACE": "models"}
-OPERATOR_FRONTEND = {**OPERATOR, "DYN_COMPONENT": "frontend", "DYNAMO_PORT": "8000", "DYN_NAMESPACE_PREFIX": "dynamo"}
+OPERATOR_FRONTEND = {**OPERATOR, "DYN_COMPONENT": "frontend", "DYNAMO_PORT": "8000", "DYN_NAMESPACE_PREFIX": "dynamo",
+                     "DYN_NAMESPACE_PREFIX_STRICT": "true"}
 OPERATOR_WORKER = {**OPERATOR, "DYN_COMPONENT": "worker", "DYN_SYSTEM_ENABLED": "true",
                    "DYN_SYSTEM_USE_ENDPOINT_HEALTH_STATUS": '["generate"]', "DYN_HEALTH_CHECK_ENABLED": "false",
                    "NIXL_TELEMETRY_ENABLE": "n", "NIXL_TELEMETRY_EXPORTER": "prometheus", "NIXL_TELEMETRY_PROMETHEUS_PORT": "19090"}

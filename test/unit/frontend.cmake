@@ -3,3 +3,4 @@ weir_test(unit_queue_classes SOURCES test/unit/frontend/queue_classes.c LINK wei
 weir_test(unit_explain SOURCES test/unit/frontend/explain.c LINK weir_frontend)
 weir_test(unit_parity SOURCES test/unit/frontend/parity.c LINK weir_frontend)
 weir_test(unit_card_sets SOURCES test/unit/frontend/card_sets.c LINK weir_frontend)
+weir_test(unit_namespaces SOURCES test/unit/frontend/namespaces.c LINK weir_frontend)
