@@ -150,8 +150,9 @@ static bool ends_open(struct weir_span text) {
 static enum weir_status push_byte_model(struct wtok_stream *s, struct weir_span text,
                                         struct weir_buf *out) {
     enum weir_status st = WEIR_OK;
+    bool alone = s->n_held == 0;
     s->begun = true;
-    if (s->n_held == 0 && !ends_open(text))
+    if (alone && !ends_open(text))
         return weir_utf8_append_lossy(out, text);
     if (text.len > sizeof(s->held) - s->n_held) {
         st = let_go(s, out);
@@ -160,7 +161,8 @@ static enum weir_status push_byte_model(struct wtok_stream *s, struct weir_span 
     }
     memcpy(s->held + s->n_held, text.data, text.len);
     s->n_held += (uint8_t)text.len;
-    return ends_open(weir_span((const char *)s->held, s->n_held)) ? WEIR_OK : let_go(s, out);
+    return alone || ends_open(weir_span((const char *)s->held, s->n_held)) ? WEIR_OK
+                                                                           : let_go(s, out);
 }
 
 /* Held are settled text that ends in U+FFFD (n_text bytes) and a run of bytes behind it. */
@@ -208,28 +210,35 @@ static enum weir_status push_text_model(struct wtok_stream *s, uint32_t id, stru
     return WEIR_OK;
 }
 
-/* Appends a token's text, behind which 16 bytes may be read: short ones in one move. */
-static inline enum weir_status append_short(struct weir_buf *out, struct weir_span text) {
-    enum { MOVE = 16 };
-    if (text.len > MOVE || out->cap - out->len < MOVE || out->max - out->len < text.len)
-        return weir_buf_append_span(out, text);
-    memcpy(out->data + out->len, text.data, MOVE);
-    out->len += text.len;
-    return WEIR_OK;
-}
-
-enum weir_status wtok_model_push(struct wtok_stream *s, uint32_t id, struct weir_buf *out) {
+static __attribute__((noinline)) enum weir_status push_unusual(struct wtok_stream *s, uint32_t id,
+                                                               bool usual, struct weir_buf *out) {
     const struct wtok_model *m = s->tok->model;
-    if (id >= m->image->n_ids)
-        return WEIR_INVALID;
-    unsigned usual = WTOK_TOKEN_PRESENT | WTOK_TOKEN_WHOLE;
-    unsigned asked = usual | (s->skip_special ? WTOK_TOKEN_SPECIAL : 0u);
-    if (s->n_held == 0 && s->begun && (m->flags[id] & asked) == usual)
-        return append_short(out, id_text(m, id));
+    if (usual)
+        return weir_buf_append_span(out, id_text(m, id));
     if (left_out(m, id, s->skip_special))
         return WEIR_OK;
     return m->image->decoding == WTOK_DECODE_TEXT ? push_text_model(s, id, id_text(m, id), out)
                                                   : push_byte_model(s, id_text(m, id), out);
+}
+
+/* Short, so that the usual token, which goes on whatever stood before it, costs no registers to be
+ * saved: its text is appended in one move, since 16 bytes may be read behind the last. */
+enum weir_status wtok_model_push(struct wtok_stream *s, uint32_t id, struct weir_buf *out) {
+    enum { MOVE = 16 };
+    const struct wtok_model *m = s->tok->model;
+    if (id >= m->image->n_ids)
+        return WEIR_INVALID;
+    unsigned want = WTOK_TOKEN_PRESENT | WTOK_TOKEN_WHOLE;
+    unsigned asked = want | (s->skip_special ? WTOK_TOKEN_SPECIAL : 0u);
+    bool usual = s->n_held == 0 && s->begun && (m->flags[id] & asked) == want;
+    if (!usual)
+        return push_unusual(s, id, false, out);
+    struct weir_span text = id_text(m, id);
+    if (text.len > MOVE || out->cap - out->len < MOVE || out->max - out->len < text.len)
+        return push_unusual(s, id, true, out);
+    memcpy(out->data + out->len, text.data, MOVE);
+    out->len += text.len;
+    return WEIR_OK;
 }
 
 enum weir_status wtok_model_finish(struct wtok_stream *s, struct weir_buf *out) {

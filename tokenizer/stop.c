@@ -10,7 +10,7 @@
 #include <immintrin.h>
 #endif
 
-enum { MAX_STOP_BYTES = 64 * 1024, NONE = -1, FEW = 4 };
+enum { MAX_STOP_BYTES = 64 * 1024, NONE = -1, FEW = 4, MOVE = 16 };
 #define EACH_BYTE 0x0101010101010101u
 
 /* Children of a node are a sibling list; stop strings are few and short. */
@@ -28,11 +28,15 @@ struct wtok_stop {
     size_t n_nodes;
     int32_t state;
     bool include;
-    bool first[256]; /* some stop string begins with this byte */
-    /* All those bytes, each in all eight places, when there are few. */
+    /* The state behind this byte at the root: 0 where no stop string begins with it. */
+    int32_t start[256];
+    /* How stop strings begin, when there are few ways: the first byte in all places of `a`, the
+     * second in those of `b`; where there is no second, those of `care` are zero. */
     bool few, avx512;
-    uint64_t firsts[FEW];
-    char *texts;   /* owned: all stop strings, one after the other */
+    struct {
+        uint64_t a[2], b[2], care[2];
+    } ways[FEW];
+    char *texts;   /* owned: all stop strings, one after the other, and MOVE bytes */
     size_t n_text; /* The withheld bytes are those on the way to `state`, so they stand here. */
 };
 
@@ -48,7 +52,6 @@ static void insert(struct wtok_stop *s, struct weir_span text, int32_t index) {
     uint32_t from = (uint32_t)s->n_text;
     memcpy(s->texts + from, text.data, text.len);
     s->n_text += text.len;
-    s->first[(unsigned char)text.data[0]] = true;
     for (size_t i = 0; i < text.len; i++) {
         unsigned char c = (unsigned char)text.data[i];
         int32_t next = child_of(s, at, c);
@@ -100,18 +103,31 @@ static enum weir_status link_failures(struct wtok_stop *s) {
     return WEIR_OK;
 }
 
-static void list_firsts(struct wtok_stop *s) {
+/* Of a stop string of one byte the others that begin so need not be listed. */
+static void list_ways(struct wtok_stop *s) {
     size_t n = 0;
-    for (unsigned c = 0; c < 256; c++)
-        if (s->first[c]) {
-            if (n < FEW)
-                s->firsts[n] = c * EACH_BYTE;
+    for (int32_t k = s->nodes[0].first_child; k != NONE; k = s->nodes[k].next_sibling) {
+        const struct node *first = &s->nodes[k];
+        s->start[first->c] = k;
+        for (int32_t l = first->first_child; l != NONE || first->match != NONE;
+             l = s->nodes[l].next_sibling) {
+            if (n < FEW) {
+                uint64_t a = first->c * EACH_BYTE;
+                uint64_t b = first->match != NONE ? 0 : s->nodes[l].c * EACH_BYTE;
+                uint64_t care = first->match != NONE ? 0 : UINT64_MAX;
+                s->ways[n].a[0] = s->ways[n].a[1] = a;
+                s->ways[n].b[0] = s->ways[n].b[1] = b;
+                s->ways[n].care[0] = s->ways[n].care[1] = care;
+            }
             n++;
+            if (first->match != NONE)
+                break;
         }
+    }
     s->few = n > 0 && n <= FEW;
     s->avx512 = wtok_isa_has_avx512((int)wtok_isa_best());
     for (; n > 0 && n < FEW; n++)
-        s->firsts[n] = s->firsts[0];
+        s->ways[n] = s->ways[0];
 }
 
 enum weir_status wtok_stop_create(const struct weir_span *stops, size_t n, bool include_in_output,
@@ -129,7 +145,7 @@ enum weir_status wtok_stop_create(const struct weir_span *stops, size_t n, bool 
         return WEIR_NOMEM;
     s->include = include_in_output;
     s->nodes = weir_malloc((bytes + 1) * sizeof(*s->nodes));
-    s->texts = weir_malloc(bytes + 1);
+    s->texts = weir_calloc(1, bytes + MOVE);
     if (s->nodes == NULL || s->texts == NULL) {
         wtok_stop_destroy(s);
         return WEIR_NOMEM;
@@ -139,7 +155,7 @@ enum weir_status wtok_stop_create(const struct weir_span *stops, size_t n, bool 
     s->n_nodes = 1;
     for (size_t i = 0; i < n; i++)
         insert(s, stops[i], (int32_t)i);
-    list_firsts(s);
+    list_ways(s);
     enum weir_status st = link_failures(s);
     if (st != WEIR_OK) {
         wtok_stop_destroy(s);
@@ -173,8 +189,8 @@ static char *give_out(const struct wtok_stop *s, const struct node *at, unsigned
     return to + n;
 }
 
-static enum weir_status push_bytes(struct wtok_stop *s, struct weir_span text, struct weir_buf *out,
-                                   int *ret_matched) {
+static __attribute__((noinline)) enum weir_status
+push_bytes(struct wtok_stop *s, struct weir_span text, struct weir_buf *out, int *ret_matched) {
     if (text.len == 0)
         return WEIR_OK;
     int32_t state = s->state;
@@ -184,7 +200,7 @@ static enum weir_status push_bytes(struct wtok_stop *s, struct weir_span text, s
     char *to = out->data + out->len;
     for (size_t i = 0; i < text.len; i++) {
         unsigned char c = (unsigned char)text.data[i];
-        if (state == 0 && !s->first[c]) {
+        if (state == 0 && s->start[c] == 0) {
             *to++ = (char)c;
             continue;
         }
@@ -208,7 +224,7 @@ static enum weir_status push_bytes(struct wtok_stop *s, struct weir_span text, s
 static inline bool may_begin(const struct wtok_stop *s, uint64_t eight) {
     uint64_t zero = 0;
     for (int i = 0; i < FEW; i++) {
-        uint64_t x = eight ^ s->firsts[i];
+        uint64_t x = eight ^ s->ways[i].a[0];
         zero |= (x - EACH_BYTE) & ~x;
     }
     return (zero & 0x80 * EACH_BYTE) != 0;
@@ -218,7 +234,7 @@ static inline bool may_begin(const struct wtok_stop *s, uint64_t eight) {
  * withheld. Passes it on, and returns true. Bytes are read twice where that spares a loop. */
 static inline bool push_plain(const struct wtok_stop *s, const char *p, size_t n,
                               struct weir_buf *out) {
-    if (!s->few || s->state != 0 || n - 1 >= 16 || out->cap - out->len < n)
+    if (n - 1 >= MOVE || out->cap - out->len < n)
         return false;
     char *to = out->data + out->len;
     uint64_t a, b;
@@ -240,7 +256,7 @@ static inline bool push_plain(const struct wtok_stop *s, const char *p, size_t n
     } else {
         unsigned char x = (unsigned char)p[0], y = (unsigned char)p[n / 2];
         unsigned char z = (unsigned char)p[n - 1];
-        if (s->first[x] | s->first[y] | s->first[z])
+        if ((s->start[x] | s->start[y] | s->start[z]) != 0)
             return false;
         to[0] = p[0];
         to[n / 2] = p[n / 2];
@@ -251,35 +267,81 @@ static inline bool push_plain(const struct wtok_stop *s, const char *p, size_t n
 }
 
 #if defined(__x86_64__)
-/* The same without a branch on the length: only the bytes of the piece are read. */
-__attribute__((target("avx512bw,avx512vl,bmi2"))) static bool
-push_plain_avx512(const struct wtok_stop *s, const char *p, size_t n, struct weir_buf *out) {
-    if (s->state != 0 || n > 16 || out->cap - out->len < 16)
-        return false;
-    __mmask16 valid = (__mmask16)_bzhi_u32(0xFFFF, (unsigned)n);
-    __m128i v = _mm_maskz_loadu_epi8(valid, p);
-    __mmask16 hit = 0;
-    for (int i = 0; i < FEW; i++)
-        hit |= _mm_cmpeq_epi8_mask(v, _mm_set1_epi64x((long long)s->firsts[i]));
-    if ((hit & valid) != 0)
-        return false;
-    _mm_storeu_si128((__m128i *)(void *)(out->data + out->len), v);
-    out->len += n;
-    return true;
+/*
+ * The same without a branch on the length: only the bytes of the piece are read. Of a piece that
+ * could be the beginning of a stop string only by its last byte that byte is withheld, so that line
+ * feeds, which many stop strings begin with, do no harm.
+ */
+__attribute__((target("avx512bw,avx512vl,bmi2"))) static enum weir_status
+push_avx512(struct wtok_stop *s, struct weir_span text, struct weir_buf *out, int *ret_matched) {
+    _Static_assert(FEW == 4, "ways");
+    if (text.len - 1 >= MOVE || out->cap - out->len < MOVE)
+        return push_bytes(s, text, out, ret_matched);
+    __mmask16 valid = (__mmask16)_bzhi_u32(0xFFFF, (unsigned)text.len);
+    __m128i v = _mm_maskz_loadu_epi8(valid, text.data);
+    __m128i *to = (__m128i *)(void *)(out->data + out->len);
+#define FIRST(i) _mm_cmpeq_epi8_mask(v, _mm_loadu_si128((const void *)s->ways[i].a))
+#define SECOND(i)                                                                                  \
+    _mm_testn_epi8_mask(_mm_xor_si128(next, _mm_loadu_si128((const void *)s->ways[i].b)),          \
+                        _mm_loadu_si128((const void *)s->ways[i].care))
+    unsigned hits = FIRST(0) | FIRST(1) | FIRST(2) | FIRST(3);
+    if (__builtin_expect((hits & valid) == 0, 1)) {
+        _mm_storeu_si128(to, v);
+        out->len += text.len;
+        return WEIR_OK;
+    }
+    __m128i next = _mm_bsrli_si128(v, 1);
+    unsigned both = (FIRST(0) & SECOND(0)) | (FIRST(1) & SECOND(1)) | (FIRST(2) & SECOND(2)) |
+                    (FIRST(3) & SECOND(3));
+#undef FIRST
+#undef SECOND
+    if ((both & valid) != 0)
+        return push_bytes(s, text, out, ret_matched);
+    s->state = s->start[(unsigned char)text.data[text.len - 1]];
+    _mm_storeu_si128(to, v);
+    out->len += text.len - (s->state != 0);
+    return WEIR_OK;
 }
 #endif
+
+static __attribute__((noinline)) enum weir_status
+push_few(struct wtok_stop *s, struct weir_span text, struct weir_buf *out, int *ret_matched) {
+    return push_plain(s, text.data, text.len, out) ? WEIR_OK
+                                                   : push_bytes(s, text, out, ret_matched);
+}
+
+/* While nothing is withheld. Nothing but tail calls, so that no registers are saved. */
+static inline enum weir_status push_at_root(struct wtok_stop *s, struct weir_span text,
+                                            struct weir_buf *out, int *ret_matched) {
+#if defined(__x86_64__)
+    if (s->avx512)
+        return push_avx512(s, text, out, ret_matched);
+#endif
+    return push_few(s, text, out, ret_matched);
+}
+
+/* While something is withheld: mostly the next byte cannot continue it. */
+static __attribute__((noinline)) enum weir_status
+push_behind(struct wtok_stop *s, struct weir_span text, struct weir_buf *out, int *ret_matched) {
+    const struct node *at = &s->nodes[s->state];
+    bool goes_on = text.len == 0 || at->depth > MOVE || out->cap - out->len < MOVE;
+    for (int32_t k = s->state; k != 0 && !goes_on; k = s->nodes[k].fail)
+        goes_on = child_of(s, k, (unsigned char)text.data[0]) != NONE;
+    if (goes_on)
+        return push_bytes(s, text, out, ret_matched);
+    memcpy(out->data + out->len, s->texts + at->text, MOVE);
+    out->len += at->depth;
+    s->state = 0;
+    return push_at_root(s, text, out, ret_matched);
+}
 
 enum weir_status wtok_stop_push(struct wtok_stop *s, struct weir_span text, struct weir_buf *out,
                                 int *ret_matched) {
     *ret_matched = NONE;
-#if defined(__x86_64__)
-    if (s->few && s->avx512)
-        return push_plain_avx512(s, text.data, text.len, out)
-                   ? WEIR_OK
-                   : push_bytes(s, text, out, ret_matched);
-#endif
-    return push_plain(s, text.data, text.len, out) ? WEIR_OK
-                                                   : push_bytes(s, text, out, ret_matched);
+    if (!s->few)
+        return push_bytes(s, text, out, ret_matched);
+    return s->state == 0 ? push_at_root(s, text, out, ret_matched)
+                         : push_behind(s, text, out, ret_matched);
 }
 
 enum weir_status wtok_stop_finish(struct wtok_stop *stop, struct weir_buf *out) {

@@ -209,15 +209,18 @@ static enum weir_status push_byte(struct wtok_stream *s, unsigned char c, struct
     return st;
 }
 
-enum weir_status wtok_stream_push(struct wtok_stream *s, uint32_t id, struct weir_buf *out) {
-    if (id >= s->tok->vocab)
-        return WEIR_INVALID;
-    if (s->tok->model != NULL)
-        return wtok_model_push(s, id, out);
+static __attribute__((noinline)) enum weir_status push_byte_id(struct wtok_stream *s, uint32_t id,
+                                                               struct weir_buf *out) {
     if (id != BYTES_EOS)
         return push_byte(s, (unsigned char)id, out);
     enum weir_status st = wtok_stream_finish(s, out);
     return st != WEIR_OK || s->skip_special ? st : weir_buf_append_z(out, EOS_TEXT);
+}
+
+enum weir_status wtok_stream_push(struct wtok_stream *s, uint32_t id, struct weir_buf *out) {
+    if (id >= s->tok->vocab)
+        return WEIR_INVALID;
+    return s->tok->model != NULL ? wtok_model_push(s, id, out) : push_byte_id(s, id, out);
 }
 
 enum weir_status wtok_stream_finish(struct wtok_stream *s, struct weir_buf *out) {

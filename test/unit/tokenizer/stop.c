@@ -25,6 +25,17 @@ static void naive(const char *text, const struct weir_span *stops, size_t n, boo
     *ret_matched = -1;
 }
 
+/* How many of the last bytes may become a stop string. */
+static size_t naive_withheld(const char *text, size_t len, const struct weir_span *stops,
+                             size_t n) {
+    size_t most = 0;
+    for (size_t k = 0; k < n; k++)
+        for (size_t keep = 1; keep < stops[k].len && keep <= len; keep++)
+            if (memcmp(text + len - keep, stops[k].data, keep) == 0 && keep > most)
+                most = keep;
+    return most;
+}
+
 static void case_any_split_equals_whole_text(void) {
     struct weir_rng rng;
     weir_rng_seed(&rng, check_seed());
@@ -50,10 +61,17 @@ static void case_any_split_equals_whole_text(void) {
         CHECK(wtok_stop_create(stops, n_stops, include, &s) == WEIR_OK);
         struct weir_buf out;
         weir_buf_init(&out, 1024);
+        /* With room, as a stream's buffer has it, and without; pieces of any length, also none. */
+        if (weir_rng_below(&rng, 2) == 0)
+            CHECK(weir_buf_reserve(&out, 128) == WEIR_OK);
+        size_t longest = 1 + weir_rng_below(&rng, 40);
         for (size_t at = 0; at < len && got_match < 0;) {
-            size_t piece = 1 + weir_rng_below(&rng, len - at);
+            size_t left = len - at < longest ? len - at : longest;
+            size_t piece = weir_rng_below(&rng, left + 1);
             CHECK(wtok_stop_push(s, weir_span(text + at, piece), &out, &got_match) == WEIR_OK);
             at += piece;
+            if (got_match < 0)
+                CHECK(out.len == at - naive_withheld(text, at, stops, n_stops));
         }
         if (got_match < 0)
             CHECK(wtok_stop_finish(s, &out) == WEIR_OK);
