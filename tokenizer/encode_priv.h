@@ -43,7 +43,8 @@ static inline struct wtok_memo_line *wtok_memo_line(struct wtok_memo_line *memos
 enum { WTOK_LONG_BITS = 14, WTOK_LONG_BYTES = 96, WTOK_LONG_IDS = 20, WTOK_LONG_WAITS = 255 };
 struct wtok_long {
     uint64_t hash;
-    uint32_t len, n_ids; /* len 0: empty; n_ids WTOK_LONG_WAITS: ids[0] is the number of its unit */
+    uint16_t len, n_ids; /* len 0: empty; n_ids WTOK_LONG_WAITS: ids[0] is the number of its unit */
+    uint32_t last;       /* of the first of two: which of them was wanted last */
     uint32_t ids[WTOK_LONG_IDS];
     unsigned char text[WTOK_LONG_BYTES];
 };

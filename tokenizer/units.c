@@ -81,18 +81,29 @@ static void remember(const struct wtok_unit *u) {
 /* Long words only as wholes: the hash of a part was not made. */
 static const struct wtok_long *recall_long(struct wtok_context *ctx, uint64_t hash, const u8 *p,
                                            size_t len) {
-    const struct wtok_long *l = wtok_long_of(ctx, hash);
-    return l->hash == hash && l->len == len && memcmp(l->text, p, len) == 0 ? l : NULL;
+    struct wtok_long *two = wtok_long_of(ctx, hash);
+    for (uint32_t k = 0; k < 2; k++) {
+        const struct wtok_long *l = two + k;
+        if (l->hash == hash && l->len == len && memcmp(l->text, p, len) == 0) {
+            two->last = k;
+            return l;
+        }
+    }
+    return NULL;
 }
 
 static bool may_keep_long(uint64_t k1, size_t len) {
     return (k1 & WTOK_MEMO_SEGMENT) == 0 && len <= WTOK_LONG_BYTES;
 }
 
-static void reserve_long(struct wtok_long *l, uint64_t hash, const u8 *p, size_t len,
+static void reserve_long(struct wtok_context *ctx, uint64_t hash, const u8 *p, size_t len,
                          uint32_t unit) {
+    struct wtok_long *two = wtok_long_of(ctx, hash);
+    uint32_t k = two->len == 0 ? 0 : two[1].len == 0 ? 1 : 1 - two->last;
+    struct wtok_long *l = two + k;
+    two->last = k;
     l->hash = hash;
-    l->len = (uint32_t)len;
+    l->len = (uint16_t)len;
     l->n_ids = WTOK_LONG_WAITS;
     l->ids[0] = unit;
     memcpy(l->text, p, len);
@@ -100,9 +111,12 @@ static void reserve_long(struct wtok_long *l, uint64_t hash, const u8 *p, size_t
 
 /* The entry that a long unit reserved, unless another unit has taken it since. */
 static struct wtok_long *reserved_long(struct wtok_context *ctx, const struct wtok_unit *u) {
-    struct wtok_long *l = wtok_long_of(ctx, u->hash);
-    bool mine = l->n_ids == WTOK_LONG_WAITS && l->ids[0] == (uint32_t)(u - ctx->units);
-    return mine && may_keep_long(u->k1, u->len) ? l : NULL;
+    struct wtok_long *two = wtok_long_of(ctx, u->hash);
+    if (may_keep_long(u->k1, u->len))
+        for (struct wtok_long *l = two; l < two + 2; l++)
+            if (l->n_ids == WTOK_LONG_WAITS && l->ids[0] == (uint32_t)(u - ctx->units))
+                return l;
+    return NULL;
 }
 
 static void remember_long(struct wtok_context *ctx, const struct wtok_unit *u) {
@@ -110,8 +124,8 @@ static void remember_long(struct wtok_context *ctx, const struct wtok_unit *u) {
     if (l == NULL)
         return;
     bool fits = u->n_ids <= WTOK_LONG_IDS;
-    l->len = fits ? u->len : 0;
-    l->n_ids = fits ? u->n_ids : 0;
+    l->len = (uint16_t)(fits ? u->len : 0);
+    l->n_ids = (uint16_t)(fits ? u->n_ids : 0);
     memcpy(l->ids, u->ids, l->n_ids * sizeof(l->ids[0]));
 }
 
@@ -282,7 +296,7 @@ static void look_up_long(const struct wtok_model *m, struct wtok_context *ctx,
             put_run(ctx, l->ids, l->n_ids);
             return;
         }
-        reserve_long(wtok_long_of(ctx, u->k0), u->k0, u->p, len, (uint32_t)ctx->n_units);
+        reserve_long(ctx, u->k0, u->p, len, (uint32_t)ctx->n_units);
         __builtin_prefetch(&m->long_words[u->k0 & m->long_mask]);
     }
     put_place(ctx, ctx->n_units);

@@ -4,8 +4,9 @@
 
 #include "tokenizer/encode_priv.h"
 
+/* The first of the two entries where a long word may be. */
 static inline struct wtok_long *wtok_long_of(struct wtok_context *ctx, uint64_t hash) {
-    return &ctx->longs[hash >> (64 - WTOK_LONG_BITS)];
+    return &ctx->longs[hash >> (65 - WTOK_LONG_BITS) << 1];
 }
 
 /* Looks the pending units up in the memory of words; those that are not there are put aside. */
@@ -42,6 +43,7 @@ static inline enum weir_status wtok_unit(const struct wtok_model *m, struct wtok
         u->line = &ctx->no_line;
         u->p = p;
         __builtin_prefetch(wtok_long_of(ctx, u->k0));
+        __builtin_prefetch(wtok_long_of(ctx, u->k0) + 1);
     }
     return ctx->n_pending == WTOK_PENDING ? wtok_units_settle(m, ctx, out) : WEIR_OK;
 }
