@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-enum { MAX_TOOLS = 1536, MAX_NAME = 128 };
+enum { MAX_NAME = 128 };
 
 /* ---- messages ----------------------------------------------------------------------------- */
 
@@ -174,9 +174,10 @@ bool weir_openai_check_tools(struct weir_openai_reading *r) {
                 r, 400,
                 "Validation: tools array cannot be empty; omit the field entirely to "
                 "disable tool use");
-        if (n > MAX_TOOLS)
-            return weir_openai_fail(
-                r, 400, "Validation: Maximum of %d tools are supported, got %zu", MAX_TOOLS, n);
+        if (n > WEIR_OPENAI_MAX_TOOLS)
+            return weir_openai_fail(r, 400,
+                                    "Validation: Maximum of %d tools are supported, got %zu",
+                                    WEIR_OPENAI_MAX_TOOLS, n);
         weir_json_init(&j, q->tools, WEIR_OPENAI_DEPTH);
         weir_json_array_enter(&j);
         for (size_t i = 0; weir_json_array_next(&j) && weir_json_skip(&j, &tool); i++) {

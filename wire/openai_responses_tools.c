@@ -31,51 +31,63 @@ static bool refuse_type(struct weir_openai_reading *r, const char *what, struct 
                             what, WEIR_SPAN_ARG(type), only_functions);
 }
 
-static bool name_of(struct weir_openai_reading *r, struct weir_span object, struct weir_span *ret) {
-    struct weir_span raw;
-    return weir_json_member(object, "name", &raw) && weir_raw_string(r, raw, ret);
-}
-
 /* ---- allowed_tools -------------------------------------------------------------------------- */
 
-static bool is_allowed(struct weir_openai_reading *r, struct weir_span allowed,
-                       struct weir_span name) {
+/* Names of functions, each read once: they are compared with each other. */
+struct names {
+    struct weir_span *items; /* in the arena */
+    size_t n;
+};
+
+/* Of the entries of a list, all functions. */
+static bool read_names(struct weir_openai_reading *r, struct weir_span list, struct names *ret) {
     struct weir_json j;
-    struct weir_span entry, other;
-    bool found = false;
-    weir_json_init(&j, allowed, WEIR_OPENAI_DEPTH);
+    struct weir_span entry, raw;
+    size_t n = 0;
+    *ret = (struct names){0};
+    if (list.data == NULL)
+        return true;
+    weir_json_init(&j, list, WEIR_OPENAI_DEPTH);
     weir_json_array_enter(&j);
-    while (!found && weir_json_array_next(&j) && weir_json_skip(&j, &entry))
-        found = name_of(r, entry, &other) && weir_span_eq(name, other);
-    return found;
+    while (weir_json_array_next(&j) && weir_json_skip(&j, &entry))
+        n++;
+    if (n > WEIR_OPENAI_MAX_TOOLS)
+        return weir_openai_fail(r, 400, "Maximum of %d tools are supported, got %zu",
+                                WEIR_OPENAI_MAX_TOOLS, n);
+    ret->items = weir_arena_zalloc(r->arena, (n + 1) * sizeof(*ret->items));
+    if (ret->items == NULL)
+        return weir_openai_nomem(r);
+    weir_json_init(&j, list, WEIR_OPENAI_DEPTH);
+    weir_json_array_enter(&j);
+    for (; weir_json_array_next(&j) && weir_json_skip(&j, &entry); ret->n++)
+        if (!is_function(entry) || !weir_json_member(entry, "name", &raw) ||
+            !weir_raw_string(r, raw, &ret->items[ret->n]))
+            return !r->failed &&
+                   weir_openai_fail(r, 400,
+                                    "Failed to convert responses request: Responses allowed_tools "
+                                    "currently supports only function entries with a string name");
+    return true;
 }
 
-static bool is_tool(struct weir_openai_reading *r, struct weir_span tools, struct weir_span name) {
-    return tools.data != NULL && is_allowed(r, tools, name);
+static bool has(const struct names *names, struct weir_span name) {
+    for (size_t i = 0; i < names->n; i++)
+        if (weir_span_eq(names->items[i], name))
+            return true;
+    return false;
 }
 
 /* Each entry names a function that is there. */
-static bool check_allowed(struct weir_openai_reading *r, struct weir_span tools,
-                          struct weir_span allowed) {
-    struct weir_json j;
-    struct weir_span entry, name;
-    size_t n = 0;
-    weir_json_init(&j, allowed, WEIR_OPENAI_DEPTH);
-    weir_json_array_enter(&j);
-    for (; weir_json_array_next(&j) && weir_json_skip(&j, &entry); n++) {
-        if (!is_function(entry) || !name_of(r, entry, &name))
-            return weir_openai_fail(r, 400,
-                                    "Failed to convert responses request: Responses allowed_tools "
-                                    "currently supports only function entries with a string name");
-        if (!is_tool(r, tools, name))
+static bool check_allowed(struct weir_openai_reading *r, const struct names *tools,
+                          const struct names *allowed) {
+    for (size_t i = 0; i < allowed->n; i++)
+        if (!has(tools, allowed->items[i]))
             return weir_openai_fail(r, 400,
                                     "Failed to convert responses request: Responses allowed_tools "
                                     "references unknown function '%.*s'",
-                                    WEIR_SPAN_ARG(name));
-    }
-    return n > 0 || weir_openai_fail(r, 400,
-                                     "Failed to convert responses request: Responses "
-                                     "allowed_tools must contain at least one function");
+                                    WEIR_SPAN_ARG(allowed->items[i]));
+    return allowed->n > 0 || weir_openai_fail(r, 400,
+                                              "Failed to convert responses request: Responses "
+                                              "allowed_tools must contain at least one function");
 }
 
 /* ---- to a chat ------------------------------------------------------------------------------ */
@@ -107,51 +119,46 @@ static bool check_types(struct weir_openai_reading *r, struct weir_span tools) {
     return true;
 }
 
-/* allowed: raw list of those that may be called, or NULL. */
-static bool put_list(struct weir_openai_reading *r, struct weir_span tools,
-                     struct weir_span allowed, struct weir_jsonw *w) {
+/* allowed: those that may be called, or NULL; names: of the tools, then. */
+static void put_list(struct weir_span tools, const struct names *names, const struct names *allowed,
+                     struct weir_jsonw *w) {
     struct weir_json j;
-    struct weir_span tool, name;
+    struct weir_span tool;
     if (tools.data == NULL || weir_raw_is_empty_list(tools))
-        return true;
+        return;
     weir_jsonw_key(w, "tools");
     weir_jsonw_array_begin(w);
     weir_json_init(&j, tools, WEIR_OPENAI_DEPTH);
     weir_json_array_enter(&j);
-    while (weir_json_array_next(&j) && weir_json_skip(&j, &tool)) {
-        if (allowed.data != NULL && name_of(r, tool, &name) && !is_allowed(r, allowed, name))
-            continue;
-        put_tool(w, tool);
-    }
+    for (size_t i = 0; weir_json_array_next(&j) && weir_json_skip(&j, &tool); i++)
+        if (allowed == NULL || has(allowed, names->items[i]))
+            put_tool(w, tool);
     weir_jsonw_array_end(w);
-    return !r->failed;
 }
 
-bool weir_responses_put_tools(struct weir_openai_reading *r, struct weir_span tools,
-                              struct weir_span choice, struct weir_jsonw *w) {
-    struct weir_span type, name, mode = choice, allowed = {NULL, 0};
-    if (!check_types(r, tools))
+/* The mode takes the place of the choice. */
+static bool put_allowed(struct weir_openai_reading *r, struct weir_span tools,
+                        struct weir_span choice, struct weir_jsonw *w, struct weir_span *ret_mode) {
+    struct weir_span list;
+    struct names names, allowed;
+    if (!weir_json_member(choice, "mode", ret_mode) || !weir_json_member(choice, "tools", &list) ||
+        !read_names(r, list, &allowed) || !read_names(r, tools, &names) ||
+        !check_allowed(r, &names, &allowed))
         return false;
-    if (weir_json_type_of(choice) == WEIR_JSON_OBJECT && weir_json_member(choice, "type", &type) &&
-        weir_span_eqz(type, "\"allowed_tools\"") &&
-        (!weir_json_member(choice, "mode", &mode) || !weir_json_member(choice, "tools", &allowed) ||
-         !check_allowed(r, tools, allowed)))
-        return false;
-    if (!put_list(r, tools, allowed, w))
-        return false;
-    if (mode.data == NULL)
+    put_list(tools, &names, &allowed, w);
+    return true;
+}
+
+static bool put_choice(struct weir_openai_reading *r, struct weir_span choice,
+                       struct weir_jsonw *w) {
+    if (choice.data == NULL)
         return true;
-    if (weir_json_type_of(mode) == WEIR_JSON_OBJECT && !is_function(mode))
-        return refuse_type(r, "tool_choice", mode);
-    if (weir_json_type_of(mode) == WEIR_JSON_OBJECT &&
-        (tools.data == NULL || weir_raw_is_empty_list(tools)) && name_of(r, mode, &name))
-        return weir_openai_fail(r, 400,
-                                "Failed to convert responses request: Responses tool_choice "
-                                "references unknown function '%.*s'",
-                                WEIR_SPAN_ARG(name));
+    bool object = weir_json_type_of(choice) == WEIR_JSON_OBJECT;
+    if (object && !is_function(choice))
+        return refuse_type(r, "tool_choice", choice);
     weir_jsonw_key(w, "tool_choice");
-    if (weir_json_type_of(mode) != WEIR_JSON_OBJECT) {
-        weir_jsonw_raw(w, mode);
+    if (!object) {
+        weir_jsonw_raw(w, choice);
         return true;
     }
     weir_jsonw_object_begin(w);
@@ -159,10 +166,25 @@ bool weir_responses_put_tools(struct weir_openai_reading *r, struct weir_span to
     weir_jsonw_string_z(w, "function");
     weir_jsonw_key(w, "function");
     weir_jsonw_object_begin(w);
-    put_member(w, "name", mode, "name");
+    put_member(w, "name", choice, "name");
     weir_jsonw_object_end(w);
     weir_jsonw_object_end(w);
     return true;
+}
+
+bool weir_responses_put_tools(struct weir_openai_reading *r, struct weir_span tools,
+                              struct weir_span choice, struct weir_jsonw *w) {
+    struct weir_span type;
+    if (!check_types(r, tools))
+        return false;
+    if (weir_json_type_of(choice) == WEIR_JSON_OBJECT && weir_json_member(choice, "type", &type) &&
+        weir_span_eqz(type, "\"allowed_tools\"")) {
+        if (!put_allowed(r, tools, choice, w, &choice))
+            return false;
+    } else {
+        put_list(tools, NULL, NULL, w);
+    }
+    return put_choice(r, choice, w);
 }
 
 /* ---- back ----------------------------------------------------------------------------------- */

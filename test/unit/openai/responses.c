@@ -182,6 +182,16 @@ static void case_refusals(void) {
     };
     struct weir_openai_request q;
     struct weir_openai_error e;
+    struct weir_buf many; /* names are compared with each other: not as many as a body holds */
+    weir_buf_init(&many, 1 << 20);
+    ok(weir_buf_append_z(&many, IN "\"tools\":[],\"tool_choice\":{\"type\":\"allowed_tools\","
+                                   "\"mode\":\"auto\",\"tools\":[0"));
+    for (int i = 0; i < 1536; i++)
+        ok(weir_buf_append_z(&many, ",0"));
+    ok(weir_buf_append(&many, "]}}", 4));
+    CHECK(parse(many.data, &q, &e) == WEIR_INVALID);
+    says(e.message, "Maximum of 1536 tools are supported, got 1537");
+    weir_buf_fini(&many);
     for (size_t i = 0; i < WEIR_ARRAY_LEN(rows); i++) {
         enum weir_status st = parse(rows[i].body, &q, &e);
         CHECK(st == (rows[i].status == 501 ? WEIR_UNSUPPORTED : WEIR_INVALID));
