@@ -24,7 +24,13 @@
 #include <arpa/inet.h>
 #include <stdio.h>
 
-enum { TELL_AGAIN_MS = 60000, GOOD_SESSION_MS = 5000, TOKEN_MS = 30000, CONNECT_MS = 5000 };
+enum {
+    TELL_AGAIN_MS = 60000,
+    GOOD_SESSION_MS = 5000,
+    TOKEN_MS = 30000,
+    CONNECT_MS = 5000,
+    MAX_REFUSED = 5 /* times that this process is refused what it never got: some 1.1 s */
+};
 
 static void next_session(struct kube *k);
 
@@ -161,7 +167,10 @@ bool weir_kube_failed(struct kube_call *call, int status, const struct weir_kube
         snprintf(reason, sizeof(reason), "cannot %s %s: HTTP %d%s%.120s", call->verb,
                  call->resource, status, s->message[0] != '\0' ? ": " : "", s->message);
     snprintf(text, sizeof(text), "%.92s: %.160s", where, reason);
-    if (refused && (call->proved & call->verb_bit) == 0 && give_up(k, text))
+    /* A server that is starting refuses for a moment what it will allow: it has not read its own
+     * rules and accounts yet (seen: 1.33.5). */
+    if (refused && (call->proved & call->verb_bit) == 0 && ++call->n_refused == MAX_REFUSED &&
+        give_up(k, text))
         return true;
     call->token_again = false;
     tell(k, text);
@@ -173,6 +182,7 @@ void weir_kube_prove(struct kube_call *call) {
     struct kube *k = call->kube;
     call->proved |= call->verb_bit;
     call->token_again = false;
+    call->n_refused = 0;
     weir_metric_set(k->figures[KUBE_CONNECTED], 1);
     if (!k->up_told)
         WEIR_LOG(WEIR_LOG_INFO, "kube", "connected to the API server %s port %u, namespace %s",

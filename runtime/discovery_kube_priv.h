@@ -65,6 +65,7 @@ struct kube_call {
     int status;
     uint64_t retry_after_ms, started_ms;
     bool token_again;        /* refused with the token that was read anew for it */
+    unsigned n_refused;      /* in a row */
     unsigned failures;       /* in a row */
     struct weir_timer again; /* while it runs nothing is started here */
 };
