@@ -256,6 +256,7 @@ static void on_listed(struct kube_call *call) {
     } else if (call->status != 200) {
         weir_kube_decode_status(weir_buf_span(&body), &status);
         list_again(r);
+        r->beta &= call->status != 404; /* neither is there: both are asked for again */
         if (!weir_kube_failed(call, call->status, &status))
             weir_kube_lost(k, false, "cannot list %s: HTTP %d", call->resource, call->status);
     } else if (weir_kube_decode_list(weir_buf_span(&body), &arena, on_item, &listing, &list) !=

@@ -176,11 +176,13 @@ def test_pages_and_what_the_server_refuses_for_a_while(fleet, api):
 
 def test_a_server_that_is_starting(fleet, api):
     """It refuses for a moment what it will allow. (Failed before: the frontend ended.)"""
-    for verb, plural, code in (("list", "endpointslices", 403), ("list", "dynamoworkermetadatas", 404),
+    for verb, plural, code in (("list", "endpointslices", 404), ("list", "endpointslices", 403), ("list", "dynamoworkermetadatas", 404),
                                ("watch", "dynamoworkermetadatas", 403), ("patch", "dynamoworkermetadatas", 401)):
         api.fail(verb, plural, code, times=2)
     front, _ = fleet_of(fleet, api, 1)
-    assert front.chat("hello").status == 200 and not api.faults
+    assert front.chat("hello").status == 200
+    until("all of it to be refused", lambda: not api.faults)
+    until("the watch", lambda: api.watches["dynamoworkermetadatas"])
 
 
 def test_old_servers(fleet, api):
