@@ -89,7 +89,7 @@ int main(int argc, char **argv) {
     struct weir_buf text, request;
     struct wtok_template *t = NULL;
     struct weir_err err = {.text = ""};
-    int runs = argc == 3 ? atoi(argv[2]) : MAX_RUNS;
+    int runs = argc == 3 ? (int)strtol(argv[2], NULL, 10) : MAX_RUNS;
     FILE *f = argc >= 2 ? fopen(argv[1], "rb") : NULL;
     if (runs < 1 || runs > MAX_RUNS || f == NULL || !read_all(f, &text) ||
         !read_all(stdin, &request)) {
