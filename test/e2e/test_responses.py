@@ -9,6 +9,7 @@ import pytest
 
 from plane_worker import PlaneWorker
 from scripted import ScriptedWorker, cut
+from test_engines import front as before, start
 from testenv import node_with, python_with
 from weir import until
 
@@ -229,6 +230,33 @@ def test_log_probabilities(fleet, openai):
     plain = client.responses.create(input="x", include=["message.output_text.logprobs"], **ask)
     assert [(e.logprob, e.top_logprobs) for e in plain.output[0].content[0].logprobs] == [(-0.5, []), (-0.25, [])]
     worker.close()
+
+
+def test_what_the_frontend_adds_to_chats(fleet):
+    """The explained decision, the next turn sent ahead, and what `nvext` asks of the answer."""
+    worker = PlaneWorker(fleet)
+    front = fleet.frontend("--router-mode", "kv").ready()
+    items = [{"token_ids": list(b"8849 m")}, {"token_ids": [], "finish_reason": "stop"}]
+    body = {"model": "m", "input": "How high is Everest?",
+            "nvext": {"agent_hints": {"speculative_prefill": True}, "extra_fields": ["worker_id"], "annotations": ["script:" + json.dumps(items)]}}
+    for stream in (False, True):
+        r = front.ask("POST", "/v1/responses", {**body, "stream": stream}, {"x-weir-explain": "1"})
+        assert json.loads(r.headers["x-weir-explain"])["worker_id"] == 0x77
+        answer = r.events()[-2]["response"] if stream else r.json()
+        assert answer["output"][0]["content"][0]["text"] == "8849 m"
+        assert answer["nvext"]["worker_id"]["decode_worker_id"] == 0x77
+    until("both next turns", lambda: front.metric("weir_frontend_speculative_prefills_total", result="done") == 2)
+    turns = [{"role": "user", "content": "How high is Everest?"}, {"role": "assistant", "content": "8849 m"}]
+    whole = front.ask("POST", "/tokenize", {"model": "m", "messages": turns, "add_generation_prompt": False}).json()
+    assert worker.last()[1]["token_ids"] == whole["tokens"]
+    worker.close()
+
+
+def test_not_before_http_engines(fleet):
+    front = before(fleet, start(fleet).url)
+    for path in ("/v1/responses", "/v1/responses/input_tokens"):
+        r = front.ask("POST", path, {"model": "m", "input": "x"})
+        assert r.status == 501 and "/v1/chat/completions" in r.json()["message"]
 
 
 def test_a_client_that_leaves(fleet, openai):
