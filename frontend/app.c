@@ -112,7 +112,8 @@ static void fill_limits(struct weir_app *app) {
     app->error_format = (enum weir_error_format)o->error_format;
     app->rules =
         (struct weir_openai_rules){.ignore_unknown_fields = o->ignore_openai_fe_unsupported_fields,
-                                   .drop_nvext = o->disable_frontend_nvext};
+                                   .drop_nvext = o->disable_frontend_nvext,
+                                   .strip_preamble = o->strip_anthropic_preamble};
     /* 1xx is no final answer; the reference system takes its default then. */
     app->engine_mode = o->worker.n > 0 || o->workers_file != NULL;
     /* Engines have fields of their own, and refuse what they do not know. */

@@ -144,13 +144,17 @@ void weir_front_explain(struct weir_front_loop *fl, struct weir_http_exchange *x
 void weir_front_tokenize(struct weir_front_loop *fl, struct weir_http_exchange *x);
 void weir_front_detokenize(struct weir_front_loop *fl, struct weir_http_exchange *x);
 
-/* ---- request.c: chat, completions, responses
- * -------------------------------------------------------- */
+/* routes.c: the exchange is one of the Messages API, whose errors have a form of their own. */
+bool weir_front_speaks_anthropic(const struct weir_app *app, struct weir_http_exchange *x);
+
+/* ---- request.c: chat, completions, responses, messages ------------------------------------- */
 struct weir_request;
 void weir_request_start(struct weir_front_loop *fl, struct weir_http_exchange *x,
                         enum weir_openai_kind kind);
-/* How many tokens the prompt of a Responses request has; nothing is generated. */
-void weir_request_count_tokens(struct weir_front_loop *fl, struct weir_http_exchange *x);
+/* How many tokens the prompt of a request has; nothing is generated. kind: RESPONSES,
+ * MESSAGES_COUNT. */
+void weir_request_count_tokens(struct weir_front_loop *fl, struct weir_http_exchange *x,
+                               enum weir_openai_kind kind);
 /* The client went away. */
 void weir_request_abort(struct weir_request *request);
 void weir_request_writable(struct weir_request *request);

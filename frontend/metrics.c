@@ -66,7 +66,8 @@ static const char *type_of(bool stream) {
     return stream ? "stream" : "unary";
 }
 
-static const char *const endpoint_names[] = {"chat_completions", "completions", "responses"};
+static const char *const endpoint_names[] = {"chat_completions", "completions", "responses",
+                                             "anthropic_messages"};
 
 const char *weir_front_endpoint_name(enum weir_front_endpoint endpoint) {
     return endpoint_names[endpoint];

@@ -13,6 +13,7 @@ enum weir_front_endpoint {
     WEIR_FRONT_CHAT,
     WEIR_FRONT_COMPLETIONS,
     WEIR_FRONT_RESPONSES,
+    WEIR_FRONT_MESSAGES,
     WEIR_FRONT_N_ENDPOINTS
 };
 /* As labels and the access log name it. */

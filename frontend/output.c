@@ -111,7 +111,7 @@ enum weir_status weir_output_commit(struct weir_request *r) {
     r->committed = true;
     weir_front_sse_begin(r->x);
     enum weir_status st =
-        r->events != NULL ? weir_responses_begin(r->events, &r->out) : put_annotations(r);
+        weir_request_is_translated(r) ? weir_output_translated_begin(r) : put_annotations(r);
     weir_output_flush(r);
     return st;
 }
@@ -272,10 +272,10 @@ enum weir_status weir_output_put(struct weir_leg *leg, struct weir_choice *c,
     p->index = c->index;
     p->role = !c->role_sent && (p->has_text || p->reasoning.data != NULL || p->call != NULL ||
                                 weir_request_only_asks(r));
-    p->nvext =
-        r->events == NULL && (r->q.extras & (WEIR_EXTRAS | WEIR_ANNOTATE_QUERY_INSTANCE)) != 0
-            ? weir_output_nvext(r, leg, c, p->finish_reason != NULL)
-            : weir_span(NULL, 0);
+    p->nvext = !weir_request_is_translated(r) &&
+                       (r->q.extras & (WEIR_EXTRAS | WEIR_ANNOTATE_QUERY_INSTANCE)) != 0
+                   ? weir_output_nvext(r, leg, c, p->finish_reason != NULL)
+                   : weir_span(NULL, 0);
     p->usage = r->q.include_usage && r->q.continuous_usage ? &usage : NULL;
     struct weir_buf logprobs;
     weir_buf_init(&logprobs, WEIR_OUT_MAX);
@@ -294,8 +294,8 @@ enum weir_status weir_output_put(struct weir_leg *leg, struct weir_choice *c,
     if (st == WEIR_OK)
         st = weir_output_commit(r);
     if (st == WEIR_OK)
-        st = r->events != NULL ? weir_responses_piece(r->events, p, &r->out)
-                               : put_chunk(r, &head, c, p);
+        st = weir_request_is_translated(r) ? weir_output_translated_piece(r, p)
+                                           : put_chunk(r, &head, c, p);
     weir_logprob_lists_clear(&c->logprobs);
     weir_buf_fini(&logprobs);
     return st;
@@ -421,8 +421,8 @@ enum weir_status weir_output_item(struct weir_leg *leg, const struct weir_output
 static void finish_stream(struct weir_request *r) {
     enum weir_status st = weir_output_commit(r);
     struct weir_usage usage = usage_of(r);
-    if (st == WEIR_OK && r->events != NULL)
-        st = weir_output_responses_finish(r, weir_request_only_asks(r) ? NULL : &usage);
+    if (st == WEIR_OK && weir_request_is_translated(r))
+        st = weir_output_translated_finish(r, weir_request_only_asks(r) ? NULL : &usage);
     else if (st == WEIR_OK && r->q.include_usage && !weir_request_only_asks(r))
         st = weir_answer_usage_chunk(&r->head, &usage, &r->out);
     if (st == WEIR_OK)
@@ -479,9 +479,9 @@ static void finish_unary(struct weir_request *r) {
         weir_warm_begin(r, choices[0].text);
     weir_buf_clear(&r->out);
     if (choices != NULL && st == WEIR_OK)
-        st = r->q.responses != NULL
-                 ? weir_output_responses_unary(r, n > 0 ? &choices[0] : NULL, asks ? NULL : &usage,
-                                               nvext)
+        st = weir_request_is_translated(r)
+                 ? weir_output_translated_unary(r, n > 0 ? &choices[0] : NULL, asks ? NULL : &usage,
+                                                nvext)
                  : weir_answer_unary(&r->head, choices, n, asks ? NULL : &usage, nvext, &r->out);
     if (choices == NULL || st != WEIR_OK)
         weir_front_error(r->fl, r->x, 503, "Service temporarily unavailable");
@@ -498,8 +498,8 @@ void weir_output_finish(struct weir_request *r) {
 
 void weir_output_error(struct weir_request *r, int http_status, struct weir_span message) {
     weir_buf_clear(&r->out);
-    enum weir_status st = r->events != NULL
-                              ? weir_responses_fail(r->events, http_status, message, &r->out)
+    enum weir_status st = weir_request_is_translated(r)
+                              ? weir_output_translated_fail(r, http_status, message)
                               : weir_answer_error_frame(http_status, message, &r->out);
     if (st == WEIR_OK)
         st = weir_buf_append_span(&r->out, weir_answer_done());

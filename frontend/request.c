@@ -260,7 +260,7 @@ void weir_request_done(struct weir_request *r) {
     weir_timer_stop(&r->keep_alive);
     count_end(r);
     weir_model_unref(r->model);
-    weir_responses_stream_fini(r->events);
+    weir_output_translated_fini(r);
     weir_buf_fini(&r->out);
     weir_buf_fini(&r->said);
     if (r->x != NULL)
@@ -298,6 +298,17 @@ void weir_request_writable(struct weir_request *r) {
 
 /* ---- admission ----------------------------------------------------------------------------- */
 
+static bool fail_not_found(struct weir_request *r) {
+    char text[512];
+    struct weir_span name = r->q.model;
+    int n = r->endpoint == WEIR_FRONT_MESSAGES
+                ? snprintf(text, sizeof(text), "Model '%.*s' not found",
+                           (int)(name.len < 256 ? name.len : 256), name.data)
+                : snprintf(text, sizeof(text), "Model not found");
+    weir_request_fail(r, 404, weir_span(text, (size_t)n), "not_found");
+    return false;
+}
+
 static bool find_model(struct weir_request *r) {
     struct weir_app *app = r->fl->app;
     r->model = weir_models_find(app->models, r->q.model);
@@ -308,15 +319,11 @@ static bool find_model(struct weir_request *r) {
                           "unavailable");
         return false;
     }
-    if (r->model == NULL) {
-        weir_request_fail(r, 404, WEIR_SPAN_LIT("Model not found"), "not_found");
-        return false;
-    }
+    if (r->model == NULL)
+        return fail_not_found(r);
     const struct weir_model_info *info = weir_model_info(r->model);
-    if (r->q.kind == WEIR_OPENAI_CHAT ? !info->chat : !info->completions) {
-        weir_request_fail(r, 404, WEIR_SPAN_LIT("Model not found"), "not_found");
-        return false;
-    }
+    if (r->q.kind == WEIR_OPENAI_CHAT ? !info->chat : !info->completions)
+        return fail_not_found(r);
     if (!weir_model_ready(r->model)) {
         char text[512];
         int n =
@@ -334,10 +341,13 @@ static bool find_model(struct weir_request *r) {
 
 /* What the request asks of its worker and no worker here can give. */
 static bool can_serve(struct weir_request *r) {
-    if (weir_model_info(r->model)->engines && r->endpoint == WEIR_FRONT_RESPONSES) {
+    if (weir_model_info(r->model)->engines && weir_request_is_translated(r)) {
         weir_request_fail(r, 501,
-                          WEIR_SPAN_LIT("The Responses API is not passed on to HTTP engines: ask "
-                                        "this model through /v1/chat/completions"),
+                          r->endpoint == WEIR_FRONT_RESPONSES
+                              ? WEIR_SPAN_LIT("The Responses API is not passed on to HTTP engines: "
+                                              "ask this model through /v1/chat/completions")
+                              : WEIR_SPAN_LIT("The Messages API is not passed on to HTTP engines: "
+                                              "ask this model through /v1/chat/completions"),
                           "not_implemented");
         return false;
     }
@@ -407,7 +417,7 @@ static bool parse(struct weir_request *r) {
     }
     if (st == WEIR_NOMEM)
         return weir_request_fail_memory(r);
-    if (r->fl->app->engine_mode && r->endpoint != WEIR_FRONT_RESPONSES && peek(r))
+    if (r->fl->app->engine_mode && !weir_request_is_translated(r) && peek(r))
         return true;
     weir_request_fail(r, error.http_status, error.message,
                       weir_request_error_type(error.http_status));
@@ -430,7 +440,7 @@ static void make_ids(struct weir_request *r) {
     }
     if (uuid)
         memcpy(r->uuid, own.data, 36);
-    static const char *const kinds[] = {"chatcmpl-", "cmpl-", "resp_"};
+    static const char *const kinds[] = {"chatcmpl-", "cmpl-", "resp_", "msg_"};
     snprintf(r->id, sizeof(r->id), "%s%s", kinds[r->endpoint], r->uuid);
     r->traceparent = weir_http_header_get(h, "traceparent");
 }
@@ -477,7 +487,8 @@ struct weir_request *weir_request_new(struct weir_front_loop *fl, struct weir_ht
     r->start_ns = weir_loop_event_ns(fl->loop);
     r->endpoint = kind == WEIR_OPENAI_CHAT         ? WEIR_FRONT_CHAT
                   : kind == WEIR_OPENAI_COMPLETION ? WEIR_FRONT_COMPLETIONS
-                                                   : WEIR_FRONT_RESPONSES;
+                  : kind == WEIR_OPENAI_RESPONSES  ? WEIR_FRONT_RESPONSES
+                                                   : WEIR_FRONT_MESSAGES;
     r->error_type = "internal";
     weir_buf_init(&r->out, WEIR_OUT_MAX);
     weir_buf_init(&r->said, WEIR_OUT_MAX);
@@ -485,11 +496,12 @@ struct weir_request *weir_request_new(struct weir_front_loop *fl, struct weir_ht
     return r;
 }
 
-void weir_request_count_tokens(struct weir_front_loop *fl, struct weir_http_exchange *x) {
+void weir_request_count_tokens(struct weir_front_loop *fl, struct weir_http_exchange *x,
+                               enum weir_openai_kind kind) {
     struct weir_ids prompt;
     struct weir_buf body;
     struct weir_jsonw w;
-    struct weir_request *r = weir_request_new(fl, x, WEIR_OPENAI_RESPONSES);
+    struct weir_request *r = weir_request_new(fl, x, kind);
     if (r == NULL) {
         weir_front_error(fl, x, 503, "Service temporarily unavailable");
         return;
@@ -506,7 +518,8 @@ void weir_request_count_tokens(struct weir_front_loop *fl, struct weir_http_exch
     weir_buf_init(&body, 4096);
     weir_jsonw_init(&w, &body);
     weir_jsonw_object_begin(&w);
-    weir_front_put_z(&w, "object", "response.input_tokens");
+    if (kind == WEIR_OPENAI_RESPONSES)
+        weir_front_put_z(&w, "object", "response.input_tokens");
     weir_jsonw_key(&w, "input_tokens");
     weir_jsonw_u64(&w, prompt.n);
     weir_jsonw_object_end(&w);
@@ -544,7 +557,7 @@ void weir_request_start(struct weir_front_loop *fl, struct weir_http_exchange *x
                                         .model = weir_span_z(weir_model_info(r->model)->name),
                                         .created_s = weir_wall_ms() / 1000,
                                         .reasoning_field = reasoning_field(fl->app)};
-    if (r->q.responses != NULL && !weir_output_responses_prepare(r))
+    if (weir_request_is_translated(r) && !weir_output_translated_prepare(r))
         return;
     weir_front_observe_stage(fl->app->metrics, WEIR_FRONT_PREPROCESS,
                              (double)(weir_now_ns() - r->start_ns) / 1e9);

@@ -1,7 +1,7 @@
 /*
- * One chat, completions or Responses request and its parts. Files: request.c (admission, ending),
- * request_headers.c, request_prepare.c (render, tokenize, hash), leg.c (routing, sending, retries),
- * output.c (from worker items to the client's bytes), relay.c (legs to HTTP engines).
+ * One chat, completions, Responses or Messages request and its parts. Files: request.c (admission,
+ * ending), request_headers.c, request_prepare.c (render, tokenize, hash), leg.c (routing, sending,
+ * retries), output.c (from worker items to the client's bytes), relay.c (legs to HTTP engines).
  */
 #ifndef WEIR_FRONTEND_REQUEST_PRIV_H
 #define WEIR_FRONTEND_REQUEST_PRIV_H
@@ -10,6 +10,7 @@
 #include "frontend/disagg_priv.h"
 #include "frontend/leg_pool_priv.h"
 #include "frontend/parse_output_priv.h"
+#include "wire/anthropic.h"
 #include "wire/openai_responses.h"
 
 enum { WEIR_REQUEST_ARENA = 1 << 30, WEIR_OUT_MAX = 64 << 20 };
@@ -97,6 +98,7 @@ struct weir_request {
     struct weir_answer_head head;
     struct weir_responses_head responses_head; /* of an answer of the Responses API */
     struct weir_responses_stream *events;      /* of a stream of these; in the arena; else NULL */
+    struct weir_messages_stream messages;      /* of the Messages API; unary: its head alone */
     char id[64], uuid[37];
     enum weir_front_endpoint endpoint;
     struct weir_leg *legs;  /* in the arena */
@@ -134,6 +136,11 @@ struct weir_request {
     const char *error_type;     /* "" = success; for the counters */
     int status;                 /* for the access line */
 };
+
+/* It came through another API than OpenAI's chat and completions, and is answered in its form. */
+static inline bool weir_request_is_translated(const struct weir_request *r) {
+    return r->endpoint == WEIR_FRONT_RESPONSES || r->endpoint == WEIR_FRONT_MESSAGES;
+}
 
 /* The annotation query_instance_id: which worker would it be? Nothing is generated or booked. */
 static inline bool weir_request_only_asks(const struct weir_request *r) {
@@ -270,16 +277,23 @@ bool weir_output_listed(struct weir_ids list, uint32_t id);
 enum weir_status weir_output_piece(struct weir_leg *leg, struct weir_choice *c,
                                    struct weir_span text);
 
-/* output_responses.c: of requests of the Responses API. False: no memory, the request has failed.
- */
-bool weir_output_responses_prepare(struct weir_request *r);
-/* The last events; the whole answer. usage NULL: nothing was generated. */
-enum weir_status weir_output_responses_finish(struct weir_request *r,
-                                              const struct weir_usage *usage) WEIR_MUST_CHECK;
-enum weir_status weir_output_responses_unary(struct weir_request *r,
-                                             const struct weir_answer_choice *choice,
-                                             const struct weir_usage *usage,
-                                             struct weir_span nvext) WEIR_MUST_CHECK;
+/* output_translated.c: of requests of other APIs. False: no memory, the request has failed. */
+bool weir_output_translated_prepare(struct weir_request *r);
+void weir_output_translated_fini(struct weir_request *r);
+/* The first events of a stream; those of one piece, those that end it, those of a failure. usage
+ * NULL: nothing was generated. */
+enum weir_status weir_output_translated_begin(struct weir_request *r) WEIR_MUST_CHECK;
+enum weir_status weir_output_translated_piece(struct weir_request *r,
+                                              const struct weir_answer_piece *p) WEIR_MUST_CHECK;
+enum weir_status weir_output_translated_finish(struct weir_request *r,
+                                               const struct weir_usage *usage) WEIR_MUST_CHECK;
+enum weir_status weir_output_translated_fail(struct weir_request *r, int http_status,
+                                             struct weir_span message) WEIR_MUST_CHECK;
+/* The whole answer; choice NULL: nothing was generated. */
+enum weir_status weir_output_translated_unary(struct weir_request *r,
+                                              const struct weir_answer_choice *choice,
+                                              const struct weir_usage *usage,
+                                              struct weir_span nvext) WEIR_MUST_CHECK;
 
 /* output_tokens.c: item() for items of one id of the first choice each. Returns how many it has
  * taken; the next is for item(). */

@@ -1,5 +1,6 @@
 #include "base/mem.h"
 #include "frontend/app_priv.h"
+#include "wire/anthropic.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -59,8 +60,11 @@ static void send_error(struct weir_front_loop *fl, struct weir_http_exchange *x,
     if (status == fl->app->overload_status || status == 503)
         headers[n++] = (struct weir_http_header){WEIR_SPAN_LIT("retry-after"),
                                                  weir_span(seconds, (size_t)n_seconds)};
-    if (weir_answer_error_body(fl->app->error_format, status, message, param, details, &body) !=
-        WEIR_OK)
+    enum weir_status st =
+        weir_front_speaks_anthropic(fl->app, x)
+            ? weir_messages_error_body(status, message, &body)
+            : weir_answer_error_body(fl->app->error_format, status, message, param, details, &body);
+    if (st != WEIR_OK)
         weir_buf_clear(&body);
     weir_http_respond(x, status, "application/json", headers, n, weir_buf_span(&body));
     weir_buf_fini(&body);

@@ -12,6 +12,8 @@ enum route_id {
     R_COMPLETIONS,
     R_RESPONSES,
     R_INPUT_TOKENS,
+    R_MESSAGES,
+    R_COUNT_TOKENS,
     R_MODELS,
     R_HEALTH,
     R_LIVE,
@@ -33,6 +35,23 @@ struct route {
     enum route_id id;
     unsigned methods;
 };
+
+static struct weir_span messages_path(const struct weir_app *app) {
+    const char *path = app->options.http_svc_anthropic_path;
+    return weir_span_z(path != NULL ? path : "/v1/messages");
+}
+
+bool weir_front_speaks_anthropic(const struct weir_app *app, struct weir_http_exchange *x) {
+    struct weir_span path = weir_http_exchange_request(x)->path, ours = messages_path(app);
+    return app->options.enable_anthropic_api && weir_span_starts(path, ours) &&
+           (path.len == ours.len || path.data[ours.len] == '/');
+}
+
+/* `path` is `base` with `end` behind it. */
+static bool is_below(struct weir_span path, struct weir_span base, const char *end) {
+    return weir_span_starts(path, base) &&
+           weir_span_eqz(weir_span(path.data + base.len, path.len - base.len), end);
+}
 
 /* Byte for byte, as the reference system matches; those of options may be moved by the environment.
  */
@@ -67,10 +86,12 @@ static struct route route_of(const struct weir_app *app, struct weir_span path) 
                 break;
             return table[i];
         }
-    size_t n = strlen(responses);
-    if (weir_span_starts(path, weir_span_z(responses)) &&
-        weir_span_eqz(weir_span(path.data + n, path.len - n), "/input_tokens"))
+    if (is_below(path, weir_span_z(responses), "/input_tokens"))
         return (struct route){NULL, R_INPUT_TOKENS, POST};
+    if (o->enable_anthropic_api && is_below(path, messages_path(app), ""))
+        return (struct route){NULL, R_MESSAGES, POST};
+    if (o->enable_anthropic_api && is_below(path, messages_path(app), "/count_tokens"))
+        return (struct route){NULL, R_COUNT_TOKENS, POST};
     struct weir_span models =
         weir_span_z(o->http_svc_models_path != NULL ? o->http_svc_models_path : "/v1/models");
     if (weir_span_starts(path, models) && path.len > models.len + 1 && path.data[models.len] == '/')
@@ -114,7 +135,8 @@ static void not_found(struct weir_front_loop *fl, struct weir_http_exchange *x) 
 }
 
 static bool is_inference(enum route_id id) {
-    return id == R_CHAT || id == R_COMPLETIONS || id == R_RESPONSES || id == R_INPUT_TOKENS;
+    return id == R_CHAT || id == R_COMPLETIONS || id == R_RESPONSES || id == R_INPUT_TOKENS ||
+           id == R_MESSAGES || id == R_COUNT_TOKENS;
 }
 
 /* Answers what can be answered from the head alone; false: the body is wanted. */
@@ -169,7 +191,13 @@ static void on_request(void *arg, struct weir_http_exchange *x) {
         weir_request_start(fl, x, WEIR_OPENAI_RESPONSES);
         break;
     case R_INPUT_TOKENS:
-        weir_request_count_tokens(fl, x);
+        weir_request_count_tokens(fl, x, WEIR_OPENAI_RESPONSES);
+        break;
+    case R_MESSAGES:
+        weir_request_start(fl, x, WEIR_OPENAI_MESSAGES);
+        break;
+    case R_COUNT_TOKENS:
+        weir_request_count_tokens(fl, x, WEIR_OPENAI_MESSAGES_COUNT);
         break;
     case R_MODELS:
         weir_front_models_list(fl, x);

@@ -7,9 +7,16 @@
 
 #include "wire/request.h"
 
-/* A request of the Responses API is read as the chat request that it stands for: its kind is CHAT
- * from then on, and `responses` is set. */
-enum weir_openai_kind { WEIR_OPENAI_CHAT, WEIR_OPENAI_COMPLETION, WEIR_OPENAI_RESPONSES };
+/* A request of another API is read as the chat request that it stands for: its kind is CHAT from
+ * then on, and `responses` is set in one of the Responses API. Messages of Anthropic's API, and the
+ * same to be counted, which need not say how many tokens to generate. */
+enum weir_openai_kind {
+    WEIR_OPENAI_CHAT,
+    WEIR_OPENAI_COMPLETION,
+    WEIR_OPENAI_RESPONSES,
+    WEIR_OPENAI_MESSAGES,
+    WEIR_OPENAI_MESSAGES_COUNT
+};
 
 struct weir_responses_echo; /* openai_responses.h */
 
@@ -18,6 +25,7 @@ struct weir_openai_rules {
     bool any_strict_tool; /* schemas of strict tools are not held to the rules: an engine takes any
                            */
     bool drop_nvext;      /* DYN_DISABLE_FRONTEND_NVEXT: checked, then dropped (cache salt kept) */
+    bool strip_preamble;  /* of Messages: without Claude Code's line for the vendor's billing */
 };
 
 /* A refusal: status and message as the client sees them. */

@@ -323,6 +323,14 @@ struct weir_span weir_answer_done(void) {
     return WEIR_SPAN_LIT("data: [DONE]\n\n");
 }
 
+void weir_answer_hex(const char *uuid, char room[WEIR_ANSWER_HEX + 1]) {
+    size_t n = 0;
+    for (const char *p = uuid; *p != '\0' && n < WEIR_ANSWER_HEX; p++)
+        if (*p != '-')
+            room[n++] = *p;
+    room[n] = '\0';
+}
+
 /* ---- whole bodies ------------------------------------------------------------------------- */
 
 enum weir_status weir_answer_unary(const struct weir_answer_head *head,

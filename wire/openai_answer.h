@@ -16,6 +16,10 @@ struct weir_usage {
     uint64_t reasoning_tokens;
 };
 
+/* uuid: 36 characters; its digits alone, as ids of some answers have them. */
+enum { WEIR_ANSWER_HEX = 32 };
+void weir_answer_hex(const char *uuid, char room[WEIR_ANSWER_HEX + 1]);
+
 struct weir_answer_head {
     enum weir_openai_kind kind;
     struct weir_span id; /* "chatcmpl-…" */

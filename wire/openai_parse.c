@@ -3,7 +3,7 @@
  * system buffers the members of the request first, so type errors are reported at the end of the
  * body; syntax errors and errors inside `nvext` are reported where they are.
  */
-#include "wire/openai_priv.h"
+#include "wire/anthropic_priv.h"
 #include "wire/openai_responses_priv.h"
 
 #include <math.h>
@@ -109,9 +109,9 @@ static void place_values(struct weir_openai_body *x) {
         q->prep.output.logprobs = q->top_logprobs >= 0 ? q->top_logprobs : 1;
 }
 
-static enum weir_status read_responses(struct weir_openai_reading *r,
-                                       const struct weir_openai_rules *rules, bool *ret_syntax,
-                                       bool *ret_unread);
+static enum weir_status read_translated(struct weir_openai_reading *r,
+                                        const struct weir_openai_rules *rules, bool *ret_syntax,
+                                        bool *ret_unread);
 
 static enum weir_status parse_once(enum weir_openai_kind kind, struct weir_span body,
                                    const struct weir_openai_rules *rules, struct weir_arena *arena,
@@ -132,8 +132,8 @@ static enum weir_status parse_once(enum weir_openai_kind kind, struct weir_span 
     *ret_syntax = *ret_unread = false;
     *req = (struct weir_openai_request){.kind = kind};
     weir_prep_request_init(&req->prep);
-    if (kind == WEIR_OPENAI_RESPONSES)
-        return read_responses(&x.r, rules, ret_syntax, ret_unread);
+    if (kind != WEIR_OPENAI_CHAT && kind != WEIR_OPENAI_COMPLETION)
+        return read_translated(&x.r, rules, ret_syntax, ret_unread);
     values_init(&x.v);
     bool ok = collect(&x, members, &n, &j) && weir_openai_read_members(&x, members, n);
     if (ok && !weir_json_finish(&j))
@@ -151,12 +151,15 @@ static enum weir_status parse_once(enum weir_openai_kind kind, struct weir_span 
 }
 
 /* Translated, then read as what it has become. */
-static enum weir_status read_responses(struct weir_openai_reading *r,
-                                       const struct weir_openai_rules *rules, bool *ret_syntax,
-                                       bool *ret_unread) {
+static enum weir_status read_translated(struct weir_openai_reading *r,
+                                        const struct weir_openai_rules *rules, bool *ret_syntax,
+                                        bool *ret_unread) {
     const struct weir_responses_echo *echo = NULL;
     struct weir_span chat = {NULL, 0};
-    bool ok = weir_responses_to_chat(r, rules, &chat, &echo), ignored[2];
+    bool responses = r->kind == WEIR_OPENAI_RESPONSES, ignored[2];
+    bool ok = responses
+                  ? weir_responses_to_chat(r, rules, &chat, &echo)
+                  : weir_messages_to_chat(r, rules, r->kind == WEIR_OPENAI_MESSAGES_COUNT, &chat);
     *ret_syntax = r->syntax;
     *ret_unread = r->unread;
     if (r->nomem)
@@ -165,7 +168,9 @@ static enum weir_status read_responses(struct weir_openai_reading *r,
         return r->error->http_status == 501 ? WEIR_UNSUPPORTED : WEIR_INVALID;
     enum weir_status st = parse_once(WEIR_OPENAI_CHAT, chat, rules, r->arena, r->req, r->error,
                                      &ignored[0], &ignored[1]);
-    if (st == WEIR_INVALID && !weir_responses_reword(r->error, r->arena))
+    if (st != WEIR_OK && st != WEIR_NOMEM && !responses)
+        weir_messages_reword(r->error);
+    else if (st == WEIR_INVALID && !weir_responses_reword(r->error, r->arena))
         return WEIR_NOMEM;
     r->req->responses = echo;
     return st;

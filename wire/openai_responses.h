@@ -18,10 +18,8 @@ struct weir_responses_echo {
         temperature, text, tool_choice, tools, top_logprobs, top_p, truncation;
 };
 
-enum { WEIR_RESPONSES_HEX = 32 };
-
 struct weir_responses_head {
-    char id[WEIR_RESPONSES_HEX + 1]; /* hex digits: "resp_" goes before; items have most of them */
+    char id[WEIR_ANSWER_HEX + 1]; /* hex digits: "resp_" goes before; items have most of them */
     struct weir_span model;          /* borrowed, as the echo is: outlive the head */
     uint64_t created_s;
     const struct weir_responses_echo *echo;

@@ -6,11 +6,7 @@
 #include <string.h>
 
 void weir_responses_head_init(struct weir_responses_head *head, const char *uuid) {
-    size_t n = 0;
-    for (const char *p = uuid; *p != '\0' && n < WEIR_RESPONSES_HEX; p++)
-        if (*p != '-')
-            head->id[n++] = *p;
-    head->id[n] = '\0';
+    weir_answer_hex(uuid, head->id);
 }
 
 /* ---- items -------------------------------------------------------------------------------- */
@@ -176,7 +172,7 @@ void weir_responses_put(struct weir_jsonw *w, const struct weir_responses_head *
                         const struct weir_responses_state *s) {
     static const char *const nothing[] = {"billing", "conversation", "max_tool_calls",
                                           "previous_response_id", "prompt"};
-    char id[sizeof("resp_") + WEIR_RESPONSES_HEX];
+    char id[sizeof("resp_") + WEIR_ANSWER_HEX];
     snprintf(id, sizeof(id), "resp_%s", head->id);
     weir_jsonw_object_begin(w);
     weir_jsonw_key(w, "background");

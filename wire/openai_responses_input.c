@@ -20,21 +20,9 @@ static bool memory(struct turns *t, enum weir_status st) {
     return st == WEIR_OK || weir_openai_nomem(t->r);
 }
 
-static void put_member(struct weir_jsonw *w, const char *key, struct weir_span raw) {
-    weir_jsonw_key(w, key);
-    weir_jsonw_raw(w, raw);
-}
-
-static void begin_message(struct weir_jsonw *w, const char *role) {
-    weir_jsonw_object_begin(w);
-    weir_jsonw_key(w, "role");
-    weir_jsonw_string_z(w, role);
-    weir_jsonw_key(w, "content");
-}
-
 static void end_leading(struct turns *t) {
     if (t->leading && t->has_system) {
-        begin_message(t->w, "system");
+        weir_translate_begin_message(t->w, "system");
         weir_jsonw_string(t->w, weir_buf_span(&t->system));
         weir_jsonw_object_end(t->w);
     }
@@ -46,7 +34,7 @@ static void end_assistant(struct turns *t) {
     end_leading(t);
     if (!t->assistant)
         return;
-    begin_message(t->w, "assistant");
+    weir_translate_begin_message(t->w, "assistant");
     weir_jsonw_string(t->w, weir_buf_span(&t->text));
     if (t->reasoning.len > 0) {
         weir_jsonw_key(t->w, "reasoning_content");
@@ -54,7 +42,7 @@ static void end_assistant(struct turns *t) {
     }
     if (t->calls.len > 0) {
         weir_jsonw_array_end(&t->calls_w);
-        put_member(t->w, "tool_calls", weir_buf_span(&t->calls));
+        weir_translate_put(t->w, "tool_calls", weir_buf_span(&t->calls));
         if (t->w->status == WEIR_OK)
             t->w->status = t->calls_w.status;
     }
@@ -63,13 +51,6 @@ static void end_assistant(struct turns *t) {
     weir_buf_clear(&t->reasoning);
     weir_buf_clear(&t->calls);
     t->assistant = false;
-}
-
-static bool append_string(struct turns *t, struct weir_span raw, struct weir_buf *out) {
-    struct weir_json j;
-    struct weir_json_str s;
-    weir_json_init(&j, raw, 2);
-    return !weir_json_string(&j, &s) || memory(t, weir_json_unescape(s, out));
 }
 
 static bool refuse_part(struct turns *t, struct weir_span type) {
@@ -87,7 +68,7 @@ static bool append_texts(struct turns *t, struct weir_span content, struct weir_
     struct weir_json j;
     struct weir_span part, type, text;
     if (weir_json_type_of(content) == WEIR_JSON_STRING)
-        return append_string(t, content, out);
+        return weir_translate_append(t->r, content, out);
     weir_json_init(&j, content, WEIR_OPENAI_DEPTH);
     if (weir_json_type_of(content) != WEIR_JSON_ARRAY)
         return true;
@@ -95,7 +76,7 @@ static bool append_texts(struct turns *t, struct weir_span content, struct weir_
     while (weir_json_array_next(&j) && weir_json_skip(&j, &part)) {
         if (!weir_json_member(part, "text", &text) && !weir_json_member(part, "refusal", &text))
             return weir_json_member(part, "type", &type) && refuse_part(t, type);
-        if (!append_string(t, text, out))
+        if (!weir_translate_append(t->r, text, out))
             return false;
     }
     return true;
@@ -117,16 +98,8 @@ static bool put_image(struct turns *t, struct weir_span part) {
         return weir_openai_fail(t->r, 400,
                                 "Failed to convert responses request: Invalid image URL: relative "
                                 "URL without a base");
-    weir_jsonw_object_begin(t->w);
-    weir_jsonw_key(t->w, "type");
-    weir_jsonw_string_z(t->w, "image_url");
-    weir_jsonw_key(t->w, "image_url");
-    weir_jsonw_object_begin(t->w);
-    put_member(t->w, "url", url);
-    if (weir_json_member(part, "detail", &detail))
-        put_member(t->w, "detail", detail);
-    weir_jsonw_object_end(t->w);
-    weir_jsonw_object_end(t->w);
+    weir_translate_put_image(
+        t->w, url, weir_json_member(part, "detail", &detail) ? detail : weir_span(NULL, 0));
     return true;
 }
 
@@ -137,11 +110,7 @@ static bool put_part(struct turns *t, struct weir_span part) {
         return put_image(t, part);
     if (!weir_json_member(part, "text", &text) && !weir_json_member(part, "refusal", &text))
         return refuse_part(t, type);
-    weir_jsonw_object_begin(t->w);
-    weir_jsonw_key(t->w, "type");
-    weir_jsonw_string_z(t->w, "text");
-    put_member(t->w, "text", text);
-    weir_jsonw_object_end(t->w);
+    weir_translate_put_text(t->w, text);
     return true;
 }
 
@@ -150,7 +119,7 @@ static bool put_user(struct turns *t, struct weir_span content) {
     struct weir_span part;
     bool ok = true;
     end_assistant(t);
-    begin_message(t->w, "user");
+    weir_translate_begin_message(t->w, "user");
     if (weir_json_type_of(content) == WEIR_JSON_STRING) {
         weir_jsonw_raw(t->w, content);
     } else {
@@ -173,7 +142,7 @@ static bool add_system(struct turns *t, struct weir_span content) {
         weir_buf_clear(&t->system);
         if (!append_texts(t, content, &t->system))
             return false;
-        begin_message(t->w, "system");
+        weir_translate_begin_message(t->w, "system");
         weir_jsonw_string(t->w, weir_buf_span(&t->system));
         weir_jsonw_object_end(t->w);
         return true;
@@ -209,16 +178,7 @@ static bool add_call(struct turns *t, struct weir_span item) {
         weir_jsonw_init(&t->calls_w, &t->calls);
         weir_jsonw_array_begin(&t->calls_w);
     }
-    weir_jsonw_object_begin(&t->calls_w);
-    put_member(&t->calls_w, "id", id);
-    weir_jsonw_key(&t->calls_w, "type");
-    weir_jsonw_string_z(&t->calls_w, "function");
-    weir_jsonw_key(&t->calls_w, "function");
-    weir_jsonw_object_begin(&t->calls_w);
-    put_member(&t->calls_w, "name", name);
-    put_member(&t->calls_w, "arguments", arguments);
-    weir_jsonw_object_end(&t->calls_w);
-    weir_jsonw_object_end(&t->calls_w);
+    weir_translate_put_call(&t->calls_w, id, name, arguments);
     return memory(t, t->calls_w.status);
 }
 
@@ -230,9 +190,9 @@ static bool put_result(struct turns *t, struct weir_span item) {
     end_assistant(t);
     weir_buf_init(&text, t->text.max);
     bool ok = append_texts(t, output, &text);
-    begin_message(t->w, "tool");
+    weir_translate_begin_message(t->w, "tool");
     weir_jsonw_string(t->w, weir_buf_span(&text));
-    put_member(t->w, "tool_call_id", id);
+    weir_translate_put(t->w, "tool_call_id", id);
     weir_jsonw_object_end(t->w);
     weir_buf_fini(&text);
     return ok;

@@ -2,8 +2,8 @@
 #ifndef WEIR_WIRE_OPENAI_RESPONSES_PRIV_H
 #define WEIR_WIRE_OPENAI_RESPONSES_PRIV_H
 
-#include "wire/openai_priv.h"
 #include "wire/openai_responses.h"
+#include "wire/openai_translate_priv.h"
 #include "wire/shape.h"
 
 /* openai_responses_shapes.c */

@@ -20,16 +20,10 @@ struct members {
         template_args, cache_salt;
 };
 
-struct row {
-    const char *name;
-    const struct weir_shape *shape;
-    size_t at;
-};
-
 #define ROW(name, shape)                                                                           \
-    { #name, &shape, offsetof(struct members, name) }
-static const struct row rows[] = {
-    ROW(input, weir_responses_input),
+    { #name, &shape, offsetof(struct members, name), false, false }
+static const struct weir_translate_row rows[] = {
+    {"input", &weir_responses_input, offsetof(struct members, input), false, true},
     ROW(instructions, weir_shape_string),
     ROW(model, weir_shape_string),
     ROW(stream, weir_shape_bool),
@@ -46,7 +40,7 @@ static const struct row rows[] = {
     ROW(truncation, weir_responses_truncation),
     ROW(service_tier, weir_responses_service_tier),
     ROW(include, weir_responses_include),
-    ROW(nvext, weir_openai_nvext),
+    {"nvext", &weir_openai_nvext, offsetof(struct members, nvext), true, false},
     ROW(top_logprobs, weir_shape_u8),
     ROW(user, weir_shape_string),
     ROW(prompt_cache_key, weir_shape_string),
@@ -57,91 +51,22 @@ static const struct row rows[] = {
     ROW(conversation, weir_shape_any),
     ROW(prompt, weir_responses_prompt),
     ROW(max_tool_calls, weir_shape_u32),
-    {"chat_template_args", &weir_openai_any_map, offsetof(struct members, template_args)},
-    {"chat_template_kwargs", &weir_openai_any_map, offsetof(struct members, template_args)},
+    {"chat_template_args", &weir_openai_any_map, offsetof(struct members, template_args), false,
+     false},
+    {"chat_template_kwargs", &weir_openai_any_map, offsetof(struct members, template_args), false,
+     false},
     ROW(cache_salt, weir_shape_any),
 };
-
-/* ---- members ------------------------------------------------------------------------------ */
-
-static const struct row *find(struct weir_json_str key) {
-    for (size_t i = 0; i < WEIR_ARRAY_LEN(rows); i++)
-        if (weir_json_str_eqz(key, rows[i].name))
-            return &rows[i];
-    return NULL;
-}
-
-static bool fits(struct weir_openai_reading *r, const struct row *row, struct weir_span raw,
-                 bool here) {
-    struct weir_shape_fault fault;
-    fault.notes = 0;
-    if (weir_json_type_of(raw) == WEIR_JSON_NULL && row->shape != &weir_responses_input)
-        return true;
-    return weir_shape_check(row->shape, raw, &fault) ||
-           (row->shape == &weir_openai_nvext && weir_raw_is_empty_list(raw)) ||
-           weir_openai_fail_at(r, here ? (size_t)(fault.at - r->body.data) : r->end, "%s",
-                               fault.text);
-}
-
-static bool fail_syntax(struct weir_openai_reading *r, const struct weir_json *j) {
-    r->syntax = true;
-    return weir_openai_fail_at(r, j->error_pos, "%s", weir_json_error_text(j->error));
-}
-
-/* What `nvext` has wrong is told where it is, everything else at the end of the body. */
-static bool collect(struct weir_openai_reading *r, struct weir_member *found, size_t *ret_n,
-                    struct weir_json *j) {
-    static const char name[] = "struct NvCreateResponse";
-    struct weir_span raw;
-    size_t n = 0;
-    weir_json_init(j, r->body, WEIR_OPENAI_DEPTH);
-    enum weir_json_type type = weir_json_peek(j);
-    size_t start = j->pos;
-    if (type == WEIR_JSON_ARRAY)
-        return weir_openai_fail_type(r, start, WEIR_SPAN_LIT("[]"), name);
-    if (type != WEIR_JSON_OBJECT)
-        return type != WEIR_JSON_ERROR && weir_json_skip(j, &raw)
-                   ? weir_openai_fail_type(r, j->pos, raw, name)
-                   : fail_syntax(r, j);
-    weir_json_object_enter(j);
-    while (weir_json_object_next(j, &found[n].key) && weir_json_skip(j, &found[n].raw)) {
-        const struct row *row = find(found[n].key);
-        if (row == NULL)
-            continue;
-        if (row->shape == &weir_openai_nvext && !fits(r, row, found[n].raw, true))
-            return false;
-        found[n].field = (int)(row - rows);
-        if (++n == WEIR_OPENAI_MAX_MEMBERS)
-            return weir_openai_fail(r, 400, "Validation: more than %d members",
-                                    WEIR_OPENAI_MAX_MEMBERS - 1);
-    }
-    if (j->error != WEIR_JSON_ERR_NONE)
-        return fail_syntax(r, j);
-    r->end = j->pos;
-    *ret_n = n;
-    return true;
-}
+static const struct weir_translate_table table = {"struct NvCreateResponse", rows,
+                                                  WEIR_ARRAY_LEN(rows), false};
 
 static bool read_members(struct weir_openai_reading *r, struct members *m) {
-    struct weir_member found[WEIR_OPENAI_MAX_MEMBERS]; /* 12 KiB */
-    bool seen[WEIR_ARRAY_LEN(rows)] = {false};
     struct weir_json j;
-    size_t n = 0;
-    if (!collect(r, found, &n, &j))
+    if (!weir_translate_read(r, &table, m, &j))
         return false;
-    for (size_t i = 0; i < n; i++) {
-        const struct row *row = &rows[found[i].field];
-        if (seen[found[i].field])
-            return weir_openai_fail_at(r, r->end, "duplicate field `%s`", row->name);
-        seen[found[i].field] = true;
-        if (!fits(r, row, found[i].raw, false))
-            return false;
-        if (weir_json_type_of(found[i].raw) != WEIR_JSON_NULL)
-            memcpy((char *)m + row->at, &found[i].raw, sizeof(found[i].raw));
-    }
     if (m->input.data == NULL)
         return weir_openai_fail_at(r, r->end, "missing field `input`");
-    return weir_json_finish(&j) || fail_syntax(r, &j);
+    return weir_translate_end(r, &j);
 }
 
 /* ---- what is refused ---------------------------------------------------------------------- */
@@ -179,14 +104,14 @@ static bool check_supported(struct weir_openai_reading *r, const struct members 
     const struct {
         const char *text;
         bool asked;
-    } table[] = {{"`background: true`", weir_span_eqz(m->background, "true")},
-                 {"`previous_response_id`", m->previous_response_id.data != NULL},
-                 {"`conversation`", m->conversation.data != NULL},
-                 {"`prompt`", m->prompt.data != NULL},
-                 {"`max_tool_calls`", m->max_tool_calls.data != NULL}};
-    for (size_t i = 0; i < WEIR_ARRAY_LEN(table); i++)
-        if (table[i].asked)
-            return weir_openai_fail(r, 501, "Validation: %s is not supported.", table[i].text);
+    } refused[] = {{"`background: true`", weir_span_eqz(m->background, "true")},
+                   {"`previous_response_id`", m->previous_response_id.data != NULL},
+                   {"`conversation`", m->conversation.data != NULL},
+                   {"`prompt`", m->prompt.data != NULL},
+                   {"`max_tool_calls`", m->max_tool_calls.data != NULL}};
+    for (size_t i = 0; i < WEIR_ARRAY_LEN(refused); i++)
+        if (refused[i].asked)
+            return weir_openai_fail(r, 501, "Validation: %s is not supported.", refused[i].text);
     return true;
 }
 
@@ -204,13 +129,6 @@ static bool check_bounds(struct weir_openai_reading *r, const struct members *m)
 
 /* ---- the chat ----------------------------------------------------------------------------- */
 
-static void put(struct weir_jsonw *w, const char *key, struct weir_span raw) {
-    if (raw.data == NULL)
-        return;
-    weir_jsonw_key(w, key);
-    weir_jsonw_raw(w, raw);
-}
-
 /* {"type": "json_schema", "name", "schema", …} has its parts one level deeper in a chat. */
 static void put_format(struct weir_jsonw *w, struct weir_span text) {
     static const char *const members[] = {"name", "description", "schema", "strict"};
@@ -220,13 +138,13 @@ static void put_format(struct weir_jsonw *w, struct weir_span text) {
         return;
     weir_jsonw_key(w, "response_format");
     weir_jsonw_object_begin(w);
-    put(w, "type", type);
+    weir_translate_put(w, "type", type);
     if (weir_span_eqz(type, "\"json_schema\"")) {
         weir_jsonw_key(w, "json_schema");
         weir_jsonw_object_begin(w);
         for (size_t i = 0; i < WEIR_ARRAY_LEN(members); i++)
             if (weir_json_member(format, members[i], &raw))
-                put(w, members[i], raw);
+                weir_translate_put(w, members[i], raw);
         weir_jsonw_object_end(w);
     }
     weir_jsonw_object_end(w);
@@ -236,32 +154,33 @@ static void put_logprobs(struct weir_jsonw *w, const struct members *m) {
     bool some = m->top_logprobs.data != NULL && !weir_span_eqz(m->top_logprobs, "0");
     if (!some && !lists(m->include, "message.output_text.logprobs"))
         return;
-    put(w, "logprobs", WEIR_SPAN_LIT("true"));
-    put(w, "top_logprobs", some ? m->top_logprobs : WEIR_SPAN_LIT("0"));
+    weir_translate_put(w, "logprobs", WEIR_SPAN_LIT("true"));
+    weir_translate_put(w, "top_logprobs", some ? m->top_logprobs : WEIR_SPAN_LIT("0"));
 }
 
-static bool put_chat(struct weir_openai_reading *r, const struct members *m, struct weir_jsonw *w) {
+static bool put_chat(struct weir_openai_reading *r, const void *members, struct weir_jsonw *w) {
+    const struct members *m = members;
     struct weir_span effort;
     weir_jsonw_object_begin(w);
-    put(w, "model", m->model.data != NULL ? m->model : WEIR_SPAN_LIT("\"\""));
+    weir_translate_put(w, "model", m->model.data != NULL ? m->model : WEIR_SPAN_LIT("\"\""));
     weir_jsonw_key(w, "messages");
     if (!weir_responses_put_messages(r, m->instructions, m->input, w) ||
         !weir_responses_put_tools(r, m->tools, m->tool_choice, w))
         return false;
     if (m->instructions.data == NULL && weir_raw_is_empty_list(m->input))
         return weir_openai_fail(r, 400, "Messages array cannot be empty");
-    put(w, "stream", m->stream);
-    put(w, "max_tokens", m->max_output_tokens);
-    put(w, "temperature", m->temperature);
-    put(w, "top_p", m->top_p);
-    put(w, "parallel_tool_calls", m->parallel_tool_calls);
+    weir_translate_put(w, "stream", m->stream);
+    weir_translate_put(w, "max_tokens", m->max_output_tokens);
+    weir_translate_put(w, "temperature", m->temperature);
+    weir_translate_put(w, "top_p", m->top_p);
+    weir_translate_put(w, "parallel_tool_calls", m->parallel_tool_calls);
     put_format(w, m->text);
     if (m->reasoning.data != NULL && weir_json_member(m->reasoning, "effort", &effort))
-        put(w, "reasoning_effort", effort);
+        weir_translate_put(w, "reasoning_effort", effort);
     put_logprobs(w, m);
-    put(w, "chat_template_args", m->template_args);
-    put(w, "cache_salt", m->cache_salt);
-    put(w, "nvext", m->nvext);
+    weir_translate_put(w, "chat_template_args", m->template_args);
+    weir_translate_put(w, "cache_salt", m->cache_salt);
+    weir_translate_put(w, "nvext", m->nvext);
     weir_jsonw_object_end(w);
     return w->status == WEIR_OK || weir_openai_nomem(r);
 }
@@ -272,7 +191,7 @@ static void put_known(struct weir_jsonw *w, struct weir_span object, const char 
     weir_jsonw_object_begin(w);
     for (; *names != NULL; names++)
         if (weir_json_member(object, *names, &raw) && weir_json_type_of(raw) != WEIR_JSON_NULL)
-            put(w, *names, raw);
+            weir_translate_put(w, *names, raw);
     weir_jsonw_object_end(w);
 }
 
@@ -300,7 +219,7 @@ static void put_text(struct weir_jsonw *w, struct weir_span text) {
     else
         weir_jsonw_raw(w, WEIR_SPAN_LIT("{\"type\":\"text\"}"));
     if (weir_json_member(text, "verbosity", &raw) && weir_json_type_of(raw) != WEIR_JSON_NULL)
-        put(w, "verbosity", raw);
+        weir_translate_put(w, "verbosity", raw);
     weir_jsonw_object_end(w);
 }
 
@@ -348,62 +267,28 @@ bool weir_responses_to_chat(struct weir_openai_reading *r, const struct weir_ope
                             struct weir_span *ret_chat,
                             const struct weir_responses_echo **ret_echo) {
     struct members m;
-    struct weir_buf out;
-    struct weir_jsonw w;
     memset(&m, 0, sizeof(m));
-    if (!read_members(r, &m) ||
-        (m.nvext.data != NULL && !rules->drop_nvext && !check_extra_fields(r, m.nvext)) ||
-        !check_supported(r, &m) || !check_bounds(r, &m))
-        return false;
-    weir_buf_init(&out, 6 * r->body.len + 65536);
-    weir_jsonw_init(&w, &out);
-    struct weir_span chat = {NULL, 0};
-    bool ok = put_chat(r, &m, &w);
-    if (ok) {
-        chat = weir_arena_copy(r->arena, weir_buf_span(&out));
-        ok = chat.data != NULL || weir_openai_nomem(r);
-    }
-    weir_buf_fini(&out);
-    if (!ok || !make_echo(r, &m, ret_echo))
-        return false;
-    *ret_chat = chat;
-    return true;
+    return read_members(r, &m) &&
+           (m.nvext.data == NULL || rules->drop_nvext || check_extra_fields(r, m.nvext)) &&
+           check_supported(r, &m) && check_bounds(r, &m) &&
+           weir_translate_keep(r, &m, put_chat, ret_chat) && make_echo(r, &m, ret_echo);
 }
 
 /* ---- refusals of the chat ------------------------------------------------------------------- */
 
 static bool has(struct weir_span text, const char *part) {
-    size_t n = strlen(part);
-    for (size_t i = 0; i + n <= text.len; i++)
-        if (memcmp(text.data + i, part, n) == 0)
-            return true;
-    return false;
+    return memmem(text.data, text.len, part, strlen(part)) != NULL;
 }
 
-/* What was refused of the chat is told without a place in it: the client has not written it. */
 bool weir_responses_reword(struct weir_openai_error *error, struct weir_arena *arena) {
-    const struct weir_span valid = WEIR_SPAN_LIT("Validation: "),
-                           unread = WEIR_SPAN_LIT(
-                               "Failed to deserialize the JSON body into the target type: ");
+    bool converts;
     struct weir_span text = error->message;
-    bool converts = false;
-    if (weir_span_starts(text, valid) && !has(text, "`response_format")) {
-        text = weir_span(text.data + valid.len, text.len - valid.len);
-        converts = has(text, "Invalid schema for function");
-    } else if (weir_span_starts(text, unread)) {
-        text = weir_span(text.data + unread.len, text.len - unread.len);
-        for (size_t i = text.len; i > 0; i--)
-            if (weir_span_starts(weir_span(text.data + i - 1, text.len - i + 1),
-                                 WEIR_SPAN_LIT(" at line "))) {
-                text.len = i - 1;
-                break;
-            }
-        converts = true;
-    }
-    if (!converts) {
-        error->message = text;
+    if (weir_span_starts(text, WEIR_SPAN_LIT("Validation: ")) && has(text, "`response_format"))
         return true;
-    }
+    text = weir_translate_reword(text, &converts);
+    error->message = text;
+    if (!converts && !has(text, "Invalid schema for function"))
+        return true;
     struct weir_buf out;
     weir_buf_init(&out, text.len + 128);
     enum weir_status st = weir_buf_append_z(&out, "Failed to convert responses request: ");

@@ -6,15 +6,6 @@ static const char only_functions[] =
     "the Chat Completions adapter supports only function tools and none, auto, required, named "
     "function, or function-only allowed_tools choices";
 
-static void put_member(struct weir_jsonw *w, const char *key, struct weir_span object,
-                       const char *from) {
-    struct weir_span raw;
-    if (!weir_json_member(object, from, &raw) || weir_json_type_of(raw) == WEIR_JSON_NULL)
-        return;
-    weir_jsonw_key(w, key);
-    weir_jsonw_raw(w, raw);
-}
-
 static bool is_function(struct weir_span object) {
     struct weir_span type;
     return weir_json_member(object, "type", &type) && weir_span_eqz(type, "\"function\"");
@@ -92,20 +83,6 @@ static bool check_allowed(struct weir_openai_reading *r, const struct names *too
 
 /* ---- to a chat ------------------------------------------------------------------------------ */
 
-static void put_tool(struct weir_jsonw *w, struct weir_span tool) {
-    weir_jsonw_object_begin(w);
-    weir_jsonw_key(w, "type");
-    weir_jsonw_string_z(w, "function");
-    weir_jsonw_key(w, "function");
-    weir_jsonw_object_begin(w);
-    put_member(w, "name", tool, "name");
-    put_member(w, "description", tool, "description");
-    put_member(w, "parameters", tool, "parameters");
-    put_member(w, "strict", tool, "strict");
-    weir_jsonw_object_end(w);
-    weir_jsonw_object_end(w);
-}
-
 static bool check_types(struct weir_openai_reading *r, struct weir_span tools) {
     struct weir_json j;
     struct weir_span tool;
@@ -132,7 +109,7 @@ static void put_list(struct weir_span tools, const struct names *names, const st
     weir_json_array_enter(&j);
     for (size_t i = 0; weir_json_array_next(&j) && weir_json_skip(&j, &tool); i++)
         if (allowed == NULL || has(allowed, names->items[i]))
-            put_tool(w, tool);
+            weir_translate_put_tool(w, tool, "parameters");
     weir_jsonw_array_end(w);
 }
 
@@ -161,14 +138,8 @@ static bool put_choice(struct weir_openai_reading *r, struct weir_span choice,
         weir_jsonw_raw(w, choice);
         return true;
     }
-    weir_jsonw_object_begin(w);
-    weir_jsonw_key(w, "type");
-    weir_jsonw_string_z(w, "function");
-    weir_jsonw_key(w, "function");
-    weir_jsonw_object_begin(w);
-    put_member(w, "name", choice, "name");
-    weir_jsonw_object_end(w);
-    weir_jsonw_object_end(w);
+    weir_translate_put_named(w,
+                             weir_json_member(choice, "name", &type) ? type : weir_span(NULL, 0));
     return true;
 }
 
@@ -198,13 +169,13 @@ void weir_responses_put_echoed_tools(struct weir_jsonw *w, struct weir_span tool
     weir_json_array_enter(&j);
     while (weir_json_array_next(&j) && weir_json_skip(&j, &tool)) {
         weir_jsonw_object_begin(w);
-        put_member(w, "type", tool, "type");
-        put_member(w, "name", tool, "name");
-        put_member(w, "parameters", tool, "parameters");
+        weir_translate_put_from(w, "type", tool, "type");
+        weir_translate_put_from(w, "name", tool, "name");
+        weir_translate_put_from(w, "parameters", tool, "parameters");
         weir_jsonw_key(w, "strict");
         weir_jsonw_bool(w, !weir_json_member(tool, "strict", &strict) ||
                                !weir_span_eqz(strict, "false"));
-        put_member(w, "description", tool, "description");
+        weir_translate_put_from(w, "description", tool, "description");
         weir_jsonw_object_end(w);
     }
     weir_jsonw_array_end(w);

@@ -276,8 +276,8 @@ static void case_unsupported(void) {
     expect_error("-i: known in Dynamo");
     run(ARGS("--no-interactive", "--no-kserve-grpc-server", "--migration-limit=0"), NULL);
     expect_run(NULL);
-    run(NULL, ARGS("DYN_ENABLE_ANTHROPIC_API=true"));
-    expect_error("DYN_ENABLE_ANTHROPIC_API=true: known in Dynamo");
+    run(NULL, ARGS("DYN_ENABLE_STREAMING_TOOL_DISPATCH=true"));
+    expect_error("DYN_ENABLE_STREAMING_TOOL_DISPATCH=true: known in Dynamo");
     run(ARGS("--ais-tp-size", "2"), NULL);
     expect_error("--ais-tp-size 2: known in Dynamo");
     run(ARGS("--router-queue-threshold", "None"), NULL);

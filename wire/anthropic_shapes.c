@@ -1,0 +1,91 @@
+/* What values of Messages requests must look like. What is in a block of content is looked at where
+ * it is translated (anthropic_messages.c). Source: Anthropic's API reference (types of its SDKs)
+ * and recordings of the reference system 1.6.1. */
+#include "wire/anthropic_priv.h"
+#include "wire/openai_shapes.h"
+#include "wire/shape_table_priv.h"
+
+#include <string.h>
+
+static const struct weir_shape_variant role_words[] = {
+    {"user", NULL}, {"assistant", NULL}, {"system", NULL}, {NULL, NULL}};
+static const struct weir_shape role = WORDS(role_words);
+static const struct weir_shape any_list = LIST(&weir_shape_any);
+static const struct weir_shape *const content_kinds[] = {&weir_shape_string, &any_list, NULL};
+static const struct weir_shape content = UNTAGGED("Content", content_kinds);
+
+/* A fault of a member is told with its name. */
+static bool check_member(struct weir_span message, size_t index, const char *name,
+                         const struct weir_shape *shape, struct weir_shape_fault *fault) {
+    struct weir_span raw;
+    char text[WEIR_SHAPE_TEXT];
+    if (!weir_json_member(message, name, &raw))
+        return weir_shape_fail(fault, message.data + message.len, "[%zu]: missing field `%s`",
+                               index, name);
+    if (shape == &role && weir_json_type_of(raw) != WEIR_JSON_STRING)
+        weir_shape_fail_type(fault, raw, "a string");
+    else if (weir_shape_check(shape, raw, fault))
+        return true;
+    memcpy(text, fault->text, sizeof(text));
+    return weir_shape_fail(fault, fault->at, "[%zu].%s: %s", index, name, text);
+}
+
+static bool check_messages(struct weir_span raw, struct weir_shape_fault *fault) {
+    struct weir_json j;
+    struct weir_span message;
+    char text[WEIR_SHAPE_TEXT];
+    if (!weir_shape_check(&any_list, raw, fault))
+        return false;
+    weir_json_init(&j, raw, WEIR_OPENAI_DEPTH);
+    weir_json_array_enter(&j);
+    for (size_t i = 0; weir_json_array_next(&j) && weir_json_skip(&j, &message); i++) {
+        if (weir_json_type_of(message) != WEIR_JSON_OBJECT) {
+            weir_shape_fail_type(fault, message, "struct AnthropicMessage");
+            memcpy(text, fault->text, sizeof(text));
+            return weir_shape_fail(fault, fault->at, "[%zu]: %s", i, text);
+        }
+        if (!check_member(message, i, "role", &role, fault) ||
+            !check_member(message, i, "content", &content, fault))
+            return false;
+    }
+    return true;
+}
+const struct weir_shape weir_messages_list = CHECKED(check_messages);
+
+static const struct weir_shape_member text_members[] = {NEED("text", &weir_shape_string), END};
+static const struct weir_shape text_block = STRUCT("TextBlock", text_members);
+static const struct weir_shape texts = LIST(&text_block);
+static const struct weir_shape *const system_kinds[] = {&weir_shape_string, &texts, NULL};
+const struct weir_shape weir_messages_system = UNTAGGED("SystemPrompt", system_kinds);
+
+static const struct weir_shape_member tool_members[] = {
+    NEED("name", &weir_shape_string), MAY("type", &weir_shape_string),
+    MAY("description", &weir_shape_string), MAY("input_schema", &weir_openai_any_map), END};
+static const struct weir_shape tool = STRUCT("Tool", tool_members);
+const struct weir_shape weir_messages_tools = LIST(&tool);
+
+static const struct weir_shape_member choice_members[] = {
+    MAY("disable_parallel_tool_use", &weir_shape_bool), END};
+static const struct weir_shape choice = STRUCT("ToolChoice", choice_members);
+static const struct weir_shape_member named_members[] = {
+    NEED("name", &weir_shape_string), MAY("disable_parallel_tool_use", &weir_shape_bool), END};
+static const struct weir_shape named = STRUCT("ToolChoiceTool", named_members);
+static const struct weir_shape_variant choice_words[] = {
+    {"auto", &choice}, {"any", &choice}, {"tool", &named}, {"none", NULL}, {NULL, NULL}};
+const struct weir_shape weir_messages_tool_choice = TAGGED("ToolChoice", "type", choice_words);
+
+static const struct weir_shape_member enabled_members[] = {MAY("budget_tokens", &weir_shape_u32),
+                                                           END};
+static const struct weir_shape enabled = STRUCT("ThinkingEnabled", enabled_members);
+static const struct weir_shape_variant thinking_words[] = {
+    {"enabled", &enabled}, {"disabled", NULL}, {"adaptive", NULL}, {NULL, NULL}};
+const struct weir_shape weir_messages_thinking = TAGGED("Thinking", "type", thinking_words);
+
+static const struct weir_shape_member format_members[] = {NEED("schema", &weir_openai_any_map),
+                                                          END};
+static const struct weir_shape schema = STRUCT("JsonSchemaFormat", format_members);
+static const struct weir_shape_variant format_words[] = {{"json_schema", &schema}, {NULL, NULL}};
+static const struct weir_shape format = TAGGED("OutputFormat", "type", format_words);
+static const struct weir_shape_member config_members[] = {
+    MAY("format", &format), MAY("effort", &weir_openai_reasoning_effort), END};
+const struct weir_shape weir_messages_output_config = STRUCT("OutputConfig", config_members);
