@@ -20,7 +20,7 @@ struct weir_responses_echo {
 
 struct weir_responses_head {
     char id[WEIR_ANSWER_HEX + 1]; /* hex digits: "resp_" goes before; items have most of them */
-    struct weir_span model;          /* borrowed, as the echo is: outlive the head */
+    struct weir_span model;       /* borrowed, as the echo is: outlive the head */
     uint64_t created_s;
     const struct weir_responses_echo *echo;
 };
