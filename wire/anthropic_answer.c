@@ -136,6 +136,8 @@ enum weir_status weir_messages_unary(const struct weir_messages_head *head,
         put_call_block(&w, &choice->calls[i], input);
         n_calls++;
     }
+    if (choice->reasoning.len == 0 && choice->text.len == 0 && n_calls == 0)
+        put_text_block(&w, weir_span("", 0));
     weir_jsonw_array_end(&w);
     /* A client that is told to call a tool finds one. */
     if (reason != NULL && strcmp(reason, "tool_use") == 0 && n_calls == 0)

@@ -6,6 +6,8 @@
  */
 #include "wire/anthropic_priv.h"
 
+#include <string.h>
+
 struct turns {
     struct weir_openai_reading *r;
     struct weir_jsonw *w;
@@ -36,9 +38,15 @@ static bool is_type(struct weir_span block, const char *quoted) {
 }
 
 static bool refuse_type(struct turns *t, struct weir_span block) {
-    struct weir_span raw, type = {"", 0};
-    if (weir_json_member(block, "type", &raw) && weir_json_type_of(raw) == WEIR_JSON_STRING &&
-        !weir_raw_string(t->r, raw, &type))
+    struct weir_span raw, type;
+    if (weir_json_type_of(block) != WEIR_JSON_OBJECT)
+        return refuse(t, "content blocks must be objects");
+    if (!weir_json_member(block, "type", &raw) || weir_json_type_of(raw) != WEIR_JSON_STRING ||
+        raw.len == 2)
+        return weir_openai_fail(t->r, 400,
+                                "messages[%zu].content[%zu].type: must be a non-empty string",
+                                t->message, t->block);
+    if (!weir_raw_string(t->r, raw, &type))
         return false;
     return weir_openai_fail(t->r, 400,
                             "messages[%zu].content[%zu]: content block type \"%.*s\" is not "
@@ -51,51 +59,45 @@ static bool refuse_type(struct turns *t, struct weir_span block) {
 /* The first line that Claude Code writes for the vendor's billing differs from request to request:
  * no prompt would find its beginning in a cache again. */
 static struct weir_span without_preamble(struct weir_span text) {
-    static const char sign[] = "x-anthropic-billing-header:";
-    size_t i = 0;
-    if (!weir_span_starts(text, weir_span_z(sign)))
+    const char *end = memchr(text.data, '\n', text.len);
+    if (!weir_span_starts(text, WEIR_SPAN_LIT("x-anthropic-billing-header:")) || end == NULL)
         return text;
-    while (i < text.len && text.data[i] != '\n')
-        i++;
+    size_t i = (size_t)(end - text.data);
     while (i < text.len && text.data[i] == '\n')
         i++;
     return weir_span(text.data + i, text.len - i);
 }
 
-static bool add_system(struct turns *t, struct weir_span raw, bool strip) {
-    struct weir_buf text;
-    weir_buf_init(&text, t->text.max);
-    bool ok = weir_translate_append(t->r, raw, &text);
-    struct weir_span kept = strip ? without_preamble(weir_buf_span(&text)) : weir_buf_span(&text);
-    enum weir_status st = WEIR_OK;
-    if (ok && kept.len > 0 && t->text.len > 0)
-        st = weir_buf_append_c(&t->text, '\n');
-    if (ok && st == WEIR_OK)
-        st = weir_buf_append_span(&t->text, kept);
-    weir_buf_fini(&text);
-    return ok && (st == WEIR_OK || weir_openai_nomem(t->r));
+static bool add_line(struct turns *t, bool first, struct weir_span raw) {
+    if (!first && weir_buf_append_c(&t->text, '\n') != WEIR_OK)
+        return weir_openai_nomem(t->r);
+    return weir_translate_append(t->r, raw, &t->text);
+}
+
+/* strip: leaves out the preamble. */
+static void end_system(struct turns *t, bool strip) {
+    struct weir_span text = t->text.len > 0 ? weir_buf_span(&t->text) : weir_span("", 0);
+    weir_translate_begin_message(t->w, "system");
+    weir_jsonw_string(t->w, strip ? without_preamble(text) : text);
+    weir_jsonw_object_end(t->w);
+    weir_buf_clear(&t->text);
 }
 
 static bool put_system(struct turns *t, struct weir_span system, bool strip) {
     struct weir_json j;
     struct weir_span block, text;
-    bool ok = true;
+    bool ok = true, first = true;
     if (system.data == NULL)
         return true;
     if (weir_json_type_of(system) == WEIR_JSON_STRING) {
-        ok = add_system(t, system, strip);
+        ok = add_line(t, true, system);
     } else {
         weir_json_init(&j, system, WEIR_OPENAI_DEPTH);
         weir_json_array_enter(&j);
-        while (ok && weir_json_array_next(&j) && weir_json_skip(&j, &block))
-            ok = !weir_json_member(block, "text", &text) || add_system(t, text, strip);
+        for (; ok && weir_json_array_next(&j) && weir_json_skip(&j, &block); first = false)
+            ok = !weir_json_member(block, "text", &text) || add_line(t, first, text);
     }
-    if (ok && t->text.len > 0) {
-        weir_translate_begin_message(t->w, "system");
-        weir_jsonw_string(t->w, weir_buf_span(&t->text));
-        weir_jsonw_object_end(t->w);
-    }
-    weir_buf_clear(&t->text);
+    end_system(t, strip);
     return ok;
 }
 
@@ -290,7 +292,7 @@ static bool system_block(struct turns *t, struct weir_span block) {
     struct weir_span text;
     if (!is_type(block, "\"text\""))
         return refuse_type(t, block);
-    return need(t, block, "text", &text) && weir_translate_append(t->r, text, &t->text);
+    return need(t, block, "text", &text) && add_line(t, t->block == 0, text);
 }
 
 static bool put_message(struct turns *t, struct weir_span message) {
@@ -307,6 +309,10 @@ static bool put_message(struct turns *t, struct weir_span message) {
         weir_jsonw_object_end(t->w);
         return true;
     }
+    if (weir_raw_is_empty_list(content))
+        return weir_openai_fail(t->r, 400,
+                                "messages[%zu].content: must contain at least one content block",
+                                t->message);
     weir_json_init(&j, content, WEIR_OPENAI_DEPTH);
     weir_json_array_enter(&j);
     for (t->block = 0; ok && weir_json_array_next(&j) && weir_json_skip(&j, &block); t->block++)
@@ -318,10 +324,7 @@ static bool put_message(struct turns *t, struct weir_span message) {
     } else if (assistant) {
         end_assistant(t);
     } else {
-        weir_translate_begin_message(t->w, "system");
-        weir_jsonw_string(t->w, weir_buf_span(&t->text));
-        weir_jsonw_object_end(t->w);
-        weir_buf_clear(&t->text);
+        end_system(t, false);
     }
     return ok;
 }

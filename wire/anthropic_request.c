@@ -12,7 +12,8 @@
 /* Raw values of the members that are there and not null. */
 struct members {
     struct weir_span model, max_tokens, messages, system, temperature, top_p, top_k, stop_sequences,
-        stream, metadata, tools, tool_choice, thinking, output_config, mcp_servers;
+        stream, metadata, service_tier, container, tools, tool_choice, thinking, output_config,
+        mcp_servers;
 };
 /* With what rules they are written as a chat. */
 struct chat {
@@ -33,6 +34,8 @@ static const struct weir_translate_row rows[] = {
     ROW(stop_sequences, weir_shape_strings),
     ROW(stream, weir_shape_bool),
     ROW(metadata, weir_shape_any),
+    ROW(service_tier, weir_shape_string),
+    ROW(container, weir_shape_string),
     ROW(tools, weir_messages_tools),
     ROW(tool_choice, weir_messages_tool_choice),
     ROW(thinking, weir_messages_thinking),
@@ -72,7 +75,8 @@ static bool check_tools(struct weir_openai_reading *r, struct weir_span tools) {
                                     WEIR_SPAN_ARG(name));
         if (!weir_json_member(tool, "input_schema", &type) ||
             weir_json_type_of(type) == WEIR_JSON_NULL)
-            return weir_openai_fail(r, 400, "tools[%zu].input_schema: field required", i);
+            return weir_openai_fail(r, 400,
+                                    "tools[%zu].input_schema: field required for client tools", i);
     }
     return true;
 }
@@ -158,7 +162,7 @@ static bool put_chat(struct weir_openai_reading *r, const void *chat, struct wei
     put_tools(w, m->tools);
     put_choice(w, m->tool_choice);
     weir_translate_put(w, "stream", m->stream);
-    weir_translate_put(w, "max_tokens", m->max_tokens);
+    weir_translate_put(w, "max_completion_tokens", m->max_tokens);
     weir_translate_put(w, "temperature", m->temperature);
     weir_translate_put(w, "top_p", m->top_p);
     weir_translate_put(w, "top_k", m->top_k);

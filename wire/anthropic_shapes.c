@@ -14,40 +14,45 @@ static const struct weir_shape any_list = LIST(&weir_shape_any);
 static const struct weir_shape *const content_kinds[] = {&weir_shape_string, &any_list, NULL};
 static const struct weir_shape content = UNTAGGED("Content", content_kinds);
 
-/* A fault of a member is told with its name. */
-static bool check_member(struct weir_span message, size_t index, const char *name,
-                         const struct weir_shape *shape, struct weir_shape_fault *fault) {
-    struct weir_span raw;
+static bool fail_in(size_t index, const char *member, struct weir_shape_fault *fault) {
     char text[WEIR_SHAPE_TEXT];
-    if (!weir_json_member(message, name, &raw))
-        return weir_shape_fail(fault, message.data + message.len, "[%zu]: missing field `%s`",
-                               index, name);
-    if (shape == &role && weir_json_type_of(raw) != WEIR_JSON_STRING)
-        weir_shape_fail_type(fault, raw, "a string");
-    else if (weir_shape_check(shape, raw, fault))
-        return true;
     memcpy(text, fault->text, sizeof(text));
-    return weir_shape_fail(fault, fault->at, "[%zu].%s: %s", index, name, text);
+    return weir_shape_fail(fault, fault->at, "[%zu]%s: %s", index, member, text);
+}
+
+static bool check_message(struct weir_span message, size_t index, struct weir_shape_fault *fault) {
+    struct weir_span raw;
+    if (weir_json_type_of(message) != WEIR_JSON_OBJECT) {
+        weir_shape_fail_type(fault, message, "struct AnthropicMessage");
+        return fail_in(index, "", fault);
+    }
+    if (!weir_json_member(message, "role", &raw))
+        return weir_shape_fail(fault, message.data + message.len, "[%zu]: missing field `role`",
+                               index);
+    if (weir_json_type_of(raw) != WEIR_JSON_STRING) {
+        weir_shape_fail_type(fault, raw, "a string");
+        return fail_in(index, ".role", fault);
+    }
+    if (!weir_shape_check(&role, raw, fault))
+        return fail_in(index, ".role", fault);
+    if (weir_json_member(message, "content", &raw) && weir_shape_check(&content, raw, fault))
+        return true;
+    return weir_shape_fail(fault, message.data + message.len,
+                           "[%zu]: data did not match any variant of untagged enum "
+                           "AnthropicMessageContent",
+                           index);
 }
 
 static bool check_messages(struct weir_span raw, struct weir_shape_fault *fault) {
     struct weir_json j;
     struct weir_span message;
-    char text[WEIR_SHAPE_TEXT];
     if (!weir_shape_check(&any_list, raw, fault))
         return false;
     weir_json_init(&j, raw, WEIR_OPENAI_DEPTH);
     weir_json_array_enter(&j);
-    for (size_t i = 0; weir_json_array_next(&j) && weir_json_skip(&j, &message); i++) {
-        if (weir_json_type_of(message) != WEIR_JSON_OBJECT) {
-            weir_shape_fail_type(fault, message, "struct AnthropicMessage");
-            memcpy(text, fault->text, sizeof(text));
-            return weir_shape_fail(fault, fault->at, "[%zu]: %s", i, text);
-        }
-        if (!check_member(message, i, "role", &role, fault) ||
-            !check_member(message, i, "content", &content, fault))
+    for (size_t i = 0; weir_json_array_next(&j) && weir_json_skip(&j, &message); i++)
+        if (!check_message(message, i, fault))
             return false;
-    }
     return true;
 }
 const struct weir_shape weir_messages_list = CHECKED(check_messages);

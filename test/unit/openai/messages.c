@@ -51,10 +51,16 @@ static void case_messages(void) {
          "[{\"role\":\"system\",\"content\":\"s\\nt\"},{\"role\":\"user\",\"content\":\"hi\"}]"},
         {HI, ",\"system\":\"x-anthropic-billing-header: a\\n\\ns\"",
          "[{\"role\":\"system\",\"content\":\"s\"},{\"role\":\"user\",\"content\":\"hi\"}]"},
-        {HI, ",\"system\":\"x-anthropic-billing-header: a\"", HI},
+        {HI, ",\"system\":\"x-anthropic-billing-header: a\"",
+         "[{\"role\":\"system\",\"content\":\"x-anthropic-billing-header: a\"},{\"role\":"
+         "\"user\",\"content\":\"hi\"}]"},
+        {HI, ",\"system\":[]",
+         "[{\"role\":\"system\",\"content\":\"\"},{\"role\":\"user\",\"content\":\"hi\"}]"},
         {"[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"a\"},{\"type\":\"text\","
-         "\"text\":\"b\"}]},{\"role\":\"system\",\"content\":\"x\"}]",
-         "", "[{\"role\":\"user\",\"content\":\"ab\"},{\"role\":\"system\",\"content\":\"x\"}]"},
+         "\"text\":\"b\"}]},{\"role\":\"system\",\"content\":[{\"type\":\"text\",\"text\":\"x\"},"
+         "{\"type\":\"text\",\"text\":\"y\"}]}]",
+         "",
+         "[{\"role\":\"user\",\"content\":\"ab\"},{\"role\":\"system\",\"content\":\"x\\ny\"}]"},
         {"[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"a\"},{\"type\":\"image\","
          "\"source\":{\"type\":\"base64\",\"media_type\":\"image/png\",\"data\":\"AAAA\"}},"
          "{\"type\":\"image\",\"source\":{\"type\":\"url\",\"url\":\"http://h/x\"}}]}]",
@@ -136,7 +142,7 @@ static void case_refusals(void) {
          ",\"tools\":[{\"type\":\"bash_20250124\",\"name\":\"bash\"}]}",
          "tools[0]: server tool type \"bash_20250124\" is not supported"},
         {"{\"model\":\"m\",\"max_tokens\":1,\"messages\":" HI ",\"tools\":[{\"name\":\"f\"}]}",
-         "tools[0].input_schema: field required"},
+         "tools[0].input_schema: field required for client tools"},
         {"{\"model\":\"m\",\"max_tokens\":1,\"messages\":[{\"role\":\"user\",\"content\":["
          "{\"type\":\"nope\"}]}]}",
          "messages[0].content[0]: content block type \"nope\" is not supported"},
@@ -146,6 +152,16 @@ static void case_refusals(void) {
         {"{\"model\":\"m\",\"max_tokens\":1,\"messages\":[{\"role\":\"user\",\"content\":["
          "{\"type\":\"tool_result\",\"tool_use_id\":\"c\",\"content\":[{\"type\":\"image\"}]}]}]}",
          "messages[0].content[0]: only text is supported in a tool_result"},
+        {"{\"model\":\"m\",\"max_tokens\":1,\"messages\":[{\"role\":\"user\",\"content\":[]}]}",
+         "messages[0].content: must contain at least one content block"},
+        {"{\"model\":\"m\",\"max_tokens\":1,\"messages\":[{\"role\":\"user\",\"content\":[3]}]}",
+         "messages[0].content[0]: content blocks must be objects"},
+        {"{\"model\":\"m\",\"max_tokens\":1,\"messages\":[{\"role\":\"user\"}]}",
+         UNREAD "messages[0]: data did not match any variant of untagged enum "
+                "AnthropicMessageContent at line 1 column 55"},
+        {"{\"model\":\"m\",\"max_tokens\":1,\"messages\":[{\"role\":\"x\",\"content\":\"\"}]}",
+         UNREAD "messages[0].role: unknown variant `x`, expected one of `user`, `assistant`, "
+                "`system` at line 1 column 51"},
         {"{\"model\":\"m\",\"max_tokens\":1,\"messages\":" HI ",\"mcp_servers\":[{}]}",
          "mcp_servers: not supported: no tool is called from here"},
     };
@@ -179,6 +195,7 @@ static void case_answers(void) {
 #define HEAD                                                                                       \
     "{\"id\":\"msg_0123456789abcdef0123456789abcdef\",\"type\":\"message\",\"role\":"              \
     "\"assistant\",\"content\":["
+#define EMPTY "{\"type\":\"text\",\"text\":\"\"}"
 #define USAGE                                                                                      \
     "\"usage\":{\"input_tokens\":5,\"output_tokens\":2,\"cache_creation_input_tokens\":0,"         \
     "\"cache_read_input_tokens\":4}}"
@@ -192,14 +209,14 @@ static void case_answers(void) {
     weir_buf_clear(&out);
     choice = (struct weir_answer_choice){.calls = &calls[1], .n_calls = 1};
     ok(weir_messages_unary(&head, &choice, &end, &out));
-    says(weir_buf_span(&out), HEAD "],\"model\":\"m\",\"stop_reason\":\"end_turn\","
-                                   "\"stop_sequence\":null," USAGE);
+    says(weir_buf_span(&out), HEAD EMPTY "],\"model\":\"m\",\"stop_reason\":\"end_turn\","
+                                         "\"stop_sequence\":null," USAGE);
     weir_buf_clear(&out);
     end = (struct weir_messages_end){
         .finish_reason = "stop", .stop_sequence = WEIR_SPAN_LIT("\n"), .usage = &usage};
     ok(weir_messages_unary(&head, &(struct weir_answer_choice){.n_calls = 0}, &end, &out));
-    says(weir_buf_span(&out), HEAD "],\"model\":\"m\",\"stop_reason\":\"stop_sequence\","
-                                   "\"stop_sequence\":\"\\n\"," USAGE);
+    says(weir_buf_span(&out), HEAD EMPTY "],\"model\":\"m\",\"stop_reason\":\"stop_sequence\","
+                                         "\"stop_sequence\":\"\\n\"," USAGE);
     weir_buf_fini(&out);
 }
 
