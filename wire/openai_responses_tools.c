@@ -128,6 +128,7 @@ static bool put_allowed(struct weir_openai_reading *r, struct weir_span tools,
 
 static bool put_choice(struct weir_openai_reading *r, struct weir_span choice,
                        struct weir_jsonw *w) {
+    struct weir_span name;
     if (choice.data == NULL)
         return true;
     bool object = weir_json_type_of(choice) == WEIR_JSON_OBJECT;
@@ -139,7 +140,7 @@ static bool put_choice(struct weir_openai_reading *r, struct weir_span choice,
         return true;
     }
     weir_translate_put_named(w,
-                             weir_json_member(choice, "name", &type) ? type : weir_span(NULL, 0));
+                             weir_json_member(choice, "name", &name) ? name : weir_span(NULL, 0));
     return true;
 }
 
