@@ -120,18 +120,21 @@ def test_prefill_workers_with_other_blocks(fleet):
         front.wait_line(f"a prefill worker of model m has block size {size}, the others 16; it is left out")
     changes.say(kv_cache_block_size=16)
     front.wait_line("model m has 2 prefill workers$")
+    seen = len(front.lines)
     changes.close()
-    front.wait_line("model m has 1 prefill worker$")
+    front.wait_line("model m has 1 prefill worker$", start=seen)
     assert first.stop() == 0
     front.wait_line(rf"worker {other.ids[0]:x} of model m is left out no longer")
     long = {"messages": [{"role": "user", "content": "a" * 400}]}
     for n in (1, 2):
         assert front.chat(**long).status == 200 and other.metric("finished_total") == n
     # Back to the first size: the pool that there was.
+    seen = len(front.lines)
     assert other.stop() == 0
-    front.wait_line("model m has 0 prefill workers$")
+    front.wait_line("model m has 0 prefill workers$", start=seen)
+    seen = len(front.lines)
     again = fleet.mocker("--disaggregation-mode", "prefill")
-    front.wait_line("model m has 1 prefill worker$")
+    front.wait_line("model m has 1 prefill worker$", start=seen)
     assert front.chat(**long).status == 200 and again.metric("finished_total") == 1
 
 
