@@ -32,7 +32,7 @@ static const struct weir_translate_row rows[] = {
     ROW(top_p, weir_shape_f32),
     ROW(top_k, weir_shape_u32),
     ROW(stop_sequences, weir_shape_strings),
-    ROW(stream, weir_shape_bool),
+    {"stream", &weir_shape_bool, offsetof(struct members, stream), false, true},
     ROW(metadata, weir_shape_any),
     ROW(service_tier, weir_shape_string),
     ROW(container, weir_shape_string),

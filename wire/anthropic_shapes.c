@@ -5,57 +5,31 @@
 #include "wire/openai_shapes.h"
 #include "wire/shape_table_priv.h"
 
-#include <string.h>
-
 static const struct weir_shape_variant role_words[] = {
     {"user", NULL}, {"assistant", NULL}, {"system", NULL}, {NULL, NULL}};
 static const struct weir_shape role = WORDS(role_words);
-static const struct weir_shape any_list = LIST(&weir_shape_any);
-static const struct weir_shape *const content_kinds[] = {&weir_shape_string, &any_list, NULL};
-static const struct weir_shape content = UNTAGGED("Content", content_kinds);
 
-static bool fail_in(size_t index, const char *member, struct weir_shape_fault *fault) {
-    char text[WEIR_SHAPE_TEXT];
-    memcpy(text, fault->text, sizeof(text));
-    return weir_shape_fail(fault, fault->at, "[%zu]%s: %s", index, member, text);
-}
-
-static bool check_message(struct weir_span message, size_t index, struct weir_shape_fault *fault) {
-    struct weir_span raw;
-    if (weir_json_type_of(message) != WEIR_JSON_OBJECT) {
-        weir_shape_fail_type(fault, message, "struct AnthropicMessage");
-        return fail_in(index, "", fault);
-    }
-    if (!weir_json_member(message, "role", &raw))
-        return weir_shape_fail(fault, message.data + message.len, "[%zu]: missing field `role`",
-                               index);
-    if (weir_json_type_of(raw) != WEIR_JSON_STRING) {
-        weir_shape_fail_type(fault, raw, "a string");
-        return fail_in(index, ".role", fault);
-    }
-    if (!weir_shape_check(&role, raw, fault))
-        return fail_in(index, ".role", fault);
-    if (weir_json_member(message, "content", &raw) && weir_shape_check(&content, raw, fault))
-        return true;
-    return weir_shape_fail(fault, message.data + message.len,
-                           "[%zu]: data did not match any variant of untagged enum "
-                           "AnthropicMessageContent",
-                           index);
-}
-
-static bool check_messages(struct weir_span raw, struct weir_shape_fault *fault) {
-    struct weir_json j;
-    struct weir_span message;
-    if (!weir_shape_check(&any_list, raw, fault))
+/* The role is a word; the content a text or a list of blocks. */
+static bool check_message(struct weir_span raw, struct weir_shape_fault *fault) {
+    struct weir_span member;
+    if (weir_json_type_of(raw) != WEIR_JSON_OBJECT)
+        return weir_shape_fail_type(fault, raw, "struct AnthropicMessage");
+    if (!weir_json_member(raw, "role", &member))
+        return weir_shape_fail(fault, raw.data + raw.len, "missing field `role`");
+    if (weir_json_type_of(member) != WEIR_JSON_STRING)
+        return weir_shape_fail_type(fault, member, "a string");
+    if (!weir_shape_check(&role, member, fault))
         return false;
-    weir_json_init(&j, raw, WEIR_OPENAI_DEPTH);
-    weir_json_array_enter(&j);
-    for (size_t i = 0; weir_json_array_next(&j) && weir_json_skip(&j, &message); i++)
-        if (!check_message(message, i, fault))
-            return false;
-    return true;
+    if (weir_json_member(raw, "content", &member) &&
+        (weir_json_type_of(member) == WEIR_JSON_STRING ||
+         weir_json_type_of(member) == WEIR_JSON_ARRAY))
+        return true;
+    return weir_shape_fail(fault, raw.data + raw.len,
+                           "data did not match any variant of untagged enum "
+                           "AnthropicMessageContent");
 }
-const struct weir_shape weir_messages_list = CHECKED(check_messages);
+static const struct weir_shape message = CHECKED(check_message);
+const struct weir_shape weir_messages_list = LIST(&message);
 
 static const struct weir_shape_member text_members[] = {NEED("text", &weir_shape_string), END};
 static const struct weir_shape text_block = STRUCT("TextBlock", text_members);
@@ -66,7 +40,7 @@ const struct weir_shape weir_messages_system = UNTAGGED("SystemPrompt", system_k
 static const struct weir_shape_member tool_members[] = {
     NEED("name", &weir_shape_string), MAY("type", &weir_shape_string),
     MAY("description", &weir_shape_string), MAY("input_schema", &weir_openai_any_map), END};
-static const struct weir_shape tool = STRUCT("Tool", tool_members);
+static const struct weir_shape tool = STRUCT("AnthropicTool", tool_members);
 const struct weir_shape weir_messages_tools = LIST(&tool);
 
 static const struct weir_shape_member choice_members[] = {

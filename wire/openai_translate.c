@@ -18,14 +18,53 @@ static const struct weir_translate_row *find(const struct weir_translate_table *
     return NULL;
 }
 
-/* A fault deeper in a value says where by itself: "[0].role: …". */
+static bool holds(struct weir_span value, const char *at) {
+    return value.data <= at && at <= value.data + value.len;
+}
+
+/* The place as a path from the value, "[0].role". */
+static enum weir_status put_path(struct weir_span value, const char *at, struct weir_buf *out) {
+    enum weir_status st = WEIR_OK;
+    for (bool deeper = true; deeper && st == WEIR_OK;) {
+        struct weir_json j;
+        struct weir_json_str key;
+        struct weir_span inner;
+        size_t i = 0;
+        deeper = false;
+        weir_json_init(&j, value, WEIR_OPENAI_DEPTH);
+        if (at == value.data)
+            return WEIR_OK; /* the container itself */
+        if (weir_json_type_of(value) == WEIR_JSON_ARRAY) {
+            weir_json_array_enter(&j);
+            for (; !deeper && weir_json_array_next(&j) && weir_json_skip(&j, &inner); i++)
+                if ((deeper = holds(inner, at)))
+                    st = weir_buf_printf(out, "[%zu]", i);
+        } else if (weir_json_type_of(value) == WEIR_JSON_OBJECT) {
+            weir_json_object_enter(&j);
+            while (!deeper && weir_json_object_next(&j, &key) && weir_json_skip(&j, &inner))
+                if ((deeper = holds(inner, at)))
+                    st = weir_buf_printf(out, ".%.*s", WEIR_SPAN_ARG(key.raw));
+        }
+        if (deeper)
+            value = inner;
+    }
+    return st;
+}
+
 static bool fail_fault(struct weir_openai_reading *r, const struct weir_translate_table *table,
-                       const struct weir_translate_row *row, const struct weir_shape_fault *fault) {
+                       const struct weir_translate_row *row, struct weir_span raw,
+                       const struct weir_shape_fault *fault) {
     size_t at = row->early || table->in_place ? (size_t)(fault->at - r->body.data) : r->end;
+    struct weir_buf path;
     if (!table->in_place)
         return weir_openai_fail_at(r, at, "%s", fault->text);
-    return weir_openai_fail_at(r, at, "%s%s%s", row->name, fault->text[0] == '[' ? "" : ": ",
-                               fault->text);
+    weir_buf_init(&path, raw.len + 4096);
+    bool ok = put_path(raw, fault->at, &path) == WEIR_OK;
+    ok = ok ? weir_openai_fail_at(r, at, "%s%.*s: %s", row->name, (int)path.len,
+                                  path.len > 0 ? path.data : "", fault->text)
+            : weir_openai_nomem(r);
+    weir_buf_fini(&path);
+    return ok;
 }
 
 static bool fits(struct weir_openai_reading *r, const struct weir_translate_table *table,
@@ -35,7 +74,7 @@ static bool fits(struct weir_openai_reading *r, const struct weir_translate_tabl
     return (weir_json_type_of(raw) == WEIR_JSON_NULL && !row->never_null) ||
            weir_shape_check(row->shape, raw, &fault) ||
            (row->shape == &weir_openai_nvext && weir_raw_is_empty_list(raw)) ||
-           fail_fault(r, table, row, &fault);
+           fail_fault(r, table, row, raw, &fault);
 }
 
 static bool fail_syntax(struct weir_openai_reading *r, const struct weir_json *j) {

@@ -18,7 +18,8 @@ struct weir_translate_table {
     const char *name; /* of the whole, as serde says it: "struct X" */
     const struct weir_translate_row *rows;
     size_t n; /* at most WEIR_TRANSLATE_ROWS */
-    /* Every member is `early`, and its name goes before what is wrong with it. */
+    /* Every member is `early`, and the place of what is wrong goes before it,
+     * "messages[0].role". */
     bool in_place;
 };
 enum { WEIR_TRANSLATE_ROWS = 64 };

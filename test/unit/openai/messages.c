@@ -162,6 +162,15 @@ static void case_refusals(void) {
         {"{\"model\":\"m\",\"max_tokens\":1,\"messages\":[{\"role\":\"x\",\"content\":\"\"}]}",
          UNREAD "messages[0].role: unknown variant `x`, expected one of `user`, `assistant`, "
                 "`system` at line 1 column 51"},
+        {"{\"model\":\"m\",\"max_tokens\":1,\"messages\":" HI ",\"tools\":[{\"name\":true}]}",
+         UNREAD "tools[0].name: invalid type: boolean `true`, expected a string at line 1 column "
+                "93"},
+        {"{\"model\":\"m\",\"max_tokens\":1,\"messages\":" HI
+         ",\"tools\":[{\"description\":\"\"}]}",
+         UNREAD "tools[0]: missing field `name` at line 1 column 99"},
+        {"{\"model\":\"m\",\"max_tokens\":1,\"messages\":" HI ",\"tools\":[{\"name\":\"f\"},[]]}",
+         UNREAD "tools[1]: invalid length 0, expected struct AnthropicTool with 4 elements at line "
+                "1 column 96"},
         {"{\"model\":\"m\",\"max_tokens\":1,\"messages\":" HI ",\"mcp_servers\":[{}]}",
          "mcp_servers: not supported: no tool is called from here"},
     };
