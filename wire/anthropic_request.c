@@ -70,6 +70,8 @@ static bool check_tools(struct weir_openai_reading *r, struct weir_span tools) {
         if (weir_json_member(tool, "type", &type) && weir_json_type_of(type) != WEIR_JSON_NULL &&
             !weir_span_eqz(type, "\"custom\""))
             return weir_raw_string(r, type, &name) &&
+                   (name.len > 0 ||
+                    weir_openai_fail(r, 400, "tools[%zu].type: must be a non-empty string", i)) &&
                    weir_openai_fail(r, 400,
                                     "tools[%zu]: server tool type \"%.*s\" is not supported", i,
                                     WEIR_SPAN_ARG(name));
@@ -83,10 +85,10 @@ static bool check_tools(struct weir_openai_reading *r, struct weir_span tools) {
 
 static bool check(struct weir_openai_reading *r, const struct members *m) {
     uint64_t max;
-    if (m->max_tokens.data != NULL && (!weir_span_u64(m->max_tokens, &max) || max == 0))
-        return weir_openai_fail(r, 400, "max_tokens: must be greater than 0");
     if (weir_raw_is_empty_list(m->messages))
         return weir_openai_fail(r, 400, "messages: field required");
+    if (m->max_tokens.data != NULL && (!weir_span_u64(m->max_tokens, &max) || max == 0))
+        return weir_openai_fail(r, 400, "max_tokens: must be greater than 0");
     if (m->mcp_servers.data != NULL && !weir_raw_is_empty_list(m->mcp_servers))
         return weir_openai_fail(r, 400, "mcp_servers: not supported: no tool is called from here");
     return m->tools.data == NULL || check_tools(r, m->tools);

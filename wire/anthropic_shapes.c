@@ -39,7 +39,7 @@ const struct weir_shape weir_messages_system = UNTAGGED("SystemPrompt", system_k
 
 static const struct weir_shape_member tool_members[] = {
     NEED("name", &weir_shape_string), MAY("type", &weir_shape_string),
-    MAY("description", &weir_shape_string), MAY("input_schema", &weir_openai_any_map), END};
+    MAY("description", &weir_shape_string), MAY("input_schema", &weir_shape_any), END};
 static const struct weir_shape tool = STRUCT("AnthropicTool", tool_members);
 const struct weir_shape weir_messages_tools = LIST(&tool);
 

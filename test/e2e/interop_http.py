@@ -22,6 +22,7 @@ CASES = os.path.join(ROOT, "../shared/data/dynamo/http/cases.jsonl")
 KNOWN = os.path.join(ROOT, "test/data/interop-http-known.txt")
 PATHS = ("/v1/chat/completions", "/v1/completions")
 RESPONSES = ("/v1/responses",)
+MESSAGES = ("/v1/messages",)
 SEED = int(os.environ.get("WEIR_TEST_SEED", "1"))
 CHANGES = int(os.environ.get("WEIR_TEST_CHANGES", "8000"))
 RESPONSES_CHANGES = CHANGES // 4
@@ -122,6 +123,10 @@ def form(status, kind, data):
         usage = doc["usage"]
         counts = usage.pop("input_tokens"), usage.pop("total_tokens")
         return status, kind, known_of(doc), counts
+    if doc.get("type") == "message":
+        usage = doc["usage"]
+        tokens = usage.pop("input_tokens") + usage.pop("cache_read_input_tokens", 0)
+        return status, kind, sorted(doc), [b["type"] for b in doc["content"]], tokens, sorted(usage)
     return status, kind, sorted(doc), (doc.get("usage") or {}).get("prompt_tokens"), doc.get("model")
 
 
@@ -161,8 +166,9 @@ def both_fronts(fleet, theirs, dynamo, model):  # noqa: F811
     theirs.append(Process([dynamo, "-m", "dynamo.mocker", "--model-path", model, "--model-name", "m", "--block-size", str(BLOCK),
                            "--num-workers", "2", "--speedup-ratio", "0", "--max-model-len", "2048"], dynamo_env(fleet),
                           "dynamo.mocker"))
-    reference = dynamo_front(theirs, fleet, dynamo, "--router-mode", "kv")
-    front = fleet.frontend("--router-mode", "kv", "--error-format", "dynamo", *files(model))
+    flags = ("--router-mode", "kv", "--enable-anthropic-api")
+    reference = dynamo_front(theirs, fleet, dynamo, *flags)
+    front = fleet.frontend(*flags, "--error-format", "dynamo", *files(model))
     Http(front.port).serving()
     return reference.port, front.port
 
@@ -238,3 +244,25 @@ def test_changed_responses_are_answered_alike(both_fronts):
     cases += [(f"generated {i}", RESPONSES[0], {"model": "m", "max_output_tokens": 2, **body}) for i, body in enumerate(GENERATED)]
     compare(both_fronts, cases, RESPONSES_CHANGES, ("input", "model"))
     assert len(cases) > 30
+
+
+TOOL = {"name": "f", "description": "d", "input_schema": {"type": "object", "properties": {"a": {"type": "integer"}}}}
+SAYS = {"role": "assistant", "content": [{"type": "thinking", "thinking": "t", "signature": "s"}, {"type": "redacted_thinking", "data": "z"},
+                                         {"type": "text", "text": "y"}, {"type": "text", "text": "z"}]}
+PARTS = {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b", "cache_control": {"type": "ephemeral"}}]}
+GENERATED_MESSAGES = [
+    {"messages": [PARTS, SAYS, {"role": "system", "content": [{"type": "text", "text": "x"}, {"type": "text", "text": "y"}]}, PARTS]},
+    {"messages": [PARTS], "system": "x-anthropic-billing-header: cc_version=2.1.77; cch=abc12;\n\nBe brief."},
+    {"messages": [PARTS], "system": [{"type": "text", "text": "x-anthropic-billing-header: a;"}, {"type": "text", "text": "b"}, {"type": "text", "text": "c"}]},
+    {"messages": [PARTS], "temperature": 0.5, "top_p": 0.25, "top_k": 3, "stop_sequences": ["qqqq", "zzzz"], "metadata": {"user_id": "u"}},
+    {"messages": [PARTS], "tools": [TOOL], "tool_choice": {"type": "auto", "disable_parallel_tool_use": True}},
+    {"messages": [PARTS], "tools": [TOOL, {**TOOL, "type": "custom", "name": "g"}], "tool_choice": {"type": "none"}},
+]
+
+
+@pytest.mark.skipif(VERSION < "1.6", reason="the cases were recorded from 1.6.1")
+def test_changed_messages_are_answered_alike(both_fronts):
+    cases = [c for c in recorded(MESSAGES) if c[2].get("model") == "m"]
+    cases += [(f"generated {i}", MESSAGES[0], {"model": "m", "max_tokens": 2, **body}) for i, body in enumerate(GENERATED_MESSAGES)]
+    compare(both_fronts, cases, RESPONSES_CHANGES, ("messages", "model"))
+    assert len(cases) > 20
