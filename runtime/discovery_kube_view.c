@@ -65,7 +65,8 @@ struct weir_kube_view {
 };
 
 static uint64_t hash_of(uint64_t seed, struct weir_span s) {
-    uint64_t h = 0xcbf29ce484222325u ^ seed;
+    /* The seed gets a step of its own: it would cancel with the first byte. */
+    uint64_t h = (0xcbf29ce484222325u ^ seed) * 0x100000001b3u;
     for (size_t i = 0; i < s.len; i++)
         h = (h ^ (unsigned char)s.data[i]) * 0x100000001b3u;
     return h;

@@ -20,7 +20,8 @@ static struct weir_map visible;
 
 static void on_change(void *arg, enum weir_record_kind kind, struct weir_span key,
                       struct weir_span json) {
-    uint64_t h = 0xcbf29ce484222325u ^ (uint64_t)kind;
+    /* The kind gets a step of its own, or "n" of one kind were "o" of the next. */
+    uint64_t h = (0xcbf29ce484222325u ^ (uint64_t)kind) * 0x100000001b3u;
     (void)arg;
     must(key.len > 0 && kind <= WEIR_RECORD_EVENT_SOURCE);
     for (size_t i = 0; i < key.len; i++)
