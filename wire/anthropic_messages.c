@@ -266,24 +266,8 @@ static bool assistant_block(struct turns *t, struct weir_span block) {
     return is_type(block, "\"redacted_thinking\"") || refuse_type(t, block);
 }
 
-/* The text is there even when it is empty: templates look at it. */
 static void end_assistant(struct turns *t) {
-    weir_translate_begin_message(t->w, "assistant");
-    weir_jsonw_string(t->w, weir_buf_span(&t->text));
-    if (t->reasoning.len > 0) {
-        weir_jsonw_key(t->w, "reasoning_content");
-        weir_jsonw_string(t->w, weir_buf_span(&t->reasoning));
-    }
-    if (t->calls.len > 0) {
-        weir_jsonw_array_end(&t->calls_w);
-        weir_translate_put(t->w, "tool_calls", weir_buf_span(&t->calls));
-        if (t->w->status == WEIR_OK)
-            t->w->status = t->calls_w.status;
-    }
-    weir_jsonw_object_end(t->w);
-    weir_buf_clear(&t->text);
-    weir_buf_clear(&t->reasoning);
-    weir_buf_clear(&t->calls);
+    weir_translate_put_assistant(t->w, &t->text, &t->reasoning, &t->calls, &t->calls_w);
 }
 
 /* ---- all ---------------------------------------------------------------------------------- */

@@ -246,6 +246,27 @@ bool weir_translate_keep(struct weir_openai_reading *r, const void *members,
     return ok;
 }
 
+void weir_translate_put_assistant(struct weir_jsonw *w, struct weir_buf *text,
+                                  struct weir_buf *reasoning, struct weir_buf *calls,
+                                  struct weir_jsonw *calls_w) {
+    weir_translate_begin_message(w, "assistant");
+    weir_jsonw_string(w, weir_buf_span(text));
+    if (reasoning->len > 0) {
+        weir_jsonw_key(w, "reasoning_content");
+        weir_jsonw_string(w, weir_buf_span(reasoning));
+    }
+    if (calls->len > 0) {
+        weir_jsonw_array_end(calls_w);
+        weir_translate_put(w, "tool_calls", weir_buf_span(calls));
+        if (w->status == WEIR_OK)
+            w->status = calls_w->status;
+    }
+    weir_jsonw_object_end(w);
+    weir_buf_clear(text);
+    weir_buf_clear(reasoning);
+    weir_buf_clear(calls);
+}
+
 /* ---- refusals of the chat ------------------------------------------------------------------- */
 
 struct weir_span weir_translate_reword(struct weir_span text, bool *ret_unread) {

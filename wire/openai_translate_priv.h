@@ -38,6 +38,12 @@ void weir_translate_put_from(struct weir_jsonw *w, const char *key, struct weir_
                              const char *from);
 /* {"role": role, "content": and there the caller goes on, and ends the object. */
 void weir_translate_begin_message(struct weir_jsonw *w, const char *role);
+/* A whole message of the assistant. The text is there even when it is empty: templates look at it;
+ * calls, when there are any, is the list that calls_w has begun, and is ended. Empties the three.
+ */
+void weir_translate_put_assistant(struct weir_jsonw *w, struct weir_buf *text,
+                                  struct weir_buf *reasoning, struct weir_buf *calls,
+                                  struct weir_jsonw *calls_w);
 /* Parts of a user's message. Raw; detail: or NULL. */
 void weir_translate_put_text(struct weir_jsonw *w, struct weir_span text);
 void weir_translate_put_image(struct weir_jsonw *w, struct weir_span url, struct weir_span detail);

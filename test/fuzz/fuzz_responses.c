@@ -3,39 +3,12 @@
  * has become a chat with messages that are JSON, and what its answer repeats of it is JSON too, in
  * a whole answer and in every event of a stream.
  */
-#include "base/json.h"
+#include "test/fuzz/events.h"
 #include "wire/openai_responses.h"
-
-#include <stdlib.h>
-#include <string.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum { MAX = 16 << 20 };
-
-static void must(bool ok) {
-    if (!ok)
-        abort();
-}
-
-static void must_be_json(struct weir_span text, enum weir_json_type type) {
-    struct weir_json j;
-    weir_json_init(&j, text, 140); /* the body's members one level or two deeper */
-    must(weir_json_peek(&j) == type && weir_json_skip(&j, NULL) && weir_json_finish(&j));
-}
-
-/* Each event is two lines and a blank one. */
-static void must_be_events(struct weir_span text, size_t n) {
-    for (; n > 0; n--) {
-        const char *data = memmem(text.data, text.len, "\ndata: ", 7),
-                   *end = memmem(text.data, text.len, "\n\n", 2);
-        must(memcmp(text.data, "event: ", 7) == 0 && data != NULL && end != NULL && data < end);
-        must_be_json(weir_span(data + 7, (size_t)(end - data - 7)), WEIR_JSON_OBJECT);
-        size_t used = (size_t)(end + 2 - text.data);
-        text = weir_span(end + 2, text.len - used);
-    }
-    must(text.len == 0);
-}
 
 static void answer(const struct weir_openai_request *q) {
     struct weir_responses_head head = {.model = q->model, .echo = q->responses};
@@ -62,7 +35,7 @@ static void answer(const struct weir_openai_request *q) {
     for (size_t i = 0; i < WEIR_ARRAY_LEN(pieces); i++)
         must(weir_responses_piece(&s, &pieces[i], &out) == WEIR_OK);
     must(weir_responses_finish(&s, &end, &out) == WEIR_OK);
-    must_be_events(weir_buf_span(&out), s.sequence);
+    must(must_be_events(weir_buf_span(&out)) == s.sequence);
     weir_responses_stream_fini(&s);
     weir_buf_fini(&out);
 }
