@@ -246,7 +246,7 @@ static enum weir_status chars(struct compiler *c) {
         n += one != 0 && one == len;
     }
     size_t cap = table_size(n);
-    struct wtok_word *table = weir_calloc(cap, sizeof(*table));
+    struct wtok_char_id *table = weir_calloc(cap, sizeof(*table));
     if (table == NULL)
         return no_memory(c->err);
     for (size_t id = 0; id < c->spec->n_ids; id++) {
@@ -256,12 +256,12 @@ static enum weir_status chars(struct compiler *c) {
             (void)wtok_char(p, &one);
         if (one == 0 || one != len)
             continue;
-        uint64_t k = 0;
-        memcpy(&k, p, len);
-        size_t i = wtok_mix(k, len) & (cap - 1);
+        uint32_t text = 0;
+        memcpy(&text, p, len);
+        size_t i = wtok_mix(text, len) & (cap - 1);
         while (table[i].len != 0)
             i = (i + 1) & (cap - 1);
-        table[i] = (struct wtok_word){.k0 = k, .id = (uint32_t)id, .len = (uint32_t)len};
+        table[i] = (struct wtok_char_id){text, (uint32_t)len, (uint32_t)id};
     }
     bool ok = put(c, WTOK_SECTION_CHARS, table, cap, sizeof(*table));
     weir_free(table);
@@ -380,6 +380,21 @@ static enum weir_status mark_words(struct compiler *c, bool *is_word, size_t *re
     return st;
 }
 
+static void enter_word(struct wtok_word_line *table, size_t cap, const u8 *p, size_t n,
+                       uint32_t id) {
+    uint64_t k0, k1;
+    wtok_key(p, n, &k0, &k1);
+    size_t at = wtok_word_line_of(wtok_key_hash(k0, k1), cap);
+    for (; table[at].k1[WTOK_WORD_WAYS - 1] != 0; at = at + 1 < cap ? at + 1 : 0)
+        table[at].goes_on = 1;
+    size_t way = 0;
+    while (table[at].k1[way] != 0)
+        way++;
+    table[at].k0[way] = k0;
+    table[at].k1[way] = k1;
+    table[at].ids[way] = id;
+}
+
 static enum weir_status words(struct compiler *c) {
     size_t n_short = 0, n_long = 0, cap_short, cap_long, n;
     bool *is_word = weir_calloc(c->spec->n_ids + 1, sizeof(*is_word));
@@ -388,8 +403,7 @@ static enum weir_status words(struct compiler *c) {
     enum weir_status st = is_word != NULL ? mark_words(c, is_word, &n_short, &n_long) : WEIR_NOMEM;
     if (st != WEIR_OK)
         goto done;
-    for (cap_short = 16; cap_short * 4 < n_short * 3;)
-        cap_short *= 2;
+    cap_short = n_short * 10 / (WTOK_WORD_WAYS * 7) + 1; /* seven tenths full */
     cap_long = table_size(n_long * 2);
     table = weir_calloc(cap_short, sizeof(*table));
     longs = weir_malloc(cap_long * sizeof(*longs));
@@ -409,12 +423,7 @@ static enum weir_status words(struct compiler *c) {
             longs[at] = (uint32_t)id | wtok_long_mark(hash);
             continue;
         }
-        struct wtok_word w = {.id = (uint32_t)id, .len = (uint32_t)n};
-        wtok_key(p, n, &w.k0, &w.k1);
-        size_t at = wtok_key_hash(w.k0, w.k1) >> 32 & (cap_short - 1);
-        for (; table[at].way[1].len != 0; at = (at + 1) & (cap_short - 1))
-            table[at].way[1].goes_on = 1;
-        table[at].way[table[at].way[0].len != 0] = w;
+        enter_word(table, cap_short, p, n, (uint32_t)id);
     }
     if (put(c, WTOK_SECTION_WORDS, table, cap_short, sizeof(*table)) &&
         put(c, WTOK_SECTION_LONG_WORDS, longs, cap_long, sizeof(*longs)))

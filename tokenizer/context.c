@@ -84,13 +84,13 @@ static bool map_memory(struct wtok_context *ctx) {
 /* What is a word of the vocabulary is known from the start, as far as lines have room; low ids come
  * first, which are the more frequent. */
 static void learn_vocabulary(const struct wtok_model *m, struct wtok_context *ctx) {
-    for (size_t i = 0; i < m->n_words; i++)
-        for (unsigned k = 0; k < 2; k++) {
-            const struct wtok_word *w = &m->words[i].way[k];
-            struct wtok_memo_line *line = wtok_memo_line(ctx->memos, wtok_key_hash(w->k0, w->k1));
+    for (unsigned k = 0; k < WTOK_WORD_WAYS; k++)
+        for (size_t i = 0; i < m->n_words; i++) {
+            uint64_t k0 = m->words[i].k0[k], k1 = m->words[i].k1[k];
+            struct wtok_memo_line *line = wtok_memo_line(ctx->memos, wtok_key_hash(k0, k1));
             struct wtok_memo *memo = line->way[0].k1 == 0 ? &line->way[0] : &line->way[1];
-            if (w->len != 0 && memo->k1 == 0)
-                *memo = (struct wtok_memo){w->k0, w->k1, 1, {w->id, 0, 0}};
+            if (k1 != 0 && memo->k1 == 0)
+                *memo = (struct wtok_memo){k0, k1, 1, {m->words[i].ids[k], 0, 0}};
         }
 }
 

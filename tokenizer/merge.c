@@ -14,11 +14,11 @@ enum { SMALL = 64 };
 /* ---- first symbols --------------------------------------------------------------------------- */
 
 static uint32_t find_char(const struct wtok_model *m, const u8 *p, unsigned n) {
-    uint64_t k = 0;
-    memcpy(&k, p, n);
-    for (uint64_t i = wtok_mix(k, n) & m->char_mask; m->chars[i].len != 0;
+    uint32_t text = 0;
+    memcpy(&text, p, n);
+    for (uint64_t i = wtok_mix(text, n) & m->char_mask; m->chars[i].len != 0;
          i = (i + 1) & m->char_mask)
-        if (m->chars[i].k0 == k && m->chars[i].len == n)
+        if (m->chars[i].text == text && m->chars[i].len == n)
             return m->chars[i].id;
     return WTOK_NO_ID;
 }

@@ -74,7 +74,6 @@ void wtok_model_view(struct wtok_model *m, const struct wtok_image *image) {
 #undef X
     m->bloom_mask = m->n_pair_bloom * 64 - 1;
     m->merge_mask = m->n_merges - 1;
-    m->word_mask = m->n_words - 1;
     m->long_mask = m->n_long_words - 1;
     m->char_mask = m->n_chars - 1;
     m->all_bytes = image->byte_level != 0;
@@ -84,8 +83,8 @@ void wtok_model_view(struct wtok_model *m, const struct wtok_image *image) {
     view_roots(m, 1, m->normal_trie, m->n_normal_trie);
 }
 
-/* The sections lie inside, and tables that are searched have a size that is a power of two. The
- * checksum guards the content. */
+/* The sections lie inside, and tables that are searched with a mask have a size that is a power of
+ * two. The checksum guards the content. */
 static bool sections_fit(const struct wtok_image *image, size_t bytes) {
     static const size_t sizes[] = {
 #define X(name, type, member) sizeof(type),
@@ -97,16 +96,17 @@ static bool sections_fit(const struct wtok_image *image, size_t bytes) {
         if (at % 64 != 0 || at > bytes || n > (bytes - at) / sizes[i])
             return false;
     }
-    static const enum wtok_section tables[] = {WTOK_SECTION_MERGES, WTOK_SECTION_WORDS,
-                                               WTOK_SECTION_LONG_WORDS, WTOK_SECTION_CHARS,
-                                               WTOK_SECTION_PAIR_BLOOM};
+    static const enum wtok_section tables[] = {WTOK_SECTION_MERGES, WTOK_SECTION_LONG_WORDS,
+                                               WTOK_SECTION_CHARS, WTOK_SECTION_PAIR_BLOOM};
     for (size_t i = 0; i < WEIR_ARRAY_LEN(tables); i++) {
         uint64_t n = image->sections[tables[i]].n;
         bool may_be_empty = tables[i] == WTOK_SECTION_CHARS && image->byte_level != 0;
         if ((n == 0 && !may_be_empty) || (n & (n - 1)) != 0)
             return false;
     }
-    return image->sections[WTOK_SECTION_OFFSETS].n == (uint64_t)image->n_ids + 1 &&
+    return image->sections[WTOK_SECTION_WORDS].n > 0 &&
+           image->sections[WTOK_SECTION_WORDS].n <= UINT32_MAX &&
+           image->sections[WTOK_SECTION_OFFSETS].n == (uint64_t)image->n_ids + 1 &&
            image->sections[WTOK_SECTION_TOKEN_FLAGS].n == image->n_ids &&
            image->sections[WTOK_SECTION_PAIR_BITS].n == 2 * ((uint64_t)image->n_ids / 64 + 1) &&
            image->sections[WTOK_SECTION_BYTE_PAIRS].n == (image->byte_level != 0 ? 65536 : 0) &&

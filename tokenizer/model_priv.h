@@ -91,17 +91,22 @@ struct wtok_trie_node {
     uint32_t byte;
 };
 
-/* A vocabulary entry that has a key (wtok_key()). */
-struct wtok_word {
-    uint64_t k0, k1;
-    uint32_t id;
-    uint32_t len;     /* 0: empty slot */
-    uint64_t goes_on; /* of a line's second: one that belongs here is in a later line */
-};
-/* Those that a whole word may be, two to a cache line. What has no room in its line any more is in
- * the next one that has; low ids came first, so that is rare, and rarely wanted. */
+/* Three vocabulary entries that have a key (wtok_key()) and that a whole word may be: a cache line,
+ * filled from the front. An empty place has the key 0, which no text has. What has no room in its
+ * line any more is in the next one that has; low ids came first, so that is rare, and rarely
+ * wanted. */
+enum { WTOK_WORD_WAYS = 3 };
 struct wtok_word_line {
-    struct wtok_word way[2];
+    uint64_t k0[WTOK_WORD_WAYS], k1[WTOK_WORD_WAYS];
+    uint32_t ids[WTOK_WORD_WAYS];
+    uint32_t goes_on; /* one that belongs here is in a later line */
+};
+
+/* A character of a text model that is a token by itself. */
+struct wtok_char_id {
+    uint32_t text; /* its bytes as they lie in memory, then zeros */
+    uint32_t len;  /* 0: empty slot */
+    uint32_t id;
 };
 
 /* X(name, element type, member) */
@@ -117,7 +122,7 @@ struct wtok_word_line {
     X(WORDS, struct wtok_word_line, words) /* open addressing */                                   \
     X(LONG_WORDS, uint32_t, long_words)    /* open addressing; wtok_long_mark(); or WTOK_NO_ID */  \
     X(CUTS, uint64_t, cuts)                /* bit tables of cut.c */                               \
-    X(CHARS, struct wtok_word, chars)      /* text models: one character -> id */                  \
+    X(CHARS, struct wtok_char_id, chars)   /* text models: one character -> id */                  \
     X(ADDED, struct wtok_added, added)                                                             \
     X(RAW_TRIE, struct wtok_trie_node, raw_trie)                                                   \
     X(NORMAL_TRIE, struct wtok_trie_node, normal_trie)                                             \
@@ -136,7 +141,7 @@ enum wtok_section {
 };
 
 #define WTOK_IMAGE_MAGIC "weirtok\n"
-enum { WTOK_IMAGE_VERSION = 12, WTOK_IMAGE_MAX = 1 << 29 };
+enum { WTOK_IMAGE_VERSION = 13, WTOK_IMAGE_MAX = 1 << 29 };
 struct wtok_image {
     char magic[8];
     uint64_t checksum;  /* XXH3-64 of all that follows */
@@ -174,7 +179,7 @@ struct wtok_model {
     size_t n_##member;
     WTOK_SECTION_MAP(X)
 #undef X
-    uint64_t bloom_mask, merge_mask, word_mask, long_mask, char_mask;
+    uint64_t bloom_mask, merge_mask, long_mask, char_mask;
     bool all_bytes;     /* a byte model in which each byte has an id */
     bool may_be_cut;    /* texts, at the places of parts.c */
     bool roots[2][256]; /* first bytes of added tokens, raw and normalized */
@@ -294,20 +299,25 @@ static inline uint32_t wtok_rank_id(const struct wtok_model *m, uint32_t rank) {
     return m->image->rank_base != WTOK_NO_ID ? m->image->rank_base + rank : m->rank_ids[rank];
 }
 
+/* Lines need not be a power of two: the upper half of the hash is scaled to their number. */
+static inline uint64_t wtok_word_line_of(uint64_t hash, uint64_t n_lines) {
+    return (hash >> 32) * n_lines >> 32;
+}
 static inline uint64_t wtok_word_line(const struct wtok_model *m, uint64_t hash) {
-    return hash >> 32 & m->word_mask;
+    return wtok_word_line_of(hash, m->n_words);
 }
 /* The id of a word by its key and the key's hash, or WTOK_NO_ID. */
 static inline uint32_t wtok_find_key(const struct wtok_model *m, uint64_t k0, uint64_t k1,
                                      uint64_t hash) {
-    for (uint64_t i = wtok_word_line(m, hash);; i = (i + 1) & m->word_mask) {
-        const struct wtok_word *w = m->words[i].way;
-        bool first = ((w[0].k0 ^ k0) | (w[0].k1 ^ k1)) == 0;
-        bool second = ((w[1].k0 ^ k0) | (w[1].k1 ^ k1)) == 0;
+    for (uint64_t i = wtok_word_line(m, hash);; i = i + 1 < m->n_words ? i + 1 : 0) {
+        const struct wtok_word_line *w = &m->words[i];
+        bool first = ((w->k0[0] ^ k0) | (w->k1[0] ^ k1)) == 0;
+        bool second = ((w->k0[1] ^ k0) | (w->k1[1] ^ k1)) == 0;
+        bool third = ((w->k0[2] ^ k0) | (w->k1[2] ^ k1)) == 0;
         /* How full a line is nobody can foretell, but few words are in it or beyond. */
-        if (first | second)
-            return w[second].id;
-        if (w[1].goes_on == 0)
+        if (first | second | third)
+            return w->ids[second + 2 * third];
+        if (w->goes_on == 0)
             return WTOK_NO_ID;
     }
 }
