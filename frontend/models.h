@@ -65,6 +65,7 @@ struct weir_model_info {
     bool engines;       /* its workers are HTTP engines: requests are relayed (relay.h) */
     bool needs_prefill; /* of such that cannot compute a prompt: decode engines of SGLang */
     bool engine_tokens; /* of such: no tokenizer here (tok is NULL), the engines are asked */
+    bool tokenizes;     /* of such: they have /tokenize */
     struct weir_span tool_parser, reasoning_parser; /* known names (parsers/wprs.h), or empty */
     struct weir_span card_sum; /* of the card that made it, which workers are told; or NULL */
     struct wtok *tok;

@@ -47,6 +47,7 @@ static void fill_engines(struct weir_models *m, struct weir_model *x,
     x->info.engines = true;
     x->info.needs_prefill = engine->sglang && engine->decode;
     x->info.flavour = engine->sglang ? WTOK_FLAVOUR_SGLANG : WTOK_FLAVOUR_VLLM;
+    x->info.tokenizes = engine->tokenizes;
     if (has_tokenizer(m))
         return;
     x->info.engine_tokens = engine->tokenizes && rc->mode == WEIR_ROUTE_KV;

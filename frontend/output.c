@@ -21,6 +21,15 @@ static const char *finish_word(enum weir_finish f) {
     }
 }
 
+void weir_output_init_choice(struct weir_choice *c, unsigned index) {
+    c->index = index;
+    c->stop_index = -1;
+    c->stop_id = -1;
+    weir_buf_init(&c->text, WEIR_OUT_MAX);
+    weir_logprob_lists_init(&c->logprobs, WEIR_OUT_MAX);
+    weir_buf_init(&c->frame_bytes, WEIR_OUT_MAX);
+}
+
 void weir_output_destroy_choice(struct weir_choice *c) {
     wtok_stop_destroy(c->stop);
     weir_parsed_destroy(c->parsed);
@@ -68,6 +77,8 @@ void weir_output_flush(struct weir_request *r) {
         for (size_t i = 0; i < r->n_legs; i++)
             if (r->legs[i].call != NULL)
                 weir_plane_call_pause(r->legs[i].call);
+            else if (r->legs[i].relay != NULL)
+                weir_relay_pause(r->legs[i].relay, true);
     }
 }
 
@@ -456,6 +467,12 @@ static enum weir_status whole_choice(struct weir_request *r, const struct weir_c
     }
     if (c->parsed != NULL)
         weir_parsed_fill(c->parsed, ret);
+    if (c->given != NULL) {
+        ret->text = c->given->text;
+        ret->reasoning = c->given->reasoning;
+        ret->calls = c->given->calls;
+        ret->n_calls = c->given->n_calls;
+    }
     if (weir_request_only_asks(r) && r->q.kind == WEIR_OPENAI_CHAT)
         ret->text = weir_span(NULL, 0);
     return st;

@@ -15,28 +15,11 @@
 #include "frontend/relay_priv.h"
 #include "frontend/relay_scan.h"
 #include "kvindex/kvi.h"
-#include "runtime/engine_answers.h"
 
 #include <stdio.h>
 #include <string.h>
 
 enum { FRAME_MAX = 4 << 20, ANSWER_MAX = 256 << 20, RETRIES = 3 };
-
-/* Owner: the leg; in the request's arena. */
-struct weir_relay {
-    struct weir_leg *leg;
-    struct weir_relay_user user; /* has a pool while `call` runs */
-    struct weir_http_call *call;
-    struct weir_span original; /* of the client, with what routing put into it */
-    struct weir_span body;     /* as it is sent */
-    struct weir_relay_scan scan;
-    struct weir_buf answer; /* gathered */
-    struct weir_timer silence;
-    uint64_t left_ms; /* silence allowed since the engine has left; 0: it has not */
-    char content_type[128];
-    int status; /* of the answer; 0: none yet */
-    bool streams;
-};
 
 static void start_call(struct weir_leg *leg);
 static void on_silence(void *arg);
@@ -45,7 +28,7 @@ static struct weir_request *request_of(const struct weir_relay *y) {
     return y->leg->request;
 }
 
-static void drop_call(struct weir_relay *y) {
+void weir_relay_drop_call(struct weir_relay *y) {
     if (y->call != NULL)
         weir_http_call_cancel(y->call);
     y->call = NULL;
@@ -54,9 +37,10 @@ static void drop_call(struct weir_relay *y) {
 }
 
 void weir_relay_stop(struct weir_relay *y) {
-    drop_call(y);
+    weir_relay_drop_call(y);
     weir_relay_scan_fini(&y->scan);
     weir_buf_fini(&y->answer);
+    weir_arena_fini(&y->scratch);
 }
 
 void weir_relay_pause(struct weir_relay *y, bool pause) {
@@ -68,12 +52,12 @@ void weir_relay_pause(struct weir_relay *y, bool pause) {
         weir_http_call_resume(y->call);
 }
 
-static void fail(struct weir_leg *leg, int status, const char *text) {
+void weir_relay_fail(struct weir_leg *leg, int status, const char *text) {
     leg->state = WEIR_LEG_DONE;
     weir_request_fail(leg->request, status, weir_span_z(text), weir_request_error_type(status));
 }
 
-static void release_booking(struct weir_leg *leg) {
+void weir_relay_release(struct weir_leg *leg) {
     weir_router_free(weir_model_info(leg->request->model)->router, leg->booking);
     leg->booking = 0;
 }
@@ -130,8 +114,7 @@ static void check_count(const struct weir_relay *y) {
                                       .theirs = (uint64_t)y->scan.prompt_tokens,
                                       .chat = q->kind == WEIR_OPENAI_CHAT,
                                       .tools = q->tools.data != NULL};
-    weir_model_parity_count(r->model, leg->worker_id, &count,
-                            weir_http_exchange_request(r->x)->body);
+    weir_model_parity_count(r->model, leg->worker_id, &count, weir_relay_body(r));
 }
 
 /* What the engine counted; for a stream without usage one token an event. */
@@ -162,7 +145,7 @@ static bool is_event_stream(struct weir_span type) {
                          WEIR_SPAN_LIT("text/event-stream"));
 }
 
-static void on_head(void *arg, int status, const struct weir_http_header *headers, size_t n) {
+void weir_relay_on_head(void *arg, int status, const struct weir_http_header *headers, size_t n) {
     struct weir_relay *y = arg;
     y->status = status;
     for (size_t i = 0; i < n; i++)
@@ -198,12 +181,16 @@ static void pass_stream(struct weir_relay *y, struct weir_span bytes) {
     struct weir_span pass;
     uint64_t before = y->scan.n_data;
     if (weir_relay_scan_push(&y->scan, bytes, &pass) != WEIR_OK) {
-        fail(y->leg, 503, "Service temporarily unavailable");
+        weir_relay_fail(y->leg, 503, "Service temporarily unavailable");
         return;
     }
     if (pass.len == 0)
         return;
     count_frames(y, y->scan.n_data - before);
+    if (weir_request_is_translated(r)) {
+        weir_relay_translated_pass(y, pass);
+        return;
+    }
     enum weir_status st = weir_output_commit(r);
     if (st == WEIR_OK)
         st = weir_http_stream_write(r->x, pass);
@@ -217,7 +204,7 @@ static void pass_stream(struct weir_relay *y, struct weir_span bytes) {
     }
 }
 
-static void on_body(void *arg, struct weir_span bytes) {
+void weir_relay_on_body(void *arg, struct weir_span bytes) {
     struct weir_relay *y = arg;
     if (request_of(y)->answered)
         return;
@@ -225,12 +212,16 @@ static void on_body(void *arg, struct weir_span bytes) {
     if (y->streams)
         pass_stream(y, bytes);
     else if (weir_buf_append_span(&y->answer, bytes) != WEIR_OK)
-        fail(y->leg, 502, "The engine's answer is larger than 256 MiB");
+        weir_relay_fail(y->leg, 502, "The engine's answer is larger than 256 MiB");
 }
 
 /* A whole answer of the engine becomes ours, whatever it says. */
 static void give_answer(struct weir_relay *y) {
     struct weir_request *r = request_of(y);
+    if (weir_request_is_translated(r)) {
+        weir_relay_translated_end(y);
+        return;
+    }
     y->leg->state = WEIR_LEG_DONE;
     r->answered = true;
     weir_timer_stop(&r->keep_alive);
@@ -247,8 +238,7 @@ static void give_answer(struct weir_relay *y) {
 
 /* ---- other engines ------------------------------------------------------------------------ */
 
-/* True: the leg goes on at another engine. untouched: this one has not got the request. */
-static bool move_on(struct weir_relay *y, bool untouched) {
+bool weir_relay_move_on(struct weir_relay *y, bool untouched) {
     struct weir_leg *leg = y->leg;
     const struct weir_routing_hints *h = &leg->request->q.prep.routing;
     bool pinned = h->has_backend_instance_id || h->has_decode_worker_id;
@@ -260,7 +250,7 @@ static bool move_on(struct weir_relay *y, bool untouched) {
     return true;
 }
 
-/* untouched: as of move_on(). */
+/* untouched: as of weir_relay_move_on(). */
 static void on_failed(struct weir_relay *y, enum weir_status status, bool untouched,
                       const char *what) {
     struct weir_leg *leg = y->leg;
@@ -271,16 +261,16 @@ static void on_failed(struct weir_relay *y, enum weir_status status, bool untouc
     if (status != WEIR_LIMIT && status != WEIR_NOMEM)
         weir_router_worker_failed(info->router, leg->worker_id, weir_loop_now_ms(r->fl->loop));
     bool begun = r->committed && leg->first_item;
-    if (!begun && move_on(y, untouched)) {
+    if (!begun && weir_relay_move_on(y, untouched)) {
         weir_disagg_again(leg, untouched);
         start_call(leg);
         return;
     }
     int http = status == WEIR_TIMEOUT ? 504 : begun ? 500 : 503;
-    fail(leg, http,
-         http == 504 ? "Request deadline exceeded"
-         : begun     ? "The engine broke off in the middle of its answer"
-                     : "Service temporarily unavailable");
+    weir_relay_fail(leg, http,
+                    http == 504 ? "Request deadline exceeded"
+                    : begun     ? "The engine broke off in the middle of its answer"
+                                : "Service temporarily unavailable");
 }
 
 static void on_done(void *arg, enum weir_status status, bool sent_any) {
@@ -288,18 +278,20 @@ static void on_done(void *arg, enum weir_status status, bool sent_any) {
     struct weir_leg *leg = y->leg;
     struct weir_request *r = leg->request;
     y->call = NULL;
-    drop_call(y);
+    weir_relay_drop_call(y);
     if (r->answered)
         return;
     if (status == WEIR_OK && y->streams && !y->scan.done && !y->scan.failed)
         status = WEIR_DISCONNECTED; /* it ended without [DONE] */
+    if (y->streams && y->scan.done && weir_request_is_translated(r))
+        status = WEIR_OK; /* all is there; the client has seen no [DONE] yet */
     if (status != WEIR_OK) {
-        release_booking(leg);
+        weir_relay_release(leg);
         on_failed(y, status, !sent_any, leg->first_item ? "broke off" : "did not answer");
         return;
     }
-    if (y->status == 503 && move_on(y, false)) {
-        release_booking(leg);
+    if (y->status == 503 && weir_relay_move_on(y, false)) {
+        weir_relay_release(leg);
         weir_disagg_again(leg, true);
         start_call(leg);
         return;
@@ -310,8 +302,8 @@ static void on_done(void *arg, enum weir_status status, bool sent_any) {
             first_data(y);
     }
     count_answer(y);
-    release_booking(leg);
-    if (!y->streams) {
+    weir_relay_release(leg);
+    if (!y->streams || weir_request_is_translated(r)) {
         give_answer(y);
         return;
     }
@@ -333,8 +325,8 @@ static void on_silence(void *arg) {
         arm_silence(y);
         return;
     }
-    drop_call(y);
-    release_booking(leg);
+    weir_relay_drop_call(y);
+    weir_relay_release(leg);
     on_failed(y, WEIR_TIMEOUT, false, "was silent");
 }
 
@@ -363,8 +355,8 @@ size_t weir_relay_headers(struct weir_request *r, bool many_ranks, uint32_t dp_r
     return n;
 }
 
-static enum weir_status send_to(struct weir_relay *y, const char *address, const char *target,
-                                struct weir_span body, const struct weir_http_call_ops *ops) {
+enum weir_status weir_relay_call(struct weir_relay *y, const char *address, const char *target,
+                                 struct weir_span body, const struct weir_http_call_ops *ops) {
     struct weir_request *r = request_of(y);
     struct weir_http_header headers[WEIR_RELAY_HEADERS];
     char rank[24];
@@ -382,7 +374,7 @@ static enum weir_status send_to(struct weir_relay *y, const char *address, const
     st = weir_http_call_start(weir_relay_pool_client(y->user.pool), &c, ops, y, &y->call);
     if (st != WEIR_OK) {
         y->call = NULL;
-        drop_call(y);
+        weir_relay_drop_call(y);
         return st;
     }
     arm_silence(y);
@@ -394,7 +386,7 @@ const char *weir_relay_target(const struct weir_request *r) {
 }
 
 static void start_call(struct weir_leg *leg) {
-    static const struct weir_http_call_ops ops = {on_head, on_body, on_done};
+    static const struct weir_http_call_ops ops = {weir_relay_on_head, weir_relay_on_body, on_done};
     struct weir_request *r = leg->request;
     struct weir_relay *y = leg->relay;
     struct weir_model_worker worker;
@@ -417,16 +409,17 @@ static void start_call(struct weir_leg *leg) {
         /* What a first engine began to say is not the beginning of the second one's answer. */
         weir_relay_scan_fini(&y->scan);
         weir_relay_scan_init(&y->scan, FRAME_MAX);
+        weir_relay_translated_again(y);
         leg->sent_ns = weir_now_ns();
         if (weir_model_worker(r->model, leg->worker_id, &worker)) {
             leg->many_ranks = worker.n_ranks > 1;
-            st = send_to(y, worker.address, weir_relay_target(r), y->body, &ops);
+            st = weir_relay_call(y, worker.address, weir_relay_target(r), y->body, &ops);
             if (st == WEIR_OK)
                 return;
         }
-        release_booking(leg);
-        if (!move_on(y, true)) {
-            fail(leg, 503, "Service temporarily unavailable");
+        weir_relay_release(leg);
+        if (!weir_relay_move_on(y, true)) {
+            weir_relay_fail(leg, 503, "Service temporarily unavailable");
             return;
         }
     }
@@ -447,9 +440,9 @@ void weir_relay_set_body(struct weir_relay *y, struct weir_span body) {
 }
 
 void weir_relay_restart(struct weir_leg *leg) {
-    drop_call(leg->relay);
+    weir_relay_drop_call(leg->relay);
     if (leg->booking != 0)
-        release_booking(leg);
+        weir_relay_release(leg);
     weir_wait_stop(&leg->wait); /* it comes again, with another query */
     start_call(leg);
 }
@@ -457,9 +450,9 @@ void weir_relay_restart(struct weir_leg *leg) {
 void weir_relay_refused(struct weir_leg *leg, int status, const char *content_type,
                         struct weir_span body) {
     struct weir_relay *y = leg->relay;
-    drop_call(y);
+    weir_relay_drop_call(y);
     if (leg->booking != 0)
-        release_booking(leg);
+        weir_relay_release(leg);
     weir_wait_stop(&leg->wait);
     y->status = status;
     snprintf(y->content_type, sizeof(y->content_type), "%s", content_type);
@@ -467,72 +460,7 @@ void weir_relay_refused(struct weir_leg *leg, int status, const char *content_ty
     if (weir_buf_append_span(&y->answer, body) == WEIR_OK)
         give_answer(y);
     else
-        fail(leg, 503, "Service temporarily unavailable");
-}
-
-/* ---- tokens of an engine ------------------------------------------------------------------ */
-
-static void on_tokens(void *arg, enum weir_status status, bool sent_any) {
-    struct weir_relay *y = arg;
-    struct weir_leg *leg = y->leg;
-    struct weir_request *r = leg->request;
-    const uint32_t *ids;
-    size_t n;
-    (void)sent_any;
-    y->call = NULL;
-    drop_call(y);
-    if (r->answered)
-        return;
-    /* Without tokens the request goes where the load is least. */
-    if (status == WEIR_OK && y->status == 200 &&
-        weir_engine_read_tokens(weir_buf_span(&y->answer), &r->arena, &ids, &n) == WEIR_OK) {
-        leg->prompt = (struct weir_ids){ids, n};
-        if (!weir_request_hash_leg(r, leg))
-            return;
-    }
-    y->status = 0;
-    weir_buf_clear(&y->answer);
-    start_call(leg);
-}
-
-static enum weir_status put_prompt(const struct weir_request *r, struct weir_buf *out) {
-    struct weir_jsonw w;
-    weir_jsonw_init(&w, out);
-    weir_jsonw_object_begin(&w);
-    weir_jsonw_key(&w, "model");
-    weir_jsonw_string(&w, r->q.model);
-    weir_jsonw_key(&w, "prompt");
-    weir_jsonw_string(&w, r->q.prompts[0].text);
-    weir_jsonw_object_end(&w);
-    return w.status;
-}
-
-/* /tokenize takes a chat body as it is, but for its stream; of a completion it wants one prompt. */
-static struct weir_span token_body(struct weir_request *r) {
-    struct weir_span body = weir_http_exchange_request(r->x)->body;
-    bool chat = r->q.kind == WEIR_OPENAI_CHAT;
-    struct weir_buf out;
-    if (chat && !r->q.stream)
-        return body;
-    weir_buf_init(&out, WEIR_REQUEST_ARENA);
-    enum weir_status st = chat ? weir_relay_body_unstreamed(body, &out) : put_prompt(r, &out);
-    struct weir_span made =
-        st == WEIR_OK ? weir_arena_copy(&r->arena, weir_buf_span(&out)) : weir_span(NULL, 0);
-    weir_buf_fini(&out);
-    return made;
-}
-
-/* False: go on without tokens. */
-static bool ask_tokens(struct weir_leg *leg) {
-    static const struct weir_http_call_ops ops = {on_head, on_body, on_tokens};
-    struct weir_request *r = leg->request;
-    struct weir_model_worker worker;
-    struct weir_span body = token_body(r);
-    if (body.data == NULL || weir_leg_route(leg) != WEIR_OK)
-        return false;
-    release_booking(leg); /* any engine will do: the least loaded one */
-    return weir_model_worker(r->model, leg->worker_id, &worker) &&
-           send_to(leg->relay, worker.address, "/tokenize", body, &ops) == WEIR_OK;
+        weir_relay_fail(leg, 503, "Service temporarily unavailable");
 }
 
 /* ---- start -------------------------------------------------------------------------------- */
@@ -551,7 +479,7 @@ static bool has_root_salt(struct weir_span body) {
 
 /* A salt that the body does not hold at its root, where engines look for it: put in front. */
 static struct weir_span body_of(struct weir_request *r) {
-    struct weir_span body = weir_http_exchange_request(r->x)->body;
+    struct weir_span body = weir_relay_body(r);
     struct weir_buf out;
     struct weir_jsonw w;
     ptrdiff_t open = weir_span_find(body, '{');
@@ -576,24 +504,20 @@ static struct weir_span body_of(struct weir_request *r) {
 
 void weir_relay_start(struct weir_leg *leg) {
     struct weir_request *r = leg->request;
-    const struct weir_model_info *info = weir_model_info(r->model);
     struct weir_relay *y = weir_arena_zalloc(&r->arena, sizeof(*y));
     struct weir_span body = y != NULL ? body_of(r) : weir_span(NULL, 0);
     if (body.data == NULL) {
-        fail(leg, 503, "Service temporarily unavailable");
+        weir_relay_fail(leg, 503, "Service temporarily unavailable");
         return;
     }
     y->leg = leg;
     y->original = y->body = body;
     weir_relay_scan_init(&y->scan, FRAME_MAX);
     weir_buf_init(&y->answer, ANSWER_MAX);
+    weir_arena_init(&y->scratch, FRAME_MAX * 4);
     weir_timer_init(&y->silence, r->fl->loop, on_silence, y);
     y->user.left = on_left;
     y->user.arg = y;
     leg->relay = y;
-    bool text = r->q.kind == WEIR_OPENAI_CHAT ||
-                (r->q.n_prompts > 0 && r->q.prompts[0].kind == WEIR_PROMPT_TEXT);
-    bool ask = info->engine_tokens && leg->prompt.n == 0 && text && !r->opaque && !r->q.has_media;
-    if (!ask || !ask_tokens(leg))
-        start_call(leg);
+    weir_relay_ask_tokens(leg);
 }

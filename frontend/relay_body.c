@@ -83,6 +83,15 @@ enum weir_status weir_relay_body_unstreamed(struct weir_span body, struct weir_b
     return rewrite(body, edits, WEIR_ARRAY_LEN(edits), out);
 }
 
+enum weir_status weir_relay_body_template(struct weir_span body, struct weir_span args,
+                                          struct weir_buf *out) {
+    const struct weir_span none = {NULL, 0};
+    struct edit edits[] = {{"thinking", none, false},
+                           {"chat_template_args", none, false},
+                           {"chat_template_kwargs", args, false}};
+    return rewrite(body, edits, WEIR_ARRAY_LEN(edits), out);
+}
+
 enum weir_status weir_relay_body_decode(struct weir_span body, struct weir_span params,
                                         struct weir_buf *out) {
     struct edit edits[] = {{"kv_transfer_params", params, false}};

@@ -22,6 +22,10 @@ enum weir_status weir_relay_body_bootstrap(struct weir_span body, struct weir_sp
 /* A streamed chat for /tokenize: SGLang refuses one that says `stream`. */
 enum weir_status weir_relay_body_unstreamed(struct weir_span body,
                                             struct weir_buf *out) WEIR_MUST_CHECK;
+/* A chat whose template's arguments are `args`, a JSON object, and whatever it said of them before
+ * has gone. */
+enum weir_status weir_relay_body_template(struct weir_span body, struct weir_span args,
+                                          struct weir_buf *out) WEIR_MUST_CHECK;
 /* kv_transfer_params of a prefill engine's answer; data NULL: there are none. Borrowed. */
 struct weir_span weir_relay_params(struct weir_span answer);
 

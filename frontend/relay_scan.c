@@ -92,15 +92,23 @@ static void see_data(struct weir_relay_scan *s, struct weir_span data) {
         weir_relay_scan_body(s, data);
 }
 
-static void see_frames(struct weir_relay_scan *s, struct weir_span frames) {
-    const char *at = frames.data, *end = frames.data + frames.len;
-    while (at < end) {
-        const char *nl = memchr(at, '\n', (size_t)(end - at));
-        size_t len = (size_t)((nl != NULL ? nl : end) - at);
-        if (len >= 5 && memcmp(at, "data:", 5) == 0)
-            see_data(s, weir_span_trim(weir_span(at + 5, len - 5)));
-        at += len + 1;
+bool weir_relay_scan_next(struct weir_span *frames, struct weir_span *ret_data) {
+    while (frames->len > 0) {
+        const char *at = frames->data, *nl = memchr(at, '\n', frames->len);
+        size_t len = nl != NULL ? (size_t)(nl - at) : frames->len, used = len + (nl != NULL);
+        *frames = weir_span(at + used, frames->len - used);
+        if (len >= 5 && memcmp(at, "data:", 5) == 0) {
+            *ret_data = weir_span_trim(weir_span(at + 5, len - 5));
+            return true;
+        }
     }
+    return false;
+}
+
+static void see_frames(struct weir_relay_scan *s, struct weir_span frames) {
+    struct weir_span data;
+    while (weir_relay_scan_next(&frames, &data))
+        see_data(s, data);
 }
 
 /* Bytes up to the end of the last empty line of `before` and `bytes` together, counted in `bytes`;
@@ -142,6 +150,7 @@ enum weir_status weir_relay_scan_push(struct weir_relay_scan *s, struct weir_spa
         see_frames(s, weir_span(s->held.data, s->passed));
     } else if (s->held.len > s->max_frame) {
         s->passed = s->held.len;
+        s->cut = true;
     }
     *ret_pass = weir_span(s->held.data, s->passed);
     return WEIR_OK;

@@ -14,6 +14,7 @@ struct weir_relay_scan {
     uint64_t n_data; /* data events so far, [DONE] not counted */
     bool done;       /* [DONE] was seen */
     bool failed;     /* an error event was seen */
+    bool cut;        /* a frame was too long, and passed in pieces */
     int64_t prompt_tokens, completion_tokens, cached_tokens; /* -1 = not told */
 };
 
@@ -23,6 +24,8 @@ void weir_relay_scan_fini(struct weir_relay_scan *s);
 /* Takes what came. *ret_pass: what may go on now, whole frames; valid until the next call. */
 enum weir_status weir_relay_scan_push(struct weir_relay_scan *s, struct weir_span bytes,
                                       struct weir_span *ret_pass) WEIR_MUST_CHECK;
+/* The data of the next event in what has passed, which is cut off *frames; false: there is none. */
+bool weir_relay_scan_next(struct weir_span *frames, struct weir_span *ret_data);
 /* The counts of a whole answer (JSON). What cannot be read is left out. */
 void weir_relay_scan_body(struct weir_relay_scan *s, struct weir_span json);
 

@@ -341,13 +341,11 @@ static bool find_model(struct weir_request *r) {
 
 /* What the request asks of its worker and no worker here can give. */
 static bool can_serve(struct weir_request *r) {
-    if (weir_model_info(r->model)->engines && weir_request_is_translated(r)) {
+    if (weir_model_info(r->model)->engines && weir_request_is_translated(r) &&
+        weir_request_only_asks(r)) {
         weir_request_fail(r, 501,
-                          r->endpoint == WEIR_FRONT_RESPONSES
-                              ? WEIR_SPAN_LIT("The Responses API is not passed on to HTTP engines: "
-                                              "ask this model through /v1/chat/completions")
-                              : WEIR_SPAN_LIT("The Messages API is not passed on to HTTP engines: "
-                                              "ask this model through /v1/chat/completions"),
+                          WEIR_SPAN_LIT("nvext.annotations: query_instance_id is not answered "
+                                        "before HTTP engines: see /v1/router/explain"),
                           "not_implemented");
         return false;
     }
@@ -496,11 +494,27 @@ struct weir_request *weir_request_new(struct weir_front_loop *fl, struct weir_ht
     return r;
 }
 
+void weir_request_answer_count(struct weir_request *r, size_t n_tokens) {
+    struct weir_buf body;
+    struct weir_jsonw w;
+    r->prompt_tokens = n_tokens;
+    r->answered = true;
+    r->error_type = "";
+    r->status = 200;
+    weir_buf_init(&body, 4096);
+    weir_jsonw_init(&w, &body);
+    weir_jsonw_object_begin(&w);
+    if (r->endpoint == WEIR_FRONT_RESPONSES)
+        weir_front_put_z(&w, "object", "response.input_tokens");
+    weir_jsonw_key(&w, "input_tokens");
+    weir_jsonw_u64(&w, n_tokens);
+    weir_jsonw_object_end(&w);
+    weir_front_send(r->x, 200, &w, &body);
+}
+
 void weir_request_count_tokens(struct weir_front_loop *fl, struct weir_http_exchange *x,
                                enum weir_openai_kind kind) {
     struct weir_ids prompt;
-    struct weir_buf body;
-    struct weir_jsonw w;
     struct weir_request *r = weir_request_new(fl, x, kind);
     if (r == NULL) {
         weir_front_error(fl, x, 503, "Service temporarily unavailable");
@@ -509,21 +523,20 @@ void weir_request_count_tokens(struct weir_front_loop *fl, struct weir_http_exch
     weir_http_exchange_set_user(x, r);
     r->only_counts = true;
     make_ids(r);
-    if (!is_servable(r) || !weir_request_chat_prompt(r, &prompt))
+    if (!is_servable(r))
         return;
-    r->prompt_tokens = prompt.n;
-    r->answered = true;
-    r->error_type = "";
-    r->status = 200;
-    weir_buf_init(&body, 4096);
-    weir_jsonw_init(&w, &body);
-    weir_jsonw_object_begin(&w);
-    if (kind == WEIR_OPENAI_RESPONSES)
-        weir_front_put_z(&w, "object", "response.input_tokens");
-    weir_jsonw_key(&w, "input_tokens");
-    weir_jsonw_u64(&w, prompt.n);
-    weir_jsonw_object_end(&w);
-    weir_front_send(x, 200, &w, &body);
+    if (weir_model_info(r->model)->engines && weir_relay_counts(r))
+        weir_relay_count(r);
+    else if (!r->answered && weir_request_chat_prompt(r, &prompt))
+        weir_request_answer_count(r, prompt.n);
+}
+
+static void fill_head(struct weir_request *r) {
+    r->head = (struct weir_answer_head){.kind = r->q.kind,
+                                        .id = weir_span_z(r->id),
+                                        .model = weir_span_z(weir_model_info(r->model)->name),
+                                        .created_s = weir_wall_ms() / 1000,
+                                        .reasoning_field = reasoning_field(r->fl->app)};
 }
 
 void weir_request_start(struct weir_front_loop *fl, struct weir_http_exchange *x,
@@ -540,6 +553,9 @@ void weir_request_start(struct weir_front_loop *fl, struct weir_http_exchange *x
                                              : weir_request_prepare_legs(r)))
         return;
     if (weir_model_info(r->model)->engines) {
+        fill_head(r);
+        if (weir_request_is_translated(r) && !weir_relay_translated_prepare(r))
+            return;
         if (r->q.stream && fl->app->keep_alive_ms > 0)
             arm_keep_alive(r);
         weir_relay_start(&r->legs[0]);
@@ -552,11 +568,7 @@ void weir_request_start(struct weir_front_loop *fl, struct weir_http_exchange *x
     weir_metric_observe(weir_model_info(r->model)->metrics.input_tokens, (double)r->prompt_tokens);
     if (fl->app->options.enable_force_include_usage)
         r->q.include_usage = r->q.include_usage || r->q.stream;
-    r->head = (struct weir_answer_head){.kind = r->q.kind,
-                                        .id = weir_span_z(r->id),
-                                        .model = weir_span_z(weir_model_info(r->model)->name),
-                                        .created_s = weir_wall_ms() / 1000,
-                                        .reasoning_field = reasoning_field(fl->app)};
+    fill_head(r);
     if (weir_request_is_translated(r) && !weir_output_translated_prepare(r))
         return;
     weir_front_observe_stage(fl->app->metrics, WEIR_FRONT_PREPROCESS,

@@ -73,7 +73,8 @@ static enum weir_status render(struct weir_request *r, struct weir_buf *out, str
 bool weir_request_chat_prompt(struct weir_request *r, struct weir_ids *ret) {
     struct weir_buf text;
     struct weir_err err = {.text = ""};
-    if (r->q.has_token_data) {
+    /* HTTP engines render what they are sent, whatever tokens come with it. */
+    if (r->q.has_token_data && !weir_model_info(r->model)->engines) {
         *ret = r->q.token_data;
         return true;
     }
@@ -141,12 +142,7 @@ static bool init_choices(struct weir_request *r, struct weir_leg *leg, size_t le
     }
     for (unsigned k = 0; k < leg->n_choices; k++) {
         struct weir_choice *c = &leg->choices[k];
-        c->index = (unsigned)leg_index * r->q.n + k;
-        c->stop_index = -1;
-        c->stop_id = -1;
-        weir_buf_init(&c->text, WEIR_OUT_MAX);
-        weir_logprob_lists_init(&c->logprobs, WEIR_OUT_MAX);
-        weir_buf_init(&c->frame_bytes, WEIR_OUT_MAX);
+        weir_output_init_choice(c, (unsigned)leg_index * r->q.n + k);
         if (stop->stop.n > 0 && wtok_stop_create(stop->stop.items, stop->stop.n,
                                                  r->q.prep.sampling.include_stop_str_in_output == 1,
                                                  &c->stop) != WEIR_OK)
@@ -193,16 +189,25 @@ bool weir_request_prepare_legs(struct weir_request *r) {
     return true;
 }
 
+struct weir_leg *weir_request_one_leg(struct weir_request *r) {
+    struct weir_leg *leg = weir_arena_zalloc(&r->arena, sizeof(*leg));
+    if (leg == NULL) {
+        weir_request_fail_memory(r);
+        return NULL;
+    }
+    weir_leg_init(leg, r);
+    r->legs = leg;
+    r->n_legs = r->n_open = 1;
+    return leg;
+}
+
 /* What routing wants to know of a request that an engine will read for itself. A prompt that cannot
  * be made here goes without: the engine says what is wrong with it. */
 bool weir_request_prepare_relay(struct weir_request *r) {
     const struct wtok *tok = weir_model_info(r->model)->tok;
-    struct weir_leg *leg = weir_arena_zalloc(&r->arena, sizeof(*leg));
+    struct weir_leg *leg = weir_request_one_leg(r);
     if (leg == NULL)
-        return weir_request_fail_memory(r);
-    weir_leg_init(leg, r);
-    r->legs = leg;
-    r->n_legs = r->n_open = 1;
+        return false;
     int mode = r->fl->app->options.router_mode;
     bool blind = mode == WEIR_OPT_ROUTER_MODE_ROUND_ROBIN || mode == WEIR_OPT_ROUTER_MODE_RANDOM;
     if (r->opaque || r->q.has_media || blind)

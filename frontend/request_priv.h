@@ -11,6 +11,7 @@
 #include "frontend/leg_pool_priv.h"
 #include "frontend/parse_output_priv.h"
 #include "wire/anthropic.h"
+#include "wire/openai_chat_read.h"
 #include "wire/openai_responses.h"
 
 enum { WEIR_REQUEST_ARENA = 1 << 30, WEIR_OUT_MAX = 64 << 20 };
@@ -28,10 +29,12 @@ struct weir_choice {
     struct weir_logprob_lists logprobs; /* gathered so far; streamed: since the last chunk */
     struct weir_buf frame_bytes;        /* of `frame`; empty: not made yet */
     struct weir_answer_frame frame;
-    struct weir_parsed *parsed; /* owned; NULL: the text is the answer */
-    const char *finish;         /* NULL while it runs */
-    int stop_index;             /* matched stop string, -1 none */
-    int64_t stop_id;            /* matched stop id, -1 none */
+    struct weir_parsed *parsed;         /* owned; NULL: the text is the answer */
+    const struct weir_chat_read *given; /* the whole answer of an HTTP engine, which parses; or NULL
+                                         */
+    const char *finish;                 /* NULL while it runs */
+    int stop_index;                     /* matched stop string, -1 none */
+    int64_t stop_id;                    /* matched stop id, -1 none */
     uint64_t n_tokens;
     struct weir_span worker_reason; /* stop_reason of the worker: JSON in the arena, or NULL */
     bool role_sent;
@@ -255,6 +258,8 @@ enum weir_status weir_output_item(struct weir_leg *leg, const struct weir_output
 void weir_output_count_tokens(struct weir_leg *leg);
 void weir_output_finish(struct weir_request *r);
 void weir_output_error(struct weir_request *r, int http_status, struct weir_span message);
+/* All zero before; without decoder, stop and parser. */
+void weir_output_init_choice(struct weir_choice *c, unsigned index);
 void weir_output_destroy_choice(struct weir_choice *c);
 /* The one frame of a streamed answer that names the worker and nothing else. */
 enum weir_status weir_output_choice_made(struct weir_leg *leg) WEIR_MUST_CHECK;
@@ -307,11 +312,18 @@ struct weir_span weir_output_nvext(struct weir_request *r, struct weir_leg *leg,
 
 /* relay.c */
 void weir_relay_start(struct weir_leg *leg);
-/* Ends its call; idempotent. */
 /* Its turn has come. */
 void weir_relay_go(struct weir_leg *leg);
+/* Ends its call; idempotent. */
 void weir_relay_stop(struct weir_relay *relay);
 void weir_relay_pause(struct weir_relay *relay, bool pause);
+/* relay_translated.c: of a request of another API, whose leg is there. False: no memory, the
+ * request has failed. */
+bool weir_relay_translated_prepare(struct weir_request *r);
+/* relay_tokens.c: of a request that only counts the tokens of an engine's prompt. Whether an engine
+ * is to be asked; false: ours are the same, or the request has failed, because nobody can tell. */
+bool weir_relay_counts(struct weir_request *r);
+void weir_relay_count(struct weir_request *r);
 
 /* request_headers.c */
 /* Takes what the headers ask of routing into the request. False: the request has failed, or there
@@ -332,7 +344,9 @@ enum weir_status weir_request_read_agent(struct weir_request *r,
 bool weir_request_prepare_legs(struct weir_request *r);
 /* The tokens of its rendered messages. */
 bool weir_request_chat_prompt(struct weir_request *r, struct weir_ids *ret);
-/* The one leg to an HTTP engine, with what routing wants to know of it. */
+/* The one leg to an HTTP engine; NULL: no memory, the request has failed. */
+struct weir_leg *weir_request_one_leg(struct weir_request *r);
+/* The same with what routing wants to know of it. */
 bool weir_request_prepare_relay(struct weir_request *r);
 /* Hashes the blocks of leg->prompt; false: out of memory. */
 bool weir_request_hash_leg(struct weir_request *r, struct weir_leg *leg);
@@ -345,6 +359,8 @@ bool weir_request_fail_memory(struct weir_request *r);
 void weir_request_fail(struct weir_request *r, int http_status, struct weir_span message,
                        const char *error_type);
 void weir_request_leg_over(struct weir_request *r);
+/* Of a request that only counts: the prompt has so many tokens. */
+void weir_request_answer_count(struct weir_request *r, size_t n_tokens);
 const char *weir_request_error_type(int http_status);
 /* Empty but for where it belongs; x NULL: a request of our own (warm.c). NULL: out of memory. */
 struct weir_request *weir_request_new(struct weir_front_loop *fl, struct weir_http_exchange *x,

@@ -163,7 +163,7 @@ static bool put_chat(struct weir_openai_reading *r, const void *chat, struct wei
         return false;
     put_tools(w, m->tools);
     put_choice(w, m->tool_choice);
-    weir_translate_put(w, "stream", m->stream);
+    weir_translate_put_stream(w, m->stream);
     weir_translate_put(w, "max_completion_tokens", m->max_tokens);
     weir_translate_put(w, "temperature", m->temperature);
     weir_translate_put(w, "top_p", m->top_p);

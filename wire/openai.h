@@ -80,6 +80,10 @@ struct weir_openai_request {
     struct weir_span suffix;
     /* of a Responses request: what its answer repeats; in the arena. Else NULL. */
     const struct weir_responses_echo *responses;
+    /* Of a request of another API: the text of the chat that it stands for; in the arena. Else
+     * NULL.
+     */
+    struct weir_span chat;
     /* both */
     bool max_tokens_set;
     bool return_tokens_as_token_ids;

@@ -173,6 +173,7 @@ static enum weir_status read_translated(struct weir_openai_reading *r,
     else if (st == WEIR_INVALID && !weir_responses_reword(r->error, r->arena))
         return WEIR_NOMEM;
     r->req->responses = echo;
+    r->req->chat = chat;
     return st;
 }
 

@@ -169,7 +169,7 @@ static bool put_chat(struct weir_openai_reading *r, const void *members, struct 
         return false;
     if (m->instructions.data == NULL && weir_raw_is_empty_list(m->input))
         return weir_openai_fail(r, 400, "Messages array cannot be empty");
-    weir_translate_put(w, "stream", m->stream);
+    weir_translate_put_stream(w, m->stream);
     weir_translate_put(w, "max_tokens", m->max_output_tokens);
     weir_translate_put(w, "temperature", m->temperature);
     weir_translate_put(w, "top_p", m->top_p);

@@ -154,6 +154,12 @@ void weir_translate_put_from(struct weir_jsonw *w, const char *key, struct weir_
         weir_translate_put(w, key, raw);
 }
 
+void weir_translate_put_stream(struct weir_jsonw *w, struct weir_span stream) {
+    weir_translate_put(w, "stream", stream);
+    if (weir_span_eqz(stream, "true"))
+        weir_translate_put(w, "stream_options", WEIR_SPAN_LIT("{\"include_usage\":true}"));
+}
+
 static void put_z(struct weir_jsonw *w, const char *key, const char *value) {
     weir_jsonw_key(w, key);
     weir_jsonw_string_z(w, value);

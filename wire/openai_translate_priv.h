@@ -36,6 +36,8 @@ void weir_translate_put(struct weir_jsonw *w, const char *key, struct weir_span 
 /* The same for a member of `object`, where it is there and not null. */
 void weir_translate_put_from(struct weir_jsonw *w, const char *key, struct weir_span object,
                              const char *from);
+/* `stream`, raw; of one that is true the usage too, which its last event tells. */
+void weir_translate_put_stream(struct weir_jsonw *w, struct weir_span stream);
 /* {"role": role, "content": and there the caller goes on, and ends the object. */
 void weir_translate_begin_message(struct weir_jsonw *w, const char *role);
 /* A whole message of the assistant. The text is there even when it is empty: templates look at it;

@@ -9,7 +9,6 @@ import pytest
 
 from plane_worker import PlaneWorker
 from scripted import ScriptedWorker, cut
-from test_engines import front as before, start
 from testenv import node_with, python_with
 from weir import until
 
@@ -250,13 +249,6 @@ def test_what_the_frontend_adds_to_chats(fleet):
     whole = front.ask("POST", "/tokenize", {"model": "m", "messages": turns, "add_generation_prompt": False}).json()
     assert worker.last()[1]["token_ids"] == whole["tokens"]
     worker.close()
-
-
-def test_not_before_http_engines(fleet):
-    front = before(fleet, start(fleet).url)
-    for path in ("/v1/responses", "/v1/responses/input_tokens"):
-        r = front.ask("POST", path, {"model": "m", "input": "x"})
-        assert r.status == 501 and "/v1/chat/completions" in r.json()["message"]
 
 
 def test_a_client_that_leaves(fleet, openai):

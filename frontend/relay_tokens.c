@@ -1,0 +1,163 @@
+/*
+ * Tokens that an engine makes (/tokenize): of a prompt that is to be routed where no tokenizer is,
+ * and for those who only want to know how many there are. Failure modes: without them a request is
+ * routed by load; a count goes to another engine, and fails when none is left.
+ */
+#include "base/json.h"
+#include "frontend/relay_body.h"
+#include "frontend/relay_priv.h"
+#include "runtime/engine_answers.h"
+
+static void count(struct weir_leg *leg);
+
+static void end_count(struct weir_relay *y, enum weir_status status, bool sent_any) {
+    struct weir_leg *leg = y->leg;
+    const uint32_t *ids;
+    size_t n;
+    if (status != WEIR_OK || y->status == 503) {
+        if (weir_relay_move_on(y, !sent_any))
+            count(leg);
+        else
+            weir_relay_fail(leg, 503, "Service temporarily unavailable");
+    } else if (y->status != 200) {
+        weir_relay_translated_end(y);
+    } else if (weir_engine_read_tokens(weir_buf_span(&y->answer), &leg->request->arena, &ids, &n) ==
+               WEIR_OK) {
+        weir_request_answer_count(leg->request, n);
+    } else {
+        weir_relay_fail(leg, 502, "The engine's /tokenize answered something else than tokens");
+    }
+}
+
+static void on_tokens(void *arg, enum weir_status status, bool sent_any) {
+    struct weir_relay *y = arg;
+    struct weir_leg *leg = y->leg;
+    struct weir_request *r = leg->request;
+    const uint32_t *ids;
+    size_t n;
+    y->call = NULL;
+    weir_relay_drop_call(y);
+    if (r->answered)
+        return;
+    if (r->only_counts) {
+        end_count(y, status, sent_any);
+        return;
+    }
+    /* Without tokens the request goes where the load is least. */
+    if (status == WEIR_OK && y->status == 200 &&
+        weir_engine_read_tokens(weir_buf_span(&y->answer), &r->arena, &ids, &n) == WEIR_OK) {
+        leg->prompt = (struct weir_ids){ids, n};
+        if (!weir_request_hash_leg(r, leg))
+            return;
+    }
+    y->status = 0;
+    weir_buf_clear(&y->answer);
+    weir_relay_go(leg);
+}
+
+static enum weir_status put_prompt(const struct weir_request *r, struct weir_buf *out) {
+    struct weir_jsonw w;
+    weir_jsonw_init(&w, out);
+    weir_jsonw_object_begin(&w);
+    weir_jsonw_key(&w, "model");
+    weir_jsonw_string(&w, r->q.model);
+    weir_jsonw_key(&w, "prompt");
+    weir_jsonw_string(&w, r->q.prompts[0].text);
+    weir_jsonw_object_end(&w);
+    return w.status;
+}
+
+/* /tokenize takes a chat body as it is, but for its stream; of a completion it wants one prompt. */
+static struct weir_span token_body(struct weir_request *r) {
+    struct weir_span body = weir_relay_body(r);
+    bool chat = r->q.kind == WEIR_OPENAI_CHAT;
+    struct weir_buf out;
+    if (chat && !r->q.stream)
+        return body;
+    weir_buf_init(&out, WEIR_REQUEST_ARENA);
+    enum weir_status st = chat ? weir_relay_body_unstreamed(body, &out) : put_prompt(r, &out);
+    struct weir_span made =
+        st == WEIR_OK ? weir_arena_copy(&r->arena, weir_buf_span(&out)) : weir_span(NULL, 0);
+    weir_buf_fini(&out);
+    return made;
+}
+
+/* *ret_chosen: there is an engine that could be asked. */
+static enum weir_status ask(struct weir_leg *leg, bool *ret_chosen) {
+    static const struct weir_http_call_ops ops = {weir_relay_on_head, weir_relay_on_body,
+                                                  on_tokens};
+    struct weir_request *r = leg->request;
+    struct weir_relay *y = leg->relay;
+    struct weir_model_worker worker;
+    struct weir_span body = token_body(r);
+    *ret_chosen = false;
+    if (body.data == NULL)
+        return WEIR_NOMEM;
+    y->status = 0;
+    y->streams = false;
+    weir_buf_clear(&y->answer);
+    enum weir_status st = weir_leg_route(leg);
+    if (st != WEIR_OK)
+        return st;
+    *ret_chosen = true;
+    weir_relay_release(leg); /* any engine will do: the least loaded one */
+    leg->sent_ns = weir_now_ns();
+    return weir_model_worker(r->model, leg->worker_id, &worker)
+               ? weir_relay_call(y, worker.address, "/tokenize", body, &ops)
+               : WEIR_UNAVAILABLE;
+}
+
+static void count(struct weir_leg *leg) {
+    for (;;) {
+        bool chosen;
+        enum weir_status st = ask(leg, &chosen);
+        if (st == WEIR_OK)
+            return;
+        if (!chosen) {
+            weir_leg_fail_route(leg, st);
+            return;
+        }
+        if (!weir_relay_move_on(leg->relay, true)) {
+            weir_relay_fail(leg, 503, "Service temporarily unavailable");
+            return;
+        }
+    }
+}
+
+void weir_relay_ask_tokens(struct weir_leg *leg) {
+    const struct weir_request *r = leg->request;
+    bool text = r->q.kind == WEIR_OPENAI_CHAT ||
+                (r->q.n_prompts > 0 && r->q.prompts[0].kind == WEIR_PROMPT_TEXT);
+    bool wanted = weir_model_info(r->model)->engine_tokens && leg->prompt.n == 0 && text &&
+                  !r->opaque && !r->q.has_media;
+    bool chosen;
+    if (r->only_counts)
+        count(leg);
+    else if (!wanted || ask(leg, &chosen) != WEIR_OK)
+        weir_relay_go(leg);
+}
+
+/* ---- counts ------------------------------------------------------------------------------- */
+
+bool weir_relay_counts(struct weir_request *r) {
+    const struct weir_model_info *info = weir_model_info(r->model);
+    bool ours = info->tok != NULL && !weir_model_blind(r->model);
+    if (r->q.has_media)
+        weir_request_fail(r, 501,
+                          WEIR_SPAN_LIT("Tokens of images and other media cannot be counted here: "
+                                        "only the engine's answer says how many there were"),
+                          "not_implemented");
+    else if (!ours && !info->tokenizes)
+        weir_request_fail(r, 501,
+                          WEIR_SPAN_LIT("The tokens of this model's prompts cannot be counted: its "
+                                        "engines have no /tokenize, and there is no tokenizer here "
+                                        "that makes the same tokens as they (--model-path)"),
+                          "not_implemented");
+    return !ours && !r->answered;
+}
+
+void weir_relay_count(struct weir_request *r) {
+    struct weir_leg *leg = weir_request_one_leg(r);
+    if (leg != NULL && weir_relay_translated_prepare(r))
+        weir_relay_start(leg);
+}
