@@ -194,8 +194,8 @@ void weir_relay_translated_pass(struct weir_relay *y, struct weir_span frames) {
             fail(y, st);
             return;
         }
+        weir_output_flush(r); /* an event that follows may be an error, which clears what waits */
     }
-    weir_output_flush(r);
 }
 
 /* ---- the end ------------------------------------------------------------------------------ */

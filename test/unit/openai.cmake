@@ -10,6 +10,7 @@ add_test(NAME recorded_requests
 set_tests_properties(recorded_requests PROPERTIES LABELS unit SKIP_RETURN_CODE 77 TIMEOUT 1500)
 weir_test(unit_openai_responses SOURCES test/unit/openai/responses.c LINK weir_wire)
 weir_test(unit_openai_messages SOURCES test/unit/openai/messages.c LINK weir_wire)
+weir_test(unit_openai_chat_read SOURCES test/unit/openai/chat_read.c LINK weir_wire)
 weir_test(unit_openai_answer SOURCES test/unit/openai/answer.c LINK weir_wire weir_base)
 add_test(NAME refused_requests
          COMMAND python3 ${CMAKE_SOURCE_DIR}/test/unit/openai/refusals.py $<TARGET_FILE:openai_probe>
