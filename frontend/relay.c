@@ -326,6 +326,10 @@ static void on_silence(void *arg) {
         return;
     }
     weir_relay_drop_call(y);
+    if (request_of(y)->only_counts) {
+        weir_relay_fail(leg, 504, "Request deadline exceeded");
+        return;
+    }
     weir_relay_release(leg);
     on_failed(y, WEIR_TIMEOUT, false, "was silent");
 }

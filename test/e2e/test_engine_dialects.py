@@ -1,7 +1,10 @@
 """The Responses and Messages APIs before HTTP engines: the engine gets the chat that a request stands for, and what it answers is
 what the same chat answers from a worker of the request plane."""
 import json
+import os
+import shutil
 import socket
+import subprocess
 import threading
 import urllib.request
 
@@ -13,7 +16,8 @@ from test_engine_split import HOLD, KV, bodies
 from test_engine_split import front as split_front
 from test_engines import BLOCK, accesses, follows, start
 from test_messages import anthropic, client_of  # noqa: F401
-from test_responses import CALL, TOOL, openai  # noqa: F401
+from test_responses import CALL, HERE, TOOL, openai  # noqa: F401
+from testenv import node_with
 from weir import exposition, total, until
 
 SAYS = "<think>\nhm “so”\n</think>\n\nA dam “across” a river.\n" + CALL + "\n" + CALL.replace("Ålesund", "Oslo")
@@ -80,21 +84,26 @@ def without_names(value):
     return {k: without_names(v) for k, v in value.items() if k not in gone}
 
 
-@pytest.mark.parametrize("finish", ["stop", "length"])
-def test_answers_are_those_of_a_worker(fleet, engines, finish):
-    """A worker of the request plane says something; an engine says what its frontend made of that as a chat."""
-    worker = ScriptedWorker(fleet.env["DYN_FILE_KV"], lambda _: (cut(SAYS), finish), tool_call_parser="hermes",
+def before_a_worker(fleet, says=SAYS, finish="stop"):
+    """A worker of the request plane with its frontend, and what an engine that says the same answers."""
+    worker = ScriptedWorker(fleet.env["DYN_FILE_KV"], lambda _: (cut(says), finish), tool_call_parser="hermes",
                             reasoning_parser="qwen3", usage=lambda q: {"prompt_tokens": len(q["token_ids"]),
                                                                        "prompt_tokens_details": {"cached_tokens": 16}})
     dynamo = fleet.frontend("--enable-anthropic-api").ready()
 
     def as_chat(h, body):
         r = dynamo.ask("POST", "/v1/chat/completions", body, {"content-type": "application/json"})
-        assert r.status == 200, r
-        if json.loads(body).get("stream"):
+        if json.loads(body).get("stream") and r.status == 200:
             stream(h, r.body, done=False)
         else:
-            h.whole(200, r.body)
+            h.whole(r.status, r.body)
+    return worker, dynamo, as_chat
+
+
+@pytest.mark.parametrize("finish", ["stop", "length"])
+def test_answers_are_those_of_a_worker(fleet, engines, finish):
+    """A worker says something; an engine says what Weir made of that as a chat. The answers of the two APIs are the same."""
+    worker, dynamo, as_chat = before_a_worker(fleet, finish=finish)
     f = front(fleet, engines(as_chat).url)
     for path, tools in ((RESPONSES, [TOOL]), (MESSAGES, [CLIENT_TOOL])):
         for more in ({}, {"tools": tools}, {"temperature": 0.5, "metadata": {"user_id": "b"}}):
@@ -102,6 +111,16 @@ def test_answers_are_those_of_a_worker(fleet, engines, finish):
             assert one.status == two.status == 200 and without_names(one.json()) == without_names(two.json())
             one, two = (ask(x, path, stream=True, **more).events() for x in (dynamo, f))
             assert without_names(one) == without_names(two) and two[-1] == "[DONE]" and two.count("[DONE]") == 1
+    worker.close()
+
+
+def test_node_sdk(fleet, engines):
+    folder = node_with("openai")
+    shutil.copy(os.path.join(HERE, "responses_client.mjs"), folder)
+    worker, _, as_chat = before_a_worker(fleet, "<think>\nhm\n</think>\n\nA dam.\n" + CALL)
+    f = front(fleet, engines(as_chat).url)
+    r = subprocess.run(["node", "responses_client.mjs", f.url], cwd=folder, capture_output=True, text=True, timeout=180)
+    assert r.returncode == 0 and r.stdout.endswith("ok\n"), r.stdout + r.stderr
     worker.close()
 
 
@@ -365,6 +384,32 @@ def test_counts_of_engines_that_fail(fleet, engines):
     ours[1].kill()
     r = ask(f, MESSAGES + "/count_tokens")
     assert r.status == 503 and r.json()["error"]["type"] == "overloaded_error"
+
+
+def test_counts_that_engines_refuse(fleet, engines):
+    now = {"how": lambda h, body: h.whole(200, b'{"tokens":[1,2,3],"count":3}')}
+    gate = threading.Event()
+    e = engines(lambda h, body: h.whole(500, b""), tokenize=lambda h, body: now["how"](h, body))
+    f = front(fleet, e.url, flags=(), env={"DYN_HTTP_BACKEND_STREAM_TIMEOUT_SECS": "2", "WEIR_ENGINE_POLL_SECS": "1"})
+    path = RESPONSES + "/input_tokens"
+    assert ask(f, path, instructions="Be brief.", stream=True).json() == {"object": "response.input_tokens", "input_tokens": 3}
+
+    def looks(h, body):
+        now["body"] = json.loads(body)
+        h.whole(200, b'{"tokens":[1,2]}')
+    now["how"] = looks
+    assert ask(f, MESSAGES + "/count_tokens", thinking={"type": "disabled"}, stream=True).json() == {"input_tokens": 2}
+    assert now["body"].pop("chat_template_kwargs")["enable_thinking"] is False
+    assert now["body"] == {"model": "m", "messages": [{"role": "user", "content": "hello"}], "max_completion_tokens": 500}
+    for how, status, words in [
+            (lambda h, body: h.whole(400, b'{"error":{"message":"too long","code":400}}'), 400, "too long"),
+            (lambda h, body: h.whole(200, b'{"tokens":"many"}'), 502, "/tokenize"), (lambda h, body: h.whole(503, b""), 503, "unavailable"),
+            (lambda h, body: gate.wait(120) and h.whole(200, b"{}"), 504, "deadline")]:
+        now["how"] = how
+        r = ask(f, path)
+        assert r.status == status and words in r.json()["error"]["message"], r
+    gate.set()
+    assert not e.seen  # nothing was generated
 
 
 # ---- what goes wrong --------------------------------------------------------------------------------

@@ -11,9 +11,9 @@ from weir import until
 
 
 class Scripted:
-    """An engine that names model m and hands inference to `answer(handler, body)`."""
+    """An engine that names model m and hands inference to `answer(handler, body)`, /tokenize to `tokenize(handler, body)`."""
 
-    def __init__(self, answer, tls=None, owned_by=None):
+    def __init__(self, answer, tls=None, owned_by=None, tokenize=lambda h, body: h.whole(404, b"{}")):
         outer = self
         owner = f',"owned_by":"{owned_by}"' if owned_by else ""
         self.seen = []
@@ -42,7 +42,7 @@ class Scripted:
             def do_POST(self):
                 body = self.rfile.read(int(self.headers["content-length"]))
                 if self.path == "/tokenize":
-                    self.whole(404, b"{}")
+                    tokenize(self, body)
                     return
                 outer.seen.append((self.path, {k.lower(): v for k, v in self.headers.items()}, body))
                 answer(self, body)

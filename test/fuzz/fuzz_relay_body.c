@@ -23,6 +23,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (params.data != NULL && weir_relay_body_decode(body, params, &out) == WEIR_OK)
         check(&out);
     weir_buf_clear(&out);
+    if (weir_relay_body_template(body, WEIR_SPAN_LIT("{}"), &out) == WEIR_OK)
+        check(&out);
+    weir_buf_clear(&out);
     if (weir_relay_body_bootstrap(body, WEIR_SPAN_LIT("h"), 1, rooms, size % 4, &out) == WEIR_OK)
         check(&out);
     weir_buf_fini(&out);

@@ -54,6 +54,20 @@ static void case_decode(void) {
     weir_buf_fini(&out);
 }
 
+static void case_template(void) {
+    struct weir_buf out;
+    const struct weir_span args = WEIR_SPAN_LIT("{\"enable_thinking\":false}");
+    weir_buf_init(&out, 1 << 20);
+    check(weir_relay_body_template(
+              WEIR_SPAN_LIT("{\"thinking\":{\"type\":\"disabled\"},\"top_p\":0.10,"
+                            "\"chat_template_args\":{\"a\":1},\"chat_template_kwargs\":null}"),
+              args, &out),
+          &out, "{\"top_p\":0.10,\"chat_template_kwargs\":{\"enable_thinking\":false}}");
+    check(weir_relay_body_template(WEIR_SPAN_LIT("{}"), args, &out), &out,
+          "{\"chat_template_kwargs\":{\"enable_thinking\":false}}");
+    weir_buf_fini(&out);
+}
+
 static void case_bootstrap(void) {
     static const uint64_t rooms[] = {1, INT64_MAX};
     struct weir_buf out;
@@ -115,6 +129,7 @@ static void case_params(void) {
 int main(void) {
     CHECK_RUN(case_prefill);
     CHECK_RUN(case_decode);
+    CHECK_RUN(case_template);
     CHECK_RUN(case_bootstrap);
     CHECK_RUN(case_refused);
     CHECK_RUN(case_params);

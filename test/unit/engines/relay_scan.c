@@ -63,10 +63,20 @@ static void case_frame_without_end(void) {
     memset(big, 'x', sizeof(big));
     weir_relay_scan_init(&s, 1000);
     CHECK(weir_relay_scan_push(&s, weir_span(big, 900), &pass) == WEIR_OK && pass.len == 0);
+    CHECK(!s.cut);
     CHECK(weir_relay_scan_push(&s, weir_span(big, 900), &pass) == WEIR_OK && pass.len == 1800);
+    CHECK(s.cut);
     CHECK(weir_relay_scan_push(&s, WEIR_SPAN_LIT("\n\ndata: [DONE]\n\n"), &pass) == WEIR_OK);
     CHECK(s.done);
     weir_relay_scan_fini(&s);
+}
+
+static void case_data_of_events(void) {
+    struct weir_span frames = weir_span_z(": c\nevent: x\ndata:a\r\n\ndata:  b \n\n\ndata: "), data;
+    CHECK(weir_relay_scan_next(&frames, &data) && weir_span_eqz(data, "a"));
+    CHECK(weir_relay_scan_next(&frames, &data) && weir_span_eqz(data, "b"));
+    CHECK(weir_relay_scan_next(&frames, &data) && data.len == 0);
+    CHECK(!weir_relay_scan_next(&frames, &data) && frames.len == 0);
 }
 
 static void case_error_event(void) {
@@ -96,6 +106,7 @@ int main(void) {
     CHECK_RUN(case_cut_anywhere);
     CHECK_RUN(case_whole_frames_are_not_copied);
     CHECK_RUN(case_frame_without_end);
+    CHECK_RUN(case_data_of_events);
     CHECK_RUN(case_error_event);
     CHECK_RUN(case_bodies);
     return check_finish();
