@@ -318,7 +318,7 @@ static bool keep_result(struct weir_leg *leg, const struct weir_output *item) {
  * asked again, once, over a new connection. */
 static bool ask_again(struct weir_leg *leg, const struct weir_plane_end *end) {
     struct weir_disagg *d = &leg->disagg;
-    bool broke = strcmp(end->stage, "stale") == 0 ||
+    bool broke = strcmp(end->stage, "stale") == 0 || strcmp(end->stage, "unacked") == 0 ||
                  (strcmp(end->stage, "ack") == 0 && end->status == WEIR_DISCONNECTED);
     if (!broke || d->resent || leg->request->answered || leg->state != WEIR_LEG_RUNNING ||
         (d->state == WEIR_DISAGG_BOTH && leg->first_item))

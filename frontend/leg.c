@@ -2,9 +2,10 @@
  * Happy path: route (books the load) → encode → send → items → end.
  * Failure modes: no worker, all busy, a worker that cannot be reached or breaks off. A failure
  * before the worker took the request costs nothing and goes to another worker, up to WEIR_MAX_TRIED
- * of them and FREE_MS: workers that died stay listed for a while, and there may be many. One behind
- * that point counts against --migration-limit, and what was generated is sent along so that the
- * answer goes on.
+ * of them and FREE_MS: workers that died stay listed for a while, and there may be many. One whose
+ * connection ends before it says so is passed over too, once a leg. A failure behind that point
+ * counts against --migration-limit, and what was generated is sent along so that the answer goes
+ * on.
  */
 #include "base/log.h"
 #include "frontend/request_priv.h"
@@ -505,6 +506,9 @@ static bool move_on(struct weir_leg *leg, const struct weir_plane_end *end) {
         !leg->first_item && (strcmp(end->stage, "connect") == 0 || stale ||
                              (strcmp(end->stage, "ack") == 0 && end->status != WEIR_TIMEOUT &&
                               end->status != WEIR_DISCONNECTED));
+    /* Gone before it said that it has the request: mostly one that leaves just now. It may also
+     * have died of the request, so one more worker is asked at no cost, not all of them. */
+    bool gone = !leg->first_item && !leg->passed_on && strcmp(end->stage, "unacked") == 0;
     /* The worker had closed a connection of the pool: it is asked again, over a new one. */
     if (stale && !leg->resent) {
         leg->resent = true;
@@ -513,7 +517,8 @@ static bool move_on(struct weir_leg *leg, const struct weir_plane_end *end) {
     }
     if (!end->error.migratable || pinned || leg->n_tried == WEIR_MAX_TRIED)
         return false;
-    if (untouched && weir_leg_may_pass_over(leg, leg->sent_ns)) {
+    if ((untouched || gone) && weir_leg_may_pass_over(leg, leg->sent_ns)) {
+        leg->passed_on = leg->passed_on || gone;
         leg->tried[leg->n_tried++] = leg->worker_id;
         weir_disagg_again(leg, true);
     } else if (may_migrate(leg) && !too_long_to_move(leg) &&

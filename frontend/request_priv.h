@@ -76,6 +76,7 @@ struct weir_leg {
     uint64_t decode_ns; /* spent on decoding so many tokens, of some items */
     uint32_t n_decoded;
     bool resent;             /* a connection was stale: from now on new ones */
+    bool passed_on;          /* a worker went before it had acknowledged: the next such one fails */
     bool counted;            /* the worker's count of the prompt has been compared */
     struct weir_buf emitted; /* ids generated so far, kept only while a migration is possible */
     int64_t cached_tokens;   /* -1 unknown */

@@ -148,7 +148,7 @@ static void enter(struct global *g) {
 static void on_wait(void *arg) {
     struct global *g = arg;
     uint64_t now = weir_loop_now_ms(g->service.loop);
-    if (g->registered || g->service.draining)
+    if (g->registered || weir_service_leaving(&g->service))
         return;
     if (all_connected(g)) {
         enter(g);

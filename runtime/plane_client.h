@@ -57,9 +57,10 @@ struct weir_span weir_plane_address(const struct weir_record *record, bool has_n
 struct weir_plane_end {
     enum weir_status status;      /* WEIR_OK = complete_final seen */
     struct weir_wire_error error; /* when status != OK: http_status and texts for the client */
-    /* "connect", "stale", "ack", "prologue", "stream", "deadline": for log and metrics. "stale":
-     * the worker closed the connection before it had the request, so sending it again is safe, to
-     * the same worker too. */
+    /* "connect", "stale", "unacked", "ack", "prologue", "stream", "deadline": for log and metrics.
+     * "stale": the worker closed the connection before it had the request, so sending it again is
+     * safe, to the same worker too. "unacked": it may have it, and the connection ended before it
+     * said so. */
     const char *stage;
     bool inhibit; /* the worker should be avoided for a while (connection-like failure) */
 };

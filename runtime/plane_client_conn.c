@@ -173,8 +173,9 @@ static void on_conn_close(void *arg, enum weir_status status, const char *reason
             continue;
         }
         weir_plane_call_fail(
-            call, opened ? WEIR_DISCONNECTED : WEIR_CANNOT_CONNECT, 503, opened ? "ack" : "connect",
-            true, weir_span_z(status != WEIR_OK ? weir_status_text(status) : "connection closed"));
+            call, opened ? WEIR_DISCONNECTED : WEIR_CANNOT_CONNECT, 503,
+            opened ? "unacked" : "connect", true,
+            weir_span_z(status != WEIR_OK ? weir_status_text(status) : "connection closed"));
     }
     weir_free(k->waiters);
     weir_buf_fini(&k->in);

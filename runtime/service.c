@@ -3,13 +3,14 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "net/zmq.h"
+#include "runtime/leaving.h"
 #include "runtime/nats_metrics.h"
 #include "runtime/status_server.h"
 
 #include <inttypes.h>
 #include <signal.h>
 
-enum { DRAIN_POLL_MS = 20, INSTANCE_ID_BITS = 53, ARENA_BYTES = 1 << 20 };
+enum { INSTANCE_ID_BITS = 53, ARENA_BYTES = 1 << 20 };
 
 struct endpoint {
     struct weir_record instance, model;
@@ -25,8 +26,7 @@ struct weir_service_priv {
     struct weir_status_server *status;
     struct endpoint endpoints[WEIR_SERVICE_ENDPOINTS];
     unsigned n_endpoints;
-    struct weir_timer drain;
-    uint64_t drain_deadline_ms;
+    struct weir_leaving leaving;
     int exit_code;
 };
 
@@ -40,7 +40,7 @@ void weir_service_fail(struct weir_service *service, const struct weir_err *err)
 
 static bool is_ready(void *arg) {
     const struct weir_service_priv *p = arg;
-    return !p->service->draining && p->n_endpoints > 0 &&
+    return !p->leaving.begun && p->n_endpoints > 0 &&
            (p->config.is_ready == NULL || p->config.is_ready(p->config.arg));
 }
 
@@ -87,38 +87,17 @@ static enum weir_status open_status(struct weir_service *s, struct weir_err *err
     return st;
 }
 
-static void on_drain(void *arg) {
-    struct weir_service_priv *p = arg;
-    bool late = weir_loop_now_ms(p->service->loop) >= p->drain_deadline_ms;
-    if (late || weir_plane_server_active(p->service->server) == 0 ||
-        weir_timer_start(&p->drain, DRAIN_POLL_MS) != WEIR_OK)
-        weir_loop_stop(p->service->loop);
-}
-
-static void unpublish(struct weir_service *s) {
+static bool unpublish(void *arg) {
+    struct weir_service *s = arg;
     struct weir_service_priv *p = s->priv;
+    bool any = p->n_endpoints > 0;
     for (unsigned i = 0; i < p->n_endpoints; i++) {
         weir_discovery_unpublish(s->disc, &p->endpoints[i].instance);
         if (p->endpoints[i].has_model)
             weir_discovery_unpublish(s->disc, &p->endpoints[i].model);
     }
     p->n_endpoints = 0;
-}
-
-static void on_signal(void *arg, int signum) {
-    struct weir_service *s = arg;
-    struct weir_service_priv *p = s->priv;
-    if (s->draining) {
-        weir_loop_stop(s->loop);
-        return;
-    }
-    s->draining = true;
-    WEIR_LOG(WEIR_LOG_INFO, p->config.name, "signal %d: leaving; %u requests are running", signum,
-             weir_plane_server_active(s->server));
-    unpublish(s);
-    weir_plane_server_drain(s->server);
-    p->drain_deadline_ms = weir_loop_now_ms(s->loop) + (uint64_t)(p->config.grace_s * 1000);
-    on_drain(p);
+    return any;
 }
 
 static void on_refused(void *arg, const struct weir_err *err) {
@@ -139,7 +118,6 @@ enum weir_status weir_service_open(struct weir_service *service,
     if (st != WEIR_OK)
         return weir_err_set(err, st, "cannot create the event loop");
     weir_loop_set_dead_peer_ms(service->loop, config->dead_peer_ms);
-    weir_timer_init(&p->drain, service->loop, on_drain, p);
     service->instance_id =
         weir_rng_u64(weir_loop_rng(service->loop)) & ((1ull << INSTANCE_ID_BITS) - 1);
     st = weir_metrics_create(&service->metrics);
@@ -163,7 +141,14 @@ enum weir_status weir_service_open(struct weir_service *service,
         st = open_status(service, err);
     if (st != WEIR_OK)
         return st;
-    st = weir_loop_on_end(service->loop, on_signal, service);
+    const struct weir_leaving_config leaving = {.name = config->name,
+                                                .loop = service->loop,
+                                                .server = service->server,
+                                                .grace_s = config->grace_s,
+                                                .running_s = config->running_s,
+                                                .unpublish = unpublish,
+                                                .arg = service};
+    st = weir_leaving_init(&p->leaving, &leaving);
     return st == WEIR_OK ? st : weir_err_set(err, st, "cannot start: %s", weir_status_text(st));
 }
 
@@ -209,6 +194,10 @@ enum weir_status weir_service_publish(struct weir_service *service, struct weir_
 
 /* ---- running and ending ------------------------------------------------------------------- */
 
+bool weir_service_leaving(const struct weir_service *service) {
+    return service->priv->leaving.begun;
+}
+
 int weir_service_run(struct weir_service *service) {
     weir_loop_run(service->loop);
     return service->priv->exit_code;
@@ -217,6 +206,7 @@ int weir_service_run(struct weir_service *service) {
 void weir_service_close_discovery(struct weir_service *service) {
     if (service->priv == NULL || service->disc == NULL)
         return;
+    weir_leaving_fini(&service->priv->leaving); /* closing discovery may run the loop once more */
     unpublish(service);
     weir_discovery_close(service->disc);
     service->disc = NULL;

@@ -1,9 +1,9 @@
 /*
  * The shell of a process that serves endpoints and sends requests on: loop, discovery, both sides
- * of the request plane, metrics, status server, signals, drain.
+ * of the request plane, metrics, status server, signals.
  *
- * Happy path: open → publish endpoints → run until SIGTERM or SIGINT → records leave discovery,
- * running requests finish (at most grace_s) → run returns → close. A second signal ends at once.
+ * Happy path: open → publish endpoints → run until SIGTERM or SIGINT → leave as runtime/leaving.h
+ * says → run returns → close.
  */
 #ifndef WEIR_RUNTIME_SERVICE_H
 #define WEIR_RUNTIME_SERVICE_H
@@ -29,9 +29,9 @@ struct weir_service_config {
     bool request_nats;     /* endpoints take requests over it */
     enum weir_codec codec; /* that the endpoints' records ask for */
     const char *status_host, *health_path, *live_path;
-    int64_t status_port; /* negative: none */
-    double grace_s;
-    uint64_t dead_peer_ms; /* as of weir_loop_set_dead_peer_ms() */
+    int64_t status_port;       /* negative: none */
+    double grace_s, running_s; /* as of runtime/leaving.h */
+    uint64_t dead_peer_ms;     /* as of weir_loop_set_dead_peer_ms() */
     bool (*is_ready)(void *arg);
     void (*on_scrape)(void *arg); /* refreshes metrics; may be NULL */
     void *arg;
@@ -70,7 +70,8 @@ struct weir_service_config {
         .codec = (o)->request_plane_codec == 0 ? WEIR_CODEC_JSON : WEIR_CODEC_MSGPACK,             \
         .status_host = (o)->system_host, .health_path = (o)->system_health_path,                   \
         .live_path = (o)->system_live_path, .status_port = (o)->system_port,                       \
-        .grace_s = (o)->worker_graceful_shutdown_timeout,                                          \
+        .grace_s = (o)->graceful_shutdown_grace_period_secs,                                       \
+        .running_s = (o)->worker_graceful_shutdown_timeout,                                        \
         .dead_peer_ms = (uint64_t)((o)->weir_dead_peer_timeout_secs * 1000)                        \
     }
 
@@ -83,7 +84,6 @@ struct weir_service {
     struct weir_nats *nats; /* NULL: neither plane runs over it */
     struct weir_metrics *metrics;
     uint64_t instance_id; /* of every endpoint of the process; below 2^53 */
-    bool draining;
     struct weir_service_priv *priv;
 };
 
@@ -99,6 +99,8 @@ enum weir_status weir_service_publish(struct weir_service *service, struct weir_
                                       const struct weir_plane_handler *handler, void *arg, bool raw,
                                       const struct weir_card *card,
                                       struct weir_err *err) WEIR_MUST_CHECK;
+/* Whether a signal has come. */
+bool weir_service_leaving(const struct weir_service *service);
 /* Until the end; returns the exit status. */
 int weir_service_run(struct weir_service *service);
 /* Logs, and makes run return 1. */

@@ -4,7 +4,7 @@
  * sequence a choice on a rank; tokens go out as response items; the last choice's last token ends
  * the stream. Failure modes: a request that does not fit is answered with a typed error item; the
  * caller's stop, kill or loss cancels its sequences at once (on_cancel), on_done frees the request.
- * Closing: drain first, then close when no request is left, or close to cut.
+ * Closing: unpublish first, then close when no request is left, or close to cut.
  */
 #include "worker/mock_worker.h"
 
@@ -71,7 +71,7 @@ struct weir_mock_worker {
     struct weir_list requests;
     unsigned n_requests;
     uint32_t next_rank;
-    bool published, drained;
+    bool published, unpublished;
     uint32_t n_ranks;
     struct rank_slot ranks[];
 };
@@ -517,10 +517,10 @@ enum weir_status weir_mock_worker_open(struct weir_loop *loop, struct weir_plane
     return WEIR_OK;
 }
 
-void weir_mock_worker_drain(struct weir_mock_worker *worker) {
-    if (worker->drained || !worker->published)
+void weir_mock_worker_unpublish(struct weir_mock_worker *worker) {
+    if (worker->unpublished || !worker->published)
         return;
-    worker->drained = true;
+    worker->unpublished = true;
     weir_discovery_unpublish(worker->disc, &worker->instance);
     weir_discovery_unpublish(worker->disc, &worker->model);
 }
@@ -528,7 +528,7 @@ void weir_mock_worker_drain(struct weir_mock_worker *worker) {
 void weir_mock_worker_close(struct weir_mock_worker *worker) {
     if (worker == NULL)
         return;
-    weir_mock_worker_drain(worker);
+    weir_mock_worker_unpublish(worker);
     WEIR_LIST_FOREACH(it, &worker->requests) {
         struct request *q = WEIR_CONTAINER_OF(it, struct request, node);
         cancel_choices(q);

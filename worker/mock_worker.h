@@ -49,7 +49,7 @@ enum weir_status weir_mock_worker_open(struct weir_loop *loop, struct weir_plane
                                        struct weir_mock_worker **ret_worker,
                                        struct weir_err *err) WEIR_MUST_CHECK;
 /* Leaves discovery; running requests go on. */
-void weir_mock_worker_drain(struct weir_mock_worker *worker);
+void weir_mock_worker_unpublish(struct weir_mock_worker *worker);
 void weir_mock_worker_close(struct weir_mock_worker *worker);
 uint64_t weir_mock_worker_id(const struct weir_mock_worker *worker);
 const struct weir_mock_worker_config *

@@ -1,7 +1,7 @@
 /*
  * `weir mocker`. Happy path: options → loop, discovery, request-plane listener → --startup-time
- * passes → one mock worker per --num-workers → serve until SIGTERM or SIGINT → leave discovery, let
- * running requests finish (at most the grace period) → exit 0. A second signal ends at once.
+ * passes → one mock worker per --num-workers → serve until SIGTERM or SIGINT → leave as
+ * runtime/leaving.h says → exit 0.
  */
 #include "worker/mocker.h"
 
@@ -11,6 +11,7 @@
 #include "net/zmq.h"
 #include "runtime/address.h"
 #include "runtime/card_files.h"
+#include "runtime/leaving.h"
 #include "runtime/nats_metrics.h"
 #include "runtime/options_mocker.h"
 #include "runtime/options_nats.h"
@@ -30,7 +31,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { DRAIN_POLL_MS = 20, MAX_WORKER_ID_BITS = 53 };
+enum { MAX_WORKER_ID_BITS = 53 };
 
 struct mocker {
     struct weir_mocker_options options;
@@ -49,9 +50,8 @@ struct mocker {
     struct weir_mock_worker_config worker;
     struct weir_mock_files files; /* served on the status port */
     struct weir_mock_faults faults;
-    struct weir_timer startup, drain;
-    uint64_t drain_deadline_ms;
-    bool draining;
+    struct weir_timer startup;
+    struct weir_leaving leaving;
     int exit_code;
 };
 
@@ -217,7 +217,7 @@ static void on_scrape(void *arg) {
 
 static bool is_ready(void *arg) {
     const struct mocker *m = arg;
-    return !m->draining && m->n_workers == (unsigned)m->options.num_workers;
+    return !m->leaving.begun && m->n_workers == (unsigned)m->options.num_workers;
 }
 
 static bool on_other(void *arg, struct weir_http_exchange *x) {
@@ -272,7 +272,7 @@ static void on_start(void *arg) {
     struct mocker *m = arg;
     struct weir_err err;
     double stagger_ms = m->options.stagger_delay * 1000;
-    while (m->n_workers < (unsigned)m->options.num_workers && !m->draining) {
+    while (m->n_workers < (unsigned)m->options.num_workers && !m->leaving.begun) {
         m->worker.worker_id = m->given_id != 0 ? m->given_id
                                                : weir_rng_u64(weir_loop_rng(m->loop)) &
                                                      ((1ull << MAX_WORKER_ID_BITS) - 1);
@@ -309,30 +309,12 @@ static void log_totals(const struct mocker *m) {
     WEIR_LOG_FIELDS(WEIR_LOG_INFO, "mocker", fields, "engine totals");
 }
 
-static void on_drain(void *arg) {
+static bool unpublish(void *arg) {
     struct mocker *m = arg;
-    bool late = weir_loop_now_ms(m->loop) >= m->drain_deadline_ms;
-    if (late || weir_plane_server_active(m->plane) == 0 ||
-        weir_timer_start(&m->drain, DRAIN_POLL_MS) != WEIR_OK)
-        weir_loop_stop(m->loop);
-}
-
-static void on_signal(void *arg, int signum) {
-    struct mocker *m = arg;
-    if (m->draining) {
-        weir_loop_stop(m->loop);
-        return;
-    }
-    m->draining = true;
-    WEIR_LOG(WEIR_LOG_INFO, "mocker", "signal %d: leaving; %u requests are running", signum,
-             weir_plane_server_active(m->plane));
     weir_timer_stop(&m->startup);
     for (unsigned i = 0; i < m->n_workers; i++)
-        weir_mock_worker_drain(m->workers[i]);
-    weir_plane_server_drain(m->plane);
-    m->drain_deadline_ms =
-        weir_loop_now_ms(m->loop) + (uint64_t)(m->options.worker_graceful_shutdown_timeout * 1000);
-    on_drain(m);
+        weir_mock_worker_unpublish(m->workers[i]);
+    return m->n_workers > 0;
 }
 
 static enum weir_status open_tls(struct mocker *m, struct weir_err *err) {
@@ -388,7 +370,6 @@ static enum weir_status open_all(struct mocker *m, struct weir_err *err) {
         return weir_err_set(err, st, "cannot create the event loop");
     weir_loop_set_dead_peer_ms(m->loop, (uint64_t)(o->weir_dead_peer_timeout_secs * 1000));
     weir_timer_init(&m->startup, m->loop, on_start, m);
-    weir_timer_init(&m->drain, m->loop, on_drain, m);
     m->workers = weir_calloc((size_t)o->num_workers, sizeof(*m->workers));
     if (m->workers == NULL || weir_metrics_create(&m->metrics) != WEIR_OK)
         return weir_err_set(err, WEIR_NOMEM, "out of memory");
@@ -407,7 +388,14 @@ static enum weir_status open_all(struct mocker *m, struct weir_err *err) {
         st = open_status(m, err);
     if (st != WEIR_OK)
         return st;
-    st = weir_loop_on_end(m->loop, on_signal, m);
+    const struct weir_leaving_config leaving = {.name = "mocker",
+                                                .loop = m->loop,
+                                                .server = m->plane,
+                                                .grace_s = o->graceful_shutdown_grace_period_secs,
+                                                .running_s = o->worker_graceful_shutdown_timeout,
+                                                .unpublish = unpublish,
+                                                .arg = m};
+    st = weir_leaving_init(&m->leaving, &leaving);
     double startup_s = isnan(o->startup_time) ? 0 : o->startup_time;
     if (st == WEIR_OK)
         st = weir_timer_start(&m->startup, (uint64_t)(startup_s * 1000));
@@ -417,7 +405,7 @@ static enum weir_status open_all(struct mocker *m, struct weir_err *err) {
 static void close_all(struct mocker *m) {
     /* Discovery may run the loop once more, to leave in order. */
     weir_timer_stop(&m->startup);
-    weir_timer_stop(&m->drain);
+    weir_leaving_fini(&m->leaving);
     for (unsigned i = 0; i < m->n_workers; i++)
         weir_mock_worker_close(m->workers[i]);
     weir_free(m->workers);

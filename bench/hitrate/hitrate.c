@@ -65,7 +65,12 @@ static void start_worker(const struct setup *s, struct fleet *f, unsigned i, con
     snprintf(port, sizeof(port), "DYN_SYSTEM_PORT=%u", f->worker_ports[i]);
     snprintf(blocks, sizeof(blocks), "%" PRIu64, s->blocks);
     snprintf(size, sizeof(size), "%" PRIu64, s->block_size);
-    const char *const env[] = {kv, port, "DYN_LOG=warn", "DYN_TCP_RPC_HOST=127.0.0.1", NULL};
+    const char *const env[] = {kv,
+                               port,
+                               "DYN_LOG=warn",
+                               "DYN_TCP_RPC_HOST=127.0.0.1",
+                               "DYN_GRACEFUL_SHUTDOWN_GRACE_PERIOD_SECS=0",
+                               NULL};
     const char *argv[] = {s->weir,
                           "mocker",
                           "--model-name",

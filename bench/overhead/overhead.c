@@ -204,7 +204,8 @@ static void start_weir(struct setup *s, unsigned pace_ms) {
     snprintf(step, sizeof(step), "%u", pace_ms);
     s->ports[WEIR] = weir_proc_free_port();
     snprintf(port, sizeof(port), "%u", s->ports[WEIR]);
-    const char *const env[] = {kv, "DYN_LOG=warn", "DYN_TCP_RPC_HOST=127.0.0.1", NULL};
+    const char *const env[] = {kv, "DYN_LOG=warn", "DYN_TCP_RPC_HOST=127.0.0.1",
+                               "DYN_GRACEFUL_SHUTDOWN_GRACE_PERIOD_SECS=0", NULL};
     const char *mocker[] = {s->weir,
                             "mocker",
                             "--model-name",

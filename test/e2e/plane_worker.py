@@ -33,6 +33,7 @@ class PlaneWorker:
         self.requests, self.more = [], threading.Condition()
         self.drops = None  # what becomes of requests that it has acknowledged: see _drop
         self.drops_ahead = None  # the same for those without a script
+        self.acknowledges = True  # else it closes the connection that a request came on
         self.gathers = False  # all items leave in one write
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.path = f"{number:x}/dynamo/{component}/generate"
@@ -115,6 +116,8 @@ class PlaneWorker:
                 request = json.loads(payload[24 + n_control:24 + n_control + n_body])
                 with self.more:
                     self.requests.append((control, request))
+                if not self.acknowledges:
+                    return
                 s.sendall(struct.pack(">I", 0))
                 threading.Thread(target=self._answer, args=(control, request), daemon=True).start()
 

@@ -394,7 +394,7 @@ def test_leaving_when_etcd_does_not_answer(fleet, etcd, gateway):
     until("the request at the worker", lambda: mocker.metric("requests_running") == 1)
     gateway.hold = "/v3/lease/revoke"
     mocker.signal(signal.SIGTERM)
-    mocker.wait_line("leaving; 1 requests are running")
+    mocker.wait_line("no more requests are taken; 1 are running")
     mocker.signal(signal.SIGTERM)
     assert mocker.wait() == 0 and gateway.held.wait(DEADLINE_S)
     s.close()

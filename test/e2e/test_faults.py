@@ -224,6 +224,83 @@ def test_worker_drain_lets_streams_finish(fleet):
     assert leaving.wait() == 0
 
 
+@pytest.fixture
+def unaware(fleet, tmp_path):
+    """Makes a frontend that sees for good what discovery has now: to it nobody ever leaves."""
+    over = threading.Event()
+
+    def make(workers):
+        folder = shutil.copytree(fleet.env["DYN_FILE_KV"], tmp_path / "as it was")
+        files = [os.path.join(where, name) for where, _, names in os.walk(folder) for name in names]
+
+        def touch():
+            while not over.wait(2):
+                for name in files:
+                    os.utime(name)
+        threading.Thread(target=touch, daemon=True).start()
+        return fleet.frontend("--router-mode", "round-robin", env={"DYN_FILE_KV": str(folder)}).ready(workers=workers)
+    yield make
+    over.set()
+
+
+def records(fleet):
+    return [name for _, _, names in os.walk(os.path.join(fleet.env["DYN_FILE_KV"], "v1", "instances")) for name in names
+            if "generate" in name]
+
+
+def test_leaving_worker_serves_those_who_have_not_seen_it(fleet, unaware):
+    """As in the reference system: the records go first, then comes the grace period, then requests are refused."""
+    stays, leaves = fleet.mocker(), fleet.mocker(env={"DYN_GRACEFUL_SHUTDOWN_GRACE_PERIOD_SECS": "600"})
+    fleet.front = unaware(workers=2)
+    leaves.signal(signal.SIGTERM)
+    until("its record to go", lambda: len(records(fleet)) == 1)
+    before = leaves.metric("finished_total")
+    assert [fleet.front.chat(max_tokens=2).status for _ in range(6)] == [200] * 6
+    assert leaves.metric("finished_total") == before + 3
+    assert leaves.stop() == 0  # a second signal ends it at once
+    assert [fleet.front.chat(max_tokens=2).status for _ in range(4)] == [200] * 4
+    all_free(fleet, [stays])
+
+
+def test_grace_period_of_a_leaving_worker_ends(fleet):
+    worker = fleet.mocker("--speedup-ratio", "1", env={"DYN_GRACEFUL_SHUTDOWN_GRACE_PERIOD_SECS": "0.1"})
+    fleet.front = fleet.frontend().ready()
+    stream = Stream(fleet.front, max_tokens=200)
+    assert stream.first.wait(DEADLINE_S)
+    worker.signal(signal.SIGTERM)
+    worker.wait_line("requests are taken for another 0.1 s")
+    worker.wait_line("no more requests are taken; 1 are running")
+    assert stream.ended() == "length" and worker.wait() == 0
+
+
+def test_requests_that_no_worker_has_read_go_to_another(fleet):
+    stays, goes = fleet.mocker(), fleet.mocker()
+    fleet.front = fleet.frontend("--router-mode", "round-robin", env=PATIENT).ready(workers=2)
+    fleet.front.wait_line("model m has 2 workers")
+    assert [fleet.front.chat(max_tokens=2).status for _ in range(4)] == [200] * 4  # there is a connection to each
+    with goes.frozen():
+        streams = [Stream(fleet.front, max_tokens=2) for _ in range(8)]
+        until("those of the other to end", lambda: fleet.front.metric("dynamo_frontend_inflight_requests") == 4)
+        goes.kill()
+    assert [s.ended() for s in streams] == ["length"] * 8
+    assert fleet.front.counted().metric("dynamo_frontend_requests_total", status="error") == 0
+    all_free(fleet, [stays])
+
+
+def test_request_that_may_have_ended_its_worker_meets_two_at_the_most(fleet):
+    bad = [PlaneWorker(fleet, number=n) for n in (0x71, 0x72, 0x73)]
+    for worker in bad:
+        worker.acknowledges = False
+    try:
+        fleet.front = fleet.frontend().ready(workers=3)
+        assert fleet.front.chat(max_tokens=2).status == 503
+        assert sum(len(worker.requests) for worker in bad) == 2
+        all_free(fleet, [])
+    finally:
+        for worker in bad:
+            worker.close()
+
+
 def test_client_gone_frees_the_worker_within_50_ms(fleet):
     m = fleet.mocker("--speedup-ratio", "0.02")
     fleet.front = fleet.frontend().ready()

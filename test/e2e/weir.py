@@ -54,6 +54,7 @@ class Process:
     def __init__(self, argv, env=None, name=None, within=None):
         self.name = name or argv[1]
         merged = {k: v for k, v in os.environ.items() if not k.startswith(("DYN_", "WEIR_"))}
+        merged["DYN_GRACEFUL_SHUTDOWN_GRACE_PERIOD_SECS"] = "0"  # nobody waits for those that leave
         merged.update(env or {})
         self._lines, self._rest = [], b""
         self.more = threading.Condition()

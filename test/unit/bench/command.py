@@ -109,7 +109,8 @@ def main():
     with kept_port() as kept, tempfile.TemporaryDirectory() as folder:
         port = kept.getsockname()[1]
         url = f"http://127.0.0.1:{port}"
-        env = dict(os.environ, DYN_FILE_KV=os.path.join(folder, "kv"), DYN_TCP_RPC_HOST="127.0.0.1", DYN_LOG="warn")
+        env = dict(os.environ, DYN_FILE_KV=os.path.join(folder, "kv"), DYN_TCP_RPC_HOST="127.0.0.1", DYN_LOG="warn",
+                   DYN_GRACEFUL_SHUTDOWN_GRACE_PERIOD_SECS="0")
         processes = [
             subprocess.Popen([WEIR, "mocker", "--model-name", "mock", "--speedup-ratio", "0"], env=env),
             subprocess.Popen([WEIR, "frontend", "--http-host", "127.0.0.1", "--http-port", str(port), "--router-mode",

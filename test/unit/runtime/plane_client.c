@@ -245,7 +245,12 @@ static void case_failures(void) {
         const char *stage;
         bool inhibit;
     } rows[] = {
-        {"closes before the reply", {.close_request = true}, WEIR_DISCONNECTED, 503, "ack", true},
+        {"closes before the reply",
+         {.close_request = true},
+         WEIR_DISCONNECTED,
+         503,
+         "unacked",
+         true},
         {"overloaded",
          {.ack = WEIR_SPAN_LIT("\0\0\0\x17Server overloaded: full")},
          WEIR_OVERLOADED,
@@ -268,7 +273,7 @@ static void case_failures(void) {
          {.ack = WEIR_SPAN_LIT("\x7f\0\0\0x")},
          WEIR_DISCONNECTED,
          503,
-         "ack",
+         "unacked",
          true},
         {"never acknowledges", {.ack = {NULL, 0}}, WEIR_TIMEOUT, 504, "ack", true},
         {"never dials", {.ack = ACK}, WEIR_TIMEOUT, 504, "prologue", true},
@@ -638,7 +643,7 @@ static int idle_connection(struct weir_plane_client *client, int listener, unsig
 /* An end before or after the request has left: "stale" only where the worker cannot have it. */
 static void case_stale_connection(void) {
     enum { BEFORE_IT_LEAVES, BEFORE_IT_COMES, READ_FIRST, UNREAD, N };
-    static const char *const want[N] = {"stale", "stale", "ack", "ack"};
+    static const char *const want[N] = {"stale", "stale", "unacked", "unacked"};
     for (int k = 0; k < N; k++) {
         unsigned port;
         struct call c;
@@ -660,7 +665,7 @@ static void case_stale_connection(void) {
         wait_end(&c);
         CHECK_MSG(strcmp(c.stage, want[k]) == 0, "%d: %s, not %s", k, c.stage, want[k]);
         CHECK(c.status == WEIR_DISCONNECTED && c.end_http == 503);
-        CHECK(c.inhibit == (strcmp(want[k], "ack") == 0)); /* the worker itself may be well */
+        CHECK(c.inhibit == (strcmp(want[k], "unacked") == 0)); /* the worker itself may be well */
         end_client(client);
         close(listener);
     }
