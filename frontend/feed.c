@@ -87,14 +87,19 @@ struct routers {
     struct weir_router *all[MAX_ROUTERS];
     struct weir_model *models[MAX_ROUTERS];
     size_t n, n_models;
+    bool too_many;
 };
 
 static void add_router(struct routers *r, struct weir_router *router) {
     for (size_t i = 0; i < r->n; i++)
         if (r->all[i] == router)
             return;
-    if (router != NULL && r->n < MAX_ROUTERS)
+    if (router == NULL)
+        return;
+    if (r->n < MAX_ROUTERS)
         r->all[r->n++] = router;
+    else
+        r->too_many = true;
 }
 
 static void add_routers_of(struct weir_feed *f, uint64_t worker_id, struct routers *r) {
@@ -111,17 +116,20 @@ static void add_routers_of(struct weir_feed *f, uint64_t worker_id, struct route
         weir_model_unref(model);
 }
 
-static void dump(void *arg, const struct weir_map *workers, weir_kv_event_fn fn, void *fn_arg) {
+static enum weir_status dump(void *arg, const struct weir_map *workers, weir_kv_event_fn fn,
+                             void *fn_arg) {
     struct weir_feed *f = arg;
     struct routers r = {.n = 0};
     size_t cursor = 0;
     uint64_t id, value;
     while (weir_map_next(workers, &cursor, &id, &value))
         add_routers_of(f, id, &r);
-    for (size_t i = 0; i < r.n; i++)
-        weir_router_dump(r.all[i], workers, fn, fn_arg);
+    enum weir_status st = r.too_many ? WEIR_LIMIT : WEIR_OK;
+    for (size_t i = 0; i < r.n && st == WEIR_OK; i++)
+        st = weir_router_dump(r.all[i], workers, fn, fn_arg);
     for (size_t i = 0; i < r.n_models; i++)
         weir_model_unref(r.models[i]);
+    return st;
 }
 
 static enum weir_status open_streams(struct weir_feed *f, struct weir_loop *loop,

@@ -216,10 +216,10 @@ static void on_load(void *arg, const struct weir_event_msg *msg) {
     }
 }
 
-static void dump(void *arg, const struct weir_map *workers, weir_kv_event_fn fn, void *fn_arg) {
+static enum weir_status dump(void *arg, const struct weir_map *workers, weir_kv_event_fn fn,
+                             void *fn_arg) {
     struct weir_local *l = arg;
-    if (l->router != NULL)
-        weir_router_dump(l->router, workers, fn, fn_arg);
+    return l->router != NULL ? weir_router_dump(l->router, workers, fn, fn_arg) : WEIR_OK;
 }
 
 static enum weir_status follow_streams(struct weir_local *l, const struct weir_kv_follow_ops *ops,

@@ -241,10 +241,11 @@ struct weir_worker_load {
 size_t weir_router_loads(struct weir_router *router, uint64_t now_ms, struct weir_worker_load *ret,
                          size_t room);
 /* All blocks of these workers (keys of the map), as stored events with ids from 0, parents first.
- * Events wait meanwhile, decisions do not: fn must be quick and must not call back. */
+ * Events wait meanwhile, decisions do not: fn must be quick and must not call back. WEIR_NOMEM: not
+ * all of them. */
 struct weir_map;
-void weir_router_dump(struct weir_router *router, const struct weir_map *workers,
-                      weir_kv_event_fn fn, void *arg);
+enum weir_status weir_router_dump(struct weir_router *router, const struct weir_map *workers,
+                                  weir_kv_event_fn fn, void *arg) WEIR_MUST_CHECK;
 struct weir_router_index_stats {
     uint64_t entries, events_ok, events_failed;
     size_t bytes;

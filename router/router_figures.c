@@ -159,9 +159,8 @@ static bool on_dumped(void *arg, const struct kvi_event *event) {
     return true;
 }
 
-void weir_router_dump(struct weir_router *router, const struct weir_map *workers,
-                      weir_kv_event_fn fn, void *arg) {
+enum weir_status weir_router_dump(struct weir_router *router, const struct weir_map *workers,
+                                  weir_kv_event_fn fn, void *arg) {
     struct dump d = {workers, fn, arg, 0};
-    if (kvi_dump(router->index, on_dumped, &d) != KVI_OK)
-        WEIR_LOG(WEIR_LOG_WARN, "router", "out of memory: the dump of the index is not whole");
+    return kvi_dump(router->index, on_dumped, &d) == KVI_OK ? WEIR_OK : WEIR_NOMEM;
 }

@@ -37,8 +37,9 @@ struct weir_js_object_op {
     enum step step;
     struct weir_js_call *call;
     struct weir_arena arena;
-    struct weir_buf bytes; /* upload: of the object */
-    uint64_t got;          /* download: bytes handed on */
+    struct weir_spool *bytes; /* upload: of the object */
+    char *chunk;              /* upload: CHUNK_BYTES of them */
+    uint64_t got;             /* download: bytes handed on */
     struct weir_sha256 *sha;
     char digest[WEIR_JS_DIGEST_BYTES]; /* download: what the record says */
     char nuid[NUID_MAX + 1];           /* whose chunks are read or written */
@@ -52,7 +53,8 @@ static void free_op(struct weir_js_object_op *op) {
     weir_js_cancel(op->call);
     weir_sha256_destroy(op->sha);
     weir_arena_fini(&op->arena);
-    weir_buf_fini(&op->bytes);
+    weir_spool_destroy(op->bytes);
+    weir_free(op->chunk);
     weir_free(op);
 }
 
@@ -240,7 +242,7 @@ static enum weir_status put_new_record(struct weir_js_object_op *op, struct text
                                      .bucket = weir_span_z(op->bucket),
                                      .nuid = weir_span_z(op->nuid),
                                      .digest = weir_span_z(op->digest),
-                                     .size = op->bytes.len,
+                                     .size = weir_spool_size(op->bytes),
                                      .chunks = op->chunks,
                                      .mtime_ms = weir_wall_ms()};
     t->header = "Nats-Rollup";
@@ -248,11 +250,16 @@ static enum weir_status put_new_record(struct weir_js_object_op *op, struct text
     return st == WEIR_OK ? weir_js_object_encode(&o, &t->body) : st;
 }
 
-static void put_chunk(struct weir_js_object_op *op, struct text *t) {
-    size_t from = (size_t)op->n * CHUNK_BYTES, left = op->bytes.len - from;
-    t->payload = weir_span(op->bytes.data + from, left < CHUNK_BYTES ? left : CHUNK_BYTES);
+static enum weir_status put_chunk(struct weir_js_object_op *op, struct text *t) {
+    uint64_t from = op->n * CHUNK_BYTES, left = weir_spool_size(op->bytes) - from;
+    size_t n = left < CHUNK_BYTES ? (size_t)left : CHUNK_BYTES;
+    enum weir_status st = weir_spool_read(op->bytes, from, op->chunk, n);
+    if (st != WEIR_OK)
+        return st;
+    t->payload = weir_span(op->chunk, n);
     weir_sha256_add(op->sha, t->payload);
     snprintf(t->subject, sizeof(t->subject), "$O.%s.C.%s", op->bucket, op->nuid);
+    return WEIR_OK;
 }
 
 static enum weir_status put_get(struct weir_js_object_op *op, struct text *t) {
@@ -274,8 +281,7 @@ static enum weir_status put_request(struct weir_js_object_op *op, struct text *t
         snprintf(t->subject, sizeof(t->subject), "$JS.API.STREAM.CREATE.OBJ_%s", op->bucket);
         return weir_js_put_bucket(op->bucket, &t->body);
     case STEP_CHUNK:
-        put_chunk(op, t);
-        return WEIR_OK;
+        return put_chunk(op, t);
     case STEP_NEW_RECORD:
         return put_new_record(op, t);
     default:
@@ -310,15 +316,13 @@ static void ask(struct weir_js_object_op *op) {
 
 /* ---- life --------------------------------------------------------------------------------- */
 
-static enum weir_status start(const struct weir_js_object_config *config, bool upload,
-                              struct weir_js_object_op **ret_op) {
-    char inbox[WEIR_NATS_INBOX_BYTES];
+static struct weir_js_object_op *create(const struct weir_js_object_config *config,
+                                        enum step first) {
     struct weir_js_object_op *op = weir_calloc(1, sizeof(*op));
     if (op == NULL)
-        return WEIR_NOMEM;
+        return NULL;
     op->js = config->js;
-    op->upload = upload;
-    op->step = upload ? STEP_BUCKET : STEP_RECORD;
+    op->step = first;
     op->fn = config->fn;
     op->arg = config->arg;
     op->max_bytes = config->max_bytes;
@@ -326,32 +330,45 @@ static enum weir_status start(const struct weir_js_object_config *config, bool u
     snprintf(op->name, sizeof(op->name), "%s", config->name);
     op->sink = config->sink;
     weir_arena_init(&op->arena, ARENA_MAX);
-    weir_buf_init(&op->bytes, upload ? config->take->max : 0);
+    return op;
+}
+
+static enum weir_status start(struct weir_js_object_op *op, struct weir_js_object_op **ret_op) {
     enum weir_status st = weir_sha256_create(&op->sha);
-    if (upload) {
-        weir_nats_inbox(weir_loop_rng(weir_js_loop(op->js)), inbox);
-        snprintf(op->nuid, sizeof(op->nuid), "%s", strrchr(inbox, '.') + 1);
-        weir_buf_move(&op->bytes, config->take);
-        op->chunks = (op->bytes.len + CHUNK_BYTES - 1) / CHUNK_BYTES;
-    }
     if (st == WEIR_OK)
         st = try_ask(op);
-    if (st != WEIR_OK) {
+    if (st == WEIR_OK)
+        *ret_op = op;
+    else
         free_op(op);
-        return st;
-    }
-    *ret_op = op;
-    return WEIR_OK;
+    return st;
 }
 
 enum weir_status weir_js_object_get(const struct weir_js_object_config *config,
                                     struct weir_js_object_op **ret_op) {
-    return start(config, false, ret_op);
+    struct weir_js_object_op *op = create(config, STEP_RECORD);
+    return op != NULL ? start(op, ret_op) : WEIR_NOMEM;
 }
 
 enum weir_status weir_js_object_put(const struct weir_js_object_config *config,
                                     struct weir_js_object_op **ret_op) {
-    return start(config, true, ret_op);
+    char inbox[WEIR_NATS_INBOX_BYTES];
+    struct weir_js_object_op *op = create(config, STEP_BUCKET);
+    if (op == NULL) {
+        weir_spool_destroy(config->take);
+        return WEIR_NOMEM;
+    }
+    op->upload = true;
+    op->bytes = config->take;
+    op->chunk = weir_malloc(CHUNK_BYTES);
+    if (op->chunk == NULL) {
+        free_op(op);
+        return WEIR_NOMEM;
+    }
+    op->chunks = (weir_spool_size(op->bytes) + CHUNK_BYTES - 1) / CHUNK_BYTES;
+    weir_nats_inbox(weir_loop_rng(weir_js_loop(op->js)), inbox);
+    snprintf(op->nuid, sizeof(op->nuid), "%s", strrchr(inbox, '.') + 1);
+    return start(op, ret_op);
 }
 
 void weir_js_object_cancel(struct weir_js_object_op *op) {

@@ -6,8 +6,8 @@
 #ifndef WEIR_RUNTIME_JS_OBJECT_H
 #define WEIR_RUNTIME_JS_OBJECT_H
 
-#include "base/buf.h"
 #include "runtime/js_client.h"
+#include "runtime/spool.h"
 
 enum { WEIR_JS_DIGEST_BYTES = 64, WEIR_JS_BUCKET_BYTES = 256 };
 
@@ -32,14 +32,15 @@ struct weir_js_object_config {
     const char *bucket, *name;              /* copied */
     const struct weir_js_object_sink *sink; /* download; outlives the operation */
     uint64_t max_bytes;                     /* download */
-    struct weir_buf *take;                  /* upload: its content becomes ours */
+    struct weir_spool *take;                /* upload: becomes ours, also when it fails */
     weir_js_object_fn fn;
     void *arg;
 };
 /* fn is not called when these fail. */
 enum weir_status weir_js_object_get(const struct weir_js_object_config *config,
                                     struct weir_js_object_op **ret_op) WEIR_MUST_CHECK;
-/* Makes the bucket if it is not there; the chunks of the object before are removed at the end. */
+/* Makes the bucket if it is not there. One chunk is in memory at a time. The object before stands
+ * until the last one is there; its chunks are removed at the end. */
 enum weir_status weir_js_object_put(const struct weir_js_object_config *config,
                                     struct weir_js_object_op **ret_op) WEIR_MUST_CHECK;
 /* No fn after it. Accepts NULL. */

@@ -15,8 +15,10 @@ struct weir_kv_streams;
 
 struct weir_kv_streams_config {
     struct weir_kv_follow_ops ops; /* as for a follower; on_end after some messages */
-    /* Every block that these workers (keys of the map) hold, as stored events, parents first. */
-    void (*dump)(void *arg, const struct weir_map *workers, weir_kv_event_fn fn, void *fn_arg);
+    /* Every block that these workers (keys of the map) hold, as stored events, parents first; or a
+     * failure, and then not all. */
+    enum weir_status (*dump)(void *arg, const struct weir_map *workers, weir_kv_event_fn fn,
+                             void *fn_arg);
     void *arg;
     uint64_t snapshot_threshold; /* messages in a stream above which a snapshot is written */
     uint64_t snapshot_max_bytes; /* of one that is read or written; a multiple of 1 MiB */

@@ -1,7 +1,8 @@
 /*
  * Snapshots. Every second or so: how long is the stream? → too long: everything that its workers
- * hold, as stored events, into the object store → up to where have all consumers acknowledged? →
- * the stream is purged up to there, as far as the snapshot covers it.
+ * hold, as stored events, into a spool, and from there into the object store, chunk by chunk → up
+ * to where have all consumers acknowledged? → the stream is purged up to there, as far as the
+ * snapshot covers it.
  *
  * The snapshot comes before the purge, so that at every moment it and the stream together tell
  * all. A call that fails ends the round; the next tick begins another.
@@ -11,6 +12,11 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+
+enum {
+    SPOOL_BYTES = 128 * 1024, /* so many of a snapshot are in memory, */
+    EVENT_BYTES = 1 << 20,    /* and an event: one of a dump has a node's blocks */
+};
 
 static void list_consumers(struct weir_kv_stream *s);
 
@@ -103,46 +109,88 @@ static void on_written(void *arg, enum weir_status st, const char *digest) {
     begin_list(s);
 }
 
-static void on_dumped(void *arg, const struct weir_kv_event *event) {
-    weir_radix_put(arg, event);
+/* The index as a snapshot: all of it at one moment, on its way into the spool. */
+struct dump {
+    struct weir_radix_writer w;
+    struct weir_buf bytes; /* not in the spool yet */
+    struct weir_spool *spool;
+    uint64_t max;
+};
+
+static void spool(struct dump *d) {
+    if (d->w.status == WEIR_OK && weir_spool_size(d->spool) + d->bytes.len > d->max)
+        d->w.status = WEIR_TOO_LARGE;
+    if (d->w.status == WEIR_OK)
+        d->w.status = weir_spool_append(d->spool, weir_buf_span(&d->bytes));
+    weir_buf_clear(&d->bytes);
 }
 
-static void write_snapshot(struct weir_kv_stream *s) {
+static void on_dumped(void *arg, const struct weir_kv_event *event) {
+    struct dump *d = arg;
+    weir_radix_put(&d->w, event);
+    if (d->bytes.len >= SPOOL_BYTES)
+        spool(d);
+}
+
+static enum weir_status dump(struct weir_kv_stream *s, struct dump *d) {
     const struct weir_kv_streams_config *c = &s->all->config;
-    struct weir_buf bytes;
-    struct weir_radix_writer w;
-    uint32_t dropped;
-    weir_buf_init(&bytes, (size_t)c->snapshot_max_bytes);
+    char head[WEIR_RADIX_HEAD];
+    d->max = c->snapshot_max_bytes;
+    enum weir_status st = weir_spool_create(&d->spool);
+    if (st != WEIR_OK)
+        return st;
+    weir_buf_init(&d->bytes, SPOOL_BYTES + EVENT_BYTES);
     c->ops.on_end(c->arg); /* what was applied is in the index */
-    weir_radix_begin(&w, &bytes);
-    c->dump(c->arg, &s->workers, on_dumped, &w);
-    enum weir_status st = weir_radix_end(&w);
-    size_t n_bytes = bytes.len;
-    const struct weir_js_object_config oc = {.js = s->all->js,
-                                             .bucket = s->bucket,
-                                             .name = "radix-state",
-                                             .take = &bytes,
-                                             .fn = on_written,
-                                             .arg = s};
-    s->writing_high = s->core.high;
+    weir_radix_begin(&d->w, &d->bytes);
+    st = c->dump(c->arg, &s->workers, on_dumped, d);
+    spool(d);
+    weir_buf_fini(&d->bytes);
     if (st == WEIR_OK)
-        st = weir_js_object_put(&oc, &s->writing);
-    if (st == WEIR_OK)
-        WEIR_LOG(WEIR_LOG_INFO, "events",
-                 "stream %s has %" PRIu64 " messages: a snapshot of %" PRIu64
-                 " events, %zu bytes, is written",
-                 s->name, s->keep.messages, w.n, n_bytes);
-    else if (weir_log_limit_ok(&s->limit, 60, &dropped) && st == WEIR_TOO_LARGE)
+        st = weir_radix_end(&d->w, head);
+    return st == WEIR_OK ? weir_spool_replace(d->spool, 0, weir_span(head, sizeof(head))) : st;
+}
+
+static void log_unwritten(struct weir_kv_stream *s, enum weir_status st) {
+    uint32_t dropped;
+    if (!weir_log_limit_ok(&s->limit, 60, &dropped))
+        return;
+    if (st == WEIR_TOO_LARGE)
         WEIR_LOG(
             WEIR_LOG_WARN, "events",
             "stream %s: no snapshot: it takes more than the %" PRIu64
             " MiB of --router-snapshot-max-mib; the stream is not purged and ends with its age",
-            s->name, c->snapshot_max_bytes >> 20);
-    else if (st != WEIR_TOO_LARGE)
+            s->name, s->all->config.snapshot_max_bytes >> 20);
+    else
         WEIR_LOG(WEIR_LOG_WARN, "events",
-                 "stream %s: no snapshot: %s; the stream is not purged and ends with its age",
-                 s->name, weir_status_text(st));
-    weir_buf_fini(&bytes);
+                 "stream %s: no snapshot: %s%s; the stream is not purged and ends with its age",
+                 s->name, weir_status_text(st),
+                 st == WEIR_IO ? " (give it room in a folder, and name that as TMPDIR)" : "");
+}
+
+static void write_snapshot(struct weir_kv_stream *s) {
+    struct dump d = {.spool = NULL};
+    enum weir_status st = dump(s, &d);
+    if (st != WEIR_OK) {
+        weir_spool_destroy(d.spool);
+        log_unwritten(s, st);
+        return;
+    }
+    const struct weir_js_object_config oc = {.js = s->all->js,
+                                             .bucket = s->bucket,
+                                             .name = "radix-state",
+                                             .take = d.spool,
+                                             .fn = on_written,
+                                             .arg = s};
+    uint64_t n_bytes = weir_spool_size(d.spool);
+    s->writing_high = s->core.high;
+    st = weir_js_object_put(&oc, &s->writing);
+    if (st == WEIR_OK)
+        WEIR_LOG(WEIR_LOG_INFO, "events",
+                 "stream %s has %" PRIu64 " messages: a snapshot of %" PRIu64 " events, %" PRIu64
+                 " bytes, is written",
+                 s->name, s->keep.messages, d.w.n, n_bytes);
+    else
+        log_unwritten(s, st);
 }
 
 static void on_info(void *arg, enum weir_status st, const struct weir_nats_msg *msg) {

@@ -1,9 +1,11 @@
-/* A whole snapshot of an index, read as the product reads it in pieces of `piece` bytes: a look for
- * its form, then its events. */
+/* A whole snapshot of an index: read as the product reads it in pieces of `piece` bytes, a look for
+ * its form, then its events; or written into a buffer that nobody emptied meanwhile. */
 #ifndef WEIR_TEST_RADIX_WHOLE_H
 #define WEIR_TEST_RADIX_WHOLE_H
 
 #include "wire/radix_state.h"
+
+#include <string.h>
 
 static inline enum weir_status radix_whole(struct weir_span bytes, size_t piece,
                                            struct weir_arena *arena, weir_kv_event_fn fn, void *arg,
@@ -27,6 +29,14 @@ static inline enum weir_status radix_whole(struct weir_span bytes, size_t piece,
         st = weir_radix_read_end(&r);
     *ret_n = r.done;
     weir_radix_reader_fini(&r);
+    return st;
+}
+
+static inline enum weir_status radix_written(const struct weir_radix_writer *w) {
+    char head[WEIR_RADIX_HEAD];
+    enum weir_status st = weir_radix_end(w, head);
+    if (st == WEIR_OK)
+        memcpy(w->out->data, head, sizeof(head));
     return st;
 }
 

@@ -21,7 +21,7 @@ static void put_option(struct weir_radix_writer *w, bool set, uint64_t value, un
 void weir_radix_begin(struct weir_radix_writer *w, struct weir_buf *out) {
     *w = (struct weir_radix_writer){.out = out};
     weir_buf_clear(out);
-    put_le(w, 0, 8); /* the number of events, known at the end */
+    put_le(w, 0, WEIR_RADIX_HEAD); /* the number of events, known at the end */
 }
 
 void weir_radix_put(struct weir_radix_writer *w, const struct weir_kv_event *e) {
@@ -47,9 +47,9 @@ void weir_radix_put(struct weir_radix_writer *w, const struct weir_kv_event *e) 
     w->n++;
 }
 
-enum weir_status weir_radix_end(struct weir_radix_writer *w) {
-    for (unsigned i = 0; w->status == WEIR_OK && i < 8; i++)
-        w->out->data[i] = (char)(w->n >> (8 * i));
+enum weir_status weir_radix_end(const struct weir_radix_writer *w, char ret_head[WEIR_RADIX_HEAD]) {
+    for (unsigned i = 0; w->status == WEIR_OK && i < WEIR_RADIX_HEAD; i++)
+        ret_head[i] = (char)(w->n >> (8 * i));
     return w->status;
 }
 

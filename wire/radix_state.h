@@ -10,7 +10,10 @@
 
 #include "wire/kv_event.h"
 
-/* Writes the newest form. `out` is emptied first and is whole after weir_radix_end. */
+/* Writes the newest form. `out` is emptied first; its owner may take what is in it and empty it
+ * again between any two calls. The number of events, which comes first, is known at the end: only
+ * then the first WEIR_RADIX_HEAD bytes of all are what ret_head says. */
+enum { WEIR_RADIX_HEAD = 8 };
 struct weir_radix_writer {
     struct weir_buf *out; /* borrowed */
     uint64_t n;
@@ -18,7 +21,8 @@ struct weir_radix_writer {
 };
 void weir_radix_begin(struct weir_radix_writer *w, struct weir_buf *out);
 void weir_radix_put(struct weir_radix_writer *w, const struct weir_kv_event *event);
-enum weir_status weir_radix_end(struct weir_radix_writer *w) WEIR_MUST_CHECK;
+enum weir_status weir_radix_end(const struct weir_radix_writer *w,
+                                char ret_head[WEIR_RADIX_HEAD]) WEIR_MUST_CHECK;
 
 /* Reads it in pieces, as they come: only an event that is not whole yet is kept. Each is handed to
  * fn when it is whole, its blocks in the arena, which is reset between events. */

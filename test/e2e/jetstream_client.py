@@ -3,7 +3,7 @@
 usage: jetstream_client.py URL COMMAND ARGUMENTS: one JSON document as the answer
   streams                      {name: {messages, first, last, consumers}}
   publish STREAM FILE          each element of a JSON list as a message on STREAM.queue, once there is such a stream
-  put BUCKET NAME FILE         the file's bytes as an object; makes the bucket
+  put BUCKET NAME FILE [BYTES] the file's bytes as an object; makes the bucket, for BYTES at the most
   get BUCKET NAME FILE         an object's bytes into the file, as its client checks them
   drop-consumers STREAM        deletes every consumer
   consumer STREAM NAME         a durable consumer
@@ -40,11 +40,11 @@ async def publish(js, stream, path):
     return len(messages)
 
 
-async def put(js, bucket, name, path):
+async def put(js, bucket, name, path, max_bytes=None):
     try:
         store = await js.object_store(bucket)
     except nats.js.errors.NotFoundError:
-        store = await js.create_object_store(bucket)
+        store = await js.create_object_store(bucket, max_bytes=int(max_bytes) if max_bytes else None)
     with open(path, "rb") as f:
         await store.put(name, f.read())
 

@@ -123,6 +123,12 @@ def write_state(events, tier=True, start=True):
     return bytes(out)
 
 
+def chain_of(worker, n_events):
+    """Events of 100 blocks each, one below the other."""
+    return [{"worker": worker, "tier": 0, "event": i, "parent": i * 100 if i else None, "rank": 0, "start": None,
+             "blocks": [(i * 100 + k, 5000000 + i * 100 + k) for k in range(1, 101)]} for i in range(n_events)]
+
+
 def blocks_of(events):
     return sum(len(e["blocks"]) for e in events)
 
@@ -286,8 +292,7 @@ def test_snapshot_of_nats_py(jet, fleet, tier, start):
     mocker = fleet.mocker("--durable-kv-events")
     worker = mocker.ids[0]
     # More than one chunk of the object store (128 KiB).
-    chain = [{"worker": worker, "tier": 0, "event": i, "parent": i * 100 if i else None, "rank": 0, "start": None,
-              "blocks": [(i * 100 + k, 5000000 + i * 100 + k) for k in range(1, 101)]} for i in range(100)]
+    chain = chain_of(worker, 100)
     gone = {"worker": 777, "tier": 0, "event": 100, "parent": None, "rank": 0, "start": None, "blocks": [(1, 2)]}
     jet.py("put", BUCKET, "radix-state", jet.file("state", write_state(chain + [gone], tier, start)))
     jet.py("publish", STREAM, jet.file("events", json.dumps([removed(worker, 1, [10000])]).encode()))
@@ -298,9 +303,7 @@ def test_snapshot_of_nats_py(jet, fleet, tier, start):
 def test_snapshots_over_the_bound(jet, fleet):
     """--router-snapshot-max-mib: a larger one is neither read nor written, with a word about it."""
     worker = fleet.mocker("--durable-kv-events").ids[0]
-    chain = [{"worker": worker, "tier": 0, "event": i, "parent": i * 100 if i else None, "rank": 0, "start": None,
-              "blocks": [(i * 100 + k, 5000000 + i * 100 + k) for k in range(1, 101)]} for i in range(700)]
-    state = write_state(chain)
+    state = write_state(chain_of(worker, 700))
     assert len(state) > 1 << 20
     jet.py("put", BUCKET, "radix-state", jet.file("state", state))
     small = fleet.frontend(*FLAGS, "--router-snapshot-max-mib", "1", "--router-snapshot-threshold", "0").ready()
@@ -319,6 +322,23 @@ def test_snapshots_over_the_bound(jet, fleet):
     again = fleet.frontend(*FLAGS, "--router-snapshot-threshold", "0").ready()
     until("an emptied stream", lambda: jet.stream()["messages"] == 0)
     assert blocks_of(jet.snapshot()[0]) == entries(again) >= 70000
+
+
+def test_snapshot_that_finds_no_room(jet, fleet):
+    """The store takes some chunks of the new one and then no more: the one before stands, and the stream is not purged."""
+    worker = fleet.mocker("--durable-kv-events").ids[0]
+    old = write_state(chain_of(worker, 10))
+    jet.py("put", BUCKET, "radix-state", jet.file("state", old), str(600 << 10))
+    front = fleet.frontend(*FLAGS, "--router-snapshot-threshold", "0").ready()
+    front.wait_line("a snapshot of 10 events was read")
+    more = [stored(worker, i, [(8000000 + i * 100 + k, 9000000 + i * 100 + k) for k in range(100)]) for i in range(700)]
+    jet.py("publish", STREAM, jet.file("events", json.dumps(more).encode()))
+    front.wait_line(f"the snapshot was not written to bucket {BUCKET}")
+    has(front, 71000)
+    assert jet.stream()["messages"] > 0
+    assert front.stop() == 0
+    again = fleet.frontend(*FLAGS, "--router-snapshot-threshold", "1000000").ready()
+    has(again, 71000)
 
 
 def test_damaged_snapshot(jet, fleet):

@@ -24,7 +24,7 @@ static uint64_t copy(struct weir_span in, size_t piece, struct weir_arena *arena
     weir_radix_begin(&w, out);
     if (radix_whole(in, piece, arena, put, &w, &n) != WEIR_OK)
         return UINT64_MAX;
-    must(weir_radix_end(&w) == WEIR_OK && w.n == n);
+    must(radix_written(&w) == WEIR_OK && w.n == n);
     return n;
 }
 

@@ -99,7 +99,7 @@ static void case_captured(void) {
     seen.n = 0;
     weir_radix_begin(&w, &bytes);
     CHECK(radix_whole(weir_span(data, len), 100, &arena, rewrite, &w, &n) == WEIR_OK && n == 6);
-    CHECK(weir_radix_end(&w) == WEIR_OK);
+    CHECK(radix_written(&w) == WEIR_OK);
     CHECK(weir_span_eq(weir_buf_span(&bytes), weir_span(data, len)));
     for (size_t i = 0; i < 6; i++) {
         const struct weir_kv_event *e = &seen.events[i];
@@ -126,14 +126,14 @@ static void case_written(void) {
     static const char as[] = ONE WORKER "\x01\0\0\0" EVENT KIND PARENT "\0" BLOCKS RANK;
     weir_radix_begin(&w, &bytes);
     weir_radix_put(&w, &e);
-    CHECK(weir_radix_end(&w) == WEIR_OK);
+    CHECK(radix_written(&w) == WEIR_OK);
     CHECK(weir_span_eq(weir_buf_span(&bytes), BYTES(as)));
     /* Over its bound: told, not cut. */
     struct weir_buf small;
     weir_buf_init(&small, 32);
     weir_radix_begin(&w, &small);
     weir_radix_put(&w, &e);
-    CHECK(weir_radix_end(&w) == WEIR_TOO_LARGE);
+    CHECK(radix_written(&w) == WEIR_TOO_LARGE);
     weir_buf_fini(&small);
 }
 
@@ -175,6 +175,29 @@ static void check_same(size_t i) {
     CHECK(memcmp(want.removed[i], seen.removed[i], a->n_removed * sizeof(uint64_t)) == 0);
 }
 
+/* Taken out of the writer's buffer every now and then, it is the same. */
+static void check_pieces(struct weir_rng *rng) {
+    struct weir_radix_writer w;
+    struct weir_buf part, whole;
+    char head[WEIR_RADIX_HEAD];
+    weir_buf_init(&part, bytes.max);
+    weir_buf_init(&whole, bytes.max);
+    weir_radix_begin(&w, &part);
+    for (size_t i = 0; i < want.n; i++) {
+        weir_radix_put(&w, &want.events[i]);
+        if (weir_rng_u64(rng) % 3 > 0)
+            continue;
+        CHECK(weir_buf_append_span(&whole, weir_buf_span(&part)) == WEIR_OK);
+        weir_buf_clear(&part);
+    }
+    CHECK(weir_buf_append_span(&whole, weir_buf_span(&part)) == WEIR_OK);
+    CHECK(weir_radix_end(&w, head) == WEIR_OK);
+    memcpy(whole.data, head, sizeof(head));
+    CHECK(weir_span_eq(weir_buf_span(&whole), weir_buf_span(&bytes)));
+    weir_buf_fini(&part);
+    weir_buf_fini(&whole);
+}
+
 static void case_there_and_back(void) {
     struct weir_rng rng;
     struct weir_radix_writer w;
@@ -185,11 +208,12 @@ static void case_there_and_back(void) {
         weir_radix_begin(&w, &bytes);
         for (size_t i = 0; i < want.n; i++)
             weir_radix_put(&w, &want.events[i]);
-        CHECK(weir_radix_end(&w) == WEIR_OK);
+        CHECK(radix_written(&w) == WEIR_OK);
         CHECK(decode(weir_buf_span(&bytes), &n) == WEIR_OK);
         CHECK(n == want.n && seen.n == want.n);
         for (size_t i = 0; i < want.n; i++)
             check_same(i);
+        check_pieces(&rng);
     }
 }
 
