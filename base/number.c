@@ -94,9 +94,10 @@ static char *zeros(char *p, int n) {
     return p + n;
 }
 
-static char *lay_out(char *p, const struct decimal *d) {
+/* Without an exponent where that of the number is within `least` and `most`. */
+static char *lay_out(char *p, const struct decimal *d, int least, int most) {
     int point = d->exponent + 1; /* digits before the point */
-    if (d->exponent < -5 || d->exponent > 15) {
+    if (d->exponent < least || d->exponent > most) {
         *p++ = d->digits[0];
         if (d->n > 1) {
             *p++ = '.';
@@ -132,10 +133,82 @@ size_t weir_f64_text(double value, char out[WEIR_F64_TEXT]) {
     else {
         if (!short_decimal(value, &d))
             shortest_decimal(value, &d);
-        p = lay_out(p, &d);
+        p = lay_out(p, &d, -5, 15);
     }
     /* The longest: sign, 17 digits, point, "e-308"; or sign, "0.00001" and 17 digits. */
     WEIR_ASSERT((size_t)(p - text) <= WEIR_F64_TEXT);
+    memcpy(out, text, (size_t)(p - text));
+    return (size_t)(p - text);
+}
+
+/* A float v > 0 with this many digits, nearest to it, as digits x 10^ret_exponent; up: one more.
+ * False: they do not read back. Slow and right. */
+static bool try_single(float v, int n, int up, struct decimal *ret) {
+    char text[32], again[32];
+    snprintf(text, sizeof(text), "%.*e", n - 1, (double)v);
+    ret->digits[0] = text[0];
+    memcpy(ret->digits + 1, text + 2, (size_t)n - 1);
+    ret->n = (size_t)n;
+    ret->exponent = (int)strtol(strchr(text, 'e') + 1, NULL, 10);
+    if (up > 0 && ret->digits[n - 1]++ == '9')
+        return false;
+    snprintf(again, sizeof(again), "%.*se%d", n, ret->digits, ret->exponent - n + 1);
+    return strtof(again, NULL) == v;
+}
+
+/* Below a power of two floats lie twice as close: a decimal above it may read back where the
+ * nearest, below it, does not. */
+static void shortest_single(float v, struct decimal *ret) {
+    for (int n = 1; n < 9; n++)
+        if (try_single(v, n, 0, ret) || try_single(v, n, 1, ret)) {
+            trim_zeros(ret);
+            return;
+        }
+    (void)try_single(v, 9, 0, ret);
+    trim_zeros(ret);
+}
+
+/* The same for most floats, in double arithmetic, which has 29 bits to spare; false: it may be
+ * wrong, being too close to where a decimal or a float is rounded up instead of down. */
+static bool quick_single(float v, struct decimal *ret) {
+    int binary;
+    double last = 0;
+    if (v < 1e-9f || v > 1e6f || frexpf(v, &binary) == 0.5f)
+        return false;
+    /* So many digits behind the point make nine in all, or ten. */
+    int places = 9 - (int)floor((binary - 1) * 0.30102999566398120);
+    for (; places >= 0; places--) {
+        double scaled = (double)v * exact_pow10[places], m = nearbyint(scaled);
+        double back = m / exact_pow10[places], rest = scaled - floor(scaled);
+        double half = (double)nextafterf(v, INFINITY) - (double)v, off = fabs(back - (double)v);
+        if (fabs(rest - 0.5) < 1e-5 || fabs(off - half / 2) < half * 1e-6)
+            return false;
+        if (off > half / 2)
+            break;
+        last = m;
+    }
+    ret->n = weir_u64_text((uint64_t)last, ret->digits);
+    ret->exponent = (int)ret->n - 2 - places;
+    trim_zeros(ret);
+    return true;
+}
+
+size_t weir_single_text(float value, char out[WEIR_SINGLE_TEXT]) {
+    char text[WEIR_U64_TEXT + WEIR_SINGLE_TEXT], *p = text;
+    struct decimal d;
+    if (signbit(value)) {
+        *p++ = '-';
+        value = -value;
+    }
+    if (value == 0)
+        p = put(p, "0.0", 3);
+    else {
+        if (!quick_single(value, &d))
+            shortest_single(value, &d);
+        p = lay_out(p, &d, -6, 12);
+    }
+    /* The longest: sign, "0.000001" and 8 digits more. */
+    WEIR_ASSERT((size_t)(p - text) <= WEIR_SINGLE_TEXT);
     memcpy(out, text, (size_t)(p - text));
     return (size_t)(p - text);
 }

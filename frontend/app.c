@@ -135,7 +135,8 @@ static enum weir_status open_metrics(struct weir_app *app) {
         [WEIR_SPREAD_INPUT] = SPREAD(input_sequence),
         [WEIR_SPREAD_OUTPUT] = SPREAD(output_sequence),
         [WEIR_SPREAD_TTFT] = SPREAD(ttft),
-        [WEIR_SPREAD_ITL] = SPREAD(itl)};
+        [WEIR_SPREAD_ITL] = SPREAD(itl),
+        [WEIR_SPREAD_EMBEDDING] = SPREAD(embedding_latency)};
 #undef SPREAD
     enum weir_status st = weir_front_metrics_create(
         o->metrics_prefix != NULL ? o->metrics_prefix : "dynamo_frontend", spreads, &app->metrics);

@@ -22,6 +22,8 @@ static size_t on_tokens(void *arg, const uint32_t *ids, size_t n);
 static void on_end(void *arg, const struct weir_plane_end *end);
 static const struct weir_plane_call_ops call_ops = {
     .on_item = on_item, .on_tokens = on_tokens, .on_end = on_end};
+static const struct weir_plane_call_ops embeddings_ops = {.on_wrapper = weir_embeddings_wrapper,
+                                                          .on_end = on_end};
 
 static void release(struct weir_leg *leg) {
     weir_router_free(weir_model_info(leg->request->model)->router, leg->booking);
@@ -236,6 +238,8 @@ static enum weir_status put_body(void *arg, enum weir_codec codec, struct weir_b
     struct weir_leg *leg = arg;
     struct weir_request *r = leg->request;
     struct weir_prep_request p;
+    if (r->embeddings != NULL)
+        return weir_embeddings_put_body(leg, codec, out);
     enum weir_status st = weir_leg_fill(leg, &p);
     if (st != WEIR_OK)
         return st;
@@ -259,7 +263,10 @@ static enum weir_status send(struct weir_leg *leg, const struct weir_model_worke
                                        .fresh = leg->resent,
                                        .item_ms = r->fl->app->item_ms};
     leg->sent_ns = weir_now_ns();
-    return weir_plane_call_start(r->fl->plane, &c, &call_ops, leg, &leg->call);
+    leg->codec = worker->codec;
+    return weir_plane_call_start(r->fl->plane, &c,
+                                 r->embeddings != NULL ? &embeddings_ops : &call_ops, leg,
+                                 &leg->call);
 }
 
 /* The client wants to know the worker and sends the prompt there itself. */
@@ -291,7 +298,7 @@ void weir_leg_start(struct weir_leg *leg) {
         answer_choice(leg);
         return;
     }
-    if (weir_disagg_begin(leg) || weir_leg_waits(leg))
+    if ((r->embeddings == NULL && weir_disagg_begin(leg)) || weir_leg_waits(leg))
         return;
     for (;;) {
         enum weir_status st = weir_leg_route(leg);
@@ -391,7 +398,7 @@ void weir_leg_fail_worker(struct weir_leg *leg, const struct weir_wire_error *e)
                  : e->http_status == 422 ? 400 /* as everywhere in the reference system */
                                          : e->http_status;
     bool own = e->http_status >= 500 && e->http_status <= 502;
-    if (own && leg->n_tokens == 0 && !r->committed) {
+    if (own && leg->n_tokens == 0 && !r->committed && r->embeddings == NULL) {
         status = 500;
         r->details = backend_status(r, e->http_status);
     }
@@ -558,6 +565,8 @@ static void on_end(void *arg, const struct weir_plane_end *end) {
     /* A stream that breaks off behind the last finish reason has ended well for the client. */
     bool finished =
         leg->n_choices > 0 && (leg->n_open == 0 || (e.status == WEIR_OK && fewer_given(leg)));
+    if (r->embeddings != NULL)
+        finished = e.status == WEIR_OK && weir_embeddings_whole(r);
     weir_deferred_cancel(&leg->finish);
     if (finished) {
         leg->state = WEIR_LEG_DONE;

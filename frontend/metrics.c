@@ -67,7 +67,7 @@ static const char *type_of(bool stream) {
 }
 
 static const char *const endpoint_names[] = {"chat_completions", "completions", "responses",
-                                             "anthropic_messages"};
+                                             "anthropic_messages", "embeddings"};
 
 const char *weir_front_endpoint_name(enum weir_front_endpoint endpoint) {
     return endpoint_names[endpoint];
@@ -260,6 +260,10 @@ void weir_front_count_migration_too_long(struct weir_front_metrics *m, const cha
 
 void weir_front_count_warmed(struct weir_front_metrics *m, const char *model, const char *result) {
     weir_metric_inc(one(m, F_WARMED, model, result, NULL, NULL, NULL));
+}
+
+void weir_front_observe_embedding(struct weir_front_metrics *m, const char *model, double seconds) {
+    weir_metric_observe(of_model(m, F_EMBEDDING, model), seconds);
 }
 
 void weir_front_observe_tokenize(struct weir_front_metrics *m, double seconds) {

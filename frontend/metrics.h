@@ -14,6 +14,7 @@ enum weir_front_endpoint {
     WEIR_FRONT_COMPLETIONS,
     WEIR_FRONT_RESPONSES,
     WEIR_FRONT_MESSAGES,
+    WEIR_FRONT_EMBEDDINGS,
     WEIR_FRONT_N_ENDPOINTS
 };
 /* As labels and the access log name it. */
@@ -43,6 +44,7 @@ enum weir_spread_id {
     WEIR_SPREAD_OUTPUT,
     WEIR_SPREAD_TTFT,
     WEIR_SPREAD_ITL,
+    WEIR_SPREAD_EMBEDDING,
     WEIR_N_SPREADS
 };
 struct weir_spread {
@@ -79,6 +81,8 @@ void weir_front_count_pool(struct weir_front_metrics *m, const char *phase, uint
 void weir_front_count_migration_too_long(struct weir_front_metrics *m, const char *model);
 /* A speculative prefill; result: done, failed, skipped. */
 void weir_front_count_warmed(struct weir_front_metrics *m, const char *model, const char *result);
+/* A request for embeddings that was answered. */
+void weir_front_observe_embedding(struct weir_front_metrics *m, const char *model, double seconds);
 /* Prompt encoding of one request. */
 void weir_front_observe_tokenize(struct weir_front_metrics *m, double seconds);
 void weir_front_observe_template(struct weir_front_metrics *m, double seconds);

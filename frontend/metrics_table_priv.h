@@ -52,6 +52,8 @@ static const double b_rate[] = {0,   .05, .1,  .15, .2,  .25, .3,  .35, .4,  .45
       "Handler entry to the first item with a token.", SPREAD(TTFT), "model")                      \
     X(ITL, "inter_token_latency_seconds", WEIR_HISTOGRAM, "Gap between items over their tokens.",  \
       SPREAD(ITL), "model")                                                                        \
+    X(EMBEDDING, "embedding_latency_seconds", WEIR_HISTOGRAM, "Whole request for embeddings.",     \
+      SPREAD(EMBEDDING), "model")                                                                  \
     X(TOKENIZER, "tokenizer_latency_ms", WEIR_HISTOGRAM,                                           \
       "Encoding time of a request, mean decoding time of a request.", BUCKETS(b_tokenizer),        \
       "operation")                                                                                 \

@@ -114,7 +114,7 @@ static enum taken take_card(struct weir_models *m, struct weir_span key,
     const struct weir_card *c = &r->card;
     struct weir_models_worker *w = weir_models_find_worker(m, key);
     struct weir_model *x = weir_models_find_locked(m, c->display_name);
-    if (x != NULL && m->config.block_size == 0 && x->info.block_size != c->kv_cache_block_size) {
+    if (x != NULL && x->info.block_size != weir_models_block_size(m, c)) {
         WEIR_LOG(WEIR_LOG_WARN, "models",
                  "a worker of model %s has block size %u, the others %u; it is left out", x->name,
                  c->kv_cache_block_size, x->info.block_size);
@@ -164,7 +164,7 @@ static void on_card(struct weir_models *m, struct weir_span key, const struct we
     const struct weir_card *c = &r->card;
     const struct weir_models_worker *w = weir_models_find_worker(m, key);
     if ((w != NULL && w->model != NULL) || c->worker_type == WEIR_WORKER_PREFILL ||
-        !c->input_tokens ||
+        !(c->input_tokens || weir_models_only_embeds(c)) ||
         (m->config.model_name != NULL && !weir_span_eqz(c->display_name, m->config.model_name)))
         return;
     if (weir_card_sets_put(&m->cards, key, r))

@@ -38,7 +38,8 @@ static bool has_tokenizer(const struct weir_models *m) {
 
 /* Requests can be served: with a tokenizer, or by engines that need none from us. */
 bool weir_model_usable(const struct weir_model *x) {
-    return x->info.tok != NULL || (x->info.engines && x->load == NULL && !x->failed);
+    return x->info.tok != NULL || x->info.text_input ||
+           (x->info.engines && x->load == NULL && !x->failed);
 }
 
 /* Without tokens there is nothing to match with what the engines hold. */
@@ -109,13 +110,15 @@ static enum weir_status fill_info(struct weir_models *m, struct weir_model *x,
         .name = x->name,
         .workers_of = x->name,
         .context_length = card->context_length,
-        .block_size = m->config.block_size > 0 ? m->config.block_size : card->kv_cache_block_size,
+        .block_size = weir_models_block_size(m, card),
         .migration_limit = card->migration_limit,
         .total_kv_blocks = card->total_kv_blocks,
         .max_num_seqs = card->max_num_seqs,
         .max_num_batched_tokens = card->max_num_batched_tokens,
         .chat = card->chat,
         .completions = card->completions,
+        .embeddings = weir_models_only_embeds(card),
+        .text_input = !card->input_tokens,
         .eagle = card->enable_eagle};
     return WEIR_OK;
 }
@@ -173,7 +176,7 @@ static void on_loaded(void *arg, struct wtok *tok, const struct weir_err *err) {
 
 static enum weir_status start_load(struct weir_models *m, struct weir_model *x,
                                    const struct weir_card *card) {
-    if (x->info.engines && !has_tokenizer(m))
+    if (x->info.text_input || (x->info.engines && !has_tokenizer(m)))
         return WEIR_OK;
     if (card->builtin_bytes_tokenizer || m->config.bytes_tokenizer)
         return wtok_create_bytes(&x->info.tok);
@@ -229,6 +232,7 @@ struct weir_model *weir_models_new(struct weir_models *m, const struct weir_card
     if (x == NULL)
         return NULL;
     enum weir_status st = fill_info(m, x, card);
+    x->info.embeddings |= engine != NULL; /* it says what it can */
     if (st == WEIR_OK && engine == NULL)
         st = fill_sum(x, card);
     if (st == WEIR_OK)

@@ -73,7 +73,11 @@ static void first_data(struct weir_relay *y) {
     r->first_token_ns = now;
     leg->ttft_s = (double)(now - leg->sent_ns) / 1e9;
     weir_front_observe_stage(r->fl->app->metrics, WEIR_FRONT_ROUNDTRIP, leg->ttft_s);
-    weir_metric_observe(m->ttft, (double)(now - r->start_ns) / 1e9);
+    if (r->q.kind == WEIR_OPENAI_EMBEDDINGS)
+        weir_front_observe_embedding(r->fl->app->metrics, weir_model_info(r->model)->name,
+                                     (double)(now - r->start_ns) / 1e9);
+    else
+        weir_metric_observe(m->ttft, (double)(now - r->start_ns) / 1e9);
     if (r->queued)
         weir_metric_dec(m->queued);
     r->queued = false;
@@ -108,7 +112,7 @@ static void check_count(const struct weir_relay *y) {
                     ? !q->has_token_data
                     : q->n_prompts == 1 && q->prompts[0].kind == WEIR_PROMPT_TEXT;
     if (weir_model_info(r->model)->tok == NULL || r->opaque || q->has_media || q->n != 1 || !text ||
-        leg->prompt.n == 0 || y->scan.prompt_tokens <= 0 || y->status != 200)
+        leg->prompt.ids == NULL || leg->prompt.n == 0 || y->scan.prompt_tokens <= 0 || y->status != 200)
         return;
     struct weir_parity_count count = {.ours = leg->prompt.n,
                                       .theirs = (uint64_t)y->scan.prompt_tokens,
@@ -386,7 +390,9 @@ enum weir_status weir_relay_call(struct weir_relay *y, const char *address, cons
 }
 
 const char *weir_relay_target(const struct weir_request *r) {
-    return r->q.kind == WEIR_OPENAI_CHAT ? "/v1/chat/completions" : "/v1/completions";
+    return r->q.kind == WEIR_OPENAI_CHAT         ? "/v1/chat/completions"
+           : r->q.kind == WEIR_OPENAI_EMBEDDINGS ? "/v1/embeddings"
+                                                 : "/v1/completions";
 }
 
 static void start_call(struct weir_leg *leg) {
@@ -395,7 +401,8 @@ static void start_call(struct weir_leg *leg) {
     struct weir_relay *y = leg->relay;
     struct weir_model_worker worker;
     leg->state = WEIR_LEG_RUNNING;
-    if (weir_relay_disagg_begin(leg) || weir_leg_waits(leg))
+    bool embeds = r->q.kind == WEIR_OPENAI_EMBEDDINGS; /* no prompt is computed ahead */
+    if ((!embeds && weir_relay_disagg_begin(leg)) || weir_leg_waits(leg))
         return;
     for (;;) {
         enum weir_status st = weir_leg_route(leg);

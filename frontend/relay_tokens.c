@@ -129,7 +129,7 @@ void weir_relay_ask_tokens(struct weir_leg *leg) {
     bool text = r->q.kind == WEIR_OPENAI_CHAT ||
                 (r->q.n_prompts > 0 && r->q.prompts[0].kind == WEIR_PROMPT_TEXT);
     bool wanted = weir_model_info(r->model)->engine_tokens && leg->prompt.n == 0 && text &&
-                  !r->opaque && !r->q.has_media;
+                  r->q.kind != WEIR_OPENAI_EMBEDDINGS && !r->opaque && !r->q.has_media;
     bool chosen;
     if (r->only_counts)
         count(leg);

@@ -131,6 +131,8 @@ void weir_request_leg_over(struct weir_request *r) {
     weir_timer_stop(&r->keep_alive);
     if (r->warm != NULL)
         weir_warm_over(r);
+    else if (r->embeddings != NULL)
+        weir_embeddings_finish(r);
     else
         weir_output_finish(r);
 }
@@ -261,6 +263,7 @@ void weir_request_done(struct weir_request *r) {
     count_end(r);
     weir_model_unref(r->model);
     weir_output_translated_fini(r);
+    weir_embeddings_stop(r);
     weir_buf_fini(&r->out);
     weir_buf_fini(&r->said);
     if (r->x != NULL)
@@ -322,7 +325,9 @@ static bool find_model(struct weir_request *r) {
     if (r->model == NULL)
         return fail_not_found(r);
     const struct weir_model_info *info = weir_model_info(r->model);
-    if (r->q.kind == WEIR_OPENAI_CHAT ? !info->chat : !info->completions)
+    if (r->q.kind == WEIR_OPENAI_CHAT         ? !info->chat
+        : r->q.kind == WEIR_OPENAI_EMBEDDINGS ? !info->embeddings
+                                              : !info->completions)
         return fail_not_found(r);
     if (!weir_model_ready(r->model)) {
         char text[512];
@@ -438,7 +443,7 @@ static void make_ids(struct weir_request *r) {
     }
     if (uuid)
         memcpy(r->uuid, own.data, 36);
-    static const char *const kinds[] = {"chatcmpl-", "cmpl-", "resp_", "msg_"};
+    static const char *const kinds[] = {"chatcmpl-", "cmpl-", "resp_", "msg_", "embd-"};
     snprintf(r->id, sizeof(r->id), "%s%s", kinds[r->endpoint], r->uuid);
     r->traceparent = weir_http_header_get(h, "traceparent");
 }
@@ -486,6 +491,7 @@ struct weir_request *weir_request_new(struct weir_front_loop *fl, struct weir_ht
     r->endpoint = kind == WEIR_OPENAI_CHAT         ? WEIR_FRONT_CHAT
                   : kind == WEIR_OPENAI_COMPLETION ? WEIR_FRONT_COMPLETIONS
                   : kind == WEIR_OPENAI_RESPONSES  ? WEIR_FRONT_RESPONSES
+                  : kind == WEIR_OPENAI_EMBEDDINGS ? WEIR_FRONT_EMBEDDINGS
                                                    : WEIR_FRONT_MESSAGES;
     r->error_type = "internal";
     weir_buf_init(&r->out, WEIR_OUT_MAX);
@@ -549,8 +555,9 @@ void weir_request_start(struct weir_front_loop *fl, struct weir_http_exchange *x
     weir_http_exchange_set_user(x, r);
     make_ids(r);
     if (!admit(r) || !weir_request_apply_headers(r) ||
-        !(weir_model_info(r->model)->engines ? weir_request_prepare_relay(r)
-                                             : weir_request_prepare_legs(r)))
+        !(weir_model_info(r->model)->engines      ? weir_request_prepare_relay(r)
+          : r->q.kind == WEIR_OPENAI_EMBEDDINGS ? weir_embeddings_prepare(r)
+                                                : weir_request_prepare_legs(r)))
         return;
     if (weir_model_info(r->model)->engines) {
         fill_head(r);
@@ -559,6 +566,10 @@ void weir_request_start(struct weir_front_loop *fl, struct weir_http_exchange *x
         if (r->q.stream && fl->app->keep_alive_ms > 0)
             arm_keep_alive(r);
         weir_relay_start(&r->legs[0]);
+        return;
+    }
+    if (r->embeddings != NULL) {
+        weir_leg_start(&r->legs[0]);
         return;
     }
     if (!weir_guide_forced_call(r))

@@ -23,10 +23,8 @@ static bool without_nul(struct weir_request *r, struct weir_span *text) {
     return true;
 }
 
-static bool encode(struct weir_request *r, struct weir_span text, unsigned flags,
-                   struct weir_ids *ret) {
-    if (!without_nul(r, &text))
-        return false;
+bool weir_request_encode(struct weir_request *r, struct weir_span text, unsigned flags,
+                         struct weir_ids *ret) {
     const struct wtok *tok = weir_model_info(r->model)->tok;
     size_t room = wtok_encode_bound(tok, text.len), n = 0;
     uint64_t begin = weir_now_ns();
@@ -36,6 +34,11 @@ static bool encode(struct weir_request *r, struct weir_span text, unsigned flags
     weir_front_observe_tokenize(r->fl->app->metrics, (double)(weir_now_ns() - begin) / 1e9);
     *ret = (struct weir_ids){ids, n};
     return true;
+}
+
+static bool encode(struct weir_request *r, struct weir_span text, unsigned flags,
+                   struct weir_ids *ret) {
+    return without_nul(r, &text) && weir_request_encode(r, text, flags, ret);
 }
 
 static void keep_tail(struct weir_request *r, struct weir_span text) {
@@ -92,6 +95,21 @@ bool weir_request_chat_prompt(struct weir_request *r, struct weir_ids *ret) {
     return ok;
 }
 
+bool weir_request_check_ids(struct weir_request *r, const char *what, struct weir_ids ids) {
+    uint32_t vocab = wtok_vocab_size(weir_model_info(r->model)->tok);
+    for (size_t i = 0; i < ids.n; i++)
+        if (ids.ids[i] >= vocab) {
+            char text[128];
+            int n = snprintf(text, sizeof(text),
+                             "%s token id %u is outside of the model's vocabulary of %u", what,
+                             ids.ids[i], vocab);
+            weir_request_fail(r, 400, weir_arena_copy(&r->arena, weir_span(text, (size_t)n)),
+                              "validation");
+            return false;
+        }
+    return true;
+}
+
 static bool prepare_prompt(struct weir_request *r, const struct weir_prompt *p,
                            struct weir_ids *ret) {
     if (r->q.has_token_data && r->q.n_prompts == 1) {
@@ -100,19 +118,8 @@ static bool prepare_prompt(struct weir_request *r, const struct weir_prompt *p,
     }
     if (p->kind == WEIR_PROMPT_TEXT)
         return encode(r, p->text, 0, ret);
-    uint32_t vocab = wtok_vocab_size(weir_model_info(r->model)->tok);
-    for (size_t i = 0; i < p->ids.n; i++)
-        if (p->ids.ids[i] >= vocab) {
-            char text[128];
-            int n = snprintf(text, sizeof(text),
-                             "Prompt token id %u is outside of the model's vocabulary of %u",
-                             p->ids.ids[i], vocab);
-            weir_request_fail(r, 400, weir_arena_copy(&r->arena, weir_span(text, (size_t)n)),
-                              "validation");
-            return false;
-        }
     *ret = p->ids;
-    return true;
+    return weir_request_check_ids(r, "Prompt", p->ids);
 }
 
 bool weir_request_hash_leg(struct weir_request *r, struct weir_leg *leg) {
@@ -212,6 +219,10 @@ bool weir_request_prepare_relay(struct weir_request *r) {
     bool blind = mode == WEIR_OPT_ROUTER_MODE_ROUND_ROBIN || mode == WEIR_OPT_ROUTER_MODE_RANDOM;
     if (r->opaque || r->q.has_media || blind)
         return true;
+    if (r->q.kind == WEIR_OPENAI_EMBEDDINGS) {
+        leg->prompt.n = weir_embeddings_weight(r);
+        return true;
+    }
     if (r->q.kind == WEIR_OPENAI_COMPLETION && r->q.n_prompts > 0 &&
         r->q.prompts[0].kind == WEIR_PROMPT_IDS) {
         leg->prompt = r->q.prompts[0].ids;

@@ -19,6 +19,7 @@ enum { WEIR_REQUEST_ARENA = 1 << 30, WEIR_OUT_MAX = 64 << 20 };
 struct weir_leg;
 struct weir_relay;
 struct weir_warm;
+struct weir_embeddings;
 
 /* One answer: its decoder, and for unary requests its text. */
 struct weir_choice {
@@ -53,6 +54,7 @@ struct weir_leg {
     size_t n_blocks;
     double hash_ms;
     struct weir_plane_call *call;
+    enum weir_codec codec; /* of `call` */
     struct weir_relay *relay; /* of a leg to an HTTP engine; in the arena */
     bool many_ranks;          /* the chosen engine has more than one */
     struct weir_disagg disagg;
@@ -111,6 +113,7 @@ struct weir_request {
     bool warms;             /* the next turn is prefilled: the answer is kept for it */
     struct weir_buf said;   /* then: of a stream, so far */
     struct weir_warm *warm; /* of a request of our own */
+    struct weir_embeddings *embeddings; /* of one for embeddings; in the arena */
     struct weir_timer keep_alive;
     struct weir_span formatted_prompt;
     char prompt_tail[64]; /* last bytes of the rendered prompt: does it open a reasoning block? */
@@ -311,6 +314,23 @@ size_t weir_output_tokens(struct weir_leg *leg, const uint32_t *ids, size_t n,
 struct weir_span weir_output_nvext(struct weir_request *r, struct weir_leg *leg,
                                    const struct weir_choice *c, bool last);
 
+/* embeddings.c: of requests whose workers are on the request plane. */
+/* Makes the one leg. False: the request has failed. */
+bool weir_embeddings_prepare(struct weir_request *r);
+/* What it weighs for routing, where its worker makes the tokens: about so many. */
+size_t weir_embeddings_weight(const struct weir_request *r);
+enum weir_status weir_embeddings_put_body(struct weir_leg *leg, enum weir_codec codec,
+                                          struct weir_buf *out) WEIR_MUST_CHECK;
+/* An on_wrapper of the leg's call. */
+void weir_embeddings_wrapper(void *leg, struct weir_span wrapper,
+                             const struct weir_output_look *look);
+/* Every input has its vector. */
+bool weir_embeddings_whole(const struct weir_request *r);
+/* Sends the answer. */
+void weir_embeddings_finish(struct weir_request *r);
+/* Frees what was gathered; nothing to do for other requests. */
+void weir_embeddings_stop(struct weir_request *r);
+
 /* relay.c */
 void weir_relay_start(struct weir_leg *leg);
 /* Its turn has come. */
@@ -343,6 +363,11 @@ enum weir_status weir_request_read_agent(struct weir_request *r,
 /* request_prepare.c; false: the request has failed. r->model is set. */
 /* The legs of a request whose tokens the workers get, n_legs of them, with choices. */
 bool weir_request_prepare_legs(struct weir_request *r);
+/* The tokens of a text; flags: enum wtok_encode_flags. Counted as tokenizing. */
+bool weir_request_encode(struct weir_request *r, struct weir_span text, unsigned flags,
+                         struct weir_ids *ret);
+/* They are tokens of the model; `what` they are, for the refusal. */
+bool weir_request_check_ids(struct weir_request *r, const char *what, struct weir_ids ids);
 /* The tokens of its rendered messages. */
 bool weir_request_chat_prompt(struct weir_request *r, struct weir_ids *ret);
 /* The one leg to an HTTP engine; NULL: no memory, the request has failed. */

@@ -14,6 +14,7 @@ enum route_id {
     R_INPUT_TOKENS,
     R_MESSAGES,
     R_COUNT_TOKENS,
+    R_EMBEDDINGS,
     R_MODELS,
     R_HEALTH,
     R_LIVE,
@@ -65,6 +66,8 @@ static struct route route_of(const struct weir_app *app, struct weir_span path) 
         {o->http_svc_cmp_path != NULL ? o->http_svc_cmp_path : "/v1/completions", R_COMPLETIONS,
          POST},
         {responses, R_RESPONSES, POST},
+        {o->http_svc_emb_path != NULL ? o->http_svc_emb_path : "/v1/embeddings", R_EMBEDDINGS,
+         POST},
         {o->http_svc_models_path != NULL ? o->http_svc_models_path : "/v1/models", R_MODELS, GET},
         {o->http_svc_health_path != NULL ? o->http_svc_health_path : "/health", R_HEALTH, GET},
         {o->http_svc_live_path != NULL ? o->http_svc_live_path : "/live", R_LIVE, GET},
@@ -136,7 +139,7 @@ static void not_found(struct weir_front_loop *fl, struct weir_http_exchange *x) 
 
 static bool is_inference(enum route_id id) {
     return id == R_CHAT || id == R_COMPLETIONS || id == R_RESPONSES || id == R_INPUT_TOKENS ||
-           id == R_MESSAGES || id == R_COUNT_TOKENS;
+           id == R_MESSAGES || id == R_COUNT_TOKENS || id == R_EMBEDDINGS;
 }
 
 /* Answers what can be answered from the head alone; false: the body is wanted. */
@@ -198,6 +201,9 @@ static void on_request(void *arg, struct weir_http_exchange *x) {
         break;
     case R_COUNT_TOKENS:
         weir_request_count_tokens(fl, x, WEIR_OPENAI_MESSAGES_COUNT);
+        break;
+    case R_EMBEDDINGS:
+        weir_request_start(fl, x, WEIR_OPENAI_EMBEDDINGS);
         break;
     case R_MODELS:
         weir_front_models_list(fl, x);

@@ -114,6 +114,7 @@ struct api_path {
 static const struct api_path api_paths[] = {
     {"/v1/chat/completions", "post", "Chat completion, streamed or whole"},
     {"/v1/completions", "post", "Text completion, one prompt or several"},
+    {"/v1/embeddings", "post", "Embeddings of texts or token ids"},
     {"/v1/responses", "post", "Responses, stateless"},
     {"/v1/responses/input_tokens", "post", "How many tokens the input of a response has"},
     {"/v1/models", "get", "Models that can be asked for"},

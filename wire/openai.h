@@ -15,10 +15,12 @@ enum weir_openai_kind {
     WEIR_OPENAI_COMPLETION,
     WEIR_OPENAI_RESPONSES,
     WEIR_OPENAI_MESSAGES,
-    WEIR_OPENAI_MESSAGES_COUNT
+    WEIR_OPENAI_MESSAGES_COUNT,
+    WEIR_OPENAI_EMBEDDINGS /* stays one: openai_embeddings.h */
 };
 
-struct weir_responses_echo; /* openai_responses.h */
+struct weir_responses_echo;    /* openai_responses.h */
+struct weir_openai_embeddings; /* openai_embeddings.h */
 
 struct weir_openai_rules {
     bool ignore_unknown_fields; /* DYN_IGNORE_OPENAI_FE_UNSUPPORTED_FIELDS */
@@ -84,6 +86,8 @@ struct weir_openai_request {
      * NULL.
      */
     struct weir_span chat;
+    /* Of a request for embeddings, whose inputs are the prompts; in the arena. Else NULL. */
+    const struct weir_openai_embeddings *embeddings;
     /* both */
     bool max_tokens_set;
     bool return_tokens_as_token_ids;

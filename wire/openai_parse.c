@@ -4,6 +4,7 @@
  * body; syntax errors and errors inside `nvext` are reported where they are.
  */
 #include "wire/anthropic_priv.h"
+#include "wire/openai_embeddings_priv.h"
 #include "wire/openai_responses_priv.h"
 
 #include <math.h>
@@ -132,9 +133,16 @@ static enum weir_status parse_once(enum weir_openai_kind kind, struct weir_span 
     *ret_syntax = *ret_unread = false;
     *req = (struct weir_openai_request){.kind = kind};
     weir_prep_request_init(&req->prep);
-    if (kind != WEIR_OPENAI_CHAT && kind != WEIR_OPENAI_COMPLETION)
+    if (kind != WEIR_OPENAI_CHAT && kind != WEIR_OPENAI_COMPLETION &&
+        kind != WEIR_OPENAI_EMBEDDINGS)
         return read_translated(&x.r, rules, ret_syntax, ret_unread);
     values_init(&x.v);
+    if (kind == WEIR_OPENAI_EMBEDDINGS) {
+        bool read = weir_openai_read_embeddings(&x.r, rules);
+        *ret_syntax = x.r.syntax;
+        *ret_unread = x.r.unread;
+        return x.r.nomem ? WEIR_NOMEM : read ? WEIR_OK : WEIR_INVALID;
+    }
     bool ok = collect(&x, members, &n, &j) && weir_openai_read_members(&x, members, n);
     if (ok && !weir_json_finish(&j))
         ok = fail_syntax(&x.r, &j);

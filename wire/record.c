@@ -237,6 +237,7 @@ static void apply_model_type(struct weir_card *c) {
         struct weir_span flag = weir_span_trim(weir_span_split(rest, '|', &rest));
         c->chat |= weir_span_eqz(flag, "Chat");
         c->completions |= weir_span_eqz(flag, "Completions");
+        c->embeddings |= weir_span_eqz(flag, "Embedding");
     }
 }
 

@@ -42,7 +42,7 @@ struct weir_card {
     uint32_t context_length;      /* 0 = no limit */
     uint32_t kv_cache_block_size;
     uint32_t migration_limit;
-    bool chat, completions; /* flags of model_type that matter here */
+    bool chat, completions, embeddings; /* flags of model_type that matter here */
     struct weir_span model_type;
     bool input_tokens; /* model_input "Tokens" */
     enum weir_worker_type worker_type;

@@ -1,0 +1,125 @@
+"""Requests for embeddings, sent to a real Dynamo frontend and to Weir's before the same worker of a real Dynamo
+(dynamo_embedder.py): byte for byte the same answers, and the worker gets the same from both.
+
+Runs with WEIR_INTEROP=1. What Weir does otherwise on purpose is in OTHERWISE, with its reason.
+"""
+import http.client
+import json
+import os
+import re
+
+import pytest
+
+from interop_dynamo import Http, dynamo, dynamo_env, model, pytestmark, theirs  # noqa: F401
+from weir import Process, until, kept_port
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+TEXT = "hello there my friend"
+
+CASES = [
+    {"input": TEXT}, {"input": [TEXT, "a"]}, {"input": [1, 2, 3]}, {"input": [[1, 2], [3]]}, {"input": ""}, {"input": [""]}, {"input": [[]]},
+    {"input": []}, {"input": TEXT, "encoding_format": "base64"}, {"input": TEXT, "encoding_format": "float"},
+    {"input": TEXT, "encoding_format": None}, {"input": "a\u0000b"}, {"input": "<|im_start|>user"}, {"input": " \ud83d\ude00 "},
+    {"input": [1, 999999]}, {"input": [[1], [151936]]}, {"input": [151935]},
+    {"input": TEXT, "dimensions": 2, "user": "u", "nvext": {"annotations": ["token_ids", "x"]}}, {"input": TEXT, "dimensions": 0},
+    {"input": TEXT, "dimensions": None, "user": None, "nvext": None, "add_special_tokens": None, "truncate_prompt_tokens": None},
+    {"input": ["a", "b", "c", "d"], "dimensions": 3}, {"input": TEXT, "dimensions": 5},
+    {"input": TEXT, "dimensions": 5, "encoding_format": "base64"}, {"input": TEXT, "dimensions": 7}, {"input": TEXT, "dimensions": 8},
+    {"input": TEXT, "dimensions": 9}, {"input": TEXT, "dimensions": 10}, {"input": TEXT, "dimensions": 10, "encoding_format": "base64"},
+    {"input": TEXT, "dimensions": 11}, {"input": TEXT, "dimensions": 12}, {"input": TEXT, "dimensions": 14},
+    {"input": TEXT, "truncate_prompt_tokens": 1}, {"input": TEXT, "truncate_prompt_tokens": -1}, {"input": TEXT, "truncate_prompt_tokens": 0},
+    {"input": TEXT, "truncate_prompt_tokens": -2}, {"input": TEXT, "truncate_prompt_tokens": 999999},
+    {"input": [1, 2, 3], "truncate_prompt_tokens": 1}, {"input": TEXT, "add_special_tokens": False}, {"input": TEXT, "add_special_tokens": True},
+    {"input": TEXT, "nvext": {"annotations": 1}}, {"input": TEXT, "nvext": 1}, {"input": TEXT, "nvext": {"foo": 1}},
+    {"input": TEXT, "nvext": {"annotations": [1]}}, {"input": TEXT, "nvext": {"annotations": None}}, {"input": TEXT, "foo": 1, "stream": True},
+    {"input": TEXT, "user": 1}, {"input": TEXT, "dimensions": 2**32}, {"input": TEXT, "dimensions": "1"}, {"input": TEXT, "dimensions": 1.5},
+    {"input": TEXT, "dimensions": -1}, {"input": TEXT, "encoding_format": 1}, {"input": TEXT, "encoding_format": "hex"},
+    {"input": TEXT, "truncate_prompt_tokens": "1"}, {"input": TEXT, "truncate_prompt_tokens": 1.5}, {"input": TEXT, "add_special_tokens": 1},
+    {"input": {"a": 1}}, {"input": 1}, {"input": [1.5]}, {"input": [-1]}, {"input": [1, "a"]}, {"input": ["a", None]}, {"input": [2**32]},
+    {"input": [["a"]]}, {"model": 1, "input": "x"}, {"model": None, "input": "x"}, {"model": "nope", "input": "x"}, {},
+]
+RAW = ['{"input":"a"}', '{"model":"tokens","input":"a","input":"b"}', '{"model":"tokens","input":"a"} x', '{"model":"tokens","input":"a\nb"}',
+       '{"model":"tokens","input":"a","dimensions":1,"dimensions":2}', "[]", '"a"', "", '{"model":"tokens"', '{"encoding_format":"x","dimensions":-1}',
+       '{"nvext":1,"dimensions":-1, "input":5}', '{"truncate_prompt_tokens":"x","dimensions":-1, "input":5}',
+       '{"user":1,"dimensions":-1,"encoding_format":3}', '{"dimensions":-1,"model":1}', '{"input":1,"user":2,"model":3}']
+OTHERWISE = [
+    (r'^tokens .*"input": \[\]\}', "an empty list is refused before a worker is asked"),
+    (r"^tokens .*(999999|151936|-2\})", "says what is wrong with the request: Dynamo says Invalid request"),
+    (r'"dimensions": 7\}', "passes on what the worker says of it: Dynamo says Invalid request"),
+    (r'^tokens .*"dimensions": 3\}', "an answer in two parts is numbered through: Dynamo begins anew with each"),
+    (r'^tokens .*"dimensions": 10, "enc', "what is no base64 of floats is an error, also where base64 was asked for"),
+    (r'^tokens .*"dimensions": 11\}', "lists of numbers are read, as releases before 1.6 sent them"),
+    (r'^tokens .*"dimensions": 12\}', "an end without vectors is an error: Dynamo makes an empty list of it"),
+    (r'^text .*"dimensions": 5, "enc', "base64 is given as it was asked for, whatever the worker sends"),
+]
+
+
+def ask(port, text):
+    c = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    c.request("POST", "/v1/embeddings", text.encode(), {"content-type": "application/json"})
+    r = c.getresponse()
+    data = r.read()
+    c.close()
+    return r.status, data.decode()
+
+
+@pytest.fixture
+def both(fleet, theirs, dynamo, model):  # noqa: F811
+    worker = Process([dynamo, os.path.join(HERE, "dynamo_embedder.py"), model], dynamo_env(fleet), "dynamo_embedder")
+    theirs.append(worker)
+    port = kept_port()
+    theirs.append(Process([dynamo, "-m", "dynamo.frontend", "--http-port", str(port), "--http-host", "127.0.0.1"],
+                          dynamo_env(fleet), "dynamo.frontend"))
+    front = fleet.frontend("--router-mode", "round-robin", "--error-format", "dynamo")
+
+    def serving(at):
+        try:
+            status, data = Http(at).ask("GET", "/v1/models")
+        except OSError:
+            return False
+        return status == 200 and {m["id"] for m in json.loads(data)["data"]} == {"tokens", "text"}
+
+    for at in (port, front.port):
+        until("both models", lambda: serving(at), 120)
+    return worker, port, front
+
+
+def test_embeddings_are_answered_alike(both):
+    worker, reference, front = both
+    bodies = [(f"{m} {json.dumps(c)}", json.dumps({"model": m, **c})) for m in ("tokens", "text") for c in CASES]
+    bodies += [(text, text) for text in RAW]
+    differ, used = [], set()
+    for name, body in bodies:
+        seen = len(worker.lines)
+        got = []
+        for port in (reference, front.port):
+            answer = ask(port, body)
+            until("what the worker got", lambda: answer[0] != 200 or len(worker.lines) > seen)
+            got.append((answer, [line for line in worker.lines[seen:] if " got " in line]))
+            seen += len(got[-1][1])
+        if got[0] != got[1]:
+            rows = [row for row, _ in OTHERWISE if re.search(row, name)]
+            used.update(rows)
+            if not rows:
+                differ.append(f"{name}\n    Dynamo {got[0]}\n    Weir   {got[1]}")
+    assert not differ, "\n".join(differ)
+    assert used == {row for row, _ in OTHERWISE}
+    # What both count of it.
+    theirs_page = Http(reference).ask("GET", "/metrics")[1].decode()
+    ours_page = front.counted().get("/metrics").body.decode()
+    buckets = [{line.split("} ")[0] for line in page.splitlines() if line.startswith("dynamo_frontend_embedding_latency_seconds_bucket")}
+               for page in (theirs_page, ours_page)]
+    assert buckets[0] == buckets[1] and buckets[0]
+    name = "dynamo_frontend_embedding_latency_seconds_count"
+    assert front.metric(name) == front.metric("dynamo_frontend_requests_total", endpoint="embeddings", status="success") > 50
+
+
+def test_a_client_that_leaves(both):
+    """The worker is told, as soon as the client has gone."""
+    worker, _, front = both
+    c = http.client.HTTPConnection("127.0.0.1", front.port, timeout=60)
+    c.request("POST", "/v1/embeddings", json.dumps({"model": "tokens", "input": "x", "dimensions": 13}), {"content-type": "application/json"})
+    worker.wait_line(r'tokens got .*"dimensions": 13')
+    c.close()
+    until("the request to end", lambda: front.metric("dynamo_frontend_model_cancellation_total", endpoint="embeddings") == 1)
+    worker.wait_line("tokens left")
