@@ -30,6 +30,15 @@ static enum weir_status check(const void *config, struct weir_err *err) {
                             "--num-workers %lld: with --discovery-backend kubernetes a pod is one "
                             "worker; start more pods",
                             (long long)o->num_workers);
+    bool split = o->disaggregation_mode == WEIR_OPT_MOCKER_PREFILL ||
+                 o->disaggregation_mode == WEIR_OPT_MOCKER_DECODE || o->is_prefill_worker ||
+                 o->is_decode_worker;
+    if (o->embedding != 0 && (split || o->engine != WEIR_OPT_MOCKER_ENGINE_UNSET))
+        return weir_err_set(err, WEIR_INVALID,
+                            split ? "--embedding: nothing is decoded, so leave out the part of a "
+                                    "split deployment"
+                                  : "--embedding: an HTTP engine answers both kinds of requests, "
+                                    "leave it out");
     if (o->tokenizer == WEIR_OPT_MOCKER_TOKENIZER_MODEL && o->model_path == NULL)
         return weir_err_set(err, WEIR_INVALID, "--tokenizer model needs --model-path");
     if (o->is_prefill_worker && o->is_decode_worker)

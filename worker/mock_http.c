@@ -72,6 +72,8 @@ static void on_request(void *arg, struct weir_http_exchange *x) {
         weir_mock_gen_start(h, x, WEIR_OPENAI_CHAT);
     else if (post && weir_span_eqz(q->path, "/v1/completions"))
         weir_mock_gen_start(h, x, WEIR_OPENAI_COMPLETION);
+    else if (post && weir_span_eqz(q->path, "/v1/embeddings"))
+        weir_mock_embed_start(h, x);
     else if (!weir_mock_http_page(h, x))
         weir_http_respond(x, 404, "application/json", NULL, 0,
                           WEIR_SPAN_LIT("{\"detail\":\"Not Found\"}"));

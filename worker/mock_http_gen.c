@@ -443,16 +443,10 @@ static bool read_split(struct weir_mock_gen *g) {
 
 /* True when a fault took the request. */
 static bool inject_fault(struct weir_mock_gen *g) {
-    struct weir_mock_faults *f = g->http->config.faults;
-    if (f->exit_after >= 0 && f->n_requests++ >= (uint64_t)f->exit_after) {
-        WEIR_LOG(WEIR_LOG_WARN, "mocker", "--exit-after: leaving without a word");
-        _exit(1);
-    }
-    double dice = weir_rng_unit(&f->rng);
-    if (dice < f->hang_rate)
-        return true;
-    return dice < f->hang_rate + f->fail_rate &&
-           !refuse(g, 500, "InternalServerError", "injected failure (--fail-rate)");
+    enum weir_mock_fault fault = weir_mock_fault(g->http->config.faults);
+    if (fault == WEIR_MOCK_FAULT_FAIL)
+        (void)refuse(g, 500, "InternalServerError", "injected failure (--fail-rate)");
+    return fault != WEIR_MOCK_FAULT_NONE;
 }
 
 static void cancel(struct weir_mock_gen *g) {

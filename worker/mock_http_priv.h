@@ -1,4 +1,4 @@
-/* The server (mock_http.c), inference (mock_http_gen.c), what an engine says of itself
+/* The server (mock_http.c), inference (mock_http_gen.c, mock_http_embed.c), what an engine says of itself
  * (mock_http_page.c, mock_http_about.c, mock_http_metrics.c). */
 #ifndef WEIR_WORKER_MOCK_HTTP_PRIV_H
 #define WEIR_WORKER_MOCK_HTTP_PRIV_H
@@ -59,6 +59,9 @@ enum weir_status weir_mock_http_tokens(struct weir_mock_http *h,
                                        const struct weir_prompt *prompt, bool page, bool special,
                                        struct weir_arena *arena,
                                        struct weir_ids *ret_ids) WEIR_MUST_CHECK;
+
+/* mock_http_embed.c */
+void weir_mock_embed_start(struct weir_mock_http *h, struct weir_http_exchange *x);
 
 /* mock_http_page.c; false: not a page of it. */
 bool weir_mock_http_page(struct weir_mock_http *h, struct weir_http_exchange *x);

@@ -10,6 +10,7 @@
 #include "runtime/discovery.h"
 #include "runtime/plane_server.h"
 #include "worker/engine.h"
+#include "worker/mock_embed.h"
 
 struct weir_mock_worker;
 
@@ -22,6 +23,10 @@ struct weir_mock_faults {
     struct weir_rng rng; /* of its own, so that --seed repeats the faults but no id */
 };
 
+enum weir_mock_fault { WEIR_MOCK_FAULT_NONE, WEIR_MOCK_FAULT_HANG, WEIR_MOCK_FAULT_FAIL };
+/* What becomes of the next request; exits where that is due. */
+enum weir_mock_fault weir_mock_fault(struct weir_mock_faults *faults);
+
 struct weir_mock_worker_config {
     uint64_t worker_id; /* < 2^53 */
     struct weir_endpoint_id endpoint;
@@ -30,6 +35,8 @@ struct weir_mock_worker_config {
     uint32_t n_ranks;
     bool bytes_text;
     uint32_t vocab;
+    enum weir_mock_embed embed;   /* else it generates */
+    uint32_t n_values;            /* of its embeddings */
     bool kv_events;               /* false for decode workers */
     const char *event_ip;         /* NULL = first local address */
     struct weir_nats *event_nats; /* events go there instead, or NULL; borrowed */

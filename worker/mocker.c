@@ -135,8 +135,15 @@ static enum weir_worker_type worker_type(const struct weir_mocker_options *o) {
 
 /* As the reference mocker's cards: a prefill worker answers no client, a decode worker shows
  * nothing of its cache unless it is told to. */
-static void fill_part(struct weir_card *c, enum weir_worker_type type, bool decode_events) {
+static void fill_part(struct weir_card *c, enum weir_worker_type type, bool decode_events,
+                      int embedding) {
     c->worker_type = type;
+    if (embedding != WEIR_MOCK_EMBED_OFF) {
+        c->embeddings = true;
+        c->model_type = WEIR_SPAN_LIT("Embedding");
+        c->input_tokens = embedding == WEIR_MOCK_EMBED_TOKENS;
+        return;
+    }
     c->chat = c->completions = type != WEIR_WORKER_PREFILL;
     c->model_type =
         type != WEIR_WORKER_PREFILL ? WEIR_SPAN_LIT("Chat | Completions") : WEIR_SPAN_LIT("");
@@ -163,7 +170,7 @@ static enum weir_status fill_card(struct mocker *m, struct weir_err *err) {
                             .max_num_seqs = e->max_num_seqs,
                             .max_num_batched_tokens = e->max_num_batched_tokens,
                             .dp_size = m->worker.n_ranks};
-    fill_part(c, worker_type(o), o->decode_kv_events);
+    fill_part(c, worker_type(o), o->decode_kv_events, o->embedding);
     c->enable_local_indexer = c->enable_local_indexer && !o->durable_kv_events;
     weir_buf_fini(&slug);
     if (st != WEIR_OK || c->slug.data == NULL)
@@ -194,11 +201,14 @@ static enum weir_status fill_worker(struct mocker *m, struct weir_err *err) {
     m->worker.bytes_text = !uses_model(o);
     m->worker.vocab = 257;
     m->worker.kv_events =
-        o->enable_prefix_caching && (worker_type(o) != WEIR_WORKER_DECODE || o->decode_kv_events);
+        o->enable_prefix_caching && o->embedding == WEIR_MOCK_EMBED_OFF &&
+        (worker_type(o) != WEIR_WORKER_DECODE || o->decode_kv_events);
     if (o->kv_transfer_bandwidth > 0 && o->speedup_ratio > 0)
         m->worker.transfer_ms_per_token =
             (o->kv_bytes_per_token != WEIR_CONFIG_NONE ? (double)o->kv_bytes_per_token : 131072) /
             (o->kv_transfer_bandwidth * 1e6) / o->speedup_ratio;
+    m->worker.embed = (enum weir_mock_embed)o->embedding;
+    m->worker.n_values = (uint32_t)o->embedding_dimensions;
     m->worker.event_ip = o->event_plane_host;
     m->worker.default_max_tokens = o->default_max_tokens;
     m->worker.faults = &m->faults;

@@ -79,6 +79,7 @@ static enum weir_status open_http(struct process *p, const struct weir_engine_co
         .events_connect = o->kv_events_connect,
         .default_max_tokens =
             o->default_max_tokens > 0 ? (uint32_t)o->default_max_tokens : SGLANG_DEFAULT_TOKENS,
+        .n_values = (uint32_t)o->embedding_dimensions,
         .faults = faults,
         .name_seed = weir_rng_u64(weir_loop_rng(p->loop))};
     enum weir_status st = weir_mock_http_open(p->loop, &c, &p->http, err);
