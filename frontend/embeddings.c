@@ -8,10 +8,10 @@
  * its own status. Embeddings hold no KV blocks that another request would find: no hashes are made,
  * and what a request weighs is the number of its tokens.
  */
+#include "wire/embeddings.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "frontend/request_priv.h"
-#include "wire/embeddings.h"
 #include "wire/openai_embeddings.h"
 
 #include <stdio.h>
@@ -19,7 +19,7 @@
 enum { ANSWER_MAX = 256 << 20, ITEM_MAX = 128 << 20, BYTES_PER_TOKEN = 4 };
 
 struct weir_embeddings {
-    struct weir_embeddings_request out;  /* for workers that take ids */
+    struct weir_embeddings_request out;   /* for workers that take ids */
     struct weir_embeddings_answer answer; /* ended by weir_embeddings_stop() */
 };
 

@@ -264,9 +264,8 @@ static enum weir_status send(struct weir_leg *leg, const struct weir_model_worke
                                        .item_ms = r->fl->app->item_ms};
     leg->sent_ns = weir_now_ns();
     leg->codec = worker->codec;
-    return weir_plane_call_start(r->fl->plane, &c,
-                                 r->embeddings != NULL ? &embeddings_ops : &call_ops, leg,
-                                 &leg->call);
+    return weir_plane_call_start(
+        r->fl->plane, &c, r->embeddings != NULL ? &embeddings_ops : &call_ops, leg, &leg->call);
 }
 
 /* The client wants to know the worker and sends the prompt there itself. */

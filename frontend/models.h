@@ -62,7 +62,7 @@ struct weir_model_info {
     uint32_t context_length, block_size, migration_limit;
     uint64_t total_kv_blocks, max_num_seqs, max_num_batched_tokens;
     bool chat, completions, embeddings, eagle;
-    bool text_input; /* its workers make the tokens; tok is NULL */
+    bool text_input;    /* its workers make the tokens; tok is NULL */
     bool engines;       /* its workers are HTTP engines: requests are relayed (relay.h) */
     bool needs_prefill; /* of such that cannot compute a prompt: decode engines of SGLang */
     bool engine_tokens; /* of such: no tokenizer here (tok is NULL), the engines are asked */

@@ -164,7 +164,7 @@ static void on_card(struct weir_models *m, struct weir_span key, const struct we
     const struct weir_card *c = &r->card;
     const struct weir_models_worker *w = weir_models_find_worker(m, key);
     if ((w != NULL && w->model != NULL) || c->worker_type == WEIR_WORKER_PREFILL ||
-        !(c->input_tokens || weir_models_only_embeds(c)) ||
+        !(c->input_tokens || weir_card_only_embeds(c)) ||
         (m->config.model_name != NULL && !weir_span_eqz(c->display_name, m->config.model_name)))
         return;
     if (weir_card_sets_put(&m->cards, key, r))

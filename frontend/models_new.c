@@ -106,20 +106,19 @@ static enum weir_status fill_info(struct weir_models *m, struct weir_model *x,
         return WEIR_NOMEM;
     for (size_t i = 0; i < card->aliases.n; i++)
         x->aliases[x->n_aliases++] = weir_arena_copy(&x->arena, card->aliases.items[i]);
-    x->info = (struct weir_model_info){
-        .name = x->name,
-        .workers_of = x->name,
-        .context_length = card->context_length,
-        .block_size = weir_models_block_size(m, card),
-        .migration_limit = card->migration_limit,
-        .total_kv_blocks = card->total_kv_blocks,
-        .max_num_seqs = card->max_num_seqs,
-        .max_num_batched_tokens = card->max_num_batched_tokens,
-        .chat = card->chat,
-        .completions = card->completions,
-        .embeddings = weir_models_only_embeds(card),
-        .text_input = !card->input_tokens,
-        .eagle = card->enable_eagle};
+    x->info = (struct weir_model_info){.name = x->name,
+                                       .workers_of = x->name,
+                                       .context_length = card->context_length,
+                                       .block_size = weir_models_block_size(m, card),
+                                       .migration_limit = card->migration_limit,
+                                       .total_kv_blocks = card->total_kv_blocks,
+                                       .max_num_seqs = card->max_num_seqs,
+                                       .max_num_batched_tokens = card->max_num_batched_tokens,
+                                       .chat = card->chat,
+                                       .completions = card->completions,
+                                       .embeddings = weir_card_only_embeds(card),
+                                       .text_input = !card->input_tokens,
+                                       .eagle = card->enable_eagle};
     return WEIR_OK;
 }
 

@@ -85,17 +85,12 @@ struct weir_models {
 #define MODEL(n) WEIR_CONTAINER_OF(n, struct weir_model, node)
 #define WORKER(n) WEIR_CONTAINER_OF(n, struct weir_models_worker, node)
 
-/* Its workers answer requests for embeddings and no others. Text is passed on to such only. */
-static inline bool weir_models_only_embeds(const struct weir_card *c) {
-    return c->embeddings && !c->chat && !c->completions;
-}
-
 /* Such a worker need not have blocks; a router has. */
 static inline uint32_t weir_models_block_size(const struct weir_models *m,
                                               const struct weir_card *c) {
-    return m->config.block_size > 0                                         ? m->config.block_size
-           : c->kv_cache_block_size == 0 && weir_models_only_embeds(c) ? 16
-                                                                            : c->kv_cache_block_size;
+    return m->config.block_size > 0                                  ? m->config.block_size
+           : c->kv_cache_block_size == 0 && weir_card_only_embeds(c) ? 16
+                                                                     : c->kv_cache_block_size;
 }
 
 /* models.c */

@@ -112,7 +112,8 @@ static void check_count(const struct weir_relay *y) {
                     ? !q->has_token_data
                     : q->n_prompts == 1 && q->prompts[0].kind == WEIR_PROMPT_TEXT;
     if (weir_model_info(r->model)->tok == NULL || r->opaque || q->has_media || q->n != 1 || !text ||
-        leg->prompt.ids == NULL || leg->prompt.n == 0 || y->scan.prompt_tokens <= 0 || y->status != 200)
+        leg->prompt.ids == NULL || leg->prompt.n == 0 || y->scan.prompt_tokens <= 0 ||
+        y->status != 200)
         return;
     struct weir_parity_count count = {.ours = leg->prompt.n,
                                       .theirs = (uint64_t)y->scan.prompt_tokens,

@@ -555,7 +555,7 @@ void weir_request_start(struct weir_front_loop *fl, struct weir_http_exchange *x
     weir_http_exchange_set_user(x, r);
     make_ids(r);
     if (!admit(r) || !weir_request_apply_headers(r) ||
-        !(weir_model_info(r->model)->engines      ? weir_request_prepare_relay(r)
+        !(weir_model_info(r->model)->engines    ? weir_request_prepare_relay(r)
           : r->q.kind == WEIR_OPENAI_EMBEDDINGS ? weir_embeddings_prepare(r)
                                                 : weir_request_prepare_legs(r)))
         return;

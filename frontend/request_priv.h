@@ -54,7 +54,7 @@ struct weir_leg {
     size_t n_blocks;
     double hash_ms;
     struct weir_plane_call *call;
-    enum weir_codec codec; /* of `call` */
+    enum weir_codec codec;    /* of `call` */
     struct weir_relay *relay; /* of a leg to an HTTP engine; in the arena */
     bool many_ranks;          /* the chosen engine has more than one */
     struct weir_disagg disagg;
@@ -107,12 +107,12 @@ struct weir_request {
     struct weir_messages_stream messages;      /* of the Messages API; unary: its head alone */
     char id[64], uuid[37];
     enum weir_front_endpoint endpoint;
-    struct weir_leg *legs;  /* in the arena */
-    size_t n_legs, n_open;  /* legs; of these, running */
-    struct weir_buf out;    /* frames of this item */
-    bool warms;             /* the next turn is prefilled: the answer is kept for it */
-    struct weir_buf said;   /* then: of a stream, so far */
-    struct weir_warm *warm; /* of a request of our own */
+    struct weir_leg *legs;              /* in the arena */
+    size_t n_legs, n_open;              /* legs; of these, running */
+    struct weir_buf out;                /* frames of this item */
+    bool warms;                         /* the next turn is prefilled: the answer is kept for it */
+    struct weir_buf said;               /* then: of a stream, so far */
+    struct weir_warm *warm;             /* of a request of our own */
     struct weir_embeddings *embeddings; /* of one for embeddings; in the arena */
     struct weir_timer keep_alive;
     struct weir_span formatted_prompt;

@@ -170,8 +170,8 @@ static void put_float(struct weir_buf *out, float v, enum weir_status *st) {
 /* Little-endian on any machine. */
 static float get_float(const char *p) {
     const unsigned char *b = (const unsigned char *)p;
-    uint32_t bits = (uint32_t)b[0] | (uint32_t)b[1] << 8 | (uint32_t)b[2] << 16 |
-                    (uint32_t)b[3] << 24;
+    uint32_t bits =
+        (uint32_t)b[0] | (uint32_t)b[1] << 8 | (uint32_t)b[2] << 16 | (uint32_t)b[3] << 24;
     float v;
     memcpy(&v, &bits, sizeof(v));
     return v;

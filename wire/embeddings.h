@@ -1,8 +1,8 @@
 /*
- * Embeddings on the request plane, in JSON or MessagePack. A worker that takes ids gets a request of
- * its own (the reference's PreprocessedEmbeddingRequest); one that reads text gets the client's
- * (wire/openai_embeddings.h). What they answer comes in two forms too, and in older ones: vectors as
- * base64 of little-endian floats, or as lists of numbers. Source: shared spec "transport" 3,
+ * Embeddings on the request plane, in JSON or MessagePack. A worker that takes ids gets a request
+ * of its own (the reference's PreprocessedEmbeddingRequest); one that reads text gets the client's
+ * (wire/openai_embeddings.h). What they answer comes in two forms too, and in older ones: vectors
+ * as base64 of little-endian floats, or as lists of numbers. Source: shared spec "transport" 3,
  * probes of the reference system 1.6.1. Pure.
  */
 #ifndef WEIR_WIRE_EMBEDDINGS_H
@@ -26,10 +26,10 @@ enum weir_status weir_embeddings_request_encode(const struct weir_embeddings_req
                                                 struct weir_buf *out) WEIR_MUST_CHECK;
 /* Inputs lie in the arena. WEIR_INVALID: unreadable, or without token_ids. WEIR_LIMIT: more than
  * max_ids in all. */
-enum weir_status weir_embeddings_request_decode(struct weir_span bytes, enum weir_codec codec,
-                                                size_t max_ids, struct weir_arena *arena,
-                                                struct weir_embeddings_request *ret_req)
-    WEIR_MUST_CHECK;
+enum weir_status
+weir_embeddings_request_decode(struct weir_span bytes, enum weir_codec codec, size_t max_ids,
+                               struct weir_arena *arena,
+                               struct weir_embeddings_request *ret_req) WEIR_MUST_CHECK;
 
 /* The client's answer while it is put together. */
 struct weir_embeddings_answer {

@@ -91,10 +91,9 @@ static bool is_list_of_ids(struct weir_span list) {
 static bool read_inputs(struct weir_openai_reading *r, struct weir_span raw) {
     bool one = weir_json_type_of(raw) == WEIR_JSON_STRING || is_list_of_ids(raw);
     size_t n = one ? 1 : count(raw), i = 0;
-    struct weir_prompt *prompts =
-        n > WEIR_EMBEDDINGS_MAX_INPUTS
-            ? NULL
-            : weir_arena_zalloc(r->arena, (n + 1) * sizeof(*prompts));
+    struct weir_prompt *prompts = n > WEIR_EMBEDDINGS_MAX_INPUTS
+                                      ? NULL
+                                      : weir_arena_zalloc(r->arena, (n + 1) * sizeof(*prompts));
     struct weir_json j;
     struct weir_span item;
     if (n > WEIR_EMBEDDINGS_MAX_INPUTS)
@@ -147,9 +146,8 @@ bool weir_openai_read_embeddings(struct weir_openai_reading *r,
         return weir_openai_nomem(r);
     *e = m.e;
     e->base64 = weir_span_eqz(e->encoding_format, "\"base64\"");
-    e->add_special = e->add_special_tokens.data == NULL
-                         ? -1
-                         : weir_span_eqz(e->add_special_tokens, "true");
+    e->add_special =
+        e->add_special_tokens.data == NULL ? -1 : weir_span_eqz(e->add_special_tokens, "true");
     e->has_dimensions = weir_span_u64(e->dimensions, &dimensions);
     e->n_dimensions = (uint32_t)dimensions;
     e->has_truncate = weir_span_i64(e->truncate_prompt_tokens, &e->truncate);

@@ -17,9 +17,9 @@ enum { WEIR_EMBEDDINGS_MAX_INPUTS = 65536 };
 struct weir_openai_embeddings {
     struct weir_span input, encoding_format, user, dimensions, add_special_tokens,
         truncate_prompt_tokens, annotations;
-    bool base64;                    /* encoding_format; without it numbers are wanted */
-    bool has_nvext;                 /* the member is there */
-    int add_special;                /* -1 unset */
+    bool base64;     /* encoding_format; without it numbers are wanted */
+    bool has_nvext;  /* the member is there */
+    int add_special; /* -1 unset */
     bool has_dimensions, has_truncate;
     uint32_t n_dimensions;
     int64_t truncate;               /* tokens of each text at most; -1: the model's length */

@@ -554,11 +554,12 @@ static enum weir_status check_card(const struct weir_card *c, struct weir_err *e
             err, WEIR_INVALID,
             "the card has no display_name, or its slug \"%.*s\" holds an illegal byte",
             WEIR_SPAN_ARG(c->slug));
-    if (c->kv_cache_block_size == 0)
+    if (c->kv_cache_block_size == 0 && !weir_card_only_embeds(c))
         return weir_err_set(err, WEIR_INVALID, "the card has no kv_cache_block_size");
     bool files = c->model_info.path.data != NULL && c->tokenizer.path.data != NULL &&
                  c->prompt_formatter.path.data != NULL;
-    if (!c->builtin_bytes_tokenizer && !files)
+    bool needs_files = c->input_tokens || !weir_card_only_embeds(c);
+    if (needs_files && !c->builtin_bytes_tokenizer && !files)
         return weir_err_set(err, WEIR_INVALID,
                             "the card lacks model_info, tokenizer or prompt_formatter");
     if (c->dp_size == 0 || c->dp_size > 4096)

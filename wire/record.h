@@ -59,6 +59,11 @@ struct weir_card {
     struct weir_span bootstrap_host; /* of a prefill worker that decode workers meet, or NULL */
     uint16_t bootstrap_port;
 };
+/* Its workers answer requests for embeddings and no others. Text is passed on to such only, and
+ * they need have neither blocks nor, then, files. */
+static inline bool weir_card_only_embeds(const struct weir_card *card) {
+    return card->embeddings && !card->chat && !card->completions;
+}
 
 struct weir_record {
     enum weir_record_kind kind;

@@ -83,7 +83,8 @@ static enum weir_status read_text(struct weir_span json, struct weir_arena *aren
         return WEIR_NOMEM;
     for (size_t i = 0; i < q.n_prompts; i++) {
         inputs[i] = q.prompts[i].ids;
-        if (q.prompts[i].kind == WEIR_PROMPT_TEXT && !bytes_of(q.prompts[i].text, arena, &inputs[i]))
+        if (q.prompts[i].kind == WEIR_PROMPT_TEXT &&
+            !bytes_of(q.prompts[i].text, arena, &inputs[i]))
             return WEIR_NOMEM;
     }
     *ret = (struct weir_embeddings_request){.model = q.model,

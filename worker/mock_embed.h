@@ -21,9 +21,9 @@ void weir_mock_embed(struct weir_ids ids, size_t n_values, float *ret_values);
 /* What a worker of the request plane answers. */
 struct weir_mock_embed_config {
     enum weir_mock_embed form;
-    uint32_t n_values;  /* of the model; a request may ask for fewer */
-    size_t max_input;   /* tokens of one input; 0 = any number */
-    size_t max_ids;     /* of a request */
+    uint32_t n_values; /* of the model; a request may ask for fewer */
+    size_t max_input;  /* tokens of one input; 0 = any number */
+    size_t max_ids;    /* of a request */
 };
 /* `body`: the request as it came. Appends the wrapper with the vectors. WEIR_INVALID: *ret_why says
  * what is wrong with the request (static text). */

@@ -26,7 +26,7 @@ struct weir_mock_http_config {
     uint16_t events_port, replay_port; /* of rank 0, rank r has + r; 0: free ones */
     const char *events_connect;        /* publish there instead of listening; or NULL */
     uint32_t default_max_tokens;
-    uint32_t n_values; /* of its embeddings */
+    uint32_t n_values;               /* of its embeddings */
     struct weir_mock_faults *faults; /* borrowed */
     uint64_t name_seed;
 };

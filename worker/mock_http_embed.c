@@ -18,8 +18,7 @@ static enum weir_status tokens_of(const struct weir_mock_http *h,
         if (p->kind == WEIR_PROMPT_IDS)
             continue;
         uint32_t *ids = weir_arena_alloc(arena, (room + 1) * sizeof(*ids));
-        unsigned flags =
-            WTOK_SPECIAL | (q->embeddings->add_special != 0 ? WTOK_ADD_SPECIAL : 0);
+        unsigned flags = WTOK_SPECIAL | (q->embeddings->add_special != 0 ? WTOK_ADD_SPECIAL : 0);
         st = ids == NULL ? WEIR_NOMEM
                          : wtok_encode(h->config.tok, p->text, flags, ids, room, &inputs[i].n);
         inputs[i].ids = ids;

@@ -1,5 +1,5 @@
-/* The server (mock_http.c), inference (mock_http_gen.c, mock_http_embed.c), what an engine says of itself
- * (mock_http_page.c, mock_http_about.c, mock_http_metrics.c). */
+/* The server (mock_http.c), inference (mock_http_gen.c, mock_http_embed.c), what an engine says of
+ * itself (mock_http_page.c, mock_http_about.c, mock_http_metrics.c). */
 #ifndef WEIR_WORKER_MOCK_HTTP_PRIV_H
 #define WEIR_WORKER_MOCK_HTTP_PRIV_H
 

@@ -501,9 +501,8 @@ static enum weir_status open_ranks(struct weir_mock_worker *w, struct weir_err *
 static enum weir_status publish(struct weir_mock_worker *w, struct weir_err *err) {
     bool embeds = w->config.embed != WEIR_MOCK_EMBED_OFF;
     w->instance = endpoint_record(w);
-    enum weir_status st =
-        weir_plane_server_serve(w->plane, embeds ? &embed_handler : &generate_handler, w, embeds,
-                                &w->arena, &w->instance);
+    enum weir_status st = weir_plane_server_serve(
+        w->plane, embeds ? &embed_handler : &generate_handler, w, embeds, &w->arena, &w->instance);
     if (st != WEIR_OK)
         return weir_err_set(err, st, "cannot register the endpoint: %s", weir_status_text(st));
     w->model = (struct weir_record){.kind = WEIR_RECORD_MODEL,

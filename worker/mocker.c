@@ -200,9 +200,8 @@ static enum weir_status fill_worker(struct mocker *m, struct weir_err *err) {
         o->data_parallel_size != WEIR_CONFIG_NONE ? (uint32_t)o->data_parallel_size : 1;
     m->worker.bytes_text = !uses_model(o);
     m->worker.vocab = 257;
-    m->worker.kv_events =
-        o->enable_prefix_caching && o->embedding == WEIR_MOCK_EMBED_OFF &&
-        (worker_type(o) != WEIR_WORKER_DECODE || o->decode_kv_events);
+    m->worker.kv_events = o->enable_prefix_caching && o->embedding == WEIR_MOCK_EMBED_OFF &&
+                          (worker_type(o) != WEIR_WORKER_DECODE || o->decode_kv_events);
     if (o->kv_transfer_bandwidth > 0 && o->speedup_ratio > 0)
         m->worker.transfer_ms_per_token =
             (o->kv_bytes_per_token != WEIR_CONFIG_NONE ? (double)o->kv_bytes_per_token : 131072) /

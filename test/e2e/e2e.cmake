@@ -20,7 +20,7 @@ set_tests_properties(e2e_replay_fleet PROPERTIES LABELS "e2e;slow" COST 50 TIMEO
 # Half a minute of waiting, little of work, in a network of its own.
 set_tests_properties(e2e_partitions PROPERTIES LABELS "e2e;slow")
 # Against a real Dynamo; skips unless WEIR_INTEROP=1, as it fetches some 200 MB.
-foreach(name dynamo etcd kube http durable)
+foreach(name dynamo embeddings etcd kube http durable)
   add_test(NAME interop_${name}
            COMMAND ${CMAKE_SOURCE_DIR}/test/e2e/run $<TARGET_FILE:weir>
                    ${CMAKE_SOURCE_DIR}/test/e2e/interop_${name}.py

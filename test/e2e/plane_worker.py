@@ -133,7 +133,8 @@ class PlaneWorker:
 
     def _answer(self, control, request):
         home = json.loads(control["connection_info"]["info"])
-        script = [json.loads(a[7:]) for a in request["annotations"] or [] if a.startswith("script:")]
+        told = request.get("annotations") or (request.get("nvext") or {}).get("annotations")  # of embeddings of text
+        script = [json.loads(a[7:]) for a in told or [] if a.startswith("script:")]
         drops = self.drops or (None if script else self.drops_ahead)
         if drops:
             self._drop(home, drops)

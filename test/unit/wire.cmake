@@ -2,6 +2,7 @@ weir_test(unit_wire_captured SOURCES test/unit/wire/captured.c test/unit/wire/ve
 weir_test(unit_wire_frame SOURCES test/unit/wire/frame.c LINK weir_wire)
 weir_test(unit_wire_codec_ids SOURCES test/unit/wire/codec_ids.c LINK weir_wire)
 weir_test(unit_wire_control SOURCES test/unit/wire/control.c LINK weir_wire)
+weir_test(unit_wire_embeddings SOURCES test/unit/wire/embeddings.c LINK weir_wire)
 weir_test(unit_wire_output SOURCES test/unit/wire/output.c LINK weir_wire)
 weir_test(unit_wire_kv SOURCES test/unit/wire/kv.c LINK weir_wire)
 weir_test(unit_wire_record SOURCES test/unit/wire/record.c LINK weir_wire)

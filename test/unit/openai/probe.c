@@ -25,9 +25,10 @@ int main(void) {
     size_t room = 0;
     ssize_t n;
     while ((n = getline(&line, &room, stdin)) > 0) {
-        enum weir_openai_kind kind = strncmp(line, "chat ", 5) == 0 ? WEIR_OPENAI_CHAT
-                                     : strncmp(line, "responses ", 10) == 0
-                                         ? WEIR_OPENAI_RESPONSES
+        enum weir_openai_kind kind = strncmp(line, "chat ", 5) == 0         ? WEIR_OPENAI_CHAT
+                                     : strncmp(line, "responses ", 10) == 0 ? WEIR_OPENAI_RESPONSES
+                                     : strncmp(line, "embeddings ", 11) == 0
+                                         ? WEIR_OPENAI_EMBEDDINGS
                                          : WEIR_OPENAI_COMPLETION;
         const char *hex = strchr(line, ' ') + 1;
         struct weir_buf body;

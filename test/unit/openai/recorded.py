@@ -34,7 +34,7 @@ def cases():
     with open(CASES, encoding="utf-8") as f:
         for case in map(json.loads, f):
             request, expect = case["request"], case["expect"]
-            kind = {"/v1/chat/completions": "chat", "/v1/completions": "completion", "/v1/responses": "responses"}.get(request.get("path"))
+            kind = {"/v1/chat/completions": "chat", "/v1/completions": "completion", "/v1/responses": "responses", "/v1/embeddings": "embeddings"}.get(request.get("path"))
             body = body_of(request) if "raw" not in request else None
             usable = kind and body is not None and len(body) < 1 << 20 and request.get("method") == "POST"
             if usable and case.get("setup", "base") in ("base", "busy") and "any_of" not in expect and "status" in expect:

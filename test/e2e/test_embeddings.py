@@ -1,0 +1,226 @@
+"""/v1/embeddings before workers of ids and of text and before HTTP engines, asked by the official SDK; what workers get, and
+answers of every form; bad requests; workers that fail and clients that leave. (interop_embeddings.py has a real Dynamo.)"""
+import base64
+import json
+import os
+import socket
+import struct
+import subprocess
+
+import pytest
+
+from plane_worker import PlaneWorker
+from test_engines import front as engine_front, start as start_engine
+from testenv import python_with
+from weir import until
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+PATH = "/v1/embeddings"
+
+
+def embed(front, given="a weir", model="m", path=PATH, **fields):
+    return front.ask("POST", path, {"model": model, "input": given, **fields})
+
+
+def vectors(answer):
+    assert answer.status == 200, answer
+    return [d["embedding"] for d in answer.json()["data"]]
+
+
+def check_sdk(front):
+    r = subprocess.run([python_with("openai"), os.path.join(HERE, "embeddings_client.py"), front.url, "m"], capture_output=True,
+                       text=True, timeout=120)
+    assert r.returncode == 0 and r.stdout == "ok\n", r.stdout + r.stderr
+
+
+@pytest.mark.parametrize("form", ["tokens", "text"])
+@pytest.mark.parametrize("mode", ["kv", "round-robin", "least-loaded"])
+def test_workers(fleet, form, mode):
+    for _ in range(2):
+        fleet.mocker("--embedding", form)
+    f = fleet.frontend("--router-mode", mode).ready(workers=2)
+    if mode == "kv":
+        check_sdk(f)
+    else:
+        assert len(vectors(embed(f, ["a", "b"]))) == 2
+
+
+@pytest.mark.parametrize("kind", ["vllm", "sglang"])
+def test_engines(fleet, kind):
+    """Two of them and one command."""
+    f = engine_front(fleet, *(start_engine(fleet, kind=kind).url for _ in range(2)))
+    check_sdk(f)
+    f.counted()
+    done = f.metric("dynamo_frontend_requests_total", endpoint="embeddings", status="success", model="m")
+    assert done > 5 and f.metric("dynamo_frontend_embedding_latency_seconds_count", model="m") == done
+
+
+def test_an_engine_that_dies(fleet):
+    """Its requests go to the other one, and nobody sees it."""
+    dying, other = start_engine(fleet, "--exit-after", "2"), start_engine(fleet)
+    f = engine_front(fleet, dying.url, other.url, mode="round-robin")
+    assert all(embed(f).status == 200 for _ in range(8))
+    dying.wait()
+
+
+def test_an_engine_judges_its_requests(fleet):
+    """What our parser would refuse is passed on; the engine's own words come back."""
+    f = engine_front(fleet, start_engine(fleet).url)
+    r = embed(f, {"no": "input"})
+    assert r.status == 400 and r.json()["error"]["message"] == "the input cannot be read", r
+
+
+def test_chat_and_embeddings_side_by_side(fleet):
+    fleet.mocker("--embedding", "tokens", "--endpoint", "dyn://dynamo.embed.generate", model="e")
+    fleet.mocker(model="m")
+    f = fleet.frontend().ready("m", workers=2)
+    f.ready("e", workers=2)
+    assert {m["id"] for m in f.get("/v1/models").json()["data"]} == {"e", "m"}
+    assert embed(f, model="e").status == 200 and f.chat("hello").status == 200
+    for r in (embed(f, model="m"), f.chat("hello", model="e"), f.complete("hello", model="e")):
+        assert r.status == 404 and r.json()["message"] == "Model not found", r
+
+
+def test_the_path_and_the_metrics(fleet):
+    fleet.mocker("--embedding", "tokens")
+    f = fleet.frontend(env={"DYN_HTTP_SVC_EMB_PATH": "/embed", "DYN_METRICS_EMBEDDING_LATENCY_MIN": "0.5",
+                            "DYN_METRICS_EMBEDDING_LATENCY_MAX": "2", "DYN_METRICS_EMBEDDING_LATENCY_COUNT": "3"}).ready()
+    assert embed(f).status == 404
+    assert embed(f, path="/embed").status == 200
+    assert f.get("/embed").status == 405
+    assert embed(f, [], path="/embed").status == 400
+    f.counted()
+    name = "dynamo_frontend_requests_total"
+    assert f.metric(name, endpoint="embeddings", status="success", request_type="unary") == 1
+    assert f.metric(name, endpoint="embeddings", error_type="validation") == 1
+    assert f.metric("dynamo_frontend_embedding_latency_seconds_count", model="m") == 1
+    bounds = [k.split('le="')[1].rstrip('"}') for k in f.metrics() if k.startswith("dynamo_frontend_embedding_latency_seconds_bucket")]
+    assert bounds == ["0", "1", "2", "+Inf"]
+
+
+def card(**more):
+    return {"model_type": "Embedding", "kv_cache_block_size": 0, **more}
+
+
+def packed(*values):
+    return base64.b64encode(struct.pack(f"<{len(values)}f", *values)).decode()
+
+
+@pytest.fixture
+def scripted(fleet):
+    """Asks with the items that the worker is to answer with; its last request. model_input: of its card."""
+    workers = {"tokens": PlaneWorker(fleet, "tokens", 0x77, **card()),
+               "text": PlaneWorker(fleet, "text", 0x78, component="text", **card(model_input="Text"))}
+    f = fleet.frontend("--error-format", "dynamo").ready("tokens", workers=2)
+    f.ready("text", workers=2)
+
+    def ask(model, items, given="ab", **fields):
+        script = "script:" + json.dumps(items)
+        r = embed(f, given, model, nvext={"annotations": [script]}, **fields)
+        return r, workers[model].last()[1]
+
+    yield ask
+    for w in workers.values():
+        w.close()
+
+
+def test_what_workers_get(scripted):
+    """Members and their values as from a Dynamo 1.6.1 (interop_embeddings.py compares)."""
+    one = [{"embeddings": [packed(1)], "prompt_tokens": 2, "total_tokens": 2}]
+    r, got = scripted("tokens", one, "ab", dimensions=3, encoding_format="base64", truncate_prompt_tokens=1, user="u")
+    assert got.pop("annotations") and got.pop("mdc_sum")
+    assert got == {"token_ids": [[97]], "model": "tokens", "encoding_format": "base64", "truncate_prompt_tokens": 1, "dimensions": 3}
+    r, got = scripted("tokens", one, [7, 8], truncate_prompt_tokens=1)
+    assert got["token_ids"] == [[7, 8]] and "encoding_format" not in got and got["dimensions"] is None
+    one = [{"object": "list", "data": [{"object": "embedding", "index": 0, "embedding": packed(1)}], "model": "x",
+            "usage": {"prompt_tokens": 5, "total_tokens": 6}}]
+    r, got = scripted("text", one, ["a", "\u00fc\n"], dimensions=3, user="u", add_special_tokens=False, foo=1, encoding_format="float")
+    assert got.pop("nvext")
+    assert got == {"model": "text", "input": ["a", "\u00fc\n"], "encoding_format": "float", "user": "u", "dimensions": 3,
+                   "add_special_tokens": False}
+    assert list(got) == ["model", "input", "encoding_format", "user", "dimensions", "add_special_tokens"]
+    assert r.status == 500  # one vector for two inputs
+
+
+def text_item(*vectors, **usage):
+    return {"object": "list", "model": "x", "usage": {"prompt_tokens": 5, "total_tokens": 6, **usage},
+            "data": [{"index": i, "object": "embedding", "embedding": v} for i, v in enumerate(vectors)]}
+
+
+def test_answers_of_every_form(scripted):
+    usage = {"prompt_tokens": 5, "total_tokens": 6}
+    values = (1, -0.5, 0.1, 1e-7, 123456.78, 3.4028235e38, 1e-45, 1e13, 1e12, -0.0, 1e-6, 1 / 3)
+    # As a Dynamo 1.6.1 writes these floats.
+    wanted = "[1.0,-0.5,0.1,1e-7,123456.78,3.4028235e+38,1e-45,1e+13,1000000000000.0,-0.0,0.000001,0.33333334]"
+    head = '{"object":"list","model":"%s","data":[{"index":0,"object":"embedding","embedding":%s}],'
+    tail = '"usage":{"prompt_tokens":5,"total_tokens":6}}'
+    for form in (packed(*values), list(values)):
+        for model, item in (("tokens", {"embeddings": [form], **usage}), ("text", text_item(form))):
+            r, _ = scripted(model, [item])
+            assert (r.status, r.body.decode()) == (200, head % (model, wanted) + tail), r
+            r, _ = scripted(model, [item], encoding_format="base64")
+            assert (r.status, r.body.decode()) == (200, head % (model, '"' + packed(*values) + '"') + tail), r
+    # In two parts; no number has a text.
+    r, _ = scripted("tokens", [{"embeddings": [packed(1)], **usage}, {"embeddings": [packed(float("nan"), float("inf"))], **usage}],
+                    ["a", "b"])
+    assert [d["index"] for d in r.json()["data"]] == [0, 1] and vectors(r) == [[1], [None, None]]
+    assert r.json()["usage"] == {"prompt_tokens": 10, "total_tokens": 12}
+
+
+@pytest.mark.parametrize("model,items", [
+    ("tokens", []), ("tokens", [{"embeddings": [], "prompt_tokens": 0, "total_tokens": 0}]), ("tokens", [{"prompt_tokens": 1}]),
+    ("tokens", [{"embeddings": ["????"]}]), ("tokens", [{"embeddings": [packed(1)[:-2]]}]), ("tokens", [{"embeddings": [["a"]]}]),
+    ("tokens", [{"embeddings": [[None]]}]), ("tokens", [{"embeddings": [packed(1), packed(2)]}]), ("tokens", [{"embeddings": packed(1)}]),
+    ("tokens", [{"token_ids": [1]}]), ("text", [{"data": [{"embedding": packed(1)}]}]), ("text", [{"data": [{"index": 0}]}]),
+    ("text", [text_item(packed(1), prompt_tokens=-1)]), ("text", [{}])])
+def test_answers_that_are_none(scripted, model, items):
+    r, _ = scripted(model, items)
+    assert r.status == 500 and r.json() == {"message": "Internal server error", "type": "Internal Server Error", "code": 500}, r
+
+
+def test_refusals_of_workers(scripted):
+    for kind, status, text in (("InvalidArgument", 400, "too many dimensions"), ("ResourceExhausted", 529, "Service temporarily overloaded"),
+                               ("Unknown", 500, "Internal server error")):
+        r, _ = scripted("tokens", [{"raise": {"error_type": kind, "message": "too many dimensions"}}])
+        assert (r.status, r.json()["message"]) == (status, text), r
+
+
+def test_bad_requests(fleet):
+    """(Those of the wrong shape: interop_embeddings.py, test_recorded.py.)"""
+    fleet.mocker("--embedding", "tokens", "--max-model-len", "8")
+    f = fleet.frontend().ready()
+    assert embed(f, "x" * 8).status == 200
+    for given, fields, words in (("x" * 9, {}, "maximum context length is 8 tokens. However, input 0 has 9"),
+                                 (["a", "x" * 9], {}, "input 1 has 9"),
+                                 ("x", {"truncate_prompt_tokens": 9}, "greater than the model's context length of 8"),
+                                 ("x", {"truncate_prompt_tokens": -2}, "must be -1 or more, got -2"), ([], {}, "must not be an empty list"),
+                                 ([257000], {}, "token id 257000 is outside"), ([[]] * 65537, {}, "65537 items, and 65536 are allowed")):
+        r = embed(f, given, **fields)
+        assert r.status == 400 and words in r.json()["message"], (given, r)
+    assert embed(f, "x" * 9, truncate_prompt_tokens=-1).json()["usage"]["prompt_tokens"] == 8
+    assert vectors(embed(f, "x" * 9, truncate_prompt_tokens=2)) == vectors(embed(f, "xx"))
+
+
+def test_a_client_that_leaves(fleet):
+    fleet.mocker("--embedding", "tokens", "--hang-rate", "1")
+    f = fleet.frontend().ready()
+    c = f.connect()
+    c.request("POST", PATH, json.dumps({"model": "m", "input": "x"}), {"content-type": "application/json"})
+    until("the request to run", lambda: f.metric("dynamo_frontend_inflight_requests") == 1)
+    c.close()
+    until("the request to end", lambda: f.metric("dynamo_frontend_model_cancellation_total", endpoint="embeddings") == 1)
+    f.counted()
+
+
+def test_workers_that_fail_or_are_gone(fleet):
+    """One that cannot be reached is passed over; what is left is an error with its own status."""
+    gone = PlaneWorker(fleet, number=0x79, **card(kv_cache_block_size=16, context_length=0))
+    f = fleet.frontend("--router-mode", "round-robin").ready()
+    gone.listener.shutdown(socket.SHUT_RDWR)  # also for who waits in accept()
+    assert embed(f).status == 503
+    gone.close()
+    until("the model to go", lambda: embed(f).status == 404)
+    fleet.mocker("--embedding", "tokens", "--fail-rate", "1")
+    f.ready()
+    r = embed(f)
+    assert r.status == 500 and r.json()["message"] == "Internal server error", r
