@@ -148,9 +148,10 @@ bool weir_openai_read_embeddings(struct weir_openai_reading *r,
     e->base64 = weir_span_eqz(e->encoding_format, "\"base64\"");
     e->add_special =
         e->add_special_tokens.data == NULL ? -1 : weir_span_eqz(e->add_special_tokens, "true");
-    e->has_dimensions = weir_span_u64(e->dimensions, &dimensions);
+    e->has_dimensions = e->dimensions.data != NULL && weir_span_u64(e->dimensions, &dimensions);
     e->n_dimensions = (uint32_t)dimensions;
-    e->has_truncate = weir_span_i64(e->truncate_prompt_tokens, &e->truncate);
+    e->has_truncate = e->truncate_prompt_tokens.data != NULL &&
+                      weir_span_i64(e->truncate_prompt_tokens, &e->truncate);
     e->has_nvext = m.nvext.data != NULL && !rules->drop_nvext;
     struct weir_span list;
     if (e->has_nvext && weir_json_member(m.nvext, "annotations", &list) &&
