@@ -185,6 +185,8 @@ static void pass_stream(struct weir_relay *y, struct weir_span bytes) {
     struct weir_request *r = request_of(y);
     struct weir_span pass;
     uint64_t before = y->scan.n_data;
+    if (y->scan.done && weir_request_is_translated(r))
+        return; /* nothing belongs to the answer behind [DONE] */
     if (weir_relay_scan_push(&y->scan, bytes, &pass) != WEIR_OK) {
         weir_relay_fail(y->leg, 503, "Service temporarily unavailable");
         return;

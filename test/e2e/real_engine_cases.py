@@ -87,7 +87,7 @@ class Run:
 
     def start(self):
         args = [a for w in self.workers for a in ("--worker", w)]
-        self.f = Frontend({}, "--router-mode", "kv", *args, *self.flags)
+        self.f = Frontend({}, "--router-mode", "kv", "--enable-anthropic-api", *args, *self.flags)
         listed = set().union(*(e.names() for e in self.engines))
         until(f"the models {listed}", lambda: {m["id"] for m in self.f.get("/v1/models").json()["data"]} == listed, 60)
         self.models = sorted(listed, key=lambda i: i != "m")
@@ -131,12 +131,7 @@ class Run:
             self.settle()
         if r.status != 200:
             return r, None, None, None
-        if body.get("stream"):
-            usages = [e["usage"] for e in r.events() if e != "[DONE]" and e.get("usage")]
-            usage = usages[-1] if usages else {}
-        else:
-            usage = r.json()["usage"]
-        cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
+        cached = cached_of(r, body.get("stream"))
         d = json.loads(r.headers["x-weir-explain"])
         expected = int(re.search(r"overlap_blocks=(\d+)", line).group(1)) * self.block
         return r, (d["worker_id"], d["dp_rank"]), expected, cached
@@ -165,6 +160,35 @@ class Run:
     def words(self, n, tag=""):
         tag = tag or f"{self.rng.randrange(1 << 30):x}"
         return f"{tag} " + " ".join(f"{self.rng.choice('abcdefgh')}{self.rng.randrange(1000)}" for _ in range(n))
+
+
+def cached_of(r, stream):
+    """What the engine found, in the words of each API."""
+    said = [e.get("response", e) for e in r.events() if e != "[DONE]"] if stream else [r.json()]
+    usage = next((e["usage"] for e in reversed(said) if e.get("usage")), {})
+    details = usage.get("prompt_tokens_details") or usage.get("input_tokens_details") or {}
+    return details.get("cached_tokens") or usage.get("cache_read_input_tokens") or 0
+
+
+@case
+def apis(run):
+    """One conversation whose turns come as chats, Responses and Messages, whole and streamed; thinking on and off."""
+    def ask(n, turns, stream, what, **more):
+        path, body = [("/v1/responses", {"input": turns, "max_output_tokens": 8}), ("/v1/messages", {"messages": turns, "max_tokens": 8}),
+                      ("/v1/chat/completions", {"messages": turns, "max_tokens": 8, "stream_options": {"include_usage": True}})][n % 3]
+        if not stream:
+            body.pop("stream_options", None)
+        return run.exactly(path, {"model": run.model, "temperature": 0, "stream": stream, **body, **more}, what=f"{what} {n}")
+    turns = [{"role": "system", "content": run.words(40)}, {"role": "user", "content": run.words(120)}]
+    for n in range(6):
+        got = ask(n, turns, n % 2 == 1, "turn")
+        run.hold("a turn finds those before", (got > 0) == (n > 0), got)
+        turns += [{"role": "assistant", "content": run.words(5)}, {"role": "user", "content": run.words(20)}]
+    for n, more in ((0, {"reasoning": {"effort": "low"}}), (1, {"thinking": {"type": "disabled"}}), (1, {"thinking": {"type": "adaptive"}})):
+        turns[0]["content"] = run.words(40)
+        for stream in (False, True):
+            got = ask(n, turns, stream, str(more), **more)
+            run.hold(f"{more} finds itself", (got > 0) == stream, got)
 
 
 @case

@@ -536,6 +536,17 @@ def test_whole_answers_that_are_none(fleet, engines, path):
     assert r.status == 400 and r.json()["error"]["message"] == "bad schema"
 
 
+def test_nothing_follows_the_end(fleet, engines):
+    def answer(h, body):
+        h.begin_stream()
+        h.chunk(chunks({"content": "a"}) + b"data: [DONE]\n\n")
+        h.chunk(chunks({"content": "b"}))
+        h.chunk(b"")
+    f = front(fleet, engines(answer).url)
+    for path in (RESPONSES, MESSAGES):
+        assert said(path, ask(f, path, stream=True)) == "a"
+
+
 def test_nothing_is_generated_for_a_question(fleet, engines):
     e = engines(lambda h, body: h.whole(200, whole({"content": "x"})))
     r = ask(front(fleet, e.url), RESPONSES, nvext={"annotations": ["query_instance_id:"]})
