@@ -1,5 +1,7 @@
 #include "bench/replay_log.h"
 
+#include "base/hash.h"
+
 #include "bench/put.h"
 
 #include <inttypes.h>
@@ -43,8 +45,8 @@ static void compare(struct weir_replay_log *log, struct weir_decision *d,
         row->hit_blocks += (uint64_t)d->candidates[at].device_blocks;
         row->same_worker += at == d->winner;
         if (log->compared == 0)
-            row->digest = 14695981039346656037u;
-        row->digest = (row->digest ^ (log->n_candidates + at)) * 1099511628211u;
+            row->digest = WEIR_HASH_BEGIN;
+        row->digest = weir_hash_word(row->digest, log->n_candidates + at);
     }
     if (log->on_compared != NULL)
         log->on_compared(log->arg, d);

@@ -1,5 +1,6 @@
 #include "bench/replay_stats.h"
 
+#include "base/hash.h"
 #include "base/mem.h"
 
 #include <math.h>
@@ -71,16 +72,15 @@ static void count_tokens(struct weir_replay_row *row, const struct weir_replay_s
     }
 }
 
-/* FNV-1a over words. */
 static uint64_t digest_of(const struct weir_replay_setup *s,
                           const struct weir_replay_outcome *outcomes) {
-    uint64_t h = 14695981039346656037u;
+    uint64_t h = WEIR_HASH_BEGIN;
     for (size_t i = 0; i < s->n_requests; i++) {
         const struct weir_replay_outcome *o = &outcomes[i];
         const uint64_t words[] = {o->due_us, o->first_us, o->end_us,
                                   (uint64_t)o->worker << 32 | o->cached_tokens, o->refused};
         for (size_t k = 0; k < WEIR_ARRAY_LEN(words); k++)
-            h = (h ^ words[k]) * 1099511628211u;
+            h = weir_hash_word(h, words[k]);
     }
     return h;
 }

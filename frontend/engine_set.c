@@ -1,5 +1,6 @@
 #include "frontend/engine_set.h"
 
+#include "base/hash.h"
 #include "base/list.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -109,12 +110,8 @@ static void drop_member(struct member *m) {
 
 /* The engine's own id serves its first model; the others get one of both. */
 static uint64_t seat_id(uint64_t engine, struct weir_span model, bool first) {
-    uint64_t h = engine ^ 0xcbf29ce484222325u;
-    if (first)
-        return engine;
-    for (size_t i = 0; i < model.len; i++)
-        h = (h ^ (unsigned char)model.data[i]) * 0x100000001b3u;
-    return h & ((1ull << 53) - 1);
+    uint64_t h = weir_hash_word(WEIR_HASH_BEGIN, engine);
+    return first ? engine : weir_hash_bytes(h, model.data, model.len) & ((1ull << 53) - 1);
 }
 
 static bool named(const struct weir_engine_info *e, const char *model) {

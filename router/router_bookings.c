@@ -1,6 +1,7 @@
 /* What running requests hold: bookings, and in approximate mode the blocks that they will leave. */
 #include "router/router_priv.h"
 
+#include "base/hash.h"
 #include "base/mem.h"
 
 #include <math.h>
@@ -146,14 +147,6 @@ static void prefill_over(struct weir_router *r, struct booking *b) {
 
 /* ---- other routers ------------------------------------------------------------------------ */
 
-/* FNV-1a. */
-static uint64_t hash_id(struct weir_span id) {
-    uint64_t h = 14695981039346656037u;
-    for (size_t i = 0; i < id.len; i++)
-        h = (h ^ (unsigned char)id.data[i]) * 1099511628211u;
-    return h;
-}
-
 /* Tells what became of an own booking. */
 static void tell(const struct weir_router *r, const struct booking *b,
                  struct weir_sequence_event e) {
@@ -168,7 +161,7 @@ static void tell(const struct weir_router *r, const struct booking *b,
 static void free_booking(struct weir_router *r, struct booking *b) {
     tell(r, b, (struct weir_sequence_event){.kind = WEIR_SEQUENCE_FREE});
     if (b->publisher != 0)
-        weir_map_remove(&r->foreign, hash_id(weir_span_z(b->request_id)));
+        weir_map_remove(&r->foreign, weir_hash_span(weir_span_z(b->request_id)));
     weir_free(b->request_id);
     struct rank *x = weir_router_find_rank(r, b->worker_id, b->dp_rank);
     prefill_over(r, b);
@@ -268,7 +261,7 @@ void weir_router_on_sequence(struct weir_router *router,
 
 static struct booking *foreign(struct weir_router *r, const struct weir_sequence_event *e) {
     uint64_t slot;
-    if (!weir_map_get(&r->foreign, hash_id(e->request_id), &slot))
+    if (!weir_map_get(&r->foreign, weir_hash_span(e->request_id), &slot))
         return NULL;
     struct booking *b = &r->bookings[slot];
     return weir_span_eqz(e->request_id, b->request_id) ? b : NULL;
@@ -280,7 +273,7 @@ static void book_foreign(struct weir_router *r, const struct weir_sequence_event
     struct rank *x = weir_router_find_rank(r, e->worker_id, e->dp_rank);
     struct booking *b;
     char *id = x == NULL ? NULL : weir_strndup(e->request_id.data, e->request_id.len);
-    uint64_t hash = hash_id(e->request_id);
+    uint64_t hash = weir_hash_span(e->request_id);
     if (id == NULL || weir_map_at(&r->foreign, hash) != NULL || new_booking(r, &b) != WEIR_OK) {
         weir_free(id);
         return;

@@ -22,7 +22,7 @@ void weir_local_ip(char ret_ip[WEIR_IP_BYTES]) {
     freeifaddrs(all);
 }
 
-static bool is_literal(const char *text) {
+bool weir_address_is_literal(const char *text) {
     struct in6_addr ignored;
     return inet_pton(AF_INET, text, &ignored) == 1 || inet_pton(AF_INET6, text, &ignored) == 1;
 }
@@ -62,7 +62,7 @@ enum weir_status weir_address_bind(const char *host, const char *advertise,
     weir_local_ip(local);
     if (!given)
         snprintf(ip, sizeof(ip), "%s", local);
-    else if (is_literal(host) && strlen(host) < sizeof(ip))
+    else if (weir_address_is_literal(host) && strlen(host) < sizeof(ip))
         snprintf(ip, sizeof(ip), "%s", host);
     else if (!interface_address(host, AF_INET, ip) && !interface_address(host, AF_INET6, ip))
         return weir_err_set(err, WEIR_INVALID,
@@ -99,7 +99,7 @@ enum weir_status weir_address_parse(struct weir_span text, struct weir_address *
     memcpy(a.ip, host.data, host.len);
     a.ip[host.len] = '\0';
     a.port = (uint16_t)number;
-    if (!is_literal(a.ip))
+    if (!weir_address_is_literal(a.ip))
         return WEIR_INVALID;
     *ret_address = a;
     if (ret_rest != NULL)

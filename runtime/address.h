@@ -21,6 +21,8 @@ void weir_local_ip(char ret_ip[WEIR_IP_BYTES]);
 enum weir_status weir_address_bind(const char *host, const char *advertise,
                                    char ret_ip[WEIR_IP_BYTES], char ret_shown[WEIR_HOST_BYTES],
                                    struct weir_err *err) WEIR_MUST_CHECK;
+/* An IPv4 or IPv6 address, without brackets. */
+bool weir_address_is_literal(const char *text);
 /* "1.2.3.4:80", "[::1]:80" or "::1:80" (split at the last colon). *ret_rest: what follows the port
  * behind a '/', data NULL without one. An optional "tcp://" in front is accepted. Host names:
  * WEIR_INVALID, except localhost. */

@@ -6,6 +6,7 @@
  */
 #include "runtime/discovery.h"
 
+#include "base/hash.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "runtime/discovery_priv.h"
@@ -58,10 +59,7 @@ enum weir_status weir_discovery_instance_id(const struct weir_discovery *disc, u
 /* ---- the table ---------------------------------------------------------------------------- */
 
 static uint64_t hash_of(enum weir_record_kind kind, struct weir_span key) {
-    uint64_t h = 0xcbf29ce484222325u ^ (uint64_t)kind;
-    for (size_t i = 0; i < key.len; i++)
-        h = (h ^ (unsigned char)key.data[i]) * 0x100000001b3u;
-    return h;
+    return weir_hash_bytes(weir_hash_word(WEIR_HASH_BEGIN, (uint64_t)kind), key.data, key.len);
 }
 
 static struct weir_discovery_entry *find(struct weir_discovery *d, enum weir_record_kind kind,

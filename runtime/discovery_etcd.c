@@ -20,7 +20,6 @@
 #include "base/mem.h"
 #include "net/tls.h"
 
-#include <arpa/inet.h>
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -51,8 +50,7 @@ static void end_session(struct etcd *e) {
     weir_etcd_cancel(&e->beat);
     weir_etcd_cancel(&e->write);
     weir_etcd_cancel(&e->read);
-    weir_resolve_cancel(e->resolve);
-    e->resolve = NULL;
+    weir_addresses_stop(&e->addresses);
     weir_http_client_destroy(e->client);
     e->client = NULL;
     weir_timer_stop(&e->beat_timer);
@@ -64,9 +62,9 @@ static void end_session(struct etcd *e) {
 }
 
 static void next_address(struct etcd *e) {
-    if (++e->ip_at < e->n_ips)
+    if (++e->addresses.at < e->addresses.n)
         return;
-    e->ip_at = e->n_ips = 0;
+    e->addresses.at = e->addresses.n = 0;
     e->at = (e->at + 1) % e->n_endpoints;
 }
 
@@ -113,7 +111,7 @@ void weir_etcd_lost(struct etcd *e, bool refused, const char *fmt, ...) {
     if (!refused)
         e->n_refused = 0;
     /* localhost is two addresses, of which etcd may use one: no news before both were tried. */
-    unsigned addresses = e->n_endpoints + (e->n_ips > 1 ? e->n_ips - 1 : 0);
+    unsigned addresses = e->n_endpoints + (e->addresses.n > 1 ? e->addresses.n - 1 : 0);
     uint64_t ms = weir_discovery_backoff_ms(++e->n_failures, addresses, weir_etcd_call_ms(e),
                                             weir_rng_unit(weir_loop_rng(e->loop)));
     if (was_up || e->n_failures >= addresses)
@@ -363,7 +361,7 @@ static void open_client(struct etcd *e) {
     char host[WEIR_HOST_BYTES + 16];
     bool v6 = strchr(ep->host, ':') != NULL;
     snprintf(host, sizeof(host), v6 ? "[%s]:%u" : "%s:%u", ep->host, ep->port);
-    struct weir_http_client_config config = {.ip = e->ips[e->ip_at],
+    struct weir_http_client_config config = {.ip = e->addresses.ips[e->addresses.at],
                                              .port = ep->port,
                                              .host = host,
                                              .tls = ep->tls ? e->tls : NULL,
@@ -377,39 +375,22 @@ static void open_client(struct etcd *e) {
         come_up(e);
 }
 
-static void on_resolved(void *arg, const char (*ips)[WEIR_IP_BYTES], size_t n,
-                        const struct weir_err *err) {
+static void on_address(void *arg, const struct weir_err *err) {
     struct etcd *e = arg;
-    e->resolve = NULL;
-    if (n == 0) {
+    if (err != NULL)
         weir_etcd_lost(e, false, "%s", err->text);
-        return;
-    }
-    e->n_ips = n < ETCD_MAX_IPS ? (unsigned)n : ETCD_MAX_IPS;
-    memcpy(e->ips, ips, e->n_ips * sizeof(e->ips[0]));
-    e->ip_at = 0;
-    open_client(e);
+    else
+        open_client(e);
 }
 
 static void next_session(struct etcd *e) {
-    const struct etcd_endpoint *ep = endpoint(e);
-    unsigned char room[16];
     e->state = ETCD_RESOLVING;
-    if (e->ip_at < e->n_ips) {
+    enum weir_status st =
+        weir_addresses_next(&e->addresses, e->loop, endpoint(e)->host, on_address, e);
+    if (st == WEIR_OK)
         open_client(e);
-    } else if (inet_pton(AF_INET, ep->host, room) == 1 ||
-               inet_pton(AF_INET6, ep->host, room) == 1) {
-        snprintf(e->ips[0], sizeof(e->ips[0]), "%.45s", ep->host);
-        e->n_ips = 1;
-        e->ip_at = 0;
-        open_client(e);
-    } else {
-        enum weir_status st = weir_resolve_start(e->loop, ep->host, on_resolved, e, &e->resolve);
-        if (st != WEIR_OK) {
-            e->resolve = NULL;
-            weir_etcd_lost(e, false, "its name is not resolved: %s", weir_status_text(st));
-        }
-    }
+    else if (st != WEIR_AGAIN)
+        weir_etcd_lost(e, false, "its name is not resolved: %s", weir_status_text(st));
 }
 
 static void on_retry(void *arg) {

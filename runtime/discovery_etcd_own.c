@@ -11,6 +11,7 @@
  */
 #include "runtime/discovery_etcd_priv.h"
 
+#include "base/hash.h"
 #include "base/log.h"
 #include "base/mem.h"
 
@@ -122,18 +123,11 @@ static void on_granted(struct etcd *e, enum weir_etcd_fault fault,
     weir_etcd_write_pump(e);
 }
 
-static uint64_t hash_of(struct weir_span key) {
-    uint64_t h = 0xcbf29ce484222325u;
-    for (size_t i = 0; i < key.len; i++)
-        h = (h ^ (unsigned char)key.data[i]) * 0x100000001b3u;
-    return h;
-}
-
 static void on_key(void *arg, const struct weir_etcd_answer *answer,
                    const struct weir_etcd_kv *kv) {
     struct etcd *e = arg;
     (void)answer;
-    if (weir_map_put(&e->found, hash_of(kv->key), 1) != WEIR_OK)
+    if (weir_map_put(&e->found, weir_hash_span(kv->key), 1) != WEIR_OK)
         WEIR_LOG(WEIR_LOG_DEBUG, "etcd", "no room for the keys of the lease");
 }
 
@@ -147,7 +141,7 @@ static void check_own(struct etcd *e, struct weir_discovery_own *own) {
     own->state = OWN_THERE;
     weir_buf_init(&key, MAX_KEY);
     if (put_key(own, &key) == WEIR_OK &&
-        !weir_map_get(&e->found, hash_of(weir_buf_span(&key)), &one)) {
+        !weir_map_get(&e->found, weir_hash_span(weir_buf_span(&key)), &one)) {
         WEIR_LOG(WEIR_LOG_WARN, "etcd", "own record %s was removed; it is written again", own->key);
         weir_metric_inc(e->figures[ETCD_REWRITTEN]);
         own->state = OWN_NEW;

@@ -16,7 +16,6 @@
 
 enum {
     ETCD_MAX_ENDPOINTS = 16,
-    ETCD_MAX_IPS = 16,            /* of one name */
     ETCD_BATCH = 16,              /* records in one transaction (etcd takes 128 operations) */
     ETCD_BATCH_BYTES = 256 << 10, /* of them; etcd takes 1.5 MiB in a request */
     ETCD_PAGE = 256,              /* records in one answer of a list */
@@ -91,10 +90,8 @@ struct etcd {
     struct weir_metric *figures[ETCD_N_FIGURES]; /* borrowed: outlived by the registry */
     /* session */
     enum etcd_state state;
-    unsigned at, ip_at;                    /* endpoint and address in use */
-    char ips[ETCD_MAX_IPS][WEIR_IP_BYTES]; /* of the endpoint */
-    unsigned n_ips;
-    struct weir_resolve *resolve;
+    unsigned at;                     /* endpoint in use */
+    struct weir_addresses addresses; /* of it */
     struct weir_http_client *client;
     char *token;    /* owned; NULL without one */
     bool token_new; /* nothing has succeeded with it yet */

@@ -10,6 +10,7 @@
  * look old. Changes that tell nobody (a network file system, no inotify to be had) are found by
  * what the folders list, at the next touch; without inotify that comes twice a second.
  */
+#include "base/hash.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "runtime/discovery_priv.h"
@@ -231,9 +232,9 @@ static void touch_own(struct weir_discovery *d) {
 /* What a listing is compared by: a record that is written anew is another file. The order does not
  * matter. */
 static uint64_t listing_part(const char *name, const struct stat *info) {
-    uint64_t h = 0xcbf29ce484222325u ^ (uint64_t)info->st_ino ^ (uint64_t)info->st_size << 40;
-    for (const char *p = name; *p != '\0'; p++)
-        h = (h ^ (unsigned char)*p) * 0x100000001b3u;
+    uint64_t h = weir_hash_word(WEIR_HASH_BEGIN, (uint64_t)info->st_ino);
+    h = weir_hash_word(h, (uint64_t)info->st_size);
+    h = weir_hash_bytes(h, name, strlen(name));
     return h ^ h >> 29;
 }
 

@@ -21,7 +21,6 @@
 #include "net/tls.h"
 #include "runtime/discovery_kube_priv.h"
 
-#include <arpa/inet.h>
 #include <stdio.h>
 
 enum {
@@ -48,8 +47,7 @@ static bool ever_proved(const struct kube *k) {
 
 static void end_session(struct kube *k) {
     for_each_call(k, weir_kube_cancel);
-    weir_resolve_cancel(k->resolve);
-    k->resolve = NULL;
+    weir_addresses_stop(&k->addresses);
     weir_http_client_destroy(k->client);
     k->client = NULL;
     weir_tls_destroy(k->tls);
@@ -101,8 +99,8 @@ void weir_kube_lost(struct kube *k, bool refused, const char *fmt, ...) {
     k->dirty |= k->sending;
     k->sending = false;
     k->state = KUBE_WAITING;
-    k->ip_at++;
-    unsigned addresses = k->n_ips > 1 ? k->n_ips : 1;
+    k->addresses.at++;
+    unsigned addresses = k->addresses.n > 1 ? k->addresses.n : 1;
     if (++k->failures >= addresses)
         tell(k, text);
     uint64_t ms = weir_discovery_backoff_ms(k->failures, addresses, KUBE_MAX_BACKOFF_MS,
@@ -381,7 +379,7 @@ static void open_client(struct kube *k) {
         weir_kube_lost(k, true, "TLS: %s", err.text);
         return;
     }
-    const struct weir_http_client_config config = {.ip = k->ips[k->ip_at],
+    const struct weir_http_client_config config = {.ip = k->addresses.ips[k->addresses.at],
                                                    .port = t->port,
                                                    .host = host,
                                                    .tls = k->tls,
@@ -396,39 +394,22 @@ static void open_client(struct kube *k) {
     pump_all(k);
 }
 
-static void on_resolved(void *arg, const char (*ips)[WEIR_IP_BYTES], size_t n,
-                        const struct weir_err *err) {
+static void on_address(void *arg, const struct weir_err *err) {
     struct kube *k = arg;
-    k->resolve = NULL;
-    if (n == 0) {
+    if (err != NULL)
         weir_kube_lost(k, false, "%s", err->text);
-        return;
-    }
-    k->n_ips = n < KUBE_MAX_IPS ? (unsigned)n : KUBE_MAX_IPS;
-    memcpy(k->ips, ips, k->n_ips * sizeof(k->ips[0]));
-    k->ip_at = 0;
-    open_client(k);
+    else
+        open_client(k);
 }
 
 static void next_session(struct kube *k) {
-    unsigned char room[16];
     k->state = KUBE_RESOLVING;
-    if (k->ip_at < k->n_ips) {
+    enum weir_status st =
+        weir_addresses_next(&k->addresses, k->loop, k->target.host, on_address, k);
+    if (st == WEIR_OK)
         open_client(k);
-    } else if (inet_pton(AF_INET, k->target.host, room) == 1 ||
-               inet_pton(AF_INET6, k->target.host, room) == 1) {
-        snprintf(k->ips[0], sizeof(k->ips[0]), "%.45s", k->target.host);
-        k->n_ips = 1;
-        k->ip_at = 0;
-        open_client(k);
-    } else {
-        enum weir_status st =
-            weir_resolve_start(k->loop, k->target.host, on_resolved, k, &k->resolve);
-        if (st != WEIR_OK) {
-            k->resolve = NULL;
-            weir_kube_lost(k, false, "its name is not resolved: %s", weir_status_text(st));
-        }
-    }
+    else if (st != WEIR_AGAIN)
+        weir_kube_lost(k, false, "its name is not resolved: %s", weir_status_text(st));
 }
 
 static void on_retry(void *arg) {

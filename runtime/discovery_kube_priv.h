@@ -18,7 +18,6 @@
 #define KUBE_PODINFO "/etc/podinfo"
 
 enum {
-    KUBE_MAX_IPS = 16,
     KUBE_PAGE = 500,           /* objects in one answer of a list, as Dynamo's client asks for */
     KUBE_BODY_MAX = 128 << 20, /* one page of a list; etcd holds no object above 1.5 MiB */
     KUBE_LINE_MAX = 8 << 20,   /* of a watch */
@@ -110,9 +109,7 @@ struct kube {
     struct weir_metric *figures[KUBE_N_FIGURES]; /* borrowed: outlived by the registry */
     /* session */
     enum kube_state state;
-    char ips[KUBE_MAX_IPS][WEIR_IP_BYTES];
-    unsigned n_ips, ip_at;
-    struct weir_resolve *resolve;
+    struct weir_addresses addresses;
     struct weir_tls *tls;
     struct weir_http_client *client;
     struct weir_timer retry;

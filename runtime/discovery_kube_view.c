@@ -1,5 +1,6 @@
 #include "runtime/discovery_kube_view.h"
 
+#include "base/hash.h"
 #include "base/list.h"
 #include "base/map.h"
 #include "base/mem.h"
@@ -65,11 +66,7 @@ struct weir_kube_view {
 };
 
 static uint64_t hash_of(uint64_t seed, struct weir_span s) {
-    /* The seed gets a step of its own: it would cancel with the first byte. */
-    uint64_t h = (0xcbf29ce484222325u ^ seed) * 0x100000001b3u;
-    for (size_t i = 0; i < s.len; i++)
-        h = (h ^ (unsigned char)s.data[i]) * 0x100000001b3u;
-    return h;
+    return weir_hash_bytes(weir_hash_word(WEIR_HASH_BEGIN, seed), s.data, s.len);
 }
 
 /* ---- record sets -------------------------------------------------------------------------- */

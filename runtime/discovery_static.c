@@ -8,6 +8,7 @@
  * again a little later; what is the same stays untouched. Failure modes: a broken file is an error
  * at the start; later it is reported, and the workers that were known stay.
  */
+#include "base/hash.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/number.h"
@@ -38,12 +39,9 @@ struct static_worker {
     struct weir_record instance, model;
 };
 
-/* FNV-1a: the same text gives the same id in every run. Below 2^53. */
+/* The same text gives the same id in every run. Below 2^53. */
 static uint64_t id_of(struct weir_span text) {
-    uint64_t h = 0xcbf29ce484222325u;
-    for (size_t i = 0; i < text.len; i++)
-        h = (h ^ (unsigned char)text.data[i]) * 0x100000001b3u;
-    return h & ((1ull << 53) - 1);
+    return weir_hash_span(text) & ((1ull << 53) - 1);
 }
 
 static enum weir_status apply(struct static_worker *w, struct weir_span key, struct weir_span value,

@@ -6,6 +6,7 @@
  */
 #include "runtime/engines_priv.h"
 
+#include "base/hash.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -24,36 +25,28 @@ enum {
 
 static void ask(struct weir_engine_poll *p);
 
-/* FNV-1a. */
-static uint64_t mix(uint64_t h, const void *data, size_t n) {
-    const unsigned char *b = data;
-    for (size_t i = 0; i < n; i++)
-        h = (h ^ b[i]) * 0x100000001b3u;
-    return h;
-}
-
 static uint64_t mix_span(uint64_t h, struct weir_span s) {
-    h = mix(h, &s.len, sizeof(s.len));
-    return mix(h, s.data, s.len);
+    h = weir_hash_bytes(h, &s.len, sizeof(s.len));
+    return weir_hash_bytes(h, s.data, s.len);
 }
 
 static uint64_t print_of(const struct weir_engine_info *e) {
-    uint64_t h = 0xcbf29ce484222325u;
+    uint64_t h = WEIR_HASH_BEGIN;
     for (size_t i = 0; i < e->n_models; i++) {
         h = mix_span(h, e->models[i].id);
-        h = mix(h, &e->models[i].max_model_len, sizeof(e->models[i].max_model_len));
-        h = mix(h, &e->models[i].adapter, sizeof(e->models[i].adapter));
-        h = mix(h, &e->models[i].sglang, sizeof(e->models[i].sglang));
+        h = weir_hash_bytes(h, &e->models[i].max_model_len, sizeof(e->models[i].max_model_len));
+        h = weir_hash_bytes(h, &e->models[i].adapter, sizeof(e->models[i].adapter));
+        h = weir_hash_bytes(h, &e->models[i].sglang, sizeof(e->models[i].sglang));
     }
     for (size_t i = 0; i < e->n_sources; i++) {
-        h = mix(h, &e->sources[i].rank, sizeof(e->sources[i].rank));
+        h = weir_hash_bytes(h, &e->sources[i].rank, sizeof(e->sources[i].rank));
         h = mix_span(mix_span(h, e->sources[i].events), e->sources[i].replay);
         h = mix_span(h, e->sources[i].topic);
     }
-    h = mix(h, &e->block_size, sizeof(e->block_size));
-    h = mix(h, &e->n_kv_blocks, sizeof(e->n_kv_blocks));
-    h = mix(h, &e->n_ranks, sizeof(e->n_ranks));
-    return mix(h, &e->tokenizes, sizeof(e->tokenizes));
+    h = weir_hash_bytes(h, &e->block_size, sizeof(e->block_size));
+    h = weir_hash_bytes(h, &e->n_kv_blocks, sizeof(e->n_kv_blocks));
+    h = weir_hash_bytes(h, &e->n_ranks, sizeof(e->n_ranks));
+    return weir_hash_bytes(h, &e->tokenizes, sizeof(e->tokenizes));
 }
 
 /* ---- the end of a round ------------------------------------------------------------------- */
@@ -352,7 +345,7 @@ static bool make_address(struct weir_engine_poll *p) {
     bool v6 = strchr(p->ip, ':') != NULL, v6_host = weir_span_find(s->host, ':') >= 0;
     char at[2 * WEIR_IP_BYTES];
     int n = snprintf(at, sizeof(at), v6 ? "[%s]:%u" : "%s:%u", p->ip, s->port);
-    p->id = mix(0xcbf29ce484222325u, at, (size_t)n) & ((1ull << 53) - 1);
+    p->id = weir_hash_span(weir_span(at, (size_t)n)) & ((1ull << 53) - 1);
     n = snprintf(p->address, sizeof(p->address), v6_host ? "%s://%s/[%.*s]:%u" : "%s://%s/%.*s:%u",
                  s->tls ? "https" : "http", at, WEIR_SPAN_ARG(s->host), s->port);
     return n > 0 && (size_t)n < sizeof(p->address);

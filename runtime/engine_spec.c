@@ -4,19 +4,17 @@
 #include "runtime/address.h"
 #include "runtime/toml.h"
 
-#include <arpa/inet.h>
 #include <string.h>
 
 enum { FILE_MAX = 16 << 20 };
 
 static bool is_literal(struct weir_span host) {
     char text[WEIR_IP_BYTES];
-    struct in6_addr any;
     if (host.len >= sizeof(text))
         return false;
     memcpy(text, host.data, host.len);
     text[host.len] = '\0';
-    return inet_pton(AF_INET, text, &any) == 1 || inet_pton(AF_INET6, text, &any) == 1;
+    return weir_address_is_literal(text);
 }
 
 static bool is_name(struct weir_span host) {

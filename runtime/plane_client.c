@@ -17,6 +17,7 @@
  */
 #include "runtime/plane_client_priv.h"
 
+#include "base/hash.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "wire/frame.h"
@@ -119,7 +120,7 @@ static void unlink_call(struct weir_plane_call *call, const char *reason) {
     weir_timer_stop(&call->timer);
     weir_list_remove(&call->node);
     weir_map_remove(&c->by_subject,
-                    weir_plane_hash(weir_span(call->subject, WEIR_PLANE_SUBJECT_BYTES - 1)));
+                    weir_hash_span(weir_span(call->subject, WEIR_PLANE_SUBJECT_BYTES - 1)));
     if (call->conn != NULL)
         weir_plane_conn_leave(call);
     if (call->reply_id != 0)
@@ -332,10 +333,9 @@ enum weir_status weir_plane_call_start(struct weir_plane_client *client,
     weir_plane_add(&client->traffic->calls, 1);
     weir_list_push_back(&client->calls, &call->node);
     /* The subject is known before the request can leave: the worker may dial before its ack. */
-    enum weir_status st =
-        weir_map_put(&client->by_subject,
-                     weir_plane_hash(weir_span(call->subject, WEIR_PLANE_SUBJECT_BYTES - 1)),
-                     (uint64_t)(uintptr_t)call);
+    enum weir_status st = weir_map_put(
+        &client->by_subject, weir_hash_span(weir_span(call->subject, WEIR_PLANE_SUBJECT_BYTES - 1)),
+        (uint64_t)(uintptr_t)call);
     if (st == WEIR_OK)
         st = over_nats ? send_over_nats(call, config) : send_over_tcp(call, config, &address, path);
     if (st != WEIR_OK) {

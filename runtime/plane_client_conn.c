@@ -13,6 +13,7 @@
  */
 #include "runtime/plane_client_priv.h"
 
+#include "base/hash.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -255,7 +256,8 @@ static void free_host(struct weir_plane_host *h) {
 enum weir_status weir_plane_host_find(struct weir_plane_client *c,
                                       const struct weir_address *address,
                                       struct weir_plane_host **ret_host) {
-    uint64_t key = weir_plane_hash(weir_span_z(address->ip)) ^ address->port, value = 0;
+    uint64_t key = weir_hash_word(weir_hash_span(weir_span_z(address->ip)), address->port),
+             value = 0;
     if (weir_map_get(&c->by_host, key, &value)) {
         *ret_host = (struct weir_plane_host *)(uintptr_t)value;
         if (same_address(&(*ret_host)->address, address))

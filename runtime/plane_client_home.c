@@ -11,6 +11,7 @@
  */
 #include "runtime/plane_client_priv.h"
 
+#include "base/hash.h"
 #include "base/mem.h"
 #include "wire/frame.h"
 
@@ -40,7 +41,7 @@ static void on_handshake(struct weir_plane_home *h, struct weir_two_part msg) {
     uint64_t value = 0;
     struct weir_plane_call *call = NULL;
     if (msg.body.len == 0 && weir_handshake_decode(msg.header, &subject) == WEIR_OK &&
-        weir_map_get(&h->client->by_subject, weir_plane_hash(subject), &value))
+        weir_map_get(&h->client->by_subject, weir_hash_span(subject), &value))
         call = (struct weir_plane_call *)(uintptr_t)value;
     if (call == NULL || call->home != NULL || !weir_span_eqz(subject, call->subject)) {
         weir_plane_home_close(h, "unknown subject");

@@ -124,14 +124,6 @@ static inline void weir_plane_add(_Atomic uint64_t *n, uint64_t more) {
                           memory_order_relaxed);
 }
 
-/* Key of a subject in by_subject and, with the port, of an address in by_host (FNV-1a). */
-static inline uint64_t weir_plane_hash(struct weir_span text) {
-    uint64_t h = 0xcbf29ce484222325u;
-    for (size_t i = 0; i < text.len; i++)
-        h = (h ^ (unsigned char)text.data[i]) * 0x100000001b3u;
-    return h;
-}
-
 /* ---- plane_client.c ----------------------------------------------------------------------- */
 
 /* Ends the call: it and its place everywhere are gone when on_end is called, which is the last

@@ -9,6 +9,7 @@
 #include <arpa/inet.h>
 #include <netdb.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <string.h>
 
 struct weir_resolve {
@@ -107,4 +108,38 @@ void weir_resolve_cancel(struct weir_resolve *resolve) {
     pthread_mutex_unlock(&resolve->lock);
     if (mine)
         destroy(resolve);
+}
+
+/* ---- the addresses of one host ------------------------------------------------------------ */
+
+static void on_addresses(void *arg, const char (*ips)[WEIR_IP_BYTES], size_t n,
+                         const struct weir_err *err) {
+    struct weir_addresses *a = arg;
+    a->resolve = NULL;
+    a->n = n < WEIR_ADDRESSES_MAX ? (unsigned)n : WEIR_ADDRESSES_MAX;
+    a->at = 0;
+    if (n > 0)
+        memcpy(a->ips, ips, a->n * sizeof(a->ips[0]));
+    a->fn(a->arg, n > 0 ? NULL : err);
+}
+
+enum weir_status weir_addresses_next(struct weir_addresses *a, struct weir_loop *loop,
+                                     const char *host, weir_addresses_fn fn, void *arg) {
+    if (a->at < a->n)
+        return WEIR_OK;
+    if (weir_address_is_literal(host)) {
+        snprintf(a->ips[0], sizeof(a->ips[0]), "%.45s", host);
+        a->n = 1;
+        a->at = 0;
+        return WEIR_OK;
+    }
+    a->fn = fn;
+    a->arg = arg;
+    enum weir_status st = weir_resolve_start(loop, host, on_addresses, a, &a->resolve);
+    return st == WEIR_OK ? WEIR_AGAIN : st;
+}
+
+void weir_addresses_stop(struct weir_addresses *a) {
+    weir_resolve_cancel(a->resolve);
+    a->resolve = NULL;
 }

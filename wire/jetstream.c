@@ -1,6 +1,7 @@
 #include "wire/jetstream.h"
 
 #include "base/base64.h"
+#include "base/hash.h"
 #include "base/json.h"
 
 #include <stdio.h>
@@ -303,12 +304,9 @@ static void read_consumers(struct reader *r) {
             read_consumer(r);
 }
 
-/* FNV-1a; 0 stands for none. */
+/* 0 stands for none. */
 static uint64_t hash_of(struct weir_span s) {
-    uint64_t h = 14695981039346656037u;
-    for (size_t i = 0; i < s.len; i++)
-        h = (h ^ (unsigned char)s.data[i]) * 1099511628211u;
-    return s.len == 0 ? 0 : h | 1;
+    return s.len == 0 ? 0 : weir_hash_span(s) | 1;
 }
 
 static void read_member(struct reader *r, struct weir_json_str key) {

@@ -5,6 +5,7 @@
  */
 #include "runtime/discovery_kube_view.h"
 
+#include "base/hash.h"
 #include "base/map.h"
 
 #include <stdlib.h>
@@ -20,12 +21,10 @@ static struct weir_map visible;
 
 static void on_change(void *arg, enum weir_record_kind kind, struct weir_span key,
                       struct weir_span json) {
-    /* The kind gets a step of its own, or "n" of one kind were "o" of the next. */
-    uint64_t h = (0xcbf29ce484222325u ^ (uint64_t)kind) * 0x100000001b3u;
+    uint64_t h = weir_hash_word(WEIR_HASH_BEGIN, (uint64_t)kind);
     (void)arg;
     must(key.len > 0 && kind <= WEIR_RECORD_EVENT_SOURCE);
-    for (size_t i = 0; i < key.len; i++)
-        h = (h ^ (unsigned char)key.data[i]) * 0x100000001b3u;
+    h = weir_hash_bytes(h, key.data, key.len);
     if (json.data == NULL)
         must(weir_map_remove(&visible, h));
     else
