@@ -12,11 +12,6 @@
 
 /* ---- members ------------------------------------------------------------------------------ */
 
-static bool fail_syntax(struct weir_openai_reading *r, const struct weir_json *j) {
-    r->syntax = true;
-    return weir_openai_fail_at(r, j->error_pos, "%s", weir_json_error_text(j->error));
-}
-
 /* The body's members; those of the reader's own are read on the way. */
 static bool collect(struct weir_openai_body *x, struct weir_member *members, size_t *ret_n,
                     struct weir_json *ret_json) {
@@ -24,31 +19,19 @@ static bool collect(struct weir_openai_body *x, struct weir_member *members, siz
     struct weir_json *j = ret_json;
     const char *name = r->kind == WEIR_OPENAI_CHAT ? "struct NvCreateChatCompletionRequest"
                                                    : "struct NvCreateCompletionRequest";
-    weir_json_init(j, r->body, WEIR_OPENAI_DEPTH);
-    enum weir_json_type type = weir_json_peek(j);
-    struct weir_span raw;
-    size_t start = j->pos, n = 0;
-    if (type == WEIR_JSON_ARRAY)
-        return weir_openai_fail_type(r, start, WEIR_SPAN_LIT("[]"), name);
-    if (type != WEIR_JSON_OBJECT)
-        return type != WEIR_JSON_ERROR && weir_json_skip(j, &raw)
-                   ? weir_openai_fail_type(r, j->pos, raw, name)
-                   : fail_syntax(r, j);
-    weir_json_object_enter(j);
+    size_t n = 0;
+    if (!weir_openai_enter(r, name, j))
+        return false;
     while (weir_json_object_next(j, &members[n].key)) {
         if (!weir_openai_read_fitting(x, &members[n], j) && !weir_json_skip(j, &members[n].raw))
             break;
         if (!weir_openai_read_own(x, &members[n]))
             return false;
-        if (++n == WEIR_OPENAI_MAX_MEMBERS)
-            return weir_openai_fail(r, 400, "Validation: more than %d members",
-                                    WEIR_OPENAI_MAX_MEMBERS - 1);
+        if (!weir_openai_may_have(r, ++n))
+            return false;
     }
-    if (j->error != WEIR_JSON_ERR_NONE)
-        return fail_syntax(r, j);
-    r->end = j->pos;
     *ret_n = n;
-    return true;
+    return weir_openai_leave(r, j);
 }
 
 /* ---- from values to the request ----------------------------------------------------------- */
@@ -145,7 +128,7 @@ static enum weir_status parse_once(enum weir_openai_kind kind, struct weir_span 
     }
     bool ok = collect(&x, members, &n, &j) && weir_openai_read_members(&x, members, n);
     if (ok && !weir_json_finish(&j))
-        ok = fail_syntax(&x.r, &j);
+        ok = weir_openai_fail_syntax(&x.r, &j);
     *ret_syntax = x.r.syntax;
     *ret_unread = x.r.unread;
     if (ok) {

@@ -82,6 +82,15 @@ bool weir_openai_nomem(struct weir_openai_reading *r);
 bool weir_openai_fail_type(struct weir_openai_reading *r, size_t pos, struct weir_span raw,
                            const char *expected);
 
+/* What the scanner says of the body. */
+bool weir_openai_fail_syntax(struct weir_openai_reading *r, const struct weir_json *j);
+
+/* Into the body, which must be an object (`name` in the words of the refusal); may it have so many
+ * members; behind the last one: r->end. */
+bool weir_openai_enter(struct weir_openai_reading *r, const char *name, struct weir_json *j);
+bool weir_openai_may_have(struct weir_openai_reading *r, size_t n_members);
+bool weir_openai_leave(struct weir_openai_reading *r, const struct weir_json *j);
+
 /* The text of a string; false when it is none, or there is no memory (recorded). Numbers and
  * booleans, whose shape is known to be right, are read by weir_span_u64() and the like. */
 bool weir_raw_string(struct weir_openai_reading *r, struct weir_span raw, struct weir_span *ret);

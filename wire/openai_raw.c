@@ -58,6 +58,36 @@ bool weir_openai_fail_type(struct weir_openai_reading *r, size_t pos, struct wei
     return weir_openai_fail_at(r, pos, "invalid type: %s, expected %s", shown, expected);
 }
 
+bool weir_openai_fail_syntax(struct weir_openai_reading *r, const struct weir_json *j) {
+    r->syntax = true;
+    return weir_openai_fail_at(r, j->error_pos, "%s", weir_json_error_text(j->error));
+}
+
+bool weir_openai_enter(struct weir_openai_reading *r, const char *name, struct weir_json *j) {
+    struct weir_span raw;
+    weir_json_init(j, r->body, WEIR_OPENAI_DEPTH);
+    enum weir_json_type type = weir_json_peek(j);
+    size_t start = j->pos;
+    if (type == WEIR_JSON_ARRAY)
+        return weir_openai_fail_type(r, start, WEIR_SPAN_LIT("[]"), name);
+    if (type == WEIR_JSON_OBJECT)
+        return weir_json_object_enter(j);
+    return type != WEIR_JSON_ERROR && weir_json_skip(j, &raw)
+               ? weir_openai_fail_type(r, j->pos, raw, name)
+               : weir_openai_fail_syntax(r, j);
+}
+
+bool weir_openai_may_have(struct weir_openai_reading *r, size_t n_members) {
+    return n_members < WEIR_OPENAI_MAX_MEMBERS ||
+           weir_openai_fail(r, 400, "Validation: more than %d members",
+                            WEIR_OPENAI_MAX_MEMBERS - 1);
+}
+
+bool weir_openai_leave(struct weir_openai_reading *r, const struct weir_json *j) {
+    r->end = j->pos;
+    return j->error == WEIR_JSON_ERR_NONE || weir_openai_fail_syntax(r, j);
+}
+
 bool weir_raw_string(struct weir_openai_reading *r, struct weir_span raw, struct weir_span *ret) {
     struct weir_json j;
     struct weir_json_str s;

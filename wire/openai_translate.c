@@ -77,25 +77,11 @@ static bool fits(struct weir_openai_reading *r, const struct weir_translate_tabl
            fail_fault(r, table, row, raw, &fault);
 }
 
-static bool fail_syntax(struct weir_openai_reading *r, const struct weir_json *j) {
-    r->syntax = true;
-    return weir_openai_fail_at(r, j->error_pos, "%s", weir_json_error_text(j->error));
-}
-
 static bool collect(struct weir_openai_reading *r, const struct weir_translate_table *table,
                     struct weir_member *found, size_t *ret_n, struct weir_json *j) {
-    struct weir_span raw;
     size_t n = 0;
-    weir_json_init(j, r->body, WEIR_OPENAI_DEPTH);
-    enum weir_json_type type = weir_json_peek(j);
-    size_t start = j->pos;
-    if (type == WEIR_JSON_ARRAY)
-        return weir_openai_fail_type(r, start, WEIR_SPAN_LIT("[]"), table->name);
-    if (type != WEIR_JSON_OBJECT)
-        return type != WEIR_JSON_ERROR && weir_json_skip(j, &raw)
-                   ? weir_openai_fail_type(r, j->pos, raw, table->name)
-                   : fail_syntax(r, j);
-    weir_json_object_enter(j);
+    if (!weir_openai_enter(r, table->name, j))
+        return false;
     while (weir_json_object_next(j, &found[n].key) && weir_json_skip(j, &found[n].raw)) {
         const struct weir_translate_row *row = find(table, found[n].key);
         if (row == NULL)
@@ -103,15 +89,11 @@ static bool collect(struct weir_openai_reading *r, const struct weir_translate_t
         if ((row->early || table->in_place) && !fits(r, table, row, found[n].raw))
             return false;
         found[n].field = (int)(row - table->rows);
-        if (++n == WEIR_OPENAI_MAX_MEMBERS)
-            return weir_openai_fail(r, 400, "Validation: more than %d members",
-                                    WEIR_OPENAI_MAX_MEMBERS - 1);
+        if (!weir_openai_may_have(r, ++n))
+            return false;
     }
-    if (j->error != WEIR_JSON_ERR_NONE)
-        return fail_syntax(r, j);
-    r->end = j->pos;
     *ret_n = n;
-    return true;
+    return weir_openai_leave(r, j);
 }
 
 bool weir_translate_read(struct weir_openai_reading *r, const struct weir_translate_table *table,
@@ -135,7 +117,7 @@ bool weir_translate_read(struct weir_openai_reading *r, const struct weir_transl
 }
 
 bool weir_translate_end(struct weir_openai_reading *r, struct weir_json *j) {
-    return weir_json_finish(j) || fail_syntax(r, j);
+    return weir_json_finish(j) || weir_openai_fail_syntax(r, j);
 }
 
 /* ---- the chat ----------------------------------------------------------------------------- */
