@@ -23,7 +23,7 @@ enum {
     RECONNECT_MAX_MS = 5000,
     OPEN_MS = 5000,
     READY_MS = 30000, /* from the connection to READY */
-    GATHER_MS = 1,
+    GATHER_MS = 4,
     GATHER_BYTES = 128 << 10,
     MAX_IN = (64 << 20) + (1 << 20),
     MAX_OUT = 128 << 10, /* what a publisher makes us say */
@@ -214,12 +214,18 @@ static void gather(struct weir_zmtp_sub *s, bool on) {
     s->gathering = on;
 }
 
+/* Looks of all subscriptions of a loop come at the same times, so that one wake-up serves them. */
+static bool look_later(struct weir_zmtp_sub *s) {
+    uint64_t passed = weir_loop_now_ms(s->loop) % GATHER_MS;
+    return weir_timer_start(&s->look, GATHER_MS - passed) == WEIR_OK;
+}
+
 static void note_read(struct weir_zmtp_sub *s) {
     uint64_t now = weir_loop_now_ms(s->loop);
     bool soon = now - s->last_read_ms <= GATHER_MS;
     s->last_read_ms = now;
     s->found = true;
-    if (s->ready && soon && !s->gathering && weir_timer_start(&s->look, GATHER_MS) == WEIR_OK)
+    if (s->ready && soon && !s->gathering && look_later(s))
         gather(s, true);
 }
 
@@ -230,7 +236,7 @@ static void on_look(void *arg) {
     if (s->closed || s->broken)
         return;
     /* A look that finds nothing, or no timer for the next: bytes that came meanwhile wake us. */
-    if (!s->found || weir_timer_start(&s->look, GATHER_MS) != WEIR_OK)
+    if (!s->found || !look_later(s))
         gather(s, false);
 }
 
