@@ -80,43 +80,72 @@ static bool checked_in_pieces(const struct wtok_model *m, bool keep) {
     return m->segments != NULL && keep && m->may_be_cut;
 }
 
+struct piece {
+    struct weir_span text;
+    unsigned kind;
+    bool cached; /* it goes through the cache, by this hash */
+    uint64_t hash;
+};
+
 static enum weir_status cached_section(const struct wtok_model *m, struct wtok_context *ctx,
-                                       struct weir_span text, unsigned kind, bool keep,
-                                       struct wtok_out *out) {
-    bool cached = m->segments != NULL && keep && text.len >= WTOK_SEGMENT_MIN;
+                                       const struct piece *p, bool keep, struct wtok_out *out) {
     size_t from = out->n;
-    uint64_t hash = 0;
     enum weir_status st = WEIR_NOT_FOUND;
-    if (cached)
-        st = wtok_segments_get(m->segments, text, kind, out, &hash);
+    if (p->cached)
+        st = wtok_segments_get(m->segments, p->text, p->kind, p->hash, out);
     if (st != WEIR_NOT_FOUND)
         return st;
-    if (checked_in_pieces(m, keep) && !weir_utf8_valid(text))
+    if (checked_in_pieces(m, keep) && !weir_utf8_valid(p->text))
         return WEIR_INVALID;
-    st = encode_section(m, ctx, text, kind, out);
-    if (st == WEIR_OK && cached)
-        wtok_segments_put(m->segments, text, kind, hash, out->ids + from, out->n - from);
+    st = encode_section(m, ctx, p->text, p->kind, out);
+    if (st == WEIR_OK && p->cached)
+        wtok_segments_put(m->segments, p->text, p->kind, p->hash, out->ids + from, out->n - from);
     return st;
 }
 
-/* A long section goes through the cache in pieces, so that prompts that begin alike share them. */
+/* What is left of a section, and where its next piece may end. */
+struct cutter {
+    const struct wtok_model *m;
+    struct weir_span rest;
+    unsigned kind;
+    size_t done;
+    bool cut, keep;
+};
+
+static struct piece next_piece(struct cutter *c) {
+    size_t least = c->done / 8 > WTOK_PIECE ? c->done / 8 : WTOK_PIECE;
+    size_t at = c->cut && c->rest.len > least ? wtok_next_cut(c->m, c->rest, least) : c->rest.len;
+    struct piece p = {.text = weir_span(c->rest.data, at), .kind = c->kind};
+    p.cached = c->m->segments != NULL && c->keep && at >= WTOK_SEGMENT_MIN;
+    if (p.cached)
+        p.hash = wtok_segments_hash(c->m->segments, p.text, p.kind);
+    c->rest = weir_span(c->rest.data + at, c->rest.len - at);
+    c->kind &= SECTION_SPECIAL;
+    c->done += at;
+    return p;
+}
+
+/* A long section goes through the cache in pieces, so that prompts that begin alike share them.
+ * Each is hashed two before its turn and fetched one before it: the cache is much larger than that
+ * of the processor. */
 static enum weir_status encode_pieces(const struct wtok_model *m, struct wtok_context *ctx,
                                       struct weir_span text, unsigned kind, bool keep,
                                       struct wtok_out *out) {
-    bool cut = checked_in_pieces(m, keep);
-    for (size_t least = WTOK_PIECE, done = 0; cut && text.len > least;) {
-        size_t at = wtok_next_cut(m, text, least);
-        if (at == text.len)
+    struct cutter c = {.m = m, .rest = text, .kind = kind, .keep = keep};
+    struct piece ahead[3];
+    enum weir_status st = WEIR_OK;
+    c.cut = checked_in_pieces(m, keep);
+    for (size_t i = 0, n = 0; st == WEIR_OK; i++) {
+        for (; n < i + WEIR_ARRAY_LEN(ahead) && c.rest.len > 0; n++)
+            ahead[n % WEIR_ARRAY_LEN(ahead)] = next_piece(&c);
+        if (i == n)
             break;
-        enum weir_status st = cached_section(m, ctx, weir_span(text.data, at), kind, keep, out);
-        if (st != WEIR_OK)
-            return st;
-        text = weir_span(text.data + at, text.len - at);
-        kind &= SECTION_SPECIAL;
-        done += at;
-        least = done / 8 > WTOK_PIECE ? done / 8 : WTOK_PIECE;
+        const struct piece *next = &ahead[(i + 1) % WEIR_ARRAY_LEN(ahead)];
+        if (i + 1 < n && next->cached)
+            wtok_segments_fetch(m->segments, next->text, next->hash);
+        st = cached_section(m, ctx, &ahead[i % WEIR_ARRAY_LEN(ahead)], keep, out);
     }
-    return cached_section(m, ctx, text, kind, keep, out);
+    return st;
 }
 
 static enum weir_status encode_text(const struct wtok_model *m, struct wtok_context *ctx,

@@ -13,10 +13,14 @@ struct wtok_segments;
 enum weir_status wtok_segments_create(size_t max_bytes,
                                       struct wtok_segments **ret_segments) WEIR_MUST_CHECK;
 void wtok_segments_destroy(struct wtok_segments *s);
-/* `kind` tells apart equal texts that are encoded differently. Appends the ids; WEIR_NOT_FOUND,
- * WEIR_TOO_LARGE when there is no room for them. *ret_hash is for the put that follows a miss. */
+/* What a text is found by. `kind` tells apart equal texts that are encoded differently. Hashing
+ * several texts before the first is asked for lets the memory be waited for together. */
+uint64_t wtok_segments_hash(struct wtok_segments *s, struct weir_span text, unsigned kind);
+/* It is asked for soon: has memory fetched that was not long ago hashed for. */
+void wtok_segments_fetch(struct wtok_segments *s, struct weir_span text, uint64_t hash);
+/* Appends the ids; WEIR_NOT_FOUND, WEIR_TOO_LARGE when there is no room for them. */
 enum weir_status wtok_segments_get(struct wtok_segments *s, struct weir_span text, unsigned kind,
-                                   struct wtok_out *out, uint64_t *ret_hash) WEIR_MUST_CHECK;
+                                   uint64_t hash, struct wtok_out *out) WEIR_MUST_CHECK;
 /* Remembers; what cannot be remembered is forgotten silently. */
 void wtok_segments_put(struct wtok_segments *s, struct weir_span text, unsigned kind, uint64_t hash,
                        const uint32_t *ids, size_t n);
