@@ -19,7 +19,15 @@
 #include <sys/mman.h>
 #include <xxhash.h>
 
-enum { SHARDS = 16, BUCKETS_MIN = 64, PER_ENTRY = 512, LINE = 64, PAGE = 4096, MOVES = 32 };
+enum {
+    SHARDS = 16,
+    BUCKETS_MIN = 64,
+    PER_ENTRY = 512,
+    LINE = 64,
+    PAGE = 4096,
+    MOVES = 32,
+    READY_BYTES = 64 << 10
+};
 
 struct entry {
     _Atomic(struct entry *) next; /* in its bucket */
@@ -37,6 +45,7 @@ struct shard {
     char *log;                   /* borrowed from the mapping */
     size_t max, head, tail, end; /* entries are in tail..head or, when wrapped, */
     bool wrapped;                /* in tail..end and 0..head */
+    size_t ready;                /* the system has given the log up to here */
     size_t bytes;                /* of the entries */
     uint64_t hits, misses, evictions;
     char pad[64]; /* shards do not share a cache line */
@@ -201,12 +210,27 @@ static void pass_oldest(struct shard *d, unsigned *moves) {
     }
 }
 
+/* The system gives memory page by page when it is first written; together it costs less. */
+static void make_ready(struct shard *d, size_t end) {
+    if (end <= d->ready)
+        return;
+    size_t upto = (end + READY_BYTES) & ~(size_t)(READY_BYTES - 1);
+    upto = upto < d->max ? upto : d->max;
+#ifdef MADV_POPULATE_WRITE
+    uintptr_t from = ((uintptr_t)d->log + d->ready) & ~(uintptr_t)(PAGE - 1);
+    (void)madvise((void *)from, (uintptr_t)d->log + upto - from, MADV_POPULATE_WRITE);
+#endif
+    d->ready = upto;
+}
+
 /* Room in front for an entry, which is at most half of the log. */
 static struct entry *make_room(struct shard *d, size_t bytes) {
     unsigned moves = MOVES;
     for (;;) {
-        if ((d->wrapped ? d->tail : d->max) - d->head >= bytes)
+        if ((d->wrapped ? d->tail : d->max) - d->head >= bytes) {
+            make_ready(d, d->head + bytes);
             return (struct entry *)(void *)(d->log + d->head);
+        }
         if (d->wrapped) {
             pass_oldest(d, &moves);
         } else {
