@@ -8,6 +8,7 @@
  * Afterwards: an error event and [DONE]. What an engine answers else, errors too, is the answer. An
  * engine that has left may be cut off or hang: a call that gets nothing from it any more ends too.
  * The client's leaving closes the connection to the engine, which ends the request there at once.
+ * A request of another API goes as the chat that it stands for: relay_translated.c.
  */
 #include "base/json.h"
 #include "base/log.h"
