@@ -79,11 +79,6 @@ bool weir_map_get(const struct weir_map *map, uint64_t key, uint64_t *ret_value)
     return true;
 }
 
-void weir_map_prefetch(const struct weir_map *map, uint64_t key) {
-    if (map->len > 0)
-        __builtin_prefetch(&map->slots[home(map, key)]);
-}
-
 bool weir_map_remove(struct weir_map *map, uint64_t key) {
     if (map->len == 0)
         return false;

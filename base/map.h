@@ -21,8 +21,6 @@ enum weir_status weir_map_put(struct weir_map *map, uint64_t key, uint64_t value
 bool weir_map_get(const struct weir_map *map, uint64_t key, uint64_t *ret_value);
 /* NULL when absent; the pointer holds until the next put or remove. */
 uint64_t *weir_map_at(struct weir_map *map, uint64_t key);
-/* Brings the key's place nearer, for a look-up soon: many in flight hide the memory's delay. */
-void weir_map_prefetch(const struct weir_map *map, uint64_t key);
 bool weir_map_remove(struct weir_map *map, uint64_t key);
 size_t weir_map_len(const struct weir_map *map);
 /* Iterates in no fixed order: start with *cursor = 0; false at the end. Do not change the map

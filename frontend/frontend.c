@@ -97,15 +97,8 @@ static enum weir_status open_tls(struct frontend *f, struct weir_err *err) {
                                    .key_path = o->tls_key_path,
                                    .ca_path = o->tls_client_ca_cert_path,
                                    .alpn = "http/1.1"};
-    struct weir_tls_config server = {.server = true,
-                                     .cert_path = o->tcp_tls_cert_path,
-                                     .key_path = o->tcp_tls_key_path,
-                                     .ca_path = o->tcp_tls_client_ca_cert_path};
-    struct weir_tls_config client = {.cert_path = o->tcp_tls_client_cert_path,
-                                     .key_path = o->tcp_tls_client_key_path,
-                                     .ca_path = o->tcp_tls_ca_cert_path,
-                                     .insecure = o->tcp_tls_insecure,
-                                     .server_name = o->tcp_tls_server_name};
+    struct weir_tls_config server = WEIR_PLANE_TLS_SERVER(o);
+    struct weir_tls_config client = WEIR_PLANE_TLS_CLIENT(o);
     enum weir_status st = WEIR_OK;
     if (http.cert_path != NULL)
         st = weir_tls_create(&http, &f->http_tls, err);
@@ -448,6 +441,7 @@ static void on_tick(void *arg) {
     maintain_indexes(f);
     if (f->feed != NULL)
         weir_feed_show(f->feed, weir_front_metrics_registry(f->app.metrics));
+    weir_replica_sync_show(f->app.sync, weir_front_metrics_registry(f->app.metrics));
     weir_engine_set_tick(f->engines);
     if (++f->ticks % TLS_CHECK_TICKS == 0) {
         reload_tls(f->http_tls, "HTTP server");

@@ -119,8 +119,6 @@ void *weir_http_exchange_user(const struct weir_http_exchange *x);
 struct weir_arena *weir_http_exchange_arena(struct weir_http_exchange *x);
 /* Status of the answer that was begun; 0: none was. */
 int weir_http_exchange_status(const struct weir_http_exchange *x);
-const char *weir_http_exchange_peer(const struct weir_http_exchange *x);
-struct weir_loop *weir_http_exchange_loop(struct weir_http_exchange *x);
 
 /* Whole answer. `headers`: extra lines; Date, Content-Length (or none for 204/304) and Connection
  * are the server's. content_type may be NULL. The body is copied. Exactly one answer per exchange.

@@ -425,11 +425,3 @@ struct weir_arena *weir_http_exchange_arena(struct weir_http_exchange *x) {
 int weir_http_exchange_status(const struct weir_http_exchange *x) {
     return x->status;
 }
-
-const char *weir_http_exchange_peer(const struct weir_http_exchange *x) {
-    return weir_stream_peer(conn_of(x)->stream);
-}
-
-struct weir_loop *weir_http_exchange_loop(struct weir_http_exchange *x) {
-    return conn_of(x)->server->loop;
-}

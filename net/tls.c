@@ -368,7 +368,3 @@ SSL *weir_tls_session(struct weir_tls *tls) {
 const char *weir_tls_server_name(const struct weir_tls *tls) {
     return tls->server_name;
 }
-
-bool weir_tls_insecure(const struct weir_tls *tls) {
-    return tls->insecure;
-}

@@ -9,7 +9,6 @@
 struct weir_tls *weir_tls_ref(struct weir_tls *tls);
 /* A session with the certificates of now; NULL when memory is out. Thread: any. */
 SSL *weir_tls_session(struct weir_tls *tls);
-bool weir_tls_insecure(const struct weir_tls *tls);
 const char *weir_tls_server_name(const struct weir_tls *tls); /* or NULL */
 
 #endif

@@ -234,7 +234,3 @@ bool wprs_separates(const struct wprs *p) {
 bool wprs_in_reasoning(const struct wprs *p) {
     return p->state == STATE_REASON || p->state == STATE_HOLD;
 }
-
-unsigned wprs_call_count(const struct wprs *p) {
-    return p->n_done;
-}

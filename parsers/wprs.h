@@ -110,8 +110,6 @@ enum weir_status wprs_finish(struct wprs *p, enum wprs_finish finish, wprs_delta
 bool wprs_separates(const struct wprs *p);
 /* Whether the text that comes next is read as reasoning: its block has begun and not ended. */
 bool wprs_in_reasoning(const struct wprs *p);
-/* Complete calls reported so far. */
-unsigned wprs_call_count(const struct wprs *p);
 
 /* ---- at start and per request ---------------------------------------------------------------- */
 

@@ -331,6 +331,7 @@ static void on_scrape(void *arg) {
         weir_router_index_stats(l->router, &index);
     if (l->kv != NULL)
         weir_kv_follow_stats(l->kv, &follow);
+    weir_replica_sync_show(l->sync, l->service.metrics);
     weir_metric_set(l->metrics.workers, l->router != NULL ? weir_router_workers(l->router) : 0);
     weir_metric_set(l->metrics.ranks_live, follow.live);
     weir_metric_set(l->metrics.blocks, (double)index.entries);

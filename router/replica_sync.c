@@ -38,6 +38,10 @@ struct head {
     size_t len;
 };
 
+struct stats {
+    uint64_t sent, received, dropped; /* events; dropped: more waited than are kept */
+};
+
 struct weir_replica_sync {
     struct weir_loop *loop; /* borrowed */
     struct weir_replica_sync_ops ops;
@@ -58,7 +62,7 @@ struct weir_replica_sync {
     pthread_mutex_t lock; /* of what follows; taken inside a router's lock, never around one */
     struct weir_buf queue, heads;
     bool scheduled, stopped;
-    struct weir_replica_sync_stats stats;
+    struct stats stats;
 };
 
 enum weir_status weir_replica_sync_create(struct weir_loop *loop,
@@ -307,11 +311,27 @@ enum weir_status weir_replica_sync_start(struct weir_replica_sync *sync,
     return st;
 }
 
-void weir_replica_sync_get_stats(struct weir_replica_sync *sync,
-                                 struct weir_replica_sync_stats *ret) {
+static const struct weir_metric_desc figures[] = {
+    {.name = "weir_router_replica_events_sent_total",
+     .type = WEIR_COUNTER,
+     .help = "Bookings, first tokens and ends that other routers were told of."},
+    {.name = "weir_router_replica_events_received_total",
+     .type = WEIR_COUNTER,
+     .help = "Those that other routers told of."},
+    {.name = "weir_router_replica_events_dropped_total",
+     .type = WEIR_COUNTER,
+     .help = "Own ones that found no room among those to be sent."}};
+
+void weir_replica_sync_show(struct weir_replica_sync *sync, struct weir_metrics *metrics) {
+    if (sync == NULL)
+        return;
     pthread_mutex_lock(&sync->lock);
-    *ret = sync->stats;
+    const struct stats s = sync->stats;
     pthread_mutex_unlock(&sync->lock);
+    const uint64_t n[] = {s.sent, s.received, s.dropped};
+    for (size_t i = 0; i < WEIR_ARRAY_LEN(figures); i++)
+        weir_metric_set(weir_metric_get(weir_metrics_family(metrics, &figures[i], 0), NULL),
+                        (double)n[i]);
 }
 
 void weir_replica_sync_stop(struct weir_replica_sync *sync) {

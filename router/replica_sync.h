@@ -8,6 +8,7 @@
 #ifndef WEIR_ROUTER_REPLICA_SYNC_H
 #define WEIR_ROUTER_REPLICA_SYNC_H
 
+#include "base/metrics.h"
 #include "router/router.h"
 #include "runtime/events.h"
 
@@ -21,9 +22,6 @@ struct weir_replica_sync_ops {
     /* The same with every router. */
     void (*each_router)(void *arg, void (*fn)(void *fn_arg, struct weir_router *r), void *fn_arg);
 };
-struct weir_replica_sync_stats {
-    uint64_t sent, received, dropped; /* events; dropped: more waited than are kept */
-};
 
 enum weir_status weir_replica_sync_create(struct weir_loop *loop,
                                           const struct weir_replica_sync_ops *ops, void *arg,
@@ -36,8 +34,8 @@ enum weir_status weir_replica_sync_start(struct weir_replica_sync *sync,
                                          struct weir_err *err) WEIR_MUST_CHECK;
 /* From now on this router's bookings are told. Before it is used by another thread. */
 void weir_replica_sync_attach(struct weir_replica_sync *sync, struct weir_router *router);
-void weir_replica_sync_get_stats(struct weir_replica_sync *sync,
-                                 struct weir_replica_sync_stats *ret);
+/* Its figures onto the page, as they are now. Accepts NULL. Thread: any. */
+void weir_replica_sync_show(struct weir_replica_sync *sync, struct weir_metrics *metrics);
 /* Stops publishing; before the discovery is closed. Accepts NULL. */
 void weir_replica_sync_stop(struct weir_replica_sync *sync);
 /* After the discovery was closed, when no router attached is used any more. Accepts NULL. */

@@ -28,6 +28,18 @@ struct weir_service_rules {
         .client_key = (o)->tcp_tls_client_key_path != NULL,                                        \
         .client_ca = (o)->tcp_tls_client_ca_cert_path != NULL                                      \
     }
+/* The certificates of the request plane: of the side that listens, and of the one that dials. */
+#define WEIR_PLANE_TLS_SERVER(o)                                                                   \
+    {                                                                                              \
+        .server = true, .cert_path = (o)->tcp_tls_cert_path, .key_path = (o)->tcp_tls_key_path,    \
+        .ca_path = (o)->tcp_tls_client_ca_cert_path                                                \
+    }
+#define WEIR_PLANE_TLS_CLIENT(o)                                                                   \
+    {                                                                                              \
+        .cert_path = (o)->tcp_tls_client_cert_path, .key_path = (o)->tcp_tls_client_key_path,      \
+        .ca_path = (o)->tcp_tls_ca_cert_path, .insecure = (o)->tcp_tls_insecure,                   \
+        .server_name = (o)->tcp_tls_server_name                                                    \
+    }
 /* Discovery of such a program, from options_planes.def: file, etcd or kubernetes. */
 #define WEIR_SERVICE_DISCOVERY(o)                                                                  \
     {                                                                                              \

@@ -40,16 +40,8 @@ struct weir_service_config {
  * options_response.def); the callbacks are left to the program. */
 #define WEIR_SERVICE_CONFIG(o)                                                                     \
     {                                                                                              \
-        .discovery = WEIR_SERVICE_DISCOVERY(o),                                                    \
-        .tls_server = {.server = true,                                                             \
-                       .cert_path = (o)->tcp_tls_cert_path,                                        \
-                       .key_path = (o)->tcp_tls_key_path,                                          \
-                       .ca_path = (o)->tcp_tls_client_ca_cert_path},                               \
-        .tls_client = {.cert_path = (o)->tcp_tls_client_cert_path,                                 \
-                       .key_path = (o)->tcp_tls_client_key_path,                                   \
-                       .ca_path = (o)->tcp_tls_ca_cert_path,                                       \
-                       .insecure = (o)->tcp_tls_insecure,                                          \
-                       .server_name = (o)->tcp_tls_server_name},                                   \
+        .discovery = WEIR_SERVICE_DISCOVERY(o), .tls_server = WEIR_PLANE_TLS_SERVER(o),            \
+        .tls_client = WEIR_PLANE_TLS_CLIENT(o),                                                    \
         .server = {.ip = (o)->tcp_rpc_host,                                                        \
                    .advertise = (o)->tcp_rpc_advertise_host,                                       \
                    .port = (uint16_t)(o)->tcp_rpc_port,                                            \

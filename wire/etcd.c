@@ -172,15 +172,6 @@ enum weir_status weir_etcd_encode_login(struct weir_span user, struct weir_span 
     return w.status;
 }
 
-enum weir_status weir_etcd_prefix_end(struct weir_span prefix, struct weir_buf *out) {
-    if (prefix.len == 0 || (unsigned char)prefix.data[prefix.len - 1] == 0xff)
-        return WEIR_INVALID;
-    enum weir_status st = weir_buf_append_span(out, prefix);
-    if (st == WEIR_OK)
-        out->data[out->len - 1]++;
-    return st;
-}
-
 /* ---- answers ------------------------------------------------------------------------------ */
 
 /* Lists that are read when all else is known. */

@@ -39,9 +39,6 @@ enum weir_status weir_etcd_encode_lease(int64_t lease, int64_t ttl_s, bool keys,
 /* auth/authenticate. */
 enum weir_status weir_etcd_encode_login(struct weir_span user, struct weir_span password,
                                         struct weir_buf *out) WEIR_MUST_CHECK;
-/* The first key behind all that begin with `prefix` (which must end in a byte below 0xff). */
-enum weir_status weir_etcd_prefix_end(struct weir_span prefix,
-                                      struct weir_buf *out) WEIR_MUST_CHECK;
 
 /* ---- answers ------------------------------------------------------------------------------ */
 

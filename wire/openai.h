@@ -118,8 +118,5 @@ enum weir_status weir_openai_parse(enum weir_openai_kind kind, struct weir_span 
  * options. Again when the salt has changed. */
 enum weir_status weir_openai_put_extra_args(struct weir_openai_request *req,
                                             struct weir_arena *arena) WEIR_MUST_CHECK;
-/* Only the `model` member, found without validating the rest: for readiness and overload answers
- * that come before the full parse. data NULL when there is none. */
-struct weir_span weir_openai_peek_model(struct weir_span body, struct weir_arena *arena);
 
 #endif

@@ -75,8 +75,6 @@ static inline size_t weir_answer_plain_bytes(const struct weir_answer_frame *fra
 }
 char *weir_answer_plain_chunk(const struct weir_answer_frame *frame, struct weir_span text,
                               char *p);
-/* The same for text that is a JSON string already, quotes included. */
-char *weir_answer_json_chunk(const struct weir_answer_frame *frame, struct weir_span json, char *p);
 enum weir_status weir_answer_usage_chunk(const struct weir_answer_head *head,
                                          const struct weir_usage *usage,
                                          struct weir_buf *out) WEIR_MUST_CHECK;

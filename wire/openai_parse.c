@@ -245,20 +245,3 @@ enum weir_status weir_openai_parse(enum weir_openai_kind kind, struct weir_span 
         *ret_error = first;
     return st;
 }
-
-struct weir_span weir_openai_peek_model(struct weir_span body, struct weir_arena *arena) {
-    struct weir_json j;
-    struct weir_json_str key, model;
-    weir_json_init(&j, body, WEIR_OPENAI_DEPTH);
-    if (weir_json_peek(&j) != WEIR_JSON_OBJECT || !weir_json_object_enter(&j))
-        return weir_span(NULL, 0);
-    while (weir_json_object_next(&j, &key)) {
-        if (weir_json_str_eqz(key, "model"))
-            return weir_json_peek(&j) == WEIR_JSON_STRING && weir_json_string(&j, &model)
-                       ? weir_json_text(model, arena)
-                       : weir_span(NULL, 0);
-        if (!weir_json_skip(&j, NULL))
-            break;
-    }
-    return weir_span(NULL, 0);
-}

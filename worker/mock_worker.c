@@ -69,7 +69,6 @@ struct weir_mock_worker {
     struct weir_arena arena; /* strings of the records */
     uint64_t opened_ns;
     struct weir_list requests;
-    unsigned n_requests;
     uint32_t next_rank;
     bool published, unpublished;
     uint32_t n_ranks;
@@ -300,7 +299,6 @@ static enum weir_status start_request(struct weir_mock_worker *w, struct weir_pl
         return st;
     }
     weir_list_push_back(&w->requests, &q->node);
-    w->n_requests++;
     weir_plane_request_set_user(r, q);
     weir_plane_reply_prologue(r, NULL);
     return WEIR_OK;
@@ -345,13 +343,12 @@ static void on_cancel(void *arg, struct weir_plane_request *r) {
 }
 
 static void on_done(void *arg, struct weir_plane_request *r) {
-    struct weir_mock_worker *w = arg;
+    (void)arg;
     struct request *q = weir_plane_request_user(r);
     if (q == NULL)
         return;
     cancel_choices(q);
     weir_list_remove(&q->node);
-    w->n_requests--;
     weir_free(q);
 }
 
@@ -591,10 +588,6 @@ weir_mock_worker_config(const struct weir_mock_worker *worker) {
 
 double weir_mock_worker_uptime_s(const struct weir_mock_worker *worker) {
     return (double)(weir_now_ns() - worker->opened_ns) / 1e9;
-}
-
-unsigned weir_mock_worker_requests(const struct weir_mock_worker *worker) {
-    return worker->n_requests;
 }
 
 void weir_mock_worker_get_stats(const struct weir_mock_worker *worker,

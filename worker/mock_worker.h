@@ -62,7 +62,6 @@ uint64_t weir_mock_worker_id(const struct weir_mock_worker *worker);
 const struct weir_mock_worker_config *
 weir_mock_worker_config(const struct weir_mock_worker *worker);
 double weir_mock_worker_uptime_s(const struct weir_mock_worker *worker);
-unsigned weir_mock_worker_requests(const struct weir_mock_worker *worker);
 /* Sums over the ranks. */
 void weir_mock_worker_get_stats(const struct weir_mock_worker *worker,
                                 struct weir_engine_stats *ret);

@@ -328,15 +328,8 @@ static bool unpublish(void *arg) {
 
 static enum weir_status open_tls(struct mocker *m, struct weir_err *err) {
     const struct weir_mocker_options *o = &m->options;
-    struct weir_tls_config server = {.server = true,
-                                     .cert_path = o->tcp_tls_cert_path,
-                                     .key_path = o->tcp_tls_key_path,
-                                     .ca_path = o->tcp_tls_client_ca_cert_path};
-    struct weir_tls_config client = {.cert_path = o->tcp_tls_client_cert_path,
-                                     .key_path = o->tcp_tls_client_key_path,
-                                     .ca_path = o->tcp_tls_ca_cert_path,
-                                     .insecure = o->tcp_tls_insecure,
-                                     .server_name = o->tcp_tls_server_name};
+    struct weir_tls_config server = WEIR_PLANE_TLS_SERVER(o);
+    struct weir_tls_config client = WEIR_PLANE_TLS_CLIENT(o);
     enum weir_status st = WEIR_OK;
     if (server.cert_path != NULL)
         st = weir_tls_create(&server, &m->server_tls, err);

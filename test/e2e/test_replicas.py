@@ -82,6 +82,11 @@ def test_replicas_book_each_others_requests(fleet):
         a, b = load(one), load(two)
         return a == b and 0 < sum(v for k, v in a.items() if "decode_blocks" in k) < 7 * 100
     until("both to count six requests", half)
+
+    def told():
+        sent, received, dropped = (one.metric(f"weir_router_replica_events_{n}_total") for n in ("sent", "received", "dropped"))
+        return sent >= 6 and received >= 6 and dropped == 0
+    until("the figures to say so", told)
     # One is killed with requests running: when its channel expires they no longer count.
     two.kill()
     until("the other to count nothing", lambda: not load(one))
