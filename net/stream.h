@@ -68,7 +68,8 @@ enum weir_status weir_stream_write(struct weir_stream *s, const void *data,
  * add in this turn. */
 enum weir_status weir_stream_write_now(struct weir_stream *s, struct weir_span first,
                                        struct weir_span second) WEIR_MUST_CHECK;
-bool weir_stream_writable(const struct weir_stream *s);
+/* False: on_drain follows, however soon the queue is sent. */
+bool weir_stream_writable(struct weir_stream *s);
 size_t weir_stream_queued(const struct weir_stream *s);
 /* Direct access to the tail of the write queue for producers that format in place: the returned
  * buffer may be appended to (bounded by write_max); call weir_stream_flush_later afterwards. */

@@ -29,8 +29,11 @@ size_t weir_stream_queued(const struct weir_stream *s) {
     return s->out.len - s->out_off + cipher + s->wire.len - s->wire_off;
 }
 
-bool weir_stream_writable(const struct weir_stream *s) {
-    return weir_stream_queued(s) <= s->write_high;
+bool weir_stream_writable(struct weir_stream *s) {
+    bool above = weir_stream_queued(s) > s->write_high;
+    /* A write that ends in this turn may make it small before the marks are looked at. */
+    s->above |= above;
+    return !above;
 }
 
 struct weir_buf *weir_stream_out(struct weir_stream *s) {

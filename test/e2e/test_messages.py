@@ -5,7 +5,9 @@ import sys
 
 import pytest
 
+from dialects import PLACES, front as before, sglang, vllm
 from scripted import ScriptedWorker, cut
+from test_engine_scripted import engines  # noqa: F401 (a fixture)
 from testenv import python_with
 from weir import until
 
@@ -226,6 +228,29 @@ def test_models(serve):
     client, _ = serve(["x"])
     models = client.get("/v1/models", cast_to=object)
     assert [m["id"] for m in models["data"]] == ["m"] and models["data"][0]["type"] == "model" and models["has_more"] is False
+
+
+def test_before_http_engines(fleet, engines, anthropic):
+    """What engines have parsed, and the results of calls."""
+    for answer in (vllm, sglang):
+        client = client_of(anthropic, before(fleet, engines(answer).url))
+        question = {"model": "m", "max_tokens": 50, "tools": [TOOL], "messages": [{"role": "user", "content": "Weather?"}]}
+        m = client.messages.create(**question)
+        with client.messages.stream(**question) as events:
+            final = events.get_final_message()
+        for x in (m, final):
+            assert [b.type for b in x.content] == ["thinking", "text", "tool_use", "tool_use"] and x.stop_reason == "tool_use"
+            assert x.content[0].thinking == "hm" and x.content[1].text == "So: " and tuple(b.input for b in x.content[2:]) == PLACES
+            assert x.usage.output_tokens == 7
+        assert m.usage.input_tokens == 50 - 32
+        question["messages"] += [{"role": "assistant", "content": m.content}, {"role": "user", "content": [
+            {"type": "tool_result", "tool_use_id": b.id, "content": "rain"} for b in m.content[2:]]}]
+        assert client.messages.create(**question).content[0].text == "It rains."
+    client = client_of(anthropic, before(fleet, engines(lambda h, body: h.whole(400, b'{"error":{"message":"too long for me"}}')).url))
+    for streams in (False, True):
+        with pytest.raises(anthropic.BadRequestError) as r:
+            client.messages.create(model="m", max_tokens=5, messages=ASK, stream=streams)
+        assert r.value.body["error"] == {"type": "invalid_request_error", "message": "too long for me"}
 
 
 def test_a_client_that_leaves(fleet, anthropic):

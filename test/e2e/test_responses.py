@@ -7,8 +7,10 @@ import sys
 
 import pytest
 
+from dialects import PLACES, front as before, sglang, vllm
 from plane_worker import PlaneWorker
 from scripted import ScriptedWorker, cut
+from test_engine_scripted import engines  # noqa: F401 (a fixture)
 from testenv import node_with, python_with
 from weir import until
 
@@ -249,6 +251,38 @@ def test_what_the_frontend_adds_to_chats(fleet):
     whole = front.ask("POST", "/tokenize", {"model": "m", "messages": turns, "add_generation_prompt": False}).json()
     assert worker.last()[1]["token_ids"] == whole["tokens"]
     worker.close()
+
+
+def test_before_http_engines(fleet, engines, openai):
+    """What engines have parsed, and the results of calls."""
+    for answer, reasoning in ((vllm, 0), (sglang, 2)):
+        e = engines(answer)
+        f = before(fleet, e.url)
+        client = openai.OpenAI(base_url=f.url + "/v1", api_key="unused", max_retries=0)
+        turns = [{"role": "user", "content": "Weather?"}]
+        r = client.responses.create(model="m", input=turns, tools=[TOOL])
+        with client.responses.stream(model="m", input=turns, tools=[TOOL]) as events:
+            seen = list(events)
+            final = events.get_final_response()
+        for x in (r, final):
+            assert [i.type for i in x.output] == ["reasoning", "message", "function_call", "function_call"]
+            assert x.output[0].content[0].text == "hm" and x.output_text == "So: " and x.status == "completed"
+            assert tuple(json.loads(i.arguments) for i in x.output[2:]) == PLACES and [i.call_id for i in x.output[2:]] == ["c0", "c1"]
+            assert (x.usage.input_tokens, x.usage.input_tokens_details.cached_tokens, x.usage.output_tokens) == (50, 32, 7)
+            assert x.usage.output_tokens_details.reasoning_tokens == reasoning
+        assert [s.sequence_number for s in seen] == list(range(len(seen)))
+        turns += r.output
+        turns += [{"type": "function_call_output", "call_id": i.call_id, "output": "rain"} for i in r.output[2:]]
+        assert client.responses.create(model="m", input=turns, tools=[TOOL]).output_text == "It rains."
+        chat = json.loads(e.seen[-1][2])["messages"]
+        assert [m["role"] for m in chat] == ["user", "assistant", "tool", "tool"] and chat[1]["reasoning_content"] == "hm"
+        assert [(c["id"], json.loads(c["function"]["arguments"])) for c in chat[1]["tool_calls"]] == list(zip(("c0", "c1"), PLACES))
+    refusing = before(fleet, engines(lambda h, body: h.whole(400, b'{"error":{"message":"too long for me"}}')).url)
+    client = openai.OpenAI(base_url=refusing.url + "/v1", api_key="unused", max_retries=0)
+    for streams in (False, True):
+        with pytest.raises(openai.BadRequestError) as r:
+            client.responses.create(model="m", input="x", stream=streams)
+        assert "too long for me" in r.value.message
 
 
 def test_a_client_that_leaves(fleet, openai):

@@ -306,7 +306,7 @@ enum weir_status weir_stream_write_now(struct weir_stream *s, struct weir_span f
     enum weir_status st = weir_stream_write(s, first.data, first.len);
     return st == WEIR_OK ? weir_stream_write(s, second.data, second.len) : st;
 }
-bool weir_stream_writable(const struct weir_stream *s) {
+bool weir_stream_writable(struct weir_stream *s) {
     return s->out.len <= s->high;
 }
 size_t weir_stream_queued(const struct weir_stream *s) {
