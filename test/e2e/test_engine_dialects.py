@@ -443,12 +443,12 @@ def test_client_that_leaves_ends_the_work(fleet, path):
 
 
 def test_slow_client_holds_the_engine_back(fleet, engines):
-    sent, n = [0], 6000  # 24 MB: more than all buffers between
+    sent, n = [0], 3000  # 48 MB: more than all buffers between
 
     def answer(h, body):
         h.begin_stream()
         for _ in range(n):
-            h.chunk(b'data: {"choices":[{"index":0,"delta":{"content":"' + b"x" * 4000 + b'"}}]}\n\n')
+            h.chunk(b'data: {"choices":[{"index":0,"delta":{"content":"' + b"x" * 16000 + b'"}}]}\n\n')
             sent[0] += 1
         h.chunk(chunks() + b"data: [DONE]\n\n")
         h.chunk(b"")
