@@ -1,12 +1,14 @@
 /*
  * MessagePack: a pull reader over bytes in memory and a writer. Pure.
- * Reading never recurses beyond max_depth and never trusts a length beyond the input.
+ * Reading never recurses beyond WEIR_MP_MAX_DEPTH and never trusts a length beyond the input.
  */
 #ifndef WEIR_BASE_MSGPACK_H
 #define WEIR_BASE_MSGPACK_H
 
 #include "base/buf.h"
 #include "base/span.h"
+
+enum { WEIR_MP_MAX_DEPTH = 64 };
 
 enum weir_mp_type {
     WEIR_MP_ERROR,
@@ -64,7 +66,8 @@ bool weir_mp_bin(struct weir_mp *m, struct weir_span *ret_bytes);
 /* Number of elements / pairs; a count that cannot fit in the rest of the input is refused. */
 bool weir_mp_array(struct weir_mp *m, uint32_t *ret_count);
 bool weir_mp_map(struct weir_mp *m, uint32_t *ret_pairs);
-/* Passes over any one value (nesting at most 64); *ret_raw (may be NULL) becomes its bytes. */
+/* Passes over any one value (nested WEIR_MP_MAX_DEPTH deep at most); *ret_raw (may be NULL) becomes
+ * its bytes. */
 bool weir_mp_skip(struct weir_mp *m, struct weir_span *ret_raw);
 bool weir_mp_fail(struct weir_mp *m);
 
