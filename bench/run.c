@@ -218,8 +218,10 @@ static enum weir_status ask_for_model(struct bench *b, struct weir_err *err) {
     enum weir_status st = weir_fetch(&b->run.http, target, b->run.headers + 2, b->run.n_headers - 2,
                                      weir_span(NULL, 0), SETUP_TIMEOUT_MS, &http_status, &page);
     if (st != WEIR_OK)
-        weir_err_set(err, st, "%s: cannot ask for its models: %s", b->options.url,
-                     weir_status_text(st));
+        weir_err_set(
+            err, st,
+            "%s: cannot ask for its models: %s; start a server there, or name another by --url",
+            b->options.url, weir_status_text(st));
     else if (http_status != 200)
         st = weir_err_set(err, WEIR_UNAVAILABLE, "%s%s answers %d: name the model by --model",
                           b->options.url, "/v1/models", http_status);
