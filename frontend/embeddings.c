@@ -216,8 +216,7 @@ void weir_embeddings_finish(struct weir_request *r) {
     if (weir_embeddings_answer_put(a, weir_span_z(weir_model_info(r->model)->name), &out) ==
         WEIR_OK) {
         r->prompt_tokens = a->prompt_tokens;
-        weir_front_observe_embedding(r->fl->app->metrics, weir_model_info(r->model)->name,
-                                     (double)(weir_now_ns() - r->start_ns) / 1e9);
+        (void)weir_embeddings_observe(r, weir_now_ns());
         weir_front_json(r->x, 200, weir_buf_span(&out));
     } else {
         r->error_type = "unavailable";
@@ -225,6 +224,14 @@ void weir_embeddings_finish(struct weir_request *r) {
         weir_front_error(r->fl, r->x, 503, "Service temporarily unavailable");
     }
     weir_buf_fini(&out);
+}
+
+bool weir_embeddings_observe(const struct weir_request *r, uint64_t now_ns) {
+    bool embeds = r->q.kind == WEIR_OPENAI_EMBEDDINGS;
+    if (embeds)
+        weir_front_observe_embedding(r->fl->app->metrics, weir_model_info(r->model)->name,
+                                     (double)(now_ns - r->start_ns) / 1e9);
+    return embeds;
 }
 
 bool weir_embeddings_whole(const struct weir_request *r) {

@@ -107,8 +107,13 @@ void weir_leg_query(struct weir_leg *leg, struct weir_route_query *ret) {
     *ret = q;
 }
 
+/* Embeddings have no blocks: they are none of those that hits are counted of. */
+static bool has_blocks(const struct weir_request *r) {
+    return r->q.kind != WEIR_OPENAI_EMBEDDINGS;
+}
+
 static bool is_kv(const struct weir_request *r) {
-    return r->fl->app->options.router_mode == WEIR_OPT_ROUTER_MODE_KV;
+    return r->fl->app->options.router_mode == WEIR_OPT_ROUTER_MODE_KV && has_blocks(r);
 }
 
 static enum weir_status route(struct weir_leg *leg, struct weir_route *ret) {
@@ -124,7 +129,7 @@ static enum weir_status route(struct weir_leg *leg, struct weir_route *ret) {
     enum weir_status st = weir_router_route(weir_model_info(r->model)->router, &q, ret);
     double ms = (double)(weir_now_ns() - begin) / 1e6;
     weir_front_observe_stage(r->fl->app->metrics, WEIR_FRONT_ROUTE, ms / 1e3);
-    if (st == WEIR_OK)
+    if (st == WEIR_OK && has_blocks(r))
         weir_front_observe_route(r->fl->app->metrics, leg->hash_ms, ms,
                                  weir_leg_hit_rate(leg, ret->overlap_blocks));
     if (q.explain != NULL)
@@ -137,6 +142,8 @@ static enum weir_status route(struct weir_leg *leg, struct weir_route *ret) {
 static void observe_granted(const struct weir_leg *leg, const struct weir_route *chosen) {
     struct weir_front_metrics *m = leg->request->fl->app->metrics;
     double rate = weir_leg_hit_rate(leg, chosen->overlap_blocks), ms = leg->wait.route_ms;
+    if (!has_blocks(leg->request))
+        return;
     if (ms < 0) {
         weir_front_observe_hit_rate(m, rate);
         return;

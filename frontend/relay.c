@@ -74,10 +74,7 @@ static void first_data(struct weir_relay *y) {
     r->first_token_ns = now;
     leg->ttft_s = (double)(now - leg->sent_ns) / 1e9;
     weir_front_observe_stage(r->fl->app->metrics, WEIR_FRONT_ROUNDTRIP, leg->ttft_s);
-    if (r->q.kind == WEIR_OPENAI_EMBEDDINGS)
-        weir_front_observe_embedding(r->fl->app->metrics, weir_model_info(r->model)->name,
-                                     (double)(now - r->start_ns) / 1e9);
-    else
+    if (!weir_embeddings_observe(r, now))
         weir_metric_observe(m->ttft, (double)(now - r->start_ns) / 1e9);
     if (r->queued)
         weir_metric_dec(m->queued);
@@ -391,12 +388,6 @@ enum weir_status weir_relay_call(struct weir_relay *y, const char *address, cons
     }
     arm_silence(y);
     return WEIR_OK;
-}
-
-const char *weir_relay_target(const struct weir_request *r) {
-    return r->q.kind == WEIR_OPENAI_CHAT         ? "/v1/chat/completions"
-           : r->q.kind == WEIR_OPENAI_EMBEDDINGS ? "/v1/embeddings"
-                                                 : "/v1/completions";
 }
 
 static void start_call(struct weir_leg *leg) {

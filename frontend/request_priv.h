@@ -326,6 +326,8 @@ void weir_embeddings_wrapper(void *leg, struct weir_span wrapper,
                              const struct weir_output_look *look);
 /* Every input has its vector. */
 bool weir_embeddings_whole(const struct weir_request *r);
+/* Counts how long the answer took; false: of another kind of request. */
+bool weir_embeddings_observe(const struct weir_request *r, uint64_t now_ns);
 /* Sends the answer. */
 void weir_embeddings_finish(struct weir_request *r);
 /* Frees what was gathered; nothing to do for other requests. */

@@ -14,7 +14,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 enum { MAX_CHOICES = 128, ARENA_MAX = 1 << 30, ANSWER_MAX = 64 << 20 };
 

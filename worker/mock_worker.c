@@ -19,9 +19,8 @@
 
 #include <inttypes.h>
 #include <stdio.h>
-#include <unistd.h>
 
-enum { MAX_CHOICES = 128, MAX_TOP = 20, MAX_EMBED_IDS = 4 << 20 };
+enum { MAX_CHOICES = 128, MAX_TOP = 20 };
 
 struct choice {
     struct request *request;   /* borrowed: its owner */
@@ -304,17 +303,6 @@ static enum weir_status start_request(struct weir_mock_worker *w, struct weir_pl
     return WEIR_OK;
 }
 
-enum weir_mock_fault weir_mock_fault(struct weir_mock_faults *f) {
-    if (f->exit_after >= 0 && f->n_requests++ >= (uint64_t)f->exit_after) {
-        WEIR_LOG(WEIR_LOG_WARN, "mocker", "--exit-after: leaving without a word");
-        _exit(1);
-    }
-    double dice = weir_rng_unit(&f->rng);
-    return dice < f->hang_rate                  ? WEIR_MOCK_FAULT_HANG
-           : dice < f->hang_rate + f->fail_rate ? WEIR_MOCK_FAULT_FAIL
-                                                : WEIR_MOCK_FAULT_NONE;
-}
-
 /* True when a fault took the request. */
 static bool inject_fault(struct weir_mock_worker *w, struct weir_plane_request *r) {
     enum weir_mock_fault fault = weir_mock_fault(w->config.faults);
@@ -354,34 +342,6 @@ static void on_done(void *arg, struct weir_plane_request *r) {
 
 static const struct weir_plane_handler generate_handler = {on_request, on_cancel, on_done};
 
-/* ---- embeddings: answered at once ------------------------------------------------------------ */
-
-static void on_embed(void *arg, struct weir_plane_request *r, const struct weir_prep_request *req) {
-    (void)req;
-    struct weir_mock_worker *w = arg;
-    const struct weir_mock_embed_config config = {.form = w->config.embed,
-                                                  .n_values = w->config.n_values,
-                                                  .max_input = w->config.engine.max_model_len,
-                                                  .max_ids = MAX_EMBED_IDS};
-    enum weir_codec codec;
-    struct weir_buf out;
-    const char *why;
-    if (inject_fault(w, r))
-        return;
-    struct weir_span body = weir_plane_request_body(r, &codec);
-    weir_buf_init(&out, 256 << 20);
-    enum weir_status st = weir_mock_embed_answer(&config, body, codec, &out, &why);
-    if (st == WEIR_OK) {
-        weir_plane_reply_prologue(r, NULL);
-        weir_plane_reply_raw(r, weir_buf_span(&out));
-        weir_plane_reply_end(r);
-    } else {
-        weir_plane_reply_refuse_text(r, st == WEIR_NOMEM ? WEIR_OVERLOADED : WEIR_INVALID,
-                                     st == WEIR_NOMEM ? why_not(st) : why);
-    }
-    weir_buf_fini(&out);
-}
-
 /* ---- KV query endpoint -------------------------------------------------------------------- */
 
 static void on_query(void *arg, struct weir_plane_request *r, const struct weir_prep_request *req) {
@@ -406,7 +366,6 @@ static void on_query_over(void *arg, struct weir_plane_request *r) {
 }
 
 static const struct weir_plane_handler query_handler = {on_query, on_query_over, on_query_over};
-static const struct weir_plane_handler embed_handler = {on_embed, on_query_over, on_query_over};
 
 /* ---- opening and closing ------------------------------------------------------------------ */
 
@@ -498,8 +457,9 @@ static enum weir_status open_ranks(struct weir_mock_worker *w, struct weir_err *
 static enum weir_status publish(struct weir_mock_worker *w, struct weir_err *err) {
     bool embeds = w->config.embed != WEIR_MOCK_EMBED_OFF;
     w->instance = endpoint_record(w);
-    enum weir_status st = weir_plane_server_serve(
-        w->plane, embeds ? &embed_handler : &generate_handler, w, embeds, &w->arena, &w->instance);
+    enum weir_status st =
+        weir_plane_server_serve(w->plane, embeds ? &weir_mock_embed_handler : &generate_handler, w,
+                                embeds, &w->arena, &w->instance);
     if (st != WEIR_OK)
         return weir_err_set(err, st, "cannot register the endpoint: %s", weir_status_text(st));
     w->model = (struct weir_record){.kind = WEIR_RECORD_MODEL,

@@ -26,6 +26,8 @@ struct weir_mock_faults {
 enum weir_mock_fault { WEIR_MOCK_FAULT_NONE, WEIR_MOCK_FAULT_HANG, WEIR_MOCK_FAULT_FAIL };
 /* What becomes of the next request; exits where that is due. */
 enum weir_mock_fault weir_mock_fault(struct weir_mock_faults *faults);
+/* mock_worker_embed.c: of raw requests; its argument is the worker. */
+extern const struct weir_plane_handler weir_mock_embed_handler;
 
 struct weir_mock_worker_config {
     uint64_t worker_id; /* < 2^53 */

@@ -41,6 +41,8 @@ def test_workers(fleet, form, mode):
     f = fleet.frontend("--router-mode", mode).ready(workers=2)
     if mode == "kv":
         check_sdk(f)
+        # They have no blocks, and spoil no hit rate.
+        assert f.counted().metric("dynamo_component_router_kv_hit_rate_count") == 0
     else:
         assert len(vectors(embed(f, ["a", "b"]))) == 2
 
