@@ -43,7 +43,8 @@ async def tokens(request, context):
         return
     if dims == 12:
         return
-    if dims == 13:  # until the client leaves
+    if dims == 13:  # until the client leaves: it has begun by then, with much
+        yield {"embeddings": [packed([0.5] * 30000)], "prompt_tokens": 1, "total_tokens": 1}
         await context.async_killed_or_stopped()
         print("tokens left", flush=True)
         return
