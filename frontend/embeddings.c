@@ -208,7 +208,6 @@ void weir_embeddings_wrapper(void *arg, struct weir_span wrapper,
     weir_arena_fini(&arena);
 }
 
-/* The worker's own count is checked where it can be: each input has one vector. */
 void weir_embeddings_finish(struct weir_request *r) {
     struct weir_embeddings_answer *a = &r->embeddings->answer;
     struct weir_buf out;
