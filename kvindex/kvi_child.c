@@ -24,6 +24,14 @@ static uint64_t hash_of(uint32_t parent, uint32_t off, uint64_t first) {
     return kvi_mix(first ^ ((uint64_t)parent << 8 | off) * 0xD6E8FEB86659FD93u);
 }
 
+void kvi_child_fetch(const struct kvi_index *x, uint32_t parent, uint32_t off, uint64_t first) {
+    uint64_t h = hash_of(parent, off, first);
+    /* Pairs with the release in grow(). */
+    uint64_t found = atomic_load_explicit(&x->children[kvi_segment(h)], memory_order_acquire);
+    const struct segment *s = kvi_at(x, (uint32_t)found);
+    __builtin_prefetch(&s->at[kvi_scale(kvi_fraction(h), (uint32_t)(found >> 32))]);
+}
+
 uint32_t kvi_child_find(const struct kvi_index *x, uint32_t parent, uint32_t off, uint64_t first) {
     uint64_t h = hash_of(parent, off, first);
     uint32_t tag = kvi_fraction(h);

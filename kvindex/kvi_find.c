@@ -125,28 +125,38 @@ static uint32_t add_holders(struct kvi_reader *r, const struct kvi_node *n, uint
                      : add_cells(r, n->cells, KVI_INLINE, d, m);
 }
 
+/* Whether a node may hang before offset off of the node. */
+static bool may_branch(const struct kvi_node *n, uint32_t off) {
+    return atomic_load_explicit(&n->n_children, RELAXED) != 0 &&
+           atomic_load_explicit(&n->high_child, RELAXED) >= off;
+}
+
+/* The node's remembered child if it is the one that goes on with the content before offset off. */
+static uint32_t remembered(const struct kvi_index *x, uint32_t node, uint32_t off,
+                           uint64_t content) {
+    uint32_t guess = atomic_load_explicit(&x->nodes[node].child, ACQUIRE);
+    const struct kvi_node *g = &x->nodes[guess];
+    bool is_it = guess != 0 && g->first == content && g->parent == node && g->parent_off == off;
+    return is_it ? guess : 0;
+}
+
 /* The node that goes on with the content before offset off of the node. */
 static uint32_t next_node(const struct kvi_index *x, uint32_t node, uint32_t off,
                           uint64_t content) {
-    const struct kvi_node *n = &x->nodes[node];
-    if (atomic_load_explicit(&n->n_children, RELAXED) == 0 ||
-        atomic_load_explicit(&n->high_child, RELAXED) < off)
+    if (!may_branch(&x->nodes[node], off))
         return 0;
-    uint32_t guess = atomic_load_explicit(&n->child, ACQUIRE);
-    if (guess != 0) {
-        const struct kvi_node *g = &x->nodes[guess];
-        if (g->first == content && g->parent == node && g->parent_off == off)
-            return guess;
-    }
-    return kvi_child_find(x, node, off, content);
+    uint32_t guess = remembered(x, node, off, content);
+    return guess != 0 ? guess : kvi_child_find(x, node, off, content);
 }
 
 /* ---- fetching ahead of the walk ------------------------------------------------------------ */
 
 enum {
-    FIRST_BLOCKS = 64, /* of a long node: then the header of the one behind it is there */
-    MOST_AHEAD = 2,    /* nodes */
-    LIST_LINES = 4     /* of holders; the processor goes on by itself */
+    FIRST_BLOCKS = 64,  /* of a long node: then the header of the one behind it is there */
+    MOST_AHEAD = 4,     /* nodes */
+    LIST_LINES = 4,     /* of holders; the processor goes on by itself */
+    QUERY_BLOCKS = 384, /* from a branch on */
+    NEIGHBOURS = 3      /* nodes that were made after a branch, mostly those behind it */
 };
 
 /* The nodes that most likely follow, by each one's remembered child, as long as the query has
@@ -185,11 +195,37 @@ static void fetch_next(const struct kvi_index *x, struct ahead *a, const uint64_
     uint32_t blocks = len < n - a->d ? len : n - a->d;
     fetch_list(x, list);
     uint32_t behind = atomic_load_explicit(&next->child, ACQUIRE); /* pairs with kvi_branch */
-    if (behind != 0)
+    if (behind != 0) {
         __builtin_prefetch(&x->nodes[behind]);
+        __builtin_prefetch(&x->nodes[behind + 1]);
+    }
     fetch_blocks(kvi_content(x, body), blocks);
     fetch_blocks(query + a->d, blocks);
     *a = (struct ahead){behind, a->d + len, a->n + 1};
+}
+
+/* A node that was not fetched before, at depth d, and as much of what comes behind it. Nothing has
+ * been asked for yet, the memory is idle, and who found a branch mostly goes on for long. */
+static void fetch_from(const struct kvi_index *x, struct ahead *a, uint32_t node, uint64_t body,
+                       const uint64_t *query, uint32_t n, uint32_t d) {
+    const struct kvi_node *at = &x->nodes[node];
+    uint32_t left = n - d, len = kvi_len(body);
+    if (d > 0) {
+        fetch_blocks(query + d, left < QUERY_BLOCKS ? left : QUERY_BLOCKS);
+        for (uint32_t i = 1; i <= NEIGHBOURS; i++)
+            __builtin_prefetch(at + i);
+        fetch_blocks(kvi_content(x, body), len < left ? len : left);
+    }
+    look_from(x, a, atomic_load_explicit(&at->child, ACQUIRE), d + len); /* pairs with kvi_branch */
+    fetch_list(x, atomic_load_explicit(&at->list, RELAXED));
+    for (uint32_t i = 0; d > 0 && i < MOST_AHEAD; i++)
+        fetch_next(x, a, query, n);
+}
+
+/* The place in the child table where the walk will go on, before the holders are looked at. */
+static void fetch_child(const struct kvi_index *x, uint32_t node, uint32_t off, uint64_t content) {
+    if (may_branch(&x->nodes[node], off) && remembered(x, node, off, content) == 0)
+        kvi_child_fetch(x, node, off, content);
 }
 
 /* ---- the walk ----------------------------------------------------------------------------- */
@@ -225,10 +261,11 @@ static void walk(struct kvi_reader *r, const uint64_t *query, uint32_t n, bool e
             ahead.n--;
             fetch_next(x, &ahead, query, n);
         } else {
-            look_from(x, &ahead, guess, d + kvi_len(body));
-            fetch_list(x, atomic_load_explicit(&at->list, RELAXED));
+            fetch_from(x, &ahead, node, body, query, n, d);
         }
         uint32_t m = match_node(x, body, query, n, d, &ahead);
+        if (m > 0 && d + m < n)
+            fetch_child(x, node, m, query[d + m]);
         uint32_t active = m > 0 ? add_holders(r, at, d, m) : 0;
         if (atomic_load_explicit(&at->stamp, RELAXED) != tick)
             atomic_store_explicit(&at->stamp, tick, RELAXED);
