@@ -98,23 +98,30 @@ static bool is_behind(const struct kvi_index *x, struct target t, struct kvi_lin
     return false;
 }
 
-/* Into a line that is full, has the tag already, or was passed by the like. */
-static __attribute__((noinline)) void add_far(struct kvi_index *x, struct target t, uint64_t name,
-                                              uint32_t place, bool *ret_equal) {
-    struct kvi_line *l = t.home;
-    uint32_t room;
-    while ((room = with_tag(l, 0)) == 0) {
-        *ret_equal |= is_here(x, l, with_tag(l, t.tag), name);
-        pass(l, t.tag);
-        l = next_line(x, t, l);
-    }
+/* One step of a name that has come to line l; false: the line is full, it goes on behind it. */
+static inline bool add_step(struct kvi_index *x, struct target t, struct kvi_line *l, uint64_t name,
+                            uint32_t place, bool *ret_equal) {
+    uint32_t room = with_tag(l, 0);
     *ret_equal |= is_here(x, l, with_tag(l, t.tag), name);
+    if (room == 0) {
+        pass(l, t.tag);
+        return false;
+    }
     uint32_t k = first_of(room);
     l->tag[k] = (uint16_t)t.tag;
     l->place[k] = place;
     if (l != t.home)
         l->strangers |= (uint16_t)(1u << k | (l != next_line(x, t, t.home) ? FARTHER : 0));
     *ret_equal |= is_behind(x, t, l, name);
+    return true;
+}
+
+/* Into a line that is full, has the tag already, or was passed by the like. */
+static __attribute__((noinline)) void add_far(struct kvi_index *x, struct target t, uint64_t name,
+                                              uint32_t place, bool *ret_equal) {
+    struct kvi_line *l = t.home;
+    while (!add_step(x, t, l, name, place, ret_equal))
+        l = next_line(x, t, l);
 }
 
 /* Into a line with room that cannot have the name; false: it is not such a line. */
@@ -152,14 +159,14 @@ static inline void clear_slot(struct kvi_line *l, uint32_t k) {
     l->strangers = (uint16_t)(l->strangers == FARTHER ? 0 : l->strangers);
 }
 
-static void delete_far(const struct kvi_index *x, struct target t, uint32_t place) {
-    struct kvi_line *l = t.home;
-    uint32_t k;
-    while ((k = slot_of(l, t.tag, place, plain)) == SLOTS) {
+/* False: it does not stand in this line but behind it. */
+static inline bool delete_step(struct kvi_line *l, uint32_t tag, uint32_t place) {
+    uint32_t k = slot_of(l, tag, place, plain);
+    if (k == SLOTS)
         pass_back(l);
-        l = next_line(x, t, l);
-    }
-    clear_slot(l, k);
+    else
+        clear_slot(l, k);
+    return k != SLOTS;
 }
 
 bool kvi_names_add(struct kvi_index *x, uint64_t name, uint32_t place, bool *ret_equal) {
@@ -180,7 +187,8 @@ bool kvi_names_add(struct kvi_index *x, uint64_t name, uint32_t place, bool *ret
 void kvi_names_delete(struct kvi_index *x, uint64_t name, uint32_t place) {
     uint64_t h = kvi_name_hash(name);
     struct target t = target_of(x, h);
-    delete_far(x, t, place);
+    for (struct kvi_line *l = t.home; !delete_step(l, t.tag, place);)
+        l = next_line(x, t, l);
     part_of(t)->used--;
     if (is_light(part_of(t)))
         kvi_names_shrink(x, h);
@@ -195,6 +203,7 @@ struct many {
     struct kvi_index *x;
     const uint64_t *names;
     uint32_t n, place, n_far;
+    bool equal; /* a name that was added was there already */
     _Alignas(64) uint64_t hash[KVI_NODE_BLOCKS];
     uint32_t home[KVI_NODE_BLOCKS], part[KVI_NODE_BLOCKS];
     uint16_t tag[KVI_NODE_BLOCKS];
@@ -284,7 +293,7 @@ _Static_assert(LINE_REFS == 4 && sizeof(struct kvi_part) == 16, "as find_targets
 
 static void begin_many(struct many *m, struct kvi_index *x, const uint64_t *names, uint32_t n,
                        uint32_t place) {
-    m->x = x, m->names = names, m->n = n, m->place = place, m->n_far = 0;
+    m->x = x, m->names = names, m->n = n, m->place = place, m->n_far = 0, m->equal = false;
     x->kernels->hash_names(names, n, m->hash);
 #ifdef WIDE
     if (x->kernels->wide == 512 && n >= 8) {
@@ -297,40 +306,68 @@ static void begin_many(struct many *m, struct kvi_index *x, const uint64_t *name
     find_targets(m, 0);
 }
 
+/* Name i does not go into its home as simply as that; the line behind it is fetched. */
 static inline void put_off(struct many *m, uint32_t i) {
     struct target t = target_at(m, i);
     fetch_line(next_line(m->x, t, t.home));
     m->far[m->n_far++] = (uint8_t)i;
 }
 
-static void add_rest(struct many *m, bool *ret_equal) {
-    for (uint32_t k = 0; k < m->n_far; k++) {
-        uint32_t i = m->far[k];
-        add_far(m->x, target_at(m, i), m->names[i], m->place + i, ret_equal);
+static ALWAYS_INLINE bool step(struct many *m, uint32_t i, struct target t, struct kvi_line *l,
+                               bool add) {
+    return add ? add_step(m->x, t, l, m->names[i], m->place + i, &m->equal)
+               : delete_step(l, t.tag, m->place + i);
+}
+
+/* What was put off: two lines each, which have been fetched; those that need more wait for one line
+ * after the other until all others have taken their step. */
+static ALWAYS_INLINE void take_steps(struct many *m, bool add) {
+    struct kvi_line *at[KVI_NODE_BLOCKS];
+    for (bool first = true; m->n_far > 0; first = false) {
+        uint32_t n = m->n_far;
+        m->n_far = 0; /* what waits on stands before what is still to be read */
+        for (uint32_t k = 0; k < n; k++) {
+            uint32_t i = m->far[k];
+            struct target t = target_at(m, i);
+            struct kvi_line *l = first ? t.home : at[k];
+            if (step(m, i, t, l, add))
+                continue;
+            l = next_line(m->x, t, l);
+            if (first && step(m, i, t, l, add))
+                continue;
+            l = first ? next_line(m->x, t, l) : l;
+            fetch_line(l);
+            at[m->n_far] = l;
+            m->far[m->n_far++] = (uint8_t)i;
+        }
     }
-    m->n_far = 0;
+}
+
+static __attribute__((noinline)) void add_rest(struct many *m) {
+    take_steps(m, true);
 }
 
 /* Room for name i. Counts and lines agree while a part is rewritten: nothing is put off then. */
-static bool make_room(struct many *m, uint32_t i, bool *ret_equal) {
+static bool make_room(struct many *m, uint32_t i) {
     bool moved = false;
-    add_rest(m, ret_equal);
+    add_rest(m);
     bool ok = kvi_names_grow(m->x, m->hash[i], &moved);
     if (moved)
         find_targets(m, i);
     return ok;
 }
 
-static ALWAYS_INLINE uint32_t add_many(struct many *m, bool *ret_equal, struct look look) {
+static ALWAYS_INLINE uint32_t add_many(struct many *m, struct look look) {
     uint32_t i = 0;
     for (; i < m->n; i++) {
-        if (is_full(part_at(m, i)) && !make_room(m, i, ret_equal))
+        if (is_full(part_at(m, i)) && !make_room(m, i))
             break;
         part_at(m, i)->used++;
-        if (!add_here(line_at(m, i), m->tag[i], m->place + i, look))
+        struct kvi_line *home = line_at(m, i);
+        if (!add_here(home, m->tag[i], m->place + i, look))
             put_off(m, i);
     }
-    add_rest(m, ret_equal);
+    add_rest(m);
     return i;
 }
 
@@ -349,14 +386,13 @@ static ALWAYS_INLINE void delete_many(struct many *m, struct look look) {
         else
             put_off(m, i);
     }
-    for (uint32_t k = 0; k < m->n_far; k++)
-        delete_far(m->x, target_at(m, m->far[k]), m->place + m->far[k]);
+    take_steps(m, false);
     for (uint32_t i = 0; i < n_light; i++) /* parts may become others here */
         kvi_names_shrink(m->x, m->hash[light[i]]);
 }
 
-static uint32_t add_many_plain(struct many *m, bool *ret_equal) {
-    return add_many(m, ret_equal, plain);
+static uint32_t add_many_plain(struct many *m) {
+    return add_many(m, plain);
 }
 
 static void delete_many_plain(struct many *m) {
@@ -364,8 +400,8 @@ static void delete_many_plain(struct many *m) {
 }
 
 #ifdef WIDE
-WIDE static uint32_t add_many_wide(struct many *m, bool *ret_equal) {
-    return add_many(m, ret_equal, wide);
+WIDE static uint32_t add_many_wide(struct many *m) {
+    return add_many(m, wide);
 }
 
 WIDE static void delete_many_wide(struct many *m) {
@@ -382,7 +418,9 @@ uint32_t kvi_names_add_many(struct kvi_index *x, const uint64_t *names, uint32_t
     if (n == 1)
         return kvi_names_add(x, names[0], place, ret_equal);
     begin_many(&m, x, names, n, place);
-    return x->kernels->wide ? add_many_wide(&m, ret_equal) : add_many_plain(&m, ret_equal);
+    n = x->kernels->wide ? add_many_wide(&m) : add_many_plain(&m);
+    *ret_equal |= m.equal;
+    return n;
 }
 
 void kvi_names_delete_many(struct kvi_index *x, const uint64_t *names, uint32_t n, uint32_t place) {
