@@ -29,6 +29,7 @@ void kvi_child_fetch(const struct kvi_index *x, uint32_t parent, uint32_t off, u
     /* Pairs with the release in grow(). */
     uint64_t found = atomic_load_explicit(&x->children[kvi_segment(h)], memory_order_acquire);
     const struct segment *s = kvi_at(x, (uint32_t)found);
+    __builtin_prefetch(s);
     __builtin_prefetch(&s->at[kvi_scale(kvi_fraction(h), (uint32_t)(found >> 32))]);
 }
 

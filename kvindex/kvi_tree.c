@@ -119,6 +119,7 @@ uint32_t kvi_branch(struct kvi_index *x, uint32_t parent, uint32_t off,
     uint32_t i = kvi_node_new(x, KVI_NODE, parent, off, blocks[0].tokens_hash);
     if (i == 0)
         return 0;
+    kvi_child_fetch(x, parent, off, blocks[0].tokens_hash);
     *ret_n = kvi_append(x, i, blocks, n, ret_equal);
     struct kvi_node *p = &x->nodes[parent];
     if (*ret_n > 0 && kvi_child_add(x, i)) {
