@@ -7,7 +7,7 @@
 enum {
     MAX_DEPTH = 16,
     WHOLE_SIZE = 8, /* size number of a part that splits when it is full */
-    READ_AHEAD = 16
+    READ_AHEAD = 64
 };
 
 /* Units of a part that splits when it is full. */
@@ -71,7 +71,7 @@ static void put_again(const struct kvi_index *x, const struct kvi_line *from, ui
             continue;
         for (uint32_t k = 0; k < held; k++) {
             at[k] = name_at(x, places[k]);
-            __builtin_prefetch(at[k]);
+            __builtin_prefetch(at[k], 0, 2);
         }
         for (uint32_t k = 0; k < held; k++) {
             uint64_t h = kvi_name_hash(*at[k]);
