@@ -22,7 +22,7 @@
  * Invariants: a name with home h in line j is counted and in the filter of lines h .. j-1 (around
  * the end of the part); a count of 255 stays. A free slot has tag 0, a taken one never. The same
  * name may stand at many places; each (name, place) once. All directory entries of a part are equal
- * but for `back`, and for `used`, which only the first of them keeps.
+ * but for `back`, and for `room`, which only the first of them keeps.
  */
 #include "kvindex/kvi_names_priv.h"
 
@@ -138,11 +138,11 @@ static ALWAYS_INLINE bool add_here(struct kvi_line *l, uint32_t tag, uint32_t pl
 
 /* Worth a look: of two halves that may become one, one is so light at least. */
 static inline bool is_light(const struct kvi_part *p) {
-    return p->used * 4 <= limit_of(p->lines) && p->size > UNIT_SIZE;
+    return p->size > UNIT_SIZE && used_of(p) * 4 <= limit_of(p->lines, p->depth);
 }
 
 static inline bool is_full(const struct kvi_part *p) {
-    return p->used >= limit_of(p->lines);
+    return p->room <= 0;
 }
 
 static ALWAYS_INLINE uint32_t slot_of(const struct kvi_line *l, uint32_t tag, uint32_t place,
@@ -178,7 +178,7 @@ bool kvi_names_add(struct kvi_index *x, uint64_t name, uint32_t place, bool *ret
             return false;
         t = target_of(x, h);
     }
-    part_of(t)->used++;
+    part_of(t)->room--;
     if (!add_here(t.home, t.tag, place, plain))
         add_far(x, t, name, place, ret_equal);
     return true;
@@ -189,7 +189,7 @@ void kvi_names_delete(struct kvi_index *x, uint64_t name, uint32_t place) {
     struct target t = target_of(x, h);
     for (struct kvi_line *l = t.home; !delete_step(l, t.tag, place);)
         l = next_line(x, t, l);
-    part_of(t)->used--;
+    part_of(t)->room++;
     if (is_light(part_of(t)))
         kvi_names_shrink(x, h);
 }
@@ -362,7 +362,7 @@ static ALWAYS_INLINE uint32_t add_many(struct many *m, struct look look) {
     for (; i < m->n; i++) {
         if (is_full(part_at(m, i)) && !make_room(m, i))
             break;
-        part_at(m, i)->used++;
+        part_at(m, i)->room--;
         struct kvi_line *home = line_at(m, i);
         if (!add_here(home, m->tag[i], m->place + i, look))
             put_off(m, i);
@@ -378,7 +378,7 @@ static ALWAYS_INLINE void delete_many(struct many *m, struct look look) {
         struct kvi_line *home = line_at(m, i);
         uint32_t k = slot_of(home, m->tag[i], m->place + i, look);
         struct kvi_part *p = part_at(m, i);
-        p->used--;
+        p->room++;
         if (i % LIGHT_EVERY == 0 && is_light(p))
             light[n_light++] = (uint8_t)i;
         if (k != SLOTS)

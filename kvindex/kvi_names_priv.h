@@ -14,6 +14,8 @@ enum {
     ALL = (1 << SLOTS) - 1,
     WINDOW = 8,    /* splits that a tag lasts for */
     UNIT_SIZE = 6, /* size number of a part of one unit */
+    DEEP = 3,      /* splits that made a part of a large table: 2 million names and more */
+    DEEP_LIMIT = 46,
     MANY = 255,
     FARTHER = 1 << 15 /* beside the bits of the slots */
 };
@@ -65,9 +67,14 @@ static inline uint32_t first_of(uint32_t slots) {
 
 /* ---- parts -------------------------------------------------------------------------------- */
 
-/* Names that a part takes before it grows. */
-static inline uint32_t limit_of(uint32_t lines) {
-    return lines * SLOTS * 49 / 64;
+/* Names that a part takes before it grows. In a large table, whose lines are mostly not in a cache,
+ * a name that does not find room in its home line costs more than the memory that spares it. */
+static inline uint32_t limit_of(uint32_t lines, uint32_t depth) {
+    return lines * SLOTS * (depth < DEEP ? 49 : DEEP_LIMIT) / 64;
+}
+
+static inline uint32_t used_of(const struct kvi_part *p) {
+    return limit_of(p->lines, p->depth) - (uint32_t)p->room;
 }
 
 /* Memory at ref 0 is never given and zero: an empty part, and its line. */

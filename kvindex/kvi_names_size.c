@@ -89,6 +89,10 @@ static uint32_t new_lines(struct kvi_index *x, uint32_t lines, struct kvi_line *
     return ref;
 }
 
+static void set_used(struct kvi_part *p, uint32_t used) {
+    p->room = (int32_t)(limit_of(p->lines, p->depth) - used);
+}
+
 /* All entries of a part. */
 static void set_entries(const struct kvi_index *x, struct kvi_names *s, uint32_t first,
                         struct kvi_part p) {
@@ -102,7 +106,7 @@ static void set_entries(const struct kvi_index *x, struct kvi_names *s, uint32_t
 static bool resize(struct kvi_index *x, uint32_t segment, uint32_t part, uint32_t size) {
     struct kvi_names *s = &x->names[segment];
     struct kvi_part p = dir_of(x, s)[part];
-    uint32_t lines = lines_of(size, segment);
+    uint32_t lines = lines_of(size, segment), used = used_of(&p);
     struct kvi_line *to;
     uint32_t ref = new_lines(x, lines, &to);
     if (ref == 0)
@@ -114,6 +118,7 @@ static bool resize(struct kvi_index *x, uint32_t segment, uint32_t part, uint32_
     p.ref = ref;
     p.lines = lines;
     p.size = (uint8_t)size;
+    set_used(&p, used);
     set_entries(x, s, part, p);
     x->n_rewritten++;
     return true;
@@ -130,7 +135,9 @@ static bool begin(struct kvi_index *x, uint32_t segment) {
         return false;
     }
     memset(to, 0, sizeof(*to));
-    *(struct kvi_part *)kvi_at(x, dir) = (struct kvi_part){.ref = ref, .lines = 1};
+    struct kvi_part p = {.ref = ref, .lines = 1};
+    set_used(&p, 0);
+    *(struct kvi_part *)kvi_at(x, dir) = p;
     x->names[segment] = (struct kvi_names){.dir = dir, .n_deepest = 1};
     return true;
 }
@@ -178,11 +185,11 @@ static bool narrow(struct kvi_index *x, struct kvi_names *s) {
 /* The segment with parts for so many names at once, none of which is to be split soon. */
 static bool begin_wide(struct kvi_index *x, uint32_t segment, uint64_t names) {
     uint32_t bits = 0, size = UNIT_SIZE;
-    while (size < WHOLE_SIZE && limit_of(lines_of(size, segment)) < names)
+    while (size < WHOLE_SIZE && limit_of(lines_of(size, segment), 0) < names)
         size++;
     uint32_t lines = lines_of(size, segment);
     /* Chance lays more names into one part than into another. */
-    while (bits < MAX_DEPTH && ((uint64_t)limit_of(lines) << bits) / 16 * 15 < names)
+    while (bits < MAX_DEPTH && ((uint64_t)limit_of(lines, bits) << bits) / 16 * 15 < names)
         bits++;
     size_t bytes = sizeof(struct kvi_part) << bits;
     uint32_t dir = kvi_alloc(x, bytes, x->soft_bytes);
@@ -203,6 +210,7 @@ static bool begin_wide(struct kvi_index *x, uint32_t segment, uint64_t names) {
             memset(to, 0, bytes_of(lines));
         parts[i] = (struct kvi_part){
             .ref = ref, .lines = lines, .depth = (uint8_t)bits, .size = (uint8_t)size};
+        set_used(&parts[i], 0);
     }
     x->names[segment] = (struct kvi_names){.dir = dir, .bits = bits, .n_deepest = 1u << bits};
     return true;
@@ -210,7 +218,7 @@ static bool begin_wide(struct kvi_index *x, uint32_t segment, uint64_t names) {
 
 void kvi_names_expect(struct kvi_index *x, uint32_t segment, uint64_t names) {
     uint64_t own = names / KVI_NAME_SEGMENTS;
-    if (x->names[segment].dir == 0 && own > limit_of(lines_of(UNIT_SIZE, segment)))
+    if (x->names[segment].dir == 0 && own > limit_of(lines_of(UNIT_SIZE, segment), 0))
         (void)begin_wide(x, segment, own); /* without memory it grows as it can */
 }
 
@@ -298,11 +306,11 @@ static bool split(struct kvi_index *x, uint32_t segment, uint32_t part, bool *re
     }
     put_again(x, from, lines, !fresh_tags, f, p.depth);
     kvi_release(x, p.ref, bytes_of(lines));
-    uint32_t used = p.used, low = count_taken(to[0], lines);
+    uint32_t used = used_of(&p), low = count_taken(to[0], lines);
     p.depth++;
     for (uint32_t i = 0; i < 2; i++) {
         p.ref = ref[i];
-        p.used = i == 0 ? low : used - low;
+        set_used(&p, i == 0 ? low : used - low);
         set_entries(x, s, part + (i << (s->bits - p.depth)), p);
     }
     s->n_deepest += p.depth == s->bits ? 2 : 0;
@@ -315,7 +323,7 @@ static bool split(struct kvi_index *x, uint32_t segment, uint32_t part, bool *re
 static bool merge(struct kvi_index *x, uint32_t segment, uint32_t low, uint32_t high) {
     struct kvi_names *s = &x->names[segment];
     struct kvi_part p = dir_of(x, s)[low], q = dir_of(x, s)[high];
-    uint32_t lines = p.lines;
+    uint32_t lines = p.lines, used = used_of(&p) + used_of(&q);
     struct kvi_line *to;
     uint32_t ref = new_lines(x, lines, &to);
     if (ref == 0)
@@ -328,8 +336,8 @@ static bool merge(struct kvi_index *x, uint32_t segment, uint32_t low, uint32_t 
     kvi_release(x, q.ref, bytes_of(lines));
     s->n_deepest -= p.depth == s->bits ? 2 : 0;
     p.ref = ref;
-    p.used += q.used;
     p.depth--;
+    set_used(&p, used);
     set_entries(x, s, low, p);
     x->n_rewritten++;
     while (s->bits > 0 && s->n_deepest == 0 && narrow(x, s))
@@ -345,7 +353,7 @@ bool kvi_names_grow(struct kvi_index *x, uint64_t h, bool *ret_moved) {
     while (ok) {
         const struct kvi_part *p = part_of(target_of(x, h));
         uint32_t part = (uint32_t)(p - dir_of(x, &x->names[segment]));
-        if (p->used < limit_of(p->lines))
+        if (p->room > 0)
             return true;
         ok = p->lines == 0 ? begin(x, segment)
              : p->size >= WHOLE_SIZE && p->depth < MAX_DEPTH && !useless
@@ -354,7 +362,7 @@ bool kvi_names_grow(struct kvi_index *x, uint64_t h, bool *ret_moved) {
         *ret_moved |= ok;
     }
     const struct kvi_part *p = part_of(target_of(x, h));
-    return p->used + 1 < p->lines * SLOTS; /* over the limit is slow, full impossible */
+    return used_of(p) + 1 < p->lines * SLOTS; /* over the limit is slow, full impossible */
 }
 
 /* Lines are given back when what remains would be at most half full. So between a rewriting and the
@@ -367,12 +375,14 @@ void kvi_names_shrink(struct kvi_index *x, uint64_t h) {
     const struct kvi_part *dir = dir_of(x, s), *p = part_of(target_of(x, h));
     uint32_t part = (uint32_t)(p - dir);
     if (p->depth == 0 || p->size > WHOLE_SIZE) {
-        if (p->size > UNIT_SIZE && p->used * 2 <= limit_of(lines_of(p->size - 1u, segment)))
+        if (p->size > UNIT_SIZE &&
+            used_of(p) * 2 <= limit_of(lines_of(p->size - 1u, segment), p->depth))
             (void)resize(x, segment, part, p->size - 1u); /* without memory it stays large */
         return;
     }
     uint32_t other = part ^ 1u << (s->bits - p->depth);
     const struct kvi_part *q = &dir[other];
-    if (q->depth == p->depth && q->size == p->size && (p->used + q->used) * 2 <= limit_of(p->lines))
+    if (q->depth == p->depth && q->size == p->size &&
+        (used_of(p) + used_of(q)) * 2 <= limit_of(p->lines, p->depth))
         (void)merge(x, segment, part < other ? part : other, part < other ? other : part);
 }

@@ -166,7 +166,7 @@ struct kvi_rank {
 /* Entry of a directory of the name table. */
 struct kvi_part {
     uint32_t ref, lines; /* 0: none yet */
-    uint32_t used;       /* in the first entry of the part */
+    int32_t room;        /* names until it is full; in the first entry of the part */
     uint16_t back;       /* entries of the part before this one */
     uint8_t depth, size;
 };
