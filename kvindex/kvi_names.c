@@ -101,8 +101,9 @@ static bool is_behind(const struct kvi_index *x, struct target t, struct kvi_lin
 /* One step of a name that has come to line l; false: the line is full, it goes on behind it. */
 static inline bool add_step(struct kvi_index *x, struct target t, struct kvi_line *l, uint64_t name,
                             uint32_t place, bool *ret_equal) {
-    uint32_t room = with_tag(l, 0);
-    *ret_equal |= is_here(x, l, with_tag(l, t.tag), name);
+    uint32_t room = with_tag(l, 0), equal = with_tag(l, t.tag);
+    if (equal != 0)
+        *ret_equal |= is_here(x, l, equal, name);
     if (room == 0) {
         pass(l, t.tag);
         return false;
@@ -112,7 +113,8 @@ static inline bool add_step(struct kvi_index *x, struct target t, struct kvi_lin
     l->place[k] = place;
     if (l != t.home)
         l->strangers |= (uint16_t)(1u << k | (l != next_line(x, t, t.home) ? FARTHER : 0));
-    *ret_equal |= is_behind(x, t, l, name);
+    if (is_passed(l, t.tag))
+        *ret_equal |= is_behind(x, t, l, name);
     return true;
 }
 
