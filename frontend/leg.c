@@ -2,10 +2,9 @@
  * Happy path: route (books the load) → encode → send → items → end.
  * Failure modes: no worker, all busy, a worker that cannot be reached or breaks off. A failure
  * before the worker took the request costs nothing and goes to another worker, up to WEIR_MAX_TRIED
- * of them and FREE_MS: workers that died stay listed for a while, and there may be many. One whose
- * connection ends before it says so is passed over too, once a leg. A failure behind that point
- * counts against --migration-limit, and what was generated is sent along so that the answer goes
- * on.
+ * of them and FREE_MS, as workers that died stay listed for a while. One whose connection ends
+ * before it says so is passed over too, once a leg. A failure behind that point counts against
+ * --migration-limit, and what was generated is sent along: the answer goes on.
  */
 #include "base/log.h"
 #include "frontend/request_priv.h"
@@ -22,8 +21,8 @@ static size_t on_tokens(void *arg, const uint32_t *ids, size_t n);
 static void on_end(void *arg, const struct weir_plane_end *end);
 static const struct weir_plane_call_ops call_ops = {
     .on_item = on_item, .on_tokens = on_tokens, .on_end = on_end};
-static const struct weir_plane_call_ops embeddings_ops = {.on_wrapper = weir_embeddings_wrapper,
-                                                          .on_end = on_end};
+static const struct weir_plane_call_ops vectors_ops = {.on_wrapper = weir_embeddings_wrapper,
+                                                       .on_end = on_end};
 
 static void release(struct weir_leg *leg) {
     weir_router_free(weir_model_info(leg->request->model)->router, leg->booking);
@@ -271,8 +270,8 @@ static enum weir_status send(struct weir_leg *leg, const struct weir_model_worke
                                        .item_ms = r->fl->app->item_ms};
     leg->sent_ns = weir_now_ns();
     leg->codec = worker->codec;
-    return weir_plane_call_start(
-        r->fl->plane, &c, r->embeddings != NULL ? &embeddings_ops : &call_ops, leg, &leg->call);
+    return weir_plane_call_start(r->fl->plane, &c, r->embeddings != NULL ? &vectors_ops : &call_ops,
+                                 leg, &leg->call);
 }
 
 /* The client wants to know the worker and sends the prompt there itself. */

@@ -2,10 +2,11 @@
  * From the description of a tokenizer to its image. The order matters: texts and merges first, then
  * what is derived by running the merges (which words are one token).
  */
+#include "tokenizer/compile_priv.h"
+
 #include "base/mem.h"
 #include "base/utf8.h"
 #include "tokenizer/encode_priv.h"
-#include "tokenizer/spec_priv.h"
 #include "tokenizer/unicode.h"
 
 #include <stdlib.h>
@@ -14,34 +15,28 @@ typedef unsigned char u8;
 #define MARK "\xE2\x96\x81"
 enum { PAD = 16 };
 
-struct compiler {
-    const struct wtok_spec *spec;
-    struct weir_buf out; /* the image */
-    struct weir_err *err;
-    struct weir_buf text; /* section TEXT */
-    struct weir_buf bytes;
-    uint32_t *offsets; /* owned; n_ids + 1 */
-    u8 *flags;         /* owned; n_ids */
-};
-
-static enum weir_status no_memory(struct weir_err *err) {
+enum weir_status wtok_compile_no_memory(struct weir_err *err) {
     return weir_err_set(err, WEIR_NOMEM, "out of memory while compiling the tokenizer");
 }
 
-static struct wtok_image *head(struct compiler *c) {
+struct wtok_image *wtok_compile_head(struct wtok_compiler *c) {
     return (struct wtok_image *)(void *)c->out.data;
 }
 
-/* Appends a section, 64-byte aligned. */
-static bool put(struct compiler *c, enum wtok_section section, const void *data, size_t n,
-                size_t size) {
+bool wtok_compile_put(struct wtok_compiler *c, enum wtok_section section, const void *data,
+                      size_t n, size_t size) {
     static const char zeros[64];
     size_t pad = (64 - c->out.len % 64) % 64;
     if (weir_buf_append(&c->out, zeros, pad) != WEIR_OK)
         return false;
-    head(c)->sections[section].at = c->out.len;
-    head(c)->sections[section].n = n;
+    wtok_compile_head(c)->sections[section].at = c->out.len;
+    wtok_compile_head(c)->sections[section].n = n;
     return n == 0 || weir_buf_append(&c->out, data, n * size) == WEIR_OK;
+}
+
+const u8 *wtok_compile_text(const struct wtok_compiler *c, size_t id, size_t *ret_n) {
+    *ret_n = c->offsets[id + 1] - c->offsets[id];
+    return (const u8 *)c->bytes.data + c->offsets[id];
 }
 
 /* ---- texts of tokens ------------------------------------------------------------------------- */
@@ -98,7 +93,8 @@ static int fallback_byte(struct weir_span t) {
     return hi < 0 || lo < 0 ? -1 : hi << 4 | lo;
 }
 
-static enum weir_status token_text(struct compiler *c, const int16_t byte_of[0x144], size_t id) {
+static enum weir_status token_text(struct wtok_compiler *c, const int16_t byte_of[0x144],
+                                   size_t id) {
     const struct wtok_spec *s = c->spec;
     struct weir_span text = s->tokens[id].text;
     enum weir_status st = WEIR_OK;
@@ -123,13 +119,13 @@ static enum weir_status token_text(struct compiler *c, const int16_t byte_of[0x1
 
 /* An added token with `normalized` is decoded as the normalizers make it (and then is not the text
  * that counts as special). The new text replaces the last one of `bytes`. */
-static enum weir_status normalized_text(struct compiler *c, const int16_t byte_of[0x144],
+static enum weir_status normalized_text(struct wtok_compiler *c, const int16_t byte_of[0x144],
                                         const struct wtok_spec_added *a) {
     struct wtok_model view = {0};
     struct weir_buf form;
     size_t from = c->offsets[a->id];
     weir_buf_init(&form, 1 << 24);
-    wtok_model_view(&view, head(c));
+    wtok_model_view(&view, wtok_compile_head(c));
     enum weir_status st = wtok_normalize_section(&view, a->text, true, &form);
     struct weir_span now = weir_buf_span(&form);
     struct weir_span was = weir_span(c->bytes.data + from, c->bytes.len - from);
@@ -158,7 +154,7 @@ static const struct wtok_spec_added **added_by_id(const struct wtok_spec *s) {
     return by_id;
 }
 
-static enum weir_status texts(struct compiler *c) {
+static enum weir_status texts(struct wtok_compiler *c) {
     int16_t byte_of[0x144];
     size_t n = c->spec->n_ids;
     const struct wtok_spec_added **added_of = added_by_id(c->spec);
@@ -168,7 +164,7 @@ static enum weir_status texts(struct compiler *c) {
     c->flags = weir_calloc(n + 1, 1);
     if (c->offsets == NULL || c->flags == NULL || added_of == NULL) {
         weir_free(added_of);
-        return no_memory(c->err);
+        return wtok_compile_no_memory(c->err);
     }
     for (size_t id = 0; id < n && st == WEIR_OK; id++) {
         c->offsets[id] = (uint32_t)c->bytes.len;
@@ -179,7 +175,7 @@ static enum weir_status texts(struct compiler *c) {
     }
     weir_free(added_of);
     if (st != WEIR_OK)
-        return st == WEIR_NOMEM ? no_memory(c->err) : st;
+        return st == WEIR_NOMEM ? wtok_compile_no_memory(c->err) : st;
     c->offsets[n] = (uint32_t)c->bytes.len;
     for (size_t id = 0; id < n; id++) {
         struct weir_span t =
@@ -190,27 +186,22 @@ static enum weir_status texts(struct compiler *c) {
     }
     static const char pad[PAD];
     if (weir_buf_append(&c->bytes, pad, sizeof(pad)) != WEIR_OK)
-        return no_memory(c->err);
-    bool ok = put(c, WTOK_SECTION_BYTES, c->bytes.data, c->bytes.len, 1) &&
-              put(c, WTOK_SECTION_OFFSETS, c->offsets, n + 1, sizeof(*c->offsets)) &&
-              put(c, WTOK_SECTION_TOKEN_FLAGS, c->flags, n, 1);
-    return ok ? WEIR_OK : no_memory(c->err);
+        return wtok_compile_no_memory(c->err);
+    bool ok = wtok_compile_put(c, WTOK_SECTION_BYTES, c->bytes.data, c->bytes.len, 1) &&
+              wtok_compile_put(c, WTOK_SECTION_OFFSETS, c->offsets, n + 1, sizeof(*c->offsets)) &&
+              wtok_compile_put(c, WTOK_SECTION_TOKEN_FLAGS, c->flags, n, 1);
+    return ok ? WEIR_OK : wtok_compile_no_memory(c->err);
 }
 
-static const u8 *text_at(const struct compiler *c, size_t id, size_t *ret_n) {
-    *ret_n = c->offsets[id + 1] - c->offsets[id];
-    return (const u8 *)c->bytes.data + c->offsets[id];
-}
+/* ---- tokens of single bytes ------------------------------------------------------------------ */
 
-/* ---- first symbols --------------------------------------------------------------------------- */
-
-static enum weir_status byte_ids(struct compiler *c) {
-    struct wtok_image *h = head(c);
+static enum weir_status byte_ids(struct wtok_compiler *c) {
+    struct wtok_image *h = wtok_compile_head(c);
     bool all = true;
     memset(h->byte_ids, 0xFF, sizeof(h->byte_ids));
     for (size_t id = 0; id < c->spec->n_ids; id++) {
         size_t n;
-        const u8 *p = text_at(c, id, &n);
+        const u8 *p = wtok_compile_text(c, id, &n);
         if (!c->spec->tokens[id].in_vocab)
             continue;
         int byte = c->spec->byte_level ? -1 : fallback_byte(c->spec->tokens[id].text);
@@ -227,224 +218,16 @@ static enum weir_status byte_ids(struct compiler *c) {
     return WEIR_OK;
 }
 
-static size_t table_size(size_t n) {
-    size_t cap = 16;
-    while (cap * 3 < n * 5)
-        cap *= 2;
-    return cap;
-}
-
-static enum weir_status chars(struct compiler *c) {
-    size_t n = 0, len;
-    if (c->spec->byte_level)
-        return put(c, WTOK_SECTION_CHARS, NULL, 0, 0) ? WEIR_OK : no_memory(c->err);
-    for (size_t id = 0; id < c->spec->n_ids; id++) {
-        const u8 *p = text_at(c, id, &len);
-        unsigned one = 0;
-        if ((c->flags[id] & WTOK_TOKEN_WORD) != 0 && len > 0 && len <= 4)
-            (void)wtok_char(p, &one);
-        n += one != 0 && one == len;
-    }
-    size_t cap = table_size(n);
-    struct wtok_char_id *table = weir_calloc(cap, sizeof(*table));
-    if (table == NULL)
-        return no_memory(c->err);
-    for (size_t id = 0; id < c->spec->n_ids; id++) {
-        const u8 *p = text_at(c, id, &len);
-        unsigned one = 0;
-        if ((c->flags[id] & WTOK_TOKEN_WORD) != 0 && len > 0 && len <= 4)
-            (void)wtok_char(p, &one);
-        if (one == 0 || one != len)
-            continue;
-        uint32_t text = 0;
-        memcpy(&text, p, len);
-        size_t i = wtok_mix(text, len) & (cap - 1);
-        while (table[i].len != 0)
-            i = (i + 1) & (cap - 1);
-        table[i] = (struct wtok_char_id){text, (uint32_t)len, (uint32_t)id};
-    }
-    bool ok = put(c, WTOK_SECTION_CHARS, table, cap, sizeof(*table));
-    weir_free(table);
-    return ok ? WEIR_OK : no_memory(c->err);
-}
-
-/* ---- merges ---------------------------------------------------------------------------------- */
-
-static enum weir_status merges(struct compiler *c) {
-    const struct wtok_spec *s = c->spec;
-    size_t cap = table_size(s->n_merges), n_ranks = 0;
-    uint64_t *table = weir_malloc(cap * sizeof(*table));
-    uint32_t *ids = weir_calloc(s->n_merges + 1, sizeof(*ids));
-    uint64_t *cuts = weir_calloc(WTOK_CUT_WORDS, sizeof(*cuts));
-    enum weir_status st = WEIR_NOMEM;
-    if (table == NULL || ids == NULL || cuts == NULL)
-        goto done;
-    memset(table, 0xFF, cap * sizeof(*table));
-    for (size_t i = 0; i < s->n_merges; i++) {
-        const struct wtok_spec_merge *m = &s->merges[i];
-        size_t rank = s->ranks != NULL ? s->ranks[i] : i, n;
-        uint64_t pair = wtok_merge_pair(m->left, m->right);
-        size_t at = wtok_merge_hash(pair) & (cap - 1) & ~(size_t)(WTOK_BUCKET - 1);
-        /* A pair that is listed twice counts where it stands last, as in the reference. */
-        while (table[at] != UINT64_MAX && (table[at] & ~(uint64_t)WTOK_RANK_MASK) != pair)
-            at = (at + 1) & (cap - 1);
-        table[at] = pair | rank;
-        ids[rank] = m->id;
-        n_ranks = rank + 1 > n_ranks ? rank + 1 : n_ranks;
-        const u8 *p = text_at(c, m->id, &n);
-        wtok_cut_learn(cuts, p, n);
-    }
-    head(c)->rank_base = n_ranks > 0 ? ids[0] : WTOK_NO_ID;
-    for (size_t rank = 0; rank < n_ranks; rank++)
-        if (ids[rank] != ids[0] + rank)
-            head(c)->rank_base = WTOK_NO_ID;
-    if (put(c, WTOK_SECTION_MERGES, table, cap, sizeof(*table)) &&
-        put(c, WTOK_SECTION_RANK_IDS, ids, n_ranks, sizeof(*ids)) &&
-        put(c, WTOK_SECTION_CUTS, cuts, WTOK_CUT_WORDS, sizeof(*cuts)))
-        st = WEIR_OK;
-done:
-    weir_free(table);
-    weir_free(ids);
-    weir_free(cuts);
-    return st == WEIR_OK ? st : no_memory(c->err);
-}
-
-/* Aids of the merge table: which ids are ever merged on which side, and all pairs of bytes. */
-static enum weir_status merge_aids(struct compiler *c) {
-    const struct wtok_spec *s = c->spec;
-    size_t half = s->n_ids / 64 + 1, n_pairs = s->byte_level ? 65536 : 0, n_bloom = 1;
-    while (n_bloom * 64 < s->n_merges * 8)
-        n_bloom *= 2;
-    uint64_t *bits = weir_calloc(half * 2, sizeof(*bits));
-    uint64_t *bloom = weir_calloc(n_bloom, sizeof(*bloom));
-    uint32_t *pairs = weir_malloc(n_pairs * sizeof(*pairs) + 1);
-    bool ok = bits != NULL && pairs != NULL && bloom != NULL;
-    for (size_t i = 0; i < s->n_merges && ok; i++) {
-        uint64_t hash = wtok_merge_hash(wtok_merge_pair(s->merges[i].left, s->merges[i].right));
-        uint64_t bit = hash >> 40 & (n_bloom * 64 - 1);
-        bloom[bit / 64] |= 1ull << bit % 64;
-        bits[s->merges[i].left / 64] |= 1ull << s->merges[i].left % 64;
-        bits[half + s->merges[i].right / 64] |= 1ull << s->merges[i].right % 64;
-    }
-    ok = ok && put(c, WTOK_SECTION_PAIR_BITS, bits, half * 2, sizeof(*bits)) &&
-         put(c, WTOK_SECTION_PAIR_BLOOM, bloom, n_bloom, sizeof(*bloom));
-    if (ok) {
-        struct wtok_model view = {0};
-        wtok_model_view(&view, head(c));
-        for (size_t i = 0; i < n_pairs; i++) {
-            uint32_t a = head(c)->byte_ids[i >> 8], b = head(c)->byte_ids[i & 255];
-            pairs[i] =
-                a != WTOK_NO_ID && b != WTOK_NO_ID ? wtok_merge_rank(&view, a, b) : WTOK_NO_RANK;
-        }
-        ok = put(c, WTOK_SECTION_BYTE_PAIRS, pairs, n_pairs, sizeof(*pairs));
-    }
-    weir_free(bits);
-    weir_free(bloom);
-    weir_free(pairs);
-    return ok ? WEIR_OK : no_memory(c->err);
-}
-
-/* ---- whole words ----------------------------------------------------------------------------- */
-
-/* Marks the tokens that a word of their text becomes. A model may list tokens that merging never
- * makes; with ignore_merges a word is looked up before any merging. */
-static enum weir_status mark_words(struct compiler *c, bool *is_word, size_t *ret_short,
-                                   size_t *ret_long) {
-    struct wtok_model view = {0};
-    struct wtok_heap heap = {0};
-    enum weir_status st = WEIR_OK;
-    uint32_t *ids = NULL;
-    size_t room = 0;
-    wtok_model_view(&view, head(c));
-    for (size_t id = 0; id < c->spec->n_ids && st == WEIR_OK; id++) {
-        size_t n, out = 0;
-        const u8 *p = text_at(c, id, &n);
-        if ((c->flags[id] & WTOK_TOKEN_WORD) == 0 || n == 0)
-            continue;
-        if (n > room) {
-            room = n * 2;
-            uint32_t *more = weir_realloc(ids, room * sizeof(*ids));
-            if (more == NULL) {
-                st = WEIR_NOMEM;
-                break;
-            }
-            ids = more;
-        }
-        if (!c->spec->ignore_merges)
-            st = wtok_merge(&view, &heap, p, n, ids, &out);
-        is_word[id] = c->spec->ignore_merges || (out == 1 && ids[0] == id);
-        *(n <= WTOK_KEY_MAX ? ret_short : ret_long) += is_word[id];
-    }
-    wtok_heap_fini(&heap);
-    weir_free(ids);
-    return st;
-}
-
-static void enter_word(struct wtok_word_line *table, size_t cap, const u8 *p, size_t n,
-                       uint32_t id) {
-    uint64_t k0, k1;
-    wtok_key(p, n, &k0, &k1);
-    size_t at = wtok_word_line_of(wtok_key_hash(k0, k1), cap);
-    for (; table[at].k1[WTOK_WORD_WAYS - 1] != 0; at = at + 1 < cap ? at + 1 : 0)
-        table[at].goes_on = 1;
-    size_t way = 0;
-    while (table[at].k1[way] != 0)
-        way++;
-    table[at].k0[way] = k0;
-    table[at].k1[way] = k1;
-    table[at].ids[way] = id;
-}
-
-static enum weir_status words(struct compiler *c) {
-    size_t n_short = 0, n_long = 0, cap_short, cap_long, n;
-    bool *is_word = weir_calloc(c->spec->n_ids + 1, sizeof(*is_word));
-    struct wtok_word_line *table = NULL;
-    uint32_t *longs = NULL;
-    enum weir_status st = is_word != NULL ? mark_words(c, is_word, &n_short, &n_long) : WEIR_NOMEM;
-    if (st != WEIR_OK)
-        goto done;
-    cap_short = n_short * 10 / (WTOK_WORD_WAYS * 7) + 1; /* seven tenths full */
-    cap_long = table_size(n_long * 2);
-    table = weir_calloc(cap_short, sizeof(*table));
-    longs = weir_malloc(cap_long * sizeof(*longs));
-    st = WEIR_NOMEM;
-    if (table == NULL || longs == NULL)
-        goto done;
-    memset(longs, 0xFF, cap_long * sizeof(*longs));
-    for (size_t id = 0; id < c->spec->n_ids; id++) {
-        const u8 *p = text_at(c, id, &n);
-        if (!is_word[id])
-            continue;
-        if (n > WTOK_KEY_MAX) {
-            uint64_t hash = wtok_hash_long(p, n);
-            size_t at = hash & (cap_long - 1);
-            while (longs[at] != WTOK_NO_ID)
-                at = (at + 1) & (cap_long - 1);
-            longs[at] = (uint32_t)id | wtok_long_mark(hash);
-            continue;
-        }
-        enter_word(table, cap_short, p, n, (uint32_t)id);
-    }
-    if (put(c, WTOK_SECTION_WORDS, table, cap_short, sizeof(*table)) &&
-        put(c, WTOK_SECTION_LONG_WORDS, longs, cap_long, sizeof(*longs)))
-        st = WEIR_OK;
-done:
-    weir_free(is_word);
-    weir_free(table);
-    weir_free(longs);
-    return st == WEIR_OK ? st : no_memory(c->err);
-}
-
 /* ---- steps and texts ------------------------------------------------------------------------- */
 
-static struct wtok_text keep(struct compiler *c, struct weir_span text, bool *ok) {
+static struct wtok_text keep(struct wtok_compiler *c, struct weir_span text, bool *ok) {
     struct wtok_text t = {(uint32_t)c->text.len, (uint32_t)text.len};
     if (text.len > 0 && weir_buf_append_span(&c->text, text) != WEIR_OK)
         *ok = false;
     return t;
 }
 
-static bool put_steps(struct compiler *c, enum wtok_section section,
+static bool put_steps(struct wtok_compiler *c, enum wtok_section section,
                       const struct wtok_spec_step *steps, size_t n) {
     struct wtok_step out[WTOK_MAX_STEPS];
     bool ok = true;
@@ -455,7 +238,7 @@ static bool put_steps(struct compiler *c, enum wtok_section section,
                                     .flags = steps[i].flags,
                                     .a = keep(c, steps[i].a, &ok),
                                     .b = keep(c, steps[i].b, &ok)};
-    return put(c, section, out, n, sizeof(out[0])) && ok;
+    return wtok_compile_put(c, section, out, n, sizeof(out[0])) && ok;
 }
 
 /* ---- added tokens ---------------------------------------------------------------------------- */
@@ -493,14 +276,15 @@ static bool trie_insert(struct trie *t, struct weir_span text, uint32_t index) {
     return true;
 }
 
-static enum weir_status put_trie(struct compiler *c, enum wtok_section section, bool normalized) {
+static enum weir_status put_trie(struct wtok_compiler *c, enum wtok_section section,
+                                 bool normalized) {
     const struct wtok_spec *s = c->spec;
     struct trie t = {.nodes = weir_calloc(64, sizeof(*t.nodes)), .n = 1, .cap = 64};
     struct wtok_model view = {0};
     struct weir_buf text;
     bool ok = t.nodes != NULL;
     weir_buf_init(&text, 1 << 24);
-    wtok_model_view(&view, head(c));
+    wtok_model_view(&view, wtok_compile_head(c));
     for (size_t i = 0; i < s->n_added && ok; i++) {
         if (s->added[i].normalized != normalized)
             continue;
@@ -512,36 +296,36 @@ static enum weir_status put_trie(struct compiler *c, enum wtok_section section, 
         }
         ok = ok && trie_insert(&t, spelt, (uint32_t)i);
     }
-    ok = ok && put(c, section, t.nodes, t.n, sizeof(*t.nodes));
+    ok = ok && wtok_compile_put(c, section, t.nodes, t.n, sizeof(*t.nodes));
     weir_free(t.nodes);
     weir_buf_fini(&text);
-    return ok ? WEIR_OK : no_memory(c->err);
+    return ok ? WEIR_OK : wtok_compile_no_memory(c->err);
 }
 
-static enum weir_status added(struct compiler *c) {
+static enum weir_status added(struct wtok_compiler *c) {
     const struct wtok_spec *s = c->spec;
     struct wtok_added *list = weir_calloc(s->n_added + 1, sizeof(*list));
     if (list == NULL)
-        return no_memory(c->err);
+        return wtok_compile_no_memory(c->err);
     for (size_t i = 0; i < s->n_added; i++)
         list[i] = (struct wtok_added){.id = s->added[i].id,
                                       .special = s->added[i].special,
                                       .lstrip = s->added[i].lstrip,
                                       .rstrip = s->added[i].rstrip,
                                       .single_word = s->added[i].single_word};
-    bool ok = put(c, WTOK_SECTION_ADDED, list, s->n_added, sizeof(*list));
+    bool ok = wtok_compile_put(c, WTOK_SECTION_ADDED, list, s->n_added, sizeof(*list));
     weir_free(list);
     if (!ok)
-        return no_memory(c->err);
+        return wtok_compile_no_memory(c->err);
     enum weir_status st = put_trie(c, WTOK_SECTION_RAW_TRIE, false);
     return st != WEIR_OK ? st : put_trie(c, WTOK_SECTION_NORMAL_TRIE, true);
 }
 
 /* ---- all together ---------------------------------------------------------------------------- */
 
-static void scalars(struct compiler *c, const uint64_t source[2]) {
+static void scalars(struct wtok_compiler *c, const uint64_t source[2]) {
     const struct wtok_spec *s = c->spec;
-    struct wtok_image *h = head(c);
+    struct wtok_image *h = wtok_compile_head(c);
     memcpy(h->magic, WTOK_IMAGE_MAGIC, 8);
     h->version = WTOK_IMAGE_VERSION;
     h->source[0] = source[0];
@@ -563,26 +347,26 @@ static void scalars(struct compiler *c, const uint64_t source[2]) {
     h->context_length = s->context_length;
 }
 
-static enum weir_status small_sections(struct compiler *c) {
+static enum weir_status small_sections(struct wtok_compiler *c) {
     const struct wtok_spec *s = c->spec;
     bool ok = true;
     struct wtok_text chat = keep(c, s->chat_template, &ok);
     struct wtok_text config = keep(c, s->tokenizer_config, &ok);
     ok = ok && put_steps(c, WTOK_SECTION_NORMALIZERS, s->normalizers, s->n_normalizers) &&
          put_steps(c, WTOK_SECTION_SPLITTERS, s->splitters, s->n_splitters) &&
-         put(c, WTOK_SECTION_PREFIX, s->prefix, s->n_prefix, sizeof(uint32_t)) &&
-         put(c, WTOK_SECTION_SUFFIX, s->suffix, s->n_suffix, sizeof(uint32_t)) &&
-         put(c, WTOK_SECTION_EOS, s->eos, s->n_eos, sizeof(uint32_t)) &&
-         put(c, WTOK_SECTION_TEXT, c->text.data, c->text.len, 1);
-    head(c)->chat_template = chat;
-    head(c)->tokenizer_config = config;
-    return ok ? WEIR_OK : no_memory(c->err);
+         wtok_compile_put(c, WTOK_SECTION_PREFIX, s->prefix, s->n_prefix, sizeof(uint32_t)) &&
+         wtok_compile_put(c, WTOK_SECTION_SUFFIX, s->suffix, s->n_suffix, sizeof(uint32_t)) &&
+         wtok_compile_put(c, WTOK_SECTION_EOS, s->eos, s->n_eos, sizeof(uint32_t)) &&
+         wtok_compile_put(c, WTOK_SECTION_TEXT, c->text.data, c->text.len, 1);
+    wtok_compile_head(c)->chat_template = chat;
+    wtok_compile_head(c)->tokenizer_config = config;
+    return ok ? WEIR_OK : wtok_compile_no_memory(c->err);
 }
 
 enum weir_status wtok_compile(const struct wtok_spec *spec, const uint64_t source[2],
                               struct wtok_image **ret_image, size_t *ret_bytes,
                               struct weir_err *err) {
-    struct compiler c = {.spec = spec, .err = err};
+    struct wtok_compiler c = {.spec = spec, .err = err};
     static const struct wtok_image empty;
     weir_buf_init(&c.out, WTOK_IMAGE_MAX);
     weir_buf_init(&c.text, 1 << 28);
@@ -590,7 +374,7 @@ enum weir_status wtok_compile(const struct wtok_spec *spec, const uint64_t sourc
     enum weir_status st = weir_buf_append(&c.out, &empty, sizeof(empty));
     if (st == WEIR_OK)
         scalars(&c, source);
-    if (st == WEIR_OK && spec->unk.len != 0 && head(&c)->unk_id == WTOK_NO_ID)
+    if (st == WEIR_OK && spec->unk.len != 0 && wtok_compile_head(&c)->unk_id == WTOK_NO_ID)
         st = weir_err_set(err, WEIR_INVALID, "model.unk_token is not in the vocabulary");
     if (st == WEIR_OK)
         st = small_sections(&c);
@@ -599,17 +383,11 @@ enum weir_status wtok_compile(const struct wtok_spec *spec, const uint64_t sourc
     if (st == WEIR_OK)
         st = byte_ids(&c);
     if (st == WEIR_OK)
-        st = chars(&c);
-    if (st == WEIR_OK)
-        st = merges(&c);
-    if (st == WEIR_OK)
-        st = merge_aids(&c);
-    if (st == WEIR_OK)
-        st = words(&c);
+        st = wtok_compile_tables(&c);
     if (st == WEIR_OK)
         st = added(&c);
     if (st == WEIR_OK) {
-        head(&c)->total = c.out.len;
+        wtok_compile_head(&c)->total = c.out.len;
         *ret_bytes = c.out.len;
         *ret_image = (struct wtok_image *)(void *)c.out.data;
         c.out.data = NULL; /* taken */
