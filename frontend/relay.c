@@ -20,7 +20,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { FRAME_MAX = 4 << 20, ANSWER_MAX = 256 << 20, RETRIES = 3 };
+enum { FRAME_MAX = 4 << 20, ANSWER_MAX = 256 << 20, RETRIES = 3, END_MS = 1000 };
 
 static void start_call(struct weir_leg *leg);
 static void on_silence(void *arg);
@@ -179,6 +179,14 @@ static void on_left(void *arg, uint64_t silent_ms) {
     arm_silence(y);
 }
 
+/* [DONE] ends a translated answer, but its client sees the end only when the engine has ended its
+ * own; one that does not is not waited for long. */
+static void await_end(struct weir_relay *y) {
+    if (y->scan.done && !request_of(y)->answered &&
+        weir_timer_start(&y->silence, END_MS) != WEIR_OK)
+        on_silence(y);
+}
+
 static void pass_stream(struct weir_relay *y, struct weir_span bytes) {
     struct weir_request *r = request_of(y);
     struct weir_span pass;
@@ -194,6 +202,7 @@ static void pass_stream(struct weir_relay *y, struct weir_span bytes) {
     count_frames(y, y->scan.n_data - before);
     if (weir_request_is_translated(r)) {
         weir_relay_translated_pass(y, pass);
+        await_end(y);
         return;
     }
     enum weir_status st = weir_output_commit(r);
@@ -213,7 +222,8 @@ void weir_relay_on_body(void *arg, struct weir_span bytes) {
     struct weir_relay *y = arg;
     if (request_of(y)->answered)
         return;
-    arm_silence(y);
+    if (!y->scan.done)
+        arm_silence(y);
     if (y->streams)
         pass_stream(y, bytes);
     else if (weir_buf_append_span(&y->answer, bytes) != WEIR_OK)
@@ -234,7 +244,11 @@ static void give_answer(struct weir_relay *y) {
     r->error_type = y->status < 400 ? "" : weir_request_error_type(y->status);
     if (r->committed) { /* a keep-alive comment went out before this answer came */
         r->answered = false;
-        weir_request_fail(r, y->status, weir_buf_span(&y->answer), r->error_type);
+        struct weir_span words = weir_arena_copy(&r->arena, weir_buf_span(&y->answer));
+        if (words.data == NULL)
+            (void)weir_request_fail_memory(r);
+        else
+            weir_request_fail(r, y->status, words, r->error_type);
         return;
     }
     weir_front_text(r->x, y->status, y->content_type[0] != '\0' ? y->content_type : NULL,
@@ -278,6 +292,12 @@ static void on_failed(struct weir_relay *y, enum weir_status status, bool untouc
                                 : "Service temporarily unavailable");
 }
 
+static void end_answer(struct weir_relay *y) {
+    count_answer(y);
+    weir_relay_release(y->leg);
+    give_answer(y);
+}
+
 static void on_done(void *arg, enum weir_status status, bool sent_any) {
     struct weir_relay *y = arg;
     struct weir_leg *leg = y->leg;
@@ -306,12 +326,12 @@ static void on_done(void *arg, enum weir_status status, bool sent_any) {
         if (y->status < 400)
             first_data(y);
     }
-    count_answer(y);
-    weir_relay_release(leg);
     if (!y->streams || weir_request_is_translated(r)) {
-        give_answer(y);
+        end_answer(y);
         return;
     }
+    count_answer(y);
+    weir_relay_release(leg);
     leg->state = WEIR_LEG_DONE;
     r->answered = true;
     r->status = 200;
@@ -324,6 +344,11 @@ static void on_silence(void *arg) {
     struct weir_relay *y = arg;
     struct weir_leg *leg = y->leg;
     bool had_left = y->left_ms > 0;
+    if (y->scan.done) { /* await_end() */
+        weir_relay_drop_call(y);
+        end_answer(y);
+        return;
+    }
     forgive(y);
     /* It is we who do not read, or the engine has come back meanwhile. */
     if (request_of(y)->paused || (had_left && y->left_ms == 0)) {
@@ -340,29 +365,6 @@ static void on_silence(void *arg) {
 }
 
 /* ---- sending ------------------------------------------------------------------------------ */
-
-size_t weir_relay_headers(struct weir_request *r, bool many_ranks, uint32_t dp_rank,
-                          struct weir_http_header *h, char rank[24]) {
-    static const char *const passed[] = {"authorization", "x-request-id", "traceparent",
-                                         "tracestate"};
-    const struct weir_http_request *q = weir_http_exchange_request(r->x);
-    size_t n = 0;
-    h[n++] =
-        (struct weir_http_header){WEIR_SPAN_LIT("content-type"), WEIR_SPAN_LIT("application/json")};
-    for (size_t i = 0; i < WEIR_ARRAY_LEN(passed); i++) {
-        struct weir_span v = weir_http_header_get(q, passed[i]);
-        if (v.data == NULL && i == 1)
-            v = weir_span_z(r->uuid);
-        if (v.data != NULL)
-            h[n++] = (struct weir_http_header){weir_span_z(passed[i]), v};
-    }
-    if (many_ranks) {
-        int len = snprintf(rank, 24, "%u", dp_rank);
-        h[n++] = (struct weir_http_header){WEIR_SPAN_LIT("x-data-parallel-rank"),
-                                           weir_span(rank, (size_t)len)};
-    }
-    return n;
-}
 
 enum weir_status weir_relay_call(struct weir_relay *y, const char *address, const char *target,
                                  struct weir_span body, const struct weir_http_call_ops *ops) {
@@ -416,6 +418,8 @@ static void start_call(struct weir_leg *leg) {
         weir_relay_scan_fini(&y->scan);
         weir_relay_scan_init(&y->scan, FRAME_MAX);
         weir_relay_translated_again(y);
+        leg->first_item = false;
+        leg->last_token_ns = 0;
         leg->sent_ns = weir_now_ns();
         if (weir_model_worker(r->model, leg->worker_id, &worker)) {
             leg->many_ranks = worker.n_ranks > 1;

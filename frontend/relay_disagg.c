@@ -241,12 +241,6 @@ static enum weir_status send(struct weir_leg *leg, const struct weir_prefill_wor
     return st;
 }
 
-const char *weir_relay_target(const struct weir_request *r) {
-    return r->q.kind == WEIR_OPENAI_CHAT         ? "/v1/chat/completions"
-           : r->q.kind == WEIR_OPENAI_EMBEDDINGS ? "/v1/embeddings"
-                                                 : "/v1/completions";
-}
-
 bool weir_relay_disagg_begin(struct weir_leg *leg) {
     struct weir_request *r = leg->request;
     struct weir_disagg *d = &leg->disagg;

@@ -34,13 +34,16 @@ static inline struct weir_span weir_relay_body(const struct weir_request *r) {
     return r->q.chat.data != NULL ? r->q.chat : weir_http_exchange_request(r->x)->body;
 }
 
-/* ---- relay.c ------------------------------------------------------------------------------- */
+/* ---- relay_head.c -------------------------------------------------------------------------- */
 
 /* Headers of a call to an engine, up to WEIR_RELAY_HEADERS; `rank`: room for the number that one of
  * them holds. */
 size_t weir_relay_headers(struct weir_request *r, bool many_ranks, uint32_t dp_rank,
                           struct weir_http_header *headers, char rank[24]);
 const char *weir_relay_target(const struct weir_request *r);
+
+/* ---- relay.c ------------------------------------------------------------------------------- */
+
 /* The client's body, with what routing put into it; and what the engine that decodes gets. */
 struct weir_span weir_relay_original(const struct weir_relay *relay);
 void weir_relay_set_body(struct weir_relay *relay, struct weir_span body);

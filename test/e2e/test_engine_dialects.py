@@ -419,6 +419,30 @@ def test_nothing_follows_the_end(fleet, engines):
         assert said(path, ask(f, path, stream=True)) == "a"
 
 
+def test_the_key_is_where_engines_look_for_it(fleet, engines):
+    e = engines(lambda h, body: h.whole(200, whole({"content": "x"})))
+    f = front(fleet, e.url)
+    key, bearer = {"x-api-key": "k1", "content-type": "application/json"}, {"authorization": "Bearer k2", "content-type": "application/json"}
+    for path, headers in ((MESSAGES, key), (MESSAGES, {**key, **bearer}), (RESPONSES, key)):
+        assert ask(f, path, headers=headers).status == 200
+    assert [h.get("authorization") for _, h, _ in e.seen] == ["Bearer k1", "Bearer k2", None]
+
+
+def test_an_end_that_the_engine_keeps_to_itself(fleet, engines):
+    """[DONE] is the end: an engine, or what stands before it, that leaves the connection open then is not waited for."""
+    gate = threading.Event()
+
+    def answer(h, body):
+        h.begin_stream()
+        h.chunk(chunks({"content": "a"}) + b"data: [DONE]\n\n")
+        gate.wait(120)
+    f = front(fleet, engines(answer).url)
+    for path, name in ((RESPONSES, "responses"), (MESSAGES, "anthropic_messages")):
+        assert said(path, ask(f, path, stream=True)) == "a"
+        until("a success", lambda: f.metric("dynamo_frontend_requests_total", endpoint=name, status="success") == 1)
+    gate.set()
+
+
 def test_nothing_is_generated_for_a_question(fleet, engines):
     e = engines(lambda h, body: h.whole(200, whole({"content": "x"})))
     r = ask(front(fleet, e.url), RESPONSES, nvext={"annotations": ["query_instance_id:"]})

@@ -4,6 +4,7 @@ import json
 import ssl
 import subprocess
 import threading
+import urllib.request
 
 import pytest
 
@@ -92,6 +93,23 @@ def engines():
 def front(fleet, *urls, env=None):
     args = [a for u in urls for a in ("--worker", u)]
     return fleet.frontend(*args, env={"WEIR_ENGINE_POLL_SECS": "0.05", **(env or {})}).ready(workers=len(urls))
+
+
+def test_a_refusal_after_a_comment(fleet, engines):
+    """The stream has begun with a comment when the engine says no: its own words are the stream's error."""
+    gate, words = threading.Event(), "no such adapter " + "x" * 3000
+
+    def answer(h, body):
+        gate.wait(120)
+        h.whole(400, json.dumps({"error": {"message": words, "type": "BadRequestError", "code": 400}}).encode())
+    f = front(fleet, engines(answer).url, env={"DYN_HTTP_SSE_KEEP_ALIVE_INTERVAL_MS": "30"})
+    r = urllib.request.urlopen(urllib.request.Request(
+        f.url + "/v1/chat/completions", b'{"model":"m","stream":true,"messages":[{"role":"user","content":"x"}]}',
+        {"content-type": "application/json"}))
+    until("a comment", lambda: r.readline() == b":\n")
+    gate.set()
+    rest = r.read().decode()
+    assert words in rest and rest.endswith("data: [DONE]\n\n")
 
 
 def test_bytes_and_headers_reach_the_engine(fleet, engines):
