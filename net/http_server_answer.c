@@ -166,10 +166,14 @@ static bool bodyless(int status) {
     return status < 200 || status == 204 || status == 304;
 }
 
-/* Head and body in one reservation. */
+/* Head and body in one reservation. The bound on what is queued is for answers that come bit by bit
+ * and can wait for a slow client: a whole one is in memory as it is. */
 static enum weir_status put_answer(struct conn *c, const struct head *h, struct weir_span body) {
     struct weir_buf *out = weir_stream_out(c->stream);
-    enum weir_status st = weir_buf_reserve(out, head_bytes(h) + body.len);
+    size_t need = out->len + head_bytes(h) + body.len;
+    if (out->max < need)
+        out->max = need; /* until some of it is sent */
+    enum weir_status st = weir_buf_reserve(out, need - out->len);
     if (st != WEIR_OK)
         return st;
     char *p = put_head(c, h, out->data + out->len);

@@ -47,6 +47,14 @@ def test_workers(fleet, form, mode):
         assert len(vectors(embed(f, ["a", "b"]))) == 2
 
 
+def test_an_answer_larger_than_what_may_wait(fleet):
+    """The bound on bytes that wait for one client is for streams: a whole answer is whole."""
+    fleet.mocker("--embedding", "tokens", "--embedding-dimensions", "1024")
+    f = fleet.frontend(env={"WEIR_HTTP_WRITE_QUEUE_BYTES": "65536"}).ready()
+    r = embed(f, ["a"] * 64, encoding_format="float")
+    assert r.status == 200 and len(r.body) > 4 * 65536 and [len(v) for v in vectors(r)] == [1024] * 64
+
+
 @pytest.mark.parametrize("kind", ["vllm", "sglang"])
 def test_engines(fleet, kind):
     """Two of them and one command."""
