@@ -36,6 +36,19 @@ static void fail_protocol(struct weir_plane_call *call, int http_status, const c
                          weir_span_z(what));
 }
 
+/* A worker that is well may have more to say than fits, vectors say, and another one would say as
+ * much. What gives its length as 4 GiB or more is no frame. */
+static void fail_large(struct weir_plane_call *call, struct weir_span frame) {
+    uint64_t header, body;
+    weir_two_part_lengths(frame.data, &header, &body);
+    if (header <= UINT32_MAX && body <= UINT32_MAX)
+        fail_protocol(call, 500,
+                      "The worker's answer is larger than DYN_TCP_MAX_MESSAGE_SIZE allows in one "
+                      "piece");
+    else
+        fail_protocol(call, 503, "a frame is too large");
+}
+
 static void on_handshake(struct weir_plane_home *h, struct weir_two_part msg) {
     struct weir_span subject;
     uint64_t value = 0;
@@ -190,7 +203,7 @@ static size_t eat_frames(struct weir_plane_home *h, struct weir_span bytes) {
             break;
         if (st != WEIR_OK) {
             if (h->call != NULL)
-                fail_protocol(h->call, 503, "a frame is too large");
+                fail_large(h->call, weir_span(bytes.data + used, bytes.len - used));
             weir_plane_home_close(h, "frame too large");
             break;
         }
@@ -212,7 +225,7 @@ static void on_home_read(void *arg, struct weir_span bytes) {
     }
     if (weir_buf_append_span(&h->in, bytes) != WEIR_OK) {
         if (h->call != NULL)
-            fail_protocol(h->call, 503, "a frame is too large");
+            fail_protocol(h->call, 503, "no room for a frame");
         weir_plane_home_close(h, "frame too large");
         return;
     }

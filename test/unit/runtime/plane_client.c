@@ -359,6 +359,14 @@ static void case_failures(void) {
          503,
          "stream",
          true},
+        {"more than is taken at once, of a worker that is well",
+         {.ack = ACK,
+          .dials = true,
+          .stream = WEIR_SPAN_LIT(PROLOGUE "\0\0\0\0\0\0\0\0\0\0\0\0\xff\0\0\0\0\0\0\0\0\0\0\0")},
+         WEIR_PROTOCOL,
+         500,
+         "stream",
+         false},
     };
     for (size_t i = 0; i < WEIR_ARRAY_LEN(rows); i++) {
         struct call c;
