@@ -3,7 +3,9 @@
 #include "base/json.h"
 #include "base/mem.h"
 
+#include <limits.h>
 #include <math.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -167,10 +169,26 @@ static void put_json(struct weir_buf *line, const char *when, enum weir_log_leve
     weir_jsonw_object_end(&w);
 }
 
+/* How much goes out at once: whole lines that a pipe takes without waiting, or one long line. */
+static size_t piece(const char *text, size_t len) {
+    if (len <= PIPE_BUF)
+        return len;
+    const char *end = memrchr(text, '\n', PIPE_BUF);
+    if (end == NULL)
+        end = memchr(text, '\n', len);
+    return end != NULL ? (size_t)(end + 1 - text) : len;
+}
+
 /* A full or closed stderr loses lines rather than holding the program up. */
 static void write_out(const char *text, size_t len) {
-    ssize_t wrote = write(STDERR_FILENO, text, len);
-    (void)wrote;
+    struct pollfd err = {.fd = STDERR_FILENO, .events = POLLOUT};
+    while (len > 0 && poll(&err, 1, 0) == 1 && (err.revents & POLLOUT) != 0) {
+        ssize_t n = write(STDERR_FILENO, text, piece(text, len));
+        if (n <= 0)
+            return;
+        text += n;
+        len -= (size_t)n;
+    }
 }
 
 static void put_line(enum weir_log_level level, const char *line, size_t len) {

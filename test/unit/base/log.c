@@ -49,6 +49,20 @@ static void case_json_line(void) {
     CHECK(strstr(out, "\"message\":\"hello 7\",\"who\":\"a\\nb\",\"n\":3.0}") != NULL);
 }
 
+/* Nobody reads: the pipe has room for some of it, and nothing waits for more. */
+static void emit_much(void) {
+    for (int i = 0; i < 3000; i++)
+        WEIR_LOG(WEIR_LOG_ERROR, "http", "%0100d", i);
+}
+
+static void case_nobody_reads(void) {
+    static char out[1 << 20];
+    struct weir_log_config c = {.utc = true};
+    CHECK(weir_log_setup(&c, "info", NULL) == WEIR_OK);
+    size_t n = capture(emit_much, out, sizeof(out));
+    CHECK(n > 4096 && n < 3000 * 100 && out[n - 1] == '\n');
+}
+
 static void case_filter(void) {
     struct weir_log_config c = {.utc = true};
     CHECK(weir_log_setup(&c, "warn,http=debug", NULL) == WEIR_OK);
@@ -70,6 +84,7 @@ static void case_limit(void) {
 int main(void) {
     CHECK_RUN(case_text_line);
     CHECK_RUN(case_json_line);
+    CHECK_RUN(case_nobody_reads);
     CHECK_RUN(case_filter);
     CHECK_RUN(case_limit);
     return check_finish();
