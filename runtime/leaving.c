@@ -52,6 +52,7 @@ enum weir_status weir_leaving_init(struct weir_leaving *leaving,
 }
 
 void weir_leaving_fini(struct weir_leaving *leaving) {
+    leaving->begun = true; /* the loop may run on for a while: a signal now only stops it */
     if (leaving->config.loop != NULL)
         weir_timer_stop(&leaving->timer);
 }
