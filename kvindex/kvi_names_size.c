@@ -353,6 +353,7 @@ static bool merge(struct kvi_index *x, uint32_t segment, uint32_t low, uint32_t 
 
 bool kvi_names_grow(struct kvi_index *x, uint64_t h, bool *ret_moved) {
     uint32_t segment = segment_of(h);
+    uint32_t dir = x->names[segment].dir;
     bool useless = false, ok = true;
     while (ok) {
         const struct kvi_part *p = part_of(target_of(x, h));
@@ -363,7 +364,8 @@ bool kvi_names_grow(struct kvi_index *x, uint64_t h, bool *ret_moved) {
              : p->size >= WHOLE_SIZE && p->depth < MAX_DEPTH && !useless
                  ? split(x, segment, part, &useless)
                  : resize(x, segment, part, p->size + 1u);
-        *ret_moved |= ok;
+        /* A split that finds no memory for lines may have made the directory anew before. */
+        *ret_moved |= ok || x->names[segment].dir != dir;
     }
     const struct kvi_part *p = part_of(target_of(x, h));
     return used_of(p) + 1 < p->lines * SLOTS; /* over the limit is slow, full impossible */
