@@ -104,7 +104,8 @@ static bool sections_fit(const struct wtok_image *image, size_t bytes) {
         if ((n == 0 && !may_be_empty) || (n & (n - 1)) != 0)
             return false;
     }
-    return image->sections[WTOK_SECTION_WORDS].n > 0 &&
+    return image->sections[WTOK_SECTION_MERGES].n >= WTOK_BUCKET &&
+           image->sections[WTOK_SECTION_WORDS].n > 0 &&
            image->sections[WTOK_SECTION_WORDS].n <= UINT32_MAX &&
            image->sections[WTOK_SECTION_OFFSETS].n == (uint64_t)image->n_ids + 1 &&
            image->sections[WTOK_SECTION_TOKEN_FLAGS].n == image->n_ids &&

@@ -198,8 +198,8 @@ static inline size_t wtok_image_room(size_t bytes) {
 }
 /* Sets pointers and masks from the sections that the image has so far. */
 void wtok_model_view(struct wtok_model *m, const struct wtok_image *image);
-/* Takes the image (from weir_malloc or mmap) and makes the view; frees it on failure. Checks every
- * offset, so that a broken cache file cannot lead outside of it. */
+/* Takes the image (from weir_malloc or mmap) and makes the view; frees it on failure. Checks
+ * that every section lies inside; what is in them the checksum guards. */
 enum weir_status wtok_model_open(const struct wtok_image *image, size_t bytes, bool mapped,
                                  const struct wtok_config *config, struct wtok_model **ret_model,
                                  struct weir_err *err) WEIR_MUST_CHECK;

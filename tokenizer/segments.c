@@ -17,6 +17,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/mman.h>
+#include <unistd.h>
 #include <xxhash.h>
 
 enum {
@@ -24,8 +25,9 @@ enum {
     BUCKETS_MIN = 64,
     PER_ENTRY = 512,
     LINE = 64,
-    PAGE = 4096,
+    PAGE = 4096, /* what the processor fetches ahead within */
     MOVES = 32,
+    MOVES_BYTES = 256 << 10,
     READY_BYTES = 64 << 10
 };
 
@@ -72,6 +74,10 @@ enum weir_status wtok_segments_create(size_t max_bytes, struct wtok_segments **r
     char *map = mmap(NULL, s->map_bytes, PROT_READ | PROT_WRITE,
                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     s->map = map != MAP_FAILED ? map : NULL;
+    if (s->map == NULL) {
+        weir_free(s);
+        return WEIR_NOMEM;
+    }
     for (size_t i = 0; i < SHARDS; i++) {
         struct shard *d = &s->shards[i];
         pthread_mutex_init(&d->lock, NULL);
@@ -79,7 +85,7 @@ enum weir_status wtok_segments_create(size_t max_bytes, struct wtok_segments **r
         d->max = max;
         d->mask = buckets - 1;
         d->buckets = weir_calloc(buckets, sizeof(struct entry *));
-        if (d->buckets == NULL || s->map == NULL) {
+        if (d->buckets == NULL) {
             wtok_segments_destroy(s);
             return WEIR_NOMEM;
         }
@@ -157,9 +163,12 @@ void wtok_segments_fetch(struct wtok_segments *s, struct weir_span text, uint64_
     if (e == NULL)
         return;
     /* A line of each page, of its text and of some of its ids: the processor sees to the rest. */
-    for (size_t i = 0, n = ids_at(text.len) + text.len; i < n; i += PAGE)
+    size_t n = ids_at(text.len) + text.len, left = (size_t)(s->map + s->map_bytes - e);
+    n = n < left ? n : left;
+    for (size_t i = 0; i < n; i += PAGE)
         __builtin_prefetch(e + i);
-    __builtin_prefetch(e + ids_at(text.len));
+    if (ids_at(text.len) < n)
+        __builtin_prefetch(e + ids_at(text.len));
 }
 
 enum weir_status wtok_segments_get(struct wtok_segments *s, struct weir_span text, unsigned kind,
@@ -184,17 +193,24 @@ enum weir_status wtok_segments_get(struct wtok_segments *s, struct weir_span tex
 
 /* ---- the log ------------------------------------------------------------------------------ */
 
+/* What one put may bring to the front, as others wait for the shard meanwhile. */
+struct moves {
+    unsigned n;
+    size_t bytes;
+};
+
 /* The oldest entry goes, or comes to the front: what is free lies before it, and then behind it. */
-static void pass_oldest(struct shard *d, unsigned *moves) {
+static void pass_oldest(struct shard *d, struct moves *moves) {
     struct entry *e = (struct entry *)(void *)(d->log + d->tail);
     size_t bytes = entry_bytes(e->text_len, e->n_ids);
     _Atomic(struct entry *) *place = bucket_of(d, e->hash);
     while (at(place) != e)
         place = &at(place)->next;
     d->tail += bytes;
-    if (e->used != 0 && *moves > 0) {
+    if (e->used != 0 && moves->n > 0 && moves->bytes >= bytes) {
         struct entry *to = (struct entry *)(void *)(d->log + d->head);
-        --*moves;
+        moves->n--;
+        moves->bytes -= bytes;
         e->used = 0;
         set(place, to);
         memmove(to, e, bytes);
@@ -217,7 +233,8 @@ static void make_ready(struct shard *d, size_t end) {
     size_t upto = (end + READY_BYTES) & ~(size_t)(READY_BYTES - 1);
     upto = upto < d->max ? upto : d->max;
 #ifdef MADV_POPULATE_WRITE
-    uintptr_t from = ((uintptr_t)d->log + d->ready) & ~(uintptr_t)(PAGE - 1);
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uintptr_t from = ((uintptr_t)d->log + d->ready) & ~(page - 1);
     (void)madvise((void *)from, (uintptr_t)d->log + upto - from, MADV_POPULATE_WRITE);
 #endif
     d->ready = upto;
@@ -225,7 +242,7 @@ static void make_ready(struct shard *d, size_t end) {
 
 /* Room in front for an entry, which is at most half of the log. */
 static struct entry *make_room(struct shard *d, size_t bytes) {
-    unsigned moves = MOVES;
+    struct moves moves = {MOVES, MOVES_BYTES};
     for (;;) {
         if ((d->wrapped ? d->tail : d->max) - d->head >= bytes) {
             make_ready(d, d->head + bytes);
