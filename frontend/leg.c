@@ -106,13 +106,13 @@ void weir_leg_query(struct weir_leg *leg, struct weir_route_query *ret) {
     *ret = q;
 }
 
-/* Embeddings have no blocks: they are none of those that hits are counted of. */
-static bool has_blocks(const struct weir_request *r) {
-    return r->q.kind != WEIR_OPENAI_EMBEDDINGS;
+/* Where no blocks are looked for, there is no hit to count. */
+static bool has_blocks(const struct weir_leg *leg) {
+    return leg->request->q.kind != WEIR_OPENAI_EMBEDDINGS && !leg->asks_tokens;
 }
 
-static bool is_kv(const struct weir_request *r) {
-    return r->fl->app->options.router_mode == WEIR_OPT_ROUTER_MODE_KV && has_blocks(r);
+static bool is_kv(const struct weir_leg *leg) {
+    return leg->request->fl->app->options.router_mode == WEIR_OPT_ROUTER_MODE_KV && has_blocks(leg);
 }
 
 static enum weir_status route(struct weir_leg *leg, struct weir_route *ret) {
@@ -122,13 +122,13 @@ static enum weir_status route(struct weir_leg *leg, struct weir_route *ret) {
     struct weir_decision record = {.n = 0};
     if (weir_leg_explains(leg))
         q.explain = &record;
-    if (is_kv(r) && weir_model_info(r->model)->rooms == NULL) /* else the rooms count */
+    if (is_kv(leg) && weir_model_info(r->model)->rooms == NULL) /* else the rooms count */
         weir_metric_inc(weir_model_info(r->model)->metrics.received);
     uint64_t begin = weir_now_ns();
     enum weir_status st = weir_router_route(weir_model_info(r->model)->router, &q, ret);
     double ms = (double)(weir_now_ns() - begin) / 1e6;
     weir_front_observe_stage(r->fl->app->metrics, WEIR_FRONT_ROUTE, ms / 1e3);
-    if (st == WEIR_OK && has_blocks(r))
+    if (st == WEIR_OK && has_blocks(leg))
         weir_front_observe_route(r->fl->app->metrics, leg->hash_ms, ms,
                                  weir_leg_hit_rate(leg, ret->overlap_blocks));
     if (q.explain != NULL)
@@ -141,7 +141,7 @@ static enum weir_status route(struct weir_leg *leg, struct weir_route *ret) {
 static void observe_granted(const struct weir_leg *leg, const struct weir_route *chosen) {
     struct weir_front_metrics *m = leg->request->fl->app->metrics;
     double rate = weir_leg_hit_rate(leg, chosen->overlap_blocks), ms = leg->wait.route_ms;
-    if (!has_blocks(leg->request))
+    if (!has_blocks(leg))
         return;
     if (ms < 0) {
         weir_front_observe_hit_rate(m, rate);
@@ -180,7 +180,7 @@ enum weir_status weir_leg_route(struct weir_leg *leg) {
     leg->worker_id = chosen.worker_id;
     leg->dp_rank = chosen.dp_rank;
     leg->overlap_blocks = chosen.overlap_blocks;
-    if (!leg->routed && is_kv(leg->request)) {
+    if (!leg->routed && is_kv(leg)) {
         leg->routed = true;
         count_routed(leg, &chosen);
     }
@@ -385,7 +385,7 @@ static void first_item(struct weir_leg *leg) {
     struct weir_request *r = leg->request;
     leg->first_item = true;
     leg->ttft_s = (double)(weir_loop_event_ns(r->fl->loop) - leg->sent_ns) / 1e9;
-    weir_front_observe_first_item(r->fl->app->metrics, leg->ttft_s, is_kv(r));
+    weir_front_observe_first_item(r->fl->app->metrics, leg->ttft_s, is_kv(leg));
     end_migration(leg, true);
     weir_router_prefill_done(weir_model_info(r->model)->router, leg->booking);
 }

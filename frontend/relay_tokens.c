@@ -96,7 +96,9 @@ static enum weir_status ask(struct weir_leg *leg, bool *ret_chosen) {
     y->status = 0;
     y->streams = false;
     weir_buf_clear(&y->answer);
+    leg->asks_tokens = true;
     enum weir_status st = weir_leg_route(leg);
+    leg->asks_tokens = false;
     if (st != WEIR_OK)
         return st;
     *ret_chosen = true;

@@ -72,6 +72,7 @@ struct weir_leg {
     uint64_t moved_ns;  /* a migration began then and has not ended; 0: none has */
     bool moved_ongoing; /* tokens had come before it */
     bool routed;        /* counted as a choice in kv mode */
+    bool asks_tokens;   /* an engine is chosen for /tokenize alone */
     uint64_t lost_ns;   /* time spent on those that had not got the request */
     bool first_item;    /* an item has been seen, */
     double ttft_s;      /* so long after it was sent to that worker */

@@ -379,6 +379,9 @@ def test_tokens_asked_of_the_engine(fleet, kind):
     follows(f, a, b)
     r = f.complete("text " * 50).json()
     assert accesses(f, 2, seen)[1][1] * BLOCK == r["usage"]["prompt_tokens_details"]["cached_tokens"] > 0
+    # Each counts once: to ask for tokens is no choice.
+    for name in ("dynamo_component_router_kv_hit_rate_count", "dynamo_frontend_router_admission_received_total"):
+        assert f.counted().metric(name) == f.metric("dynamo_frontend_requests_total", status="success"), name
 
 
 def test_engine_killed_in_mid_stream(fleet):
