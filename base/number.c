@@ -121,24 +121,25 @@ static char *lay_out(char *p, const struct decimal *d, int least, int most) {
     return put(p, d->digits + point, d->n - (size_t)point);
 }
 
-size_t weir_f64_text(double value, char out[WEIR_F64_TEXT]) {
+/* The sign and what the digits become, 0 where d is NULL: `room` bytes at most. */
+static size_t spell(bool negative, const struct decimal *d, int low, int high, char *out,
+                    size_t room) {
     char text[WEIR_U64_TEXT + WEIR_F64_TEXT], *p = text;
-    struct decimal d;
-    if (signbit(value)) {
+    if (negative)
         *p++ = '-';
-        value = -value;
-    }
-    if (value == 0)
-        p = put(p, "0.0", 3);
-    else {
-        if (!short_decimal(value, &d))
-            shortest_decimal(value, &d);
-        p = lay_out(p, &d, -5, 15);
-    }
-    /* The longest: sign, 17 digits, point, "e-308"; or sign, "0.00001" and 17 digits. */
-    WEIR_ASSERT((size_t)(p - text) <= WEIR_F64_TEXT);
+    p = d != NULL ? lay_out(p, d, low, high) : put(p, "0.0", 3);
+    WEIR_ASSERT((size_t)(p - text) <= room);
     memcpy(out, text, (size_t)(p - text));
     return (size_t)(p - text);
+}
+
+size_t weir_f64_text(double value, char out[WEIR_F64_TEXT]) {
+    struct decimal d;
+    double v = fabs(value);
+    if (v != 0 && !short_decimal(v, &d))
+        shortest_decimal(v, &d);
+    /* The longest: sign, 17 digits, point, "e-308"; or sign, "0.00001" and 17 digits. */
+    return spell(signbit(value) != 0, v != 0 ? &d : NULL, -5, 15, out, WEIR_F64_TEXT);
 }
 
 /* A float v > 0 with this many digits, nearest to it, as digits x 10^ret_exponent; up: one more.
@@ -194,23 +195,12 @@ static bool quick_single(float v, struct decimal *ret) {
 }
 
 size_t weir_single_text(float value, char out[WEIR_SINGLE_TEXT]) {
-    char text[WEIR_U64_TEXT + WEIR_SINGLE_TEXT], *p = text;
     struct decimal d;
-    if (signbit(value)) {
-        *p++ = '-';
-        value = -value;
-    }
-    if (value == 0)
-        p = put(p, "0.0", 3);
-    else {
-        if (!quick_single(value, &d))
-            shortest_single(value, &d);
-        p = lay_out(p, &d, -6, 12);
-    }
+    float v = fabsf(value);
+    if (v != 0 && !quick_single(v, &d))
+        shortest_single(v, &d);
     /* The longest: sign, "0.000001" and 8 digits more. */
-    WEIR_ASSERT((size_t)(p - text) <= WEIR_SINGLE_TEXT);
-    memcpy(out, text, (size_t)(p - text));
-    return (size_t)(p - text);
+    return spell(signbit(value) != 0, v != 0 ? &d : NULL, -6, 12, out, WEIR_SINGLE_TEXT);
 }
 
 /* ---- from text ---------------------------------------------------------------------------- */

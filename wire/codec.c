@@ -314,3 +314,36 @@ bool weir_dec_json(struct weir_dec *d, struct weir_span *ret) {
     *ret = copy;
     return true;
 }
+
+size_t weir_dec_count(struct weir_dec d) {
+    struct weir_dec_box box;
+    size_t n = 0;
+    if (!weir_dec_array(&d, &box))
+        return 0;
+    while (weir_dec_array_next(&d, &box) && weir_dec_skip(&d, NULL))
+        n++;
+    return n;
+}
+
+void *weir_dec_zalloc(struct weir_dec *d, size_t bytes) {
+    void *p = weir_arena_zalloc(d->arena, bytes > 0 ? bytes : 1);
+    if (p == NULL) {
+        d->nomem = true;
+        weir_dec_fail(d);
+    }
+    return p;
+}
+
+bool weir_dec_strings(struct weir_dec *d, const struct weir_span **ret_items, size_t *ret_n) {
+    struct weir_dec_box box;
+    size_t n = weir_dec_count(*d), i = 0;
+    struct weir_span *items = weir_dec_zalloc(d, n * sizeof(*items));
+    if (items == NULL || !weir_dec_array(d, &box))
+        return false;
+    while (weir_dec_array_next(d, &box))
+        if (i == n || !weir_dec_str(d, &items[i++]))
+            return weir_dec_fail(d);
+    *ret_items = items;
+    *ret_n = n;
+    return !weir_dec_failed(d);
+}

@@ -78,6 +78,12 @@ bool weir_dec_f64(struct weir_dec *d, double *ret);
 bool weir_dec_bool(struct weir_dec *d, bool *ret);
 /* Passes over a value; *ret_raw (may be NULL): its bytes in the codec. */
 bool weir_dec_skip(struct weir_dec *d, struct weir_span *ret_raw);
+/* How many elements the array has that stands there; 0 where none does. Looks only. */
+size_t weir_dec_count(struct weir_dec d);
+/* Zeros in the arena, at least one byte. NULL: no memory, and the reading has failed. */
+void *weir_dec_zalloc(struct weir_dec *d, size_t bytes);
+/* An array of strings, in the arena. */
+bool weir_dec_strings(struct weir_dec *d, const struct weir_span **ret_items, size_t *ret_n);
 /* Raw value as JSON text (converted into the arena when needed); null gives data NULL. */
 bool weir_dec_json(struct weir_dec *d, struct weir_span *ret);
 

@@ -46,35 +46,16 @@ enum weir_status weir_embeddings_request_encode(const struct weir_embeddings_req
     return weir_enc_status(e);
 }
 
-static size_t count_items(struct weir_dec d) {
-    struct weir_dec_box box;
-    size_t n = 0;
-    if (!weir_dec_array(&d, &box))
-        return 0;
-    while (weir_dec_array_next(&d, &box) && weir_dec_skip(&d, NULL))
-        n++;
-    return n;
-}
-
-static void *alloc(struct weir_dec *d, size_t bytes) {
-    void *p = weir_arena_zalloc(d->arena, bytes > 0 ? bytes : 1);
-    if (p == NULL) {
-        d->nomem = true;
-        weir_dec_fail(d);
-    }
-    return p;
-}
-
 static bool read_list(struct weir_dec *d, size_t *left, struct weir_ids *ret, bool *ret_many) {
     struct weir_dec_box box;
-    size_t n = count_items(*d), i = 0;
+    size_t n = weir_dec_count(*d), i = 0;
     uint64_t v;
     if (n > *left) {
         *ret_many = true;
         return weir_dec_fail(d);
     }
     *left -= n;
-    uint32_t *ids = alloc(d, n * sizeof(*ids));
+    uint32_t *ids = weir_dec_zalloc(d, n * sizeof(*ids));
     if (ids == NULL || !weir_dec_array(d, &box))
         return false;
     while (weir_dec_array_next(d, &box)) {
@@ -89,8 +70,8 @@ static bool read_list(struct weir_dec *d, size_t *left, struct weir_ids *ret, bo
 static bool read_lists(struct weir_dec *d, size_t max_ids, struct weir_embeddings_request *q,
                        bool *ret_many) {
     struct weir_dec_box box;
-    size_t n = count_items(*d), i = 0;
-    struct weir_ids *inputs = alloc(d, n * sizeof(*inputs));
+    size_t n = weir_dec_count(*d), i = 0;
+    struct weir_ids *inputs = weir_dec_zalloc(d, n * sizeof(*inputs));
     if (inputs == NULL || !weir_dec_array(d, &box))
         return false;
     while (weir_dec_array_next(d, &box))
@@ -101,17 +82,9 @@ static bool read_lists(struct weir_dec *d, size_t max_ids, struct weir_embedding
     return !weir_dec_failed(d);
 }
 
-static bool read_strings(struct weir_dec *d, struct weir_strings *ret) {
-    struct weir_dec_box box;
-    size_t n = count_items(*d), i = 0;
-    struct weir_span *items = alloc(d, n * sizeof(*items));
-    if (items == NULL || !weir_dec_array(d, &box))
-        return false;
-    while (weir_dec_array_next(d, &box))
-        if (i == n || !weir_dec_str(d, &items[i++]))
-            return weir_dec_fail(d);
-    *ret = (struct weir_strings){items, n, true};
-    return !weir_dec_failed(d);
+static bool read_annotations(struct weir_dec *d, struct weir_strings *ret) {
+    ret->set = weir_dec_strings(d, &ret->items, &ret->n);
+    return ret->set;
 }
 
 static bool read_member(struct weir_dec *d, struct weir_span key, size_t max_ids,
@@ -135,7 +108,7 @@ static bool read_member(struct weir_dec *d, struct weir_span key, size_t max_ids
     if (weir_span_eqz(key, "mdc_sum"))
         return weir_dec_str(d, &q->mdc_sum);
     if (weir_span_eqz(key, "annotations"))
-        return read_strings(d, &q->annotations);
+        return read_annotations(d, &q->annotations);
     return weir_dec_skip(d, NULL);
 }
 
@@ -240,8 +213,8 @@ struct taking {
 /* Numbers of a list as bytes in the arena. */
 static bool read_numbers(struct weir_dec *d, struct weir_span *ret) {
     struct weir_dec_box box;
-    size_t n = count_items(*d), i = 0;
-    char *bytes = alloc(d, n * 4);
+    size_t n = weir_dec_count(*d), i = 0;
+    char *bytes = weir_dec_zalloc(d, n * 4);
     double v = 0;
     if (bytes == NULL || !weir_dec_array(d, &box))
         return false;

@@ -32,25 +32,6 @@ static size_t position(const struct weir_dec *d) {
     return d->codec == WEIR_CODEC_MSGPACK ? d->m.pos : d->j.pos;
 }
 
-static size_t count_items(struct weir_dec d) {
-    struct weir_dec_box box;
-    size_t n = 0;
-    if (!weir_dec_array(&d, &box))
-        return 0;
-    while (weir_dec_array_next(&d, &box) && weir_dec_skip(&d, NULL))
-        n++;
-    return n;
-}
-
-static void *alloc(struct reading *r, size_t bytes) {
-    void *p = weir_arena_zalloc(r->d.arena, bytes > 0 ? bytes : 1);
-    if (p == NULL) {
-        r->d.nomem = true;
-        weir_dec_fail(&r->d);
-    }
-    return p;
-}
-
 /* Small items, which are nearly all, need no memory of their own. */
 static bool read_ids(struct reading *r, struct weir_output *o) {
     struct weir_dec_box box;
@@ -62,8 +43,8 @@ static bool read_ids(struct reading *r, struct weir_output *o) {
         return false;
     while (weir_dec_array_next(&r->d, &box)) {
         if (n == room) {
-            room = count_items(start);
-            uint32_t *more = alloc(r, room * sizeof(*more));
+            room = weir_dec_count(start);
+            uint32_t *more = weir_dec_zalloc(&r->d, room * sizeof(*more));
             if (more == NULL || room <= n)
                 return weir_dec_fail(&r->d);
             memcpy(more, ids, n * sizeof(*ids));
@@ -81,8 +62,8 @@ static bool read_ids(struct reading *r, struct weir_output *o) {
 
 static bool read_log_probs(struct reading *r) {
     struct weir_dec_box box;
-    size_t n = count_items(r->d), i = 0;
-    double *p = alloc(r, n * sizeof(*p));
+    size_t n = weir_dec_count(r->d), i = 0;
+    double *p = weir_dec_zalloc(&r->d, n * sizeof(*p));
     if (p == NULL || !weir_dec_array(&r->d, &box))
         return false;
     while (weir_dec_array_next(&r->d, &box))
@@ -121,8 +102,8 @@ static bool read_top(struct reading *r, struct weir_top_logprob *top) {
 
 static bool read_top_list(struct reading *r, struct weir_token_logprob *t) {
     struct weir_dec_box box;
-    size_t n = count_items(r->d), i = 0;
-    struct weir_top_logprob *top = alloc(r, n * sizeof(*top));
+    size_t n = weir_dec_count(r->d), i = 0;
+    struct weir_top_logprob *top = weir_dec_zalloc(&r->d, n * sizeof(*top));
     if (top == NULL || !weir_dec_array(&r->d, &box))
         return false;
     while (weir_dec_array_next(&r->d, &box))
@@ -135,8 +116,8 @@ static bool read_top_list(struct reading *r, struct weir_token_logprob *t) {
 
 static bool read_tops(struct reading *r) {
     struct weir_dec_box box;
-    size_t n = count_items(r->d), i = 0;
-    struct weir_token_logprob *t = alloc(r, n * sizeof(*t));
+    size_t n = weir_dec_count(r->d), i = 0;
+    struct weir_token_logprob *t = weir_dec_zalloc(&r->d, n * sizeof(*t));
     if (t == NULL || !weir_dec_array(&r->d, &box))
         return false;
     while (weir_dec_array_next(&r->d, &box))
@@ -151,7 +132,7 @@ static bool read_tops(struct reading *r) {
 static bool join_logprobs(struct reading *r, struct weir_output *o) {
     if (r->log_probs == NULL && r->tops == NULL)
         return true;
-    struct weir_token_logprob *t = alloc(r, (o->token_ids.n + 1) * sizeof(*t));
+    struct weir_token_logprob *t = weir_dec_zalloc(&r->d, (o->token_ids.n + 1) * sizeof(*t));
     if (t == NULL)
         return false;
     for (size_t i = 0; i < o->token_ids.n; i++) {
@@ -282,21 +263,8 @@ static bool read_engine_output(struct reading *r, struct weir_output *o) {
 }
 
 static bool read_comment(struct weir_dec *d, struct weir_strings *ret) {
-    struct weir_dec count = *d;
-    struct weir_dec_box box;
-    size_t n = count_items(count), i = 0;
-    struct weir_span *items = weir_arena_alloc(d->arena, (n + 1) * sizeof(*items));
-    if (items == NULL) {
-        d->nomem = true;
-        return weir_dec_fail(d);
-    }
-    if (!weir_dec_array(d, &box))
-        return false;
-    while (weir_dec_array_next(d, &box))
-        if (i == n || !weir_dec_str(d, &items[i++]))
-            return weir_dec_fail(d);
-    *ret = (struct weir_strings){items, n, true};
-    return !weir_dec_failed(d);
+    ret->set = weir_dec_strings(d, &ret->items, &ret->n);
+    return ret->set;
 }
 
 /* Annotated: {data?, id?, event?, comment?, error?} */

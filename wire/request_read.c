@@ -101,28 +101,10 @@ static bool read_ids(struct reading *r, struct weir_ids *ret) {
 }
 
 static bool read_strings(struct weir_dec *d, struct weir_strings *ret) {
-    struct weir_dec count = *d;
-    struct weir_dec_box box;
     if (weir_dec_is_null(d))
         return weir_dec_skip(d, NULL);
-    size_t n = 0;
-    if (!weir_dec_array(&count, &box))
-        return weir_dec_fail(d);
-    while (weir_dec_array_next(&count, &box) && weir_dec_skip(&count, NULL))
-        n++;
-    struct weir_span *items = weir_arena_alloc(d->arena, (n + 1) * sizeof(*items));
-    if (items == NULL || weir_dec_failed(&count)) {
-        d->nomem = items == NULL;
-        return weir_dec_fail(d);
-    }
-    size_t i = 0;
-    if (!weir_dec_array(d, &box))
-        return false;
-    while (weir_dec_array_next(d, &box))
-        if (i == n || !weir_dec_str(d, &items[i++]))
-            return weir_dec_fail(d);
-    *ret = (struct weir_strings){items, n, true};
-    return !weir_dec_failed(d);
+    ret->set = weir_dec_strings(d, &ret->items, &ret->n);
+    return ret->set;
 }
 
 static bool read_stop(struct reading *r, struct weir_stop_conditions *s) {
