@@ -1,5 +1,6 @@
 /* Events in the reference's JSON form. Reads what its dumps, peers and older versions send: keys in
- * any order, unknown ones skipped, absent ones at their defaults. Depth and size are bounded. */
+ * any order, unknown ones skipped, absent ones at their defaults; a known one given twice is
+ * refused, as the reference does. Depth and size are bounded. */
 #include "kvindex/kvi_persist.h"
 
 #include <inttypes.h>
@@ -209,21 +210,45 @@ static bool keep(struct in *in, uint64_t v) {
     return true;
 }
 
+/* The keys that an event may have once, and a block. */
+enum key {
+    K_WORKER = 1 << 0,
+    K_TIER = 1 << 1,
+    K_RESIDENCY = 1 << 2,
+    K_EVENT = 1 << 3,
+    K_EVENT_ID = 1 << 4,
+    K_RANK = 1 << 5,
+    K_DATA = 1 << 6,
+    K_KIND = 1 << 7, /* "stored" or "removed" */
+    K_PARENT = 1 << 8,
+    K_START = 1 << 9,
+    K_BLOCKS = 1 << 10,
+    K_RECORD = 1 << 11,
+    K_BLOCK_HASH = 1 << 12,
+    K_TOKENS_HASH = 1 << 13,
+    K_WHOLE_BLOCK = K_BLOCK_HASH | K_TOKENS_HASH
+};
+
 struct parsed {
     struct kvi_event e;
     uint64_t id;
     uint64_t block[2]; /* block hash, tokens hash */
-    int has;           /* bits: block hash, tokens hash */
-    bool has_data, has_worker;
+    unsigned seen;     /* of enum key */
 };
+
+static bool once(struct in *in, struct parsed *p, enum key key) {
+    if ((p->seen & key) != 0)
+        return fail(in, KVI_JSON_INVALID);
+    p->seen |= key;
+    return true;
+}
 
 static bool block_field(struct in *in, const char *key, size_t len, void *arg) {
     struct parsed *p = arg;
-    for (int i = 0; i < 2; i++)
-        if (is(key, len, i == 0 ? "block_hash" : "tokens_hash")) {
-            p->has |= 1 << i;
-            return number(in, &p->block[i]);
-        }
+    if (is(key, len, "block_hash"))
+        return once(in, p, K_BLOCK_HASH) && number(in, &p->block[0]);
+    if (is(key, len, "tokens_hash"))
+        return once(in, p, K_TOKENS_HASH) && number(in, &p->block[1]);
     return skip(in);
 }
 
@@ -233,10 +258,10 @@ static bool blocks(struct in *in, struct parsed *p) {
     if (take(in, ']'))
         return true;
     do {
-        p->has = 0;
+        p->seen &= ~(unsigned)K_WHOLE_BLOCK;
         if (!object(in, block_field, p))
             return false;
-        if (p->has != 3)
+        if ((p->seen & K_WHOLE_BLOCK) != K_WHOLE_BLOCK)
             return fail(in, KVI_JSON_INVALID);
         if (!keep(in, p->block[0]) || !keep(in, p->block[1]))
             return false;
@@ -248,14 +273,18 @@ static bool blocks(struct in *in, struct parsed *p) {
 static bool stored_field(struct in *in, const char *key, size_t len, void *arg) {
     struct parsed *p = arg;
     if (is(key, len, "parent_hash")) {
+        if (!once(in, p, K_PARENT))
+            return false;
         if (word(in, "null"))
             return true;
         p->e.has_parent = true;
         return number(in, &p->e.parent_hash);
     }
     if (is(key, len, "start_position"))
-        return word(in, "null") || number32(in, &p->e.start_position);
-    return is(key, len, "blocks") ? blocks(in, p) : skip(in);
+        return once(in, p, K_START) && (word(in, "null") || number32(in, &p->e.start_position));
+    if (is(key, len, "blocks"))
+        return once(in, p, K_BLOCKS) && blocks(in, p);
+    return skip(in);
 }
 
 static bool removed_field(struct in *in, const char *key, size_t len, void *arg) {
@@ -263,6 +292,8 @@ static bool removed_field(struct in *in, const char *key, size_t len, void *arg)
     uint64_t v;
     if (!is(key, len, "block_hashes"))
         return skip(in);
+    if (!once(in, p, K_BLOCKS))
+        return false;
     if (!take(in, '['))
         return fail(in, KVI_JSON_INVALID);
     if (take(in, ']'))
@@ -277,9 +308,8 @@ static bool removed_field(struct in *in, const char *key, size_t len, void *arg)
 
 static bool data_field(struct in *in, const char *key, size_t len, void *arg) {
     struct parsed *p = arg;
-    if (p->has_data)
-        return fail(in, KVI_JSON_INVALID);
-    p->has_data = true;
+    if (!once(in, p, K_KIND))
+        return false;
     if (is(key, len, "stored")) {
         p->e.kind = KVI_STORED;
         return object(in, stored_field, p);
@@ -294,16 +324,17 @@ static bool data_field(struct in *in, const char *key, size_t len, void *arg) {
 static bool event_field(struct in *in, const char *key, size_t len, void *arg) {
     struct parsed *p = arg;
     if (is(key, len, "event_id"))
-        return number(in, &p->id);
+        return once(in, p, K_EVENT_ID) && number(in, &p->id);
     if (is(key, len, "dp_rank"))
-        return number32(in, &p->e.worker.dp_rank);
+        return once(in, p, K_RANK) && number32(in, &p->e.worker.dp_rank);
     if (!is(key, len, "data"))
         return skip(in);
+    if (!once(in, p, K_DATA))
+        return false;
     if (!word(in, "\"cleared\""))
         return object(in, data_field, p);
     p->e.kind = KVI_CLEARED;
-    p->has_data = true;
-    return true;
+    return once(in, p, K_KIND);
 }
 
 static bool residency(struct in *in) {
@@ -330,25 +361,28 @@ static bool tier(struct in *in, struct parsed *p) {
 /* The fields of a RouterEvent; a stream record's `event` holds those of its own. */
 static bool router_field(struct in *in, const char *key, size_t len, void *arg) {
     struct parsed *p = arg;
-    if (is(key, len, "worker_id")) {
-        p->has_worker = true;
-        return number(in, &p->e.worker.worker_id);
-    }
+    if (is(key, len, "worker_id"))
+        return once(in, p, K_WORKER) && number(in, &p->e.worker.worker_id);
     if (is(key, len, "storage_tier"))
-        return tier(in, p);
+        return once(in, p, K_TIER) && tier(in, p);
     if (is(key, len, "residency_domain"))
-        return residency(in);
-    return is(key, len, "event") ? object(in, event_field, p) : skip(in);
+        return once(in, p, K_RESIDENCY) && residency(in);
+    if (is(key, len, "event"))
+        return once(in, p, K_EVENT) && object(in, event_field, p);
+    return skip(in);
 }
 
 static bool record_field(struct in *in, const char *key, size_t len, void *arg) {
-    return is(key, len, "event") ? object(in, router_field, arg) : skip(in);
+    if (is(key, len, "event"))
+        return once(in, arg, K_RECORD) && object(in, router_field, arg);
+    return skip(in);
 }
 
 static bool parse(struct in *in, field_fn fn, struct parsed *p) {
     *p = (struct parsed){0};
-    return object(in, fn, p) && peek(in) == '\0' && in->at == in->end && p->has_data &&
-           p->has_worker;
+    unsigned needed = K_WORKER | K_KIND;
+    return object(in, fn, p) && peek(in) == '\0' && in->at == in->end &&
+           (p->seen & needed) == needed;
 }
 
 enum kvi_json_result kvi_event_from_json(const char *text, size_t len, uint64_t *scratch,

@@ -253,6 +253,22 @@ static void case_json_forms(void) {
         {"{\"worker_id\":1,\"event\":{\"data\":{\"removed\":{\"block_hashes\":[1,2,3,4,5,6,7,8,9]}}"
          "}}",
          KVI_JSON_ROOM},
+        /* A known key twice: serde's "duplicate field", wherever it stands. */
+        {"{\"worker_id\":1,\"worker_id\":1,\"event\":{\"data\":\"cleared\"}}", KVI_JSON_INVALID},
+        {"{\"worker_id\":1,\"event\":{\"data\":{\"removed\":{\"block_hashes\":[2]}},\"data\":"
+         "\"cleared\"}}",
+         KVI_JSON_INVALID},
+        {"{\"worker_id\":1,\"event\":{\"data\":\"cleared\"},\"event\":{\"data\":\"cleared\"}}",
+         KVI_JSON_INVALID},
+        {"{\"worker_id\":1,\"event\":{\"data\":{\"removed\":{\"block_hashes\":[2],"
+         "\"block_hashes\":[3]}}}}",
+         KVI_JSON_INVALID},
+        {"{\"worker_id\":1,\"event\":{\"data\":{\"stored\":{\"blocks\":[{\"block_hash\":1,"
+         "\"tokens_hash\":2,\"tokens_hash\":3}]}}}}",
+         KVI_JSON_INVALID},
+        {"{\"worker_id\":1,\"event\":{\"data\":{\"stored\":{\"parent_hash\":1,\"parent_hash\":"
+         "null,\"blocks\":[]}}}}",
+         KVI_JSON_INVALID},
     };
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
         CHECK_MSG(read_text(bad[i].text, &e, &id) == bad[i].want, "%s", bad[i].text);
