@@ -42,9 +42,9 @@ struct weir_app {
     size_t body_limit;
     uint64_t item_ms, keep_alive_ms; /* 0 = off */
     unsigned migration_limit;
-    bool engine_mode;             /* there is a list of HTTP engines */
-    _Atomic int stage;            /* enum weir_stage; relaxed: a turn late does no harm */
-    _Atomic unsigned n_inference; /* requests in work, over all loops */
+    bool engine_mode;           /* there is a list of HTTP engines */
+    _Atomic int stage;          /* enum weir_stage; relaxed: a turn late does no harm */
+    _Atomic unsigned n_running; /* requests in work, over all loops; counts of tokens too */
 };
 
 /* app.c */

@@ -457,7 +457,7 @@ static void on_tick(void *arg) {
 
 static void on_drain(void *arg) {
     struct frontend *f = arg;
-    unsigned running = atomic_load_explicit(&f->app.n_inference, memory_order_relaxed);
+    unsigned running = atomic_load_explicit(&f->app.n_running, memory_order_relaxed);
     if (running > 0 && weir_loop_now_ms(f->control) < f->drain_deadline_ms &&
         weir_timer_start(&f->drain, DRAIN_POLL_MS) == WEIR_OK)
         return;
@@ -482,7 +482,7 @@ static void on_signal(void *arg, int signum) {
     }
     atomic_store_explicit(&f->app.stage, WEIR_STAGE_DRAINING, memory_order_relaxed);
     WEIR_LOG(WEIR_LOG_INFO, "frontend", "signal %d: no new requests; %u are running", signum,
-             atomic_load_explicit(&f->app.n_inference, memory_order_relaxed));
+             atomic_load_explicit(&f->app.n_running, memory_order_relaxed));
     f->drain_deadline_ms =
         weir_loop_now_ms(f->control) + ms_of(f->app.options.runtime_graceful_shutdown_timeout_secs);
     on_drain(f);

@@ -46,7 +46,18 @@ static void count_in(struct weir_request *r) {
     weir_metric_inc(m->inflight);
     weir_metric_inc(m->active);
     weir_metric_inc(m->queued);
-    atomic_fetch_add_explicit(&r->fl->app->n_inference, 1, memory_order_relaxed);
+}
+
+/* A frontend that leaves waits for what runs. */
+static void run_in(struct weir_request *r) {
+    r->running = true;
+    atomic_fetch_add_explicit(&r->fl->app->n_running, 1, memory_order_relaxed);
+}
+
+static void run_out(struct weir_request *r) {
+    if (r->running)
+        atomic_fetch_sub_explicit(&r->fl->app->n_running, 1, memory_order_relaxed);
+    r->running = false;
 }
 
 static void leave_queue(struct weir_request *r) {
@@ -94,7 +105,6 @@ static void count_out(struct weir_request *r) {
                                        r->itl_n);
     if (tokens > 0)
         weir_metric_observe(m->output_tokens, (double)tokens);
-    atomic_fetch_sub_explicit(&r->fl->app->n_inference, 1, memory_order_relaxed);
 }
 
 /* ---- ending ------------------------------------------------------------------------------- */
@@ -248,7 +258,7 @@ static void count_end(struct weir_request *r) {
                                         ? 529 /* whatever status stands for it */
                                         : r->status);
     if (r->counted)
-        count_out(r); /* last: where none is in flight, all are counted */
+        count_out(r);
     log_access(r);
 }
 
@@ -261,6 +271,7 @@ void weir_request_done(struct weir_request *r) {
     }
     weir_timer_stop(&r->keep_alive);
     count_end(r);
+    run_out(r); /* last: where none runs, all are counted */
     weir_model_unref(r->model);
     weir_output_translated_fini(r);
     weir_embeddings_stop(r);
@@ -462,6 +473,7 @@ static bool admit(struct weir_request *r) {
     if (!is_servable(r))
         return false;
     weir_metric_inc(weir_model_info(r->model)->metrics.started[r->endpoint][r->q.stream]);
+    run_in(r);
     count_in(r);
     /* Nothing below needs tokens to be refused for load, so it is asked before they are made. */
     if (weir_router_all_busy(weir_model_info(r->model)->router)) {
@@ -531,6 +543,7 @@ void weir_request_count_tokens(struct weir_front_loop *fl, struct weir_http_exch
     make_ids(r);
     if (!is_servable(r))
         return;
+    run_in(r);
     if (weir_model_info(r->model)->engines && weir_relay_counts(r))
         weir_relay_count(r);
     else if (!r->answered && weir_request_chat_prompt(r, &prompt))

@@ -127,6 +127,7 @@ struct weir_request {
     bool opaque;      /* for an engine, in a form that only it can judge: passed on unread */
     bool only_counts; /* the tokens of a prompt: no part of the metrics */
     bool counted;     /* the gauges of the model count it */
+    bool running;     /* the app's n_running counts it */
     bool queued;      /* the queue gauge counts it */
     bool committed;   /* the 200 of a stream has been sent */
     bool answered;    /* an answer has been handed to the server, whole or begun and ended */

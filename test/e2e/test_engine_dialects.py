@@ -3,6 +3,7 @@ what the same chat answers from a worker of the request plane."""
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import threading
@@ -18,7 +19,7 @@ from test_engine_split import front as split_front
 from test_engines import BLOCK, accesses, follows, start
 from test_responses import CALL, HERE, TOOL
 from testenv import node_with
-from weir import exposition, total, until
+from weir import DEADLINE_S, exposition, total, until
 
 SAYS = "<think>\nhm “so”\n</think>\n\nA dam “across” a river.\n" + CALL + "\n" + CALL.replace("Ålesund", "Oslo")
 CLIENT_TOOL = {"name": TOOL["name"], "input_schema": TOOL["parameters"]}
@@ -285,6 +286,28 @@ def test_counts_that_engines_refuse(fleet, engines):
         assert r.status == status and words in r.json()["error"]["message"], r
     gate.set()
     assert not e.seen  # nothing was generated
+
+
+def test_counts_are_let_finish(fleet, engines):
+    """A count that waits for an engine is work that runs: a frontend that leaves waits for it. (Failed before: it was cut.)"""
+    asked, gate, got = threading.Event(), threading.Event(), []
+
+    def tokenize(h, body):
+        if b"Be brief." in body:  # not one that only asks whether there is a /tokenize
+            asked.set()
+            gate.wait(120)
+        h.whole(200, b'{"tokens":[1,2,3],"count":3}')
+    f = front(fleet, engines(lambda h, body: h.whole(500, b""), tokenize=tokenize).url, flags=())
+    client = threading.Thread(target=lambda: got.append(ask(f, RESPONSES + "/input_tokens", instructions="Be brief.")))
+    client.start()
+    assert asked.wait(DEADLINE_S)
+    f.signal(signal.SIGTERM)
+    f.wait_line("no new requests; 1 are running")
+    assert f.get("/live").status == 503
+    gate.set()
+    client.join(DEADLINE_S)
+    assert got[0].status == 200 and got[0].json()["input_tokens"] == 3
+    assert f.wait() == 0
 
 
 # ---- what goes wrong --------------------------------------------------------------------------------
