@@ -3,10 +3,10 @@
  * workers that take ids) → one leg, which goes where the load is least by the router's mode → the
  * worker's item or items are turned into the client's answer → the stream ends, and it is sent.
  *
- * Failure modes: those of a leg (leg.c); an item that holds no vectors, other than one vector an
- * input, or an end without any, is an internal error. Nothing is streamed, so a failure always has
- * its own status. Embeddings hold no KV blocks that another request would find: no hashes are made,
- * and what a request weighs is the number of its tokens.
+ * Failure modes: those of a leg (leg.c); an item that holds no vectors, other than one vector for
+ * each input, or an end without any, is an internal error. Nothing is streamed, so a failure always
+ * has its own status. Embeddings hold no KV blocks that another request would find: no hashes are
+ * made, and what a request weighs is the number of its tokens.
  */
 #include "wire/embeddings.h"
 #include "base/log.h"
@@ -234,8 +234,9 @@ bool weir_embeddings_observe(const struct weir_request *r, uint64_t now_ns) {
 }
 
 bool weir_embeddings_whole(const struct weir_request *r) {
-    size_t n = r->embeddings->answer.n;
-    return n > 0 && (n == r->q.n_prompts || r->q.n_prompts == 0);
+    const struct weir_embeddings_answer *a = &r->embeddings->answer;
+    /* Indexes differ: where the greatest is n - 1, each came once. */
+    return a->n > 0 && (a->n == r->q.n_prompts || r->q.n_prompts == 0) && a->last == a->n - 1;
 }
 
 void weir_embeddings_stop(struct weir_request *r) {

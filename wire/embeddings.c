@@ -3,6 +3,7 @@
 #include "base/base64.h"
 #include "base/number.h"
 #include "wire/codec_priv.h"
+#include "wire/openai_embeddings.h"
 
 #include <math.h>
 #include <string.h>
@@ -197,10 +198,12 @@ enum weir_status weir_embeddings_put_vector(const float *values, size_t n, bool 
 void weir_embeddings_answer_init(struct weir_embeddings_answer *a, bool base64, size_t max_bytes) {
     *a = (struct weir_embeddings_answer){.base64 = base64};
     weir_buf_init(&a->data, max_bytes);
+    weir_buf_init(&a->seen, WEIR_EMBEDDINGS_MAX_INPUTS / 8);
 }
 
 void weir_embeddings_answer_fini(struct weir_embeddings_answer *a) {
     weir_buf_fini(&a->data);
+    weir_buf_fini(&a->seen);
 }
 
 /* What the readers of one item share. */
@@ -239,8 +242,28 @@ static bool read_vector(struct weir_dec *d, struct weir_span *ret) {
     return (st == WEIR_OK && ret->len % 4 == 0) || weir_dec_fail(d);
 }
 
+/* Marks the index; WEIR_PROTOCOL: it is marked already, or can be no input's. */
+static enum weir_status see(struct weir_embeddings_answer *a, uint64_t index) {
+    const char bit = (char)(1 << index % 8);
+    if (index >= WEIR_EMBEDDINGS_MAX_INPUTS)
+        return WEIR_PROTOCOL;
+    while (a->seen.len <= index / 8) {
+        enum weir_status st = weir_buf_append_c(&a->seen, 0);
+        if (st != WEIR_OK)
+            return st;
+    }
+    if ((a->seen.data[index / 8] & bit) != 0)
+        return WEIR_PROTOCOL;
+    a->seen.data[index / 8] |= bit;
+    a->last = index > a->last ? index : a->last;
+    return WEIR_OK;
+}
+
 static bool add(struct taking *t, uint64_t index, struct weir_span bytes) {
     struct weir_buf *out = &t->a->data;
+    t->st = see(t->a, index);
+    if (t->st != WEIR_OK)
+        return weir_dec_fail(&t->d);
     t->st = weir_buf_printf(out, "%s{\"index\":%llu,\"object\":\"embedding\",\"embedding\":",
                             t->a->n > 0 ? "," : "", (unsigned long long)index);
     if (t->st == WEIR_OK)

@@ -35,7 +35,9 @@ weir_embeddings_request_decode(struct weir_span bytes, enum weir_codec codec, si
 struct weir_embeddings_answer {
     struct weir_buf data; /* owned: items of the member `data`, as JSON with commas between them */
     bool base64;          /* what the client wants, whatever the worker sends */
-    size_t n;             /* items so far */
+    size_t n;             /* items so far, each with an index of its own */
+    uint64_t last;        /* the greatest of these */
+    struct weir_buf seen; /* owned: a bit for each index up to that */
     uint64_t prompt_tokens, total_tokens; /* sums */
     uint64_t n_values;                    /* numbers in them */
 };
@@ -44,7 +46,8 @@ void weir_embeddings_answer_init(struct weir_embeddings_answer *a, bool base64, 
 void weir_embeddings_answer_fini(struct weir_embeddings_answer *a);
 /* Takes the item of a wrapper that is no error and holds one (wire/relay.h). Numbers become the
  * nearest floats, written with the shortest digits that read back; null is what is no number, as in
- * the reference. WEIR_PROTOCOL: neither form, a vector that is none. WEIR_LIMIT, WEIR_NOMEM. */
+ * the reference. WEIR_PROTOCOL: neither form, a vector that is none, an index that came before or
+ * is beyond all inputs that a request can have. WEIR_LIMIT, WEIR_NOMEM. */
 enum weir_status weir_embeddings_answer_take(struct weir_embeddings_answer *a,
                                              struct weir_span wrapper, enum weir_codec codec,
                                              struct weir_arena *arena) WEIR_MUST_CHECK;

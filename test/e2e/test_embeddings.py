@@ -188,6 +188,18 @@ def test_answers_that_are_none(scripted, model, items):
     assert r.status == 500 and r.json() == {"message": "Internal server error", "type": "Internal Server Error", "code": 500}, r
 
 
+@pytest.mark.parametrize("parts,status", [
+    ([[0, 1]], 200), ([[1, 0]], 200), ([[1], [0]], 200), ([[0, 0]], 500), ([[1], [1]], 500), ([[0, 2]], 500), ([[1, 2]], 500)])
+def test_each_input_has_one_vector(scripted, parts, status):
+    """Workers that read text say which input a vector is of. (Failed before: one input twice and another never passed.)"""
+    items = [{"object": "list", "model": "x", "usage": {"prompt_tokens": 1, "total_tokens": 1},
+              "data": [{"index": i, "object": "embedding", "embedding": packed(i)} for i in part]} for part in parts]
+    r, _ = scripted("text", items, ["a", "b"])
+    assert r.status == status
+    if status == 200:
+        assert sorted((d["index"], d["embedding"]) for d in r.json()["data"]) == [(0, [0]), (1, [1])]
+
+
 def test_refusals_of_workers(scripted):
     for kind, status, text in (("InvalidArgument", 400, "too many dimensions"), ("ResourceExhausted", 529, "Service temporarily overloaded"),
                                ("Unknown", 500, "Internal server error")):

@@ -117,6 +117,12 @@ def test_streams_pass_unchanged(agg):
         assert "".join(e["choices"][0]["delta"].get("content") or "" for e in events[:-1]) == whole
 
 
+def test_no_embeddings_through_pools(agg):
+    """As in Dynamo: what a global router registers is for chat and completions."""
+    r = agg.front.ask("POST", "/v1/embeddings", {"model": "m", "input": "x"})
+    assert r.status == 404 and "Model not found" in r.json()["message"], r
+
+
 def test_the_router_of_a_pool_knows_its_caches(agg):
     (_, _), (m1, router) = agg.pools
     text = "the same beginning of a prompt " * 30

@@ -225,6 +225,11 @@ static void case_answers_that_are_none(void) {
                                         ITEM("{\"data\":[{\"index\":0}]}"),
                                         ITEM("{\"data\":[{\"embedding\":[1]}]}"),
                                         ITEM("{\"data\":[{\"index\":-1,\"embedding\":[1]}]}"),
+                                        ITEM("{\"data\":[{\"index\":1,\"embedding\":[1]},"
+                                             "{\"index\":1,\"embedding\":[2]}]}"),
+                                        ITEM("{\"embeddings\":[[1]],"
+                                             "\"data\":[{\"index\":0,\"embedding\":[1]}]}"),
+                                        ITEM("{\"data\":[{\"index\":65536,\"embedding\":[1]}]}"),
                                         ITEM("{\"embeddings\":[[1]],\"prompt_tokens\":-1}"),
                                         ITEM("{\"data\":[],\"usage\":[]}")};
     for (size_t i = 0; i < WEIR_ARRAY_LEN(items); i++)
@@ -256,6 +261,23 @@ static void case_items(void) {
     }
 }
 
+/* The order is the worker's; whether each index came once, and none is missing, is known at the
+ * end. (Failed before: an index that came twice passed.) */
+static void case_order(void) {
+    struct weir_embeddings_answer a;
+    fresh();
+    ok(take(ITEM("{\"data\":[{\"index\":9,\"embedding\":[1]},{\"index\":0,\"embedding\":[2]}]}"),
+            WEIR_CODEC_JSON, false, &a));
+    CHECK(a.n == 2 && a.last == 9);
+    ok(weir_embeddings_answer_take(
+        &a, WEIR_SPAN_LIT(ITEM("{\"data\":[{\"index\":8,\"embedding\":[3]}]}")), WEIR_CODEC_JSON,
+        &arena));
+    CHECK(weir_embeddings_answer_take(
+              &a, WEIR_SPAN_LIT(ITEM("{\"data\":[{\"index\":9,\"embedding\":[3]}]}")),
+              WEIR_CODEC_JSON, &arena) == WEIR_PROTOCOL);
+    weir_embeddings_answer_fini(&a);
+}
+
 /* An answer that is too long fails, and is not cut. */
 static void case_bounds(void) {
     struct weir_embeddings_answer a;
@@ -273,6 +295,7 @@ int main(void) {
     CHECK_RUN(case_request);
     CHECK_RUN(case_answers);
     CHECK_RUN(case_answers_that_are_none);
+    CHECK_RUN(case_order);
     CHECK_RUN(case_items);
     CHECK_RUN(case_bounds);
     fresh();
