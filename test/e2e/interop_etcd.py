@@ -38,8 +38,9 @@ def test_dynamo_workers_behind_weir(fleet, theirs, dynamo, model, etcd):  # noqa
     again = check_routing(api, restart, usage=VERSION >= "1.6")  # older workers send no usage
     # A short absence of etcd: nobody notices but the log.
     ours = fleet.processes[-1]
+    at = len(ours.lines)
     etcd.kill()
-    ours.wait_line("what is known stays in use")
+    ours.wait_line("what is known stays in use", at)
     check_serving(again)
     at = len(ours.lines)
     etcd.start()
@@ -71,9 +72,43 @@ def shape(value):
     return type(value).__name__
 
 
-def records_of(etcd, kind):
-    """{key without ids: shape} of one kind of record."""
-    return {re.sub(r"[0-9a-f]{8,}", "ID", key): shape(value) for key, (value, _) in etcd.records().items() if value["type"] == kind}
+KINDS = ("Endpoint", "EventChannel", "EventSource")
+
+
+def records_of(etcd):
+    """{kind: {key without ids: shape}} of every kind but the card."""
+    out = {kind: {} for kind in KINDS}
+    for key, (value, _) in etcd.records().items():
+        if value["type"] in out:
+            out[value["type"]][nameless(key)] = shape(value)
+    return out
+
+
+def nameless(key):
+    return re.sub(r"[0-9a-f]{8,}", "ID", key)
+
+
+def all_written(read):
+    """The records of a mocker of ours: two endpoints, two channels, one source. {kind: {key: shape}}."""
+    until(lambda: f"all records of our worker; there are {[(k, list(v)) for k, v in (read() or {}).items()]}",
+          lambda: [len(v) for v in (read() or {}).values()] == [2, 2, 1])
+    return read()
+
+
+def compare_records(mine, read):
+    """Dynamo registers one record after another, in no order: each of ours must come in the end, with the same members."""
+    def missing():
+        other = read() or {}
+        return [(kind, key) for kind in mine for key in mine[kind] if key not in other.get(kind, {})]
+    until(lambda: f"Dynamo's worker to register {missing()}; there are {[(k, list(v)) for k, v in (read() or {}).items()]}",
+          lambda: not missing(), 120)
+    # It names the device as well, which Weir's mocker has none of.
+    drop = lambda v: {k: drop(x) for k, x in v.items() if k != "device_type"} if isinstance(v, dict) else v  # noqa: E731
+    other = read()
+    for kind, records in mine.items():
+        assert records
+        for key, value in records.items():
+            assert drop(other[kind][key]) == drop(value), key
 
 
 @pytest.fixture
@@ -105,18 +140,7 @@ def test_both_write_the_same(fleet, theirs, dynamo, model, etcd):  # noqa: F811
     """Every kind of record but the card, whose members are compared elsewhere: the same keys, the same members."""
     flags = ("--model-path", model, "--block-size", str(BLOCK))
     ours = fleet.mocker(*flags, workers=1)
-    ours.wait_line("records are registered")
-    kinds = ("Endpoint", "EventChannel", "EventSource")
-    mine = {kind: records_of(etcd, kind) for kind in kinds}
+    mine = all_written(lambda: records_of(etcd))
     assert ours.stop() == 0 and etcd.records() == {}
     dynamo_mocker(theirs, fleet, dynamo, model, workers=1)
-    until("Dynamo's worker", lambda: records_of(etcd, "Model"), 120)
-    until("its source", lambda: records_of(etcd, "EventSource"), 120)
-    for kind in kinds:
-        other = records_of(etcd, kind)
-        assert mine[kind]
-        for key, value in mine[kind].items():
-            assert key in other, (key, list(other))
-            # It names the device as well, which Weir's mocker has none of.
-            drop = lambda v: {k: drop(x) for k, x in v.items() if k != "device_type"} if isinstance(v, dict) else v  # noqa: E731
-            assert drop(other[key]) == drop(value), key
+    compare_records(mine, lambda: records_of(etcd))

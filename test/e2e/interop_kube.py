@@ -1,13 +1,12 @@
 """A real Dynamo on the other side, as in interop_dynamo.py, but all meet through the API server of Kubernetes, which is the default
 of Dynamo's operator. The server is kube_api.py; the test plays operator and kubelet."""
 import json
-import re
 
 import pytest
 
 from interop_dynamo import (BLOCK, VERSION, Http, check_routing, check_serving, dynamo, dynamo_env, files, model,  # noqa: F401
-                            pytestmark, theirs)
-from interop_etcd import shape
+                            pytestmark, theirs, workers_of)
+from interop_etcd import all_written, compare_records, nameless, shape
 from kube_api import KubeApi
 from weir import Process, kept_port, until
 
@@ -70,8 +69,9 @@ def test_dynamo_workers_behind_weir(fleet, theirs, dynamo, model, api):  # noqa:
     # A worker that is not ready is not asked; the API server may be away.
     api.slice("workers", ("d-0", True), ("d-1", False))
     until("one worker", lambda: len({i["instance_id"] for i in ours.get("/health").json()["instances"]}) == 1)
+    at = len(ours.lines)
     api.stop()
-    ours.wait_line("what is known stays in use")
+    ours.wait_line("what is known stays in use", at)
     check_serving(again, requests=40)
     api.start()
     api.slice("workers", *((name, False) for name in names))
@@ -95,6 +95,7 @@ def test_weir_workers_behind_dynamo(fleet, theirs, dynamo, model, api):  # noqa:
     # One goes in order: its records are taken out, nothing is lost. Then the other is not ready any more.
     assert mockers[0].stop() == 0
     assert api.records("w-0") is not None and not any(api.records("w-0").values())
+    until("Dynamo's frontend to see it gone", lambda: workers_of(again) == 1)
     check_serving(again, requests=40)
     api.slice("workers", ("w-1", False))
     until("the model to go", lambda: json.loads(again.ask("GET", "/v1/models")[1])["data"] == [], 60)
@@ -102,31 +103,25 @@ def test_weir_workers_behind_dynamo(fleet, theirs, dynamo, model, api):  # noqa:
 
 def test_both_write_the_same(fleet, theirs, dynamo, model, api):  # noqa: F811
     """The same instance id for the same pod, and the same object but for the card, whose members are compared elsewhere."""
-    kinds = ("endpoints", "event_channels", "event_sources")
+    def read():
+        data = api.records("pod-x")
+        return data and {kind: {nameless(key): shape(value) for key, value in (data.get(kind) or {}).items()}
+                         for kind in ("endpoints", "event_channels", "event_sources")}
 
-    def written():
-        api.registered("pod-x", "endpoints", "model_cards", "event_channels", "event_sources")
-        until("its endpoints", lambda: len(api.records("pod-x")["endpoints"]) == 2)
+    def whose():
+        """Of the object that stands there now."""
         cr = api.objects["dynamoworkermetadatas"]["pod-x"]
         ids = {r["instance_id"] for r in cr["spec"]["data"]["endpoints"].values()}
-        return ids, cr["metadata"]["ownerReferences"], cr["metadata"]["managedFields"], {
-            kind: {re.sub(r"[0-9a-f]{8,}", "ID", key): shape(value) for key, value in cr["spec"]["data"][kind].items()} for kind in kinds}
+        return ids, cr["metadata"]["ownerReferences"], cr["metadata"]["managedFields"]
 
     ours = fleet.mocker("--model-path", model, "--block-size", str(BLOCK), env=pod(fleet, "pod-x"))
-    mine = written()
+    mine, owner = all_written(read), whose()
     assert ours.stop() == 0
     api.delete("dynamoworkermetadatas", "pod-x")
     dynamo_worker(theirs, fleet, dynamo, model, "pod-x")
     api.slice("workers", ("pod-x", True))
-    until("Dynamo's worker", lambda: (api.records("pod-x") or {}).get("event_sources"), 120)
-    other = written()
-    assert mine[:3] == other[:3]
-    drop = lambda v: {k: drop(x) for k, x in v.items() if k != "device_type"} if isinstance(v, dict) else v  # noqa: E731
-    for kind in kinds:
-        assert mine[3][kind]
-        for key, value in mine[3][kind].items():
-            assert key in other[3][kind], (key, list(other[3][kind]))
-            assert drop(other[3][kind][key]) == drop(value), key
+    compare_records(mine, read)
+    assert whose() == owner
     asked = {(v, p): q for v, p, q in api.calls}
     assert asked["patch", "dynamoworkermetadatas"] == {"force": "true", "fieldManager": "dynamo-worker"}
 

@@ -21,7 +21,8 @@ DEADLINE_S = float(os.environ.get("WEIR_TEST_DEADLINE_S", "60"))
 
 
 def until(what, probe, deadline_s=None):
-    """Asks `probe` until it gives something true, and returns that."""
+    """Asks `probe` until it gives something true, and returns that. `what`: in words, or a function that says in the end what
+    is missing."""
     end = time.monotonic() + (deadline_s or DEADLINE_S)
     pause = threading.Event()
     while True:
@@ -29,7 +30,7 @@ def until(what, probe, deadline_s=None):
         if got:
             return got
         if time.monotonic() > end:
-            raise AssertionError(f"gave up waiting for {what}")
+            raise AssertionError(f"gave up waiting for {what() if callable(what) else what}")
         pause.wait(0.01)
 
 
