@@ -303,14 +303,15 @@ static void case_root_removed(void) {
 static void case_killed_process(void) {
     fresh();
     struct seen s = {0};
-    struct weir_discovery *d = open_file(400);
+    struct weir_discovery *d = open_file(1000);
     CHECK(weir_discovery_watch(d, on_change, &s) == WEIR_OK);
     pid_t child = fork();
     CHECK(child >= 0);
     if (child == 0) {
         struct weir_loop *own = NULL;
+        /* Touches its files far more often than it must, as a busy machine delays that. */
         struct weir_discovery_config config = {
-            .backend = WEIR_DISCOVERY_FILE, .file_root = root, .ttl_ms = 400};
+            .backend = WEIR_DISCOVERY_FILE, .file_root = root, .ttl_ms = 100};
         struct weir_discovery *theirs = NULL;
         struct weir_record r = instance(77);
         struct weir_err err;
@@ -321,7 +322,7 @@ static void case_killed_process(void) {
         _exit(1);
     }
     wait_for(&s, 1, 0);
-    turns_for(loop, 900); /* it is kept alive beyond its lease */
+    turns_for(loop, 1300); /* it is kept alive beyond its lease */
     CHECK(s.deletes == 0);
     CHECK(kill(child, SIGKILL) == 0);
     CHECK(waitpid(child, NULL, 0) == child);

@@ -94,7 +94,8 @@ static struct weir_event_pub *publish(struct weir_discovery *d, const char *topi
     return pub;
 }
 
-/* A SUB socket joins in its own time: sends until the first message comes through. */
+/* A SUB socket joins in its own time: sends until the first message comes through. What was sent
+ * meanwhile may still be on its way: it comes before one more. */
 static struct {
     struct weir_event_pub *pub;
     struct seen *s;
@@ -108,13 +109,17 @@ static bool joined(void *arg) {
     return false;
 }
 
+static bool last_hello(void *arg) {
+    return strcmp(((struct seen *)arg)->payload, "last hello") == 0;
+}
+
 static void join(struct weir_event_pub *pub, struct seen *s) {
     joining.pub = pub;
     joining.s = s;
     s->n = 0;
     CHECK(turns_until(loop, joined, NULL));
-    /* Whatever is still on its way. */
-    turns_for(loop, 10);
+    CHECK(weir_event_pub_send(pub, WEIR_SPAN_LIT("last hello")) == WEIR_OK);
+    CHECK(turns_until(loop, last_hello, s));
 }
 
 static void close_all(struct weir_event_pub *pub, struct weir_discovery *d,
@@ -237,13 +242,30 @@ static void send_raw(struct raw_pub *p, const char *topic, uint64_t publisher, u
     weir_buf_fini(&frame);
 }
 
-static struct raw_pub *raw_joining;
+/* As join(), by a publisher 5 that sends 99 until it is heard, then 100. */
+static struct {
+    struct raw_pub *p;
+    const char *topic;
+} raw_joining;
+
 static bool raw_joined(void *arg) {
     struct seen *s = arg;
     if (s->n > 0)
         return true;
-    send_raw(raw_joining, "t", 5, 100, 4);
+    send_raw(raw_joining.p, raw_joining.topic, 5, 99, 4);
     return false;
+}
+
+static bool sequence_100(void *arg) {
+    return ((struct seen *)arg)->last_sequence == 100;
+}
+
+static void join_raw(struct raw_pub *p, const char *topic, struct seen *s) {
+    raw_joining.p = p;
+    raw_joining.topic = topic;
+    CHECK(turns_until(loop, raw_joined, s));
+    send_raw(p, topic, 5, 100, 4);
+    CHECK(turns_until(loop, sequence_100, s));
 }
 
 static void expect_lost(struct raw_pub *p, struct seen *s, uint64_t publisher, uint64_t sequence,
@@ -262,9 +284,7 @@ static void case_gaps(void) {
     struct weir_discovery *d = open_mem();
     struct weir_event_sub *sub = subscribe(d, "t", false, &s);
     open_raw(&p, d);
-    raw_joining = &p;
-    CHECK(turns_until(loop, raw_joined, &s));
-    turns_for(loop, 10);
+    join_raw(&p, "t", &s);
     expect_lost(&p, &s, 5, 101, 0);
     expect_lost(&p, &s, 5, 102, 0);
     expect_lost(&p, &s, 5, 105, 2);
@@ -313,8 +333,8 @@ static void case_a_connection_that_is_made_again(void) {
     struct weir_discovery *d = open_mem();
     struct weir_event_sub *sub = subscribe(d, "t", false, &s);
     open_raw(&p, d);
-    raw_joining = raw_again = &p;
-    CHECK(turns_until(loop, raw_joined, &s));
+    raw_again = &p;
+    join_raw(&p, "t", &s);
     CHECK_EQ_U64(s.missed, 0);
     raw_port = weir_zmq_pub_port(p.socket);
     weir_zmq_pub_close(p.socket);
@@ -343,14 +363,6 @@ static void replay(const struct vector *v) {
     n_captured++;
 }
 
-static bool captured_joined(void *arg) {
-    struct seen *s = arg;
-    if (s->n > 0)
-        return true;
-    send_raw(&captured_pub, "kv-events", 5, 0, 4);
-    return false;
-}
-
 static void case_captured(void) {
     struct seen s;
     struct weir_err err;
@@ -366,8 +378,7 @@ static void case_captured(void) {
                                       .topic = WEIR_SPAN_LIT("kv-events"),
                                       .zmq_endpoint = weir_span_z(p->endpoint)};
     CHECK(weir_discovery_publish(d, &p->channel, &err) == WEIR_OK);
-    CHECK(turns_until(loop, captured_joined, &s));
-    turns_for(loop, 10);
+    join_raw(p, "kv-events", &s);
     unsigned before = s.n;
     n_captured = 0;
     vectors_run("events", replay);
