@@ -212,7 +212,7 @@ class Gateway:
     def __init__(self, etcd):
         self.etcd = etcd
         self.limit = None  # of each page of a list, in place of what was asked for
-        self.mute = False  # events of watches are swallowed
+        self.mute, self.swallowed = False, 0  # events of watches are swallowed; the revision of the last one
         self.hold = None  # a path whose calls are not answered before close()
         self.held, self.release = threading.Event(), threading.Event()
         self.failures = 0  # so many calls are answered with "no leader"
@@ -257,7 +257,9 @@ class Gateway:
         self.watches.append(h)
         try:
             while line := r.readline():
-                if line.strip() and not (self.mute and b'"events"' in line):
+                if self.mute and b'"events"' in line:
+                    self.swallowed = max(int(e["kv"]["mod_revision"]) for e in json.loads(line)["result"]["events"])
+                elif line.strip():
                     self._chunk(h, line)
         except OSError:
             h.close_connection = True  # the other side has left
@@ -273,6 +275,15 @@ class Gateway:
     def _chunk(h, data):
         h.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
         h.wfile.flush()
+
+    def swallow(self, change):
+        """Makes a change of records that no watch is told of: its last event has come, and gone, when this returns."""
+        self.mute = True
+        got = change()
+        last = int(self.etcd.must("/v3/kv/range", {"key": b64("v1/")})["header"]["revision"])
+        until(f"the event of revision {last}", lambda: self.swallowed >= last)
+        self.mute = False
+        return got
 
     def say(self, line):
         """One line to the newest watch."""

@@ -67,8 +67,9 @@ def test_dynamo_workers_behind_weir(fleet, nats, theirs, dynamo, model):
     # Complete blocks of each prompt: what its own tokens say.
     tokens = front.chat(PROMPTS[0]).json()["usage"]["prompt_tokens"]
     until("every block", lambda: entries(front) >= len(PROMPTS) * (tokens // BLOCK))
-    held = entries(front)
     until("a purge", lambda: front.metric("weir_router_kv_stream_purges_total") > 0)
+    until("nothing more to write", lambda: quiet(front))
+    held = entries(front)
     assert front.stop() == 0
     again = fleet.frontend(*FLAGS, *files(model)).ready(workers=2)
     again.wait_line("a snapshot of .* events was read")
@@ -97,7 +98,7 @@ def test_dynamo_reads_our_snapshot(fleet, nats, theirs, dynamo, model):
     until("nothing more to write", lambda: quiet(front))
     assert front.stop() == 0
     api = dynamo_front(theirs, fleet, dynamo)
-    theirs[-1].wait_line("Successfully downloaded stable snapshot|Successfully sent all initial events")
+    theirs[-1].wait_line("Successfully sent all initial events to indexer")
     assert all_found(api, mocker)
 
 

@@ -14,7 +14,7 @@ import re
 
 import pytest
 
-from interop_dynamo import BLOCK, VERSION, Http, dynamo, dynamo_env, dynamo_front, files, model, pytestmark, theirs  # noqa: F401
+from interop_dynamo import BLOCK, VERSION, dynamo, dynamo_env, dynamo_front, files, model, pytestmark, theirs  # noqa: F401
 from weir import Process
 
 ROOT = os.path.join(os.path.dirname(__file__), "../..")
@@ -169,7 +169,7 @@ def both_fronts(fleet, theirs, dynamo, model):  # noqa: F811
     flags = ("--router-mode", "kv", "--enable-anthropic-api")
     reference = dynamo_front(theirs, fleet, dynamo, *flags)
     front = fleet.frontend(*flags, "--error-format", "dynamo", *files(model))
-    Http(front.port).serving()
+    front.ready(workers=2)
     return reference.port, front.port
 
 

@@ -108,6 +108,18 @@ class NatsClient:
         self.socket.close()
 
 
+def heard(server, subject):
+    """Whether the server takes somebody to listen there, dead or alive."""
+    client = NatsClient(server)
+    client.socket.settimeout(1)
+    try:
+        return client.ask(subject) is not None
+    except TimeoutError:
+        return True
+    finally:
+        client.close()
+
+
 # ---- nkeys and JWTs -----------------------------------------------------------------------------
 
 OPERATOR, ACCOUNT, USER, SEED = 14, 0, 20, 18

@@ -206,6 +206,7 @@ def test_metrics_and_log(serve):
     client.messages.create(model="m", max_tokens=5, messages=ASK)
     list(client.messages.create(model="m", max_tokens=5, messages=ASK, stream=True))
     client.messages.count_tokens(model="m", messages=ASK)
+    front.counted()
     for name in ("dynamo_frontend_requests_total", "dynamo_frontend_requests_started_total"):
         for kind in ("unary", "stream"):
             assert front.metric(name, model="m", endpoint="anthropic_messages", request_type=kind) == 1

@@ -11,7 +11,7 @@ import threading
 import pytest
 
 from etcd import Etcd
-from nats_server import BINARY, USER, WHY_NOT, Key, NatsClient, NatsServer, operator_config
+from nats_server import BINARY, USER, WHY_NOT, Key, NatsClient, NatsServer, heard, operator_config
 from weir import DEADLINE_S, WEIR, Process, kept_port, knows, until
 
 pytestmark = pytest.mark.skipif(BINARY is None, reason=WHY_NOT)
@@ -199,18 +199,6 @@ def test_service(nats, fleet):
 # ---- workers that go ----------------------------------------------------------------------------
 
 
-def heard(server, subject):
-    """Whether the server takes somebody to listen there, dead or alive."""
-    client = NatsClient(server)
-    client.socket.settimeout(1)
-    try:
-        return client.ask(subject) is not None
-    except TimeoutError:
-        return True
-    finally:
-        client.close()
-
-
 def test_killed_worker(nats, fleet):
     """Nobody listens on its subject: the next worker gets the request, and nobody waits."""
     mockers = [fleet.mocker(), fleet.mocker()]
@@ -288,9 +276,10 @@ def test_server_restarts_under_load(nats, fleet):
     load = Load(front)
     for _ in range(3):
         served_more(load, 50, "before the server is killed")
+        seen = {p: len(p.lines) for p in (front, *mockers)}
         nats.kill()
-        for p in (front, *mockers):
-            until("the loss to be seen", lambda p=p: p.log().count("nats: connection lost") > 0)
+        for p, at in seen.items():
+            p.wait_line("nats: connection lost", at)
         nats.start()
         served_more(load, 50, "with the new server")
     statuses = load.end()

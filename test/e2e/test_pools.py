@@ -545,8 +545,9 @@ def test_failing_prefill_workers_give_way(fleet):
     for i in range(12):
         assert front.chat(f"number {i}").status == 200
     assert served_by(pre[0]) == 12 and served_by(broken) == 0
+    seen = len(front.lines)
     pre[0].stop()
-    front.wait_line("model m has 1 prefill worker")
+    front.wait_line("model m has 1 prefill worker", seen)
     assert front.chat().status == 200  # only the broken one is left: the decode worker does it all
     assert served_by(dec[0]) == 13
 

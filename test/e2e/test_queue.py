@@ -447,10 +447,9 @@ def test_session_affinity(fleet):
             e = where(s)
             assert e["worker_id"] == home and e["why"] == "session"
     gone = next(m for m in mockers if m.ids[0] == homes["s1"])
+    seen = len(front.lines)
     gone.stop()
-    front.ready(workers=2)
-    until("the worker to be gone", lambda: len([i for i in front.get("/health").json()["instances"]
-                                                if i["endpoint"] == "generate"]) == 2)
+    front.wait_line("model m has 2 workers", seen)
     new = where("s1")["worker_id"]
     assert new != homes["s1"]
     assert where("s1")["worker_id"] == new

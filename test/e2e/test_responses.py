@@ -193,6 +193,7 @@ def test_metrics_and_log(serve):
     client.responses.create(model="m", input="x")
     list(client.responses.create(model="m", input="x", stream=True))
     client.responses.input_tokens.count(model="m", input="x")
+    front.counted()
     for name in ("dynamo_frontend_requests_total", "dynamo_frontend_requests_started_total"):
         for kind in ("unary", "stream"):
             assert front.metric(name, model="m", endpoint="responses", request_type=kind) == 1
