@@ -193,6 +193,7 @@ def test_cards_in_any_order(fleet):
         assert names(front) == ["adapter-a", "m"]
         assert front.chat("x").status == 200
         mocker.kill()
+        fleet.expired(mocker)
         gone(front, "adapter-a")
         assert front.chat("x", model="adapter-a").status in (404, 503)
 

@@ -416,7 +416,7 @@ def test_engine_that_hangs_is_given_up(fleet):
     running = lambda e: total(exposition(e.get("/metrics")), "vllm:num_requests_running")
     assert running(a) == 1
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        whole = [pool.submit(f.chat, max_tokens=500) for _ in range(4)]
+        whole = [pool.submit(f.chat, max_tokens=200) for _ in range(4)]
         until("all to run", lambda: running(a) + running(b) == 5)
         assert running(a) > 1
         at = len(f.lines)

@@ -174,6 +174,7 @@ def test_etcd_dies_and_returns_under_load(fleet, etcd):
 
 def test_etcd_returns_empty(fleet, etcd):
     """Its data is lost: nobody is forgotten before the workers had the time to register again."""
+    fleet.env["ETCD_LEASE_TTL"] = "9"
     mockers = [registered(fleet.mocker()) for _ in range(2)]
     front = fleet.frontend().ready(workers=2)
     gone = registered(fleet.mocker())
@@ -291,6 +292,7 @@ def test_cluster_loses_members(fleet, tmp_path):
 
 
 def test_records_that_somebody_removed(fleet, etcd):
+    fleet.env["ETCD_LEASE_TTL"] = "9"
     mocker = registered(fleet.mocker())
     front = fleet.frontend().ready()
     end = len(mocker.lines)
@@ -486,10 +488,10 @@ def test_user_and_tokens_that_expire(fleet, tmp_path):
     e = Etcd(tmp_path / "etcd", "--auth-token", token)
     try:
         e.add_users()
-        use(fleet, e.url, ETCD_AUTH_USERNAME="weir", ETCD_AUTH_PASSWORD="secret", DYN_LOG="info,etcd=debug")
+        use(fleet, e.url, ETCD_LEASE_TTL="6", ETCD_AUTH_USERNAME="weir", ETCD_AUTH_PASSWORD="secret", DYN_LOG="info,etcd=debug")
         mocker = registered(fleet.mocker())
         front = fleet.frontend().ready()
-        # Signs of life come every five seconds, tokens last one.
+        # Signs of life come every two seconds, tokens last one.
         until("two renewals", lambda: front.log().count("the token has expired") >= 2)
         # 3.4 does not look at the token of a keep-alive, so a worker learns of it with its next record.
         end = len(mocker.lines)

@@ -180,6 +180,7 @@ def test_a_worker_that_leaves_takes_its_figures_along(fleet):
     blocks = "dynamo_frontend_worker_active_decode_blocks"
     until("it to be at work", lambda: front.metric(blocks, worker_id=leaves.ids[0]) > 0)
     leaves.kill()
+    fleet.expired(leaves)
     until("it to be gone", lambda: str(leaves.ids[0]) not in front.get("/metrics").body.decode())
     held.close()
     assert f'{blocks}{{worker_id="{stays.ids[0]}"' in front.get("/metrics").body.decode()

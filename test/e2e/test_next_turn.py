@@ -20,7 +20,8 @@ TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "ob
 def pair(tmp_path):
     fleet = Fleet(tmp_path)
     worker = PlaneWorker(fleet)
-    front = fleet.frontend("--router-mode", "kv").ready()
+    # A worker that failed is not avoided for the usual 5 seconds.
+    front = fleet.frontend("--router-mode", "kv", env={"DYN_RUNTIME_INHIBITED_DURATION_SECS": "0.2"}).ready()
     yield front, worker
     fleet.close()
     worker.close()

@@ -102,9 +102,9 @@ def order_of(fleet, front, asked, leg="whole"):
 
 
 def slow_worker(fleet, *flags):
-    """One worker that reads 4,000 prompt tokens a second, so that answers come one after another, and a frontend that lets one
+    """One worker that reads 20,000 prompt tokens a second, so that answers come one after another, and a frontend that lets one
     prompt in at a time. While a queue is filled the worker is stopped."""
-    worker = fleet.mocker("--speedup-ratio", "1", "--prefill-tokens-per-s", "4000")
+    worker = fleet.mocker("--speedup-ratio", "1", "--prefill-tokens-per-s", "20000")
     return worker, fleet.frontend("--router-mode", "kv", "--router-queue-threshold", "0", *flags, env=PATIENT).ready()
 
 
@@ -235,7 +235,7 @@ def test_queue_loses_nobody(fleet):
 
 def test_queue_of_one_worker_holds_nobody_up(fleet):
     """Requests that name a full worker wait for it; others go to the one that has room."""
-    workers = [fleet.mocker("--speedup-ratio", "1", "--prefill-tokens-per-s", "4000") for _ in range(2)]
+    workers = [fleet.mocker("--speedup-ratio", "1", "--prefill-tokens-per-s", "20000") for _ in range(2)]
     front = fleet.frontend("--router-mode", "kv", "--router-queue-threshold", "0", env=PATIENT).ready(workers=2)
     done = []
     explain = {"x-weir-explain": "1"}
@@ -272,7 +272,7 @@ policy_classes:
 
 def test_queue_policy_file(fleet, tmp_path):
     (tmp_path / "policy.yaml").write_text(POLICY)
-    worker = fleet.mocker("--speedup-ratio", "1", "--prefill-tokens-per-s", "4000")
+    worker = fleet.mocker("--speedup-ratio", "1", "--prefill-tokens-per-s", "20000")
     front = fleet.frontend("--router-mode", "kv", "--router-policy-config", str(tmp_path / "policy.yaml"), *ORDERED, log_of(fleet),
                            env=PATIENT).ready()
     done = []
@@ -370,7 +370,7 @@ def shares_of(front):
 def flooded(fleet, *flags, begun):
     """Two workers, and three long prompts of one tenant after a chat of another; when `begun(front)` holds the workers that have
     none of them go on, the others stand still until the end."""
-    workers = [fleet.mocker("--speedup-ratio", "1", "--prefill-tokens-per-s", "4000") for _ in range(2)]
+    workers = [fleet.mocker("--speedup-ratio", "1", "--prefill-tokens-per-s", "20000") for _ in range(2)]
     front = fleet.frontend("--router-mode", "kv", *flags, env=PATIENT).ready(workers=2)
     done = []
     assert front.chat("hello", max_tokens=1, headers={"x-tenant-id": "small"}).status == 200

@@ -31,8 +31,8 @@ def admitted(front, phase, pool=None):
 
 
 def split_up(fleet, *flags, decode=(), prefill=()):
-    """A prefill worker that reads 4,000 prompt tokens a second, and a decode worker."""
-    pre = fleet.mocker("--disaggregation-mode", "prefill", "--speedup-ratio", "1", "--prefill-tokens-per-s", "4000",
+    """A prefill worker that reads 20,000 prompt tokens a second, and a decode worker."""
+    pre = fleet.mocker("--disaggregation-mode", "prefill", "--speedup-ratio", "1", "--prefill-tokens-per-s", "20000",
                        *prefill)
     dec = fleet.mocker("--disaggregation-mode", "decode", *decode)
     front = fleet.frontend("--router-mode", "kv", *flags, env=PATIENT).ready()
@@ -179,8 +179,8 @@ def test_rendezvous_decode_legs_wait_too(fleet):
 
 
 def slow_pools(fleet, config, *flags):
-    """Both pools read 4,000 prompt tokens a second."""
-    workers = [worker(fleet, f"pool{i}", "--speedup-ratio", "1", "--prefill-tokens-per-s", "4000") for i in (0, 1)]
+    """Both pools read 20,000 prompt tokens a second."""
+    workers = [worker(fleet, f"pool{i}", "--speedup-ratio", "1", "--prefill-tokens-per-s", "20000") for i in (0, 1)]
     return workers, pools_frontend(fleet, config, *flags, workers=2, env=PATIENT)
 
 
@@ -253,7 +253,7 @@ def test_workers_of_a_pool_that_leave_while_requests_wait(fleet):
 
 def test_prefill_and_decode_pools_with_queues(fleet):
     """Each pool of each phase has a room of its own."""
-    pre = [worker(fleet, f"pre{i}", "--disaggregation-mode", "prefill", "--speedup-ratio", "1", "--prefill-tokens-per-s", "4000",
+    pre = [worker(fleet, f"pre{i}", "--disaggregation-mode", "prefill", "--speedup-ratio", "1", "--prefill-tokens-per-s", "20000",
                   component="prefill") for i in (0, 1)]
     dec = [worker(fleet, f"dec{i}", "--disaggregation-mode", "decode") for i in (0, 1)]
     front = pools_frontend(fleet, SPLIT, "--enforce-disagg", "--router-queue-threshold", "0", workers=2, env=PATIENT)
@@ -276,7 +276,7 @@ def test_prompts_wait_for_a_prefill_engine(fleet):
     f = engines_front(fleet, [pre.url], [dec.url], "--router-mode", "kv", "--tokenizer", "bytes", "--enforce-disagg",
                       "--router-queue-threshold", "0")
     done = []
-    asked = [Asked(lambda: f.chat("a" + LONG * 24, max_tokens=1), done)]  # some ten seconds; frozen it would be taken for dead
+    asked = [Asked(lambda: f.chat("a" + LONG * 12, max_tokens=1), done)]  # some five seconds; frozen it would be taken for dead
     until("the engine to be full", lambda: admitted(f, "prefill") == 1)
     asked += [Asked(lambda i=i: f.chat(f"{i}" + LONG, max_tokens=1), done) for i in range(3)]
     until("three to wait", lambda: waiting(f, "prefill") == 3)

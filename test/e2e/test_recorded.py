@@ -171,19 +171,23 @@ def test_keepalive(fleet):
 
 def test_fault(fleet):
     front = fleet.frontend(*DYNAMO)
-    victims = []
+    victims, dead = [], []
 
     def obey(order):
         if order == "start-worker":
             if not victims:
+                for d in dead:
+                    fleet.expired(d)
                 until("the dead worker to leave", lambda: not front.get("/health").json()["instances"])
                 victims.append(fleet.mocker(*model_flags(), "--speedup-ratio", "0.2", model="victim"))
             front.ready("victim")
         elif order == "kill-worker":
-            victims.pop().kill()
+            dead.append(victims.pop())
+            dead[-1].kill()
         elif order == "kill-worker-soon":
             until("a running request", lambda: victims[0].metric("requests_running") > 0)
-            victims.pop().kill()
+            dead.append(victims.pop())
+            dead[-1].kill()
         elif order == "term-worker":
             victims.pop().stop()
 
