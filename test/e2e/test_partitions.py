@@ -56,11 +56,11 @@ def test_engine(apart, fleet, lost):  # noqa: F811
     # What runs at the one that is cut off does not end before.
     a, b = (start(fleet, "--speedup-ratio", "1", "--decode-base-ms", ms, within=w) for ms, w in (("40", away), ("20", None)))
     f = engine_front(fleet, a.url, b.url, mode="round-robin", env=SHORT)
-    streams = [Stream(f, max_tokens=400) for _ in range(4)]
+    streams = [Stream(f, max_tokens=200) for _ in range(4)]
     for s in streams:
         assert s.first.wait(DEADLINE_S)
     hit = int(running(a))
-    whole = [Unary(f, max_tokens=400) for _ in range(4)]
+    whole = [Unary(f, max_tokens=200) for _ in range(4)]
     until("requests at both", lambda: running(a) + running(b) == 8)
     assert 0 < hit < 4 and running(a) > hit
     at = len(f.lines)
@@ -90,7 +90,7 @@ def test_engines_of_a_rack(apart, fleet):  # noqa: F811
     gone, left = [start(fleet, within=away) for _ in range(5)], start(fleet, "--speedup-ratio", "1", "--decode-base-ms", "20")
     f = engine_front(fleet, *[e.url for e in (*gone, left)], mode="least-loaded",
                      env={**SHORT, "WEIR_ENGINE_ANSWER_TIMEOUT_SECS": "60"})
-    busy = Stream(f, max_tokens=1000, nvext={"backend_instance_id": int(home_of(f, left))})
+    busy = Stream(f, max_tokens=700, nvext={"backend_instance_id": int(home_of(f, left))})
     assert busy.first.wait(DEADLINE_S) and running(left) == 1
     away.cut()
     assert f.chat(max_tokens=2).status == 200
@@ -146,11 +146,11 @@ def test_worker(apart, fleet, lost):  # noqa: F811
     fleet.env.update(SHORT, DYN_TCP_RESPONSE_STREAM_HOST=HERE)
     b = fleet.mocker("--speedup-ratio", "1")
     fleet.front = f = fleet.frontend("--router-mode", "round-robin", "--migration-limit", "3").ready()
-    calm = [Stream(f, seed=i, max_tokens=300) for i in range(4)]
+    calm = [Stream(f, seed=i, max_tokens=150) for i in range(4)]
     assert [s.ended() for s in calm] == ["length"] * 4
     a = fleet.mocker("--speedup-ratio", "0.2", within=away)  # its streams do not end before it is cut off
     f.wait_line("model m has 2 workers")
-    streams = [Stream(f, seed=i % 4, max_tokens=300) for i in range(12)]
+    streams = [Stream(f, seed=i % 4, max_tokens=150) for i in range(12)]
     for s in streams:
         assert s.first.wait(DEADLINE_S)
     hit = int(a.metric("requests_running"))
@@ -171,7 +171,7 @@ def returns(front, worker):
     """Its share of the traffic comes back."""
     until("an answer", lambda: front.chat(max_tokens=1).status == 200)
     def served():
-        streams = [Stream(front, max_tokens=60) for _ in range(4)]
+        streams = [Stream(front, max_tokens=20) for _ in range(4)]
         for s in streams:
             assert s.first.wait(DEADLINE_S)
         got = worker.metric("requests_running") > 0
@@ -186,7 +186,7 @@ def test_worker_without_another(apart, fleet):  # noqa: F811
     fleet.env.update(SHORT, DYN_TCP_RESPONSE_STREAM_HOST=HERE)
     a = fleet.mocker("--speedup-ratio", "0.2", within=away)
     fleet.front = f = fleet.frontend("--migration-limit", "3").ready()
-    streams = [Stream(f, max_tokens=400) for _ in range(3)]
+    streams = [Stream(f, max_tokens=200) for _ in range(3)]
     for s in streams:
         assert s.first.wait(DEADLINE_S)
     away.cut()

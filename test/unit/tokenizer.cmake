@@ -20,5 +20,6 @@ add_test(NAME tokenizer_reference
          COMMAND python3 ${CMAKE_SOURCE_DIR}/test/unit/tokenizer/reference.py $<TARGET_FILE:tok_probe>
                  ${tok_count}
          WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
-set_tests_properties(tokenizer_reference PROPERTIES LABELS "model;slow" SKIP_RETURN_CODE 77 TIMEOUT 1200)
+# Two minutes and more: first, so that nothing waits for it.
+set_tests_properties(tokenizer_reference PROPERTIES LABELS "model;slow" SKIP_RETURN_CODE 77 TIMEOUT 1200 COST 150)
 weir_test(unit_wtok_regex SOURCES test/unit/tokenizer/regex.c LINK weir_tokenizer)
