@@ -16,7 +16,7 @@ def ready(front, wanted):
         got[:] = [answer.json() if answer.status == 200 else answer.status]
         return got[0] == wanted
     try:
-        until("the page to say so", says, 20)
+        until("the page to say so", says)
     except AssertionError:
         assert got[0] == wanted
     return got[0]
