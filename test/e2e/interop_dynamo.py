@@ -152,6 +152,12 @@ class Http:
                 return False
             return status == 200 and any(m["id"] == "m" for m in json.loads(data)["data"])
         until("model m", probe, 120)
+        return self.enabled("/v1/chat/completions", "/v1/completions")
+
+    def enabled(self, *paths):
+        """Once it has these paths: Dynamo's frontend lists a model some milliseconds before, and then answers 404."""
+        for path in paths:
+            until(path, lambda p=path: self.ask("POST", p, {"no": "request"})[0] != 404)
         return self
 
     def hit_rate(self):

@@ -85,6 +85,7 @@ def both(fleet, theirs, dynamo, model):  # noqa: F811
 
     for at in (port, front.port):
         until("both models", lambda: serving(at), 120)
+        Http(at).enabled("/v1/embeddings")
     return worker, port, front
 
 

@@ -167,7 +167,7 @@ def both_fronts(fleet, theirs, dynamo, model):  # noqa: F811
                            "--num-workers", "2", "--speedup-ratio", "0", "--max-model-len", "2048"], dynamo_env(fleet),
                           "dynamo.mocker"))
     flags = ("--router-mode", "kv", "--enable-anthropic-api")
-    reference = dynamo_front(theirs, fleet, dynamo, *flags)
+    reference = dynamo_front(theirs, fleet, dynamo, *flags).enabled(*RESPONSES, *MESSAGES)
     front = fleet.frontend(*flags, "--error-format", "dynamo", *files(model))
     front.ready(workers=2)
     return reference.port, front.port
