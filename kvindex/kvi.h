@@ -210,9 +210,17 @@ enum kvi_result kvi_dump(struct kvi_index *index, kvi_dump_fn fn, void *arg);
 typedef bool (*kvi_place_fn)(void *arg, struct kvi_worker worker, enum kvi_tier tier,
                              const uint64_t *path, size_t n, uint64_t block_hash);
 enum kvi_result kvi_copy(struct kvi_index *index, kvi_dump_fn fn, kvi_place_fn place, void *arg);
-/* The same as kvi_dump for one (worker, rank). */
-enum kvi_result kvi_dump_rank(struct kvi_index *index, struct kvi_worker worker, kvi_dump_fn fn,
-                              void *arg);
+/* kvi_dump in steps, for an index that others write to meanwhile: a step tells about n_blocks
+ * blocks (one run of at most 128 more, and a block's further names) and makes writers wait no
+ * longer than for them. A (worker, rank) without events from open to the end is told whole, as a
+ * dump tells it, but for what the budget takes away; of another one it may be part of the old and
+ * part of the new. One thread at a time; the index outlives the walk, except for kvi_walk_close. */
+struct kvi_walk;
+struct kvi_walk *kvi_walk_open(struct kvi_index *index); /* NULL: no memory */
+/* *ret_more: not at the end yet. After a failure only to be closed. */
+enum kvi_result kvi_walk_step(struct kvi_walk *walk, size_t n_blocks, kvi_dump_fn fn, void *arg,
+                              bool *ret_more);
+void kvi_walk_close(struct kvi_walk *walk); /* accepts NULL */
 
 #pragma GCC visibility pop
 #ifdef __cplusplus

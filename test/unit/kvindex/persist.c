@@ -19,11 +19,9 @@ static uint64_t name_of(uint64_t worker, uint64_t parent, uint64_t content) {
     return pair[1] ^ (worker % 2 == 0 ? 0 : worker << 40);
 }
 
-static struct kvi_index *make_fleet(unsigned chains) {
-    struct kvi_index *x = kvi_create(NULL);
-    CHECK(x != NULL);
+static void grow(struct kvi_index *x, unsigned chains, uint64_t first_worker) {
     for (unsigned i = 0; i < chains; i++) {
-        uint64_t worker = weir_rng_below(&rng, WORKERS), parent = 0;
+        uint64_t worker = first_worker + weir_rng_below(&rng, WORKERS - first_worker), parent = 0;
         unsigned n = 1 + (unsigned)weir_rng_below(&rng, DEPTH);
         unsigned device = (unsigned)weir_rng_below(&rng, n + 1);
         unsigned host = device + (unsigned)weir_rng_below(&rng, n - device + 1);
@@ -38,6 +36,12 @@ static struct kvi_index *make_fleet(unsigned chains) {
             parent = name;
         }
     }
+}
+
+static struct kvi_index *make_fleet(unsigned chains) {
+    struct kvi_index *x = kvi_create(NULL);
+    CHECK(x != NULL);
+    grow(x, chains, 0);
     return x;
 }
 
@@ -198,6 +202,67 @@ static void case_json_dump_comes_back(void) {
     kvi_destroy(c.to);
 }
 
+enum { STILL = 3 }; /* workers below it have no events during a walk */
+struct told {
+    struct kvi_index *to;
+    size_t blocks; /* of this step */
+};
+
+static bool restore_still(void *arg, const struct kvi_event *e) {
+    struct told *t = arg;
+    t->blocks += e->n;
+    if (e->worker.worker_id < STILL)
+        kvi_apply(t->to, e, 1, NULL);
+    return true;
+}
+
+/* Others store, leave and come back between its steps, and whole branches go. */
+static void case_walk_beside_writers(void) {
+    for (size_t step = 1; step <= 1000; step *= 10) {
+        struct kvi_index *x = make_fleet(3000);
+        struct told want = {kvi_create(NULL), 0}, got = {kvi_create(NULL), 0};
+        CHECK(kvi_dump(x, restore_still, &want) == KVI_OK);
+        struct kvi_walk *walk = kvi_walk_open(x);
+        unsigned steps = 0;
+        for (bool more = true; more; steps++) {
+            got.blocks = 0;
+            CHECK(kvi_walk_step(walk, step, restore_still, &got, &more) == KVI_OK);
+            CHECK(got.blocks < step + 128);
+            grow(x, 3, STILL);
+            kvi_remove_worker(x, STILL + steps % (WORKERS - STILL));
+            kvi_maintain(x);
+        }
+        CHECK(steps > 3);
+        kvi_walk_close(walk);
+        struct kvi_stats s;
+        kvi_get_stats(got.to, &s);
+        CHECK(s.entries > 0 && s.events[KVI_STORED][KVI_PARENT_NOT_FOUND] == 0);
+        check_equal(want.to, got.to);
+        kvi_destroy(x);
+        kvi_destroy(want.to);
+        kvi_destroy(got.to);
+    }
+    kvi_walk_close(NULL);
+}
+
+static bool refuse(void *arg, const struct kvi_event *e) {
+    (void)e;
+    return --*(int *)arg > 0;
+}
+
+static void case_walk_that_is_stopped(void) {
+    struct kvi_index *x = make_fleet(100);
+    struct kvi_walk *walk = kvi_walk_open(x);
+    int wanted = 5;
+    bool more = true;
+    CHECK(kvi_walk_step(walk, SIZE_MAX, refuse, &wanted, &more) == KVI_OK);
+    CHECK(!more && wanted == 0);
+    kvi_walk_close(walk);
+    walk = kvi_walk_open(x);
+    kvi_destroy(x);
+    kvi_walk_close(walk);
+}
+
 static enum kvi_json_result read_text(const char *text, struct kvi_event *e, uint64_t *id) {
     static uint64_t scratch[8];
     return kvi_event_from_json(text, strlen(text), scratch, 8, e, id);
@@ -317,6 +382,8 @@ int main(void) {
     CHECK_RUN(case_every_cut_and_every_damage_is_seen);
     CHECK_RUN(case_versions_and_sizes);
     CHECK_RUN(case_json_dump_comes_back);
+    CHECK_RUN(case_walk_beside_writers);
+    CHECK_RUN(case_walk_that_is_stopped);
     CHECK_RUN(case_json_forms);
     CHECK_RUN(case_idle_work_keeps_all);
     unlink(path);
