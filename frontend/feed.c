@@ -82,12 +82,15 @@ static void on_load(void *arg, const struct weir_event_msg *msg) {
 
 enum { MAX_ROUTERS = 256 };
 
-/* The routers of some workers, each once; models are held by references. */
+/* A dump of the routers of some workers, each once; models are held by references, and the routers
+ * of prefill workers stay as long as their registry. */
 struct routers {
+    const struct weir_map *workers; /* borrowed: until the end of the dump */
     struct weir_router *all[MAX_ROUTERS];
     struct weir_model *models[MAX_ROUTERS];
-    size_t n, n_models;
+    size_t n, n_models, at;
     bool too_many;
+    struct weir_router_dump *dump; /* of all[at], once that has begun */
 };
 
 static void add_router(struct routers *r, struct weir_router *router) {
@@ -116,20 +119,49 @@ static void add_routers_of(struct weir_feed *f, uint64_t worker_id, struct route
         weir_model_unref(model);
 }
 
-static enum weir_status dump(void *arg, const struct weir_map *workers, weir_kv_event_fn fn,
-                             void *fn_arg) {
+static void dump_close(void *dump) {
+    struct routers *r = dump;
+    weir_router_dump_close(r->dump);
+    for (size_t i = 0; i < r->n_models; i++)
+        weir_model_unref(r->models[i]);
+    weir_free(r);
+}
+
+static enum weir_status dump_open(void *arg, const struct weir_map *workers, void **ret_dump) {
     struct weir_feed *f = arg;
-    struct routers r = {.n = 0};
+    struct routers *r = weir_calloc(1, sizeof(*r));
     size_t cursor = 0;
     uint64_t id, value;
+    if (r == NULL)
+        return WEIR_NOMEM;
+    r->workers = workers;
     while (weir_map_next(workers, &cursor, &id, &value))
-        add_routers_of(f, id, &r);
-    enum weir_status st = r.too_many ? WEIR_LIMIT : WEIR_OK;
-    for (size_t i = 0; i < r.n && st == WEIR_OK; i++)
-        st = weir_router_dump(r.all[i], workers, fn, fn_arg);
-    for (size_t i = 0; i < r.n_models; i++)
-        weir_model_unref(r.models[i]);
-    return st;
+        add_routers_of(f, id, r);
+    if (r->too_many) {
+        dump_close(r);
+        return WEIR_LIMIT;
+    }
+    *ret_dump = r;
+    return WEIR_OK;
+}
+
+static enum weir_status dump_step(void *dump, weir_kv_event_fn fn, void *fn_arg, bool *ret_more) {
+    struct routers *r = dump;
+    bool more = false;
+    enum weir_status st = WEIR_OK;
+    if (r->dump == NULL && r->at < r->n)
+        st = weir_router_dump_open(r->all[r->at], &r->dump);
+    if (st == WEIR_OK && r->dump != NULL)
+        st = weir_router_dump_step(r->dump, r->workers, fn, fn_arg, &more);
+    if (st != WEIR_OK)
+        return st;
+    if (!more) {
+        weir_router_dump_close(r->dump);
+        r->dump = NULL;
+        r->at++;
+    }
+    *ret_more = r->at < r->n;
+    return WEIR_OK;
 }
 
 static enum weir_status open_streams(struct weir_feed *f, struct weir_loop *loop,
@@ -138,7 +170,7 @@ static enum weir_status open_streams(struct weir_feed *f, struct weir_loop *loop
                                      const struct weir_feed_durable *durable,
                                      struct weir_err *err) {
     const struct weir_kv_streams_config config = {.ops = *ops,
-                                                  .dump = dump,
+                                                  .dump = {dump_open, dump_step, dump_close},
                                                   .arg = f,
                                                   .snapshot_threshold = durable->snapshot_threshold,
                                                   .snapshot_max_bytes = durable->snapshot_max_bytes,

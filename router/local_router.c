@@ -216,10 +216,38 @@ static void on_load(void *arg, const struct weir_event_msg *msg) {
     }
 }
 
-static enum weir_status dump(void *arg, const struct weir_map *workers, weir_kv_event_fn fn,
-                             void *fn_arg) {
+/* The one router, if a worker has come yet; it stays. */
+struct local_dump {
+    const struct weir_map *workers; /* borrowed: until the end of the dump */
+    struct weir_router_dump *dump;  /* NULL: no router */
+};
+
+static void dump_close(void *dump) {
+    struct local_dump *d = dump;
+    weir_router_dump_close(d->dump);
+    weir_free(d);
+}
+
+static enum weir_status dump_open(void *arg, const struct weir_map *workers, void **ret_dump) {
     struct weir_local *l = arg;
-    return l->router != NULL ? weir_router_dump(l->router, workers, fn, fn_arg) : WEIR_OK;
+    struct local_dump *d = weir_calloc(1, sizeof(*d));
+    if (d == NULL)
+        return WEIR_NOMEM;
+    d->workers = workers;
+    enum weir_status st = l->router != NULL ? weir_router_dump_open(l->router, &d->dump) : WEIR_OK;
+    if (st != WEIR_OK) {
+        dump_close(d);
+        return st;
+    }
+    *ret_dump = d;
+    return WEIR_OK;
+}
+
+static enum weir_status dump_step(void *dump, weir_kv_event_fn fn, void *fn_arg, bool *ret_more) {
+    struct local_dump *d = dump;
+    *ret_more = false;
+    return d->dump != NULL ? weir_router_dump_step(d->dump, d->workers, fn, fn_arg, ret_more)
+                           : WEIR_OK;
 }
 
 static enum weir_status follow_streams(struct weir_local *l, const struct weir_kv_follow_ops *ops,
@@ -227,7 +255,7 @@ static enum weir_status follow_streams(struct weir_local *l, const struct weir_k
     const struct weir_local_router_options *o = &l->options;
     const struct weir_kv_streams_config config = {
         .ops = *ops,
-        .dump = dump,
+        .dump = {dump_open, dump_step, dump_close},
         .arg = l,
         .snapshot_threshold = (uint64_t)o->router_snapshot_threshold,
         .snapshot_max_bytes = (uint64_t)o->router_snapshot_max_mib << 20,

@@ -240,12 +240,21 @@ struct weir_worker_load {
 /* Snapshot of all ranks; returns how many there are (may exceed room). */
 size_t weir_router_loads(struct weir_router *router, uint64_t now_ms, struct weir_worker_load *ret,
                          size_t room);
-/* All blocks of these workers (keys of the map), as stored events with ids from 0, parents first.
- * Events wait meanwhile, decisions do not: fn must be quick and must not call back. WEIR_NOMEM: not
- * all of them. */
+/* All blocks of these workers (keys of the map), as stored events with ids from 0, parents first,
+ * in steps: so long as none of them has an event between the first and the last, they are of one
+ * moment. A step tells WEIR_ROUTER_DUMP_BLOCKS and some; events wait for no more than those,
+ * decisions do not: fn must be quick and must not call back. One thread at a time. The router may
+ * be gone when the dump is closed. */
 struct weir_map;
-enum weir_status weir_router_dump(struct weir_router *router, const struct weir_map *workers,
-                                  weir_kv_event_fn fn, void *arg) WEIR_MUST_CHECK;
+struct weir_router_dump;
+enum { WEIR_ROUTER_DUMP_BLOCKS = 8192 };
+enum weir_status weir_router_dump_open(struct weir_router *router,
+                                       struct weir_router_dump **ret_dump) WEIR_MUST_CHECK;
+/* WEIR_NOMEM: the dump is good for nothing but close. */
+enum weir_status weir_router_dump_step(struct weir_router_dump *dump,
+                                       const struct weir_map *workers, weir_kv_event_fn fn,
+                                       void *arg, bool *ret_more) WEIR_MUST_CHECK;
+void weir_router_dump_close(struct weir_router_dump *dump); /* accepts NULL */
 struct weir_router_index_stats {
     uint64_t entries, events_ok, events_failed;
     size_t bytes;

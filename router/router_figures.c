@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "base/map.h"
+#include "base/mem.h"
 #include "router/busy.h"
 
 #include <math.h>
@@ -134,7 +135,8 @@ void weir_router_event_counts(struct weir_router *router,
         }
 }
 
-struct dump {
+struct weir_router_dump {
+    struct kvi_walk *walk; /* owned */
     const struct weir_map *workers;
     weir_kv_event_fn fn;
     void *arg;
@@ -142,7 +144,7 @@ struct dump {
 };
 
 static bool on_dumped(void *arg, const struct kvi_event *event) {
-    struct dump *d = arg;
+    struct weir_router_dump *d = arg;
     uint64_t value;
     if (!weir_map_get(d->workers, event->worker.worker_id, &value))
         return true;
@@ -159,8 +161,34 @@ static bool on_dumped(void *arg, const struct kvi_event *event) {
     return true;
 }
 
-enum weir_status weir_router_dump(struct weir_router *router, const struct weir_map *workers,
-                                  weir_kv_event_fn fn, void *arg) {
-    struct dump d = {workers, fn, arg, 0};
-    return kvi_dump(router->index, on_dumped, &d) == KVI_OK ? WEIR_OK : WEIR_NOMEM;
+enum weir_status weir_router_dump_open(struct weir_router *router,
+                                       struct weir_router_dump **ret_dump) {
+    struct weir_router_dump *d = weir_calloc(1, sizeof(*d));
+    if (d == NULL)
+        return WEIR_NOMEM;
+    d->walk = kvi_walk_open(router->index);
+    if (d->walk == NULL) {
+        weir_free(d);
+        return WEIR_NOMEM;
+    }
+    *ret_dump = d;
+    return WEIR_OK;
+}
+
+enum weir_status weir_router_dump_step(struct weir_router_dump *dump,
+                                       const struct weir_map *workers, weir_kv_event_fn fn,
+                                       void *arg, bool *ret_more) {
+    dump->workers = workers;
+    dump->fn = fn;
+    dump->arg = arg;
+    return kvi_walk_step(dump->walk, WEIR_ROUTER_DUMP_BLOCKS, on_dumped, dump, ret_more) == KVI_OK
+               ? WEIR_OK
+               : WEIR_NOMEM;
+}
+
+void weir_router_dump_close(struct weir_router_dump *dump) {
+    if (dump == NULL)
+        return;
+    kvi_walk_close(dump->walk);
+    weir_free(dump);
 }

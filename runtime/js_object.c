@@ -1,7 +1,7 @@
 /*
  * Download: the record → its chunks, one after the other, handed on as they come → digest → told.
- * Upload: the bucket → the record of before → chunks, each acknowledged → the new record, which
- * replaces that of before → the chunks of before are purged → told.
+ * Upload: the bucket → the record of before → chunks, each read and acknowledged → the new record,
+ * which replaces that of before → the chunks of before are purged → told.
  *
  * Failure modes: any call that fails ends the operation; an upload that breaks off leaves the
  * object of before whole, and chunks that nobody names.
@@ -38,7 +38,7 @@ struct weir_js_object_op {
     struct weir_js_call *call;
     struct weir_arena arena;
     struct weir_spool *bytes; /* upload: of the object */
-    char *chunk;              /* upload: CHUNK_BYTES of them */
+    struct weir_span chunk;   /* upload: the one that is sent, borrowed from the spool */
     uint64_t got;             /* download: bytes handed on */
     struct weir_sha256 *sha;
     char digest[WEIR_JS_DIGEST_BYTES]; /* download: what the record says */
@@ -54,7 +54,6 @@ static void free_op(struct weir_js_object_op *op) {
     weir_sha256_destroy(op->sha);
     weir_arena_fini(&op->arena);
     weir_spool_destroy(op->bytes);
-    weir_free(op->chunk);
     weir_free(op);
 }
 
@@ -251,12 +250,7 @@ static enum weir_status put_new_record(struct weir_js_object_op *op, struct text
 }
 
 static enum weir_status put_chunk(struct weir_js_object_op *op, struct text *t) {
-    uint64_t from = op->n * CHUNK_BYTES, left = weir_spool_size(op->bytes) - from;
-    size_t n = left < CHUNK_BYTES ? (size_t)left : CHUNK_BYTES;
-    enum weir_status st = weir_spool_read(op->bytes, from, op->chunk, n);
-    if (st != WEIR_OK)
-        return st;
-    t->payload = weir_span(op->chunk, n);
+    t->payload = op->chunk;
     weir_sha256_add(op->sha, t->payload);
     snprintf(t->subject, sizeof(t->subject), "$O.%s.C.%s", op->bucket, op->nuid);
     return WEIR_OK;
@@ -290,7 +284,7 @@ static enum weir_status put_request(struct weir_js_object_op *op, struct text *t
     }
 }
 
-static enum weir_status try_ask(struct weir_js_object_op *op) {
+static enum weir_status send(struct weir_js_object_op *op) {
     struct text t = {.payload = {NULL, 0}};
     weir_buf_init(&t.body, 64 * 1024);
     enum weir_status st = put_request(op, &t);
@@ -308,8 +302,26 @@ static enum weir_status try_ask(struct weir_js_object_op *op) {
     return st;
 }
 
+static void on_read(void *arg, enum weir_status st, struct weir_span bytes) {
+    struct weir_js_object_op *op = arg;
+    op->chunk = bytes;
+    if (st == WEIR_OK)
+        st = send(op);
+    if (st != WEIR_OK)
+        finish(op, st);
+}
+
+static void read_chunk(struct weir_js_object_op *op) {
+    uint64_t from = op->n * CHUNK_BYTES, left = weir_spool_size(op->bytes) - from;
+    weir_spool_read(op->bytes, from, left < CHUNK_BYTES ? (size_t)left : CHUNK_BYTES, on_read, op);
+}
+
 static void ask(struct weir_js_object_op *op) {
-    enum weir_status st = try_ask(op);
+    if (op->upload && op->step == STEP_CHUNK) {
+        read_chunk(op);
+        return;
+    }
+    enum weir_status st = send(op);
     if (st != WEIR_OK)
         finish(op, st);
 }
@@ -336,7 +348,7 @@ static struct weir_js_object_op *create(const struct weir_js_object_config *conf
 static enum weir_status start(struct weir_js_object_op *op, struct weir_js_object_op **ret_op) {
     enum weir_status st = weir_sha256_create(&op->sha);
     if (st == WEIR_OK)
-        st = try_ask(op);
+        st = send(op);
     if (st == WEIR_OK)
         *ret_op = op;
     else
@@ -360,11 +372,6 @@ enum weir_status weir_js_object_put(const struct weir_js_object_config *config,
     }
     op->upload = true;
     op->bytes = config->take;
-    op->chunk = weir_malloc(CHUNK_BYTES);
-    if (op->chunk == NULL) {
-        free_op(op);
-        return WEIR_NOMEM;
-    }
     op->chunks = (weir_spool_size(op->bytes) + CHUNK_BYTES - 1) / CHUNK_BYTES;
     weir_nats_inbox(weir_loop_rng(weir_js_loop(op->js)), inbox);
     snprintf(op->nuid, sizeof(op->nuid), "%s", strrchr(inbox, '.') + 1);

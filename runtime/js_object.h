@@ -32,7 +32,7 @@ struct weir_js_object_config {
     const char *bucket, *name;              /* copied */
     const struct weir_js_object_sink *sink; /* download; outlives the operation */
     uint64_t max_bytes;                     /* download */
-    struct weir_spool *take;                /* upload: becomes ours, also when it fails */
+    struct weir_spool *take; /* upload: of the same loop; becomes ours, also when it fails */
     weir_js_object_fn fn;
     void *arg;
 };

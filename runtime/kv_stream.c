@@ -229,8 +229,8 @@ static void take(struct weir_kv_stream *s, const struct weir_nats_msg *msg) {
     proceed(s);
 }
 
-static void on_pulled(void *arg, enum weir_status st, const struct weir_nats_msg *msg) {
-    struct weir_kv_stream *s = arg;
+void weir_kv_stream_pulled(struct weir_kv_stream *s, enum weir_status st,
+                           const struct weir_nats_msg *msg) {
     if (st != WEIR_OK) {
         s->pull = NULL;
         s->all->stats.restarts++;
@@ -241,6 +241,11 @@ static void on_pulled(void *arg, enum weir_status st, const struct weir_nats_msg
     } else {
         take(s, msg);
     }
+}
+
+static void on_pulled(void *arg, enum weir_status st, const struct weir_nats_msg *msg) {
+    if (!weir_kv_stream_holds(arg, st, msg))
+        weir_kv_stream_pulled(arg, st, msg);
 }
 
 static enum weir_status pull(struct weir_kv_stream *s) {

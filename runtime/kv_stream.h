@@ -13,12 +13,18 @@
 
 struct weir_kv_streams;
 
+/* Every block that some workers (keys of a map, which stays until close) hold, as stored events,
+ * parents first, in steps that take a loop no more than a millisecond or two. Between the first and
+ * the last no event of these workers is told. A failure: not all of them. */
+struct weir_kv_dump_ops {
+    enum weir_status (*open)(void *arg, const struct weir_map *workers, void **ret_dump);
+    enum weir_status (*step)(void *dump, weir_kv_event_fn fn, void *fn_arg, bool *ret_more);
+    void (*close)(void *dump); /* what it dumps may be gone */
+};
+
 struct weir_kv_streams_config {
     struct weir_kv_follow_ops ops; /* as for a follower; on_end after some messages */
-    /* Every block that these workers (keys of the map) hold, as stored events, parents first; or a
-     * failure, and then not all. */
-    enum weir_status (*dump)(void *arg, const struct weir_map *workers, weir_kv_event_fn fn,
-                             void *fn_arg);
+    struct weir_kv_dump_ops dump;
     void *arg;
     uint64_t snapshot_threshold; /* messages in a stream above which a snapshot is written */
     uint64_t snapshot_max_bytes; /* of one that is read or written; a multiple of 1 MiB */

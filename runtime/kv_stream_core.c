@@ -170,15 +170,19 @@ void weir_kvs_keep_wrote(struct weir_kvs_keep *k, uint64_t covered) {
     k->covered = covered;
 }
 
+void weir_kvs_keep_failed(struct weir_kvs_keep *k, uint64_t now_ms) {
+    k->hold_ms = k->hold_ms == 0 ? WEIR_KVS_TICK_MS : k->hold_ms * 2;
+    if (k->hold_ms > WEIR_KVS_HOLD_MAX_MS)
+        k->hold_ms = WEIR_KVS_HOLD_MAX_MS;
+    k->next_ms = now_ms + k->hold_ms;
+}
+
 uint64_t weir_kvs_keep_purge(struct weir_kvs_keep *k, uint64_t least_floor, uint64_t now_ms) {
     uint64_t to = least_floor < k->covered ? least_floor : k->covered;
     uint64_t gone = to >= k->first_seq ? to - k->first_seq + 1 : 0;
     if (k->messages - (gone < k->messages ? gone : k->messages) > k->threshold) {
         /* Somebody holds the purge up: another snapshot would not help soon. */
-        k->hold_ms = k->hold_ms == 0 ? WEIR_KVS_TICK_MS : k->hold_ms * 2;
-        if (k->hold_ms > WEIR_KVS_HOLD_MAX_MS)
-            k->hold_ms = WEIR_KVS_HOLD_MAX_MS;
-        k->next_ms = now_ms + k->hold_ms;
+        weir_kvs_keep_failed(k, now_ms);
     } else {
         k->hold_ms = k->next_ms = 0;
     }

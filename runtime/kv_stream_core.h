@@ -111,6 +111,8 @@ enum weir_kvs_duty { WEIR_KVS_REST, WEIR_KVS_WRITE, WEIR_KVS_LIST };
 enum weir_kvs_duty weir_kvs_keep_look(struct weir_kvs_keep *k, uint64_t messages,
                                       uint64_t first_seq, uint64_t high, uint64_t now_ms);
 void weir_kvs_keep_wrote(struct weir_kvs_keep *k, uint64_t covered);
+/* It could not be put together: the next try comes later, ever later. */
+void weir_kvs_keep_failed(struct weir_kvs_keep *k, uint64_t now_ms);
 /* The consumers are listed; least_floor: up to where all have acknowledged. Everything before the
  * returned place may go; 0: nothing. */
 uint64_t weir_kvs_keep_purge(struct weir_kvs_keep *k, uint64_t least_floor, uint64_t now_ms);

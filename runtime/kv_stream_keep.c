@@ -1,27 +1,21 @@
 /*
  * Snapshots. Every second or so: how long is the stream? → too long: everything that its workers
- * hold, as stored events, into a spool, and from there into the object store, chunk by chunk → up
- * to where have all consumers acknowledged? → the stream is purged up to there, as far as the
- * snapshot covers it.
+ * hold, as stored events, into a spool (kv_stream_dump.c), and from there into the object store,
+ * chunk by chunk → up to where have all consumers acknowledged? → the stream is purged up to there,
+ * as far as the snapshot covers it.
  *
  * The snapshot comes before the purge, so that at every moment it and the stream together tell
  * all. A call that fails ends the round; the next tick begins another.
  */
-#include "base/log.h"
 #include "runtime/kv_stream_priv.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 
-enum {
-    SPOOL_BYTES = 128 * 1024, /* so many of a snapshot are in memory, */
-    EVENT_BYTES = 1 << 20,    /* and an event: one of a dump has a node's blocks */
-};
-
 static void list_consumers(struct weir_kv_stream *s);
 
 static bool busy(const struct weir_kv_stream *s) {
-    return s->keep_call != NULL || s->writing != NULL;
+    return s->keep_call != NULL || s->dumping != NULL || s->writing != NULL;
 }
 
 static void plan(struct weir_kv_stream *s) {
@@ -109,47 +103,6 @@ static void on_written(void *arg, enum weir_status st, const char *digest) {
     begin_list(s);
 }
 
-/* The index as a snapshot: all of it at one moment, on its way into the spool. */
-struct dump {
-    struct weir_radix_writer w;
-    struct weir_buf bytes; /* not in the spool yet */
-    struct weir_spool *spool;
-    uint64_t max;
-};
-
-static void spool(struct dump *d) {
-    if (d->w.status == WEIR_OK && weir_spool_size(d->spool) + d->bytes.len > d->max)
-        d->w.status = WEIR_TOO_LARGE;
-    if (d->w.status == WEIR_OK)
-        d->w.status = weir_spool_append(d->spool, weir_buf_span(&d->bytes));
-    weir_buf_clear(&d->bytes);
-}
-
-static void on_dumped(void *arg, const struct weir_kv_event *event) {
-    struct dump *d = arg;
-    weir_radix_put(&d->w, event);
-    if (d->bytes.len >= SPOOL_BYTES)
-        spool(d);
-}
-
-static enum weir_status dump(struct weir_kv_stream *s, struct dump *d) {
-    const struct weir_kv_streams_config *c = &s->all->config;
-    char head[WEIR_RADIX_HEAD];
-    d->max = c->snapshot_max_bytes;
-    enum weir_status st = weir_spool_create(&d->spool);
-    if (st != WEIR_OK)
-        return st;
-    weir_buf_init(&d->bytes, SPOOL_BYTES + EVENT_BYTES);
-    c->ops.on_end(c->arg); /* what was applied is in the index */
-    weir_radix_begin(&d->w, &d->bytes);
-    st = c->dump(c->arg, &s->workers, on_dumped, d);
-    spool(d);
-    weir_buf_fini(&d->bytes);
-    if (st == WEIR_OK)
-        st = weir_radix_end(&d->w, head);
-    return st == WEIR_OK ? weir_spool_replace(d->spool, 0, weir_span(head, sizeof(head))) : st;
-}
-
 static void log_unwritten(struct weir_kv_stream *s, enum weir_status st) {
     uint32_t dropped;
     if (!weir_log_limit_ok(&s->limit, 60, &dropped))
@@ -164,33 +117,47 @@ static void log_unwritten(struct weir_kv_stream *s, enum weir_status st) {
         WEIR_LOG(WEIR_LOG_WARN, "events",
                  "stream %s: no snapshot: %s%s; the stream is not purged and ends with its age",
                  s->name, weir_status_text(st),
-                 st == WEIR_IO ? " (give it room in a folder, and name that as TMPDIR)" : "");
+                 st == WEIR_IO ? " (give it room in a folder, and name that as TMPDIR)"
+                 : st == WEIR_TIMEOUT
+                     ? " (the disk is too slow: name a folder on another as TMPDIR)"
+                     : "");
 }
 
-static void write_snapshot(struct weir_kv_stream *s) {
-    struct dump d = {.spool = NULL};
-    enum weir_status st = dump(s, &d);
+static void unwritten(struct weir_kv_stream *s, enum weir_status st) {
+    if (st == WEIR_CANCELLED)
+        return; /* a worker went; the next look begins anew */
+    weir_kvs_keep_failed(&s->keep, weir_loop_now_ms(s->all->loop));
+    log_unwritten(s, st);
+}
+
+void weir_kv_stream_dumped(struct weir_kv_stream *s, enum weir_status st, struct weir_spool *take,
+                           uint64_t n_events, uint64_t high) {
     if (st != WEIR_OK) {
-        weir_spool_destroy(d.spool);
-        log_unwritten(s, st);
+        unwritten(s, st);
         return;
     }
     const struct weir_js_object_config oc = {.js = s->all->js,
                                              .bucket = s->bucket,
                                              .name = "radix-state",
-                                             .take = d.spool,
+                                             .take = take,
                                              .fn = on_written,
                                              .arg = s};
-    uint64_t n_bytes = weir_spool_size(d.spool);
-    s->writing_high = s->core.high;
+    uint64_t n_bytes = weir_spool_size(take);
+    s->writing_high = high;
     st = weir_js_object_put(&oc, &s->writing);
     if (st == WEIR_OK)
         WEIR_LOG(WEIR_LOG_INFO, "events",
                  "stream %s has %" PRIu64 " messages: a snapshot of %" PRIu64 " events, %" PRIu64
                  " bytes, is written",
-                 s->name, s->keep.messages, d.w.n, n_bytes);
+                 s->name, s->keep.messages, n_events, n_bytes);
     else
-        log_unwritten(s, st);
+        unwritten(s, st);
+}
+
+static void write_snapshot(struct weir_kv_stream *s) {
+    enum weir_status st = weir_kv_stream_dump(s);
+    if (st != WEIR_OK)
+        unwritten(s, st);
 }
 
 static void on_info(void *arg, enum weir_status st, const struct weir_nats_msg *msg) {
@@ -217,7 +184,8 @@ static void on_info(void *arg, enum weir_status st, const struct weir_nats_msg *
 void weir_kv_stream_tick(void *arg) {
     struct weir_kv_stream *s = arg;
     plan(s);
-    weir_kv_stream_look_for_late(s);
+    if (s->dumping == NULL)
+        weir_kv_stream_look_for_late(s);
     /* A snapshot without what a known worker holds would let its events be purged. */
     if (busy(s) || s->core.state != WEIR_KVS_LIVE || weir_kvs_catching_up(&s->core) ||
         weir_kv_stream_owes(s))
@@ -234,5 +202,6 @@ void weir_kv_stream_keep_start(struct weir_kv_stream *s) {
 void weir_kv_stream_keep_stop(struct weir_kv_stream *s) {
     weir_timer_stop(&s->tick);
     weir_js_cancel(s->keep_call);
+    weir_kv_stream_dump_stop(s);
     weir_js_object_cancel(s->writing);
 }

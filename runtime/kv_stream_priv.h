@@ -1,6 +1,7 @@
 /*
  * Inside of the followers of JetStreams. Files: kv_streams.c which components there are;
  * kv_stream.c one stream: asking, pulling, applying; kv_stream_keep.c its snapshots;
+ * kv_stream_dump.c how one is put together;
  * kv_stream_peers.c the other routers there;
  * kv_stream_core.c all decisions.
  */
@@ -8,6 +9,7 @@
 #define WEIR_RUNTIME_KV_STREAM_PRIV_H
 
 #include "base/list.h"
+#include "base/log.h"
 #include "runtime/js_object.h"
 #include "runtime/kv_stream.h"
 #include "runtime/kv_stream_core.h"
@@ -63,6 +65,7 @@ struct weir_kv_stream {
     struct weir_log_limit limit;
     /* of a snapshot of ours */
     struct weir_js_call *keep_call;
+    struct weir_kv_dumping *dumping; /* it is put together */
     struct weir_js_object_op *writing;
     uint64_t writing_high, listed, floor;
     /* of other routers */
@@ -107,12 +110,33 @@ enum weir_status weir_kv_stream_ask(struct weir_kv_stream *s, const char *verb, 
                                     struct weir_span payload, weir_js_fn fn,
                                     struct weir_js_call **ret_call) WEIR_MUST_CHECK;
 
+/* What came over the pull. */
+void weir_kv_stream_pulled(struct weir_kv_stream *s, enum weir_status st,
+                           const struct weir_nats_msg *msg);
+
+/* ---- kv_stream_dump.c --------------------------------------------------------------------- */
+
+/* Puts everything that the workers hold into a spool, in steps. What is pulled meanwhile waits. At
+ * the end, and not before this has returned, weir_kv_stream_dumped() is called. */
+enum weir_status weir_kv_stream_dump(struct weir_kv_stream *s) WEIR_MUST_CHECK;
+/* A dump is under way, and this is kept until it is over. msg: where st is WEIR_OK. */
+bool weir_kv_stream_holds(struct weir_kv_stream *s, enum weir_status st,
+                          const struct weir_nats_msg *msg);
+/* One of the workers goes: what is dumped is not true any more. */
+void weir_kv_stream_dump_void(struct weir_kv_stream *s);
+/* Nothing is called. */
+void weir_kv_stream_dump_stop(struct weir_kv_stream *s);
+
 /* ---- kv_stream_keep.c --------------------------------------------------------------------- */
 
 /* Starts and stops the looks at the stream's length. */
 void weir_kv_stream_keep_start(struct weir_kv_stream *s);
 void weir_kv_stream_keep_stop(struct weir_kv_stream *s);
 void weir_kv_stream_tick(void *arg); /* of timer `tick` */
+/* The dump is over; take: of n_events, the state after message `high`; ours. WEIR_CANCELLED: it was
+ * void. */
+void weir_kv_stream_dumped(struct weir_kv_stream *s, enum weir_status st, struct weir_spool *take,
+                           uint64_t n_events, uint64_t high);
 /* From the tick of kv_stream_keep.c: workers whose events passed them may be ready now. */
 void weir_kv_stream_look_for_late(struct weir_kv_stream *s);
 /* A worker that discovery shows has not seen its events yet. */

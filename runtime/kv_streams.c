@@ -68,8 +68,10 @@ static void on_change(void *arg, enum weir_discovery_change change, enum weir_re
         return;
     }
     struct weir_kv_stream *s = weir_kv_stream_find(k, ns, component);
-    if (s != NULL)
+    if (s != NULL) {
+        weir_kv_stream_dump_void(s);
         weir_kv_stream_worker_gone(s, id);
+    }
 }
 
 static void on_up(void *arg) {

@@ -19,3 +19,4 @@ weir_test(unit_runtime_kv_stream_core SOURCES test/unit/runtime/kv_stream_core.c
 weir_test(unit_runtime_kv_stream_pub SOURCES test/unit/runtime/kv_stream_pub.c test/unit/net/nats_server.c LINK weir_runtime)
 set_tests_properties(unit_runtime_kv_stream_pub PROPERTIES SKIP_RETURN_CODE 77)
 weir_test(unit_runtime_spool SOURCES test/unit/runtime/spool.c LINK weir_runtime)
+weir_test(unit_runtime_kv_stream_dump SOURCES test/unit/runtime/kv_stream_dump.c LINK weir_runtime)

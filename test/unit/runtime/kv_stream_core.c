@@ -255,6 +255,21 @@ static void case_random(void) {
     CHECK(expected > 1000);
 }
 
+/* A snapshot that could not be put together is tried again later, ever later. */
+static void case_keep_failed(void) {
+    struct weir_kvs_keep s = {.threshold = 10};
+    uint64_t now = 0;
+    for (uint64_t pause = 1000; pause <= 64000; pause *= 2) {
+        CHECK(weir_kvs_keep_look(&s, 11, 1, 11, now) == WEIR_KVS_WRITE);
+        weir_kvs_keep_failed(&s, now);
+        uint64_t ms = pause < WEIR_KVS_HOLD_MAX_MS ? pause : WEIR_KVS_HOLD_MAX_MS;
+        CHECK(weir_kvs_keep_look(&s, 11, 1, 11, now + ms - 1) == WEIR_KVS_REST);
+        now += ms;
+    }
+    CHECK(weir_kvs_keep_look(&s, 10, 1, 11, now) == WEIR_KVS_REST); /* and it is forgotten */
+    CHECK(weir_kvs_keep_look(&s, 11, 1, 11, now) == WEIR_KVS_WRITE);
+}
+
 static void case_keep(void) {
     struct weir_kvs_keep s = {.threshold = 10};
     CHECK(weir_kvs_keep_look(&s, 10, 1, 10, 0) == WEIR_KVS_REST);
@@ -289,6 +304,7 @@ int main(void) {
     CHECK_RUN(case_late_workers);
     CHECK_RUN(case_pauses);
     CHECK_RUN(case_random);
+    CHECK_RUN(case_keep_failed);
     CHECK_RUN(case_keep);
     return check_finish();
 }
