@@ -74,7 +74,8 @@ struct kvc_sim_hold {
     uint32_t named, held;  /* leading blocks: in its cache; with a user */
     uint32_t users, full;  /* sequences that hold some of it; all of it */
     uint32_t booked;       /* requests on their way or running that have it in their prompt */
-    uint32_t predicted;    /* without events: whether the router believes it there */
+    uint32_t predicted;    /* without events: 1 + the last request for which the router believed it
+                              there; 0 = it does not */
     uint32_t older, newer; /* in the order of eviction, while it has an idle part */
 };
 struct kvc_sim_job {

@@ -207,11 +207,15 @@ KVC_SIM void kvc_book(struct kvc_sim *s, uint32_t number, uint32_t r) {
 /* Most blocks of a prompt that a router predicts. */
 #define KVC_PREDICTED_MAX (1u << 20)
 
-KVC_SIM void kvc_predict(struct kvc_sim *s, uint32_t number, uint32_t r, uint32_t value) {
+/* Believes the prompt of request r to be there, or no longer what no later one has renewed. */
+KVC_SIM void kvc_predict(struct kvc_sim *s, uint32_t number, uint32_t r, bool there) {
     const struct kvc_sim_request *q = &s->course.requests[r];
-    if (q->n_prompt / s->course.block_size <= KVC_PREDICTED_MAX)
-        for (uint32_t k = 0; k < q->n_path; k++)
-            s->holds[kvc_piece_at(s, number, r, k).hold].predicted = value;
+    if (q->n_prompt / s->course.block_size > KVC_PREDICTED_MAX)
+        return;
+    for (uint32_t k = 0; k < q->n_path; k++) {
+        uint32_t *p = &s->holds[kvc_piece_at(s, number, r, k).hold].predicted;
+        *p = there ? r + 1 : *p == r + 1 ? 0 : *p;
+    }
 }
 
 /* Forgets predictions that are too old at the arrival of request r. */
@@ -223,7 +227,7 @@ KVC_SIM void kvc_lapse(struct kvc_sim *s, uint32_t r) {
             continue;
         if (kvc_due_us(s, i) / 1000 + (uint64_t)(s->config->ttl_s * 1000) > now_ms)
             break;
-        kvc_predict(s, worker, i, 0);
+        kvc_predict(s, worker, i, false);
     }
 }
 
@@ -240,7 +244,7 @@ KVC_SIM void kvc_choose(struct kvc_sim *s, uint32_t r, uint64_t now_us) {
         s->outcomes[r].worker = number;
         kvc_book(s, number, r);
         if (predicts)
-            kvc_predict(s, number, r, 1);
+            kvc_predict(s, number, r, true);
         s->jobs[r].n_tokens = s->course.requests[r].n_prompt;
         kvc_list_push_back(s, &w->waiting, &w->last_waiting, r);
         w->n_waiting++;

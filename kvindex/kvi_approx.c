@@ -1,8 +1,8 @@
 /*
- * Every assumed (rank, sequence hash) is an entry of one hash table, threaded on its rank's list in
- * order of the last renewal, within one prompt from the tail to the head. A renewal of a block
- * renews all blocks before it, so along a prompt the list never has a block before one that stands
- * on it: taking from the old end removes tails before heads, for TTL and capacity alike.
+ * Every assumed (rank, sequence hash) is an entry of one hash table, threaded on one list in order
+ * of the last renewal, within one prompt from the tail to the head. A renewal of a block renews all
+ * blocks before it, so along a prompt the list never has a block before one that stands on it:
+ * taking from the old end removes tails before heads, for TTL and number alike.
  */
 #include "kvindex/kvi_approx.h"
 
@@ -10,29 +10,22 @@
 #include <string.h>
 
 #define NONE UINT32_MAX
-enum { TAKE_BATCH = 64 };
+enum { TAKE_BATCH = 64, MAX_BLOCKS = 1 << 24 };
 
 struct entry {
     uint64_t sequence;
     uint64_t due_ms;
-    uint32_t rank;         /* NONE = free */
-    uint32_t older, newer; /* on the rank's list */
-};
-struct rank {
     struct kvi_worker worker;
-    uint32_t oldest, newest, n;
-    bool used;
+    uint32_t older, newer; /* newer of a free one: the next */
 };
 struct kvi_approx {
     struct kvi_index *index; /* borrowed */
     uint64_t ttl_ms;
     uint32_t max_blocks;
     struct entry *entries; /* pool */
-    uint32_t n_entries, cap_entries, free_entry;
+    uint32_t n_entries, cap_entries, free_entry, oldest, newest;
     uint32_t *table; /* entry + 1, open addressing */
     uint32_t table_mask, n_live;
-    struct rank *ranks;
-    uint32_t n_ranks, cap_ranks;
 };
 
 struct kvi_approx *kvi_approx_create(struct kvi_index *index,
@@ -42,8 +35,8 @@ struct kvi_approx *kvi_approx_create(struct kvi_index *index,
         return NULL;
     a->index = index;
     a->ttl_ms = options->ttl_ms;
-    a->max_blocks = options->max_blocks > 0 ? options->max_blocks : 1u << 20;
-    a->free_entry = NONE;
+    a->max_blocks = options->max_blocks > 0 ? options->max_blocks : MAX_BLOCKS;
+    a->free_entry = a->oldest = a->newest = NONE;
     a->table_mask = 1023;
     a->table = calloc((size_t)a->table_mask + 1, sizeof(*a->table));
     if (a->table == NULL) {
@@ -58,22 +51,26 @@ void kvi_approx_destroy(struct kvi_approx *a) {
         return;
     free(a->entries);
     free(a->table);
-    free(a->ranks);
     free(a);
 }
 
 /* ---- table -------------------------------------------------------------------------------- */
 
-static uint32_t home(const struct kvi_approx *a, uint32_t rank, uint64_t sequence) {
-    uint64_t x = (sequence ^ rank * 0xD6E8FEB86659FD93u) * 0x9E3779B97F4A7C15u;
+static bool same_rank(struct kvi_worker a, struct kvi_worker b) {
+    return a.worker_id == b.worker_id && a.dp_rank == b.dp_rank;
+}
+
+static uint32_t home(const struct kvi_approx *a, struct kvi_worker w, uint64_t sequence) {
+    uint64_t rank = (w.worker_id ^ (uint64_t)w.dp_rank << 32) * 0xD6E8FEB86659FD93u;
+    uint64_t x = (sequence ^ rank ^ rank >> 32) * 0x9E3779B97F4A7C15u;
     return (uint32_t)(x >> 32) & a->table_mask;
 }
 
-static uint32_t slot_of(const struct kvi_approx *a, uint32_t rank, uint64_t sequence) {
-    uint32_t i = home(a, rank, sequence);
+static uint32_t slot_of(const struct kvi_approx *a, struct kvi_worker w, uint64_t sequence) {
+    uint32_t i = home(a, w, sequence);
     for (; a->table[i] != 0; i = (i + 1) & a->table_mask) {
         const struct entry *e = &a->entries[a->table[i] - 1];
-        if (e->rank == rank && e->sequence == sequence)
+        if (e->sequence == sequence && same_rank(e->worker, w))
             break;
     }
     return i;
@@ -89,7 +86,7 @@ static bool grow_table(struct kvi_approx *a) {
     for (uint32_t i = 0; i <= old_mask; i++)
         if (old[i] != 0) {
             const struct entry *e = &a->entries[old[i] - 1];
-            a->table[slot_of(a, e->rank, e->sequence)] = old[i];
+            a->table[slot_of(a, e->worker, e->sequence)] = old[i];
         }
     free(old);
     return true;
@@ -99,7 +96,7 @@ static void unslot(struct kvi_approx *a, uint32_t hole) {
     uint32_t mask = a->table_mask;
     for (uint32_t i = (hole + 1) & mask; a->table[i] != 0; i = (i + 1) & mask) {
         const struct entry *e = &a->entries[a->table[i] - 1];
-        if (((i - home(a, e->rank, e->sequence)) & mask) >= ((i - hole) & mask)) {
+        if (((i - home(a, e->worker, e->sequence)) & mask) >= ((i - hole) & mask)) {
             a->table[hole] = a->table[i];
             hole = i;
         }
@@ -111,18 +108,16 @@ static void unslot(struct kvi_approx *a, uint32_t hole) {
 
 static void unlink_entry(struct kvi_approx *a, uint32_t i) {
     struct entry *e = &a->entries[i];
-    struct rank *r = &a->ranks[e->rank];
-    *(e->older != NONE ? &a->entries[e->older].newer : &r->oldest) = e->newer;
-    *(e->newer != NONE ? &a->entries[e->newer].older : &r->newest) = e->older;
+    *(e->older != NONE ? &a->entries[e->older].newer : &a->oldest) = e->newer;
+    *(e->newer != NONE ? &a->entries[e->newer].older : &a->newest) = e->older;
 }
 
 static void link_newest(struct kvi_approx *a, uint32_t i) {
     struct entry *e = &a->entries[i];
-    struct rank *r = &a->ranks[e->rank];
-    e->older = r->newest;
+    e->older = a->newest;
     e->newer = NONE;
-    *(r->newest != NONE ? &a->entries[r->newest].newer : &r->oldest) = i;
-    r->newest = i;
+    *(a->newest != NONE ? &a->entries[a->newest].newer : &a->oldest) = i;
+    a->newest = i;
 }
 
 static uint32_t new_entry(struct kvi_approx *a) {
@@ -142,56 +137,34 @@ static uint32_t new_entry(struct kvi_approx *a) {
     return a->n_entries++;
 }
 
-/* Takes the oldest entries of the rank back while they are due or too many. */
-static void take_back(struct kvi_approx *a, struct rank *r, uint64_t now_ms, uint32_t most) {
-    uint64_t gone[TAKE_BATCH];
-    size_t n = 0;
-    while (r->oldest != NONE &&
-           (r->n > most || (a->ttl_ms > 0 && a->entries[r->oldest].due_ms <= now_ms))) {
-        uint32_t i = r->oldest;
-        struct entry *e = &a->entries[i];
-        gone[n++] = e->sequence;
-        unslot(a, slot_of(a, e->rank, e->sequence));
-        unlink_entry(a, i);
-        e->rank = NONE;
-        e->newer = a->free_entry;
-        a->free_entry = i;
-        r->n--;
-        a->n_live--;
-        if (n == TAKE_BATCH) {
-            kvi_remove(a->index, r->worker, KVI_DEVICE, gone, n);
-            n = 0;
-        }
-    }
-    if (n > 0)
-        kvi_remove(a->index, r->worker, KVI_DEVICE, gone, n);
+static void forget(struct kvi_approx *a, uint32_t i) {
+    struct entry *e = &a->entries[i];
+    unslot(a, slot_of(a, e->worker, e->sequence));
+    unlink_entry(a, i);
+    e->newer = a->free_entry;
+    a->free_entry = i;
+    a->n_live--;
 }
 
-/* ---- ranks -------------------------------------------------------------------------------- */
-
-static struct rank *rank_of(struct kvi_approx *a, struct kvi_worker w, bool make) {
-    struct rank *free_one = NULL;
-    for (uint32_t i = 0; i < a->n_ranks; i++) {
-        struct rank *r = &a->ranks[i];
-        if (r->used && r->worker.worker_id == w.worker_id && r->worker.dp_rank == w.dp_rank)
-            return r;
-        free_one = r->used ? free_one : r;
-    }
-    if (!make)
-        return NULL;
-    if (free_one == NULL) {
-        if (a->n_ranks == a->cap_ranks) {
-            uint32_t cap = a->cap_ranks == 0 ? 16 : a->cap_ranks * 2;
-            struct rank *more = realloc(a->ranks, cap * sizeof(*more));
-            if (more == NULL)
-                return NULL;
-            a->ranks = more;
-            a->cap_ranks = cap;
+/* Takes the oldest entries back while they are due or too many, those of a rank that follow one
+ * another together. */
+static void take_back(struct kvi_approx *a, uint64_t now_ms) {
+    uint64_t gone[TAKE_BATCH];
+    struct kvi_worker rank = {0, 0};
+    size_t n = 0;
+    while (a->oldest != NONE && (a->n_live > a->max_blocks ||
+                                 (a->ttl_ms > 0 && a->entries[a->oldest].due_ms <= now_ms))) {
+        const struct entry *e = &a->entries[a->oldest];
+        if (n == TAKE_BATCH || (n > 0 && !same_rank(e->worker, rank))) {
+            kvi_remove(a->index, rank, KVI_DEVICE, gone, n);
+            n = 0;
         }
-        free_one = &a->ranks[a->n_ranks++];
+        rank = e->worker;
+        gone[n++] = e->sequence;
+        forget(a, a->oldest);
     }
-    *free_one = (struct rank){.worker = w, .oldest = NONE, .newest = NONE, .used = true};
-    return free_one;
+    if (n > 0)
+        kvi_remove(a->index, rank, KVI_DEVICE, gone, n);
 }
 
 /* ---- the door --------------------------------------------------------------------------- */
@@ -211,49 +184,49 @@ static size_t store(struct kvi_approx *a, struct kvi_worker w, const uint64_t *l
     return n;
 }
 
+/* The entry of the rank's block, at the new end of the list; false: no memory. */
+static bool renew(struct kvi_approx *a, struct kvi_worker w, uint64_t sequence, uint64_t due_ms) {
+    uint32_t slot = slot_of(a, w, sequence), at;
+    if (a->table[slot] != 0) {
+        at = a->table[slot] - 1;
+        unlink_entry(a, at);
+    } else {
+        if ((a->n_live + 1) * 2 > a->table_mask) {
+            if (!grow_table(a))
+                return false;
+            slot = slot_of(a, w, sequence);
+        }
+        at = new_entry(a);
+        if (at == NONE)
+            return false;
+        a->entries[at] = (struct entry){.sequence = sequence, .worker = w};
+        a->table[slot] = at + 1;
+        a->n_live++;
+    }
+    a->entries[at].due_ms = due_ms;
+    link_newest(a, at);
+    return true;
+}
+
 void kvi_approx_routed(struct kvi_approx *a, struct kvi_worker worker, const uint64_t *local,
                        const uint64_t *sequence, size_t n, uint64_t now_ms) {
-    struct rank *r = rank_of(a, worker, true);
-    if (r == NULL)
-        return;
-    n = n < a->max_blocks ? n : a->max_blocks;
-    take_back(a, r, now_ms, a->max_blocks);
-    uint32_t number = (uint32_t)(r - a->ranks);
-    n = store(a, worker, local, sequence, n);
-    for (size_t i = n; i-- > 0;) {
-        uint32_t slot = slot_of(a, number, sequence[i]), at;
-        if (a->table[slot] != 0) {
-            at = a->table[slot] - 1;
-            unlink_entry(a, at);
-        } else {
-            if ((a->n_live + 1) * 2 > a->table_mask && !grow_table(a))
-                break; /* the heads stay in the index until the rank is cleared */
-            at = new_entry(a);
-            if (at == NONE)
-                break;
-            a->entries[at] = (struct entry){.sequence = sequence[i], .rank = number};
-            a->table[slot_of(a, number, sequence[i])] = at + 1;
-            r->n++;
-            a->n_live++;
-        }
-        a->entries[at].due_ms = now_ms + a->ttl_ms;
-        link_newest(a, at);
+    take_back(a, now_ms);
+    n = store(a, worker, local, sequence, n < a->max_blocks ? n : a->max_blocks);
+    size_t i = n;
+    while (i > 0 && renew(a, worker, sequence[i - 1], now_ms + a->ttl_ms))
+        i--;
+    /* Without memory for their entries the heads would never lapse, nor what stands on them. */
+    for (size_t k = n; i > 0 && k-- > 0;) {
+        uint32_t slot = slot_of(a, worker, sequence[k]);
+        if (a->table[slot] != 0)
+            forget(a, a->table[slot] - 1);
+        kvi_remove(a->index, worker, KVI_DEVICE, &sequence[k], 1);
     }
-    take_back(a, r, now_ms, a->max_blocks);
+    take_back(a, now_ms);
 }
 
 void kvi_approx_expire(struct kvi_approx *a, uint64_t now_ms) {
-    for (uint32_t i = 0; i < a->n_ranks; i++)
-        if (a->ranks[i].used && a->ranks[i].oldest != NONE)
-            take_back(a, &a->ranks[i], now_ms, a->max_blocks);
-}
-
-void kvi_approx_forget(struct kvi_approx *a, struct kvi_worker worker) {
-    struct rank *r = rank_of(a, worker, false);
-    if (r == NULL)
-        return;
-    take_back(a, r, 0, 0);
-    r->used = false;
+    take_back(a, now_ms);
 }
 
 uint64_t kvi_approx_blocks(const struct kvi_approx *a) {

@@ -58,17 +58,20 @@ enum weir_status weir_router_create(const struct weir_router_config *config,
     weir_map_init(&r->foreign, r->config.max_bookings);
     struct kvi_options o = {.max_bytes = config->index_max_bytes,
                             .max_ranks = r->config.max_workers};
+    const struct kvi_approx_options approx = {.ttl_ms = (uint64_t)(config->ttl_s * 1000)};
     r->index = kvi_create(&o);
+    r->approx = kvi_approx_create(r->index, &approx);
     weir_lookups_init(&r->lookups, r->index);
     size_t sessions = config->max_sessions > 0 ? config->max_sessions : 100000;
     const struct weir_tenants_config tenants = {.window_ms = config->tenant_window_ms,
                                                 .quick_tokens = config->tenant_quick_tokens};
-    if (r->index == NULL || !weir_lookup_open(&r->own_lookup, r->index) ||
+    if (r->index == NULL || r->approx == NULL || !weir_lookup_open(&r->own_lookup, r->index) ||
         (config->affinity_ttl_ms > 0 &&
          weir_affinity_create(config->affinity_ttl_ms, sessions, &r->affinity) != WEIR_OK) ||
         (config->tenant_window_ms > 0 && weir_tenants_create(&tenants, &r->tenants) != WEIR_OK)) {
         weir_affinity_destroy(r->affinity);
         weir_lookup_close(&r->own_lookup);
+        kvi_approx_destroy(r->approx);
         kvi_destroy(r->index);
         weir_free(r);
         return WEIR_NOMEM;
@@ -94,9 +97,7 @@ void weir_router_destroy(struct weir_router *router) {
     weir_free(router->flat.costs);
     weir_free(router->flat.suits);
     weir_map_fini(&router->foreign);
-    for (size_t i = 0; i < router->n_lapses; i++)
-        weir_free(router->lapses[(router->lapse_first + i) % router->cap_lapses].hashes);
-    weir_free(router->lapses);
+    kvi_approx_destroy(router->approx);
     weir_free(router->bookings);
     weir_free(router->ranks);
     weir_free(router->by_number);

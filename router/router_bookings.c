@@ -22,50 +22,14 @@ bool weir_router_tracks_prefill(const struct weir_router *r, const struct weir_r
 /* ---- approximate mode --------------------------------------------------------------------- */
 
 void weir_router_run_lapses(struct weir_router *r, uint64_t now_ms) {
-    while (r->n_lapses > 0 && r->lapses[r->lapse_first].due_ms <= now_ms) {
-        struct lapse *l = &r->lapses[r->lapse_first];
-        /* Tail first, so that a prefix never goes before what stands on it. A block that a later
-         * decision stored again lapses with the earlier one: it is a prediction. */
-        for (size_t i = l->n; i-- > 0;)
-            kvi_remove(r->index, l->worker, KVI_DEVICE, &l->hashes[i], 1);
-        weir_free(l->hashes);
-        r->lapse_first = (r->lapse_first + 1) % r->cap_lapses;
-        r->n_lapses--;
-    }
+    kvi_approx_expire(r->approx, now_ms);
 }
 
-/* Assumes that the chosen rank will hold the prompt. Out of memory: nothing is assumed. */
+/* Assumes that the chosen rank will hold the prompt. */
 static void predict(struct weir_router *r, struct kvi_worker w, const struct weir_route_query *q) {
-    if (q->n_blocks == 0 || q->n_blocks > MAX_APPROX_BLOCKS)
-        return;
-    if (r->n_lapses == r->cap_lapses) {
-        size_t cap = r->cap_lapses == 0 ? 256 : r->cap_lapses * 2;
-        if (cap > r->config.max_bookings)
-            return;
-        struct lapse *more = weir_malloc(cap * sizeof(*more));
-        if (more == NULL)
-            return;
-        for (size_t i = 0; i < r->n_lapses; i++)
-            more[i] = r->lapses[(r->lapse_first + i) % r->cap_lapses];
-        weir_free(r->lapses);
-        r->lapses = more;
-        r->cap_lapses = cap;
-        r->lapse_first = 0;
-    }
-    uint64_t *hashes = weir_malloc(q->n_blocks * sizeof(*hashes));
-    struct kvi_block *blocks = weir_malloc(q->n_blocks * sizeof(*blocks));
-    if (hashes != NULL && blocks != NULL) {
-        for (size_t i = 0; i < q->n_blocks; i++)
-            blocks[i] = (struct kvi_block){q->sequence_hashes[i], q->local_hashes[i]};
-        memcpy(hashes, q->sequence_hashes, q->n_blocks * sizeof(*hashes));
-        if (kvi_store(r->index, w, KVI_DEVICE, false, 0, blocks, q->n_blocks, NULL) == KVI_OK) {
-            r->lapses[(r->lapse_first + r->n_lapses++) % r->cap_lapses] = (struct lapse){
-                q->now_ms + (uint64_t)(r->config.ttl_s * 1000), w, hashes, q->n_blocks};
-            hashes = NULL;
-        }
-    }
-    weir_free(hashes);
-    weir_free(blocks);
+    if (q->n_blocks <= MAX_APPROX_BLOCKS)
+        kvi_approx_routed(r->approx, w, q->local_hashes, q->sequence_hashes, q->n_blocks,
+                          q->now_ms);
 }
 
 /* ---- churn ---------------------------------------------------------------------------------- */

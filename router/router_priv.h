@@ -3,7 +3,7 @@
 #define WEIR_ROUTER_ROUTER_PRIV_H
 
 #include "base/map.h"
-#include "kvindex/kvi.h"
+#include "kvindex/kvi_approx.h"
 #include "router/adapters.h"
 #include "router/decide.h"
 #include "router/held_blocks.h"
@@ -40,14 +40,6 @@ struct booking {
     bool told_first;    /* others know of its first token */
     char *request_id;   /* owned; NULL: other routers do not hear of it */
     uint64_t publisher; /* who told of it; 0: it is our own */
-};
-
-/* Approximate mode: when the predicted blocks of a decision lapse. Ring in order of time. */
-struct lapse {
-    uint64_t due_ms;
-    struct kvi_worker worker;
-    uint64_t *hashes; /* owned */
-    size_t n;
 };
 
 struct weir_router {
@@ -88,9 +80,8 @@ struct weir_router {
     struct weir_map by_rank;     /* hash of worker and rank -> place in ranks */
     uint32_t *by_number;         /* number in the index -> place in candidates of this search */
     size_t cap_numbers;
-    struct lapse *lapses; /* ring */
-    size_t lapse_first, n_lapses, cap_lapses;
-    uint64_t churn_due_ms; /* when the churn of all ranks falls next */
+    struct kvi_approx *approx; /* owned: what was predicted without events */
+    uint64_t churn_due_ms;     /* when the churn of all ranks falls next */
     _Atomic uint64_t event_counts[EVENT_TYPES][EVENT_RESULTS]; /* relaxed: figures only */
 };
 

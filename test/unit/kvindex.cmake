@@ -2,7 +2,6 @@ weir_test(unit_kvi_hash SOURCES test/unit/kvindex/hash.c LINK weir_kvindex weir_
 weir_test(model_kvi_index SOURCES test/unit/kvindex/model.c test/unit/kvindex/naive.c LINK weir_kvindex weir_base LABELS model)
 weir_test(unit_kvi_batch SOURCES test/unit/kvindex/batch.c LINK weir_kvindex weir_base)
 weir_test(unit_kvi_persist SOURCES test/unit/kvindex/persist.c LINK weir_kvindex weir_base)
-weir_test(unit_kvi_gap SOURCES test/unit/kvindex/gap.c LINK weir_kvindex weir_base)
 weir_test(unit_kvi_approx SOURCES test/unit/kvindex/approx.c LINK weir_kvindex weir_base)
 weir_test(unit_kvi_names SOURCES test/unit/kvindex/names.c LINK weir_kvindex weir_base)
 weir_test(unit_kvi_simd SOURCES test/unit/kvindex/simd.c LINK weir_kvindex weir_base)

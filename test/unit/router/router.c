@@ -408,7 +408,11 @@ static void case_predicts_without_events(void) {
     CHECK(weir_router_route(r, &p.q, &again) == WEIR_OK);
     CHECK(again.worker_id == first.worker_id && again.overlap_blocks == 4);
     weir_router_free(r, again.booking);
-    p.q.now_ms = 5000;
+    /* That one renewed it. (Failed before: it lapsed with the first.) */
+    p.q.now_ms = 1998;
+    CHECK(weir_router_route(r, &p.q, &again) == WEIR_OK && again.overlap_blocks == 4);
+    weir_router_free(r, again.booking);
+    p.q.now_ms = 1998 + 1000;
     CHECK(weir_router_route(r, &p.q, &again) == WEIR_OK && again.best_overlap_blocks == 0);
     weir_router_destroy(r);
 }
