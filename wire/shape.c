@@ -33,10 +33,11 @@ const struct weir_shape weir_shape_u32s = {.kind = WEIR_SHAPE_LIST, .item = &wei
 
 /* ---- faults ------------------------------------------------------------------------------- */
 
+/* "-0" is a float to the reference. */
 static bool is_integer(struct weir_span raw) {
     uint64_t u;
     int64_t i;
-    return weir_span_u64(raw, &u) || weir_span_i64(raw, &i);
+    return !weir_span_eqz(raw, "-0") && (weir_span_u64(raw, &u) || weir_span_i64(raw, &i));
 }
 
 /* A float as serde names it: always with a point or an exponent. */

@@ -56,6 +56,12 @@ static void case_refusals(void) {
         {WEIR_OPENAI_CHAT,
          "{\"model\":\"m\"," HI ",\"guided_regex\":\"a\",\"guided_choice\":[\"a\"]}", 400,
          "Only one guided-decoding constraint can be set; received: regex, choice"},
+        {WEIR_OPENAI_CHAT, "{\"model\":\"m\"," HI ",\"max_tokens\":-0}", 400,
+         "Failed to deserialize the JSON body into the target type: invalid type: floating point "
+         "`-0.0`, expected u32 at line 1 column 73"},
+        {WEIR_OPENAI_COMPLETION, "{\"model\":\"m\",\"prompt\":[[-0]]}", 400,
+         "Failed to deserialize the JSON body into the target type: data did not match any variant "
+         "of untagged enum Prompt at line 1 column 29"},
         {WEIR_OPENAI_COMPLETION, "{\"model\":\"m\",\"prompt\":[\"a\",\"\"]}", 400,
          "Validation: Prompt string at index 1 cannot be empty"},
         {WEIR_OPENAI_COMPLETION, "{\"model\":\"m\",\"prompt\":\"a\",\"best_of\":1,\"n\":2}", 400,
