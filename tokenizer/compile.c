@@ -55,17 +55,15 @@ static void byte_alphabet(int16_t byte_of[0x144]) {
 /* The bytes that a token of the byte alphabet stands for; false when it holds another character. */
 static bool to_bytes(const int16_t byte_of[0x144], struct weir_span text, struct weir_buf *out,
                      enum weir_status *st) {
-    const u8 *p = (const u8 *)text.data, *e = p + text.len;
     size_t from = out->len;
-    while (p < e && *st == WEIR_OK) {
-        unsigned n;
-        uint32_t ch = wtok_char(p, &n);
+    unsigned n;
+    for (size_t at = 0; at < text.len && *st == WEIR_OK; at += n) {
+        uint32_t ch = wtok_char((const u8 *)text.data + at, &n);
         if (ch >= 0x144 || byte_of[ch] < 0) {
             out->len = from;
             return false;
         }
         *st = weir_buf_append_c(out, (char)byte_of[ch]);
-        p += n;
     }
     return true;
 }
