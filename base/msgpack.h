@@ -6,6 +6,7 @@
 #define WEIR_BASE_MSGPACK_H
 
 #include "base/buf.h"
+#include "base/member.h"
 #include "base/span.h"
 
 enum { WEIR_MP_MAX_DEPTH = 64 };
@@ -70,6 +71,20 @@ bool weir_mp_map(struct weir_mp *m, uint32_t *ret_pairs);
  * its bytes. */
 bool weir_mp_skip(struct weir_mp *m, struct weir_span *ret_raw);
 bool weir_mp_fail(struct weir_mp *m);
+/* The name of the next member of a map; and whether it is this one, asked in the same order for
+ * each member: the reading fails when a name stands there twice. */
+static inline bool weir_mp_member(struct weir_mp *m, struct weir_members *members,
+                                  struct weir_span *ret_key) {
+    weir_members_next(members);
+    return weir_mp_str(m, ret_key);
+}
+static inline bool weir_mp_is(struct weir_mp *m, struct weir_members *members, struct weir_span key,
+                              const char *name) {
+    bool found = weir_member_is(members, key, name);
+    if (members->twice)
+        weir_mp_fail(m);
+    return found;
+}
 
 /* Writer: the first failure sticks in `status`. Integers take their shortest form. */
 struct weir_mpw {

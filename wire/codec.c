@@ -228,10 +228,12 @@ bool weir_dec_is_null(struct weir_dec *d) {
 }
 
 bool weir_dec_map(struct weir_dec *d, struct weir_dec_box *box) {
+    box->members = (struct weir_members){.row = 0};
     return MP(d) ? weir_mp_map(&d->m, &box->left) : weir_json_object_enter(&d->j);
 }
 
 bool weir_dec_map_next(struct weir_dec *d, struct weir_dec_box *box, struct weir_span *ret_key) {
+    weir_members_next(&box->members);
     if (MP(d)) {
         if (d->m.failed || box->left == 0)
             return false;

@@ -7,6 +7,7 @@
 #define WEIR_WIRE_CODEC_PRIV_H
 
 #include "base/json.h"
+#include "base/member.h"
 #include "base/msgpack.h"
 #include "wire/control.h"
 
@@ -58,6 +59,7 @@ struct weir_dec {
 };
 struct weir_dec_box {
     uint32_t left;
+    struct weir_members members; /* of a map */
 };
 void weir_dec_init(struct weir_dec *d, enum weir_codec codec, struct weir_span bytes,
                    struct weir_arena *arena);
@@ -69,6 +71,20 @@ bool weir_dec_is_null(struct weir_dec *d); /* looks only */
 enum weir_json_type weir_dec_type(struct weir_dec *d);
 bool weir_dec_map(struct weir_dec *d, struct weir_dec_box *box);
 bool weir_dec_map_next(struct weir_dec *d, struct weir_dec_box *box, struct weir_span *ret_key);
+/* The member's name is this one; asked in the same order for each member of a map. The reading
+ * fails when it stands there twice. */
+static inline bool weir_dec_is(struct weir_dec *d, struct weir_dec_box *box, struct weir_span key,
+                               const char *name) {
+    bool found = weir_member_is(&box->members, key, name);
+    if (box->members.twice)
+        weir_dec_fail(d);
+    return found;
+}
+/* The same, and the value is not null. */
+static inline bool weir_dec_is_set(struct weir_dec *d, struct weir_dec_box *box,
+                                   struct weir_span key, const char *name) {
+    return weir_dec_is(d, box, key, name) && !weir_dec_is_null(d);
+}
 bool weir_dec_array(struct weir_dec *d, struct weir_dec_box *box);
 bool weir_dec_array_next(struct weir_dec *d, struct weir_dec_box *box);
 bool weir_dec_str(struct weir_dec *d, struct weir_span *ret);

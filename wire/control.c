@@ -89,10 +89,10 @@ static bool read_info(struct weir_span text, struct weir_arena *arena, struct we
     if (!weir_dec_map(&d, &box))
         return false;
     while (weir_dec_map_next(&d, &box, &key)) {
-        struct weir_span *to = weir_span_eqz(key, "address")   ? &c->address
-                               : weir_span_eqz(key, "subject") ? &c->subject
-                               : weir_span_eqz(key, "context") ? &c->context
-                                                               : NULL;
+        struct weir_span *to = weir_dec_is(&d, &box, key, "address")   ? &c->address
+                               : weir_dec_is(&d, &box, key, "subject") ? &c->subject
+                               : weir_dec_is(&d, &box, key, "context") ? &c->context
+                                                                       : NULL;
         if (to != NULL ? !weir_dec_str(&d, to) : !weir_dec_skip(&d, NULL))
             return false;
     }
@@ -105,9 +105,9 @@ static bool read_connection(struct weir_dec *d, struct weir_control *c, bool *re
     if (!weir_dec_map(d, &box))
         return false;
     while (weir_dec_map_next(d, &box, &key)) {
-        struct weir_span *to = weir_span_eqz(key, "transport") ? &transport
-                               : weir_span_eqz(key, "info")    ? &info
-                                                               : NULL;
+        struct weir_span *to = weir_dec_is(d, &box, key, "transport") ? &transport
+                               : weir_dec_is(d, &box, key, "info")    ? &info
+                                                                      : NULL;
         if (to != NULL ? !weir_dec_str(d, to) : !weir_dec_skip(d, NULL))
             return false;
     }
@@ -128,16 +128,16 @@ enum weir_status weir_control_decode(struct weir_span json, struct weir_arena *a
     if (!weir_dec_map(&d, &box))
         return WEIR_INVALID;
     while (weir_dec_map_next(&d, &box, &key)) {
-        if (weir_span_eqz(key, "id")) {
+        if (weir_dec_is(&d, &box, key, "id")) {
             ok = weir_dec_str(&d, &c.id);
-        } else if (weir_span_eqz(key, "request_type")) {
+        } else if (weir_dec_is(&d, &box, key, "request_type")) {
             ok = weir_dec_str(&d, &text);
             c.many_in = ok && weir_span_eqz(text, "many_in");
-        } else if (weir_span_eqz(key, "payload_codec") && !weir_dec_is_null(&d)) {
+        } else if (weir_dec_is_set(&d, &box, key, "payload_codec")) {
             ok = weir_dec_str(&d, &text);
             c.codec = ok && weir_span_eqz(text, "msgpack") ? WEIR_CODEC_MSGPACK : WEIR_CODEC_JSON;
             codec_ok = ok && (c.codec == WEIR_CODEC_MSGPACK || weir_span_eqz(text, "json"));
-        } else if (weir_span_eqz(key, "connection_info")) {
+        } else if (weir_dec_is(&d, &box, key, "connection_info")) {
             ok = connection = read_connection(&d, &c, &transport_ok);
         } else {
             ok = weir_dec_skip(&d, NULL);
@@ -211,12 +211,10 @@ enum weir_stream_ctl weir_stream_ctl_decode(struct weir_span header, struct weir
     if (weir_dec_type(&d) != WEIR_JSON_OBJECT || !weir_dec_map(&d, &box))
         return WEIR_CTL_UNKNOWN;
     while (weir_dec_map_next(&d, &box, &key)) {
-        if (weir_dec_is_null(&d)) {
-            weir_dec_skip(&d, NULL);
-        } else if (weir_span_eqz(key, "typed_error")) {
+        if (weir_dec_is_set(&d, &box, key, "typed_error")) {
             failed = typed = true;
             weir_wire_error_read(&d, &error);
-        } else if (weir_span_eqz(key, "error")) {
+        } else if (weir_dec_is_set(&d, &box, key, "error")) {
             failed = true;
             struct weir_span text;
             if (weir_dec_str(&d, &text) && !typed)

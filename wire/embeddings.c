@@ -88,27 +88,25 @@ static bool read_annotations(struct weir_dec *d, struct weir_strings *ret) {
     return ret->set;
 }
 
-static bool read_member(struct weir_dec *d, struct weir_span key, size_t max_ids,
-                        struct weir_embeddings_request *q, bool *ret_many) {
+static bool read_member(struct weir_dec *d, struct weir_dec_box *box, struct weir_span key,
+                        size_t max_ids, struct weir_embeddings_request *q, bool *ret_many) {
     uint64_t v = 0;
-    if (weir_dec_is_null(d))
-        return weir_dec_skip(d, NULL);
-    if (weir_span_eqz(key, "token_ids"))
+    if (weir_dec_is_set(d, box, key, "token_ids"))
         return read_lists(d, max_ids, q, ret_many);
-    if (weir_span_eqz(key, "model"))
+    if (weir_dec_is_set(d, box, key, "model"))
         return weir_dec_str(d, &q->model);
-    if (weir_span_eqz(key, "encoding_format"))
+    if (weir_dec_is_set(d, box, key, "encoding_format"))
         return weir_dec_str(d, &q->encoding_format);
-    if (weir_span_eqz(key, "truncate_prompt_tokens"))
+    if (weir_dec_is_set(d, box, key, "truncate_prompt_tokens"))
         return q->has_truncate = weir_dec_i64(d, &q->truncate);
-    if (weir_span_eqz(key, "dimensions")) {
+    if (weir_dec_is_set(d, box, key, "dimensions")) {
         q->has_dimensions = weir_dec_u64(d, &v) && v <= UINT32_MAX;
         q->n_dimensions = (uint32_t)v;
         return q->has_dimensions;
     }
-    if (weir_span_eqz(key, "mdc_sum"))
+    if (weir_dec_is_set(d, box, key, "mdc_sum"))
         return weir_dec_str(d, &q->mdc_sum);
-    if (weir_span_eqz(key, "annotations"))
+    if (weir_dec_is_set(d, box, key, "annotations"))
         return read_annotations(d, &q->annotations);
     return weir_dec_skip(d, NULL);
 }
@@ -124,7 +122,7 @@ enum weir_status weir_embeddings_request_decode(struct weir_span bytes, enum wei
     weir_dec_init(&d, codec, bytes, arena);
     ok = weir_dec_map(&d, &box);
     while (ok && weir_dec_map_next(&d, &box, &key))
-        ok = read_member(&d, key, max_ids, &q, &many);
+        ok = read_member(&d, &box, key, max_ids, &q, &many);
     if (!ok || !weir_dec_finish(&d) || q.inputs == NULL)
         return d.nomem ? WEIR_NOMEM : many ? WEIR_LIMIT : WEIR_INVALID;
     *ret_req = q;
@@ -297,9 +295,9 @@ static bool take_object(struct taking *t) {
         return false;
     while (weir_dec_map_next(d, &box, &key)) {
         bool ok;
-        if (weir_span_eqz(key, "index"))
+        if (weir_dec_is(d, &box, key, "index"))
             ok = indexed = weir_dec_u64(d, &index) && index <= UINT32_MAX;
-        else if (weir_span_eqz(key, "embedding"))
+        else if (weir_dec_is(d, &box, key, "embedding"))
             ok = read_vector(d, &bytes);
         else
             ok = weir_dec_skip(d, NULL);
@@ -335,9 +333,9 @@ static bool take_counts(struct taking *t) {
     if (!weir_dec_map(&t->d, &box))
         return false;
     while (weir_dec_map_next(&t->d, &box, &key)) {
-        uint64_t *to = weir_span_eqz(key, "prompt_tokens")  ? &t->a->prompt_tokens
-                       : weir_span_eqz(key, "total_tokens") ? &t->a->total_tokens
-                                                            : NULL;
+        uint64_t *to = weir_dec_is(&t->d, &box, key, "prompt_tokens")  ? &t->a->prompt_tokens
+                       : weir_dec_is(&t->d, &box, key, "total_tokens") ? &t->a->total_tokens
+                                                                       : NULL;
         if (!(to != NULL ? read_count(&t->d, to) : weir_dec_skip(&t->d, NULL)))
             return weir_dec_fail(&t->d);
     }
@@ -354,15 +352,15 @@ static bool take_output(struct taking *t) {
         return false;
     while (weir_dec_map_next(d, &box, &key)) {
         bool ok;
-        if (weir_span_eqz(key, "embeddings"))
+        if (weir_dec_is(d, &box, key, "embeddings"))
             ok = vectors = take_vectors(t);
-        else if (weir_span_eqz(key, "data"))
+        else if (weir_dec_is(d, &box, key, "data"))
             ok = vectors = take_objects(t);
-        else if (weir_span_eqz(key, "usage"))
+        else if (weir_dec_is(d, &box, key, "usage"))
             ok = take_counts(t);
-        else if (weir_span_eqz(key, "prompt_tokens"))
+        else if (weir_dec_is(d, &box, key, "prompt_tokens"))
             ok = read_count(d, &t->a->prompt_tokens);
-        else if (weir_span_eqz(key, "total_tokens"))
+        else if (weir_dec_is(d, &box, key, "total_tokens"))
             ok = read_count(d, &t->a->total_tokens);
         else
             ok = weir_dec_skip(d, NULL);
@@ -379,7 +377,7 @@ static bool take_annotated(struct taking *t) {
     if (!weir_dec_map(&t->d, &box))
         return false;
     while (weir_dec_map_next(&t->d, &box, &key)) {
-        bool output = weir_span_eqz(key, "data") && !weir_dec_is_null(&t->d);
+        bool output = weir_dec_is_set(&t->d, &box, key, "data");
         if (!(output ? take_output(t) : weir_dec_skip(&t->d, NULL)))
             return weir_dec_fail(&t->d);
     }
@@ -395,7 +393,7 @@ enum weir_status weir_embeddings_answer_take(struct weir_embeddings_answer *a,
     weir_dec_init(&t.d, codec, wrapper, arena);
     bool ok = weir_dec_map(&t.d, &box);
     while (ok && weir_dec_map_next(&t.d, &box, &key)) {
-        bool item = weir_span_eqz(key, "data") && !weir_dec_is_null(&t.d);
+        bool item = weir_dec_is_set(&t.d, &box, key, "data");
         ok = item ? take_annotated(&t) : weir_dec_skip(&t.d, NULL);
     }
     if (ok && weir_dec_finish(&t.d))

@@ -95,7 +95,7 @@ static bool read_public(struct weir_dec *d, struct weir_wire_error *e) {
     if (!weir_dec_map(d, &box))
         return false;
     while (weir_dec_map_next(d, &box, &key)) {
-        bool text = weir_span_eqz(key, "message") && weir_dec_type(d) == WEIR_JSON_STRING;
+        bool text = weir_dec_is(d, &box, key, "message") && weir_dec_type(d) == WEIR_JSON_STRING;
         if (!(text ? weir_dec_str(d, &e->public_text) : weir_dec_skip(d, NULL)))
             return false;
     }
@@ -110,15 +110,15 @@ bool weir_wire_error_read(struct weir_dec *d, struct weir_wire_error *ret_error)
         return false;
     while (weir_dec_map_next(d, &box, &key)) {
         bool ok;
-        if (weir_span_eqz(key, "error_type"))
+        if (weir_dec_is(d, &box, key, "error_type"))
             ok = read_type(d, &e);
-        else if (weir_span_eqz(key, "class") && weir_dec_type(d) == WEIR_JSON_STRING) {
+        else if (weir_dec_is(d, &box, key, "class") && weir_dec_type(d) == WEIR_JSON_STRING) {
             ok = weir_dec_str(d, &word);
             if (ok && e.status == WEIR_INTERNAL)
                 apply_word(word, &e);
-        } else if (weir_span_eqz(key, "message") && weir_dec_type(d) == WEIR_JSON_STRING)
+        } else if (weir_dec_is(d, &box, key, "message") && weir_dec_type(d) == WEIR_JSON_STRING)
             ok = weir_dec_str(d, &e.message);
-        else if (weir_span_eqz(key, "public"))
+        else if (weir_dec_is(d, &box, key, "public"))
             ok = read_public(d, &e);
         else
             ok = weir_dec_skip(d, NULL);
@@ -142,9 +142,9 @@ void weir_wire_error_settle(struct weir_wire_error *error, struct weir_arena *ar
     if (!weir_dec_map(&d, &box))
         return;
     while (weir_dec_map_next(&d, &box, &key)) {
-        bool ok = weir_span_eqz(key, "message") && weir_dec_type(&d) == WEIR_JSON_STRING
+        bool ok = weir_dec_is(&d, &box, key, "message") && weir_dec_type(&d) == WEIR_JSON_STRING
                       ? weir_dec_str(&d, &text)
-                  : weir_span_eqz(key, "code") && weir_dec_type(&d) == WEIR_JSON_NUMBER
+                  : weir_dec_is(&d, &box, key, "code") && weir_dec_type(&d) == WEIR_JSON_NUMBER
                       ? weir_dec_u64(&d, &code)
                       : weir_dec_skip(&d, NULL);
         if (!ok)

@@ -50,19 +50,21 @@ enum weir_status weir_envelope_decode(struct weir_span bytes, struct weir_arena 
     struct weir_envelope env = {0};
     struct weir_mp m;
     uint32_t pairs = 0;
+    struct weir_members names = {.row = 0};
     bool payload = false;
     weir_mp_init(&m, bytes);
     if (!weir_mp_map(&m, &pairs))
         return WEIR_INVALID;
     for (uint32_t i = 0; i < pairs; i++) {
         struct weir_span key;
-        if (!weir_mp_str(&m, &key))
+        if (!weir_mp_member(&m, &names, &key))
             return WEIR_INVALID;
-        bool ok = weir_span_eqz(key, "topic")          ? weir_mp_str(&m, &env.topic)
-                  : weir_span_eqz(key, "publisher_id") ? weir_mp_u64(&m, &env.publisher_id)
-                  : weir_span_eqz(key, "sequence")     ? weir_mp_u64(&m, &env.sequence)
-                  : weir_span_eqz(key, "published_at") ? weir_mp_u64(&m, &env.published_at_ms)
-                  : weir_span_eqz(key, "payload")
+        bool ok = weir_mp_is(&m, &names, key, "topic")          ? weir_mp_str(&m, &env.topic)
+                  : weir_mp_is(&m, &names, key, "publisher_id") ? weir_mp_u64(&m, &env.publisher_id)
+                  : weir_mp_is(&m, &names, key, "sequence")     ? weir_mp_u64(&m, &env.sequence)
+                  : weir_mp_is(&m, &names, key, "published_at")
+                      ? weir_mp_u64(&m, &env.published_at_ms)
+                  : weir_mp_is(&m, &names, key, "payload")
                       ? (payload = read_payload(&m, arena, &env.payload))
                       : weir_mp_skip(&m, NULL);
         if (!ok)
@@ -124,17 +126,18 @@ static inline uint64_t load_be64(const unsigned char *p) {
 
 static bool read_block(struct weir_mp *m, struct weir_kv_block *b) {
     uint32_t pairs = 0;
+    struct weir_members names = {.row = 0};
     unsigned seen = 0;
     if (!weir_mp_map(m, &pairs))
         return false;
     for (uint32_t i = 0; i < pairs; i++) {
         struct weir_span key;
-        if (!weir_mp_str(m, &key))
+        if (!weir_mp_member(m, &names, &key))
             return false;
         bool ok;
-        if (weir_span_eqz(key, "block_hash"))
+        if (weir_mp_is(m, &names, key, "block_hash"))
             ok = weir_mp_bits64(m, &b->block_hash), seen |= 1;
-        else if (weir_span_eqz(key, "tokens_hash"))
+        else if (weir_mp_is(m, &names, key, "tokens_hash"))
             ok = weir_mp_bits64(m, &b->tokens_hash), seen |= 2;
         else
             ok = weir_mp_skip(m, NULL);
@@ -185,22 +188,23 @@ static bool read_blocks(struct weir_mp *m, struct weir_arena *arena, struct weir
 
 static bool read_stored(struct weir_mp *m, struct weir_arena *arena, struct weir_kv_event *e) {
     uint32_t pairs = 0;
+    struct weir_members names = {.row = 0};
     if (!weir_mp_map(m, &pairs))
         return false;
     for (uint32_t i = 0; i < pairs; i++) {
         struct weir_span key;
         uint64_t v = 0;
-        if (!weir_mp_str(m, &key))
+        if (!weir_mp_member(m, &names, &key))
             return false;
         bool ok;
         if (weir_mp_peek(m) == WEIR_MP_NIL)
             ok = weir_mp_nil(m);
-        else if (weir_span_eqz(key, "parent_hash"))
+        else if (weir_mp_is(m, &names, key, "parent_hash"))
             ok = e->has_parent = weir_mp_bits64(m, &e->parent_hash);
-        else if (weir_span_eqz(key, "start_position")) {
+        else if (weir_mp_is(m, &names, key, "start_position")) {
             ok = e->has_start_position = weir_mp_u64(m, &v) && v <= UINT32_MAX;
             e->start_position = (uint32_t)v;
-        } else if (weir_span_eqz(key, "blocks"))
+        } else if (weir_mp_is(m, &names, key, "blocks"))
             ok = read_blocks(m, arena, e);
         else
             ok = weir_mp_skip(m, NULL);
@@ -212,13 +216,14 @@ static bool read_stored(struct weir_mp *m, struct weir_arena *arena, struct weir
 
 static bool read_removed(struct weir_mp *m, struct weir_arena *arena, struct weir_kv_event *e) {
     uint32_t pairs = 0, n = 0;
+    struct weir_members names = {.row = 0};
     if (!weir_mp_map(m, &pairs))
         return false;
     for (uint32_t i = 0; i < pairs; i++) {
         struct weir_span key;
-        if (!weir_mp_str(m, &key))
+        if (!weir_mp_member(m, &names, &key))
             return false;
-        if (!weir_span_eqz(key, "block_hashes")) {
+        if (!weir_mp_is(m, &names, key, "block_hashes")) {
             if (!weir_mp_skip(m, NULL))
                 return false;
             continue;
@@ -263,20 +268,21 @@ static bool read_data(struct weir_mp *m, struct weir_arena *arena, struct weir_k
 
 static bool read_cache_event(struct weir_mp *m, struct weir_arena *arena, struct weir_kv_event *e) {
     uint32_t pairs = 0;
+    struct weir_members names = {.row = 0};
     bool data = false;
     if (!weir_mp_map(m, &pairs))
         return false;
     for (uint32_t i = 0; i < pairs; i++) {
         struct weir_span key;
         uint64_t v = 0;
-        if (!weir_mp_str(m, &key))
+        if (!weir_mp_member(m, &names, &key))
             return false;
         bool ok;
-        if (weir_span_eqz(key, "event_id"))
+        if (weir_mp_is(m, &names, key, "event_id"))
             ok = weir_mp_u64(m, &e->event_id);
-        else if (weir_span_eqz(key, "data"))
+        else if (weir_mp_is(m, &names, key, "data"))
             ok = data = read_data(m, arena, e);
-        else if (weir_span_eqz(key, "dp_rank") && weir_mp_peek(m) != WEIR_MP_NIL) {
+        else if (weir_mp_is(m, &names, key, "dp_rank") && weir_mp_peek(m) != WEIR_MP_NIL) {
             ok = weir_mp_u64(m, &v) && v <= UINT32_MAX;
             e->dp_rank = (uint32_t)v;
         } else
@@ -313,22 +319,23 @@ static void make_empty(struct weir_kv_event *e) {
 static bool read_router_event(struct weir_mp *m, struct weir_arena *arena,
                               struct weir_kv_event *e) {
     uint32_t pairs = 0;
+    struct weir_members names = {.row = 0};
     unsigned seen = 0;
     bool foreign = false;
     if (!weir_mp_map(m, &pairs))
         return false;
     for (uint32_t i = 0; i < pairs; i++) {
         struct weir_span key;
-        if (!weir_mp_str(m, &key))
+        if (!weir_mp_member(m, &names, &key))
             return false;
         bool ok;
-        if (weir_span_eqz(key, "worker_id"))
+        if (weir_mp_is(m, &names, key, "worker_id"))
             ok = weir_mp_u64(m, &e->worker_id), seen |= 1;
-        else if (weir_span_eqz(key, "event"))
+        else if (weir_mp_is(m, &names, key, "event"))
             ok = read_cache_event(m, arena, e), seen |= 2;
-        else if (weir_span_eqz(key, "storage_tier"))
+        else if (weir_mp_is(m, &names, key, "storage_tier"))
             ok = read_tier(m, &e->tier);
-        else if (weir_span_eqz(key, "residency_domain"))
+        else if (weir_mp_is(m, &names, key, "residency_domain"))
             ok = read_domain(m, &foreign);
         else
             ok = weir_mp_skip(m, NULL);
@@ -440,6 +447,7 @@ enum weir_status weir_active_load_decode(struct weir_span payload,
     struct weir_active_load l = {0};
     struct weir_mp m;
     uint32_t pairs = 0;
+    struct weir_members names = {.row = 0};
     uint64_t rank = 0;
     bool worker = false, has_rank = false;
     const struct {
@@ -457,9 +465,9 @@ enum weir_status weir_active_load_decode(struct weir_span payload,
     for (uint32_t i = 0; i < pairs; i++) {
         struct weir_span key;
         size_t k = 0;
-        if (!weir_mp_str(&m, &key))
+        if (!weir_mp_member(&m, &names, &key))
             return WEIR_INVALID;
-        while (k < WEIR_ARRAY_LEN(members) && !weir_span_eqz(key, members[k].key))
+        while (k < WEIR_ARRAY_LEN(members) && !weir_mp_is(&m, &names, key, members[k].key))
             k++;
         bool known = k < WEIR_ARRAY_LEN(members) && weir_mp_peek(&m) != WEIR_MP_NIL;
         if (!(known ? (*members[k].has = weir_mp_u64(&m, members[k].to)) : weir_mp_skip(&m, NULL)))

@@ -46,24 +46,24 @@ static bool read_opt(struct weir_mp *m, bool *ret_set, uint64_t *ret_value) {
     return *ret_set ? weir_mp_u64(m, ret_value) : weir_mp_nil(m);
 }
 
-static bool read_query_field(struct weir_mp *m, struct weir_span key, struct weir_kv_query *q,
-                             bool *ret_worker) {
+static bool read_query_field(struct weir_mp *m, struct weir_members *names, struct weir_span key,
+                             struct weir_kv_query *q, bool *ret_worker) {
     uint64_t rank = 0;
     bool set = false;
     struct weir_span kind;
-    if (weir_span_eqz(key, "worker_id"))
+    if (weir_mp_is(m, names, key, "worker_id"))
         return *ret_worker = weir_mp_u64(m, &q->worker_id);
-    if (weir_span_eqz(key, "dp_rank")) {
+    if (weir_mp_is(m, names, key, "dp_rank")) {
         if (!read_opt(m, &set, &rank) || rank > UINT32_MAX)
             return false;
         q->dp_rank = (uint32_t)rank;
         return true;
     }
-    if (weir_span_eqz(key, "start_event_id"))
+    if (weir_mp_is(m, names, key, "start_event_id"))
         return read_opt(m, &q->has_start, &q->start_event_id);
-    if (weir_span_eqz(key, "end_event_id"))
+    if (weir_mp_is(m, names, key, "end_event_id"))
         return read_opt(m, &q->has_end, &q->end_event_id);
-    if (weir_span_eqz(key, "kind") && weir_mp_peek(m) == WEIR_MP_STR) {
+    if (weir_mp_is(m, names, key, "kind") && weir_mp_peek(m) == WEIR_MP_STR) {
         if (!weir_mp_str(m, &kind))
             return false;
         q->recovery = weir_span_eqz(kind, "recovery");
@@ -87,11 +87,12 @@ enum weir_status weir_kv_query_decode(struct weir_span body, enum weir_codec cod
     struct weir_kv_query q = {.recovery = true};
     struct weir_mp m;
     weir_mp_init(&m, body);
+    struct weir_members names = {.row = 0};
     uint32_t pairs = 0;
     bool worker = false, ok = weir_mp_map(&m, &pairs);
     for (uint32_t i = 0; ok && i < pairs; i++) {
         struct weir_span key;
-        ok = weir_mp_str(&m, &key) && read_query_field(&m, key, &q, &worker);
+        ok = weir_mp_member(&m, &names, &key) && read_query_field(&m, &names, key, &q, &worker);
     }
     ok = ok && m.pos == m.len;
     weir_buf_fini(&bytes);
@@ -187,21 +188,23 @@ static bool kind_of(struct weir_span name, enum weir_kv_answer_kind *ret_kind) {
     return false;
 }
 
-static bool read_answer_field(struct weir_mp *m, struct weir_span key, struct weir_kv_answer *a) {
+static bool read_answer_field(struct weir_mp *m, struct weir_members *names, struct weir_span key,
+                              struct weir_kv_answer *a) {
     bool set;
-    if (weir_span_eqz(key, "events"))
+    if (weir_mp_is(m, names, key, "events"))
         return weir_mp_peek(m) == WEIR_MP_ARRAY && weir_mp_skip(m, &a->events);
-    if (weir_span_eqz(key, "last_event_id") || weir_span_eqz(key, "newest_available"))
+    if (weir_mp_is(m, names, key, "last_event_id") || weir_mp_is(m, names, key, "newest_available"))
         return read_opt(m, &set, &a->last_event_id);
-    if (weir_span_eqz(key, "requested_start") || weir_span_eqz(key, "start_id"))
+    if (weir_mp_is(m, names, key, "requested_start") || weir_mp_is(m, names, key, "start_id"))
         return read_opt(m, &set, &a->start_id);
-    if (weir_span_eqz(key, "requested_end") || weir_span_eqz(key, "end_id"))
+    if (weir_mp_is(m, names, key, "requested_end") || weir_mp_is(m, names, key, "end_id"))
         return read_opt(m, &set, &a->end_id);
     return weir_mp_skip(m, NULL);
 }
 
 /* {"TreeDump": {…}} */
 static bool read_answer(struct weir_mp *m, struct weir_kv_answer *a) {
+    struct weir_members names = {.row = 0};
     uint32_t pairs = 0;
     struct weir_span name, key;
     if (!weir_mp_map(m, &pairs) || pairs != 1 || !weir_mp_str(m, &name) || !kind_of(name, &a->kind))
@@ -211,7 +214,7 @@ static bool read_answer(struct weir_mp *m, struct weir_kv_answer *a) {
     if (!weir_mp_map(m, &pairs))
         return false;
     for (uint32_t i = 0; i < pairs; i++)
-        if (!weir_mp_str(m, &key) || !read_answer_field(m, key, a))
+        if (!weir_mp_member(m, &names, &key) || !read_answer_field(m, &names, key, a))
             return false;
     return true;
 }
@@ -229,12 +232,13 @@ enum weir_status weir_kv_answer_decode(struct weir_span body, enum weir_codec co
     struct weir_kv_answer a = {0};
     struct weir_mp m;
     weir_mp_init(&m, body);
+    struct weir_members names = {.row = 0};
     uint32_t pairs = 0;
     bool found = false, ok = weir_mp_map(&m, &pairs);
     for (uint32_t i = 0; ok && i < pairs; i++) {
         struct weir_span key;
-        ok = weir_mp_str(&m, &key);
-        if (ok && weir_span_eqz(key, "data"))
+        ok = weir_mp_member(&m, &names, &key);
+        if (ok && weir_mp_is(&m, &names, key, "data"))
             found = ok = read_answer(&m, &a);
         else if (ok)
             ok = weir_mp_skip(&m, NULL);

@@ -83,14 +83,12 @@ static bool read_top(struct reading *r, struct weir_top_logprob *top) {
     while (weir_dec_map_next(d, &box, &key)) {
         uint64_t v = 0;
         bool ok;
-        if (weir_dec_is_null(d))
-            ok = weir_dec_skip(d, NULL);
-        else if (weir_span_eqz(key, "rank") || weir_span_eqz(key, "token_id")) {
+        if (weir_dec_is_set(d, &box, key, "rank") || weir_dec_is_set(d, &box, key, "token_id")) {
             ok = weir_dec_u64(d, &v) && v <= UINT32_MAX;
             *(key.data[0] == 'r' ? &top->rank : &top->token_id) = (uint32_t)v;
-        } else if (weir_span_eqz(key, "token"))
+        } else if (weir_dec_is_set(d, &box, key, "token"))
             ok = weir_dec_str(d, &top->token);
-        else if (weir_span_eqz(key, "logprob"))
+        else if (weir_dec_is_set(d, &box, key, "logprob"))
             ok = weir_dec_f64(d, &top->logprob);
         else
             ok = weir_dec_skip(d, NULL);
@@ -178,14 +176,19 @@ static bool read_finish(struct weir_dec *d, struct weir_output *o) {
     return !weir_dec_failed(d);
 }
 
+/* Counts are of 32 bits in the reference, too: sums of them fit. */
+static bool read_count(struct weir_dec *d, int64_t *ret) {
+    return (weir_dec_i64(d, ret) && *ret >= 0 && *ret <= UINT32_MAX) || weir_dec_fail(d);
+}
+
 static bool read_usage_details(struct weir_dec *d, struct weir_output *o) {
     struct weir_dec_box box;
     struct weir_span key;
     if (!weir_dec_map(d, &box))
         return false;
     while (weir_dec_map_next(d, &box, &key)) {
-        bool cached = weir_span_eqz(key, "cached_tokens") && !weir_dec_is_null(d);
-        if (!(cached ? weir_dec_i64(d, &o->cached_tokens) : weir_dec_skip(d, NULL)))
+        bool cached = weir_dec_is_set(d, &box, key, "cached_tokens");
+        if (!(cached ? read_count(d, &o->cached_tokens) : weir_dec_skip(d, NULL)))
             return false;
     }
     return !weir_dec_failed(d);
@@ -198,17 +201,17 @@ static bool read_usage(struct weir_dec *d, struct weir_output *o) {
         return false;
     o->has_usage = true;
     while (weir_dec_map_next(d, &box, &key)) {
-        int64_t *to = weir_span_eqz(key, "prompt_tokens")       ? &o->prompt_tokens
-                      : weir_span_eqz(key, "completion_tokens") ? &o->completion_tokens
-                                                                : NULL;
+        int64_t *to = weir_dec_is(d, &box, key, "prompt_tokens")       ? &o->prompt_tokens
+                      : weir_dec_is(d, &box, key, "completion_tokens") ? &o->completion_tokens
+                                                                       : NULL;
         bool ok;
-        if (weir_span_eqz(key, "completion_tokens_details"))
+        if (weir_dec_is(d, &box, key, "completion_tokens_details"))
             ok = weir_dec_json(d, &o->completion_details);
         else if (weir_dec_is_null(d) ||
-                 (to == NULL && !weir_span_eqz(key, "prompt_tokens_details")))
+                 (to == NULL && !weir_dec_is(d, &box, key, "prompt_tokens_details")))
             ok = weir_dec_skip(d, NULL);
         else if (to != NULL)
-            ok = weir_dec_i64(d, to);
+            ok = read_count(d, to);
         else
             ok = read_usage_details(d, o);
         if (!ok)
@@ -221,31 +224,30 @@ static bool read_raw(struct weir_dec *d, struct weir_span *ret) {
     return weir_dec_skip(d, ret);
 }
 
-static bool read_engine_member(struct reading *r, struct weir_span key, struct weir_output *o) {
+static bool read_engine_member(struct reading *r, struct weir_dec_box *box, struct weir_span key,
+                               struct weir_output *o) {
     struct weir_dec *d = &r->d;
-    if (weir_span_eqz(key, "token_ids"))
+    if (weir_dec_is(d, box, key, "token_ids"))
         return r->ids = read_ids(r, o);
-    if (weir_dec_is_null(d))
-        return weir_dec_skip(d, NULL);
-    if (weir_span_eqz(key, "text"))
+    if (weir_dec_is_set(d, box, key, "text"))
         return weir_dec_str(d, &o->text);
-    if (weir_span_eqz(key, "finish_reason"))
+    if (weir_dec_is_set(d, box, key, "finish_reason"))
         return read_finish(d, o);
-    if (weir_span_eqz(key, "index"))
+    if (weir_dec_is_set(d, box, key, "index"))
         return weir_dec_i64(d, &o->index) && o->index >= 0;
-    if (weir_span_eqz(key, "log_probs"))
+    if (weir_dec_is_set(d, box, key, "log_probs"))
         return read_log_probs(r);
-    if (weir_span_eqz(key, "top_logprobs"))
+    if (weir_dec_is_set(d, box, key, "top_logprobs"))
         return read_tops(r);
-    if (weir_span_eqz(key, "cum_log_probs"))
+    if (weir_dec_is_set(d, box, key, "cum_log_probs"))
         return weir_dec_f64(d, &o->cum_log_probs);
-    if (weir_span_eqz(key, "completion_usage"))
+    if (weir_dec_is_set(d, box, key, "completion_usage"))
         return read_usage(d, o);
-    if (weir_span_eqz(key, "stop_reason"))
+    if (weir_dec_is_set(d, box, key, "stop_reason"))
         return weir_dec_json(d, &o->stop_reason);
-    if (weir_span_eqz(key, "disaggregated_params"))
+    if (weir_dec_is_set(d, box, key, "disaggregated_params"))
         return read_raw(d, &o->disaggregated_params);
-    if (weir_span_eqz(key, "engine_data"))
+    if (weir_dec_is_set(d, box, key, "engine_data"))
         return weir_dec_json(d, &o->engine_data);
     return weir_dec_skip(d, NULL);
 }
@@ -257,7 +259,7 @@ static bool read_engine_output(struct reading *r, struct weir_output *o) {
         return false;
     o->has_output = true;
     while (weir_dec_map_next(&r->d, &box, &key))
-        if (!read_engine_member(r, key, o))
+        if (!read_engine_member(r, &box, key, o))
             return weir_dec_fail(&r->d);
     return !weir_dec_failed(&r->d) && r->ids && join_logprobs(r, o);
 }
@@ -277,15 +279,13 @@ static bool read_item(struct reading *r, struct weir_output *o) {
     o->has_data = true;
     while (weir_dec_map_next(d, &box, &key)) {
         bool ok;
-        if (weir_dec_is_null(d))
-            ok = weir_dec_skip(d, NULL);
-        else if (weir_span_eqz(key, "data"))
+        if (weir_dec_is_set(d, &box, key, "data"))
             ok = read_engine_output(r, o);
-        else if (weir_span_eqz(key, "event"))
+        else if (weir_dec_is_set(d, &box, key, "event"))
             ok = weir_dec_str(d, &o->event);
-        else if (weir_span_eqz(key, "comment"))
+        else if (weir_dec_is_set(d, &box, key, "comment"))
             ok = read_comment(d, &o->comment);
-        else if (weir_span_eqz(key, "error"))
+        else if (weir_dec_is_set(d, &box, key, "error"))
             ok = o->is_error = weir_wire_error_read(d, &o->error);
         else
             ok = weir_dec_skip(d, NULL);
@@ -326,9 +326,9 @@ enum weir_status weir_output_decode_where(struct weir_span bytes, enum weir_code
         return WEIR_PROTOCOL;
     while (weir_dec_map_next(&r.d, &box, &key)) {
         bool ok;
-        if (weir_span_eqz(key, "complete_final"))
+        if (weir_dec_is(&r.d, &box, key, "complete_final"))
             ok = complete = weir_dec_bool(&r.d, &o.complete_final);
-        else if (weir_span_eqz(key, "data") && !weir_dec_is_null(&r.d))
+        else if (weir_dec_is_set(&r.d, &box, key, "data"))
             ok = read_item(&r, &o);
         else
             ok = weir_dec_skip(&r.d, NULL);

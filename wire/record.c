@@ -181,9 +181,9 @@ static bool read_transport(struct weir_dec *d, struct weir_span *tcp, struct wei
     if (!weir_dec_map(d, &box))
         return false;
     while (weir_dec_map_next(d, &box, &key))
-        if (!(weir_span_eqz(key, "tcp")        ? read_str(d, tcp)
-              : weir_span_eqz(key, "nats_tcp") ? read_str(d, nats)
-                                               : weir_dec_skip(d, NULL)))
+        if (!(weir_dec_is(d, &box, key, "tcp")        ? read_str(d, tcp)
+              : weir_dec_is(d, &box, key, "nats_tcp") ? read_str(d, nats)
+                                                      : weir_dec_skip(d, NULL)))
             return false;
     return !weir_dec_failed(d);
 }
@@ -195,10 +195,10 @@ static bool read_file(struct weir_dec *d, struct weir_file_ref *f) {
         return false;
     f->size = -1;
     while (weir_dec_map_next(d, &box, &key)) {
-        bool ok = weir_span_eqz(key, "path")                           ? read_str(d, &f->path)
-                  : weir_span_eqz(key, "checksum")                     ? read_str(d, &f->checksum)
-                  : weir_span_eqz(key, "size") && !weir_dec_is_null(d) ? weir_dec_i64(d, &f->size)
-                                                                       : weir_dec_skip(d, NULL);
+        bool ok = weir_dec_is(d, &box, key, "path")       ? read_str(d, &f->path)
+                  : weir_dec_is(d, &box, key, "checksum") ? read_str(d, &f->checksum)
+                  : weir_dec_is_set(d, &box, key, "size") ? weir_dec_i64(d, &f->size)
+                                                          : weir_dec_skip(d, NULL);
         if (!ok)
             return false;
     }
@@ -215,7 +215,7 @@ static bool read_file_in(struct weir_dec *d, struct weir_file_ref *f, bool *ret_
         return false;
     while (weir_dec_map_next(d, &box, &key)) {
         bool ok;
-        if (weir_span_eqz(key, "weir_builtin")) {
+        if (weir_dec_is(d, &box, key, "weir_builtin")) {
             ok = read_str(d, &word);
             *ret_builtin = weir_span_eqz(word, "bytes");
         } else if (!weir_span_starts(key, WEIR_SPAN_LIT("hf_chat_template"))) {
@@ -223,7 +223,7 @@ static bool read_file_in(struct weir_dec *d, struct weir_file_ref *f, bool *ret_
         } else {
             ok = weir_dec_map(d, &inner);
             while (ok && weir_dec_map_next(d, &inner, &key))
-                ok = weir_span_eqz(key, "file") ? read_file(d, f) : weir_dec_skip(d, NULL);
+                ok = weir_dec_is(d, &inner, key, "file") ? read_file(d, f) : weir_dec_skip(d, NULL);
         }
         if (!ok)
             return false;
@@ -264,9 +264,9 @@ static bool read_meeting_point(struct weir_dec *d, struct weir_card *c) {
     if (!weir_dec_map(d, &box))
         return false;
     while (weir_dec_map_next(d, &box, &key))
-        if (!(weir_span_eqz(key, "bootstrap_host")   ? read_str(d, &c->bootstrap_host)
-              : weir_span_eqz(key, "bootstrap_port") ? read_u64(d, &port)
-                                                     : weir_dec_skip(d, NULL)))
+        if (!(weir_dec_is(d, &box, key, "bootstrap_host")   ? read_str(d, &c->bootstrap_host)
+              : weir_dec_is(d, &box, key, "bootstrap_port") ? read_u64(d, &port)
+                                                            : weir_dec_skip(d, NULL)))
             return false;
     if (port == 0 || port > UINT16_MAX)
         c->bootstrap_host = weir_span(NULL, 0);
@@ -283,19 +283,21 @@ static bool read_runtime_config(struct weir_dec *d, struct weir_card *c) {
         return false;
     while (weir_dec_map_next(d, &box, &key)) {
         bool ok =
-            weir_span_eqz(key, "total_kv_blocks")          ? read_u64(d, &c->total_kv_blocks)
-            : weir_span_eqz(key, "max_num_seqs")           ? read_u64(d, &c->max_num_seqs)
-            : weir_span_eqz(key, "max_num_batched_tokens") ? read_u64(d, &c->max_num_batched_tokens)
-            : weir_span_eqz(key, "data_parallel_start_rank") ? read_u32(d, &c->dp_start_rank)
-            : weir_span_eqz(key, "data_parallel_size")       ? read_u32(d, &c->dp_size)
-            : weir_span_eqz(key, "enable_local_indexer") ? read_bool(d, &c->enable_local_indexer)
-            : weir_span_eqz(key, "kv_event_publishing_enabled")
+            weir_dec_is(d, &box, key, "total_kv_blocks") ? read_u64(d, &c->total_kv_blocks)
+            : weir_dec_is(d, &box, key, "max_num_seqs")  ? read_u64(d, &c->max_num_seqs)
+            : weir_dec_is(d, &box, key, "max_num_batched_tokens")
+                ? read_u64(d, &c->max_num_batched_tokens)
+            : weir_dec_is(d, &box, key, "data_parallel_start_rank") ? read_u32(d, &c->dp_start_rank)
+            : weir_dec_is(d, &box, key, "data_parallel_size")       ? read_u32(d, &c->dp_size)
+            : weir_dec_is(d, &box, key, "enable_local_indexer")
+                ? read_bool(d, &c->enable_local_indexer)
+            : weir_dec_is(d, &box, key, "kv_event_publishing_enabled")
                 ? read_bool(d, &c->kv_event_publishing)
-            : weir_span_eqz(key, "disaggregated_endpoint") ? read_meeting_point(d, c)
-            : weir_span_eqz(key, "enable_eagle")           ? read_bool(d, &c->enable_eagle)
-            : weir_span_eqz(key, "tool_call_parser")       ? read_str(d, &c->tool_call_parser)
-            : weir_span_eqz(key, "reasoning_parser")       ? read_str(d, &c->reasoning_parser)
-                                                           : weir_dec_skip(d, NULL);
+            : weir_dec_is(d, &box, key, "disaggregated_endpoint") ? read_meeting_point(d, c)
+            : weir_dec_is(d, &box, key, "enable_eagle")           ? read_bool(d, &c->enable_eagle)
+            : weir_dec_is(d, &box, key, "tool_call_parser") ? read_str(d, &c->tool_call_parser)
+            : weir_dec_is(d, &box, key, "reasoning_parser") ? read_str(d, &c->reasoning_parser)
+                                                            : weir_dec_skip(d, NULL);
         if (!ok)
             return false;
     }
@@ -310,7 +312,8 @@ static bool read_lora(struct weir_dec *d, struct weir_card *c) {
     if (!weir_dec_map(d, &box))
         return false;
     while (weir_dec_map_next(d, &box, &key))
-        if (!(weir_span_eqz(key, "name") ? read_str(d, &c->lora_name) : weir_dec_skip(d, NULL)))
+        if (!(weir_dec_is(d, &box, key, "name") ? read_str(d, &c->lora_name)
+                                                : weir_dec_skip(d, NULL)))
             return false;
     return !weir_dec_failed(d);
 }
@@ -332,45 +335,46 @@ static bool read_aliases(struct weir_dec *d, struct weir_card *c) {
     return !weir_dec_failed(d);
 }
 
-static bool read_card_member(struct weir_dec *d, struct weir_span key, struct weir_card *c) {
+static bool read_card_member(struct weir_dec *d, struct weir_dec_box *box, struct weir_span key,
+                             struct weir_card *c) {
     bool ignored = false;
     struct weir_span word = {NULL, 0};
-    if (weir_span_eqz(key, "display_name"))
+    if (weir_dec_is(d, box, key, "display_name"))
         return read_str(d, &c->display_name);
-    if (weir_span_eqz(key, "slug"))
+    if (weir_dec_is(d, box, key, "slug"))
         return read_str(d, &c->slug);
-    if (weir_span_eqz(key, "source_path"))
+    if (weir_dec_is(d, box, key, "source_path"))
         return read_str(d, &c->source_path);
-    if (weir_span_eqz(key, "model_info"))
+    if (weir_dec_is(d, box, key, "model_info"))
         return read_file_in(d, &c->model_info, &ignored);
-    if (weir_span_eqz(key, "tokenizer"))
+    if (weir_dec_is(d, box, key, "tokenizer"))
         return read_file_in(d, &c->tokenizer, &c->builtin_bytes_tokenizer);
-    if (weir_span_eqz(key, "prompt_formatter"))
+    if (weir_dec_is(d, box, key, "prompt_formatter"))
         return read_file_in(d, &c->prompt_formatter, &ignored);
-    if (weir_span_eqz(key, "chat_template_file"))
+    if (weir_dec_is(d, box, key, "chat_template_file"))
         return read_file_in(d, &c->chat_template, &ignored);
-    if (weir_span_eqz(key, "gen_config"))
+    if (weir_dec_is(d, box, key, "gen_config"))
         return read_file_in(d, &c->gen_config, &ignored);
-    if (weir_span_eqz(key, "context_length"))
+    if (weir_dec_is(d, box, key, "context_length"))
         return read_u32(d, &c->context_length);
-    if (weir_span_eqz(key, "kv_cache_block_size"))
+    if (weir_dec_is(d, box, key, "kv_cache_block_size"))
         return read_u32(d, &c->kv_cache_block_size);
-    if (weir_span_eqz(key, "migration_limit"))
+    if (weir_dec_is(d, box, key, "migration_limit"))
         return read_u32(d, &c->migration_limit);
-    if (weir_span_eqz(key, "model_type"))
+    if (weir_dec_is(d, box, key, "model_type"))
         return read_str(d, &c->model_type);
-    if (weir_span_eqz(key, "model_input")) {
+    if (weir_dec_is(d, box, key, "model_input")) {
         bool ok = read_str(d, &word);
         c->input_tokens = weir_span_eqz(word, "Tokens");
         return ok;
     }
-    if (weir_span_eqz(key, "worker_type"))
+    if (weir_dec_is(d, box, key, "worker_type"))
         return read_worker_type(d, &c->worker_type);
-    if (weir_span_eqz(key, "runtime_config"))
+    if (weir_dec_is(d, box, key, "runtime_config"))
         return read_runtime_config(d, c);
-    if (weir_span_eqz(key, "lora"))
+    if (weir_dec_is(d, box, key, "lora"))
         return read_lora(d, c);
-    if (weir_span_eqz(key, "aliases"))
+    if (weir_dec_is(d, box, key, "aliases"))
         return read_aliases(d, c);
     return weir_dec_skip(d, NULL);
 }
@@ -384,7 +388,7 @@ static bool read_card(struct weir_dec *d, struct weir_card *c) {
         return weir_dec_fail(d);
     c->json = weir_arena_copy(d->arena, raw);
     while (weir_dec_map_next(d, &box, &key))
-        if (!read_card_member(d, key, c))
+        if (!read_card_member(d, &box, key, c))
             return weir_dec_fail(d);
     apply_model_type(c);
     return !weir_dec_failed(d) && c->json.data != NULL;
@@ -399,11 +403,11 @@ static bool read_endpoint_id(struct weir_dec *d, struct weir_endpoint_id *e) {
         return false;
     while (weir_dec_map_next(d, &box, &key)) {
         bool object = weir_dec_type(d) == WEIR_JSON_OBJECT;
-        bool ok = weir_span_eqz(key, "namespace")            ? read_str(d, &e->ns)
-                  : weir_span_eqz(key, "component")          ? read_str(d, &e->component)
-                  : weir_span_eqz(key, "endpoint") && object ? read_endpoint_id(d, e)
-                  : weir_span_eqz(key, "name")               ? read_str(d, &e->name)
-                                                             : weir_dec_skip(d, NULL);
+        bool ok = weir_dec_is(d, &box, key, "namespace")            ? read_str(d, &e->ns)
+                  : weir_dec_is(d, &box, key, "component")          ? read_str(d, &e->component)
+                  : weir_dec_is(d, &box, key, "endpoint") && object ? read_endpoint_id(d, e)
+                  : weir_dec_is(d, &box, key, "name")               ? read_str(d, &e->name)
+                                                                    : weir_dec_skip(d, NULL);
         if (!ok)
             return false;
     }
@@ -423,12 +427,13 @@ static bool read_channel_transport(struct weir_dec *d, struct weir_record *r) {
         return false;
     while (weir_dec_map_next(d, &box, &key)) {
         bool ok;
-        if (weir_span_eqz(key, "config") && weir_dec_type(d) == WEIR_JSON_OBJECT) {
+        if (weir_dec_is(d, &box, key, "config") && weir_dec_type(d) == WEIR_JSON_OBJECT) {
             ok = weir_dec_map(d, &inner);
             while (ok && weir_dec_map_next(d, &inner, &key))
-                ok = weir_span_eqz(key, "endpoint")         ? read_str(d, &r->zmq_endpoint)
-                     : weir_span_eqz(key, "subject_prefix") ? read_str(d, &r->subject_prefix)
-                                                            : weir_dec_skip(d, NULL);
+                ok = weir_dec_is(d, &inner, key, "endpoint") ? read_str(d, &r->zmq_endpoint)
+                     : weir_dec_is(d, &inner, key, "subject_prefix")
+                         ? read_str(d, &r->subject_prefix)
+                         : weir_dec_skip(d, NULL);
         } else {
             ok = weir_dec_skip(d, NULL);
         }
@@ -449,13 +454,14 @@ static bool read_recovery(struct weir_dec *d, struct weir_record *r) {
     if (!weir_dec_map(d, &box))
         return false;
     while (weir_dec_map_next(d, &box, &key)) {
-        bool ok = weir_span_eqz(key, "endpoint")      ? read_str(d, &r->recovery_endpoint)
-                  : weir_span_eqz(key, "instance_id") ? read_u64(d, &r->recovery_instance_id)
-                  : weir_span_eqz(key, "device_type") ? read_device(d, &r->recovery_device)
-                  : weir_span_eqz(key, "transport")
+        bool ok = weir_dec_is(d, &box, key, "endpoint")      ? read_str(d, &r->recovery_endpoint)
+                  : weir_dec_is(d, &box, key, "instance_id") ? read_u64(d, &r->recovery_instance_id)
+                  : weir_dec_is(d, &box, key, "device_type") ? read_device(d, &r->recovery_device)
+                  : weir_dec_is(d, &box, key, "transport")
                       ? read_transport(d, &r->recovery_address, &r->recovery_subject)
-                  : weir_span_eqz(key, "request_plane_codec") ? read_codec(d, &r->recovery_codec)
-                                                              : weir_dec_skip(d, NULL);
+                  : weir_dec_is(d, &box, key, "request_plane_codec")
+                      ? read_codec(d, &r->recovery_codec)
+                      : weir_dec_skip(d, NULL);
         if (!ok)
             return false;
     }
@@ -470,14 +476,14 @@ static bool read_metadata(struct weir_dec *d, struct weir_record *r) {
         return false;
     while (weir_dec_map_next(d, &box, &key)) {
         bool ok;
-        if (weir_span_eqz(key, "recovery_target") && !weir_dec_is_null(d)) {
+        if (weir_dec_is_set(d, &box, key, "recovery_target")) {
             ok = read_recovery(d, r);
-        } else if (weir_span_eqz(key, "worker")) {
+        } else if (weir_dec_is(d, &box, key, "worker")) {
             ok = weir_dec_map(d, &inner);
             while (ok && weir_dec_map_next(d, &inner, &key))
-                ok = weir_span_eqz(key, "worker_id") ? read_u64(d, &r->worker_id)
-                     : weir_span_eqz(key, "dp_rank") ? read_u32(d, &r->dp_rank)
-                                                     : weir_dec_skip(d, NULL);
+                ok = weir_dec_is(d, &inner, key, "worker_id") ? read_u64(d, &r->worker_id)
+                     : weir_dec_is(d, &inner, key, "dp_rank") ? read_u32(d, &r->dp_rank)
+                                                              : weir_dec_skip(d, NULL);
         } else {
             ok = weir_dec_skip(d, NULL);
         }
@@ -487,37 +493,40 @@ static bool read_metadata(struct weir_dec *d, struct weir_record *r) {
     return !weir_dec_failed(d);
 }
 
-static bool read_record_member(struct weir_dec *d, struct weir_span key, struct weir_record *r) {
+static bool read_record_member(struct weir_dec *d, struct weir_dec_box *box, struct weir_span key,
+                               struct weir_record *r) {
     bool channel = r->kind == WEIR_RECORD_EVENT_CHANNEL;
     struct weir_endpoint_id *e = &r->endpoint;
-    if (weir_span_eqz(key, "namespace"))
+    if (weir_dec_is(d, box, key, "namespace"))
         return read_str(d, &e->ns);
-    if (weir_span_eqz(key, "component"))
+    if (weir_dec_is(d, box, key, "component"))
         return read_str(d, &e->component);
-    if (weir_span_eqz(key, "endpoint"))
+    if (weir_dec_is(d, box, key, "endpoint"))
         return read_str(d, &e->name);
-    if (weir_span_eqz(key, "instance_id") || weir_span_eqz(key, "publisher_id"))
+    if (weir_dec_is(d, box, key, "instance_id") || weir_dec_is(d, box, key, "publisher_id"))
         return read_u64(d, &r->instance_id);
-    if (weir_span_eqz(key, "transport"))
+    if (weir_dec_is(d, box, key, "transport"))
         return channel ? read_channel_transport(d, r)
                        : read_transport(d, &r->tcp_address, &r->nats_subject);
-    if (weir_span_eqz(key, "request_plane_codec"))
+    if (weir_dec_is(d, box, key, "request_plane_codec"))
         return read_codec(d, &r->codec);
-    if (weir_span_eqz(key, "device_type"))
+    if (weir_dec_is(d, box, key, "device_type"))
         return read_device(d, &r->device_type);
-    if (weir_span_eqz(key, "model_suffix"))
+    if (weir_dec_is(d, box, key, "model_suffix"))
         return read_str(d, &r->suffix);
-    if (weir_span_eqz(key, "card_json"))
+    if (weir_dec_is(d, box, key, "card_json"))
         return read_card(d, &r->card);
-    if (weir_span_eqz(key, "topic"))
+    if (weir_dec_is(d, box, key, "topic"))
         return read_str(d, &r->topic);
-    if (weir_span_eqz(key, "scope")) {
+    if (weir_dec_is(d, box, key, "scope")) {
         /* Replaces namespace and component of older readers, which may stand before it. */
         *e = (struct weir_endpoint_id){0};
         return read_endpoint_id(d, e);
     }
-    if (weir_span_eqz(key, "metadata"))
+    if (weir_dec_is(d, box, key, "metadata"))
         return read_metadata(d, r);
+    if (weir_dec_is(d, box, key, "type"))
+        return weir_dec_skip(d, NULL); /* find_kind has read it */
     return weir_dec_skip(d, NULL);
 }
 
@@ -578,7 +587,7 @@ enum weir_status weir_record_decode(struct weir_span json, struct weir_arena *ar
     weir_dec_init(&d, WEIR_CODEC_JSON, json, arena);
     bool ok = weir_dec_map(&d, &box);
     while (ok && weir_dec_map_next(&d, &box, &key))
-        ok = read_record_member(&d, key, &r);
+        ok = read_record_member(&d, &box, key, &r);
     if (!ok || !weir_dec_finish(&d))
         return weir_err_set(err, WEIR_INVALID, "unreadable at member \"%.*s\"", WEIR_SPAN_ARG(key));
     if (r.endpoint.ns.len == 0)

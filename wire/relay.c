@@ -27,11 +27,11 @@ static void look_at_item(struct weir_dec *d, struct weir_output_look *look) {
     }
     weir_dec_map(d, &box);
     while (weir_dec_map_next(d, &box, &key)) {
-        if (weir_span_eqz(key, "event") && weir_dec_type(d) == WEIR_JSON_STRING) {
+        if (weir_dec_is(d, &box, key, "event") && weir_dec_type(d) == WEIR_JSON_STRING) {
             error_event = is_word(d, "error");
             continue;
         }
-        look->is_error |= weir_span_eqz(key, "error") && !weir_dec_is_null(d);
+        look->is_error |= weir_dec_is_set(d, &box, key, "error");
         weir_dec_skip(d, NULL);
     }
     look->is_error |= error_event;
@@ -47,9 +47,9 @@ enum weir_status weir_output_look(struct weir_span wrapper, enum weir_codec code
     weir_dec_init(&d, codec, wrapper, NULL);
     weir_dec_map(&d, &box);
     while (weir_dec_map_next(&d, &box, &key)) {
-        if (weir_span_eqz(key, "complete_final"))
+        if (weir_dec_is(&d, &box, key, "complete_final"))
             final_seen = weir_dec_bool(&d, &look.complete_final);
-        else if (weir_span_eqz(key, "data") && !weir_dec_is_null(&d))
+        else if (weir_dec_is_set(&d, &box, key, "data"))
             look_at_item(&d, &look);
         else
             weir_dec_skip(&d, NULL);
@@ -91,9 +91,9 @@ static bool read_targets(struct weir_dec *d, double *ttft_ms, double *itl_ms) {
     if (!weir_dec_map(d, &box))
         return false;
     while (weir_dec_map_next(d, &box, &key)) {
-        double *to = weir_span_eqz(key, "ttft_target")  ? ttft_ms
-                     : weir_span_eqz(key, "itl_target") ? itl_ms
-                                                        : NULL;
+        double *to = weir_dec_is(d, &box, key, "ttft_target")  ? ttft_ms
+                     : weir_dec_is(d, &box, key, "itl_target") ? itl_ms
+                                                               : NULL;
         bool number = to != NULL && weir_dec_type(d) == WEIR_JSON_NUMBER;
         if (!(number ? weir_dec_f64(d, to) : weir_dec_skip(d, NULL)))
             return false;
@@ -109,7 +109,7 @@ static bool read_priority(struct weir_dec *d, struct weir_pool_query *q) {
     if (!weir_dec_map(d, &box))
         return false;
     while (weir_dec_map_next(d, &box, &key))
-        if (weir_span_eqz(key, "priority") && weir_dec_type(d) == WEIR_JSON_NUMBER)
+        if (weir_dec_is(d, &box, key, "priority") && weir_dec_type(d) == WEIR_JSON_NUMBER)
             q->has_priority = weir_dec_i64(d, &q->priority);
         else
             weir_dec_skip(d, NULL);
@@ -147,13 +147,13 @@ enum weir_status weir_pool_query_decode(struct weir_span body, enum weir_codec c
     weir_dec_init(&d, codec, body, NULL);
     weir_dec_map(&d, &box);
     while (weir_dec_map_next(&d, &box, &key)) {
-        if (weir_span_eqz(key, "token_ids"))
+        if (weir_dec_is(&d, &box, key, "token_ids"))
             count_ids(&d, &q);
-        else if (weir_span_eqz(key, "router"))
+        else if (weir_dec_is(&d, &box, key, "router"))
             read_targets(&d, &q.ttft_ms, &q.itl_ms);
-        else if (weir_span_eqz(key, "extra_args"))
+        else if (weir_dec_is(&d, &box, key, "extra_args"))
             read_targets(&d, &old_ttft_ms, &old_itl_ms);
-        else if (weir_span_eqz(key, "routing"))
+        else if (weir_dec_is(&d, &box, key, "routing"))
             read_priority(&d, &q);
         else
             weir_dec_skip(&d, NULL);

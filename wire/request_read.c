@@ -114,24 +114,26 @@ static bool read_stop(struct reading *r, struct weir_stop_conditions *s) {
     if (!weir_dec_map(d, &box))
         return false;
     while (weir_dec_map_next(d, &box, &key)) {
-        bool ok =
-            weir_span_eqz(key, "max_tokens")               ? read_int(d, &s->max_tokens)
-            : weir_span_eqz(key, "stop")                   ? read_strings(d, &s->stop)
-            : weir_span_eqz(key, "stop_token_ids")         ? read_ids(r, &s->stop_token_ids)
-            : weir_span_eqz(key, "stop_token_ids_visible") ? read_ids(r, &s->stop_token_ids_visible)
-            : weir_span_eqz(key, "stop_token_ids_hidden")  ? read_ids(r, &s->stop_token_ids_hidden)
-            : weir_span_eqz(key, "min_tokens")             ? read_int(d, &s->min_tokens)
-            : weir_span_eqz(key, "ignore_eos")             ? read_flag(d, &s->ignore_eos)
-            : weir_span_eqz(key, "max_thinking_tokens")    ? read_int(d, &s->max_thinking_tokens)
-                                                           : weir_dec_skip(d, NULL);
+        bool ok = weir_dec_is(d, &box, key, "max_tokens")       ? read_int(d, &s->max_tokens)
+                  : weir_dec_is(d, &box, key, "stop")           ? read_strings(d, &s->stop)
+                  : weir_dec_is(d, &box, key, "stop_token_ids") ? read_ids(r, &s->stop_token_ids)
+                  : weir_dec_is(d, &box, key, "stop_token_ids_visible")
+                      ? read_ids(r, &s->stop_token_ids_visible)
+                  : weir_dec_is(d, &box, key, "stop_token_ids_hidden")
+                      ? read_ids(r, &s->stop_token_ids_hidden)
+                  : weir_dec_is(d, &box, key, "min_tokens") ? read_int(d, &s->min_tokens)
+                  : weir_dec_is(d, &box, key, "ignore_eos") ? read_flag(d, &s->ignore_eos)
+                  : weir_dec_is(d, &box, key, "max_thinking_tokens")
+                      ? read_int(d, &s->max_thinking_tokens)
+                      : weir_dec_skip(d, NULL);
         if (!ok)
             return false;
     }
     return !weir_dec_failed(d);
 }
 
-static bool read_sampling_float(struct weir_dec *d, struct weir_span key, struct weir_sampling *s,
-                                bool *ret_known) {
+static bool read_sampling_float(struct weir_dec *d, struct weir_dec_box *box, struct weir_span key,
+                                struct weir_sampling *s, bool *ret_known) {
     const struct {
         const char *key;
         double *to;
@@ -143,7 +145,7 @@ static bool read_sampling_float(struct weir_dec *d, struct weir_span key, struct
                   {"min_p", &s->min_p},
                   {"length_penalty", &s->length_penalty}};
     for (size_t i = 0; i < WEIR_ARRAY_LEN(floats); i++)
-        if (weir_span_eqz(key, floats[i].key)) {
+        if (weir_dec_is(d, box, key, floats[i].key)) {
             *ret_known = true;
             return read_f64(d, floats[i].to);
         }
@@ -157,32 +159,32 @@ static bool read_sampling(struct reading *r, struct weir_sampling *s) {
     if (!weir_dec_map(d, &box))
         return false;
     while (weir_dec_map_next(d, &box, &key)) {
-        bool known = false, ok = read_sampling_float(d, key, s, &known);
+        bool known = false, ok = read_sampling_float(d, &box, key, s, &known);
         int64_t v = 0;
         if (known) {
             if (!ok)
                 return false;
             continue;
         }
-        if (weir_span_eqz(key, "n"))
+        if (weir_dec_is(d, &box, key, "n"))
             ok = read_small(d, &s->n);
-        else if (weir_span_eqz(key, "best_of"))
+        else if (weir_dec_is(d, &box, key, "best_of"))
             ok = read_small(d, &s->best_of);
-        else if (weir_span_eqz(key, "top_k") && !weir_dec_is_null(d)) {
+        else if (weir_dec_is_set(d, &box, key, "top_k")) {
             ok = weir_dec_i64(d, &v) && v >= INT32_MIN && v <= INT32_MAX;
             s->has_top_k = ok;
             s->top_k = (int32_t)v;
-        } else if (weir_span_eqz(key, "seed") && !weir_dec_is_null(d)) {
+        } else if (weir_dec_is_set(d, &box, key, "seed")) {
             ok = s->has_seed = weir_dec_i64(d, &s->seed);
-        } else if (weir_span_eqz(key, "include_stop_str_in_output"))
+        } else if (weir_dec_is(d, &box, key, "include_stop_str_in_output"))
             ok = read_flag(d, &s->include_stop_str_in_output);
-        else if (weir_span_eqz(key, "guided_decoding"))
+        else if (weir_dec_is(d, &box, key, "guided_decoding"))
             ok = weir_dec_json(d, &s->guided_decoding);
-        else if (weir_span_eqz(key, "detokenize"))
+        else if (weir_dec_is(d, &box, key, "detokenize"))
             ok = read_flag(d, &s->detokenize);
-        else if (weir_span_eqz(key, "allowed_token_ids"))
+        else if (weir_dec_is(d, &box, key, "allowed_token_ids"))
             ok = read_ids(r, &s->allowed_token_ids);
-        else if (weir_span_eqz(key, "bad_words_token_ids"))
+        else if (weir_dec_is(d, &box, key, "bad_words_token_ids"))
             ok = weir_dec_json(d, &s->bad_words_token_ids);
         else
             ok = weir_dec_skip(d, NULL);
@@ -198,14 +200,15 @@ static bool read_output_options(struct weir_dec *d, struct weir_output_options *
     if (!weir_dec_map(d, &box))
         return false;
     while (weir_dec_map_next(d, &box, &key)) {
-        bool ok = weir_span_eqz(key, "logprobs")          ? read_small(d, &o->logprobs)
-                  : weir_span_eqz(key, "prompt_logprobs") ? read_small(d, &o->prompt_logprobs)
-                  : weir_span_eqz(key, "skip_special_tokens")
-                      ? read_flag(d, &o->skip_special_tokens)
-                  : weir_span_eqz(key, "formatted_prompt") ? read_flag(d, &o->formatted_prompt)
-                  : weir_span_eqz(key, "return_tokens_as_token_ids")
-                      ? read_flag(d, &o->return_tokens_as_token_ids)
-                      : weir_dec_skip(d, NULL);
+        bool ok =
+            weir_dec_is(d, &box, key, "logprobs")          ? read_small(d, &o->logprobs)
+            : weir_dec_is(d, &box, key, "prompt_logprobs") ? read_small(d, &o->prompt_logprobs)
+            : weir_dec_is(d, &box, key, "skip_special_tokens")
+                ? read_flag(d, &o->skip_special_tokens)
+            : weir_dec_is(d, &box, key, "formatted_prompt") ? read_flag(d, &o->formatted_prompt)
+            : weir_dec_is(d, &box, key, "return_tokens_as_token_ids")
+                ? read_flag(d, &o->return_tokens_as_token_ids)
+                : weir_dec_skip(d, NULL);
         if (!ok)
             return false;
     }
@@ -227,30 +230,30 @@ static bool read_routing(struct weir_dec *d, struct weir_routing_hints *r) {
     while (weir_dec_map_next(d, &box, &key)) {
         bool ok;
         int64_t v = 0;
-        if (weir_span_eqz(key, "backend_instance_id"))
+        if (weir_dec_is(d, &box, key, "backend_instance_id"))
             ok = read_id(d, &r->has_backend_instance_id, &r->backend_instance_id);
-        else if (weir_span_eqz(key, "prefill_worker_id"))
+        else if (weir_dec_is(d, &box, key, "prefill_worker_id"))
             ok = read_id(d, &r->has_prefill_worker_id, &r->prefill_worker_id);
-        else if (weir_span_eqz(key, "decode_worker_id"))
+        else if (weir_dec_is(d, &box, key, "decode_worker_id"))
             ok = read_id(d, &r->has_decode_worker_id, &r->decode_worker_id);
-        else if (weir_span_eqz(key, "dp_rank"))
+        else if (weir_dec_is(d, &box, key, "dp_rank"))
             ok = read_int(d, &r->dp_rank);
-        else if (weir_span_eqz(key, "prefill_dp_rank"))
+        else if (weir_dec_is(d, &box, key, "prefill_dp_rank"))
             ok = read_int(d, &r->prefill_dp_rank);
-        else if (weir_span_eqz(key, "expected_output_tokens"))
+        else if (weir_dec_is(d, &box, key, "expected_output_tokens"))
             ok = read_int(d, &r->expected_output_tokens);
-        else if (weir_span_eqz(key, "lora_name"))
+        else if (weir_dec_is(d, &box, key, "lora_name"))
             ok = read_str(d, &r->lora_name);
-        else if (weir_span_eqz(key, "cache_salt"))
+        else if (weir_dec_is(d, &box, key, "cache_salt"))
             ok = read_str(d, &r->cache_salt);
-        else if (weir_span_eqz(key, "priority_jump"))
+        else if (weir_dec_is(d, &box, key, "priority_jump"))
             ok = read_f64(d, &r->priority_jump);
-        else if (weir_span_eqz(key, "strict_priority"))
+        else if (weir_dec_is(d, &box, key, "strict_priority"))
             ok = read_int(d, &r->strict_priority);
-        else if (weir_span_eqz(key, "priority") && !weir_dec_is_null(d)) {
+        else if (weir_dec_is_set(d, &box, key, "priority")) {
             ok = r->has_priority = weir_dec_i64(d, &v) && v >= INT32_MIN && v <= INT32_MAX;
             r->priority = (int32_t)v;
-        } else if (weir_span_eqz(key, "routing_constraints"))
+        } else if (weir_dec_is(d, &box, key, "routing_constraints"))
             ok = weir_dec_json(d, &r->routing_constraints);
         else
             ok = weir_dec_skip(d, NULL);
@@ -291,14 +294,14 @@ static bool read_bootstrap(struct weir_dec *d, struct weir_bootstrap *s) {
         return false;
     while (weir_dec_map_next(d, &box, &key)) {
         bool ok;
-        if (weir_span_eqz(key, "bootstrap_host"))
+        if (weir_dec_is(d, &box, key, "bootstrap_host"))
             ok = weir_dec_str(d, &s->host);
-        else if (weir_span_eqz(key, "bootstrap_port")) {
+        else if (weir_dec_is(d, &box, key, "bootstrap_port")) {
             ok = weir_dec_u64(d, &v) && v <= UINT16_MAX;
             s->port = (uint16_t)v;
-        } else if (weir_span_eqz(key, "bootstrap_room"))
+        } else if (weir_dec_is(d, &box, key, "bootstrap_room"))
             ok = weir_dec_u64(d, &s->room);
-        else if (weir_span_eqz(key, "handoff_id") && !weir_dec_is_null(d))
+        else if (weir_dec_is_set(d, &box, key, "handoff_id"))
             ok = s->has_handoff_id = read_uuid(d, s->handoff_id);
         else
             ok = weir_dec_skip(d, NULL);
@@ -309,48 +312,46 @@ static bool read_bootstrap(struct weir_dec *d, struct weir_bootstrap *s) {
     return s->set || weir_dec_fail(d);
 }
 
-static bool read_member(struct reading *r, struct weir_span key, struct weir_prep_request *q,
-                        bool *ret_ids) {
+static bool read_member(struct reading *r, struct weir_dec_box *box, struct weir_span key,
+                        struct weir_prep_request *q, bool *ret_ids) {
     struct weir_dec *d = &r->d;
-    if (weir_span_eqz(key, "token_ids"))
+    if (weir_dec_is(d, box, key, "token_ids"))
         return *ret_ids = read_ids(r, &q->token_ids) && q->token_ids.ids != NULL;
-    if (weir_dec_is_null(d))
-        return weir_dec_skip(d, NULL);
-    if (weir_span_eqz(key, "model"))
+    if (weir_dec_is_set(d, box, key, "model"))
         return weir_dec_str(d, &q->model);
-    if (weir_span_eqz(key, "stop_conditions"))
+    if (weir_dec_is_set(d, box, key, "stop_conditions"))
         return read_stop(r, &q->stop);
-    if (weir_span_eqz(key, "sampling_options"))
+    if (weir_dec_is_set(d, box, key, "sampling_options"))
         return read_sampling(r, &q->sampling);
-    if (weir_span_eqz(key, "output_options"))
+    if (weir_dec_is_set(d, box, key, "output_options"))
         return read_output_options(d, &q->output);
-    if (weir_span_eqz(key, "eos_token_ids"))
+    if (weir_dec_is_set(d, box, key, "eos_token_ids"))
         return read_ids(r, &q->eos_token_ids);
-    if (weir_span_eqz(key, "mdc_sum"))
+    if (weir_dec_is_set(d, box, key, "mdc_sum"))
         return weir_dec_str(d, &q->mdc_sum);
-    if (weir_span_eqz(key, "annotations"))
+    if (weir_dec_is_set(d, box, key, "annotations"))
         return read_strings(d, &q->annotations);
-    if (weir_span_eqz(key, "routing"))
+    if (weir_dec_is_set(d, box, key, "routing"))
         return read_routing(d, &q->routing);
-    if (weir_span_eqz(key, "router_config_override"))
+    if (weir_dec_is_set(d, box, key, "router_config_override"))
         return weir_dec_json(d, &q->router_config_override);
-    if (weir_span_eqz(key, "extra_args"))
+    if (weir_dec_is_set(d, box, key, "extra_args"))
         return weir_dec_json(d, &q->extra_args);
-    if (weir_span_eqz(key, "router"))
+    if (weir_dec_is_set(d, box, key, "router"))
         return weir_dec_json(d, &q->router);
-    if (weir_span_eqz(key, "agent_context"))
+    if (weir_dec_is_set(d, box, key, "agent_context"))
         return weir_dec_json(d, &q->agent_context);
-    if (weir_span_eqz(key, "image_cache_scope"))
+    if (weir_dec_is_set(d, box, key, "image_cache_scope"))
         return read_str(d, &q->image_cache_scope);
-    if (weir_span_eqz(key, "mm_processor_kwargs"))
+    if (weir_dec_is_set(d, box, key, "mm_processor_kwargs"))
         return weir_dec_json(d, &q->mm_processor_kwargs);
-    if (weir_span_eqz(key, "media_io_kwargs"))
+    if (weir_dec_is_set(d, box, key, "media_io_kwargs"))
         return weir_dec_json(d, &q->media_io_kwargs);
-    if (weir_span_eqz(key, "prefill_result"))
+    if (weir_dec_is_set(d, box, key, "prefill_result"))
         return weir_dec_json(d, &q->prefill_result);
-    if (weir_span_eqz(key, "bootstrap_info"))
+    if (weir_dec_is_set(d, box, key, "bootstrap_info"))
         return read_bootstrap(d, &q->bootstrap);
-    if (weir_span_eqz(key, "request_timestamp_ms"))
+    if (weir_dec_is_set(d, box, key, "request_timestamp_ms"))
         return weir_dec_f64(d, &q->request_timestamp_ms);
     return weir_dec_skip(d, NULL);
 }
@@ -367,7 +368,7 @@ enum weir_status weir_prep_request_decode(struct weir_span bytes, enum weir_code
     weir_dec_init(&r.d, codec, bytes, arena);
     bool ok = weir_dec_map(&r.d, &box);
     while (ok && weir_dec_map_next(&r.d, &box, &key))
-        ok = read_member(&r, key, &q, &ids);
+        ok = read_member(&r, &box, key, &q, &ids);
     if (r.too_many)
         return weir_err_set(err, WEIR_TOO_LARGE, "more than %zu token ids", max_tokens_in);
     if (r.d.nomem)

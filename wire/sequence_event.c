@@ -74,26 +74,29 @@ struct reading {
     bool has_id, has_worker, has_data;
 };
 
-typedef bool (*member_fn)(struct weir_mp *m, struct reading *r, struct weir_span key);
+typedef bool (*member_fn)(struct weir_mp *m, struct reading *r, struct weir_members *names,
+                          struct weir_span key);
 
 /* Each member of a map by its name. */
 static bool members(struct weir_mp *m, struct reading *r, member_fn fn) {
+    struct weir_members names = {.row = 0};
     uint32_t n;
     if (!weir_mp_map(m, &n))
         return false;
     for (uint32_t i = 0; i < n; i++) {
         struct weir_span key;
-        if (!weir_mp_str(m, &key) || !fn(m, r, key))
+        if (!weir_mp_member(m, &names, &key) || !fn(m, r, &names, key))
             return false;
     }
     return true;
 }
 
-static bool read_worker(struct weir_mp *m, struct reading *r, struct weir_span key) {
+static bool read_worker(struct weir_mp *m, struct reading *r, struct weir_members *names,
+                        struct weir_span key) {
     uint64_t v;
-    if (weir_span_eqz(key, "worker_id"))
+    if (weir_mp_is(m, names, key, "worker_id"))
         return r->has_worker = weir_mp_u64(m, &r->e.worker_id);
-    if (!weir_span_eqz(key, "dp_rank"))
+    if (!weir_mp_is(m, names, key, "dp_rank"))
         return weir_mp_skip(m, NULL);
     if (!weir_mp_u64(m, &v) || v > UINT32_MAX)
         return false;
@@ -101,8 +104,9 @@ static bool read_worker(struct weir_mp *m, struct reading *r, struct weir_span k
     return true;
 }
 
-static bool read_hint(struct weir_mp *m, struct reading *r, struct weir_span key) {
-    return weir_span_eqz(key, "initial_effective_prefill_tokens")
+static bool read_hint(struct weir_mp *m, struct reading *r, struct weir_members *names,
+                      struct weir_span key) {
+    return weir_mp_is(m, names, key, "initial_effective_prefill_tokens")
                ? weir_mp_u64(m, &r->e.prefill_tokens)
                : weir_mp_skip(m, NULL);
 }
@@ -122,19 +126,21 @@ static bool read_hashes(struct weir_mp *m, struct reading *r) {
     return true;
 }
 
-static bool read_add(struct weir_mp *m, struct reading *r, struct weir_span key) {
+static bool read_add(struct weir_mp *m, struct reading *r, struct weir_members *names,
+                     struct weir_span key) {
     bool nil = weir_mp_peek(m) == WEIR_MP_NIL;
-    if (weir_span_eqz(key, "token_sequence") && !nil)
+    if (weir_mp_is(m, names, key, "token_sequence") && !nil)
         return read_hashes(m, r);
-    if (weir_span_eqz(key, "track_prefill_tokens") && !nil)
+    if (weir_mp_is(m, names, key, "track_prefill_tokens") && !nil)
         return weir_mp_bool(m, &r->e.track_prefill);
-    if (weir_span_eqz(key, "prefill_load_hint") && !nil)
+    if (weir_mp_is(m, names, key, "prefill_load_hint") && !nil)
         return members(m, r, read_hint);
     return weir_mp_skip(m, NULL);
 }
 
-static bool read_kind(struct weir_mp *m, struct reading *r, struct weir_span key) {
-    if (!weir_span_eqz(key, "AddRequest"))
+static bool read_kind(struct weir_mp *m, struct reading *r, struct weir_members *names,
+                      struct weir_span key) {
+    if (!weir_mp_is(m, names, key, "AddRequest"))
         return weir_mp_skip(m, NULL);
     r->has_data = true;
     r->e.kind = WEIR_SEQUENCE_ADD;
@@ -152,14 +158,15 @@ static bool read_data(struct weir_mp *m, struct reading *r) {
     return true;
 }
 
-static bool read_member(struct weir_mp *m, struct reading *r, struct weir_span key) {
-    if (weir_span_eqz(key, "request_id"))
+static bool read_member(struct weir_mp *m, struct reading *r, struct weir_members *names,
+                        struct weir_span key) {
+    if (weir_mp_is(m, names, key, "request_id"))
         return r->has_id = weir_mp_str(m, &r->e.request_id);
-    if (weir_span_eqz(key, "worker"))
+    if (weir_mp_is(m, names, key, "worker"))
         return members(m, r, read_worker);
-    if (weir_span_eqz(key, "data"))
+    if (weir_mp_is(m, names, key, "data"))
         return read_data(m, r);
-    if (weir_span_eqz(key, "router_id"))
+    if (weir_mp_is(m, names, key, "router_id"))
         return weir_mp_u64(m, &r->e.router_id);
     return weir_mp_skip(m, NULL);
 }

@@ -116,6 +116,9 @@ static void case_events_accepted_and_refused(void) {
         /* A bare event, as the reference refuses it. */
         {EVENT("", "\"cleared\""), WEIR_INVALID, 0},
         {"[" EVENT("", "\"cleared\"") ",7]", WEIR_INVALID, 1},
+        /* Twice: a store and a removal in one. */
+        {"[" EVENT("", STORED("[" BLOCK "]") ",\"data\":\"cleared\"") "]", WEIR_INVALID, 0},
+        {"[" EVENT("\"worker_id\":7,", "\"cleared\"") "]", WEIR_INVALID, 0},
         {"[" EVENT("", "\"vanished\"") "]", WEIR_INVALID, 0},
         {"[" EVENT("", "{\"stored\":{},\"removed\":{}}") "]", WEIR_INVALID, 0},
         {"[" EVENT("", "{\"moved\":{}}") "]", WEIR_INVALID, 0},
@@ -285,6 +288,7 @@ static void case_queries(void) {
         {"{\"worker_id\":1,\"dp_rank\":0,\"kind\":\"recovery\"}", WEIR_OK, true},
         {"{\"worker_id\":1,\"dp_rank\":0,\"kind\":\"status\"}", WEIR_OK, false},
         {"{\"worker_id\":1,\"kind\":null}", WEIR_OK, true},
+        {"{\"worker_id\":1,\"worker_id\":2}", WEIR_INVALID, false},
         {"{\"dp_rank\":0}", WEIR_INVALID, false},
         {"{\"worker_id\":1,\"dp_rank\":4294967296}", WEIR_INVALID, false},
         {"{\"worker_id\":1,\"start_event_id\":\"x\"}", WEIR_INVALID, false},
@@ -323,6 +327,7 @@ static void case_answers(void) {
         {"{\"data\":{\"Unknown\":{}},\"complete_final\":false}", WEIR_PROTOCOL},
         {"{\"data\":{\"TreeDump\":{\"events\":{}}},\"complete_final\":false}", WEIR_PROTOCOL},
         {"{\"data\":{},\"complete_final\":false}", WEIR_PROTOCOL},
+        {"{\"data\":{\"Error\":\"a\"},\"data\":{\"Error\":\"b\"}}", WEIR_PROTOCOL},
         {"{\"complete_final\":true}", WEIR_PROTOCOL},
     };
     for (size_t i = 0; i < WEIR_ARRAY_LEN(rows); i++)

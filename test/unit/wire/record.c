@@ -18,12 +18,14 @@ static void fresh(void) {
 #define INSTANCE "{\"type\":\"Endpoint\"," WHERE ",\"instance_id\":1"
 #define FILE_REF "{\"path\":\"/m/x.json\",\"checksum\":\"blake3:00\"}"
 /* The nine members without which a real frontend does not serve a model. */
-#define CARD                                                                                       \
-    "\"display_name\":\"Org/M\",\"slug\":\"org_m\",\"model_info\":{\"hf_config_json\":" FILE_REF   \
+#define CARD_OF(name, slug, block)                                                                 \
+    "\"display_name\":\"" name "\",\"slug\":\"" slug                                               \
+    "\",\"model_info\":{\"hf_config_json\":" FILE_REF                                              \
     "},\"tokenizer\":{\"hf_tokenizer_json\":" FILE_REF                                             \
     "},\"prompt_formatter\":{\"hf_tokenizer_config_json\":" FILE_REF                               \
-    "},\"kv_cache_block_size\":16,\"migration_limit\":0,\"model_type\":\"Chat | Completions\","    \
-    "\"model_input\":\"Tokens\""
+    "},\"kv_cache_block_size\":" block                                                             \
+    ",\"migration_limit\":0,\"model_type\":\"Chat | Completions\",\"model_input\":\"Tokens\""
+#define CARD CARD_OF("Org/M", "org_m", "16")
 #define MODEL(card) "{\"type\":\"Model\"," WHERE ",\"instance_id\":1,\"card_json\":{" card "}}"
 
 static void case_accepted_and_refused(void) {
@@ -64,14 +66,18 @@ static void case_accepted_and_refused(void) {
         {INSTANCE ",\"transport\":{\"tcp\":\"a\"}} x", "unreadable at member \"transport\""},
         {MODEL(CARD), NULL},
         {MODEL(CARD ",\"worker_type\":\"prefill\",\"needs\":[[\"decode\"]],\"future\":{}"), NULL},
+        /* Twice. */
+        {MODEL(CARD ",\"slug\":\"other\""), "unreadable at member \"card_json\""},
+        {INSTANCE ",\"transport\":{\"tcp\":\"a\",\"tcp\":\"b\"}}",
+         "unreadable at member \"transport\""},
         {MODEL(CARD ",\"worker_type\":\"drafter\""), "unreadable at member \"card_json\""},
-        {MODEL(CARD ",\"kv_cache_block_size\":0"), "the card has no kv_cache_block_size"},
-        {MODEL(CARD ",\"kv_cache_block_size\":4294967296"), "unreadable at member \"card_json\""},
-        {MODEL(CARD ",\"slug\":\"Org/M\""),
+        {MODEL(CARD_OF("Org/M", "org_m", "0")), "the card has no kv_cache_block_size"},
+        {MODEL(CARD_OF("Org/M", "org_m", "4294967296")), "unreadable at member \"card_json\""},
+        {MODEL(CARD_OF("Org/M", "Org/M", "16")),
          "the card has no display_name, or its slug \"Org/M\" holds an illegal byte"},
-        {MODEL(CARD ",\"slug\":\"\""),
+        {MODEL(CARD_OF("Org/M", "", "16")),
          "the card has no display_name, or its slug \"\" holds an illegal byte"},
-        {MODEL(CARD ",\"display_name\":\"\""),
+        {MODEL(CARD_OF("", "org_m", "16")),
          "the card has no display_name, or its slug \"org_m\" holds an illegal byte"},
         {MODEL("\"display_name\":\"m\",\"slug\":\"m\",\"kv_cache_block_size\":16"),
          "the card lacks model_info, tokenizer or prompt_formatter"},

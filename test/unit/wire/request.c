@@ -69,6 +69,18 @@ static void case_accepted_and_refused(void) {
          "\"eeace711\"}}",
          WEIR_INVALID, "unreadable request at member \"bootstrap_info\""},
         {"[]", WEIR_INVALID, "unreadable request at member \"\""},
+        /* Twice: a router and the worker behind it might take one each. */
+        {"{\"token_ids\":[1],\"token_ids\":null}", WEIR_INVALID,
+         "unreadable request at member \"token_ids\""},
+        {"{\"token_ids\":[1],\"token_ids\":[1,2]}", WEIR_INVALID,
+         "unreadable request at member \"token_ids\""},
+        {"{\"token_ids\":[1],\"routing\":{\"dp_rank\":0,\"dp_rank\":1}}", WEIR_INVALID,
+         "unreadable request at member \"routing\""},
+        {"{\"token_ids\":[1],\"routing\":{\"dp_rank\":0},\"routing\":null}", WEIR_INVALID,
+         "unreadable request at member \"routing\""},
+        {"{\"token_ids\":[1],\"sampling_options\":{\"top_p\":1,\"top_p\":0.5}}", WEIR_INVALID,
+         "unreadable request at member \"sampling_options\""},
+        {"{\"token_ids\":[1],\"later\":1,\"later\":2}", WEIR_OK, ""},
     };
     for (size_t i = 0; i < WEIR_ARRAY_LEN(rows); i++)
         for (int codec = 0; codec < 2; codec++) {

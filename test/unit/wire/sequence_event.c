@@ -122,6 +122,8 @@ static void case_forms(void) {
         {"{\"request_id\":\"r\",\"worker\":{\"worker_id\":1},\"data\":7}", WEIR_INVALID, 0},
         {"{\"events\":[{\"request_id\":\"r\",\"worker\":{\"worker_id\":1},\"data\":\"Free\"},7]}",
          WEIR_INVALID, 1},
+        {"{\"request_id\":\"r\",\"worker\":{\"worker_id\":1,\"worker_id\":2},\"data\":\"Free\"}",
+         WEIR_INVALID, 0},
         {"[1]", WEIR_INVALID, 0}};
     for (size_t i = 0; i < WEIR_ARRAY_LEN(rows); i++) {
         weir_buf_clear(&all);
