@@ -85,16 +85,17 @@ void weir_models_parity_found(struct weir_models *models, uint64_t worker_id,
                               const struct weir_parity_finding *f) {
     pthread_mutex_lock(&models->lock);
     struct weir_models_worker *w = weir_models_with_card(models, worker_id, NULL);
-    if (w != NULL && !f->again) {
+    if (w != NULL) {
         struct weir_front_metrics *m = models->config.metrics;
-        weir_front_count_parity(m, w->model->name, f->n_same, f->canned != NULL);
-        if (f->canned != NULL && !w->differs_found) {
+        bool news = !f->again && f->canned != NULL && !w->differs_found;
+        if (!f->again)
+            weir_front_count_parity(m, w->model->name, f->n_same, f->canned != NULL);
+        if (news)
             weir_front_count_parity_cause(m, w->model->name, weir_parity_cause_name(f->cause));
-            log_finding(w->model, f);
-        }
-    }
-    if (w != NULL)
         set_differs(w, f->canned != NULL, w->differs_counted);
+        if (news) /* what is logged is so by then */
+            log_finding(w->model, f);
+    }
     pthread_mutex_unlock(&models->lock);
 }
 
@@ -105,13 +106,13 @@ static void believe(struct weir_models_worker *w, const struct weir_parity_count
     struct weir_model *x = w->model;
     weir_front_count_parity_cause(x->models->config.metrics, x->name,
                                   weir_parity_cause_name(cause));
+    set_differs(w, w->differs_found, true);
     WEIR_LOG(WEIR_LOG_WARN, "parity",
              "model %s: worker %" PRIx64 " (%s) has counted other prompt tokens than we in %d "
              "answers in a row, the last one %" PRIu64 " where we make %" PRIu64
              ". Likely cause: %s. %s",
              x->name, w->records.id, w->records.address != NULL ? w->records.address : "gone",
              DOUBTS, c->theirs, c->ours, weir_parity_cause_text(cause), outcome(x));
-    set_differs(w, w->differs_found, true);
 }
 
 /* `c` NULL: an answer that agreed. */
