@@ -1,7 +1,7 @@
 /*
  * Happy path: pull() takes the next conversation that is due → talk_begin() → send_turn() →
- * on_head, on_body … → on_done → the outcome goes into the tally → next turn (after its think
- * time) or talk_end(), which frees a place → pull() at the end of the loop turn.
+ * head, body … (load_answer.c) → on_done → the outcome goes into the tally → next turn (after its
+ * think time) or talk_end(), which frees a place → pull() at the end of the loop turn.
  *
  * Failure modes: a call that fails, whatever the reason, is counted by kind and ends its
  * conversation; turns that were still to come are counted as dropped. A connection that could not
@@ -9,12 +9,8 @@
  *
  * End: nothing more to take and nobody in work → finish(), once.
  */
-#include "bench/load.h"
-
 #include "base/mem.h"
-#include "bench/arrival.h"
-#include "bench/reply.h"
-#include "net/sse.h"
+#include "bench/load_priv.h"
 
 #include <stdatomic.h>
 #include <sys/resource.h>
@@ -25,52 +21,7 @@ enum {
     MAX_BODY = 256 << 20,
     MAX_ANSWER = 64 << 20,
     MAX_EVENT = 16 << 20,
-    MAX_ERROR_BODY = 64 << 10,
     DEAD_SERVER_MS = 100,
-};
-
-struct weir_load {
-    struct weir_load_run *run; /* borrowed: outlives the load */
-    struct weir_loop *loop;    /* borrowed: outlives the load */
-    unsigned index;
-    weir_load_done_fn on_done;
-    void *arg;
-    struct weir_http_client *client; /* owned */
-    struct weir_tally tally;
-    struct weir_load_live live;
-    struct weir_list active, idle; /* of struct talk; owned */
-    uint64_t n_active, max_active;
-    struct weir_deferred pull_later;
-
-    /* Open loop: the walk through the arrivals of all loops. */
-    struct weir_arrival arrival;
-    uint64_t next_conversation, next_due_ns; /* absolute; of the walk */
-    uint64_t window_ns;                      /* due time of the first measured one; 0 = not yet */
-    int timer_fd;
-    struct weir_poll *timer; /* owned */
-
-    bool exhausted; /* takes no new conversation */
-    bool stopped;   /* sends no new request */
-    bool finished;
-    double cpu_from_s, cpu_s;
-};
-
-/* One conversation in work. */
-struct talk {
-    struct weir_list node; /* in load->active or load->idle */
-    struct weir_load *load;
-    struct weir_dialog dialog;
-    struct weir_turn turn;
-    struct weir_http_call *call; /* borrowed: dead after on_done */
-    struct weir_outcome outcome;
-    struct weir_sse sse;
-    struct weir_buf body;   /* unary answer, or the body of an error */
-    struct weir_buf answer; /* escaped text for the next turn */
-    bool sse_fresh;         /* the last stream ended between two events */
-    bool saw_done, saw_error, saw_garbage;
-    uint64_t read_ns, read_chunks; /* of the piece that is being read */
-    struct weir_timer pause;       /* think time, or a rest after a failed connection */
-    bool resting;
 };
 
 static double thread_cpu_s(void) {
@@ -79,12 +30,6 @@ static double thread_cpu_s(void) {
         return 0;
     return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
            (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
-}
-
-static void count(_Atomic uint64_t *counter, uint64_t n) {
-    /* One writer: no need for a locked instruction. */
-    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n,
-                          memory_order_relaxed);
 }
 
 static uint64_t request_number(const struct weir_load *load, const struct weir_turn *turn) {
@@ -140,7 +85,7 @@ static void local_failure(struct weir_load *load, struct talk *k, enum weir_stat
     k->outcome.fault = WEIR_BENCH_FAULT_LOCAL;
     weir_tally_sample(&load->tally, WEIR_BENCH_FAULT_LOCAL, weir_span_z(weir_status_text(status)));
     weir_tally_outcome(&load->tally, &k->outcome);
-    count(&load->live.errors, 1);
+    weir_load_count(&load->live.errors, 1);
 }
 
 static void talk_begin(struct weir_load *load, uint64_t conversation, uint64_t due_ns) {
@@ -216,146 +161,6 @@ static void next_turn(struct talk *k) {
 
 /* ---- one request -------------------------------------------------------------------------- */
 
-static void on_head(void *arg, int status, const struct weir_http_header *headers,
-                    size_t n_headers) {
-    struct talk *k = arg;
-    (void)headers;
-    (void)n_headers;
-    k->outcome.http_status = status;
-}
-
-static void sample(struct talk *k, enum weir_bench_fault fault, struct weir_span text) {
-    weir_tally_sample(&k->load->tally, fault, text);
-}
-
-static void on_event(void *arg, struct weir_span event, struct weir_span data) {
-    struct talk *k = arg;
-    (void)event;
-    if (weir_span_eqz(data, "[DONE]")) {
-        k->saw_done = true;
-        return;
-    }
-    struct weir_reply r;
-    if (data.len == 0)
-        return; /* annotations: named events whose content stands in comments */
-    if (!weir_reply_read(data, &r)) {
-        k->saw_garbage = true;
-        sample(k, WEIR_BENCH_FAULT_PROTOCOL, data);
-        return;
-    }
-    if (r.is_error) {
-        k->saw_error = true;
-        sample(k, WEIR_BENCH_FAULT_EVENT, r.message.len > 0 ? r.message : data);
-    }
-    if (r.has_text) {
-        k->read_chunks++;
-        if (k->load->run->plan->turns > 1 && weir_buf_append_span(&k->answer, r.text) != WEIR_OK)
-            k->saw_garbage = true;
-    }
-    if (r.has_usage) {
-        k->outcome.has_usage = true;
-        k->outcome.prompt_tokens = r.prompt_tokens;
-        k->outcome.completion_tokens = r.completion_tokens;
-        k->outcome.cached_tokens = r.cached_tokens;
-    }
-}
-
-static void on_stream_bytes(struct talk *k, struct weir_span bytes) {
-    struct weir_load *load = k->load;
-    struct weir_outcome *o = &k->outcome;
-    k->read_ns = weir_now_ns();
-    k->read_chunks = 0;
-    if (weir_sse_feed(&k->sse, bytes, on_event, k) != WEIR_OK)
-        k->saw_garbage = true;
-    if (k->read_chunks == 0)
-        return;
-    if (o->first_ns == 0)
-        o->first_ns = k->read_ns;
-    weir_tally_tokens(&load->tally, o->measured, k->read_ns, k->read_chunks,
-                      o->last_ns != 0 ? k->read_ns - o->last_ns : UINT64_MAX);
-    o->last_ns = k->read_ns;
-    o->chunks += k->read_chunks;
-    count(&load->live.tokens, k->read_chunks);
-}
-
-static void on_body(void *arg, struct weir_span bytes) {
-    struct talk *k = arg;
-    if (k->outcome.http_status == 200 && k->outcome.streamed) {
-        on_stream_bytes(k, bytes);
-        return;
-    }
-    bool error = k->outcome.http_status != 200;
-    if (error && k->body.len + bytes.len > MAX_ERROR_BODY)
-        return; /* enough to say what happened */
-    if (weir_buf_append_span(&k->body, bytes) != WEIR_OK)
-        k->saw_garbage = true;
-}
-
-static enum weir_bench_fault fault_of_status(enum weir_status status) {
-    switch (status) {
-    case WEIR_CANNOT_CONNECT:
-    case WEIR_TLS:
-        return WEIR_BENCH_FAULT_CONNECT;
-    case WEIR_TIMEOUT:
-        return WEIR_BENCH_FAULT_TIMEOUT;
-    case WEIR_NOMEM:
-    case WEIR_LIMIT:
-    case WEIR_CANCELLED:
-        return WEIR_BENCH_FAULT_LOCAL;
-    case WEIR_PROTOCOL:
-    case WEIR_TOO_LARGE:
-        return WEIR_BENCH_FAULT_PROTOCOL;
-    default:
-        return WEIR_BENCH_FAULT_BROKEN;
-    }
-}
-
-/* A whole answer that was not streamed. */
-static enum weir_bench_fault judge_unary(struct talk *k) {
-    struct weir_reply r;
-    struct weir_span body = weir_buf_span(&k->body);
-    if (k->saw_garbage || !weir_reply_read(body, &r)) {
-        sample(k, WEIR_BENCH_FAULT_PROTOCOL, body);
-        return WEIR_BENCH_FAULT_PROTOCOL;
-    }
-    if (r.is_error) {
-        sample(k, WEIR_BENCH_FAULT_EVENT, r.message);
-        return WEIR_BENCH_FAULT_EVENT;
-    }
-    k->outcome.has_usage = r.has_usage;
-    k->outcome.prompt_tokens = r.prompt_tokens;
-    k->outcome.completion_tokens = r.completion_tokens;
-    k->outcome.cached_tokens = r.cached_tokens;
-    k->outcome.chunks = r.has_text;
-    if (k->load->run->plan->turns > 1 && weir_buf_append_span(&k->answer, r.text) != WEIR_OK)
-        return WEIR_BENCH_FAULT_LOCAL;
-    count(&k->load->live.tokens, r.completion_tokens);
-    weir_tally_tokens(&k->load->tally, false, k->outcome.end_ns, r.completion_tokens, UINT64_MAX);
-    return WEIR_BENCH_FAULT_NONE;
-}
-
-static enum weir_bench_fault judge(struct talk *k, enum weir_status status) {
-    if (status != WEIR_OK) {
-        enum weir_bench_fault fault = fault_of_status(status);
-        sample(k, fault, weir_span_z(weir_status_text(status)));
-        return fault;
-    }
-    if (k->outcome.http_status != 200) {
-        struct weir_reply r;
-        struct weir_span body = weir_buf_span(&k->body);
-        sample(k, WEIR_BENCH_FAULT_HTTP,
-               weir_reply_read(body, &r) && r.message.len > 0 ? r.message : body);
-        return WEIR_BENCH_FAULT_HTTP;
-    }
-    if (!k->outcome.streamed)
-        return judge_unary(k);
-    if (k->saw_error)
-        return WEIR_BENCH_FAULT_EVENT;
-    if (k->saw_garbage)
-        return WEIR_BENCH_FAULT_PROTOCOL;
-    return k->saw_done ? WEIR_BENCH_FAULT_NONE : WEIR_BENCH_FAULT_NO_DONE;
-}
-
 static void drop_turns(struct talk *k) {
     struct weir_load *load = k->load;
     uint64_t left = load->run->plan->turns - k->turn.turn - 1;
@@ -369,17 +174,17 @@ static void on_done(void *arg, enum weir_status status, bool sent_any) {
     (void)sent_any;
     k->call = NULL;
     k->outcome.end_ns = weir_now_ns();
-    k->outcome.fault = judge(k, status);
+    k->outcome.fault = weir_load_judge(k, status);
     weir_tally_outcome(&load->tally, &k->outcome);
     if (load->run->on_outcome != NULL)
         load->run->on_outcome(load->run->outcome_arg, &k->turn, &k->outcome);
     if (k->outcome.fault == WEIR_BENCH_FAULT_NONE) {
         k->sse_fresh = true;
-        count(&load->live.done, 1);
+        weir_load_count(&load->live.done, 1);
         next_turn(k);
         return;
     }
-    count(&load->live.errors, 1);
+    weir_load_count(&load->live.errors, 1);
     drop_turns(k);
     k->resting = k->outcome.fault == WEIR_BENCH_FAULT_CONNECT && !load->run->open_loop;
     if (!k->resting || weir_timer_start(&k->pause, DEAD_SERVER_MS) != WEIR_OK)
@@ -395,7 +200,7 @@ static void open_window(struct weir_load *load, uint64_t now_ns) {
 
 static void send_turn(struct talk *k, uint64_t due_ns) {
     static const struct weir_http_call_ops ops = {
-        .on_head = on_head, .on_body = on_body, .on_done = on_done};
+        .on_head = weir_load_on_head, .on_body = weir_load_on_body, .on_done = on_done};
     struct weir_load *load = k->load;
     const struct weir_load_run *run = load->run;
     struct weir_span body = {NULL, 0};
@@ -422,7 +227,7 @@ static void send_turn(struct talk *k, uint64_t due_ns) {
     if (k->outcome.measured && !run->open_loop)
         open_window(load, now);
     weir_tally_sent(&load->tally, now, load->n_active);
-    count(&load->live.sent, 1);
+    weir_load_count(&load->live.sent, 1);
     struct weir_http_call_config call = {
         .method = "POST",
         .target = run->target,
