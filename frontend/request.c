@@ -4,12 +4,12 @@
  * Failure modes: a refusal before the first byte becomes its HTTP status; a failure after it
  * becomes an error event and [DONE]. A client that leaves frees every leg at once. The request
  * lives in the exchange's user pointer; only on_done frees it. What its headers say is
- * request_headers.c; render, tokenize and hash are request_prepare.c.
+ * request_headers.c; render, tokenize and hash are request_prepare.c; what is counted is
+ * request_figures.c.
  */
 #include "base/json.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "base/number.h"
 #include "frontend/request_priv.h"
 
 #include <stdio.h>
@@ -36,75 +36,6 @@ const char *weir_request_error_type(int http_status) {
     default:
         return http_status < 500 ? "validation" : "internal";
     }
-}
-
-/* ---- gauges ------------------------------------------------------------------------------- */
-
-static void count_in(struct weir_request *r) {
-    const struct weir_front_model_metrics *m = &weir_model_info(r->model)->metrics;
-    r->counted = r->queued = true;
-    weir_metric_inc(m->inflight);
-    weir_metric_inc(m->active);
-    weir_metric_inc(m->queued);
-}
-
-/* A frontend that leaves waits for what runs. */
-static void run_in(struct weir_request *r) {
-    r->running = true;
-    atomic_fetch_add_explicit(&r->fl->app->n_running, 1, memory_order_relaxed);
-}
-
-static void run_out(struct weir_request *r) {
-    if (r->running)
-        atomic_fetch_sub_explicit(&r->fl->app->n_running, 1, memory_order_relaxed);
-    r->running = false;
-}
-
-static void leave_queue(struct weir_request *r) {
-    if (r->queued)
-        weir_metric_dec(weir_model_info(r->model)->metrics.queued);
-    r->queued = false;
-}
-
-/* What its worker shows of the leg on the metrics page. */
-static void note_worker(const struct weir_request *r, const struct weir_leg *leg) {
-    const struct weir_worker_seen seen = {.worker_id = leg->worker_id,
-                                          .dp_rank = leg->dp_rank,
-                                          .n_input = leg->prompt.n,
-                                          .ttft_s = leg->ttft_s,
-                                          .itl_s =
-                                              r->itl_n > 0 ? r->itl_sum / (double)r->itl_n : -1};
-    if (leg->first_item)
-        weir_worker_figures_note(r->fl->app->workers, &seen);
-}
-
-static void observe_end(struct weir_request *r, struct weir_leg *leg) {
-    struct weir_front_metrics *m = r->fl->app->metrics;
-    if (leg->n_decoded > 0)
-        weir_front_observe_detokenize(m, (double)leg->decode_ns / 1e9 / leg->n_decoded,
-                                      leg->n_tokens);
-    if (leg->routed)
-        weir_front_observe_routed_end(m, leg->n_tokens);
-    note_worker(r, leg);
-}
-
-static void count_out(struct weir_request *r) {
-    const struct weir_front_model_metrics *m = &weir_model_info(r->model)->metrics;
-    uint64_t tokens = 0;
-    leave_queue(r);
-    weir_metric_dec(m->inflight);
-    weir_metric_dec(m->active);
-    weir_metric_observe(m->duration, (double)(weir_loop_event_ns(r->fl->loop) - r->start_ns) / 1e9);
-    for (size_t i = 0; i < r->n_legs; i++) {
-        weir_output_count_tokens(&r->legs[i]);
-        tokens += r->legs[i].n_tokens;
-        observe_end(r, &r->legs[i]);
-    }
-    if (r->n_legs > 0 && r->legs[0].routed && r->itl_n > 0)
-        weir_front_observe_routed_gaps(r->fl->app->metrics, r->itl_sum / (double)r->itl_n,
-                                       r->itl_n);
-    if (tokens > 0)
-        weir_metric_observe(m->output_tokens, (double)tokens);
 }
 
 /* ---- ending ------------------------------------------------------------------------------- */
@@ -160,33 +91,6 @@ void weir_request_abort(struct weir_request *r) {
                                    r->endpoint, r->q.stream);
 }
 
-static void log_access(const struct weir_request *r) {
-    uint64_t tokens = 0;
-    if (!weir_log_on(WEIR_LOG_INFO, "access"))
-        return;
-    for (size_t i = 0; i < r->n_legs; i++)
-        tokens += r->legs[i].n_tokens;
-    double ttft_ms = r->first_token_ns > 0 ? (double)(r->first_token_ns - r->start_ns) / 1e6 : -1;
-    char worker[WEIR_U64_TEXT]; /* beyond what a double holds */
-    size_t n_worker = weir_u64_text(r->n_legs > 0 ? r->legs[0].worker_id : 0, worker);
-    struct weir_log_field fields[] = {
-        WEIR_LOG_STR("request_id", weir_span_z(r->uuid)),
-        WEIR_LOG_STR("model", r->model != NULL ? weir_span_z(weir_model_info(r->model)->name)
-                                               : WEIR_SPAN_LIT("unknown")),
-        WEIR_LOG_STR("endpoint", weir_span_z(weir_front_endpoint_name(r->endpoint))),
-        WEIR_LOG_STR("request_type", weir_span_z(r->q.stream ? "stream" : "unary")),
-        WEIR_LOG_NUM("status", r->status),
-        WEIR_LOG_STR("error_type", weir_span_z(r->error_type)),
-        WEIR_LOG_NUM("elapsed_ms", (double)(weir_now_ns() - r->start_ns) / 1e6),
-        WEIR_LOG_NUM("input_tokens", r->prompt_tokens),
-        WEIR_LOG_NUM("output_tokens", tokens),
-        WEIR_LOG_NUM("ttft_ms", ttft_ms),
-        WEIR_LOG_NUM("avg_itl_ms", r->itl_n > 0 ? r->itl_sum * 1e3 / (double)r->itl_n : -1),
-        WEIR_LOG_STR("worker_id", weir_span(worker, n_worker)),
-        WEIR_LOG_NUM("overlap_blocks", r->n_legs > 0 ? r->legs[0].overlap_blocks : 0)};
-    WEIR_LOG_FIELDS(WEIR_LOG_INFO, "access", fields, "request completed");
-}
-
 /* Requests that are over, with one block of their arena: the usual request allocates little. */
 enum {
 #if defined(__SANITIZE_ADDRESS__)
@@ -235,33 +139,6 @@ void weir_request_free_spares(struct weir_front_loop *fl) {
     fl->n_spares = 0;
 }
 
-/* A request of our own is none of those that clients make. */
-static void count_end(struct weir_request *r) {
-    struct weir_front_metrics *m = r->fl->app->metrics;
-    if (r->x == NULL)
-        return;
-    if (r->only_counts) {
-        log_access(r);
-        return;
-    }
-    if (r->counted) {
-        if (*r->error_type == '\0')
-            weir_metric_inc(weir_model_info(r->model)->metrics.succeeded[r->endpoint][r->q.stream]);
-        else
-            weir_front_count_failed(m, weir_model_info(r->model)->name, r->endpoint, r->q.stream,
-                                    r->error_type);
-    } else {
-        weir_front_count_failed(m, NULL, r->endpoint, r->q.stream, r->error_type);
-    }
-    if (*r->error_type != '\0' && strcmp(r->error_type, "cancelled") != 0)
-        weir_front_count_failure(m, strcmp(r->error_type, "overload") == 0 && r->status != 429
-                                        ? 529 /* whatever status stands for it */
-                                        : r->status);
-    if (r->counted)
-        count_out(r);
-    log_access(r);
-}
-
 void weir_request_done(struct weir_request *r) {
     for (size_t i = 0; i < r->n_legs; i++) {
         weir_leg_stop(&r->legs[i], false);
@@ -270,8 +147,7 @@ void weir_request_done(struct weir_request *r) {
             weir_output_destroy_choice(&r->legs[i].choices[k]);
     }
     weir_timer_stop(&r->keep_alive);
-    count_end(r);
-    run_out(r); /* last: where none runs, all are counted */
+    weir_request_count_end(r);
     weir_model_unref(r->model);
     weir_output_translated_fini(r);
     weir_embeddings_stop(r);
@@ -473,8 +349,8 @@ static bool admit(struct weir_request *r) {
     if (!is_servable(r))
         return false;
     weir_metric_inc(weir_model_info(r->model)->metrics.started[r->endpoint][r->q.stream]);
-    run_in(r);
-    count_in(r);
+    weir_request_run_in(r);
+    weir_request_count_in(r);
     /* Nothing below needs tokens to be refused for load, so it is asked before they are made. */
     if (weir_router_all_busy(weir_model_info(r->model)->router)) {
         weir_front_count_rejected(app->metrics, weir_model_info(r->model)->name, r->endpoint);
@@ -543,7 +419,7 @@ void weir_request_count_tokens(struct weir_front_loop *fl, struct weir_http_exch
     make_ids(r);
     if (!is_servable(r))
         return;
-    run_in(r);
+    weir_request_run_in(r);
     if (weir_model_info(r->model)->engines && weir_relay_counts(r))
         weir_relay_count(r);
     else if (!r->answered && weir_request_chat_prompt(r, &prompt))

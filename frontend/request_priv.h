@@ -383,6 +383,14 @@ bool weir_request_hash_leg(struct weir_request *r, struct weir_leg *leg);
 /* Name of the model and end-of-sequence ids of r->q.prep. */
 void weir_request_fill_prep(struct weir_request *r);
 
+/* request_figures.c */
+/* The gauges of its model count it, until weir_request_count_end(). */
+void weir_request_count_in(struct weir_request *r);
+/* A frontend that leaves waits for it, until weir_request_count_end(). */
+void weir_request_run_in(struct weir_request *r);
+/* Into figures and access log. Once, at its end. */
+void weir_request_count_end(struct weir_request *r);
+
 /* request.c */
 /* Fails the request for lack of memory; returns false, which travels up. */
 bool weir_request_fail_memory(struct weir_request *r);
