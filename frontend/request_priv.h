@@ -1,7 +1,8 @@
 /*
  * One chat, completions, Responses or Messages request and its parts. Files: request.c (admission,
- * ending), request_headers.c, request_prepare.c (render, tokenize, hash), leg.c (routing, sending,
- * retries), output.c (from worker items to the client's bytes), relay.c (legs to HTTP engines).
+ * ending), request_headers.c, request_prepare.c (render, tokenize, hash), leg_route.c and leg.c
+ * (routing; sending, retries), output.c (from worker items to the client's bytes), relay.c (legs to
+ * HTTP engines).
  */
 #ifndef WEIR_FRONTEND_REQUEST_PRIV_H
 #define WEIR_FRONTEND_REQUEST_PRIV_H
@@ -156,13 +157,9 @@ static inline bool weir_request_only_asks(const struct weir_request *r) {
     return (r->q.extras & WEIR_ANNOTATE_QUERY_INSTANCE) != 0;
 }
 
-/* leg.c */
-void weir_leg_init(struct weir_leg *leg, struct weir_request *r);
-void weir_leg_start(struct weir_leg *leg);
+/* leg_route.c */
 /* Of the prompt's last blocks: those that its worker computes whatever it holds. */
 size_t weir_leg_computed(const struct weir_leg *leg);
-/* Who shares with whom: the configured header, else the API key; requests with neither are one. */
-uint64_t weir_request_tenant(const struct weir_request *r);
 /* What the leg is called by workers and other routers. Valid as long as the request. */
 struct weir_span weir_leg_id(struct weir_leg *leg);
 /* What the router is asked; borrows from the leg and its request. */
@@ -173,6 +170,14 @@ double weir_leg_hit_rate(const struct weir_leg *leg, uint32_t overlap_blocks);
 enum weir_status weir_leg_route(struct weir_leg *leg) WEIR_MUST_CHECK;
 /* Answers that no worker can be had. */
 void weir_leg_fail_route(struct weir_leg *leg, enum weir_status st);
+/* It is routed by what workers hold. */
+bool weir_leg_is_kv(const struct weir_leg *leg);
+
+/* leg.c */
+/* Who shares with whom: the configured header, else the API key; requests with neither are one. */
+uint64_t weir_request_tenant(const struct weir_request *r);
+void weir_leg_init(struct weir_leg *leg, struct weir_request *r);
+void weir_leg_start(struct weir_leg *leg);
 /* Frees call and booking; nothing fires afterwards. */
 void weir_leg_stop(struct weir_leg *leg, bool graceful);
 
