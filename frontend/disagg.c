@@ -25,7 +25,7 @@ static void on_item(void *arg, const struct weir_output *item);
 static void on_end(void *arg, const struct weir_plane_end *end);
 static const struct weir_plane_call_ops call_ops = {.on_item = on_item, .on_end = on_end};
 
-static void release(struct weir_leg *leg) {
+void weir_disagg_release(struct weir_leg *leg) {
     if (leg->disagg.booking != 0)
         weir_router_free(weir_prefill_pool_router(leg->disagg.pool), leg->disagg.booking);
     leg->disagg.booking = 0;
@@ -36,7 +36,7 @@ void weir_disagg_stop(struct weir_leg *leg) {
         weir_plane_call_cancel(leg->disagg.call, false);
     leg->disagg.call = NULL;
     weir_relay_disagg_stop(leg);
-    release(leg);
+    weir_disagg_release(leg);
 }
 
 void weir_disagg_again(struct weir_leg *leg, bool untouched) {
@@ -266,7 +266,7 @@ bool weir_disagg_begin(struct weir_leg *leg) {
             d->state = d->meeting.set ? WEIR_DISAGG_BOTH : WEIR_DISAGG_PREFILL;
             return d->state == WEIR_DISAGG_PREFILL;
         }
-        release(leg);
+        weir_disagg_release(leg);
         d->tried[d->n_tried++] = d->worker_id;
     }
     return weir_disagg_alone(leg, "the prefill workers that were tried cannot be reached");
@@ -323,7 +323,7 @@ static bool ask_again(struct weir_leg *leg, const struct weir_plane_end *end) {
     if (!broke || d->resent || leg->request->answered || leg->state != WEIR_LEG_RUNNING ||
         (d->state == WEIR_DISAGG_BOTH && leg->first_item))
         return false;
-    release(leg);
+    weir_disagg_release(leg);
     d->resent = true;
     d->state = WEIR_DISAGG_NEW;
     weir_leg_restart(leg);
@@ -338,7 +338,7 @@ static void go_on(struct weir_leg *leg, const struct weir_wire_error *error, con
     bool was_both = d->state == WEIR_DISAGG_BOTH;
     WEIR_LOG(WEIR_LOG_DEBUG, "disagg", "%s: prefill worker %" PRIx64 " failed: %s", r->uuid,
              d->worker_id, why);
-    release(leg);
+    weir_disagg_release(leg);
     if (r->answered || leg->state != WEIR_LEG_RUNNING || (was_both && leg->first_item))
         return; /* decode has what it needs, or tells itself that it has not */
     if (error != NULL && !error->migratable && error->http_status < 500) {
@@ -392,7 +392,7 @@ static void on_end(void *arg, const struct weir_plane_end *end) {
     } else if (d->state == WEIR_DISAGG_PREFILL && d->result.data == NULL) {
         go_on(leg, NULL, "its answer has no transfer parameters", false);
     } else {
-        release(leg);
+        weir_disagg_release(leg);
         if (d->state != WEIR_DISAGG_PREFILL)
             return;
         d->state = WEIR_DISAGG_DONE;

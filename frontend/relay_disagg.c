@@ -40,12 +40,6 @@ static void drop_call(struct weir_relay_prefill *p) {
     weir_relay_pool_release(&p->user);
 }
 
-static void release(struct weir_leg *leg) {
-    if (leg->disagg.booking != 0)
-        weir_router_free(weir_prefill_pool_router(leg->disagg.pool), leg->disagg.booking);
-    leg->disagg.booking = 0;
-}
-
 void weir_relay_disagg_stop(struct weir_leg *leg) {
     struct weir_relay_prefill *p = leg->disagg.http;
     if (p == NULL)
@@ -62,7 +56,7 @@ static void go_on(struct weir_leg *leg, const char *why, bool untouched) {
     struct weir_disagg *d = &leg->disagg;
     WEIR_LOG(WEIR_LOG_WARN, "disagg", "%s: prefill engine %" PRIx64 " failed: %s", r->uuid,
              d->worker_id, why);
-    release(leg);
+    weir_disagg_release(leg);
     if (r->answered || leg->state != WEIR_LEG_RUNNING ||
         (d->state == WEIR_DISAGG_BOTH && leg->first_item))
         return; /* decode has what it needs, or tells itself that it has not */
@@ -91,7 +85,7 @@ static void take_params(struct weir_leg *leg) {
         weir_request_fail_memory(leg->request);
         return;
     }
-    release(leg);
+    weir_disagg_release(leg);
     weir_relay_set_body(leg->relay, copy);
     leg->disagg.state = WEIR_DISAGG_DONE;
     weir_relay_go(leg);
@@ -132,7 +126,7 @@ static void on_done(void *arg, enum weir_status status, bool sent_any) {
                                       leg->disagg.worker_id, weir_loop_now_ms(r->fl->loop));
         go_on(leg, weir_status_text(status), !sent_any);
     } else if (is_refusal(p->status) && !leg->first_item) {
-        release(leg);
+        weir_disagg_release(leg);
         weir_relay_refused(leg, p->status, p->content_type, weir_buf_span(&p->answer));
     } else if (p->status != 200) {
         snprintf(why, sizeof(why), "it answered %d", p->status);
@@ -140,7 +134,7 @@ static void on_done(void *arg, enum weir_status status, bool sent_any) {
     } else if (leg->disagg.state == WEIR_DISAGG_PREFILL) {
         take_params(leg);
     } else {
-        release(leg);
+        weir_disagg_release(leg);
     }
 }
 
@@ -273,7 +267,7 @@ bool weir_relay_disagg_begin(struct weir_leg *leg) {
         bool meets = known && w.bootstrap_host[0] != '\0';
         /* vLLM's parameters are of one prompt. */
         if (known && !meets && n_listed_prompts(r) > 0) {
-            release(leg);
+            weir_disagg_release(leg);
             return weir_disagg_alone(leg, "the request has several prompts");
         }
         st = known ? send(leg, &w) : WEIR_UNAVAILABLE;
@@ -281,7 +275,7 @@ bool weir_relay_disagg_begin(struct weir_leg *leg) {
             d->state = meets ? WEIR_DISAGG_BOTH : WEIR_DISAGG_PREFILL;
             return !meets;
         }
-        release(leg);
+        weir_disagg_release(leg);
         if (st == WEIR_INVALID)
             return weir_disagg_alone(leg, "the body is no JSON object");
         d->tried[d->n_tried++] = d->worker_id;
