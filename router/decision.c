@@ -253,6 +253,7 @@ static void read_candidate(struct weir_json *j, struct weir_candidate *c) {
 }
 
 static void read_candidates(struct weir_json *j, struct weir_decision *d) {
+    d->n = 0; /* of a member that stands twice the last counts, as of the others */
     if (!weir_json_array_enter(j))
         return;
     while (weir_json_array_next(j)) {

@@ -27,7 +27,7 @@ static enum weir_status no_memory(struct weir_err *err) {
 /* ---- tokens by id and by text ---------------------------------------------------------------- */
 
 static uint64_t hash_text(struct weir_span text) {
-    return wtok_hash_long((const unsigned char *)text.data, text.len);
+    return text.len > 0 ? wtok_hash_long((const unsigned char *)text.data, text.len) : 0;
 }
 
 uint32_t wtok_spec_find(const struct wtok_spec *spec, struct weir_span text) {
