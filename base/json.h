@@ -165,6 +165,9 @@ void weir_jsonw_bool(struct weir_jsonw *w, bool value);
 void weir_jsonw_null(struct weir_jsonw *w);
 /* ASCII that stands in a JSON string as it is: nothing to escape, nothing to check. */
 bool weir_json_plain(struct weir_span text);
+/* Leading bytes of the text that stand in a JSON string as they are: well-formed UTF-8 before the
+ * first byte to escape. 0 where what is before that byte is not well-formed. */
+size_t weir_json_verbatim(struct weir_span text);
 /* A value that is JSON already. */
 void weir_jsonw_raw(struct weir_jsonw *w, struct weir_span json);
 

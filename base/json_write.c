@@ -137,6 +137,13 @@ bool weir_json_plain(struct weir_span text) {
     return weir_scan_plain(text.data, text.len);
 }
 
+size_t weir_json_verbatim(struct weir_span text) {
+    const struct weir_scan *scan = weir_scan_best();
+    bool high = false;
+    size_t n = scan->run(text.data, text.len, &high);
+    return !high || scan->utf8_valid(text.data, n) ? n : 0;
+}
+
 void weir_jsonw_string(struct weir_jsonw *w, struct weir_span text) {
     begin_value(w);
     if (text.len <= SHORT_TEXT && put_short(w, text))

@@ -402,7 +402,7 @@ enum weir_status weir_output_item(struct weir_leg *leg, const struct weir_output
     enum weir_status st = take_facts(leg, c, item);
     if (st != WEIR_OK || c->finish != NULL)
         return st; /* the worker has not heard of our stop yet */
-    uint64_t begin = weir_output_decode_begins(c);
+    uint64_t begin = weir_output_decode_begins(c, item->token_ids.n);
     st = decode(leg, c, item, &c->text, &finish, &n);
     weir_output_decode_ended(leg, begin, n);
     weir_output_observe(leg, n);

@@ -108,6 +108,10 @@ static uint32_t extras_of(const struct weir_request *r, const struct weir_leg *l
     return extras & WEIR_EXTRAS;
 }
 
+bool weir_output_nvext_due(const struct weir_leg *leg, const struct weir_choice *c) {
+    return extras_of(leg->request, leg, c, false) != 0;
+}
+
 struct weir_span weir_output_nvext(struct weir_request *r, struct weir_leg *leg,
                                    const struct weir_choice *c, bool last) {
     uint32_t extras = extras_of(r, leg, c, last);

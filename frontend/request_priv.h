@@ -285,10 +285,10 @@ enum weir_status weir_output_put(struct weir_leg *leg, struct weir_choice *c,
 void weir_output_flush(struct weir_request *r);
 /* Tokens of one item. */
 void weir_output_observe(struct weir_leg *leg, size_t n);
-/* The clock is read for the first item and about every 16th: reading it costs as much as decoding
- * a token. */
-static inline uint64_t weir_output_decode_begins(const struct weir_choice *c) {
-    return c->n_tokens % 16 == 0 ? weir_now_ns() : 0;
+/* Before n tokens that are decoded together: the clock is read where they hold the first of the
+ * choice or a 16th, for reading it costs as much as decoding one. */
+static inline uint64_t weir_output_decode_begins(const struct weir_choice *c, size_t n) {
+    return c->n_tokens % 16 == 0 || c->n_tokens % 16 + n > 16 ? weir_now_ns() : 0;
 }
 void weir_output_decode_ended(struct weir_leg *leg, uint64_t begin, size_t n);
 bool weir_output_listed(struct weir_ids list, uint32_t id);
@@ -322,6 +322,8 @@ size_t weir_output_tokens(struct weir_leg *leg, const uint32_t *ids, size_t n,
  * the arena; data NULL when nothing is to be said. */
 struct weir_span weir_output_nvext(struct weir_request *r, struct weir_leg *leg,
                                    const struct weir_choice *c, bool last);
+/* The next piece would have some, not being the last. */
+bool weir_output_nvext_due(const struct weir_leg *leg, const struct weir_choice *c);
 
 /* embeddings.c: of requests whose workers are on the request plane. */
 /* Makes the one leg. False: the request has failed. */

@@ -210,10 +210,16 @@ static enum weir_status push_text_model(struct wtok_stream *s, uint32_t id, stru
     return WEIR_OK;
 }
 
-static __attribute__((noinline)) enum weir_status push_unusual(struct wtok_stream *s, uint32_t id,
-                                                               bool usual, struct weir_buf *out) {
+/* A usual token goes on whatever stood before it, where nothing is held. */
+enum { USUAL = WTOK_TOKEN_PRESENT | WTOK_TOKEN_WHOLE };
+static inline unsigned usual_mask(const struct wtok_stream *s) {
+    return USUAL | (s->skip_special ? WTOK_TOKEN_SPECIAL : 0u);
+}
+
+static __attribute__((noinline)) enum weir_status push_other(struct wtok_stream *s, uint32_t id,
+                                                             struct weir_buf *out) {
     const struct wtok_model *m = s->tok->model;
-    if (usual)
+    if (s->n_held == 0 && s->begun && (m->flags[id] & usual_mask(s)) == USUAL)
         return weir_buf_append_span(out, id_text(m, id));
     if (left_out(m, id, s->skip_special))
         return WEIR_OK;
@@ -221,24 +227,51 @@ static __attribute__((noinline)) enum weir_status push_unusual(struct wtok_strea
                                                   : push_byte_model(s, id_text(m, id), out);
 }
 
-/* Short, so that the usual token, which goes on whatever stood before it, costs no registers to be
- * saved: its text is appended in one move, since 16 bytes may be read behind the last. */
-enum weir_status wtok_model_push(struct wtok_stream *s, uint32_t id, struct weir_buf *out) {
+/* The usual tokens at the front whose text is appended in one move, since 16 bytes may be read
+ * behind the last of the model; returns how many. No step waits for what the one before it loads,
+ * which is far apart in memory. */
+static inline size_t push_usual(const struct wtok_stream *s, const uint32_t *ids, size_t n,
+                                struct weir_buf *out, size_t *ret_ends) {
     enum { MOVE = 16 };
     const struct wtok_model *m = s->tok->model;
-    if (id >= m->image->n_ids)
+    const uint32_t *offsets = m->offsets;
+    const unsigned char *flags = m->flags;
+    const unsigned mask = usual_mask(s);
+    const uint32_t n_ids = m->image->n_ids;
+    size_t len = out->len, room = out->cap < out->max ? out->cap : out->max, i = 0;
+    if (s->n_held > 0 || !s->begun)
+        return 0;
+    for (; i < n && ids[i] < n_ids && (flags[ids[i]] & mask) == USUAL && len + MOVE <= room; i++) {
+        uint32_t from = offsets[ids[i]], bytes = offsets[ids[i] + 1] - from;
+        if (bytes > MOVE)
+            break;
+        memcpy(out->data + len, m->bytes + from, MOVE);
+        ret_ends[i] = len += bytes;
+    }
+    out->len = len;
+    return i;
+}
+
+enum weir_status wtok_model_push(struct wtok_stream *s, uint32_t id, struct weir_buf *out) {
+    size_t end;
+    if (id >= s->tok->model->image->n_ids)
         return WEIR_INVALID;
-    unsigned want = WTOK_TOKEN_PRESENT | WTOK_TOKEN_WHOLE;
-    unsigned asked = want | (s->skip_special ? WTOK_TOKEN_SPECIAL : 0u);
-    bool usual = s->n_held == 0 && s->begun && (m->flags[id] & asked) == want;
-    if (!usual)
-        return push_unusual(s, id, false, out);
-    struct weir_span text = id_text(m, id);
-    if (text.len > MOVE || out->cap - out->len < MOVE || out->max - out->len < text.len)
-        return push_unusual(s, id, true, out);
-    memcpy(out->data + out->len, text.data, MOVE);
-    out->len += text.len;
-    return WEIR_OK;
+    return push_usual(s, &id, 1, out, &end) == 1 ? WEIR_OK : push_other(s, id, out);
+}
+
+enum weir_status wtok_model_push_many(struct wtok_stream *s, const uint32_t *ids, size_t n,
+                                      struct weir_buf *out, size_t *ret_ends, size_t *ret_n) {
+    enum weir_status st = WEIR_OK;
+    size_t i = 0;
+    while ((i += push_usual(s, ids + i, n - i, out, ret_ends + i)) < n) {
+        if (ids[i] < s->tok->model->image->n_ids)
+            st = push_other(s, ids[i], out);
+        if (st != WEIR_OK)
+            break;
+        ret_ends[i++] = out->len;
+    }
+    *ret_n = i;
+    return st;
 }
 
 enum weir_status wtok_model_finish(struct wtok_stream *s, struct weir_buf *out) {

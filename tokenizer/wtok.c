@@ -223,6 +223,23 @@ enum weir_status wtok_stream_push(struct wtok_stream *s, uint32_t id, struct wei
     return s->tok->model != NULL ? wtok_model_push(s, id, out) : push_byte_id(s, id, out);
 }
 
+enum weir_status wtok_stream_push_many(struct wtok_stream *s, const uint32_t *ids, size_t n,
+                                       struct weir_buf *out, size_t *ret_ends, size_t *ret_n) {
+    if (s->tok->model != NULL)
+        return wtok_model_push_many(s, ids, n, out, ret_ends, ret_n);
+    enum weir_status st = WEIR_OK;
+    size_t i = 0;
+    for (; i < n; i++) {
+        if (ids[i] < s->tok->vocab)
+            st = push_byte_id(s, ids[i], out);
+        if (st != WEIR_OK)
+            break;
+        ret_ends[i] = out->len;
+    }
+    *ret_n = i;
+    return st;
+}
+
 enum weir_status wtok_stream_finish(struct wtok_stream *s, struct weir_buf *out) {
     if (s->tok->model != NULL)
         return wtok_model_finish(s, out);

@@ -161,6 +161,11 @@ void wtok_stream_init(struct wtok_stream *s, const struct wtok *tok, bool skip_s
  * WEIR_INVALID: id outside the vocabulary. */
 enum weir_status wtok_stream_push(struct wtok_stream *s, uint32_t id,
                                   struct weir_buf *out) WEIR_MUST_CHECK;
+/* The same for n ids in turn; one outside the vocabulary has no text. ret_ends[i] is the length of
+ * `out` behind the i-th. *ret_n: how many went in, fewer than n on failure. */
+enum weir_status wtok_stream_push_many(struct wtok_stream *s, const uint32_t *ids, size_t n,
+                                       struct weir_buf *out, size_t *ret_ends,
+                                       size_t *ret_n) WEIR_MUST_CHECK;
 /* End of the stream: appends what is held, with U+FFFD for what is broken. */
 enum weir_status wtok_stream_finish(struct wtok_stream *s, struct weir_buf *out) WEIR_MUST_CHECK;
 /* The bytes of a single id, which need not be valid UTF-8 (logprobs). */

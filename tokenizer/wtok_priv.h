@@ -33,6 +33,9 @@ enum weir_status wtok_model_decode(const struct wtok_model *m, const uint32_t *i
                                    bool skip_special, struct weir_buf *out) WEIR_MUST_CHECK;
 enum weir_status wtok_model_push(struct wtok_stream *s, uint32_t id,
                                  struct weir_buf *out) WEIR_MUST_CHECK;
+enum weir_status wtok_model_push_many(struct wtok_stream *s, const uint32_t *ids, size_t n,
+                                      struct weir_buf *out, size_t *ret_ends,
+                                      size_t *ret_n) WEIR_MUST_CHECK;
 enum weir_status wtok_model_finish(struct wtok_stream *s, struct weir_buf *out) WEIR_MUST_CHECK;
 enum weir_status wtok_model_id_bytes(const struct wtok_model *m, uint32_t id,
                                      struct weir_buf *out) WEIR_MUST_CHECK;

@@ -240,18 +240,6 @@ enum weir_status weir_answer_text_chunk(const struct weir_answer_frame *frame,
     return st;
 }
 
-char *weir_answer_plain_chunk(const struct weir_answer_frame *frame, struct weir_span text,
-                              char *p) {
-    memcpy(p, frame->before.data, frame->before.len);
-    p += frame->before.len;
-    *p++ = '"';
-    memcpy(p, text.data, text.len);
-    p += text.len;
-    *p++ = '"';
-    memcpy(p, frame->after.data, frame->after.len);
-    return p + frame->after.len;
-}
-
 enum weir_status weir_answer_usage_chunk(const struct weir_answer_head *head,
                                          const struct weir_usage *usage, struct weir_buf *out) {
     struct weir_jsonw w;

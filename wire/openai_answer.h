@@ -67,14 +67,6 @@ enum weir_status weir_answer_prepare(const struct weir_answer_head *head, unsign
 enum weir_status weir_answer_text_chunk(const struct weir_answer_frame *frame,
                                         struct weir_span text,
                                         struct weir_buf *out) WEIR_MUST_CHECK;
-/* The same for text that weir_json_plain() says needs no escapes, written to p; returns its end,
- * which is weir_answer_plain_bytes() behind p. */
-static inline size_t weir_answer_plain_bytes(const struct weir_answer_frame *frame,
-                                             struct weir_span text) {
-    return frame->before.len + text.len + 2 + frame->after.len;
-}
-char *weir_answer_plain_chunk(const struct weir_answer_frame *frame, struct weir_span text,
-                              char *p);
 enum weir_status weir_answer_usage_chunk(const struct weir_answer_head *head,
                                          const struct weir_usage *usage,
                                          struct weir_buf *out) WEIR_MUST_CHECK;

@@ -56,16 +56,47 @@ static void check(bool ok) {
         abort();
 }
 
+static uint32_t id_of(uint8_t byte) {
+    return byte % 8 == 7 ? 256 + byte / 8 % 7u : byte;
+}
+
 static void through_stream(const struct wtok *tok, const uint8_t *data, size_t size, bool skip,
                            struct weir_buf *out) {
     struct wtok_stream s;
     wtok_stream_init(&s, tok, skip);
     for (size_t i = 0; i < size; i++) {
-        uint32_t id = data[i] % 8 == 7 ? 256 + data[i] / 8 % 7 : data[i];
+        uint32_t id = id_of(data[i]);
         enum weir_status st = wtok_stream_push(&s, id, out);
         check(st == WEIR_OK || (st == WEIR_INVALID && id >= tok->vocab));
     }
     check(wtok_stream_finish(&s, out) == WEIR_OK);
+}
+
+/* Runs of any length have the text of their ids one by one, each where it ends there. */
+static void through_runs(const struct wtok *tok, const uint8_t *data, size_t size, bool skip) {
+    struct wtok_stream one, many;
+    struct weir_buf a, b;
+    uint32_t ids[64];
+    size_t ends[64], went = 0;
+    weir_buf_init(&a, 1 << 26);
+    weir_buf_init(&b, 1 << 26);
+    wtok_stream_init(&one, tok, skip);
+    wtok_stream_init(&many, tok, skip);
+    for (size_t at = 0, n; at < size; at += n) {
+        n = data[at] % 64 + 1u;
+        n = n < size - at ? n : size - at;
+        for (size_t i = 0; i < n; i++)
+            ids[i] = id_of(data[at + i]);
+        check(wtok_stream_push_many(&many, ids, n, &b, ends, &went) == WEIR_OK && went == n);
+        for (size_t i = 0; i < n; i++) {
+            check(ids[i] >= tok->vocab || wtok_stream_push(&one, ids[i], &a) == WEIR_OK);
+            check(ends[i] == a.len);
+        }
+    }
+    check(wtok_stream_finish(&one, &a) == WEIR_OK && wtok_stream_finish(&many, &b) == WEIR_OK);
+    check(weir_span_eq(weir_buf_span(&a), weir_buf_span(&b)));
+    weir_buf_fini(&a);
+    weir_buf_fini(&b);
 }
 
 /* The text in pieces through a stop matcher equals the text at once. */
@@ -106,6 +137,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         tok = load_text_model();
     weir_buf_init(&text, 1 << 26);
     through_stream(tok, data, size, (data[0] & 1) != 0, &text);
+    through_runs(tok, data, size, (data[0] & 1) != 0);
     through_stop(weir_buf_span(&text), data, size, (data[0] & 2) != 0);
     weir_buf_fini(&text);
     return 0;

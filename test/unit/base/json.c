@@ -117,6 +117,22 @@ static void case_plain(void) {
             }
 }
 
+/* At every length and place: a byte to escape ends it, one that is no UTF-8 takes all of it. */
+static void case_verbatim(void) {
+    char text[80];
+    for (size_t n = 0; n <= 70; n++)
+        for (size_t at = 0; at < n; at++)
+            for (unsigned byte = 0; byte < 256; byte++) {
+                memset(text, 'a', sizeof(text));
+                text[at] = (char)byte;
+                bool ends = byte < 0x20 || byte == '"' || byte == '\\';
+                CHECK(weir_json_verbatim(weir_span(text, n)) == (ends ? at : byte >= 0x80 ? 0 : n));
+            }
+    CHECK(weir_json_verbatim(WEIR_SPAN_LIT("\xC3\xA9\xE2\x86\x92\"\x80")) == 5);
+    CHECK(weir_json_verbatim(WEIR_SPAN_LIT("\xC3\"\xA9")) == 0);
+    CHECK(weir_json_verbatim(WEIR_SPAN_LIT("")) == 0);
+}
+
 static void case_writer(void) {
     struct weir_buf out;
     weir_buf_init(&out, 1000);
@@ -194,6 +210,7 @@ int main(void) {
     CHECK_RUN(case_unescape);
     CHECK_RUN(case_string_scan_at_every_alignment);
     CHECK_RUN(case_plain);
+    CHECK_RUN(case_verbatim);
     CHECK_RUN(case_writer);
     CHECK_RUN(case_short_strings_like_long_ones);
     CHECK_RUN(case_writer_failure_sticks);
