@@ -283,7 +283,8 @@ enum weir_status weir_output_put(struct weir_leg *leg, struct weir_choice *c,
 
 /* For output_tokens.c. What was made of `out` leaves: the frames of one item, or of several. */
 void weir_output_flush(struct weir_request *r);
-/* Tokens of one item. */
+/* Tokens of one item: the gap since the item before, shared among them. Items that came in one read
+ * have one time: the first has the gap, the others 0, which is what a client sees. */
 void weir_output_observe(struct weir_leg *leg, size_t n);
 /* Before n tokens that are decoded together: the clock is read where they hold the first of the
  * choice or a 16th, for reading it costs as much as decoding one. */
