@@ -168,6 +168,9 @@ bool weir_json_plain(struct weir_span text);
 /* Leading bytes of the text that stand in a JSON string as they are: well-formed UTF-8 before the
  * first byte to escape. 0 where what is before that byte is not well-formed. */
 size_t weir_json_verbatim(struct weir_span text);
+/* How many bytes at the front of a text stand in a JSON string as they are: neither quote nor
+ * backslash nor below 0x20. */
+size_t weir_json_plain_run(const char *p, size_t len);
 /* A value that is JSON already. */
 void weir_jsonw_raw(struct weir_jsonw *w, struct weir_span json);
 

@@ -144,6 +144,11 @@ size_t weir_json_verbatim(struct weir_span text) {
     return !high || scan->utf8_valid(text.data, n) ? n : 0;
 }
 
+size_t weir_json_plain_run(const char *p, size_t len) {
+    bool high = false;
+    return weir_scan_best()->run(p, len, &high);
+}
+
 void weir_jsonw_string(struct weir_jsonw *w, struct weir_span text) {
     begin_value(w);
     if (text.len <= SHORT_TEXT && put_short(w, text))

@@ -2,6 +2,7 @@
 #ifndef WEIR_TOKENIZER_JINJA_JSON_PRIV_H
 #define WEIR_TOKENIZER_JINJA_JSON_PRIV_H
 
+#include "base/json.h"
 #include "tokenizer/jinja_priv.h"
 
 #ifdef __SSE2__
@@ -20,14 +21,18 @@ static inline bool wj_is_special(char c) {
     return (unsigned char)c < 32 || c == '"' || c == '\\';
 }
 
-/* First byte that is a quote, a backslash or a control. */
+/* First byte that is a quote, a backslash or a control. Most strings are short, so their ends are
+ * looked for here. */
 static inline const char *wj_plain_end(const char *p, const char *end) {
 #ifdef __SSE2__
-    for (; end - p >= 16; p += 16) {
+    const char *near = end - p > 64 ? p + 64 : end;
+    for (; near - p >= 16; p += 16) {
         unsigned mask = wj_special_mask(_mm_loadu_si128((const __m128i *)p));
         if (mask != 0)
             return p + __builtin_ctz(mask);
     }
+    if (end - p >= 16)
+        return p + weir_json_plain_run(p, (size_t)(end - p));
 #endif
     while (p < end && !wj_is_special(*p))
         p++;

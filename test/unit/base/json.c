@@ -114,6 +114,8 @@ static void case_plain(void) {
                 text[at] = (char)byte;
                 bool bad = byte < 0x20 || byte >= 0x80 || byte == '"' || byte == '\\';
                 CHECK(weir_json_plain(weir_span(text, n)) == (at == n || !bad));
+                bool ends = at < n && bad && byte < 0x80;
+                CHECK_EQ_U64(weir_json_plain_run(text, n), ends ? at : n);
             }
 }
 

@@ -223,6 +223,33 @@ static void case_long_sum(void) {
     weir_buf_fini(&out);
 }
 
+/* Strings are looked through in several ways, by their length: each finds an escape, the end and
+ * what no string may hold wherever they stand. */
+static void case_string_ends(void) {
+    enum { MOST = 200 };
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyz";
+    for (size_t n = 0; n <= MOST; n++)
+        for (size_t at = 0; at <= n; at++) {
+            char plain[MOST + 1], json[MOST + 16];
+            for (size_t i = 0; i < n; i++)
+                plain[i] = letters[i % 26];
+            plain[n] = '\0';
+            int len =
+                snprintf(json, sizeof(json), "{\"s\": \"%.*s\\n%s\"}", (int)at, plain, plain + at);
+            struct weir_buf out;
+            CHECK(render("{{ s }}|{{ s|tojson }}", json, &out).status == WEIR_OK);
+            char wanted[2 * MOST + 16];
+            snprintf(wanted, sizeof(wanted), "%.*s\n%s|\"%.*s\\n%s\"", (int)at, plain, plain + at,
+                     (int)at, plain, plain + at);
+            CHECK_EQ_STR(out.data, out.len, wanted);
+            weir_buf_fini(&out);
+            json[len - 4 - (int)(n - at)] = '\n'; /* for the backslash */
+            struct answer a = render("{{ s }}", json, &out);
+            CHECK(a.status != WEIR_OK && a.failure.error == WTOK_JINJA_ERR_VALUE);
+            weir_buf_fini(&out);
+        }
+}
+
 static const char torture_source[] =
     "{% macro m(a) %}<{{ a|upper }}>{% endmacro %}{% set x = 'y' * 600 %}{% for k, v in d.items() "
     "%}{{ m(k) }}{{ v|tojson }}{{ x + k }}{{ loop.index }}{% endfor %}{{ d|dictsort }}{{ "
@@ -294,6 +321,7 @@ int main(void) {
     CHECK_RUN(case_appends);
     CHECK_RUN(case_names);
     CHECK_RUN(case_long_sum);
+    CHECK_RUN(case_string_ends);
     CHECK_RUN(case_torture);
     CHECK_RUN(case_threads);
     return check_finish();
