@@ -161,16 +161,36 @@ void wj_positional(struct wj_run *x, const char *what, const struct wj_args *a, 
 
 /* ---- global functions --------------------------------------------------------------------- */
 
-enum { G_NONE, G_RANGE, G_DICT, G_LIPSUM, G_CYCLER, G_JOINER, G_NAMESPACE, G_RAISE, G_STRFTIME };
-static const char *const globals[] = {[G_RANGE] = "range",           [G_DICT] = "dict",
-                                      [G_LIPSUM] = "lipsum",         [G_CYCLER] = "cycler",
-                                      [G_JOINER] = "joiner",         [G_NAMESPACE] = "namespace",
-                                      [G_RAISE] = "raise_exception", [G_STRFTIME] = "strftime_now"};
+#define GLOBALS(X)                                                                                 \
+    X(RANGE, "range")                                                                              \
+    X(DICT, "dict")                                                                                \
+    X(LIPSUM, "lipsum")                                                                            \
+    X(CYCLER, "cycler")                                                                            \
+    X(JOINER, "joiner")                                                                            \
+    X(NAMESPACE, "namespace")                                                                      \
+    X(RAISE, "raise_exception")                                                                    \
+    X(STRFTIME, "strftime_now")
 
+enum {
+    G_NONE,
+#define X(id, text) G_##id,
+    GLOBALS(X)
+#undef X
+};
+
+static const char *const globals[] = {
+#define X(id, text) [G_##id] = (text),
+    GLOBALS(X)
+#undef X
+};
+
+/* Asked at each rendering for every name that is not among the variables. */
 unsigned wj_global(struct weir_span name) {
-    for (unsigned i = 1; i < WEIR_ARRAY_LEN(globals); i++)
-        if (weir_span_eqz(name, globals[i]))
-            return i;
+#define X(id, text)                                                                                \
+    if (weir_span_eq(name, WEIR_SPAN_LIT(text)))                                                   \
+        return G_##id;
+    GLOBALS(X)
+#undef X
     return G_NONE;
 }
 
