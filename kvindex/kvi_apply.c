@@ -11,7 +11,7 @@
 
 enum {
     LOOK_AHEAD = 8,  /* events whose names are fetched beforehand */
-    AHEAD_ONES = 16, /* events fetched ahead of those of one block */
+    AHEAD_ONES = 24, /* events fetched ahead of those of one block */
     RUN_BLOCKS = KVI_NODE_BLOCKS
 };
 
@@ -25,8 +25,9 @@ struct batch {
 /* Events that are applied as one. */
 struct run {
     const struct kvi_event *events;
-    uint32_t n;               /* events */
-    size_t ends[RUN_BLOCKS];  /* blocks up to the end of each of them */
+    uint32_t n;         /* events */
+    const size_t *ends; /* blocks up to the end of each of them: counts or own_ends */
+    size_t own_ends[RUN_BLOCKS];
     bool is_new[RUN_BLOCKS];  /* stored: the event brought something */
     bool missing[RUN_BLOCKS]; /* removed: the block was unknown */
     const void *items;        /* blocks or names of all of them */
@@ -87,10 +88,18 @@ static bool goes_on(const struct kvi_index *x, const struct kvi_event *e,
             !holds_parent(x, next));
 }
 
+/* 1, 2, 3, …: the ends of events of one block each. */
+#define COUNT_4(n) (n) + 1, (n) + 2, (n) + 3, (n) + 4
+#define COUNT_16(n) COUNT_4(n), COUNT_4((n) + 4), COUNT_4((n) + 8), COUNT_4((n) + 12)
+#define COUNT_64(n) COUNT_16(n), COUNT_16((n) + 16), COUNT_16((n) + 32), COUNT_16((n) + 48)
+static const size_t counts[] = {COUNT_64(0), COUNT_64(64)};
+_Static_assert(sizeof(counts) / sizeof(counts[0]) == RUN_BLOCKS, "one a block");
+
 /* The commonest run, by few instructions an event: the first of n events and those behind it that
  * go on, each of one block. How many; those behind them are looked at by goes_on. */
 static uint32_t gather_ones(struct run *r, const struct kvi_event *events, size_t n) {
     uint32_t most = n < RUN_BLOCKS ? (uint32_t)n : RUN_BLOCKS, k = 1;
+    const struct kvi_event first = *events; /* no store below can be to it: it stays in registers */
     if (events->kind == KVI_STORED) {
         struct kvi_block *to = (struct kvi_block *)(void *)r->copy;
         uint64_t last = events->blocks->block_hash;
@@ -99,9 +108,9 @@ static uint32_t gather_ones(struct run *r, const struct kvi_event *events, size_
             const struct kvi_event *e = &events[k];
             if (k + AHEAD_ONES < n) {
                 __builtin_prefetch(e + AHEAD_ONES);
-                __builtin_prefetch(e[AHEAD_ONES / 2].blocks);
+                __builtin_prefetch(e[AHEAD_ONES - 8].blocks);
             }
-            if (e->n != 1 || !e->has_parent || !same_stream(events, e) || e->parent_hash != last ||
+            if (e->n != 1 || !e->has_parent || !same_stream(&first, e) || e->parent_hash != last ||
                 e->blocks->block_hash == last)
                 break;
             to[k] = *e->blocks;
@@ -109,17 +118,16 @@ static uint32_t gather_ones(struct run *r, const struct kvi_event *events, size_
         }
     } else {
         r->copy[0] = *events->removed;
-        for (; k < most && events[k].n == 1 && same_stream(events, &events[k]); k++) {
+        for (; k < most && events[k].n == 1 && same_stream(&first, &events[k]); k++) {
             if (k + AHEAD_ONES < n) {
                 __builtin_prefetch(&events[k + AHEAD_ONES]);
-                __builtin_prefetch(events[k + AHEAD_ONES / 2].removed);
+                __builtin_prefetch(events[k + AHEAD_ONES - 8].removed);
             }
             r->copy[k] = *events[k].removed;
         }
     }
     r->items = k > 1 ? r->copy : r->items;
-    for (uint32_t i = 0; i < k; i++)
-        r->ends[i] = i + 1;
+    r->ends = counts;
     return k;
 }
 
@@ -140,7 +148,8 @@ static void gather(const struct kvi_index *x, struct run *r, const struct kvi_ev
     uint32_t k = 1;
     r->events = events;
     r->items = items_of(events);
-    r->ends[0] = total;
+    r->ends = r->own_ends;
+    r->own_ends[0] = total;
     if (total == 1)
         total = k = gather_ones(r, events, n);
     for (; k < n; k++) {
@@ -153,8 +162,12 @@ static void gather(const struct kvi_index *x, struct run *r, const struct kvi_ev
         }
         if (r->items == r->copy)
             copy_items((uint8_t *)r->copy + total * size, items_of(e), e->n, size);
+        if (r->ends == counts) {
+            memcpy(r->own_ends, counts, k * sizeof(*counts));
+            r->ends = r->own_ends;
+        }
         total += e->n;
-        r->ends[k] = total;
+        r->own_ends[k] = total;
     }
     r->n = k;
     for (uint32_t i = 0; i < k; i += 8)

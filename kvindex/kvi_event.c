@@ -333,6 +333,11 @@ static uint32_t remove_run(struct kvi_index *x, struct kvi_holder h, uint32_t pl
     rank->below = place_below(x, node, from);
     rank->above = to < kvi_len(body) ? node << 7 | to : 0;
     rank->above_mark = rank->above != 0 ? mark_of(first[to]) : 0;
+    if (k < n) { /* what is looked at next comes while this node's names are deleted */
+        kvi_names_prefetch(x, names[k]);
+        if (from == 0)
+            __builtin_prefetch(&x->nodes[at->parent]);
+    }
     uncover(x, h, node, from, to, k);
     return k;
 }

@@ -293,8 +293,8 @@ uint32_t kvi_names_find(struct kvi_index *x, struct kvi_holder h, uint64_t name)
 
 /* Any thread that is pinned or holds the lock. 0: none. */
 uint32_t kvi_child_find(const struct kvi_index *x, uint32_t parent, uint32_t off, uint64_t first);
-/* Asks for the lines of the table that kvi_child_find, or kvi_child_add of such a node, will read.
- */
+/* Asks for the lines of the table that kvi_child_find, or kvi_child_add or kvi_child_delete of such
+ * a node, will read. */
 void kvi_child_fetch(const struct kvi_index *x, uint32_t parent, uint32_t off, uint64_t first);
 bool kvi_child_add(struct kvi_index *x, uint32_t node); /* false: no memory */
 void kvi_child_delete(struct kvi_index *x, uint32_t node);

@@ -177,6 +177,8 @@ void kvi_trim(struct kvi_index *x, uint32_t node) {
             uint32_t high = atomic_load_explicit(&n->high_child, memory_order_relaxed);
             needed = high > needed ? high : needed;
         }
+        if (needed == 0) /* its slot comes while its names are deleted */
+            kvi_child_fetch(x, n->parent, n->parent_off, n->first);
         if (needed < len)
             cut_off(x, node, needed);
         if (needed > 0)
