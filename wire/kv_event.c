@@ -196,15 +196,13 @@ static bool read_stored(struct weir_mp *m, struct weir_arena *arena, struct weir
         uint64_t v = 0;
         if (!weir_mp_member(m, &names, &key))
             return false;
-        bool ok;
-        if (weir_mp_peek(m) == WEIR_MP_NIL)
-            ok = weir_mp_nil(m);
-        else if (weir_mp_is(m, &names, key, "parent_hash"))
+        bool ok, set = weir_mp_peek(m) != WEIR_MP_NIL;
+        if (weir_mp_is(m, &names, key, "parent_hash") && set)
             ok = e->has_parent = weir_mp_bits64(m, &e->parent_hash);
-        else if (weir_mp_is(m, &names, key, "start_position")) {
+        else if (weir_mp_is(m, &names, key, "start_position") && set) {
             ok = e->has_start_position = weir_mp_u64(m, &v) && v <= UINT32_MAX;
             e->start_position = (uint32_t)v;
-        } else if (weir_mp_is(m, &names, key, "blocks"))
+        } else if (weir_mp_is(m, &names, key, "blocks") && set)
             ok = read_blocks(m, arena, e);
         else
             ok = weir_mp_skip(m, NULL);

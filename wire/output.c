@@ -205,15 +205,14 @@ static bool read_usage(struct weir_dec *d, struct weir_output *o) {
                       : weir_dec_is(d, &box, key, "completion_tokens") ? &o->completion_tokens
                                                                        : NULL;
         bool ok;
-        if (weir_dec_is(d, &box, key, "completion_tokens_details"))
+        if (to != NULL)
+            ok = weir_dec_is_null(d) ? weir_dec_skip(d, NULL) : read_count(d, to);
+        else if (weir_dec_is(d, &box, key, "completion_tokens_details"))
             ok = weir_dec_json(d, &o->completion_details);
-        else if (weir_dec_is_null(d) ||
-                 (to == NULL && !weir_dec_is(d, &box, key, "prompt_tokens_details")))
-            ok = weir_dec_skip(d, NULL);
-        else if (to != NULL)
-            ok = read_count(d, to);
-        else
+        else if (weir_dec_is_set(d, &box, key, "prompt_tokens_details"))
             ok = read_usage_details(d, o);
+        else
+            ok = weir_dec_skip(d, NULL);
         if (!ok)
             return false;
     }

@@ -205,7 +205,8 @@ static bool read_file(struct weir_dec *d, struct weir_file_ref *f) {
     return !weir_dec_failed(d);
 }
 
-/* {"hf_tokenizer_json": FILE}; a template has {"hf_chat_template": {"is_custom", "file": FILE}}. */
+/* {"hf_tokenizer_json": FILE}; a template has {"hf_chat_template": {"is_custom", "file": FILE}}.
+ * Of two files neither is taken. */
 static bool read_file_in(struct weir_dec *d, struct weir_file_ref *f, bool *ret_builtin) {
     struct weir_dec_box box, inner;
     struct weir_span key, word = {NULL, 0};
@@ -213,9 +214,12 @@ static bool read_file_in(struct weir_dec *d, struct weir_file_ref *f, bool *ret_
         return weir_dec_skip(d, NULL);
     if (!weir_dec_map(d, &box))
         return false;
+    unsigned n_files = 0;
     while (weir_dec_map_next(d, &box, &key)) {
-        bool ok;
-        if (weir_dec_is(d, &box, key, "weir_builtin")) {
+        bool ok, builtin = weir_dec_is(d, &box, key, "weir_builtin");
+        if (!builtin && n_files++ > 0)
+            return weir_dec_fail(d);
+        if (builtin) {
             ok = read_str(d, &word);
             *ret_builtin = weir_span_eqz(word, "bytes");
         } else if (!weir_span_starts(key, WEIR_SPAN_LIT("hf_chat_template"))) {

@@ -127,11 +127,13 @@ void weir_pool_query_targets(struct weir_span router, struct weir_span extra_arg
     struct weir_dec d;
     if (router.data != NULL) {
         weir_dec_init(&d, WEIR_CODEC_JSON, router, NULL);
-        read_targets(&d, &newer[0], &newer[1]);
+        if (!read_targets(&d, &newer[0], &newer[1]))
+            newer[0] = newer[1] = NAN;
     }
     if (extra_args.data != NULL) {
         weir_dec_init(&d, WEIR_CODEC_JSON, extra_args, NULL);
-        read_targets(&d, &older[0], &older[1]);
+        if (!read_targets(&d, &older[0], &older[1]))
+            older[0] = older[1] = NAN;
     }
     *ret_ttft_ms = settle(newer[0], older[0]);
     *ret_itl_ms = settle(newer[1], older[1]);

@@ -181,6 +181,7 @@ static void case_targets(void) {
                 {"{\"ttft_target\":0}", "{\"ttft_target\":9,\"itl_target\":4}", 0, 4},
                 {NULL, "{\"ttft_target\":0,\"itl_target\":4}", NAN, 4},
                 {"{\"ttft_target\":\"fast\"}", "7", NAN, NAN},
+                {"{\"ttft_target\":1,\"ttft_target\":2,\"itl_target\":3}", NULL, NAN, NAN},
                 {"null", "null", NAN, NAN},
                 {NULL, NULL, NAN, NAN}};
     for (size_t i = 0; i < WEIR_ARRAY_LEN(rows); i++) {

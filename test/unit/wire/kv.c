@@ -118,6 +118,12 @@ static void case_events_accepted_and_refused(void) {
         {"[" EVENT("", "\"cleared\"") ",7]", WEIR_INVALID, 1},
         /* Twice: a store and a removal in one. */
         {"[" EVENT("", STORED("[" BLOCK "]") ",\"data\":\"cleared\"") "]", WEIR_INVALID, 0},
+        {"[" EVENT("", "{\"stored\":{\"parent_hash\":null,\"parent_hash\":5,\"blocks\":[" BLOCK
+                       "]}}") "]",
+         WEIR_INVALID, 0},
+        {"[" EVENT("", "{\"stored\":{\"start_position\":5,\"start_position\":null,"
+                       "\"blocks\":[" BLOCK "]}}") "]",
+         WEIR_INVALID, 0},
         {"[" EVENT("\"worker_id\":7,", "\"cleared\"") "]", WEIR_INVALID, 0},
         {"[" EVENT("", "\"vanished\"") "]", WEIR_INVALID, 0},
         {"[" EVENT("", "{\"stored\":{},\"removed\":{}}") "]", WEIR_INVALID, 0},

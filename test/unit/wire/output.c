@@ -55,6 +55,9 @@ static void case_accepted_and_refused(void) {
         {ITEM("\"token_ids\":[1],\"text\":\"a\",\"text\":null"), WEIR_PROTOCOL},
         {"{\"data\":{\"event\":\"error\",\"event\":null},\"complete_final\":false}", WEIR_PROTOCOL},
         {"{\"complete_final\":true,\"complete_final\":true}", WEIR_PROTOCOL},
+        {ITEM("\"token_ids\":[1],\"completion_usage\":{\"prompt_tokens_details\":null,"
+              "\"prompt_tokens_details\":{\"cached_tokens\":3}}"),
+         WEIR_PROTOCOL},
         {ITEM("\"token_ids\":[1],\"completion_usage\":{\"prompt_tokens\":4294967295}"), WEIR_OK},
         {ITEM("\"token_ids\":[1],\"completion_usage\":{\"prompt_tokens\":4294967296}"),
          WEIR_PROTOCOL},

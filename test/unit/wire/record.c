@@ -68,6 +68,8 @@ static void case_accepted_and_refused(void) {
         {MODEL(CARD ",\"worker_type\":\"prefill\",\"needs\":[[\"decode\"]],\"future\":{}"), NULL},
         /* Twice. */
         {MODEL(CARD ",\"slug\":\"other\""), "unreadable at member \"card_json\""},
+        {MODEL(CARD ",\"chat_template_file\":{\"a\":" FILE_REF ",\"b\":" FILE_REF "}"),
+         "unreadable at member \"card_json\""},
         {INSTANCE ",\"transport\":{\"tcp\":\"a\",\"tcp\":\"b\"}}",
          "unreadable at member \"transport\""},
         {MODEL(CARD ",\"worker_type\":\"drafter\""), "unreadable at member \"card_json\""},
