@@ -10,10 +10,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
+
+enum { MAX_SPOOLS = 256 };
+static _Atomic unsigned n_spools; /* relaxed: threads, those that a disk holds up among them */
 
 struct weir_spool {
     struct weir_loop *loop; /* borrowed; touched by the thread only while not destroyed */
@@ -111,6 +115,7 @@ static void *run(void *arg) {
     pthread_mutex_unlock(&s->lock);
     if (s->fd >= 0)
         close(s->fd); /* gives back what may be gigabytes */
+    atomic_fetch_sub_explicit(&n_spools, 1, memory_order_relaxed);
     pthread_mutex_lock(&s->lock);
     bool last = --s->refs == 0;
     pthread_mutex_unlock(&s->lock);
@@ -137,12 +142,18 @@ enum weir_status weir_spool_create(struct weir_loop *loop, struct weir_spool **r
     pthread_t thread;
     if (s == NULL)
         return WEIR_NOMEM;
+    if (atomic_fetch_add_explicit(&n_spools, 1, memory_order_relaxed) >= MAX_SPOOLS) {
+        atomic_fetch_sub_explicit(&n_spools, 1, memory_order_relaxed);
+        weir_free(s);
+        return WEIR_LIMIT;
+    }
     s->loop = loop;
     s->fd = -1;
     s->refs = 1;
     pthread_mutex_init(&s->lock, NULL);
     pthread_cond_init(&s->wake, NULL);
     if (pthread_create(&thread, NULL, run, s) != 0) {
+        atomic_fetch_sub_explicit(&n_spools, 1, memory_order_relaxed);
         free_spool(s);
         return WEIR_NOMEM;
     }

@@ -17,7 +17,7 @@ struct weir_spool;
  * but destroy. bytes: what was read, borrowed until the next call. */
 typedef void (*weir_spool_fn)(void *arg, enum weir_status st, struct weir_span bytes);
 
-/* WEIR_NOMEM. The loop outlives it. */
+/* WEIR_NOMEM; WEIR_LIMIT: a disk holds up too many. The loop outlives it. */
 enum weir_status weir_spool_create(struct weir_loop *loop,
                                    struct weir_spool **ret_spool) WEIR_MUST_CHECK;
 /* No fn after this. Does not wait for the disk. Accepts NULL. */
