@@ -169,6 +169,14 @@ static void take_back(struct kvi_approx *a, uint64_t now_ms) {
 
 /* ---- the door --------------------------------------------------------------------------- */
 
+/* A block that has no entry is not assumed: nothing would let it lapse. */
+static void take_unassumed(struct kvi_approx *a, struct kvi_worker w, const uint64_t *sequence,
+                           size_t n) {
+    while (n-- > 0)
+        if (a->table[slot_of(a, w, sequence[n])] == 0)
+            kvi_remove(a->index, w, KVI_DEVICE, &sequence[n], 1);
+}
+
 /* Stores blocks [0, n), which all have entries or get them; returns how many the index took. */
 static size_t store(struct kvi_approx *a, struct kvi_worker w, const uint64_t *local,
                     const uint64_t *sequence, size_t n) {
@@ -178,8 +186,10 @@ static size_t store(struct kvi_approx *a, struct kvi_worker w, const uint64_t *l
         for (size_t j = 0; j < k; j++)
             blocks[j] = (struct kvi_block){sequence[i + j], local[i + j]};
         if (kvi_store(a->index, w, KVI_DEVICE, i > 0, i > 0 ? sequence[i - 1] : 0, blocks, k,
-                      NULL) != KVI_OK)
+                      NULL) != KVI_OK) {
+            take_unassumed(a, w, sequence + i, k); /* it may have taken some */
             return i;
+        }
     }
     return n;
 }

@@ -287,7 +287,8 @@ static bool tell_node(struct kvi_walk *d, uint32_t node, size_t *left) {
         d->told = 0;
         if (!tell(d, &d->runs[k]))
             return false;
-        *left -= d->told < *left ? d->told : *left;
+        size_t cost = d->told > 0 ? d->told : 1; /* one that is left out costs as well */
+        *left -= cost < *left ? cost : *left;
         d->last = d->runs[k];
         d->within = true;
     }
