@@ -191,6 +191,10 @@ enum weir_status weir_js_ask(struct weir_js *js, const struct weir_js_request *r
     return WEIR_OK;
 }
 
+enum weir_status weir_js_wait(struct weir_js_call *call, uint64_t ms) {
+    return weir_timer_start(&call->timer, ms);
+}
+
 void weir_js_cancel(struct weir_js_call *call) {
     if (call != NULL)
         forget(call);

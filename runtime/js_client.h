@@ -42,6 +42,8 @@ enum weir_status weir_js_ask(struct weir_js *js, const struct weir_js_request *r
 /* The next request of a stream of messages; its time begins anew. */
 enum weir_status weir_js_again(struct weir_js_call *call,
                                const struct weir_js_request *request) WEIR_MUST_CHECK;
+/* The call's time begins anew, without a request. */
+enum weir_status weir_js_wait(struct weir_js_call *call, uint64_t ms) WEIR_MUST_CHECK;
 /* No fn after it. Accepts NULL. */
 void weir_js_cancel(struct weir_js_call *call);
 /* A message without an answer, such as an acknowledgement. */

@@ -22,8 +22,6 @@ enum {
     MAX_WORKERS = 65536,
     PULL = 256,
     PULL_BYTES = 16 << 20,
-    PULL_MS = 10000,
-    PULL_GRACE_MS = 5000, /* the server says when a pull is over */
     MAX_PENDING = 8 * PULL,
     IDLE_S = 300, /* the server forgets a consumer that nobody used so long */
     AGE_S = 3600,
@@ -251,12 +249,12 @@ static void on_pulled(void *arg, enum weir_status st, const struct weir_nats_msg
 static enum weir_status pull(struct weir_kv_stream *s) {
     char subject[WEIR_KVS_SUBJECT], body[128];
     int n = snprintf(body, sizeof(body), "{\"batch\":%d,\"max_bytes\":%d,\"expires\":%" PRIu64 "}",
-                     PULL, PULL_BYTES, (uint64_t)PULL_MS * 1000000);
+                     PULL, PULL_BYTES, (uint64_t)WEIR_KVS_PULL_MS * 1000000);
     snprintf(subject, sizeof(subject), "$JS.API.CONSUMER.MSG.NEXT.%s.%s", s->name,
              s->all->consumer);
     const struct weir_js_request request = {.subject = subject,
                                             .payload = weir_span(body, (size_t)n),
-                                            .timeout_ms = PULL_MS + PULL_GRACE_MS,
+                                            .timeout_ms = WEIR_KVS_PULL_WAIT_MS,
                                             .stream = true,
                                             .fn = on_pulled,
                                             .arg = s};
@@ -537,8 +535,18 @@ void weir_kv_stream_worker_put(struct weir_kv_stream *s, uint64_t id, uint32_t d
 
 /* Its blocks left the index; should it come back, they are read again. */
 void weir_kv_stream_worker_gone(struct weir_kv_stream *s, uint64_t id) {
-    if (weir_map_remove(&s->workers, id))
-        miss(s, id);
+    if (!weir_map_remove(&s->workers, id))
+        return;
+    weir_kv_stream_dump_void(s);
+    miss(s, id);
+}
+
+void weir_kv_stream_worker_away(struct weir_kv_stream *s, uint64_t id) {
+    uint64_t ranks;
+    if (!weir_map_get(&s->workers, id, &ranks))
+        return;
+    weir_kv_stream_dump_void(s);
+    miss(s, id);
 }
 
 void weir_kv_stream_up(struct weir_kv_stream *s) {

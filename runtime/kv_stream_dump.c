@@ -126,6 +126,12 @@ static void destroy(struct weir_kv_stream *s, struct weir_kv_dumping *d) {
     weir_free(d);
 }
 
+/* The pull stands still while messages are held, and its time with it. */
+static void wait_for_pull(struct weir_kv_stream *s, uint64_t ms) {
+    if (s->pull != NULL && weir_js_wait(s->pull, ms) != WEIR_OK)
+        WEIR_LOG(WEIR_LOG_ERROR, "events", "out of memory: a pull has no time limit");
+}
+
 static void end(struct weir_kv_stream *s, enum weir_status st) {
     struct weir_kv_dumping *d = s->dumping;
     struct weir_spool *spool = st == WEIR_OK ? d->spool : NULL;
@@ -134,6 +140,7 @@ static void end(struct weir_kv_stream *s, enum weir_status st) {
     close_dump(s, d);
     s->dumping = NULL;
     weir_kv_stream_dumped(s, st, spool, d->w.n, d->high);
+    wait_for_pull(s, WEIR_KVS_PULL_WAIT_MS);
     (void)apply_held(s, d);
     destroy(s, d);
 }
@@ -233,6 +240,7 @@ enum weir_status weir_kv_stream_dump(struct weir_kv_stream *s) {
         return st;
     }
     s->dumping = d;
+    wait_for_pull(s, DUMP_MS + WEIR_KVS_PULL_WAIT_MS);
     return WEIR_OK;
 }
 

@@ -16,7 +16,11 @@
 #include "wire/jetstream.h"
 #include "wire/radix_state.h"
 
-enum { WEIR_KVS_SUBJECT = 2 * WEIR_JS_NAME_BYTES + 64 };
+enum {
+    WEIR_KVS_SUBJECT = 2 * WEIR_JS_NAME_BYTES + 64,
+    WEIR_KVS_PULL_MS = 10000,      /* the server says then that a pull is over, */
+    WEIR_KVS_PULL_WAIT_MS = 15000, /* and is waited for so long */
+};
 
 struct weir_kv_streams {
     struct weir_loop *loop; /* borrowed */
@@ -103,6 +107,9 @@ void weir_kv_stream_destroy(struct weir_kv_stream *s);
 void weir_kv_stream_worker_put(struct weir_kv_stream *s, uint64_t id, uint32_t dp_start,
                                uint32_t dp_size);
 void weir_kv_stream_worker_gone(struct weir_kv_stream *s, uint64_t id);
+/* One of its endpoints is not there any more, and it is not forgotten: the router may have dropped
+ * what it holds. It is read again when it is ready. */
+void weir_kv_stream_worker_away(struct weir_kv_stream *s, uint64_t id);
 /* The connection is there, again. */
 void weir_kv_stream_up(struct weir_kv_stream *s);
 /* A call about this stream: "$JS.API.VERB.NAME", and ".CONSUMER" where `consumer` is set. */

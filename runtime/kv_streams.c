@@ -56,9 +56,12 @@ static void on_change(void *arg, enum weir_discovery_change change, enum weir_re
     if (key.data == NULL || !weir_span_hex64(weir_span_split(key, '/', &key), &id) ||
         key.data != NULL)
         return;
+    struct weir_kv_stream *known = weir_kv_stream_find(k, ns, component);
     if (kind == WEIR_RECORD_ENDPOINT) {
         if (weir_kv_peers_is_router(endpoint))
             weir_kv_peers_change(k, change, ns, component, id);
+        else if (change != WEIR_DISCOVERY_PUT && known != NULL)
+            weir_kv_stream_worker_away(known, id);
         return;
     }
     if (change == WEIR_DISCOVERY_PUT && !record->card.enable_local_indexer) {
@@ -67,11 +70,8 @@ static void on_change(void *arg, enum weir_discovery_change change, enum weir_re
             weir_kv_stream_worker_put(s, id, record->card.dp_start_rank, record->card.dp_size);
         return;
     }
-    struct weir_kv_stream *s = weir_kv_stream_find(k, ns, component);
-    if (s != NULL) {
-        weir_kv_stream_dump_void(s);
-        weir_kv_stream_worker_gone(s, id);
-    }
+    if (known != NULL)
+        weir_kv_stream_worker_gone(known, id);
 }
 
 static void on_up(void *arg) {

@@ -250,6 +250,19 @@ def test_worker_that_is_known_late(jet, fleet):
     until("the index to be whole", lambda: alive() and knows(front, [first, second]))
 
 
+def test_an_endpoint_that_vanishes(jet, fleet):
+    """Its card stays: what the router dropped with it is read again. (It was not, and a snapshot without it was written.)"""
+    worker = fleet.mocker("--durable-kv-events")
+    front = fleet.frontend(*FLAGS).ready()
+    ask(front, 4)
+    learnt(front, [worker])
+    [path] = [os.path.join(at, name) for at, _, names in os.walk(fleet.env["DYN_FILE_KV"]) for name in names
+              if "instances" in os.path.join(at, name) and "generate" in os.path.join(at, name)]
+    os.unlink(path)  # the worker puts it back
+    front.wait_line("is read again for 1 workers that came late")
+    learnt(front, [worker])
+
+
 # ---- snapshots ---------------------------------------------------------------------------------------
 
 

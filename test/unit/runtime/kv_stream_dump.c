@@ -16,7 +16,7 @@ static bool owes;
 static void (*between)(void); /* behind the second step */
 static struct weir_deferred after_step;
 static struct weir_spool *taken;
-static uint64_t n_events, high;
+static uint64_t n_events, high, wait_ms; /* what the pull has left */
 
 static void note(const char *what) {
     size_t at = strlen(trace);
@@ -28,6 +28,12 @@ static void note(const char *what) {
 bool weir_kv_stream_owes(const struct weir_kv_stream *stream) {
     (void)stream;
     return owes;
+}
+
+enum weir_status weir_js_wait(struct weir_js_call *call, uint64_t ms) {
+    CHECK(call == s.pull);
+    wait_ms = ms;
+    return WEIR_OK;
 }
 
 void weir_kv_stream_pulled(struct weir_kv_stream *stream, enum weir_status st,
@@ -115,6 +121,8 @@ static void run(uint64_t max_bytes) {
     weir_timer_init(&turn, loop, on_turn, NULL);
     on_turn(NULL);
     CHECK(weir_kv_stream_dump(&s) == WEIR_OK && s.dumping != NULL && steps == 0);
+    /* Held messages do not move the pull's time, so it does not end before the dump must have. */
+    CHECK_EQ_U64(wait_ms, 20000 + WEIR_KVS_PULL_WAIT_MS);
     weir_loop_run(loop);
 }
 
@@ -149,6 +157,7 @@ static void case_what_comes_meanwhile(void) {
     CHECK_EQ_U64(high, 42);
     CHECK(weir_spool_size(taken) > 45 * 17000);
     CHECK(!holds("r", "b", 0)); /* over */
+    CHECK_EQ_U64(wait_ms, WEIR_KVS_PULL_WAIT_MS);
     done("closed OK r1=a/0 r2=/0 =/408 ");
 }
 
