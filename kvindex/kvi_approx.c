@@ -1,8 +1,9 @@
 /*
- * Every assumed (rank, sequence hash) is an entry of one hash table, threaded on one list in order
- * of the last renewal, within one prompt from the tail to the head. A renewal of a block renews all
- * blocks before it, so along a prompt the list never has a block before one that stands on it:
- * taking from the old end removes tails before heads, for TTL and number alike.
+ * Every assumed (rank, sequence hash) is an entry of one hash table, whose chains are split one at
+ * a time as it grows (linear hashing), so that no decision waits for all of them. They are threaded
+ * on one list in order of the last renewal, within one prompt from the tail to the head. A renewal
+ * of a block renews all blocks before it, so along a prompt the list never has a block before one
+ * that stands on it: taking from the old end removes tails before heads, for TTL and number alike.
  */
 #include "kvindex/kvi_approx.h"
 
@@ -10,13 +11,14 @@
 #include <string.h>
 
 #define NONE UINT32_MAX
-enum { TAKE_BATCH = 64, MAX_BLOCKS = 1 << 24 };
+enum { TAKE_BATCH = 64, MAX_BLOCKS = 1 << 24, FIRST_CHAINS = 16 };
 
 struct entry {
     uint64_t sequence;
     uint64_t due_ms;
     struct kvi_worker worker;
     uint32_t older, newer; /* newer of a free one: the next */
+    uint32_t next;         /* of its chain */
 };
 struct kvi_approx {
     struct kvi_index *index; /* borrowed */
@@ -24,8 +26,10 @@ struct kvi_approx {
     uint32_t max_blocks;
     struct entry *entries; /* pool */
     uint32_t n_entries, cap_entries, free_entry, oldest, newest;
-    uint32_t *table; /* entry + 1, open addressing */
-    uint32_t table_mask, n_live;
+    /* round + split chains: those of this round, a power of two, of which the first `split` were
+     * split and have their other halves behind. */
+    uint32_t *chains;
+    uint32_t cap_chains, round, split, n_live;
 };
 
 struct kvi_approx *kvi_approx_create(struct kvi_index *index,
@@ -37,12 +41,14 @@ struct kvi_approx *kvi_approx_create(struct kvi_index *index,
     a->ttl_ms = options->ttl_ms;
     a->max_blocks = options->max_blocks > 0 ? options->max_blocks : MAX_BLOCKS;
     a->free_entry = a->oldest = a->newest = NONE;
-    a->table_mask = 1023;
-    a->table = calloc((size_t)a->table_mask + 1, sizeof(*a->table));
-    if (a->table == NULL) {
+    a->cap_chains = a->round = FIRST_CHAINS;
+    a->chains = malloc(FIRST_CHAINS * sizeof(*a->chains));
+    if (a->chains == NULL) {
         free(a);
         return NULL;
     }
+    for (uint32_t i = 0; i < FIRST_CHAINS; i++)
+        a->chains[i] = NONE;
     return a;
 }
 
@@ -50,7 +56,7 @@ void kvi_approx_destroy(struct kvi_approx *a) {
     if (a == NULL)
         return;
     free(a->entries);
-    free(a->table);
+    free(a->chains);
     free(a);
 }
 
@@ -60,48 +66,54 @@ static bool same_rank(struct kvi_worker a, struct kvi_worker b) {
     return a.worker_id == b.worker_id && a.dp_rank == b.dp_rank;
 }
 
-static uint32_t home(const struct kvi_approx *a, struct kvi_worker w, uint64_t sequence) {
+static uint32_t hash_of(struct kvi_worker w, uint64_t sequence) {
     uint64_t rank = (w.worker_id ^ (uint64_t)w.dp_rank << 32) * 0xD6E8FEB86659FD93u;
-    uint64_t x = (sequence ^ rank ^ rank >> 32) * 0x9E3779B97F4A7C15u;
-    return (uint32_t)(x >> 32) & a->table_mask;
+    return (uint32_t)((sequence ^ rank ^ rank >> 32) * 0x9E3779B97F4A7C15u >> 32);
 }
 
-static uint32_t slot_of(const struct kvi_approx *a, struct kvi_worker w, uint64_t sequence) {
-    uint32_t i = home(a, w, sequence);
-    for (; a->table[i] != 0; i = (i + 1) & a->table_mask) {
-        const struct entry *e = &a->entries[a->table[i] - 1];
-        if (e->sequence == sequence && same_rank(e->worker, w))
-            break;
-    }
+/* Where the chain of a hash begins. */
+static uint32_t *chain_of(struct kvi_approx *a, uint32_t hash) {
+    uint32_t i = hash & (a->round - 1);
+    return &a->chains[i < a->split ? hash & (a->round * 2 - 1) : i];
+}
+
+static uint32_t entry_of(struct kvi_approx *a, struct kvi_worker w, uint64_t sequence) {
+    uint32_t i = *chain_of(a, hash_of(w, sequence));
+    while (i != NONE && (a->entries[i].sequence != sequence || !same_rank(a->entries[i].worker, w)))
+        i = a->entries[i].next;
     return i;
 }
 
-static bool grow_table(struct kvi_approx *a) {
-    uint32_t old_mask = a->table_mask, *old = a->table;
-    uint32_t *table = calloc(((size_t)old_mask + 1) * 2, sizeof(*table));
-    if (table == NULL)
-        return false;
-    a->table = table;
-    a->table_mask = old_mask * 2 + 1;
-    for (uint32_t i = 0; i <= old_mask; i++)
-        if (old[i] != 0) {
-            const struct entry *e = &a->entries[old[i] - 1];
-            a->table[slot_of(a, e->worker, e->sequence)] = old[i];
-        }
-    free(old);
-    return true;
+/* Splits the next chain in two. Without memory they grow longer. */
+static void split_one(struct kvi_approx *a) {
+    uint32_t to = a->round + a->split;
+    if (to == a->cap_chains) {
+        uint32_t *more = realloc(a->chains, (size_t)to * 2 * sizeof(*more));
+        if (more == NULL)
+            return;
+        a->chains = more;
+        a->cap_chains = to * 2;
+    }
+    uint32_t i = a->chains[a->split], next;
+    a->chains[a->split] = a->chains[to] = NONE;
+    if (++a->split == a->round) {
+        a->round *= 2;
+        a->split = 0;
+    }
+    for (; i != NONE; i = next) {
+        struct entry *e = &a->entries[i];
+        uint32_t *chain = chain_of(a, hash_of(e->worker, e->sequence));
+        next = e->next;
+        e->next = *chain;
+        *chain = i;
+    }
 }
 
-static void unslot(struct kvi_approx *a, uint32_t hole) {
-    uint32_t mask = a->table_mask;
-    for (uint32_t i = (hole + 1) & mask; a->table[i] != 0; i = (i + 1) & mask) {
-        const struct entry *e = &a->entries[a->table[i] - 1];
-        if (((i - home(a, e->worker, e->sequence)) & mask) >= ((i - hole) & mask)) {
-            a->table[hole] = a->table[i];
-            hole = i;
-        }
-    }
-    a->table[hole] = 0;
+static void unchain(struct kvi_approx *a, uint32_t i) {
+    uint32_t *at = chain_of(a, hash_of(a->entries[i].worker, a->entries[i].sequence));
+    while (*at != i)
+        at = &a->entries[*at].next;
+    *at = a->entries[i].next;
 }
 
 /* ---- entries ------------------------------------------------------------------------------ */
@@ -138,10 +150,9 @@ static uint32_t new_entry(struct kvi_approx *a) {
 }
 
 static void forget(struct kvi_approx *a, uint32_t i) {
-    struct entry *e = &a->entries[i];
-    unslot(a, slot_of(a, e->worker, e->sequence));
+    unchain(a, i);
     unlink_entry(a, i);
-    e->newer = a->free_entry;
+    a->entries[i].newer = a->free_entry;
     a->free_entry = i;
     a->n_live--;
 }
@@ -173,7 +184,7 @@ static void take_back(struct kvi_approx *a, uint64_t now_ms) {
 static void take_unassumed(struct kvi_approx *a, struct kvi_worker w, const uint64_t *sequence,
                            size_t n) {
     while (n-- > 0)
-        if (a->table[slot_of(a, w, sequence[n])] == 0)
+        if (entry_of(a, w, sequence[n]) == NONE)
             kvi_remove(a->index, w, KVI_DEVICE, &sequence[n], 1);
 }
 
@@ -196,22 +207,18 @@ static size_t store(struct kvi_approx *a, struct kvi_worker w, const uint64_t *l
 
 /* The entry of the rank's block, at the new end of the list; false: no memory. */
 static bool renew(struct kvi_approx *a, struct kvi_worker w, uint64_t sequence, uint64_t due_ms) {
-    uint32_t slot = slot_of(a, w, sequence), at;
-    if (a->table[slot] != 0) {
-        at = a->table[slot] - 1;
+    uint32_t at = entry_of(a, w, sequence);
+    if (at != NONE) {
         unlink_entry(a, at);
     } else {
-        if ((a->n_live + 1) * 2 > a->table_mask) {
-            if (!grow_table(a))
-                return false;
-            slot = slot_of(a, w, sequence);
-        }
         at = new_entry(a);
         if (at == NONE)
             return false;
-        a->entries[at] = (struct entry){.sequence = sequence, .worker = w};
-        a->table[slot] = at + 1;
-        a->n_live++;
+        if (++a->n_live > a->round + a->split)
+            split_one(a);
+        uint32_t *chain = chain_of(a, hash_of(w, sequence));
+        a->entries[at] = (struct entry){.sequence = sequence, .worker = w, .next = *chain};
+        *chain = at;
     }
     a->entries[at].due_ms = due_ms;
     link_newest(a, at);
@@ -227,9 +234,9 @@ void kvi_approx_routed(struct kvi_approx *a, struct kvi_worker worker, const uin
         i--;
     /* Without memory for their entries the heads would never lapse, nor what stands on them. */
     for (size_t k = n; i > 0 && k-- > 0;) {
-        uint32_t slot = slot_of(a, worker, sequence[k]);
-        if (a->table[slot] != 0)
-            forget(a, a->table[slot] - 1);
+        uint32_t at = entry_of(a, worker, sequence[k]);
+        if (at != NONE)
+            forget(a, at);
         kvi_remove(a->index, worker, KVI_DEVICE, &sequence[k], 1);
     }
     take_back(a, now_ms);

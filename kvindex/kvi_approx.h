@@ -19,7 +19,7 @@ extern "C" {
 struct kvi_approx;
 struct kvi_approx_options {
     uint64_t ttl_ms;     /* 0 = blocks do not expire by time */
-    uint32_t max_blocks; /* of all ranks; 0 = 16,777,216; 44 to 60 bytes each beside the index */
+    uint32_t max_blocks; /* of all ranks; 0 = 16,777,216; 52 to 80 bytes each beside the index */
 };
 /* The index is borrowed and must outlive this, but for kvi_approx_destroy. NULL: out of memory. */
 struct kvi_approx *kvi_approx_create(struct kvi_index *index,

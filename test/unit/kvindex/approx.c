@@ -100,6 +100,9 @@ static void run(uint64_t ttl, uint32_t capacity) {
 static void case_ttl(void) {
     run(300, 1 << 20);
 }
+static void case_many(void) {
+    run(5000, 1 << 20);
+}
 static void case_capacity(void) {
     run(0, 40);
 }
@@ -110,6 +113,7 @@ static void case_both(void) {
 int main(void) {
     weir_rng_seed(&rng, check_seed());
     CHECK_RUN(case_ttl);
+    CHECK_RUN(case_many);
     CHECK_RUN(case_capacity);
     CHECK_RUN(case_both);
     return check_finish();
