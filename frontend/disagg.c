@@ -130,21 +130,12 @@ void weir_disagg_query(struct weir_leg *leg, struct weir_route_query *ret) {
     struct weir_request *r = leg->request;
     struct weir_disagg *d = &leg->disagg;
     const struct weir_routing_hints *h = &r->q.prep.routing;
-    struct weir_route_query q = {.blind = weir_model_blind(leg->request->model),
-                                 .local_hashes = leg->local,
-                                 .sequence_hashes = leg->sequence,
-                                 .n_blocks = leg->n_blocks,
-                                 .n_computed = weir_leg_computed(leg),
-                                 .isl_tokens = leg->prompt.n,
-                                 .request_id = weir_leg_id(leg),
-                                 .tenant = weir_request_tenant(r),
-                                 .has_pinned_worker = h->has_prefill_worker_id,
-                                 .pinned_worker = h->prefill_worker_id,
-                                 .pinned_rank = h->has_prefill_worker_id ? h->prefill_dp_rank : -1,
-                                 .exclude = d->tried,
-                                 .n_exclude = d->n_tried,
-                                 .rng = weir_loop_rng(r->fl->loop),
-                                 .now_ms = weir_loop_now_ms(r->fl->loop)};
+    struct weir_route_query q = weir_leg_prompt_query(leg);
+    q.has_pinned_worker = h->has_prefill_worker_id;
+    q.pinned_worker = h->prefill_worker_id;
+    q.pinned_rank = h->has_prefill_worker_id ? h->prefill_dp_rank : -1;
+    q.exclude = d->tried;
+    q.n_exclude = d->n_tried;
     /* Hashes of another block size match nothing: then load alone decides. */
     if (weir_prefill_pool_block_size(d->pool) != weir_model_info(r->model)->block_size)
         q.n_blocks = q.n_computed = 0;

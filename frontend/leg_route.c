@@ -22,10 +22,11 @@ struct weir_span weir_leg_id(struct weir_leg *leg) {
     return weir_span_z(leg->id != NULL ? leg->id : r->uuid);
 }
 
-/* vLLM and SGLang always compute a prompt's last token, so a block that ends with it is no hit; all
+/* Of the prompt's last blocks: those that its worker computes whatever it holds. vLLM and SGLang
+ * always compute a prompt's last token, so a block that ends with it is no hit; all
  * of a prompt whose own probabilities are asked for. (On the request plane what is held counts, as
  * in the reference.) */
-size_t weir_leg_computed(const struct weir_leg *leg) {
+static size_t computed(const struct weir_leg *leg) {
     const struct weir_openai_request *q = &leg->request->q;
     uint32_t size = weir_model_info(leg->request->model)->block_size;
     if (leg->relay == NULL)
@@ -35,24 +36,29 @@ size_t weir_leg_computed(const struct weir_leg *leg) {
     return leg->n_blocks > 0 && leg->prompt.n == leg->n_blocks * size;
 }
 
+struct weir_route_query weir_leg_prompt_query(struct weir_leg *leg) {
+    const struct weir_request *r = leg->request;
+    return (struct weir_route_query){.local_hashes = leg->local,
+                                     .sequence_hashes = leg->sequence,
+                                     .n_blocks = leg->n_blocks,
+                                     .n_computed = computed(leg),
+                                     .isl_tokens = leg->prompt.n,
+                                     .request_id = weir_leg_id(leg),
+                                     .tenant = weir_request_tenant(r),
+                                     .blind = weir_model_blind(r->model),
+                                     .rng = weir_loop_rng(r->fl->loop),
+                                     .now_ms = weir_loop_now_ms(r->fl->loop)};
+}
+
 void weir_leg_query(struct weir_leg *leg, struct weir_route_query *ret) {
     struct weir_request *r = leg->request;
     const struct weir_routing_hints *h = &r->q.prep.routing;
-    struct weir_route_query q = {.local_hashes = leg->local,
-                                 .sequence_hashes = leg->sequence,
-                                 .n_blocks = leg->n_blocks,
-                                 .n_computed = weir_leg_computed(leg),
-                                 .isl_tokens = leg->prompt.n,
-                                 .request_id = weir_leg_id(leg),
-                                 .tenant = weir_request_tenant(r),
-                                 .pinned_rank = h->dp_rank,
-                                 .adapter = weir_model_info(r->model)->adapter,
-                                 .exclude = leg->tried,
-                                 .n_exclude = leg->n_tried,
-                                 .override = weir_disagg_override(leg),
-                                 .blind = weir_model_blind(r->model),
-                                 .rng = weir_loop_rng(r->fl->loop),
-                                 .now_ms = weir_loop_now_ms(r->fl->loop)};
+    struct weir_route_query q = weir_leg_prompt_query(leg);
+    q.pinned_rank = h->dp_rank;
+    q.adapter = weir_model_info(r->model)->adapter;
+    q.exclude = leg->tried;
+    q.n_exclude = leg->n_tried;
+    q.override = weir_disagg_override(leg);
     if (h->has_backend_instance_id || h->has_decode_worker_id) {
         q.has_pinned_worker = true;
         q.pinned_worker = h->has_backend_instance_id ? h->backend_instance_id : h->decode_worker_id;

@@ -158,11 +158,11 @@ static inline bool weir_request_only_asks(const struct weir_request *r) {
 }
 
 /* leg_route.c */
-/* Of the prompt's last blocks: those that its worker computes whatever it holds. */
-size_t weir_leg_computed(const struct weir_leg *leg);
 /* What the leg is called by workers and other routers. Valid as long as the request. */
 struct weir_span weir_leg_id(struct weir_leg *leg);
-/* What the router is asked; borrows from the leg and its request. */
+/* What any router is asked of the leg's prompt, and what that of its workers is; both borrow from
+ * the leg and its request. */
+struct weir_route_query weir_leg_prompt_query(struct weir_leg *leg);
 void weir_leg_query(struct weir_leg *leg, struct weir_route_query *ret);
 /* Share of the prompt's blocks, a partial last one included, that are held already. */
 double weir_leg_hit_rate(const struct weir_leg *leg, uint32_t overlap_blocks);

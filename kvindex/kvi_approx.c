@@ -8,7 +8,6 @@
 #include "kvindex/kvi_approx.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 #define NONE UINT32_MAX
 enum { TAKE_BATCH = 64, MAX_BLOCKS = 1 << 24, FIRST_CHAINS = 16 };
