@@ -23,9 +23,9 @@ struct weir_span weir_leg_id(struct weir_leg *leg) {
 }
 
 /* Of the prompt's last blocks: those that its worker computes whatever it holds. vLLM and SGLang
- * always compute a prompt's last token, so a block that ends with it is no hit; all
- * of a prompt whose own probabilities are asked for. (On the request plane what is held counts, as
- * in the reference.) */
+ * always compute a prompt's last token, so a block that ends with it is no hit; all of a prompt
+ * whose own probabilities are asked for. (On the request plane what is held counts, as in the
+ * reference.) */
 static size_t computed(const struct weir_leg *leg) {
     const struct weir_openai_request *q = &leg->request->q;
     uint32_t size = weir_model_info(leg->request->model)->block_size;
