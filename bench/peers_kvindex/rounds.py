@@ -12,6 +12,8 @@ RATIOS = {
     "cpu": ("cpu_ns_per_op", "cpu_ns_per_op"),
     "lookup_p50": ("lookup_p50_us", "lookup_p50_us"),
     "lookup_p99": ("lookup_p99_us", "lookup_p99_us"),
+    "hot_p50": ("hot_p50_us", "hot_p50_us"),
+    "hot_p99": ("hot_p99_us", "hot_p99_us"),
     "find_p50": ("find_p50_us", "lookup_p50_us"),
 }
 
