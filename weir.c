@@ -46,7 +46,20 @@ static const struct command *find(const char *name) {
     for (size_t i = 0; i < WEIR_ARRAY_LEN(commands); i++)
         if (strcmp(commands[i].program->name, name) == 0)
             return &commands[i];
-    fprintf(stderr, "weir: unknown command %s; see 'weir --help'\n", name);
+    unsigned best = 3; /* edits; more are no slip of the finger */
+    const char *nearest = NULL;
+    for (size_t i = 0; i < WEIR_ARRAY_LEN(commands); i++) {
+        const char *known = commands[i].program->name;
+        unsigned d = weir_config_distance(weir_span_z(name), weir_span_z(known), best);
+        if (d < best) {
+            best = d;
+            nearest = known;
+        }
+    }
+    if (nearest != NULL)
+        fprintf(stderr, "weir: unknown command %s; did you mean %s?\n", name, nearest);
+    else
+        fprintf(stderr, "weir: unknown command %s; see 'weir --help'\n", name);
     return NULL;
 }
 
@@ -135,7 +148,7 @@ static void open_standard_streams(void) {
 
 /* A connection is a descriptor: the soft limit, 1,024 as a rule, is for programs with select(). */
 static bool raise_open_files(const struct command *c) {
-    enum { SERVES_WITH = 64 }; /* listeners, loops, planes and a few connections */
+    enum { SERVES_WITH = 64, SERVES_WELL_WITH = 1024 }; /* listeners, loops, planes, connections */
     struct rlimit limit;
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
         return true;
@@ -143,8 +156,15 @@ static bool raise_open_files(const struct command *c) {
     limit.rlim_cur = limit.rlim_max;
     if (before != limit.rlim_max && setrlimit(RLIMIT_NOFILE, &limit) != 0)
         limit.rlim_cur = before;
-    if (!c->serves || limit.rlim_cur >= SERVES_WITH)
+    if (!c->serves || limit.rlim_cur >= SERVES_WELL_WITH)
         return true;
+    if (limit.rlim_cur >= SERVES_WITH) {
+        fprintf(stderr,
+                "weir %s: warning: only %llu files may be open at once, one for each connection; "
+                "raise the limit (ulimit -n, LimitNOFILE=)\n",
+                c->program->name, (unsigned long long)limit.rlim_cur);
+        return true;
+    }
     fprintf(stderr,
             "weir %s: error: only %llu files may be open at once, it needs %d and one for each "
             "connection; raise the limit (ulimit -n, LimitNOFILE=)\n",
@@ -160,7 +180,7 @@ int main(int argc, char **argv) {
         usage(stderr);
         return 1;
     }
-    if (strcmp(name, "--version") == 0) {
+    if (strcmp(name, "--version") == 0 || strcmp(name, "version") == 0) {
         return puts("weir " WEIR_VERSION) >= 0 && fflush(stdout) == 0 ? 0 : unwritable();
     }
     if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0)

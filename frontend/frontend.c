@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "frontend/advice.h"
 #include "frontend/app_priv.h"
 #include "frontend/engine_set.h"
 #include "frontend/feed.h"
@@ -579,8 +580,10 @@ int weir_frontend_main(int argc, char **argv) {
     }
     signal(SIGPIPE, SIG_IGN);
     enum weir_status st = weir_config_begin(&weir_frontend_program, &f->app.options, &err);
-    if (st == WEIR_OK)
+    if (st == WEIR_OK) {
+        weir_front_advise(&f->app.options);
         st = open_all(f, &err);
+    }
     if (st == WEIR_OK) {
         WEIR_LOG(WEIR_LOG_INFO, "frontend", "serving %s on %s port %u with %u loops",
                  f->http_tls != NULL ? "HTTPS" : "HTTP", f->app.options.http_host,

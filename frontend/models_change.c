@@ -116,8 +116,10 @@ static enum taken take_card(struct weir_models *m, struct weir_span key,
     struct weir_model *x = weir_models_find_locked(m, c->display_name);
     if (x != NULL && x->info.block_size != weir_models_block_size(m, c)) {
         WEIR_LOG(WEIR_LOG_WARN, "models",
-                 "a worker of model %s has block size %u, the others %u; it is left out", x->name,
-                 c->kv_cache_block_size, x->info.block_size);
+                 "a worker of model %s has block size %u, the others %u; it is left out (worker "
+                 "%" PRIx64 "%s%s): start all with one",
+                 x->name, c->kv_cache_block_size, x->info.block_size, r->instance_id,
+                 engine != NULL ? " at " : "", engine != NULL ? engine->address : "");
         return NOT_BESIDE_OTHERS;
     }
     if (x != NULL && x->info.engines != (engine != NULL)) {

@@ -333,8 +333,9 @@ static enum taken take_card(struct weir_prefill *p, struct weir_span key,
         return TAKEN;
     if (!fits(pool, block_size)) {
         WEIR_LOG(WEIR_LOG_WARN, "models",
-                 "a prefill worker of model %s has block size %u, the others %u; it is left out",
-                 pool->model, block_size, pool->block_size);
+                 "a prefill worker of model %s has block size %u, the others %u; it is left out "
+                 "(worker %" PRIx64 "): start all with one",
+                 pool->model, block_size, pool->block_size, r->instance_id);
         return NOT_BESIDE_OTHERS;
     }
     w->bootstrap_port = c->bootstrap_port;

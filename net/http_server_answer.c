@@ -20,6 +20,7 @@
     X(206, "Partial Content")                                                                      \
     X(301, "Moved Permanently")                                                                    \
     X(302, "Found")                                                                                \
+    X(303, "See Other")                                                                            \
     X(304, "Not Modified")                                                                         \
     X(307, "Temporary Redirect")                                                                   \
     X(308, "Permanent Redirect")                                                                   \

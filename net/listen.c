@@ -88,6 +88,15 @@ bool weir_listen_ip(const char *text, char ret_ip[WEIR_LISTEN_IP_BYTES]) {
     return inet_pton(AF_INET, ret_ip, &any) == 1 || inet_pton(AF_INET6, ret_ip, &any) == 1;
 }
 
+/* What to do about it, where that is not plain from the system's words. */
+static const char *advice(const struct weir_listener *l, int error) {
+    if (error == EACCES && l->config.port > 0 && l->config.port < 1024)
+        return "; ports below 1024 need CAP_NET_BIND_SERVICE, take a higher one or grant it";
+    if (error == EADDRNOTAVAIL)
+        return "; this machine has no such address, 0.0.0.0 or :: is all that it has";
+    return "";
+}
+
 static enum weir_status bind_socket(struct weir_listener *l, struct weir_err *err) {
     union {
         struct sockaddr any;
@@ -110,8 +119,8 @@ static enum weir_status bind_socket(struct weir_listener *l, struct weir_err *er
     int backlog = l->config.backlog > 0 ? l->config.backlog : BACKLOG;
     if (bind(l->fd, &a.any, len) != 0 || listen(l->fd, backlog) != 0)
         return weir_err_set(err, errno == EADDRINUSE ? WEIR_EXISTS : WEIR_IO,
-                            "cannot listen on %s port %u: %s", l->config.ip, l->config.port,
-                            strerror(errno));
+                            "cannot listen on %s port %u: %s%s", l->config.ip, l->config.port,
+                            strerror(errno), advice(l, errno));
     if (getsockname(l->fd, &a.any, &len) != 0)
         return weir_err_set(err, WEIR_IO, "getsockname: %s", strerror(errno));
     l->port = ntohs(a.any.sa_family == AF_INET6 ? a.v6.sin6_port : a.v4.sin_port);

@@ -111,6 +111,9 @@ enum weir_config_outcome weir_config_load(const struct weir_program *program, in
                                           char **environ_like, struct weir_arena *arena,
                                           void *config);
 
+/* How far a name is from a known one, in slips of the finger: Damerau-Levenshtein distance (optimal
+ * alignment) in bytes, at most `cap`. Pure. */
+unsigned weir_config_distance(struct weir_span a, struct weir_span b, unsigned cap);
 /* Row of a flag, alias, environment name or member name; NULL when unknown. */
 const struct weir_option *weir_config_find(const struct weir_program *program, const char *name);
 enum weir_config_source weir_config_source_of(const struct weir_program *program,

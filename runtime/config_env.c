@@ -42,16 +42,18 @@ static void read_option(struct config_load *load, const struct weir_option *o) {
 }
 
 /* Weir's own variables are few and have one reader: an unknown one that looks like a known one is a
- * slip. Dynamo's are left alone, many belong to other programs. */
+ * slip. Many of Dynamo's belong to other programs, so there only one letter's difference is. */
 static void warn_misspelt(struct config_load *load) {
     char nearest[128];
     for (char **e = load->environ_like; e != NULL && *e != NULL; e++) {
         struct weir_span rest;
         struct weir_span name = weir_span_split(weir_span_z(*e), '=', &rest);
-        if (!weir_span_starts(name, WEIR_SPAN_LIT("WEIR_")))
+        bool own = weir_span_starts(name, WEIR_SPAN_LIT("WEIR_"));
+        if (!own && !weir_span_starts(name, WEIR_SPAN_LIT("DYN_")))
             continue;
         if (config_nearest(load->program, CONFIG_NAME_ENV, name, nearest, sizeof(nearest)) &&
-            !weir_span_eqz(name, nearest))
+            !weir_span_eqz(name, nearest) &&
+            (own || weir_config_distance(name, weir_span_z(nearest), 2) < 2))
             config_warn(load, "unknown variable %.*s; did you mean %s?", WEIR_SPAN_ARG(name),
                         nearest);
     }

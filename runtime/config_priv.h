@@ -70,8 +70,6 @@ enum weir_status config_allowed(const struct weir_option *option,
 /* A value: {"count":n,"gpus":[…]} or null. */
 void config_put_gpu_info(struct weir_jsonw *w);
 
-/* Damerau-Levenshtein distance (optimal alignment), at most `cap`. */
-unsigned config_distance(struct weir_span a, struct weir_span b, unsigned cap);
 /* The flag, variable or member name that is nearest to a wrong one; false when nothing is near. */
 enum config_name_kind { CONFIG_NAME_FLAG, CONFIG_NAME_ENV, CONFIG_NAME_MEMBER };
 bool config_nearest(const struct weir_program *program, enum config_name_kind kind,

@@ -11,7 +11,7 @@ static unsigned min3(unsigned a, unsigned b, unsigned c) {
 }
 
 /* Three rolling rows of the edit matrix: insert, delete, replace, swap of neighbours. */
-unsigned config_distance(struct weir_span a, struct weir_span b, unsigned cap) {
+unsigned weir_config_distance(struct weir_span a, struct weir_span b, unsigned cap) {
     size_t apart = a.len > b.len ? a.len - b.len : b.len - a.len;
     if (a.len > NAME_MAX_BYTES || b.len > NAME_MAX_BYTES || apart >= cap)
         return cap;
@@ -48,7 +48,7 @@ struct nearest {
 };
 
 static void consider(struct nearest *n, struct weir_span name) {
-    unsigned d = config_distance(n->wrong, name, n->best);
+    unsigned d = weir_config_distance(n->wrong, name, n->best);
     /* A beginning of a name is most likely that name. */
     if (n->wrong.len >= 5 && name.len > n->wrong.len && weir_span_starts(name, n->wrong) && d > 1)
         d = 1;

@@ -283,7 +283,9 @@ static enum weir_status watch_bucket(struct weir_discovery *d, int bucket, struc
         return weir_err_set(err, WEIR_TOO_LARGE, "the path of the folder is too long");
     enum weir_status st = make_folders(path);
     if (st != WEIR_OK)
-        return weir_err_set(err, st, "cannot make the folder %s: %s", path, strerror(errno));
+        return weir_err_set(err, st,
+                            "cannot make the folder %s: %s; DYN_FILE_KV names the one above v1",
+                            path, strerror(errno));
     f->watch[bucket] = f->fd >= 0 ? inotify_add_watch(f->fd, path, mask) : 0;
     if (f->watch[bucket] < 0 || stat(path, &f->id[bucket]) != 0)
         return weir_err_set(err, WEIR_IO, "cannot watch the folder %s: %s", path, strerror(errno));
@@ -384,6 +386,7 @@ enum weir_status weir_discovery_file_open(struct weir_discovery *disc,
         st = weir_poll_open(disc->loop, f->fd, on_readable, disc, &f->poll);
     if (st != WEIR_OK)
         return weir_err_set(err, st, "cannot watch files: %s", weir_status_text(st));
+    WEIR_LOG(WEIR_LOG_INFO, "discovery", "processes meet in the folder %s (DYN_FILE_KV)", f->root);
     on_timer(disc); /* reads all; stale files of dead processes are not listed */
     return WEIR_OK;
 }

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -95,8 +96,9 @@ static void end_round(struct weir_engine_poll *p) {
     if (!p->up || print != p->print) {
         if (!p->up)
             WEIR_LOG(WEIR_LOG_INFO, "engines",
-                     "engine %s is up: model %.*s, %u rank%s, block size %u, %zu event source%s",
-                     p->address, WEIR_SPAN_ARG(p->info.models[0].id), p->info.n_ranks,
+                     "engine %s is up as worker %" PRIu64
+                     ": model %.*s, %u rank%s, block size %u, %zu event source%s",
+                     p->address, p->id, WEIR_SPAN_ARG(p->info.models[0].id), p->info.n_ranks,
                      p->info.n_ranks == 1 ? "" : "s", p->info.block_size, p->info.n_sources,
                      p->info.n_sources == 1 ? "" : "s");
         else

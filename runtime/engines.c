@@ -152,6 +152,29 @@ static enum weir_status check_spec(const struct weir_engines *g, const struct we
                         WEIR_SPAN_ARG(s->host));
 }
 
+/* A server that is two workers would be taken for one with half of its load. */
+static bool same_server(const struct weir_engine_spec *a, const struct weir_engine_spec *b) {
+    return a->port == b->port && weir_span_ieq(a->host, b->host) &&
+           (a->model.len == 0 || b->model.len == 0 || weir_span_eq(a->model, b->model));
+}
+
+static enum weir_status named_twice(const struct weir_engine_spec *s, struct weir_err *err) {
+    return weir_err_set(err, WEIR_EXISTS,
+                        "worker %.*s port %u is named twice: name it once, or with a model=NAME of "
+                        "its own each time",
+                        WEIR_SPAN_ARG(s->host), s->port);
+}
+
+/* Among the entries that are not the file's. */
+static enum weir_status check_new(const struct weir_engines *g, const struct weir_engine_spec *s,
+                                  struct weir_err *err) {
+    WEIR_LIST_FOREACH(it, &g->entries) {
+        if (!ENTRY(it)->from_file && same_server(&ENTRY(it)->spec, s))
+            return named_twice(s, err);
+    }
+    return WEIR_OK;
+}
+
 static enum weir_status add_flags(struct weir_engines *g, struct weir_err *err) {
     struct weir_arena arena;
     enum weir_status st = WEIR_OK;
@@ -161,6 +184,8 @@ static enum weir_status add_flags(struct weir_engines *g, struct weir_err *err) 
         st = weir_engine_spec_parse(weir_span_z(g->config.workers[i]), &arena, &s, err);
         if (st == WEIR_OK)
             st = check_spec(g, &s, err);
+        if (st == WEIR_OK)
+            st = check_new(g, &s, err);
         if (st == WEIR_OK && (st = add_entry(g, &s, false, 0)) != WEIR_OK)
             weir_err_set(err, st, "out of memory");
     }
@@ -202,8 +227,15 @@ static enum weir_status read_file(struct weir_engines *g, struct weir_err *err) 
     weir_arena_init(&arena, FILE_ARENA);
     enum weir_status st =
         weir_engine_specs_read(g->config.path, WEIR_ENGINE_MAX, &arena, &specs, &n, err);
-    for (size_t i = 0; st == WEIR_OK && i < n; i++)
+    for (size_t i = 0; st == WEIR_OK && i < n; i++) {
         st = check_spec(g, &specs[i], err);
+        for (size_t k = 0; st == WEIR_OK && k < i; k++)
+            st = same_server(&specs[k], &specs[i]) ? named_twice(&specs[i], err) : WEIR_OK;
+        if (st == WEIR_OK)
+            st = check_new(g, &specs[i], err);
+        if (st != WEIR_OK)
+            weir_err_prefix(err, "%s", g->config.path);
+    }
     if (st == WEIR_OK && (st = take_specs(g, specs, n)) != WEIR_OK)
         weir_err_set(err, st, "%s: out of memory", g->config.path);
     weir_arena_fini(&arena);

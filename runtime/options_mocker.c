@@ -30,6 +30,11 @@ static enum weir_status check(const void *config, struct weir_err *err) {
                             "--num-workers %lld: with --discovery-backend kubernetes a pod is one "
                             "worker; start more pods",
                             (long long)o->num_workers);
+    if (o->engine != WEIR_OPT_MOCKER_ENGINE_UNSET && o->num_workers > 1)
+        return weir_err_set(err, WEIR_INVALID,
+                            "--num-workers %lld: with --engine a process is one server; start "
+                            "more, each with a --port of its own",
+                            (long long)o->num_workers);
     bool split = o->disaggregation_mode == WEIR_OPT_MOCKER_PREFILL ||
                  o->disaggregation_mode == WEIR_OPT_MOCKER_DECODE || o->is_prefill_worker ||
                  o->is_decode_worker;

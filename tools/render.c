@@ -73,6 +73,11 @@ static enum weir_status load(const struct weir_render_options *o, struct wtok_te
         st = wtok_template_files(o->model_path, &arena, additional, &s.n_additional, err);
     if (st == WEIR_OK)
         st = wtok_template_create(&s, ret, err);
+    if (st == WEIR_NOT_FOUND && o->template == NULL)
+        weir_err_set(err, st,
+                     "%.200s: there is no chat template, neither chat_template.jinja nor in "
+                     "tokenizer_config.json; --template FILE names one",
+                     o->model_path);
     weir_arena_fini(&arena);
     return st;
 }

@@ -221,3 +221,47 @@ def test_the_metrics_page_is_what_prometheus_reads(pair):
     for family, (kind, _, _) in families.items():
         assert kind in ("counter", "gauge", "histogram")
         assert kind == "counter" or not family.endswith("_total"), family
+
+
+# ---- slips --------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("argv,says", [
+    (["fronted"], "unknown command fronted; did you mean frontend?"),
+    (["help", "repaly"], "unknown command repaly; did you mean replay?"),
+    (["serve"], "unknown command serve; see 'weir --help'"),
+    (["mocker", "--engine", "vllm", "--num-workers", "2"], "with --engine a process is one server; start more"),
+    (["frontend", "--http-port", "0", "--http-host", "192.0.2.1"], "this machine has no such address"),
+    (["frontend", "--http-port", "0", "--worker", "http://h:1", "--worker", "http://H:1"],
+     "worker H port 1 is named twice: name it once"),
+    (["frontend", "--http-port", "0", "--worker", "http://h:1,model=a", "--worker", "http://h:1"], "is named twice"),
+], ids=lambda x: "-" if isinstance(x, str) else " ".join(x))
+def test_a_slip_is_told_with_what_to_do(fleet, argv, says):
+    """(Failed before: no advice, and a server named twice was two workers.)"""
+    code, text = start(*argv, env=fleet.env)
+    assert code == 1 and says in text, text
+
+
+def test_a_file_that_names_a_server_twice(fleet, tmp_path):
+    path = tmp_path / "workers.toml"
+    path.write_text('[[worker]]\nurl = "http://127.0.0.1:1"\n' * 2)
+    code, text = start("frontend", "--http-port", "0", "--workers-file", path, env=fleet.env)
+    assert code == 1 and f"{path}: worker 127.0.0.1 port 1 is named twice" in text, text
+    path.write_text('[[worker]]\nurl = "http://127.0.0.1:1"\nmodel = "a"\n[[worker]]\nurl = "http://127.0.0.1:1"\nmodel = "b"\n')
+    front = fleet.frontend("--workers-file", str(path))
+    assert front.stop() == 0
+
+
+def test_options_without_effect_are_named(fleet, tmp_path):
+    front = fleet.frontend("--router-temperature", "0.5", "--router-churn-weight", "1", "--model-path", str(tmp_path),
+                           env={"DYN_ROUTER_PREFILL_LOAD_SCALE": "2"})
+    for line in (r"no effect without --router-mode kv: --router-prefill-load-scale, --router-temperature$",
+                 r"no effect without --router-mode kv --router-selection-policy fleet: --router-churn-weight$",
+                 rf"--model-path {re.escape(str(tmp_path))}: there is neither a tokenizer.json nor a tiktoken file",
+                 rf"processes meet in the folder {re.escape(fleet.env['DYN_FILE_KV'])}"):
+        front.wait_line(line)
+    assert front.ask("POST", "/v1/messages", {}).json()["message"].endswith("; --enable-anthropic-api serves it")
+    assert front.ask("GET", "/docs").status == 303
+    (tmp_path / "tokenizer.json").write_text("{}")
+    other = fleet.frontend("--router-mode", "kv", "--router-temperature", "0.5", "--router-selection-policy", "fleet",
+                           "--router-churn-weight", "1", "--model-path", str(tmp_path))
+    assert other.stop() == 0 and "no effect" not in other.log() and "neither" not in other.log()

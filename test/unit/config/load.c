@@ -291,9 +291,11 @@ static void case_unsupported(void) {
 }
 
 static void case_misspelt_variables(void) {
-    run(NULL, ARGS("WEIR_HTTP_HEADER_BYTE=4096", "WEIR_TEST_SEED=1", "DYN_HTTP_PROT=1"));
+    run(NULL, ARGS("WEIR_HTTP_HEADER_BYTE=4096", "WEIR_TEST_SEED=1", "DYN_HTTP_PORTT=1",
+                   "DYN_HTTP_RPC_HOST=x", "DYN_HTTP_HOST_NAME=x"));
     expect_run("weir frontend: warning: unknown variable WEIR_HTTP_HEADER_BYTE; did you mean "
-               "WEIR_HTTP_HEADER_BYTES?\n");
+               "WEIR_HTTP_HEADER_BYTES?\nweir frontend: warning: unknown variable DYN_HTTP_PORTT; "
+               "did you mean DYN_HTTP_PORT?\n");
 }
 
 static void case_rules(void) {

@@ -412,8 +412,8 @@ static void case_distance(void) {
                 {"abcd", "badc", 2}, {"", "abc", 3}};
     for (size_t i = 0; i < WEIR_ARRAY_LEN(rows); i++) {
         struct weir_span a = weir_span_z(rows[i].a), b = weir_span_z(rows[i].b);
-        CHECK_EQ_U64(config_distance(a, b, 99), rows[i].d);
-        CHECK_EQ_U64(config_distance(b, a, 99), rows[i].d);
+        CHECK_EQ_U64(weir_config_distance(a, b, 99), rows[i].d);
+        CHECK_EQ_U64(weir_config_distance(b, a, 99), rows[i].d);
     }
 }
 
