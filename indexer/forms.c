@@ -221,10 +221,12 @@ static enum weir_status apply(struct restore *r, struct weir_span key, uint64_t 
     name = weir_span(key.data + colon + 1, key.len - (size_t)colon - 1);
     enum weir_status st = weir_groups_get(r->groups, model, name, (uint32_t)block_size, &g);
     if (st != WEIR_OK)
-        return weir_err_set(r->err, st == WEIR_EXISTS ? WEIR_INVALID : st,
-                            "event %" PRIu64 ": group %.*s: %s", r->n,
-                            (int)(key.len < 100 ? key.len : 100), key.data,
-                            st == WEIR_EXISTS ? "another block size" : weir_status_text(st));
+        return weir_err_set(
+            r->err, st == WEIR_EXISTS ? WEIR_INVALID : st, "event %" PRIu64 ": group %.*s: %s",
+            r->n, (int)(key.len < 100 ? key.len : 100), key.data,
+            st == WEIR_EXISTS
+                ? "it has another block size; restore into a model or routing group of its own"
+                : weir_status_text(st));
     switch (kvi_event_from_json(event_text.data, event_text.len, r->scratch, EVENT_WORDS, &event,
                                 &id)) {
     case KVI_JSON_OK:

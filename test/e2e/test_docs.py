@@ -12,11 +12,12 @@ import pytest
 from weir import WEIR, Frontend
 
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "../.."))
-PAGES = sorted([*glob.glob(ROOT + "/*.md"), *glob.glob(ROOT + "/*/README.md"), *glob.glob(ROOT + "/docs/*.md"),
+PAGES = sorted([*glob.glob(ROOT + "/*.md"), *glob.glob(ROOT + "/*/*.md"),
                 *glob.glob(ROOT + "/deploy/*/README.md")])
 COMPOSE = sorted(glob.glob(ROOT + "/deploy/compose/*/compose.yaml"))
 # Of engines, of Dynamo and of the tools around, in the same examples.
 OTHERS = {"HF_HUB_OFFLINE"}
+ENGINES_FILES = {"jinja_template_utils.py", "serving_chat.py"}
 
 
 def read(path):
@@ -63,6 +64,47 @@ def test_flags_that_a_page_shows(page):
     flags, _ = listed()
     wrong = {" ".join(words): bad for words in typed(os.path.join(ROOT, page)) if (bad := wrong_words(words, flags))}
     assert not wrong
+
+
+def slug(heading):
+    """As GitHub makes it."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-")
+
+
+def broken_links(page):
+    wrong = []
+    for target in re.findall(r"\[[^\]]*\]\(([^)\s]+)\)", re.sub(r"^```.*?^```", "", read(page), flags=re.M | re.S)):
+        path, _, place = target.partition("#")
+        file = os.path.normpath(os.path.join(os.path.dirname(page), path)) if path else page
+        if "://" in target:
+            continue
+        if not os.path.exists(file) or place and place not in map(slug, re.findall(r"^#+ (.*)$", read(file), re.M)):
+            wrong.append(target)
+    return wrong
+
+
+@pytest.mark.parametrize("page", [os.path.relpath(p, ROOT) for p in PAGES])
+def test_links_lead_somewhere(page):
+    """(Failed before: two of a bold line that was no heading.)"""
+    assert not broken_links(os.path.join(ROOT, page))
+
+
+def test_broken_links_are_seen(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("# A `b` c\n[1](#a-b-c) [2](#nowhere) [3](none.md) [4](page.md#a-b-c) [5](https://example.org/x)\n")
+    assert broken_links(str(page)) == ["#nowhere", "none.md"]
+
+
+@pytest.mark.parametrize("page", [os.path.relpath(p, ROOT) for p in PAGES])
+def test_files_that_a_page_names(page):
+    """`folder/file.c` and `file.c` in code: of this tree, by the whole path or its end."""
+    there = subprocess.run(["git", "-C", ROOT, "ls-files"], capture_output=True, text=True, check=False).stdout.split()
+    if not there:
+        pytest.skip("no list of the sources")
+    code = re.findall(r"`([^`\n]+)`", read(os.path.join(ROOT, page)))
+    named = {w for c in code for w in re.findall(r"(?<![\w./<*-])[a-z_][\w/-]*\.(?:c|h|py|cu|def|mjs)(?![\w.*])", c)}
+    ends = {f[i:] for f in there for i in [0, *(m.end() for m in re.finditer("/", f))]}
+    assert not {n for n in named if n not in ends} - ENGINES_FILES
 
 
 def test_pages_show_commands():
