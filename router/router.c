@@ -166,7 +166,6 @@ static void *grown(void *array, size_t n, size_t item_bytes, bool *room) {
 static void index_ranks(struct weir_router *r) {
     weir_map_fini(&r->by_rank);
     weir_map_init(&r->by_rank, r->config.max_workers);
-    weir_map_init(&r->foreign, r->config.max_bookings);
     for (size_t i = 0; i < r->held.n_slots; i++)
         r->slot_places[i] = UINT32_MAX;
     for (size_t i = 0; i < r->cap_numbers; i++)
@@ -258,9 +257,8 @@ static void drop_ranks(struct weir_router *r, uint64_t worker_id) {
             r->ranks[kept++] = r->ranks[i];
         }
     }
-    for (uint32_t i = 0; i < r->n_bookings && any; i++)
-        if (r->bookings[i].worker_id == worker_id)
-            r->bookings[i].held = NULL;
+    if (any)
+        weir_router_detach_bookings(r, worker_id);
     r->n_ranks = kept;
     r->n_workers -= any;
     index_ranks(r);

@@ -96,8 +96,13 @@ static enum weir_status new_booking(struct weir_router *r, struct booking **ret)
     return WEIR_OK;
 }
 
+/* Whose load the booking is a part of; NULL: nobody's. */
+static struct rank *rank_of(struct weir_router *r, const struct booking *b) {
+    return b->detached ? NULL : weir_router_find_rank(r, b->worker_id, b->dp_rank);
+}
+
 static void prefill_over(struct weir_router *r, struct booking *b) {
-    struct rank *x = weir_router_find_rank(r, b->worker_id, b->dp_rank);
+    struct rank *x = rank_of(r, b);
     if (x != NULL) {
         x->prefill_tokens -=
             b->prefill_tokens < x->prefill_tokens ? b->prefill_tokens : x->prefill_tokens;
@@ -127,7 +132,7 @@ static void free_booking(struct weir_router *r, struct booking *b) {
     if (b->publisher != 0)
         weir_map_remove(&r->foreign, weir_hash_span(weir_span_z(b->request_id)));
     weir_free(b->request_id);
-    struct rank *x = weir_router_find_rank(r, b->worker_id, b->dp_rank);
+    struct rank *x = rank_of(r, b);
     prefill_over(r, b);
     weir_held_drop(&r->held, b->slot, b->held);
     if (x != NULL) {
@@ -136,6 +141,17 @@ static void free_booking(struct weir_router *r, struct booking *b) {
     }
     *b = (struct booking){.next_free = r->free_booking};
     r->free_booking = (uint32_t)(b - r->bookings);
+}
+
+void weir_router_detach_bookings(struct weir_router *r, uint64_t worker_id) {
+    for (uint32_t i = 0; i < r->n_bookings; i++) {
+        struct booking *b = &r->bookings[i];
+        if (b->handle == 0 || b->worker_id != worker_id)
+            continue;
+        b->held = NULL;
+        b->detached = true;
+        prefill_over(r, b);
+    }
 }
 
 /* hashes NULL: blocks that no other request shares, under names drawn for them. Out of memory: the

@@ -37,6 +37,7 @@ struct booking {
     uint32_t slot;
     struct weir_held_run *held; /* its prompt's blocks, of that slot's rank; NULL: none */
     uint64_t born_ms;
+    bool detached;      /* its rank has gone since, and perhaps come again without its load */
     bool told_first;    /* others know of its first token */
     char *request_id;   /* owned; NULL: other routers do not hear of it */
     uint64_t publisher; /* who told of it; 0: it is our own */
@@ -120,6 +121,8 @@ void weir_router_run_lapses(struct weir_router *r, uint64_t now_ms);
 void weir_router_age_churn(struct weir_router *r, uint64_t now_ms);
 /* Of a rank's cache, as it enters the cost; 0 under other policies. */
 double weir_router_churn(const struct weir_router *r, const struct rank *x);
+/* The ranks of the worker go, and all load with them: bookings there count for nothing any more. */
+void weir_router_detach_bookings(struct weir_router *r, uint64_t worker_id);
 /* Books the query's load on the candidate; route->booking is its handle. */
 enum weir_status weir_router_book(struct weir_router *r, const struct weir_route_query *q,
                                   const struct weir_candidate *c,

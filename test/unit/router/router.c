@@ -374,6 +374,54 @@ static void case_routers_share_their_load(void) {
     weir_router_destroy(b);
 }
 
+/* A worker that comes or goes meanwhile changes nothing for the others' requests. (Failed before:
+ * their ends were not recognised any more, and their load stayed for an hour.) */
+static void case_a_shared_load_ends_whoever_came_meanwhile(void) {
+    struct weir_router *a = start(WEIR_ROUTE_KV, 3), *b = start(WEIR_ROUTE_KV, 3);
+    const struct weir_router_worker more = {.worker_id = 4, .dp_size = 1};
+    struct prompt p;
+    struct weir_route first, second;
+    weir_router_on_sequence(a, pass_on, b);
+    prompt_init(&p, 0, 16);
+    p.q.request_id = WEIR_SPAN_LIT("first");
+    CHECK(weir_router_route(a, &p.q, &first) == WEIR_OK);
+    p.q.request_id = WEIR_SPAN_LIT("second");
+    CHECK(weir_router_route(a, &p.q, &second) == WEIR_OK);
+    CHECK(weir_router_worker_put(b, &more) == WEIR_OK);
+    weir_router_free(a, first.booking);
+    CHECK(same_load(a, b));
+    weir_router_worker_remove(b, 4);
+    weir_router_free(a, second.booking);
+    CHECK(same_load(a, b));
+    weir_router_destroy(a);
+    weir_router_destroy(b);
+}
+
+/* A worker whose record was gone for a moment is a new one: what its requests from before held is
+ * not taken from those of now. (Failed before.) */
+static void case_a_worker_that_comes_again_owes_nothing(void) {
+    struct weir_router *r = start(WEIR_ROUTE_KV, 1);
+    const struct weir_router_worker again = {
+        .worker_id = 1, .dp_size = 1, .total_kv_blocks = 100, .max_num_batched_tokens = 64};
+    struct prompt p;
+    struct weir_route before, now;
+    prompt_init(&p, 0, 16);
+    CHECK(weir_router_route(r, &p.q, &before) == WEIR_OK);
+    weir_router_worker_remove(r, 1);
+    CHECK(weir_router_worker_put(r, &again) == WEIR_OK);
+    prompt_init(&p, 100, 16);
+    CHECK(weir_router_route(r, &p.q, &now) == WEIR_OK);
+    weir_router_prefill_done(r, before.booking);
+    CHECK_EQ_U64(load_of(r, 1).active_prefill_tokens, 16);
+    weir_router_free(r, before.booking);
+    struct weir_worker_load l = load_of(r, 1);
+    CHECK(l.active_requests == 1 && l.active_prefill_tokens == 16 && l.active_decode_blocks == 4);
+    weir_router_free(r, now.booking);
+    l = load_of(r, 1);
+    CHECK(l.active_requests == 0 && l.active_prefill_tokens == 0 && l.active_decode_blocks == 0);
+    weir_router_destroy(r);
+}
+
 static void case_stale_bookings_expire(void) {
     struct weir_router *r = start(WEIR_ROUTE_KV, 1);
     struct prompt p;
@@ -706,6 +754,8 @@ int main(void) {
     CHECK_RUN(case_overload_only_when_all_are_busy);
     CHECK_RUN(case_all_ranks_must_be_busy);
     CHECK_RUN(case_routers_share_their_load);
+    CHECK_RUN(case_a_shared_load_ends_whoever_came_meanwhile);
+    CHECK_RUN(case_a_worker_that_comes_again_owes_nothing);
     CHECK_RUN(case_stale_bookings_expire);
     CHECK_RUN(case_predicts_without_events);
     CHECK_RUN(case_pools);
