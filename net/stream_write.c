@@ -141,7 +141,8 @@ static void writing_failed(struct weir_stream *s, const char *reason) {
     }
     s->write_dead = true;
     s->dropped = plain_left(s);
-    s->out.len = s->out_off = 0;
+    s->out.len = s->out_off = s->wire_off = 0;
+    weir_loop_block_give(s->loop, &s->wire);
     if (s->tls != NULL)
         source(s)->len = 0;
 }
@@ -193,6 +194,7 @@ static void on_written(uv_write_t *req, int rc) {
     if (s->state == WEIR_STREAM_CLOSED)
         return;
     if (rc != 0) {
+        s->wire_off += s->slice; /* how much of it the system took is not known any more */
         writing_failed(s, uv_strerror(rc));
         return;
     }
@@ -269,6 +271,7 @@ void weir_stream_push(struct weir_stream *s) {
         return;
     note_marks(s);
     if (s->write_dead) {
+        s->dropped += s->out.len;
         s->out.len = 0;
         return;
     }

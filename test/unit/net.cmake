@@ -3,6 +3,7 @@ weir_test(unit_net_listen SOURCES test/unit/net/listen.c LINK weir_net)
 weir_test(unit_net_dead_peer SOURCES test/unit/net/dead_peer.c LINK weir_net)
 weir_test(unit_net_stream SOURCES test/unit/net/stream.c test/unit/net/echo.c test/unit/runtime/turns.c test/unit/net/pair.c
           LINK weir_net)
+weir_test(unit_net_undelivered SOURCES test/unit/net/undelivered.c LINK weir_net)
 weir_test(unit_net_tls SOURCES test/unit/net/tls.c test/unit/net/echo.c test/unit/runtime/turns.c test/unit/net/certs.c
           LINK weir_net OpenSSL::SSL LABELS "unit;stress")
 weir_test(unit_net_zmq SOURCES test/unit/net/zmq.c LINK weir_net PkgConfig::ZMQ
