@@ -401,11 +401,13 @@ void weir_plane_client_worker_left(struct weir_plane_client *client, struct weir
         struct weir_plane_call *call = WEIR_CONTAINER_OF(it, struct weir_plane_call, node);
         if (!weir_span_eqz(address, call->address))
             continue;
+        bool sooner = call->item_ms == 0 || call->item_ms > silent_ms;
+        if (sooner)
+            call->item_ms = silent_ms; /* also of a stream that is still to begin */
         if (call->state != WEIR_PLANE_CALL_STREAMING) {
             call->impatient = false;
             weir_plane_call_wait(call, silent_ms);
-        } else if (call->item_ms == 0 || call->item_ms > silent_ms) {
-            call->item_ms = silent_ms;
+        } else if (sooner) {
             call->last_item_ms = now;
             weir_plane_call_wait(call, silent_ms);
         }

@@ -168,7 +168,11 @@ static void on_conn_close(void *arg, enum weir_status status, const char *reason
             continue;
         weir_plane_conn_leave(call);
         if (call->state == WEIR_PLANE_CALL_STREAMING)
-            continue; /* the answer is coming already: the ack does not matter */
+            continue;             /* the answer is coming already: the ack does not matter */
+        if (call->home != NULL) { /* it has dialled: it has the request */
+            weir_plane_call_acked(call);
+            continue;
+        }
         if (opened && call->end_at > got) {
             end_stale(call);
             continue;

@@ -602,6 +602,25 @@ static void case_drop_address(void) {
     peer_stop(peer);
 }
 
+/* The worker's record goes while its prologue is still to come; what it gives afterwards is waited
+ * for no longer than of one that had begun. (Failed before: for ever.) */
+static void case_left_before_it_began(void) {
+    const struct peer_script script = {
+        .ack = ACK, .dials = true, .stream = WEIR_SPAN_LIT(PROLOGUE TOKEN("11")), .end = PEER_WAITS};
+    struct weir_plane_client *client = make_client((struct weir_plane_client_config){0});
+    struct peer *peer = peer_start(&script);
+    struct call c;
+    char address[64];
+    CHECK(start(client, peer_port(peer), &c, 0) == WEIR_OK);
+    snprintf(address, sizeof(address), "127.0.0.1:%u/2a/n/c/e", peer_port(peer));
+    weir_plane_client_worker_left(client, weir_span_z(address), 300);
+    wait_end(&c);
+    CHECK_MSG(c.items == 1 && c.status == WEIR_TIMEOUT && strcmp(c.stage, "deadline") == 0,
+              "%u items, %s", c.items, c.stage);
+    end_client(client);
+    peer_stop(peer);
+}
+
 /* A body that is no item is the worker's mistake, not its absence. */
 static void case_unreadable_item(void) {
     struct call c;
@@ -679,6 +698,62 @@ static void case_stale_connection(void) {
     }
 }
 
+/* The value behind \"name\":\" in the control header of a request frame. */
+static void find_text(const char *frame, size_t n, const char *name, char *ret, size_t room) {
+    char key[64];
+    int len = snprintf(key, sizeof(key), "\\\"%s\\\":\\\"", name);
+    const char *at = memmem(frame, n, key, (size_t)len);
+    CHECK(at != NULL);
+    at += len;
+    snprintf(ret, room, "%.*s", (int)strcspn(at, "\\"), at);
+}
+
+/* The response stream of a request, opened and named. */
+static int dial_back(const char *frame, size_t n) {
+    char address[128], subject[128], hello[256] = {0};
+    find_text(frame, n, "address", address, sizeof(address));
+    find_text(frame, n, "subject", subject, sizeof(subject));
+    struct sockaddr_in to = {.sin_family = AF_INET,
+                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+                             .sin_port =
+                                 htons((uint16_t)strtoul(strrchr(address, ':') + 1, NULL, 10))};
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    CHECK(connect(fd, (struct sockaddr *)&to, sizeof(to)) == 0);
+    int len = snprintf(hello + 24, sizeof(hello) - 24,
+                       "{\"subject\":\"%s\",\"stream_type\":\"response\"}", subject);
+    hello[7] = (char)len;
+    CHECK(send(fd, hello, (size_t)len + 24, 0) == len + 24);
+    return fd;
+}
+
+/* A worker that dials back has the request, whatever becomes of the connection that it came on.
+ * (Failed before: "unacked", and the worker was avoided.) */
+static void case_dialled_back_is_acknowledged(void) {
+    static const struct weir_span answer = WEIR_SPAN_LIT(PROLOGUE TOKEN("11") FINAL);
+    unsigned port;
+    struct call c;
+    char frame[4096];
+    int listener = listen_here(&port);
+    struct weir_plane_client *client = make_client((struct weir_plane_client_config){0});
+    CHECK(start(client, port, &c, 0) == WEIR_OK);
+    CHECK(turns_until(loop, readable, &listener));
+    int fd = accept(listener, NULL, NULL);
+    CHECK(turns_until(loop, readable, &fd));
+    ssize_t n = recv(fd, frame, sizeof(frame), 0);
+    CHECK(n > 0);
+    int home = dial_back(frame, (size_t)n);
+    turns_for(loop, 20);
+    close(fd);
+    turns_for(loop, 20);
+    CHECK_EQ_U64(c.ends, 0);
+    CHECK(send(home, answer.data, answer.len, MSG_NOSIGNAL) == (ssize_t)answer.len);
+    wait_end(&c);
+    CHECK_MSG(c.status == WEIR_OK && c.items == 1, "%s: %s", c.stage, c.message);
+    end_client(client);
+    close(home);
+    close(listener);
+}
+
 /* After a stale connection the others of the pool are not trusted either. */
 static void case_fresh_connection(void) {
     unsigned port;
@@ -725,9 +800,11 @@ int main(void) {
     CHECK_RUN(case_pool);
     CHECK_RUN(case_limits);
     CHECK_RUN(case_drop_address);
+    CHECK_RUN(case_left_before_it_began);
     CHECK_RUN(case_unreadable_item);
     CHECK_RUN(case_stale_connection);
     CHECK_RUN(case_fresh_connection);
+    CHECK_RUN(case_dialled_back_is_acknowledged);
     if (check_failed == 0)
         weir_loop_destroy(loop);
     return check_finish();
