@@ -28,6 +28,16 @@ static void release(struct weir_leg *leg) {
     leg->booking = 0;
 }
 
+static void end_migration(struct weir_leg *leg, bool success) {
+    struct weir_request *r = leg->request;
+    if (leg->moved_ns == 0)
+        return;
+    weir_front_observe_migration(r->fl->app->metrics, weir_model_info(r->model)->name,
+                                 leg->moved_ongoing, success,
+                                 (double)(weir_now_ns() - leg->moved_ns) / 1e9);
+    leg->moved_ns = 0;
+}
+
 void weir_leg_stop(struct weir_leg *leg, bool graceful) {
     weir_deferred_cancel(&leg->finish);
     if (leg->call != NULL)
@@ -40,6 +50,7 @@ void weir_leg_stop(struct weir_leg *leg, bool graceful) {
         release(leg);
     weir_wait_stop(&leg->wait);
     weir_wait_stop(&leg->disagg.wait);
+    end_migration(leg, false); /* one that found no worker, or came to nothing else */
     leg->state = WEIR_LEG_DONE;
 }
 
@@ -202,16 +213,6 @@ static void keep_ids(struct weir_leg *leg, struct weir_ids ids) {
         leg->moves = UINT_MAX;
 }
 
-static void end_migration(struct weir_leg *leg, bool success) {
-    struct weir_request *r = leg->request;
-    if (leg->moved_ns == 0)
-        return;
-    weir_front_observe_migration(r->fl->app->metrics, weir_model_info(r->model)->name,
-                                 leg->moved_ongoing, success,
-                                 (double)(weir_now_ns() - leg->moved_ns) / 1e9);
-    leg->moved_ns = 0;
-}
-
 static void first_item(struct weir_leg *leg) {
     struct weir_request *r = leg->request;
     leg->first_item = true;
@@ -311,6 +312,7 @@ static size_t on_tokens(void *arg, const uint32_t *ids, size_t n) {
 
 static void on_finish(void *arg) {
     struct weir_leg *leg = arg;
+    end_migration(leg, true);
     weir_leg_stop(leg, true);
     weir_request_leg_over(leg->request);
 }
@@ -405,6 +407,7 @@ static void on_end(void *arg, const struct weir_plane_end *end) {
         finished = e.status == WEIR_OK && weir_embeddings_whole(r);
     weir_deferred_cancel(&leg->finish);
     if (finished) {
+        end_migration(leg, true);
         leg->state = WEIR_LEG_DONE;
         weir_request_leg_over(r);
         return;
@@ -427,6 +430,5 @@ static void on_end(void *arg, const struct weir_plane_end *end) {
         return;
     }
     leg->state = WEIR_LEG_DONE;
-    end_migration(leg, false);
-    weir_leg_fail_worker(leg, &e.error);
+    weir_leg_fail_worker(leg, &e.error); /* and a migration with it */
 }

@@ -121,6 +121,18 @@ def test_streams_move_to_another_worker(fleet, model):
     all_free(fleet, [stays])
 
 
+def test_a_migration_without_a_worker_has_failed(fleet):
+    """Each migration that was counted has an outcome. (Failed before: with nobody left it had none.)"""
+    victim = fleet.mocker(*SLOW)
+    fleet.front = fleet.frontend("--router-mode", "round-robin", "--migration-limit", "3", env=PATIENT).ready()
+    stream = Stream(fleet.front)
+    assert stream.first.wait(DEADLINE_S)
+    victim.kill()
+    assert stream.ended() == "error"
+    assert fleet.front.counted().metric("dynamo_frontend_model_migration_total") == 1
+    assert fleet.front.metric("dynamo_frontend_model_migration_duration_seconds_count", outcome="failure") == 1
+
+
 def test_requests_too_long_do_not_move(fleet):
     victim = fleet.mocker(*SLOW)
     other = fleet.mocker("--speedup-ratio", "0.5")
