@@ -91,6 +91,8 @@ static enum weir_status new_booking(struct weir_router *r, struct booking **ret)
         }
         slot = r->n_bookings++;
     }
+    if ((uint32_t)r->next_generation == 0)
+        r->next_generation++; /* of slot 0 that would be the handle of nothing */
     r->bookings[slot] = (struct booking){.handle = r->next_generation++ << 32 | slot};
     *ret = &r->bookings[slot];
     return WEIR_OK;
