@@ -65,6 +65,12 @@ static void go_on(struct weir_leg *leg, const char *why, bool untouched) {
     weir_relay_restart(leg);
 }
 
+/* Others do not choose this engine for a while. */
+static void avoid(struct weir_leg *leg) {
+    weir_router_worker_failed(weir_prefill_pool_router(leg->disagg.pool), leg->disagg.worker_id,
+                              weir_loop_now_ms(leg->request->fl->loop));
+}
+
 static bool is_refusal(int status) {
     return status >= 400 && status < 500 && status != 408 && status != 429;
 }
@@ -122,8 +128,7 @@ static void on_done(void *arg, enum weir_status status, bool sent_any) {
         return;
     if (status != WEIR_OK) {
         if (status != WEIR_LIMIT && status != WEIR_NOMEM)
-            weir_router_worker_failed(weir_prefill_pool_router(leg->disagg.pool),
-                                      leg->disagg.worker_id, weir_loop_now_ms(r->fl->loop));
+            avoid(leg);
         go_on(leg, weir_status_text(status), !sent_any);
     } else if (is_refusal(p->status) && !leg->first_item) {
         weir_disagg_release(leg);
@@ -141,6 +146,7 @@ static void on_done(void *arg, enum weir_status status, bool sent_any) {
 static void on_silence(void *arg) {
     struct weir_relay_prefill *p = arg;
     drop_call(p);
+    avoid(p->leg);
     go_on(p->leg, "it was silent", false);
 }
 

@@ -9,7 +9,7 @@ import threading
 import pytest
 from test_engine_scripted import Scripted, engines  # noqa: F401 (a fixture)
 from test_engines import start
-from weir import WEIR, exposition, total, until
+from weir import DEADLINE_S, WEIR, exposition, total, until
 
 KV = {"remote_engine_id": "e-1", "remote_block_ids": [[1, 2], [3]], "remote_port": 5600, "odd": 1.5}
 HOLD = {"do_remote_decode": True, "do_remote_prefill": False, "remote_engine_id": None, "remote_block_ids": None,
@@ -89,6 +89,19 @@ def test_failing_prefill_engines_give_way(fleet, engines, answer):
     for _ in range(4):
         assert f.chat().json()["id"] == "d"
     assert bad.seen and len(good.seen) == 4 and all(b["kv_transfer_params"] == KV for b in bodies(dec))
+
+
+def test_a_silent_prefill_engine_is_avoided(fleet, engines):
+    """As a decode engine is: who waited for it in vain is not followed by others. (Failed before.)"""
+    over = threading.Event()
+    hangs, good = engines(lambda h, body: over.wait(DEADLINE_S)), engines(say("p", kv_transfer_params=KV))
+    f = front(fleet, [hangs.url, good.url], [engines(say("d")).url], "--enforce-disagg",
+              DYN_HTTP_BACKEND_STREAM_TIMEOUT_SECS="1", DYN_TCP_REQUEST_TIMEOUT="600")
+    until("the engine that hangs to be asked", lambda: f.chat().json()["id"] == "d" and hangs.seen)
+    for _ in range(8):
+        assert f.chat().json()["id"] == "d"
+    assert len(hangs.seen) == 1
+    over.set()
 
 
 def test_without_a_prefill_engine_one_does_all(fleet, engines):
