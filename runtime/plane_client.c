@@ -8,9 +8,10 @@
  * closes.
  *
  * Failure modes, each one on_end: the connection cannot be opened or breaks (all its unacknowledged
- * calls), the reply is a rejection or late, nobody dials back, the prologue is an error, a frame is
- * malformed, the stream breaks off, no item for item_ms. A call whose caller cancelled leaves
- * nothing behind but an empty place in its connection's list of waiters.
+ * calls whose worker has not dialled), the reply is a rejection or late, nobody dials back, the
+ * prologue is an error, a frame is malformed, the stream breaks off, no item for item_ms. A call
+ * whose caller cancelled leaves nothing behind but an empty place in its connection's list of
+ * waiters.
  *
  * Who may close when: the caller cancels at any time, also inside on_item; otherwise the call ends
  * itself. Connections and call-home streams belong to the client.

@@ -4,10 +4,11 @@
  * connection; a new one is opened only when all are saturated.
  *
  * Failure modes: the connection cannot be opened or breaks, or the worker sends what is no reply:
- * every call that waits there and has not begun to stream fails. An overdue acknowledgement makes
- * the connection stuck: nothing new is sent there, and the last waiter that leaves closes it.
- * A worker may close a connection that has been idle just when a request is put on it. What the
- * worker has certainly not got then ends as "stale": it may be sent again, to that worker too.
+ * every call that waits there, and whose worker has not dialled back, fails. An overdue
+ * acknowledgement makes the connection stuck: nothing new is sent there, and the last waiter that
+ * leaves closes it. A worker may close a connection that has been idle just when a request is put
+ * on it. What the worker has certainly not got then ends as "stale": it may be sent again, to that
+ * worker too.
  *
  * Who may close when: anybody in this client, at any time; on_close frees.
  */

@@ -605,8 +605,10 @@ static void case_drop_address(void) {
 /* The worker's record goes while its prologue is still to come; what it gives afterwards is waited
  * for no longer than of one that had begun. (Failed before: for ever.) */
 static void case_left_before_it_began(void) {
-    const struct peer_script script = {
-        .ack = ACK, .dials = true, .stream = WEIR_SPAN_LIT(PROLOGUE TOKEN("11")), .end = PEER_WAITS};
+    const struct peer_script script = {.ack = ACK,
+                                       .dials = true,
+                                       .stream = WEIR_SPAN_LIT(PROLOGUE TOKEN("11")),
+                                       .end = PEER_WAITS};
     struct weir_plane_client *client = make_client((struct weir_plane_client_config){0});
     struct peer *peer = peer_start(&script);
     struct call c;
