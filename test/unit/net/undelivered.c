@@ -110,7 +110,7 @@ static void case_what_was_read_was_delivered(void) {
         .on_open = write_much, .on_read = on_read, .on_eof = read_all_and_go, .on_close = on_close};
     struct dial d = {.fd = -1};
     run(&d, &ops, read_then_end);
-    CHECK(d.eofs == 1 && d.got > FIRST && d.got < MUCH);
+    CHECK(d.eofs == 1 && d.got > 0 && d.got < MUCH);
     CHECK_MSG(d.got + d.undelivered <= MUCH, "%zu bytes were read, and %zu of %d never came", d.got,
               d.undelivered, MUCH);
 }
