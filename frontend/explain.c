@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { ID_BYTES = 40, RING_BYTES = 64 << 20, LOG_BYTES = 16 << 20 };
@@ -32,6 +33,7 @@ struct weir_explain {
     pthread_t writer;
     bool ending;
     struct weir_buf pending, writing; /* the latter: the writer's alone */
+    bool failing;                     /* of the last write; the writer's alone */
     uint64_t dropped;                 /* lines */
 };
 
@@ -44,6 +46,33 @@ static uint64_t lines_in(const char *data, size_t len) {
     return n;
 }
 
+/* A line that was written in part would be glued to the next one that fits. */
+static void take_back_cut_line(struct weir_explain *e, size_t written) {
+    size_t whole = written;
+    struct stat s;
+    while (whole > 0 && e->writing.data[whole - 1] != '\n')
+        whole--;
+    off_t cut = (off_t)(written - whole);
+    if (cut > 0 && fstat(e->fd, &s) == 0 && S_ISREG(s.st_mode) && s.st_size >= cut &&
+        ftruncate(e->fd, s.st_size - cut) != 0)
+        WEIR_LOG(WEIR_LOG_ERROR, "router", "decision log: its last line is cut short: %s",
+                 strerror(errno));
+}
+
+static void write_failed(struct weir_explain *e, size_t written) {
+    uint64_t lost = lines_in(e->writing.data + written, e->writing.len - written);
+    if (!e->failing)
+        WEIR_LOG(WEIR_LOG_ERROR, "router",
+                 "decision log: %s; decisions are left out until there is room "
+                 "(weir_router_decisions_dropped_total)",
+                 strerror(errno));
+    e->failing = true;
+    take_back_cut_line(e, written);
+    pthread_mutex_lock(&e->lock);
+    e->dropped += lost;
+    pthread_mutex_unlock(&e->lock);
+}
+
 static void write_all(struct weir_explain *e) {
     size_t at = 0;
     while (at < e->writing.len) {
@@ -51,15 +80,14 @@ static void write_all(struct weir_explain *e) {
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0) {
-            uint64_t lost = lines_in(e->writing.data + at, e->writing.len - at);
-            WEIR_LOG(WEIR_LOG_ERROR, "router", "decision log: %s: %llu decisions are not in it",
-                     strerror(errno), (unsigned long long)lost);
-            pthread_mutex_lock(&e->lock);
-            e->dropped += lost;
-            pthread_mutex_unlock(&e->lock);
+            write_failed(e, at);
             break;
         }
         at += (size_t)n;
+    }
+    if (at == e->writing.len && e->failing) {
+        e->failing = false;
+        WEIR_LOG(WEIR_LOG_INFO, "router", "decision log: there is room again");
     }
     weir_buf_clear(&e->writing);
 }

@@ -81,13 +81,13 @@ static void fail_round(struct weir_engine_poll *p, const char *why) {
 
 static void end_round(struct weir_engine_poll *p) {
     p->failures = 0;
-    p->told = false;
     p->successes++;
     p->rounds++;
     if (p->info.n_models == 0) {
         fail_round(p, "it names no model");
         return;
     }
+    p->told = false;
     if (!p->up && p->was_up && p->successes < SUCCESSES) {
         wait_round(p);
         return;
@@ -267,15 +267,28 @@ static void on_body(void *arg, struct weir_span bytes) {
         p->status = 0; /* larger than any such answer */
 }
 
+/* The status alone hides a port that is wrong from a certificate that is. */
+static const char *reason_of(const struct weir_engine_poll *p, enum weir_status status, char *text,
+                             size_t room) {
+    const char *why = weir_http_client_last_failure(p->client);
+    bool known = why != NULL && (status == WEIR_CANNOT_CONNECT || status == WEIR_TLS);
+    if (!known)
+        return weir_status_text(status);
+    snprintf(text, room, "%s: %s%s", weir_status_text(status), why,
+             status == WEIR_TLS ? " (WEIR_ENGINE_CA_PATH names who is trusted)" : "");
+    return text;
+}
+
 static void on_done(void *arg, enum weir_status status, bool sent_any) {
     struct weir_engine_poll *p = arg;
+    char text[160];
     (void)sent_any;
     p->call = NULL;
     if (status != WEIR_OK) {
         /* Nobody listens there any more: the process is gone, and its cache with it. */
         if (status == WEIR_CANNOT_CONNECT)
             p->failures = FAILURES;
-        fail_round(p, weir_status_text(status));
+        fail_round(p, reason_of(p, status, text, sizeof(text)));
         return;
     }
     if (take_answer(p))

@@ -1,5 +1,6 @@
 """What operators meet: files that are none, limits that are too low, terminals that go. Each start that cannot work ends
 at once with one clear line and status 1, and what serves leaves in order."""
+import json
 import os
 import re
 import resource
@@ -265,3 +266,35 @@ def test_options_without_effect_are_named(fleet, tmp_path):
     other = fleet.frontend("--router-mode", "kv", "--router-temperature", "0.5", "--router-selection-policy", "fleet",
                            "--router-churn-weight", "1", "--model-path", str(tmp_path))
     assert other.stop() == 0 and "no effect" not in other.log() and "neither" not in other.log()
+
+
+def test_an_engine_that_names_no_model_is_told_once(fleet):
+    """(Failed before: a line each second.)"""
+    empty = fleet.frontend()  # it serves, and has no model
+    front = fleet.frontend("--worker", f"http://127.0.0.1:{empty.port},model=y", "--worker", "http://127.0.0.1:1",
+                           "--worker", f"https://127.0.0.1:{empty.port},model=x", env={"WEIR_ENGINE_POLL_SECS": "0.01"})
+    front.wait_line("does not serve yet: it names no model")
+    front.wait_line("does not serve yet: cannot connect: connection refused")
+    front.wait_line(r"does not serve yet: TLS error: .+ \(WEIR_ENGINE_CA_PATH names who is trusted\)")
+    engine = Process([WEIR, "mocker", "--engine", "vllm", "--port", "0", "--model-name", "m"], fleet.env, name="mocker")
+    fleet.processes.append(engine)  # a whole start later there were many looks
+    engine.wait_line("engine serves model m")
+    assert front.log().count("it names no model") == 1
+
+
+def test_a_full_disk_leaves_no_half_decision(fleet, tmp_path):
+    """A limit of the file's size stands for the disk. (Failed before: half a line, with the next one behind it, and a
+    line in the log for each decision.)"""
+    fleet.mocker("--tokenizer", "bytes")
+    path = tmp_path / "decisions.ndjson"
+    front = fleet.frontend("--router-mode", "kv", "--decision-log", str(path)).ready()
+    resource.prlimit(front.child.pid, resource.RLIMIT_FSIZE, (5000, 5000))
+
+    def dropped():
+        assert front.chat(max_tokens=1).status == 200
+        return front.metric("weir_router_decisions_dropped_total") >= 5
+    until("decisions to be left out", dropped)
+    assert front.stop() == 0
+    text = path.read_text()
+    assert text.endswith("\n") and all(json.loads(line) for line in text.splitlines())
+    assert front.log().count("decisions are left out until there is room") == 1
