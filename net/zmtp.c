@@ -151,14 +151,26 @@ void weir_zmtp_message_init(struct weir_zmtp_message *m) {
     m->n_frames = m->used = 0;
 }
 
+/* A frame that is here whole and has its length in one byte, as most have. */
+static inline bool short_frame(struct weir_span bytes, size_t max, struct weir_zmtp_frame *ret) {
+    const unsigned char *p = (const unsigned char *)bytes.data;
+    if (bytes.len < 2 || p[0] > MORE || p[1] > bytes.len - 2 || p[1] > max)
+        return false;
+    *ret = (struct weir_zmtp_frame){
+        .more = p[0] == MORE, .body = weir_span(bytes.data + 2, p[1]), .size = 2 + (size_t)p[1]};
+    return true;
+}
+
 enum weir_status weir_zmtp_message_decode(struct weir_zmtp_message *m, struct weir_span bytes,
                                           size_t max) {
     for (;;) {
+        struct weir_span rest = weir_span(bytes.data + m->used, bytes.len - m->used);
         struct weir_zmtp_frame f;
-        enum weir_status st =
-            weir_zmtp_frame_decode(weir_span(bytes.data + m->used, bytes.len - m->used), max, &f);
-        if (st != WEIR_OK)
-            return st;
+        if (!short_frame(rest, max, &f)) {
+            enum weir_status st = weir_zmtp_frame_decode(rest, max, &f);
+            if (st != WEIR_OK)
+                return st;
+        }
         if (f.command) { /* between messages only */
             if (m->n_frames > 0)
                 return WEIR_PROTOCOL;

@@ -1,6 +1,4 @@
-#include "wire/kv_event.h"
-
-#include "base/msgpack.h"
+#include "wire/kv_event_priv.h"
 
 #include <string.h>
 
@@ -45,8 +43,8 @@ static bool read_payload(struct weir_mp *m, struct weir_arena *arena, struct wei
     return true;
 }
 
-enum weir_status weir_envelope_decode(struct weir_span bytes, struct weir_arena *arena,
-                                      struct weir_envelope *ret_env) {
+enum weir_status weir_envelope_read(struct weir_span bytes, struct weir_arena *arena,
+                                    struct weir_envelope *ret_env) {
     struct weir_envelope env = {0};
     struct weir_mp m;
     uint32_t pairs = 0;
@@ -74,6 +72,12 @@ enum weir_status weir_envelope_decode(struct weir_span bytes, struct weir_arena 
         return WEIR_INVALID;
     *ret_env = env;
     return WEIR_OK;
+}
+
+enum weir_status weir_envelope_decode(struct weir_span bytes, struct weir_arena *arena,
+                                      struct weir_envelope *ret_env) {
+    return weir_envelope_usual(bytes, ret_env) ? WEIR_OK
+                                               : weir_envelope_read(bytes, arena, ret_env);
 }
 
 enum weir_status weir_zmq_frame_encode(const struct weir_envelope *env, struct weir_buf *out) {
@@ -147,30 +151,6 @@ static bool read_block(struct weir_mp *m, struct weir_kv_block *b) {
     return seen == 3 || weir_mp_fail(m);
 }
 
-/* A block as Dynamo's serializer and ours write it: three names in this order, hashes of 8 bytes,
- * no multi-modal part. Nearly all blocks are so, and there are thousands in an event. */
-static bool read_usual_block(struct weir_mp *m, struct weir_kv_block *b) {
-    static const char first[] = "\x83\xaa"
-                                "block_hash\xcf",
-                      second[] = "\xab"
-                                 "tokens_hash\xcf",
-                      last[] = "\xad"
-                               "mm_extra_info\xc0";
-    enum {
-        N1 = sizeof(first) - 1,
-        N2 = sizeof(second) - 1,
-        N3 = sizeof(last) - 1,
-        SIZE = N1 + 8 + N2 + 8 + N3
-    };
-    const unsigned char *p = m->buf + m->pos;
-    if (m->len - m->pos < SIZE || memcmp(p, first, N1) != 0 ||
-        memcmp(p + N1 + 8, second, N2) != 0 || memcmp(p + N1 + 8 + N2 + 8, last, N3) != 0)
-        return false;
-    *b = (struct weir_kv_block){load_be64(p + N1), load_be64(p + N1 + 8 + N2)};
-    m->pos += SIZE;
-    return true;
-}
-
 static bool read_blocks(struct weir_mp *m, struct weir_arena *arena, struct weir_kv_event *e) {
     uint32_t n = 0;
     if (!weir_mp_array(m, &n))
@@ -179,7 +159,7 @@ static bool read_blocks(struct weir_mp *m, struct weir_arena *arena, struct weir
     if (blocks == NULL)
         return weir_mp_fail(m);
     for (uint32_t i = 0; i < n; i++)
-        if (!read_usual_block(m, &blocks[i]) && !read_block(m, &blocks[i]))
+        if (!weir_kv_block_usual(m, &blocks[i]) && !read_block(m, &blocks[i]))
             return false;
     e->blocks = blocks;
     e->n_blocks = n;
@@ -314,8 +294,7 @@ static void make_empty(struct weir_kv_event *e) {
                                 .removed = &none};
 }
 
-static bool read_router_event(struct weir_mp *m, struct weir_arena *arena,
-                              struct weir_kv_event *e) {
+bool weir_kv_event_read(struct weir_mp *m, struct weir_arena *arena, struct weir_kv_event *e) {
     uint32_t pairs = 0;
     struct weir_members names = {.row = 0};
     unsigned seen = 0;
@@ -355,8 +334,11 @@ enum weir_status weir_kv_events_decode(struct weir_span payload, struct weir_are
     for (uint32_t i = 0; i < n; i++) {
         struct weir_kv_event e = {0};
         weir_arena_reset(arena);
-        if (!read_router_event(&m, arena, &e))
-            return WEIR_INVALID;
+        if (!weir_kv_event_usual(&m, arena, &e)) {
+            weir_arena_reset(arena);
+            if (!weir_kv_event_read(&m, arena, &e))
+                return WEIR_INVALID;
+        }
         fn(arg, &e);
     }
     return m.pos == m.len ? WEIR_OK : WEIR_INVALID;
