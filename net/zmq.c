@@ -241,8 +241,9 @@ struct weir_zmq_sub {
     struct weir_poll *monitor_poll;
     struct weir_timer monitor_first;
     void (*joined)(void *arg);
-    uint16_t port;        /* bound; 0: it connects */
-    bool in_call, closed; /* closed from inside fn: memory goes when fn is back */
+    void (*rest)(void *arg); /* of weir_zmq_sub_on_rest() */
+    uint16_t port;           /* bound; 0: it connects */
+    bool in_call, closed;    /* closed from inside fn: memory goes when fn is back */
 };
 
 static void drop_message(const char *why) {
@@ -306,6 +307,8 @@ static void on_ready(void *arg) {
         look_at_monitor(sub, false);
     while (!sub->closed && n < PER_TURN && hand_over_one(sub))
         n++;
+    if (!sub->closed && n > 0 && sub->rest != NULL)
+        sub->rest(sub->arg);
     sub->in_call = false;
     if (sub->closed) {
         zmq_close(sub->socket);
@@ -453,6 +456,12 @@ static enum weir_status open_monitor(struct weir_zmq_sub *sub) {
         return WEIR_IO;
     enum weir_status st = weir_poll_open(sub->loop, fd, on_monitor, sub, &sub->monitor_poll);
     return st == WEIR_OK ? weir_timer_start(&sub->monitor_first, 0) : st;
+}
+
+void weir_zmq_sub_on_rest(struct weir_zmq_sub *sub, void (*fn)(void *arg)) {
+    sub->rest = fn;
+    if (sub->direct != NULL)
+        weir_zmtp_sub_on_rest(sub->direct, fn);
 }
 
 void weir_zmq_sub_on_joined(struct weir_zmq_sub *sub, void (*fn)(void *arg)) {

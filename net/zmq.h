@@ -42,6 +42,10 @@ enum weir_status weir_zmq_sub_open(struct weir_loop *loop, const char *endpoint,
  * right after opening. An endpoint that is no literal address, which libzmq reads, has it called
  * once at the start, too, with or without a connection. Not of a DEALER or ROUTER. */
 void weir_zmq_sub_on_joined(struct weir_zmq_sub *sub, void (*fn)(void *arg));
+/* Has fn called, with the subscriber's arg, behind the last of the messages that one read brought,
+ * before anything else runs on the loop: what was gathered of them can be handled together. Not
+ * called once the subscriber is closed. To call right after opening. */
+void weir_zmq_sub_on_rest(struct weir_zmq_sub *sub, void (*fn)(void *arg));
 /* Listens for publishers that connect out; the host may be a star,
  * for all addresses. */
 enum weir_status weir_zmq_sub_bind(struct weir_loop *loop, const char *endpoint,

@@ -40,6 +40,7 @@ struct weir_zmtp_sub {
     struct weir_buf topic;
     weir_zmq_fn fn;
     void (*joined)(void *arg); /* or NULL */
+    void (*rest)(void *arg);   /* or NULL */
     void *arg;
     struct weir_stream *stream;       /* NULL: between two attempts */
     struct weir_timer again;          /* the pause before the next attempt; the wait for READY */
@@ -48,6 +49,7 @@ struct weir_zmtp_sub {
     struct weir_zmtp_message message; /* how far it was looked at */
     uint64_t pause_ms, last_read_ms;
     bool greeted, ready, gathering, found; /* found: since the last look */
+    bool handed;                           /* messages, since `rest` was called */
     bool broken, closed; /* broken: this connection is over, on_close is to come */
 };
 
@@ -163,8 +165,10 @@ static void on_message(struct weir_zmtp_sub *s) {
         if (weir_log_limit_ok(&limit, 1, &dropped))
             WEIR_LOG(WEIR_LOG_WARN, "zmq",
                      "message dropped: too many frames (%u like this were not logged)", dropped);
-    } else if (weir_span_starts(m->frames[0], weir_buf_span(&s->topic)))
+    } else if (weir_span_starts(m->frames[0], weir_buf_span(&s->topic))) {
+        s->handed = true;
         s->fn(s->arg, m->frames, m->n_frames);
+    }
 }
 
 static enum weir_status eat_greeting(struct weir_zmtp_sub *s, struct weir_span bytes) {
@@ -205,6 +209,9 @@ static size_t eat(struct weir_zmtp_sub *s, struct weir_span bytes) {
             on_message(s);
         weir_zmtp_message_init(&s->message);
     }
+    if (s->handed && s->rest != NULL && !s->closed)
+        s->rest(s->arg);
+    s->handed = false;
     return used;
 }
 
@@ -346,6 +353,10 @@ enum weir_status weir_zmtp_sub_open(struct weir_loop *loop, const char *endpoint
 
 void weir_zmtp_sub_on_joined(struct weir_zmtp_sub *s, void (*fn)(void *arg)) {
     s->joined = fn;
+}
+
+void weir_zmtp_sub_on_rest(struct weir_zmtp_sub *s, void (*fn)(void *arg)) {
+    s->rest = fn;
 }
 
 void weir_zmtp_sub_close(struct weir_zmtp_sub *s) {

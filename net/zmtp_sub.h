@@ -15,6 +15,8 @@ enum weir_status weir_zmtp_sub_open(struct weir_loop *loop, const char *endpoint
                                     struct weir_zmtp_sub **ret_sub) WEIR_MUST_CHECK;
 /* As weir_zmq_sub_on_joined. */
 void weir_zmtp_sub_on_joined(struct weir_zmtp_sub *sub, void (*fn)(void *arg));
+/* As weir_zmq_sub_on_rest. */
+void weir_zmtp_sub_on_rest(struct weir_zmtp_sub *sub, void (*fn)(void *arg));
 /* No callback after this; also from inside the callback. */
 void weir_zmtp_sub_close(struct weir_zmtp_sub *sub);
 

@@ -44,6 +44,7 @@ struct source {
     bool told;         /* the owner knows of the source */
     bool live;         /* a message has been seen */
     bool joined;       /* a connection has been made */
+    bool handed;       /* messages, since the last on_rest */
     uint64_t expected; /* next sequence */
     uint64_t publisher;
 };
@@ -108,9 +109,19 @@ static void leave_subject(struct source *x) {
     weir_free(g);
 }
 
+static void on_rest(void *arg) {
+    struct source *x = arg;
+    struct weir_event_sub *s = x->sub;
+    bool handed = x->handed;
+    x->handed = false;
+    if (handed && s->ops.on_rest != NULL)
+        s->ops.on_rest(s->arg);
+}
+
 static void disconnect(struct source *x) {
     if (!is_connected(x))
         return;
+    on_rest(x); /* it goes in the midst of its messages */
     if (x->subject != NULL)
         leave_subject(x);
     weir_zmq_sub_close(x->socket);
@@ -152,6 +163,7 @@ static void hand_over(struct source *x, const struct weir_envelope *env) {
                                  .published_at_ms = env->published_at_ms,
                                  .lost = count_lost(x, env),
                                  .payload = env->payload};
+    x->handed = true;
     s->ops.on_event(s->arg, &msg);
 }
 
@@ -199,8 +211,10 @@ static void on_nats_message(void *arg, const struct weir_nats_msg *msg) {
     if (!weir_map_get(&s->by_publisher, env.publisher_id, &value))
         return;
     struct source *x = (struct source *)(uintptr_t)value;
-    if (x->subject == g)
-        hand_over(x, &env);
+    if (x->subject != g)
+        return;
+    hand_over(x, &env);
+    on_rest(x);
 }
 
 static void on_nats_change(void *arg, const struct weir_nats_change *change) {
@@ -272,6 +286,8 @@ static enum weir_status open_zmq(struct source *x, struct weir_err *err) {
                                             x, &x->socket, err);
     if (st == WEIR_OK)
         weir_zmq_sub_on_joined(x->socket, on_joined);
+    if (st == WEIR_OK)
+        weir_zmq_sub_on_rest(x->socket, on_rest);
     return st;
 }
 

@@ -49,6 +49,9 @@ struct weir_event_msg {
 };
 struct weir_event_sub_ops {
     void (*on_event)(void *arg, const struct weir_event_msg *msg);
+    /* Behind the last of the messages that came together, before anything else runs on the loop:
+     * time to apply what was gathered of them. May be NULL. */
+    void (*on_rest)(void *arg);
     /* kv-events: a source appeared / went (its worker rank must be restored / dropped). May be
      * NULL. */
     void (*on_source)(void *arg, const struct weir_record *source, bool present);

@@ -7,7 +7,6 @@
  * Failure modes: no answer, or an unreadable one: asked again with growing pauses, then given up
  * (reset, live from there; after a look nothing is reset). A rank without a query endpoint is live
  * at once and is reset at each gap. Held events without room: the oldest go, the gap is asked for.
- *
  * Who may close when: the owner. A rank and its question live as long as its source record.
  */
 #include "runtime/kv_follow.h"
@@ -226,15 +225,17 @@ static void on_message(void *arg, const struct weir_event_msg *msg) {
         return; /* its source has gone, or there was no room for it */
     enum weir_status st =
         weir_kv_events_decode(msg->payload, &f->arena, on_live, (struct rank *)(uintptr_t)value);
-    f->ops.on_end(f->arg);
-    if (st == WEIR_OK)
-        return;
-    f->stats.unreadable++;
-    if (weir_log_limit_ok(&f->limit, 1, &dropped))
+    f->stats.unreadable += st != WEIR_OK;
+    if (st != WEIR_OK && weir_log_limit_ok(&f->limit, 1, &dropped))
         WEIR_LOG(WEIR_LOG_WARN, "events",
                  "kv-events message %" PRIu64 " of publisher %" PRIx64
                  " cannot be read; %u more were not reported",
                  msg->sequence, msg->publisher_id, dropped);
+}
+
+static void on_rest(void *arg) {
+    struct weir_kv_follow *f = arg;
+    f->ops.on_end(f->arg);
 }
 
 /* ---- questions ---------------------------------------------------------------------------- */
@@ -552,8 +553,8 @@ enum weir_status weir_kv_follow_open(struct weir_loop *loop, struct weir_discove
                                      struct weir_nats *nats, struct weir_plane_client *client,
                                      const struct weir_kv_follow_ops *ops, void *arg,
                                      struct weir_kv_follow **ret_follow, struct weir_err *err) {
-    static const struct weir_event_sub_ops sub_ops = {
-        .on_event = on_message, .on_source = on_source, .on_doubt = on_doubt};
+    static const struct weir_event_sub_ops sub_ops = {on_message, on_rest, .on_source = on_source,
+                                                      .on_doubt = on_doubt};
     struct weir_kv_follow *f = weir_calloc(1, sizeof(*f));
     if (f == NULL)
         return weir_err_set(err, WEIR_NOMEM, "out of memory");

@@ -19,8 +19,9 @@ struct weir_kv_follow_ops {
     /* Borrowed for the call. False: the worker is not known any more; its rank waits again as it
      * did before `ready`. */
     bool (*on_event)(void *arg, const struct weir_kv_event *event);
-    /* The events of a message or an answer are all told: time to apply what was gathered. Not
-     * called before an on_reset in their midst. */
+    /* The events of an answer, or of messages that came together, are all told: time to apply what
+     * was gathered, before anything else runs on the loop. Not called before an on_reset in their
+     * midst. */
     void (*on_end)(void *arg);
     /* What is known of this rank is void: a dump follows, or the rank went. */
     void (*on_reset)(void *arg, uint64_t worker_id, uint32_t dp_rank);

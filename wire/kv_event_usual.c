@@ -11,8 +11,24 @@ struct walk {
     const unsigned char *at, *end;
 };
 
-static inline bool pass(struct walk *w, const char *bytes, size_t n) {
-    if ((size_t)(w->end - w->at) < n || memcmp(w->at, bytes, n) != 0)
+static inline uint64_t word(const void *p) {
+    uint64_t v;
+    memcpy(&v, p, sizeof(v));
+    return v;
+}
+
+/* Of n bytes, which is a constant: words that overlap, and no call. */
+static inline bool same(const unsigned char *p, const char *literal, size_t n) {
+    if (n < sizeof(uint64_t))
+        return memcmp(p, literal, n) == 0;
+    uint64_t differ = word(p + n - 8) ^ word(literal + n - 8);
+    for (size_t i = 0; i + 8 < n; i += 8)
+        differ |= word(p + i) ^ word(literal + i);
+    return differ == 0;
+}
+
+static inline bool pass(struct walk *w, const char *literal, size_t n) {
+    if ((size_t)(w->end - w->at) < n || !same(w->at, literal, n))
         return false;
     w->at += n;
     return true;
@@ -124,8 +140,8 @@ enum {
 /* Three names in this order, hashes of 8 bytes, no multi-modal part: nearly all are so, and there
  * are thousands in an event. p has BLOCK_BYTES. */
 static inline bool block(const unsigned char *p, struct weir_kv_block *ret) {
-    if (memcmp(p, BLOCK_1, AT_1) != 0 || memcmp(p + AT_1 + 8, BLOCK_2, AT_2 - AT_1 - 8) != 0 ||
-        memcmp(p + AT_3, BLOCK_3, BLOCK_BYTES - AT_3) != 0)
+    if (!same(p, BLOCK_1, AT_1) || !same(p + AT_1 + 8, BLOCK_2, AT_2 - AT_1 - 8) ||
+        !same(p + AT_3, BLOCK_3, BLOCK_BYTES - AT_3))
         return false;
     *ret = (struct weir_kv_block){load(p + AT_1, 8), load(p + AT_2, 8)};
     return true;
