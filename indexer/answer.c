@@ -13,7 +13,7 @@ void weir_answer_fini(struct weir_answer *a) {
     weir_buf_fini(&a->out);
 }
 
-/* What the send queue takes; the exchange ends with the last piece. */
+/* What the send queue takes; the exchange ends with the last piece of the last part. */
 static void send_some(struct weir_answer *a) {
     while (a->sent < a->out.len) {
         size_t n = a->out.len - a->sent < PIECE_BYTES ? a->out.len - a->sent : PIECE_BYTES;
@@ -27,7 +27,13 @@ static void send_some(struct weir_answer *a) {
         a->sent += n;
     }
     a->sending = false;
-    weir_http_stream_end(a->x);
+    if (a->on_sent == NULL) {
+        weir_http_stream_end(a->x);
+        return;
+    }
+    weir_buf_clear(&a->out);
+    a->sent = 0;
+    a->on_sent(a);
 }
 
 void weir_answer_send(struct weir_answer *a, int status, const char *type) {
@@ -41,6 +47,24 @@ void weir_answer_send(struct weir_answer *a, int status, const char *type) {
     weir_http_stream_begin(x, status, type, NULL, 0);
     if (weir_http_exchange_user(x) == a)
         send_some(a);
+}
+
+bool weir_answer_begin(struct weir_answer *a, int status, const char *type) {
+    struct weir_http_exchange *x = a->x;
+    bool head = weir_span_eqz(weir_http_exchange_request(x)->method, "HEAD");
+    weir_http_stream_begin(x, status, type, NULL, 0);
+    if (weir_http_exchange_user(x) != a)
+        return false;
+    if (head)
+        weir_http_stream_end(x);
+    return !head;
+}
+
+void weir_answer_part(struct weir_answer *a, bool last) {
+    if (last)
+        a->on_sent = NULL;
+    a->sending = true;
+    send_some(a);
 }
 
 void weir_answer_on_writable(struct weir_http_exchange *x) {

@@ -11,6 +11,9 @@ struct weir_answer {
     struct weir_buf out;          /* owned */
     size_t sent;
     bool sending;
+    /* Of an answer in parts: the client took `out`, which is empty again; may be where the part was
+     * given. */
+    void (*on_sent)(struct weir_answer *a);
     /* The exchange is over, and x is NULL: frees it, now or when it is done with. */
     void (*on_done)(struct weir_answer *a);
 };
@@ -20,6 +23,12 @@ void weir_answer_init(struct weir_answer *a, struct weir_http_exchange *x, size_
 void weir_answer_fini(struct weir_answer *a);
 /* Sends what is in `out`; `type` is static. It may be gone afterwards. */
 void weir_answer_send(struct weir_answer *a, int status, const char *type);
+/* An answer in parts: its head. False: no part is wanted (a question for the head alone, or the
+ * client has gone), and it may be gone. */
+bool weir_answer_begin(struct weir_answer *a, int status, const char *type);
+/* Sends what is in `out`, and on_sent asks for the next part; `last`: the answer ends with it. It
+ * may be gone afterwards. */
+void weir_answer_part(struct weir_answer *a, bool last);
 /* The handler's on_writable and on_done, for every exchange. */
 void weir_answer_on_writable(struct weir_http_exchange *x);
 void weir_answer_on_done(struct weir_http_exchange *x);

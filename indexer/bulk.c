@@ -11,7 +11,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "indexer/batch.h"
-#include "indexer/service.h"
+#include "indexer/restore.h"
 #include "indexer/service_priv.h"
 #include "indexer/tokens.h"
 
@@ -39,6 +39,7 @@ struct job {
     struct weir_answer answer;
     struct weir_span body; /* owned */
     struct weir_batch batch;
+    struct weir_restore *restore; /* owned; of `answer.out` */
     struct weir_group *group;
     uint32_t block_size; /* the group's when it was found */
     int status;          /* of the answer */
@@ -69,6 +70,7 @@ static const struct weir_metric_desc restores_desc = {
 static void free_job(struct job *j) {
     weir_free((void *)(uintptr_t)j->body.data);
     weir_batch_fini(&j->batch);
+    weir_restore_close(j->restore);
     weir_answer_fini(&j->answer);
     weir_free(j);
 }
@@ -213,25 +215,31 @@ static void read_batch(void *arg) {
         WEIR_LOG(WEIR_LOG_DEBUG, "indexer", "bulk: the loop has stopped");
 }
 
-static void refuse(struct weir_http_exchange *x, const char *body) {
-    const struct weir_http_header later = {WEIR_SPAN_LIT("retry-after"), WEIR_SPAN_LIT("1")};
-    weir_http_respond(x, 503, "application/json", &later, 1, weir_span_z(body));
-}
-
 /* ---- restoring --------------------------------------------------------------------------------
  */
+
+static void on_restored(void *arg, enum weir_status st, const struct weir_err *err) {
+    struct job *j = arg;
+    j->status = st == WEIR_OK ? 200 : st == WEIR_INVALID ? 400 : 503;
+    j->err = *err;
+    weir_buf_clear(&j->answer.out);
+    if (st == WEIR_OK &&
+        weir_buf_printf(&j->answer.out, "{\"status\":\"%llu events applied\"}",
+                        (unsigned long long)weir_restore_events(j->restore)) != WEIR_OK)
+        j->status = 503;
+    finish(j);
+}
 
 /* On the loop, which owns the groups. */
 static void apply_dump(void *arg) {
     struct job *j = arg;
-    uint64_t n = 0;
-    enum weir_status st =
-        weir_service_restore(j->bulk->config.groups, weir_buf_span(&j->answer.out), &n, &j->err);
-    j->status = st == WEIR_OK ? 200 : st == WEIR_INVALID ? 400 : 503;
-    weir_buf_clear(&j->answer.out);
-    if (st == WEIR_OK && weir_buf_printf(&j->answer.out, "{\"status\":\"%llu events applied\"}",
-                                         (unsigned long long)n) != WEIR_OK)
-        j->status = 503;
+    const struct weir_bulk_config *c = &j->bulk->config;
+    if (weir_restore_open(c->groups, weir_buf_span(&j->answer.out), &j->restore) == WEIR_OK) {
+        weir_restore_run(j->restore, c->loop, on_restored, j);
+        return;
+    }
+    weir_err_set(&j->err, WEIR_NOMEM, "out of memory");
+    j->status = 503;
     finish(j);
 }
 
@@ -258,16 +266,15 @@ static void begin(struct weir_bulk *b, struct weir_http_exchange *x, weir_post_f
     struct weir_span body = weir_http_exchange_request(x)->body;
     if (b->n_waiting == b->config.max_waiting) {
         weir_metric_inc(b->refused);
-        refuse(
-            x,
-            "{\"error\":\"too many bulk queries are waiting (--batch-queue): ask again later\"}");
+        weir_indexer_refuse_for_now(
+            x, "too many bulk queries are waiting (--batch-queue): ask again later");
         return;
     }
     struct job *j = weir_calloc(1, sizeof(*j));
     char *copy = j != NULL ? weir_malloc(body.len + 1) : NULL;
     if (copy == NULL) {
         weir_free(j);
-        refuse(x, "{\"error\":\"out of memory\"}");
+        weir_indexer_refuse_for_now(x, "out of memory");
         return;
     }
     if (body.len > 0)
@@ -278,7 +285,7 @@ static void begin(struct weir_bulk *b, struct weir_http_exchange *x, weir_post_f
     if (weir_loop_post(b->own, first, j) != WEIR_OK) {
         weir_http_exchange_set_user(x, NULL);
         free_job(j);
-        refuse(x, "{\"error\":\"out of memory\"}");
+        weir_indexer_refuse_for_now(x, "out of memory");
         return;
     }
     weir_list_push_back(&b->jobs, &j->node);

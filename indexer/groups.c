@@ -231,6 +231,7 @@ static void leave(struct weir_group *x) {
         for (size_t i = 0; i < n; i++)
             weir_mirror_remove(x->mirror, some[i]);
     x->left = true;
+    x->n_left++;
 }
 
 unsigned weir_groups_unregister(struct weir_groups *groups, struct weir_span model,

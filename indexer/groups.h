@@ -19,7 +19,8 @@ struct weir_group {
     struct weir_list node, followers; /* of struct weir_registration */
     char *model, *name;               /* owned */
     uint32_t block_size;              /* tokens; set by the first registration */
-    bool left; /* its last engine has gone: empty and unseen until its names come again */
+    bool left;       /* its last engine has gone: empty and unseen until its names come again */
+    uint64_t n_left; /* times that it was left */
     unsigned n_followers;
     struct kvi_index *index;
     struct kvi_reader *reader, *bulk_reader; /* the loop's; the bulk thread's */

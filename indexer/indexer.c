@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "indexer/bulk.h"
+#include "indexer/dumps.h"
 #include "indexer/keeper.h"
 #include "indexer/peers.h"
 #include "indexer/service.h"
@@ -18,6 +19,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdio.h>
@@ -32,6 +34,7 @@ struct indexer {
     struct weir_keeper *keeper;
     struct weir_device *device; /* NULL: the CPU alone */
     struct weir_bulk *bulk;
+    struct weir_dumps *dumps;
     struct weir_requests *requests;
     struct weir_service service;
     struct weir_http_server *http;
@@ -240,17 +243,15 @@ static void on_signal(void *arg, int signum) {
     weir_loop_stop(x->loop);
 }
 
-static void on_fetched(void *arg, const char *peer, struct weir_span dump, const char *error) {
+static void on_fetched(void *arg, const char *peer, uint64_t n, const char *error) {
     struct indexer *x = arg;
-    struct weir_err err = {.text = ""};
-    uint64_t n = 0;
     x->fetch = NULL;
-    if (error != NULL)
-        WEIR_LOG(WEIR_LOG_WARN, "indexer", "no peer gave a dump; last: %s: %s", peer, error);
-    else if (weir_service_restore(x->groups, dump, &n, &err) != WEIR_OK)
-        WEIR_LOG(WEIR_LOG_WARN, "indexer", "dump of %s: %s", peer, err.text);
+    if (error == NULL)
+        WEIR_LOG(WEIR_LOG_INFO, "indexer", "%" PRIu64 " events from peer %s", n, peer);
     else
-        WEIR_LOG(WEIR_LOG_INFO, "indexer", "%llu events from peer %s", (unsigned long long)n, peer);
+        WEIR_LOG(WEIR_LOG_WARN, "indexer",
+                 "no peer gave a whole dump (%" PRIu64 " events came); last: %s: %s", n, peer,
+                 error);
 }
 
 /* Options as "cpu|cuda|auto". */
@@ -279,6 +280,16 @@ static enum weir_status start_bulk(struct indexer *x) {
                                   .device_min_blocks = (size_t)x->options.device_min_blocks};
     enum weir_status st = weir_bulk_start(&bc, &x->bulk);
     x->service.bulk = x->bulk;
+    return st;
+}
+
+static enum weir_status create_dumps(struct indexer *x) {
+    struct weir_dumps_config dc = {.loop = x->loop,
+                                   .groups = x->groups,
+                                   .metrics = x->metrics,
+                                   .max = (unsigned)x->options.max_dumps};
+    enum weir_status st = weir_dumps_create(&dc, &x->dumps);
+    x->service.dumps = x->dumps;
     return st;
 }
 
@@ -335,7 +346,8 @@ static enum weir_status ask_peers(struct indexer *x, struct weir_err *err) {
         }
     }
     enum weir_status st =
-        n > 0 ? weir_peer_fetch_start(x->loop, urls, n, on_fetched, x, &x->fetch, err) : WEIR_OK;
+        n > 0 ? weir_peer_fetch_start(x->loop, x->groups, urls, n, on_fetched, x, &x->fetch, err)
+              : WEIR_OK;
     for (size_t i = 0; i < n && st == WEIR_OK; i++)
         if ((x->service.peers[i] = weir_strdup(urls[i])) != NULL)
             x->service.n_peers++;
@@ -375,6 +387,8 @@ static enum weir_status open_all(struct indexer *x, struct weir_err *err) {
     if (st == WEIR_OK)
         st = start_bulk(x);
     if (st == WEIR_OK)
+        st = create_dumps(x);
+    if (st == WEIR_OK)
         st = weir_keeper_start(x->loop, x->groups, &x->keeper);
     if (st == WEIR_OK)
         st = weir_loop_on_end(x->loop, on_signal, x);
@@ -404,6 +418,7 @@ static enum weir_status open_all(struct indexer *x, struct weir_err *err) {
 static void close_all(struct indexer *x) {
     weir_peer_fetch_cancel(x->fetch);
     weir_http_server_destroy(x->http);
+    weir_dumps_destroy(x->dumps);
     weir_bulk_stop(x->bulk);
     weir_device_stop(x->device);
     if (x->groups != NULL && x->options.snapshot_dir != NULL)

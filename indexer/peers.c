@@ -1,14 +1,19 @@
 /*
  * Happy path: the first peer's host → addresses → its dump is asked for at the first of them →
- * gathered → fn → freed. An address that cannot be reached gives way to the next one of its host; a
- * peer whose name is not known in time, that cannot be reached, refuses, or takes over a minute
- * gives way to the next. When none is left there is a pause, twice as long each time, and all are
- * asked again, a few times: peers that start together find each other.
+ * each line is applied as it comes → fn → freed. A peer that knows of no lines answers with one
+ * object: it is gathered, and applied in steps behind its end.
+ *
+ * An address that cannot be reached gives way to the next one of its host; a peer whose name is not
+ * known in time, that cannot be reached, refuses, is silent for half a minute or breaks off gives
+ * way to the next. What came of a broken dump stays: its blocks were held when it told them. When
+ * none is left there is a pause, twice as long each time, and all are asked again, a few times:
+ * peers that start together find each other.
  */
 #include "indexer/peers.h"
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "indexer/restore.h"
 #include "net/http_client.h"
 #include "runtime/resolve.h"
 
@@ -16,18 +21,20 @@
 #include <string.h>
 
 enum {
-    DUMP_MAX = 1 << 30,
-    FETCH_MS = 60000,
+    OBJECT_MAX = 1 << 30,
+    FETCH_MS = 1800000, /* a dump at most, */
+    SILENT_MS = 30000,  /* with no pause so long */
     RESOLVE_MS = 5000,
     MAX_ADDRESSES = 8,
     ROUNDS = 4,
     FIRST_PAUSE_MS = 1000,
 };
 
-enum state { RESOLVING, ASKING, ANSWERED, FAILED, PAUSED };
+enum state { RESOLVING, ASKING, ANSWERED, APPLYING, FAILED, PAUSED };
 
 struct weir_peer_fetch {
     struct weir_loop *loop;
+    struct weir_groups *groups;
     const char *const *peers;
     size_t n, at;
     unsigned round;
@@ -41,8 +48,10 @@ struct weir_peer_fetch {
     size_t n_ips, ip;
     struct weir_http_client *client;
     struct weir_http_call *call;
-    struct weir_timer timer; /* the next step, never made from inside a callback; a deadline */
-    struct weir_buf dump;
+    struct weir_timer timer;      /* the next step, never made from inside a callback; a deadline */
+    struct weir_buf text;         /* of an answer that is not lines, or not known to be */
+    struct weir_restore *restore; /* owned; NULL: not known yet what the answer is */
+    uint64_t n_applied;           /* events of answers before this one */
     int status;
     char error[256];
 };
@@ -59,8 +68,18 @@ static bool split(const char *url, char ret_host[WEIR_HOST_BYTES], uint16_t *ret
     return weir_host_parse(rest, ret_host, ret_port) && *ret_port != 0;
 }
 
+static void drop_answer(struct weir_peer_fetch *f) {
+    if (f->restore != NULL)
+        f->n_applied += weir_restore_events(f->restore);
+    weir_restore_close(f->restore);
+    f->restore = NULL;
+    weir_buf_clear(&f->text);
+    f->status = 0;
+}
+
 static void finish(struct weir_peer_fetch *f, const char *error) {
-    f->fn(f->arg, f->peers[f->at], weir_buf_span(&f->dump), error);
+    drop_answer(f);
+    f->fn(f->arg, f->peers[f->at], f->n_applied, error);
     weir_peer_fetch_cancel(f);
 }
 
@@ -87,24 +106,75 @@ static void on_head(void *arg, int status, const struct weir_http_header *header
     f->status = status;
 }
 
+static enum weir_status open_restore(struct weir_peer_fetch *f, struct weir_span text,
+                                     struct weir_err *err) {
+    enum weir_status st = weir_restore_open(f->groups, text, &f->restore);
+    return st == WEIR_OK ? st : weir_err_set(err, st, "out of memory");
+}
+
+/* Lines at once; what may not be lines stays in `text`. */
+static enum weir_status take(struct weir_peer_fetch *f, struct weir_span bytes, bool last,
+                             struct weir_err *err) {
+    if (f->restore != NULL)
+        return weir_restore_feed(f->restore, bytes, last, err);
+    enum weir_status st = weir_buf_append_span(&f->text, bytes);
+    if (st != WEIR_OK)
+        return weir_err_set(err, st, "the dump is larger than memory allows");
+    if (!weir_restore_is_lines(weir_buf_span(&f->text)))
+        return WEIR_OK;
+    st = open_restore(f, weir_span(NULL, 0), err);
+    if (st == WEIR_OK)
+        st = weir_restore_feed(f->restore, weir_buf_span(&f->text), last, err);
+    weir_buf_clear(&f->text);
+    return st;
+}
+
 static void on_body(void *arg, struct weir_span bytes) {
     struct weir_peer_fetch *f = arg;
-    if (f->status == 200 && weir_buf_append_span(&f->dump, bytes) != WEIR_OK)
-        f->status = 0;
+    struct weir_err err;
+    step(f, ASKING, SILENT_MS);
+    if (f->status != 200 || take(f, bytes, false, &err) == WEIR_OK)
+        return;
+    weir_http_call_cancel(f->call);
+    f->call = NULL;
+    fail(f, err.text);
 }
 
 static void on_done(void *arg, enum weir_status status, bool sent_any) {
     struct weir_peer_fetch *f = arg;
+    struct weir_err err;
     (void)sent_any;
     f->call = NULL;
     char text[64];
     snprintf(text, sizeof(text), "status %d", f->status);
-    if (status == WEIR_OK && f->status == 200)
+    if (status != WEIR_OK || f->status != 200)
+        fail(f, status != WEIR_OK ? weir_status_text(status) : text);
+    else if (take(f, weir_span(NULL, 0), true, &err) != WEIR_OK)
+        fail(f, err.text);
+    else
+        step(f, ANSWERED, 0);
+}
+
+static void on_applied(void *arg, enum weir_status status, const struct weir_err *err) {
+    struct weir_peer_fetch *f = arg;
+    if (status == WEIR_OK)
         step(f, ANSWERED, 0);
     else
-        fail(f, status != WEIR_OK ? weir_status_text(status)
-                : f->status == 0  ? "the dump is larger than memory allows"
-                                  : text);
+        fail(f, err->text);
+}
+
+/* The whole answer is there. */
+static void on_answered(struct weir_peer_fetch *f) {
+    struct weir_err err;
+    if (f->restore != NULL || f->text.len == 0) {
+        finish(f, NULL);
+        return;
+    }
+    f->state = APPLYING;
+    if (open_restore(f, weir_buf_span(&f->text), &err) == WEIR_OK)
+        weir_restore_run(f->restore, f->loop, on_applied, f);
+    else
+        fail(f, err.text);
 }
 
 static void ask(struct weir_peer_fetch *f) {
@@ -115,9 +185,8 @@ static void ask(struct weir_peer_fetch *f) {
         .method = "GET", .target = "/dump?format=ndjson", .total_ms = FETCH_MS};
     weir_http_client_destroy(f->client);
     f->client = NULL;
-    weir_buf_clear(&f->dump);
-    f->status = 0;
-    f->state = ASKING;
+    drop_answer(f);
+    step(f, ASKING, SILENT_MS);
     enum weir_status st = weir_http_client_create(f->loop, &cc, &f->client);
     if (st == WEIR_OK)
         st = weir_http_call_start(f->client, &call, &ops, f, &f->call);
@@ -184,7 +253,7 @@ static void on_timer(void *arg) {
         on_failed(f);
         break;
     case ANSWERED:
-        finish(f, NULL);
+        on_answered(f);
         break;
     case PAUSED:
         f->round++;
@@ -192,6 +261,14 @@ static void on_timer(void *arg) {
         begin(f);
         break;
     case ASKING:
+        if (f->call != NULL)
+            weir_http_call_cancel(f->call);
+        f->call = NULL;
+        snprintf(f->error, sizeof(f->error), "it was silent for %d s", SILENT_MS / 1000);
+        on_failed(f);
+        break;
+    case APPLYING: /* no timer runs */
+        break;
     case FAILED:
         on_failed(f);
         break;
@@ -201,9 +278,10 @@ static void on_timer(void *arg) {
 /* ---- interface --------------------------------------------------------------------------------
  */
 
-enum weir_status weir_peer_fetch_start(struct weir_loop *loop, const char *const *peers, size_t n,
-                                       weir_peer_fn fn, void *arg,
-                                       struct weir_peer_fetch **ret_fetch, struct weir_err *err) {
+enum weir_status weir_peer_fetch_start(struct weir_loop *loop, struct weir_groups *groups,
+                                       const char *const *peers, size_t n, weir_peer_fn fn,
+                                       void *arg, struct weir_peer_fetch **ret_fetch,
+                                       struct weir_err *err) {
     char host[WEIR_HOST_BYTES];
     uint16_t port;
     for (size_t i = 0; i < n; i++)
@@ -214,11 +292,12 @@ enum weir_status weir_peer_fetch_start(struct weir_loop *loop, const char *const
     if (f == NULL)
         return weir_err_set(err, WEIR_NOMEM, "out of memory");
     f->loop = loop;
+    f->groups = groups;
     f->peers = peers;
     f->n = n;
     f->fn = fn;
     f->arg = arg;
-    weir_buf_init(&f->dump, DUMP_MAX);
+    weir_buf_init(&f->text, OBJECT_MAX);
     weir_timer_init(&f->timer, loop, on_timer, f);
     begin(f);
     *ret_fetch = f;
@@ -233,6 +312,7 @@ void weir_peer_fetch_cancel(struct weir_peer_fetch *fetch) {
     if (fetch->call != NULL)
         weir_http_call_cancel(fetch->call);
     weir_http_client_destroy(fetch->client);
-    weir_buf_fini(&fetch->dump);
+    weir_restore_close(fetch->restore);
+    weir_buf_fini(&fetch->text);
     weir_free(fetch);
 }

@@ -1,6 +1,6 @@
 /*
- * Every answer is made at once, from the index in memory, but for bulk queries (bulk.h); bodies are
- * bounded before they are read.
+ * Every answer is made at once, from the index in memory, but for bulk queries (bulk.h), dumps and
+ * restores (dumps.h); bodies are bounded before they are read.
  */
 #include "indexer/service.h"
 
@@ -405,40 +405,15 @@ static void on_metrics(struct weir_service *s, struct weir_http_exchange *x) {
     weir_buf_fini(&body);
 }
 
-static void free_answer(struct weir_answer *a) {
-    weir_answer_fini(a);
-    weir_free(a);
-}
-
 static void on_dump(struct weir_service *s, struct weir_http_exchange *x) {
-    bool lines = weir_span_eqz(parameter(x, "format"), "ndjson");
-    struct weir_answer *a = weir_calloc(1, sizeof(*a));
-    if (a == NULL) {
-        weir_indexer_refuse(x, 503, "out of memory");
-        return;
-    }
-    weir_answer_init(a, x, WEIR_INDEXER_OUT_MAX, free_answer);
-    if (weir_indexer_dump(s->groups, lines, &a->out) == WEIR_OK)
-        weir_answer_send(a, 200, lines ? "application/x-ndjson" : "application/json");
-    else
-        weir_indexer_refuse(x, 503, "the dump is too large or memory ran out");
+    weir_dumps_answer(s->dumps, x, weir_span_eqz(parameter(x, "format"), "ndjson"));
 }
 
 static void on_restore(struct weir_service *s, struct weir_http_exchange *x) {
-    struct weir_err err;
-    uint64_t n = 0;
-    char text[64];
-    if (weir_tokens_in(weir_http_exchange_request(x)->body)) {
+    if (weir_tokens_in(weir_http_exchange_request(x)->body))
         weir_bulk_restore(s->bulk, x);
-        return;
-    }
-    enum weir_status st =
-        weir_service_restore(s->groups, weir_http_exchange_request(x)->body, &n, &err);
-    snprintf(text, sizeof(text), "%" PRIu64 " events applied", n);
-    if (st == WEIR_OK)
-        weir_indexer_say(x, 200, "status", text);
     else
-        weir_indexer_refuse(x, st == WEIR_INVALID ? 400 : 503, err.text);
+        weir_dumps_restore(s->dumps, x);
 }
 
 /* ---- routes -----------------------------------------------------------------------------------

@@ -4,6 +4,7 @@
 
 #include "base/metrics.h"
 #include "indexer/bulk.h"
+#include "indexer/dumps.h"
 #include "indexer/groups.h"
 #include "indexer/requests.h"
 #include "net/http_server.h"
@@ -13,6 +14,7 @@ enum { WEIR_INDEXER_MAX_PEERS = 64 };
 struct weir_service {
     struct weir_groups *groups;     /* borrowed */
     struct weir_bulk *bulk;         /* borrowed; set before it serves */
+    struct weir_dumps *dumps;       /* borrowed; set before it serves */
     struct weir_requests *requests; /* borrowed; set before it serves */
     size_t query_limit, restore_limit;
     bool test_pages;                     /* the pages that stop and resume listeners are served */
@@ -28,11 +30,5 @@ enum weir_status weir_service_init(struct weir_service *service, struct weir_gro
 void weir_service_fini(struct weir_service *service);
 /* arg is a struct weir_service. */
 extern const struct weir_http_handler weir_service_handler;
-
-/* Applies a dump as GET /dump gives it, or NDJSON stream records, to the groups that it names.
- * *ret_n becomes the events applied. WEIR_INVALID: err says where it stops being one; what came
- * before it was applied. */
-enum weir_status weir_service_restore(struct weir_groups *groups, struct weir_span text,
-                                      uint64_t *ret_n, struct weir_err *err) WEIR_MUST_CHECK;
 
 #endif

@@ -35,6 +35,20 @@ void weir_indexer_refuse(struct weir_http_exchange *x, int status, const char *t
     weir_indexer_say(x, status, "error", text);
 }
 
+void weir_indexer_refuse_for_now(struct weir_http_exchange *x, const char *text) {
+    const struct weir_http_header later = {WEIR_SPAN_LIT("retry-after"), WEIR_SPAN_LIT("1")};
+    struct weir_buf body;
+    struct weir_jsonw w;
+    weir_indexer_begin(&w, &body);
+    weir_jsonw_object_begin(&w);
+    weir_jsonw_key(&w, "error");
+    weir_jsonw_string_z(&w, text);
+    weir_jsonw_object_end(&w);
+    weir_http_respond(x, 503, "application/json", &later, 1,
+                      w.status == WEIR_OK ? weir_buf_span(&body) : WEIR_SPAN_LIT("{}"));
+    weir_buf_fini(&body);
+}
+
 /* ---- bodies -----------------------------------------------------------------------------------
  */
 

@@ -8,10 +8,6 @@
 /* The score response: tokens by worker and rank, and by instance over all tiers. Sorts `scores`. */
 void weir_indexer_put_scores(struct weir_jsonw *w, struct kvi_score *scores, size_t n,
                              uint32_t block_size);
-/* All groups: {"model:group": {"block_size": N, "events": […]}}, or one {key, block_size, event} a
- * line. */
-enum weir_status weir_indexer_dump(struct weir_groups *groups, bool lines,
-                                   struct weir_buf *out) WEIR_MUST_CHECK;
 
 /* ---- service_body.c ---- */
 
@@ -34,5 +30,7 @@ void weir_indexer_send(struct weir_http_exchange *x, int status, struct weir_jso
 /* {key: text}; {"error": text} */
 void weir_indexer_say(struct weir_http_exchange *x, int status, const char *key, const char *text);
 void weir_indexer_refuse(struct weir_http_exchange *x, int status, const char *text);
+/* 503 with Retry-After. */
+void weir_indexer_refuse_for_now(struct weir_http_exchange *x, const char *text);
 
 #endif
