@@ -122,11 +122,23 @@ const char *weir_json_error_text(enum weir_json_error error);
 void weir_json_line_column(struct weir_span text, size_t pos, unsigned *ret_line,
                            unsigned *ret_column);
 
-/* Compares the unescaped string with a C string. */
-bool weir_json_str_eqz_escaped(struct weir_json_str s, const char *z);
-static inline bool weir_json_str_eqz(struct weir_json_str s, const char *z) {
-    return s.escaped ? weir_json_str_eqz_escaped(s, z) : weir_span_eqz(s.raw, z);
+/* Compares the unescaped string with a text. A member's name is compared so and in no other way:
+ * "mod\u0065l" is "model" to every reader of JSON. */
+bool weir_json_str_eq_escaped(struct weir_json_str s, struct weir_span text);
+static inline bool weir_json_str_eq(struct weir_json_str s, struct weir_span text) {
+    return s.escaped ? weir_json_str_eq_escaped(s, text) : weir_span_eq(s.raw, text);
 }
+static inline bool weir_json_str_eqz(struct weir_json_str s, const char *z) {
+    return weir_json_str_eq(s, weir_span_z(z));
+}
+/* The exact bytes of a value, as weir_json_skip gives them, are a string of this text. */
+bool weir_json_is_text(struct weir_span raw, struct weir_span text);
+static inline bool weir_json_is(struct weir_span raw, const char *z) {
+    return weir_json_is_text(raw, weir_span_z(z));
+}
+/* The unescaped text where it fits into the room or nothing is escaped; else the raw form, whose
+ * backslash sets it apart from any name or number. For words that are short, without an arena. */
+struct weir_span weir_json_short_text(struct weir_json_str s, char *room, size_t bytes);
 /* Appends the unescaped bytes. Fails only for memory: the scanner has validated the escapes. */
 enum weir_status weir_json_unescape(struct weir_json_str s, struct weir_buf *out) WEIR_MUST_CHECK;
 /* The unescaped text: the input itself where nothing is escaped, else a copy in the arena.

@@ -167,18 +167,47 @@ struct weir_span weir_json_text(struct weir_json_str s, struct weir_arena *arena
     return weir_buf_span(&room);
 }
 
-bool weir_json_str_eqz_escaped(struct weir_json_str s, const char *z) {
-    size_t len = strlen(z), at = 0;
+/* The next character of an escaped string at s.raw.data[*i]: its bytes, and how many. */
+static size_t next_bytes(struct weir_json_str s, size_t *i, char bytes[4]) {
+    size_t n = 1;
+    bytes[0] = s.raw.data[*i];
+    if (bytes[0] == '\\')
+        *i += decode_escape(s.raw.data + *i + 1, bytes, &n);
+    ++*i;
+    return n;
+}
+
+bool weir_json_str_eq_escaped(struct weir_json_str s, struct weir_span text) {
+    size_t at = 0;
     for (size_t i = 0; i < s.raw.len;) {
-        char bytes[4] = {s.raw.data[i]};
-        size_t n = 1;
-        if (s.raw.data[i] == '\\')
-            i += 1 + decode_escape(s.raw.data + i + 1, bytes, &n);
-        else
-            i++;
-        if (n > len - at || memcmp(bytes, z + at, n) != 0)
+        char bytes[4];
+        size_t n = next_bytes(s, &i, bytes);
+        if (n > text.len - at || memcmp(bytes, text.data + at, n) != 0)
             return false;
         at += n;
     }
-    return at == len;
+    return at == text.len;
+}
+
+bool weir_json_is_text(struct weir_span raw, struct weir_span text) {
+    if (weir_json_type_of(raw) != WEIR_JSON_STRING)
+        return false;
+    struct weir_json_str s = {weir_span(raw.data + 1, raw.len - 2), false};
+    s.escaped = s.raw.len >= text.len && memchr(s.raw.data, '\\', s.raw.len) != NULL;
+    return weir_json_str_eq(s, text);
+}
+
+struct weir_span weir_json_short_text(struct weir_json_str s, char *room, size_t bytes) {
+    size_t at = 0;
+    if (!s.escaped)
+        return s.raw;
+    for (size_t i = 0; i < s.raw.len;) {
+        char one[4];
+        size_t n = next_bytes(s, &i, one);
+        if (n > bytes - at)
+            return s.raw;
+        memcpy(room + at, one, n);
+        at += n;
+    }
+    return weir_span(room, at);
 }

@@ -46,7 +46,7 @@ static void put_parameters(struct weir_jsonw *w, struct weir_span parameters) {
     if (weir_json_object_enter(&j))
         while (weir_json_object_next(&j, &key) && weir_json_skip(&j, &value))
             if (!weir_json_str_eqz(key, "$defs")) {
-                weir_jsonw_key_span(w, key.raw);
+                weir_jsonw_key_text(w, key.raw);
                 weir_jsonw_raw(w, value);
             }
     weir_jsonw_object_end(w);
@@ -91,7 +91,7 @@ static bool put_definitions(struct weir_jsonw *w, struct weir_span tools,
             continue;
         while (weir_json_object_next(&d, &key) && weir_json_skip(&d, &value)) {
             size_t at = 0;
-            while (at < n && !weir_span_eq(names[at], key.raw))
+            while (at < n && !weir_json_str_eq(key, names[at]))
                 at++;
             *ret_name = key.raw;
             if (at == NAMES_MAX || (at < n && !weir_span_eq(values[at], value)))
@@ -104,7 +104,7 @@ static bool put_definitions(struct weir_jsonw *w, struct weir_span tools,
             }
             names[n] = key.raw;
             values[n++] = value;
-            weir_jsonw_key_span(w, key.raw);
+            weir_jsonw_key_text(w, key.raw);
             weir_jsonw_raw(w, value);
         }
     }
@@ -160,7 +160,7 @@ static bool takes_nothing(struct weir_span parameters) {
         for (size_t i = 0; i < WEIR_ARRAY_LEN(harmless); i++)
             known = known || weir_json_str_eqz(key, harmless[i]);
         if (weir_json_str_eqz(key, "type"))
-            known = is_object_type = weir_span_eqz(value, "\"object\"");
+            known = is_object_type = weir_json_is(value, "object");
         else if (weir_json_str_eqz(key, "additionalProperties"))
             known = is_closed = weir_span_eqz(value, "false");
         else if (weir_json_str_eqz(key, "properties"))
@@ -184,7 +184,7 @@ static struct weir_span parameters_named(struct weir_span tools, struct weir_spa
     if (weir_json_array_enter(&j))
         while (weir_json_array_next(&j) && weir_json_skip(&j, &tool)) {
             struct weir_span function = member(tool, "function"), own = member(function, "name");
-            if (own.len == name.len + 2 && memcmp(own.data + 1, name.data, name.len) == 0)
+            if (weir_json_is_text(own, name))
                 return parameters_of(function);
         }
     return WEIR_SPAN_LIT("{\"type\":\"object\"}");

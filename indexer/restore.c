@@ -158,6 +158,8 @@ static enum weir_status next_group(struct weir_restore *r) {
     }
     if (weir_json_peek(j) != WEIR_JSON_OBJECT || !weir_json_object_enter(j))
         return weir_err_set(r->err, WEIR_INVALID, "each group must be an object");
+    if (key.escaped)
+        return weir_err_set(r->err, WEIR_INVALID, "a group's name must be without escapes");
     r->key = key.raw;
     r->block_size = 0;
     r->late_events = weir_span(NULL, 0);

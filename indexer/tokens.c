@@ -37,9 +37,14 @@ struct reading {
     struct weir_err *err;
 };
 
+/* A member of that name may be there: as it is mostly written, or behind escapes. */
+static bool may_have_tokens(struct weir_span json) {
+    return memmem(json.data, json.len, "\"token_ids\"", 11) != NULL ||
+           weir_span_find(json, '\\') >= 0;
+}
+
 bool weir_tokens_in(struct weir_span dump) {
-    return weir_span_starts(dump, WEIR_SPAN_LIT("{\"key\":")) &&
-           memmem(dump.data, dump.len, "\"token_ids\"", 11) != NULL;
+    return weir_span_starts(dump, WEIR_SPAN_LIT("{\"key\":")) && may_have_tokens(dump);
 }
 
 static enum weir_status bad(struct reading *r, const char *text) {
@@ -142,7 +147,7 @@ static enum weir_status read_event(struct reading *r, struct weir_span text, str
             return st;
     }
     if (!e->hashed)
-        return WEIR_OK; /* "token_ids" stood somewhere else */
+        return WEIR_OK; /* what was found stood somewhere else */
     if (t.type.data == NULL || !weir_span_eqz(t.type, "BlockStored") || !t.has_worker)
         return bad(r, "an event with token_ids must have the type BlockStored and a worker_id");
     if (e->block_size == 0 || e->block_size > 65536 || e->n_tokens != e->event.n * e->block_size)
@@ -162,7 +167,7 @@ static enum weir_status read_line(struct reading *r, struct weir_span line) {
     struct record e = {.line = line};
     if (!weir_grow(&r->records, &r->cap, r->n + 1, sizeof(*r->records)))
         return no_memory(r);
-    if (memmem(line.data, line.len, "\"token_ids\"", 11) != NULL) {
+    if (may_have_tokens(line)) {
         weir_json_init(&j, line, 32);
         if (weir_json_peek(&j) == WEIR_JSON_OBJECT && weir_json_object_enter(&j))
             while (weir_json_object_next(&j, &k)) {

@@ -105,7 +105,26 @@ static bool word(struct in *in, const char *w) {
     return true;
 }
 
-/* A string; its bytes as they stand (no key or value of ours needs escapes). */
+static int hex_digit(char c) {
+    int low = c | 0x20;
+    return c >= '0' && c <= '9' ? c - '0' : low >= 'a' && low <= 'f' ? low - 'a' + 10 : -1;
+}
+
+/* The number of an escape \uXXXX that begins at `at`; -1: it is none. */
+static int code_at(const char *at, const char *end) {
+    int code = 0;
+    if (end - at < 6 || at[1] != 'u')
+        return -1;
+    for (int i = 2; i < 6; i++) {
+        int digit = hex_digit(at[i]);
+        if (digit < 0)
+            return -1;
+        code = code << 4 | digit;
+    }
+    return code;
+}
+
+/* A string; its bytes as they stand, escapes and all. */
 static bool string(struct in *in, const char **ret, size_t *ret_len) {
     if (!take(in, '"'))
         return fail(in, KVI_JSON_INVALID);
@@ -113,7 +132,14 @@ static bool string(struct in *in, const char **ret, size_t *ret_len) {
     while (in->at < in->end && *in->at != '"') {
         if ((unsigned char)*in->at < 0x20)
             return fail(in, KVI_JSON_INVALID);
-        in->at += *in->at == '\\' && in->at + 1 < in->end ? 2 : 1;
+        if (*in->at != '\\')
+            in->at++;
+        else if (code_at(in->at, in->end) >= 0)
+            in->at += 6;
+        else if (in->end - in->at > 1 && memchr("\"\\/bfnrt", in->at[1], 8) != NULL)
+            in->at += 2;
+        else
+            return fail(in, KVI_JSON_INVALID);
     }
     if (in->at >= in->end)
         return fail(in, KVI_JSON_INVALID);
@@ -184,8 +210,22 @@ static bool skip(struct in *in) {
 
 typedef bool (*field_fn)(struct in *in, const char *key, size_t len, void *arg);
 
+/* The same where a letter may stand as its escape. Names have letters and underscores only. */
+static bool is_escaped(const char *key, size_t len, const char *name) {
+    const char *end = key + len;
+    for (; key < end && *name != '\0'; name++) {
+        int c = *key == '\\' ? code_at(key, end) : *key;
+        if (c != *name)
+            return false;
+        key += *key == '\\' ? 6 : 1;
+    }
+    return key == end && *name == '\0';
+}
+
 static bool is(const char *key, size_t len, const char *name) {
-    return len == strlen(name) && memcmp(key, name, len) == 0;
+    size_t n = strlen(name);
+    return len == n ? memcmp(key, name, n) == 0
+                    : len > n && memchr(key, '\\', len) != NULL && is_escaped(key, len, name);
 }
 
 static bool object(struct in *in, field_fn fn, void *arg) {
@@ -331,10 +371,11 @@ static bool event_field(struct in *in, const char *key, size_t len, void *arg) {
         return skip(in);
     if (!once(in, p, K_DATA))
         return false;
-    if (!word(in, "\"cleared\""))
+    if (peek(in) != '"')
         return object(in, data_field, p);
     p->e.kind = KVI_CLEARED;
-    return once(in, p, K_KIND);
+    return string(in, &key, &len) && (is(key, len, "cleared") || fail(in, KVI_JSON_INVALID)) &&
+           once(in, p, K_KIND);
 }
 
 static bool residency(struct in *in) {

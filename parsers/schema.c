@@ -15,17 +15,9 @@ static struct weir_span member(struct weir_span json, struct weir_span name) {
     if (json.data == NULL || weir_json_peek(&j) != WEIR_JSON_OBJECT || !weir_json_object_enter(&j))
         return found;
     while (weir_json_object_next(&j, &key)) {
-        bool same = key.escaped ? false : weir_span_eq(key.raw, name);
-        if (key.escaped) {
-            struct weir_buf text;
-            weir_buf_init(&text, key.raw.len);
-            same = weir_json_unescape(key, &text) == WEIR_OK &&
-                   weir_span_eq(weir_buf_span(&text), name);
-            weir_buf_fini(&text);
-        }
         if (!weir_json_skip(&j, &value))
             break;
-        if (same)
+        if (weir_json_str_eq(key, name))
             found = value;
     }
     return found;
@@ -44,7 +36,7 @@ struct weir_span wprs_schema_tool(struct weir_span tools, struct weir_span name)
     while (weir_json_array_next(&j) && weir_json_skip(&j, &tool)) {
         struct weir_span function = member_z(tool, "function");
         struct weir_span named = member_z(function, "name");
-        if (named.len == name.len + 2 && memcmp(named.data + 1, name.data, name.len) == 0)
+        if (weir_json_is_text(named, name))
             return member_z(function, "parameters");
     }
     return weir_span(NULL, 0);

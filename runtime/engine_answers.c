@@ -242,8 +242,9 @@ enum weir_status weir_engine_read_sources(struct weir_span body, const char *hos
         struct weir_engine_source s = {0};
         uint64_t rank = 0;
         bool enabled;
-        if (!weir_span_u64(key.raw, &rank) || rank >= WEIR_ENGINE_MAX_RANKS ||
-            weir_json_peek(&j) != WEIR_JSON_OBJECT) {
+        char digits[16];
+        if (!weir_span_u64(weir_json_short_text(key, digits, sizeof(digits)), &rank) ||
+            rank >= WEIR_ENGINE_MAX_RANKS || weir_json_peek(&j) != WEIR_JSON_OBJECT) {
             if (!weir_json_skip(&j, NULL))
                 return WEIR_INVALID;
             continue;

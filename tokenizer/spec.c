@@ -220,7 +220,7 @@ enum weir_status wtok_spec_model(struct wtok_spec *spec, struct weir_span json,
                                         "ignore_merges",
                                         NULL};
     struct weir_span type = wtok_field(json, "type");
-    if (type.data != NULL && !weir_span_eqz(type, "\"BPE\""))
+    if (type.data != NULL && !weir_json_is(type, "BPE"))
         return wtok_refuse(err, "model.type", type);
     enum weir_status st = wtok_only(json, "model", names, err);
     struct weir_span dropout = wtok_field(json, "dropout");
@@ -334,7 +334,8 @@ enum weir_status wtok_spec_added_overlay(struct wtok_spec *spec, struct weir_spa
         uint64_t id = UINT64_MAX;
         if (!weir_json_skip(&j, &item))
             break;
-        (void)weir_span_u64(key.raw, &id);
+        char room[24];
+        (void)weir_span_u64(weir_json_short_text(key, room, sizeof(room)), &id);
         enum weir_status st = read_added(spec, item, id, err);
         if (st != WEIR_OK)
             return weir_err_prefix(err, "tokenizer_config.json: added_tokens_decoder");

@@ -32,9 +32,9 @@ static bool need(struct turns *t, struct weir_span block, const char *name, stru
                             t->message, t->block, name);
 }
 
-static bool is_type(struct weir_span block, const char *quoted) {
+static bool is_type(struct weir_span block, const char *word) {
     struct weir_span type;
-    return weir_json_member(block, "type", &type) && weir_span_eqz(type, quoted);
+    return weir_json_member(block, "type", &type) && weir_json_is(type, word);
 }
 
 static bool refuse_type(struct turns *t, struct weir_span block) {
@@ -148,13 +148,13 @@ static bool add_image(struct turns *t, struct weir_span block) {
         return refuse(t, "an image needs a source");
     begin_part(t);
     t->images = true;
-    if (is_type(source, "\"url\"")) {
+    if (is_type(source, "url")) {
         if (!need(t, source, "url", &url))
             return false;
         weir_translate_put_image(&t->parts_w, url, weir_span(NULL, 0));
         return true;
     }
-    if (!is_type(source, "\"base64\""))
+    if (!is_type(source, "base64"))
         return refuse(t, "an image's source is of type base64 or url");
     if (!need(t, source, "media_type", &kind) || !need(t, source, "data", &data))
         return false;
@@ -185,7 +185,7 @@ static bool append_result(struct turns *t, struct weir_span content, struct weir
     weir_json_init(&j, content, WEIR_OPENAI_DEPTH);
     weir_json_array_enter(&j);
     while (weir_json_array_next(&j) && weir_json_skip(&j, &block)) {
-        if (!is_type(block, "\"text\""))
+        if (!is_type(block, "text"))
             return refuse(t, "only text is supported in a tool_result");
         if (!need(t, block, "text", &text) || !weir_translate_append(t->r, text, out))
             return false;
@@ -210,11 +210,11 @@ static bool put_result(struct turns *t, struct weir_span block) {
 }
 
 static bool user_block(struct turns *t, struct weir_span block) {
-    if (is_type(block, "\"text\""))
+    if (is_type(block, "text"))
         return add_text(t, block);
-    if (is_type(block, "\"image\""))
+    if (is_type(block, "image"))
         return add_image(t, block);
-    if (is_type(block, "\"tool_result\""))
+    if (is_type(block, "tool_result"))
         return put_result(t, block);
     return refuse_type(t, block);
 }
@@ -257,13 +257,13 @@ static bool add_call(struct turns *t, struct weir_span block) {
 /* What is redacted nobody here can read: it has no place in a prompt. */
 static bool assistant_block(struct turns *t, struct weir_span block) {
     struct weir_span text;
-    if (is_type(block, "\"text\""))
+    if (is_type(block, "text"))
         return need(t, block, "text", &text) && weir_translate_append(t->r, text, &t->text);
-    if (is_type(block, "\"thinking\""))
+    if (is_type(block, "thinking"))
         return add_thinking(t, block);
-    if (is_type(block, "\"tool_use\""))
+    if (is_type(block, "tool_use"))
         return add_call(t, block);
-    return is_type(block, "\"redacted_thinking\"") || refuse_type(t, block);
+    return is_type(block, "redacted_thinking") || refuse_type(t, block);
 }
 
 static void end_assistant(struct turns *t) {
@@ -274,7 +274,7 @@ static void end_assistant(struct turns *t) {
 
 static bool system_block(struct turns *t, struct weir_span block) {
     struct weir_span text;
-    if (!is_type(block, "\"text\""))
+    if (!is_type(block, "text"))
         return refuse_type(t, block);
     return need(t, block, "text", &text) && add_line(t, t->block == 0, text);
 }
@@ -285,8 +285,7 @@ static bool put_message(struct turns *t, struct weir_span message) {
     if (!weir_json_member(message, "role", &role) ||
         !weir_json_member(message, "content", &content))
         return false;
-    bool user = weir_span_eqz(role, "\"user\""), assistant = weir_span_eqz(role, "\"assistant\""),
-         ok = true;
+    bool user = weir_json_is(role, "user"), assistant = weir_json_is(role, "assistant"), ok = true;
     if (weir_json_type_of(content) == WEIR_JSON_STRING) {
         weir_translate_begin_message(t->w, user ? "user" : assistant ? "assistant" : "system");
         weir_jsonw_raw(t->w, content);

@@ -68,7 +68,7 @@ static bool check_tools(struct weir_openai_reading *r, struct weir_span tools) {
     weir_json_array_enter(&j);
     for (size_t i = 0; weir_json_array_next(&j) && weir_json_skip(&j, &tool); i++) {
         if (weir_json_member(tool, "type", &type) && weir_json_type_of(type) != WEIR_JSON_NULL &&
-            !weir_span_eqz(type, "\"custom\""))
+            !weir_json_is(type, "custom"))
             return weir_raw_string(r, type, &name) &&
                    (name.len > 0 ||
                     weir_openai_fail(r, 400, "tools[%zu].type: must be a non-empty string", i)) &&
@@ -115,10 +115,10 @@ static void put_choice(struct weir_jsonw *w, struct weir_span choice) {
     if (choice.data == NULL || !weir_json_member(choice, "type", &raw))
         return;
     weir_jsonw_key(w, "tool_choice");
-    if (weir_span_eqz(raw, "\"tool\"") && weir_json_member(choice, "name", &raw))
+    if (weir_json_is(raw, "tool") && weir_json_member(choice, "name", &raw))
         weir_translate_put_named(w, raw);
     else
-        weir_jsonw_raw(w, weir_span_eqz(raw, "\"any\"") ? WEIR_SPAN_LIT("\"required\"") : raw);
+        weir_jsonw_raw(w, weir_json_is(raw, "any") ? WEIR_SPAN_LIT("\"required\"") : raw);
     if (weir_json_member(choice, "disable_parallel_tool_use", &raw) && weir_span_eqz(raw, "true"))
         weir_translate_put(w, "parallel_tool_calls", WEIR_SPAN_LIT("false"));
 }
@@ -131,7 +131,7 @@ static void put_thinking(struct weir_jsonw *w, struct weir_span thinking) {
     weir_jsonw_object_begin(w);
     weir_translate_put(w, "type", type);
     weir_jsonw_object_end(w);
-    if (weir_span_eqz(type, "\"enabled\""))
+    if (weir_json_is(type, "enabled"))
         weir_translate_put_from(w, "thinking_token_budget", thinking, "budget_tokens");
 }
 

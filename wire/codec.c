@@ -243,8 +243,7 @@ bool weir_dec_map_next(struct weir_dec *d, struct weir_dec_box *box, struct weir
     struct weir_json_str key;
     if (!weir_json_object_next(&d->j, &key))
         return false;
-    /* A key with escapes is none of ours: its raw form matches nothing either. */
-    *ret_key = key.raw;
+    *ret_key = weir_json_short_text(key, d->name, sizeof(d->name));
     return true;
 }
 

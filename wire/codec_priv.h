@@ -56,6 +56,7 @@ struct weir_dec {
     struct weir_mp m;
     struct weir_arena *arena; /* borrowed: unescaped strings */
     bool nomem;
+    char name[64]; /* a member's that was escaped; none of ours is longer */
 };
 struct weir_dec_box {
     uint32_t left;
@@ -70,6 +71,7 @@ bool weir_dec_fail(struct weir_dec *d);
 bool weir_dec_is_null(struct weir_dec *d); /* looks only */
 enum weir_json_type weir_dec_type(struct weir_dec *d);
 bool weir_dec_map(struct weir_dec *d, struct weir_dec_box *box);
+/* The name holds until the next member of any map is read. */
 bool weir_dec_map_next(struct weir_dec *d, struct weir_dec_box *box, struct weir_span *ret_key);
 /* The member's name is this one; asked in the same order for each member of a map. The reading
  * fails when it stands there twice. */

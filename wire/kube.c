@@ -134,7 +134,7 @@ static bool read_owner(struct weir_span owners, struct weir_arena *arena, struct
         const struct member m[] = {{"kind", &kind}, {"uid", &uid}};
         if (!find_members(&j, m, 2))
             return false;
-        if (weir_span_eqz(kind, "\"Pod\""))
+        if (weir_json_is(kind, "Pod"))
             return text_of(uid, arena, ret);
     }
     return weir_json_finish(&j);

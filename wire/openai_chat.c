@@ -60,8 +60,8 @@ static bool has_media(struct weir_span content) {
     weir_json_init(&j, content, WEIR_OPENAI_DEPTH);
     weir_json_array_enter(&j);
     while (weir_json_array_next(&j) && weir_json_skip(&j, &part))
-        if (weir_json_member(part, "type", &type) && !weir_span_eqz(type, "\"text\"") &&
-            !weir_span_eqz(type, "\"refusal\""))
+        if (weir_json_member(part, "type", &type) && !weir_json_is(type, "text") &&
+            !weir_json_is(type, "refusal"))
             return true;
     return false;
 }
@@ -158,6 +158,26 @@ static struct weir_span chosen_name(struct weir_openai_reading *r) {
     return name;
 }
 
+/* The choice of that name without the escapes it came with: names of tools need none. */
+static bool respell_choice(struct weir_openai_reading *r, struct weir_span name) {
+    struct weir_buf out;
+    struct weir_jsonw w;
+    weir_buf_init(&out, 256);
+    weir_jsonw_init(&w, &out);
+    weir_jsonw_object_begin(&w);
+    weir_jsonw_key(&w, "type");
+    weir_jsonw_string_z(&w, "function");
+    weir_jsonw_key(&w, "function");
+    weir_jsonw_object_begin(&w);
+    weir_jsonw_key(&w, "name");
+    weir_jsonw_string(&w, name);
+    weir_jsonw_object_end(&w);
+    weir_jsonw_object_end(&w);
+    r->req->tool_choice = weir_arena_copy(r->arena, weir_buf_span(&out));
+    weir_buf_fini(&out);
+    return (w.status == WEIR_OK && r->req->tool_choice.data != NULL) || weir_openai_nomem(r);
+}
+
 bool weir_openai_check_tools(struct weir_openai_reading *r) {
     struct weir_openai_request *q = r->req;
     struct weir_span wanted = chosen_name(r), tool;
@@ -191,7 +211,9 @@ bool weir_openai_check_tools(struct weir_openai_reading *r) {
         return weir_openai_fail(
             r, 400, "Validation: tool named \"%.*s\" in tool_choice is not present in tools",
             WEIR_SPAN_ARG(wanted));
-    if (weir_span_eqz(q->tool_choice, "\"required\"") && n == 0)
+    if (wanted.data != NULL && weir_span_find(q->tool_choice, '\\') >= 0)
+        return respell_choice(r, wanted);
+    if (weir_json_is(q->tool_choice, "required") && n == 0)
         return weir_openai_fail(r, 400,
                                 "Validation: tool_choice is \"required\" but tools is empty");
     return true;
@@ -221,7 +243,7 @@ bool weir_openai_check_response_format(struct weir_openai_reading *r) {
         !weir_json_member(r->response_format, "json_schema", &inner) ||
         !weir_json_member(inner, "name", &name) || !weir_json_member(inner, "schema", &schema))
         return true;
-    if (weir_span_eqz(name, "\"\""))
+    if (weir_json_is(name, ""))
         return weir_openai_fail(r, 400,
                                 "Validation: `response_format.json_schema.name` cannot be empty");
     if (weir_json_type_of(schema) == WEIR_JSON_NULL)
@@ -241,9 +263,9 @@ void weir_openai_guide_by_format(struct weir_openai_reading *r) {
     struct weir_span type, inner, schema;
     if (r->guided[0].data != NULL || !weir_json_member(r->response_format, "type", &type))
         return;
-    if (weir_span_eqz(type, "\"json_object\""))
+    if (weir_json_is(type, "json_object"))
         r->guided[0] = WEIR_SPAN_LIT("{\"type\":\"object\"}");
-    else if (weir_span_eqz(type, "\"json_schema\"") &&
+    else if (weir_json_is(type, "json_schema") &&
              weir_json_member(r->response_format, "json_schema", &inner) &&
              weir_json_member(inner, "schema", &schema) &&
              weir_json_type_of(schema) != WEIR_JSON_NULL)

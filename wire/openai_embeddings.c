@@ -145,7 +145,7 @@ bool weir_openai_read_embeddings(struct weir_openai_reading *r,
     if (e == NULL)
         return weir_openai_nomem(r);
     *e = m.e;
-    e->base64 = weir_span_eqz(e->encoding_format, "\"base64\"");
+    e->base64 = weir_json_is(e->encoding_format, "base64");
     e->add_special =
         e->add_special_tokens.data == NULL ? -1 : weir_span_eqz(e->add_special_tokens, "true");
     e->has_dimensions = e->dimensions.data != NULL && weir_span_u64(e->dimensions, &dimensions);

@@ -433,11 +433,15 @@ static bool refuse_unknown(struct weir_openai_reading *r, const struct weir_memb
         bool seen = false;
         if (members[i].field >= 0)
             continue;
+        struct weir_span name = weir_json_text(members[i].key, r->arena);
         for (size_t k = 0; k < i && !seen; k++)
-            seen = members[k].field < 0 && weir_span_eq(members[k].key.raw, members[i].key.raw);
+            seen = members[k].field < 0 && weir_json_str_eq(members[k].key, name);
         if (seen)
             continue;
-        struct weir_span name = weir_json_text(members[i].key, r->arena);
+        if (name.data == NULL) {
+            weir_openai_nomem(r);
+            break;
+        }
         st = weir_buf_printf(&list, "%s`%.*s`", list.len > 0 ? ", " : "", WEIR_SPAN_ARG(name));
     }
     if (list.len > 0)

@@ -38,7 +38,7 @@ static void end_assistant(struct turns *t) {
 }
 
 static bool refuse_part(struct turns *t, struct weir_span type) {
-    if (weir_span_eqz(type, "\"input_file\""))
+    if (weir_json_is(type, "input_file"))
         return weir_openai_fail(t->r, 400,
                                 "Validation: Failed to convert responses request: File input "
                                 "content is not yet supported");
@@ -90,7 +90,7 @@ static bool put_image(struct turns *t, struct weir_span part) {
 static bool put_part(struct turns *t, struct weir_span part) {
     struct weir_span type = {NULL, 0}, text;
     weir_json_member(part, "type", &type);
-    if (weir_span_eqz(type, "\"input_image\""))
+    if (weir_json_is(type, "input_image"))
         return put_image(t, part);
     if (!weir_json_member(part, "text", &text) && !weir_json_member(part, "refusal", &text))
         return refuse_part(t, type);
@@ -186,9 +186,9 @@ static bool put_message(struct turns *t, struct weir_span item) {
     struct weir_span role, content;
     if (!weir_json_member(item, "role", &role) || !weir_json_member(item, "content", &content))
         return false;
-    if (weir_span_eqz(role, "\"user\""))
+    if (weir_json_is(role, "user"))
         return put_user(t, content);
-    if (!weir_span_eqz(role, "\"assistant\""))
+    if (!weir_json_is(role, "assistant"))
         return add_system(t, content);
     begin_assistant(t);
     return append_texts(t, content, &t->text);
@@ -197,13 +197,13 @@ static bool put_message(struct turns *t, struct weir_span item) {
 static bool put_item(struct turns *t, struct weir_span item, size_t index) {
     struct weir_span type;
     if (!weir_json_member(item, "type", &type) || weir_json_type_of(type) == WEIR_JSON_NULL ||
-        weir_span_eqz(type, "\"message\""))
+        weir_json_is(type, "message"))
         return put_message(t, item);
-    if (weir_span_eqz(type, "\"function_call\""))
+    if (weir_json_is(type, "function_call"))
         return add_call(t, item);
-    if (weir_span_eqz(type, "\"function_call_output\""))
+    if (weir_json_is(type, "function_call_output"))
         return put_result(t, item);
-    if (weir_span_eqz(type, "\"reasoning\""))
+    if (weir_json_is(type, "reasoning"))
         return add_reasoning(t, item);
     return weir_openai_fail(t->r, 400,
                             "Validation: `input[%zu]`: items of type %.*s are not supported: "

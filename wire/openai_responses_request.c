@@ -139,7 +139,7 @@ static void put_format(struct weir_jsonw *w, struct weir_span text) {
     weir_jsonw_key(w, "response_format");
     weir_jsonw_object_begin(w);
     weir_translate_put(w, "type", type);
-    if (weir_span_eqz(type, "\"json_schema\"")) {
+    if (weir_json_is(type, "json_schema")) {
         weir_jsonw_key(w, "json_schema");
         weir_jsonw_object_begin(w);
         for (size_t i = 0; i < WEIR_ARRAY_LEN(members); i++)

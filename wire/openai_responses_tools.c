@@ -8,7 +8,7 @@ static const char only_functions[] =
 
 static bool is_function(struct weir_span object) {
     struct weir_span type;
-    return weir_json_member(object, "type", &type) && weir_span_eqz(type, "\"function\"");
+    return weir_json_member(object, "type", &type) && weir_json_is(type, "function");
 }
 
 /* A type that is no function's, named as text. */
@@ -150,7 +150,7 @@ bool weir_responses_put_tools(struct weir_openai_reading *r, struct weir_span to
     if (!check_types(r, tools))
         return false;
     if (weir_json_type_of(choice) == WEIR_JSON_OBJECT && weir_json_member(choice, "type", &type) &&
-        weir_span_eqz(type, "\"allowed_tools\"")) {
+        weir_json_is(type, "allowed_tools")) {
         if (!put_allowed(r, tools, choice, w, &choice))
             return false;
     } else {

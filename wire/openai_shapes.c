@@ -88,7 +88,7 @@ static const struct weir_shape heard = STRUCT("AudioUrl", heard_members);
 static bool check_media(const struct weir_shape *shape, struct weir_span raw,
                         struct weir_shape_fault *fault) {
     struct weir_span address;
-    return (weir_json_member(raw, "url", &address) && weir_span_eqz(address, "\"\"")) ||
+    return (weir_json_member(raw, "url", &address) && weir_json_is(address, "")) ||
            weir_shape_check(shape, raw, fault);
 }
 static bool check_seen(struct weir_span raw, struct weir_shape_fault *fault) {
@@ -234,8 +234,7 @@ static bool check_role(const struct weir_shape_entries *e, struct weir_shape_fau
     struct weir_span role, content, tools = {NULL, 0}, partial;
     bool has_content = given(e, "content", &content), has_tools = given(e, "tools", &tools);
     weir_shape_entry(e, "role", &role);
-    bool is_system = weir_span_eqz(role, "\"system\""),
-         is_assistant = weir_span_eqz(role, "\"assistant\"");
+    bool is_system = weir_json_is(role, "system"), is_assistant = weir_json_is(role, "assistant");
     struct weir_span word = weir_span(role.data + 1, role.len - 2);
     if (!is_system && has_tools)
         return weir_shape_fail(fault, role.data,

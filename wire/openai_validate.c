@@ -117,7 +117,7 @@ static bool check_stop(struct weir_openai_reading *r) {
 static bool check_logit_bias(struct weir_openai_reading *r) {
     struct weir_json j;
     struct weir_json_str key;
-    char room[WEIR_F32_TEXT];
+    char room[WEIR_F32_TEXT], name[32];
     if (r->logit_bias.data == NULL)
         return true;
     weir_json_init(&j, r->logit_bias, WEIR_OPENAI_DEPTH);
@@ -128,7 +128,8 @@ static bool check_logit_bias(struct weir_openai_reading *r) {
         double v;
         if (!weir_json_skip(&j, &raw))
             return false;
-        if (!weir_span_u64(key.raw, &id) || id > UINT32_MAX)
+        struct weir_span token = weir_json_short_text(key, name, sizeof(name));
+        if (!weir_span_u64(token, &id) || id > UINT32_MAX)
             return weir_openai_fail(
                 r, 400,
                 "Validation: Logit bias key must be a non-negative 32-bit integer token id");
@@ -137,14 +138,14 @@ static bool check_logit_bias(struct weir_openai_reading *r) {
             return weir_openai_fail(
                 r, 400,
                 "Validation: Logit bias value for token '%.*s' must be a number, got %s%.*s%s",
-                WEIR_SPAN_ARG(key.raw), string ? "String(\"" : "",
-                WEIR_SPAN_ARG(string ? text : raw), string ? "\")" : "");
+                WEIR_SPAN_ARG(token), string ? "String(\"" : "", WEIR_SPAN_ARG(string ? text : raw),
+                string ? "\")" : "");
         }
         if (v < -100 || v > 100)
             return weir_openai_fail(r, 400,
                                     "Validation: Logit bias for token '%.*s' must be between "
                                     "-100 and 100, got %s",
-                                    WEIR_SPAN_ARG(key.raw), weir_f32_text(v, room));
+                                    WEIR_SPAN_ARG(token), weir_f32_text(v, room));
     }
     return true;
 }
@@ -230,9 +231,9 @@ static bool check_thinking(struct weir_openai_reading *r, int *ret_on) {
         return true;
     case WEIR_JSON_OBJECT:
         if (weir_json_member(r->thinking, "type", &type)) {
-            bool off = weir_span_eqz(type, "\"disabled\"");
-            if (off || weir_span_eqz(type, "\"enabled\"") || weir_span_eqz(type, "\"adaptive\"")) {
-                *ret_on = weir_span_eqz(type, "\"adaptive\"") ? WEIR_OPENAI_ADAPTIVE : !off;
+            bool off = weir_json_is(type, "disabled");
+            if (off || weir_json_is(type, "enabled") || weir_json_is(type, "adaptive")) {
+                *ret_on = weir_json_is(type, "adaptive") ? WEIR_OPENAI_ADAPTIVE : !off;
                 return true;
             }
         }
@@ -277,18 +278,28 @@ static struct thinking given_thinking(struct weir_span args) {
     return t;
 }
 
+/* The mode is this word, in whatever case. */
+static bool is_mode(struct weir_span raw, const char *word) {
+    struct weir_json j;
+    struct weir_json_str s;
+    char room[16];
+    weir_json_init(&j, raw, 1);
+    return weir_json_type_of(raw) == WEIR_JSON_STRING && weir_json_string(&j, &s) &&
+           weir_span_ieq(weir_json_short_text(s, room, sizeof(room)), weir_span_z(word));
+}
+
 /* -1: nothing is decided. */
 static int decide_thinking(const struct thinking *t, struct weir_span effort) {
     if (t->on >= 0)
         return t->on;
-    if (weir_span_ieq(t->mode, WEIR_SPAN_LIT("\"adaptive\"")))
+    if (is_mode(t->mode, "adaptive"))
         return -1;
-    if (weir_span_ieq(t->mode, WEIR_SPAN_LIT("\"enabled\"")))
+    if (is_mode(t->mode, "enabled"))
         return 1;
-    if (weir_span_ieq(t->mode, WEIR_SPAN_LIT("\"disabled\"")))
+    if (is_mode(t->mode, "disabled"))
         return 0;
     return effort.data != NULL && weir_json_type_of(effort) == WEIR_JSON_STRING
-               ? !weir_span_eqz(effort, "\"none\"")
+               ? !weir_json_is(effort, "none")
                : -1;
 }
 

@@ -153,7 +153,8 @@ static void page_tokenize(struct weir_mock_http *h, struct weir_http_exchange *x
     struct weir_openai_request q = {0};
     struct weir_openai_error error = {0};
     struct weir_ids ids;
-    bool chat = memmem(body.data, body.len, "\"messages\"", 10) != NULL;
+    struct weir_span messages;
+    bool chat = weir_json_member(body, "messages", &messages);
     enum weir_openai_kind kind = chat ? WEIR_OPENAI_CHAT : WEIR_OPENAI_COMPLETION;
     enum weir_status st = weir_openai_parse(kind, body, &rules, arena, &q, &error);
     q.kind = kind;

@@ -84,6 +84,38 @@ static void case_unescape(void) {
     weir_buf_fini(&out);
 }
 
+/* A name and a word are what they read as; a room takes what fits. */
+static void case_spellings_of_a_word(void) {
+    static const struct {
+        const char *json, *text;
+    } rows[] = {
+        {"\"model\"", "model"},
+        {"\"mod\\u0065l\"", "model"},
+        {"\"\\u006d\\u006F\\u0064\\u0065\\u006C\"", "model"},
+        {"\"mod\\u0065\"", "mode"},
+        {"\"mod\\u0065l2\"", "model2"},
+        {"\"mod\\\\u0065l\"", "mod\\u0065l"},
+        {"\"\\ud83d\\ude00\\/\"", "\xF0\x9F\x98\x80/"},
+        {"\"\"", ""},
+    };
+    for (size_t i = 0; i < WEIR_ARRAY_LEN(rows); i++)
+        for (size_t k = 0; k < WEIR_ARRAY_LEN(rows); k++) {
+            struct weir_json j;
+            struct weir_json_str s;
+            struct weir_span raw, text = weir_span_z(rows[k].text);
+            bool same = strcmp(rows[i].text, rows[k].text) == 0;
+            char room[6];
+            weir_json_init(&j, weir_span_z(rows[i].json), 8);
+            CHECK(weir_json_skip(&j, &raw) && weir_json_is_text(raw, text) == same);
+            weir_json_init(&j, raw, 8);
+            CHECK(weir_json_string(&j, &s) && weir_json_str_eq(s, text) == same);
+            struct weir_span had = weir_json_short_text(s, room, sizeof(room));
+            bool fits = !s.escaped || strlen(rows[i].text) <= sizeof(room);
+            CHECK(weir_span_eq(had, fits ? weir_span_z(rows[i].text) : s.raw));
+        }
+    CHECK(!weir_json_is(WEIR_SPAN_LIT("null"), "null") && !weir_json_is(weir_span(NULL, 0), ""));
+}
+
 /* Every position of a special byte relative to the 16- and 32-byte steps of the string scan. */
 static void case_string_scan_at_every_alignment(void) {
     char text[300];
@@ -210,6 +242,7 @@ int main(void) {
     CHECK_RUN(case_integers_are_exact_or_refused);
     CHECK_RUN(case_depth_is_bounded);
     CHECK_RUN(case_unescape);
+    CHECK_RUN(case_spellings_of_a_word);
     CHECK_RUN(case_string_scan_at_every_alignment);
     CHECK_RUN(case_plain);
     CHECK_RUN(case_verbatim);

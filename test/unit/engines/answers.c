@@ -101,6 +101,10 @@ static void case_sources(void) {
     SOURCE("ipc:///tmp/x", NULL, "10.0.0.1", "none");
     struct weir_engine_source s[2];
     size_t n;
+    CHECK(weir_engine_read_sources(WEIR_SPAN_LIT("{\"\\u0031\":{\"publisher\":\"zmq\","
+                                                 "\"endpoint\":\"tcp://*:5557\"}}"),
+                                   "h", &arena, s, 2, &n) == WEIR_OK);
+    CHECK(n == 1 && s[0].rank == 1);
     CHECK(weir_engine_read_sources(WEIR_SPAN_LIT("{\"0\":{\"publisher\":\"null\"},\"x\":{}}"), "h",
                                    &arena, s, 2, &n) == WEIR_OK &&
           n == 0);

@@ -10,6 +10,9 @@
 #define TOKENS                                                                                     \
     "{\"key\":\"m\",\"block_size\":2,\"event\":{\"type\":\"BlockStored\",\"worker_id\":3,"         \
     "\"block_hashes\":[7,8],\"parent_block_hash\":null,\"token_ids\":[1,2,3,4]}}\n"
+#define ESCAPED                                                                                    \
+    "{\"key\":\"m\",\"block_size\":2,\"event\":{\"type\":\"BlockStored\",\"worker_id\":3,"         \
+    "\"block_hashes\":[7,8],\"parent_block_hash\":null,\"token\\u005fids\":[1,2,3,4]}}\n"
 #define NO_BLOCKS                                                                                  \
     "{\"key\":\"m\",\"block_size\":2,\"event\":{\"type\":\"BlockStored\",\"worker_id\":3,"         \
     "\"block_hashes\":[],\"parent_block_hash\":null,\"token_ids\":[]}}\n"
@@ -32,11 +35,15 @@ static void case_the_hashes(void) {
     char text[64];
     struct weir_buf out = {.max = 4096};
     CHECK_EQ_U64(kvi_hash_blocks(tokens, 4, 2, kvi_seed(NULL, 0, NULL, 0), false, want, 2), 2);
-    CHECK(hash(NULL, TOKENS NO_BLOCKS, &out) == WEIR_HASHED_BY_CPU);
-    CHECK(weir_buf_append_c(&out, '\0') == WEIR_OK);
-    for (int i = 0; i < 2; i++) {
-        snprintf(text, sizeof(text), "%" PRIu64, want[i]);
-        CHECK_MSG(strstr(out.data, text) != NULL, "no %s in %s", text, out.data);
+    static const char *const dumps[] = {TOKENS NO_BLOCKS, ESCAPED NO_BLOCKS};
+    for (size_t d = 0; d < 2; d++) {
+        weir_buf_clear(&out);
+        CHECK(hash(NULL, dumps[d], &out) == WEIR_HASHED_BY_CPU);
+        CHECK(weir_buf_append_c(&out, '\0') == WEIR_OK);
+        for (int i = 0; i < 2; i++) {
+            snprintf(text, sizeof(text), "%" PRIu64, want[i]);
+            CHECK_MSG(strstr(out.data, text) != NULL, "no %s in %s", text, out.data);
+        }
     }
     weir_buf_fini(&out);
 }

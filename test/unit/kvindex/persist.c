@@ -297,6 +297,10 @@ static void case_json_forms(void) {
                     &e, &id) == KVI_JSON_OK);
     CHECK(e.has_parent && e.parent_hash == 6 && e.start_position == 2 && e.n == 1 &&
           e.blocks[0].block_hash == 4 && e.blocks[0].tokens_hash == 3 && e.tier == KVI_DEVICE);
+    CHECK(read_text("{\"worker\\u005fid\":1,\"storage_tier\":\"\\u0064isk\",\"ev\\u0065nt\":{"
+                    "\"data\":\"cl\\u0065ared\"},\"a\\n\\u00e9\":\"\\u0000\"}",
+                    &e, &id) == KVI_JSON_OK);
+    CHECK(e.kind == KVI_CLEARED && e.worker.worker_id == 1 && e.tier == KVI_DISK);
     static const struct {
         const char *text;
         enum kvi_json_result want;
@@ -334,6 +338,12 @@ static void case_json_forms(void) {
         {"{\"worker_id\":1,\"event\":{\"data\":{\"stored\":{\"parent_hash\":1,\"parent_hash\":"
          "null,\"blocks\":[]}}}}",
          KVI_JSON_INVALID},
+        {"{\"worker_id\":1,\"worker\\u005fid\":1,\"event\":{\"data\":\"cleared\"}}",
+         KVI_JSON_INVALID},
+        {"{\"worker_id\":1,\"event\":{\"data\":\"cleare\"}}", KVI_JSON_INVALID},
+        /* No escapes. */
+        {"{\"worker_id\":1,\"\\q\":1,\"event\":{\"data\":\"cleared\"}}", KVI_JSON_INVALID},
+        {"{\"worker_id\":1,\"\\u00g0\":1,\"event\":{\"data\":\"cleared\"}}", KVI_JSON_INVALID},
     };
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
         CHECK_MSG(read_text(bad[i].text, &e, &id) == bad[i].want, "%s", bad[i].text);

@@ -45,6 +45,8 @@ static void case_figures(void) {
     CHECK(q.n_tokens == 0 && isnan(q.ttft_ms) && isnan(q.itl_ms));
     q = query_of("{}");
     CHECK_EQ_U64(q.n_tokens, 0);
+    q = query_of("{\"token\\u005fids\":[1,2],\"\\u0072outer\":{\"ttft_targe\\u0074\":50}}");
+    CHECK(q.n_tokens == 2 && q.ttft_ms == 50);
 }
 
 /* 0 is the tightest target in the newer place and none in the older; the newer place wins. */

@@ -81,6 +81,13 @@ static void case_accepted_and_refused(void) {
         {"{\"token_ids\":[1],\"sampling_options\":{\"top_p\":1,\"top_p\":0.5}}", WEIR_INVALID,
          "unreadable request at member \"sampling_options\""},
         {"{\"token_ids\":[1],\"later\":1,\"later\":2}", WEIR_OK, ""},
+        /* A name is what it reads as, however it is spelled. */
+        {"{\"token\\u005fids\":[1,2],\"\\u0072outing\":{\"dp_r\\u0061nk\":0}}", WEIR_OK, ""},
+        {"{\"token\\u005fids\":null}", WEIR_INVALID, "unreadable request at member \"token_ids\""},
+        {"{\"token_ids\":[1],\"token\\u005fids\":[2]}", WEIR_INVALID,
+         "unreadable request at member \"token_ids\""},
+        {"{\"token_ids\":[1],\"routing\":{\"dp_rank\":0,\"\\u0064p_rank\":1}}", WEIR_INVALID,
+         "unreadable request at member \"routing\""},
     };
     for (size_t i = 0; i < WEIR_ARRAY_LEN(rows); i++)
         for (int codec = 0; codec < 2; codec++) {
