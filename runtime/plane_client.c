@@ -374,27 +374,6 @@ void weir_plane_call_resume(struct weir_plane_call *call) {
 
 /* ---- the rest ----------------------------------------------------------------------------- */
 
-/* Calls are in order of birth. on_end may end and start calls, so each search begins anew. */
-static struct weir_plane_call *find_waiting(struct weir_plane_client *client,
-                                            struct weir_span address, uint64_t newest) {
-    WEIR_LIST_FOREACH(it, &client->calls) {
-        struct weir_plane_call *call = WEIR_CONTAINER_OF(it, struct weir_plane_call, node);
-        if (call->born > newest)
-            break;
-        if (call->state != WEIR_PLANE_CALL_STREAMING && weir_span_eqz(address, call->address))
-            return call;
-    }
-    return NULL;
-}
-
-void weir_plane_client_drop_address(struct weir_plane_client *client, struct weir_span address) {
-    struct weir_plane_call *call;
-    uint64_t newest = client->n_born;
-    while ((call = find_waiting(client, address, newest)) != NULL)
-        weir_plane_call_fail(call, WEIR_DISCONNECTED, 503, "prologue", true,
-                             WEIR_SPAN_LIT("the worker left"));
-}
-
 void weir_plane_client_worker_left(struct weir_plane_client *client, struct weir_span address,
                                    uint64_t silent_ms) {
     uint64_t now = weir_loop_now_ms(client->loop);

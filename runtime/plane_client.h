@@ -117,8 +117,6 @@ void weir_plane_call_cancel(struct weir_plane_call *call, bool graceful);
 /* Back-pressure on the response connection. */
 void weir_plane_call_pause(struct weir_plane_call *call);
 void weir_plane_call_resume(struct weir_plane_call *call);
-/* Fails calls to this address that have not reached the prologue (its instance left discovery). */
-void weir_plane_client_drop_address(struct weir_plane_client *client, struct weir_span address);
 /* The worker's record is gone: it is draining, or dead behind an open connection. Its calls go on,
  * but one that gets nothing for silent_ms from now on ends with WEIR_TIMEOUT. */
 void weir_plane_client_worker_left(struct weir_plane_client *client, struct weir_span address,
