@@ -432,7 +432,3 @@ uint64_t weir_stream_dead_ms(const struct weir_loop *loop, uint64_t stall_ms) {
     uint64_t ms = loop->dead_peer_ms;
     return ms > 0 && ms < stall_ms ? stall_ms : ms;
 }
-
-struct weir_loop *weir_stream_loop(struct weir_stream *s) {
-    return s->loop;
-}

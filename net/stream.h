@@ -107,7 +107,6 @@ void weir_stream_close_flushed(struct weir_stream *s, uint64_t linger_ms, const 
 const char *weir_stream_peer(const struct weir_stream *s);
 /* "h2", "http/1.1" or "". */
 const char *weir_stream_alpn(const struct weir_stream *s);
-struct weir_loop *weir_stream_loop(struct weir_stream *s);
 
 /* Accepted stream: the callee sets ops and arg with weir_stream_adopt() before it returns, or
  * closes. With TLS this comes after the handshake, so weir_stream_alpn() is known; a handshake that

@@ -362,9 +362,6 @@ const char *weir_stream_alpn(const struct weir_stream *s) {
     (void)s;
     return "";
 }
-struct weir_loop *weir_stream_loop(struct weir_stream *s) {
-    return s->loop;
-}
 void weir_stream_adopt(struct weir_stream *s, const struct weir_stream_ops *ops, void *arg) {
     s->ops = *ops;
     s->arg = arg;
