@@ -90,18 +90,26 @@ static enum weir_status put_path(const struct kube_read *r, struct weir_buf *out
     return st == WEIR_OK ? weir_buf_append_c(out, '&') : st;
 }
 
+struct question {
+    const char *verb; /* static */
+    unsigned bit;     /* of the verb */
+    uint64_t total_ms;
+    kube_line_fn line; /* a watch; NULL otherwise */
+    kube_done_fn done;
+};
+
 static void ask(struct kube_read *r, enum weir_status encoded, const struct weir_buf *target,
-                const char *verb, unsigned bit, uint64_t total_ms, kube_line_fn line,
-                kube_done_fn done) {
-    r->call.verb = verb;
-    r->call.verb_bit = bit;
+                const struct question *q) {
+    r->call.verb = q->verb;
+    r->call.verb_bit = q->bit;
     if (encoded == WEIR_OK)
         weir_kube_call(&r->call,
-                       &(struct kube_request){
-                           .method = "GET", .target = weir_buf_span(target), .total_ms = total_ms},
-                       line, done);
+                       &(struct kube_request){.method = "GET",
+                                              .target = weir_buf_span(target),
+                                              .total_ms = q->total_ms},
+                       q->line, q->done);
     else
-        weir_kube_lost(r->call.kube, false, "cannot %s %s: %s", verb, r->call.resource,
+        weir_kube_lost(r->call.kube, false, "cannot %s %s: %s", q->verb, r->call.resource,
                        weir_status_text(encoded));
 }
 
@@ -208,7 +216,8 @@ static void start_watch(struct kube_read *r) {
         st = weir_kube_encode_query(weir_span_z(r->version), &target);
     r->watched = false;
     weir_metric_inc(k->figures[KUBE_WATCHES]);
-    ask(r, st, &target, "watch", CAN_WATCH, 1000 * s + WATCH_LATE_MS, on_line, on_watch_end);
+    ask(r, st, &target,
+        &(struct question){"watch", CAN_WATCH, 1000 * s + WATCH_LATE_MS, on_line, on_watch_end});
     weir_buf_fini(&target);
 }
 
@@ -296,7 +305,7 @@ static void start_list(struct kube_read *r) {
         if (st == WEIR_OK)
             st = weir_kube_encode_query(weir_buf_span(&r->next), &target);
     }
-    ask(r, st, &target, "list", CAN_LIST, KUBE_CALL_MS, NULL, on_listed);
+    ask(r, st, &target, &(struct question){"list", CAN_LIST, KUBE_CALL_MS, NULL, on_listed});
     weir_buf_fini(&target);
 }
 
