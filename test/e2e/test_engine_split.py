@@ -96,7 +96,7 @@ def test_a_silent_prefill_engine_is_avoided(fleet, engines):
     over = threading.Event()
     hangs, good = engines(lambda h, body: over.wait(DEADLINE_S)), engines(say("p", kv_transfer_params=KV))
     f = front(fleet, [hangs.url, good.url], [engines(say("d")).url], "--enforce-disagg",
-              DYN_HTTP_BACKEND_STREAM_TIMEOUT_SECS="1", DYN_TCP_REQUEST_TIMEOUT="600")
+              DYN_HTTP_BACKEND_STREAM_TIMEOUT_SECS="2", DYN_RUNTIME_INHIBITED_DURATION_SECS="600")
     until("the engine that hangs to be asked", lambda: f.chat().json()["id"] == "d" and hangs.seen)
     for _ in range(8):
         assert f.chat().json()["id"] == "d"
