@@ -4,6 +4,8 @@
 #include "base/rng.h"
 #include "test/check.h"
 
+#include <stdlib.h>
+
 enum { RANKS = 3, DEPTH = 8, PROMPTS = 64 };
 static struct weir_rng rng;
 
@@ -110,11 +112,51 @@ static void case_both(void) {
     run(200, 25);
 }
 
+/* An index that cannot hold a prompt takes its head, and maybe part of the batch that no longer
+ * fits: what it has is what is assumed, so that it lapses, and a later prompt finds room again. */
+static void case_a_full_index(void) {
+    enum { LONG = 200000, TTL = 100 };
+    struct kvi_options small = {.max_bytes = 1}; /* the smallest there is */
+    struct kvi_approx_options o = {.ttl_ms = TTL};
+    uint64_t *local = malloc(LONG * sizeof(*local)), *sequence = malloc(LONG * sizeof(*sequence));
+    struct kvi_worker worker = {7, 0};
+    CHECK(local != NULL && sequence != NULL);
+    for (size_t branch = 1; branch <= 200; branch += 3) {
+        struct kvi_index *x = kvi_create(&small);
+        struct kvi_approx *a = kvi_approx_create(x, &o);
+        CHECK(x != NULL && a != NULL);
+        /* The long one leaves a first one behind `branch` blocks, which moves the ends of its nodes
+         * against those of its batches. */
+        for (size_t i = 0; i < LONG; i++)
+            local[i] = i + 1;
+        kvi_chain(local, branch + 1, sequence);
+        kvi_approx_routed(a, worker, local, sequence, branch + 1, 0);
+        for (size_t i = branch; i < LONG; i++)
+            local[i] = i + LONG;
+        kvi_chain(local, LONG, sequence);
+        kvi_approx_routed(a, worker, local, sequence, LONG, 1);
+        uint64_t first = kvi_approx_blocks(a);
+        CHECK(first > 1000 && first < LONG);
+        uint64_t held = kvi_rank_entries(x, worker); /* the budget may have taken some again */
+        CHECK(held > 1000 && held <= first);
+        kvi_approx_expire(a, 1 + TTL);
+        CHECK_EQ_U64(kvi_approx_blocks(a), 0);
+        CHECK_EQ_U64(kvi_rank_entries(x, worker), 0);
+        kvi_approx_routed(a, worker, local, sequence, 100, 1 + TTL);
+        CHECK_EQ_U64(kvi_rank_entries(x, worker), 100);
+        kvi_approx_destroy(a);
+        kvi_destroy(x);
+    }
+    free(local);
+    free(sequence);
+}
+
 int main(void) {
     weir_rng_seed(&rng, check_seed());
     CHECK_RUN(case_ttl);
     CHECK_RUN(case_many);
     CHECK_RUN(case_capacity);
     CHECK_RUN(case_both);
+    CHECK_RUN(case_a_full_index);
     return check_finish();
 }

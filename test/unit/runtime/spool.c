@@ -5,6 +5,7 @@
 #include "test/check.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -238,6 +239,36 @@ static void case_destroyed_by_its_answer(void) {
     end();
 }
 
+/* 256 at once in the process. One that was destroyed counts until the disk lets its thread go. */
+static void case_no_more_than_so_many(void) {
+    enum { MOST = 256 };
+    static struct weir_spool *all[MOST];
+    struct weir_buf b = piece_of("abc", 3);
+    struct weir_spool *more = NULL;
+    enum weir_status st;
+    begin();
+    all[0] = spool;
+    for (int i = 1; i < MOST; i++) /* threads of earlier cases may not have ended */
+        while ((st = weir_spool_create(loop, &all[i])) != WEIR_OK) {
+            CHECK(st == WEIR_LIMIT);
+            sched_yield();
+        }
+    CHECK(weir_spool_create(loop, &more) == WEIR_LIMIT && more == NULL);
+    let(true);
+    weir_spool_append(spool, &b, on_told, &told);
+    wait_until_it_came();
+    weir_spool_destroy(spool);
+    CHECK(weir_spool_create(loop, &more) == WEIR_LIMIT);
+    let(false);
+    while ((st = weir_spool_create(loop, &more)) == WEIR_LIMIT)
+        sched_yield();
+    CHECK(st == WEIR_OK);
+    spool = more;
+    for (int i = 1; i < MOST; i++)
+        weir_spool_destroy(all[i]);
+    end();
+}
+
 int main(void) {
     CHECK_RUN(case_in_a_folder);
     CHECK_RUN(case_without_a_folder);
@@ -245,5 +276,6 @@ int main(void) {
     CHECK_RUN(case_the_loop_goes_on);
     CHECK_RUN(case_destroyed_meanwhile);
     CHECK_RUN(case_destroyed_by_its_answer);
+    CHECK_RUN(case_no_more_than_so_many);
     return check_finish();
 }
