@@ -8,11 +8,14 @@
 #include "base/mem.h"
 
 #include <inttypes.h>
+#include <time.h>
 
 enum {
     FIRST_BLOCKS = 1 << 16, /* of a copy; it is made again four times as large when full */
     FIRST_RANKS = 1024,
-    ROOM = 64, /* scores of a query at first */
+    COPY_BLOCKS = 8192,     /* of a step, which holds the index, */
+    COPY_PAUSE_NS = 100000, /* and a pause behind each */
+    ROOM = 64,              /* scores of a query at first */
     PIECE_QUERIES = 1 << 15,
     PIECE_BLOCKS = 1 << 22, /* 32 MiB of hashes at once */
     SCORES_MAX = 1 << 23,
@@ -160,13 +163,31 @@ static bool copy_place(void *arg, struct kvi_worker worker, enum kvi_tier tier,
     return goes_on(c);
 }
 
+/* In steps: the loop keeps all changes back meanwhile (mirror.c), so the steps are of one moment,
+ * and it never waits for the index's lock longer than for one of them. Blocks that the keeper drops
+ * for the budget are seen with the next event (`evicted`), as those that it drops behind a copy. */
+static enum kvc_status copy_index(struct copy *c) {
+    struct kvi_walk *walk = kvi_walk_open(c->m->index);
+    enum kvi_result r = walk != NULL ? KVI_OK : KVI_NOMEM;
+    bool more = walk != NULL;
+    if (more)
+        kvi_walk_place(walk, copy_place);
+    while (more && r == KVI_OK) {
+        r = kvi_walk_step(walk, COPY_BLOCKS, copy_event, c, &more);
+        if (r == KVI_OK && more) /* whoever waits for the lock gets it */
+            nanosleep(&(const struct timespec){.tv_nsec = COPY_PAUSE_NS}, NULL);
+    }
+    kvi_walk_close(walk);
+    return r == KVI_OK ? c->status : KVC_NOMEM;
+}
+
 void weir_copy_make(struct weir_mirror *m) {
     struct copy c = {m, KVC_FULL};
     uint64_t begin = weir_now_ns();
     while (c.status == KVC_FULL && !m->hopeless) {
         c.status = make_table(m) ? KVC_OK : KVC_NOMEM;
-        if (c.status == KVC_OK && kvi_copy(m->index, copy_event, copy_place, &c) != KVI_OK)
-            c.status = KVC_NOMEM;
+        if (c.status == KVC_OK)
+            c.status = copy_index(&c);
     }
     bool ok = c.status == KVC_OK && !m->hopeless;
     if (ok) {

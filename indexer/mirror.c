@@ -1,9 +1,9 @@
 /*
  * The loop's side of a mirror: every change goes to the index, and behind it to the device's queue.
  *
- * Making a copy: the device's thread reads the index as it is while the loop keeps all changes
- * back, so the copy is of one moment without a lock that the loop could wait for. Then the changes
- * that waited are applied to both.
+ * Making a copy: the device's thread reads the index as it is, in steps, while the loop keeps all
+ * changes back, so the copy is of one moment without a lock that the loop could wait for long (a
+ * dump's step or a scrape takes it). Then the changes that waited are applied to both.
  */
 #include "indexer/device_priv.h"
 

@@ -220,6 +220,9 @@ struct kvi_walk *kvi_walk_open(struct kvi_index *index); /* NULL: no memory */
 /* *ret_more: not at the end yet. After a failure only to be closed. */
 enum kvi_result kvi_walk_step(struct kvi_walk *walk, size_t n_blocks, kvi_dump_fn fn, void *arg,
                               bool *ret_more);
+/* Before the first step: what the walk would leave out goes to `place`, as with kvi_copy(), of
+ * which it is the stepped form: whole for an index that nobody changes from open to the end. */
+void kvi_walk_place(struct kvi_walk *walk, kvi_place_fn place);
 void kvi_walk_close(struct kvi_walk *walk); /* accepts NULL */
 
 #pragma GCC visibility pop

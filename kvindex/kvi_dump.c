@@ -205,9 +205,11 @@ static bool place_run(struct kvi_walk *d, const struct run *r, struct kvi_worker
             d->failed = true;
             return false;
         }
-        for (uint32_t k = 0; name_of(d, r->h, d->node, off, k, &name); k++)
+        for (uint32_t k = 0; name_of(d, r->h, d->node, off, k, &name); k++) {
+            d->told += 1 + n / KVI_NODE_BLOCKS; /* the path is work too */
             if (!d->place(d->arg, worker, r->h.tier, d->path, n, name))
                 return false;
+        }
     }
     return true;
 }
@@ -357,6 +359,10 @@ enum kvi_result kvi_walk_step(struct kvi_walk *walk, size_t n_blocks, kvi_dump_f
     enum kvi_result r = walk_locked(walk, n_blocks, ret_more);
     pthread_mutex_unlock(&walk->x->lock);
     return r;
+}
+
+void kvi_walk_place(struct kvi_walk *walk, kvi_place_fn place) {
+    walk->place = place;
 }
 
 void kvi_walk_close(struct kvi_walk *walk) {

@@ -232,7 +232,16 @@ static void make_again(struct pair *p, const struct kvc_table_options *o) {
     kvc_table_get_stats(p->kvc, &before);
     kvc_table_destroy(p->kvc);
     CHECK(kvc_table_create(k, o, &p->kvc) == KVC_OK);
-    CHECK(kvi_copy(p->kvi, copy_event, copy_place, p->kvc) == KVI_OK);
+    if (below(2) == 0) {
+        CHECK(kvi_copy(p->kvi, copy_event, copy_place, p->kvc) == KVI_OK);
+    } else { /* in steps, of whatever size */
+        struct kvi_walk *walk = kvi_walk_open(p->kvi);
+        CHECK(walk != NULL);
+        kvi_walk_place(walk, copy_place);
+        for (bool more = true; more;)
+            CHECK(kvi_walk_step(walk, 1 + below(100), copy_event, p->kvc, &more) == KVI_OK);
+        kvi_walk_close(walk);
+    }
     kvc_table_get_stats(p->kvc, &after);
     CHECK_EQ_U64(after.entries, before.entries);
 }
