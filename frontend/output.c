@@ -282,7 +282,7 @@ enum weir_status weir_output_put(struct weir_leg *leg, struct weir_choice *c,
     struct weir_answer_head head = r->head;
     p->index = c->index;
     p->role = !c->role_sent && (p->has_text || p->reasoning.data != NULL || p->call != NULL ||
-                                weir_request_only_asks(r));
+                                p->finish_reason != NULL || weir_request_only_asks(r));
     p->nvext = !weir_request_is_translated(r) &&
                        (r->q.extras & (WEIR_EXTRAS | WEIR_ANNOTATE_QUERY_INSTANCE)) != 0
                    ? weir_output_nvext(r, leg, c, p->finish_reason != NULL)
@@ -473,7 +473,8 @@ static enum weir_status whole_choice(struct weir_request *r, const struct weir_c
         ret->calls = c->given->calls;
         ret->n_calls = c->given->n_calls;
     }
-    if (weir_request_only_asks(r) && r->q.kind == WEIR_OPENAI_CHAT)
+    /* A chat's answer without text has none, as in the reference system. */
+    if (ret->text.len == 0 && r->q.kind == WEIR_OPENAI_CHAT)
         ret->text = weir_span(NULL, 0);
     return st;
 }

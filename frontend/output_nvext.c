@@ -94,7 +94,8 @@ static void put_engine_member(struct weir_jsonw *w, struct weir_span data, const
 static uint32_t extras_of(const struct weir_request *r, const struct weir_leg *leg,
                           const struct weir_choice *c, bool last) {
     const uint32_t at_end = WEIR_EXTRA_TIMING | WEIR_EXTRA_STOP_REASON |
-                            WEIR_EXTRA_PROMPT_LOGPROBS | WEIR_EXTRA_ROUTED_EXPERTS;
+                            WEIR_EXTRA_PROMPT_LOGPROBS | WEIR_EXTRA_ROUTED_EXPERTS |
+                            WEIR_EXTRA_PROMPT_IDS;
     uint32_t extras = r->q.extras;
     bool has_data = leg->engine_data.data != NULL;
     if (!last)
@@ -136,6 +137,8 @@ struct weir_span weir_output_nvext(struct weir_request *r, struct weir_leg *leg,
         put_stop_reason(&w, r, c);
     if ((extras & WEIR_EXTRA_TOKEN_IDS) != 0)
         put_token_ids(&w, leg);
+    if ((extras & WEIR_EXTRA_PROMPT_IDS) != 0)
+        put_ids(&w, "prompt_token_ids", leg->prompt.ids, leg->prompt.n);
     if ((extras & WEIR_EXTRA_ENGINE_DATA) != 0) {
         weir_jsonw_key(&w, "engine_data");
         weir_jsonw_raw(&w, leg->engine_data);

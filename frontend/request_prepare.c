@@ -61,6 +61,7 @@ static enum weir_status render(struct weir_request *r, struct weir_buf *out, str
                              .tools = hide_tools ? weir_span(NULL, 0) : r->q.tools,
                              .tool_choice = r->q.tool_choice,
                              .template_args = r->q.template_args,
+                             .members_first = !info->engines,
                              .add_generation_prompt = r->q.add_generation_prompt,
                              .continue_final_message = r->q.continue_final_message,
                              .flavour = info->flavour};
@@ -117,7 +118,7 @@ static bool prepare_prompt(struct weir_request *r, const struct weir_prompt *p,
         return true;
     }
     if (p->kind == WEIR_PROMPT_TEXT)
-        return encode(r, p->text, 0, ret);
+        return encode(r, p->text, WTOK_SPECIAL, ret);
     *ret = p->ids;
     return weir_request_check_ids(r, "Prompt", p->ids);
 }
@@ -252,6 +253,9 @@ void weir_request_fill_prep(struct weir_request *r) {
     struct weir_prep_request *p = &r->q.prep;
     p->model = weir_span_z(weir_model_info(r->model)->name);
     p->mdc_sum = weir_model_info(r->model)->card_sum;
+    /* The probabilities of a prompt that is repeated, as the reference system asks for them. */
+    if (r->q.echo && p->output.prompt_logprobs < 0)
+        p->output.prompt_logprobs = 1;
     const uint32_t *eos = wtok_eos_ids(weir_model_info(r->model)->tok, &n);
     if (p->stop.ignore_eos != 1) {
         p->eos_token_ids = (struct weir_ids){eos, n};

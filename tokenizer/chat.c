@@ -201,14 +201,23 @@ static void take_args(struct chat_run *r, struct wj_val variables) {
     for (uint32_t i = 0; r->args.kind == WJ_DICT && i < r->args.u.dict->n; i++) {
         struct wj_pair p = r->args.u.dict->pairs[i];
         struct weir_span name = wj_text(&r->x, p.key);
+        bool is_member = false;
         for (size_t k = 0; k < WEIR_ARRAY_LEN(refused); k++)
-            if (weir_span_eqz(name, refused[k]))
+            if (!weir_span_eqz(name, refused[k]))
+                continue;
+            else if (r->chat->members_first)
+                is_member = true;
+            else
                 wj_fail(&r->x, WTOK_JINJA_ERR_VALUE,
                         "chat_template_kwargs may not hold \"%s\": it is a member of the request",
                         refused[k]);
-        if (weir_span_eqz(name, "add_generation_prompt"))
+        bool generates = weir_span_eqz(name, "add_generation_prompt");
+        bool continues = weir_span_eqz(name, "continue_final_message");
+        if (is_member || ((generates || continues) && r->chat->members_first))
+            continue;
+        if (generates)
             r->add_generation_prompt = wj_truth(p.value);
-        else if (weir_span_eqz(name, "continue_final_message"))
+        else if (continues)
             r->continues = wj_truth(p.value);
         else if (weir_span_eqz(name, "documents"))
             r->documents = p.value;

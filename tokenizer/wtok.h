@@ -125,6 +125,9 @@ struct wtok_chat {
     struct weir_span tool_choice;   /* JSON or NULL; SGLang shows only tools that may be called */
     struct weir_span documents;     /* JSON array or NULL */
     struct weir_span template_args; /* JSON object or NULL */
+    /* An argument with the name of a member does nothing, as in the reference system; else it
+     * stands for the member or is refused, as in vLLM. */
+    bool members_first;
     bool add_generation_prompt;
     bool continue_final_message;
     enum wtok_flavour flavour;

@@ -5,6 +5,7 @@
  * reference system 1.6.1.
  */
 #include "wire/anthropic_priv.h"
+#include "wire/openai_shapes.h"
 
 #include <stddef.h>
 #include <string.h>
@@ -13,7 +14,7 @@
 struct members {
     struct weir_span model, max_tokens, messages, system, temperature, top_p, top_k, stop_sequences,
         stream, metadata, service_tier, container, tools, tool_choice, thinking, output_config,
-        mcp_servers;
+        mcp_servers, nvext;
 };
 /* With what rules they are written as a chat. */
 struct chat {
@@ -41,6 +42,7 @@ static const struct weir_translate_row rows[] = {
     ROW(thinking, weir_messages_thinking),
     ROW(output_config, weir_messages_output_config),
     ROW(mcp_servers, weir_shape_any),
+    ROW(nvext, weir_shape_any),
 };
 static const struct weir_translate_table table = {"struct AnthropicCreateMessageRequest", rows,
                                                   WEIR_ARRAY_LEN(rows), true};
@@ -83,6 +85,13 @@ static bool check_tools(struct weir_openai_reading *r, struct weir_span tools) {
     return true;
 }
 
+static bool check_nvext(struct weir_openai_reading *r, struct weir_span nvext) {
+    struct weir_shape_fault fault = {.notes = 0};
+    return nvext.data == NULL || weir_raw_is_empty_list(nvext) ||
+           weir_shape_check(&weir_openai_nvext, nvext, &fault) ||
+           weir_openai_fail(r, 400, "Failed to convert request: invalid nvext: %s", fault.text);
+}
+
 static bool check(struct weir_openai_reading *r, const struct members *m) {
     uint64_t max;
     if (weir_raw_is_empty_list(m->messages))
@@ -91,7 +100,7 @@ static bool check(struct weir_openai_reading *r, const struct members *m) {
         return weir_openai_fail(r, 400, "max_tokens: must be greater than 0");
     if (m->mcp_servers.data != NULL && !weir_raw_is_empty_list(m->mcp_servers))
         return weir_openai_fail(r, 400, "mcp_servers: not supported: no tool is called from here");
-    return m->tools.data == NULL || check_tools(r, m->tools);
+    return (m->tools.data == NULL || check_tools(r, m->tools)) && check_nvext(r, m->nvext);
 }
 
 /* ---- the chat ----------------------------------------------------------------------------- */
@@ -172,6 +181,7 @@ static bool put_chat(struct weir_openai_reading *r, const void *chat, struct wei
         weir_translate_put(w, "stop", m->stop_sequences);
     put_thinking(w, m->thinking);
     put_output(w, m->output_config);
+    weir_translate_put(w, "nvext", m->nvext);
     weir_jsonw_object_end(w);
     return w->status == WEIR_OK || weir_openai_nomem(r);
 }

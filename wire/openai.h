@@ -52,7 +52,8 @@ enum { /* nvext.extra_fields, annotations */
        WEIR_EXTRA_ENGINE_DATA = 1 << 4,
        WEIR_EXTRA_PROMPT_LOGPROBS = 1 << 5,
        WEIR_EXTRA_ROUTED_EXPERTS = 1 << 6,
-       WEIR_EXTRAS = (1 << 7) - 1, /* all of these */
+       WEIR_EXTRA_PROMPT_IDS = 1 << 7, /* prompt_token_ids */
+       WEIR_EXTRAS = (1 << 8) - 1,     /* all of these */
        WEIR_ANNOTATE_REQUEST_ID = 1 << 16,
        WEIR_ANNOTATE_FORMATTED_PROMPT = 1 << 17,
        WEIR_ANNOTATE_TOKEN_IDS = 1 << 18,
@@ -101,6 +102,7 @@ struct weir_openai_request {
     struct weir_ids token_data;
     bool has_token_data;
     struct weir_span extra_fields, metadata_upload; /* raw members of nvext, or NULL */
+    bool wants_stop_reason; /* a Messages request: its answer has a place for it */
     uint32_t extras;                                /* bits above */
     struct weir_span cache_salt;                    /* root field or nvext */
     bool has_media;                                 /* a message part that is no text */

@@ -10,11 +10,36 @@ static void put_raw(struct weir_jsonw *w, const char *key, struct weir_span raw)
     weir_jsonw_raw(w, raw);
 }
 
+/* What the client wants to be told; of Messages always the stop reason, which the answer has a place
+ * for. */
+static void put_extra_fields(struct weir_jsonw *w, const struct weir_openai_request *q) {
+    struct weir_json j;
+    struct weir_json_str s;
+    bool there = false;
+    if (!q->wants_stop_reason) {
+        put_raw(w, "extra_fields", q->extra_fields);
+        return;
+    }
+    weir_jsonw_key(w, "extra_fields");
+    weir_jsonw_array_begin(w);
+    if (q->extra_fields.data != NULL) {
+        weir_json_init(&j, q->extra_fields, 2);
+        weir_json_array_enter(&j);
+        while (weir_json_array_next(&j) && weir_json_string(&j, &s)) {
+            there |= weir_json_str_eqz(s, "stop_reason");
+            weir_jsonw_raw(w, weir_span(s.raw.data - 1, s.raw.len + 2));
+        }
+    }
+    if (!there)
+        weir_jsonw_string_z(w, "stop_reason");
+    weir_jsonw_array_end(w);
+}
+
 /* The salt travels twice: for the router and for the engine. */
 static void put_nvext(struct weir_jsonw *w, const struct weir_openai_request *q) {
     weir_jsonw_key(w, "nvext");
     weir_jsonw_object_begin(w);
-    put_raw(w, "extra_fields", q->extra_fields);
+    put_extra_fields(w, q);
     put_raw(w, "metadata_upload", q->metadata_upload);
     if (q->cache_salt.data != NULL) {
         weir_jsonw_key(w, "cache_salt");
@@ -50,7 +75,7 @@ enum weir_status weir_openai_put_extra_args(struct weir_openai_request *q,
     enum { MAX = 64 << 20 };
     const struct weir_sampling *s = &q->prep.sampling;
     bool nvext = q->extra_fields.data != NULL || q->metadata_upload.data != NULL ||
-                 q->cache_salt.data != NULL || q->has_token_data;
+                 q->cache_salt.data != NULL || q->has_token_data || q->wants_stop_reason;
     bool sampling = s->detokenize >= 0 || s->allowed_token_ids.ids != NULL ||
                     s->bad_words_token_ids.data != NULL;
     struct weir_buf out;

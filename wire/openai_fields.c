@@ -314,7 +314,7 @@ static bool place(struct weir_openai_body *x, const struct field *f, struct weir
     char *at = (char *)(f->type == F_KEPT ? (void *)r : (void *)&x->v) + f->offset;
     switch (f->type) {
     case F_FLOAT:
-        return weir_span_f64(raw, (double *)(void *)at);
+        return weir_raw_single(raw, (double *)(void *)at);
     case F_INT:
         x->v.has_top_k |= at == (char *)&x->v.top_k;
         x->v.has_seed |= at == (char *)&x->v.seed;

@@ -118,19 +118,27 @@ static size_t n_characters(struct weir_span text) {
     return n;
 }
 
-static enum weir_status put_map(struct weir_jsonw *w, const struct weir_token_logprob *t, int top,
+/* All alternatives that the worker lists, whatever number was asked for, and the sampled token. */
+static enum weir_status put_map(struct weir_jsonw *w, const struct weir_token_logprob *t,
+                                uint32_t sampled, struct weir_span sampled_text,
                                 const struct weir_logprob_names *names) {
     struct weir_buf room;
     enum weir_status st = WEIR_OK;
+    bool there = false;
+    char id[32];
     weir_buf_init(&room, 1 << 20);
     weir_jsonw_object_begin(w);
-    for (size_t k = 0; top != 0 && k < t->n_top && st == WEIR_OK; k++) {
+    for (size_t k = 0; k < t->n_top && st == WEIR_OK; k++) {
         struct weir_span text;
-        char id[32];
         weir_buf_clear(&room);
         st = text_of(&t->top[k], names, &room, &text);
+        there |= t->top[k].token_id == sampled;
         weir_jsonw_key_span(w, name_of(t->top[k].token_id, text, names->as_ids, id));
         weir_jsonw_f64(w, t->top[k].logprob);
+    }
+    if (!there) {
+        weir_jsonw_key_span(w, name_of(sampled, sampled_text, names->as_ids, id));
+        weir_jsonw_f64(w, t->logprob);
     }
     weir_jsonw_object_end(w);
     weir_buf_fini(&room);
@@ -143,6 +151,7 @@ static enum weir_status add_completion(struct weir_logprob_lists *lists,
                                        const struct weir_logprob_names *names) {
     struct weir_jsonw w;
     char room[32];
+    (void)top;
     begin(&w, &lists->list[TOKENS]);
     weir_jsonw_string(&w, name_of(id, text, names->as_ids, room));
     enum weir_status st = w.status;
@@ -151,9 +160,10 @@ static enum weir_status add_completion(struct weir_logprob_lists *lists,
         weir_jsonw_f64(&w, t->logprob);
         st = w.status;
     }
-    if (st == WEIR_OK) {
+    /* A worker that gives no lists leaves them out of the answer. */
+    if (st == WEIR_OK && t->top != NULL) {
         begin(&w, &lists->list[TOPS]);
-        st = put_map(&w, t, top, names);
+        st = put_map(&w, t, id, text, names);
     }
     if (st == WEIR_OK) {
         begin(&w, &lists->list[OFFSETS]);

@@ -54,6 +54,7 @@ static bool read_extra_fields(struct weir_openai_reading *r, struct weir_span ra
                  {"timing", WEIR_EXTRA_TIMING},
                  {"stop_reason", WEIR_EXTRA_STOP_REASON},
                  {"completion_token_ids", WEIR_EXTRA_TOKEN_IDS},
+                 {"prompt_token_ids", WEIR_EXTRA_PROMPT_IDS},
                  {"engine_data", WEIR_EXTRA_ENGINE_DATA},
                  {"prompt_logprobs", WEIR_EXTRA_PROMPT_LOGPROBS},
                  {"routed_experts", WEIR_EXTRA_ROUTED_EXPERTS}};

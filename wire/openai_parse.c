@@ -79,7 +79,7 @@ static void place_values(struct weir_openai_body *x) {
     if (v->thinking_budget >= 0)
         q->prep.stop.max_thinking_tokens = v->thinking_budget;
     q->prep.stop.ignore_eos = v->has_ignore_eos ? v->ignore_eos : -1;
-    q->prep.output.prompt_logprobs = (int)v->prompt_logprobs;
+    q->prep.output.prompt_logprobs = v->prompt_logprobs;
     q->n = v->n < 0 ? 1 : (unsigned)v->n;
     q->stream = v->stream;
     q->logprobs = v->logprobs || v->comp_logprobs >= 0;
@@ -165,6 +165,10 @@ static enum weir_status read_translated(struct weir_openai_reading *r,
         return WEIR_NOMEM;
     r->req->responses = echo;
     r->req->chat = chat;
+    if (st == WEIR_OK && !responses) {
+        r->req->wants_stop_reason = true;
+        st = weir_openai_put_extra_args(r->req, r->arena);
+    }
     return st;
 }
 

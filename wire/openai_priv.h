@@ -97,6 +97,9 @@ bool weir_raw_string(struct weir_openai_reading *r, struct weir_span raw, struct
 /* Ids of an array of u32; false without a refusal when it is none. */
 bool weir_raw_ids(struct weir_openai_reading *r, struct weir_span raw, struct weir_ids *ret);
 bool weir_raw_is_empty_list(struct weir_span raw);
+/* A number as the single-precision one that the reference system reads: that one's shortest digits.
+ * What is too large for one stays what it is. False: no number. */
+bool weir_raw_single(struct weir_span raw, double *ret);
 /* A number as the reference system prints an f32: the shortest digits that read back equal, and no
  * exponent; "inf" for what is none. Not for NaN. */
 enum { WEIR_F32_TEXT = 64 };

@@ -1,4 +1,5 @@
 /* Refusals as the client sees them, and values out of raw JSON. */
+#include "base/number.h"
 #include "wire/openai_priv.h"
 #include "wire/shape.h"
 
@@ -128,6 +129,15 @@ bool weir_raw_is_empty_list(struct weir_span raw) {
     weir_json_init(&j, raw, 2);
     return weir_json_peek(&j) == WEIR_JSON_ARRAY && weir_json_array_enter(&j) &&
            !weir_json_array_next(&j);
+}
+
+bool weir_raw_single(struct weir_span raw, double *ret) {
+    char text[WEIR_SINGLE_TEXT];
+    if (!weir_span_f64(raw, ret))
+        return false;
+    float single = (float)*ret;
+    return isinf(single) ||
+           weir_span_f64(weir_span(text, weir_single_text(single, text)), ret);
 }
 
 static const char zeros[] = "000000000000000000000000000000000000000000000";

@@ -10,7 +10,8 @@
 extern const struct weir_shape weir_responses_input, weir_responses_tools,
     weir_responses_tool_choice, weir_responses_text, weir_responses_reasoning,
     weir_responses_include, weir_responses_metadata, weir_responses_service_tier,
-    weir_responses_truncation, weir_responses_retention, weir_responses_prompt;
+    weir_responses_truncation, weir_responses_retention, weir_responses_prompt,
+    weir_responses_stream_options;
 
 /* openai_responses_request.c: reads r->body into the text of a chat request and what the answer
  * repeats, both in the arena. False after a recorded refusal. */

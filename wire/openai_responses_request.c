@@ -17,7 +17,7 @@ struct members {
         tools, tool_choice, parallel_tool_calls, text, reasoning, metadata, store, truncation,
         service_tier, include, nvext, top_logprobs, user, prompt_cache_key, prompt_cache_retention,
         safety_identifier, background, previous_response_id, conversation, prompt, max_tool_calls,
-        template_args, cache_salt;
+        template_args, cache_salt, stream_options;
 };
 
 #define ROW(name, shape)                                                                           \
@@ -28,6 +28,7 @@ static const struct weir_translate_row rows[] = {
     ROW(model, weir_shape_string),
     ROW(stream, weir_shape_bool),
     ROW(max_output_tokens, weir_shape_u32),
+    {"max_tokens", &weir_shape_u32, offsetof(struct members, max_output_tokens), false, false},
     ROW(temperature, weir_shape_f32),
     ROW(top_p, weir_shape_f32),
     ROW(tools, weir_responses_tools),
@@ -56,6 +57,7 @@ static const struct weir_translate_row rows[] = {
     {"chat_template_kwargs", &weir_openai_any_map, offsetof(struct members, template_args), false,
      false},
     ROW(cache_salt, weir_shape_any),
+    ROW(stream_options, weir_responses_stream_options),
 };
 static const struct weir_translate_table table = {"struct NvCreateResponse", rows,
                                                   WEIR_ARRAY_LEN(rows), false};
@@ -118,8 +120,8 @@ static bool check_supported(struct weir_openai_reading *r, const struct members 
 static bool check_bounds(struct weir_openai_reading *r, const struct members *m) {
     double temperature = NAN, top_p = NAN;
     int64_t max = -1;
-    if ((m->temperature.data != NULL && !weir_span_f64(m->temperature, &temperature)) ||
-        (m->top_p.data != NULL && !weir_span_f64(m->top_p, &top_p)) ||
+    if ((m->temperature.data != NULL && !weir_raw_single(m->temperature, &temperature)) ||
+        (m->top_p.data != NULL && !weir_raw_single(m->top_p, &top_p)) ||
         (m->max_output_tokens.data != NULL && !weir_span_i64(m->max_output_tokens, &max)))
         return weir_openai_fail(r, 400, "Validation: a number is out of range");
     return weir_openai_in_range(r, "Temperature", temperature, 0, 2, false) &&

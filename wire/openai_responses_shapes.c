@@ -214,6 +214,11 @@ static const struct weir_shape_variant retention_words[] = {
     {"in_memory", NULL}, {"in-memory", NULL}, {"24h", NULL}, {NULL, NULL}};
 const struct weir_shape weir_responses_retention = WORDS(retention_words);
 
+static const struct weir_shape_member stream_members[] = {
+    MAY("include_obfuscation", &weir_shape_bool), END};
+const struct weir_shape weir_responses_stream_options =
+    STRUCT("ResponseStreamOptions", stream_members);
+
 static const struct weir_shape_member prompt_members[] = {
     NEED("id", &weir_shape_string), MAY("version", &weir_shape_string),
     MAY("variables", &weir_openai_any_map), END};

@@ -18,6 +18,15 @@ static const struct weir_translate_row *find(const struct weir_translate_table *
     return NULL;
 }
 
+/* The first row with that place: others are names of the same member. */
+static const struct weir_translate_row *first_of(const struct weir_translate_table *table,
+                                                 const struct weir_translate_row *row) {
+    const struct weir_translate_row *first = table->rows;
+    while (first->at != row->at)
+        first++;
+    return first;
+}
+
 static bool holds(struct weir_span value, const char *at) {
     return value.data <= at && at <= value.data + value.len;
 }
@@ -105,9 +114,10 @@ bool weir_translate_read(struct weir_openai_reading *r, const struct weir_transl
         return false;
     for (size_t i = 0; i < n; i++) {
         const struct weir_translate_row *row = &table->rows[found[i].field];
-        if (seen[found[i].field])
-            return weir_openai_fail_at(r, r->end, "duplicate field `%s`", row->name);
-        seen[found[i].field] = true;
+        const struct weir_translate_row *first = first_of(table, row);
+        if (seen[first - table->rows])
+            return weir_openai_fail_at(r, r->end, "duplicate field `%s`", first->name);
+        seen[first - table->rows] = true;
         if (!fits(r, table, row, found[i].raw))
             return false;
         if (weir_json_type_of(found[i].raw) != WEIR_JSON_NULL)

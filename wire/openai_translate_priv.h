@@ -7,7 +7,7 @@
 
 /* One member that a body may have. */
 struct weir_translate_row {
-    const char *name;
+    const char *name; /* as the client says it; another row may have the same place */
     const struct weir_shape *shape;
     size_t at;       /* of its raw value, a struct weir_span, in what is read into */
     bool early;      /* what it has wrong is told where it is, before the others are looked at */

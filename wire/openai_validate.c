@@ -398,7 +398,8 @@ static bool build_guided(struct weir_openai_reading *r) {
 }
 
 static bool place_cache_salt(struct weir_openai_reading *r) {
-    if (r->cache_salt.data != NULL) {
+    /* An empty one is none. */
+    if (r->cache_salt.len > 0) {
         r->req->cache_salt = r->req->prep.routing.cache_salt = r->cache_salt;
         r->req->prep.routing.set = true;
     }

@@ -7,6 +7,7 @@
 #include "wire/shape.h"
 
 #include "base/buf.h"
+#include "base/number.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -43,16 +44,11 @@ static bool is_integer(struct weir_span raw) {
 /* A float as serde names it: always with a point or an exponent. */
 static void show_float(struct weir_span raw, char *out, size_t room) {
     double d = 0;
-    char text[40];
-    weir_span_f64(raw, &d);
-    for (int digits = 1; digits <= 17; digits++) {
-        snprintf(text, sizeof(text), "%.*g", digits, d);
-        if (strtod(text, NULL) == d)
-            break;
-    }
-    if (strchr(text, 'e') != NULL && fabs(d) < 1e16)
-        snprintf(text, sizeof(text), "%.0f", d);
-    snprintf(out, room, "floating point `%s%s`", text, strpbrk(text, ".e") == NULL ? ".0" : "");
+    char text[WEIR_F64_TEXT];
+    if (!weir_span_f64(raw, &d) || !isfinite(d))
+        d = 0;
+    size_t n = weir_f64_text(d, text);
+    snprintf(out, room, "floating point `%.*s`", (int)n, text);
 }
 
 /* Text as Rust's Debug writes it: control characters and quotes escaped. */

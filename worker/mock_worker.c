@@ -259,7 +259,7 @@ static struct request *new_request(struct weir_mock_worker *w, struct weir_plane
     q->prep = req;
     q->n_choices = n_choices;
     q->n_prompt = (uint32_t)req->token_ids.n;
-    q->logprobs = req->output.logprobs > MAX_TOP ? MAX_TOP : req->output.logprobs;
+    q->logprobs = req->output.logprobs > MAX_TOP ? MAX_TOP : (int)req->output.logprobs;
     q->indexed = n_choices > 1;
     q->kv_received = w->config.card.worker_type == WEIR_WORKER_DECODE &&
                      (req->prefill_result.data != NULL || req->bootstrap.set);
