@@ -80,7 +80,7 @@ bool weir_request_chat_prompt(struct weir_request *r, struct weir_ids *ret) {
     /* HTTP engines render what they are sent, whatever tokens come with it. */
     if (r->q.has_token_data && !weir_model_info(r->model)->engines) {
         *ret = r->q.token_data;
-        return true;
+        return weir_request_check_ids(r, "nvext.token_data:", *ret);
     }
     weir_buf_init(&text, WEIR_REQUEST_ARENA);
     enum weir_status st = render(r, &text, &err);
@@ -97,7 +97,7 @@ bool weir_request_chat_prompt(struct weir_request *r, struct weir_ids *ret) {
 }
 
 bool weir_request_check_ids(struct weir_request *r, const char *what, struct weir_ids ids) {
-    uint32_t vocab = wtok_vocab_size(weir_model_info(r->model)->tok);
+    uint32_t vocab = wtok_model_vocab_size(weir_model_info(r->model)->tok);
     for (size_t i = 0; i < ids.n; i++)
         if (ids.ids[i] >= vocab) {
             char text[128];
@@ -115,7 +115,7 @@ static bool prepare_prompt(struct weir_request *r, const struct weir_prompt *p,
                            struct weir_ids *ret) {
     if (r->q.has_token_data && r->q.n_prompts == 1) {
         *ret = r->q.token_data;
-        return true;
+        return weir_request_check_ids(r, "nvext.token_data:", *ret);
     }
     if (p->kind == WEIR_PROMPT_TEXT)
         return encode(r, p->text, WTOK_SPECIAL, ret);

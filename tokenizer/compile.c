@@ -343,6 +343,7 @@ static void scalars(struct wtok_compiler *c, const uint64_t source[2]) {
     h->strip_start = s->strip_start;
     h->strip_first = s->strip_first;
     h->context_length = s->context_length;
+    h->model_vocab = s->model_vocab;
 }
 
 static enum weir_status small_sections(struct wtok_compiler *c) {

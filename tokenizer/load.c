@@ -171,6 +171,8 @@ static struct weir_span kept_text(const struct wtok_model *m, struct wtok_text t
 static void fill(struct wtok *tok, struct wtok_model *m) {
     tok->model = m;
     tok->vocab = m->image->n_ids;
+    uint64_t padded = m->image->model_vocab;
+    tok->model_vocab = padded > tok->vocab && padded <= UINT32_MAX ? (uint32_t)padded : tok->vocab;
     tok->n_eos = m->n_eos < WEIR_ARRAY_LEN(tok->eos) ? m->n_eos : WEIR_ARRAY_LEN(tok->eos);
     memcpy(tok->eos, m->eos, tok->n_eos * sizeof(tok->eos[0]));
     tok->context_length = m->image->context_length;

@@ -141,7 +141,7 @@ enum wtok_section {
 };
 
 #define WTOK_IMAGE_MAGIC "weirtok\n"
-enum { WTOK_IMAGE_VERSION = 13, WTOK_IMAGE_MAX = 1 << 29 };
+enum { WTOK_IMAGE_VERSION = 14, WTOK_IMAGE_MAX = 1 << 29 };
 struct wtok_image {
     char magic[8];
     uint64_t checksum;  /* XXH3-64 of all that follows */
@@ -158,6 +158,7 @@ struct wtok_image {
     uint32_t strip_start;   /* decoder: blanks taken off the front of the whole text */
     uint32_t strip_first;   /* decoder: U+2581 of the first token vanish (Metaspace) */
     uint64_t context_length;
+    uint64_t model_vocab; /* vocab_size of config.json, or 0 */
     struct wtok_text chat_template, tokenizer_config;
     uint32_t byte_ids[256];
     struct {

@@ -103,6 +103,8 @@ enum weir_status wtok_spec_model_config(struct wtok_spec *spec, struct weir_span
         if (wtok_u64_of(wtok_field(config, lengths[i]), &spec->context_length) ||
             wtok_u64_of(wtok_field(text_config, lengths[i]), &spec->context_length))
             break;
+    if (!wtok_u64_of(wtok_field(config, "vocab_size"), &spec->model_vocab))
+        (void)wtok_u64_of(wtok_field(text_config, "vocab_size"), &spec->model_vocab);
     if (spec->n_eos == 0 && config.data != NULL) {
         add_eos_field(spec, wtok_field(config, "eos_token_id"));
         if (spec->n_eos == 0)

@@ -19,7 +19,7 @@ enum weir_status wtok_create_bytes(struct wtok **ret_tok) {
     struct wtok *tok = weir_calloc(1, sizeof(*tok));
     if (tok == NULL)
         return WEIR_NOMEM;
-    *tok = (struct wtok){.vocab = BYTES_VOCAB, .eos = {BYTES_EOS}, .n_eos = 1};
+    *tok = (struct wtok){.vocab = BYTES_VOCAB, .model_vocab = BYTES_VOCAB, .eos = {BYTES_EOS}, .n_eos = 1};
     *ret_tok = tok;
     return WEIR_OK;
 }
@@ -40,6 +40,10 @@ const char *wtok_kind(const struct wtok *tok) {
 
 uint32_t wtok_vocab_size(const struct wtok *tok) {
     return tok->vocab;
+}
+
+uint32_t wtok_model_vocab_size(const struct wtok *tok) {
+    return tok->model_vocab;
 }
 
 const uint32_t *wtok_eos_ids(const struct wtok *tok, size_t *ret_n) {

@@ -11,7 +11,7 @@ struct wtok {
     struct wtok_model *model;   /* owned; NULL: the bytes tokenizer */
     struct wtok_template *chat; /* owned by chat.c; NULL: the built-in template */
     struct wtok_chat_files files;
-    uint32_t vocab;
+    uint32_t vocab, model_vocab;
     uint32_t eos[16];
     size_t n_eos;
     uint64_t context_length;

@@ -96,6 +96,10 @@ struct weir_openai_request {
     /* Filled as the worker shall see them; model, token_ids, eos ids, mdc_sum are the pipeline's.
      */
     struct weir_prep_request prep;
+    /* For engines alone, in extra_args. */
+    int detokenize; /* -1 unset */
+    struct weir_ids allowed_token_ids;
+    struct weir_span bad_words_token_ids; /* JSON or NULL */
     /* nvext */
     bool use_raw_prompt;
     bool speculative_prefill; /* agent_hints: the next turn's beginning is computed ahead */

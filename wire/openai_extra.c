@@ -52,7 +52,7 @@ static void put_nvext(struct weir_jsonw *w, const struct weir_openai_request *q)
     weir_jsonw_object_end(w);
 }
 
-static void put_sampling(struct weir_jsonw *w, const struct weir_sampling *s) {
+static void put_sampling(struct weir_jsonw *w, const struct weir_openai_request *s) {
     weir_jsonw_key(w, "sampling_options");
     weir_jsonw_object_begin(w);
     if (s->detokenize >= 0) {
@@ -73,11 +73,10 @@ static void put_sampling(struct weir_jsonw *w, const struct weir_sampling *s) {
 enum weir_status weir_openai_put_extra_args(struct weir_openai_request *q,
                                             struct weir_arena *arena) {
     enum { MAX = 64 << 20 };
-    const struct weir_sampling *s = &q->prep.sampling;
     bool nvext = q->extra_fields.data != NULL || q->metadata_upload.data != NULL ||
                  q->cache_salt.data != NULL || q->has_token_data || q->wants_stop_reason;
-    bool sampling = s->detokenize >= 0 || s->allowed_token_ids.ids != NULL ||
-                    s->bad_words_token_ids.data != NULL;
+    bool sampling = q->detokenize >= 0 || q->allowed_token_ids.ids != NULL ||
+                    q->bad_words_token_ids.data != NULL;
     struct weir_buf out;
     struct weir_jsonw w;
     if (!nvext && !sampling)
@@ -88,7 +87,7 @@ enum weir_status weir_openai_put_extra_args(struct weir_openai_request *q,
     if (nvext)
         put_nvext(&w, q);
     if (sampling)
-        put_sampling(&w, s);
+        put_sampling(&w, q);
     weir_jsonw_object_end(&w);
     if (w.status == WEIR_OK)
         q->prep.extra_args = weir_arena_copy(arena, weir_buf_span(&out));

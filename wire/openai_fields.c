@@ -168,13 +168,13 @@ static bool read_stop_token_ids(struct weir_openai_reading *r, struct weir_span 
 
 static bool read_detokenize(struct weir_openai_reading *r, struct weir_span raw) {
     enum weir_json_type t = weir_json_type_of(raw);
-    r->req->prep.sampling.detokenize = t == WEIR_JSON_TRUE;
+    r->req->detokenize = t == WEIR_JSON_TRUE;
     return t == WEIR_JSON_TRUE || t == WEIR_JSON_FALSE ||
            weir_openai_fail(r, 400, "Validation: `detokenize` must be a boolean");
 }
 
 static bool read_allowed(struct weir_openai_reading *r, struct weir_span raw) {
-    return weir_raw_ids(r, raw, &r->req->prep.sampling.allowed_token_ids) ||
+    return weir_raw_ids(r, raw, &r->req->allowed_token_ids) ||
            weir_openai_fail(r, 400,
                             "Validation: `allowed_token_ids` must be an array of token IDs");
 }
@@ -182,7 +182,7 @@ static bool read_allowed(struct weir_openai_reading *r, struct weir_span raw) {
 static bool read_bad_words(struct weir_openai_reading *r, struct weir_span raw) {
     struct weir_shape_fault fault;
     static const struct weir_shape lists = {.kind = WEIR_SHAPE_LIST, .item = &weir_shape_u32s};
-    r->req->prep.sampling.bad_words_token_ids = raw;
+    r->req->bad_words_token_ids = raw;
     return weir_shape_check(&lists, raw, &fault) ||
            weir_openai_fail(
                r, 400, "Validation: `bad_words_token_ids` must be an array of token ID arrays");

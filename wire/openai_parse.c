@@ -114,7 +114,7 @@ static enum weir_status parse_once(enum weir_openai_kind kind, struct weir_span 
     struct weir_json j;
     size_t n = 0;
     *ret_syntax = *ret_unread = false;
-    *req = (struct weir_openai_request){.kind = kind};
+    *req = (struct weir_openai_request){.kind = kind, .detokenize = -1};
     weir_prep_request_init(&req->prep);
     if (kind != WEIR_OPENAI_CHAT && kind != WEIR_OPENAI_COMPLETION &&
         kind != WEIR_OPENAI_EMBEDDINGS)
