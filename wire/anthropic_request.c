@@ -47,10 +47,33 @@ static const struct weir_translate_row rows[] = {
 static const struct weir_translate_table table = {"struct AnthropicCreateMessageRequest", rows,
                                                   WEIR_ARRAY_LEN(rows), true};
 
+/* To count tokens: what stands in the prompt. Others pass, whatever they are, as in the reference
+ * system; so do those two, but where they are of their shapes the template is told of them. */
+static const struct weir_translate_row counted[] = {
+    {"model", &weir_shape_string, offsetof(struct members, model), false, true},
+    {"messages", &weir_messages_list, offsetof(struct members, messages), false, true},
+    ROW(system, weir_messages_system),
+    ROW(tools, weir_messages_tools),
+    ROW(tool_choice, weir_shape_any),
+    ROW(thinking, weir_shape_any),
+};
+static const struct weir_translate_table counted_table = {
+    "struct AnthropicCountTokensRequest", counted, WEIR_ARRAY_LEN(counted), true};
+
+static void unless_fits(struct weir_span *raw, const struct weir_shape *shape) {
+    struct weir_shape_fault ignored = {.notes = 0};
+    if (raw->data != NULL && !weir_shape_check(shape, *raw, &ignored))
+        *raw = weir_span(NULL, 0);
+}
+
 static bool read_members(struct weir_openai_reading *r, bool counts, struct members *m) {
     struct weir_json j;
-    if (!weir_translate_read(r, &table, m, &j))
+    if (!weir_translate_read(r, counts ? &counted_table : &table, m, &j))
         return false;
+    if (counts) {
+        unless_fits(&m->tool_choice, &weir_messages_tool_choice);
+        unless_fits(&m->thinking, &weir_messages_thinking);
+    }
     const char *missing = m->model.data == NULL                   ? "model"
                           : m->max_tokens.data == NULL && !counts ? "max_tokens"
                           : m->messages.data == NULL              ? "messages"
