@@ -113,7 +113,8 @@ bool weir_request_check_ids(struct weir_request *r, const char *what, struct wei
 
 static bool prepare_prompt(struct weir_request *r, const struct weir_prompt *p,
                            struct weir_ids *ret) {
-    if (r->q.has_token_data && r->q.n_prompts == 1) {
+    /* Tokens stand for every text, and for no tokens, as in the reference system. */
+    if (r->q.has_token_data && p->kind == WEIR_PROMPT_TEXT) {
         *ret = r->q.token_data;
         return weir_request_check_ids(r, "nvext.token_data:", *ret);
     }

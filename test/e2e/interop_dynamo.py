@@ -16,7 +16,7 @@ import pytest
 
 import testenv
 from nats_server import BINARY as NATS, WHY_NOT, NatsServer, heard
-from plane_worker import PlaneWorker
+from plane_worker import PlaneWorker, card_of_mocker
 from test_adapters import cards
 from weir import WEIR, Fleet, Process, exposition, kept_port, sse, total, until
 
@@ -262,18 +262,6 @@ def test_weir_workers_behind_dynamo(fleet, planes, theirs, dynamo, model):
     api = start()
     check_serving(api, 1000, 64)
     check_routing(api, restart)
-
-
-def card_of_mocker(fleet, model):
-    """The card of a worker with this model that was here."""
-    fleet.env["DYN_SELF_HOST_METADATA"] = "0"  # its files are read where they are: it is gone by then
-    mocker = fleet.mocker("--model-path", model, "--block-size", str(BLOCK))
-    folder = os.path.join(fleet.env["DYN_FILE_KV"], "v1", "mdc")
-    name, = until("its card", lambda: [f for f in os.listdir(folder) if "." not in f])
-    with open(os.path.join(folder, name), encoding="utf-8") as f:
-        card = json.load(f)["card_json"]
-    assert mocker.stop() == 0
-    return {k: v for k, v in card.items() if k != "display_name"}
 
 
 @pytest.mark.parametrize("more", [

