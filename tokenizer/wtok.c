@@ -19,7 +19,8 @@ enum weir_status wtok_create_bytes(struct wtok **ret_tok) {
     struct wtok *tok = weir_calloc(1, sizeof(*tok));
     if (tok == NULL)
         return WEIR_NOMEM;
-    *tok = (struct wtok){.vocab = BYTES_VOCAB, .model_vocab = BYTES_VOCAB, .eos = {BYTES_EOS}, .n_eos = 1};
+    *tok = (struct wtok){
+        .vocab = BYTES_VOCAB, .model_vocab = BYTES_VOCAB, .eos = {BYTES_EOS}, .n_eos = 1};
     *ret_tok = tok;
     return WEIR_OK;
 }

@@ -51,7 +51,8 @@ void wtok_destroy(struct wtok *tok);
 const char *wtok_kind(const struct wtok *tok);
 /* Ids are below this. */
 uint32_t wtok_vocab_size(const struct wtok *tok);
-/* The same of ids that the model takes: its vocabulary may be padded (vocab_size of config.json). */
+/* The same of ids that the model takes: its vocabulary may be padded (vocab_size of config.json).
+ */
 uint32_t wtok_model_vocab_size(const struct wtok *tok);
 /* End-of-sequence ids: those of generation_config.json, then the eos_token of
  * tokenizer_config.json; without any those of config.json. */

@@ -57,8 +57,8 @@ static const struct weir_translate_row counted[] = {
     ROW(tool_choice, weir_shape_any),
     ROW(thinking, weir_shape_any),
 };
-static const struct weir_translate_table counted_table = {
-    "struct AnthropicCountTokensRequest", counted, WEIR_ARRAY_LEN(counted), true};
+static const struct weir_translate_table counted_table = {"struct AnthropicCountTokensRequest",
+                                                          counted, WEIR_ARRAY_LEN(counted), true};
 
 static void unless_fits(struct weir_span *raw, const struct weir_shape *shape) {
     struct weir_shape_fault ignored = {.notes = 0};

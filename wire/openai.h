@@ -106,12 +106,12 @@ struct weir_openai_request {
     struct weir_ids token_data;
     bool has_token_data;
     struct weir_span extra_fields, metadata_upload; /* raw members of nvext, or NULL */
-    bool wants_stop_reason; /* a Messages request: its answer has a place for it */
-    uint32_t extras;                                /* bits above */
-    struct weir_span cache_salt;                    /* root field or nvext */
-    bool has_media;                                 /* a message part that is no text */
-    bool has_required_taints; /* routing_constraints ask for workers of some kind */
-    bool repaired;            /* control characters or UTF-8 were mended: log a warning */
+    bool wants_stop_reason;      /* a Messages request: its answer has a place for it */
+    uint32_t extras;             /* bits above */
+    struct weir_span cache_salt; /* root field or nvext */
+    bool has_media;              /* a message part that is no text */
+    bool has_required_taints;    /* routing_constraints ask for workers of some kind */
+    bool repaired;               /* control characters or UTF-8 were mended: log a warning */
 };
 
 /* WEIR_OK, or WEIR_INVALID/UNSUPPORTED with *ret_error filled, or WEIR_NOMEM. `body` must stay

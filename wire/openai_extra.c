@@ -10,8 +10,8 @@ static void put_raw(struct weir_jsonw *w, const char *key, struct weir_span raw)
     weir_jsonw_raw(w, raw);
 }
 
-/* What the client wants to be told; of Messages always the stop reason, which the answer has a place
- * for. */
+/* What the client wants to be told; of Messages always the stop reason, which the answer has a
+ * place for. */
 static void put_extra_fields(struct weir_jsonw *w, const struct weir_openai_request *q) {
     struct weir_json j;
     struct weir_json_str s;

@@ -136,8 +136,7 @@ bool weir_raw_single(struct weir_span raw, double *ret) {
     if (!weir_span_f64(raw, ret))
         return false;
     float single = (float)*ret;
-    return isinf(single) ||
-           weir_span_f64(weir_span(text, weir_single_text(single, text)), ret);
+    return isinf(single) || weir_span_f64(weir_span(text, weir_single_text(single, text)), ret);
 }
 
 static const char zeros[] = "000000000000000000000000000000000000000000000";

@@ -116,12 +116,12 @@ bool weir_translate_read(struct weir_openai_reading *r, const struct weir_transl
         const struct weir_translate_row *row = &table->rows[found[i].field];
         const struct weir_translate_row *first = first_of(table, row);
         if (seen[first - table->rows])
-            return weir_openai_fail_at(
-                r,
-                row->early || table->in_place ? (size_t)(found[i].key.raw.data - r->body.data) +
-                                 found[i].key.raw.len + 1
-                           : r->end,
-                "duplicate field `%s`", first->name);
+            return weir_openai_fail_at(r,
+                                       row->early || table->in_place
+                                           ? (size_t)(found[i].key.raw.data - r->body.data) +
+                                                 found[i].key.raw.len + 1
+                                           : r->end,
+                                       "duplicate field `%s`", first->name);
         seen[first - table->rows] = true;
         if (!fits(r, table, row, found[i].raw))
             return false;

@@ -365,15 +365,16 @@ static bool build_guided(struct weir_openai_reading *r) {
     bool own_json = r->guided[0].data != NULL;
     weir_openai_guide_by_format(r);
     r->req->guided_by_format = !own_json && r->guided[0].data != NULL;
-    if (weir_raw_is_empty_list(r->guided[2]))
-        r->guided[2] = weir_span(NULL, 0);
+    /* No constraint, but passed on beside one. */
+    bool no_choice = weir_raw_is_empty_list(r->guided[2]);
     weir_buf_init(&list, 128);
     weir_buf_init(&out, r->body.len + 512);
     weir_jsonw_init(&w, &out);
     weir_jsonw_object_begin(&w);
     for (int i = 0; i < 4; i++)
         if (r->guided[i].data != NULL) {
-            if (weir_buf_printf(&list, "%s%s", n++ > 0 ? ", " : "", names[i]) != WEIR_OK)
+            if (!(i == 2 && no_choice) &&
+                weir_buf_printf(&list, "%s%s", n++ > 0 ? ", " : "", names[i]) != WEIR_OK)
                 w.status = WEIR_NOMEM;
             weir_jsonw_key(&w, names[i]);
             weir_jsonw_raw(&w, r->guided[i]);

@@ -46,9 +46,9 @@ struct weir_sampling {
 
 struct weir_output_options {
     int64_t logprobs, prompt_logprobs; /* -1 unset */
-    int skip_special_tokens;        /* -1 unset */
-    int formatted_prompt;           /* -1 unset */
-    int return_tokens_as_token_ids; /* -1 unset */
+    int skip_special_tokens;           /* -1 unset */
+    int formatted_prompt;              /* -1 unset */
+    int return_tokens_as_token_ids;    /* -1 unset */
 };
 
 struct weir_routing_hints {

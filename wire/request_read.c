@@ -200,15 +200,15 @@ static bool read_output_options(struct weir_dec *d, struct weir_output_options *
     if (!weir_dec_map(d, &box))
         return false;
     while (weir_dec_map_next(d, &box, &key)) {
-        bool ok =
-            weir_dec_is(d, &box, key, "logprobs")          ? read_int(d, &o->logprobs)
-            : weir_dec_is(d, &box, key, "prompt_logprobs") ? read_int(d, &o->prompt_logprobs)
-            : weir_dec_is(d, &box, key, "skip_special_tokens")
-                ? read_flag(d, &o->skip_special_tokens)
-            : weir_dec_is(d, &box, key, "formatted_prompt") ? read_flag(d, &o->formatted_prompt)
-            : weir_dec_is(d, &box, key, "return_tokens_as_token_ids")
-                ? read_flag(d, &o->return_tokens_as_token_ids)
-                : weir_dec_skip(d, NULL);
+        bool ok = weir_dec_is(d, &box, key, "logprobs")          ? read_int(d, &o->logprobs)
+                  : weir_dec_is(d, &box, key, "prompt_logprobs") ? read_int(d, &o->prompt_logprobs)
+                  : weir_dec_is(d, &box, key, "skip_special_tokens")
+                      ? read_flag(d, &o->skip_special_tokens)
+                  : weir_dec_is(d, &box, key, "formatted_prompt")
+                      ? read_flag(d, &o->formatted_prompt)
+                  : weir_dec_is(d, &box, key, "return_tokens_as_token_ids")
+                      ? read_flag(d, &o->return_tokens_as_token_ids)
+                      : weir_dec_skip(d, NULL);
         if (!ok)
             return false;
     }
