@@ -56,7 +56,7 @@ struct wtok_spec {
     uint32_t eos[WTOK_MAX_EOS];
     size_t n_eos;
     uint64_t context_length;
-    uint64_t model_vocab; /* vocab_size of config.json, or 0 */
+    uint64_t model_vocab;                             /* vocab_size of config.json, or 0 */
     struct weir_span chat_template, tokenizer_config; /* whole files */
 };
 
