@@ -125,19 +125,12 @@ bool weir_front_is_json(struct weir_span value) {
            weir_span_ieq(weir_span(type.data + type.len - tail, tail), WEIR_SPAN_LIT("+json"));
 }
 
-static bool messages_are_off(const struct weir_front_loop *fl, struct weir_span path) {
-    const struct weir_frontend_options *o = &fl->app->options;
-    return !o->enable_anthropic_api &&
-           weir_span_starts(path, weir_span_z(o->http_svc_anthropic_path));
-}
-
 static void not_found(struct weir_front_loop *fl, struct weir_http_exchange *x) {
     const struct weir_http_request *q = weir_http_exchange_request(x);
     struct weir_buf text;
     weir_buf_init(&text, 128 << 10);
-    enum weir_status st = weir_buf_printf(
-        &text, "Route not found: %.*s %.*s%s", WEIR_SPAN_ARG(q->method), WEIR_SPAN_ARG(q->path),
-        messages_are_off(fl, q->path) ? "; --enable-anthropic-api serves it" : "");
+    enum weir_status st = weir_buf_printf(&text, "Route not found: %.*s %.*s",
+                                          WEIR_SPAN_ARG(q->method), WEIR_SPAN_ARG(q->path));
     weir_front_error_span(fl, x, 404,
                           st == WEIR_OK ? weir_buf_span(&text) : WEIR_SPAN_LIT("Route not found"),
                           weir_span(NULL, 0));

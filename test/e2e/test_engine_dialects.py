@@ -276,7 +276,7 @@ def test_counts_that_engines_refuse(fleet, engines):
     now["how"] = looks
     assert ask(f, MESSAGES + "/count_tokens", thinking={"type": "disabled"}, stream=True).json() == {"input_tokens": 2}
     assert now["body"].pop("chat_template_kwargs")["enable_thinking"] is False
-    assert now["body"] == {"model": "m", "messages": [{"role": "user", "content": "hello"}], "max_completion_tokens": 500}
+    assert now["body"] == {"model": "m", "messages": [{"role": "user", "content": "hello"}]}
     for how, status, words in [
             (lambda h, body: h.whole(400, b'{"error":{"message":"too long","code":400}}'), 400, "too long"),
             (lambda h, body: h.whole(200, b'{"tokens":"many"}'), 502, "/tokenize"), (lambda h, body: h.whole(503, b""), 503, "unavailable"),
@@ -476,7 +476,7 @@ def test_nothing_is_generated_for_a_question(fleet, engines):
 def test_client_that_leaves_ends_the_work(fleet, path):
     a = start(fleet, "--speedup-ratio", "1", "--decode-base-ms", "20")
     f = front(fleet, a.url)
-    body = {"model": "m", "stream": True, "max_output_tokens": 50000, "max_tokens": 50000, "input": "x",
+    body = {"model": "m", "stream": True, "max_tokens": 50000, "input": "x",
             "messages": [{"role": "user", "content": "x"}]}
     r = urllib.request.urlopen(urllib.request.Request(f.url + path, json.dumps(body).encode(), {"content-type": "application/json"}))
     until("a delta", lambda: b"delta" in r.readline())

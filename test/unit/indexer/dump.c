@@ -261,7 +261,7 @@ static void case_no_dump(void) {
         {"{\"m:d\":{\"block_size\":4,\"events\":[" EVENT "]}} x", "the dump is no JSON: ", 1},
         {"{\"m:d\":{\"block_size\":4,\"events\":[" EVENT
          "]},\"m:d\":{\"block_size\":8,\"events\":[" EVENT "]}}",
-         "event 1: group m:d: another block size", 1},
+         "event 1: group m:d: it has another block size", 1},
         {"{\"key\":\"m:d\",\"block_size\":4,\"event\":" EVENT "}\n\n{\"key\":", "record 1 is no",
          1},
     };
