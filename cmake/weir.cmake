@@ -87,10 +87,14 @@ function(weir_test name)
   set_tests_properties(${name} PROPERTIES LABELS "${A_LABELS}" SKIP_RETURN_CODE 77 TIMEOUT 1500)
 endfunction()
 
-# weir_fuzz(name SOURCES f.c LINK lib … CORPUS folder): a driver with LLVMFuzzerTestOneInput. With
-# WEIR_FUZZ it is a fuzzer; otherwise a program that runs the corpus once, as a test.
+# weir_fuzz(name SOURCES f.c LINK lib … CORPUS folder [STRUCTURED]): a driver with
+# LLVMFuzzerTestOneInput. With WEIR_FUZZ it is a fuzzer, which changes JSON and MessagePack by their
+# structure too where it is STRUCTURED (test/fuzz/mutate.h); otherwise a program that runs the corpus once, as a test.
 function(weir_fuzz name)
-  cmake_parse_arguments(A "" "CORPUS" "SOURCES;LINK" ${ARGN})
+  cmake_parse_arguments(A "STRUCTURED" "CORPUS" "SOURCES;LINK" ${ARGN})
+  if(WEIR_FUZZ AND A_STRUCTURED)
+    list(APPEND A_SOURCES test/fuzz/mutate.c test/fuzz/custom_mutator.c)
+  endif()
   list(TRANSFORM A_SOURCES PREPEND ${CMAKE_SOURCE_DIR}/)
   add_executable(${name} ${A_SOURCES})
   target_compile_options(${name} PRIVATE ${WEIR_WARNINGS})

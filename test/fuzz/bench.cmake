@@ -1,1 +1,1 @@
-weir_fuzz(fuzz_trace SOURCES test/fuzz/fuzz_trace.c CORPUS test/fuzz/corpus/trace LINK weir_bench)
+weir_fuzz(fuzz_trace SOURCES test/fuzz/fuzz_trace.c CORPUS test/fuzz/corpus/trace LINK weir_bench STRUCTURED)

@@ -7,4 +7,4 @@ weir_fuzz(fuzz_http_client SOURCES test/fuzz/fuzz_http_client.c ${http_dir}/fake
           net/http_client.c net/http_client_conn.c net/http_parse.c net/http_chunk.c
           CORPUS test/fuzz/corpus/http_client LINK weir_base)
 weir_fuzz(fuzz_sse SOURCES test/fuzz/fuzz_sse.c ${http_dir}/sse_naive.c net/sse.c
-          CORPUS test/fuzz/corpus/sse LINK weir_base)
+          CORPUS test/fuzz/corpus/sse LINK weir_base STRUCTURED)

@@ -1,5 +1,6 @@
 weir_test(unit_buf SOURCES test/unit/base/buf.c LINK weir_base)
 weir_test(unit_json SOURCES test/unit/base/json.c LINK weir_base)
+weir_test(unit_mutate SOURCES test/unit/base/mutate.c test/fuzz/mutate.c LINK weir_base)
 weir_test(unit_json_errors SOURCES test/unit/base/json_errors.c LINK weir_base)
 weir_test(unit_json_suite SOURCES test/unit/base/json_suite.c LINK weir_base)
 weir_test(unit_msgpack SOURCES test/unit/base/msgpack.c LINK weir_base)
