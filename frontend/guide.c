@@ -75,12 +75,12 @@ static void put_one(struct weir_jsonw *w, struct weir_span function) {
 
 /* "$ref": "#/$defs/…" counts from the schema's root, where the definitions of all tools must stand.
  * False: two tools mean different things by *ret_name, or there are too many names. */
-static bool put_definitions(struct weir_jsonw *w, struct weir_span tools,
+static bool put_definitions(struct weir_jsonw *w, struct weir_request *r,
                             struct weir_span *ret_name) {
     struct weir_span names[NAMES_MAX], values[NAMES_MAX], tool, value;
     size_t n = 0;
     struct weir_json j, d;
-    weir_json_init(&j, tools, 128);
+    weir_json_init(&j, r->q.tools, 128);
     if (!weir_json_array_enter(&j))
         return true;
     while (weir_json_array_next(&j) && weir_json_skip(&j, &tool)) {
@@ -102,8 +102,10 @@ static bool put_definitions(struct weir_jsonw *w, struct weir_span tools,
                 weir_jsonw_key(w, "$defs");
                 weir_jsonw_object_begin(w);
             }
-            names[n] = key.raw;
-            values[n++] = value;
+            names[n] = weir_json_text(key, &r->arena); /* as others may spell it */
+            values[n] = value;
+            if (names[n++].data == NULL)
+                w->status = WEIR_NOMEM;
             weir_jsonw_key_text(w, key.raw);
             weir_jsonw_raw(w, value);
         }
@@ -113,8 +115,7 @@ static bool put_definitions(struct weir_jsonw *w, struct weir_span tools,
     return true;
 }
 
-static bool put_list(struct weir_jsonw *w, const struct weir_request *r,
-                     struct weir_span *ret_name) {
+static bool put_list(struct weir_jsonw *w, struct weir_request *r, struct weir_span *ret_name) {
     struct weir_json j;
     struct weir_span tool;
     weir_jsonw_object_begin(w);
@@ -138,7 +139,7 @@ static bool put_list(struct weir_jsonw *w, const struct weir_request *r,
             put_one(w, member(tool, "function"));
     weir_jsonw_array_end(w);
     weir_jsonw_object_end(w);
-    bool agreed = put_definitions(w, r->q.tools, ret_name);
+    bool agreed = put_definitions(w, r, ret_name);
     weir_jsonw_object_end(w);
     return agreed;
 }

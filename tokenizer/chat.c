@@ -194,36 +194,40 @@ static struct wj_val json_or_none(struct wj_run *x, struct weir_span text) {
     return text.data != NULL ? wj_from_json(x, text) : wj_none();
 }
 
+/* The prompt is made of that member of the request, whatever the arguments say. */
+static bool is_member(struct weir_span name) {
+    static const char *const members[] = {"messages",      "conversation", "tools",
+                                          "chat_template", "tokenize",     "return_dict"};
+    for (size_t i = 0; i < WEIR_ARRAY_LEN(members); i++)
+        if (weir_span_eqz(name, members[i]))
+            return true;
+    return false;
+}
+
+static void take_arg(struct chat_run *r, struct wj_val variables, struct wj_pair arg) {
+    struct weir_span name = wj_text(&r->x, arg.key);
+    bool generates = weir_span_eqz(name, "add_generation_prompt");
+    bool continues = weir_span_eqz(name, "continue_final_message");
+    if (r->chat->members_first && (is_member(name) || generates || continues))
+        return;
+    if (is_member(name))
+        wj_fail(&r->x, WTOK_JINJA_ERR_VALUE,
+                "chat_template_kwargs may not hold \"%.*s\": it is a member of the request",
+                WEIR_SPAN_ARG(name));
+    if (generates)
+        r->add_generation_prompt = wj_truth(arg.value);
+    else if (continues)
+        r->continues = wj_truth(arg.value);
+    else if (weir_span_eqz(name, "documents"))
+        r->documents = arg.value;
+    else
+        wj_dict_set(&r->x, variables.u.dict, arg.key, arg.value);
+}
+
 /* Arguments of the template may stand for members of the request; others become variables. */
 static void take_args(struct chat_run *r, struct wj_val variables) {
-    static const char *const refused[] = {"messages",      "conversation", "tools",
-                                          "chat_template", "tokenize",     "return_dict"};
-    for (uint32_t i = 0; r->args.kind == WJ_DICT && i < r->args.u.dict->n; i++) {
-        struct wj_pair p = r->args.u.dict->pairs[i];
-        struct weir_span name = wj_text(&r->x, p.key);
-        bool is_member = false;
-        for (size_t k = 0; k < WEIR_ARRAY_LEN(refused); k++)
-            if (!weir_span_eqz(name, refused[k]))
-                continue;
-            else if (r->chat->members_first)
-                is_member = true;
-            else
-                wj_fail(&r->x, WTOK_JINJA_ERR_VALUE,
-                        "chat_template_kwargs may not hold \"%s\": it is a member of the request",
-                        refused[k]);
-        bool generates = weir_span_eqz(name, "add_generation_prompt");
-        bool continues = weir_span_eqz(name, "continue_final_message");
-        if (is_member || ((generates || continues) && r->chat->members_first))
-            continue;
-        if (generates)
-            r->add_generation_prompt = wj_truth(p.value);
-        else if (continues)
-            r->continues = wj_truth(p.value);
-        else if (weir_span_eqz(name, "documents"))
-            r->documents = p.value;
-        else
-            wj_dict_set(&r->x, variables.u.dict, p.key, p.value);
-    }
+    for (uint32_t i = 0; r->args.kind == WJ_DICT && i < r->args.u.dict->n; i++)
+        take_arg(r, variables, r->args.u.dict->pairs[i]);
 }
 
 static struct wj_val with_tag(struct wj_run *x, struct wj_val text) {

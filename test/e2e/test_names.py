@@ -107,3 +107,20 @@ def test_names_of_definitions_stay_as_they_were_spelled(pair):
     text = json.dumps({"model": "m", "messages": ASK, "tools": [place], "tool_choice": "required", "max_tokens": 3})
     assert "\\u00d6" in text
     assert list(ask(pair, "/v1/chat/completions", text)["sampling_options"]["guided_decoding"]["json"]["$defs"]) == ["Ö"]
+
+
+@pytest.mark.parametrize("meaning", ["string", "integer"])
+def test_definitions_of_two_tools_are_compared_however_their_names_are_spelled(pair, meaning):
+    tools = [{"type": "function", "function": {"name": name, "parameters": {
+        "type": "object", "properties": {"a": {"$ref": "#/$defs/Ö"}}, "$defs": {"Ö": {"type": kind}}}}}
+        for name, kind in (("f", "string"), ("g", meaning))]
+    escaped_twice = json.dumps({"model": "m", "messages": ASK, "tools": tools, "tool_choice": "required", "max_tokens": 3})
+    first, last = escaped_twice.rsplit("\\u00d6", 1)
+    for text in (escaped_twice, first + "Ö" + last):
+        assert json.loads(text)["tools"] == tools
+        if meaning == "string":
+            guide = ask(pair, "/v1/chat/completions", text)["sampling_options"]["guided_decoding"]["json"]
+            assert guide["$defs"] == {"Ö": {"type": "string"}}
+        else:
+            r = pair[0].ask("POST", "/v1/chat/completions", text.encode(), {"content-type": "application/json"})
+            assert r.status == 400 and "different definitions" in r.body.decode(), r.body
