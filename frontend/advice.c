@@ -4,9 +4,7 @@
 #include "base/buf.h"
 #include "base/log.h"
 #include "router/router.h"
-
-#include <dirent.h>
-#include <string.h>
+#include "tokenizer/wtok.h"
 
 static bool is_set(const struct weir_frontend_options *o, const char *flag) {
     const struct weir_option *row = weir_config_find(&weir_frontend_program, flag);
@@ -28,22 +26,6 @@ static void warn_of(const struct weir_frontend_options *o, const char *const *fl
     weir_buf_fini(&names);
 }
 
-/* A worker's card may come minutes later, and only then would the missing file show. */
-static void look_for_tokenizer(const char *folder) {
-    DIR *d = opendir(folder);
-    bool there = false;
-    if (d == NULL)
-        return; /* the options were checked: it went since then */
-    for (const struct dirent *e = readdir(d); e != NULL && !there; e = readdir(d))
-        there = strcmp(e->d_name, "tokenizer.json") == 0 || strstr(e->d_name, "tiktoken") != NULL;
-    closedir(d);
-    if (!there)
-        WEIR_LOG(WEIR_LOG_WARN, "models",
-                 "--model-path %s: there is neither a tokenizer.json nor a tiktoken file; a model "
-                 "that needs it will not be served",
-                 folder);
-}
-
 void weir_front_advise(const struct weir_frontend_options *o) {
     /* Only what the cost of kv mode reads: load counts in other modes too. */
     static const char *const kv[] = {"--router-selection-policy",
@@ -63,6 +45,11 @@ void weir_front_advise(const struct weir_frontend_options *o) {
         (int)o->router_selection_policy != (int)WEIR_SELECT_FLEET)
         warn_of(o, fleet, WEIR_ARRAY_LEN(fleet),
                 "--router-mode kv --router-selection-policy fleet");
-    if (o->model_path != NULL && o->tokenizer != WEIR_OPT_TOKENIZER_BYTES)
-        look_for_tokenizer(o->model_path);
+    /* A worker's card may come minutes later, and only then would the missing file show. */
+    if (o->model_path != NULL && o->tokenizer != WEIR_OPT_TOKENIZER_BYTES &&
+        !wtok_is_there(o->model_path))
+        WEIR_LOG(WEIR_LOG_WARN, "models",
+                 "--model-path %s: there is neither a tokenizer.json nor a tiktoken file; a model "
+                 "that needs it will not be served",
+                 o->model_path);
 }

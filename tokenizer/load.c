@@ -85,6 +85,14 @@ static enum weir_status look(const char *dir, struct files *f, uint64_t source[2
     return WEIR_OK;
 }
 
+bool wtok_is_there(const char *dir) {
+    uint64_t source[2];
+    struct files *f = weir_calloc(1, sizeof(*f));
+    bool there = f == NULL || look(dir, f, source, NULL) != WEIR_NOT_FOUND;
+    weir_free(f);
+    return there;
+}
+
 /* ---- making the image ------------------------------------------------------------------------ */
 
 static struct weir_span file_text(const struct files *f, enum which i) {

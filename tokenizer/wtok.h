@@ -43,6 +43,8 @@ struct wtok_config {
  */
 enum weir_status wtok_load(const char *dir, const struct wtok_config *config, struct wtok **ret_tok,
                            struct weir_err *err) WEIR_MUST_CHECK;
+/* False: wtok_load() of this directory will find no tokenizer. Reads no file. Blocking. */
+bool wtok_is_there(const char *dir);
 /* Accepts NULL. No call may be in work. */
 void wtok_destroy(struct wtok *tok);
 

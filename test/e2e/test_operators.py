@@ -267,6 +267,15 @@ def test_options_without_effect_are_named(fleet, tmp_path):
     assert other.stop() == 0 and "no effect" not in other.log() and "neither" not in other.log()
 
 
+@pytest.mark.parametrize("name, is_one", [("tokenizer.model", True), ("qwen.tiktoken", True), ("tiktoken.model", True),
+                                          ("tokenization_tiktoken.py", False), ("tokenizer.json.bak", False)])
+def test_what_is_a_tokenizer_is_decided_by_who_reads_it(fleet, tmp_path, name, is_one):
+    """(Failed before: a tokenizer.model was none, a Python file was one.)"""
+    (tmp_path / name).write_text("x")
+    front = fleet.frontend("--model-path", str(tmp_path))
+    assert front.stop() == 0 and ("neither" in front.log()) != is_one
+
+
 def test_an_engine_that_names_no_model_is_told_once(fleet):
     """(Failed before: a line each second.)"""
     empty = fleet.frontend()  # it serves, and has no model
