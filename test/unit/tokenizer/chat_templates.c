@@ -156,6 +156,12 @@ static void case_refusals(void) {
     expect_error(t, chat,
                  "chat_template_kwargs may not hold \"tools\": it is a member of the request");
     wtok_template_destroy(t);
+    t = create("{{ tools }} {{ add_generation_prompt }} {{ x }}", NULL);
+    chat.template_args =
+        WEIR_SPAN_LIT("{\"tools\": [], \"add_generation_prompt\": true, \"x\": 1}");
+    chat.members_first = true;
+    expect(t, chat, "None False 1");
+    wtok_template_destroy(t);
     struct wtok_template_sources none = {.tokenizer_config = WEIR_SPAN_LIT("{}")};
     struct wtok_template_sources bad = {.chat_template_jinja = WEIR_SPAN_LIT("a\n{% if %}")};
     struct weir_err err;
