@@ -73,11 +73,15 @@ void weir_answer_on_writable(struct weir_http_exchange *x) {
         send_some(a);
 }
 
-void weir_answer_on_done(struct weir_http_exchange *x) {
-    struct weir_answer *a = weir_http_exchange_user(x);
-    if (a == NULL)
-        return;
-    weir_http_exchange_set_user(x, NULL);
+void weir_answer_drop(struct weir_answer *a) {
+    if (a->x != NULL)
+        weir_http_exchange_set_user(a->x, NULL);
     a->x = NULL;
     a->on_done(a);
+}
+
+void weir_answer_on_done(struct weir_http_exchange *x) {
+    struct weir_answer *a = weir_http_exchange_user(x);
+    if (a != NULL)
+        weir_answer_drop(a);
 }

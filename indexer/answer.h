@@ -29,6 +29,8 @@ bool weir_answer_begin(struct weir_answer *a, int status, const char *type);
 /* Sends what is in `out`, and on_sent asks for the next part; `last`: the answer ends with it. It
  * may be gone afterwards. */
 void weir_answer_part(struct weir_answer *a, bool last);
+/* Its exchange is over, or will be without it: on_done follows at once. */
+void weir_answer_drop(struct weir_answer *a);
 /* The handler's on_writable and on_done, for every exchange. */
 void weir_answer_on_writable(struct weir_http_exchange *x);
 void weir_answer_on_done(struct weir_http_exchange *x);

@@ -347,7 +347,8 @@ void weir_bulk_stop(struct weir_bulk *b) {
     WEIR_LIST_FOREACH(it, &b->jobs) {
         struct job *j = WEIR_CONTAINER_OF(it, struct job, node);
         weir_list_remove(&j->node);
-        free_job(j); /* its client has gone with the server */
+        j->bulk = NULL; /* its exchange, which ends later, does not find it: on_done frees it */
+        weir_answer_drop(&j->answer);
     }
     weir_free(b->scores);
     weir_free(b);

@@ -23,6 +23,7 @@ enum {
 
 struct weir_dumps {
     struct weir_dumps_config config;
+    struct weir_list dumps, restores; /* on their way */
     unsigned n_dumps, n_restores;
     struct weir_metric *running, *refused;
 };
@@ -30,6 +31,7 @@ struct weir_dumps {
 /* ---- dumps ----------------------------------------------------------------------------------- */
 
 struct dumping {
+    struct weir_list node; /* in all.dumps */
     struct weir_dumps *all;
     struct weir_answer answer;
     struct weir_dump *dump;
@@ -42,6 +44,7 @@ static struct dumping *dumping_of(struct weir_answer *a) {
 
 static void on_dump_done(struct weir_answer *a) {
     struct dumping *d = dumping_of(a);
+    weir_list_remove(&d->node);
     weir_metric_set(d->all->running, --d->all->n_dumps);
     weir_timer_stop(&d->turn);
     weir_dump_close(d->dump);
@@ -80,8 +83,10 @@ void weir_dumps_answer(struct weir_dumps *all, struct weir_http_exchange *x, boo
         return;
     }
     d->all = all;
+    weir_list_init(&d->node);
     weir_timer_init(&d->turn, all->config.loop, on_turn, d);
     weir_answer_init(&d->answer, x, STEP_BYTES, on_dump_done);
+    weir_list_push_back(&all->dumps, &d->node);
     weir_metric_set(all->running, ++all->n_dumps);
     bool more = true;
     enum weir_status st = WEIR_OK;
@@ -101,6 +106,7 @@ void weir_dumps_answer(struct weir_dumps *all, struct weir_http_exchange *x, boo
 /* ---- restores -------------------------------------------------------------------------------- */
 
 struct restoring {
+    struct weir_list node; /* in all.restores */
     struct weir_dumps *all;
     struct weir_answer answer;
     struct weir_restore *restore;
@@ -108,6 +114,7 @@ struct restoring {
 
 static void on_restore_done(struct weir_answer *a) {
     struct restoring *r = WEIR_CONTAINER_OF(a, struct restoring, answer);
+    weir_list_remove(&r->node);
     r->all->n_restores--;
     weir_restore_close(r->restore);
     weir_answer_fini(a);
@@ -138,6 +145,8 @@ void weir_dumps_restore(struct weir_dumps *all, struct weir_http_exchange *x) {
     }
     r->all = all;
     all->n_restores++;
+    weir_list_init(&r->node);
+    weir_list_push_back(&all->restores, &r->node);
     weir_answer_init(&r->answer, x, 0, on_restore_done);
     weir_restore_run(r->restore, all->config.loop, on_restored, r);
 }
@@ -156,12 +165,24 @@ enum weir_status weir_dumps_create(const struct weir_dumps_config *config,
     if (all == NULL)
         return WEIR_NOMEM;
     all->config = *config;
+    weir_list_init(&all->dumps);
+    weir_list_init(&all->restores);
     all->running = weir_metric_get(weir_metrics_family(config->metrics, &running, 0), NULL);
     all->refused = weir_metric_get(weir_metrics_family(config->metrics, &refused, 0), NULL);
     *ret_dumps = all;
     return WEIR_OK;
 }
 
+/* The server's connections end later, in the loop's last turns: no step may come before that, and
+ * no exchange may find its answer. */
 void weir_dumps_destroy(struct weir_dumps *all) {
+    if (all == NULL)
+        return;
+    WEIR_LIST_FOREACH(it, &all->dumps) {
+        weir_answer_drop(&WEIR_CONTAINER_OF(it, struct dumping, node)->answer);
+    }
+    WEIR_LIST_FOREACH(it, &all->restores) {
+        weir_answer_drop(&WEIR_CONTAINER_OF(it, struct restoring, node)->answer);
+    }
     weir_free(all);
 }

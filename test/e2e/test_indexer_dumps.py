@@ -120,6 +120,44 @@ def test_head_and_http10(indexers):
     until("all dumps to end", lambda: metric(x, "weir_indexer_dumps") == 0)
 
 
+def test_stopped_in_the_midst(indexers):
+    """Dumps and restores on their way end with the process, in good order. (Failed before: a step, or the end of an exchange, came
+    when what it works on was freed.)"""
+    text = large()[0]
+
+    def read_on(reader, begun):
+        try:
+            while reader.answer.read(1 << 16):
+                begun.release()
+        except (OSError, http.client.HTTPException):
+            pass
+
+    def restore(port, begun):
+        try:
+            with socket.create_connection(("127.0.0.1", port), timeout=DEADLINE_S) as s:
+                body = text.encode()
+                s.sendall(f"POST /restore HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+                begun.release()
+                s.recv(1)
+        except OSError:
+            pass
+    for _ in range(3):
+        x, begun = indexers(), threading.Semaphore(0)
+        assert x.ask("POST", "/restore", text)[0] == 200
+        readers = [Slow(x) for _ in range(3)]
+        threads = [threading.Thread(target=read_on, args=(r, begun)) for r in readers[1:]]
+        threads += [threading.Thread(target=restore, args=(x.port, begun)) for _ in range(3)]
+        for t in threads:
+            t.start()
+        for _ in threads:
+            begun.acquire()
+        assert x.stop() == 0, x.log()
+        for t in threads:
+            t.join()
+        for r in readers:
+            r.close()
+
+
 class Peer:
     """An indexer of another kind: answers each time with the next of its answers; None: the connection breaks inside one."""
 
