@@ -57,6 +57,7 @@ const char *__tsan_default_suppressions(void) {
            "called_from_lib:libcrypto.so\n"
            "called_from_lib:libuv.so\n"
            "race:accept4\n"
+           "race:^receive$\n"
            "race:closedir\n";
 }
 #endif

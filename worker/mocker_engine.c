@@ -98,10 +98,11 @@ static enum weir_status open_all(struct process *p, const struct weir_engine_con
     weir_loop_set_dead_peer_ms(p->loop, (uint64_t)(p->options->weir_dead_peer_timeout_secs * 1000));
     weir_timer_init(&p->drain, p->loop, on_drain, p);
     st = load_tokenizer(p, err);
-    if (st == WEIR_OK)
-        st = open_http(p, engine, faults, err);
+    /* Before it says that it serves: who waits for that may end it at once. */
     if (st == WEIR_OK && weir_loop_on_end(p->loop, on_signal, p) != WEIR_OK)
         st = weir_err_set(err, WEIR_NOMEM, "cannot watch signals");
+    if (st == WEIR_OK)
+        st = open_http(p, engine, faults, err);
     return st;
 }
 
