@@ -48,7 +48,6 @@ RAW = ['{"input":"a"}', '{"model":"tokens","input":"a","input":"b"}', '{"model":
 OTHERWISE = [
     (r'^tokens .*"input": \[\]\}', "an empty list is refused before a worker is asked"),
     (r"^tokens .*(999999|151936|-2\})", "says what is wrong with the request: Dynamo says Invalid request"),
-    (r"^tokens .*151935", "ids that the tokenizer does not have are refused, also where the model has room for them"),
     (r'"dimensions": 7\}', "passes on what the worker says of it: Dynamo says Invalid request"),
     (r'^tokens .*"dimensions": 3\}', "an answer in two parts is numbered through: Dynamo begins anew with each"),
     (r'^tokens .*"dimensions": 10, "enc', "what is no base64 of floats is an error, also where base64 was asked for"),
