@@ -97,7 +97,7 @@ static enum weir_status open_tls(struct frontend *f, struct weir_err *err) {
                                    .cert_path = o->tls_cert_path,
                                    .key_path = o->tls_key_path,
                                    .ca_path = o->tls_client_ca_cert_path,
-                                   .alpn = "http/1.1"};
+                                   .alpn = o->weir_http2 ? "h2,http/1.1" : "http/1.1"};
     struct weir_tls_config server = WEIR_PLANE_TLS_SERVER(o);
     struct weir_tls_config client = WEIR_PLANE_TLS_CLIENT(o);
     enum weir_status st = WEIR_OK;
@@ -200,6 +200,7 @@ static enum weir_status open_http(struct frontend *f, struct weir_front_loop *fl
                    .write_max = (size_t)o->weir_http_write_queue_bytes},
         .handler = &weir_front_handler,
         .on_error = weir_front_protocol_error,
+        .http2 = o->weir_http2,
         .arg = fl};
     return weir_http_server_create(fl->loop, &hc, &fl->server, err);
 }

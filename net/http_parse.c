@@ -192,12 +192,18 @@ static bool read_target(struct weir_http_request_line *r) {
     return true;
 }
 
+static struct weir_http_fault split_target(struct weir_http_request_line *r) {
+    if (weir_span_eqz(r->method, "CONNECT"))
+        return fault(501, "CONNECT is not supported: this is no proxy");
+    return read_target(r) ? no_fault : fault(400, "the request target is malformed");
+}
+
 struct weir_http_fault weir_http_request_line(struct weir_span line,
                                               struct weir_http_request_line *ret_line) {
     struct weir_http_request_line r;
     struct weir_span rest;
     if (weir_span_eqz(line, "PRI * HTTP/2.0"))
-        return fault(505, "HTTP/2 without TLS is not served here: use HTTP/1.1");
+        return fault(505, "HTTP/2 is not served here: use HTTP/1.1");
     r.method = weir_span_split(line, ' ', &rest);
     if (!weir_http_token_ok(r.method) || rest.data == NULL)
         return fault(400, "the request line is malformed");
@@ -206,12 +212,16 @@ struct weir_http_fault weir_http_request_line(struct weir_span line,
         return fault(400, "the request target is malformed");
     if (!read_version(rest, &r.http10))
         return fault(400, "the HTTP version is not 1.0 or 1.1");
-    if (weir_span_eqz(r.method, "CONNECT"))
-        return fault(501, "CONNECT is not supported: this is no proxy");
-    if (!read_target(&r))
+    struct weir_http_fault f = split_target(&r);
+    if (f.status == 0)
+        *ret_line = r;
+    return f;
+}
+
+struct weir_http_fault weir_http_request_target(struct weir_http_request_line *r) {
+    if (r->target.len > 0 && !all(r->target, TARGET))
         return fault(400, "the request target is malformed");
-    *ret_line = r;
-    return no_fault;
+    return split_target(r);
 }
 
 struct weir_http_fault weir_http_status_line(struct weir_span line, int *ret_status,

@@ -53,6 +53,8 @@ struct weir_http_request_line {
 };
 struct weir_http_fault weir_http_request_line(struct weir_span line,
                                               struct weir_http_request_line *ret_line);
+/* Method and target as they came → path and query. */
+struct weir_http_fault weir_http_request_target(struct weir_http_request_line *line);
 struct weir_http_fault weir_http_status_line(struct weir_span line, int *ret_status,
                                              bool *ret_http10);
 /* The field lines of a head (after the first line, up to and with the empty line) into an array of

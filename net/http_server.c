@@ -1,11 +1,12 @@
 /* The server: settings, the listener, the set of its connections, the end. */
-#include "net/http_server_priv.h"
+#include "net/http2_priv.h"
 
 #include "base/mem.h"
 
 void weir_http_server_free(struct weir_http_server *s) {
     for (unsigned i = 0; i < s->n_spare; i++)
         weir_arena_fini(&s->spare[i]);
+    weir_http2_teardown(s);
     weir_free(s);
 }
 
@@ -47,14 +48,20 @@ enum weir_status weir_http_server_create(struct weir_loop *loop,
     s->handler = config->handler;
     s->on_error = config->on_error;
     s->arg = config->arg;
+    s->http2 = config->http2;
     weir_list_init(&s->conns);
+    weir_list_init(&s->h2_conns);
+    if (s->http2 && weir_http2_setup(s) != WEIR_OK) {
+        weir_http_server_free(s);
+        return weir_err_set(err, WEIR_NOMEM, "out of memory");
+    }
     struct weir_listen_config listen = config->listen;
     listen.limits.write_max = s->limits.write_max;
     listen.limits.write_stall_ms = s->limits.write_stall_ms;
     listen.limits.dead_ms = weir_stream_dead_ms(loop, s->limits.write_stall_ms);
     enum weir_status st = weir_listen(loop, &listen, weir_http_conn_accept, s, &s->listener, err);
     if (st != WEIR_OK) {
-        weir_free(s);
+        weir_http_server_free(s);
         return st;
     }
     s->port = weir_listener_port(s->listener);
@@ -81,6 +88,9 @@ void weir_http_server_drain(struct weir_http_server *s) {
     WEIR_LIST_FOREACH(it, &s->conns) {
         weir_http_conn_drain(WEIR_CONTAINER_OF(it, struct conn, node));
     }
+    WEIR_LIST_FOREACH(it, &s->h2_conns) {
+        weir_http2_drain(WEIR_CONTAINER_OF(it, struct h2_conn, node));
+    }
 }
 
 void weir_http_server_destroy(struct weir_http_server *s) {
@@ -96,5 +106,9 @@ void weir_http_server_destroy(struct weir_http_server *s) {
     WEIR_LIST_FOREACH(it, &s->conns) {
         weir_http_conn_close(WEIR_CONTAINER_OF(it, struct conn, node), WEIR_OK,
                              "the server is shut down");
+    }
+    WEIR_LIST_FOREACH(it, &s->h2_conns) {
+        weir_http2_close(WEIR_CONTAINER_OF(it, struct h2_conn, node), WEIR_OK,
+                         "the server is shut down");
     }
 }

@@ -1,6 +1,8 @@
 /*
- * HTTP/1.1 server: keep-alive, pipelining in order, chunked in both directions,
- * Expect: 100-continue, strict against request smuggling, and bounded in every direction.
+ * HTTP server. HTTP/1.1: keep-alive, pipelining in order, chunked in both directions,
+ * Expect: 100-continue, strict against request smuggling, and bounded in every direction. HTTP/2
+ * where it is turned on: agreed on by TLS (ALPN "h2"), or with prior knowledge; an exchange is one
+ * of its streams, and nothing else differs for the application.
  *
  * Life of an exchange: head read → on_head (the application may set a body limit, or answer at
  * once) → body read whole → on_request → weir_http_respond() or a stream of weir_http_stream_*()
@@ -84,6 +86,7 @@ struct weir_http_server_config {
     struct weir_http_limits limits;
     const struct weir_http_handler *handler; /* static */
     weir_http_error_fn on_error;             /* NULL: the text as text/plain */
+    bool http2; /* also HTTP/2; with TLS its ALPN list must name "h2" too */
     void *arg;
 };
 
@@ -139,7 +142,8 @@ enum weir_status weir_http_stream_write(struct weir_http_exchange *x,
 char *weir_http_stream_room(struct weir_http_exchange *x, size_t bytes) WEIR_MUST_CHECK;
 bool weir_http_stream_writable(const struct weir_http_exchange *x);
 void weir_http_stream_end(struct weir_http_exchange *x);
-/* Cuts the connection without a proper end (the client must see that the answer is incomplete). */
+/* Cuts the connection, or the stream of HTTP/2, without a proper end (the client must see that the
+ * answer is incomplete). */
 void weir_http_abort(struct weir_http_exchange *x, const char *reason);
 const char *weir_http_reason(int status);
 

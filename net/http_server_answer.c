@@ -72,7 +72,7 @@ const char *weir_http_reason(int status) {
 
 /* ---- heads ---------------------------------------------------------------------------------- */
 
-static const char *date_now(struct weir_http_server *s) {
+const char *weir_http_date(struct weir_http_server *s) {
     uint64_t now = weir_loop_now_ms(s->loop);
     if (now < s->date_until_ms)
         return s->date;
@@ -159,11 +159,11 @@ static char *put_head(struct conn *c, const struct head *h, char *p) {
     else if (x->req.http10)
         p = put_z(p, "\r\nconnection: keep-alive");
     p = put_z(p, "\r\ndate: ");
-    p = put_z(p, date_now(c->server));
+    p = put_z(p, weir_http_date(c->server));
     return put_z(p, "\r\n\r\n");
 }
 
-static bool bodyless(int status) {
+bool weir_http_bodyless(int status) {
     return status < 200 || status == 204 || status == 304;
 }
 
@@ -221,6 +221,10 @@ static void end_answer(struct weir_http_exchange *x) {
 void weir_http_respond(struct weir_http_exchange *x, int status, const char *content_type,
                        const struct weir_http_header *headers, size_t n_headers,
                        struct weir_span body) {
+    if (x->http2) {
+        weir_http2_respond(x, status, content_type, headers, n_headers, body);
+        return;
+    }
     struct conn *c = conn_of(x);
     if (!begin_answer(x, status))
         return;
@@ -228,8 +232,8 @@ void weir_http_respond(struct weir_http_exchange *x, int status, const char *con
                            .content_type = content_type,
                            .headers = headers,
                            .n_headers = n_headers,
-                           .content_length = bodyless(status) ? -1 : (int64_t)body.len};
-    if (bodyless(status) || x->head_only)
+                           .content_length = weir_http_bodyless(status) ? -1 : (int64_t)body.len};
+    if (weir_http_bodyless(status) || x->head_only)
         body.len = 0;
     if (put_answer(c, &h, body) != WEIR_OK) {
         weir_http_conn_close(c, WEIR_TOO_LARGE, "no room for the answer");
@@ -238,23 +242,28 @@ void weir_http_respond(struct weir_http_exchange *x, int status, const char *con
     end_answer(x);
 }
 
+const char *weir_http_fault_body(struct weir_http_server *s, struct weir_http_fault fault,
+                                 struct weir_buf *body) {
+    const char *type = "text/plain; charset=utf-8";
+    if (s->on_error != NULL)
+        type = s->on_error(s->arg, fault.status, fault.text, body);
+    else if (weir_buf_printf(body, "%s\n", fault.text) != WEIR_OK)
+        type = NULL;
+    if (type == NULL)
+        weir_buf_clear(body);
+    return type;
+}
+
 void weir_http_answer_fault(struct conn *c, struct weir_http_fault fault) {
     WEIR_LOG(WEIR_LOG_DEBUG, "http", "%s refused with %d: %s", weir_stream_peer(c->stream),
              fault.status, fault.text);
     struct weir_buf body;
     weir_buf_init(&body, 64 * 1024);
-    const char *type = "text/plain; charset=utf-8";
-    if (c->server->on_error != NULL)
-        type = c->server->on_error(c->server->arg, fault.status, fault.text, &body);
-    else if (weir_buf_printf(&body, "%s\n", fault.text) != WEIR_OK)
-        type = NULL;
+    const char *type = weir_http_fault_body(c->server, fault, &body);
     memset(&c->x, 0, sizeof(c->x));
     c->x.close_after = true;
-    const struct head h = {.status = fault.status,
-                           .content_type = type,
-                           .content_length = type != NULL ? (int64_t)body.len : 0};
-    if (type == NULL)
-        weir_buf_clear(&body);
+    const struct head h = {
+        .status = fault.status, .content_type = type, .content_length = (int64_t)body.len};
     if (put_answer(c, &h, weir_buf_span(&body)) != WEIR_OK)
         weir_http_conn_close(c, WEIR_TOO_LARGE, "no room for the answer");
     weir_buf_fini(&body);
@@ -264,13 +273,17 @@ void weir_http_answer_fault(struct conn *c, struct weir_http_fault fault) {
 
 void weir_http_stream_begin(struct weir_http_exchange *x, int status, const char *content_type,
                             const struct weir_http_header *headers, size_t n_headers) {
+    if (x->http2) {
+        weir_http2_stream_begin(x, status, content_type, headers, n_headers);
+        return;
+    }
     struct conn *c = conn_of(x);
     if (!begin_answer(x, status))
         return;
     x->streaming = true;
-    x->chunked = !x->req.http10 && !bodyless(status);
-    x->head_only |= bodyless(status);
-    if (x->req.http10 && !bodyless(status))
+    x->chunked = !x->req.http10 && !weir_http_bodyless(status);
+    x->head_only |= weir_http_bodyless(status);
+    if (x->req.http10 && !weir_http_bodyless(status))
         x->close_after = true; /* only the end of the connection ends the body */
     const struct head h = {.status = status,
                            .content_type = content_type,
@@ -346,6 +359,8 @@ static char *chunk_room(struct weir_http_exchange *x, struct weir_buf *out, size
 }
 
 enum weir_status weir_http_stream_write(struct weir_http_exchange *x, struct weir_span bytes) {
+    if (x->http2)
+        return weir_http2_stream_write(x, bytes);
     struct conn *c = conn_of(x);
     if (c->state == CONN_CLOSED)
         return WEIR_DISCONNECTED;
@@ -366,6 +381,8 @@ enum weir_status weir_http_stream_write(struct weir_http_exchange *x, struct wei
 }
 
 char *weir_http_stream_room(struct weir_http_exchange *x, size_t bytes) {
+    if (x->http2)
+        return weir_http2_stream_room(x, bytes);
     struct conn *c = conn_of(x);
     if (c->state == CONN_CLOSED || x->ended || !x->streaming || !x->chunked || x->head_only ||
         bytes == 0 || !weir_stream_writable(c->stream) ||
@@ -379,11 +396,17 @@ char *weir_http_stream_room(struct weir_http_exchange *x, size_t bytes) {
 }
 
 bool weir_http_stream_writable(const struct weir_http_exchange *x) {
+    if (x->http2)
+        return weir_http2_stream_writable(x);
     const struct conn *c = conn_of(x);
     return c->state != CONN_CLOSED && weir_stream_writable(c->stream);
 }
 
 void weir_http_stream_end(struct weir_http_exchange *x) {
+    if (x->http2) {
+        weir_http2_stream_end(x);
+        return;
+    }
     struct conn *c = conn_of(x);
     if (c->state == CONN_CLOSED)
         return;
@@ -399,6 +422,10 @@ void weir_http_stream_end(struct weir_http_exchange *x) {
 }
 
 void weir_http_abort(struct weir_http_exchange *x, const char *reason) {
+    if (x->http2) {
+        weir_http2_abort(x, reason);
+        return;
+    }
     weir_http_conn_close(conn_of(x), WEIR_CANCELLED, reason);
 }
 

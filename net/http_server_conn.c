@@ -96,30 +96,29 @@ static void linger(struct conn *c) {
 
 /* ---- exchanges ------------------------------------------------------------------------------ */
 
-static void take_arena(struct conn *c) {
-    struct weir_http_server *s = c->server;
+void weir_http_exchange_take(struct weir_http_server *s, struct weir_http_exchange *x) {
+    memset(x, 0, sizeof(*x));
     if (s->n_spare > 0)
-        c->x.arena = s->spare[--s->n_spare];
+        x->arena = s->spare[--s->n_spare];
     else
-        weir_arena_init(&c->x.arena, ARENA_BYTES + 2 * s->limits.header_bytes);
+        weir_arena_init(&x->arena, ARENA_BYTES + 2 * s->limits.header_bytes);
 }
 
-static void release_exchange(struct conn *c) {
-    struct weir_http_server *s = c->server;
-    weir_buf_fini(&c->x.body);
-    weir_arena_reset(&c->x.arena);
-    if (s->n_spare < SPARE_ARENAS && !s->destroyed && c->x.arena.blocks != NULL)
-        s->spare[s->n_spare++] = c->x.arena;
+void weir_http_exchange_release(struct weir_http_server *s, struct weir_http_exchange *x) {
+    weir_buf_fini(&x->body);
+    weir_arena_reset(&x->arena);
+    if (s->n_spare < SPARE_ARENAS && !s->destroyed && x->arena.blocks != NULL)
+        s->spare[s->n_spare++] = x->arena;
     else
-        weir_arena_fini(&c->x.arena);
-    memset(&c->x, 0, sizeof(c->x));
+        weir_arena_fini(&x->arena);
+    memset(x, 0, sizeof(*x));
 }
 
 static void end_exchange(struct conn *c, enum weir_http_done how) {
     c->x.open = false;
     c->server->n_open--;
     c->server->handler->on_done(c->server->arg, &c->x, how);
-    release_exchange(c);
+    weir_http_exchange_release(c->server, &c->x);
 }
 
 /* After anything that may have completed an answer. */
@@ -160,7 +159,7 @@ static bool has_body(const struct weir_http_framing *f) {
     return f->chunked || f->content_length > 0;
 }
 
-static enum weir_status prepare_body(struct weir_http_exchange *x) {
+enum weir_status weir_http_body_prepare(struct weir_http_exchange *x) {
     int64_t n = x->framing.content_length;
     if (n >= 0 && n <= BODY_IN_ARENA) {
         x->small_body = weir_arena_alloc(&x->arena, (size_t)n);
@@ -170,13 +169,26 @@ static enum weir_status prepare_body(struct weir_http_exchange *x) {
     return weir_buf_reserve(&x->body, n < 0 ? 0 : n < BODY_TRUST ? (size_t)n : BODY_TRUST);
 }
 
+enum weir_status weir_http_body_put(struct weir_http_exchange *x, uint64_t before,
+                                    struct weir_span data) {
+    if (x->small_body != NULL) {
+        memcpy(x->small_body + before, data.data, data.len);
+        return WEIR_OK;
+    }
+    if (x->body.data != NULL && data.data == x->body.data + x->body.len) {
+        x->body.len += data.len; /* it was read there */
+        return WEIR_OK;
+    }
+    return weir_buf_append_span(&x->body, data);
+}
+
 static void start_body(struct conn *c, bool more_is_here) {
     struct weir_http_exchange *x = &c->x;
     if (x->framing.content_length >= 0 && (uint64_t)x->framing.content_length > x->body_limit) {
         body_error(c, 413);
         return;
     }
-    if (prepare_body(x) != WEIR_OK) {
+    if (weir_http_body_prepare(x) != WEIR_OK) {
         body_error(c, 503);
         return;
     }
@@ -201,7 +213,7 @@ static void request_complete(struct conn *c) {
 }
 
 static void drop_unopened(struct conn *c, struct weir_http_fault f) {
-    release_exchange(c);
+    weir_http_exchange_release(c->server, &c->x);
     weir_http_answer_fault(c, f);
     linger(c);
 }
@@ -246,8 +258,7 @@ static struct weir_http_fault read_request(struct conn *c, struct weir_span head
 static void open_exchange(struct conn *c, struct weir_span head, bool more_is_here) {
     struct weir_http_exchange *x = &c->x;
     struct weir_http_server *s = c->server;
-    memset(x, 0, sizeof(*x));
-    take_arena(c);
+    weir_http_exchange_take(s, x);
     struct weir_http_fault f = read_request(c, head);
     if (f.status != 0) {
         drop_unopened(c, f);
@@ -308,15 +319,7 @@ static bool take_payload(struct conn *c, struct weir_span data) {
         body_error(c, 413);
         return false;
     }
-    if (x->small_body != NULL) {
-        memcpy(x->small_body + before, data.data, data.len);
-        return true;
-    }
-    if (x->body.data != NULL && data.data == x->body.data + x->body.len) {
-        x->body.len += data.len; /* it was read there */
-        return true;
-    }
-    if (weir_buf_append_span(&x->body, data) == WEIR_OK)
+    if (weir_http_body_put(x, before, data) == WEIR_OK)
         return true;
     body_error(c, 503);
     return false;
@@ -437,10 +440,44 @@ static char *on_room(void *arg, size_t *ret_bytes) {
     return x->body.data + x->body.len;
 }
 
+/* The first bytes of a connection may be HTTP/2's preface: its request line tells, which no request
+ * of HTTP/1 has. False: `bytes` are HTTP/1, or not enough to tell; behind what `in` holds of them.
+ */
+static bool is_http2(struct conn *c, struct weir_span bytes) {
+    static const char line[] = "PRI * HTTP/2.0\r\n";
+    char first[sizeof(line) - 1];
+    size_t held = c->in.len, n = sizeof(first) - held;
+    if (n > bytes.len)
+        n = bytes.len;
+    if (held > 0)
+        memcpy(first, c->in.data, held);
+    memcpy(first + held, bytes.data, n);
+    c->fresh = memcmp(first, line, held + n) == 0;
+    return c->fresh && held + n == sizeof(first);
+}
+
+/* Hands the connection over; `c` is gone. */
+static void become_http2(struct conn *c, struct weir_span bytes) {
+    struct weir_http_server *s = c->server;
+    struct weir_stream *stream = c->stream;
+    struct weir_buf in = c->in;
+    weir_timer_stop(&c->timer);
+    weir_deferred_cancel(&c->later);
+    weir_list_remove(&c->node);
+    weir_free(c);
+    s->n_conns--;
+    weir_http2_accept(s, stream, weir_buf_span(&in), bytes);
+    weir_buf_fini(&in);
+}
+
 static void on_read(void *arg, struct weir_span bytes) {
     struct conn *c = arg;
     if (c->state == CONN_CLOSED)
         return;
+    if (c->fresh && bytes.len > 0 && is_http2(c, bytes)) {
+        become_http2(c, bytes);
+        return;
+    }
     if (c->in.len == 0) {
         size_t n = input(c, bytes);
         bytes = weir_span(bytes.data + n, bytes.len - n);
@@ -566,6 +603,10 @@ static const struct weir_stream_ops stream_ops = {.on_read = on_read,
 
 void weir_http_conn_accept(void *arg, struct weir_stream *stream) {
     struct weir_http_server *s = arg;
+    if (s->http2 && !s->draining && strcmp(weir_stream_alpn(stream), "h2") == 0) {
+        weir_http2_accept(s, stream, weir_span("", 0), weir_span("", 0));
+        return;
+    }
     struct conn *c = s->draining ? NULL : weir_calloc(1, sizeof(*c));
     if (c == NULL) {
         weir_stream_close(stream, WEIR_NOMEM, "no connection object");
@@ -573,6 +614,7 @@ void weir_http_conn_accept(void *arg, struct weir_stream *stream) {
     }
     c->server = s;
     c->stream = stream;
+    c->fresh = s->http2;
     c->state = CONN_DISCARD; /* so that entering IDLE below is a change */
     weir_buf_init(&c->in, s->limits.header_bytes + 4 * READ_AHEAD + ARENA_BYTES);
     weir_timer_init(&c->timer, s->loop, on_timer, c);

@@ -30,7 +30,7 @@ enum {
     BODY_DIRECT = 4096,    /* a rest of a body from this is read into its place at once */
 };
 
-/* One at a time for each connection, so it lives inside it. Owner: the connection. */
+/* One at a time for each connection of HTTP/1, so it lives inside it. Owner: the connection. */
 struct weir_http_exchange {
     struct weir_http_request req;
     void *user;
@@ -41,6 +41,7 @@ struct weir_http_exchange {
     int status;           /* of the answer; 0: none yet */
     size_t body_limit;
     uint64_t body_len; /* bytes that came, dropped ones included */
+    bool http2;        /* a stream of HTTP/2 (http2_priv.h), not part of a `conn` */
     bool open;         /* on_head was called, on_done was not */
     bool head_only;    /* HEAD */
     bool answered, streaming, chunked, ended;
@@ -57,6 +58,7 @@ struct conn {
     struct weir_stream *stream;      /* owned until on_close */
     struct weir_list node;
     enum conn_state state;
+    bool fresh; /* nothing came but what may be the beginning of HTTP/2's preface */
     bool read_stopped;
     bool busy; /* inside input(): an answer is settled there and not by `later` */
     struct weir_http_finder finder;
@@ -76,7 +78,10 @@ struct weir_http_server {
     void *arg;
     struct weir_listener *listener; /* owned; NULL when draining */
     uint16_t port;
-    struct weir_list conns;
+    bool http2;
+    struct weir_list conns;                         /* of HTTP/1 */
+    struct weir_list h2_conns;                      /* of HTTP/2 */
+    struct nghttp2_session_callbacks *h2_callbacks; /* owned, NULL without HTTP/2 */
     unsigned n_conns, n_open;
     bool draining, destroyed;
     struct weir_arena spare[SPARE_ARENAS]; /* reset, one block each */
@@ -86,6 +91,7 @@ struct weir_http_server {
 };
 
 static inline struct conn *conn_of(const struct weir_http_exchange *x) {
+    WEIR_ASSERT(!x->http2);
     return WEIR_CONTAINER_OF(x, struct conn, x);
 }
 
@@ -97,8 +103,39 @@ void weir_http_conn_accept(void *server, struct weir_stream *stream);
 void weir_http_conn_drain(struct conn *c);
 /* The connection ends at once; on_done follows in a later turn. */
 void weir_http_conn_close(struct conn *c, enum weir_status status, const char *reason);
+/* Memory for an exchange, and its end: `x` is zeroed. */
+void weir_http_exchange_take(struct weir_http_server *s, struct weir_http_exchange *x);
+void weir_http_exchange_release(struct weir_http_server *s, struct weir_http_exchange *x);
+/* Room for the body by its declared length, if any, and body_limit. WEIR_NOMEM. */
+enum weir_status weir_http_body_prepare(struct weir_http_exchange *x);
+/* Adds payload; `before` bytes came before it. */
+enum weir_status weir_http_body_put(struct weir_http_exchange *x, uint64_t before,
+                                    struct weir_span data);
 /* ---- http_server_answer.c ---- */
+/* "Thu, 26 Nov 2026 14:23:14 GMT"; valid until the next call. */
+const char *weir_http_date(struct weir_http_server *s);
+/* An answer of this status has no body. */
+bool weir_http_bodyless(int status);
+/* What a client is told that no exchange stands for; returns the content type, NULL with an empty
+ * body for none. */
+const char *weir_http_fault_body(struct weir_http_server *s, struct weir_http_fault fault,
+                                 struct weir_buf *body);
 /* Answers a request that no exchange stands for, and closes. */
 void weir_http_answer_fault(struct conn *c, struct weir_http_fault fault);
+/* ---- http2_conn.c ---- */
+/* Takes over an accepted connection; `first`, then `second` came on it already. */
+void weir_http2_accept(struct weir_http_server *s, struct weir_stream *stream,
+                       struct weir_span first, struct weir_span second);
+/* ---- http2_answer.c: the functions of net/http_server.h for streams of HTTP/2 ---- */
+void weir_http2_respond(struct weir_http_exchange *x, int status, const char *content_type,
+                        const struct weir_http_header *headers, size_t n_headers,
+                        struct weir_span body);
+void weir_http2_stream_begin(struct weir_http_exchange *x, int status, const char *content_type,
+                             const struct weir_http_header *headers, size_t n_headers);
+enum weir_status weir_http2_stream_write(struct weir_http_exchange *x, struct weir_span bytes);
+char *weir_http2_stream_room(struct weir_http_exchange *x, size_t bytes);
+bool weir_http2_stream_writable(const struct weir_http_exchange *x);
+void weir_http2_stream_end(struct weir_http_exchange *x);
+void weir_http2_abort(struct weir_http_exchange *x, const char *reason);
 
 #endif

@@ -15,7 +15,6 @@ from weir import Fleet, until
 
 ROOT = os.path.join(os.path.dirname(__file__), "../..")
 CASES = os.path.join(ROOT, "../shared/data/dynamo/http")
-SKIPPED_AREAS = {"http2"}  # not served: docs/COMPATIBILITY.md
 COUNTS = ("prompt_tokens", "input_tokens", "total_tokens")
 pytestmark = pytest.mark.skipif(not os.path.exists(os.path.join(CASES, "cases.jsonl")),
                                 reason="the recorded cases (../shared/data/dynamo/http) are not here")
@@ -88,7 +87,7 @@ def replay(front, setup, obey=None):
     run = Runner(front.url)
     known, bad, passed, improved = improvements(), {}, 0, 0
     for case in player.load([os.path.join(CASES, "cases.jsonl")]):
-        if case.get("setup", "base") != setup or case["area"] in SKIPPED_AREAS:
+        if case.get("setup", "base") != setup:
             continue
         level = case["expect"].get("match", "exact")
         expect = {k: v for k, v in case["expect"].items() if k != "match"}
