@@ -1,4 +1,4 @@
-"""What an application does with the official Python SDK. usage: sdk_client.py BASE_URL [CA_FILE]"""
+"""What an application does with the official Python SDK. usage: sdk_client.py BASE_URL [CA_FILE] [--http2]"""
 import asyncio
 import ssl
 import sys
@@ -10,9 +10,12 @@ try:
 except ImportError:
     import httpx
 
-base = sys.argv[1] + "/v1"
-verify = ssl.create_default_context(cafile=sys.argv[2]) if len(sys.argv) > 2 else True
-client = openai.OpenAI(base_url=base, api_key="unused", max_retries=0, http_client=httpx.Client(verify=verify))
+words = [w for w in sys.argv[1:] if w != "--http2"]
+http2 = len(words) + 1 < len(sys.argv)
+base = words[0] + "/v1"
+how = {"verify": ssl.create_default_context(cafile=words[1]) if len(words) > 1 else True,
+       "http1": not http2, "http2": http2}
+client = openai.OpenAI(base_url=base, api_key="unused", max_retries=0, http_client=httpx.Client(**how))
 messages = [{"role": "user", "content": "What is a weir?"}]
 
 
@@ -90,7 +93,7 @@ def timeout_and_abort():
 
 
 async def many():
-    a = openai.AsyncOpenAI(base_url=base, api_key="unused", max_retries=0, http_client=httpx.AsyncClient(verify=verify))
+    a = openai.AsyncOpenAI(base_url=base, api_key="unused", max_retries=0, http_client=httpx.AsyncClient(**how))
     got = await asyncio.gather(*(a.chat.completions.create(model="m", messages=messages, max_tokens=5) for _ in range(50)))
     assert all(r.usage.completion_tokens == 5 for r in got)
 

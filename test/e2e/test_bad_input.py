@@ -168,7 +168,6 @@ def test_slow_reader_is_cut_and_costs_no_memory(limited):
     (b"GET /live HTTP/1.1\r\n\r\n", 400), (b"GET /live HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n", 400),
     (b"GET  /live HTTP/1.1\r\nhost: a\r\n\r\n", 400), (b"GET /live HTTP/3.0\r\nhost: a\r\n\r\n", 400),
     (b"POST /live HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n", 400),
-    (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
 ])
 def test_requests_that_are_no_http(fleet_of_formats, request_bytes, status):
     for form, front in fleet_of_formats.fronts.items():

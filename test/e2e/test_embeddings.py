@@ -28,7 +28,7 @@ def vectors(answer):
 
 
 def check_sdk(front):
-    r = subprocess.run([python_with("openai"), os.path.join(HERE, "embeddings_client.py"), front.url, "m"], capture_output=True,
+    r = subprocess.run([python_with("openai", "h2"), os.path.join(HERE, "embeddings_client.py"), front.url, "m"], capture_output=True,
                        text=True, timeout=120)
     assert r.returncode == 0 and r.stdout == "ok\n", r.stdout + r.stderr
 

@@ -22,7 +22,7 @@ CALL = '<tool_call>\n{"name": "look_up", "arguments": {"place": "Ålesund"}}\n</
 @pytest.fixture(scope="session")
 def openai():
     """The package, from the environment where the SDK's clients run."""
-    python = python_with("openai")
+    python = python_with("openai", "h2")
     folder = subprocess.run([python, "-c", "import openai, os; print(os.path.dirname(os.path.dirname(openai.__file__)))"],
                             check=True, capture_output=True, text=True).stdout.strip()
     sys.path.insert(0, folder)

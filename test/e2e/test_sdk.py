@@ -61,12 +61,12 @@ def at_rest(f):
 
 
 def test_python(front):
-    check([python_with("openai"), os.path.join(HERE, "sdk_client.py"), front.front.url])
+    check([python_with("openai", "h2"), os.path.join(HERE, "sdk_client.py"), front.front.url])
     at_rest(front)
 
 
 def test_python_over_tls(tls):
-    check([python_with("openai"), os.path.join(HERE, "sdk_client.py"), tls.front.url, str(tls.certs / "ca.pem")])
+    check([python_with("openai", "h2"), os.path.join(HERE, "sdk_client.py"), tls.front.url, str(tls.certs / "ca.pem")])
     at_rest(tls)
 
 

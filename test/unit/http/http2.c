@@ -1,0 +1,508 @@
+/* HTTP/2 of the HTTP server over fake streams; the client is a session of nghttp2. */
+#include "test/check.h"
+#include "test/unit/http/fake_net.h"
+#include "test/unit/http/handler.h"
+
+#include <nghttp2/nghttp2.h>
+#include <stdlib.h>
+
+enum { STREAMS = 4096 };
+
+/* What came on a stream of the client's, by its id. */
+struct seen {
+    int status, interim;
+    bool ended, closed;
+    uint32_t code;
+    struct weir_buf body;
+};
+
+struct rig {
+    struct weir_loop *loop;
+    struct weir_http_server *server;
+    struct app app;
+    struct fake_end end;
+    nghttp2_session *client;
+    struct seen *seen;
+    size_t read; /* of end.sent */
+    size_t cut;  /* bytes at once to the server; 0: all */
+    bool goaway;
+    uint32_t goaway_code;
+};
+
+/* ---- the client ----------------------------------------------------------------------------- */
+
+static int on_field(nghttp2_session *s, const nghttp2_frame *frame, const uint8_t *name,
+                    size_t name_len, const uint8_t *value, size_t value_len, uint8_t flags,
+                    void *arg) {
+    (void)s;
+    (void)flags;
+    struct rig *r = arg;
+    if (!weir_span_eqz(weir_span((const char *)name, name_len), ":status"))
+        return 0;
+    char text[8] = {0};
+    memcpy(text, value, value_len < 7 ? value_len : 7);
+    struct seen *seen = &r->seen[frame->hd.stream_id];
+    if (atoi(text) < 200)
+        seen->interim = atoi(text);
+    else
+        seen->status = atoi(text);
+    return 0;
+}
+
+static int on_data(nghttp2_session *s, uint8_t flags, int32_t id, const uint8_t *data, size_t len,
+                   void *arg) {
+    (void)s;
+    (void)flags;
+    struct rig *r = arg;
+    CHECK(weir_buf_append(&r->seen[id].body, data, len) == WEIR_OK);
+    return 0;
+}
+
+static int on_frame(nghttp2_session *s, const nghttp2_frame *frame, void *arg) {
+    (void)s;
+    struct rig *r = arg;
+    if (frame->hd.type == NGHTTP2_GOAWAY) {
+        r->goaway = true;
+        r->goaway_code = frame->goaway.error_code;
+    }
+    if (frame->hd.stream_id > 0 && (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0 &&
+        (frame->hd.type == NGHTTP2_DATA || frame->hd.type == NGHTTP2_HEADERS))
+        r->seen[frame->hd.stream_id].ended = true;
+    return 0;
+}
+
+static int on_stream_close(nghttp2_session *s, int32_t id, uint32_t code, void *arg) {
+    (void)s;
+    struct rig *r = arg;
+    r->seen[id].closed = true;
+    r->seen[id].code = code;
+    return 0;
+}
+
+struct body {
+    struct weir_span left;
+    bool held; /* no end behind it */
+};
+
+static ssize_t read_body(nghttp2_session *s, int32_t id, uint8_t *to, size_t room, uint32_t *flags,
+                         nghttp2_data_source *source, void *arg) {
+    (void)s;
+    (void)id;
+    (void)arg;
+    struct body *b = source->ptr;
+    size_t n = b->left.len < room ? b->left.len : room;
+    if (n > 0)
+        memcpy(to, b->left.data, n);
+    b->left = weir_span(b->left.data + n, b->left.len - n);
+    if (b->left.len == 0 && !b->held)
+        *flags |= NGHTTP2_DATA_FLAG_EOF;
+    return n == 0 && b->held ? NGHTTP2_ERR_DEFERRED : (ssize_t)n;
+}
+
+/* ---- both ----------------------------------------------------------------------------------- */
+
+static void rig_up(struct rig *r, const struct weir_http_limits *limits, uint32_t window) {
+    memset(r, 0, sizeof(*r));
+    r->loop = fake_loop_create();
+    struct weir_http_server_config config = {
+        .handler = &app_handler, .http2 = true, .arg = &r->app};
+    if (limits != NULL)
+        config.limits = *limits;
+    CHECK(weir_http_server_create(r->loop, &config, &r->server, NULL) == WEIR_OK);
+    fake_accept(r->loop, &r->end);
+    r->seen = calloc(STREAMS, sizeof(*r->seen));
+    for (size_t i = 0; i < STREAMS; i++)
+        weir_buf_init(&r->seen[i].body, 64 << 20);
+    nghttp2_session_callbacks *k;
+    CHECK(nghttp2_session_callbacks_new(&k) == 0);
+    nghttp2_session_callbacks_set_on_header_callback(k, on_field);
+    nghttp2_session_callbacks_set_on_data_chunk_recv_callback(k, on_data);
+    nghttp2_session_callbacks_set_on_frame_recv_callback(k, on_frame);
+    nghttp2_session_callbacks_set_on_stream_close_callback(k, on_stream_close);
+    CHECK(nghttp2_session_client_new(&r->client, k, r) == 0);
+    nghttp2_session_callbacks_del(k);
+    const nghttp2_settings_entry settings[] = {{NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, window}};
+    CHECK(nghttp2_submit_settings(r->client, NGHTTP2_FLAG_NONE, settings, 1) == 0);
+}
+
+static void rig_down(struct rig *r) {
+    if (r->end.fin && !r->end.closed)
+        fake_eof(r->loop, &r->end); /* the server waits for it */
+    weir_http_server_destroy(r->server);
+    fake_loop_turn(r->loop);
+    CHECK(r->end.stream == NULL);
+    CHECK_EQ_U64(r->app.heads, r->app.sent + r->app.aborted);
+    fake_end_fini(&r->end);
+    fake_loop_destroy(r->loop);
+    nghttp2_session_del(r->client);
+    for (size_t i = 0; i < STREAMS; i++)
+        weir_buf_fini(&r->seen[i].body);
+    free(r->seen);
+}
+
+static void to_server(struct rig *r, const void *data, size_t len) {
+    const char *p = data;
+    while (len > 0) {
+        size_t n = r->cut != 0 && r->cut < len ? r->cut : len;
+        fake_feed(r->loop, &r->end, p, n);
+        p += n;
+        len -= n;
+    }
+}
+
+/* Both sides say all that they have to say. */
+static void talk(struct rig *r) {
+    for (bool more = true; more;) {
+        more = false;
+        const uint8_t *data;
+        for (ssize_t n; (n = nghttp2_session_mem_send(r->client, &data)) > 0; more = true)
+            to_server(r, data, (size_t)n);
+        fake_loop_turn(r->loop);
+        size_t n = r->end.sent.len - r->read;
+        if (n > 0) {
+            CHECK(nghttp2_session_mem_recv(r->client, (uint8_t *)r->end.sent.data + r->read, n) ==
+                  (ssize_t)n);
+            r->read += n;
+            more = true;
+        }
+    }
+}
+
+static nghttp2_nv pair(const char *name, const char *value) {
+    return (nghttp2_nv){.name = (uint8_t *)(uintptr_t)name,
+                        .namelen = strlen(name),
+                        .value = (uint8_t *)(uintptr_t)value,
+                        .valuelen = strlen(value)};
+}
+
+/* Fields "name\0value\0…" behind the usual ones. */
+static int32_t ask(struct rig *r, const char *method, const char *path, const char *const *more,
+                   struct body *body) {
+    nghttp2_nv nv[160] = {pair(":method", method), pair(":scheme", "http"),
+                          pair(":authority", "host:1"), pair(":path", path)};
+    size_t n = 4;
+    for (; more != NULL && more[0] != NULL; more += 2)
+        nv[n++] = pair(more[0], more[1]);
+    const nghttp2_data_provider source = {.source = {.ptr = body}, .read_callback = read_body};
+    int32_t id =
+        nghttp2_submit_request(r->client, NULL, nv, n, body != NULL ? &source : NULL, NULL);
+    CHECK(id > 0 && id < STREAMS);
+    return id;
+}
+
+#define CHECK_BODY(r, id, text) CHECK_EQ_STR((r)->seen[id].body.data, (r)->seen[id].body.len, text)
+
+/* ---- cases ---------------------------------------------------------------------------------- */
+
+static void case_requests(void) {
+    for (size_t cut = 0; cut < 30; cut += cut == 0 ? 1 : 7) {
+        struct rig r;
+        rig_up(&r, NULL, 65535);
+        r.cut = cut;
+        int32_t get = ask(&r, "GET", "/a?b=c", NULL, NULL);
+        struct body text = {WEIR_SPAN_LIT("payload"), false};
+        int32_t post = ask(&r, "POST", "/b", NULL, &text);
+        int32_t stream = ask(&r, "GET", "/stream", NULL, NULL);
+        int32_t head = ask(&r, "HEAD", "/stream", NULL, NULL);
+        int32_t none = ask(&r, "DELETE", "/none", NULL, NULL);
+        struct body again = {WEIR_SPAN_LIT("payload"), false};
+        static const char *const length[] = {"content-length", "7", NULL};
+        int32_t sized = ask(&r, "POST", "/c", length, &again);
+        talk(&r);
+        CHECK_BODY(&r, get, "GET /a b=c []");
+        CHECK_BODY(&r, post, "POST /b  [payload]");
+        CHECK_BODY(&r, stream, "some pieces of one answer\n");
+        CHECK_BODY(&r, head, "");
+        CHECK_BODY(&r, none, "");
+        CHECK_BODY(&r, sized, "POST /c  [payload]");
+        CHECK_EQ_U64((unsigned)r.seen[get].status, 200);
+        CHECK_EQ_U64((unsigned)r.seen[none].status, 204);
+        for (int32_t id = 1; id <= sized; id += 2)
+            CHECK(r.seen[id].ended && r.seen[id].closed && r.seen[id].code == 0);
+        CHECK_EQ_U64(r.app.sent, 6);
+        CHECK_EQ_U64(weir_http_server_active(r.server), 0);
+        rig_down(&r);
+    }
+}
+
+static const char preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0";
+
+static void case_preface(void) {
+    /* A method that begins like it. */
+    for (size_t cut = 0; cut < 5; cut++) {
+        struct rig r;
+        rig_up(&r, NULL, 65535);
+        r.cut = cut;
+        static const char text[] = "PRIZE /x HTTP/1.1\r\nHost: h\r\n\r\n"
+                                   "P /y HTTP/1.1\r\nHost: h\r\n\r\n";
+        to_server(&r, text, strlen(text));
+        CHECK_EQ_U64(r.app.requests, 2);
+        CHECK(memcmp(r.end.sent.data, "HTTP/1.1 200", 12) == 0);
+        /* It is no preface behind a request. */
+        to_server(&r, preface, sizeof(preface) - 1);
+        CHECK(memmem(r.end.sent.data, r.end.sent.len, "HTTP/1.1 505", 12) != NULL);
+        rig_down(&r);
+    }
+    struct rig r;
+    rig_up(&r, NULL, 65535);
+    static const char bad[] = "PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n";
+    to_server(&r, bad, strlen(bad));
+    CHECK(r.end.closed);
+    rig_down(&r);
+    /* Half of it is a head that does not come. */
+    static const struct weir_http_limits waits = {.header_ms = 1000};
+    rig_up(&r, &waits, 65535);
+    to_server(&r, preface, 9);
+    fake_loop_advance(r.loop, 1001);
+    CHECK(memmem(r.end.sent.data, r.end.sent.len, "HTTP/1.1 408", 12) != NULL);
+    rig_down(&r);
+}
+
+static void case_heads_over_limits(void) {
+    static const struct weir_http_limits limits = {
+        .header_bytes = 2000, .header_count = 10, .target_bytes = 100};
+    struct rig r;
+    rig_up(&r, &limits, 65535);
+    char large[3000], target[200] = "/";
+    memset(large, 'x', sizeof(large) - 1);
+    large[sizeof(large) - 1] = '\0';
+    memset(target + 1, 't', 100);
+    const char *const size[] = {"x-large", large, NULL};
+    const char *many[2 * 12 + 1] = {NULL};
+    for (size_t i = 0; i < 24; i++)
+        many[i] = i % 2 == 0 ? "x-many" : "1";
+    const char *const ten[] = {"a", "",  "b", "",  "c", "",  "d", "",  "e", "",  "f",
+                               "",  "g", "",  "h", "",  "i", "",  "j", "",  NULL};
+    static const char *const expect[] = {"expect", "miracles", NULL};
+    int32_t id = ask(&r, "GET", "/a", size, NULL);
+    ask(&r, "GET", "/a", many, NULL);
+    ask(&r, "GET", target, NULL, NULL);
+    ask(&r, "GET", "/a", expect, NULL);
+    ask(&r, "GET", "/a", ten, NULL);
+    talk(&r);
+    static const int want[] = {431, 431, 414, 417, 200};
+    for (size_t i = 0; i < WEIR_ARRAY_LEN(want); i++)
+        CHECK_EQ_U64((unsigned)r.seen[(size_t)id + 2 * i].status, (unsigned)want[i]);
+    CHECK_EQ_U64(r.app.heads, 1);
+    rig_down(&r);
+}
+
+static void case_bodies_refused(void) {
+    struct rig r;
+    rig_up(&r, NULL, 65535);
+    struct body over = {WEIR_SPAN_LIT("eleven byte"), true};
+    int32_t long_body = ask(&r, "POST", "/small", NULL, &over);
+    static const char *const length[] = {"content-length", "11", NULL};
+    struct body declared = {weir_span("", 0), true};
+    int32_t long_length = ask(&r, "POST", "/small", length, &declared);
+    struct body unread = {WEIR_SPAN_LIT("not read"), true};
+    int32_t early = ask(&r, "POST", "/early", NULL, &unread);
+    static const char *const expect[] = {"expect", "100-continue", NULL};
+    struct body waiting = {WEIR_SPAN_LIT("body"), false};
+    int32_t asked = ask(&r, "POST", "/a", expect, &waiting);
+    static const char *const wrong[] = {"content-length", "3", NULL};
+    struct body four = {WEIR_SPAN_LIT("four"), false};
+    int32_t mismatch = ask(&r, "POST", "/a", wrong, &four);
+    talk(&r);
+    CHECK_EQ_U64((unsigned)r.seen[long_body].status, 413);
+    CHECK_EQ_U64((unsigned)r.seen[long_length].status, 413);
+    CHECK_EQ_U64((unsigned)r.seen[early].status, 404);
+    CHECK_EQ_U64((unsigned)r.seen[asked].status, 200);
+    CHECK_EQ_U64((unsigned)r.seen[asked].interim, 100);
+    CHECK_EQ_U64((unsigned)r.seen[mismatch].status, 0);
+    CHECK_EQ_U64(r.seen[mismatch].code, NGHTTP2_PROTOCOL_ERROR);
+    /* Told that the rest is not wanted, each by itself. */
+    for (int32_t id = long_body; id <= early; id += 2)
+        CHECK(r.seen[id].ended && r.seen[id].closed && r.seen[id].code == NGHTTP2_NO_ERROR);
+    CHECK(!r.end.closed && !r.goaway);
+    CHECK_EQ_U64(r.app.aborted, 1);
+    rig_down(&r);
+}
+
+static void case_windows(void) {
+    static const struct weir_http_limits limits = {.write_stall_ms = 4000};
+    struct rig r;
+    rig_up(&r, &limits, 1000);
+    int32_t id = ask(&r, "GET", "/later", NULL, NULL);
+    talk(&r);
+    struct weir_http_exchange *x = r.app.held;
+    weir_http_stream_begin(x, 200, "text/plain", NULL, 0);
+    static char piece[100000];
+    memset(piece, 'p', sizeof(piece));
+    unsigned pieces = 0;
+    while (weir_http_stream_writable(x)) {
+        CHECK(weir_http_stream_write(x, weir_span(piece, sizeof(piece))) == WEIR_OK);
+        pieces++;
+        CHECK(pieces < 100);
+    }
+    CHECK(weir_http_stream_room(x, 10) == NULL);
+    fake_loop_turn(r.loop); /* the client does not read yet: its window is full */
+    CHECK_EQ_U64(r.app.writable, 0);
+    fake_loop_advance(r.loop, 3000);
+    CHECK_EQ_U64(r.app.aborted, 0);
+    /* Another stream is not held up by it. */
+    int32_t other = ask(&r, "GET", "/a", NULL, NULL);
+    talk(&r); /* the client opens its windows as it reads */
+    CHECK_EQ_U64((unsigned)r.seen[other].status, 200);
+    CHECK(r.app.writable > 0 && weir_http_stream_writable(x));
+    char *room = weir_http_stream_room(x, 3);
+    CHECK(room != NULL);
+    memcpy(room, "end", 3);
+    weir_http_stream_end(x);
+    talk(&r);
+    CHECK_EQ_U64(r.seen[id].body.len, pieces * sizeof(piece) + 3);
+    CHECK(r.seen[id].ended);
+    CHECK_EQ_U64(r.app.sent, 2);
+    /* One whose client never opens the window again is cut. */
+    id = ask(&r, "GET", "/later", NULL, NULL);
+    talk(&r);
+    x = r.app.held;
+    weir_http_respond(x, 200, NULL, NULL, 0, weir_span(piece, sizeof(piece)));
+    fake_loop_turn(r.loop);
+    fake_loop_advance(r.loop, 6000);
+    CHECK_EQ_U64(r.app.aborted, 1);
+    CHECK(!r.end.closed);
+    talk(&r);
+    CHECK_EQ_U64(r.seen[id].code, NGHTTP2_CANCEL);
+    rig_down(&r);
+}
+
+static void case_waits(void) {
+    static const struct weir_http_limits waits = {
+        .header_ms = 1000, .body_ms = 1000, .body_total_ms = 3000, .idle_ms = 5000};
+    struct rig r;
+    rig_up(&r, &waits, 65535);
+    struct body half = {WEIR_SPAN_LIT("half"), true};
+    int32_t id = ask(&r, "POST", "/a", NULL, &half);
+    talk(&r);
+    fake_loop_advance(r.loop, 900);
+    CHECK_EQ_U64(r.app.errors, 0);
+    fake_loop_advance(r.loop, 400);
+    talk(&r);
+    CHECK_EQ_U64((unsigned)r.seen[id].status, 408);
+    CHECK_EQ_U64(r.app.errors, 1);
+    /* A request in work may take as long as it likes. */
+    id = ask(&r, "GET", "/later", NULL, NULL);
+    talk(&r);
+    fake_loop_advance(r.loop, 100000);
+    CHECK(!r.end.closed && r.app.held != NULL && !r.goaway);
+    weir_http_respond(r.app.held, 200, NULL, NULL, 0, weir_span("", 0));
+    talk(&r);
+    CHECK_EQ_U64((unsigned)r.seen[id].status, 200);
+    fake_loop_advance(r.loop, 4900);
+    talk(&r);
+    CHECK(!r.goaway);
+    fake_loop_advance(r.loop, 200);
+    talk(&r);
+    CHECK(r.goaway && r.goaway_code == NGHTTP2_NO_ERROR && r.end.fin);
+    rig_down(&r);
+    /* A head without its end: HEADERS without END_HEADERS. */
+    rig_up(&r, &waits, 65535);
+    to_server(&r, preface, sizeof(preface) - 1);
+    to_server(&r, "\0\0\1\1\1\0\0\0\1\x82", 10);
+    fake_loop_advance(r.loop, 900);
+    CHECK(!r.end.closed);
+    fake_loop_advance(r.loop, 400);
+    CHECK(r.end.closed);
+    CHECK_EQ_U64(r.app.heads, 0);
+    rig_down(&r);
+}
+
+static void case_ends(void) {
+    struct rig r;
+    /* The client resets a stream: its exchange is over at once, the other is not. */
+    rig_up(&r, NULL, 65535);
+    int32_t left = ask(&r, "GET", "/later", NULL, NULL);
+    talk(&r);
+    CHECK(nghttp2_submit_rst_stream(r.client, NGHTTP2_FLAG_NONE, left, NGHTTP2_CANCEL) == 0);
+    talk(&r);
+    CHECK_EQ_U64(r.app.aborted, 1);
+    CHECK(r.app.held == NULL);
+    /* The application cuts one. */
+    int32_t cut = ask(&r, "GET", "/later", NULL, NULL);
+    talk(&r);
+    weir_http_stream_begin(r.app.held, 200, NULL, NULL, 0);
+    weir_http_abort(r.app.held, "a reason");
+    CHECK(r.app.held != NULL); /* never from inside */
+    CHECK(weir_http_stream_write(r.app.held, WEIR_SPAN_LIT("x")) == WEIR_DISCONNECTED);
+    talk(&r);
+    CHECK_EQ_U64(r.app.aborted, 2);
+    CHECK_EQ_U64(r.seen[cut].code, NGHTTP2_INTERNAL_ERROR);
+    CHECK(!r.seen[cut].ended);
+    /* Also while the connection takes nothing. */
+    ask(&r, "GET", "/later", NULL, NULL);
+    talk(&r);
+    fake_block(&r.end, true);
+    weir_http_abort(r.app.held, "a reason");
+    fake_loop_turn(r.loop);
+    CHECK_EQ_U64(r.app.aborted, 3);
+    fake_block(&r.end, false);
+    /* The server drains: what is open goes on, then the connection ends. */
+    int32_t last = ask(&r, "GET", "/later", NULL, NULL);
+    talk(&r);
+    weir_http_server_drain(r.server);
+    talk(&r);
+    CHECK(r.goaway && !r.end.fin);
+    weir_http_respond(r.app.held, 200, NULL, NULL, 0, WEIR_SPAN_LIT("last"));
+    talk(&r);
+    CHECK_BODY(&r, last, "last");
+    CHECK(r.end.fin);
+    rig_down(&r);
+    /* The client leaves. */
+    rig_up(&r, NULL, 65535);
+    ask(&r, "GET", "/later", NULL, NULL);
+    talk(&r);
+    fake_eof(r.loop, &r.end);
+    CHECK_EQ_U64(r.app.aborted, 1);
+    rig_down(&r);
+    /* The server is destroyed in the midst of work. */
+    rig_up(&r, NULL, 65535);
+    ask(&r, "GET", "/later", NULL, NULL);
+    talk(&r);
+    rig_down(&r);
+}
+
+/* Streams opened and reset at once cost the server more than the client: it ends such a
+ * connection (the library's limit, which an older one would lack). */
+static void case_flood_of_resets(void) {
+    struct rig r;
+    rig_up(&r, NULL, 65535);
+    for (unsigned i = 0; i < STREAMS / 2 - 1 && !r.end.closed && !r.end.fin; i++) {
+        int32_t id = ask(&r, "GET", "/later", NULL, NULL);
+        talk(&r);
+        if (r.end.closed || r.end.fin)
+            break;
+        CHECK(nghttp2_submit_rst_stream(r.client, NGHTTP2_FLAG_NONE, id, NGHTTP2_CANCEL) == 0);
+        talk(&r);
+    }
+    CHECK(r.end.closed || r.end.fin);
+    rig_down(&r);
+}
+
+static void case_too_many_streams(void) {
+    struct rig r;
+    rig_up(&r, NULL, 65535);
+    talk(&r); /* the client knows the limit and waits by itself */
+    for (unsigned i = 0; i < 300; i++) {
+        struct body *none = NULL;
+        ask(&r, "GET", i == 0 ? "/later" : "/a", NULL, none);
+    }
+    talk(&r);
+    weir_http_respond(r.app.held, 200, NULL, NULL, 0, weir_span("", 0));
+    talk(&r);
+    CHECK_EQ_U64(r.app.sent, 300);
+    rig_down(&r);
+}
+
+int main(void) {
+    CHECK_RUN(case_requests);
+    CHECK_RUN(case_preface);
+    CHECK_RUN(case_heads_over_limits);
+    CHECK_RUN(case_bodies_refused);
+    CHECK_RUN(case_windows);
+    CHECK_RUN(case_waits);
+    CHECK_RUN(case_ends);
+    CHECK_RUN(case_flood_of_resets);
+    CHECK_RUN(case_too_many_streams);
+    return check_finish();
+}
