@@ -39,13 +39,13 @@ static int on_field(nghttp2_session *s, const nghttp2_frame *frame, const uint8_
     struct rig *r = arg;
     if (!weir_span_eqz(weir_span((const char *)name, name_len), ":status"))
         return 0;
-    char text[8] = {0};
-    memcpy(text, value, value_len < 7 ? value_len : 7);
+    uint64_t status = 0;
+    CHECK(weir_span_u64(weir_span((const char *)value, value_len), &status));
     struct seen *seen = &r->seen[frame->hd.stream_id];
-    if (atoi(text) < 200)
-        seen->interim = atoi(text);
+    if (status < 200)
+        seen->interim = (int)status;
     else
-        seen->status = atoi(text);
+        seen->status = (int)status;
     return 0;
 }
 
@@ -175,7 +175,7 @@ static nghttp2_nv pair(const char *name, const char *value) {
                         .valuelen = strlen(value)};
 }
 
-/* Fields "name\0value\0…" behind the usual ones. */
+/* `more`: names and values behind the usual fields, then NULL. */
 static int32_t ask(struct rig *r, const char *method, const char *path, const char *const *more,
                    struct body *body) {
     nghttp2_nv nv[160] = {pair(":method", method), pair(":scheme", "http"),
