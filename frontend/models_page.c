@@ -125,6 +125,15 @@ static struct weir_span percent_decode(struct weir_http_exchange *x, struct weir
     return weir_span(out, n);
 }
 
+/* By its name, or by one with a slash before it, as the reference system takes it. */
+static struct weir_model *find(struct weir_front_loop *fl, struct weir_span *id) {
+    struct weir_model *model = weir_models_find(fl->app->models, *id);
+    if (model != NULL || id->len < 2 || id->data[0] != '/')
+        return model;
+    *id = weir_span(id->data + 1, id->len - 1);
+    return weir_models_find(fl->app->models, *id);
+}
+
 void weir_front_model_get(struct weir_front_loop *fl, struct weir_http_exchange *x,
                           struct weir_span id) {
     const struct weir_span suffix = WEIR_SPAN_LIT("/ready");
@@ -134,12 +143,13 @@ void weir_front_model_get(struct weir_front_loop *fl, struct weir_http_exchange 
         return;
     }
     bool ready = false;
-    struct weir_model *model = weir_models_find(fl->app->models, id);
+    struct weir_span whole = id;
+    struct weir_model *model = find(fl, &whole);
     if (model == NULL && id.len > suffix.len &&
         memcmp(id.data + id.len - suffix.len, suffix.data, suffix.len) == 0) {
         ready = true;
         id.len -= suffix.len;
-        model = weir_models_find(fl->app->models, id);
+        model = find(fl, &id);
     }
     if (model == NULL) {
         /* Workers that only prefill are no model yet. */

@@ -189,13 +189,16 @@ void weir_request_writable(struct weir_request *r) {
 /* ---- admission ----------------------------------------------------------------------------- */
 
 static bool fail_not_found(struct weir_request *r) {
-    char text[512];
-    struct weir_span name = r->q.model;
-    int n = r->endpoint == WEIR_FRONT_MESSAGES
-                ? snprintf(text, sizeof(text), "Model '%.*s' not found",
-                           (int)(name.len < 256 ? name.len : 256), name.data)
-                : snprintf(text, sizeof(text), "Model not found");
-    weir_request_fail(r, 404, weir_span(text, (size_t)n), "not_found");
+    struct weir_span name = r->q.model, words = WEIR_SPAN_LIT("Model not found");
+    if (r->endpoint == WEIR_FRONT_MESSAGES) {
+        size_t room = name.len + sizeof("Model '' not found");
+        char *text = weir_arena_alloc(&r->arena, room);
+        if (text == NULL)
+            return weir_request_fail_memory(r);
+        words = weir_span(
+            text, (size_t)snprintf(text, room, "Model '%.*s' not found", WEIR_SPAN_ARG(name)));
+    }
+    weir_request_fail(r, 404, words, "not_found");
     return false;
 }
 

@@ -185,6 +185,17 @@ static void put_output(struct weir_jsonw *w, struct weir_span config) {
     weir_jsonw_object_end(w);
 }
 
+/* What is over an i32 wraps, as in the reference system: 4294967295 is its -1, all tokens. */
+static void put_top_k(struct weir_jsonw *w, struct weir_span raw) {
+    uint64_t v;
+    if (raw.data == NULL || !weir_span_u64(raw, &v) || v <= INT32_MAX) {
+        weir_translate_put(w, "top_k", raw);
+        return;
+    }
+    weir_jsonw_key(w, "top_k");
+    weir_jsonw_i64(w, (int64_t)v - UINT32_MAX - 1);
+}
+
 static bool put_chat(struct weir_openai_reading *r, const void *chat, struct weir_jsonw *w) {
     const struct chat *c = chat;
     const struct members *m = c->m;
@@ -199,7 +210,7 @@ static bool put_chat(struct weir_openai_reading *r, const void *chat, struct wei
     weir_translate_put(w, "max_completion_tokens", m->max_tokens);
     weir_translate_put(w, "temperature", m->temperature);
     weir_translate_put(w, "top_p", m->top_p);
-    weir_translate_put(w, "top_k", m->top_k);
+    put_top_k(w, m->top_k);
     if (m->stop_sequences.data != NULL && !weir_raw_is_empty_list(m->stop_sequences))
         weir_translate_put(w, "stop", m->stop_sequences);
     put_thinking(w, m->thinking);

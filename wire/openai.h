@@ -28,6 +28,7 @@ struct weir_openai_rules {
                            */
     bool drop_nvext;      /* DYN_DISABLE_FRONTEND_NVEXT: checked, then dropped (cache salt kept) */
     bool strip_preamble;  /* of Messages: without Claude Code's line for the vendor's billing */
+    bool blank_model;     /* passes: who looks the model up says that there is none of that name */
 };
 
 /* A refusal: status and message as the client sees them. */

@@ -109,7 +109,8 @@ static enum weir_status parse_once(enum weir_openai_kind kind, struct weir_span 
                                        .max_tokens = -1,
                                        .max_completion_tokens = -1,
                                        .any_strict_tool = rules->any_strict_tool,
-                                       .drop_nvext = rules->drop_nvext}};
+                                       .drop_nvext = rules->drop_nvext,
+                                       .blank_model = rules->blank_model}};
     struct weir_member members[WEIR_OPENAI_MAX_MEMBERS]; /* 12 KiB */
     struct weir_json j;
     size_t n = 0;
@@ -148,6 +149,8 @@ static enum weir_status read_translated(struct weir_openai_reading *r,
     const struct weir_responses_echo *echo = NULL;
     struct weir_span chat = {NULL, 0};
     bool responses = r->kind == WEIR_OPENAI_RESPONSES, ignored[2];
+    struct weir_openai_rules of_chat = *rules;
+    of_chat.blank_model = !responses; /* as in the reference system */
     bool ok = responses
                   ? weir_responses_to_chat(r, rules, &chat, &echo)
                   : weir_messages_to_chat(r, rules, r->kind == WEIR_OPENAI_MESSAGES_COUNT, &chat);
@@ -157,7 +160,7 @@ static enum weir_status read_translated(struct weir_openai_reading *r,
         return WEIR_NOMEM;
     if (!ok)
         return r->error->http_status == 501 ? WEIR_UNSUPPORTED : WEIR_INVALID;
-    enum weir_status st = parse_once(WEIR_OPENAI_CHAT, chat, rules, r->arena, r->req, r->error,
+    enum weir_status st = parse_once(WEIR_OPENAI_CHAT, chat, &of_chat, r->arena, r->req, r->error,
                                      &ignored[0], &ignored[1]);
     if (st != WEIR_OK && st != WEIR_NOMEM && !responses)
         weir_messages_reword(r->error);

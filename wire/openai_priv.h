@@ -49,9 +49,10 @@ struct weir_openai_reading {
     bool chat_only; /* a member that only chat requests have a use for */
     bool greedy;    /* nvext.greed_sampling */
     bool any_strict_tool;
-    bool drop_nvext; /* only its cache salt counts */
-    unsigned notes;  /* of the messages (openai_shapes.h) */
-    int thinking_on; /* of `thinking`: 0, 1, WEIR_OPENAI_ADAPTIVE; -1 not said */
+    bool drop_nvext;  /* only its cache salt counts */
+    bool blank_model; /* passes */
+    unsigned notes;   /* of the messages (openai_shapes.h) */
+    int thinking_on;  /* of `thinking`: 0, 1, WEIR_OPENAI_ADAPTIVE; -1 not said */
     struct weir_span cache_salt;
 };
 

@@ -213,7 +213,7 @@ static bool check_user(struct weir_openai_reading *r) {
 }
 
 static bool check_model(struct weir_openai_reading *r) {
-    return weir_span_trim(r->req->model).len > 0 ||
+    return r->blank_model || weir_span_trim(r->req->model).len > 0 ||
            weir_openai_fail(r, 400, "Validation: Model cannot be empty");
 }
 

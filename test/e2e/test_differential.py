@@ -36,7 +36,7 @@ def at(value, place):
 def observed(front, worker, row):
     """{status, body, wire} of one request; the events of a stream are a list."""
     n = len(worker.requests)
-    r = front.ask("POST", row["path"], row["body"].encode(), {"content-type": "application/json"})
+    r = front.ask(row.get("method", "POST"), row["path"], row["body"].encode(), {"content-type": "application/json"})
     stream = r.headers.get("content-type", "").startswith("text/event-stream")
     return {"status": r.status, "body": r.events() if stream else r.json(),
             "wire": worker.requests[n][1] if len(worker.requests) > n else None}
