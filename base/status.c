@@ -1,5 +1,7 @@
 #include "base/status.h"
 
+#include "base/utf8.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,13 +28,24 @@ int weir_status_http(enum weir_status status) {
     return (size_t)status < WEIR_ARRAY_LEN(table) ? table[status].http : 500;
 }
 
+/* How much of a character may stand behind what is kept: it tells whether that ends in one. */
+enum { UTF8_MORE = 3 };
+
+static void keep(struct weir_err *err, const char *text) {
+    struct weir_span kept = weir_utf8_cut(weir_span_z(text), sizeof(err->text) - 1);
+    memcpy(err->text, kept.data, kept.len);
+    err->text[kept.len] = '\0';
+}
+
 enum weir_status weir_err_set(struct weir_err *err, enum weir_status status, const char *fmt, ...) {
     if (err != NULL) {
         err->status = status;
         va_list ap;
         va_start(ap, fmt);
-        vsnprintf(err->text, sizeof(err->text), fmt, ap);
+        char text[sizeof(err->text) + UTF8_MORE];
+        vsnprintf(text, sizeof(text), fmt, ap);
         va_end(ap);
+        keep(err, text);
     }
     return status;
 }
@@ -40,7 +53,7 @@ enum weir_status weir_err_set(struct weir_err *err, enum weir_status status, con
 enum weir_status weir_err_prefix(struct weir_err *err, const char *fmt, ...) {
     if (err == NULL)
         return WEIR_INTERNAL;
-    char joined[2 * sizeof(err->text)];
+    char joined[2 * sizeof(err->text) + UTF8_MORE];
     va_list ap;
     va_start(ap, fmt);
     int n = vsnprintf(joined, sizeof(err->text) - 2, fmt, ap);
@@ -48,8 +61,7 @@ enum weir_status weir_err_prefix(struct weir_err *err, const char *fmt, ...) {
     size_t at = n < 0 ? 0 : strlen(joined);
     memcpy(joined + at, ": ", 2);
     memcpy(joined + at + 2, err->text, sizeof(err->text));
-    memcpy(err->text, joined, sizeof(err->text) - 1);
-    err->text[sizeof(err->text) - 1] = '\0';
+    keep(err, joined);
     return err->status;
 }
 

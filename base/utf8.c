@@ -50,6 +50,17 @@ size_t weir_utf8_bad(struct weir_span text) {
     return n > 1 ? good_bytes(text, n) : 1;
 }
 
+struct weir_span weir_utf8_cut(struct weir_span text, size_t max) {
+    size_t from = max;
+    if (text.len <= max)
+        return text;
+    while (from > 0 && max - from < 3 && is_tail((unsigned char)text.data[from]))
+        from--;
+    return weir_span(
+        text.data,
+        weir_utf8_char(weir_span(text.data + from, text.len - from)) > max - from ? from : max);
+}
+
 bool weir_utf8_valid(struct weir_span text) {
     return weir_scan_best()->utf8_valid(text.data, text.len);
 }

@@ -11,6 +11,8 @@ size_t weir_utf8_char(struct weir_span text);
 /* Bytes to be replaced by one U+FFFD when weir_utf8_char() gives 0: the longest start of a
  * character, at least 1, as the Unicode standard advises and Rust's from_utf8_lossy does. */
 size_t weir_utf8_bad(struct weir_span text);
+/* At most `max` bytes of the text, for a message: a character that would be cut is left out. */
+struct weir_span weir_utf8_cut(struct weir_span text, size_t max);
 /* Appends the text with U+FFFD in place of what is ill-formed. */
 enum weir_status weir_utf8_append_lossy(struct weir_buf *out,
                                         struct weir_span text) WEIR_MUST_CHECK;

@@ -4,6 +4,7 @@
  * same schemas (a list of {name, parameters}, or the named tool's arguments).
  */
 #include "base/json.h"
+#include "base/utf8.h"
 #include "frontend/parse_output_priv.h"
 #include "frontend/request_priv.h"
 #include "parsers/wprs.h"
@@ -201,14 +202,18 @@ static void put_named(struct weir_jsonw *w, struct weir_span parameters) {
     }
 }
 
-/* Fails the request; false. */
+/* Fails the request; false. `name` as it is written. */
 static bool contradict(struct weir_request *r, struct weir_span name) {
     char text[256];
+    struct weir_json_str written = {name, weir_span_find(name, '\\') >= 0};
+    struct weir_span read = weir_json_text(written, &r->arena);
+    if (read.data == NULL)
+        return weir_request_fail_memory(r);
     int n =
         snprintf(text, sizeof(text),
                  "The tools have different definitions of \"%.*s\" in $defs, or more than %d names "
                  "there: with a tool_choice that forces a call each name may mean one thing",
-                 name.len < 64 ? (int)name.len : 64, name.data, NAMES_MAX);
+                 WEIR_SPAN_ARG(weir_utf8_cut(read, 64)), NAMES_MAX);
     weir_request_fail(r, 400, weir_arena_copy(&r->arena, weir_span(text, (size_t)n)), "validation");
     return false;
 }

@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/utf8.h"
 #include "indexer/bulk.h"
 #include "indexer/dumps.h"
 #include "indexer/keeper.h"
@@ -316,7 +317,7 @@ static enum weir_status register_workers(struct indexer *x, struct weir_err *err
             return weir_err_set(err, WEIR_INVALID,
                                 "--workers: invalid worker entry `%.*s`; expected "
                                 "worker_id[:dp_rank]=endpoint",
-                                (int)(entry.len < 100 ? entry.len : 100), entry.data);
+                                WEIR_SPAN_ARG(weir_utf8_cut(entry, 100)));
         q.dp_rank = (uint32_t)dp_rank;
         q.endpoint = weir_span_trim(endpoint);
         enum weir_status st = weir_groups_register(x->groups, &q, err);

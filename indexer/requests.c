@@ -3,6 +3,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/utf8.h"
 #include "net/loop.h"
 
 #include <errno.h>
@@ -55,7 +56,7 @@ static struct weir_span trace_id(const struct weir_requests *r, const struct wei
     for (size_t i = 0; i < q->n_headers; i++)
         if (weir_span_ieq(q->headers[i].name, weir_span_z(r->config.trace_header))) {
             struct weir_span v = q->headers[i].value;
-            return weir_span(v.data, v.len < TEXT_BYTES ? v.len : TEXT_BYTES);
+            return weir_utf8_cut(v, TEXT_BYTES);
         }
     return WEIR_SPAN_LIT("-");
 }
@@ -77,7 +78,7 @@ static struct weir_span model_of(struct weir_span body, struct weir_arena *arena
     }
     if (found.data == NULL)
         return WEIR_SPAN_LIT("-");
-    return weir_span(found.data, found.len < TEXT_BYTES ? found.len : TEXT_BYTES);
+    return weir_utf8_cut(found, TEXT_BYTES);
 }
 
 static void put_time(const struct weir_requests *r, char out[64]) {

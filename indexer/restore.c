@@ -4,6 +4,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/utf8.h"
 #include "kvindex/kvi_persist.h"
 
 #include <inttypes.h>
@@ -58,7 +59,7 @@ static enum weir_status apply(struct weir_restore *r, struct weir_span key, uint
     if (st != WEIR_OK)
         return weir_err_set(
             r->err, st == WEIR_EXISTS ? WEIR_INVALID : st, "event %" PRIu64 ": group %.*s: %s",
-            r->n, (int)(key.len < 100 ? key.len : 100), key.data,
+            r->n, WEIR_SPAN_ARG(weir_utf8_cut(key, 100)),
             st == WEIR_EXISTS
                 ? "it has another block size; restore into a model or routing group of its own"
                 : weir_status_text(st));

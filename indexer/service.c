@@ -6,6 +6,7 @@
 
 #include "base/json.h"
 #include "base/mem.h"
+#include "base/utf8.h"
 #include "indexer/numbers.h"
 #include "indexer/service_priv.h"
 #include "indexer/tokens.h"
@@ -253,15 +254,6 @@ static void answer_query(struct weir_service *s, struct weir_http_exchange *x, s
     weir_indexer_send(x, 200, &w);
 }
 
-static const char *printable(struct weir_http_exchange *x, struct weir_span text) {
-    char *z = weir_arena_alloc(weir_http_exchange_arena(x), text.len + 1);
-    if (z == NULL)
-        return "";
-    memcpy(z, text.data, text.len);
-    z[text.len] = '\0';
-    return z;
-}
-
 static struct weir_group *group_of(struct weir_service *s, struct weir_http_exchange *x,
                                    const struct weir_indexer_fields *f) {
     struct weir_group *g = f->model.data != NULL && f->group.data != NULL
@@ -270,9 +262,9 @@ static struct weir_group *group_of(struct weir_service *s, struct weir_http_exch
     if (g != NULL)
         return g;
     char text[256];
-    snprintf(text, sizeof(text), "no indexer for model=%.100s routing_group=%.100s",
-             f->model.len > 0 ? printable(x, f->model) : "",
-             f->group.data != NULL ? printable(x, f->group) : "");
+    snprintf(text, sizeof(text), "no indexer for model=%.*s routing_group=%.*s",
+             WEIR_SPAN_ARG(weir_utf8_cut(f->model, 100)),
+             WEIR_SPAN_ARG(weir_utf8_cut(f->group, 100)));
     weir_indexer_refuse(x, f->model.len == 0 ? 400 : 404,
                         f->model.len == 0 ? "model_name is required" : text);
     return NULL;

@@ -2,6 +2,7 @@
 #include "parsers/names_priv.h"
 
 #include "base/json.h"
+#include "base/utf8.h"
 #include "parsers/wprs.h"
 
 const char *wprs_name_row(const struct name_row *table, struct weir_span name) {
@@ -67,10 +68,10 @@ static enum weir_status check(const struct name_row *table, const char *what, st
     const char *near = nearest(table, name);
     if (near != NULL)
         return weir_err_set(err, WEIR_NOT_FOUND, "unknown %s parser \"%.*s\"; did you mean \"%s\"?",
-                            what, name.len < 64 ? (int)name.len : 64, name.data, near);
+                            what, WEIR_SPAN_ARG(weir_utf8_cut(name, 64)), near);
     return weir_err_set(err, WEIR_NOT_FOUND,
                         "unknown %s parser \"%.*s\"; 'weir parse --list' shows all", what,
-                        name.len < 64 ? (int)name.len : 64, name.data);
+                        WEIR_SPAN_ARG(weir_utf8_cut(name, 64)));
 }
 
 enum weir_status wprs_check_names(struct weir_span tool_parser, struct weir_span reasoning_parser,

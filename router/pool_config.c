@@ -7,6 +7,7 @@
 
 #include "base/file.h"
 #include "base/json.h"
+#include "base/utf8.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -343,8 +344,7 @@ static enum weir_status read_rule(struct parser *p, const struct weir_pool_set *
             ok |= weir_span_eqz(o.members[i].key, known[k]);
         if (!ok)
             st = BAD(p, "priority_overrides[%zu] has an unknown key '%.*s'", index,
-                     (int)(o.members[i].key.len < NAME_BYTES ? o.members[i].key.len : NAME_BYTES),
-                     o.members[i].key.data);
+                     WEIR_SPAN_ARG(weir_utf8_cut(o.members[i].key, NAME_BYTES)));
     }
     if (st == WEIR_OK)
         st = read_int(p, &o, "min_priority", &ret->min_priority);
@@ -451,7 +451,7 @@ static enum weir_status read_head(struct parser *p, const struct object *o,
         c->mode = WEIR_POOL_AGG;
     else if (!weir_json_str_eqz(mode, "disagg"))
         return BAD(p, "Unknown mode '%.*s': it must be \"disagg\" or \"agg\"",
-                   (int)(mode.raw.len < NAME_BYTES ? mode.raw.len : NAME_BYTES), mode.raw.data);
+                   WEIR_SPAN_ARG(weir_utf8_cut(mode.raw, NAME_BYTES)));
     return WEIR_OK;
 }
 

@@ -4,6 +4,7 @@
  * options, user and password inside of URLs, --…-token arguments).
  */
 #include "base/mem.h"
+#include "base/utf8.h"
 #include "runtime/config_priv.h"
 
 #include <stdio.h>
@@ -243,8 +244,8 @@ static void put_arguments(struct weir_jsonw *w, const struct weir_program *p,
         if (hide_next) {
             weir_jsonw_string_z(w, REDACTED);
         } else if (secret && value.data != NULL) {
-            snprintf(shown, sizeof(shown), "%.*s=" REDACTED, name.len > 128 ? 128 : (int)name.len,
-                     name.data);
+            snprintf(shown, sizeof(shown), "%.*s=" REDACTED,
+                     WEIR_SPAN_ARG(weir_utf8_cut(name, 128)));
             weir_jsonw_string_z(w, shown);
         } else {
             put_text(w, arg);

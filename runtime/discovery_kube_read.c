@@ -8,6 +8,7 @@
  * differences only. An object that cannot be read is left out alone.
  */
 #include "base/log.h"
+#include "base/utf8.h"
 #include "runtime/discovery_kube_priv.h"
 
 #include <inttypes.h>
@@ -54,7 +55,7 @@ static void tell_left_out(const struct kube_read *r, struct weir_span object, co
     if (weir_kube_decode_meta(object, &arena, &meta) != WEIR_OK)
         meta.name = WEIR_SPAN_LIT("without a name");
     WEIR_LOG(WEIR_LOG_WARN, "kube", "of the %s %.*s is left out: %s", r->call.resource,
-             (int)(meta.name.len < 100 ? meta.name.len : 100), meta.name.data, why);
+             WEIR_SPAN_ARG(weir_utf8_cut(meta.name, 100)), why);
     weir_arena_fini(&arena);
 }
 

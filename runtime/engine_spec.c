@@ -1,6 +1,7 @@
 #include "runtime/engine_spec.h"
 
 #include "base/number.h"
+#include "base/utf8.h"
 #include "runtime/address.h"
 #include "runtime/toml.h"
 
@@ -29,7 +30,7 @@ static bool is_name(struct weir_span host) {
 
 static enum weir_status bad_url(struct weir_span url, const char *why, struct weir_err *err) {
     return weir_err_set(err, WEIR_INVALID, "worker \"%.*s\": %s; write http://host:port",
-                        (int)(url.len < 100 ? url.len : 100), url.data, why);
+                        WEIR_SPAN_ARG(weir_utf8_cut(url, 100)), why);
 }
 
 static enum weir_status apply_url(struct weir_engine_spec *s, struct weir_span url,

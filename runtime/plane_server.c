@@ -15,6 +15,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/utf8.h"
 #include "wire/frame.h"
 
 #include <inttypes.h>
@@ -286,7 +287,7 @@ const char *weir_plane_refusal(const struct weir_plane_server *s, const struct w
             weir_metric_inc(s->figures.turned_away);
         snprintf(room, WEIR_PLANE_REFUSAL_BYTES, "Server unavailable: %s%.*s",
                  p == NULL ? "unknown endpoint " : "draining ",
-                 (int)(name.len < 256 ? name.len : 256), name.data);
+                 WEIR_SPAN_ARG(weir_utf8_cut(name, 256)));
         return room;
     }
     if (s->n_active < s->config.max_active)

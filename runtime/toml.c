@@ -10,6 +10,7 @@
  * Arrays: PLAIN, or OF_TABLES (made by [[header]]), which only [[header]] extends.
  */
 #include "base/file.h"
+#include "base/utf8.h"
 #include "runtime/toml_priv.h"
 
 #include <stdio.h>
@@ -178,8 +179,8 @@ static bool parse_key(struct toml_parser *p, struct key_path *path) {
 }
 
 static bool clash(struct toml_parser *p, struct weir_span key) {
-    return toml_fail(p, WEIR_INVALID, "%.*s is already there", key.len > 80 ? 80 : (int)key.len,
-                     key.data);
+    return toml_fail(p, WEIR_INVALID, "%.*s is already there",
+                     WEIR_SPAN_ARG(weir_utf8_cut(key, 80)));
 }
 
 /* From `table` down the parts of a dotted key but the last. */

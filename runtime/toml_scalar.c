@@ -1,6 +1,7 @@
 /* Strings, numbers and booleans of TOML. */
 #include "runtime/toml_priv.h"
 
+#include "base/utf8.h"
 #include <math.h>
 
 /* ---- strings ------------------------------------------------------------------------------- */
@@ -314,6 +315,6 @@ bool toml_bare_value(struct toml_parser *p, struct weir_toml *value) {
         return p->status == WEIR_OK;
     if (token.len == 0)
         return toml_fail(p, WEIR_INVALID, "a value is missing");
-    return toml_fail(p, WEIR_INVALID, "%.*s%s is no value", token.len > 40 ? 40 : (int)token.len,
-                     token.data, token.len > 40 ? "…" : "");
+    return toml_fail(p, WEIR_INVALID, "%.*s%s is no value", WEIR_SPAN_ARG(weir_utf8_cut(token, 40)),
+                     token.len > 40 ? "…" : "");
 }

@@ -132,7 +132,7 @@ static enum weir_status normalized_text(struct wtok_compiler *c, const int16_t b
             st = weir_err_set(c->err, WEIR_UNSUPPORTED,
                               "added_tokens: \"%.*s\" is in model.vocab and normalized to another "
                               "text, which is not understood",
-                              (int)(a->text.len < 60 ? a->text.len : 60), a->text.data);
+                              WEIR_SPAN_ARG(weir_utf8_cut(a->text, 60)));
         } else {
             c->bytes.len = from;
             c->flags[a->id] &= (u8) ~(WTOK_TOKEN_SPECIAL | WTOK_TOKEN_WORD);

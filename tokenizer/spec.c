@@ -1,5 +1,6 @@
 /* tokenizer.json: the top level, the vocabulary, the merges and the added tokens. */
 #include "base/mem.h"
+#include "base/utf8.h"
 #include "tokenizer/spec_priv.h"
 
 #include <stdio.h>
@@ -86,12 +87,11 @@ enum weir_status wtok_spec_put(struct wtok_spec *spec, uint32_t id, struct weir_
         return no_memory(err);
     if (spec->tokens[id].text.data != NULL)
         return weir_err_set(err, WEIR_INVALID, "token id %u is given twice: %.*s and %.*s", id,
-                            (int)(spec->tokens[id].text.len < 40 ? spec->tokens[id].text.len : 40),
-                            spec->tokens[id].text.data, (int)(text.len < 40 ? text.len : 40),
-                            text.data);
+                            WEIR_SPAN_ARG(weir_utf8_cut(spec->tokens[id].text, 40)),
+                            WEIR_SPAN_ARG(weir_utf8_cut(text, 40)));
     if (wtok_spec_find(spec, text) != WTOK_NO_ID)
         return weir_err_set(err, WEIR_INVALID, "two token ids have the text %.*s",
-                            (int)(text.len < 40 ? text.len : 40), text.data);
+                            WEIR_SPAN_ARG(weir_utf8_cut(text, 40)));
     spec->tokens[id].text = text;
     index_text(spec, id);
     return WEIR_OK;

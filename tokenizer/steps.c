@@ -4,6 +4,7 @@
  */
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/utf8.h"
 #include "tokenizer/regex_priv.h"
 #include "tokenizer/unicode.h"
 #include "tokenizer/units_priv.h"
@@ -257,7 +258,7 @@ enum weir_status wtok_steps_open(struct wtok_model *m, struct weir_err *err) {
                  "the splitting pattern is none of the known ones and runs on PCRE2: slower, and "
                  "characters that are new in Unicode may be split otherwise than by the engine: "
                  "%.*s",
-                 (int)(pattern.len < 200 ? pattern.len : 200), pattern.data);
+                 WEIR_SPAN_ARG(weir_utf8_cut(pattern, 200)));
     }
     return WEIR_OK;
 }

@@ -1,5 +1,6 @@
 #include "wire/busy.h"
 
+#include "base/utf8.h"
 #include "wire/openai_priv.h"
 #include "wire/shape.h"
 
@@ -166,9 +167,8 @@ static bool fail_top(struct busy_reading *b, struct weir_span raw, enum weir_jso
     weir_openai_fail_type(&probe, pos, raw, expected);
     if (probe.nomem || inner.message.len < head.len)
         return weir_openai_nomem(&b->base);
-    snprintf(text, sizeof(text), "%s%.*s", path,
-             (int)(inner.message.len - head.len < 200 ? inner.message.len - head.len : 200),
-             inner.message.data + head.len);
+    struct weir_span words = weir_span(inner.message.data + head.len, inner.message.len - head.len);
+    snprintf(text, sizeof(text), "%s%.*s", path, WEIR_SPAN_ARG(weir_utf8_cut(words, 200)));
     return weir_openai_fail(&b->base, 422, "%.*s%s", WEIR_SPAN_ARG(head), text);
 }
 

@@ -1,6 +1,7 @@
 #include "wire/kube.h"
 
 #include "base/json.h"
+#include "base/utf8.h"
 
 #include <stdio.h>
 
@@ -104,7 +105,7 @@ enum weir_status weir_kube_decode_event(struct weir_span json, enum weir_kube_ch
 static void keep_text(struct weir_span raw, struct weir_arena *arena, char *out, size_t cap) {
     struct weir_span text;
     if (text_of(raw, arena, &text))
-        snprintf(out, cap, "%.*s", (int)(text.len < cap ? text.len : cap), text.data);
+        snprintf(out, cap, "%.*s", WEIR_SPAN_ARG(weir_utf8_cut(text, cap - 1)));
 }
 
 void weir_kube_decode_status(struct weir_span json, struct weir_kube_status *ret_status) {

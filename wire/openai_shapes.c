@@ -2,6 +2,7 @@
 #include "wire/openai_shapes.h"
 
 #include "base/buf.h"
+#include "base/utf8.h"
 #include "wire/openai_priv.h"
 #include "wire/shape_table_priv.h"
 
@@ -159,7 +160,7 @@ static bool check_arguments(struct weir_span raw, struct weir_shape_fault *fault
     enum weir_json_type type = weir_json_type_of(raw);
     return type == WEIR_JSON_STRING || type == WEIR_JSON_OBJECT ||
            weir_shape_fail(fault, raw.data, "expected string or object for `arguments`, got %.*s",
-                           (int)(raw.len < 1024 ? raw.len : 1024), raw.data);
+                           WEIR_SPAN_ARG(weir_utf8_cut(raw, 1024)));
 }
 
 static const struct weir_shape arguments = CHECKED(check_arguments);

@@ -8,6 +8,7 @@
 
 #include "base/buf.h"
 #include "base/number.h"
+#include "base/utf8.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -330,7 +331,7 @@ static bool fail_variant(const struct weir_shape *s, struct weir_span word, cons
                          struct weir_shape_fault *fault) {
     char names[1024];
     return weir_shape_fail(fault, at, "unknown variant `%.*s`, expected %s",
-                           (int)(word.len < SHOWN_BYTES ? word.len : SHOWN_BYTES), word.data,
+                           WEIR_SPAN_ARG(weir_utf8_cut(word, SHOWN_BYTES)),
                            list_words(variant_word, s, names, sizeof(names)));
 }
 

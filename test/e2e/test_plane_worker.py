@@ -233,6 +233,10 @@ def test_definitions_of_forced_calls_stand_at_the_root(pair):
         {"type": "object", "properties": {"at": {"$ref": "#/$defs/Place"}}}] * 2
     r = pair[0].chat("hi", tools=[using("f", place), using("g", {"type": "string"})], tool_choice="required")
     assert r.status == 400 and 'different definitions of "Place"' in r.json()["message"], r
+    wide = "\u20ac" * 40  # of three bytes each: what is shown of it ends with one
+    tools = [tool(name, **{"$defs": {wide: {"type": kind}}}) for name, kind in (("f", "string"), ("g", "number"))]
+    r = pair[0].chat("hi", tools=tools, tool_choice="required")
+    assert r.status == 400 and f'of "{wide[:21]}"' in r.json()["message"], r.json()
 
 
 def test_a_forced_call_without_arguments(pair):

@@ -3,6 +3,7 @@
 #include "base/utf8.h"
 #include "base/rng.h"
 #include "base/scan_priv.h"
+#include "base/status.h"
 #include "test/check.h"
 
 /* The table's rows: ranges of up to four bytes; 0 ends a row. */
@@ -88,8 +89,60 @@ static void case_random_texts(void) {
     }
 }
 
+static void case_cut_at_the_edge_of_a_character(void) {
+    static const struct {
+        const char *text;
+        size_t max, len;
+    } cuts[] = {
+        {"abc", 3, 3},
+        {"abc", 2, 2},
+        {"abc", 0, 0},
+        {"", 0, 0},
+        {"a\xC3\xA9", 3, 3},
+        {"a\xC3\xA9", 2, 1},
+        {"a\xC3\xA9", 1, 1},
+        {"\xC3\xA9", 1, 0},
+        {"\xE2\x82\xAC", 2, 0},
+        {"a\xE2\x82\xAC", 3, 1},
+        {"\xF0\x9F\x98\x80x", 3, 0},
+        {"\xF0\x9F\x98\x80x", 4, 4},
+        /* What is no character anyway is cut where it is. */
+        {"\xA9\xA9\xA9\xA9\xA9\xA9", 5, 5},
+        {"a\xFF\xA9", 2, 2},
+    };
+    for (size_t i = 0; i < WEIR_ARRAY_LEN(cuts); i++) {
+        struct weir_span text = weir_span_z(cuts[i].text), cut = weir_utf8_cut(text, cuts[i].max);
+        CHECK(cut.data == text.data);
+        CHECK_EQ_U64(cut.len, cuts[i].len);
+    }
+}
+
+/* As long as the bound, and one to four bytes longer, by characters of each size. */
+static void case_words_of_an_error_end_in_a_whole_character(void) {
+    static const char *characters[] = {"a", "\xC3\xA9", "\xE2\x82\xAC", "\xF0\x9F\x98\x80"};
+    for (size_t pad = 0; pad < 300; pad++)
+        for (size_t k = 0; k < WEIR_ARRAY_LEN(characters); k++) {
+            struct weir_err err;
+            char text[600];
+            size_t n = pad;
+            memset(text, 'x', pad);
+            while (n < sizeof(text) - 5) {
+                memcpy(text + n, characters[k], k + 1);
+                n += k + 1;
+            }
+            text[n] = '\0';
+            CHECK(weir_err_set(&err, WEIR_INVALID, "%s", text) == WEIR_INVALID);
+            CHECK(weir_utf8_valid(weir_span_z(err.text)));
+            CHECK(strlen(err.text) >= sizeof(err.text) - 4);
+            CHECK(weir_err_prefix(&err, "%.*s", (int)(pad % 7), "prefix!") == WEIR_INVALID);
+            CHECK(weir_utf8_valid(weir_span_z(err.text)));
+        }
+}
+
 int main(void) {
     CHECK_RUN(case_one_character_at_every_place);
     CHECK_RUN(case_random_texts);
+    CHECK_RUN(case_cut_at_the_edge_of_a_character);
+    CHECK_RUN(case_words_of_an_error_end_in_a_whole_character);
     return check_finish();
 }
