@@ -3,8 +3,8 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "wire/card_sum.h"
+#include "wire/record.h"
 
-#include <inttypes.h>
 #include <string.h>
 
 enum { RECORD_BYTES = 1 << 20 };
@@ -117,9 +117,10 @@ bool weir_card_sets_put(struct weir_card_sets *sets, struct weir_span key,
         return true;
     }
     WEIR_LOG(WEIR_LOG_ERROR, "models",
-             "worker %" PRIx64 " of model %.*s is left out: its card (checksum %.16s…) is not that "
+             "worker %s of model %.*s is left out: its card (checksum %.16s…) is not that "
              "of the workers that came before it (%.16s…)",
-             r->instance_id, WEIR_SPAN_ARG(r->card.display_name), c->sum, first->sum);
+             weir_worker_text(r->instance_id).s, WEIR_SPAN_ARG(r->card.display_name), c->sum,
+             first->sum);
     keep(c, r);
     return false;
 }
@@ -145,8 +146,8 @@ static void serve(struct weir_card_sets *sets, struct card *c, weir_card_sets_fn
         fn(arg, key, &record);
         c = find(sets, key);
         if (c != NULL && c->served)
-            WEIR_LOG(WEIR_LOG_INFO, "models",
-                     "worker %" PRIx64 " of model %.*s is left out no longer", record.instance_id,
+            WEIR_LOG(WEIR_LOG_INFO, "models", "worker %s of model %.*s is left out no longer",
+                     weir_worker_text(record.instance_id).s,
                      WEIR_SPAN_ARG(record.card.display_name));
     }
     weir_arena_fini(&arena);

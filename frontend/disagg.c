@@ -16,8 +16,8 @@
 #include "base/msgpack.h"
 #include "frontend/request_priv.h"
 #include "router/decide.h"
+#include "wire/record.h"
 
-#include <inttypes.h>
 #include <math.h>
 #include <string.h>
 
@@ -327,8 +327,8 @@ static void go_on(struct weir_leg *leg, const struct weir_wire_error *error, con
     struct weir_request *r = leg->request;
     struct weir_disagg *d = &leg->disagg;
     bool was_both = d->state == WEIR_DISAGG_BOTH;
-    WEIR_LOG(WEIR_LOG_DEBUG, "disagg", "%s: prefill worker %" PRIx64 " failed: %s", r->uuid,
-             d->worker_id, why);
+    WEIR_LOG(WEIR_LOG_DEBUG, "disagg", "%s: prefill worker %s failed: %s", r->uuid,
+             weir_worker_text(d->worker_id).s, why);
     weir_disagg_release(leg);
     if (r->answered || leg->state != WEIR_LEG_RUNNING || (was_both && leg->first_item))
         return; /* decode has what it needs, or tells itself that it has not */
@@ -363,8 +363,8 @@ static void on_item(void *arg, const struct weir_output *item) {
     if (d->state == WEIR_DISAGG_PREFILL && item->disaggregated_params.data != NULL &&
         !keep_result(leg, item))
         WEIR_LOG(WEIR_LOG_WARN, "disagg",
-                 "%s: the transfer parameters of prefill worker %" PRIx64 " cannot be read",
-                 r->uuid, d->worker_id);
+                 "%s: the transfer parameters of prefill worker %s cannot be read", r->uuid,
+                 weir_worker_text(d->worker_id).s);
 }
 
 static void on_end(void *arg, const struct weir_plane_end *end) {

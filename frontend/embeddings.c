@@ -13,6 +13,7 @@
 #include "base/mem.h"
 #include "frontend/request_priv.h"
 #include "wire/openai_embeddings.h"
+#include "wire/record.h"
 
 #include <stdio.h>
 
@@ -162,8 +163,8 @@ enum weir_status weir_embeddings_put_body(struct weir_leg *leg, enum weir_codec 
 
 static void fail_item(struct weir_leg *leg, enum weir_status st) {
     struct weir_request *r = leg->request;
-    WEIR_LOG(WEIR_LOG_ERROR, "request", "%s: worker %llx sent what is no embedding: %s", r->uuid,
-             (unsigned long long)leg->worker_id, weir_status_text(st));
+    WEIR_LOG(WEIR_LOG_ERROR, "request", "%s: worker %s sent what is no embedding: %s", r->uuid,
+             weir_worker_text(leg->worker_id).s, weir_status_text(st));
     if (st == WEIR_NOMEM)
         weir_request_fail_memory(r);
     else

@@ -8,8 +8,8 @@
 #include "router/engine_events.h"
 #include "router/kv_batch.h"
 #include "runtime/engine_feed.h"
+#include "wire/record.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -267,8 +267,8 @@ static void find_metrics(struct weir_engine_set *s, struct cache *c, const char 
 static void on_reset(void *arg, const char *why) {
     struct cache *c = arg;
     weir_metric_inc(c->resets);
-    WEIR_LOG(WEIR_LOG_INFO, "engines", "engine %" PRIx64 " rank %u: its blocks are forgotten: %s",
-             c->member->id, c->rank, why);
+    WEIR_LOG(WEIR_LOG_INFO, "engines", "engine %s rank %u: its blocks are forgotten: %s",
+             weir_worker_text(c->member->id).s, c->rank, why);
     weir_engine_rank_reset(c->names);
     clear(c->member, c->rank);
 }

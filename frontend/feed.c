@@ -4,6 +4,7 @@
  */
 #include "base/mem.h"
 #include "frontend/feed_priv.h"
+#include "wire/record.h"
 
 #include <inttypes.h>
 
@@ -41,9 +42,9 @@ static void log_unreadable(struct weir_feed *f, const struct weir_event_msg *msg
     uint32_t dropped = 0;
     if (weir_log_limit_ok(&f->unreadable, 1, &dropped))
         WEIR_LOG(WEIR_LOG_WARN, "events",
-                 "kv_metrics message %" PRIu64 " of publisher %" PRIx64
+                 "kv_metrics message %" PRIu64 " of publisher %s"
                  " cannot be read; %u more were not reported",
-                 msg->sequence, msg->publisher_id, dropped);
+                 msg->sequence, weir_worker_text(msg->publisher_id).s, dropped);
 }
 
 static void on_reset(void *arg, uint64_t worker_id, uint32_t dp_rank) {

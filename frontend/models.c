@@ -2,8 +2,8 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "wire/record.h"
 
-#include <inttypes.h>
 #include <string.h>
 
 enum weir_status weir_models_create(const struct weir_models_config *config,
@@ -97,8 +97,8 @@ void weir_models_index(struct weir_models *m, struct weir_models_worker *w) {
     uint64_t other;
     if (!weir_map_get(&m->by_id, w->records.id, &other) &&
         weir_map_put(&m->by_id, w->records.id, (uint64_t)(uintptr_t)w) != WEIR_OK)
-        WEIR_LOG(WEIR_LOG_WARN, "models", "out of memory: worker %" PRIx64 " is found slowly",
-                 w->records.id);
+        WEIR_LOG(WEIR_LOG_WARN, "models", "out of memory: worker %s is found slowly",
+                 weir_worker_text(w->records.id).s);
 }
 
 void weir_models_unindex(struct weir_models *m, const struct weir_models_worker *w) {

@@ -13,8 +13,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
-
-#include <inttypes.h>
+#include "wire/record.h"
 
 enum { MAX_OF_WORKER = 4096, RECORD_BYTES = 1 << 20 };
 
@@ -26,8 +25,8 @@ static void join(struct weir_models_worker *w, struct weir_models_adapter *a) {
     enum weir_status st =
         weir_router_adapter_put(w->records.router, a->model->info.adapter, w->records.id);
     if (st != WEIR_OK) {
-        WEIR_LOG(WEIR_LOG_WARN, "models", "adapter %s of worker %" PRIx64 " is left out: %s",
-                 a->model->name, w->records.id, weir_status_text(st));
+        WEIR_LOG(WEIR_LOG_WARN, "models", "adapter %s of worker %s is left out: %s", a->model->name,
+                 weir_worker_text(w->records.id).s, weir_status_text(st));
         return;
     }
     a->joined = true;
@@ -58,8 +57,8 @@ static struct weir_model *model_of(struct weir_models *m, const struct weir_mode
     if (x->base == w->model && weir_span_eq(x->info.lora, card->lora_name))
         return x;
     WEIR_LOG(WEIR_LOG_WARN, "models",
-             "adapter %.*s of worker %" PRIx64 " is left out: model %s is something else already",
-             WEIR_SPAN_ARG(card->lora_name), w->records.id, x->name);
+             "adapter %.*s of worker %s is left out: model %s is something else already",
+             WEIR_SPAN_ARG(card->lora_name), weir_worker_text(w->records.id).s, x->name);
     return NULL;
 }
 

@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "router/worker_records.h"
 #include "runtime/plane_client.h"
+#include "wire/record.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -117,9 +118,10 @@ static enum taken take_card(struct weir_models *m, struct weir_span key,
     if (x != NULL && x->info.block_size != weir_models_block_size(m, c)) {
         WEIR_LOG(WEIR_LOG_WARN, "models",
                  "a worker of model %s has block size %u, the others %u; it is left out (worker "
-                 "%" PRIx64 "%s%s): start all with one",
-                 x->name, c->kv_cache_block_size, x->info.block_size, r->instance_id,
-                 engine != NULL ? " at " : "", engine != NULL ? engine->address : "");
+                 "%s%s%s): start all with one",
+                 x->name, c->kv_cache_block_size, x->info.block_size,
+                 weir_worker_text(r->instance_id).s, engine != NULL ? " at " : "",
+                 engine != NULL ? engine->address : "");
         return NOT_BESIDE_OTHERS;
     }
     if (x != NULL && x->info.engines != (engine != NULL)) {

@@ -7,6 +7,7 @@
 #include "frontend/models_priv.h"
 
 #include "base/log.h"
+#include "wire/record.h"
 
 #include <inttypes.h>
 
@@ -108,11 +109,12 @@ static void believe(struct weir_models_worker *w, const struct weir_parity_count
                                   weir_parity_cause_name(cause));
     set_differs(w, w->differs_found, true);
     WEIR_LOG(WEIR_LOG_WARN, "parity",
-             "model %s: worker %" PRIx64 " (%s) has counted other prompt tokens than we in %d "
+             "model %s: worker %s (%s) has counted other prompt tokens than we in %d "
              "answers in a row, the last one %" PRIu64 " where we make %" PRIu64
              ". Likely cause: %s. %s",
-             x->name, w->records.id, w->records.address != NULL ? w->records.address : "gone",
-             DOUBTS, c->theirs, c->ours, weir_parity_cause_text(cause), outcome(x));
+             x->name, weir_worker_text(w->records.id).s,
+             w->records.address != NULL ? w->records.address : "gone", DOUBTS, c->theirs, c->ours,
+             weir_parity_cause_text(cause), outcome(x));
 }
 
 /* `c` NULL: an answer that agreed. */

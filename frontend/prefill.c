@@ -7,6 +7,7 @@
 #include "frontend/card_sets.h"
 #include "router/worker_records.h"
 #include "runtime/plane_client.h"
+#include "wire/record.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -334,8 +335,8 @@ static enum taken take_card(struct weir_prefill *p, struct weir_span key,
     if (!fits(pool, block_size)) {
         WEIR_LOG(WEIR_LOG_WARN, "models",
                  "a prefill worker of model %s has block size %u, the others %u; it is left out "
-                 "(worker %" PRIx64 "): start all with one",
-                 pool->model, block_size, pool->block_size, r->instance_id);
+                 "(worker %s): start all with one",
+                 pool->model, block_size, pool->block_size, weir_worker_text(r->instance_id).s);
         return NOT_BESIDE_OTHERS;
     }
     w->bootstrap_port = c->bootstrap_port;

@@ -16,6 +16,7 @@
 #include "frontend/relay_priv.h"
 #include "frontend/relay_scan.h"
 #include "kvindex/kvi.h"
+#include "wire/record.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -275,8 +276,8 @@ static void on_failed(struct weir_relay *y, enum weir_status status, bool untouc
     struct weir_leg *leg = y->leg;
     struct weir_request *r = leg->request;
     const struct weir_model_info *info = weir_model_info(r->model);
-    WEIR_LOG(WEIR_LOG_WARN, "request", "%s: engine %llx %s: %s", r->uuid,
-             (unsigned long long)leg->worker_id, what, weir_status_text(status));
+    WEIR_LOG(WEIR_LOG_WARN, "request", "%s: engine %s %s: %s", r->uuid,
+             weir_worker_text(leg->worker_id).s, what, weir_status_text(status));
     if (status != WEIR_LIMIT && status != WEIR_NOMEM)
         weir_router_worker_failed(info->router, leg->worker_id, weir_loop_now_ms(r->fl->loop));
     bool begun = r->committed && leg->first_item;

@@ -14,8 +14,8 @@
 #include "frontend/relay_priv.h"
 
 #include "base/log.h"
+#include "wire/record.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 
 enum { ANSWER_MAX = 16 << 20, BODY_MAX = 256 << 20 };
@@ -54,8 +54,8 @@ void weir_relay_disagg_stop(struct weir_leg *leg) {
 static void go_on(struct weir_leg *leg, const char *why, bool untouched) {
     struct weir_request *r = leg->request;
     struct weir_disagg *d = &leg->disagg;
-    WEIR_LOG(WEIR_LOG_WARN, "disagg", "%s: prefill engine %" PRIx64 " failed: %s", r->uuid,
-             d->worker_id, why);
+    WEIR_LOG(WEIR_LOG_WARN, "disagg", "%s: prefill engine %s failed: %s", r->uuid,
+             weir_worker_text(d->worker_id).s, why);
     weir_disagg_release(leg);
     if (r->answered || leg->state != WEIR_LEG_RUNNING ||
         (d->state == WEIR_DISAGG_BOTH && leg->first_item))

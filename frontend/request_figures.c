@@ -1,7 +1,6 @@
 /* Where a request is counted: gauges while it runs, the model's figures and the access log at its
  * end. */
 #include "base/log.h"
-#include "base/number.h"
 #include "frontend/request_priv.h"
 
 void weir_request_count_in(struct weir_request *r) {
@@ -71,8 +70,8 @@ static void log_access(const struct weir_request *r) {
     for (size_t i = 0; i < r->n_legs; i++)
         tokens += r->legs[i].n_tokens;
     double ttft_ms = r->first_token_ns > 0 ? (double)(r->first_token_ns - r->start_ns) / 1e6 : -1;
-    char worker[WEIR_U64_TEXT]; /* beyond what a double holds */
-    size_t n_worker = weir_u64_text(r->n_legs > 0 ? r->legs[0].worker_id : 0, worker);
+    /* A text: it may be beyond what a double holds. */
+    struct weir_worker_text worker = weir_worker_text(r->n_legs > 0 ? r->legs[0].worker_id : 0);
     struct weir_log_field fields[] = {
         WEIR_LOG_STR("request_id", weir_span_z(r->uuid)),
         WEIR_LOG_STR("model", r->model != NULL ? weir_span_z(weir_model_info(r->model)->name)
@@ -86,7 +85,7 @@ static void log_access(const struct weir_request *r) {
         WEIR_LOG_NUM("output_tokens", tokens),
         WEIR_LOG_NUM("ttft_ms", ttft_ms),
         WEIR_LOG_NUM("avg_itl_ms", r->itl_n > 0 ? r->itl_sum * 1e3 / (double)r->itl_n : -1),
-        WEIR_LOG_STR("worker_id", weir_span(worker, n_worker)),
+        WEIR_LOG_STR("worker_id", weir_span_z(worker.s)),
         WEIR_LOG_NUM("overlap_blocks", r->n_legs > 0 ? r->legs[0].overlap_blocks : 0)};
     WEIR_LOG_FIELDS(WEIR_LOG_INFO, "access", fields, "request completed");
 }

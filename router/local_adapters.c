@@ -7,8 +7,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
-
-#include <inttypes.h>
+#include "wire/record.h"
 
 enum { MAX_ADAPTER_CARDS = 4096 };
 
@@ -37,8 +36,8 @@ static void tell(struct weir_local *l, struct adapter_card *c) {
     enum weir_status st = weir_router_adapter_put(l->router, c->number, c->worker_id);
     c->told = st == WEIR_OK;
     if (!c->told)
-        WEIR_LOG(WEIR_LOG_WARN, "router", "adapter %s of worker %" PRIx64 " is left out: %s",
-                 c->name, c->worker_id, weir_status_text(st));
+        WEIR_LOG(WEIR_LOG_WARN, "router", "adapter %s of worker %s is left out: %s", c->name,
+                 weir_worker_text(c->worker_id).s, weir_status_text(st));
 }
 
 void weir_local_adapters_tell(struct weir_local *l) {
@@ -70,8 +69,8 @@ void weir_local_adapter_put(struct weir_local *l, uint64_t worker_id, struct wei
                             struct weir_span name) {
     weir_local_adapter_gone(l, worker_id, slug);
     if (name.len == 0 || l->n_adapters == MAX_ADAPTER_CARDS) {
-        WEIR_LOG(WEIR_LOG_WARN, "router", "adapter card %.*s of worker %" PRIx64 " is left out: %s",
-                 WEIR_SPAN_ARG(slug), worker_id,
+        WEIR_LOG(WEIR_LOG_WARN, "router", "adapter card %.*s of worker %s is left out: %s",
+                 WEIR_SPAN_ARG(slug), weir_worker_text(worker_id).s,
                  name.len == 0 ? "it names no adapter" : "there are too many");
         return;
     }

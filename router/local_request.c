@@ -10,8 +10,8 @@
 #include "kvindex/kvi.h"
 #include "router/local_priv.h"
 #include "runtime/relay.h"
+#include "wire/record.h"
 
-#include <inttypes.h>
 #include <math.h>
 #include <string.h>
 
@@ -181,8 +181,8 @@ static bool on_failed(void *arg, const struct weir_wire_error *error, const char
     struct request *q = arg;
     struct weir_local *l = q->local;
     release(q);
-    WEIR_LOG(WEIR_LOG_DEBUG, "router", "worker %" PRIx64 " failed at %s: %.*s", q->worker_id, stage,
-             WEIR_SPAN_ARG(error->message));
+    WEIR_LOG(WEIR_LOG_DEBUG, "router", "worker %s failed at %s: %.*s",
+             weir_worker_text(q->worker_id).s, stage, WEIR_SPAN_ARG(error->message));
     if (weir_relay_again(&q->relay, stage))
         return dispatch(q) == WEIR_OK;
     if (!error->migratable || q->n_tried == MAX_TRIED)

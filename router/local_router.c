@@ -10,8 +10,7 @@
 #include "base/mem.h"
 #include "router/local_priv.h"
 #include "router/options.h"
-
-#include <inttypes.h>
+#include "wire/record.h"
 
 enum { TICK_MS = 1000, WORKER_LEFT_MS = 30000, DUMP_MAX = 512 << 20 };
 
@@ -85,14 +84,14 @@ static void join(struct weir_local *l, struct weir_local_worker *w) {
         (!w->records.has_card && l->options.router_block_size == WEIR_CONFIG_NONE))
         return;
     if (weir_worker_records_join(&w->records, l->router) && fresh)
-        WEIR_LOG(WEIR_LOG_INFO, "router", "worker %" PRIx64 " joins; there are %u", w->records.id,
-                 weir_router_workers(l->router));
+        WEIR_LOG(WEIR_LOG_INFO, "router", "worker %s joins; there are %u",
+                 weir_worker_text(w->records.id).s, weir_router_workers(l->router));
 }
 
 static void part(struct weir_local *l, struct weir_local_worker *w) {
     if (weir_worker_records_part(&w->records))
-        WEIR_LOG(WEIR_LOG_INFO, "router", "worker %" PRIx64 " leaves; there are %u", w->records.id,
-                 weir_router_workers(l->router));
+        WEIR_LOG(WEIR_LOG_INFO, "router", "worker %s leaves; there are %u",
+                 weir_worker_text(w->records.id).s, weir_router_workers(l->router));
 }
 
 static void on_instance(struct weir_local *l, const struct weir_record *r) {
@@ -121,9 +120,9 @@ static void on_card(struct weir_local *l, const struct weir_record *r) {
     w->left_out = c->kv_cache_block_size != l->block_size;
     if (w->left_out) { /* and kept: where it is is not said again when its card changes */
         WEIR_LOG(WEIR_LOG_WARN, "router",
-                 "worker %" PRIx64 " has blocks of %u tokens, this router %u: it is left out "
+                 "worker %s has blocks of %u tokens, this router %u: it is left out "
                  "(--router-block-size)",
-                 w->records.id, c->kv_cache_block_size, l->block_size);
+                 weir_worker_text(w->records.id).s, c->kv_cache_block_size, l->block_size);
         part(l, w);
         return;
     }

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/map.h"
 #include "base/mem.h"
+#include "wire/record.h"
 
 #include <inttypes.h>
 #include <pthread.h>
@@ -240,9 +241,9 @@ static void on_message(void *arg, const struct weir_event_msg *msg) {
     if (weir_sequence_events_decode(msg->payload, &s->arena, on_event, s) != WEIR_OK &&
         weir_log_limit_ok(&s->unreadable, 1, &more))
         WEIR_LOG(WEIR_LOG_WARN, "router",
-                 "message %" PRIu64 " of router or worker %" PRIx64
+                 "message %" PRIu64 " of router or worker %s"
                  " about requests cannot be read; %u more were not reported",
-                 msg->sequence, msg->publisher_id, more);
+                 msg->sequence, weir_worker_text(msg->publisher_id).s, more);
 }
 
 /* The scope of this endpoint, made if there is room; MAX_SCOPES if not. */

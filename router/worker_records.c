@@ -2,8 +2,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
-
-#include <inttypes.h>
+#include "wire/record.h"
 
 void weir_worker_records_init(struct weir_worker_records *w, uint64_t worker_id) {
     *w = (struct weir_worker_records){.id = worker_id,
@@ -33,7 +32,8 @@ void weir_worker_records_card(struct weir_worker_records *w, const struct weir_c
 
 bool weir_worker_records_join(struct weir_worker_records *w, struct weir_router *router) {
     if (weir_router_worker_put(router, &w->figures) != WEIR_OK) {
-        WEIR_LOG(WEIR_LOG_WARN, "router", "worker %" PRIx64 " does not fit the table", w->id);
+        WEIR_LOG(WEIR_LOG_WARN, "router", "worker %s does not fit the table",
+                 weir_worker_text(w->id).s);
         return false;
     }
     w->router = router;

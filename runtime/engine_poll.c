@@ -10,8 +10,8 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "wire/record.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -96,11 +96,11 @@ static void end_round(struct weir_engine_poll *p) {
     if (!p->up || print != p->print) {
         if (!p->up)
             WEIR_LOG(WEIR_LOG_INFO, "engines",
-                     "engine %s is up as worker %" PRIu64
+                     "engine %s is up as worker %s"
                      ": model %.*s, %u rank%s, block size %u, %zu event source%s",
-                     p->address, p->id, WEIR_SPAN_ARG(p->info.models[0].id), p->info.n_ranks,
-                     p->info.n_ranks == 1 ? "" : "s", p->info.block_size, p->info.n_sources,
-                     p->info.n_sources == 1 ? "" : "s");
+                     p->address, weir_worker_text(p->id).s, WEIR_SPAN_ARG(p->info.models[0].id),
+                     p->info.n_ranks, p->info.n_ranks == 1 ? "" : "s", p->info.block_size,
+                     p->info.n_sources, p->info.n_sources == 1 ? "" : "s");
         else
             WEIR_LOG(WEIR_LOG_INFO, "engines", "engine %s has changed: asked for everything anew",
                      p->address);

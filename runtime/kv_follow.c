@@ -17,6 +17,7 @@
 #include "base/mem.h"
 #include "runtime/kv_cursor.h"
 #include "wire/kv_query.h"
+#include "wire/record.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -228,9 +229,9 @@ static void on_message(void *arg, const struct weir_event_msg *msg) {
     f->stats.unreadable += st != WEIR_OK;
     if (st != WEIR_OK && weir_log_limit_ok(&f->limit, 1, &dropped))
         WEIR_LOG(WEIR_LOG_WARN, "events",
-                 "kv-events message %" PRIu64 " of publisher %" PRIx64
+                 "kv-events message %" PRIu64 " of publisher %s"
                  " cannot be read; %u more were not reported",
-                 msg->sequence, msg->publisher_id, dropped);
+                 msg->sequence, weir_worker_text(msg->publisher_id).s, dropped);
 }
 
 static void on_rest(void *arg) {
@@ -260,9 +261,9 @@ static void look_failed(struct rank *r, const char *why) {
     if (!weir_kv_cursor_look_failed(&r->cursor, weir_loop_now_ms(r->follow->loop)) &&
         weir_log_limit_ok(&r->follow->limit, 1, &dropped))
         WEIR_LOG(WEIR_LOG_WARN, "events",
-                 "worker %" PRIx64 " rank %u does not say whether events of its cache were lost: "
+                 "worker %s rank %u does not say whether events of its cache were lost: "
                  "%s; its next event will",
-                 r->worker_id, r->dp_rank, why);
+                 weir_worker_text(r->worker_id).s, r->dp_rank, why);
     plan_look(r);
 }
 
@@ -285,8 +286,8 @@ static void question_failed(struct rank *r, const char *why) {
     f->ops.on_reset(f->arg, r->worker_id, r->dp_rank);
     if (weir_log_limit_ok(&f->limit, 1, &dropped))
         WEIR_LOG(WEIR_LOG_WARN, "events",
-                 "the cache of worker %" PRIx64 " rank %u is unknown: %s; following new events",
-                 r->worker_id, r->dp_rank, why);
+                 "the cache of worker %s rank %u is unknown: %s; following new events",
+                 weir_worker_text(r->worker_id).s, r->dp_rank, why);
     plan_look(r);
 }
 
@@ -525,9 +526,9 @@ static void on_source(void *arg, const struct weir_record *source, bool present)
         return;
     if (new_rank(f, source) == NULL)
         WEIR_LOG(WEIR_LOG_ERROR, "events",
-                 "the cache events of worker %" PRIx64 " are not followed: too many ranks or no "
+                 "the cache events of worker %s are not followed: too many ranks or no "
                  "memory",
-                 source->worker_id);
+                 weir_worker_text(source->worker_id).s);
     else
         wait_for_owner(f, 0);
 }

@@ -22,8 +22,8 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "wire/frame.h"
+#include "wire/record.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -246,9 +246,9 @@ struct weir_span weir_plane_address(const struct weir_record *record, bool has_n
     if (!has_nats) {
         if (weir_log_limit_ok(&limit, 1, &dropped))
             WEIR_LOG(WEIR_LOG_WARN, "plane",
-                     "worker %" PRIx64 " takes requests over NATS and is left out: start this "
+                     "worker %s takes requests over NATS and is left out: start this "
                      "process with --request-plane nats",
-                     record->instance_id);
+                     weir_worker_text(record->instance_id).s);
         return weir_span(NULL, 0);
     }
     size_t n = sizeof(WEIR_PLANE_NATS) - 1;

@@ -6,8 +6,8 @@
 #include "runtime/leaving.h"
 #include "runtime/nats_metrics.h"
 #include "runtime/status_server.h"
+#include "wire/record.h"
 
-#include <inttypes.h>
 #include <signal.h>
 
 enum { INSTANCE_ID_BITS = 53, ARENA_BYTES = 1 << 20 };
@@ -187,8 +187,8 @@ enum weir_status weir_service_publish(struct weir_service *service, struct weir_
     if (st != WEIR_OK)
         return st;
     p->n_endpoints++;
-    WEIR_LOG(WEIR_LOG_INFO, p->config.name, "serving %.*s.%s.%s as %" PRIx64, WEIR_SPAN_ARG(ns),
-             component, name, service->instance_id);
+    WEIR_LOG(WEIR_LOG_INFO, p->config.name, "serving %.*s.%s.%s as %s", WEIR_SPAN_ARG(ns),
+             component, name, weir_worker_text(service->instance_id).s);
     return WEIR_OK;
 }
 

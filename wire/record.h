@@ -114,6 +114,13 @@ enum weir_status weir_event_subject(struct weir_span prefix, struct weir_span to
                                     struct weir_buf *out) WEIR_MUST_CHECK;
 enum weir_status weir_request_subject(const struct weir_endpoint_id *endpoint, uint64_t instance_id,
                                       struct weir_buf *out) WEIR_MUST_CHECK;
+/* The id of a worker, or of who publishes, as people read it: decimal, as in the access line, in
+ * answers and in what pins a request, and as the reference system logs it. (Keys, subjects and file
+ * names have it in hex.) For a log line: weir_worker_text(id).s */
+struct weir_worker_text {
+    char s[21];
+};
+struct weir_worker_text weir_worker_text(uint64_t id);
 /* File-store name of a key: every byte but ASCII letters and digits becomes %XX. */
 enum weir_status weir_file_name_encode(struct weir_span key, struct weir_buf *out) WEIR_MUST_CHECK;
 enum weir_status weir_file_name_decode(struct weir_span name, struct weir_buf *out) WEIR_MUST_CHECK;

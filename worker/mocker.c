@@ -18,13 +18,13 @@
 #include "runtime/options_service.h"
 #include "runtime/status_server.h"
 #include "tokenizer/wtok.h"
+#include "wire/record.h"
 #include "worker/mock_figures.h"
 #include "worker/mock_files.h"
 #include "worker/mock_worker.h"
 #include "worker/mocker_engine.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdio.h>
@@ -292,8 +292,9 @@ static void on_start(void *arg) {
             return;
         }
         m->n_workers++;
-        WEIR_LOG(WEIR_LOG_INFO, "mocker", "worker %" PRIx64 " serves model %.*s",
-                 m->worker.worker_id, WEIR_SPAN_ARG(m->worker.card.display_name));
+        WEIR_LOG(WEIR_LOG_INFO, "mocker", "worker %s serves model %.*s",
+                 weir_worker_text(m->worker.worker_id).s,
+                 WEIR_SPAN_ARG(m->worker.card.display_name));
         if (stagger_ms >= 1 && weir_timer_start(&m->startup, (uint64_t)stagger_ms) == WEIR_OK)
             return;
     }

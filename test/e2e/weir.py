@@ -287,7 +287,7 @@ class Mocker(Process):
         super().__init__([WEIR, "mocker", "--model-name", model, "--num-workers", str(workers), *flags], env,
                          within=within)
         self.status_port = int(self.wait_line(r"status server on \S+ port (\d+)").group(1))
-        self.ids = [int(self.wait_line_n(r"worker ([0-9a-f]+) serves model", i).group(1), 16)
+        self.ids = [int(self.wait_line_n(r"worker (\d+) serves model", i).group(1))
                     for i in range(workers)]
 
     def wait_line_n(self, pattern, n):
