@@ -107,8 +107,3 @@ void kvi_retire(struct kvi_index *x, enum kvi_retired_kind kind, uint32_t ref, s
     if (kind == KVI_RETIRED_MEMORY)
         x->retired_bytes += bytes;
 }
-
-void kvi_reclaim_all(struct kvi_index *x) {
-    while (x->n_retired > 0)
-        kvi_reclaim(x);
-}

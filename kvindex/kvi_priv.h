@@ -268,8 +268,6 @@ void kvi_unpin(struct kvi_reader *r);
 /* The thing is unreachable for searches that begin from now on. */
 void kvi_retire(struct kvi_index *x, enum kvi_retired_kind kind, uint32_t ref, size_t bytes);
 void kvi_reclaim(struct kvi_index *x);
-/* Frees everything at once; no reader is open. */
-void kvi_reclaim_all(struct kvi_index *x);
 
 /* ---- kvi_names.c ------------------------------------------------------------------------ */
 

@@ -50,10 +50,6 @@ struct weir_rng *weir_loop_rng(struct weir_loop *loop) {
     return &loop->rng;
 }
 
-unsigned weir_loop_index(const struct weir_loop *loop) {
-    return loop->index;
-}
-
 void weir_loop_set_dead_peer_ms(struct weir_loop *loop, uint64_t ms) {
     loop->dead_peer_ms = ms;
 }

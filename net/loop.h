@@ -17,7 +17,7 @@ struct weir_loop;
 typedef void (*weir_post_fn)(void *arg);
 typedef void (*weir_timer_fn)(void *arg);
 
-/* `index` names the loop in logs (0, 1, …). The calling thread need not be the one that runs it. */
+/* `index` (0, 1, …) tells loops apart in a debugger. The calling thread need not be the one that runs it. */
 enum weir_status weir_loop_create(unsigned index, struct weir_loop **ret_loop) WEIR_MUST_CHECK;
 /* All objects of the loop must be closed; runs leftover close callbacks. Accepts NULL. */
 void weir_loop_destroy(struct weir_loop *loop);
@@ -30,7 +30,6 @@ void weir_loop_stop(struct weir_loop *loop);
 /* Starts a thread that runs the loop / waits for it to end. */
 enum weir_status weir_loop_thread_start(struct weir_loop *loop, const char *name) WEIR_MUST_CHECK;
 void weir_loop_thread_join(struct weir_loop *loop);
-unsigned weir_loop_index(const struct weir_loop *loop);
 /* Connections of this loop whose peer acknowledges nothing for so long are ended by the system; 0 =
  * when it likes. For those that are made, and listeners that are opened, from now on; 30,000 by
  * default. Thread: the loop's, or before it runs. */

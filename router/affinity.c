@@ -96,12 +96,6 @@ void weir_affinity_bind(struct weir_affinity *a, struct weir_session s, uint64_t
     weir_list_push_back(&a->by_use, &e->node);
 }
 
-void weir_affinity_drop(struct weir_affinity *a, struct weir_session s) {
-    struct entry *e = find(a, s);
-    if (e != NULL && e->session.hi == s.hi)
-        forget(a, e);
-}
-
 size_t weir_affinity_len(const struct weir_affinity *a) {
     return weir_map_len(&a->by_session);
 }

@@ -27,7 +27,6 @@ bool weir_affinity_get(struct weir_affinity *affinity, struct weir_session sessi
 /* Binds or renews. Out of memory: the session is not bound. */
 void weir_affinity_bind(struct weir_affinity *affinity, struct weir_session session,
                         uint64_t worker, uint64_t now_ms);
-void weir_affinity_drop(struct weir_affinity *affinity, struct weir_session session);
 /* Sessions that are bound, lapsed ones that nobody asked for included. */
 size_t weir_affinity_len(const struct weir_affinity *affinity);
 

@@ -197,6 +197,35 @@ static void check_hello(struct wtok *tok) {
     wtok_destroy(tok);
 }
 
+/* With the ids of both sides around them the plain ones are those of WTOK_ADD_SPECIAL. */
+static void case_what_stands_around(void) {
+    static const char *const names[] = {"byte_level.json", "generic.json", "metaspace.json"};
+    const struct weir_span text = WEIR_SPAN_LIT("hello wo");
+    size_t around = 0;
+    for (size_t i = 0; i < WEIR_ARRAY_LEN(names); i++) {
+        uint32_t whole[64], ids[64];
+        size_t n_whole, n, n_prefix, n_suffix;
+        install(names[i]);
+        struct wtok *tok = load("");
+        const uint32_t *prefix = wtok_prefix_ids(tok, &n_prefix);
+        const uint32_t *suffix = wtok_suffix_ids(tok, &n_suffix);
+        CHECK(n_prefix + n_suffix < 16);
+        if (n_prefix > 0)
+            memcpy(ids, prefix, n_prefix * sizeof(*ids));
+        CHECK(wtok_encode(tok, text, 0, ids + n_prefix, 32, &n) == WEIR_OK);
+        n += n_prefix;
+        if (n_suffix > 0)
+            memcpy(ids + n, suffix, n_suffix * sizeof(*ids));
+        n += n_suffix;
+        CHECK(wtok_encode(tok, text, WTOK_ADD_SPECIAL, whole, 64, &n_whole) == WEIR_OK);
+        CHECK_EQ_U64(n, n_whole);
+        CHECK(memcmp(ids, whole, n * sizeof(*ids)) == 0);
+        around += n_prefix + n_suffix;
+        wtok_destroy(tok);
+    }
+    CHECK(around > 0); /* one of them has some */
+}
+
 static void case_cache_file(void) {
     char path[600];
     install("byte_level.json");
@@ -352,6 +381,7 @@ int main(void) {
     CHECK_RUN(case_refused_by_name);
     CHECK_RUN(case_no_tokenizer);
     CHECK_RUN(case_ends_and_length);
+    CHECK_RUN(case_what_stands_around);
     CHECK_RUN(case_cache_file);
     CHECK_RUN(case_checked_by_section);
     CHECK_RUN(case_hash_of_text);
