@@ -17,7 +17,8 @@ struct weir_loop;
 typedef void (*weir_post_fn)(void *arg);
 typedef void (*weir_timer_fn)(void *arg);
 
-/* `index` (0, 1, …) tells loops apart in a debugger. The calling thread need not be the one that runs it. */
+/* `index` (0, 1, …) tells loops apart in a debugger. The calling thread need not be the one that
+ * runs it. */
 enum weir_status weir_loop_create(unsigned index, struct weir_loop **ret_loop) WEIR_MUST_CHECK;
 /* All objects of the loop must be closed; runs leftover close callbacks. Accepts NULL. */
 void weir_loop_destroy(struct weir_loop *loop);

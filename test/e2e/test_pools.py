@@ -176,15 +176,15 @@ def test_router_takes_a_worker_whose_card_changes(fleet, flags):
     """(Failed before: a worker that had been left out was forgotten, where it is with it.)"""
     first = PlaneWorker(fleet, number=0x10)
     router = pool_router(fleet, "dynamo", "plane", *flags)
-    router.wait_line("worker 10 joins; there are 1$")
+    router.wait_line("worker 16 joins; there are 1$")
     other = PlaneWorker(fleet, number=0x20, kv_cache_block_size=32)
     router.wait_line("worker 20 has blocks of 32 tokens, this router 16: it is left out")
     if flags:
         other.announce()  # where it is does not matter: its card still says another size
     third = PlaneWorker(fleet, number=0x30)
-    router.wait_line("worker 30 joins; there are 2$")
+    router.wait_line("worker 48 joins; there are 2$")
     other.say(kv_cache_block_size=16)
-    router.wait_line("worker 20 joins; there are 3$")
+    router.wait_line("worker 32 joins; there are 3$")
     for w in (first, other, third):
         w.close()
 
