@@ -178,7 +178,7 @@ def test_router_takes_a_worker_whose_card_changes(fleet, flags):
     router = pool_router(fleet, "dynamo", "plane", *flags)
     router.wait_line("worker 16 joins; there are 1$")
     other = PlaneWorker(fleet, number=0x20, kv_cache_block_size=32)
-    router.wait_line("worker 20 has blocks of 32 tokens, this router 16: it is left out")
+    router.wait_line("worker 32 has blocks of 32 tokens, this router 16: it is left out")
     if flags:
         other.announce()  # where it is does not matter: its card still says another size
     third = PlaneWorker(fleet, number=0x30)
