@@ -1,7 +1,8 @@
 /*
  * Happy path: the loop copies the body → the bulk thread reads it → the loop finds the group → the
  * bulk thread hashes, searches and writes the answer → the loop sends it. A job belongs to the side
- * that works on it; its exchange is the loop's alone, and NULL when the client has left.
+ * that works on it; its exchange is the loop's alone, and NULL when the client has left: then the
+ * job ends before its next step, a restore also in the middle of one.
  *
  * Searches on the CPU run beside the loop that applies events: each query of a batch is answered as
  * POST /query would at that moment (kvi.h says what is seen of an event that is being applied).
@@ -15,6 +16,7 @@
 #include "indexer/service_priv.h"
 #include "indexer/tokens.h"
 
+#include <stdatomic.h>
 #include <string.h>
 
 enum {
@@ -37,9 +39,11 @@ struct job {
     struct weir_list node;
     struct weir_bulk *bulk; /* NULL: the answer is on its way */
     struct weir_answer answer;
+    bool restoring;        /* and not at its end */
+    _Atomic bool gone;     /* its client is, and what is left of the work is for nobody */
     struct weir_span body; /* owned */
     struct weir_batch batch;
-    struct weir_restore *restore; /* owned; of `answer.out` */
+    struct weir_restore *restore; /* owned; of `answer.out`; NULL: not begun, or done */
     struct weir_group *group;
     uint32_t block_size; /* the group's when it was found */
     int status;          /* of the answer */
@@ -79,6 +83,7 @@ static void free_job(struct job *j) {
 static void finish(void *arg) {
     struct job *j = arg;
     j->bulk->n_waiting--;
+    j->restoring = false;
     weir_list_remove(&j->node);
     if (j->answer.x == NULL) {
         free_job(j);
@@ -91,11 +96,18 @@ static void finish(void *arg) {
         weir_indexer_refuse(j->answer.x, j->status, j->err.text);
 }
 
-/* The client has its answer, or has left while the thread is at work: then finish() frees it. */
+/* The client has its answer, or has left, a restore with it that the loop has begun; while the
+ * thread is at work finish() frees it. */
 static void on_done(struct weir_answer *a) {
     struct job *j = WEIR_CONTAINER_OF(a, struct job, answer);
+    bool applying = j->restore != NULL;
+    atomic_store_explicit(&j->gone, true, memory_order_relaxed); /* a hint: nothing hangs on it */
+    if (j->restoring)
+        weir_restore_tell_left(j->restore);
     if (j->bulk == NULL)
         free_job(j);
+    else if (applying)
+        finish(j);
 }
 
 /* On the bulk thread: the rest is the loop's. */
@@ -103,6 +115,14 @@ static void done(struct job *j, int status) {
     j->status = status;
     if (weir_loop_post(j->bulk->config.loop, finish, j) != WEIR_OK)
         WEIR_LOG(WEIR_LOG_DEBUG, "indexer", "bulk: the loop has stopped");
+}
+
+/* On the bulk thread, before a step: nobody waits for it any more. */
+static bool left(struct job *j) {
+    if (!atomic_load_explicit(&j->gone, memory_order_relaxed))
+        return false;
+    done(j, 503);
+    return true;
 }
 
 /* ---- searching: the bulk thread ---------------------------------------------------------------
@@ -165,6 +185,8 @@ static void search(void *arg) {
     struct weir_bulk *b = j->bulk;
     uint64_t *local = NULL, *offsets = NULL;
     struct weir_ask *a = NULL;
+    if (left(j))
+        return;
     if (weir_batch_hash(&j->batch, j->block_size, &local, &offsets) == WEIR_OK)
         a = weir_ask_create(local, offsets, j->batch.n);
     enum weir_status st = WEIR_NOMEM;
@@ -190,6 +212,10 @@ static void search(void *arg) {
 /* On the loop, which owns the list of groups. */
 static void find_group(void *arg) {
     struct job *j = arg;
+    if (j->answer.x == NULL) {
+        finish(j);
+        return;
+    }
     j->group = weir_groups_find(j->bulk->config.groups, j->batch.model, j->batch.group);
     if (j->group == NULL) {
         weir_err_set(&j->err, WEIR_NOT_FOUND, "no indexer for this model_name and routing_group");
@@ -208,6 +234,8 @@ static void find_group(void *arg) {
 
 static void read_batch(void *arg) {
     struct job *j = arg;
+    if (left(j))
+        return;
     enum weir_status st = weir_batch_parse(&j->batch, j->body, &j->err);
     if (st != WEIR_OK)
         done(j, st == WEIR_INVALID ? 400 : 503);
@@ -227,6 +255,8 @@ static void on_restored(void *arg, enum weir_status st, const struct weir_err *e
         weir_buf_printf(&j->answer.out, "{\"status\":\"%llu events applied\"}",
                         (unsigned long long)weir_restore_events(j->restore)) != WEIR_OK)
         j->status = 503;
+    weir_restore_close(j->restore);
+    j->restore = NULL;
     finish(j);
 }
 
@@ -234,6 +264,10 @@ static void on_restored(void *arg, enum weir_status st, const struct weir_err *e
 static void apply_dump(void *arg) {
     struct job *j = arg;
     const struct weir_bulk_config *c = &j->bulk->config;
+    if (j->answer.x == NULL) {
+        finish(j);
+        return;
+    }
     if (weir_restore_open(c->groups, weir_buf_span(&j->answer.out), &j->restore) == WEIR_OK) {
         weir_restore_run(j->restore, c->loop, on_restored, j);
         return;
@@ -246,8 +280,10 @@ static void apply_dump(void *arg) {
 static void hash_dump(void *arg) {
     struct job *j = arg;
     enum weir_hashed_by hashed;
-    enum weir_status st =
-        weir_tokens_hash(j->bulk->config.device, j->body, &j->answer.out, &hashed, &j->err);
+    if (left(j))
+        return;
+    enum weir_status st = weir_tokens_hash(j->bulk->config.device, j->body, &j->gone,
+                                           &j->answer.out, &hashed, &j->err);
     if (st != WEIR_OK) {
         done(j, st == WEIR_INVALID ? 400 : 503);
         return;
@@ -262,7 +298,8 @@ static void hash_dump(void *arg) {
 /* ---- interface --------------------------------------------------------------------------------
  */
 
-static void begin(struct weir_bulk *b, struct weir_http_exchange *x, weir_post_fn first) {
+static void begin(struct weir_bulk *b, struct weir_http_exchange *x, weir_post_fn first,
+                  bool restoring) {
     struct weir_span body = weir_http_exchange_request(x)->body;
     if (b->n_waiting == b->config.max_waiting) {
         weir_metric_inc(b->refused);
@@ -279,7 +316,7 @@ static void begin(struct weir_bulk *b, struct weir_http_exchange *x, weir_post_f
     }
     if (body.len > 0)
         memcpy(copy, body.data, body.len);
-    *j = (struct job){.bulk = b, .body = weir_span(copy, body.len)};
+    *j = (struct job){.bulk = b, .body = weir_span(copy, body.len), .restoring = restoring};
     weir_list_init(&j->node);
     weir_answer_init(&j->answer, x, ANSWER_MAX, on_done);
     if (weir_loop_post(b->own, first, j) != WEIR_OK) {
@@ -293,11 +330,11 @@ static void begin(struct weir_bulk *b, struct weir_http_exchange *x, weir_post_f
 }
 
 void weir_bulk_query(struct weir_bulk *b, struct weir_http_exchange *x) {
-    begin(b, x, read_batch);
+    begin(b, x, read_batch, false);
 }
 
 void weir_bulk_restore(struct weir_bulk *b, struct weir_http_exchange *x) {
-    begin(b, x, hash_dump);
+    begin(b, x, hash_dump, true);
 }
 
 /* ---- life -------------------------------------------------------------------------------------

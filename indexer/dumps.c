@@ -109,13 +109,15 @@ struct restoring {
     struct weir_list node; /* in all.restores */
     struct weir_dumps *all;
     struct weir_answer answer;
-    struct weir_restore *restore;
+    struct weir_restore *restore; /* NULL: done */
 };
 
 static void on_restore_done(struct weir_answer *a) {
     struct restoring *r = WEIR_CONTAINER_OF(a, struct restoring, answer);
     weir_list_remove(&r->node);
     r->all->n_restores--;
+    if (r->restore != NULL)
+        weir_restore_tell_left(r->restore);
     weir_restore_close(r->restore);
     weir_answer_fini(a);
     weir_free(r);
@@ -125,6 +127,8 @@ static void on_restored(void *arg, enum weir_status st, const struct weir_err *e
     struct restoring *r = arg;
     char text[64];
     snprintf(text, sizeof(text), "%" PRIu64 " events applied", weir_restore_events(r->restore));
+    weir_restore_close(r->restore);
+    r->restore = NULL;
     if (st == WEIR_OK)
         weir_indexer_say(r->answer.x, 200, "status", text);
     else

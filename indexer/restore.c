@@ -299,6 +299,13 @@ void weir_restore_close(struct weir_restore *r) {
     weir_free(r);
 }
 
+void weir_restore_tell_left(const struct weir_restore *r) {
+    WEIR_LOG(WEIR_LOG_WARN, "indexer",
+             "a restore ends before its end: its client has left, or this process is stopped; the "
+             "%" PRIu64 " events that were applied stay, send it again for the rest",
+             r != NULL ? r->n : 0);
+}
+
 uint64_t weir_restore_events(const struct weir_restore *r) {
     return r->n;
 }

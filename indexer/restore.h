@@ -27,6 +27,9 @@ void weir_restore_run(struct weir_restore *restore, struct weir_loop *loop, weir
 /* The lines that end in these bytes; the rest waits for more. `last`: it is a line as well. */
 enum weir_status weir_restore_feed(struct weir_restore *restore, struct weir_span bytes, bool last,
                                    struct weir_err *err) WEIR_MUST_CHECK;
+/* To the log: it ends before its end, as its client has left or the process is stopped; what was
+ * applied stays. NULL: nothing was. */
+void weir_restore_tell_left(const struct weir_restore *restore);
 /* Events applied so far. */
 uint64_t weir_restore_events(const struct weir_restore *restore);
 /* Whether a text that begins like this is lines. */

@@ -11,6 +11,7 @@
 #include "wire/engine_event.h"
 
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <string.h>
 
 enum { BLOCK_SIZES = 64 };
@@ -34,6 +35,7 @@ struct reading {
     size_t n_tokens, cap_tokens;
     uint64_t *hashes; /* n_names */
     size_t n_hashes;
+    const _Atomic bool *gone; /* borrowed */
     struct weir_err *err;
 };
 
@@ -53,6 +55,10 @@ static enum weir_status bad(struct reading *r, const char *text) {
 
 static enum weir_status no_memory(struct reading *r) {
     return weir_err_set(r->err, WEIR_NOMEM, "out of memory");
+}
+
+static bool is_gone(const struct reading *r) {
+    return atomic_load_explicit(r->gone, memory_order_relaxed);
 }
 
 /* ---- first pass -------------------------------------------------------------------------------
@@ -255,6 +261,8 @@ static enum weir_status hash_all(struct reading *r, struct weir_device *device,
     if (r->hashes == NULL)
         return no_memory(r);
     for (size_t i = 0; i < r->n; i++) {
+        if (is_gone(r))
+            return WEIR_CANCELLED;
         bool done = !r->records[i].hashed;
         for (size_t k = 0; k < n_sizes; k++)
             done |= sizes[k] == r->records[i].block_size;
@@ -300,32 +308,36 @@ static enum weir_status put_all(struct reading *r, struct weir_buf *out) {
         return WEIR_NOMEM;
     for (size_t i = 0; st == WEIR_OK && i < r->n; i++) {
         struct record *e = &r->records[i];
-        if (e->hashed) {
+        if (is_gone(r)) {
+            st = WEIR_CANCELLED;
+        } else if (e->hashed) {
             st = put_event(r, e, blocks, out);
-            continue;
+        } else {
+            st = weir_buf_append_span(out, e->line);
+            if (st == WEIR_OK)
+                st = weir_buf_append_c(out, '\n');
         }
-        st = weir_buf_append_span(out, e->line);
-        if (st == WEIR_OK)
-            st = weir_buf_append_c(out, '\n');
     }
     weir_free(blocks);
     return st;
 }
 
 enum weir_status weir_tokens_hash(struct weir_device *device, struct weir_span dump,
-                                  struct weir_buf *out, enum weir_hashed_by *ret_by,
-                                  struct weir_err *err) {
-    struct reading r = {.err = err};
+                                  const _Atomic bool *gone, struct weir_buf *out,
+                                  enum weir_hashed_by *ret_by, struct weir_err *err) {
+    struct reading r = {.gone = gone, .err = err};
     enum weir_status st = WEIR_OK;
     for (struct weir_span rest = dump, line; st == WEIR_OK && rest.data != NULL && rest.len > 0;) {
         line = weir_span_trim(weir_span_split(rest, '\n', &rest));
         if (line.len > 0)
-            st = read_line(&r, line);
+            st = is_gone(&r) ? WEIR_CANCELLED : read_line(&r, line);
     }
     if (st == WEIR_OK)
         st = hash_all(&r, device, ret_by);
-    if (st == WEIR_OK && (st = put_all(&r, out)) != WEIR_OK)
+    if (st == WEIR_OK && (st = put_all(&r, out)) == WEIR_NOMEM)
         weir_err_set(err, st, "out of memory");
+    if (st == WEIR_CANCELLED)
+        weir_err_set(err, st, "nobody waits for it any more");
     weir_free(r.records);
     weir_free(r.names);
     weir_free(r.tokens);

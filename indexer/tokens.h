@@ -18,11 +18,12 @@ enum weir_hashed_by {
  * map form, shared spec "kvrouter" 2.2, and whose it is): {"key", "block_size", "event": {"type":
  * "BlockStored", "worker_id", "dp_rank", "block_hashes", "parent_block_hash", "token_ids",
  * "medium", "lora_name", "cache_salt"}}. Other lines stay. The hashing is the device's where it has
- * time (NULL: none); *ret_by: what did it. WEIR_INVALID, WEIR_NOMEM: err says what is wrong.
- * Thread: one that may wait.
+ * time (NULL: none); *ret_by: what did it. WEIR_INVALID, WEIR_NOMEM: err says what is wrong;
+ * WEIR_CANCELLED: *gone has become true. Thread: one that may wait.
  */
 enum weir_status weir_tokens_hash(struct weir_device *device, struct weir_span dump,
-                                  struct weir_buf *out, enum weir_hashed_by *ret_by,
+                                  const _Atomic bool *gone, struct weir_buf *out,
+                                  enum weir_hashed_by *ret_by,
                                   struct weir_err *err) WEIR_MUST_CHECK;
 
 #endif

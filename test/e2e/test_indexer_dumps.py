@@ -120,6 +120,33 @@ def test_head_and_http10(indexers):
     until("all dumps to end", lambda: metric(x, "weir_indexer_dumps") == 0)
 
 
+def with_tokens():
+    """As many records, whose contents are made of tokens here (hashing is a step before they are applied)."""
+    return "".join(f'{{"key":"m:default","block_size":4,"event":{{"type":"BlockStored","worker_id":{1 + c % 7},"parent_block_hash":null,'
+                   f'"block_hashes":{[10**15 + c * LENGTH + i for i in range(LENGTH)]},"token_ids":{[c] * LENGTH * 4}}}}}\n'
+                   for c in range(CHAINS))
+
+
+MADE = {"plain": lambda: large()[0], "tokens": with_tokens, "backslash": lambda: large()[0].replace('"block_size"', '"x": "\\n", "block_size"')}
+
+
+@pytest.mark.parametrize("made", MADE)
+def test_who_leaves_ends_its_restore(indexers, made):
+    """The log says how much of it was applied. (Failed before: one with tokens, or with a backslash, went on to its end.)"""
+    x = indexers()
+    text = MADE[made]()
+    body = text.encode()
+    s = socket.create_connection(("127.0.0.1", x.port), timeout=DEADLINE_S)
+    s.sendall(f"POST /restore HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+    s.close()
+    n = int(x.wait_line(r"a restore ends before its end: its client has left.*; the (\d+) events").group(1))
+    assert n < CHAINS
+    # What it leaves is whole events, and other restores go on.
+    records = [json.loads(line) for line in x.ask("GET", "/dump?format=ndjson")[1].splitlines()]
+    assert len({(w, name) for w, name, _ in blocks_of(k["event"] for k in records)}) == n * LENGTH
+    assert x.ask("POST", "/restore", text[:text.index("\n") + 1]) == (200, b'{"status":"1 events applied"}')
+
+
 def test_stopped_in_the_midst(indexers):
     """Dumps and restores on their way end with the process, in good order. (Failed before: a step, or the end of an exchange, came
     when what it works on was freed.)"""

@@ -21,12 +21,24 @@
 
 static enum weir_hashed_by hash(struct weir_device *device, const char *dump,
                                 struct weir_buf *out) {
+    static const _Atomic bool gone = false;
     struct weir_err err;
     enum weir_hashed_by by;
     CHECK(weir_tokens_in(weir_span(dump, strlen(dump))));
-    CHECK_MSG(weir_tokens_hash(device, weir_span(dump, strlen(dump)), out, &by, &err) == WEIR_OK,
+    CHECK_MSG(weir_tokens_hash(device, weir_span(dump, strlen(dump)), &gone, out, &by, &err) ==
+                  WEIR_OK,
               "%s", err.text);
     return by;
+}
+
+static void case_nobody_waits(void) {
+    static const _Atomic bool gone = true;
+    struct weir_err err;
+    enum weir_hashed_by by;
+    struct weir_buf out = {.max = 4096};
+    CHECK(weir_tokens_hash(NULL, weir_span_z(TOKENS), &gone, &out, &by, &err) == WEIR_CANCELLED);
+    CHECK_EQ_U64(out.len, 0);
+    weir_buf_fini(&out);
 }
 
 static void case_the_hashes(void) {
@@ -85,6 +97,7 @@ static void case_by_the_device(void) {
 
 int main(void) {
     CHECK_RUN(case_the_hashes);
+    CHECK_RUN(case_nobody_waits);
     CHECK_RUN(case_nothing_to_hash);
     CHECK_RUN(case_by_the_device);
     return check_finish();
