@@ -31,7 +31,8 @@ void kvi_approx_routed(struct kvi_approx *a, struct kvi_worker worker, const uin
                        const uint64_t *sequence, size_t n, uint64_t now_ms);
 /* Takes back what has expired by now. Call it before asking the index. */
 void kvi_approx_expire(struct kvi_approx *a, uint64_t now_ms);
-/* Those assumed now; of a worker that was removed from the index too, until they expire. */
+/* Those kept track of until they expire or are renewed: also what the index has given up meanwhile,
+ * of a worker that was removed from it or for its budget. kvi_get_stats() says what it holds. */
 uint64_t kvi_approx_blocks(const struct kvi_approx *a);
 
 #pragma GCC visibility pop

@@ -3,8 +3,10 @@
 #include "base/buf.h"
 #include "net/stream.h"
 #include "test/check.h"
+#include "test/other_end.h"
 
 #include <arpa/inet.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -123,7 +125,10 @@ static void write_to_the_dead(void *arg) {
     struct dial *d = arg;
     static const char bytes[AFTER];
     d->fd = accept(d->listener, NULL, NULL);
+    struct pollfd ours = {.fd = other_end(d->fd)};
+    CHECK(ours.fd >= 0);
     close_hard(d);
+    CHECK(poll(&ours, 1, GUARD_MS) == 1); /* the reset has come; the stream has not looked yet */
     CHECK(weir_stream_write(d->stream, bytes, BEFORE) == WEIR_OK);
     weir_stream_flush(d->stream);
     CHECK(weir_buf_append(weir_stream_out(d->stream), bytes, AFTER) == WEIR_OK);

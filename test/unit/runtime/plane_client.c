@@ -5,12 +5,14 @@
 #include "runtime/plane_client.h"
 
 #include "test/check.h"
+#include "test/other_end.h"
 #include "test/unit/runtime/peer.h"
 #include "test/unit/runtime/turns.h"
 #include "test/unit/wire/vectors.h"
 
 #include <netinet/in.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -607,7 +609,7 @@ static void case_left_before_it_began(void) {
     char address[64];
     CHECK(start(client, peer_port(peer), &c, 0) == WEIR_OK);
     snprintf(address, sizeof(address), "127.0.0.1:%u/2a/n/c/e", peer_port(peer));
-    weir_plane_client_worker_left(client, weir_span_z(address), 300);
+    weir_plane_client_worker_left(client, weir_span_z(address), 1000);
     wait_end(&c);
     CHECK_MSG(c.items == 1 && c.status == WEIR_TIMEOUT && strcmp(c.stage, "deadline") == 0,
               "%u items, %s", c.items, c.stage);
@@ -644,6 +646,24 @@ static bool readable(void *arg) {
     return poll(&p, 1, 0) == 1;
 }
 
+static bool is_idle(void *arg) {
+    struct weir_plane_stats stats;
+    weir_plane_client_stats(arg, &stats);
+    return stats.conns_active == 0 && stats.conns_idle == 1;
+}
+
+static bool has_none(void *arg) {
+    struct weir_plane_stats stats;
+    weir_plane_client_stats(arg, &stats);
+    return stats.conns_active + stats.conns_idle == 0;
+}
+
+/* The client has read what was sent on this connection of ours. */
+static bool is_read(void *arg) {
+    int unread, fd = other_end(*(int *)arg);
+    return fd >= 0 && ioctl(fd, FIONREAD, &unread) == 0 && unread == 0;
+}
+
 /* The connection of a first call, which is over: it is idle in the pool now. */
 static int idle_connection(struct weir_plane_client *client, int listener, unsigned port) {
     struct call c;
@@ -654,7 +674,8 @@ static int idle_connection(struct weir_plane_client *client, int listener, unsig
     CHECK(turns_until(loop, readable, &fd));
     CHECK(recv(fd, frame, sizeof(frame), 0) > 0 && send(fd, "\0\0\0\0", 4, 0) == 4);
     weir_plane_call_cancel(c.call, false);
-    turns_for(loop, 20); /* the reply is taken, and all of the request is here */
+    CHECK(turns_until(loop, is_read, &fd)); /* the reply is taken, and the request has left: */
+    CHECK(turns_until(loop, is_idle, client));
     while (recv(fd, frame, sizeof(frame), MSG_DONTWAIT) > 0)
         ;
     CHECK_EQ_U64(c.ends, 0);
@@ -736,9 +757,9 @@ static void case_dialled_back_is_acknowledged(void) {
     ssize_t n = recv(fd, frame, sizeof(frame), 0);
     CHECK(n > 0);
     int home = dial_back(frame, (size_t)n);
-    turns_for(loop, 20);
+    CHECK(turns_until(loop, is_read, &home));
     close(fd);
-    turns_for(loop, 20);
+    CHECK(turns_until(loop, has_none, client));
     CHECK_EQ_U64(c.ends, 0);
     CHECK(send(home, answer.data, answer.len, MSG_NOSIGNAL) == (ssize_t)answer.len);
     wait_end(&c);
