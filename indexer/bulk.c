@@ -248,12 +248,12 @@ static void read_batch(void *arg) {
 
 static void on_restored(void *arg, enum weir_status st, const struct weir_err *err) {
     struct job *j = arg;
+    char text[WEIR_RESTORE_SAYS];
+    weir_restore_say(j->restore, text);
     j->status = st == WEIR_OK ? 200 : st == WEIR_INVALID ? 400 : 503;
     j->err = *err;
     weir_buf_clear(&j->answer.out);
-    if (st == WEIR_OK &&
-        weir_buf_printf(&j->answer.out, "{\"status\":\"%llu events applied\"}",
-                        (unsigned long long)weir_restore_events(j->restore)) != WEIR_OK)
+    if (st == WEIR_OK && weir_buf_printf(&j->answer.out, "{\"status\":\"%s\"}", text) != WEIR_OK)
         j->status = 503;
     weir_restore_close(j->restore);
     j->restore = NULL;

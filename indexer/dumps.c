@@ -13,8 +13,6 @@
 #include "indexer/restore.h"
 #include "indexer/service_priv.h"
 
-#include <inttypes.h>
-#include <stdio.h>
 
 enum {
     STEP_BYTES = 64 << 20,  /* of its text at most; a block may have many names */
@@ -125,8 +123,8 @@ static void on_restore_done(struct weir_answer *a) {
 
 static void on_restored(void *arg, enum weir_status st, const struct weir_err *err) {
     struct restoring *r = arg;
-    char text[64];
-    snprintf(text, sizeof(text), "%" PRIu64 " events applied", weir_restore_events(r->restore));
+    char text[WEIR_RESTORE_SAYS];
+    weir_restore_say(r->restore, text);
     weir_restore_close(r->restore);
     r->restore = NULL;
     if (st == WEIR_OK)

@@ -84,7 +84,7 @@ static bool was_applied(enum kvi_result r) {
 }
 
 /* To the index, then to the device. */
-static void change(struct weir_mirror *m, const struct kvi_event *e, bool forget) {
+static enum kvi_result change(struct weir_mirror *m, const struct kvi_event *e, bool forget) {
     enum kvi_result r = KVI_OK;
     struct kvi_stats stats;
     if (forget)
@@ -92,7 +92,7 @@ static void change(struct weir_mirror *m, const struct kvi_event *e, bool forget
     else
         kvi_apply(m->index, e, 1, &r);
     if (m->device == NULL || !follows(m))
-        return;
+        return r;
     kvi_get_stats(m->index, &stats);
     if (stats.evicted != m->evicted || r == KVI_CAPACITY || r == KVI_NOMEM) {
         m->evicted = stats.evicted;
@@ -102,12 +102,13 @@ static void change(struct weir_mirror *m, const struct kvi_event *e, bool forget
         if (op == NULL || !weir_device_push(m->device, op))
             weir_mirror_behind(m, "it does not keep up with the events");
     }
+    return r;
 }
 
 /* Those that waited for the copy. */
 void weir_mirror_apply_waiting(struct weir_mirror *m) {
     for (struct weir_device_op *op; (op = weir_device_queue_take(&m->waiting)) != NULL;) {
-        change(m, &op->event, op->forget);
+        (void)change(m, &op->event, op->forget);
         weir_free(op);
     }
 }
@@ -159,9 +160,8 @@ void weir_mirror_destroy(struct weir_mirror *m) {
     weir_free(m);
 }
 
-void weir_mirror_apply(struct weir_mirror *m, const struct kvi_event *event) {
-    if (!wait_for_copy(m, event, false))
-        change(m, event, false);
+enum kvi_result weir_mirror_apply(struct weir_mirror *m, const struct kvi_event *event) {
+    return wait_for_copy(m, event, false) ? KVI_OK : change(m, event, false);
 }
 
 void weir_mirror_apply_many(struct weir_mirror *m, const struct kvi_event *events, size_t n) {
@@ -170,18 +170,18 @@ void weir_mirror_apply_many(struct weir_mirror *m, const struct kvi_event *event
         return;
     }
     for (size_t i = 0; i < n; i++)
-        weir_mirror_apply(m, &events[i]);
+        (void)weir_mirror_apply(m, &events[i]);
 }
 
 void weir_mirror_clear(struct weir_mirror *m, struct kvi_worker worker) {
     struct kvi_event e = {.worker = worker, .kind = KVI_CLEARED};
-    weir_mirror_apply(m, &e);
+    (void)weir_mirror_apply(m, &e);
 }
 
 void weir_mirror_remove(struct weir_mirror *m, struct kvi_worker worker) {
     struct kvi_event e = {.worker = worker, .kind = KVI_CLEARED};
     if (!wait_for_copy(m, &e, true))
-        change(m, &e, true);
+        (void)change(m, &e, true);
 }
 
 void weir_mirror_stale(struct weir_mirror *m) {

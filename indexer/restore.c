@@ -8,6 +8,7 @@
 #include "kvindex/kvi_persist.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 enum {
@@ -21,8 +22,8 @@ enum at { BEGIN, GROUPS, MEMBERS, EVENTS, LATE_EVENTS, END };
 struct weir_restore {
     struct weir_groups *groups;
     struct weir_err *err;
-    uint64_t *scratch; /* EVENT_WORDS */
-    uint64_t n;
+    uint64_t *scratch;     /* EVENT_WORDS */
+    uint64_t n, left_out;  /* events so far, and those of them that the index did not take */
     struct weir_span text; /* lines: what is left of it */
     bool lines;
     struct weir_buf line; /* begun, when lines are fed */
@@ -66,7 +67,13 @@ static enum weir_status apply(struct weir_restore *r, struct weir_span key, uint
     switch (kvi_event_from_json(event_text.data, event_text.len, r->scratch, EVENT_WORDS, &event,
                                 &id)) {
     case KVI_JSON_OK:
-        weir_mirror_apply(g->mirror, &event);
+        switch (weir_mirror_apply(g->mirror, &event)) {
+        case KVI_OK:
+        case KVI_BLOCK_NOT_FOUND:
+            break;
+        default:
+            r->left_out++;
+        }
         r->n++;
         return WEIR_OK;
     case KVI_JSON_UNSUPPORTED:
@@ -303,9 +310,18 @@ void weir_restore_tell_left(const struct weir_restore *r) {
     WEIR_LOG(WEIR_LOG_WARN, "indexer",
              "a restore ends before its end: its client has left, or this process is stopped; the "
              "%" PRIu64 " events that were applied stay, send it again for the rest",
-             r != NULL ? r->n : 0);
+             r != NULL ? r->n - r->left_out : 0);
 }
 
 uint64_t weir_restore_events(const struct weir_restore *r) {
-    return r->n;
+    return r->n - r->left_out;
+}
+
+void weir_restore_say(const struct weir_restore *r, char ret_text[WEIR_RESTORE_SAYS]) {
+    int n =
+        snprintf(ret_text, WEIR_RESTORE_SAYS, "%" PRIu64 " events applied", weir_restore_events(r));
+    if (r->left_out > 0)
+        snprintf(ret_text + n, (size_t)(WEIR_RESTORE_SAYS - n),
+                 ", %" PRIu64 " not: their parents are not there, or the index is full",
+                 r->left_out);
 }

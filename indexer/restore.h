@@ -32,6 +32,9 @@ enum weir_status weir_restore_feed(struct weir_restore *restore, struct weir_spa
 void weir_restore_tell_left(const struct weir_restore *restore);
 /* Events applied so far. */
 uint64_t weir_restore_events(const struct weir_restore *restore);
+/* How many, and how many not, for the answer. */
+enum { WEIR_RESTORE_SAYS = 128 };
+void weir_restore_say(const struct weir_restore *restore, char ret_text[WEIR_RESTORE_SAYS]);
 /* Whether a text that begins like this is lines. */
 enum { WEIR_RESTORE_LINES_BEGIN = 7 };
 bool weir_restore_is_lines(struct weir_span text);

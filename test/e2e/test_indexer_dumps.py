@@ -235,3 +235,15 @@ def test_peers_that_break_off(indexers):
     finally:
         for p in peers:
             p.close()
+
+
+def test_what_is_not_applied_is_told(indexers):
+    """(Failed before: an event whose parent nobody holds was counted as applied.)"""
+    x = indexers()
+    orphan = stored(1, 0, [L0])
+    orphan["event"]["data"]["stored"]["parent_hash"] = 4711
+    for form in (lambda events: {"m:default": {"block_size": 4, "events": events}},
+                 lambda events: "".join(json.dumps({"key": "m:default", "block_size": 4, "event": e}, separators=(",", ":")) + "\n" for e in events)):
+        status, answer = x.ask("POST", "/restore", form([stored(2, 0, [L0]), orphan]))
+        assert (status, json.loads(answer)) == (200, {"status": "1 events applied, 1 not: their parents are not there, or the index is full"})
+    assert x.query([1, 2, 3, 4])["scores"] == {"2": {"0": 4}}
