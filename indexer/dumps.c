@@ -13,7 +13,6 @@
 #include "indexer/restore.h"
 #include "indexer/service_priv.h"
 
-
 enum {
     STEP_BYTES = 64 << 20,  /* of its text at most; a block may have many names */
     WHOLE_BYTES = 64 << 10, /* what is told sooner is no stream */

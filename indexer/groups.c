@@ -198,6 +198,8 @@ enum weir_status weir_groups_register(struct weir_groups *groups,
                             "instance %" PRIu64 " is already registered for model=%.80s "
                             "routing_group=%.80s: unregister it first",
                             q->instance_id, its->model, its->name);
+    if (groups->n_registrations == MAX_REGISTRATIONS)
+        return weir_err_set(err, WEIR_LIMIT, "over %d registrations", MAX_REGISTRATIONS);
     enum weir_status st = weir_groups_get(groups, q->model, q->group, q->block_size, &x);
     if (st == WEIR_EXISTS)
         return weir_err_set(err, st, "the group has block_size %u, not %u", x->block_size,
@@ -211,8 +213,6 @@ enum weir_status weir_groups_register(struct weir_groups *groups,
                             "instance %" PRIu64 " dp_rank %u already registered (endpoint %.100s): "
                             "unregister it first",
                             q->instance_id, q->dp_rank, r->endpoint);
-    if (groups->n_registrations == MAX_REGISTRATIONS)
-        return weir_err_set(err, WEIR_LIMIT, "over %d registrations", MAX_REGISTRATIONS);
     st = add(groups, x, q, err);
     /* A refused registration settles no block size. Nobody has seen the group yet. */
     if (st != WEIR_OK && fresh)
@@ -232,6 +232,13 @@ static void leave(struct weir_group *x) {
             weir_mirror_remove(x->mirror, some[i]);
     x->left = true;
     x->n_left++;
+}
+
+void weir_groups_drop_empty(struct weir_group *x) {
+    struct kvi_stats stats;
+    kvi_get_stats(x->index, &stats);
+    if (x->n_followers == 0 && stats.entries == 0 && !x->left)
+        leave(x);
 }
 
 unsigned weir_groups_unregister(struct weir_groups *groups, struct weir_span model,

@@ -220,11 +220,20 @@ static void read_snapshots(struct indexer *x) {
         uint64_t block_size;
         int n = snprintf(path, sizeof(path), "%s/%s", x->options.snapshot_dir, e->d_name);
         if (n < 0 || (size_t)n >= sizeof(path) || !parse_name(x, e->d_name, parts, &block_size) ||
-            block_size == 0 || block_size > 65536 ||
-            weir_groups_get(x->groups, parts[0], parts[1], (uint32_t)block_size, &g) != WEIR_OK)
+            block_size == 0 || block_size > 65536)
             continue;
+        enum weir_status st =
+            weir_groups_get(x->groups, parts[0], parts[1], (uint32_t)block_size, &g);
+        if (st != WEIR_OK) {
+            WEIR_LOG(WEIR_LOG_WARN, "indexer", "snapshot %s: not used: %s", path,
+                     st == WEIR_EXISTS ? "the group has another block size by a snapshot before it"
+                                       : weir_status_text(st));
+            continue;
+        }
         enum kvi_file_result r = kvi_snapshot_read(g->index, path, NULL, NULL);
         weir_mirror_stale(g->mirror);
+        if (r == KVI_FILE_CORRUPT || r == KVI_FILE_ERROR)
+            weir_groups_drop_empty(g);
         WEIR_LOG(r == KVI_FILE_OK ? WEIR_LOG_INFO : WEIR_LOG_WARN, "indexer", "snapshot %s: %s",
                  path,
                  r == KVI_FILE_OK        ? "restored"

@@ -56,6 +56,15 @@ static enum weir_status apply(struct weir_restore *r, struct weir_span key, uint
                             r->n);
     model.len = (size_t)colon;
     name = weir_span(key.data + colon + 1, key.len - (size_t)colon - 1);
+    switch (kvi_event_from_json(event_text.data, event_text.len, r->scratch, EVENT_WORDS, &event,
+                                &id)) {
+    case KVI_JSON_OK:
+        break;
+    case KVI_JSON_UNSUPPORTED:
+        return WEIR_OK;
+    default:
+        return weir_err_set(r->err, WEIR_INVALID, "event %" PRIu64 " is no router event", r->n);
+    }
     enum weir_status st = weir_groups_get(r->groups, model, name, (uint32_t)block_size, &g);
     if (st != WEIR_OK)
         return weir_err_set(
@@ -64,23 +73,10 @@ static enum weir_status apply(struct weir_restore *r, struct weir_span key, uint
             st == WEIR_EXISTS
                 ? "it has another block size; restore into a model or routing group of its own"
                 : weir_status_text(st));
-    switch (kvi_event_from_json(event_text.data, event_text.len, r->scratch, EVENT_WORDS, &event,
-                                &id)) {
-    case KVI_JSON_OK:
-        switch (weir_mirror_apply(g->mirror, &event)) {
-        case KVI_OK:
-        case KVI_BLOCK_NOT_FOUND:
-            break;
-        default:
-            r->left_out++;
-        }
-        r->n++;
-        return WEIR_OK;
-    case KVI_JSON_UNSUPPORTED:
-        return WEIR_OK;
-    default:
-        return weir_err_set(r->err, WEIR_INVALID, "event %" PRIu64 " is no router event", r->n);
-    }
+    enum kvi_result applied = weir_mirror_apply(g->mirror, &event);
+    r->left_out += applied != KVI_OK && applied != KVI_BLOCK_NOT_FOUND;
+    r->n++;
+    return WEIR_OK;
 }
 
 /* ---- lines ----------------------------------------------------------------------------------- */
