@@ -343,7 +343,7 @@ def test_what_was_not_used_settles_no_block_size(indexers, tmp_path):
     x = indexers("--snapshot-dir", str(tmp_path))
     assert len([line for line in x.lines if "damaged, not used" in line]) == 2, x.log()
     assert x.query([1] * 16) == 404
-    for event in ("{}", '{"worker_id":1,"event":{"event_id":0,"data":{"stored":{}}}}'):
-        assert x.ask("POST", "/restore", f'{{"key":"m:default","block_size":16,"event":{event}}}\n')[0] == 400
+    bad = json.dumps(stored(1, 0, [L0])).replace(str(L0), '"no hash"')
+    assert x.ask("POST", "/restore", f'{{"key":"m:default","block_size":16,"event":{bad}}}\n')[0] == 400
     assert x.query([1] * 16) == 404
     assert settles(x, 64)[0] == 201, settles(x, 64)
