@@ -43,9 +43,9 @@ struct weir_mirror *weir_mirror_create(struct weir_device *device, struct kvi_in
                                        const char *name);
 /* After weir_device_stop. Accepts NULL. */
 void weir_mirror_destroy(struct weir_mirror *mirror);
-/* What the index says of it; KVI_OK also while it waits for a copy.
- * kvi_apply, kvi_clear, kvi_rank_remove, and the same for the copy. While a copy is being made the
- * index gets them when it is done (they wait, bounded, and without blocking the loop). */
+/* kvi_apply, kvi_clear, kvi_rank_remove, and the same for the copy. While a copy is being made the
+ * index gets them when it is done (they wait, bounded, and without blocking the loop). The first
+ * gives what the index says; KVI_OK also of an event that waits. */
 enum kvi_result weir_mirror_apply(struct weir_mirror *mirror, const struct kvi_event *event);
 void weir_mirror_apply_many(struct weir_mirror *mirror, const struct kvi_event *events, size_t n);
 void weir_mirror_clear(struct weir_mirror *mirror, struct kvi_worker worker);

@@ -53,10 +53,10 @@ struct weir_group *weir_groups_find(struct weir_groups *groups, struct weir_span
 enum weir_status weir_groups_get(struct weir_groups *groups, struct weir_span model,
                                  struct weir_span name, uint32_t block_size,
                                  struct weir_group **ret_group) WEIR_MUST_CHECK;
-/* Those that were left too. */
 /* One that was made for what did not come, and has neither engines nor blocks, goes as if its last
  * engine had left: it settles no block size. */
 void weir_groups_drop_empty(struct weir_group *group);
+/* Those that were left too. */
 const struct weir_list *weir_groups_list(const struct weir_groups *groups);
 
 struct weir_register_request {
