@@ -436,6 +436,13 @@ static void reload_tls(struct weir_tls *tls, const char *what) {
         WEIR_LOG(WEIR_LOG_INFO, "tls", "%s: certificate reloaded", what);
 }
 
+static void reload_all_tls(struct frontend *f) {
+    reload_tls(f->http_tls, "HTTP server");
+    reload_tls(f->plane_server_tls, "answers of workers");
+    reload_tls(f->plane_client_tls, "requests to workers");
+    reload_tls(f->engine_tls, "engines");
+}
+
 static void on_tick(void *arg) {
     struct frontend *f = arg;
     weir_models_each_router(f->app.models, refresh_model, f);
@@ -445,11 +452,8 @@ static void on_tick(void *arg) {
         weir_feed_show(f->feed, weir_front_metrics_registry(f->app.metrics));
     weir_replica_sync_show(f->app.sync, weir_front_metrics_registry(f->app.metrics));
     weir_engine_set_tick(f->engines);
-    if (++f->ticks % TLS_CHECK_TICKS == 0) {
-        reload_tls(f->http_tls, "HTTP server");
-        reload_tls(f->plane_server_tls, "answers of workers");
-        reload_tls(f->plane_client_tls, "requests to workers");
-    }
+    if (++f->ticks % TLS_CHECK_TICKS == 0)
+        reload_all_tls(f);
     if (weir_timer_start(&f->tick, TICK_MS) != WEIR_OK)
         WEIR_LOG(WEIR_LOG_ERROR, "frontend", "out of memory: housekeeping has stopped");
 }
@@ -473,9 +477,7 @@ static void on_drain(void *arg) {
 static void on_signal(void *arg, int signum) {
     struct frontend *f = arg;
     if (signum == SIGHUP) {
-        reload_tls(f->http_tls, "HTTP server");
-        reload_tls(f->plane_server_tls, "answers of workers");
-        reload_tls(f->plane_client_tls, "requests to workers");
+        reload_all_tls(f);
         return;
     }
     if (weir_front_draining(&f->app)) {

@@ -1,15 +1,20 @@
 """What operators meet: files that are none, limits that are too low, terminals that go. Each start that cannot work ends
 at once with one clear line and status 1, and what serves leaves in order."""
+import http.server
 import json
 import os
 import re
 import resource
+import shutil
 import signal
+import ssl
 import subprocess
+import threading
 
 import pytest
 
-from weir import WEIR, Process, until
+from etcd import certificates
+from weir import DEADLINE_S, WEIR, Process, until
 
 
 def start(*argv, env=None, seconds=60, **more):
@@ -306,3 +311,52 @@ def test_a_full_disk_leaves_no_half_decision(fleet, tmp_path):
     text = path.read_text()
     assert text.endswith("\n") and all(json.loads(line) for line in text.splitlines())
     assert front.log().count("decisions are left out until there is room") == 1
+
+
+class TlsEngine:
+    """An engine behind TLS that answers nothing but 404; who asks has trusted its certificate."""
+
+    def __init__(self, folder):
+        asked = self.asked = threading.Event()
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                asked.set()
+                self.send_error(404)
+
+            def log_message(self, *_):
+                pass
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(folder / "server.pem", folder / "server.key")
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.handle_error = lambda *_: None  # who does not trust it breaks off
+        self.server.socket = context.wrap_socket(self.server.socket, server_side=True, do_handshake_on_connect=False)
+        self.url = f"https://127.0.0.1:{self.server.server_address[1]}"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def close(self):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+def test_the_engines_authorities_are_read_again(fleet, tmp_path):
+    """At SIGHUP, as every other certificate. (Failed before: WEIR_ENGINE_CA_PATH was read at start alone.)"""
+    old, new = tmp_path / "old", tmp_path / "new"
+    for folder in old, new:
+        folder.mkdir()
+        try:
+            certificates(folder)
+        except FileNotFoundError:
+            pytest.skip("there is no program openssl")
+    engine = TlsEngine(new)
+    ca = tmp_path / "ca.pem"
+    shutil.copy(old / "ca.pem", ca)
+    fleet.env["WEIR_ENGINE_CA_PATH"] = str(ca)
+    front = fleet.frontend("--worker", engine.url)
+    front.wait_line(r"certificate")  # it is not trusted
+    assert not engine.asked.is_set()
+    os.replace(new / "ca.pem", ca)
+    front.signal(signal.SIGHUP)
+    front.wait_line("engines: certificate reloaded")
+    assert engine.asked.wait(DEADLINE_S)
+    engine.close()
