@@ -427,9 +427,7 @@ static void maintain_indexes(struct frontend *f) {
 static void reload_tls(struct weir_tls *tls, const char *what) {
     bool changed = false;
     struct weir_err err;
-    if (tls == NULL)
-        return;
-    if (weir_tls_reload(tls, &changed, &err) != WEIR_OK)
+    if (tls != NULL && weir_tls_reload(tls, &changed, &err) != WEIR_OK)
         WEIR_LOG(WEIR_LOG_ERROR, "tls", "%s: the last good certificate stays in use: %s", what,
                  err.text);
     else if (changed)
