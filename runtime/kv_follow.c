@@ -17,7 +17,6 @@
 #include "base/mem.h"
 #include "runtime/kv_cursor.h"
 #include "wire/kv_query.h"
-#include "wire/record.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -229,8 +228,8 @@ static void on_message(void *arg, const struct weir_event_msg *msg) {
     f->stats.unreadable += st != WEIR_OK;
     if (st != WEIR_OK && weir_log_limit_ok(&f->limit, 1, &dropped))
         WEIR_LOG(WEIR_LOG_WARN, "events",
-                 "kv-events message %" PRIu64 " of publisher %s"
-                 " cannot be read; %u more were not reported",
+                 "kv-events message %" PRIu64
+                 " of publisher %s cannot be read; %u more were not reported",
                  msg->sequence, weir_worker_text(msg->publisher_id).s, dropped);
 }
 

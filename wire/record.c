@@ -5,7 +5,6 @@
  */
 #include "wire/record.h"
 
-#include "base/number.h"
 #include "wire/codec_priv.h"
 
 #include <inttypes.h>
@@ -110,12 +109,6 @@ enum weir_status weir_event_subject(struct weir_span prefix, struct weir_span to
     if (st == WEIR_OK)
         st = weir_buf_append_c(out, '.');
     return st == WEIR_OK ? put_percent(topic, "-_", out) : st;
-}
-
-struct weir_worker_text weir_worker_text(uint64_t id) {
-    struct weir_worker_text text;
-    text.s[weir_u64_text(id, text.s)] = '\0';
-    return text;
 }
 
 enum weir_status weir_request_subject(const struct weir_endpoint_id *e, uint64_t instance_id,

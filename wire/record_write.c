@@ -5,6 +5,7 @@
 #include "wire/record.h"
 
 #include "base/json.h"
+#include "base/number.h"
 
 static void put_span(struct weir_jsonw *w, const char *key, struct weir_span v) {
     weir_jsonw_key(w, key);
@@ -250,4 +251,10 @@ enum weir_status weir_record_encode(const struct weir_record *record, struct wei
     }
     weir_jsonw_object_end(w);
     return w->status;
+}
+
+struct weir_worker_text weir_worker_text(uint64_t id) {
+    struct weir_worker_text text;
+    text.s[weir_u64_text(id, text.s)] = '\0';
+    return text;
 }
