@@ -62,6 +62,7 @@ static enum weir_status render(struct weir_request *r, struct weir_buf *out, str
                              .tool_choice = r->q.tool_choice,
                              .template_args = r->q.template_args,
                              .members_first = !info->engines,
+                             .mends_turns = !info->engines,
                              .add_generation_prompt = r->q.add_generation_prompt,
                              .continue_final_message = r->q.continue_final_message,
                              .flavour = info->flavour};

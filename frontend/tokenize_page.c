@@ -137,6 +137,7 @@ void weir_front_tokenize(struct weir_front_loop *fl, struct weir_http_exchange *
     } else {
         struct wtok_chat chat = {.messages = t.messages,
                                  .tools = t.tools,
+                                 .mends_turns = !info->engines,
                                  .add_generation_prompt = !t.no_generation_prompt,
                                  .flavour = info->flavour};
         st = wtok_render_chat(info->tok, &chat, &text, &err);

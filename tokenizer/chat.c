@@ -44,7 +44,8 @@ static enum weir_status add_template(struct wtok_template *t, struct weir_span n
         wtok_jinja_destroy(tpl);
         return weir_err_set(err, WEIR_NOMEM, "out of memory");
     }
-    t->list[t->n++] = (struct wtok_named_template){kept, tpl, wtok_jinja_wants_parts_sglang(tpl)};
+    t->list[t->n++] =
+        (struct wtok_named_template){kept, tpl, wtok_jinja_wants_parts_sglang(tpl), 0};
     return WEIR_OK;
 }
 
@@ -127,6 +128,16 @@ static bool is_harmony(struct weir_span config) {
     return true;
 }
 
+static enum weir_status learn_turns(struct wtok_template *t) {
+    enum weir_status st = WEIR_OK;
+    for (size_t i = 0; i < t->n && st == WEIR_OK; i++) {
+        bool with_tools = weir_span_eqz(t->list[i].name, "tool_use");
+        if (with_tools || weir_span_eqz(t->list[i].name, "default"))
+            st = wtok_learn_turns(t, with_tools, &t->list[i].refused_turns);
+    }
+    return st;
+}
+
 enum weir_status wtok_template_create(const struct wtok_template_sources *sources,
                                       struct wtok_template **ret_template, struct weir_err *err) {
     struct wtok_template *t = weir_calloc(1, sizeof(*t));
@@ -144,6 +155,8 @@ enum weir_status wtok_template_create(const struct wtok_template_sources *source
     t->harmony = is_harmony(sources->tokenizer_config);
     if (st == WEIR_OK && t->n == 0 && !t->harmony)
         st = weir_err_set(err, WEIR_NOT_FOUND, "the model has no chat template");
+    if (st == WEIR_OK && learn_turns(t) != WEIR_OK)
+        st = weir_err_set(err, WEIR_NOMEM, "out of memory");
     if (st != WEIR_OK) {
         wtok_template_destroy(t);
         return st;
@@ -346,6 +359,8 @@ static void render(struct wj_run *x) {
                 r->t->n == 0
                     ? "the model has no chat template"
                     : "the model has named chat templates and none of them is \"default\"");
+    if (r->chat->mends_turns)
+        r->messages = wtok_order_turns(x, r->messages, named->refused_turns);
     struct wj_val v = wj_from_json(x, r->t->tokens);
     take_args(r, v);
     shape(r, named);

@@ -12,6 +12,7 @@ struct wtok_named_template {
     struct weir_span name;  /* in the arena */
     struct wtok_jinja *tpl; /* owned */
     bool sglang_parts;
+    unsigned refused_turns; /* WTOK_NO_… */
 };
 /* Immutable after creation. */
 struct wtok_template {
@@ -36,6 +37,14 @@ struct wj_val wtok_choose_tools(struct wj_run *x, struct wj_val tools, struct wj
 /* SGLang takes the last message of the assistant away and puts its text behind the prompt, or makes
  * it one of the user. Returns the text or a null span. */
 struct weir_span wtok_shape_last(struct wj_run *x, struct wj_val *messages, bool continues);
+/* chat_turns.c: what a template refuses in the order of messages. */
+enum { WTOK_NO_LATE_SYSTEM = 1, WTOK_NO_USER_RUNS = 2 };
+/* Of the template for conversations with or without tools, by trying. NOMEM. */
+enum weir_status wtok_learn_turns(const struct wtok_template *t, bool with_tools,
+                                  unsigned *ret_refused) WEIR_MUST_CHECK;
+/* System messages at the front become one and later ones those of the user; messages of the user in
+ * a row become one: as far as the template refuses them. */
+struct wj_val wtok_order_turns(struct wj_run *x, struct wj_val messages, unsigned refused);
 /* chat_harmony.c: the whole prompt of gpt-oss as vLLM makes it. */
 void wtok_harmony_render(struct wj_run *x, struct wj_val messages, struct wj_val tools,
                          struct wj_val args);

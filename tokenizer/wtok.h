@@ -133,6 +133,9 @@ struct wtok_chat {
     /* An argument with the name of a member does nothing, as in the reference system; else it
      * stands for the member or is refused, as in vLLM. */
     bool members_first;
+    /* System messages that are not at the front, and messages of the user in a row, are put in an
+     * order that the template takes, as in the reference system; else it refuses them. */
+    bool mends_turns;
     bool add_generation_prompt;
     bool continue_final_message;
     enum wtok_flavour flavour;
