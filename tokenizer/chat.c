@@ -295,7 +295,8 @@ static void cut_final(struct chat_run *r) {
     ptrdiff_t at = -1, next = 0;
     while ((next = wj_find(text, tag, (size_t)next)) >= 0)
         at = next++;
-    if (at < 0 || wj_find(text, r->final_text, 0) < 0)
+    /* That the text stands there as it was is asked for by engines, not by Dynamo's frontend. */
+    if (at < 0 || (!r->chat->members_first && wj_find(text, r->final_text, 0) < 0))
         wj_fail(x, WTOK_JINJA_ERR_VALUE,
                 "continue_final_message is set but the final message does not appear in the chat "
                 "after applying the chat template");

@@ -235,6 +235,17 @@ static struct wj_val calls(struct wj_run *x, struct wj_val list, bool sglang) {
 
 /* ---- messages ----------------------------------------------------------------------------- */
 
+/* Thoughts that come as a list of texts, as Dynamo takes them, are one text. */
+static struct wj_val joined_lines(struct wj_run *x, struct wj_val thought) {
+    struct wj_vec texts = {0};
+    if (thought.kind != WJ_LIST)
+        return thought;
+    for (uint32_t i = 0; i < thought.len; i++)
+        if (thought.u.items[i].kind == WJ_STR && thought.u.items[i].len > 0)
+            wj_push(x, &texts, thought.u.items[i]);
+    return join(x, &texts, "\n");
+}
+
 static struct wj_val vllm_message(struct wj_run *x, struct wj_val m, bool parts) {
     enum { ROLE, CONTENT, TOOL_CALLS, REASONING, OLD_REASONING, CALL_ID, NAME, TASK, TOOLS, N };
     static const struct weir_span names[N] = {WEIR_SPAN_LIT("role"),
@@ -258,7 +269,8 @@ static struct wj_val vllm_message(struct wj_run *x, struct wj_val m, bool parts)
     if (is_text(v[ROLE], "assistant")) {
         if (v[TOOL_CALLS].kind == WJ_LIST && v[TOOL_CALLS].len > 0)
             wtok_add(x, out, "tool_calls", calls(x, v[TOOL_CALLS], false));
-        struct wj_val thought = has(v[REASONING]) ? v[REASONING] : v[OLD_REASONING];
+        struct wj_val thought =
+            joined_lines(x, has(v[REASONING]) ? v[REASONING] : v[OLD_REASONING]);
         if (has(thought)) {
             wtok_add(x, out, "reasoning", thought);
             wtok_add(x, out, "reasoning_content", thought);

@@ -131,7 +131,8 @@ struct wtok_chat {
     struct weir_span documents;     /* JSON array or NULL */
     struct weir_span template_args; /* JSON object or NULL */
     /* An argument with the name of a member does nothing, as in the reference system; else it
-     * stands for the member or is refused, as in vLLM. */
+     * stands for the member or is refused, as in vLLM. And a message that is continued need not
+     * stand in the prompt as it was written. */
     bool members_first;
     /* System messages that are not at the front, and messages of the user in a row, are put in an
      * order that the template takes, as in the reference system; else it refuses them. */
