@@ -113,10 +113,13 @@ static enum match native_object(const struct wprs *p, const char *d, size_t n, b
 
 static enum match find_guided(const struct wprs *p, const char *d, size_t n, bool final,
                               struct found *f) {
-    if (p->choice < WPRS_CHOICE_REQUIRED || p->gap == GAP_NONE || p->gap == GAP_CALL)
+    if (p->choice < WPRS_CHOICE_REQUIRED || p->gap == GAP_CALL)
         return MATCH_NO;
     f->len = 0;
     f->hit = HIT_GUIDED;
+    if (p->gap == GAP_NONE) /* behind text only what looks like calls through and through */
+        return p->choice == WPRS_CHOICE_REQUIRED ? wprs_bare_json(&wprs_format_guided, d, n, final)
+                                                 : MATCH_NO;
     if (d[0] == '[') {
         char ch = 0;
         enum match m = after_blank(d, n, 1, final, &ch);

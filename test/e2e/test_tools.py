@@ -157,6 +157,34 @@ def test_cut_off(scripted):
     assert joined["content"] == text and joined["calls"] == [] and joined["finish"] == "length"
 
 
+def test_forced_calls_that_are_none(scripted):
+    """A forced call that breaks off, a second one where one was named, text before a forced one: docs/COMPATIBILITY.md."""
+    required, named = {"tool_choice": "required"}, {"tool_choice": {"type": "function", "function": {"name": "look_up"}}}
+    call = '[{"name": "look_up", "parameters": {"place": "Oban"}}]'
+    once = [("look_up", '{"place": "Oban"}')]
+    cases = [
+        # choice, text; whole: content, calls; streamed: content, calls
+        (required, call[:45], (call[:45], []), ("", [("look_up", '{"place": ')])),
+        (named, '{"place": "Ob', ('{"place": "Ob', []), ("", [("look_up", '{"place": "Ob')])),
+        (required, call[:-1] + ', {"name": "ri', ('{"name": "ri', once), ('{"name": "ri', once)),
+        (named, '{"place": "Oban"}{"place": "Ayr"}', ('{"place": "Ayr"}', once), ('{"place": "Ayr"}', once)),
+        (required, "Sure. " + call, ("Sure. ", once), ("Sure. ", once)),
+    ]
+    for parser in ("hermes", None):
+        for finish in ("stop", "length"):
+            front = scripted([text for _, text, _, _ in cases for _ in range(2)], finish=finish, **({"tool_call_parser": parser} if parser else {})).ready()
+            for choice, text, whole, streamed in cases:
+                got = unary(front, **choice)
+                calls = [(c["function"]["name"], c["function"]["arguments"]) for c in got["message"].get("tool_calls", [])]
+                assert (got["message"]["content"] or "", calls) == whole, (parser, text)
+                assert got["finish_reason"] == ("tool_calls" if whole[1] and finish == "stop" else finish), (parser, text)
+                got, _ = stream(front, **choice)
+                assert (got["content"], [(c["name"], c["arguments"]) for c in got["calls"]]) == streamed, (parser, text)
+                assert got["finish"] == ("tool_calls" if whole[1] and finish == "stop" else finish), (parser, text)
+            front.stop()
+            front.worker.close()
+
+
 def test_choice(scripted):
     guided = json.dumps([{"name": n, "parameters": a} for n, a in CALLS])
     front = scripted([hermes(CALLS), guided, json.dumps(CALLS[0][1]), hermes(CALLS), hermes(CALLS)],

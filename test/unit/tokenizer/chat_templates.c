@@ -170,6 +170,86 @@ static void case_refusals(void) {
     CHECK(strstr(err.text, "chat template default, line 2: ") == err.text);
 }
 
+/* A system message in the middle, and the user twice: a live Dynamo 1.6.1 gave these prompts
+ * (test/data/differential-1.6.1.jsonl has more). */
+static void case_turns(void) {
+    static const char both[] =
+        "{% for m in messages %}{% if not loop.first and (m.role == 'system' or (m.role == 'user' "
+        "and messages[loop.index0 - 1].role == 'user')) %}{{ raise_exception('no') }}{% endif %}"
+        "<{{ m.role }} {{ m.name }}>{{ m.content }}{% endfor %}";
+    static const char system_first[] =
+        "{% for m in messages %}{% if m.role == 'system' and not loop.first %}"
+        "{{ raise_exception('no') }}{% endif %}<{{ m.role }}>{{ m.content }}{% endfor %}";
+    static const char no_system[] =
+        "{% for m in messages %}{% if m.role == 'system' or (not loop.first and messages["
+        "loop.index0 - 1].role == m.role) %}{{ raise_exception('no') }}{% endif %}{% endfor %}";
+#define S(text) "{\"role\":\"system\",\"content\":" text "}"
+#define U(text) "{\"role\":\"user\",\"content\":" text "}"
+#define A(text) "{\"role\":\"assistant\",\"content\":" text "}"
+#define PART(text) "{\"type\":\"text\",\"text\":" text "}"
+    static const struct {
+        const char *tpl, *messages, *want;
+    } rows[] = {
+        {both, "[" U("\"A\"") "," U("\"B\"") "]", "<user >A\n\nB"},
+        {both, "[" U("\"A\"") "," U("\"\"") "," U("\"B\"") "]", "<user >A\n\nB"},
+        {both, "[" U("\"\"") "," U("\"\"") "]", "<user >"},
+        {both, "[" U("\"A\"") "," U("[" PART("\"B\"") "]") "]", "<user >A\nB"},
+        {both, "[" S("\"S\"") "," S("\"T\"") "," U("\"A\"") "]", "<system >S\n\nT<user >A"},
+        {both, "[" S("[" PART("\"S\"") "]") "," S("\"T\"") "]", "<system >S\nT"},
+        {both, "[" S("\"S\"") "," U("\"A\"") "," A("\"B\"") "," S("\"T\"") "," U("\"C\"") "]",
+         "<system >S<user >A<assistant >B<user >T\n\nC"},
+        {both, "[" A("\"B\"") "," S("\"C\"") "," S("\"D\"") "," U("\"E\"") "]",
+         "<assistant >B<user >C\n\nD\n\nE"},
+        {both, "[" U("\"A\"") "," A("\"B\"") "," A("\"C\"") "]",
+         "<user >A<assistant >B<assistant >C"},
+        {both, "[{\"role\":\"user\",\"name\":\"n\",\"content\":\"A\"}," U("\"B\"") "]",
+         "<user n>A\n\nB"},
+        {both, "[{\"role\":\"developer\",\"content\":\"S\"}," S("\"T\"") "," U("\"A\"") "]",
+         "<developer >S<user >T\n\nA"},
+        {system_first, "[" U("\"A\"") "," U("\"B\"") "]", "<user>A<user>B"},
+        {system_first, "[" U("\"A\"") "," S("\"S\"") "]", "<user>A<user>S"},
+        {system_first, "[" S("\"S\"") "," S("\"T\"") "," U("\"A\"") "]", "<system>S\n\nT<user>A"},
+    };
+    for (size_t i = 0; i < WEIR_ARRAY_LEN(rows); i++) {
+        struct wtok_template *t = create(rows[i].tpl, NULL);
+        struct wtok_chat chat = {.messages = weir_span_z(rows[i].messages), .mends_turns = true};
+        expect(t, chat, rows[i].want);
+        wtok_template_destroy(t);
+    }
+    /* As they come for an engine, and for a template that has no place for "system" at all. */
+    struct wtok_chat chat = {.messages = weir_span_z(rows[0].messages)};
+    struct wtok_template *t = create(both, NULL);
+    expect_error(t, chat, "no");
+    wtok_template_destroy(t);
+    chat.mends_turns = true;
+    t = create(no_system, NULL);
+    expect_error(t, chat, "no");
+    wtok_template_destroy(t);
+#undef S
+#undef U
+#undef A
+#undef PART
+}
+
+/* Thoughts as a list, and a continued text that the template rewrites: as Dynamo 1.6.1. */
+static void case_dynamos_members(void) {
+    struct wtok_chat chat = {
+        .messages = WEIR_SPAN_LIT("[{\"role\":\"assistant\",\"content\":\"<think>a</think>b \","
+                                  "\"reasoning_content\":[\"x\",\"\",\"y\"]}]")};
+    struct wtok_template *t =
+        create("{{ messages[0].reasoning_content }}|{{ messages[0].content.split('</think>')[-1] }}"
+               ".",
+               NULL);
+    expect(t, chat, "x\ny|b .");
+    chat.continue_final_message = true;
+    expect_error(t, chat,
+                 "continue_final_message is set but the final message does not appear in the chat "
+                 "after applying the chat template");
+    chat.members_first = true;
+    expect(t, chat, "x\ny|b ");
+    wtok_template_destroy(t);
+}
+
 static void case_harmony(void) {
     struct wtok_template *t =
         create(NULL, "{\"a\": [\"<|constrain|>\", \"<|channel|>\", \"<|call|>\"]}");
@@ -196,6 +276,8 @@ int main(void) {
     CHECK_RUN(case_tools_of_sglang);
     CHECK_RUN(case_continue);
     CHECK_RUN(case_refusals);
+    CHECK_RUN(case_turns);
+    CHECK_RUN(case_dynamos_members);
     CHECK_RUN(case_harmony);
     return check_finish();
 }
