@@ -244,7 +244,7 @@ static void case_dynamos_members(void) {
     chat.continue_final_message = true;
     expect_error(t, chat,
                  "continue_final_message is set but the final message does not appear in the chat "
-                 "after applying the chat template");
+                 "after applying the chat template (line 1 of the chat template)");
     chat.members_first = true;
     expect(t, chat, "x\ny|b ");
     wtok_template_destroy(t);
