@@ -20,7 +20,7 @@ enum { WORDS_MAX = 4096 }; /* of a refusal that is no JSON */
 /* ---- before it is sent ---------------------------------------------------------------------- */
 
 /* The engine's template gets what ours gets, whatever member of the request said it. */
-static bool name_template_args(struct weir_request *r) {
+bool weir_relay_translated_body(struct weir_request *r) {
     struct weir_buf out;
     if (r->q.template_args.data == NULL)
         return true;
@@ -39,7 +39,7 @@ bool weir_relay_translated_prepare(struct weir_request *r) {
         return weir_request_fail_memory(r);
     leg->n_choices = leg->n_open = 1;
     weir_output_init_choice(&leg->choices[0], 0);
-    if (!name_template_args(r) || !weir_output_translated_prepare(r))
+    if (!weir_output_translated_prepare(r))
         return false;
     r->q.continuous_usage = false; /* engines count at the end */
     return true;

@@ -344,7 +344,8 @@ static bool is_servable(struct weir_request *r) {
         weir_request_fail(r, 503, WEIR_SPAN_LIT("Service is not ready"), "unavailable");
         return false;
     }
-    return parse(r) && weir_request_read_metadata(r) && find_model(r) && can_serve(r);
+    return parse(r) && weir_request_read_metadata(r) && find_model(r) && can_serve(r) &&
+           (!weir_model_info(r->model)->engines || weir_relay_translated_body(r));
 }
 
 static bool admit(struct weir_request *r) {

@@ -2,8 +2,9 @@
  * From the parsed request to its legs: render the chat or take the prompts → tokenize → hash the
  * blocks → one leg a prompt, with its choices. Each step that fails has failed the request.
  */
-#include "frontend/request_priv.h"
+#include "frontend/relay_priv.h"
 #include "kvindex/kvi.h"
+#include "tokenizer/request.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -36,9 +37,11 @@ bool weir_request_encode(struct weir_request *r, struct weir_span text, unsigned
     return true;
 }
 
+/* HTTP engines encode NUL bytes like all others. */
 static bool encode(struct weir_request *r, struct weir_span text, unsigned flags,
                    struct weir_ids *ret) {
-    return without_nul(r, &text) && weir_request_encode(r, text, flags, ret);
+    return (weir_model_info(r->model)->engines || without_nul(r, &text)) &&
+           weir_request_encode(r, text, flags, ret);
 }
 
 static void keep_tail(struct weir_request *r, struct weir_span text) {
@@ -48,29 +51,42 @@ static void keep_tail(struct weir_request *r, struct weir_span text) {
     r->prompt_tail_len = n;
 }
 
-/* Tools that may not be called: an HTTP engine renders the request itself, vLLM with them and
- * SGLang without (its flavour does that). For the request plane we render: the operator says. */
-static bool hides_tools(const struct weir_request *r, const struct weir_model_info *info) {
-    return !info->engines && r->fl->app->options.exclude_tools_when_tool_choice_none;
+/* Tools that may not be called: the operator says whether they are shown. */
+static bool hides_tools(const struct weir_request *r) {
+    return r->q.tool_choice_none && r->fl->app->options.exclude_tools_when_tool_choice_none;
 }
 
-static enum weir_status render(struct weir_request *r, struct weir_buf *out, struct weir_err *err) {
+/* An HTTP engine renders the body that it gets, so that is read as the engine reads it; for the
+ * request plane we render what the request means. */
+static enum weir_status read_chat(struct weir_request *r, struct wtok_chat *ret_chat,
+                                  unsigned *ret_flags, struct weir_err *err) {
     const struct weir_model_info *info = weir_model_info(r->model);
-    bool hide_tools = r->q.tool_choice_none && hides_tools(r, info);
-    struct wtok_chat chat = {.messages = r->q.messages,
-                             .tools = hide_tools ? weir_span(NULL, 0) : r->q.tools,
-                             .tool_choice = r->q.tool_choice,
-                             .template_args = r->q.template_args,
-                             .members_first = !info->engines,
-                             .mends_turns = !info->engines,
-                             .add_generation_prompt = r->q.add_generation_prompt,
-                             .continue_final_message = r->q.continue_final_message,
-                             .flavour = info->flavour};
+    if (info->engines)
+        return wtok_request_chat(weir_relay_body(r), info->flavour, &r->arena, ret_chat, ret_flags,
+                                 err);
+    *ret_flags = WTOK_SPECIAL;
+    *ret_chat = (struct wtok_chat){.messages = r->q.messages,
+                                   .tools = hides_tools(r) ? weir_span(NULL, 0) : r->q.tools,
+                                   .tool_choice = r->q.tool_choice,
+                                   .template_args = r->q.template_args,
+                                   .members_first = true,
+                                   .mends_turns = true,
+                                   .add_generation_prompt = r->q.add_generation_prompt,
+                                   .continue_final_message = r->q.continue_final_message,
+                                   .flavour = info->flavour};
+    return WEIR_OK;
+}
+
+static enum weir_status render(struct weir_request *r, struct weir_buf *out, unsigned *ret_flags,
+                               struct weir_err *err) {
+    struct wtok_chat chat;
     uint64_t begin = weir_now_ns();
+    enum weir_status st = read_chat(r, &chat, ret_flags, err);
     /* The prompt is about as long as what it is made of: room at once instead of growing there. */
-    enum weir_status st = weir_buf_reserve(out, chat.messages.len + chat.tools.len + 512);
     if (st == WEIR_OK)
-        st = wtok_render_chat(info->tok, &chat, out, err);
+        st = weir_buf_reserve(out, chat.messages.len + chat.tools.len + 512);
+    if (st == WEIR_OK)
+        st = wtok_render_chat(weir_model_info(r->model)->tok, &chat, out, err);
     weir_front_observe_template(r->fl->app->metrics, (double)(weir_now_ns() - begin) / 1e9);
     return st;
 }
@@ -83,15 +99,18 @@ bool weir_request_chat_prompt(struct weir_request *r, struct weir_ids *ret) {
         *ret = r->q.token_data;
         return weir_request_check_ids(r, "nvext.token_data:", *ret);
     }
+    unsigned flags;
     weir_buf_init(&text, WEIR_REQUEST_ARENA);
-    enum weir_status st = render(r, &text, &err);
-    bool ok = st == WEIR_OK && encode(r, weir_buf_span(&text), WTOK_SPECIAL, ret);
+    enum weir_status st = render(r, &text, &flags, &err);
+    bool ok = st == WEIR_OK && encode(r, weir_buf_span(&text), flags, ret);
     keep_tail(r, weir_buf_span(&text));
     if (ok && (r->q.extras & WEIR_ANNOTATE_FORMATTED_PROMPT) != 0)
         r->formatted_prompt = weir_arena_copy(&r->arena, weir_buf_span(&text));
     weir_buf_fini(&text);
     if (st == WEIR_INVALID)
         weir_request_fail(r, 400, weir_span_z(err.text), "validation");
+    else if (st == WEIR_UNSUPPORTED)
+        weir_request_fail(r, 501, weir_span_z(err.text), "not_implemented");
     else if (st != WEIR_OK)
         weir_request_fail_memory(r);
     return ok;
@@ -211,10 +230,37 @@ struct weir_leg *weir_request_one_leg(struct weir_request *r) {
     return leg;
 }
 
+/* The first prompt of a completion, as its engine makes it; none where that is not known. */
+static bool relay_completion(struct weir_request *r, struct weir_ids *ret) {
+    const struct weir_model_info *info = weir_model_info(r->model);
+    struct weir_err err = {.text = ""};
+    unsigned flags;
+    if (r->q.n_prompts == 0 ||
+        wtok_request_completion(weir_relay_body(r), info->flavour, &flags, &err) != WEIR_OK)
+        return true;
+    if (r->q.prompts[0].kind == WEIR_PROMPT_IDS)
+        *ret = r->q.prompts[0].ids;
+    else if (info->tok != NULL)
+        return encode(r, r->q.prompts[0].text, flags, ret);
+    return true;
+}
+
+static bool relay_chat(struct weir_request *r, struct weir_ids *ret) {
+    struct weir_err err = {.text = ""};
+    struct weir_buf text;
+    unsigned flags;
+    if (weir_model_info(r->model)->tok == NULL)
+        return true;
+    weir_buf_init(&text, WEIR_REQUEST_ARENA);
+    bool ok =
+        render(r, &text, &flags, &err) != WEIR_OK || encode(r, weir_buf_span(&text), flags, ret);
+    weir_buf_fini(&text);
+    return ok;
+}
+
 /* What routing wants to know of a request that an engine will read for itself. A prompt that cannot
  * be made here goes without: the engine says what is wrong with it. */
 bool weir_request_prepare_relay(struct weir_request *r) {
-    const struct wtok *tok = weir_model_info(r->model)->tok;
     struct weir_leg *leg = weir_request_one_leg(r);
     if (leg == NULL)
         return false;
@@ -226,22 +272,9 @@ bool weir_request_prepare_relay(struct weir_request *r) {
         leg->prompt.n = weir_embeddings_weight(r);
         return true;
     }
-    if (r->q.kind == WEIR_OPENAI_COMPLETION && r->q.n_prompts > 0 &&
-        r->q.prompts[0].kind == WEIR_PROMPT_IDS) {
-        leg->prompt = r->q.prompts[0].ids;
-    } else if (tok != NULL && r->q.kind == WEIR_OPENAI_COMPLETION && r->q.n_prompts > 0) {
-        if (!encode(r, r->q.prompts[0].text, WTOK_SPECIAL | WTOK_ADD_SPECIAL, &leg->prompt))
-            return false;
-    } else if (tok != NULL && r->q.kind == WEIR_OPENAI_CHAT) {
-        struct weir_err err = {.text = ""};
-        struct weir_buf text;
-        weir_buf_init(&text, WEIR_REQUEST_ARENA);
-        bool ok = render(r, &text, &err) != WEIR_OK ||
-                  encode(r, weir_buf_span(&text), WTOK_SPECIAL, &leg->prompt);
-        weir_buf_fini(&text);
-        if (!ok)
-            return false;
-    }
+    if (!(r->q.kind == WEIR_OPENAI_CHAT ? relay_chat(r, &leg->prompt)
+                                        : relay_completion(r, &leg->prompt)))
+        return false;
     r->prompt_tokens = leg->prompt.n;
     if (leg->prompt.n > 0)
         weir_metric_observe(weir_model_info(r->model)->metrics.input_tokens, (double)leg->prompt.n);

@@ -352,8 +352,10 @@ void weir_relay_go(struct weir_leg *leg);
 /* Ends its call; idempotent. */
 void weir_relay_stop(struct weir_relay *relay);
 void weir_relay_pause(struct weir_relay *relay, bool pause);
-/* relay_translated.c: of a request of another API, whose leg is there. False: no memory, the
- * request has failed. */
+/* relay_translated.c. False: no memory, the request has failed. */
+/* The chat that stands for a request of another API, as an engine gets it; nothing else changes. */
+bool weir_relay_translated_body(struct weir_request *r);
+/* Of a request of another API, whose leg is there. */
 bool weir_relay_translated_prepare(struct weir_request *r);
 /* relay_tokens.c: of a request that only counts the tokens of an engine's prompt. Whether an engine
  * is to be asked; false: ours are the same, or the request has failed, because nobody can tell. */

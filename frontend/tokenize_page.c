@@ -2,13 +2,14 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "frontend/app_priv.h"
+#include "tokenizer/request.h"
 
 enum { DEPTH = 64 };
 
 struct tokenize_request {
-    struct weir_span model, prompt, messages, tools;
+    struct weir_span model, prompt;
     struct weir_span tokens; /* raw array */
-    bool has_prompt, strings, no_generation_prompt;
+    bool has_prompt, has_messages, strings;
     bool special, says_special; /* add_special_tokens, when it is there */
 };
 
@@ -29,15 +30,11 @@ static bool read_tokenize(struct weir_http_exchange *x, struct tokenize_request 
             t->has_prompt = weir_json_string(&j, &s);
             t->prompt = weir_json_text(s, arena);
         } else if (weir_json_str_eqz(key, "messages") && type == WEIR_JSON_ARRAY) {
-            weir_json_skip(&j, &t->messages);
-        } else if (weir_json_str_eqz(key, "tools") && type == WEIR_JSON_ARRAY) {
-            weir_json_skip(&j, &t->tools);
+            t->has_messages = weir_json_skip(&j, NULL);
         } else if (weir_json_str_eqz(key, "tokens") && type == WEIR_JSON_ARRAY) {
             weir_json_skip(&j, &t->tokens);
         } else if (weir_json_str_eqz(key, "return_token_strs") && type == WEIR_JSON_TRUE) {
             t->strings = weir_json_bool(&j, &flag);
-        } else if (weir_json_str_eqz(key, "add_generation_prompt") && type == WEIR_JSON_FALSE) {
-            t->no_generation_prompt = weir_json_bool(&j, &flag);
         } else if (weir_json_str_eqz(key, "add_special_tokens") &&
                    (type == WEIR_JSON_TRUE || type == WEIR_JSON_FALSE)) {
             t->says_special = weir_json_bool(&j, &t->special);
@@ -115,10 +112,36 @@ static void answer_tokens(struct weir_http_exchange *x, const struct weir_model_
     weir_front_send(x, 200, &w, &body);
 }
 
+/* The prompt, and with which flags it becomes tokens: as those of a completion and of a chat do,
+ * unless the client wants it else. */
+static enum weir_status make_prompt(struct weir_http_exchange *x,
+                                    const struct weir_model_info *info,
+                                    const struct tokenize_request *t, struct weir_buf *out,
+                                    unsigned *ret_flags, struct weir_err *err) {
+    struct weir_span body = weir_http_exchange_request(x)->body;
+    struct wtok_chat chat;
+    enum weir_status st;
+    if (t->has_prompt) {
+        st = wtok_request_completion(body, info->flavour, ret_flags, err);
+        if (st == WEIR_OK)
+            st = weir_buf_append_span(out, t->prompt);
+    } else {
+        st = wtok_request_chat(body, info->flavour, weir_http_exchange_arena(x), &chat, ret_flags,
+                               err);
+        if (st == WEIR_OK) {
+            chat.mends_turns = !info->engines;
+            st = wtok_render_chat(info->tok, &chat, out, err);
+        }
+    }
+    if (t->says_special)
+        *ret_flags = WTOK_SPECIAL | (t->special ? WTOK_ADD_SPECIAL : 0);
+    return st;
+}
+
 void weir_front_tokenize(struct weir_front_loop *fl, struct weir_http_exchange *x) {
     struct tokenize_request t = {0};
     struct weir_err err = {.text = "out of memory"};
-    if (!read_tokenize(x, &t) || t.has_prompt == (t.messages.data != NULL)) {
+    if (!read_tokenize(x, &t) || t.has_prompt == t.has_messages) {
         weir_front_error(fl, x, 400,
                          "a JSON object with either `prompt` or `messages` is expected");
         return;
@@ -130,21 +153,9 @@ void weir_front_tokenize(struct weir_front_loop *fl, struct weir_http_exchange *
     }
     const struct weir_model_info *info = weir_model_info(model);
     struct weir_buf text;
+    unsigned flags;
     weir_buf_init(&text, (size_t)256 << 20);
-    enum weir_status st;
-    if (t.has_prompt) {
-        st = weir_buf_append_span(&text, t.prompt);
-    } else {
-        struct wtok_chat chat = {.messages = t.messages,
-                                 .tools = t.tools,
-                                 .mends_turns = !info->engines,
-                                 .add_generation_prompt = !t.no_generation_prompt,
-                                 .flavour = info->flavour};
-        st = wtok_render_chat(info->tok, &chat, &text, &err);
-    }
-    /* As a completion's prompt and a chat are made into tokens, unless the client wants it else. */
-    bool special = t.says_special ? t.special : t.has_prompt;
-    unsigned flags = WTOK_SPECIAL | (special ? WTOK_ADD_SPECIAL : 0);
+    enum weir_status st = make_prompt(x, info, &t, &text, &flags, &err);
     size_t n = 0, room = wtok_encode_bound(info->tok, text.len);
     uint32_t *ids = st == WEIR_OK ? weir_malloc((room + 1) * sizeof(*ids)) : NULL;
     if (ids != NULL)
@@ -152,7 +163,11 @@ void weir_front_tokenize(struct weir_front_loop *fl, struct weir_http_exchange *
     if (ids != NULL && st == WEIR_OK)
         answer_tokens(x, info, &t, ids, n);
     else
-        weir_front_error(fl, x, st == WEIR_INVALID ? 400 : 503, err.text);
+        weir_front_error(fl, x,
+                         st == WEIR_INVALID       ? 400
+                         : st == WEIR_UNSUPPORTED ? 501
+                                                  : 503,
+                         err.text);
     weir_free(ids);
     weir_buf_fini(&text);
     weir_model_unref(model);

@@ -26,6 +26,12 @@ static void read_config(struct wj_run *x) {
         wj_fail(x, WTOK_JINJA_ERR_VALUE, "not a JSON object");
 }
 
+/* As vLLM looks for it. */
+static bool knows_developer(struct weir_span text) {
+    return wj_find(text, WEIR_SPAN_LIT("\"developer\""), 0) >= 0 ||
+           wj_find(text, WEIR_SPAN_LIT("'developer'"), 0) >= 0;
+}
+
 static enum weir_status add_template(struct wtok_template *t, struct weir_span name,
                                      struct weir_span text, struct weir_err *err) {
     struct wtok_jinja_failure failure;
@@ -44,8 +50,8 @@ static enum weir_status add_template(struct wtok_template *t, struct weir_span n
         wtok_jinja_destroy(tpl);
         return weir_err_set(err, WEIR_NOMEM, "out of memory");
     }
-    t->list[t->n++] =
-        (struct wtok_named_template){kept, tpl, wtok_jinja_wants_parts_sglang(tpl), 0};
+    t->list[t->n++] = (struct wtok_named_template){kept, tpl, wtok_jinja_wants_parts_sglang(tpl),
+                                                   knows_developer(text), 0};
     return WEIR_OK;
 }
 
@@ -334,6 +340,8 @@ static void shape(struct chat_run *r, const struct wtok_named_template *named) {
     bool sglang = flavour == WTOK_FLAVOUR_SGLANG;
     bool parts = sglang ? named->sglang_parts : wtok_jinja_wants_parts(named->tpl);
     r->messages = wtok_shape_messages(&r->x, flavour, r->messages, parts);
+    if (flavour == WTOK_FLAVOUR_VLLM && !named->knows_developer)
+        r->messages = wtok_shape_developers(&r->x, r->messages);
     r->tools = wtok_shape_tools(&r->x, flavour, r->tools);
     if (r->flat_tools)
         r->tools = flattened(&r->x, r->tools);

@@ -12,6 +12,7 @@ struct wtok_named_template {
     struct weir_span name;  /* in the arena */
     struct wtok_jinja *tpl; /* owned */
     bool sglang_parts;
+    bool knows_developer;   /* the role stands in it as a text */
     unsigned refused_turns; /* WTOK_NO_… */
 };
 /* Immutable after creation. */
@@ -31,6 +32,9 @@ enum weir_status wtok_chat_builtin(const struct wtok_chat *chat, struct weir_buf
  * template wants content as a list. */
 struct wj_val wtok_shape_messages(struct wj_run *x, enum wtok_flavour flavour,
                                   struct wj_val messages, bool parts);
+/* vLLM, for a template that does not name the role: developers become the system, and all of that
+ * one message in front. */
+struct wj_val wtok_shape_developers(struct wj_run *x, struct wj_val messages);
 struct wj_val wtok_shape_tools(struct wj_run *x, enum wtok_flavour flavour, struct wj_val tools);
 /* Those that a request's tool_choice lets SGLang show; none when none is left. */
 struct wj_val wtok_choose_tools(struct wj_run *x, struct wj_val tools, struct wj_val choice);

@@ -49,6 +49,16 @@ static inline bool begins_with(struct wj_run *x, struct wj_val dict, const struc
     return true;
 }
 
+/* Those that have none of the names. */
+static void add_other_members(struct wj_run *x, struct wj_val to, struct wj_val from,
+                              const struct weir_span *names, size_t n) {
+    for (uint32_t i = 0; i < from.u.dict->n; i++) {
+        const struct wj_pair *p = &from.u.dict->pairs[i];
+        if (name_of(x, p->key, names, n) == n)
+            wj_dict_set(x, to.u.dict, p->key, p->value);
+    }
+}
+
 static _Noreturn void bad_message(struct wj_run *x, const char *text) {
     wj_fail(x, WTOK_JINJA_ERR_VALUE, "%s", text);
 }
@@ -110,6 +120,36 @@ static void refuse_part(struct wj_run *x, struct wj_val part, const char *media)
     bad_message(x, "Missing 'type' field in a content part");
 }
 
+/* A text with what else stands in its part: members that no part of vLLM's classes has. */
+static struct wj_val vllm_text_part(struct wj_run *x, struct wj_val part, struct wj_val text) {
+    static const struct weir_span known[] = {
+        WEIR_SPAN_LIT("type"),         WEIR_SPAN_LIT("text"),
+        WEIR_SPAN_LIT("refusal"),      WEIR_SPAN_LIT("thinking"),
+        WEIR_SPAN_LIT("closed"),       WEIR_SPAN_LIT("name"),
+        WEIR_SPAN_LIT("uuid"),         WEIR_SPAN_LIT("data"),
+        WEIR_SPAN_LIT("file"),         WEIR_SPAN_LIT("prompt_cache_breakpoint"),
+        WEIR_SPAN_LIT("image_url"),    WEIR_SPAN_LIT("image_embeds"),
+        WEIR_SPAN_LIT("image_pil"),    WEIR_SPAN_LIT("audio_url"),
+        WEIR_SPAN_LIT("audio_embeds"), WEIR_SPAN_LIT("input_audio"),
+        WEIR_SPAN_LIT("video_url"),    WEIR_SPAN_LIT("video_embeds")};
+    struct wj_val out = typed_part(x, "text", text);
+    if (part.kind == WJ_DICT && part.u.dict->n > 2)
+        add_other_members(x, out, part, known, WEIR_ARRAY_LEN(known));
+    return out;
+}
+
+static struct wj_val vllm_reference(struct wj_run *x, struct wj_val part, bool parts) {
+    struct wj_val out, name = wtok_member(x, part, "name");
+    if (name.kind != WJ_STR)
+        bad_message(x, "a tool_reference needs a name");
+    if (!parts)
+        return name;
+    out = wj_dict_new(x, 2);
+    wtok_add(x, out, "type", wj_strz("tool_reference"));
+    wtok_add(x, out, "name", name);
+    return out;
+}
+
 /* A list of parts as vLLM hands it on: all with a type, or only their texts with newlines between.
  */
 static struct wj_val vllm_parts(struct wj_run *x, struct wj_val content, bool parts) {
@@ -117,6 +157,10 @@ static struct wj_val vllm_parts(struct wj_run *x, struct wj_val content, bool pa
     for (uint32_t i = 0; i < content.len; i++) {
         struct wj_val part = content.u.items[i], text = part;
         const char *media = NULL;
+        if (part.kind == WJ_DICT && is_text(wtok_member(x, part, "type"), "tool_reference")) {
+            wj_push(x, &out, vllm_reference(x, part, parts));
+            continue;
+        }
         if (part.kind == WJ_DICT)
             text = part_text(x, part, false, &media);
         else if (part.kind != WJ_STR)
@@ -126,7 +170,7 @@ static struct wj_val vllm_parts(struct wj_run *x, struct wj_val content, bool pa
         if (media != NULL)
             wj_push(x, &out, typed_part(x, media, text));
         else if (text.kind == WJ_STR && parts)
-            wj_push(x, &out, typed_part(x, "text", text));
+            wj_push(x, &out, vllm_text_part(x, part, text));
         else if (text.kind == WJ_STR && text.len > 0)
             wj_push(x, &out, text);
     }
@@ -150,6 +194,38 @@ static struct wj_val joined_texts(struct wj_run *x, struct wj_val list, const ch
         wj_push(x, &out, t.kind == WJ_STR ? t : wj_strz(""));
     }
     return join(x, &out, sep);
+}
+
+/* vLLM drops the line by which one client names its bill, because it changes with each request.
+ * MISSING: nothing is left. */
+static struct wj_val without_bill(struct wj_run *x, struct wj_val text) {
+    static const struct weir_span begin = WEIR_SPAN_LIT("x-anthropic-billing-header");
+    struct weir_span rest;
+    if (text.kind != WJ_STR || !weir_span_starts(wj_text(x, text), begin))
+        return text;
+    weir_span_split(wj_text(x, text), '\n', &rest);
+    return rest.data != NULL && rest.len > 0 ? wj_str(rest) : (struct wj_val){.kind = WJ_MISSING};
+}
+
+static struct wj_val without_bills(struct wj_run *x, struct wj_val content) {
+    struct wj_vec out = {0};
+    if (content.kind == WJ_STR) {
+        content = without_bill(x, content);
+        return content.kind == WJ_STR ? content : wj_list(NULL, 0);
+    }
+    for (uint32_t i = 0; content.kind == WJ_LIST && i < content.len; i++) {
+        struct wj_val part = content.u.items[i], text = part, rest;
+        if (part.kind == WJ_DICT && is_text(wtok_member(x, part, "type"), "text"))
+            text = wtok_member(x, part, "text");
+        rest = without_bill(x, text);
+        if (rest.kind == WJ_STR && rest.len != text.len && part.kind == WJ_DICT)
+            rest = vllm_text_part(x, part, rest);
+        else if (rest.kind != WJ_MISSING || text.kind == WJ_MISSING)
+            rest = part;
+        if (rest.kind != WJ_MISSING)
+            wj_push(x, &out, rest);
+    }
+    return content.kind == WJ_LIST ? wj_list(out.at, out.n) : content;
 }
 
 static struct wj_val vllm_content(struct wj_run *x, struct wj_val content, bool parts, bool tool) {
@@ -183,21 +259,29 @@ static struct wj_val vllm_arguments(struct wj_run *x, struct wj_val v) {
     return wj_dict_new(x, 0);
 }
 
-static struct wj_val copy_dict(struct wj_run *x, struct wj_val d) {
-    struct wj_val c = wj_dict_new(x, d.u.dict->n + 1);
-    for (uint32_t i = 0; i < d.u.dict->n; i++)
-        wj_dict_add(x, c.u.dict, d.u.dict->pairs[i].key, d.u.dict->pairs[i].value);
-    return c;
+/* The members that vLLM's classes name come first, in their order. */
+static struct wj_val in_order(struct wj_run *x, struct wj_val from, const struct weir_span *names,
+                              size_t n) {
+    struct wj_val out = wj_dict_new(x, from.u.dict->n + 1), v[8];
+    members(x, from, names, n, v);
+    for (size_t i = 0; i < n; i++)
+        if (v[i].kind != WJ_MISSING)
+            wtok_add(x, out, (const char *)names[i].data, v[i]);
+    add_other_members(x, out, from, names, n);
+    return out;
 }
 
 static struct wj_val vllm_call(struct wj_run *x, struct wj_val call) {
+    static const struct weir_span outer[] = {WEIR_SPAN_LIT("id"), WEIR_SPAN_LIT("function"),
+                                             WEIR_SPAN_LIT("type")};
+    static const struct weir_span inner[] = {WEIR_SPAN_LIT("arguments"), WEIR_SPAN_LIT("name")};
     struct wj_val type = wtok_member(x, call, "type"), f = wtok_member(x, call, "function");
     if (call.kind != WJ_DICT)
         bad_message(x, "assistant tool_calls entries must be objects.");
     if (f.kind != WJ_DICT || (type.kind != WJ_MISSING && !is_text(type, "function")))
         bad_message(x, "chat completions only support assistant tool_calls of type 'function'.");
-    call = copy_dict(x, call);
-    f = copy_dict(x, f);
+    call = in_order(x, call, outer, WEIR_ARRAY_LEN(outer));
+    f = in_order(x, f, inner, WEIR_ARRAY_LEN(inner));
     wtok_set(x, f, "arguments", vllm_arguments(x, wtok_member(x, f, "arguments")));
     wtok_set(x, call, "function", f);
     return call;
@@ -259,11 +343,15 @@ static struct wj_val vllm_message(struct wj_run *x, struct wj_val m, bool parts)
                                               WEIR_SPAN_LIT("tools")};
     struct wj_val v[N];
     if (!parts && m.u.dict->n == 2 && begins_with(x, m, names, 2) &&
-        m.u.dict->pairs[1].value.kind == WJ_STR && !is_text(m.u.dict->pairs[0].value, "developer"))
+        m.u.dict->pairs[1].value.kind == WJ_STR &&
+        !is_text(m.u.dict->pairs[0].value, "developer") &&
+        !is_text(m.u.dict->pairs[0].value, "system"))
         return m; /* nothing would change */
     struct wj_val out = wj_dict_new(x, 8);
     members(x, m, names, N, v);
     bool tool = is_text(v[ROLE], "tool");
+    if (is_text(v[ROLE], "system"))
+        v[CONTENT] = without_bills(x, v[CONTENT]);
     wtok_add(x, out, "role", v[ROLE]);
     wtok_add(x, out, "content", vllm_content(x, v[CONTENT], parts, tool));
     if (is_text(v[ROLE], "assistant")) {
@@ -344,6 +432,65 @@ struct wj_val wtok_shape_messages(struct wj_run *x, enum wtok_flavour flavour,
     return wj_list(items, messages.len);
 }
 
+/* ---- roles that a template does not know ------------------------------------------------------
+ */
+
+/* Texts of a system message's content, as vLLM joins it with others. */
+static struct wj_val system_text(struct wj_run *x, struct wj_val content) {
+    struct wj_vec texts = {0};
+    if (content.kind != WJ_LIST)
+        return content;
+    for (uint32_t i = 0; i < content.len; i++) {
+        struct wj_val part = content.u.items[i];
+        part = part.kind == WJ_DICT ? wtok_member(x, part, "text") : part;
+        if (part.kind == WJ_STR)
+            wj_push(x, &texts, part);
+    }
+    return join(x, &texts, "\n");
+}
+
+/* All system messages as one, in front; as they are where the only one stands there already. */
+static struct wj_val one_system(struct wj_run *x, struct wj_val messages) {
+    struct wj_vec texts = {0}, others = {0};
+    bool moved = false;
+    for (uint32_t i = 0; i < messages.len; i++) {
+        struct wj_val m = messages.u.items[i];
+        if (!is_text(wtok_member(x, m, "role"), "system")) {
+            wj_push(x, &others, m);
+            continue;
+        }
+        struct wj_val text = system_text(x, wtok_member(x, m, "content"));
+        moved |= i > 0;
+        if (text.kind == WJ_STR && text.len > 0)
+            wj_push(x, &texts, text);
+    }
+    if (!moved)
+        return messages;
+    struct wj_val *items = wj_alloc(x, (others.n + 1) * sizeof(*items));
+    items[0] = wj_dict_new(x, 2);
+    wtok_add(x, items[0], "role", wj_strz("system"));
+    wtok_add(x, items[0], "content", join(x, &texts, "\n\n"));
+    memcpy(items + 1, others.at, others.n * sizeof(*items));
+    return wj_list(items, others.n + 1);
+}
+
+struct wj_val wtok_shape_developers(struct wj_run *x, struct wj_val messages) {
+    bool any = false;
+    struct wj_val *items = wj_alloc(x, messages.len * sizeof(*items) + 1);
+    for (uint32_t i = 0; i < messages.len; i++) {
+        struct wj_val m = items[i] = messages.u.items[i];
+        if (!is_text(wtok_member(x, m, "role"), "developer"))
+            continue;
+        any = true;
+        items[i] = wj_dict_new(x, m.u.dict->n);
+        for (uint32_t k = 0; k < m.u.dict->n; k++)
+            if (!is_text(m.u.dict->pairs[k].key, "tools"))
+                wj_dict_add(x, items[i].u.dict, m.u.dict->pairs[k].key, m.u.dict->pairs[k].value);
+        wtok_set(x, items[i], "role", wj_strz("system"));
+    }
+    return any ? one_system(x, wj_list(items, messages.len)) : messages;
+}
+
 struct weir_span wtok_shape_last(struct wj_run *x, struct wj_val *messages, bool continues) {
     struct weir_span prefix = {NULL, 0};
     if (messages->len == 0)
@@ -366,41 +513,37 @@ struct weir_span wtok_shape_last(struct wj_run *x, struct wj_val *messages, bool
 
 /* ---- tools -------------------------------------------------------------------------------- */
 
-/* Those that have none of the names. */
-static void add_other_members(struct wj_run *x, struct wj_val to, struct wj_val from,
-                              const struct weir_span *names, size_t n) {
-    for (uint32_t i = 0; i < from.u.dict->n; i++) {
-        const struct wj_pair *p = &from.u.dict->pairs[i];
-        if (name_of(x, p->key, names, n) == n)
-            wj_dict_set(x, to.u.dict, p->key, p->value);
-    }
-}
-
 static struct wj_val or_null(struct wj_val v) {
     return has(v) ? v : wj_none();
 }
 
+/* vLLM 0.32: the members that its classes have, in their order; `strict` and `defer_loading` only
+ * where they say something. */
 static struct wj_val vllm_tool(struct wj_run *x, struct wj_val tool) {
-    enum { TYPE, FUNCTION, N_OUTER };
-    enum { NAME, DESCRIPTION, PARAMETERS, N_INNER };
-    static const struct weir_span outer[N_OUTER] = {WEIR_SPAN_LIT("type"),
-                                                    WEIR_SPAN_LIT("function")};
+    enum { TYPE, FUNCTION, OUTER_DEFER, N_OUTER };
+    enum { NAME, DESCRIPTION, PARAMETERS, STRICT, DEFER, N_INNER };
+    static const struct weir_span outer[N_OUTER] = {
+        WEIR_SPAN_LIT("type"), WEIR_SPAN_LIT("function"), WEIR_SPAN_LIT("defer_loading")};
     static const struct weir_span inner[N_INNER] = {
-        WEIR_SPAN_LIT("name"), WEIR_SPAN_LIT("description"), WEIR_SPAN_LIT("parameters")};
+        WEIR_SPAN_LIT("name"), WEIR_SPAN_LIT("description"), WEIR_SPAN_LIT("parameters"),
+        WEIR_SPAN_LIT("strict"), WEIR_SPAN_LIT("defer_loading")};
     struct wj_val t[N_OUTER], f[N_INNER];
     members(x, tool, outer, N_OUTER, t);
     members(x, t[FUNCTION], inner, N_INNER, f);
-    if (has(t[TYPE]) && has(f[NAME]) && has(f[DESCRIPTION]) && has(f[PARAMETERS]) &&
-        begins_with(x, tool, outer, N_OUTER) && begins_with(x, t[FUNCTION], inner, N_INNER))
+    if (tool.u.dict->n == 2 && t[FUNCTION].u.dict->n == 3 && has(t[TYPE]) && has(f[NAME]) &&
+        has(f[DESCRIPTION]) && has(f[PARAMETERS]) && begins_with(x, tool, outer, 2) &&
+        begins_with(x, t[FUNCTION], inner, 3))
         return tool; /* nothing would change */
-    struct wj_val out = wj_dict_new(x, 4), in = wj_dict_new(x, 6);
+    struct wj_val out = wj_dict_new(x, 3), in = wj_dict_new(x, N_INNER);
+    if (!has(f[DEFER]))
+        f[DEFER] = t[OUTER_DEFER];
     wtok_add(x, out, "type", has(t[TYPE]) ? t[TYPE] : wj_strz("function"));
-    wtok_add(x, in, "name", or_null(f[NAME]));
-    wtok_add(x, in, "description", or_null(f[DESCRIPTION]));
-    wtok_add(x, in, "parameters", or_null(f[PARAMETERS]));
-    add_other_members(x, in, t[FUNCTION], inner, N_INNER);
+    for (size_t i = 0; i < N_INNER; i++)
+        if (i < STRICT || has(f[i]))
+            wtok_add(x, in, (const char *)inner[i].data, or_null(f[i]));
     wtok_add(x, out, "function", in);
-    add_other_members(x, out, tool, outer, N_OUTER);
+    if (has(t[OUTER_DEFER]))
+        wtok_add(x, out, "defer_loading", t[OUTER_DEFER]);
     return out;
 }
 

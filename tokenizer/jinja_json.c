@@ -156,8 +156,8 @@ static const char *read_number(struct reader *r, const char *start) {
         struct wj_val big = {.kind = WJ_BIG, .len = (uint32_t)text.len, .u.s = text.data};
         return keep(r, weir_span_i64(text, &i) ? wj_int(i) : big, p);
     }
-    if (!weir_span_f64(text, &f))
-        bad(r, p, "a number out of range");
+    if (!weir_span_f64(text, &f)) /* of good form, so too large: Python's are without end then */
+        f = *start == '-' ? -INFINITY : INFINITY;
     return keep(r, wj_float(f), p);
 }
 

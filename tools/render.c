@@ -6,6 +6,7 @@
 #include "base/json.h"
 #include "runtime/options_render.h"
 #include "tokenizer/chat.h"
+#include "tokenizer/request.h"
 #include "tools/tools.h"
 
 #include <stdio.h>
@@ -84,78 +85,15 @@ static enum weir_status load(const struct weir_render_options *o, struct wtok_te
 
 /* ---- one request ---------------------------------------------------------------------------- */
 
-/* {"reasoning_effort": X, …the arguments}, which win. */
-static struct weir_span with_effort(struct weir_span args, struct weir_span effort,
-                                    struct weir_arena *arena) {
-    struct weir_buf buf;
-    struct weir_span rest = args.data != NULL ? weir_span_trim(args) : WEIR_SPAN_LIT("{}");
-    weir_buf_init(&buf, INPUT_MAX_BYTES);
-    rest = rest.len > 0 ? weir_span_trim(weir_span(rest.data + 1, rest.len - 1)) : rest;
-    enum weir_status st =
-        weir_buf_printf(&buf, "{\"reasoning_effort\":%.*s%s", WEIR_SPAN_ARG(effort),
-                        rest.len > 0 && rest.data[0] != '}' ? "," : "");
-    if (st == WEIR_OK)
-        st = weir_buf_append_span(&buf, rest);
-    struct weir_span merged =
-        st == WEIR_OK ? weir_arena_copy(arena, weir_buf_span(&buf)) : weir_span(NULL, 0);
-    weir_buf_fini(&buf);
-    return merged;
-}
-
-static enum weir_status read_request(struct weir_span text, struct weir_arena *arena,
-                                     struct wtok_chat *chat, struct weir_err *err) {
-    struct weir_json j;
-    struct weir_json_str key;
-    struct weir_span effort = {NULL, 0};
-    bool asked = false;
-    weir_json_init(&j, text, 128);
-    if (weir_json_object_enter(&j))
-        while (weir_json_object_next(&j, &key)) {
-            enum weir_json_type type = weir_json_peek(&j);
-            bool flag = type == WEIR_JSON_TRUE || type == WEIR_JSON_FALSE;
-            struct weir_span *to = NULL, ignored;
-            if (flag && weir_json_str_eqz(key, "add_generation_prompt")) {
-                chat->add_generation_prompt = type == WEIR_JSON_TRUE;
-                asked = true;
-            } else if (flag && weir_json_str_eqz(key, "continue_final_message"))
-                chat->continue_final_message = type == WEIR_JSON_TRUE;
-            else if (weir_json_str_eqz(key, "messages"))
-                to = &chat->messages;
-            else if (weir_json_str_eqz(key, "tools"))
-                to = &chat->tools;
-            else if (weir_json_str_eqz(key, "documents"))
-                to = &chat->documents;
-            else if (weir_json_str_eqz(key, "chat_template_kwargs") ||
-                     weir_json_str_eqz(key, "chat_template_args"))
-                to = &chat->template_args;
-            else if (weir_json_str_eqz(key, "reasoning_effort"))
-                to = &effort;
-            if (!weir_json_skip(&j, to != NULL && type != WEIR_JSON_NULL ? to : &ignored))
-                break;
-        }
-    if (!weir_json_finish(&j))
-        return weir_err_set(err, WEIR_INVALID, "the request is no JSON object: %s at byte %zu",
-                            weir_json_error_text(j.error), j.error_pos);
-    if (chat->messages.data == NULL)
-        return weir_err_set(err, WEIR_INVALID, "the request has no messages");
-    /* Who continues a message wants no new one; only asking for both is an error. */
-    chat->add_generation_prompt &= asked || !chat->continue_final_message;
-    if (effort.data != NULL) {
-        chat->template_args = with_effort(chat->template_args, effort, arena);
-        if (chat->template_args.data == NULL)
-            return weir_err_set(err, WEIR_NOMEM, "out of memory");
-    }
-    return WEIR_OK;
-}
-
 static enum weir_status render(const struct weir_render_options *o, const struct wtok_template *t,
                                struct weir_span text, struct weir_buf *out, struct weir_err *err) {
     struct weir_arena arena;
-    struct wtok_chat chat = {.add_generation_prompt = true,
-                             .flavour = (enum wtok_flavour)o->flavour,
-                             .now_us = o->now * 1000000};
+    struct wtok_chat chat;
+    unsigned flags;
     weir_arena_init(&arena, INPUT_MAX_BYTES);
-    enum weir_status st = read_request(text, &arena, &chat, err);
+    enum weir_status st =
+        wtok_request_chat(text, (enum wtok_flavour)o->flavour, &arena, &chat, &flags, err);
+    chat.now_us = o->now * 1000000;
     if (st == WEIR_OK)
         st = wtok_template_render(t, &chat, out, err);
     weir_arena_fini(&arena);

@@ -1,0 +1,239 @@
+#!/usr/bin/env python3
+"""Made-up chats and completions, each given to an engine that others wrote and to `weir frontend` with the same model's files:
+where the engine makes a prompt of it, Weir must make the same tokens, or say that it cannot.
+
+usage: engine_diff.py WEIR_BINARY MODEL_FOLDER URL [KEEP_FILE]
+URL: of a vLLM with its scale-out pages, or of its render server, which needs no weights:
+     python -m vllm.entrypoints.launchers.render.entry --model MODEL_FOLDER --served-model-name m …
+KEEP_FILE: gets what was asked and the engine's tokens, a JSON line each.
+WEIR_TEST_SEED and WEIR_TEST_CASES (2,000) choose the requests. Prints one JSON line; exit 1 when tokens differed."""
+import collections
+import http.client
+import json
+import os
+import random
+import sys
+import urllib.parse
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+os.environ["WEIR_BIN"] = os.path.abspath(sys.argv[1])
+from weir import Frontend, Process, WEIR  # noqa: E402
+
+SEED = int(os.environ.get("WEIR_TEST_SEED", "0")) or random.randrange(1, 1 << 31)
+CASES = int(os.environ.get("WEIR_TEST_CASES", "2000"))
+TEXTS = ["hi", "", " ", "  a  ", "\n", "a\nb\n\n", "Zürich °C", "世界 🎉 e\u0301 \u202e", "a\x00b", "\t\r\n", "<|im_start|>user\nx<|im_end|>",
+         "<|begin_of_text|><|eot_id|>", "<s>[INST] x [/INST]</s>", "<bos><start_of_turn>", "<｜User｜>x<｜end▁of▁sentence｜>", "<|endoftext|>",
+         "<think>\nhm\n</think>\n\nso", "</think>", "<tool_call>\n{}\n</tool_call>", "{{ messages }}{% raw %}", "\"q\" 'q' \\ <b>&amp;", "x" * 700,
+         "word " * 300, "0123456789" * 30, "\ufeff\u2028\u00a0", "x-anthropic-billing-header: cch=1; v=2\nYou are.", "x-anthropic-billing-header: a",
+         "x-anthropic-billing-header: a\n", "<tool_response>1</tool_response>", "\U0001f468\u200d\U0001f469\u200d\U0001f467", "１２３ ﬁ ½"]
+SCHEMAS = [{"type": "object", "properties": {}}, {}, None,
+           {"type": "object", "properties": {"é": {"type": "string", "description": "\"a\" <b> & 'c'"}, "n": {"type": "number", "minimum": 1.0,
+            "default": 1e-7, "maximum": 12345678901234567890}}, "required": ["é"], "additionalProperties": False}]
+ARGUMENTS = ["{}", "{\"a\": 1}", "{\"a\":1.0,\"b\":[true,null,\"é\"]}", "[1]", "42", "null", "\"x\"", "", " ", "{", "{\"a\":1}x", "{\"a\":1,\"a\":2}",
+             "{\"z\":1,\"a\":{\"y\":2}}", "{\"a\":NaN}", " {\"a\": \"\\u00e9\\n\"} ", {"a": 1}, {}, None, "{\"n\":1E3,\"m\":-0,\"k\":1e400}"]
+PARTS = [{"type": "text", "text": "one"}, {"type": "text", "text": ""}, {"type": "text", "text": "two\n"}, {"type": "text"}, {"type": "text", "text": None},
+         {"type": "text", "text": "c", "cache_control": {"type": "ephemeral"}}, {"text": "no type"}, {"type": "input_text", "text": "i"},
+         {"type": "output_text", "text": "o"}, {"type": "refusal", "refusal": "no"}, {"type": "thinking", "thinking": "hm"},
+         {"type": "thinking", "thinking": "hm", "closed": True}, {"type": "tool_reference", "name": "f"}, {"type": "nothing"}, "bare", "",
+         {"type": "text", "text": "x-anthropic-billing-header: q\nrest"}, {"type": "text", "text": "x-anthropic-billing-header: q"}, {"type": "refusal"}]
+KWARGS = {"enable_thinking": [True, False, None, "auto"], "thinking": [True, False], "reasoning_effort": ["low", "auto", None, "x"],
+          "add_generation_prompt": [True, False], "continue_final_message": [True, False], "documents": [None, [{"title": "k", "text": "w"}]],
+          "x": [None, "auto", 1, 1.0, "é", {"b": 1, "a": [None]}, [], False, ""], "tokenize": [True, False], "return_dict": [True],
+          "chat_template": [None], "date_string": ["1 Jan 2025"], "bos_token": ["B"], "tools_in_user_message": [False], "tools": [None],
+          "padding": [True], "messages": [[]], "builtin_tools": [["brave"]], "preserve_thinking": [True]}
+DATE = {"date_string": "26 Jul 2024"}  # else templates print today's
+
+
+class Maker:
+    def __init__(self, rng):
+        self.r = rng
+
+    def some(self, chance):
+        return self.r.random() < chance
+
+    def text(self):
+        return self.r.choice(TEXTS)
+
+    def parts(self):
+        usual = [{"type": "text", "text": self.text()} for _ in range(self.r.choice([0, 1, 1, 2, 3]))]
+        return [self.r.choice(PARTS) for _ in range(self.r.choice([1, 2]))] + usual if self.some(0.4) else usual
+
+    def calls(self):
+        out = []
+        for i in range(self.r.choice([0, 1, 1, 1, 2])):
+            f = {"name": self.r.choice(["f", "get_weather"]), "arguments": self.r.choice(ARGUMENTS)}
+            call = {"id": "abcdefgh" + str(i), "type": "function", "function": f}
+            if self.some(0.1):
+                del call[self.r.choice(list(call))]
+            if self.some(0.1):
+                f.pop(self.r.choice(list(f)))
+            if self.some(0.1):
+                call["index"] = i
+            if self.some(0.05):
+                f["more"] = 1
+            out.append(dict(self.r.sample(list(call.items()), len(call))))
+        return out
+
+    def message(self, role):
+        m = {"role": role}
+        if not self.some(0.04):
+            m["content"] = self.text() if self.some(0.65) else self.parts() if self.some(0.8) else None
+        if role == "assistant" and self.some(0.4):
+            m["tool_calls"] = self.calls() if self.some(0.9) else None
+        if role == "assistant" and self.some(0.4):
+            m[self.r.choice(["reasoning", "reasoning_content"])] = self.r.choice([self.text(), None])
+        if role == "tool" and not self.some(0.1):
+            m["tool_call_id"] = "abcdefgh0"
+        if self.some(0.08):
+            m["name"] = self.r.choice(["bob", "", "f"])
+        if self.some(0.06):
+            m.update(self.r.choice([{"refusal": "r"}, {"task": "t"}, {"audio": None}, {"foo": 1}, {"weight": 0}, {"function_call": None},
+                                    {"tools": [{"type": "function", "function": {"name": "g"}}]}, {"tool_call_id": "x"}, {"tool_calls": []}]))
+        return dict(self.r.sample(list(m.items()), len(m))) if self.some(0.3) else m
+
+    def messages(self):
+        if self.some(0.3):  # any order
+            return [self.message(self.r.choice(["system", "developer", "user", "assistant", "tool", "function", "foo"]))
+                    for _ in range(self.r.randrange(1, 6))]
+        out = [self.message(self.r.choice(["system", "system", "developer"]))] if self.some(0.5) else []
+        for _ in range(self.r.randrange(1, 4)):
+            out.append(self.message("user"))
+            out.append(self.message("assistant"))
+            out += [self.message("tool") for _ in out[-1].get("tool_calls") or []]
+            if len(out) > 3 and self.some(0.3):
+                out.append(self.message("developer" if self.some(0.5) else "system"))
+        return out if self.some(0.3) else out + [self.message("user")]
+
+    def tools(self):
+        out = []
+        for name in self.r.sample(["f", "get_weather", "añ \"x\""], self.r.randrange(1, 4)):
+            f = {"name": name, "description": self.text(), "parameters": self.r.choice(SCHEMAS)}
+            for k in ("description", "parameters"):
+                if self.some(0.15):
+                    del f[k]
+            f.update(self.r.choice([{}, {}, {}, {"strict": True}, {"strict": None}, {"strict": False}, {"foo": 1}, {"defer_loading": True}]))
+            t = {"type": "function", "function": dict(self.r.sample(list(f.items()), len(f))) if self.some(0.3) else f}
+            t.update(self.r.choice([{}, {}, {}, {}, {"defer_loading": True}, {"defer_loading": None}, {"bar": 2}, {"strict": True}]))
+            if self.some(0.1):
+                del t["type"]
+            out.append(dict(self.r.sample(list(t.items()), len(t))) if self.some(0.2) else t)
+        return out
+
+    def chat(self):
+        body = {"model": "m", "messages": self.messages(), "max_tokens": 1}
+        if self.some(0.3):
+            body["tools"] = self.tools()
+            if self.some(0.4):
+                body["tool_choice"] = self.r.choice(["auto", "none", "required", None, {"type": "function", "function": {"name": "f"}}])
+        kwargs = dict(DATE)
+        if self.some(0.3):
+            kwargs.update({k: self.r.choice(KWARGS[k]) for k in self.r.sample(sorted(KWARGS), self.r.choice([1, 1, 2, 3]))})
+        body["chat_template_kwargs"] = kwargs
+        if self.some(0.15):
+            body["reasoning_effort"] = self.r.choice(["none", "low", "medium", "high", "minimal", None, "max"])
+        if self.some(0.2):
+            body["continue_final_message"] = self.some(0.7)
+            body["add_generation_prompt"] = self.some(0.3)
+        if self.some(0.15):
+            body.update(self.r.choice([
+                {"add_special_tokens": True}, {"add_special_tokens": False}, {"documents": [{"title": "a", "text": "é"}]}, {"documents": None},
+                {"add_generation_prompt": False}, {"truncate_prompt_tokens": 5}, {"chat_template": "x"}, {"chat_template_args": {"x": 2}},
+                {"thinking": {"type": "enabled"}}, {"thinking": {"type": "disabled"}}, {"include_reasoning": False}, {"response_format": {"type": "json_object"}},
+                {"prompt_token_ids": [1]}, {"truncate_prompt_tokens": -1}, {"kv_transfer_params": {"prompt_token_ids": [1, 2]}},
+                {"stop": ["a"]}, {"reasoning": {"effort": "low"}}, {"functions": []}, {"nvext": {"annotations": []}}, {"top_k": -1}, {"user": ""}]))
+        return "/v1/chat/completions", body
+
+    def completion(self):
+        text = "".join(self.text() for _ in range(self.r.choice([1, 1, 2, 4])))
+        body = {"model": "m", "max_tokens": 1, "prompt": self.r.choice([text, text, text, [text], [text, "b"], [5, 6, 7], [[5, 6], [7]]])}
+        if self.some(0.4):
+            body.update(self.r.choice([{"add_special_tokens": False}, {"add_special_tokens": True}, {"truncate_prompt_tokens": 2}, {"suffix": "x"},
+                                       {"echo": True}, {"truncate_prompt_tokens": None}, {"suffix": None}]))
+        return "/v1/completions", body
+
+    def request(self):
+        path, body = self.completion() if self.some(0.1) else self.chat()
+        return path, json.dumps(body, ensure_ascii=self.some(0.5))
+
+
+class Asked:
+    """One connection to a server; answers as (status, value)."""
+
+    def __init__(self, url):
+        u = urllib.parse.urlsplit(url)
+        self.c = http.client.HTTPConnection(u.hostname, u.port, timeout=120)
+
+    def post(self, path, text, headers=None):
+        self.c.request("POST", path, text.encode("utf-8", "surrogatepass"), {"content-type": "application/json", **(headers or {})})
+        r = self.c.getresponse()
+        body = r.read()
+        try:
+            return r.status, json.loads(body)
+        except ValueError:
+            return r.status, body.decode("utf-8", "replace")
+
+
+def theirs(engine, path, text):
+    """(status, tokens of the first prompt, or what it says)."""
+    status, answer = engine.post(path + "/render", text)
+    if status != 200:
+        return status, answer
+    return status, (answer[0] if isinstance(answer, list) else answer)["token_ids"]
+
+
+def ours(front, path, text):
+    """As above, of Weir's /tokenize, which has the members of a chat; 501 and 400 are refusals."""
+    if path == "/v1/completions":
+        q = json.loads(text)
+        prompt = q["prompt"][0] if isinstance(q["prompt"], list) else q["prompt"]
+        if not isinstance(prompt, str):
+            return 200, prompt if isinstance(prompt, list) else q["prompt"]
+        text = json.dumps({**q, "prompt": prompt})
+    status, answer = front.post("/tokenize", text)
+    return (status, answer["tokens"]) if status == 200 else (status, answer["error"]["message"])
+
+
+def routed(front, path, text):
+    """How many tokens Weir's routing saw in the request, however its worker answers."""
+    _, _ = front.post(path, text, {"x-weir-explain": "1"})
+
+
+def main():
+    folder, url = sys.argv[2:4]
+    keep = open(sys.argv[4], "w", encoding="utf-8") if len(sys.argv) > 4 else None
+    mock = Process([WEIR, "mocker", "--engine", "vllm", "--port", "0", "--model-name", "m", "--model-path", folder, "--speedup-ratio", "0"])
+    port = mock.wait_line(r"engine serves model \S+ on \S+ port (\d+)").group(1)
+    f = Frontend({"DYN_DISCOVERY_BACKEND": "mem"}, "--router-mode", "kv", "--model-path", folder, "--error-format", "openai",
+                 "--worker", f"http://127.0.0.1:{port}").ready()
+    engine, front, maker = Asked(url), Asked(f.url), Maker(random.Random(SEED))
+    seen, why, bad = collections.Counter(), collections.Counter(), []
+    for _ in range(CASES):
+        path, text = maker.request()
+        want, tokens = theirs(engine, path, text)
+        if want != 200:
+            seen["refused there"] += 1
+            if want >= 500:
+                why[f"{want} there"] += 1
+            continue
+        status, got = ours(front, path, text)
+        kind = "same" if status == 200 and got == tokens else "not foretold" if status != 200 else "other tokens"
+        seen[kind] += 1
+        if kind == "not foretold":
+            why[got] += 1
+        if kind == "other tokens":
+            bad.append((path, text, tokens, got))
+        if keep and kind != "not foretold":
+            keep.write(json.dumps({"path": path, "body": text, "tokens": tokens}, ensure_ascii=False) + "\n")
+    for path, text, tokens, got in bad[:int(os.environ.get("WEIR_TEST_SHOW", "5"))]:
+        texts = [engine.post("/detokenize", json.dumps({"model": "m", "tokens": t}))[1].get("prompt") for t in (tokens, got)]
+        same = len(os.path.commonprefix(texts))
+        print(f"{path} {text[:1500]}\n    engine …{texts[0][max(same - 60, 0):same + 200]!r}\n    weir   …{texts[1][max(same - 60, 0):same + 200]!r}",
+              file=sys.stderr)
+    print(json.dumps({"model": os.path.basename(folder.rstrip("/")), "seed": SEED, **seen, "why": why.most_common(20)}, ensure_ascii=False))
+    f.stop()
+    mock.stop()
+    return bool(bad)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
