@@ -494,7 +494,7 @@ static struct weir_span body_of(struct weir_request *r) {
     struct weir_buf out;
     struct weir_jsonw w;
     ptrdiff_t open = weir_span_find(body, '{');
-    if (r->q.cache_salt.len == 0 || r->opaque || has_root_salt(body) || open < 0)
+    if (r->q.cache_salt.len == 0 || has_root_salt(body) || open < 0)
         return body;
     size_t skip = (size_t)open + 1;
     weir_buf_init(&out, body.len + r->q.cache_salt.len * 6 + 64);

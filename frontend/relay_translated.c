@@ -22,7 +22,7 @@ enum { WORDS_MAX = 4096 }; /* of a refusal that is no JSON */
 /* The engine's template gets what ours gets, whatever member of the request said it. */
 bool weir_relay_translated_body(struct weir_request *r) {
     struct weir_buf out;
-    if (r->q.template_args.data == NULL)
+    if (r->q.chat.data == NULL || r->q.template_args.data == NULL)
         return true;
     weir_buf_init(&out, WEIR_REQUEST_ARENA);
     enum weir_status st = weir_relay_body_template(r->q.chat, r->q.template_args, &out);

@@ -265,10 +265,10 @@ static bool can_serve(struct weir_request *r) {
 }
 
 /* A body that we would refuse may be fine for its engine, and if not, the engine says it better:
- * all that is needed is which model it is for. */
+ * all that is needed is which model it is for. The prompt of a chat is made of the body itself. */
 static bool peek(struct weir_request *r) {
     struct weir_json j;
-    struct weir_json_str key, model;
+    struct weir_json_str key, text;
     struct weir_openai_request q = {.kind = r->q.kind, .n = 1};
     weir_json_init(&j, weir_http_exchange_request(r->x)->body, 128);
     if (weir_json_peek(&j) != WEIR_JSON_OBJECT || !weir_json_object_enter(&j))
@@ -276,8 +276,11 @@ static bool peek(struct weir_request *r) {
     while (weir_json_object_next(&j, &key)) {
         enum weir_json_type type = weir_json_peek(&j);
         if (weir_json_str_eqz(key, "model") && type == WEIR_JSON_STRING) {
-            if (weir_json_string(&j, &model))
-                q.model = weir_json_text(model, &r->arena);
+            if (weir_json_string(&j, &text))
+                q.model = weir_json_text(text, &r->arena);
+        } else if (weir_json_str_eqz(key, "cache_salt") && type == WEIR_JSON_STRING) {
+            if (weir_json_string(&j, &text))
+                q.cache_salt = weir_json_text(text, &r->arena);
         } else {
             if (weir_json_str_eqz(key, "stream"))
                 q.stream = type == WEIR_JSON_TRUE;

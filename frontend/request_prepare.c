@@ -61,9 +61,12 @@ static bool hides_tools(const struct weir_request *r) {
 static enum weir_status read_chat(struct weir_request *r, struct wtok_chat *ret_chat,
                                   unsigned *ret_flags, struct weir_err *err) {
     const struct weir_model_info *info = weir_model_info(r->model);
-    if (info->engines)
-        return wtok_request_chat(weir_relay_body(r), info->flavour, &r->arena, ret_chat, ret_flags,
-                                 err);
+    if (info->engines) {
+        enum weir_status st = wtok_request_chat(weir_relay_body(r), info->flavour, &r->arena,
+                                                ret_chat, ret_flags, err);
+        ret_chat->text_only = true; /* what an engine makes of others nobody can tell */
+        return st;
+    }
     *ret_flags = WTOK_SPECIAL;
     *ret_chat = (struct wtok_chat){.messages = r->q.messages,
                                    .tools = hides_tools(r) ? weir_span(NULL, 0) : r->q.tools,
@@ -266,7 +269,8 @@ bool weir_request_prepare_relay(struct weir_request *r) {
         return false;
     int mode = r->fl->app->options.router_mode;
     bool blind = mode == WEIR_OPT_ROUTER_MODE_ROUND_ROBIN || mode == WEIR_OPT_ROUTER_MODE_RANDOM;
-    if (r->opaque || r->q.has_media || blind)
+    bool unread = r->opaque && r->q.kind != WEIR_OPENAI_CHAT;
+    if (unread || r->q.has_media || blind)
         return true;
     if (r->q.kind == WEIR_OPENAI_EMBEDDINGS) {
         leg->prompt.n = weir_embeddings_weight(r);

@@ -326,6 +326,8 @@ static void read_request(struct chat_run *r) {
     r->add_generation_prompt = r->chat->add_generation_prompt;
     r->continues = r->chat->continue_final_message;
     r->messages = wj_from_json(x, r->chat->messages);
+    if (r->chat->text_only)
+        wtok_refuse_media(x, r->messages);
     r->tools = json_or_none(x, r->chat->tools);
     r->documents = json_or_none(x, r->chat->documents);
     r->args = json_or_none(x, r->chat->template_args);

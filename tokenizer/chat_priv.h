@@ -28,8 +28,9 @@ struct wtok_template {
 enum weir_status wtok_chat_builtin(const struct wtok_chat *chat, struct weir_buf *out,
                                    struct weir_err *err) WEIR_MUST_CHECK;
 
-/* chat_shape.c: what an engine makes of the request. Both fail through wj_fail. `parts`: the
+/* chat_shape.c: what an engine makes of the request. All fail through wj_fail. `parts`: the
  * template wants content as a list. */
+void wtok_refuse_media(struct wj_run *x, struct wj_val messages);
 struct wj_val wtok_shape_messages(struct wj_run *x, enum wtok_flavour flavour,
                                   struct wj_val messages, bool parts);
 /* vLLM, for a template that does not name the role: developers become the system, and all of that

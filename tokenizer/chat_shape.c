@@ -416,6 +416,20 @@ static struct wj_val sglang_message(struct wj_run *x, struct wj_val m, bool part
     return out;
 }
 
+void wtok_refuse_media(struct wj_run *x, struct wj_val messages) {
+    for (uint32_t i = 0; messages.kind == WJ_LIST && i < messages.len; i++) {
+        struct wj_val content = wtok_member(x, messages.u.items[i], "content");
+        for (uint32_t k = 0; content.kind == WJ_LIST && k < content.len; k++) {
+            const char *media = NULL;
+            if (content.u.items[k].kind == WJ_DICT)
+                part_text(x, content.u.items[k], false, &media);
+            if (media != NULL && media[0] != '\0')
+                wj_fail(x, WTOK_JINJA_ERR_UNSUPPORTED, "the tokens of %s parts are not known",
+                        media);
+        }
+    }
+}
+
 struct wj_val wtok_shape_messages(struct wj_run *x, enum wtok_flavour flavour,
                                   struct wj_val messages, bool parts) {
     if (messages.kind != WJ_LIST)

@@ -139,6 +139,7 @@ struct wtok_chat {
     bool mends_turns;
     bool add_generation_prompt;
     bool continue_final_message;
+    bool text_only; /* parts of other kinds are refused, whatever the template does with them */
     enum wtok_flavour flavour;
     int64_t now_us; /* local time of templates that print one: microseconds since 1970, 0 = now */
 };

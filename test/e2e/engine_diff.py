@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Made-up chats and completions, each given to an engine that others wrote and to `weir frontend` with the same model's files:
-where the engine makes a prompt of it, Weir must make the same tokens, or say that it cannot.
+"""Made-up chats and completions, each sent through `weir frontend` to an engine that others wrote: where the engine makes a prompt
+of it, Weir's routing must have had the same tokens, or none; what the engine says comes back byte for byte.
 
 usage: engine_diff.py WEIR_BINARY MODEL_FOLDER URL [KEEP_FILE]
 URL: of a vLLM with its scale-out pages, or of its render server, which needs no weights:
@@ -12,12 +12,15 @@ import http.client
 import json
 import os
 import random
+import re
 import sys
 import urllib.parse
+import uuid
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 os.environ["WEIR_BIN"] = os.path.abspath(sys.argv[1])
-from weir import Frontend, Process, WEIR  # noqa: E402
+from test_engine_scripted import Scripted  # noqa: E402
+from weir import Frontend, until  # noqa: E402
 
 SEED = int(os.environ.get("WEIR_TEST_SEED", "0")) or random.randrange(1, 1 << 31)
 CASES = int(os.environ.get("WEIR_TEST_CASES", "2000"))
@@ -157,81 +160,106 @@ class Maker:
 
 
 class Asked:
-    """One connection to a server; answers as (status, value)."""
+    """A server; answers as (status, bytes)."""
 
     def __init__(self, url):
         u = urllib.parse.urlsplit(url)
-        self.c = http.client.HTTPConnection(u.hostname, u.port, timeout=120)
+        self.place = u.hostname, u.port
 
-    def post(self, path, text, headers=None):
-        self.c.request("POST", path, text.encode("utf-8", "surrogatepass"), {"content-type": "application/json", **(headers or {})})
-        r = self.c.getresponse()
-        body = r.read()
-        try:
-            return r.status, json.loads(body)
-        except ValueError:
-            return r.status, body.decode("utf-8", "replace")
+    def post(self, path, body, headers=None):
+        c = http.client.HTTPConnection(*self.place, timeout=120)
+        c.request("POST", path, body, {"content-type": "application/json", **(headers or {})})
+        r = c.getresponse()
+        answer = r.status, r.read()
+        c.close()
+        return answer
 
 
-def theirs(engine, path, text):
-    """(status, tokens of the first prompt, or what it says)."""
-    status, answer = engine.post(path + "/render", text)
-    if status != 200:
-        return status, answer
-    return status, (answer[0] if isinstance(answer, list) else answer)["token_ids"]
+class Between(Scripted):
+    """Weir's worker: the real engine's page that makes a prompt and generates nothing, and what it last said."""
+
+    def __init__(self, url):
+        self.engine, self.said = Asked(url), None
+        super().__init__(self.pass_on)
+
+    def pass_on(self, h, body):
+        self.said = self.engine.post(h.path + "/render", body)
+        h.whole(*self.said)
+
+
+def tokens_of(answer):
+    """Of the first prompt."""
+    a = json.loads(answer)
+    return (a[0] if isinstance(a, list) else a)["token_ids"]
 
 
 def ours(front, path, text):
-    """As above, of Weir's /tokenize, which has the members of a chat; 501 and 400 are refusals."""
+    """(status, tokens or what it says) of Weir's /tokenize, which has the members of a chat; 501 and 400 are refusals."""
+    q = json.loads(text)
     if path == "/v1/completions":
-        q = json.loads(text)
         prompt = q["prompt"][0] if isinstance(q["prompt"], list) else q["prompt"]
         if not isinstance(prompt, str):
-            return 200, prompt if isinstance(prompt, list) else q["prompt"]
+            return 0, "ids"
         text = json.dumps({**q, "prompt": prompt})
-    status, answer = front.post("/tokenize", text)
-    return (status, answer["tokens"]) if status == 200 else (status, answer["error"]["message"])
+    status, answer = front.post("/tokenize", text.encode())
+    answer = json.loads(answer)
+    return status, answer["tokens"] if status == 200 else answer["error"]["message"]
 
 
-def routed(front, path, text):
-    """How many tokens Weir's routing saw in the request, however its worker answers."""
-    _, _ = front.post(path, text, {"x-weir-explain": "1"})
+class Comparison:
+    def __init__(self, folder, url):
+        self.between = Between(url)
+        self.f = Frontend({"DYN_DISCOVERY_BACKEND": "mem", "WEIR_PARITY_CHECK": "off"}, "--router-mode", "kv", "--model-path", folder,
+                          "--error-format", "openai", "--worker", self.between.url + ",block-size=16").ready()
+        self.front = Asked(self.f.url)
+
+    def close(self):
+        self.f.stop()
+        self.between.close()
+
+    def verdict(self, path, text):
+        """(kind, the engine's tokens, what Weir makes of it or says). The request passes through Weir, so that its routing is
+        seen too: how many tokens it had, 0 where it chose by load."""
+        name, self.between.said = str(uuid.uuid4()), None
+        status, answer = self.front.post(path, text.encode(), {"x-dynamo-request-id": name})
+        if (status, answer) != self.between.said:
+            return "altered", None, f"{status} {answer[:300]!r}"
+        if status != 200:
+            return f"refused there, {status}", None, answer.decode("utf-8", "replace")
+        tokens = tokens_of(answer)
+        line = until("the access line", lambda: next((x for x in self.f.lines[-50:] if "request completed" in x and name in x), None))
+        routed = int(re.search(r"input_tokens=(\d+)", line).group(1))
+        status, got = ours(self.front, path, text)
+        if routed not in (0, len(tokens)) or (status == 200 and got != tokens):
+            return "other tokens", tokens, got if status == 200 and got != tokens else f"routed by {routed}"
+        return "same" if routed else "same, but routed by load" if status == 200 else "not foretold", tokens, got
 
 
 def main():
     folder, url = sys.argv[2:4]
     keep = open(sys.argv[4], "w", encoding="utf-8") if len(sys.argv) > 4 else None
-    mock = Process([WEIR, "mocker", "--engine", "vllm", "--port", "0", "--model-name", "m", "--model-path", folder, "--speedup-ratio", "0"])
-    port = mock.wait_line(r"engine serves model \S+ on \S+ port (\d+)").group(1)
-    f = Frontend({"DYN_DISCOVERY_BACKEND": "mem"}, "--router-mode", "kv", "--model-path", folder, "--error-format", "openai",
-                 "--worker", f"http://127.0.0.1:{port}").ready()
-    engine, front, maker = Asked(url), Asked(f.url), Maker(random.Random(SEED))
+    c, engine, maker = Comparison(folder, url), Asked(url), Maker(random.Random(SEED))
     seen, why, bad = collections.Counter(), collections.Counter(), []
     for _ in range(CASES):
         path, text = maker.request()
-        want, tokens = theirs(engine, path, text)
-        if want != 200:
-            seen["refused there"] += 1
-            if want >= 500:
-                why[f"{want} there"] += 1
-            continue
-        status, got = ours(front, path, text)
-        kind = "same" if status == 200 and got == tokens else "not foretold" if status != 200 else "other tokens"
+        kind, tokens, got = c.verdict(path, text)
         seen[kind] += 1
-        if kind == "not foretold":
+        if kind == "not foretold" or kind.startswith("refused there, 5"):
             why[got] += 1
-        if kind == "other tokens":
-            bad.append((path, text, tokens, got))
-        if keep and kind != "not foretold":
+        if kind in ("other tokens", "altered", "same, but routed by load"):
+            bad.append((kind, path, text, tokens, got))
+        if keep and kind == "same":
             keep.write(json.dumps({"path": path, "body": text, "tokens": tokens}, ensure_ascii=False) + "\n")
-    for path, text, tokens, got in bad[:int(os.environ.get("WEIR_TEST_SHOW", "5"))]:
-        texts = [engine.post("/detokenize", json.dumps({"model": "m", "tokens": t}))[1].get("prompt") for t in (tokens, got)]
-        same = len(os.path.commonprefix(texts))
-        print(f"{path} {text[:1500]}\n    engine …{texts[0][max(same - 60, 0):same + 200]!r}\n    weir   …{texts[1][max(same - 60, 0):same + 200]!r}",
-              file=sys.stderr)
+    for kind, path, text, tokens, got in bad[:int(os.environ.get("WEIR_TEST_SHOW", "5"))]:
+        print(f"{kind}: {path} {text[:1000]}", file=sys.stderr)
+        if kind == "other tokens" and isinstance(got, list):
+            texts = [json.loads(engine.post("/detokenize", json.dumps({"model": "m", "tokens": t}))[1])["prompt"] for t in (tokens, got)]
+            same = max(len(os.path.commonprefix(texts)) - 60, 0)
+            print(f"    engine …{texts[0][same:same + 260]!r}\n    weir   …{texts[1][same:same + 260]!r}", file=sys.stderr)
+        elif kind != "same, but routed by load":
+            print(f"    engine {len(tokens or [])} tokens {c.between.said if tokens is None else ''}, weir {got}", file=sys.stderr)
     print(json.dumps({"model": os.path.basename(folder.rstrip("/")), "seed": SEED, **seen, "why": why.most_common(20)}, ensure_ascii=False))
-    f.stop()
-    mock.stop()
+    c.close()
     return bool(bad)
 
 
