@@ -7,6 +7,7 @@
 #include "frontend/relay_body.h"
 #include "frontend/relay_priv.h"
 #include "runtime/engine_answers.h"
+#include "tokenizer/request.h"
 
 static void count(struct weir_leg *leg);
 
@@ -55,7 +56,8 @@ static void on_tokens(void *arg, enum weir_status status, bool sent_any) {
     weir_relay_go(leg);
 }
 
-static enum weir_status put_prompt(const struct weir_request *r, struct weir_buf *out) {
+static enum weir_status put_prompt(const struct weir_request *r, bool special,
+                                   struct weir_buf *out) {
     struct weir_jsonw w;
     weir_jsonw_init(&w, out);
     weir_jsonw_object_begin(&w);
@@ -63,19 +65,57 @@ static enum weir_status put_prompt(const struct weir_request *r, struct weir_buf
     weir_jsonw_string(&w, r->q.model);
     weir_jsonw_key(&w, "prompt");
     weir_jsonw_string(&w, r->q.prompts[0].text);
+    if (!special) {
+        weir_jsonw_key(&w, "add_special_tokens");
+        weir_jsonw_bool(&w, false);
+    }
     weir_jsonw_object_end(&w);
     return w.status;
 }
 
-/* /tokenize takes a chat body as it is, but for its stream; of a completion it wants one prompt. */
+/* vLLM's page knows less than its chats do: their effort and documents are arguments there. */
+static enum weir_status put_chat(struct weir_request *r, const struct wtok_chat *chat,
+                                 struct weir_buf *out) {
+    struct weir_span body = weir_relay_body(r), args = chat->template_args, raw;
+    struct weir_buf merged;
+    bool documents = chat->documents.data != NULL;
+    if (chat->flavour != WTOK_FLAVOUR_VLLM ||
+        (!documents && !weir_json_member(body, "reasoning_effort", &raw)))
+        return r->q.stream ? weir_relay_body_unstreamed(body, out)
+                           : weir_buf_append_span(out, body);
+    weir_buf_init(&merged, WEIR_REQUEST_ARENA);
+    enum weir_status st =
+        documents ? weir_buf_printf(&merged, "{\"documents\":%.*s", WEIR_SPAN_ARG(chat->documents))
+                  : weir_buf_append_c(&merged, '{');
+    /* Behind the brace of the arguments, which were written without blanks. */
+    if (st == WEIR_OK && documents && args.len > 2)
+        st = weir_buf_append_c(&merged, ',');
+    if (st == WEIR_OK)
+        st = args.len > 2 ? weir_buf_append(&merged, args.data + 1, args.len - 1)
+                          : weir_buf_append_c(&merged, '}');
+    if (st == WEIR_OK)
+        st = weir_relay_body_template(body, weir_buf_span(&merged), out);
+    weir_buf_fini(&merged);
+    return st;
+}
+
+/* What the page is asked; data NULL: what it would say is not what the engine makes of the request,
+ * or no memory. */
 static struct weir_span token_body(struct weir_request *r) {
+    const struct weir_model_info *info = weir_model_info(r->model);
     struct weir_span body = weir_relay_body(r);
-    bool chat = r->q.kind == WEIR_OPENAI_CHAT;
+    struct wtok_chat chat;
+    struct weir_err err = {.text = ""};
     struct weir_buf out;
-    if (chat && !r->q.stream)
-        return body;
+    unsigned flags;
+    bool is_chat = r->q.kind == WEIR_OPENAI_CHAT;
+    enum weir_status st =
+        is_chat ? wtok_request_chat(body, info->flavour, &r->arena, &chat, &flags, &err)
+                : wtok_request_completion(body, info->flavour, &flags, &err);
     weir_buf_init(&out, WEIR_REQUEST_ARENA);
-    enum weir_status st = chat ? weir_relay_body_unstreamed(body, &out) : put_prompt(r, &out);
+    if (st == WEIR_OK)
+        st = is_chat ? put_chat(r, &chat, &out)
+                     : put_prompt(r, (flags & WTOK_ADD_SPECIAL) != 0, &out);
     struct weir_span made =
         st == WEIR_OK ? weir_arena_copy(&r->arena, weir_buf_span(&out)) : weir_span(NULL, 0);
     weir_buf_fini(&out);

@@ -39,8 +39,8 @@ struct wj_val wtok_shape_developers(struct wj_run *x, struct wj_val messages);
 struct wj_val wtok_shape_tools(struct wj_run *x, enum wtok_flavour flavour, struct wj_val tools);
 /* Those that a request's tool_choice lets SGLang show; none when none is left. */
 struct wj_val wtok_choose_tools(struct wj_run *x, struct wj_val tools, struct wj_val choice);
-/* SGLang takes the last message of the assistant away and puts its text behind the prompt, or makes
- * it one of the user. Returns the text or a null span. */
+/* chat_sglang.c: SGLang takes the last message of the assistant away and puts its text behind the
+ * prompt, or makes it one of the user. Returns the text or a null span. */
 struct weir_span wtok_shape_last(struct wj_run *x, struct wj_val *messages, bool continues);
 /* chat_turns.c: what a template refuses in the order of messages. */
 enum { WTOK_NO_LATE_SYSTEM = 1, WTOK_NO_USER_RUNS = 2 };

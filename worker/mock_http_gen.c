@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "kvindex/kvi.h"
+#include "tokenizer/request.h"
 #include "wire/openai_answer.h"
 #include "worker/mock_http_priv.h"
 #include "worker/mock_text.h"
@@ -86,10 +87,29 @@ static enum weir_status encode(const struct wtok *tok, struct weir_span text, un
     return st;
 }
 
-enum weir_status weir_mock_http_tokens(struct weir_mock_http *h,
-                                       const struct weir_openai_request *q,
+static enum weir_status render(struct weir_mock_http *h, struct weir_span body, bool page,
+                               struct weir_arena *arena, struct weir_buf *out,
+                               unsigned *ret_flags) {
+    struct wtok_chat chat;
+    struct weir_err err;
+    struct weir_span raw;
+    bool vllm = weir_mock_http_vllm(h);
+    /* SGLang's page takes the messages as they stand when it is told about the generation prompt;
+     * its chats know no such field. */
+    bool as_given = page && weir_json_member(body, "add_generation_prompt", &raw) &&
+                    weir_span_eqz(raw, "false");
+    enum wtok_flavour flavour = vllm       ? WTOK_FLAVOUR_VLLM
+                                : as_given ? WTOK_FLAVOUR_PLAIN
+                                           : WTOK_FLAVOUR_SGLANG;
+    enum weir_status st = wtok_request_chat(body, flavour, arena, &chat, ret_flags, &err);
+    return st == WEIR_OK ? wtok_render_chat(h->config.tok, &chat, out, &err) : st;
+}
+
+enum weir_status weir_mock_http_tokens(struct weir_mock_http *h, struct weir_span body,
                                        const struct weir_prompt *prompt, bool page, bool special,
                                        struct weir_arena *arena, struct weir_ids *ret_ids) {
+    struct weir_buf text;
+    unsigned flags;
     if (prompt != NULL && prompt->kind == WEIR_PROMPT_IDS) {
         *ret_ids = prompt->ids;
         return WEIR_OK;
@@ -97,25 +117,10 @@ enum weir_status weir_mock_http_tokens(struct weir_mock_http *h,
     if (prompt != NULL)
         return encode(h->config.tok, prompt->text, WTOK_SPECIAL | (special ? WTOK_ADD_SPECIAL : 0),
                       arena, ret_ids);
-    bool vllm = weir_mock_http_vllm(h);
-    /* SGLang's page takes the messages as they stand when it is told about the generation prompt;
-     * its chats know no such field. */
-    bool as_given = page && !q->add_generation_prompt;
-    struct wtok_chat chat = {.messages = q->messages,
-                             .tools = q->tools,
-                             .tool_choice = q->tool_choice,
-                             .template_args = q->template_args,
-                             .add_generation_prompt = q->add_generation_prompt,
-                             .continue_final_message = q->continue_final_message,
-                             .flavour = vllm       ? WTOK_FLAVOUR_VLLM
-                                        : as_given ? WTOK_FLAVOUR_PLAIN
-                                                   : WTOK_FLAVOUR_SGLANG};
-    struct weir_buf text;
-    struct weir_err err = {.text = ""};
     weir_buf_init(&text, ARENA_MAX);
-    enum weir_status st = wtok_render_chat(h->config.tok, &chat, &text, &err);
+    enum weir_status st = render(h, body, page, arena, &text, &flags);
     if (st == WEIR_OK)
-        st = encode(h->config.tok, weir_buf_span(&text), WTOK_SPECIAL, arena, ret_ids);
+        st = encode(h->config.tok, weir_buf_span(&text), flags, arena, ret_ids);
     weir_buf_fini(&text);
     return st;
 }
@@ -333,7 +338,8 @@ static bool add_sequences(struct weir_mock_gen *g) {
         return refuse(g, 500, "InternalServerError", "out of memory");
     for (size_t p = 0; p < n_prompts; p++) {
         struct weir_ids ids;
-        if (weir_mock_http_tokens(h, &g->q, chat ? NULL : &g->q.prompts[p], false, true, &g->arena,
+        if (weir_mock_http_tokens(h, weir_http_exchange_request(g->x)->body,
+                                  chat ? NULL : &g->q.prompts[p], false, true, &g->arena,
                                   &ids) != WEIR_OK)
             return refuse(g, 400, "BadRequestError", "the prompt cannot be made");
         if (!fits(g, ids.n, max))

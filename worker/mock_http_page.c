@@ -145,6 +145,30 @@ static void put_strings(struct weir_jsonw *w, const struct wtok *tok, struct wei
     weir_buf_fini(&text);
 }
 
+/* vLLM's page has no such members as its chats have. */
+static struct weir_span without_chat_members(struct weir_span body, struct weir_arena *arena) {
+    struct weir_json j;
+    struct weir_json_str key;
+    struct weir_span raw;
+    struct weir_buf out;
+    struct weir_jsonw w;
+    weir_buf_init(&out, WEIR_MOCK_PAGE_MAX);
+    weir_jsonw_init(&w, &out);
+    weir_json_init(&j, body, 128);
+    weir_jsonw_object_begin(&w);
+    if (weir_json_object_enter(&j))
+        while (weir_json_object_next(&j, &key) && weir_json_skip(&j, &raw)) {
+            if (weir_json_str_eqz(key, "reasoning_effort") || weir_json_str_eqz(key, "documents"))
+                continue;
+            weir_jsonw_key_span(&w, weir_json_text(key, arena));
+            weir_jsonw_raw(&w, raw);
+        }
+    weir_jsonw_object_end(&w);
+    raw = w.status == WEIR_OK ? weir_arena_copy(arena, weir_buf_span(&out)) : body;
+    weir_buf_fini(&out);
+    return raw;
+}
+
 static void page_tokenize(struct weir_mock_http *h, struct weir_http_exchange *x) {
     static const struct weir_openai_rules rules = {.ignore_unknown_fields = true,
                                                    .any_strict_tool = true};
@@ -163,8 +187,9 @@ static void page_tokenize(struct weir_mock_http *h, struct weir_http_exchange *x
         return;
     }
     if (st == WEIR_OK)
-        st = weir_mock_http_tokens(h, &q, chat ? NULL : &q.prompts[0], true,
-                                   says(body, "add_special_tokens", true), arena, &ids);
+        st = weir_mock_http_tokens(
+            h, weir_mock_http_vllm(h) ? without_chat_members(body, arena) : body,
+            chat ? NULL : &q.prompts[0], true, says(body, "add_special_tokens", true), arena, &ids);
     if (st != WEIR_OK) {
         weir_mock_http_error(h, x, 400, "BadRequestError", NULL, "no prompt that can be tokenized");
         return;

@@ -52,10 +52,9 @@ struct weir_span weir_mock_gen_salt(void *user);
 /* Error body as the engine writes it. param: the field that is meant, or NULL. */
 void weir_mock_http_error(struct weir_mock_http *h, struct weir_http_exchange *x, int status,
                           const char *type, const char *param, const char *message);
-/* Prompt of a chat or completion as ids in the arena; `page`: for /tokenize; `special`: with what
- * is put around a plain one. */
-enum weir_status weir_mock_http_tokens(struct weir_mock_http *h,
-                                       const struct weir_openai_request *q,
+/* Prompt of a chat's body, or this one of a completion, as ids in the arena; `page`: for /tokenize;
+ * `special`: with what is put around a plain one. */
+enum weir_status weir_mock_http_tokens(struct weir_mock_http *h, struct weir_span body,
                                        const struct weir_prompt *prompt, bool page, bool special,
                                        struct weir_arena *arena,
                                        struct weir_ids *ret_ids) WEIR_MUST_CHECK;

@@ -3,14 +3,16 @@
 of it, Weir's routing must have had the same tokens, or none; what the engine says comes back byte for byte.
 
 usage: engine_diff.py WEIR_BINARY MODEL_FOLDER URL [KEEP_FILE]
+       engine_diff.py WEIR_BINARY --write NAME MODEL_FOLDER     (makes the folder of one of the models below)
 URL: of a vLLM with its scale-out pages, or of its render server, which needs no weights:
      python -m vllm.entrypoints.launchers.render.entry --model MODEL_FOLDER --served-model-name m …
-KEEP_FILE: gets what was asked and the engine's tokens, a JSON line each.
+KEEP_FILE: gets what was asked and the engine's tokens, a JSON line each (test/data/engine-prompts-vllm-0.32.jsonl is made of such).
 WEIR_TEST_SEED and WEIR_TEST_CASES (2,000) choose the requests. Prints one JSON line; exit 1 when tokens differed."""
 import collections
 import http.client
 import json
 import os
+import pathlib
 import random
 import re
 import sys
@@ -18,8 +20,10 @@ import urllib.parse
 import uuid
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-os.environ["WEIR_BIN"] = os.path.abspath(sys.argv[1])
+if __name__ == "__main__":
+    os.environ["WEIR_BIN"] = os.path.abspath(sys.argv[1])
 from test_engine_scripted import Scripted  # noqa: E402
+from test_parity import model as small_model  # noqa: E402
 from weir import Frontend, until  # noqa: E402
 
 SEED = int(os.environ.get("WEIR_TEST_SEED", "0")) or random.randrange(1, 1 << 31)
@@ -45,6 +49,34 @@ KWARGS = {"enable_thinking": [True, False, None, "auto"], "thinking": [True, Fal
           "chat_template": [None], "date_string": ["1 Jan 2025"], "bos_token": ["B"], "tools_in_user_message": [False], "tools": [None],
           "padding": [True], "messages": [[]], "builtin_tools": [["brave"]], "preserve_thinking": [True]}
 DATE = {"date_string": "26 Jul 2024"}  # else templates print today's
+
+# Models of one token a byte: their templates show what vLLM hands to them, and walk over contents in each way that it tells apart.
+ECHO = ("{{ bos_token }}{{ messages|tojson }}|{{ tools|tojson if tools is defined else 'U' }}|{{ documents|tojson if documents is defined else "
+        "'U' }}|{{ add_generation_prompt }}|{{ enable_thinking }}|{{ thinking }}|{{ reasoning_effort }}|{{ x|tojson if x is defined }}|{{ eos_token }}")
+BODY = "{% if c is string %}{{ c }}{% else %}{% for i in c %}[{{ i }}]{% endfor %}{% endif %}"
+LOOP = "{% for m in messages %}<{{ m.role }}>INNER</>{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
+TEMPLATES = {
+    "texts": ECHO,
+    "parts": "{% for message in messages %}{% for c in message.content %}{% endfor %}{% endfor %}" + ECHO,
+    "macro": "{% macro show(c) %}" + BODY + "{% endmacro %}" + LOOP.replace("INNER", "{{ show(m.content) }}"),
+    "called-content": LOOP.replace("INNER", "{% set content = m.content %}" + BODY.replace("for i in c", "for i in content").replace("c ", "content ")),
+    "other-name": LOOP.replace("INNER", "{% set c = m.content %}" + BODY),
+    "developer": LOOP.replace("INNER", "{% if m.role == 'developer' %}{{ m|tojson }}{% endif %}{{ m.content }}"),
+    "odd-target": "{% set ns = namespace(all=[]) %}{% set ns.all = messages %}" + LOOP.replace("INNER", "{% for c in m.content %}{{ c }}{% endfor %}"),
+}
+
+
+def write_model(name, folder):
+    """The folder, a pathlib.Path, of one of them."""
+    small_model(folder, template=TEMPLATES[name], bos=True)
+    for file, more in (("tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<|endoftext|>"}),
+                       ("config.json", {  # as much as vLLM wants to see of a model
+                           "architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", "hidden_size": 64, "num_hidden_layers": 2,
+                           "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 64, "intermediate_size": 128, "vocab_size": 320,
+                           "max_position_embeddings": 131072, "eos_token_id": 258, "torch_dtype": "bfloat16"})):
+        path = folder / file
+        path.write_text(json.dumps({**json.loads(path.read_text()), **more}))
+    return folder
 
 
 class Maker:
@@ -236,6 +268,9 @@ class Comparison:
 
 
 def main():
+    if sys.argv[2] == "--write":
+        write_model(sys.argv[3], pathlib.Path(sys.argv[4]))
+        return 0
     folder, url = sys.argv[2:4]
     keep = open(sys.argv[4], "w", encoding="utf-8") if len(sys.argv) > 4 else None
     c, engine, maker = Comparison(folder, url), Asked(url), Maker(random.Random(SEED))
