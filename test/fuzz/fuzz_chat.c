@@ -1,7 +1,8 @@
-/* Any chat request (messages, a line feed, tools, a line feed, template arguments) through
- * templates of different habits, for every engine. */
+/* Any chat request (messages, a line feed, tools, a line feed, template arguments; or a body)
+ * through templates of different habits, for every engine. */
 #include "base/utf8.h"
 #include "tokenizer/chat.h"
+#include "tokenizer/request.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +20,33 @@ static const char *const templates[] = {
     "endfor %}{{ enable_thinking }}{{ x|tojson(indent=2, sort_keys=true) }}",
     NULL, /* harmony */
 };
+
+/* The same bytes as the body of a request. */
+static void as_body(const struct wtok_template *t, struct weir_span text) {
+    for (unsigned n = 0; n < 3; n++) {
+        struct weir_arena arena;
+        struct weir_buf out;
+        struct weir_err err = {.text = ""};
+        struct wtok_chat chat;
+        unsigned flags;
+        weir_arena_init(&arena, 1 << 20);
+        weir_buf_init(&out, 1 << 20);
+        enum weir_status st =
+            wtok_request_chat(text, (enum wtok_flavour)n, &arena, &chat, &flags, &err);
+        if (st == WEIR_OK) {
+            chat.text_only = true;
+            chat.now_us = 1;
+            st = wtok_template_render(t, &chat, &out, &err);
+        }
+        if (st != WEIR_OK && err.text[0] == '\0')
+            abort();
+        if (wtok_request_completion(text, (enum wtok_flavour)n, &flags, &err) == WEIR_OK &&
+            (flags & WTOK_SPECIAL) == 0)
+            abort();
+        weir_buf_fini(&out);
+        weir_arena_fini(&arena);
+    }
+}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     static struct wtok_template *t[WEIR_ARRAY_LEN(templates)];
@@ -50,6 +78,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
                 abort();
             weir_buf_fini(&out);
         }
+        as_body(t[i], text);
     }
     return 0;
 }

@@ -66,6 +66,8 @@ def vllm(request, parts):
                     except ValueError:
                         a = None
                     c["function"]["arguments"] = a if isinstance(a, dict) else {}
+                    c["function"] = in_order(c["function"], "arguments", "name")
+                new["tool_calls"] = [in_order(c, "id", "function", "type") for c in new["tool_calls"]]
             reasoning = m.get("reasoning") if m.get("reasoning") is not None else m.get("reasoning_content")
             if reasoning is not None:
                 new["reasoning"] = new["reasoning_content"] = reasoning
@@ -78,11 +80,25 @@ def vllm(request, parts):
         messages.append(new)
     tools = request.get("tools")
     if tools is not None:
-        tools = [{"type": "function", "function": {"name": t["function"]["name"], "description": t["function"].get("description"),
-                                                   "parameters": t["function"].get("parameters"),
-                                                   **{k: v for k, v in t["function"].items()
-                                                      if k not in ("name", "description", "parameters")}}} for t in tools]
-    return messages, tools
+        tools = [{"type": "function", "function": {k: t["function"].get(k) for k in ("name", "description", "parameters", "strict")
+                                                   if k != "strict" or t["function"].get(k) is not None}} for t in tools]
+    return developers(messages), tools
+
+
+def in_order(d, *names):
+    return {k: d[k] for k in [*(n for n in names if n in d), *(k for k in d if k not in names)]}
+
+
+def developers(messages):
+    """No template here knows them: they are the system, and that is one message in front."""
+    if not any(m["role"] == "developer" for m in messages):
+        return messages
+    messages = [{**{k: v for k, v in m.items() if k != "tools"}, "role": "system"} if m["role"] == "developer" else m for m in messages]
+    if all(m["role"] != "system" for m in messages[1:]):
+        return messages
+    texts = [m["content"] if isinstance(m["content"], str) else "\n".join(p["text"] for p in m["content"] if "text" in p)
+             for m in messages if m["role"] == "system"]
+    return [{"role": "system", "content": "\n\n".join(t for t in texts if t)}, *(m for m in messages if m["role"] != "system")]
 
 
 def sglang(request, parts):
@@ -128,12 +144,19 @@ def sglang_tool(t):
     return {"type": t.get("type", "function"), "function": shown, "defer_loading": t.get("defer_loading")}
 
 
-def apply(template, messages, tools, request, add, continues):
+def arguments(flavour, request):
+    kwargs, effort = dict(request.get("chat_template_kwargs") or {}), request.get("reasoning_effort")
+    if effort is None:
+        return kwargs
+    if flavour == "vllm":
+        return {"enable_thinking": effort != "none", **kwargs, "reasoning_effort": effort}
+    switches = {"thinking": effort != "none", "enable_thinking": effort != "none"} if flavour == "sglang" else {}
+    return {"reasoning_effort": effort, **switches, **kwargs}
+
+
+def apply(template, messages, tools, request, add, continues, flavour="sglang"):
     """transformers' apply_chat_template."""
-    kwargs = dict(request.get("chat_template_kwargs") or {})
-    if request.get("reasoning_effort") is not None:
-        kwargs = {"reasoning_effort": request["reasoning_effort"], **kwargs}
-    add = kwargs.pop("add_generation_prompt", add)
+    kwargs = arguments(flavour, request)
     tag = "CONTINUE_FINAL_MESSAGE_TAG "
     if continues:
         if add or not messages:
@@ -150,7 +173,7 @@ def apply(template, messages, tools, request, add, continues):
             messages[-1]["content"] += tag
         else:
             raise Refused
-    text = oracle.env.from_string(template).render(messages=messages, tools=tools, documents=request.get("documents"),
+    text = oracle.env.from_string(template).render(messages=messages, tools=tools, documents=request.get("documents") if flavour != "sglang" else None,
                                                    add_generation_prompt=add, bos_token="<s>", eos_token="</s>", image_token="<img>",
                                                    **kwargs)
     if continues:
@@ -166,9 +189,10 @@ def expected(flavour, template, request):
     continues = request.get("continue_final_message", False)
     parts = template == PARTS
     if flavour == "plain":
-        return apply(template, request["messages"], request.get("tools"), request, add, continues)
+        return apply(template, request["messages"], request.get("tools"), request, add, continues, flavour)
     if flavour == "vllm":
-        return apply(template, *vllm(request, parts), request, add, continues)
+        # Who continues a message must say that no new one shall begin.
+        return apply(template, *vllm(request, parts), request, request.get("add_generation_prompt", True), continues, flavour)
     messages, tools = sglang(request, parts or "image" in template)
     prefix = ""
     if messages and messages[-1]["role"] == "assistant" and isinstance(messages[-1]["content"], str):
