@@ -9,9 +9,13 @@
 #include <stdio.h>
 #include <string.h>
 
+static bool has_nul(struct weir_span text) {
+    return text.len > 0 && memchr(text.data, '\0', text.len) != NULL;
+}
+
 /* NUL bytes mean nothing to a model; the reference system drops them before it encodes. */
 static bool without_nul(struct weir_request *r, struct weir_span *text) {
-    if (text->len == 0 || memchr(text->data, '\0', text->len) == NULL)
+    if (!has_nul(*text))
         return true;
     char *copy = weir_arena_alloc(&r->arena, text->len);
     size_t n = 0;
@@ -44,6 +48,40 @@ static bool encode(struct weir_request *r, struct weir_span text, unsigned flags
            weir_request_encode(r, text, flags, ret);
 }
 
+/* JSON writes a NUL as an escape, so a string that is borrowed from it has none. */
+static bool is_json(const struct weir_request *r, struct weir_span s) {
+    const char *json = r->q.messages.data;
+    return s.data >= json && s.data < json + r->q.messages.len;
+}
+
+static bool drops_nul(const struct weir_request *r, const struct wtok_prompt *p) {
+    bool drops = !weir_model_info(r->model)->engines;
+    bool found = drops && has_nul(weir_buf_span(&p->text));
+    for (size_t i = 0; i < p->n_lent && drops && !found; i++)
+        found = !is_json(r, p->lent[i].string) && has_nul(p->lent[i].string);
+    return found;
+}
+
+/* Like encode(); a NUL is rare enough for the prompt to be copied first. */
+static bool encode_prompt(struct weir_request *r, struct wtok_prompt *p, unsigned flags,
+                          struct weir_ids *ret) {
+    const struct wtok *tok = weir_model_info(r->model)->tok;
+    if (p->n_lent == 0 || (flags & WTOK_ADD_SPECIAL) != 0 || drops_nul(r, p)) {
+        if (wtok_prompt_join(p) != WEIR_OK)
+            return weir_request_fail_memory(r);
+        return encode(r, weir_buf_span(&p->text), flags, ret);
+    }
+    size_t room = wtok_encode_bound(tok, wtok_prompt_bytes(p)), n = 0;
+    uint64_t begin = weir_now_ns();
+    uint32_t *ids = weir_arena_alloc(&r->arena, (room + 1) * sizeof(*ids));
+    if (ids == NULL || wtok_encode_prompt(tok, p, flags, ids, room, &n) != WEIR_OK)
+        return weir_request_fail_memory(r);
+    weir_front_observe_tokenize(r->fl->app->metrics, (double)(weir_now_ns() - begin) / 1e9);
+    *ret = (struct weir_ids){ids, n};
+    return true;
+}
+
+/* What a prompt ends with is never lent. */
 static void keep_tail(struct weir_request *r, struct weir_span text) {
     size_t n = text.len < sizeof(r->prompt_tail) ? text.len : sizeof(r->prompt_tail);
     if (n > 0)
@@ -80,22 +118,23 @@ static enum weir_status read_chat(struct weir_request *r, struct wtok_chat *ret_
     return WEIR_OK;
 }
 
-static enum weir_status render(struct weir_request *r, struct weir_buf *out, unsigned *ret_flags,
+static enum weir_status render(struct weir_request *r, struct wtok_prompt *p, unsigned *ret_flags,
                                struct weir_err *err) {
     struct wtok_chat chat;
     uint64_t begin = weir_now_ns();
     enum weir_status st = read_chat(r, &chat, ret_flags, err);
-    /* The prompt is about as long as what it is made of: room at once instead of growing there. */
+    /* The prompt is at most about as long as what it is made of: room at once instead of growing
+     * there. What is lent does not touch it. */
     if (st == WEIR_OK)
-        st = weir_buf_reserve(out, chat.messages.len + chat.tools.len + 512);
+        st = weir_buf_reserve(&p->text, chat.messages.len + chat.tools.len + 512);
     if (st == WEIR_OK)
-        st = wtok_render_chat(weir_model_info(r->model)->tok, &chat, out, err);
+        st = wtok_render_prompt(weir_model_info(r->model)->tok, &chat, p, err);
     weir_front_observe_template(r->fl->app->metrics, (double)(weir_now_ns() - begin) / 1e9);
     return st;
 }
 
 bool weir_request_chat_prompt(struct weir_request *r, struct weir_ids *ret) {
-    struct weir_buf text;
+    struct wtok_prompt prompt;
     struct weir_err err = {.text = ""};
     /* HTTP engines render what they are sent, whatever tokens come with it. */
     if (r->q.has_token_data && !weir_model_info(r->model)->engines) {
@@ -103,13 +142,15 @@ bool weir_request_chat_prompt(struct weir_request *r, struct weir_ids *ret) {
         return weir_request_check_ids(r, "nvext.token_data:", *ret);
     }
     unsigned flags;
-    weir_buf_init(&text, WEIR_REQUEST_ARENA);
-    enum weir_status st = render(r, &text, &flags, &err);
-    bool ok = st == WEIR_OK && encode(r, weir_buf_span(&text), flags, ret);
-    keep_tail(r, weir_buf_span(&text));
-    if (ok && (r->q.extras & WEIR_ANNOTATE_FORMATTED_PROMPT) != 0)
-        r->formatted_prompt = weir_arena_copy(&r->arena, weir_buf_span(&text));
-    weir_buf_fini(&text);
+    wtok_prompt_init(&prompt, WEIR_REQUEST_ARENA);
+    enum weir_status st = render(r, &prompt, &flags, &err);
+    bool ok = st == WEIR_OK && encode_prompt(r, &prompt, flags, ret);
+    keep_tail(r, weir_buf_span(&prompt.text));
+    if (ok && (r->q.extras & WEIR_ANNOTATE_FORMATTED_PROMPT) != 0) {
+        ok = wtok_prompt_join(&prompt) == WEIR_OK || weir_request_fail_memory(r);
+        r->formatted_prompt = weir_arena_copy(&r->arena, weir_buf_span(&prompt.text));
+    }
+    wtok_prompt_fini(&prompt);
     if (st == WEIR_INVALID)
         weir_request_fail(r, 400, weir_span_z(err.text), "validation");
     else if (st == WEIR_UNSUPPORTED)
@@ -250,14 +291,13 @@ static bool relay_completion(struct weir_request *r, struct weir_ids *ret) {
 
 static bool relay_chat(struct weir_request *r, struct weir_ids *ret) {
     struct weir_err err = {.text = ""};
-    struct weir_buf text;
+    struct wtok_prompt prompt;
     unsigned flags;
     if (weir_model_info(r->model)->tok == NULL)
         return true;
-    weir_buf_init(&text, WEIR_REQUEST_ARENA);
-    bool ok =
-        render(r, &text, &flags, &err) != WEIR_OK || encode(r, weir_buf_span(&text), flags, ret);
-    weir_buf_fini(&text);
+    wtok_prompt_init(&prompt, WEIR_REQUEST_ARENA);
+    bool ok = render(r, &prompt, &flags, &err) != WEIR_OK || encode_prompt(r, &prompt, flags, ret);
+    wtok_prompt_fini(&prompt);
     return ok;
 }
 

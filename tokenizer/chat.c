@@ -390,33 +390,44 @@ static void render(struct wj_run *x) {
     if (r->continues)
         cut_final(r);
     wj_puts(x, r->prefix);
+    if (x->prompt != NULL && wtok_prompt_bytes(x->prompt) > x->out->max)
+        wj_fail(x, WTOK_JINJA_ERR_LIMIT, "the text is larger than %zu bytes", x->out->max);
 }
 
+/* Where a prompt goes: into `out`, or into `prompt`, whose text it is then. */
+struct target {
+    struct weir_buf *out;
+    struct wtok_prompt *prompt; /* or NULL */
+    struct weir_arena *arena;   /* what is lent may lie in it */
+};
+
 static enum weir_status render_once(const struct wtok_template *t, const struct wtok_chat *chat,
-                                    bool flat_tools, struct weir_buf *out,
+                                    bool flat_tools, const struct target *to,
                                     struct wtok_jinja_failure *failure) {
-    struct weir_arena arena;
-    struct wtok_jinja_render limits = {.arena = &arena, .now_us = chat->now_us};
+    struct wtok_jinja_render limits = {.arena = to->arena, .now_us = chat->now_us};
     struct chat_run r = {.t = t, .chat = chat, .flat_tools = flat_tools};
-    size_t before = out->len;
-    weir_arena_init(&arena, (size_t)1 << 30);
-    wj_begin(&r.x, &limits, out);
+    size_t before = to->out->len;
+    wj_begin(&r.x, &limits, to->out);
+    r.x.prompt = to->prompt;
     enum weir_status st = wj_guard(&r.x, render);
-    if (st != WEIR_OK)
-        out->len = before;
+    if (st != WEIR_OK) {
+        to->out->len = before;
+        if (to->prompt != NULL)
+            to->prompt->n_lent = to->prompt->n_middle = 0;
+        weir_arena_reset(to->arena);
+    }
     *failure = r.x.failure;
-    weir_arena_fini(&arena);
     return st;
 }
 
-enum weir_status wtok_template_render(const struct wtok_template *t, const struct wtok_chat *chat,
-                                      struct weir_buf *out, struct weir_err *err) {
+static enum weir_status render_to(const struct wtok_template *t, const struct wtok_chat *chat,
+                                  const struct target *to, struct weir_err *err) {
     struct wtok_jinja_failure failure;
-    enum weir_status st = render_once(t, chat, false, out, &failure);
+    enum weir_status st = render_once(t, chat, false, to, &failure);
     /* SGLang tries once more with the tools bare, which some templates want. */
     if (st == WEIR_INVALID && chat->flavour == WTOK_FLAVOUR_SGLANG && chat->tools.data != NULL) {
         struct wtok_jinja_failure second;
-        st = render_once(t, chat, true, out, &second);
+        st = render_once(t, chat, true, to, &second);
         failure = st == WEIR_OK ? second : failure;
     }
     if (st == WEIR_OK || st == WEIR_NOMEM)
@@ -426,6 +437,21 @@ enum weir_status wtok_template_render(const struct wtok_template *t, const struc
     if (failure.error == WTOK_JINJA_ERR_TEMPLATE || failure.line == 0)
         return weir_err_set(err, st, "%s", failure.text);
     return weir_err_set(err, st, "%s (line %u of the chat template)", failure.text, failure.line);
+}
+
+enum weir_status wtok_template_render(const struct wtok_template *t, const struct wtok_chat *chat,
+                                      struct weir_buf *out, struct weir_err *err) {
+    struct weir_arena arena;
+    weir_arena_init(&arena, WTOK_RENDER_ARENA);
+    enum weir_status st = render_to(t, chat, &(struct target){out, NULL, &arena}, err);
+    weir_arena_fini(&arena);
+    return st;
+}
+
+enum weir_status wtok_template_render_prompt(const struct wtok_template *t,
+                                             const struct wtok_chat *chat, struct wtok_prompt *p,
+                                             struct weir_err *err) {
+    return render_to(t, chat, &(struct target){&p->text, p, &p->arena}, err);
 }
 
 /* ---- the tokenizer's ---------------------------------------------------------------------- */

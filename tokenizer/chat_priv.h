@@ -24,6 +24,13 @@ struct wtok_template {
     bool harmony;
 };
 
+/* What a rendering may take from the system besides its text. */
+#define WTOK_RENDER_ARENA ((size_t)1 << 30)
+/* chat.c: wtok_template_render() into an empty prompt. */
+enum weir_status wtok_template_render_prompt(const struct wtok_template *t,
+                                             const struct wtok_chat *chat, struct wtok_prompt *p,
+                                             struct weir_err *err) WEIR_MUST_CHECK;
+
 /* chat_builtin.c */
 enum weir_status wtok_chat_builtin(const struct wtok_chat *chat, struct weir_buf *out,
                                    struct weir_err *err) WEIR_MUST_CHECK;

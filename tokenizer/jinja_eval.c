@@ -495,7 +495,7 @@ void wj_print(struct wj_run *x, const struct wj_node *node) {
         wj_charge(x, 1);
         struct parts p = sum_parts(x, node);
         for (uint32_t i = 0; i < p.n; i++)
-            wj_put_str(x, p.at[i]);
+            wj_print_str(x, p.at[i]);
         return;
     }
     if (node->kind == WJ_N_CONST && node->flag == 0 && node->value.kind == WJ_STR) {
@@ -503,5 +503,5 @@ void wj_print(struct wj_run *x, const struct wj_node *node) {
         wj_put(x, node->value.u.s, node->value.len);
         return;
     }
-    wj_put_str(x, wj_eval(x, node));
+    wj_print_str(x, wj_eval(x, node));
 }

@@ -8,6 +8,7 @@
 
 #include "base/status.h"
 #include "tokenizer/jinja_value_priv.h"
+#include "tokenizer/wtok.h"
 
 #include <setjmp.h>
 
@@ -147,7 +148,9 @@ struct wj_run {
     struct wtok_jinja_render *render;
     struct wj_val block_text; /* text of the innermost filter or set block that ended */
     unsigned captures;        /* output now goes into a string, not to the result */
-    size_t base, top;         /* where this rendering begins; where the outermost string does */
+    struct wtok_prompt
+        *prompt;      /* whose text `out` is, and which long strings may be lent to; or NULL */
+    size_t base, top; /* where this rendering begins; where the outermost string does */
     struct wtok_jinja_failure failure;
     jmp_buf leave;
 };
@@ -172,6 +175,10 @@ struct wj_gen {
     struct wj_val source;
     struct wj_args args;
 };
+
+/* prompt.c: a string that need not be copied into the text; false: it must. It lives as long as the
+ * prompt. */
+bool wtok_prompt_lend(struct wtok_prompt *p, struct weir_span string);
 
 _Noreturn void wj_fail(struct wj_run *x, enum wtok_jinja_error error, const char *fmt, ...)
     WEIR_PRINTF(3, 4);
@@ -384,6 +391,8 @@ void wj_putz(struct wj_run *x, const char *s);
 void wj_put_code(struct wj_run *x, uint32_t code);
 /* str() and repr() into the output. */
 void wj_put_str(struct wj_run *x, struct wj_val v);
+/* wj_put_str() of what a template prints: the prompt may lend a long string. */
+void wj_print_str(struct wj_run *x, struct wj_val v);
 void wj_put_repr(struct wj_run *x, struct wj_val v);
 void wj_put_repr_text(struct wj_run *x, struct weir_span s);
 size_t wj_float_text(double f, char out[40]);

@@ -482,18 +482,34 @@ void wj_put_repr(struct wj_run *x, struct wj_val v) {
 }
 
 /* A rope prints its leaves; a cursor walks them without a copy. */
-static void put_rope(struct wj_run *x, struct wj_val v) {
+static void put_rope(struct wj_run *x, struct wj_val v,
+                     void (*put)(struct wj_run *x, struct weir_span s)) {
     while ((v.flags & WJ_ROPE) != 0 && v.u.rope->flat == NULL && depth_of(v.u.rope->left) == 0) {
-        wj_puts(x, wj_text(x, v.u.rope->left));
+        put(x, wj_text(x, v.u.rope->left));
         v = v.u.rope->right;
     }
-    wj_puts(x, wj_text(x, v));
+    put(x, wj_text(x, v));
+}
+
+static void put_or_lend(struct wj_run *x, struct weir_span s) {
+    if (s.len < WTOK_LENT_MIN || x->prompt == NULL || x->captures > 0 ||
+        !wtok_prompt_lend(x->prompt, s))
+        wj_puts(x, s);
+}
+
+void wj_print_str(struct wj_run *x, struct wj_val v) {
+    if (v.kind == WJ_STR && (v.flags & WJ_ROPE) != 0)
+        put_rope(x, v, put_or_lend);
+    else if (v.kind == WJ_STR)
+        put_or_lend(x, weir_span(v.u.s, v.len));
+    else
+        wj_put_str(x, v);
 }
 
 void wj_put_str(struct wj_run *x, struct wj_val v) {
     if (v.kind == WJ_STR) {
         if ((v.flags & WJ_ROPE) != 0)
-            put_rope(x, v);
+            put_rope(x, v, wj_puts);
         else
             wj_put(x, v.u.s, v.len);
     } else if (v.kind != WJ_UNDEF) {

@@ -148,6 +148,36 @@ struct wtok_chat {
 enum weir_status wtok_render_chat(const struct wtok *tok, const struct wtok_chat *chat,
                                   struct weir_buf *out, struct weir_err *err) WEIR_MUST_CHECK;
 
+/*
+ * A rendered prompt whose longest strings are lent, not copied: `text` is the whole but for the
+ * middle of each, of which it has the first and last WTOK_LENT_EDGE bytes. Strings are borrowed
+ * from the JSON of the chat, or from `arena`.
+ */
+enum { WTOK_LENT = 16, WTOK_LENT_MIN = 16 << 10, WTOK_LENT_EDGE = 512 };
+struct wtok_lent {
+    size_t at;               /* where its middle belongs in `text` */
+    struct weir_span string; /* at least WTOK_LENT_MIN bytes */
+};
+struct wtok_prompt {
+    struct weir_buf text;
+    struct wtok_lent lent[WTOK_LENT]; /* in the order of the text */
+    size_t n_lent, n_middle;          /* n_middle: bytes that are not in `text` */
+    struct weir_arena arena;
+};
+/* `max_bytes` bounds the whole. */
+void wtok_prompt_init(struct wtok_prompt *p, size_t max_bytes);
+void wtok_prompt_fini(struct wtok_prompt *p);
+size_t wtok_prompt_bytes(const struct wtok_prompt *p);
+/* Makes `text` the whole, with nothing lent. WEIR_NOMEM. */
+enum weir_status wtok_prompt_join(struct wtok_prompt *p) WEIR_MUST_CHECK;
+/* wtok_render_chat() into an empty prompt. */
+enum weir_status wtok_render_prompt(const struct wtok *tok, const struct wtok_chat *chat,
+                                    struct wtok_prompt *p, struct weir_err *err) WEIR_MUST_CHECK;
+/* wtok_encode() of the whole; flags without WTOK_ADD_SPECIAL. Joins it where the model leaves no
+ * choice. */
+enum weir_status wtok_encode_prompt(const struct wtok *tok, struct wtok_prompt *p, unsigned flags,
+                                    uint32_t *ids, size_t room, size_t *ret_n) WEIR_MUST_CHECK;
+
 /* ---- ids to text ----------------------------------------------------------------------------- */
 
 /* Text of a whole sequence, as the reference decodes it. WEIR_INVALID: an id outside the

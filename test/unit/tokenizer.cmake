@@ -1,6 +1,7 @@
 weir_test(unit_wtok_threads SOURCES test/unit/tokenizer/threads.c LINK weir_tokenizer LABELS "unit;stress")
 weir_test(unit_wtok_load SOURCES test/unit/tokenizer/load.c LINK weir_tokenizer)
 weir_test(unit_wtok_segments SOURCES test/unit/tokenizer/segments.c LINK weir_tokenizer)
+weir_test(unit_wtok_prompt SOURCES test/unit/tokenizer/prompt.c LINK weir_tokenizer)
 weir_test(unit_wtok_blocks SOURCES test/unit/tokenizer/blocks.c LINK weir_tokenizer)
 weir_test(unit_wtok_stream SOURCES test/unit/tokenizer/stream.c LINK weir_tokenizer)
 weir_test(unit_wtok_stop SOURCES test/unit/tokenizer/stop.c LINK weir_tokenizer)

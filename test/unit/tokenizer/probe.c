@@ -3,6 +3,7 @@
  * (1 byte), payload length (u32, this machine's order), payload; for each, on standard output, a
  * length and a payload. One operation:
  *   E text → ids            T text, flags byte = number of parts → ids of the parts, joined
+ *   L text, flags byte = number of lent strings in it → ids of the prompt
  *   D ids → text (flag 1: skip special)
  *   P ids → each as the vocabulary writes it: u32 length and the text
  *   S ids → for each id and for the end: u32 length and the chunk (0xFFFFFFFF: no chunk)
@@ -47,6 +48,32 @@ static bool encode_parts(const struct wtok *tok, size_t want, struct weir_span t
         total += k;
     }
     ok = ok && put(out, ids, total * sizeof(*ids));
+    free(ids);
+    return ok;
+}
+
+/* The text in so many parts of like length, of each the middle half lent. */
+static bool encode_lent(const struct wtok *tok, size_t n_lent, struct weir_span text,
+                        struct weir_buf *out) {
+    struct wtok_prompt p;
+    size_t each = n_lent > 0 ? text.len / n_lent : 0, n = 0, bytes = 0;
+    uint32_t *ids = malloc((wtok_encode_bound(tok, text.len) + 8) * sizeof(*ids));
+    wtok_prompt_init(&p, 1 << 28);
+    bool ok = ids != NULL && n_lent <= WTOK_LENT;
+    for (size_t i = 0; i < n_lent && ok && each / 2 >= (size_t)2 * WTOK_LENT_EDGE; i++) {
+        const char *at = text.data + i * each + each / 4;
+        struct weir_span s = weir_span(at, each / 2);
+        ok = weir_buf_append(&p.text, text.data + bytes,
+                             (size_t)(at + WTOK_LENT_EDGE - text.data) - bytes) == WEIR_OK;
+        p.lent[p.n_lent++] = (struct wtok_lent){.at = p.text.len, .string = s};
+        p.n_middle += s.len - (size_t)2 * WTOK_LENT_EDGE;
+        bytes = (size_t)(at - text.data) + s.len - WTOK_LENT_EDGE;
+    }
+    ok = ok && weir_buf_append(&p.text, text.data + bytes, text.len - bytes) == WEIR_OK &&
+         wtok_encode_prompt(tok, &p, WTOK_SPECIAL, ids, wtok_encode_bound(tok, text.len), &n) ==
+             WEIR_OK &&
+         put(out, ids, n * sizeof(*ids));
+    wtok_prompt_fini(&p);
     free(ids);
     return ok;
 }
@@ -125,6 +152,7 @@ int main(int argc, char **argv) {
         const uint32_t *ids = (const uint32_t *)(const void *)in.data;
         bool ok = head[0] == 'E'   ? encode(tok, head[1], text, &out)
                   : head[0] == 'T' ? encode_parts(tok, head[1], text, &out)
+                  : head[0] == 'L' ? encode_lent(tok, head[1], text, &out)
                   : head[0] == 'D' ? decode(tok, head[1] != 0, ids, len / 4, &out)
                   : head[0] == 'P' ? pieces(tok, ids, len / 4, &out)
                   : head[0] == 'S' ? stream(tok, head[1] != 0, ids, len / 4, &out)

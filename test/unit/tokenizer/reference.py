@@ -254,6 +254,9 @@ def compare_parts(r, probe, folder, tok, texts):
         for t, w, g in zip(long, want, ask(probe, folder, [(b"T", parts, d) for d in data])):
             r.check(f"in {parts} parts", t, w, g)
     env = {"SEGMENT_CACHE": "300000"}
+    for lent in (1, 2, 7):
+        for t, w, g in zip(long, want, ask(probe, folder, [(b"L", lent, d) for d in data], env)):
+            r.check(f"with {lent} strings lent", t, w, g)
     for t, w, g in zip(long * 2, want * 2, ask(probe, folder, [(b"E", 1, d) for d in data * 2], env)):
         r.check("by segments", t, w, g)
 
