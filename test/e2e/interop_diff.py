@@ -2,7 +2,9 @@
 (plane_worker.py): status, headers, body or events, and the request that reached the worker must be the same.
 
 Runs with WEIR_INTEROP=1. WEIR_TEST_SEED and WEIR_TEST_CASES (3,000) choose the requests: one or two members of a plain chat or
-completion, each with a value of its list. What differs on purpose stands in KNOWN. What was mended stands with Dynamo's answers
+completion, each with a value of its list. What differs on purpose stands in KNOWN. Then a third as many conversations under several
+templates (made_chats.py), whose prompts must be the same, and outputs of models for several parsers (made_outputs.py), which must
+be read alike, or as they were meant. What was mended stands with Dynamo's answers
 in test/data/differential-1.6.1.jsonl (test_differential.py), which is asked again here.
 """
 import json
@@ -13,10 +15,13 @@ import threading
 
 import pytest
 
+import made_chats
+import made_outputs
 from interop_dynamo import VERSION, Http, dynamo, dynamo_front, model, pytestmark, theirs  # noqa: F401
 from plane_worker import PlaneWorker, card_of_mocker
-from test_differential import differences, observed, rows
-from weir import Fleet, Frontend
+from test_differential import chosen_models, differences, observed, rows, worker_of
+from vocabulary import Vocabulary
+from weir import Fleet, Frontend, until
 
 SEED = int(os.environ.get("WEIR_TEST_SEED", "1"))
 CASES = int(os.environ.get("WEIR_TEST_CASES", "3000"))
@@ -138,22 +143,35 @@ class Asker(Frontend):
         self.host, self.port, self.tls = "127.0.0.1", port, None
 
 
+def cards_of(tmp_path, fleet, model):  # noqa: F811
+    """Of each model that is asked for: some have templates of made_chats.py, some parsers (as many as file watches allow)."""
+    out = {name: card_of_mocker(fleet, folder) for name, folder in chosen_models(tmp_path, model).items()}
+    for form in random.Random(SEED).sample(made_outputs.FORMATS, 2):
+        parsers = {"tool_call_parser": form[0], "reasoning_parser": form[1]}
+        out["parse-" + form[0]] = {**out["m"], "runtime_config": {**out["m"]["runtime_config"], **parsers}}
+    return out
+
+
 @pytest.fixture
 def both(tmp_path, fleet, theirs, dynamo, model):  # noqa: F811
-    """((frontend, its worker) of Dynamo, of Weir), each in a discovery folder of its own."""
+    """((frontend, its workers by model) of Dynamo, of Weir), each in a discovery folder of its own."""
     if VERSION < "1.6":
         pytest.skip("answers are those of 1.6.1")
-    card = card_of_mocker(fleet, model)
+    cards = cards_of(tmp_path, fleet, model)
     other = Fleet(tmp_path / "dynamo")
     other.env["DYN_SELF_HOST_METADATA"] = "0"
     os.makedirs(other.env["DYN_FILE_KV"])  # and with it its folder
     flags = ("--router-mode", "kv", "--enable-anthropic-api")
-    workers = [PlaneWorker(f, **card) for f in (other, fleet)]
+    workers = [{name: PlaneWorker(f, name, 0x77 + n, f"plane{n}", **card) for n, (name, card) in enumerate(cards.items())}
+               for f in (other, fleet)]
     reference = dynamo_front(theirs, other, dynamo, *flags).enabled("/v1/responses", "/v1/messages")
     ours = Http(fleet.frontend(*flags, "--error-format", "dynamo").port).serving()
+    for api in (reference, ours):
+        until("all models", lambda a=api: len(json.loads(a.ask("GET", "/v1/models")[1])["data"]) == len(cards), 120)
     yield [(Asker(api.port), w) for api, w in zip((reference, ours), workers)]
-    for w in workers:
-        w.close()
+    for side in workers:
+        for w in side.values():
+            w.close()
 
 
 def choice_of(event):
@@ -163,9 +181,9 @@ def choice_of(event):
 
 
 def seen_by(side, path, text, out):
-    front, worker = side
+    front, workers = side
     try:
-        seen = observed(front, worker, {"path": path, "body": text})
+        seen = observed(front, workers["m"], {"path": path, "body": text})
         if isinstance(seen["body"], list):
             seen["body"].sort(key=choice_of)
         out.append(plain(seen))
@@ -198,5 +216,47 @@ def test_made_requests_are_answered_alike(both):
 
 
 def test_kept_answers_are_still_dynamos(both):
-    bad = [line for row in rows() for line in differences(row, observed(*both[0], row))]
+    front, workers = both[0]
+    bad = [line for row in rows() for line in differences(row, observed(front, worker_of(workers, row), row))]
     assert not bad, "\n".join(bad)
+
+
+def prompts_differ(both, vocabulary, rng):
+    """One conversation: a line when the prompts differ and nothing that is known explains it."""
+    body = made_chats.made_chat(rng, ["m", *made_chats.TEMPLATES])
+    row = {"path": "/v1/chat/completions", "body": json.dumps(body)}
+    theirs, ours = (observed(front, worker_of(workers, row), row) for front, workers in both)
+    told = [v["wire"]["token_ids"] if v["status"] == 200 else v["body"] for v in (theirs, ours)]
+    if told[0] == told[1] or made_chats.explained(body, theirs, ours):
+        return None
+    shown = [vocabulary.decode(t) if isinstance(t, list) else t for t in told]
+    return f"{row['body']}\n    Dynamo {shown[0]!r}\n    Weir   {shown[1]!r}"
+
+
+def readings_differ(both, vocabulary, rng):
+    """One output: a line when it is read neither as by Dynamo nor as it was meant, or comes in no form."""
+    name = rng.choice([n for n in both[0][1] if n.startswith("parse-")])
+    form, = (f for f in made_outputs.FORMATS if "parse-" + f[0] == name)
+    text, meant, well = made_outputs.made_output(rng, form)
+    finish = rng.choice(["stop"] * 5 + ["length"])
+    body = {"model": name, "messages": [USER], **made_outputs.made_choice(rng)}
+    said = made_outputs.script(rng, vocabulary, text, finish)
+    row = {"path": "/v1/chat/completions", "body": json.dumps({**body, "nvext": {"annotations": ["script:" + json.dumps(said)]}})}
+    seen = [observed(front, worker_of(workers, row), row) for front, workers in both]
+    bad = [f"status {v['status']}" for v in seen if v["status"] != 200]
+    if not bad:
+        bad = made_outputs.accumulated(seen[1]["body"])[1]
+        theirs, ours = (made_outputs.meaning(made_outputs.accumulated(v["body"])[0]) for v in seen)
+        if ours["usage"] != theirs["usage"]:
+            bad.append(f"usage {ours['usage']}, not {theirs['usage']}")
+        want = made_outputs.expected(form, text, meant, body, finish)
+        if well and want and ours != theirs and {**ours, "usage": None} != want:
+            bad.append(f"read as {ours}, by Dynamo as {theirs}, meant {want}")
+    return f"{body} answered with {text!r}, {finish}: {bad}" if bad else None
+
+
+def test_made_conversations_and_outputs(both, model):  # noqa: F811
+    rng, vocabulary = random.Random(SEED), Vocabulary(model)
+    new = [line for differ in (prompts_differ, readings_differ) for line in (differ(both, vocabulary, rng) for _ in range(CASES // 3)) if line]
+    print(f"seed {SEED}: {CASES // 3} conversations and as many outputs, {len(new)} answered otherwise unexpectedly")
+    assert not new, "\n".join(new[:20])

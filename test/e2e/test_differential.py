@@ -6,9 +6,11 @@ with Qwen3's tokenizer and need it. interop_diff.py asks a real Dynamo again.
 """
 import json
 import os
+import shutil
 
 import pytest
 
+from made_chats import TEMPLATES
 from plane_worker import PlaneWorker, card_of_mocker
 from testenv import qwen3_model
 
@@ -47,6 +49,25 @@ def differences(row, seen):
             for place, want in row["expect"].items() if at(seen, place) != want]
 
 
+def chosen_models(tmp_path, folder):
+    """Folders of models by their names: that one, and those with the templates of made_chats.py."""
+    out = {"m": folder}
+    for name, template in TEMPLATES.items():
+        out[name] = str(tmp_path / f"template-{name}")
+        shutil.copytree(folder, out[name])
+        with open(os.path.join(out[name], "chat_template.jinja"), "w", encoding="utf-8") as f:
+            f.write(template)
+    return out
+
+
+def worker_of(workers, row):
+    """That of the model which a request names, or of the first."""
+    try:
+        return workers[json.loads(row["body"])["model"]]
+    except (ValueError, TypeError, KeyError):
+        return workers["m"]
+
+
 @pytest.fixture
 def qwen(tmp_path_factory):
     """A directory with the tokenizer of the capture; without it None."""
@@ -57,11 +78,15 @@ def qwen(tmp_path_factory):
         return None
 
 
-def test_answers_as_dynamo(fleet, qwen):
-    worker = PlaneWorker(fleet, **(card_of_mocker(fleet, qwen) if qwen else {}))
-    front = fleet.frontend("--router-mode", "kv", "--enable-anthropic-api", "--error-format", "dynamo").ready()
+def test_answers_as_dynamo(fleet, qwen, tmp_path):
+    cards = {n: card_of_mocker(fleet, f) for n, f in chosen_models(tmp_path, qwen).items()} if qwen else {"m": {}}
+    workers = {name: PlaneWorker(fleet, name, 0x77 + n, f"plane{n}", **card) for n, (name, card) in enumerate(cards.items())}
+    front = fleet.frontend("--router-mode", "kv", "--enable-anthropic-api", "--error-format", "dynamo")
+    for name in workers:
+        front.ready(name)
     chosen = [row for row in rows() if qwen or not row.get("model")]
-    bad = [line for row in chosen for line in differences(row, observed(front, worker, row))]
-    worker.close()
+    bad = [line for row in chosen for line in differences(row, observed(front, worker_of(workers, row), row))]
+    for w in workers.values():
+        w.close()
     assert len(chosen) > 30
     assert not bad, "\n".join(bad)

@@ -157,7 +157,9 @@ def test_cut_off(scripted):
     assert joined["content"] == text and joined["calls"] == [] and joined["finish"] == "length"
 
 
-def test_forced_calls_that_are_none(scripted):
+@pytest.mark.parametrize("finish", ["stop", "length"])
+@pytest.mark.parametrize("parser", ["hermes", None])
+def test_forced_calls_that_are_none(scripted, parser, finish):
     """A forced call that breaks off, a second one where one was named, text before a forced one: docs/COMPATIBILITY.md."""
     required, named = {"tool_choice": "required"}, {"tool_choice": {"type": "function", "function": {"name": "look_up"}}}
     call = '[{"name": "look_up", "parameters": {"place": "Oban"}}]'
@@ -170,19 +172,14 @@ def test_forced_calls_that_are_none(scripted):
         (named, '{"place": "Oban"}{"place": "Ayr"}', ('{"place": "Ayr"}', once), ('{"place": "Ayr"}', once)),
         (required, "Sure. " + call, ("Sure. ", once), ("Sure. ", once)),
     ]
-    for parser in ("hermes", None):
-        for finish in ("stop", "length"):
-            front = scripted([text for _, text, _, _ in cases for _ in range(2)], finish=finish, **({"tool_call_parser": parser} if parser else {})).ready()
-            for choice, text, whole, streamed in cases:
-                got = unary(front, **choice)
-                calls = [(c["function"]["name"], c["function"]["arguments"]) for c in got["message"].get("tool_calls", [])]
-                assert (got["message"]["content"] or "", calls) == whole, (parser, text)
-                assert got["finish_reason"] == ("tool_calls" if whole[1] and finish == "stop" else finish), (parser, text)
-                got, _ = stream(front, **choice)
-                assert (got["content"], [(c["name"], c["arguments"]) for c in got["calls"]]) == streamed, (parser, text)
-                assert got["finish"] == ("tool_calls" if whole[1] and finish == "stop" else finish), (parser, text)
-            front.stop()
-            front.worker.close()
+    front = scripted([text for _, text, _, _ in cases for _ in range(2)], finish=finish, **({"tool_call_parser": parser} if parser else {})).ready()
+    for choice, text, whole, streamed in cases:
+        end = "tool_calls" if whole[1] and finish == "stop" else finish
+        got = unary(front, **choice)
+        calls = [(c["function"]["name"], c["function"]["arguments"]) for c in got["message"].get("tool_calls", [])]
+        assert (got["message"]["content"] or "", calls, got["finish_reason"]) == (*whole, end), text
+        got, _ = stream(front, **choice)
+        assert (got["content"], [(c["name"], c["arguments"]) for c in got["calls"]], got["finish"]) == (*streamed, end), text
 
 
 def test_choice(scripted):
