@@ -122,6 +122,7 @@ def explained(body, theirs, ours):
             (refused and ours["status"] == 400, "says what the template refuses"),
             (refused and any(m.get("content") is None for m in messages), "content may be null where tool calls stand"),
             (refused and body.get("continue_final_message") and not messages[-1].get("content"), "an empty message is continued, too"),
+            (any(m["role"] == "tool" and m.get("name") for m in messages), "a tool message has its name, as from vLLM; Dynamo leaves it out"),
             (any(a not in ARGUMENTS for a in arguments), "arguments of calls stand in the prompt as vLLM writes them"),
             (any(not (p.get("text") if isinstance(p, dict) else p) for c in parts for p in c), "an empty text is no part"),
             (body["model"] == "parts" and any(len(c) > 1 for c in parts), "a template that loops over parts gets parts"),
