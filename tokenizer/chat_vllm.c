@@ -274,7 +274,8 @@ static struct wj_val one_system(struct wj_run *x, struct wj_val messages) {
     items[0] = wj_dict_new(x, 2);
     wtok_add(x, items[0], "role", wj_strz("system"));
     wtok_add(x, items[0], "content", wtok_join_texts(x, &texts, "\n\n"));
-    memcpy(items + 1, others.at, others.n * sizeof(*items));
+    if (others.n > 0)
+        memcpy(items + 1, others.at, others.n * sizeof(*items));
     return wj_list(items, others.n + 1);
 }
 
