@@ -355,6 +355,11 @@ void weir_stream_close_flushed(struct weir_stream *s, uint64_t linger_ms, const 
     s->reason = reason;
     s->shut_wanted = true;
     s->paused = false;
+    /* Nothing more can come of either direction, so no event would end it before the timer. */
+    if (s->write_dead || (s->shut_done && s->eof)) {
+        weir_stream_close(s, s->write_dead ? WEIR_DISCONNECTED : WEIR_OK, reason);
+        return;
+    }
     if (s->state != WEIR_STREAM_CONNECTING)
         start_reading(s);
     if (weir_timer_start(&s->timer, linger_ms) != WEIR_OK) {

@@ -271,6 +271,29 @@ static void case_a_flushing_close_has_a_deadline(void) {
     CHECK(p.client.closed_ms - p.client.opened_ms >= 50);
 }
 
+static void end_first(struct end *e) {
+    weir_stream_shutdown(e->stream);
+}
+
+static void close_now(struct end *e) {
+    weir_stream_close(e->stream, WEIR_OK, "now");
+}
+
+static void close_behind_both_ends(struct end *e) {
+    weir_stream_close_flushed(e->stream, 600000, "both have ended");
+}
+
+/* (Failed before: it stayed open for the whole time.) */
+static void case_a_flushing_close_behind_both_ends_is_at_once(void) {
+    struct pair p = {.server.on_open = end_first,
+                     .server.on_eof = close_behind_both_ends,
+                     .client.on_eof = close_now};
+    pair_open(&p, NULL, NULL);
+    pair_run(&p);
+    CHECK(!p.timed_out && p.server.status == WEIR_OK);
+    CHECK_EQ_STR(p.server.reason, strlen(p.server.reason), "both have ended");
+}
+
 static void close_twice(struct end *e) {
     weir_stream_close(e->stream, WEIR_CANCELLED, "first");
     weir_stream_close(e->stream, WEIR_OK, "second");
@@ -299,10 +322,6 @@ static void case_what_was_queued_before_the_opening_goes_out(void) {
     CHECK_EQ_STR(p.server.last, strlen(p.server.last), "early");
     CHECK_EQ_U64(p.client.opened, 0); /* after close_flushed only on_close is called */
     CHECK(p.client.status == WEIR_OK);
-}
-
-static void close_now(struct end *e) {
-    weir_stream_close(e->stream, WEIR_OK, "now");
 }
 
 static void case_a_peer_that_leaves_is_an_eof(void) {
@@ -568,6 +587,7 @@ int main(void) {
     CHECK_RUN(case_a_half_closed_stream_still_reads);
     CHECK_RUN(case_a_refusal_reaches_a_client_that_is_still_sending);
     CHECK_RUN(case_a_flushing_close_has_a_deadline);
+    CHECK_RUN(case_a_flushing_close_behind_both_ends_is_at_once);
     CHECK_RUN(case_closing_again_changes_nothing);
     CHECK_RUN(case_what_was_queued_before_the_opening_goes_out);
     CHECK_RUN(case_a_peer_that_leaves_is_an_eof);
