@@ -6,9 +6,10 @@
  * touched every third of the lease; every file older than the lease is removed, whoever wrote it.
  * Failure modes: an overflowed event queue leads to a full scan; an own file that somebody removed
  * is written again at the next touch; a folder that was removed or replaced is made and watched
- * again, also at the next touch; a wall clock that jumps removes nothing, as it makes every file
- * look old. Changes that tell nobody (a network file system, no inotify to be had) are found by
- * what the folders list, at the next touch; without inotify that comes twice a second.
+ * again, also at the next touch; without a descriptor to read a record nobody is taken for gone,
+ * and the folder is read at the next touch; a wall clock that jumps removes nothing, as it makes
+ * every file look old. Changes that tell nobody (a network file system, no inotify to be had) are
+ * found by what the folders list, at the next touch; without inotify that comes twice a second.
  */
 #include "base/hash.h"
 #include "base/log.h"
@@ -37,6 +38,7 @@ struct file_backend {
     int watch[BUCKETS];       /* -1: to be made again */
     struct stat id[BUCKETS];  /* device and inode of the folder that is watched */
     uint64_t listed[BUCKETS]; /* of what the folder listed when it was last read whole */
+    bool anew[BUCKETS];       /* something could not be read: the next look reads it whole */
     int64_t clock_gap_ms;     /* wall clock less monotonic clock, at the last touch */
     struct weir_poll *poll;
     struct weir_timer timer;
@@ -68,15 +70,18 @@ static enum weir_status make_folders(const char *path) {
 
 /* ---- reading ------------------------------------------------------------------------------ */
 
-static void read_record(struct weir_discovery *d, int bucket, const char *name) {
+/* False: this process lacks what it takes, descriptors mostly, and what the file says is not known.
+ */
+static bool read_record(struct weir_discovery *d, int bucket, const char *name) {
     struct file_backend *f = d->backend;
     char path[PATH_MAX];
     struct weir_buf key, json;
     if (strncmp(name, ".tmp_", 5) == 0 || !bucket_path(f, bucket, name, path))
-        return;
+        return true;
     weir_buf_init(&key, PATH_MAX);
     weir_buf_init(&json, WEIR_RECORD_MAX_BYTES);
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    bool lacks = fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOMEM);
     struct stat info;
     bool ok = fd >= 0 && fstat(fd, &info) == 0 && S_ISREG(info.st_mode) && info.st_size > 0 &&
               info.st_size <= WEIR_RECORD_MAX_BYTES &&
@@ -90,6 +95,8 @@ static void read_record(struct weir_discovery *d, int bucket, const char *name) 
         close(fd);
     weir_buf_fini(&key);
     weir_buf_fini(&json);
+    f->anew[bucket] = f->anew[bucket] || lacks;
+    return !lacks;
 }
 
 /* The name may be there again: the event is older than what is read now. */
@@ -107,16 +114,20 @@ static void forget_record(struct weir_discovery *d, int bucket, const char *name
 }
 
 static void scan_bucket(struct weir_discovery *d, int bucket) {
+    struct file_backend *f = d->backend;
     char path[PATH_MAX];
-    DIR *dir = bucket_path(d->backend, bucket, NULL, path) ? opendir(path) : NULL;
+    DIR *dir = bucket_path(f, bucket, NULL, path) ? opendir(path) : NULL;
+    f->anew[bucket] = dir == NULL;
     if (dir == NULL)
         return;
+    bool all = true;
     weir_discovery_scan_begin(d);
     for (struct dirent *e; (e = readdir(dir)) != NULL;)
         if (e->d_name[0] != '.')
-            read_record(d, bucket, e->d_name);
+            all = read_record(d, bucket, e->d_name) && all;
     closedir(dir);
-    weir_discovery_scan_end(d, (enum weir_record_kind)bucket);
+    if (all)
+        weir_discovery_scan_end(d, (enum weir_record_kind)bucket);
 }
 
 static void on_event(struct weir_discovery *d, const struct inotify_event *e) {
@@ -260,7 +271,7 @@ static void look_at(struct weir_discovery *d, int bucket, bool remove) {
     }
     if (dir != NULL)
         closedir(dir);
-    if (dir != NULL && listed != f->listed[bucket]) {
+    if (dir != NULL && (listed != f->listed[bucket] || f->anew[bucket])) {
         f->listed[bucket] = listed;
         scan_bucket(d, bucket);
     }

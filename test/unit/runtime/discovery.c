@@ -14,6 +14,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/inotify.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -276,6 +277,41 @@ static void case_leases(void) {
     CHECK(is_gone(own));
 }
 
+/* Only the folder itself can be opened: whom it lists are not gone, and the next looks read them.
+ * (Failed before: all were taken for gone, and stayed so until their records were written anew.) */
+static void case_no_descriptors(void) {
+    fresh();
+    struct seen s = {0};
+    char own[1024];
+    struct weir_record r = instance(1);
+    struct weir_err err;
+    int held[4096];
+    size_t n = 0;
+    struct weir_discovery *d = open_file(150);
+    CHECK(weir_discovery_publish(d, &r, &err) == WEIR_OK);
+    CHECK(weir_discovery_watch(d, on_change, &s) == WEIR_OK);
+    snprintf(own, sizeof(own), "%s", in_root(NAME("1")));
+    write_file(in_root("v1/instances/.tmp_2"), INSTANCE_TEXT(2));
+    wait_for(&s, 1, 0);
+    const struct rlimit few = {256, 256};
+    CHECK(setrlimit(RLIMIT_NOFILE, &few) == 0);
+    while (n < 4096 && (held[n] = dup(0)) >= 0)
+        n++;
+    CHECK(n > 0 && n < 4096 && errno == EMFILE);
+    CHECK(rename(in_root("v1/instances/.tmp_2"), in_root(NAME("2"))) == 0);
+    close(held[--n]);
+    for (int i = 0; i < 2; i++) { /* a touch comes before a look */
+        make_old(own);
+        CHECK(turns_until(loop, is_new, own));
+    }
+    unsigned deletes = s.deletes;
+    while (n > 0)
+        close(held[--n]);
+    CHECK_EQ_U64(deletes, 0);
+    wait_for(&s, 2, 0);
+    close_it(d);
+}
+
 /* All of it is removed: folders come back, own records too, and others are seen again. */
 static void case_root_removed(void) {
     fresh();
@@ -525,6 +561,7 @@ int main(void) {
     CHECK_RUN(case_changes);
     CHECK_RUN(case_same_key);
     CHECK_RUN(case_leases);
+    CHECK_RUN(case_no_descriptors);
     CHECK_RUN(case_root_removed);
     CHECK_RUN(case_killed_process);
     CHECK_RUN(case_python_writer);
