@@ -112,8 +112,12 @@ static enum weir_status send(struct weir_leg *leg, const struct weir_model_worke
                                        .item_ms = r->fl->app->item_ms};
     leg->sent_ns = weir_now_ns();
     leg->codec = worker->codec;
-    return weir_plane_call_start(r->fl->plane, &c, r->embeddings != NULL ? &vectors_ops : &call_ops,
-                                 leg, &leg->call);
+    enum weir_status st = weir_plane_call_start(
+        r->fl->plane, &c, r->embeddings != NULL ? &vectors_ops : &call_ops, leg, &leg->call);
+    /* It moves, or its turn has come, while the client takes nothing of the other legs' answers. */
+    if (st == WEIR_OK && r->paused)
+        weir_plane_call_pause(leg->call);
+    return st;
 }
 
 /* The client wants to know the worker and sends the prompt there itself. */

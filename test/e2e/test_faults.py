@@ -582,6 +582,65 @@ def test_dead_prefill_workers_that_are_still_listed(fleet):
         w.close()
 
 
+class AtOnce(ScriptedWorker):
+    """One that takes the next request while it answers one. Of those that it `drops` nothing comes."""
+
+    def __init__(self, store, answer, drops, **more):
+        self.drops = drops
+        super().__init__(store, answer, **more)
+
+    def stream(self, control, request):
+        def run():
+            try:
+                if not self.drops(request):
+                    ScriptedWorker.stream(self, control, request)
+            except ConnectionError:
+                pass  # that is part of the test
+        threading.Thread(target=run, daemon=True).start()
+
+
+def test_a_leg_that_moves_while_the_client_does_not_read(fleet):
+    """Its new worker is held back too. (Failed before: what it said came above the bound of what waits for a client, and the
+    client was dropped.)"""
+    piece, n = "x" * 60000, 400
+    sent, asked = {"a": 0, "b": 0}, []
+
+    def answer(request):
+        which = chr(request["token_ids"][0])
+
+        def pieces():
+            for _ in range(n):
+                yield piece
+                sent[which] += 1
+        return pieces(), "stop"
+
+    def drops(request):
+        asked.append(chr(request["token_ids"][0]))
+        return asked[-1] == "b" and asked.count("b") == 1
+    workers = [AtOnce(fleet.env["DYN_FILE_KV"], answer, drops, worker_id=i) for i in (0x61, 0x62)]
+    front = fleet.frontend("--router-mode", "round-robin", "--migration-limit", "1",
+                           env={"WEIR_WORKER_BEGIN_TIMEOUT_SECS": "3"}).ready(workers=2)
+    front.wait_line("model m has 2 workers")
+    c = front.connect()
+    c.request("POST", "/v1/completions", json.dumps({"model": "m", "prompt": ["a", "b"], "stream": True, "max_tokens": 10000}),
+              {"content-type": "application/json"})
+    r = c.getresponse()
+    pause, last = threading.Event(), {}
+
+    def rests(which):
+        same, last[which] = last.get(which) == sent[which], sent[which]
+        return same and sent[which] > 0 and not pause.wait(0.2) and last[which] == sent[which]
+    until("the first worker to be held", lambda: rests("a"))
+    assert sent["a"] < n
+    until("the other leg to have moved", lambda: asked.count("b") == 2)
+    until("its worker to be held", lambda: rests("b"))
+    body = r.read()
+    assert sent == {"a": n, "b": n} and body.count(piece.encode()) == 2 * n and body.endswith(b"data: [DONE]\n\n")
+    c.close()
+    for w in workers:
+        w.close()
+
+
 class NoInotify:
     """A user namespace in which no process can watch a file: as where fs.inotify.max_user_instances is used up."""
     side, env = "127.0.0.1", {}
