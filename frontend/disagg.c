@@ -219,14 +219,27 @@ static enum weir_status send(struct weir_leg *leg, const struct weir_prefill_wor
     return st;
 }
 
+/* Workers with another block size have a pool of their own. A turn that was granted before the
+ * others came is no booking there: it is given back, and the leg may wait before these. */
+bool weir_disagg_find_pool(struct weir_leg *leg) {
+    struct weir_disagg *d = &leg->disagg;
+    struct weir_prefill_pool *pool = weir_prefill_find(
+        leg->request->fl->app->prefill, weir_model_info(leg->request->model)->workers_of);
+    if (d->pool != pool) {
+        weir_wait_stop(&d->wait);
+        d->wait.over = false;
+    }
+    d->pool = pool;
+    return pool != NULL;
+}
+
 bool weir_disagg_begin(struct weir_leg *leg) {
     struct weir_request *r = leg->request;
     struct weir_disagg *d = &leg->disagg;
     struct weir_prefill_worker w;
     if (d->state != WEIR_DISAGG_NEW)
         return false;
-    d->pool = weir_prefill_find(r->fl->app->prefill, weir_model_info(r->model)->workers_of);
-    if (d->pool == NULL)
+    if (!weir_disagg_find_pool(leg))
         return weir_disagg_alone(leg, "there is no prefill worker");
     const struct weir_pool_config *pools = r->fl->app->pools;
     if (pools != NULL &&

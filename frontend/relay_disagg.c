@@ -248,8 +248,7 @@ bool weir_relay_disagg_begin(struct weir_leg *leg) {
     if (d->state != WEIR_DISAGG_NEW)
         return false;
     weir_relay_set_body(leg->relay, weir_relay_original(leg->relay));
-    d->pool = weir_prefill_find(r->fl->app->prefill, weir_model_info(r->model)->workers_of);
-    if (d->pool == NULL)
+    if (!weir_disagg_find_pool(leg))
         return weir_disagg_alone(leg, "there is no prefill engine");
     if (weir_disagg_goes_local(leg)) {
         d->state = WEIR_DISAGG_OFF;

@@ -194,6 +194,8 @@ void weir_leg_fail_worker(struct weir_leg *leg, const struct weir_wire_error *er
 /* disagg.c: the prefill part of a leg. */
 /* True when the leg waits for a prefill worker, or has ended; weir_leg_start is called again. */
 bool weir_disagg_begin(struct weir_leg *leg);
+/* Sets leg->disagg.pool to that of the prefill workers which are there; false: there are none. */
+bool weir_disagg_find_pool(struct weir_leg *leg);
 /* What is booked at its prefill worker. */
 void weir_disagg_release(struct weir_leg *leg);
 /* Only a prefill worker may compute the prompt. */
