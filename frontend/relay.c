@@ -180,8 +180,8 @@ static void on_left(void *arg, uint64_t silent_ms) {
     arm_silence(y);
 }
 
-/* [DONE] ends a translated answer, but its client sees the end only when the engine has ended its
- * own; one that does not is not waited for long. */
+/* [DONE] ends an answer, but its client sees the end only when the engine has ended its own; one
+ * that does not is not waited for long. */
 static void await_end(struct weir_relay *y) {
     if (y->scan.done && !request_of(y)->answered &&
         weir_timer_start(&y->silence, END_MS) != WEIR_OK)
@@ -217,6 +217,7 @@ static void pass_stream(struct weir_relay *y, struct weir_span bytes) {
         r->paused = true;
         weir_http_call_pause(y->call);
     }
+    await_end(y);
 }
 
 void weir_relay_on_body(void *arg, struct weir_span bytes) {
@@ -299,6 +300,19 @@ static void end_answer(struct weir_relay *y) {
     give_answer(y);
 }
 
+/* All of a stream that is passed on as it comes has been. */
+static void end_stream(struct weir_relay *y) {
+    struct weir_request *r = request_of(y);
+    count_answer(y);
+    weir_relay_release(y->leg);
+    y->leg->state = WEIR_LEG_DONE;
+    r->answered = true;
+    r->status = 200;
+    r->error_type = "";
+    weir_timer_stop(&r->keep_alive);
+    weir_http_stream_end(r->x);
+}
+
 static void on_done(void *arg, enum weir_status status, bool sent_any) {
     struct weir_relay *y = arg;
     struct weir_leg *leg = y->leg;
@@ -309,8 +323,8 @@ static void on_done(void *arg, enum weir_status status, bool sent_any) {
         return;
     if (status == WEIR_OK && y->streams && !y->scan.done && !y->scan.failed)
         status = WEIR_DISCONNECTED; /* it ended without [DONE] */
-    if (y->streams && y->scan.done && weir_request_is_translated(r))
-        status = WEIR_OK; /* all is there; the client has seen no [DONE] yet */
+    if (y->streams && y->scan.done)
+        status = WEIR_OK; /* all is there, however the connection ended */
     if (status != WEIR_OK) {
         weir_relay_release(leg);
         on_failed(y, status, !sent_any, leg->first_item ? "broke off" : "did not answer");
@@ -331,14 +345,7 @@ static void on_done(void *arg, enum weir_status status, bool sent_any) {
         end_answer(y);
         return;
     }
-    count_answer(y);
-    weir_relay_release(leg);
-    leg->state = WEIR_LEG_DONE;
-    r->answered = true;
-    r->status = 200;
-    r->error_type = "";
-    weir_timer_stop(&r->keep_alive);
-    weir_http_stream_end(r->x);
+    end_stream(y);
 }
 
 static void on_silence(void *arg) {
@@ -347,7 +354,10 @@ static void on_silence(void *arg) {
     bool had_left = y->left_ms > 0;
     if (y->scan.done) { /* await_end() */
         weir_relay_drop_call(y);
-        end_answer(y);
+        if (weir_request_is_translated(request_of(y)))
+            end_answer(y);
+        else
+            end_stream(y);
         return;
     }
     forgive(y);

@@ -180,6 +180,24 @@ def test_broken_stream_ends_with_an_error_event(fleet, engines, how):
     assert events[-1] == "[DONE]" and "error" in events[-2] and len(events) == 3, events
 
 
+@pytest.mark.parametrize("how", ["resets", "waits"])
+def test_a_stream_that_has_said_done_has_ended(fleet, engines, how):
+    """Whatever becomes of its connection. (Failed before: an error event and a second [DONE] followed.)"""
+    gate = threading.Event()
+
+    def answer(h, body):
+        h.begin_stream()
+        h.chunk(b'data: {"choices":[{"delta":{"content":"a"}}]}\n\ndata: [DONE]\n\n')
+        h.close_connection = True
+        if how == "waits":
+            gate.wait(120)
+    f = front(fleet, engines(answer).url, env={"DYN_HTTP_BACKEND_STREAM_TIMEOUT_SECS": "3"})
+    events = f.chat(stream=True).events()
+    gate.set()
+    assert len(events) == 2 and events[0]["choices"][0]["delta"]["content"] == "a" and events[1] == "[DONE]", events
+    assert f.counted().metric("dynamo_frontend_requests_total", status="success") == 1
+
+
 def test_stream_that_breaks_before_its_first_frame_goes_elsewhere(fleet, engines):
     def bad(h, body):
         h.begin_stream()
