@@ -20,7 +20,7 @@ set_tests_properties(e2e_replay_fleet PROPERTIES LABELS "e2e;slow" COST 50 TIMEO
 # Two minutes of waiting, little of work, in a network of its own.
 set_tests_properties(e2e_partitions PROPERTIES LABELS "e2e;slow")
 # Those that take longest begin first, so that none of them is alone at the end: about their seconds.
-foreach(cost partitions:130 faults:70 durable:60 etcd:60 engine_dialects:30 nats:30 engines:25 kube:25)
+foreach(cost partitions:130 faults:70 chaos:40 durable:60 etcd:60 engine_dialects:30 nats:30 engines:25 kube:25)
   string(REPLACE ":" ";" cost ${cost})
   list(GET cost 0 name)
   list(GET cost 1 seconds)
