@@ -29,6 +29,11 @@ void weir_arena_fini(struct weir_arena *arena) {
 }
 
 void weir_arena_reset(struct weir_arena *arena) {
+    struct weir_arena_block *only = arena->blocks;
+    if (only != NULL && only->next == NULL && only->bytes <= KEEP_MAX) { /* nearly always */
+        arena->at = only->data;
+        return;
+    }
     struct weir_arena_block *keep = NULL;
     for (struct weir_arena_block *b = arena->blocks; b != NULL;) {
         struct weir_arena_block *next = b->next;

@@ -1,6 +1,8 @@
 /* Source of the format: the MessagePack specification. */
 #include "base/msgpack.h"
 
+#include "base/big_endian.h"
+
 #include <string.h>
 
 void weir_mp_init(struct weir_mp *m, struct weir_span bytes) {
@@ -25,19 +27,16 @@ const unsigned char weir_mp_kinds[256] = {
     WEIR_MP_ARRAY, WEIR_MP_ARRAY, WEIR_MP_MAP, WEIR_MP_MAP, SIXTEEN(WEIR_MP_INT),
     SIXTEEN(WEIR_MP_INT)};
 
-/* Written out, so that each width is one load and a byte swap. */
 static uint64_t load_be(const unsigned char *p, unsigned n) {
     switch (n) {
     case 1:
         return p[0];
     case 2:
-        return (uint64_t)p[0] << 8 | p[1];
+        return weir_be16(p);
     case 4:
-        return (uint64_t)p[0] << 24 | (uint64_t)p[1] << 16 | (uint64_t)p[2] << 8 | p[3];
+        return weir_be32(p);
     default:
-        return (uint64_t)p[0] << 56 | (uint64_t)p[1] << 48 | (uint64_t)p[2] << 40 |
-               (uint64_t)p[3] << 32 | (uint64_t)p[4] << 24 | (uint64_t)p[5] << 16 |
-               (uint64_t)p[6] << 8 | p[7];
+        return weir_be64(p);
     }
 }
 

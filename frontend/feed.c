@@ -19,16 +19,23 @@ static bool worker_ready(void *arg, uint64_t worker_id) {
     return true;
 }
 
+static bool add_event(struct weir_feed *f, struct weir_router *router,
+                      const struct weir_kv_event *event) {
+    weir_kv_batch_add(&f->batch, weir_router_kv_events, router, event);
+    f->batch_worker = event->worker_id;
+    return true;
+}
+
 static bool on_kv_event(void *arg, const struct weir_kv_event *event) {
     struct weir_feed *f = arg;
+    if (f->batch.n > 0 && f->batch_worker == event->worker_id)
+        return add_event(f, f->batch.to, event); /* the next of one read */
     struct weir_model *model = weir_models_of_worker(f->models, event->worker_id);
     if (model == NULL) {
         struct weir_router *router = weir_prefill_router_of(f->prefill, event->worker_id);
-        if (router != NULL)
-            weir_kv_batch_add(&f->batch, weir_router_kv_events, router, event);
-        return router != NULL;
+        return router != NULL && add_event(f, router, event);
     }
-    weir_kv_batch_add(&f->batch, weir_router_kv_events, weir_model_info(model)->router, event);
+    add_event(f, weir_model_info(model)->router, event);
     weir_model_unref(model);
     return true;
 }

@@ -15,7 +15,8 @@ struct weir_feed {
     struct weir_kv_streams *streams; /* of workers with durable events, or NULL */
     struct weir_event_sub *load;
     struct weir_log_limit unreadable;
-    struct weir_kv_batch batch; /* of one message; its router outlives that */
+    struct weir_kv_batch batch; /* of one read; its router outlives that */
+    uint64_t batch_worker;      /* whose events it holds, while it holds any */
 };
 
 #endif

@@ -1,8 +1,11 @@
 #include "net/zmtp.h"
 
+#include "base/big_endian.h"
+
 #include <string.h>
 
 enum { MORE = 1, LONG = 2, COMMAND = 4, MAX_CONTEXT = 16, MAX_SHORT = 255, SIGNATURE = 10 };
+enum { SHORT_HEAD = 2, LONG_HEAD = 9 };
 
 static const char null_mechanism[20] = "NULL";
 
@@ -76,14 +79,12 @@ enum weir_status weir_zmtp_frame_decode(struct weir_span bytes, size_t max,
     if (bytes.len == 0)
         return WEIR_AGAIN;
     unsigned flags = p[0];
-    size_t head = (flags & LONG) != 0 ? 9 : 2;
-    uint64_t len = 0;
+    size_t head = (flags & LONG) != 0 ? LONG_HEAD : SHORT_HEAD;
     if (flags > (MORE | LONG | COMMAND) || (flags & (MORE | COMMAND)) == (MORE | COMMAND))
         return WEIR_PROTOCOL;
     if (bytes.len < head)
         return WEIR_AGAIN;
-    for (size_t i = 1; i < head; i++)
-        len = len << 8 | p[i];
+    uint64_t len = head == LONG_HEAD ? weir_be64(p + 1) : p[1];
     if (len > max)
         return WEIR_TOO_LARGE;
     if (bytes.len - head < len)
@@ -97,12 +98,10 @@ enum weir_status weir_zmtp_frame_decode(struct weir_span bytes, size_t max,
 
 size_t weir_zmtp_frame_size(struct weir_span bytes) {
     const unsigned char *p = (const unsigned char *)bytes.data;
-    size_t head = bytes.len > 0 && (p[0] & LONG) != 0 ? 9 : 2;
-    uint64_t len = 0;
+    size_t head = bytes.len > 0 && (p[0] & LONG) != 0 ? LONG_HEAD : SHORT_HEAD;
     if (bytes.len < head)
         return 0;
-    for (size_t i = 1; i < head; i++)
-        len = len << 8 | p[i];
+    uint64_t len = head == LONG_HEAD ? weir_be64(p + 1) : p[1];
     return len < SIZE_MAX - head ? head + (size_t)len : SIZE_MAX;
 }
 
@@ -151,26 +150,40 @@ void weir_zmtp_message_init(struct weir_zmtp_message *m) {
     m->n_frames = m->used = 0;
 }
 
-/* A frame that is here whole and has its length in one byte, as most have. */
-static inline bool short_frame(struct weir_span bytes, size_t max, struct weir_zmtp_frame *ret) {
-    const unsigned char *p = (const unsigned char *)bytes.data;
-    if (bytes.len < 2 || p[0] > MORE || p[1] > bytes.len - 2 || p[1] > max)
-        return false;
-    *ret = (struct weir_zmtp_frame){
-        .more = p[0] == MORE, .body = weir_span(bytes.data + 2, p[1]), .size = 2 + (size_t)p[1]};
-    return true;
+/* A message that is here whole, as most are. False with nothing changed but m->frames: it is not,
+ * or is none, or ends in so few bytes that a long head would not fit. */
+static inline bool whole_message(struct weir_zmtp_message *m, struct weir_span bytes, size_t max) {
+    const char *p = bytes.data;
+    size_t left = bytes.len < max ? bytes.len : max;
+    for (size_t n = 0; n < WEIR_ZMTP_FRAMES && left >= LONG_HEAD; n++) {
+        unsigned flags = (unsigned char)p[0];
+        bool is_long = (flags & LONG) != 0;
+        size_t head = is_long ? LONG_HEAD : SHORT_HEAD;
+        uint64_t len = is_long ? weir_be64(p + 1) : (unsigned char)p[1];
+        if (flags > (MORE | LONG) || len > left - head)
+            return false;
+        m->frames[n] = weir_span(p + head, (size_t)len);
+        p += head + len;
+        left -= head + (size_t)len;
+        if ((flags & MORE) == 0) {
+            m->n_frames = n + 1;
+            m->used = (size_t)(p - bytes.data);
+            return true;
+        }
+    }
+    return false;
 }
 
 enum weir_status weir_zmtp_message_decode(struct weir_zmtp_message *m, struct weir_span bytes,
                                           size_t max) {
+    if (m->used == 0 && whole_message(m, bytes, max))
+        return WEIR_OK;
     for (;;) {
         struct weir_span rest = weir_span(bytes.data + m->used, bytes.len - m->used);
         struct weir_zmtp_frame f;
-        if (!short_frame(rest, max, &f)) {
-            enum weir_status st = weir_zmtp_frame_decode(rest, max, &f);
-            if (st != WEIR_OK)
-                return st;
-        }
+        enum weir_status st = weir_zmtp_frame_decode(rest, max, &f);
+        if (st != WEIR_OK)
+            return st;
         if (f.command) { /* between messages only */
             if (m->n_frames > 0)
                 return WEIR_PROTOCOL;

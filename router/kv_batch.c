@@ -12,7 +12,7 @@ _Static_assert((int)WEIR_KV_STORED == (int)KVI_STORED && (int)WEIR_KV_REMOVED ==
                    (int)WEIR_KV_CLEARED == (int)KVI_CLEARED,
                "same order");
 
-struct kvi_event weir_kv_batch_event(const struct weir_kv_event *event) {
+static inline struct kvi_event as_event(const struct weir_kv_event *event) {
     bool stored = event->kind == WEIR_KV_STORED;
     return (struct kvi_event){.worker = {event->worker_id, event->dp_rank},
                               .kind = (enum kvi_kind)event->kind,
@@ -28,6 +28,10 @@ struct kvi_event weir_kv_batch_event(const struct weir_kv_event *event) {
                                                                     : 0};
 }
 
+struct kvi_event weir_kv_batch_event(const struct weir_kv_event *event) {
+    return as_event(event);
+}
+
 void weir_kv_batch_flush(struct weir_kv_batch *batch) {
     size_t n = batch->n;
     batch->n = batch->n_words = 0;
@@ -37,24 +41,29 @@ void weir_kv_batch_flush(struct weir_kv_batch *batch) {
 
 void weir_kv_batch_add(struct weir_kv_batch *batch, weir_kv_sink sink, void *to,
                        const struct weir_kv_event *event) {
-    struct kvi_event e = weir_kv_batch_event(event);
-    bool stored = e.kind == KVI_STORED;
-    size_t words = stored ? e.n * 2 : e.n;
+    bool stored = event->kind == WEIR_KV_STORED;
+    size_t words = stored                           ? event->n_blocks * 2
+                   : event->kind == WEIR_KV_REMOVED ? event->n_removed
+                                                    : 0;
     if (sink != batch->sink || to != batch->to || batch->n == WEIR_KV_BATCH_EVENTS ||
         batch->n_words + words > WEIR_KV_BATCH_WORDS)
         weir_kv_batch_flush(batch);
     batch->sink = sink;
     batch->to = to;
     if (words > WEIR_KV_BATCH_WORDS) {
+        struct kvi_event e = as_event(event);
         sink(to, &e, 1);
         return;
     }
     uint64_t *copy = batch->words + batch->n_words;
-    if (words > 0)
-        memcpy(copy, stored ? (const void *)e.blocks : (const void *)e.removed,
+    struct kvi_event *to_event = &batch->events[batch->n++];
+    *to_event = as_event(event);
+    if (stored && event->n_blocks == 1) /* nearly always: without a call */
+        memcpy(copy, event->blocks, sizeof(*event->blocks));
+    else if (words > 0)
+        memcpy(copy, stored ? (const void *)event->blocks : (const void *)event->removed,
                words * sizeof(*copy));
-    e.blocks = (const struct kvi_block *)(const void *)copy;
-    e.removed = copy;
+    to_event->blocks = (const struct kvi_block *)(const void *)copy;
+    to_event->removed = copy;
     batch->n_words += words;
-    batch->events[batch->n++] = e;
 }

@@ -8,6 +8,7 @@
 #ifndef WEIR_WIRE_FRAME_H
 #define WEIR_WIRE_FRAME_H
 
+#include "base/big_endian.h"
 #include "base/buf.h"
 
 enum { WEIR_TWO_PART_HEAD = 24 };
@@ -19,13 +20,6 @@ struct weir_two_part {
 
 /* Decodes one message from the front of `in`. WEIR_AGAIN: more bytes are needed (*ret_need = total
  * bytes of the message when known, else 0). WEIR_TOO_LARGE: header + body exceed max_bytes. */
-/* Written out: one load and a byte swap, twice a token. */
-static inline uint64_t weir_be64(const char *text) {
-    const unsigned char *p = (const unsigned char *)text;
-    return (uint64_t)p[0] << 56 | (uint64_t)p[1] << 48 | (uint64_t)p[2] << 40 |
-           (uint64_t)p[3] << 32 | (uint64_t)p[4] << 24 | (uint64_t)p[5] << 16 |
-           (uint64_t)p[6] << 8 | p[7];
-}
 /* What the head of a message at p says: the lengths of its two parts. */
 static inline void weir_two_part_lengths(const char *p, uint64_t *ret_header, uint64_t *ret_body) {
     *ret_header = weir_be64(p);

@@ -1,5 +1,7 @@
 #include "wire/kv_event_priv.h"
 
+#include "base/big_endian.h"
+
 #include <string.h>
 
 enum { ZMQ_HEAD = 5, ZMQ_VERSION = 1 };
@@ -97,9 +99,7 @@ enum weir_status weir_zmq_frame_decode(struct weir_span bytes, struct weir_arena
                                        struct weir_envelope *ret_env) {
     if (bytes.len < ZMQ_HEAD || bytes.data[0] != ZMQ_VERSION)
         return WEIR_INVALID;
-    size_t n = 0;
-    for (unsigned i = 1; i < ZMQ_HEAD; i++)
-        n = n << 8 | (unsigned char)bytes.data[i];
+    size_t n = weir_be32(bytes.data + 1);
     if (n != bytes.len - ZMQ_HEAD)
         return WEIR_INVALID;
     return weir_envelope_decode(weir_span(bytes.data + ZMQ_HEAD, n), arena, ret_env);
@@ -119,13 +119,6 @@ static bool read_tier(struct weir_mp *m, enum weir_kv_tier *ret) {
             return true;
         }
     return weir_mp_fail(m);
-}
-
-/* Compilers make one load and one swap of it. */
-static inline uint64_t load_be64(const unsigned char *p) {
-    return (uint64_t)p[0] << 56 | (uint64_t)p[1] << 48 | (uint64_t)p[2] << 40 |
-           (uint64_t)p[3] << 32 | (uint64_t)p[4] << 24 | (uint64_t)p[5] << 16 |
-           (uint64_t)p[6] << 8 | p[7];
 }
 
 static bool read_block(struct weir_mp *m, struct weir_kv_block *b) {
@@ -214,7 +207,7 @@ static bool read_removed(struct weir_mp *m, struct weir_arena *arena, struct wei
         for (uint32_t k = 0; k < n; k++) {
             bool usual = m->len - m->pos >= 9 && m->buf[m->pos] == 0xcf;
             if (usual) {
-                hashes[k] = load_be64(m->buf + m->pos + 1);
+                hashes[k] = weir_be64(m->buf + m->pos + 1);
                 m->pos += 9;
             } else if (!weir_mp_bits64(m, &hashes[k])) {
                 return false;
@@ -332,10 +325,11 @@ enum weir_status weir_kv_events_decode(struct weir_span payload, struct weir_are
     if (!weir_mp_array(&m, &n))
         return WEIR_INVALID;
     for (uint32_t i = 0; i < n; i++) {
-        struct weir_kv_event e = {0};
+        struct weir_kv_event e;
         weir_arena_reset(arena);
         if (!weir_kv_event_usual(&m, arena, &e)) {
             weir_arena_reset(arena);
+            e = (struct weir_kv_event){0};
             if (!weir_kv_event_read(&m, arena, &e))
                 return WEIR_INVALID;
         }

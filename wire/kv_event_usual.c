@@ -5,6 +5,8 @@
  */
 #include "wire/kv_event_priv.h"
 
+#include "base/big_endian.h"
+
 #include <string.h>
 
 struct walk {
@@ -27,37 +29,35 @@ static inline bool same(const unsigned char *p, const char *literal, size_t n) {
     return differ == 0;
 }
 
-static inline bool pass(struct walk *w, const char *literal, size_t n) {
-    if ((size_t)(w->end - w->at) < n || !same(w->at, literal, n))
+/* The literal, and `more` bytes behind it, which are not looked at. */
+static inline bool pass(struct walk *w, const char *literal, size_t n, size_t more) {
+    if ((size_t)(w->end - w->at) < n + more || !same(w->at, literal, n))
         return false;
     w->at += n;
     return true;
 }
-#define PASS(w, literal) pass(w, literal, sizeof(literal) - 1)
+#define PASS(w, literal) pass(w, literal, sizeof(literal) - 1, 0)
+/* Where a number follows that is not the last thing: whatever its width, so many bytes are left. */
+enum { NUMBER_BYTES = 9 };
+#define PASS_TO_NUMBER(w, literal) pass(w, literal, sizeof(literal) - 1, NUMBER_BYTES)
 
-/* n bytes, most significant first; compilers make one load and one swap of each width. */
-static inline uint64_t load(const unsigned char *p, unsigned n) {
-    uint64_t v = 0;
-    for (unsigned i = 0; i < n; i++)
-        v = v << 8 | p[i];
-    return v;
-}
-
+/* There are NUMBER_BYTES. */
 static inline bool number(struct walk *w, uint64_t *ret) {
-    size_t left = (size_t)(w->end - w->at);
-    if (left >= 9 && w->at[0] == 0xcf) {
-        *ret = load(w->at + 1, 8);
+    const unsigned char *p = w->at;
+    if (p[0] == 0xcf) {
+        *ret = weir_be64(p + 1);
         w->at += 9;
-    } else if (left >= 1 && w->at[0] <= 0x7f) {
-        *ret = *w->at++;
-    } else if (left >= 5 && w->at[0] == 0xce) {
-        *ret = load(w->at + 1, 4);
+    } else if (p[0] <= 0x7f) {
+        *ret = p[0];
+        w->at += 1;
+    } else if (p[0] == 0xce) {
+        *ret = weir_be32(p + 1);
         w->at += 5;
-    } else if (left >= 3 && w->at[0] == 0xcd) {
-        *ret = load(w->at + 1, 2);
+    } else if (p[0] == 0xcd) {
+        *ret = weir_be16(p + 1);
         w->at += 3;
-    } else if (left >= 2 && w->at[0] == 0xcc) {
-        *ret = w->at[1];
+    } else if (p[0] == 0xcc) {
+        *ret = p[1];
         w->at += 2;
     } else {
         return false;
@@ -65,28 +65,49 @@ static inline bool number(struct walk *w, uint64_t *ret) {
     return true;
 }
 
+/* The last thing, which may be shorter than NUMBER_BYTES. */
+static inline bool last_number(struct walk *w, uint64_t *ret) {
+    size_t left = (size_t)(w->end - w->at);
+    if (left > 0 && w->at[0] <= 0x7f) {
+        *ret = *w->at++;
+        return true;
+    }
+    if (left >= NUMBER_BYTES)
+        return number(w, ret);
+    unsigned char copy[NUMBER_BYTES] = {0};
+    struct walk c = {copy, copy + left};
+    memcpy(copy, w->at, left);
+    if (left == 0 || !number(&c, ret) || (size_t)(c.at - copy) > left)
+        return false;
+    w->at += c.at - copy;
+    return true;
+}
+
+/* There are NUMBER_BYTES. */
 static inline bool number_or_nil(struct walk *w, bool *ret_set, uint64_t *ret) {
-    *ret_set = !PASS(w, "\xc0");
+    *ret_set = w->at[0] != 0xc0;
+    w->at += !*ret_set;
     return !*ret_set || number(w, ret);
 }
 
-/* Number of elements, of at least `least` bytes each, that follow. */
-static inline bool count(struct walk *w, size_t least, size_t *ret) {
-    size_t left = (size_t)(w->end - w->at), head;
+/* Number of elements, of `each` bytes, that follow. */
+static inline bool count(struct walk *w, size_t each, size_t *ret) {
+    size_t left = (size_t)(w->end - w->at), head, n;
     if (left >= 1 && (w->at[0] & 0xf0) == 0x90) {
-        *ret = w->at[0] & 15;
+        n = w->at[0] & 15;
         head = 1;
     } else if (left >= 3 && w->at[0] == 0xdc) {
-        *ret = (size_t)load(w->at + 1, 2);
+        n = weir_be16(w->at + 1);
         head = 3;
     } else if (left >= 5 && w->at[0] == 0xdd) {
-        *ret = (size_t)load(w->at + 1, 4);
+        n = weir_be32(w->at + 1);
         head = 5;
     } else {
         return false;
     }
     w->at += head;
-    return *ret <= (left - head) / least;
+    *ret = n;
+    return n * each <= left - head;
 }
 
 /* ---- envelope ----------------------------------------------------------------------------- */
@@ -95,9 +116,10 @@ bool weir_envelope_usual(struct weir_span bytes, struct weir_envelope *ret_env) 
     const unsigned char *p = (const unsigned char *)bytes.data;
     struct walk w = {p, p + bytes.len};
     struct weir_envelope env;
-    if (!PASS(&w, "\x85\xacpublisher_id") || !number(&w, &env.publisher_id) ||
-        !PASS(&w, "\xa8sequence") || !number(&w, &env.sequence) || !PASS(&w, "\xacpublished_at") ||
-        !number(&w, &env.published_at_ms) || !PASS(&w, "\xa5topic"))
+    if (!PASS_TO_NUMBER(&w, "\x85\xacpublisher_id") || !number(&w, &env.publisher_id) ||
+        !PASS_TO_NUMBER(&w, "\xa8sequence") || !number(&w, &env.sequence) ||
+        !PASS_TO_NUMBER(&w, "\xacpublished_at") || !number(&w, &env.published_at_ms) ||
+        !PASS(&w, "\xa5topic"))
         return false;
     if (w.at == w.end || (w.at[0] & 0xe0) != 0xa0)
         return false;
@@ -109,11 +131,23 @@ bool weir_envelope_usual(struct weir_span bytes, struct weir_envelope *ret_env) 
     if (!PASS(&w, "\xa7payload"))
         return false;
     /* bin 8, bin 16 or bin 32, which takes the rest. */
-    size_t left = (size_t)(w.end - w.at);
-    unsigned width = left > 0 && w.at[0] >= 0xc4 && w.at[0] <= 0xc6 ? 1u << (w.at[0] - 0xc4) : 0;
-    if (width == 0 || left < 1 + width || load(w.at + 1, width) != left - 1 - width)
+    size_t left = (size_t)(w.end - w.at), head;
+    uint64_t len;
+    if (left >= 2 && w.at[0] == 0xc4) {
+        head = 2;
+        len = w.at[1];
+    } else if (left >= 3 && w.at[0] == 0xc5) {
+        head = 3;
+        len = weir_be16(w.at + 1);
+    } else if (left >= 5 && w.at[0] == 0xc6) {
+        head = 5;
+        len = weir_be32(w.at + 1);
+    } else {
         return false;
-    env.payload = weir_span((const char *)w.at + 1 + width, left - 1 - width);
+    }
+    if (len != left - head)
+        return false;
+    env.payload = weir_span((const char *)w.at + head, left - head);
     *ret_env = env;
     return true;
 }
@@ -143,7 +177,7 @@ static inline bool block(const unsigned char *p, struct weir_kv_block *ret) {
     if (!same(p, BLOCK_1, AT_1) || !same(p + AT_1 + 8, BLOCK_2, AT_2 - AT_1 - 8) ||
         !same(p + AT_3, BLOCK_3, BLOCK_BYTES - AT_3))
         return false;
-    *ret = (struct weir_kv_block){load(p + AT_1, 8), load(p + AT_2, 8)};
+    *ret = (struct weir_kv_block){weir_be64(p + AT_1), weir_be64(p + AT_2)};
     return true;
 }
 
@@ -169,23 +203,24 @@ static inline bool blocks(struct walk *w, struct weir_arena *arena, struct weir_
     return true;
 }
 
+/* Behind "parent_hash". */
 static inline bool stored(struct walk *w, struct weir_arena *arena, struct weir_kv_event *e) {
     uint64_t start = 0;
-    if (!PASS(w, "\x83\xabparent_hash") || !number_or_nil(w, &e->has_parent, &e->parent_hash) ||
-        !PASS(w, "\xaestart_position") || !number_or_nil(w, &e->has_start_position, &start) ||
-        start > UINT32_MAX ||
+    if (!number_or_nil(w, &e->has_parent, &e->parent_hash) ||
+        !PASS_TO_NUMBER(w, "\xaestart_position") ||
+        !number_or_nil(w, &e->has_start_position, &start) || start > UINT32_MAX ||
         !PASS(w, "\xa6"
                  "blocks"))
         return false;
+    e->kind = WEIR_KV_STORED;
     e->start_position = (uint32_t)start;
     return blocks(w, arena, e);
 }
 
+/* Behind "block_hashes". */
 static inline bool removed(struct walk *w, struct weir_arena *arena, struct weir_kv_event *e) {
     size_t n;
-    if (!PASS(w, "\x81\xac"
-                 "block_hashes") ||
-        !count(w, HASH_BYTES, &n))
+    if (!count(w, HASH_BYTES, &n))
         return false;
     uint64_t *all = weir_arena_alloc(arena, (n + 1) * sizeof(*all));
     if (all == NULL)
@@ -193,8 +228,9 @@ static inline bool removed(struct walk *w, struct weir_arena *arena, struct weir
     for (size_t i = 0; i < n; i++, w->at += HASH_BYTES) {
         if (w->at[0] != 0xcf)
             return false;
-        all[i] = load(w->at + 1, 8);
+        all[i] = weir_be64(w->at + 1);
     }
+    e->kind = WEIR_KV_REMOVED;
     e->removed = all;
     e->n_removed = n;
     return true;
@@ -204,28 +240,25 @@ bool weir_kv_event_usual(struct weir_mp *m, struct weir_arena *arena, struct wei
     struct walk w = {m->buf + m->pos, m->buf + m->len};
     struct weir_kv_event e = {.tier = WEIR_TIER_DEVICE};
     uint64_t rank;
-    if (m->failed || !PASS(&w, "\x84\xa9worker_id") || !number(&w, &e.worker_id) ||
-        !PASS(&w, "\xacstorage_tier\xa6"
-                  "device\xb0residency_domain\xa6worker\xa5"
-                  "event\x83"
-                  "\xa8"
-                  "event_id") ||
-        !number(&w, &e.event_id) ||
-        !PASS(&w, "\xa4"
-                  "data\x81"))
+    if (m->failed || !PASS_TO_NUMBER(&w, "\x84\xa9worker_id") || !number(&w, &e.worker_id) ||
+        !PASS_TO_NUMBER(&w, "\xacstorage_tier\xa6"
+                            "device\xb0residency_domain\xa6worker\xa5"
+                            "event\x83"
+                            "\xa8"
+                            "event_id") ||
+        !number(&w, &e.event_id))
         return false;
-    if (PASS(&w, "\xa6stored")) {
-        e.kind = WEIR_KV_STORED;
-        if (!stored(&w, arena, &e))
-            return false;
-    } else {
-        e.kind = WEIR_KV_REMOVED;
-        if (!PASS(&w, "\xa7removed") || !removed(&w, arena, &e))
-            return false;
-    }
-    if (!PASS(&w, "\xa7"
+    bool read = PASS_TO_NUMBER(&w, "\xa4"
+                                   "data\x81\xa6stored\x83\xabparent_hash")
+                    ? stored(&w, arena, &e)
+                    : PASS(&w, "\xa4"
+                               "data\x81\xa7removed\x81\xac"
+                               "block_hashes") &&
+                          removed(&w, arena, &e);
+    if (!read ||
+        !PASS(&w, "\xa7"
                   "dp_rank") ||
-        !number(&w, &rank) || rank > UINT32_MAX)
+        !last_number(&w, &rank) || rank > UINT32_MAX)
         return false;
     e.dp_rank = (uint32_t)rank;
     m->pos = (size_t)(w.at - m->buf);

@@ -2,6 +2,7 @@
  * publishers over a socket, which libzmq's own publisher (zmq.c) does not show. */
 #include "net/zmtp.h"
 #include "base/mem.h"
+#include "base/rng.h"
 #include "net/stream.h"
 #include "net/zmq.h"
 #include "test/check.h"
@@ -74,6 +75,54 @@ static void case_messages_at_every_cut(void) {
         CHECK(weir_span_eqz(m.frames[0], "ab") && m.frames[1].len == 0);
         CHECK(weir_span_eqz(m.frames[2], "xyz") && weir_span_eqz(m.frames[3], "q"));
     }
+}
+
+/* A message offered at once is read on another way than one that comes in pieces, which is looked
+ * at frame by frame: both say the same, whatever the lengths, the bound and what stands behind it.
+ */
+static void case_whole_and_in_pieces_are_the_same(void) {
+    struct weir_rng rng;
+    struct weir_buf all;
+    unsigned whole = 0, refused = 0;
+    weir_rng_seed(&rng, 20261128);
+    weir_buf_init(&all, 1 << 20);
+    for (int i = 0; i < 20000; i++) {
+        size_t n = 1 + (size_t)weir_rng_below(&rng, 10),
+               max = 64 + (size_t)weir_rng_below(&rng, 900);
+        weir_buf_clear(&all);
+        for (size_t k = 0; k < n; k++) {
+            size_t len = (size_t)weir_rng_below(&rng, weir_rng_below(&rng, 4) == 0 ? 400 : 12);
+            bool is_long = len > 255 || weir_rng_below(&rng, 4) == 0;
+            bool bad = weir_rng_below(&rng, 200) == 0;
+            char head[9] = {(char)((k + 1 < n ? 1 : 0) | (is_long ? 2 : 0) | (bad ? 8 : 0)),
+                            (char)len};
+            if (is_long)
+                head[1] = 0, head[7] = (char)(len >> 8), head[8] = (char)len;
+            CHECK(weir_buf_append(&all, head, is_long ? 9 : 2) == WEIR_OK);
+            for (size_t b = 0; b < len; b++)
+                CHECK(weir_buf_append_c(&all, (char)weir_rng_u64(&rng)) == WEIR_OK);
+        }
+        size_t size = all.len, behind = (size_t)weir_rng_below(&rng, 12);
+        for (size_t b = 0; b < behind; b++)
+            CHECK(weir_buf_append_c(&all, (char)weir_rng_u64(&rng)) == WEIR_OK);
+        struct weir_zmtp_message a, b;
+        weir_zmtp_message_init(&a);
+        weir_zmtp_message_init(&b);
+        enum weir_status sa = weir_zmtp_message_decode(&a, weir_buf_span(&all), max);
+        enum weir_status sb = WEIR_AGAIN;
+        for (size_t at = 1; sb == WEIR_AGAIN && at <= all.len; at++)
+            sb = weir_zmtp_message_decode(&b, weir_span(all.data, at), max);
+        CHECK(sa == sb && sa != WEIR_AGAIN);
+        refused += sa != WEIR_OK;
+        if (sa != WEIR_OK)
+            continue;
+        whole++;
+        CHECK(a.n_frames == n && b.n_frames == n && a.used == size && b.used == size);
+        for (size_t k = 0; k < n && k < WEIR_ZMTP_FRAMES; k++)
+            CHECK(a.frames[k].data == b.frames[k].data && a.frames[k].len == b.frames[k].len);
+    }
+    weir_buf_fini(&all);
+    CHECK(whole > 5000 && refused > 1000);
 }
 
 static void case_bad_bytes_are_refused(void) {
@@ -305,6 +354,7 @@ int main(void) {
     CHECK_RUN(case_we_say_what_libzmq_says);
     CHECK_RUN(case_a_captured_publisher_is_understood_at_every_cut);
     CHECK_RUN(case_messages_at_every_cut);
+    CHECK_RUN(case_whole_and_in_pieces_are_the_same);
     CHECK_RUN(case_bad_bytes_are_refused);
     CHECK_RUN(case_an_older_publisher_that_comes_and_goes);
     CHECK_RUN(case_long_messages);
