@@ -16,6 +16,8 @@ set(WEIR_SANITIZE "" CACHE STRING "Sanitizers: 'address,undefined', 'thread' or 
 option(WEIR_WERROR "Warnings are errors" ON)
 option(WEIR_FUZZ "Build the libFuzzer drivers (clang)" OFF)
 option(WEIR_COVERAGE "Instrument for coverage" OFF)
+set(WEIR_PGO "" CACHE STRING "By a profile (gcc): 'generate' writes one at the end of each process, 'use' builds by it, or empty")
+set(WEIR_PGO_DIR ${CMAKE_BINARY_DIR}/profile CACHE PATH "Folder of the profile; one build folder is for both steps, since it names the objects")
 option(WEIR_LTO "Optimize the executable weir across its files when it is linked" OFF)
 
 add_compile_definitions(_GNU_SOURCE WEIR_VERSION="${PROJECT_VERSION}")
@@ -40,6 +42,24 @@ endif()
 if(WEIR_COVERAGE)
   add_compile_options(--coverage)
   add_link_options(--coverage)
+endif()
+
+# scripts/build-pgo takes both steps. Code that the training did not reach is compiled as without a profile, and so are objects that weir has no part of.
+if(WEIR_PGO)
+  if(NOT CMAKE_C_COMPILER_ID STREQUAL GNU)
+    message(FATAL_ERROR "WEIR_PGO needs gcc; take CMAKE_C_COMPILER=gcc, or leave it empty")
+  endif()
+  if(WEIR_PGO STREQUAL generate)
+    add_compile_options(-fprofile-generate=${WEIR_PGO_DIR} -fprofile-update=atomic)
+    add_link_options(-fprofile-generate=${WEIR_PGO_DIR})
+  elseif(WEIR_PGO STREQUAL use)
+    if(NOT IS_DIRECTORY ${WEIR_PGO_DIR})
+      message(FATAL_ERROR "there is no profile in ${WEIR_PGO_DIR}; scripts/build-pgo makes one")
+    endif()
+    add_compile_options(-fprofile-use=${WEIR_PGO_DIR} -fprofile-partial-training -Wno-missing-profile)
+  else()
+    message(FATAL_ERROR "WEIR_PGO is '${WEIR_PGO}'; it can be generate, use or empty")
+  endif()
 endif()
 
 # Objects that hold both forms: only the executable weir is linked the slow way (CMakeLists.txt), tests are not.
