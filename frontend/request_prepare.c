@@ -111,7 +111,7 @@ static enum weir_status read_chat(struct weir_request *r, struct wtok_chat *ret_
                                    .tool_choice = r->q.tool_choice,
                                    .template_args = r->q.template_args,
                                    .members_first = true,
-                                   .mends_turns = true,
+                                   .for_dynamo = true,
                                    .add_generation_prompt = r->q.add_generation_prompt,
                                    .continue_final_message = r->q.continue_final_message,
                                    .flavour = info->flavour};

@@ -129,7 +129,7 @@ static enum weir_status make_prompt(struct weir_http_exchange *x,
         st = wtok_request_chat(body, info->flavour, weir_http_exchange_arena(x), &chat, ret_flags,
                                err);
         if (st == WEIR_OK) {
-            chat.mends_turns = !info->engines;
+            chat.for_dynamo = !info->engines;
             st = wtok_render_chat(info->tok, &chat, out, err);
         }
     }

@@ -302,7 +302,7 @@ static void cut_final(struct chat_run *r) {
     while ((next = wj_find(text, tag, (size_t)next)) >= 0)
         at = next++;
     /* That the text stands there as it was is asked for by engines, not by Dynamo's frontend. */
-    if (at < 0 || (!r->chat->members_first && wj_find(text, r->final_text, 0) < 0))
+    if (at < 0 || (!r->chat->for_dynamo && wj_find(text, r->final_text, 0) < 0))
         wj_fail(x, WTOK_JINJA_ERR_VALUE,
                 "continue_final_message is set but the final message does not appear in the chat "
                 "after applying the chat template");
@@ -342,7 +342,7 @@ static void shape(struct chat_run *r, const struct wtok_named_template *named) {
     bool sglang = flavour == WTOK_FLAVOUR_SGLANG;
     bool parts = sglang ? named->sglang_parts : wtok_jinja_wants_parts(named->tpl);
     r->messages = wtok_shape_messages(&r->x, flavour, r->messages, parts);
-    if (flavour == WTOK_FLAVOUR_VLLM && !named->knows_developer)
+    if (flavour == WTOK_FLAVOUR_VLLM && !r->chat->for_dynamo && !named->knows_developer)
         r->messages = wtok_shape_developers(&r->x, r->messages);
     r->tools = wtok_shape_tools(&r->x, flavour, r->tools);
     if (r->flat_tools)
@@ -370,7 +370,7 @@ static void render(struct wj_run *x) {
                 r->t->n == 0
                     ? "the model has no chat template"
                     : "the model has named chat templates and none of them is \"default\"");
-    if (r->chat->mends_turns)
+    if (r->chat->for_dynamo)
         r->messages = wtok_order_turns(x, r->messages, named->refused_turns);
     struct wj_val v = wj_from_json(x, r->t->tokens);
     take_args(r, v);

@@ -131,12 +131,13 @@ struct wtok_chat {
     struct weir_span documents;     /* JSON array or NULL */
     struct weir_span template_args; /* JSON object or NULL */
     /* An argument with the name of a member does nothing, as in the reference system; else it
-     * stands for the member or is refused, as in vLLM. And a message that is continued need not
-     * stand in the prompt as it was written. */
+     * stands for the member or is refused, as in vLLM. */
     bool members_first;
-    /* System messages that are not at the front, and messages of the user in a row, are put in an
-     * order that the template takes, as in the reference system; else it refuses them. */
-    bool mends_turns;
+    /* For workers of the reference system, where it does otherwise than engines: system messages
+     * that are not at the front, and messages of the user in a row, are put in an order that the
+     * template takes, which else refuses them; a developer's message stays one; a message that is
+     * continued need not stand in the prompt as it was written. */
+    bool for_dynamo;
     bool add_generation_prompt;
     bool continue_final_message;
     bool text_only; /* parts of other kinds are refused, whatever the template does with them */

@@ -212,7 +212,7 @@ static void case_turns(void) {
     };
     for (size_t i = 0; i < WEIR_ARRAY_LEN(rows); i++) {
         struct wtok_template *t = create(rows[i].tpl, NULL);
-        struct wtok_chat chat = {.messages = weir_span_z(rows[i].messages), .mends_turns = true};
+        struct wtok_chat chat = {.messages = weir_span_z(rows[i].messages), .for_dynamo = true};
         expect(t, chat, rows[i].want);
         wtok_template_destroy(t);
     }
@@ -221,7 +221,7 @@ static void case_turns(void) {
     struct wtok_template *t = create(both, NULL);
     expect_error(t, chat, "no");
     wtok_template_destroy(t);
-    chat.mends_turns = true;
+    chat.for_dynamo = true;
     t = create(no_system, NULL);
     expect_error(t, chat, "no");
     wtok_template_destroy(t);
@@ -245,7 +245,7 @@ static void case_dynamos_members(void) {
     expect_error(t, chat,
                  "continue_final_message is set but the final message does not appear in the chat "
                  "after applying the chat template (line 1 of the chat template)");
-    chat.members_first = true;
+    chat.for_dynamo = true;
     expect(t, chat, "x\ny|b ");
     wtok_template_destroy(t);
 }
