@@ -73,7 +73,6 @@ void weir_mem_keep(void) {
 #if defined(__GLIBC__)
     mallopt(M_MMAP_THRESHOLD, 8 << 20);
     mallopt(M_TRIM_THRESHOLD, 16 << 20);
-    mallopt(M_TOP_PAD, 16 << 20);
 #endif
 }
 
