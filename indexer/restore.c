@@ -76,6 +76,8 @@ static enum weir_status apply(struct weir_restore *r, struct weir_span key, uint
     enum kvi_result applied = weir_mirror_apply(g->mirror, &event);
     r->left_out += applied != KVI_OK && applied != KVI_BLOCK_NOT_FOUND;
     r->n++;
+    if (applied != KVI_OK)
+        weir_groups_drop_empty(g);
     return WEIR_OK;
 }
 

@@ -336,7 +336,7 @@ def settles(x, block_size):
 
 
 def test_what_was_not_used_settles_no_block_size(indexers, tmp_path):
-    """(Failed before: a damaged snapshot, or a restore whose first record was refused, left an empty group of its block size, and engines
+    """(Failed before: a damaged snapshot, a restore whose first record was refused, or one without a parent for its events left an empty group of its block size, and engines
     of another one were answered 409. A second snapshot of a group was passed over without a word.)"""
     for size in (16, 32):
         (tmp_path / f"{size}.{b'm'.hex()}.{b'default'.hex()}.kvi").write_bytes(b"x" * 64)
@@ -345,5 +345,8 @@ def test_what_was_not_used_settles_no_block_size(indexers, tmp_path):
     assert x.query([1] * 16) == 404
     bad = json.dumps(stored(1, 0, [L0])).replace(str(L0), '"no hash"')
     assert x.ask("POST", "/restore", f'{{"key":"m:default","block_size":16,"event":{bad}}}\n')[0] == 400
+    assert x.query([1] * 16) == 404
+    status, answer = x.ask("POST", "/restore", {"m:default": {"block_size": 16, "events": [stored(1, 0, [L0], parent=4711)]}})
+    assert (status, json.loads(answer)["status"][:25]) == (200, "0 events applied, 1 not: "), answer
     assert x.query([1] * 16) == 404
     assert settles(x, 64)[0] == 201, settles(x, 64)
