@@ -56,9 +56,9 @@ enum weir_status weir_err_prefix(struct weir_err *err, const char *fmt, ...) {
     char joined[2 * sizeof(err->text) + UTF8_MORE];
     va_list ap;
     va_start(ap, fmt);
-    int n = vsnprintf(joined, sizeof(err->text) - 2, fmt, ap);
+    int n = vsnprintf(joined, sizeof(err->text) + UTF8_MORE, fmt, ap);
     va_end(ap);
-    size_t at = n < 0 ? 0 : strlen(joined);
+    size_t at = n < 0 ? 0 : weir_utf8_cut(weir_span_z(joined), sizeof(err->text) - 3).len;
     memcpy(joined + at, ": ", 2);
     memcpy(joined + at + 2, err->text, sizeof(err->text));
     keep(err, joined);

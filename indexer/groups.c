@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/utf8.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -18,6 +19,8 @@ struct weir_groups {
 
 #define GROUP(it) WEIR_CONTAINER_OF(it, struct weir_group, node)
 #define REGISTRATION(it) WEIR_CONTAINER_OF(it, struct weir_registration, node)
+/* For printf's "%.*s". */
+#define SHOWN(text, bytes) WEIR_SPAN_ARG(weir_utf8_cut(weir_span_z(text), bytes))
 
 enum weir_status weir_groups_create(const struct weir_groups_config *config,
                                     struct weir_groups **ret_groups) {
@@ -195,9 +198,9 @@ enum weir_status weir_groups_register(struct weir_groups *groups,
     bool fresh = before == NULL, was_left = before != NULL && before->left;
     if (its != NULL && its != before)
         return weir_err_set(err, WEIR_EXISTS,
-                            "instance %" PRIu64 " is already registered for model=%.80s "
-                            "routing_group=%.80s: unregister it first",
-                            q->instance_id, its->model, its->name);
+                            "instance %" PRIu64 " is already registered for model=%.*s "
+                            "routing_group=%.*s: unregister it first",
+                            q->instance_id, SHOWN(its->model, 80), SHOWN(its->name, 80));
     if (groups->n_registrations == MAX_REGISTRATIONS)
         return weir_err_set(err, WEIR_LIMIT, "over %d registrations", MAX_REGISTRATIONS);
     enum weir_status st = weir_groups_get(groups, q->model, q->group, q->block_size, &x);
@@ -210,9 +213,9 @@ enum weir_status weir_groups_register(struct weir_groups *groups,
         find_registration(x, (struct kvi_worker){q->instance_id, q->dp_rank});
     if (r != NULL)
         return weir_err_set(err, WEIR_EXISTS,
-                            "instance %" PRIu64 " dp_rank %u already registered (endpoint %.100s): "
+                            "instance %" PRIu64 " dp_rank %u already registered (endpoint %.*s): "
                             "unregister it first",
-                            q->instance_id, q->dp_rank, r->endpoint);
+                            q->instance_id, q->dp_rank, SHOWN(r->endpoint, 100));
     st = add(groups, x, q, err);
     /* A refused registration settles no block size. Nobody has seen the group yet. */
     if (st != WEIR_OK && fresh)

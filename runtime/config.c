@@ -3,6 +3,7 @@
  * what they set → each option takes its winner or its default → rules across options → presets.
  * Every problem is reported, not only the first; then the outcome is EXIT_USAGE.
  */
+#include "base/utf8.h"
 #include "runtime/config_priv.h"
 
 #include <errno.h>
@@ -66,17 +67,16 @@ void config_set(struct config_load *load, const struct weir_option *option,
 static const char *describe(const struct weir_option *o, const struct config_setting *s, char *out,
                             size_t room) {
     struct weir_span v = (o->flags & WEIR_OPT_SECRET) != 0 ? WEIR_SPAN_LIT("<REDACTED>") : s->value;
-    bool cut = v.len > SHOWN_VALUE_BYTES;
-    int n = cut ? SHOWN_VALUE_BYTES : (int)v.len;
-    const char *dots = cut ? "…" : "";
+    const char *dots = v.len > SHOWN_VALUE_BYTES ? "…" : "";
+    v = weir_utf8_cut(v, SHOWN_VALUE_BYTES);
     if (s->value.data == NULL)
         snprintf(out, room, "%s", s->spelling);
     else if (s->source == WEIR_CONFIG_FROM_FLAG)
-        snprintf(out, room, "%s %.*s%s", s->spelling, n, v.data, dots);
+        snprintf(out, room, "%s %.*s%s", s->spelling, WEIR_SPAN_ARG(v), dots);
     else if (s->source == WEIR_CONFIG_FROM_ENV)
-        snprintf(out, room, "%s=%.*s%s", s->spelling, n, v.data, dots);
+        snprintf(out, room, "%s=%.*s%s", s->spelling, WEIR_SPAN_ARG(v), dots);
     else
-        snprintf(out, room, "%s: %s = %.*s%s", s->place, s->spelling, n, v.data, dots);
+        snprintf(out, room, "%s: %s = %.*s%s", s->place, s->spelling, WEIR_SPAN_ARG(v), dots);
     return out;
 }
 

@@ -1,5 +1,6 @@
 /* Reading of the small objects in tokenizer files: each look-up walks the object, which is short.
  */
+#include "base/utf8.h"
 #include "tokenizer/spec_priv.h"
 
 enum { DEPTH = 64 };
@@ -99,7 +100,6 @@ enum weir_status wtok_only(struct weir_span object, const char *where, const cha
 }
 
 enum weir_status wtok_refuse(struct weir_err *err, const char *field, struct weir_span value) {
-    int shown = value.len < 80 ? (int)value.len : 80;
-    return weir_err_set(err, WEIR_UNSUPPORTED, "%s is not understood: %.*s", field, shown,
-                        value.data != NULL ? value.data : "");
+    return weir_err_set(err, WEIR_UNSUPPORTED, "%s is not understood: %.*s", field,
+                        WEIR_SPAN_ARG(weir_utf8_cut(value, 80)));
 }

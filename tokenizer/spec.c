@@ -262,12 +262,11 @@ static enum weir_status enter_added(struct wtok_spec *spec, const struct wtok_sp
         }
     uint32_t id = wtok_spec_find(spec, a->text);
     uint32_t want = id != WTOK_NO_ID ? id : next_added_id(spec);
-    int shown = (int)(a->text.len < 60 ? a->text.len : 60);
     if (want != a->id)
         return weir_err_set(err, WEIR_UNSUPPORTED,
                             "added_tokens: \"%.*s\" has id %u in the file but the reference would "
                             "give it %u",
-                            shown, a->text.data, a->id, want);
+                            WEIR_SPAN_ARG(weir_utf8_cut(a->text, 60)), a->id, want);
     if (id == WTOK_NO_ID) {
         enum weir_status st = wtok_spec_put(spec, a->id, a->text, err);
         if (st != WEIR_OK)

@@ -113,6 +113,12 @@ def test_registrations(indexers):
             status, body = x.ask("POST", "/register", {**reg, "dp_rank": rank, **other})
             assert status == 409 and f"instance {2**63 + 5} is already registered for model=m routing_group=default" \
                 in json.loads(body)["error"]
+    # What is shown of a long name ends with a whole character.
+    long = {**reg, "instance_id": 9, "model_name": "\u20ac" * 40}
+    assert x.ask("POST", "/register", long)[0] == 201
+    error = json.loads(x.ask("POST", "/register", {**long, "model_name": "m"})[1])["error"]
+    assert f'for model={long["model_name"][:26]} routing_group=default' in error, error
+    assert x.ask("POST", "/unregister", long)[0] == 200
     assert json.loads(x.ask("GET", "/workers?model_name=x")[1]) == []
     assert x.ask("POST", "/register", {**reg, "dp_rank": 1})[0] == 201
     assert x.ask("POST", "/register", {**reg, "instance_id": 6, "tenant_id": "other"})[0] == 201

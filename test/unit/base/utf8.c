@@ -136,6 +136,9 @@ static void case_words_of_an_error_end_in_a_whole_character(void) {
             CHECK(strlen(err.text) >= sizeof(err.text) - 4);
             CHECK(weir_err_prefix(&err, "%.*s", (int)(pad % 7), "prefix!") == WEIR_INVALID);
             CHECK(weir_utf8_valid(weir_span_z(err.text)));
+            CHECK(weir_err_prefix(&err, "%s", text) == WEIR_INVALID); /* longer than the bound */
+            CHECK(weir_utf8_valid(weir_span_z(err.text)));
+            CHECK(strlen(err.text) >= sizeof(err.text) - 7);
         }
 }
 

@@ -195,6 +195,17 @@ static void case_bad_values(void) {
     CHECK_EQ_U64(o->http_overload_status_code, 503);
 }
 
+/* Characters of three bytes; 120 bytes are shown. */
+static void case_a_long_value_is_cut_at_a_character(void) {
+    char value[1 + 3 * 60 + 1] = "x", shown[200];
+    for (size_t i = 1; i < sizeof(value) - 1; i += 3)
+        memcpy(value + i, "\xE2\x82\xAC", 3);
+    value[sizeof(value) - 1] = '\0';
+    run(ARGS("--http-port", value), NULL);
+    snprintf(shown, sizeof(shown), "--http-port %.118s…: ", value);
+    expect_error(shown);
+}
+
 static void case_bad_command_lines(void) {
     run(ARGS("--http-prot", "80"), NULL);
     expect_error("weir frontend: error: unknown option --http-prot; did you mean --http-port?\n"
@@ -465,6 +476,7 @@ int main(void) {
     CHECK_RUN(case_environment);
     CHECK_RUN(case_boolean_words);
     CHECK_RUN(case_bad_values);
+    CHECK_RUN(case_a_long_value_is_cut_at_a_character);
     CHECK_RUN(case_bad_command_lines);
     CHECK_RUN(case_older_names);
     CHECK_RUN(case_removed);
