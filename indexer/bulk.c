@@ -104,6 +104,7 @@ static void on_done(struct weir_answer *a) {
     atomic_store_explicit(&j->gone, true, memory_order_relaxed); /* a hint: nothing hangs on it */
     if (j->restoring)
         weir_restore_tell_left(j->restore);
+    j->restoring = false; /* said once, also when the process is stopped before the job ends */
     if (j->bulk == NULL)
         free_job(j);
     else if (applying)
