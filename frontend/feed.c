@@ -19,30 +19,34 @@ static bool worker_ready(void *arg, uint64_t worker_id) {
     return true;
 }
 
-static bool add_event(struct weir_feed *f, struct weir_router *router,
-                      const struct weir_kv_event *event) {
-    weir_kv_batch_add(&f->batch, weir_router_kv_events, router, event);
-    f->batch_worker = event->worker_id;
-    return true;
+/* Takes the reference. */
+static void hold_model(struct weir_feed *f, struct weir_model *model) {
+    weir_model_unref(f->batch_model);
+    f->batch_model = model;
 }
 
 static bool on_kv_event(void *arg, const struct weir_kv_event *event) {
     struct weir_feed *f = arg;
-    if (f->batch.n > 0 && f->batch_worker == event->worker_id)
-        return add_event(f, f->batch.to, event); /* the next of one read */
-    struct weir_model *model = weir_models_of_worker(f->models, event->worker_id);
-    if (model == NULL) {
-        struct weir_router *router = weir_prefill_router_of(f->prefill, event->worker_id);
-        return router != NULL && add_event(f, router, event);
+    if (f->batch.n > 0 && f->batch_worker == event->worker_id) { /* the next of one read */
+        weir_kv_batch_add(&f->batch, weir_router_kv_events, f->batch.to, event);
+        return true;
     }
-    add_event(f, weir_model_info(model)->router, event);
-    weir_model_unref(model);
+    struct weir_model *model = weir_models_of_worker(f->models, event->worker_id);
+    struct weir_router *router = model != NULL
+                                     ? weir_model_info(model)->router
+                                     : weir_prefill_router_of(f->prefill, event->worker_id);
+    if (router == NULL)
+        return false;
+    weir_kv_batch_add(&f->batch, weir_router_kv_events, router, event);
+    f->batch_worker = event->worker_id;
+    hold_model(f, model); /* behind what waited for the one before */
     return true;
 }
 
 static void on_kv_end(void *arg) {
     struct weir_feed *f = arg;
     weir_kv_batch_flush(&f->batch);
+    hold_model(f, NULL);
 }
 
 static void log_unreadable(struct weir_feed *f, const struct weir_event_msg *msg) {
@@ -56,7 +60,7 @@ static void log_unreadable(struct weir_feed *f, const struct weir_event_msg *msg
 
 static void on_reset(void *arg, uint64_t worker_id, uint32_t dp_rank) {
     struct weir_feed *f = arg;
-    weir_kv_batch_flush(&f->batch);
+    on_kv_end(f);
     struct weir_model *model = weir_models_of_worker(f->models, worker_id);
     if (model == NULL) {
         struct weir_router *router = weir_prefill_router_of(f->prefill, worker_id);
@@ -224,5 +228,6 @@ void weir_feed_close(struct weir_feed *feed) {
     weir_kv_follow_close(feed->kv);
     weir_kv_streams_close(feed->streams);
     weir_event_sub_close(feed->load);
+    hold_model(feed, NULL);
     weir_free(feed);
 }

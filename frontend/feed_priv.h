@@ -15,8 +15,10 @@ struct weir_feed {
     struct weir_kv_streams *streams; /* of workers with durable events, or NULL */
     struct weir_event_sub *load;
     struct weir_log_limit unreadable;
-    struct weir_kv_batch batch; /* of one read; its router outlives that */
-    uint64_t batch_worker;      /* whose events it holds, while it holds any */
+    struct weir_kv_batch batch;     /* of one read, or of what a turn has of a stream */
+    uint64_t batch_worker;          /* whose events it holds, while it holds any */
+    struct weir_model *batch_model; /* a reference, for its router; NULL: a prefill worker's, which
+                                       stays */
 };
 
 #endif
