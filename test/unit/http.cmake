@@ -4,7 +4,8 @@ set(http_server_sources net/http_parse.c net/http_chunk.c net/http_server.c net/
 set(http_fake test/unit/http/fake_net.c test/unit/http/handler.c)
 weir_test(unit_http_server SOURCES test/unit/http/server.c ${http_fake} ${http_server_sources}
           LINK weir_base PkgConfig::NGHTTP2)
-weir_test(unit_http2 SOURCES test/unit/http/http2.c ${http_fake} ${http_server_sources}
+weir_test(unit_http2 SOURCES test/unit/http/http2.c test/unit/http/http2_rig.c
+          ${http_fake} ${http_server_sources}
           LINK weir_base PkgConfig::NGHTTP2)
 weir_test(unit_http_socket SOURCES test/unit/http/socket.c test/unit/http/handler.c LINK weir_net)
 set(http_client_sources net/http_client.c net/http_client_conn.c net/http_parse.c net/http_chunk.c)

@@ -28,6 +28,7 @@ struct weir_stream {
     struct fake_end *end;
     struct weir_buf out;
     struct weir_deferred flush;
+    struct weir_timer linger;
     struct weir_list node; /* in closing */
     size_t high;
     bool blocked, above, fin_wanted, lingering, eof, closed;
@@ -185,6 +186,11 @@ static void flush(void *arg) {
         weir_stream_close(s, WEIR_OK, s->end->reason);
 }
 
+static void on_linger(void *arg) {
+    struct weir_stream *s = arg;
+    weir_stream_close(s, s->out.len > 0 ? WEIR_TIMEOUT : WEIR_OK, s->end->reason);
+}
+
 static struct weir_stream *create(struct weir_loop *l, struct fake_end *end,
                                   const struct weir_stream_limits *limits) {
     struct weir_stream *s = calloc(1, sizeof(*s));
@@ -197,6 +203,7 @@ static struct weir_stream *create(struct weir_loop *l, struct fake_end *end,
     s->high = limits != NULL && limits->write_high != 0 ? limits->write_high : 256 * 1024;
     weir_buf_init(&s->out, limits != NULL && limits->write_max != 0 ? limits->write_max : 64 << 20);
     weir_deferred_init(&s->flush, flush, s);
+    weir_timer_init(&s->linger, l, on_linger, s);
     weir_list_init(&s->node);
     l->n_streams++;
     return s;
@@ -344,14 +351,16 @@ void weir_stream_close(struct weir_stream *s, enum weir_status status, const cha
     s->end->status = status;
     s->end->reason = reason;
     weir_deferred_cancel(&s->flush);
+    weir_timer_stop(&s->linger);
     weir_list_push_back(&s->loop->closing, &s->node);
 }
 void weir_stream_close_flushed(struct weir_stream *s, uint64_t linger_ms, const char *reason) {
-    (void)linger_ms;
     if (s->closed || s->lingering)
         return;
     s->lingering = s->fin_wanted = true;
     s->end->reason = reason;
+    if (weir_timer_start(&s->linger, linger_ms) != WEIR_OK)
+        weir_stream_close(s, WEIR_NOMEM, "out of memory");
     weir_stream_flush_later(s);
 }
 const char *weir_stream_peer(const struct weir_stream *s) {
