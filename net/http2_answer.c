@@ -189,7 +189,7 @@ void weir_http2_stream_begin(struct weir_http_exchange *x, int status, const cha
                            .headers = headers,
                            .n_headers = n_headers,
                            .content_length = -1,
-                           .body = !x->head_only};
+                           .body = true}; /* also where it has none: it ends when it is ended */
     if (!submit(st, &h))
         weir_http2_cut(st, NGHTTP2_INTERNAL_ERROR);
     weir_http2_send_later(st->conn);
@@ -233,6 +233,8 @@ void weir_http2_stream_end(struct weir_http_exchange *x) {
         return;
     WEIR_ASSERT(x->streaming && !x->ended);
     x->ended = true;
+    if (h2_queued(st) == 0)
+        st->progress_ms = weir_loop_now_ms(st->conn->server->loop);
     feed(st);
 }
 

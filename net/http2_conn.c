@@ -34,12 +34,6 @@ void weir_http2_close(struct h2_conn *c, enum weir_status status, const char *re
     weir_stream_close(c->stream, status, reason);
 }
 
-static void close_flushed(struct h2_conn *c, const char *reason) {
-    c->closed = true;
-    weir_timer_stop(&c->timer);
-    weir_stream_close_flushed(c->stream, LINGER_MS, reason);
-}
-
 static void set_timer(struct h2_conn *c) {
     if (c->closed)
         return;
@@ -62,6 +56,19 @@ static void end_exchange(struct h2_stream *st, enum weir_http_done how) {
     st->x.open = false;
     s->n_open--;
     s->handler->on_done(s->arg, &st->x, how);
+}
+
+/* What is queued goes out first, and a slow client gets the time for it. */
+static void close_flushed(struct h2_conn *c, const char *reason) {
+    c->closed = true;
+    weir_timer_stop(&c->timer);
+    WEIR_LIST_FOREACH(it, &c->streams) {
+        struct h2_stream *st = WEIR_CONTAINER_OF(it, struct h2_stream, node);
+        end_exchange(st, st->sent ? WEIR_HTTP_DONE_SENT : WEIR_HTTP_DONE_ABORTED);
+    }
+    weir_stream_flush(c->stream);
+    weir_stream_close_flushed(c->stream, weir_stream_queued(c->stream) > 0 ? FLUSH_MS : LINGER_MS,
+                              reason);
 }
 
 static void free_stream(struct h2_stream *st) {
@@ -178,6 +185,7 @@ static struct weir_http_fault read_request(struct h2_stream *st) {
     struct weir_http_exchange *x = &st->x;
     struct weir_http_framing *f = &x->framing;
     struct weir_http_request *q = &x->req;
+    x->head_only = weir_span_eqz(q->method, "HEAD"); /* of a fault as well */
     if (st->fault.status != 0)
         return st->fault;
     if (q->target.len > st->conn->server->limits.target_bytes)
@@ -201,7 +209,6 @@ static struct weir_http_fault read_request(struct h2_stream *st) {
     q->keep_alive = true;
     q->body = weir_span("", 0);
     q->received_ns = weir_loop_event_ns(st->conn->server->loop);
-    x->head_only = weir_span_eqz(q->method, "HEAD");
     struct weir_http_request_line line = {.method = q->method, .target = q->target};
     struct weir_http_fault fault = weir_http_request_target(&line);
     q->path = line.path;
@@ -315,6 +322,18 @@ static int on_sent(nghttp2_session *session, const nghttp2_frame *frame, void *a
     return 0;
 }
 
+/* A head of an answer over nghttp2's 64 KiB, or of a stream that ends: nothing else would. */
+static int on_not_sent(nghttp2_session *session, const nghttp2_frame *frame, int code, void *arg) {
+    (void)arg;
+    struct h2_stream *st = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
+    if (st == NULL || frame->hd.type != NGHTTP2_HEADERS)
+        return 0;
+    WEIR_LOG(WEIR_LOG_DEBUG, "http", "%s: the head of an answer cannot be sent: %s",
+             weir_stream_peer(st->conn->stream), nghttp2_strerror(code));
+    weir_http2_cut(st, NGHTTP2_INTERNAL_ERROR);
+    return 0;
+}
+
 static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t code, void *arg) {
     (void)code;
     (void)arg;
@@ -335,6 +354,7 @@ enum weir_status weir_http2_setup(struct weir_http_server *s) {
     nghttp2_session_callbacks_set_on_frame_recv_callback(k, on_frame);
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(k, on_data);
     nghttp2_session_callbacks_set_on_frame_send_callback(k, on_sent);
+    nghttp2_session_callbacks_set_on_frame_not_send_callback(k, on_not_sent);
     nghttp2_session_callbacks_set_on_stream_close_callback(k, on_stream_close);
     return WEIR_OK;
 }
@@ -405,6 +425,10 @@ static void on_read(void *arg, struct weir_span bytes) {
     }
     if (c->n_streams == 0)
         set_timer(c);
+    if (nghttp2_session_get_outbound_queue_size(c->session) > H2_FRAMES)
+        send(c);
+    if (nghttp2_session_get_outbound_queue_size(c->session) > H2_FRAMES)
+        weir_http2_close(c, WEIR_LIMIT, "the client takes no frames");
     weir_http2_send_later(c);
 }
 
@@ -420,8 +444,10 @@ static void on_drain(void *arg) {
     later(arg);
 }
 
+/* The end of an answer waits for the client's window too, be it without a byte. */
 static bool stalled(const struct h2_stream *st, uint64_t now) {
-    return h2_queued(st) > 0 && now - st->progress_ms >= st->conn->server->limits.write_stall_ms;
+    bool waits = h2_queued(st) > 0 || (st->x.streaming && st->x.ended && !st->sent);
+    return waits && now - st->progress_ms >= st->conn->server->limits.write_stall_ms;
 }
 
 static void check_stream(struct h2_stream *st, uint64_t now) {
@@ -511,6 +537,8 @@ void weir_http2_accept(struct weir_http_server *s, struct weir_stream *stream,
                        struct weir_span first, struct weir_span second) {
     struct h2_conn *c = weir_calloc(1, sizeof(*c));
     if (c == NULL) {
+        static const struct weir_stream_ops none = {NULL};
+        weir_stream_adopt(stream, &none, NULL); /* whose it was before is gone */
         weir_stream_close(stream, WEIR_NOMEM, "no connection object");
         return;
     }

@@ -15,6 +15,7 @@ enum {
     H2_WINDOW = 1 << 20,        /* of a request body and of a connection */
     H2_WRITE_HIGH = 256 * 1024, /* of a stream's bytes that wait; as of a connection */
     H2_WRITE_LOW = H2_WRITE_HIGH / 4,
+    H2_FRAMES = 4096, /* that wait for the client, beside those of bodies */
     H2_TICK_MIN_MS = 10,
     H2_TICK_MAX_MS = 1000,
 };

@@ -1,4 +1,5 @@
 /* HTTP/2 of the HTTP server over fake streams; the client is a session of nghttp2. */
+#include "base/mem.h"
 #include "test/unit/http/http2_rig.h"
 
 #include <stdlib.h>
@@ -303,6 +304,125 @@ static void case_too_many_streams(void) {
     rig_down(&r);
 }
 
+/* Answers whose end is held up, or never comes. */
+static void case_answers_that_stay(void) {
+    static const struct weir_http_limits limits = {.write_stall_ms = 4000};
+    struct rig r;
+    /* The window was exactly right and stays closed: the end of the answer cannot be sent. */
+    rig_up(&r, &limits, 4);
+    int32_t id = ask(&r, "GET", "/later", NULL, NULL);
+    talk(&r);
+    weir_http_stream_begin(r.app.held, 200, "text/plain", NULL, 0);
+    CHECK(weir_http_stream_write(r.app.held, WEIR_SPAN_LIT("four")) == WEIR_OK);
+    fake_loop_turn(r.loop);
+    fake_loop_advance(r.loop, 60000); /* nothing waits */
+    CHECK_EQ_U64(r.app.aborted, 0);
+    weir_http_stream_end(r.app.held);
+    fake_loop_turn(r.loop);
+    fake_loop_advance(r.loop, 3000);
+    CHECK_EQ_U64(r.app.aborted, 0);
+    fake_loop_advance(r.loop, 3000);
+    CHECK_EQ_U64(r.app.aborted, 1);
+    talk(&r);
+    CHECK_EQ_U64(r.seen[id].code, NGHTTP2_CANCEL);
+    /* A head that nghttp2 does not send. */
+    static char large[70000];
+    memset(large, 'x', sizeof(large));
+    const struct weir_http_header field = {WEIR_SPAN_LIT("x-large"),
+                                           weir_span(large, sizeof(large))};
+    id = ask(&r, "GET", "/later", NULL, NULL);
+    talk(&r);
+    weir_http_respond(r.app.held, 200, NULL, &field, 1, weir_span("", 0));
+    talk(&r);
+    CHECK_EQ_U64(r.app.aborted, 2);
+    CHECK_EQ_U64(r.seen[id].code, NGHTTP2_INTERNAL_ERROR);
+    /* HEAD of an answer that comes bit by bit ends when the application says so. */
+    id = ask(&r, "HEAD", "/later", NULL, NULL);
+    talk(&r);
+    weir_http_stream_begin(r.app.held, 200, NULL, NULL, 0);
+    talk(&r);
+    CHECK_EQ_U64((unsigned)r.seen[id].status, 200);
+    CHECK(r.app.held != NULL);
+    if (r.app.held != NULL)
+        weir_http_stream_end(r.app.held);
+    talk(&r);
+    CHECK_EQ_U64(r.app.sent, 1);
+    CHECK(r.seen[id].ended && r.seen[id].code == 0);
+    rig_down(&r);
+}
+
+static void case_head_refused(void) {
+    static const struct weir_http_limits limits = {.header_bytes = 2000};
+    struct rig r;
+    rig_up(&r, &limits, 65535);
+    char large[3000];
+    memset(large, 'x', sizeof(large) - 1);
+    large[sizeof(large) - 1] = '\0';
+    const char *const size[] = {"x-large", large, NULL};
+    int32_t id = ask(&r, "HEAD", "/a", size, NULL);
+    talk(&r);
+    CHECK_EQ_U64((unsigned)r.seen[id].status, 431);
+    CHECK_EQ_U64(r.seen[id].code, 0);
+    rig_down(&r);
+}
+
+/* A client that takes nothing makes us keep no more than so many frames for it. */
+static void case_frames_nobody_takes(void) {
+    struct rig r;
+    rig_up(&r, NULL, 65535);
+    to_server(&r, preface, sizeof(preface) - 1);
+    fake_block(&r.end, true);
+    unsigned id = 1;
+    for (; id < 400000 && !r.end.closed; id += 2) {
+        /* GET without a path: the stream is reset, beyond 200 refused. */
+        const char frame[] = {0,        0,      2,     1, 5, 0, (char)(id >> 16), (char)(id >> 8),
+                              (char)id, '\x82', '\x86'};
+        to_server(&r, frame, sizeof(frame));
+    }
+    CHECK(r.end.closed);
+    fake_block(&r.end, false);
+    rig_down(&r);
+}
+
+static void case_slow_to_the_last(void) {
+    struct rig r;
+    /* The server drains, and the client takes longer than a moment for the rest of its answer. */
+    rig_up(&r, NULL, 1 << 20);
+    int32_t id = ask(&r, "GET", "/later", NULL, NULL);
+    talk(&r);
+    weir_http_server_drain(r.server);
+    fake_loop_turn(r.loop);
+    static char text[50000]; /* within the windows */
+    memset(text, 't', sizeof(text));
+    fake_block(&r.end, true);
+    weir_http_respond(r.app.held, 200, NULL, NULL, 0, weir_span(text, sizeof(text)));
+    fake_loop_turn(r.loop);
+    fake_loop_advance(r.loop, 10000);
+    fake_block(&r.end, false);
+    talk(&r);
+    CHECK_EQ_U64(r.seen[id].body.len, sizeof(text));
+    CHECK(r.seen[id].ended);
+    rig_down(&r);
+    /* A connection that broke the rules: its exchanges are over at once. */
+    rig_up(&r, NULL, 65535);
+    ask(&r, "GET", "/later", NULL, NULL);
+    talk(&r);
+    to_server(&r, "\0\0\4\3\0\0\0\0\0\0\0\0\0", 13); /* RST_STREAM of stream 0 */
+    CHECK_EQ_U64(r.app.aborted, 1);
+    rig_down(&r);
+}
+
+static void case_no_memory_to_hand_over(void) {
+    struct rig r;
+    rig_up(&r, NULL, 65535);
+    weir_mem_fail_at(1);
+    to_server(&r, preface, sizeof(preface) - 1);
+    weir_mem_fail_at(0);
+    CHECK(r.end.closed);
+    CHECK_EQ_U64(weir_http_server_conns(r.server), 0);
+    rig_down(&r);
+}
+
 int main(void) {
     CHECK_RUN(case_requests);
     CHECK_RUN(case_preface);
@@ -313,5 +433,10 @@ int main(void) {
     CHECK_RUN(case_ends);
     CHECK_RUN(case_flood_of_resets);
     CHECK_RUN(case_too_many_streams);
+    CHECK_RUN(case_answers_that_stay);
+    CHECK_RUN(case_head_refused);
+    CHECK_RUN(case_frames_nobody_takes);
+    CHECK_RUN(case_slow_to_the_last);
+    CHECK_RUN(case_no_memory_to_hand_over);
     return check_finish();
 }
