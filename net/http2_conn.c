@@ -451,6 +451,8 @@ static bool stalled(const struct h2_stream *st, uint64_t now) {
 }
 
 static void check_stream(struct h2_stream *st, uint64_t now) {
+    if (!weir_stream_writable(st->conn->stream))
+        st->progress_ms = now; /* the connection is slow: whether it stalls, it finds out itself */
     if (stalled(st, now)) {
         weir_http2_cut(st, NGHTTP2_CANCEL);
         return;

@@ -410,6 +410,25 @@ static void case_slow_to_the_last(void) {
     to_server(&r, "\0\0\4\3\0\0\0\0\0\0\0\0\0", 13); /* RST_STREAM of stream 0 */
     CHECK_EQ_U64(r.app.aborted, 1);
     rig_down(&r);
+    /* A connection that takes bytes slowly is its stream's matter: that one knows whether it does.
+     */
+    static const struct weir_http_limits limits = {.write_stall_ms = 4000};
+    rig_up(&r, &limits, 1 << 24);
+    CHECK(nghttp2_session_set_local_window_size(r.client, NGHTTP2_FLAG_NONE, 0, 1 << 24) == 0);
+    id = ask(&r, "GET", "/later", NULL, NULL);
+    talk(&r);
+    fake_block(&r.end, true);
+    static char much[1 << 20];
+    memset(much, 'm', sizeof(much));
+    weir_http_respond(r.app.held, 200, NULL, NULL, 0, weir_span(much, sizeof(much)));
+    fake_loop_turn(r.loop);
+    fake_loop_advance(r.loop, 60000);
+    CHECK_EQ_U64(r.app.aborted, 0);
+    fake_block(&r.end, false);
+    talk(&r);
+    CHECK_EQ_U64(r.seen[id].body.len, sizeof(much));
+    CHECK_EQ_U64(r.app.sent, 1);
+    rig_down(&r);
 }
 
 static void case_no_memory_to_hand_over(void) {
