@@ -539,7 +539,7 @@ void weir_http2_accept(struct weir_http_server *s, struct weir_stream *stream,
                        struct weir_span first, struct weir_span second) {
     struct h2_conn *c = weir_calloc(1, sizeof(*c));
     if (c == NULL) {
-        static const struct weir_stream_ops none = {NULL};
+        static const struct weir_stream_ops none = {.on_close = NULL};
         weir_stream_adopt(stream, &none, NULL); /* whose it was before is gone */
         weir_stream_close(stream, WEIR_NOMEM, "no connection object");
         return;
