@@ -192,7 +192,8 @@ static void pass_stream(struct weir_relay *y, struct weir_span bytes) {
     struct weir_request *r = request_of(y);
     struct weir_span pass;
     uint64_t before = y->scan.n_data;
-    if (y->scan.done && weir_request_is_translated(r))
+    bool was_done = y->scan.done;
+    if (was_done && weir_request_is_translated(r))
         return; /* nothing belongs to the answer behind [DONE] */
     if (weir_relay_scan_push(&y->scan, bytes, &pass) != WEIR_OK) {
         weir_relay_fail(y->leg, 503, "Service temporarily unavailable");
@@ -217,7 +218,8 @@ static void pass_stream(struct weir_relay *y, struct weir_span bytes) {
         r->paused = true;
         weir_http_call_pause(y->call);
     }
-    await_end(y);
+    if (!was_done) /* what comes behind it is no reason to wait longer */
+        await_end(y);
 }
 
 void weir_relay_on_body(void *arg, struct weir_span bytes) {

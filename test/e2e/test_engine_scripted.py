@@ -180,10 +180,10 @@ def test_broken_stream_ends_with_an_error_event(fleet, engines, how):
     assert events[-1] == "[DONE]" and "error" in events[-2] and len(events) == 3, events
 
 
-@pytest.mark.parametrize("how", ["resets", "waits"])
+@pytest.mark.parametrize("how", ["resets", "waits", "pings"])
 def test_a_stream_that_has_said_done_has_ended(fleet, engines, how):
     """Whatever becomes of its connection. (Failed before: an error event and a second [DONE] followed.)"""
-    gate = threading.Event()
+    gate, left = threading.Event(), threading.Event()
 
     def answer(h, body):
         h.begin_stream()
@@ -191,8 +191,16 @@ def test_a_stream_that_has_said_done_has_ended(fleet, engines, how):
         h.close_connection = True
         if how == "waits":
             gate.wait(120)
+        try:
+            for _ in range(80 if how == "pings" else 0):
+                h.chunk(b": ping\n\n")
+                gate.wait(0.2)
+        except OSError:
+            left.set()
     f = front(fleet, engines(answer).url, env={"DYN_HTTP_BACKEND_STREAM_TIMEOUT_SECS": "3"})
     events = f.chat(stream=True).events()
+    if how == "pings":
+        until("the engine to be left", left.is_set)
     gate.set()
     assert len(events) == 2 and events[0]["choices"][0]["delta"]["content"] == "a" and events[1] == "[DONE]", events
     assert f.counted().metric("dynamo_frontend_requests_total", status="success") == 1
