@@ -423,8 +423,6 @@ static void on_read(void *arg, struct weir_span bytes) {
         weir_http2_close(c, WEIR_INVALID, "what came is no HTTP/2");
         return;
     }
-    if (c->n_streams == 0)
-        set_timer(c);
     if (nghttp2_session_get_outbound_queue_size(c->session) > H2_FRAMES)
         send(c);
     if (nghttp2_session_get_outbound_queue_size(c->session) > H2_FRAMES)

@@ -206,6 +206,22 @@ static void case_waits(void) {
     talk(&r);
     CHECK(r.goaway && r.goaway_code == NGHTTP2_NO_ERROR && r.end.fin);
     rig_down(&r);
+    /* What is no request does not keep a connection: pings, or a frame bit by bit. */
+    for (int slow = 0; slow < 2; slow++) {
+        rig_up(&r, &waits, 65535);
+        talk(&r);
+        if (slow != 0)
+            to_server(&r, "\0\0\x64\0\0\0\0\0\0", 9);
+        for (int i = 0; i < 3; i++) {
+            fake_loop_advance(r.loop, 2000);
+            if (slow == 0)
+                CHECK(nghttp2_submit_ping(r.client, NGHTTP2_FLAG_NONE, NULL) == 0);
+            to_server(&r, "", slow != 0);
+            talk(&r);
+        }
+        CHECK(r.end.fin);
+        rig_down(&r);
+    }
     /* A head without its end: HEADERS without END_HEADERS. */
     rig_up(&r, &waits, 65535);
     to_server(&r, preface, sizeof(preface) - 1);
