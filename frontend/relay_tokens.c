@@ -99,45 +99,47 @@ static enum weir_status put_chat(struct weir_request *r, const struct wtok_chat 
     return st;
 }
 
-/* What the page is asked; data NULL: what it would say is not what the engine makes of the request,
- * or no memory. */
-static struct weir_span token_body(struct weir_request *r) {
+/* What the page is asked. *err has words (else none) when that would not be what the engine makes
+ * of the request. */
+static enum weir_status token_body(struct weir_request *r, struct weir_span *ret_body,
+                                   struct weir_err *err) {
     const struct weir_model_info *info = weir_model_info(r->model);
     struct weir_span body = weir_relay_body(r);
     struct wtok_chat chat;
-    struct weir_err err = {.text = ""};
     struct weir_buf out;
     unsigned flags;
     bool is_chat = r->q.kind == WEIR_OPENAI_CHAT;
+    err->text[0] = '\0';
     enum weir_status st =
-        is_chat ? wtok_request_chat(body, info->flavour, &r->arena, &chat, &flags, &err)
-                : wtok_request_completion(body, info->flavour, &flags, &err);
+        is_chat ? wtok_request_chat(body, info->flavour, &r->arena, &chat, &flags, err)
+                : wtok_request_completion(body, info->flavour, &flags, err);
+    if (st != WEIR_OK)
+        return st;
     weir_buf_init(&out, WEIR_REQUEST_ARENA);
-    if (st == WEIR_OK)
-        st = is_chat ? put_chat(r, &chat, &out)
-                     : put_prompt(r, (flags & WTOK_ADD_SPECIAL) != 0, &out);
-    struct weir_span made =
+    st = is_chat ? put_chat(r, &chat, &out) : put_prompt(r, (flags & WTOK_ADD_SPECIAL) != 0, &out);
+    *ret_body =
         st == WEIR_OK ? weir_arena_copy(&r->arena, weir_buf_span(&out)) : weir_span(NULL, 0);
     weir_buf_fini(&out);
-    return made;
+    return ret_body->data != NULL ? WEIR_OK : WEIR_NOMEM;
 }
 
-/* *ret_chosen: there is an engine that could be asked. */
-static enum weir_status ask(struct weir_leg *leg, bool *ret_chosen) {
+/* *ret_chosen: there is an engine that could be asked. *err: as of token_body(). */
+static enum weir_status ask(struct weir_leg *leg, bool *ret_chosen, struct weir_err *err) {
     static const struct weir_http_call_ops ops = {weir_relay_on_head, weir_relay_on_body,
                                                   on_tokens};
     struct weir_request *r = leg->request;
     struct weir_relay *y = leg->relay;
     struct weir_model_worker worker;
-    struct weir_span body = token_body(r);
+    struct weir_span body;
     *ret_chosen = false;
-    if (body.data == NULL)
-        return WEIR_NOMEM;
+    enum weir_status st = token_body(r, &body, err);
+    if (st != WEIR_OK)
+        return st;
     y->status = 0;
     y->streams = false;
     weir_buf_clear(&y->answer);
     leg->asks_tokens = true;
-    enum weir_status st = weir_leg_route(leg);
+    st = weir_leg_route(leg);
     leg->asks_tokens = false;
     if (st != WEIR_OK)
         return st;
@@ -149,12 +151,25 @@ static enum weir_status ask(struct weir_leg *leg, bool *ret_chosen) {
                : WEIR_UNAVAILABLE;
 }
 
+static void refuse(struct weir_leg *leg, enum weir_status st, const char *why) {
+    struct weir_request *r = leg->request;
+    int status = st == WEIR_INVALID ? 400 : st == WEIR_UNSUPPORTED ? 501 : 503;
+    leg->state = WEIR_LEG_DONE;
+    weir_request_fail(r, status, weir_arena_copy(&r->arena, weir_span_z(why)),
+                      weir_request_error_type(status));
+}
+
 static void count(struct weir_leg *leg) {
     for (;;) {
         bool chosen;
-        enum weir_status st = ask(leg, &chosen);
+        struct weir_err err;
+        enum weir_status st = ask(leg, &chosen, &err);
         if (st == WEIR_OK)
             return;
+        if (err.text[0] != '\0') {
+            refuse(leg, st, err.text);
+            return;
+        }
         if (!chosen) {
             weir_leg_fail_route(leg, st);
             return;
@@ -173,9 +188,10 @@ void weir_relay_ask_tokens(struct weir_leg *leg) {
     bool wanted = weir_model_info(r->model)->engine_tokens && leg->prompt.n == 0 && text &&
                   r->q.kind != WEIR_OPENAI_EMBEDDINGS && !r->opaque && !r->q.has_media;
     bool chosen;
+    struct weir_err err;
     if (r->only_counts)
         count(leg);
-    else if (!wanted || ask(leg, &chosen) != WEIR_OK)
+    else if (!wanted || ask(leg, &chosen, &err) != WEIR_OK)
         weir_relay_go(leg);
 }
 

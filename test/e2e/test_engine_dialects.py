@@ -275,6 +275,10 @@ def test_counts_that_engines_refuse(fleet, engines):
         h.whole(200, b'{"tokens":[1,2]}')
     now["how"] = looks
     assert ask(f, MESSAGES + "/count_tokens", thinking={"type": "disabled"}, stream=True).json() == {"input_tokens": 2}
+    # What no engine makes a prompt of, or what nobody here knows the prompt of, is said so.
+    for more, status in (({"messages": []}, 400), ({"tools": []}, 501)):
+        r = ask(f, path, chat_template_kwargs=more)
+        assert r.status == status and "chat_template_kwargs" in r.json()["error"]["message"], r
     assert now["body"].pop("chat_template_kwargs")["enable_thinking"] is False
     assert now["body"] == {"model": "m", "messages": [{"role": "user", "content": "hello"}]}
     for how, status, words in [
