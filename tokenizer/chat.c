@@ -253,15 +253,6 @@ static struct wj_val with_tag(struct wj_run *x, struct wj_val text) {
     return wj_concat(x, text, wj_strz(CONTINUE_TAG " "));
 }
 
-static struct wj_val replaced(struct wj_run *x, struct wj_val dict, const char *name,
-                              struct wj_val v) {
-    struct wj_val copy = wj_dict_new(x, dict.u.dict->n);
-    for (uint32_t i = 0; i < dict.u.dict->n; i++)
-        wj_dict_set(x, copy.u.dict, dict.u.dict->pairs[i].key, dict.u.dict->pairs[i].value);
-    wtok_set(x, copy, name, v);
-    return copy;
-}
-
 static struct wj_val with_item(struct wj_run *x, struct wj_val list, uint32_t i, struct wj_val v) {
     struct wj_val *items = wj_alloc(x, list.len * sizeof(*items));
     memcpy(items, list.u.items, list.len * sizeof(*items));
@@ -285,13 +276,13 @@ static void mark_final(struct chat_run *r) {
             text = wtok_member(x, content.u.items[--i], "text");
         if (text.kind == WJ_STR)
             content = with_item(x, content, i,
-                                replaced(x, content.u.items[i], "text", with_tag(x, text)));
+                                wtok_with(x, content.u.items[i], "text", with_tag(x, text)));
     }
     if (text.kind != WJ_STR)
         wj_fail(x, WTOK_JINJA_ERR_VALUE,
                 "continue_final_message is set but the final message has no text to continue");
     r->final_text = wj_strip(x, wj_text(x, text), wj_none(), 3);
-    r->messages = with_item(x, r->messages, at, replaced(x, last, "content", content));
+    r->messages = with_item(x, r->messages, at, wtok_with(x, last, "content", content));
 }
 
 static void cut_final(struct chat_run *r) {
@@ -341,8 +332,11 @@ static void shape(struct chat_run *r, const struct wtok_named_template *named) {
     enum wtok_flavour flavour = r->chat->flavour;
     bool sglang = flavour == WTOK_FLAVOUR_SGLANG;
     bool parts = sglang ? named->sglang_parts : wtok_jinja_wants_parts(named->tpl);
+    bool vllm = flavour == WTOK_FLAVOUR_VLLM && !r->chat->for_dynamo;
+    if (vllm && r->messages.kind == WJ_LIST)
+        r->messages = wtok_shape_bills(&r->x, r->messages);
     r->messages = wtok_shape_messages(&r->x, flavour, r->messages, parts);
-    if (flavour == WTOK_FLAVOUR_VLLM && !r->chat->for_dynamo && !named->knows_developer)
+    if (vllm && !named->knows_developer)
         r->messages = wtok_shape_developers(&r->x, r->messages);
     r->tools = wtok_shape_tools(&r->x, flavour, r->tools);
     if (r->flat_tools)

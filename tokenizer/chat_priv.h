@@ -40,6 +40,8 @@ enum weir_status wtok_chat_builtin(const struct wtok_chat *chat, struct weir_buf
 void wtok_refuse_media(struct wj_run *x, struct wj_val messages);
 struct wj_val wtok_shape_messages(struct wj_run *x, enum wtok_flavour flavour,
                                   struct wj_val messages, bool parts);
+/* vLLM: system messages without the line of one client's bill. */
+struct wj_val wtok_shape_bills(struct wj_run *x, struct wj_val messages);
 /* vLLM, for a template that does not name the role: developers become the system, and all of that
  * one message in front. */
 struct wj_val wtok_shape_developers(struct wj_run *x, struct wj_val messages);
@@ -74,6 +76,16 @@ static inline void wtok_set(struct wj_run *x, struct wj_val dict, const char *na
 static inline void wtok_add(struct wj_run *x, struct wj_val dict, const char *name,
                             struct wj_val v) {
     wj_dict_add(x, dict.u.dict, wj_strz(name), v);
+}
+
+/* A copy with one member set. */
+static inline struct wj_val wtok_with(struct wj_run *x, struct wj_val dict, const char *name,
+                                      struct wj_val v) {
+    struct wj_val copy = wj_dict_new(x, dict.u.dict->n + 1);
+    for (uint32_t i = 0; i < dict.u.dict->n; i++)
+        wj_dict_add(x, copy.u.dict, dict.u.dict->pairs[i].key, dict.u.dict->pairs[i].value);
+    wtok_set(x, copy, name, v);
+    return copy;
 }
 
 #endif

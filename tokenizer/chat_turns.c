@@ -51,15 +51,6 @@ static bool is_role(struct wj_run *x, struct wj_val message, const char *role) {
     return v.kind == WJ_STR && weir_span_eqz(wj_text(x, v), role);
 }
 
-static struct wj_val with(struct wj_run *x, struct wj_val message, const char *name,
-                          struct wj_val v) {
-    struct wj_val copy = wj_dict_new(x, message.u.dict->n + 1);
-    for (uint32_t i = 0; i < message.u.dict->n; i++)
-        wj_dict_set(x, copy.u.dict, message.u.dict->pairs[i].key, message.u.dict->pairs[i].value);
-    wtok_set(x, copy, name, v);
-    return copy;
-}
-
 static void push_parts(struct wj_run *x, struct wj_vec *parts, struct wj_val content) {
     for (uint32_t i = 0; content.kind == WJ_LIST && i < content.len; i++)
         wj_push(x, parts, content.u.items[i]);
@@ -92,7 +83,7 @@ static void merge(struct wj_run *x, struct wj_vec *turns, struct wj_val next) {
     struct wj_val content =
         joined(x, wtok_member(x, *last, "content"), wtok_member(x, next, "content"));
     if (content.kind != WJ_MISSING)
-        *last = with(x, *last, "content", content);
+        *last = wtok_with(x, *last, "content", content);
 }
 
 /* Whether a message becomes part of the turn before it. */
@@ -115,7 +106,7 @@ struct wj_val wtok_order_turns(struct wj_run *x, struct wj_val messages, unsigne
         struct wj_val m = messages.u.items[i];
         bool system = is_role(x, m, "system");
         if (system && late && (refused & WTOK_NO_LATE_SYSTEM) != 0)
-            m = with(x, m, "role", wj_strz("user"));
+            m = wtok_with(x, m, "role", wj_strz("user"));
         late = late || !system;
         if (continues(x, &turns, m, refused))
             merge(x, &turns, m);

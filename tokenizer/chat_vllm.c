@@ -80,7 +80,7 @@ static struct wj_val without_bills(struct wj_run *x, struct wj_val content) {
         content = without_bill(x, content);
         return content.kind == WJ_STR ? content : wj_list(NULL, 0);
     }
-    for (uint32_t i = 0; content.kind == WJ_LIST && i < content.len; i++) {
+    for (uint32_t i = 0; i < content.len; i++) {
         struct wj_val part = content.u.items[i], text = part, rest;
         if (part.kind == WJ_DICT && is_text(wtok_member(x, part, "type"), "text"))
             text = wtok_member(x, part, "text");
@@ -92,7 +92,19 @@ static struct wj_val without_bills(struct wj_run *x, struct wj_val content) {
         if (rest.kind != WJ_MISSING)
             wj_push(x, &out, rest);
     }
-    return content.kind == WJ_LIST ? wj_list(out.at, out.n) : content;
+    return wj_list(out.at, out.n);
+}
+
+struct wj_val wtok_shape_bills(struct wj_run *x, struct wj_val messages) {
+    struct wj_val *items = wj_alloc(x, messages.len * sizeof(*items) + 1);
+    for (uint32_t i = 0; i < messages.len; i++) {
+        struct wj_val m = items[i] = messages.u.items[i];
+        struct wj_val content = wtok_member(x, m, "content");
+        if (is_text(wtok_member(x, m, "role"), "system") &&
+            (content.kind == WJ_STR || content.kind == WJ_LIST))
+            items[i] = wtok_with(x, m, "content", without_bills(x, content));
+    }
+    return wj_list(items, messages.len);
 }
 
 static struct wj_val vllm_content(struct wj_run *x, struct wj_val content, bool parts, bool tool) {
@@ -203,15 +215,11 @@ struct wj_val wtok_vllm_message(struct wj_run *x, struct wj_val m, bool parts) {
                                               WEIR_SPAN_LIT("tools")};
     struct wj_val v[N];
     if (!parts && m.u.dict->n == 2 && begins_with(x, m, names, 2) &&
-        m.u.dict->pairs[1].value.kind == WJ_STR &&
-        !is_text(m.u.dict->pairs[0].value, "developer") &&
-        !is_text(m.u.dict->pairs[0].value, "system"))
+        m.u.dict->pairs[1].value.kind == WJ_STR && !is_text(m.u.dict->pairs[0].value, "developer"))
         return m; /* nothing would change */
     struct wj_val out = wj_dict_new(x, 8);
     members(x, m, names, N, v);
     bool tool = is_text(v[ROLE], "tool");
-    if (is_text(v[ROLE], "system"))
-        v[CONTENT] = without_bills(x, v[CONTENT]);
     wtok_add(x, out, "role", v[ROLE]);
     wtok_add(x, out, "content", vllm_content(x, v[CONTENT], parts, tool));
     if (is_text(v[ROLE], "assistant")) {

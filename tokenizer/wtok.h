@@ -130,13 +130,14 @@ struct wtok_chat {
     struct weir_span tool_choice;   /* JSON or NULL; SGLang shows only tools that may be called */
     struct weir_span documents;     /* JSON array or NULL */
     struct weir_span template_args; /* JSON object or NULL */
-    /* An argument with the name of a member does nothing, as in the reference system; else it
-     * stands for the member or is refused, as in vLLM. */
+    /* An argument with the name of a member does nothing, as in the reference system and in vLLM;
+     * else it stands for the member or is refused, as in transformers. */
     bool members_first;
     /* For workers of the reference system, where it does otherwise than engines: system messages
      * that are not at the front, and messages of the user in a row, are put in an order that the
-     * template takes, which else refuses them; a developer's message stays one; a message that is
-     * continued need not stand in the prompt as it was written. */
+     * template takes, which else refuses them; a developer's message stays one; the line of one
+     * client's bill stays in a system message; a message that is continued need not stand in the
+     * prompt as it was written. */
     bool for_dynamo;
     bool add_generation_prompt;
     bool continue_final_message;

@@ -23,7 +23,7 @@ TEMPLATES = {
 {%- if add_generation_prompt %}<|im_start|>assistant{% endif %}""",
 }
 TEXTS = ["hi", "a", " two\nlines ", "", "x y", "\U0001f468\u200d\U0001f469\u200d\U0001f467 e\u0301 \u00e9", "{{ 1 }} {% raw %}", "<think>old</think>\n\nnew", "</think>x",
-         "<tool_response>\ny\n</tool_response>", "<|im_end|>", "\t\\n \"q\" 'r'", "\u202bx\u00a0\ufeff", "<|endoftext|>a", "a\r\nb"]
+         "<tool_response>\ny\n</tool_response>", "<|im_end|>", "\t\\n \"q\" 'r'", "\u202bx\u00a0\ufeff", "<|endoftext|>a", "a\r\nb", "x-anthropic-billing-header: a;\nb"]
 ARGUMENTS = ['{"a": 1}', "{}", '{"l": [1, "b", null, true], "o": {"x": {}}}', '{"s": "\u00e9<&>\'"}', '{"n": 12345678901234567890}']
 ODD_ARGUMENTS = ["", '{"b": "\\u00e9 \\"x\\"", "a": -1.5}', '{"a":1}', '{"a": 1.0}', '{"a": 1e5}', "[1]", "1", "null", "{", '"x"', " ", '{"a": 1, "a": 2}', '{"z": 1, "a": 2}']
 PARTS = [{"type": "text", "text": ""}, {"type": "text"}, {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}},

@@ -250,6 +250,29 @@ static void case_dynamos_members(void) {
     wtok_template_destroy(t);
 }
 
+/* The line of one client's bill goes on the way to vLLM; a live Dynamo 1.6.1 leaves it where it
+ * stands (its Messages API has an option of its own for that). */
+static void case_bill(void) {
+    static const char bill[] = "x-anthropic-billing-header: a;\\nBe brief.";
+    char text[256], parts_of[256];
+    struct wtok_template *t = create("{% for m in messages %}{{ m.content }}|{% endfor %}", NULL);
+    snprintf(text, sizeof(text),
+             "[{\"role\":\"system\",\"content\":\"%s\"},{\"role\":\"user\",\"content\":\"%s\"}]",
+             bill, bill);
+    snprintf(parts_of, sizeof(parts_of),
+             "[{\"role\":\"system\",\"content\":[{\"type\":\"text\",\"text\":\"%s\"}]}]", bill);
+    struct wtok_chat chat = {.messages = weir_span_z(text)};
+    expect(t, chat, "Be brief.|x-anthropic-billing-header: a;\nBe brief.|");
+    chat.messages = weir_span_z(parts_of);
+    expect(t, chat, "Be brief.|");
+    chat.for_dynamo = true;
+    expect(t, chat, "x-anthropic-billing-header: a;\nBe brief.|");
+    chat.messages = weir_span_z(text);
+    expect(t, chat,
+           "x-anthropic-billing-header: a;\nBe brief.|x-anthropic-billing-header: a;\nBe brief.|");
+    wtok_template_destroy(t);
+}
+
 static void case_harmony(void) {
     struct wtok_template *t =
         create(NULL, "{\"a\": [\"<|constrain|>\", \"<|channel|>\", \"<|call|>\"]}");
@@ -278,6 +301,7 @@ int main(void) {
     CHECK_RUN(case_refusals);
     CHECK_RUN(case_turns);
     CHECK_RUN(case_dynamos_members);
+    CHECK_RUN(case_bill);
     CHECK_RUN(case_harmony);
     return check_finish();
 }
