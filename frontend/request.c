@@ -247,11 +247,7 @@ static bool can_serve(struct weir_request *r) {
     if (weir_model_info(r->model)->engines)
         return true;
     if (r->q.has_media) {
-        weir_request_fail(r, 400,
-                          WEIR_SPAN_LIT("This model takes text only: message parts of type "
-                                        "image_url, video_url, audio_url or input_audio are not "
-                                        "supported"),
-                          "validation");
+        weir_request_fail(r, 400, WEIR_SPAN_LIT(WEIR_REQUEST_TEXT_ONLY), "validation");
         return false;
     }
     if (r->q.has_required_taints) {

@@ -13,18 +13,21 @@ static bool has_nul(struct weir_span text) {
     return text.len > 0 && memchr(text.data, '\0', text.len) != NULL;
 }
 
-/* NUL bytes mean nothing to a model; the reference system drops them before it encodes. */
+size_t weir_request_drop_nul(struct weir_span text, char *to) {
+    size_t n = 0;
+    for (size_t i = 0; i < text.len; i++)
+        if (text.data[i] != '\0')
+            to[n++] = text.data[i];
+    return n;
+}
+
 static bool without_nul(struct weir_request *r, struct weir_span *text) {
     if (!has_nul(*text))
         return true;
     char *copy = weir_arena_alloc(&r->arena, text->len);
-    size_t n = 0;
     if (copy == NULL)
         return weir_request_fail_memory(r);
-    for (size_t i = 0; i < text->len; i++)
-        if (text->data[i] != '\0')
-            copy[n++] = text->data[i];
-    *text = weir_span(copy, n);
+    *text = weir_span(copy, weir_request_drop_nul(*text, copy));
     return true;
 }
 
@@ -89,9 +92,20 @@ static void keep_tail(struct weir_request *r, struct weir_span text) {
     r->prompt_tail_len = n;
 }
 
-/* Tools that may not be called: the operator says whether they are shown. */
-static bool hides_tools(const struct weir_request *r) {
-    return r->q.tool_choice_none && r->fl->app->options.exclude_tools_when_tool_choice_none;
+struct wtok_chat weir_request_chat_of(const struct weir_app *app,
+                                      const struct weir_model_info *info,
+                                      const struct weir_openai_request *q) {
+    /* Tools that may not be called: the operator says whether they are shown. */
+    bool hides_tools = q->tool_choice_none && app->options.exclude_tools_when_tool_choice_none;
+    return (struct wtok_chat){.messages = q->messages,
+                              .tools = hides_tools ? weir_span(NULL, 0) : q->tools,
+                              .tool_choice = q->tool_choice,
+                              .template_args = q->template_args,
+                              .members_first = true,
+                              .for_dynamo = true,
+                              .add_generation_prompt = q->add_generation_prompt,
+                              .continue_final_message = q->continue_final_message,
+                              .flavour = info->flavour};
 }
 
 /* An HTTP engine renders the body that it gets, so that is read as the engine reads it; for the
@@ -106,15 +120,7 @@ static enum weir_status read_chat(struct weir_request *r, struct wtok_chat *ret_
         return st;
     }
     *ret_flags = WTOK_SPECIAL;
-    *ret_chat = (struct wtok_chat){.messages = r->q.messages,
-                                   .tools = hides_tools(r) ? weir_span(NULL, 0) : r->q.tools,
-                                   .tool_choice = r->q.tool_choice,
-                                   .template_args = r->q.template_args,
-                                   .members_first = true,
-                                   .for_dynamo = true,
-                                   .add_generation_prompt = r->q.add_generation_prompt,
-                                   .continue_final_message = r->q.continue_final_message,
-                                   .flavour = info->flavour};
+    *ret_chat = weir_request_chat_of(r->fl->app, info, &r->q);
     return WEIR_OK;
 }
 

@@ -384,6 +384,17 @@ bool weir_request_prepare_legs(struct weir_request *r);
 /* The tokens of a text; flags: enum wtok_encode_flags. Counted as tokenizing. */
 bool weir_request_encode(struct weir_request *r, struct weir_span text, unsigned flags,
                          struct weir_ids *ret);
+/* What workers of the request plane get of a chat: the same for /tokenize. Spans are those of *q.
+ */
+struct wtok_chat weir_request_chat_of(const struct weir_app *app,
+                                      const struct weir_model_info *info,
+                                      const struct weir_openai_request *q);
+#define WEIR_REQUEST_TEXT_ONLY                                                                     \
+    "This model takes text only: message parts of type image_url, video_url, audio_url or "        \
+    "input_audio are not supported"
+/* NUL bytes mean nothing to a model: for its workers the reference system drops them before it
+ * encodes. `to`: room for the text, or the text itself; returns what is left of its length. */
+size_t weir_request_drop_nul(struct weir_span text, char *to);
 /* They are tokens of the model; `what` they are, for the refusal. */
 bool weir_request_check_ids(struct weir_request *r, const char *what, struct weir_ids ids);
 /* The tokens of its rendered messages. */

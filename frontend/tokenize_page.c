@@ -1,10 +1,10 @@
 /* /tokenize and /detokenize in the shape of vLLM. */
 #include "base/json.h"
 #include "base/mem.h"
-#include "frontend/app_priv.h"
+#include "frontend/request_priv.h"
 #include "tokenizer/request.h"
 
-enum { DEPTH = 64 };
+enum { DEPTH = 128, TEXT_MAX = 256 << 20 };
 
 struct tokenize_request {
     struct weir_span model, prompt;
@@ -112,27 +112,91 @@ static void answer_tokens(struct weir_http_exchange *x, const struct weir_model_
     weir_front_send(x, 200, &w, &body);
 }
 
+/* The chat that the page is asked about: without the page's own members and what says nothing, and
+ * with a model. */
+static enum weir_status write_chat(struct weir_span body, const char *model,
+                                   struct weir_arena *arena, struct weir_buf *out) {
+    struct weir_json j;
+    struct weir_json_str key;
+    struct weir_span raw;
+    struct weir_jsonw w;
+    weir_json_init(&j, body, DEPTH);
+    weir_jsonw_init(&w, out);
+    weir_jsonw_object_begin(&w);
+    weir_front_put_z(&w, "model", model);
+    if (weir_json_object_enter(&j))
+        while (weir_json_object_next(&j, &key) && weir_json_skip(&j, &raw)) {
+            if (weir_json_str_eqz(key, "model") || weir_json_str_eqz(key, "add_special_tokens") ||
+                weir_json_str_eqz(key, "return_token_strs") ||
+                weir_json_type_of(raw) == WEIR_JSON_NULL)
+                continue;
+            struct weir_span name = weir_json_text(key, arena);
+            if (name.data == NULL)
+                return WEIR_NOMEM;
+            weir_jsonw_key_span(&w, name);
+            weir_jsonw_raw(&w, raw);
+        }
+    weir_jsonw_object_end(&w);
+    return w.status;
+}
+
+/* Read as a chat for workers of the request plane is: with its refusals. */
+static enum weir_status plane_chat(struct weir_front_loop *fl, struct weir_http_exchange *x,
+                                   const struct weir_model_info *info, struct wtok_chat *ret_chat,
+                                   struct weir_err *err) {
+    struct weir_arena *arena = weir_http_exchange_arena(x);
+    struct weir_openai_request q;
+    struct weir_openai_error error = {0};
+    struct weir_buf body;
+    weir_buf_init(&body, TEXT_MAX);
+    enum weir_status st = write_chat(weir_http_exchange_request(x)->body, info->name, arena, &body);
+    struct weir_span own =
+        st == WEIR_OK ? weir_arena_copy(arena, weir_buf_span(&body)) : weir_span(NULL, 0);
+    weir_buf_fini(&body);
+    if (own.data == NULL)
+        return WEIR_NOMEM;
+    st = weir_openai_parse(WEIR_OPENAI_CHAT, own, &fl->app->rules, arena, &q, &error);
+    if (st == WEIR_INVALID || st == WEIR_UNSUPPORTED)
+        return weir_err_set(err, st, "%.*s", WEIR_SPAN_ARG(error.message));
+    if (st == WEIR_OK && q.has_media)
+        return weir_err_set(err, WEIR_INVALID, "%s", WEIR_REQUEST_TEXT_ONLY);
+    if (st == WEIR_OK)
+        *ret_chat = weir_request_chat_of(fl->app, info, &q);
+    return st;
+}
+
+/* HTTP engines read the body themselves; parts that are no text are theirs alone to count. */
+static enum weir_status engine_chat(struct weir_http_exchange *x,
+                                    const struct weir_model_info *info, struct wtok_chat *ret_chat,
+                                    unsigned *ret_flags, struct weir_err *err) {
+    enum weir_status st = wtok_request_chat(weir_http_exchange_request(x)->body, info->flavour,
+                                            weir_http_exchange_arena(x), ret_chat, ret_flags, err);
+    ret_chat->text_only = true;
+    return st;
+}
+
 /* The prompt, and with which flags it becomes tokens: as those of a completion and of a chat do,
  * unless the client wants it else. */
-static enum weir_status make_prompt(struct weir_http_exchange *x,
+static enum weir_status make_prompt(struct weir_front_loop *fl, struct weir_http_exchange *x,
                                     const struct weir_model_info *info,
                                     const struct tokenize_request *t, struct weir_buf *out,
                                     unsigned *ret_flags, struct weir_err *err) {
-    struct weir_span body = weir_http_exchange_request(x)->body;
     struct wtok_chat chat;
     enum weir_status st;
+    *ret_flags = WTOK_SPECIAL;
     if (t->has_prompt) {
-        st = wtok_request_completion(body, info->flavour, ret_flags, err);
+        st = wtok_request_completion(weir_http_exchange_request(x)->body, info->flavour, ret_flags,
+                                     err);
         if (st == WEIR_OK)
             st = weir_buf_append_span(out, t->prompt);
     } else {
-        st = wtok_request_chat(body, info->flavour, weir_http_exchange_arena(x), &chat, ret_flags,
-                               err);
-        if (st == WEIR_OK) {
-            chat.for_dynamo = !info->engines;
+        st = info->engines ? engine_chat(x, info, &chat, ret_flags, err)
+                           : plane_chat(fl, x, info, &chat, err);
+        if (st == WEIR_OK)
             st = wtok_render_chat(info->tok, &chat, out, err);
-        }
     }
+    if (!info->engines)
+        out->len = weir_request_drop_nul(weir_buf_span(out), out->data);
     if (t->says_special)
         *ret_flags = WTOK_SPECIAL | (t->special ? WTOK_ADD_SPECIAL : 0);
     return st;
@@ -154,8 +218,8 @@ void weir_front_tokenize(struct weir_front_loop *fl, struct weir_http_exchange *
     const struct weir_model_info *info = weir_model_info(model);
     struct weir_buf text;
     unsigned flags;
-    weir_buf_init(&text, (size_t)256 << 20);
-    enum weir_status st = make_prompt(x, info, &t, &text, &flags, &err);
+    weir_buf_init(&text, TEXT_MAX);
+    enum weir_status st = make_prompt(fl, x, info, &t, &text, &flags, &err);
     size_t n = 0, room = wtok_encode_bound(info->tok, text.len);
     uint32_t *ids = st == WEIR_OK ? weir_malloc((room + 1) * sizeof(*ids)) : NULL;
     if (ids != NULL)
@@ -189,7 +253,7 @@ void weir_front_detokenize(struct weir_front_loop *fl, struct weir_http_exchange
     struct wtok_stream s;
     uint64_t id = 0;
     enum weir_status st = WEIR_OK;
-    weir_buf_init(&text, (size_t)256 << 20);
+    weir_buf_init(&text, TEXT_MAX);
     wtok_stream_init(&s, weir_model_info(model)->tok, false);
     weir_json_init(&j, t.tokens, DEPTH);
     weir_json_array_enter(&j);

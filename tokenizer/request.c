@@ -74,7 +74,7 @@ static void take_vllm(struct reading *r, struct weir_json_str key, struct weir_s
         take_of_type(r, "documents", raw, WEIR_JSON_ARRAY, &r->chat->documents);
 }
 
-/* Dynamo, and whoever has no flavour: an alias more, and no more than that. */
+/* Who has no flavour: the names of vLLM and of Dynamo (whose own requests wire/openai.h reads). */
 static void take_plain(struct reading *r, struct weir_json_str key, struct weir_span raw) {
     if (weir_json_str_eqz(key, "add_generation_prompt")) {
         take_flag(r, "add_generation_prompt", raw, &r->chat->add_generation_prompt);
