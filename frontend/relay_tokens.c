@@ -74,15 +74,11 @@ static enum weir_status put_prompt(const struct weir_request *r, bool special,
 }
 
 /* vLLM's page knows less than its chats do: their effort and documents are arguments there. */
-static enum weir_status put_chat(struct weir_request *r, const struct wtok_chat *chat,
+static enum weir_status put_args(struct weir_span body, const struct wtok_chat *chat,
                                  struct weir_buf *out) {
-    struct weir_span body = weir_relay_body(r), args = chat->template_args, raw;
+    struct weir_span args = chat->template_args;
     struct weir_buf merged;
     bool documents = chat->documents.data != NULL;
-    if (chat->flavour != WTOK_FLAVOUR_VLLM ||
-        (!documents && !weir_json_member(body, "reasoning_effort", &raw)))
-        return r->q.stream ? weir_relay_body_unstreamed(body, out)
-                           : weir_buf_append_span(out, body);
     weir_buf_init(&merged, WEIR_REQUEST_ARENA);
     enum weir_status st =
         documents ? weir_buf_printf(&merged, "{\"documents\":%.*s", WEIR_SPAN_ARG(chat->documents))
@@ -99,8 +95,25 @@ static enum weir_status put_chat(struct weir_request *r, const struct wtok_chat 
     return st;
 }
 
-/* What the page is asked. *err has words (else none) when that would not be what the engine makes
- * of the request. */
+static enum weir_status put_chat(const struct weir_request *r, const struct wtok_chat *chat,
+                                 struct weir_buf *out) {
+    struct weir_span body = weir_relay_body(r), raw;
+    struct weir_buf whole;
+    enum weir_status st = WEIR_OK;
+    weir_buf_init(&whole, WEIR_REQUEST_ARENA);
+    if (chat->flavour == WTOK_FLAVOUR_VLLM &&
+        (chat->documents.data != NULL || weir_json_member(body, "reasoning_effort", &raw))) {
+        st = put_args(body, chat, &whole);
+        body = weir_buf_span(&whole);
+    }
+    if (st == WEIR_OK)
+        st = r->q.stream ? weir_relay_body_unstreamed(body, out) : weir_buf_append_span(out, body);
+    weir_buf_fini(&whole);
+    return st;
+}
+
+/* What the page is asked. INVALID, UNSUPPORTED with words: what it would say is not what the engine
+ * makes of the request. */
 static enum weir_status token_body(struct weir_request *r, struct weir_span *ret_body,
                                    struct weir_err *err) {
     const struct weir_model_info *info = weir_model_info(r->model);
@@ -109,7 +122,6 @@ static enum weir_status token_body(struct weir_request *r, struct weir_span *ret
     struct weir_buf out;
     unsigned flags;
     bool is_chat = r->q.kind == WEIR_OPENAI_CHAT;
-    err->text[0] = '\0';
     enum weir_status st =
         is_chat ? wtok_request_chat(body, info->flavour, &r->arena, &chat, &flags, err)
                 : wtok_request_completion(body, info->flavour, &flags, err);
@@ -123,23 +135,19 @@ static enum weir_status token_body(struct weir_request *r, struct weir_span *ret
     return ret_body->data != NULL ? WEIR_OK : WEIR_NOMEM;
 }
 
-/* *ret_chosen: there is an engine that could be asked. *err: as of token_body(). */
-static enum weir_status ask(struct weir_leg *leg, bool *ret_chosen, struct weir_err *err) {
+/* *ret_chosen: there is an engine that was asked. */
+static enum weir_status ask(struct weir_leg *leg, struct weir_span body, bool *ret_chosen) {
     static const struct weir_http_call_ops ops = {weir_relay_on_head, weir_relay_on_body,
                                                   on_tokens};
     struct weir_request *r = leg->request;
     struct weir_relay *y = leg->relay;
     struct weir_model_worker worker;
-    struct weir_span body;
     *ret_chosen = false;
-    enum weir_status st = token_body(r, &body, err);
-    if (st != WEIR_OK)
-        return st;
     y->status = 0;
     y->streams = false;
     weir_buf_clear(&y->answer);
     leg->asks_tokens = true;
-    st = weir_leg_route(leg);
+    enum weir_status st = weir_leg_route(leg);
     leg->asks_tokens = false;
     if (st != WEIR_OK)
         return st;
@@ -151,25 +159,23 @@ static enum weir_status ask(struct weir_leg *leg, bool *ret_chosen, struct weir_
                : WEIR_UNAVAILABLE;
 }
 
-static void refuse(struct weir_leg *leg, enum weir_status st, const char *why) {
-    struct weir_request *r = leg->request;
-    int status = st == WEIR_INVALID ? 400 : st == WEIR_UNSUPPORTED ? 501 : 503;
-    leg->state = WEIR_LEG_DONE;
-    weir_request_fail(r, status, weir_arena_copy(&r->arena, weir_span_z(why)),
-                      weir_request_error_type(status));
-}
-
 static void count(struct weir_leg *leg) {
+    struct weir_span body;
+    struct weir_err err = {.text = ""};
+    enum weir_status st = token_body(leg->request, &body, &err);
+    if (st != WEIR_OK) {
+        weir_relay_fail(leg,
+                        st == WEIR_INVALID       ? 400
+                        : st == WEIR_UNSUPPORTED ? 501
+                                                 : 503,
+                        st == WEIR_NOMEM ? "Service temporarily unavailable" : err.text);
+        return;
+    }
     for (;;) {
         bool chosen;
-        struct weir_err err;
-        enum weir_status st = ask(leg, &chosen, &err);
+        st = ask(leg, body, &chosen);
         if (st == WEIR_OK)
             return;
-        if (err.text[0] != '\0') {
-            refuse(leg, st, err.text);
-            return;
-        }
         if (!chosen) {
             weir_leg_fail_route(leg, st);
             return;
@@ -188,10 +194,12 @@ void weir_relay_ask_tokens(struct weir_leg *leg) {
     bool wanted = weir_model_info(r->model)->engine_tokens && leg->prompt.n == 0 && text &&
                   r->q.kind != WEIR_OPENAI_EMBEDDINGS && !r->opaque && !r->q.has_media;
     bool chosen;
+    struct weir_span body;
     struct weir_err err;
     if (r->only_counts)
         count(leg);
-    else if (!wanted || ask(leg, &chosen, &err) != WEIR_OK)
+    else if (!wanted || token_body(leg->request, &body, &err) != WEIR_OK ||
+             ask(leg, body, &chosen) != WEIR_OK)
         weir_relay_go(leg);
 }
 

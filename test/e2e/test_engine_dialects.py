@@ -281,6 +281,13 @@ def test_counts_that_engines_refuse(fleet, engines):
         assert r.status == status and "chat_template_kwargs" in r.json()["error"]["message"], r
     assert now["body"].pop("chat_template_kwargs")["enable_thinking"] is False
     assert now["body"] == {"model": "m", "messages": [{"role": "user", "content": "hello"}]}
+    # With an effort the page's body is written anew: a stream is none of it all the same. (Failed before.)
+    assert ask(f, path, reasoning={"effort": "low"}, stream=True).json()["input_tokens"] == 2
+    assert "stream" not in now["body"] and now["body"]["chat_template_kwargs"]["reasoning_effort"] == "low"
+    # What the page would tell is not what the chat gets: the refusal says so. (Failed before: unavailable.)
+    for args, status in (({"tools": []}, 501), ({"messages": []}, 400)):
+        r = ask(f, path, chat_template_kwargs=args)
+        assert r.status == status and "chat_template_kwargs" in r.json()["error"]["message"], r
     for how, status, words in [
             (lambda h, body: h.whole(400, b'{"error":{"message":"too long","code":400}}'), 400, "too long"),
             (lambda h, body: h.whole(200, b'{"tokens":"many"}'), 502, "/tokenize"), (lambda h, body: h.whole(503, b""), 503, "unavailable"),
