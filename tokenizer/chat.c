@@ -372,8 +372,10 @@ static void render(struct wj_run *x) {
     if (r->continues && r->add_generation_prompt)
         wj_fail(x, WTOK_JINJA_ERR_VALUE,
                 "Cannot set both `continue_final_message` and `add_generation_prompt` to True.");
-    if (r->continues)
+    if (r->continues) {
         mark_final(r);
+        x->prompt = NULL; /* it is looked for in the text, so all has to stand there */
+    }
     wtok_set(x, v, "messages", r->messages);
     wtok_set(x, v, "tools", r->tools);
     wtok_set(x, v, "documents", r->documents);

@@ -66,10 +66,8 @@ enum weir_status wtok_prompt_join(struct wtok_prompt *p) {
 
 enum weir_status wtok_render_prompt(const struct wtok *tok, const struct wtok_chat *chat,
                                     struct wtok_prompt *p, struct weir_err *err) {
-    /* What is continued is looked for in the text. */
-    bool whole = tok->chat == NULL || chat->continue_final_message;
-    return whole ? wtok_render_chat(tok, chat, &p->text, err)
-                 : wtok_template_render_prompt(tok->chat, chat, p, err);
+    return tok->chat == NULL ? wtok_render_chat(tok, chat, &p->text, err)
+                             : wtok_template_render_prompt(tok->chat, chat, p, err);
 }
 
 /* Where a lent string may be cut: in its first edge, and in its last. */

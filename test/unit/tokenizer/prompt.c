@@ -202,6 +202,11 @@ static void case_joined_where_parts_would_differ(void) {
         CHECK_EQ_U64(compare(odd, &chat), 0);
         chat.continue_final_message = true;
         CHECK_EQ_U64(compare(tok, &chat), 0);
+        /* The same wish among the arguments. (Failed before: the final message was not found.) */
+        chat.continue_final_message = false;
+        chat.flavour = WTOK_FLAVOUR_PLAIN;
+        chat.template_args = WEIR_SPAN_LIT("{\"continue_final_message\": true}");
+        CHECK_EQ_U64(compare(tok, &chat), 0);
     }
     wtok_destroy(odd);
     wtok_destroy(tok);
