@@ -13,7 +13,8 @@
  * no token does.
  *
  * Added tokens that hold such a place, or that look at what stands beside them, rule the method out
- * (none of the known models has one).
+ * (none of the known models has one). So do those that end with a letter where a blank goes in
+ * front of each section: one that begins with a part would go without.
  */
 #include "tokenizer/encode_priv.h"
 #include "tokenizer/wtok_priv.h"
@@ -46,6 +47,8 @@ bool wtok_parts_possible(const struct wtok_model *m) {
             return false;
         const u8 *p = m->bytes + m->offsets[a->id];
         const u8 *e = m->bytes + m->offsets[a->id + 1];
+        if (m->image->prepend == WTOK_PREPEND_ALWAYS && p < e && ascii_letter(e[-1]))
+            return false;
         for (; p + 1 < e; p++)
             if ((p[0] == '\n' && ascii_letter(p[1])) || (ascii_letter(p[0]) && p[1] == ' ') ||
                 (p + 2 < e && ideographic_mark(p)))

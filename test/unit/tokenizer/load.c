@@ -333,6 +333,40 @@ static void case_checked_by_section(void) {
     wtok_destroy(tok);
 }
 
+/* A blank goes in front of each section, so one that begins with a part must begin with it in the
+ * whole text, too. (Failed before: a token that ends with a letter had a place to cut behind it.)
+ */
+static void case_parts_behind_a_token(void) {
+    enum { TEXT = 4000, PARTS = 8 };
+    static const char *const tokens[] = {"<s>", "sys"};
+    static char text[TEXT];
+    static uint32_t ids[2 * TEXT], want[2 * TEXT];
+    for (size_t t = 0; t < WEIR_ARRAY_LEN(tokens); t++) {
+        struct weir_span parts[PARTS];
+        size_t len, n = 0, n_want = 0, parts_n;
+        char *json = read_corpus("text.json", &len);
+        for (char *at = json; (at = strstr(at, "\"<s>\"")) != NULL; at++)
+            memcpy(at + 1, tokens[t], 3);
+        write_file("tokenizer.json", json, len);
+        struct wtok *tok = load("");
+        for (size_t i = 0; i + 16 <= TEXT; i += 16)
+            memcpy(text + i, t == 0 ? "hello <s> hello " : "hello sys hello ", 16);
+        struct weir_span whole = weir_span(text, TEXT);
+        CHECK(wtok_encode(tok, whole, WTOK_SPECIAL, want, 2 * (size_t)TEXT, &n_want) == WEIR_OK);
+        for (size_t want_parts = 2; want_parts <= PARTS; want_parts++) {
+            size_t made = 0;
+            parts_n = wtok_encode_parts(tok, whole, want_parts, parts);
+            CHECK(parts_n == want_parts || t > 0);
+            for (size_t i = 0; i < parts_n; i++, made += n)
+                CHECK(wtok_encode(tok, parts[i], WTOK_SPECIAL | (i > 0 ? WTOK_CONTINUES : 0),
+                                  ids + made, 2 * (size_t)TEXT - made, &n) == WEIR_OK);
+            CHECK_EQ_U64(made, n_want);
+            CHECK(memcmp(ids, want, made * sizeof(*ids)) == 0);
+        }
+        wtok_destroy(tok);
+    }
+}
+
 /* XXH3 as it is published, whatever the vectors. */
 static void case_hash_of_text(void) {
     static char text[5000];
@@ -384,6 +418,7 @@ int main(void) {
     CHECK_RUN(case_what_stands_around);
     CHECK_RUN(case_cache_file);
     CHECK_RUN(case_checked_by_section);
+    CHECK_RUN(case_parts_behind_a_token);
     CHECK_RUN(case_hash_of_text);
     CHECK_RUN(case_little_memory);
     forget("tokenizer.json");
