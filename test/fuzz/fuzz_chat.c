@@ -18,6 +18,10 @@ static const char *const templates[] = {
     "{% for m in messages|selectattr('content') %}{{ loop.index }}{{ m.content|string|title }}{{ m "
     "}}{% "
     "endfor %}{{ enable_thinking }}{{ x|tojson(indent=2, sort_keys=true) }}",
+    /* Turns that must take turns, which are put in order for Dynamo's workers. */
+    "{% for m in messages %}{% if not loop.first and (m.role == 'system' or m.role == messages["
+    "loop.index0 - 1].role) %}{{ raise_exception('no') }}{% endif %}{{ m.role }}: {{ m.content }}"
+    "{% endfor %}",
     NULL, /* harmony */
 };
 
@@ -65,12 +69,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
                                 : "{\"x\": [\"<|constrain|>\", \"<|channel|>\", \"<|call|>\"]}")};
         if (t[i] == NULL && wtok_template_create(&s, &t[i], NULL) != WEIR_OK)
             abort();
-        for (unsigned n = 0; n < 12; n++) {
+        for (unsigned n = 0; n < 18; n++) {
             struct weir_buf out;
             struct weir_err err = {.text = ""};
             chat.flavour = (enum wtok_flavour)(n % 3);
             chat.add_generation_prompt = n / 3 % 2 != 0;
-            chat.continue_final_message = n / 6 != 0;
+            chat.continue_final_message = n / 6 == 1;
+            chat.for_dynamo = n / 6 == 2;
             weir_buf_init(&out, 1 << 20);
             enum weir_status st = wtok_template_render(t[i], &chat, &out, &err);
             if (st != WEIR_OK ? err.text[0] == '\0' || out.len != 0
