@@ -177,7 +177,8 @@ static void arm_silence(struct weir_relay *y) {
 static void on_left(void *arg, uint64_t silent_ms) {
     struct weir_relay *y = arg;
     y->left_ms = silent_ms;
-    arm_silence(y);
+    if (!y->scan.done) /* await_end() has set a shorter time */
+        arm_silence(y);
 }
 
 /* [DONE] ends an answer, but its client sees the end only when the engine has ended its own; one
