@@ -228,12 +228,9 @@ static void read_length(struct weir_http_exchange *x) {
 static void start_body(struct h2_stream *st) {
     struct weir_http_exchange *x = &st->x;
     struct h2_conn *c = st->conn;
-    if (x->framing.content_length >= 0 && (uint64_t)x->framing.content_length > x->body_limit) {
-        body_error(st, 413);
-        return;
-    }
-    if (weir_http_body_prepare(x) != WEIR_OK) {
-        body_error(st, 503);
+    int refused = weir_http_body_prepare(x);
+    if (refused != 0) {
+        body_error(st, refused);
         return;
     }
     st->body_due_ms = now_ms(c) + c->server->limits.body_total_ms;

@@ -159,14 +159,17 @@ static bool has_body(const struct weir_http_framing *f) {
     return f->chunked || f->content_length > 0;
 }
 
-enum weir_status weir_http_body_prepare(struct weir_http_exchange *x) {
+int weir_http_body_prepare(struct weir_http_exchange *x) {
     int64_t n = x->framing.content_length;
+    if (n >= 0 && (uint64_t)n > x->body_limit)
+        return 413;
     if (n >= 0 && n <= BODY_IN_ARENA) {
         x->small_body = weir_arena_alloc(&x->arena, (size_t)n);
-        return x->small_body != NULL ? WEIR_OK : WEIR_NOMEM;
+        return x->small_body != NULL ? 0 : 503;
     }
     weir_buf_init(&x->body, x->body_limit);
-    return weir_buf_reserve(&x->body, n < 0 ? 0 : n < BODY_TRUST ? (size_t)n : BODY_TRUST);
+    size_t room = n < 0 ? 0 : n < BODY_TRUST ? (size_t)n : BODY_TRUST;
+    return weir_buf_reserve(&x->body, room) == WEIR_OK ? 0 : 503;
 }
 
 enum weir_status weir_http_body_put(struct weir_http_exchange *x, uint64_t before,
@@ -184,12 +187,9 @@ enum weir_status weir_http_body_put(struct weir_http_exchange *x, uint64_t befor
 
 static void start_body(struct conn *c, bool more_is_here) {
     struct weir_http_exchange *x = &c->x;
-    if (x->framing.content_length >= 0 && (uint64_t)x->framing.content_length > x->body_limit) {
-        body_error(c, 413);
-        return;
-    }
-    if (weir_http_body_prepare(x) != WEIR_OK) {
-        body_error(c, 503);
+    int refused = weir_http_body_prepare(x);
+    if (refused != 0) {
+        body_error(c, refused);
         return;
     }
     if (x->framing.expect_continue && !more_is_here) {

@@ -106,8 +106,9 @@ void weir_http_conn_close(struct conn *c, enum weir_status status, const char *r
 /* Memory for an exchange, and its end: `x` is zeroed. */
 void weir_http_exchange_take(struct weir_http_server *s, struct weir_http_exchange *x);
 void weir_http_exchange_release(struct weir_http_server *s, struct weir_http_exchange *x);
-/* Room for the body by its declared length, if any, and body_limit. WEIR_NOMEM. */
-enum weir_status weir_http_body_prepare(struct weir_http_exchange *x);
+/* Room for the body by its declared length, if any, and body_limit: 0, or the status to refuse it
+ * with. */
+int weir_http_body_prepare(struct weir_http_exchange *x);
 /* Adds payload; `before` bytes came before it. */
 enum weir_status weir_http_body_put(struct weir_http_exchange *x, uint64_t before,
                                     struct weir_span data);

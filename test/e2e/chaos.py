@@ -45,7 +45,19 @@ class Weather:
         return rng.choice(self.kinds) if rng.random() < self.share else "well"
 
 
-class Worker:
+class Mortal:
+    def kill(self):
+        """As kill -9 does it: connections reset or end, nobody listens; a worker's records stay until they are taken for stale."""
+        self.dead = True
+        self.thaw.set()
+        self.server.close()
+        for w in list(self.conns):
+            w.transport.abort() if self.chaos.rng.random() < 0.5 else w.close()
+        for t in list(self.tasks):
+            t.cancel()
+
+
+class Worker(Mortal):
     """A worker on the request plane. Everything it does stops while it is `frozen`, and ends with kill()."""
 
     def __init__(self, chaos, number, component="backend", worker_type="aggregated", **card):
@@ -98,16 +110,6 @@ class Worker:
             except FileNotFoundError:
                 pass
         self.files = []
-
-    def kill(self):
-        """As kill -9 does it: connections reset or end, nobody listens, the records stay until they are taken for stale."""
-        self.dead = True
-        self.thaw.set()
-        self.server.close()
-        for w in list(self.conns):
-            w.transport.abort() if self.chaos.rng.random() < 0.5 else w.close()
-        for t in list(self.tasks):
-            t.cancel()
 
     def hang_up(self):
         """Closes what requests come on."""
@@ -301,7 +303,7 @@ def answer_items(rng, tokens, n_choices):
     return items
 
 
-class Engine:
+class Engine(Mortal):
     """An OpenAI-compatible HTTP engine; ends with kill() and may come back at its port."""
 
     KINDS = ("503", "429", "500", "closes", "cut head", "cut", "no done", "half a frame", "bad chunk", "stalls", "silent",
@@ -321,15 +323,6 @@ class Engine:
         self.url = f"http://127.0.0.1:{self.port}"
         self.dead = False
         return self
-
-    def kill(self):
-        self.dead = True
-        self.thaw.set()
-        self.server.close()
-        for w in list(self.conns):
-            w.transport.abort() if self.chaos.rng.random() < 0.5 else w.close()
-        for t in list(self.tasks):
-            t.cancel()
 
     def hang_up(self):
         for w in list(self.conns):
