@@ -49,6 +49,10 @@ static void on_kv_end(void *arg) {
     hold_model(f, NULL);
 }
 
+void weir_feed_flush(struct weir_feed *feed) {
+    on_kv_end(feed);
+}
+
 static void log_unreadable(struct weir_feed *f, const struct weir_event_msg *msg) {
     uint32_t dropped = 0;
     if (weir_log_limit_ok(&f->unreadable, 1, &dropped))

@@ -26,6 +26,9 @@ enum weir_status weir_feed_open(struct weir_loop *loop, struct weir_discovery *d
                                 struct weir_prefill *prefill, struct weir_plane_client *client,
                                 const struct weir_feed_durable *durable,
                                 struct weir_feed **ret_feed, struct weir_err *err) WEIR_MUST_CHECK;
+/* Events that were taken and wait for others of their turn go into their routers now. Before a
+ * worker leaves, whose events would follow it. */
+void weir_feed_flush(struct weir_feed *feed);
 /* Its figures onto the page, as they are now; nothing where cache events are not used. */
 void weir_feed_show(const struct weir_feed *feed, struct weir_metrics *metrics);
 /* After the discovery was closed, before the client is destroyed. Accepts NULL. */

@@ -292,6 +292,17 @@ static void on_refused(void *arg, const struct weir_err *err) {
     weir_loop_stop(f->control);
 }
 
+/* Cache events that wait for the end of the turn go on while the worker that leaves is known. */
+static void before_change(void *arg, enum weir_discovery_change change, enum weir_record_kind kind,
+                          struct weir_span key, const struct weir_record *record) {
+    struct frontend *f = arg;
+    (void)kind;
+    (void)key;
+    (void)record;
+    if (change == WEIR_DISCOVERY_DELETE && f->feed != NULL)
+        weir_feed_flush(f->feed);
+}
+
 static enum weir_status open_discovery(struct frontend *f, struct weir_err *err) {
     static const enum weir_discovery_backend backends[] = {
         [WEIR_OPT_DISCOVERY_KUBERNETES] = WEIR_DISCOVERY_KUBE,
@@ -319,7 +330,9 @@ static enum weir_status open_discovery(struct frontend *f, struct weir_err *err)
     enum weir_status st = weir_discovery_open(f->control, &dc, &f->disc, err);
     if (st != WEIR_OK)
         return st;
-    st = weir_discovery_watch(f->disc, weir_models_on_change, f->app.models);
+    st = weir_discovery_watch(f->disc, before_change, f); /* first, so that it is told first */
+    if (st == WEIR_OK)
+        st = weir_discovery_watch(f->disc, weir_models_on_change, f->app.models);
     if (st == WEIR_OK)
         st = weir_discovery_watch(f->disc, weir_prefill_on_change, f->app.prefill);
     if (st != WEIR_OK)

@@ -190,6 +190,9 @@ static bool gone(struct weir_models *m, enum weir_record_kind kind, struct weir_
         if (w->records.address != NULL && m->config.on_worker_left != NULL)
             m->config.on_worker_left(m->config.arg, w->records.address);
     } else if (x != NULL) {
+        /* Once more: while it had its card its events were taken, also behind its instance's end.
+         */
+        weir_router_worker_remove(x->info.router, w->records.id);
         weir_models_adapters_detach(w);
         weir_models_parity_forget(w);
         w->model = NULL;

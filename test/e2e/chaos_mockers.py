@@ -1,7 +1,6 @@
 """The chaos test with `weir mocker` as workers: real processes that are killed, stopped and told to leave, and KV events."""
 import asyncio
 import json
-import os
 import signal
 
 from chaos import Entry
@@ -90,9 +89,7 @@ class Mocked(Chaos):
         _, page = await self.get("/metrics")
         busy = [line for line in page.decode().splitlines() if line.startswith(GAUGES) and float(line.rsplit(" ", 1)[1]) != 0]
         busy += [m.id for m in self.workers if m.metric("requests_running") + m.metric("requests_waiting")]
-        # A known defect: one that leaves soon after it came may leave blocks in the index (WEIR_TEST_CHAOS_INDEX compares all the same).
-        compared = self.kv and (os.environ.get("WEIR_TEST_CHAOS_INDEX") or not self.leaving + self.killed)
-        if busy or not compared or knows(self.front, self.workers) is not None:
+        if busy or not self.kv or knows(self.front, self.workers) is not None:
             return not busy or busy
         return [m.metric("kv_cached_blocks") for m in self.workers], self.front.metric("weir_router_kv_index_entries")
 
