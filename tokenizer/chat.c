@@ -338,7 +338,7 @@ static void shape(struct chat_run *r, const struct wtok_named_template *named) {
     r->messages = wtok_shape_messages(&r->x, flavour, r->messages, parts);
     if (vllm && !named->knows_developer)
         r->messages = wtok_shape_developers(&r->x, r->messages);
-    r->tools = wtok_shape_tools(&r->x, flavour, r->tools);
+    r->tools = wtok_shape_tools(&r->x, flavour, r->chat->for_dynamo, r->tools);
     if (r->flat_tools)
         r->tools = flattened(&r->x, r->tools);
     if (sglang) {

@@ -45,7 +45,9 @@ struct wj_val wtok_shape_bills(struct wj_run *x, struct wj_val messages);
 /* vLLM, for a template that does not name the role: developers become the system, and all of that
  * one message in front. */
 struct wj_val wtok_shape_developers(struct wj_run *x, struct wj_val messages);
-struct wj_val wtok_shape_tools(struct wj_run *x, enum wtok_flavour flavour, struct wj_val tools);
+/* `for_dynamo`: those of the flavour vLLM stand as Dynamo writes them. */
+struct wj_val wtok_shape_tools(struct wj_run *x, enum wtok_flavour flavour, bool for_dynamo,
+                               struct wj_val tools);
 /* Those that a request's tool_choice lets SGLang show; none when none is left. */
 struct wj_val wtok_choose_tools(struct wj_run *x, struct wj_val tools, struct wj_val choice);
 /* chat_sglang.c: SGLang takes the last message of the assistant away and puts its text behind the

@@ -112,7 +112,8 @@ struct wj_val wtok_shape_messages(struct wj_run *x, enum wtok_flavour flavour,
     return wj_list(items, messages.len);
 }
 
-struct wj_val wtok_shape_tools(struct wj_run *x, enum wtok_flavour flavour, struct wj_val tools) {
+struct wj_val wtok_shape_tools(struct wj_run *x, enum wtok_flavour flavour, bool for_dynamo,
+                               struct wj_val tools) {
     if (tools.kind != WJ_LIST || flavour == WTOK_FLAVOUR_PLAIN)
         return tools;
     struct wj_val *items = wj_alloc(x, tools.len * sizeof(*items) + 1);
@@ -120,8 +121,9 @@ struct wj_val wtok_shape_tools(struct wj_run *x, enum wtok_flavour flavour, stru
         struct wj_val tool = tools.u.items[i];
         if (wtok_member(x, tool, "function").kind != WJ_DICT)
             bad_message(x, "every tool must be an object with a function");
-        items[i] =
-            flavour == WTOK_FLAVOUR_SGLANG ? wtok_sglang_tool(x, tool) : wtok_vllm_tool(x, tool);
+        items[i] = flavour == WTOK_FLAVOUR_SGLANG ? wtok_sglang_tool(x, tool)
+                   : for_dynamo                   ? wtok_dynamo_tool(x, tool)
+                                                  : wtok_vllm_tool(x, tool);
     }
     return wj_list(items, tools.len);
 }

@@ -82,6 +82,7 @@ struct wj_val wtok_joined_texts(struct wj_run *x, struct wj_val list, const char
 /* chat_vllm.c, chat_sglang.c: one message, one tool whose function is an object. */
 struct wj_val wtok_vllm_message(struct wj_run *x, struct wj_val m, bool parts);
 struct wj_val wtok_vllm_tool(struct wj_run *x, struct wj_val tool);
+struct wj_val wtok_dynamo_tool(struct wj_run *x, struct wj_val tool);
 struct wj_val wtok_sglang_message(struct wj_run *x, struct wj_val m, bool parts);
 struct wj_val wtok_sglang_tool(struct wj_run *x, struct wj_val tool);
 

@@ -306,22 +306,29 @@ struct wj_val wtok_shape_developers(struct wj_run *x, struct wj_val messages) {
 
 /* ---- tools -------------------------------------------------------------------------------- */
 
+enum { TYPE, FUNCTION, OUTER_DEFER, N_OUTER };
+enum { NAME, DESCRIPTION, PARAMETERS, STRICT, DEFER, N_INNER };
+static const struct weir_span outer[N_OUTER] = {WEIR_SPAN_LIT("type"), WEIR_SPAN_LIT("function"),
+                                                WEIR_SPAN_LIT("defer_loading")};
+static const struct weir_span inner[N_INNER] = {
+    WEIR_SPAN_LIT("name"), WEIR_SPAN_LIT("description"), WEIR_SPAN_LIT("parameters"),
+    WEIR_SPAN_LIT("strict"), WEIR_SPAN_LIT("defer_loading")};
+
+/* Type, name, description and parameters, in that order, and nothing else. */
+static bool is_plain_tool(struct wj_run *x, struct wj_val tool, const struct wj_val *t,
+                          const struct wj_val *f) {
+    return tool.u.dict->n == 2 && t[FUNCTION].u.dict->n == 3 && has(t[TYPE]) && has(f[NAME]) &&
+           has(f[DESCRIPTION]) && has(f[PARAMETERS]) && begins_with(x, tool, outer, 2) &&
+           begins_with(x, t[FUNCTION], inner, 3);
+}
+
 /* vLLM 0.32: the members that its classes have, in their order; `strict` and `defer_loading` only
  * where they say something. */
 struct wj_val wtok_vllm_tool(struct wj_run *x, struct wj_val tool) {
-    enum { TYPE, FUNCTION, OUTER_DEFER, N_OUTER };
-    enum { NAME, DESCRIPTION, PARAMETERS, STRICT, DEFER, N_INNER };
-    static const struct weir_span outer[N_OUTER] = {
-        WEIR_SPAN_LIT("type"), WEIR_SPAN_LIT("function"), WEIR_SPAN_LIT("defer_loading")};
-    static const struct weir_span inner[N_INNER] = {
-        WEIR_SPAN_LIT("name"), WEIR_SPAN_LIT("description"), WEIR_SPAN_LIT("parameters"),
-        WEIR_SPAN_LIT("strict"), WEIR_SPAN_LIT("defer_loading")};
     struct wj_val t[N_OUTER], f[N_INNER];
     members(x, tool, outer, N_OUTER, t);
     members(x, t[FUNCTION], inner, N_INNER, f);
-    if (tool.u.dict->n == 2 && t[FUNCTION].u.dict->n == 3 && has(t[TYPE]) && has(f[NAME]) &&
-        has(f[DESCRIPTION]) && has(f[PARAMETERS]) && begins_with(x, tool, outer, 2) &&
-        begins_with(x, t[FUNCTION], inner, 3))
+    if (is_plain_tool(x, tool, t, f))
         return tool; /* nothing would change */
     struct wj_val out = wj_dict_new(x, 3), in = wj_dict_new(x, N_INNER);
     if (!has(f[DEFER]))
@@ -333,5 +340,41 @@ struct wj_val wtok_vllm_tool(struct wj_run *x, struct wj_val tool) {
     wtok_add(x, out, "function", in);
     if (has(t[OUTER_DEFER]))
         wtok_add(x, out, "defer_loading", t[OUTER_DEFER]);
+    return out;
+}
+
+/* A schema is one of an object with properties; what it does not say of that comes last. */
+static struct wj_val object_schema(struct wj_run *x, struct wj_val schema) {
+    bool typed = wtok_member(x, schema, "type").kind != WJ_MISSING;
+    bool has_properties = wtok_member(x, schema, "properties").kind != WJ_MISSING;
+    if (schema.kind != WJ_DICT || (typed && has_properties))
+        return schema;
+    struct wj_val out = wj_dict_new(x, schema.u.dict->n + 2);
+    add_other_members(x, out, schema, NULL, 0);
+    if (!typed)
+        wtok_add(x, out, "type", wj_strz("object"));
+    if (!has_properties)
+        wtok_add(x, out, "properties", wj_dict_new(x, 0));
+    return out;
+}
+
+/* A live Dynamo 1.6.1: members that are there, in their order, and behind them an empty
+ * description where there is none. */
+struct wj_val wtok_dynamo_tool(struct wj_run *x, struct wj_val tool) {
+    struct wj_val t[N_OUTER], f[N_INNER];
+    members(x, tool, outer, N_OUTER, t);
+    members(x, t[FUNCTION], inner, N_INNER, f);
+    struct wj_val parameters = object_schema(x, f[PARAMETERS]);
+    if (is_plain_tool(x, tool, t, f) && parameters.u.dict == f[PARAMETERS].u.dict)
+        return tool; /* nothing would change */
+    struct wj_val out = wj_dict_new(x, 2), in = wj_dict_new(x, N_INNER);
+    f[PARAMETERS] = parameters;
+    wtok_add(x, out, "type", has(t[TYPE]) ? t[TYPE] : wj_strz("function"));
+    for (size_t i = 0; i <= STRICT; i++)
+        if (has(f[i]))
+            wtok_add(x, in, (const char *)inner[i].data, f[i]);
+    if (!has(f[DESCRIPTION]))
+        wtok_add(x, in, "description", wj_strz(""));
+    wtok_add(x, out, "function", in);
     return out;
 }

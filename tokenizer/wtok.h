@@ -137,7 +137,7 @@ struct wtok_chat {
      * that are not at the front, and messages of the user in a row, are put in an order that the
      * template takes, which else refuses them; a developer's message stays one; the line of one
      * client's bill stays in a system message; a message that is continued need not stand in the
-     * prompt as it was written. */
+     * prompt as it was written; tools have no member that is null. */
     bool for_dynamo;
     bool add_generation_prompt;
     bool continue_final_message;

@@ -250,6 +250,45 @@ static void case_dynamos_members(void) {
     wtok_template_destroy(t);
 }
 
+/* Tools as a live Dynamo 1.6.1 writes them, and as vLLM's own server does. */
+static void case_dynamos_tools(void) {
+    static const struct {
+        const char *function, *dynamo, *vllm; /* the members behind the name */
+    } rows[] = {
+        {"", ", \"description\": \"\"", ", \"description\": null, \"parameters\": null"},
+        {",\"description\":\"d\",\"parameters\":null", ", \"description\": \"d\"",
+         ", \"description\": \"d\", \"parameters\": null"},
+        {",\"strict\":true,\"x\":1,\"parameters\":{\"a\":{\"q\":null}}",
+         ", \"parameters\": {\"a\": {\"q\": null}, \"type\": \"object\", \"properties\": {}}, "
+         "\"strict\": true, \"description\": \"\"",
+         ", \"description\": null, \"parameters\": {\"a\": {\"q\": null}}, \"strict\": true"},
+        {",\"description\":\"d\",\"parameters\":{\"properties\":null}",
+         ", \"description\": \"d\", \"parameters\": {\"properties\": null, \"type\": \"object\"}",
+         ", \"description\": \"d\", \"parameters\": {\"properties\": null}"},
+        {",\"parameters\":{\"type\":\"object\",\"properties\":{}},\"description\":\"d\"",
+         ", \"description\": \"d\", \"parameters\": {\"type\": \"object\", \"properties\": {}}",
+         ", \"description\": \"d\", \"parameters\": {\"type\": \"object\", \"properties\": {}}"},
+        {",\"defer_loading\":true", ", \"description\": \"\"",
+         ", \"description\": null, \"parameters\": null, \"defer_loading\": true"},
+    };
+    struct wtok_template *t = create("{{ tools | tojson }}", NULL);
+    for (size_t i = 0; i < WEIR_ARRAY_LEN(rows); i++) {
+        char text[256], want[256];
+        struct wtok_chat chat = {.messages = WEIR_SPAN_LIT("[]"), .tools = {text, 0}};
+        chat.tools.len = (size_t)snprintf(
+            text, sizeof(text), "[{\"type\":\"function\",\"function\":{\"name\":\"f\"%s}}]",
+            rows[i].function);
+        for (int dynamo = 0; dynamo < 2; dynamo++) {
+            chat.for_dynamo = dynamo != 0;
+            snprintf(want, sizeof(want),
+                     "[{\"type\": \"function\", \"function\": {\"name\": \"f\"%s}}]",
+                     dynamo != 0 ? rows[i].dynamo : rows[i].vllm);
+            expect(t, chat, want);
+        }
+    }
+    wtok_template_destroy(t);
+}
+
 /* The line of one client's bill goes on the way to vLLM; a live Dynamo 1.6.1 leaves it where it
  * stands (its Messages API has an option of its own for that). */
 static void case_bill(void) {
@@ -301,6 +340,7 @@ int main(void) {
     CHECK_RUN(case_refusals);
     CHECK_RUN(case_turns);
     CHECK_RUN(case_dynamos_members);
+    CHECK_RUN(case_dynamos_tools);
     CHECK_RUN(case_bill);
     CHECK_RUN(case_harmony);
     return check_finish();
