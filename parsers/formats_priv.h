@@ -45,6 +45,7 @@ struct format {
     bool strip;        /* TAGS: one line feed on each side of a value is none of it */
     bool typed;        /* TAGS: %a says "true" or "string" for text; all else is JSON */
     bool guess;        /* TAGS: a value without schema is JSON where it reads as JSON */
+    bool null_word;    /* TAGS: the text null is JSON's null, in any case and for any type */
     enum call_id id;
 };
 

@@ -12,7 +12,9 @@ enum {
     PARAMETER, /* a parameter, or the call's end */
     IN_STRING,
     IN_VALUE,
+    IN_NULL, /* a string that may yet be the word null */
 };
+enum { NULL_MAX = 256 }; /* bytes of such a one, its blanks included */
 
 /* ---- does an end tag fit? ------------------------------------------------------------------- */
 
@@ -130,10 +132,35 @@ static void begin_parameter(struct wprs *p, struct cursor *c, const struct slots
     bool text = p->types == TYPE_STRING || (p->types == 0 && !p->guess);
     p->strip_start = p->fmt->strip;
     weir_buf_clear(&p->value);
-    if (text)
+    if (text && !p->fmt->null_word)
         wprs_put_z(p, &p->args, "\"");
     wprs_take_given(p, c, s->len);
-    p->sub = text ? IN_STRING : IN_VALUE;
+    p->sub = !text ? IN_VALUE : p->fmt->null_word ? IN_NULL : IN_STRING;
+}
+
+static bool is_null(struct weir_span value) {
+    return weir_span_ieq(weir_span_trim(value), WEIR_SPAN_LIT("null"));
+}
+
+/* With more behind it? */
+static bool may_be_null(struct weir_span value) {
+    if (value.len > NULL_MAX)
+        return false;
+    size_t ws = wprs_ws_run(value.data, value.len);
+    struct weir_span t = weir_span_trim(weir_span(value.data + ws, value.len - ws));
+    bool begun = ws + t.len == value.len; /* no blank behind it yet */
+    return is_null(t) ||
+           (t.len < 4 && (t.len == 0 || begun) && weir_span_ieq(t, weir_span("null", t.len)));
+}
+
+/* What was kept of a string goes out. */
+static void begin_string(struct wprs *p) {
+    wprs_put_z(p, &p->args, "\"");
+    wprs_put_escaped(p, &p->args, p->value.data, p->value.len);
+    weir_buf_clear(&p->value);
+    if (p->started)
+        weir_buf_clear(&p->raw); /* as wprs_take_given() */
+    p->sub = IN_STRING;
 }
 
 static void value_bytes(struct wprs *p, struct cursor *c, size_t n) {
@@ -145,11 +172,18 @@ static void value_bytes(struct wprs *p, struct cursor *c, size_t n) {
         wprs_take_given(p, c, n);
     else
         wprs_take(p, c, n);
+    if (p->sub == IN_NULL && !p->doubt.set && !may_be_null(weir_buf_span(&p->value)))
+        begin_string(p);
 }
 
 static void end_value(struct wprs *p, struct cursor *c, size_t len) {
     p->doubt = (struct doubt){0};
-    if (p->sub == IN_STRING) {
+    bool null = p->fmt->null_word && p->sub != IN_STRING && is_null(weir_buf_span(&p->value));
+    if (p->sub == IN_NULL && !null)
+        begin_string(p);
+    if (null) {
+        wprs_put_z(p, &p->args, "null");
+    } else if (p->sub == IN_STRING) {
         wprs_put_z(p, &p->args, "\"");
     } else {
         enum weir_status st =
