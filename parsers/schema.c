@@ -244,8 +244,11 @@ enum weir_status wprs_schema_value(unsigned types, struct weir_span text, bool g
         if (st != WEIR_INVALID)
             return st;
     }
-    /* "null" where neither null nor a string is allowed says that there is no value. */
-    if (types != 0 && (types & TYPE_STRING) == 0 && weir_span_eqz(t, "null"))
+    /* "null" where neither null nor a string is allowed says that there is no value; None does
+     * where Python's literals are read. */
+    if (types != 0 && (types & TYPE_STRING) == 0 &&
+        (weir_span_eqz(t, "null") ||
+         ((types & (TYPE_OBJECT | TYPE_ARRAY)) != 0 && weir_span_eqz(t, "None"))))
         return weir_buf_append_z(out, "null");
     struct weir_jsonw w;
     weir_jsonw_init(&w, out);

@@ -102,7 +102,7 @@ PLAIN = {"/v1/chat/completions": {"model": "m", "messages": [USER], "max_tokens"
          "/v1/completions": {"model": "m", "prompt": "hello there", "max_tokens": 3}}
 # Pattern over "sent | Dynamo's | Weir's", reason: docs/COMPATIBILITY.md and test/data/interop-http-known.txt say more.
 KNOWN = [(re.compile(pattern, re.S), why) for pattern, why in (
-    (r'"tools": \[', "tools stand in the prompt as vLLM writes them; a forced call without a parser is streamed as it comes"),
+    (r'"tool_choice": "required"', "a forced call without a parser is streamed as it comes"),
     (r"text only: message parts", "says that the model takes text only"),
     (r'"text_offset": \[\]', "offsets are there"),
     (r"oken id [0-9]+ is outside|pinned to is not known", "the refusal says why"),

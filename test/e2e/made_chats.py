@@ -36,6 +36,21 @@ TOOLS = [{"type": "function", "function": {"name": "f", "description": "d\u00e9"
          {"type": "function", "function": {"name": "g_2", "description": "", "parameters": {"type": "object", "properties": {}}}}]
 
 
+SCHEMAS = [None, {}, {"type": "object"}, {"properties": {}}, {"b": 1, "a": 2.5}, {"type": None}, {"type": ["object", "null"], "properties": None},
+           {"$ref": "#/x", "$defs": {"x": {"type": "object", "properties": {"q": {"default": None}}}}}]
+
+
+def tool(rng):
+    """One whose members are there or not."""
+    f = {"name": rng.choice(["f", "g_2", "h"])}
+    for name, values in (("description", [None, "", "d"]), ("parameters", SCHEMAS), ("strict", [None, False]), ("x", [1]), ("defer_loading", [True])):
+        if rng.randrange(2):
+            f[name] = rng.choice(values)
+    members = list(f.items())
+    rng.shuffle(members)
+    return {"type": "function", "function": dict(members), **({"x": 1} if rng.randrange(8) == 0 else {})}
+
+
 def content(rng, role):
     kind = rng.randrange(20)
     if kind < 9:
@@ -97,7 +112,7 @@ def made_chat(rng, models):
         roles[rng.randrange(len(roles))] = rng.choice(["system", "developer", "user", "assistant", "tool", "function"])
     body = {"model": rng.choice(models), "messages": [message(rng, r, n) for n, r in enumerate(roles)], "max_tokens": 3}
     if rng.randrange(4) == 0:
-        body["tools"] = TOOLS[:1 + rng.randrange(2)]
+        body["tools"] = TOOLS[:1 + rng.randrange(2)] if rng.randrange(2) else [tool(rng) for _ in range(1 + rng.randrange(2))]
         if rng.randrange(2):
             body["tool_choice"] = rng.choice(["none", "auto", "required", {"type": "function", "function": {"name": "f"}}])
     if rng.randrange(4) == 0:

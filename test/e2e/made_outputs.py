@@ -6,7 +6,7 @@ TOOLS = [{"type": "function", "function": {"name": "look_up", "description": "d"
             "place": {"type": "string"}, "days": {"type": "integer"}, "wet": {"type": "boolean"}, "notes": {"type": "array", "items": {"type": "string"}},
             "more": {"type": "object"}, "x": {"type": "number"}}}}},
          {"type": "function", "function": {"name": "ring", "description": "d", "parameters": {"type": "object", "properties": {}}}}]
-PLACES = ["Oban", "Port \"Ellen\"", "\u00c9ze \U0001f30a", "a\nb", "x, y: {z}", "tail ", "C:\\x", "", "1", "true", "</b> & <i>", "[1, 2]", "null"]
+PLACES = ["Oban", "Port \"Ellen\"", "\u00c9ze \U0001f30a", "a\nb", "x, y: {z}", "tail ", "C:\\x", "", "1", "true", "</b> & <i>", "[1, 2]", "null", "NULL", "nullx"]
 WORDS = ["Checking. ", "One moment", "\u00dcber 3 < 4 and {a} [b] \"c\"", "So:\n\n", "\U0001f44b hi ", "The `x` is \\n. "]
 THOUGHTS = ["Two steps.", "\nHm, 1 < 2.\n", "\u00dcber {\"a\": 1}", "Let me [think] about it\n\nthen act.\n"]
 
@@ -85,6 +85,13 @@ def arguments(rng):
     return out
 
 
+def meant_by(form, args):
+    """Without a notation for texts, the word null is none."""
+    if form[0] not in ("qwen3_coder", "minimax_m2"):
+        return args
+    return {k: None if isinstance(v, str) and v.strip().lower() == "null" else v for k, v in args.items()}
+
+
 def made_output(rng, form):
     """(text, what it means, whether it is well formed) of one answer."""
     _, _, render, tags, inside = form
@@ -101,6 +108,7 @@ def made_output(rng, form):
         if form[0] == "llama3_json":
             del meant["calls"][1:]
         text += render(meant["calls"])
+        meant["calls"] = [(n, meant_by(form, a)) for n, a in meant["calls"]]
         if rng.randrange(6) == 0:
             meant["content"] += "\nDone."
             text += "\nDone."

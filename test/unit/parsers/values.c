@@ -71,6 +71,8 @@ static void case_values(void) {
     expect_value(TYPE_OBJECT, "{'a': ", false, "\"{'a': \"");
     expect_value(TYPE_ARRAY, "[]", false, "[]");
     expect_value(TYPE_NUMBER, "null", false, "null");
+    expect_value(TYPE_NUMBER, "None", false, "\"None\"");
+    expect_value(TYPE_OBJECT, "None", false, "null");
     expect_value(0, "2", false, "\"2\"");
     expect_value(0, "2", true, "2");
     expect_value(0, "two", true, "\"two\"");
