@@ -16,6 +16,7 @@
 #include "runtime/nats_metrics.h"
 #include "runtime/options_nats.h"
 #include "runtime/options_service.h"
+#include "runtime/tls_watch.h"
 
 #include <inttypes.h>
 #include <signal.h>
@@ -24,9 +25,8 @@
 #include <unistd.h>
 
 enum {
-    MAX_INDEXES = 256,    /* models, and prefill pools, that get idle work: it is never needed */
-    TICK_MS = 1000,       /* housekeeping: expired bookings, idle work of indexes, gauges */
-    TLS_CHECK_TICKS = 30, /* the reference system looks for a new certificate as often */
+    MAX_INDEXES = 256, /* models, and prefill pools, that get idle work: it is never needed */
+    TICK_MS = 1000,    /* housekeeping: expired bookings, idle work of indexes, gauges */
     DRAIN_POLL_MS = 20,
     MAX_LOOPS = 1024,
     LAG_MS = 100, /* how often a serving loop is asked how late it is */
@@ -47,7 +47,7 @@ struct frontend {
     /* owned, or NULL */
     struct weir_tls *http_tls, *plane_server_tls, *plane_client_tls, *engine_tls;
     struct weir_timer tick, drain;
-    unsigned ticks;
+    struct weir_tls_watch tls_watch;
     uint64_t drain_deadline_ms;
     int exit_code;
 };
@@ -91,6 +91,18 @@ static uint64_t ms_of(double seconds) {
     return isnan(seconds) ? 0 : (uint64_t)(seconds * 1000);
 }
 
+static enum weir_status watch_tls(struct frontend *f, struct weir_err *err) {
+    struct weir_tls_watch *w = &f->tls_watch;
+    enum weir_status st = weir_tls_watch_add(w, f->http_tls, "HTTP server");
+    if (st == WEIR_OK)
+        st = weir_tls_watch_add(w, f->plane_server_tls, "answers of workers");
+    if (st == WEIR_OK)
+        st = weir_tls_watch_add(w, f->plane_client_tls, "requests to workers");
+    if (st == WEIR_OK)
+        st = weir_tls_watch_add(w, f->engine_tls, "engines");
+    return st == WEIR_OK ? st : weir_err_set(err, st, "out of memory");
+}
+
 static enum weir_status open_tls(struct frontend *f, struct weir_err *err) {
     const struct weir_frontend_options *o = &f->app.options;
     struct weir_tls_config http = {.server = true,
@@ -110,7 +122,7 @@ static enum weir_status open_tls(struct frontend *f, struct weir_err *err) {
     struct weir_tls_config engine = {.ca_path = o->weir_engine_ca_path};
     if (st == WEIR_OK && f->app.engine_mode)
         st = weir_tls_create(&engine, &f->engine_tls, err);
-    return st;
+    return st == WEIR_OK ? watch_tls(f, err) : st;
 }
 
 /* The caches of workers come in one answer each, far larger than any answer of an engine. */
@@ -437,23 +449,6 @@ static void maintain_indexes(struct frontend *f) {
         weir_router_maintain(x.pools[i]);
 }
 
-static void reload_tls(struct weir_tls *tls, const char *what) {
-    bool changed = false;
-    struct weir_err err;
-    if (tls != NULL && weir_tls_reload(tls, &changed, &err) != WEIR_OK)
-        WEIR_LOG(WEIR_LOG_ERROR, "tls", "%s: the last good certificate stays in use: %s", what,
-                 err.text);
-    else if (changed)
-        WEIR_LOG(WEIR_LOG_INFO, "tls", "%s: certificate reloaded", what);
-}
-
-static void reload_all_tls(struct frontend *f) {
-    reload_tls(f->http_tls, "HTTP server");
-    reload_tls(f->plane_server_tls, "answers of workers");
-    reload_tls(f->plane_client_tls, "requests to workers");
-    reload_tls(f->engine_tls, "engines");
-}
-
 static void on_tick(void *arg) {
     struct frontend *f = arg;
     weir_models_each_router(f->app.models, refresh_model, f);
@@ -463,8 +458,6 @@ static void on_tick(void *arg) {
         weir_feed_show(f->feed, weir_front_metrics_registry(f->app.metrics));
     weir_replica_sync_show(f->app.sync, weir_front_metrics_registry(f->app.metrics));
     weir_engine_set_tick(f->engines);
-    if (++f->ticks % TLS_CHECK_TICKS == 0)
-        reload_all_tls(f);
     if (weir_timer_start(&f->tick, TICK_MS) != WEIR_OK)
         WEIR_LOG(WEIR_LOG_ERROR, "frontend", "out of memory: housekeeping has stopped");
 }
@@ -488,7 +481,7 @@ static void on_drain(void *arg) {
 static void on_signal(void *arg, int signum) {
     struct frontend *f = arg;
     if (signum == SIGHUP) {
-        reload_all_tls(f);
+        weir_tls_watch_read(&f->tls_watch);
         return;
     }
     if (weir_front_draining(&f->app)) {
@@ -517,6 +510,7 @@ static void close_all(struct frontend *f) {
     /* Discovery may run the loop once more, to leave in order. */
     weir_timer_stop(&f->tick);
     weir_timer_stop(&f->drain);
+    weir_tls_watch_fini(&f->tls_watch);
     for (unsigned i = 0; i < f->n_loops; i++) {
         struct weir_front_loop *fl = &f->loops[i];
         if (i >= f->n_started) {
@@ -557,6 +551,7 @@ static enum weir_status open_all(struct frontend *f, struct weir_err *err) {
     weir_loop_set_dead_peer_ms(f->control, ms_of(f->app.options.weir_dead_peer_timeout_secs));
     weir_timer_init(&f->tick, f->control, on_tick, f);
     weir_timer_init(&f->drain, f->control, on_drain, f);
+    weir_tls_watch_init(&f->tls_watch, f->control);
     for (size_t i = 0; i < WEIR_ARRAY_LEN(signals) && st == WEIR_OK; i++)
         st = weir_loop_on_signal(f->control, signals[i], on_signal, f);
     if (st == WEIR_OK)

@@ -96,8 +96,8 @@ void weir_poll_close(struct weir_poll *poll);
 typedef void (*weir_signal_fn)(void *arg, int signum);
 enum weir_status weir_loop_on_signal(struct weir_loop *loop, int signum, weir_signal_fn fn,
                                      void *arg) WEIR_MUST_CHECK;
-/* The signals that end a process which reads nothing again: SIGTERM, SIGINT, and SIGHUP (its
- * terminal went) unless whoever started it has it ignored, as nohup does. */
+/* The signals that end a process, the last one where it reads nothing again: SIGTERM, SIGINT, and
+ * SIGHUP (its terminal went) unless whoever started it has it ignored, as nohup does. */
 enum weir_status weir_loop_on_end(struct weir_loop *loop, weir_signal_fn fn,
                                   void *arg) WEIR_MUST_CHECK;
 

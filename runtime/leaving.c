@@ -2,6 +2,8 @@
 
 #include "base/log.h"
 
+#include <signal.h>
+
 enum { POLL_MS = 20 };
 
 static void wait_for_requests(struct weir_leaving *l) {
@@ -30,6 +32,10 @@ static void on_timer(void *arg) {
 
 static void on_signal(void *arg, int signum) {
     struct weir_leaving *l = arg;
+    if (signum == SIGHUP && l->config.tls != NULL && weir_tls_watch_any(l->config.tls)) {
+        weir_tls_watch_read(l->config.tls);
+        return;
+    }
     if (l->begun) {
         weir_loop_stop(l->config.loop);
         return;

@@ -9,6 +9,7 @@
 
 #include "net/loop.h"
 #include "runtime/plane_server.h"
+#include "runtime/tls_watch.h"
 
 struct weir_leaving_config {
     const char *name; /* in logs; static */
@@ -18,6 +19,9 @@ struct weir_leaving_config {
     /* Takes the process's records back; false where there were none, so that nobody can send. */
     bool (*unpublish)(void *arg);
     void *arg;
+    /* Borrowed: outlived by the loop's run. What it watches is read again at SIGHUP, which then is
+     * no sign to leave. NULL: none. */
+    struct weir_tls_watch *tls;
 };
 
 struct weir_leaving {

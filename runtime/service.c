@@ -6,6 +6,7 @@
 #include "runtime/leaving.h"
 #include "runtime/nats_metrics.h"
 #include "runtime/status_server.h"
+#include "runtime/tls_watch.h"
 #include "wire/record.h"
 
 #include <signal.h>
@@ -22,6 +23,7 @@ struct weir_service_priv {
     struct weir_service_config config;
     struct weir_arena arena; /* strings of the records */
     struct weir_tls *server_tls, *client_tls;
+    struct weir_tls_watch tls_watch;
     struct weir_nats_metrics *nats_metrics;
     struct weir_status_server *status;
     struct endpoint endpoints[WEIR_SERVICE_ENDPOINTS];
@@ -53,6 +55,8 @@ static enum weir_status open_planes(struct weir_service *s, struct weir_err *err
         st = weir_tls_create(&p->config.tls_server, &p->server_tls, err);
     if (st == WEIR_OK && (p->config.tls_client.ca_path != NULL || p->config.tls_client.insecure))
         st = weir_tls_create(&p->config.tls_client, &p->client_tls, err);
+    if (st == WEIR_OK)
+        st = weir_tls_watch_planes(&p->tls_watch, p->server_tls, p->client_tls, err);
     sc.server_tls = cc.server_tls = p->server_tls;
     sc.client_tls = cc.client_tls = p->client_tls;
     if (st == WEIR_OK && p->config.use_nats)
@@ -118,6 +122,7 @@ enum weir_status weir_service_open(struct weir_service *service,
     if (st != WEIR_OK)
         return weir_err_set(err, st, "cannot create the event loop");
     weir_loop_set_dead_peer_ms(service->loop, config->dead_peer_ms);
+    weir_tls_watch_init(&p->tls_watch, service->loop);
     service->instance_id =
         weir_rng_u64(weir_loop_rng(service->loop)) & ((1ull << INSTANCE_ID_BITS) - 1);
     st = weir_metrics_create(&service->metrics);
@@ -147,7 +152,8 @@ enum weir_status weir_service_open(struct weir_service *service,
                                                 .grace_s = config->grace_s,
                                                 .running_s = config->running_s,
                                                 .unpublish = unpublish,
-                                                .arg = service};
+                                                .arg = service,
+                                                .tls = &p->tls_watch};
     st = weir_leaving_init(&p->leaving, &leaving);
     return st == WEIR_OK ? st : weir_err_set(err, st, "cannot start: %s", weir_status_text(st));
 }
@@ -221,6 +227,7 @@ void weir_service_close(struct weir_service *service) {
     /* The client first: its calls end, and tell their callers so. */
     weir_plane_client_destroy(service->client);
     weir_plane_server_destroy(service->server);
+    weir_tls_watch_fini(&p->tls_watch);
     weir_loop_destroy(service->loop);
     weir_nats_metrics_close(p->nats_metrics);
     weir_nats_close(service->nats);

@@ -17,6 +17,7 @@
 #include "runtime/options_nats.h"
 #include "runtime/options_service.h"
 #include "runtime/status_server.h"
+#include "runtime/tls_watch.h"
 #include "tokenizer/wtok.h"
 #include "wire/record.h"
 #include "worker/mock_figures.h"
@@ -39,7 +40,8 @@ struct mocker {
     struct weir_loop *loop;
     struct weir_discovery *disc;
     struct weir_tls *server_tls, *client_tls; /* owned, or NULL */
-    struct weir_nats *nats;                   /* owned, or NULL */
+    struct weir_tls_watch tls_watch;
+    struct weir_nats *nats; /* owned, or NULL */
     struct weir_nats_metrics *nats_metrics;
     struct weir_plane_server *plane;
     struct weir_metrics *metrics;
@@ -336,7 +338,8 @@ static enum weir_status open_tls(struct mocker *m, struct weir_err *err) {
         st = weir_tls_create(&server, &m->server_tls, err);
     if (st == WEIR_OK && (client.ca_path != NULL || client.insecure))
         st = weir_tls_create(&client, &m->client_tls, err);
-    return st;
+    return st == WEIR_OK ? weir_tls_watch_planes(&m->tls_watch, m->server_tls, m->client_tls, err)
+                         : st;
 }
 
 static enum weir_status open_plane(struct mocker *m, struct weir_err *err) {
@@ -373,6 +376,7 @@ static enum weir_status open_all(struct mocker *m, struct weir_err *err) {
         return weir_err_set(err, st, "cannot create the event loop");
     weir_loop_set_dead_peer_ms(m->loop, (uint64_t)(o->weir_dead_peer_timeout_secs * 1000));
     weir_timer_init(&m->startup, m->loop, on_start, m);
+    weir_tls_watch_init(&m->tls_watch, m->loop);
     m->workers = weir_calloc((size_t)o->num_workers, sizeof(*m->workers));
     if (m->workers == NULL || weir_metrics_create(&m->metrics) != WEIR_OK)
         return weir_err_set(err, WEIR_NOMEM, "out of memory");
@@ -397,7 +401,8 @@ static enum weir_status open_all(struct mocker *m, struct weir_err *err) {
                                                 .grace_s = o->graceful_shutdown_grace_period_secs,
                                                 .running_s = o->worker_graceful_shutdown_timeout,
                                                 .unpublish = unpublish,
-                                                .arg = m};
+                                                .arg = m,
+                                                .tls = &m->tls_watch};
     st = weir_leaving_init(&m->leaving, &leaving);
     double startup_s = isnan(o->startup_time) ? 0 : o->startup_time;
     if (st == WEIR_OK)
@@ -414,6 +419,7 @@ static void close_all(struct mocker *m) {
     weir_free(m->workers);
     weir_status_server_close(m->status);
     weir_plane_server_destroy(m->plane);
+    weir_tls_watch_fini(&m->tls_watch);
     weir_discovery_close(m->disc);
     weir_loop_destroy(m->loop);
     weir_nats_metrics_close(m->nats_metrics);

@@ -15,6 +15,7 @@ import threading
 import pytest
 
 from etcd import certificates
+from test_pools import AGG
 from weir import DEADLINE_S, WEIR, Process, until
 
 
@@ -338,6 +339,55 @@ class TlsEngine:
     def close(self):
         self.server.shutdown()
         self.server.server_close()
+
+
+PLANE_PROGRAMS = {
+    "mocker": ["--model-name", "m", "--tokenizer", "bytes"],
+    "router": ["--endpoint", "dynamo.backend.generate"],
+    "global-router": [],
+}
+
+
+@pytest.mark.parametrize("command", PLANE_PROGRAMS)
+def test_the_request_planes_certificates_are_read_again(fleet, tmp_path, command):
+    """At SIGHUP, by whatever listens to the request plane. (Failed before: that ended it; they were read at start alone.)"""
+    old, new, used = tmp_path / "old", tmp_path / "new", tmp_path / "used"
+    for folder in old, new, used:
+        folder.mkdir()
+        try:
+            certificates(folder)
+        except FileNotFoundError:
+            pytest.skip("there is no program openssl")
+    for name in "server.pem", "server.key":
+        shutil.copy(old / name, used / name)
+    flags = list(PLANE_PROGRAMS[command])
+    if command == "global-router":
+        (tmp_path / "pools.json").write_text(json.dumps(AGG))
+        flags += ["--config", str(tmp_path / "pools.json"), "--model-name", "m"]
+    with socket.socket() as s:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+        p = Process([WEIR, command, *flags], {**fleet.env, "DYN_TCP_RPC_PORT": str(port),
+                    "DYN_TCP_TLS_CERT_PATH": str(used / "server.pem"), "DYN_TCP_TLS_KEY_PATH": str(used / "server.key")},
+                    name=command)
+        fleet.processes.append(p)
+
+        def shown():
+            try:
+                return ssl.get_server_certificate(("127.0.0.1", port), timeout=DEADLINE_S)
+            except ConnectionRefusedError:
+                return None
+        assert until("it to listen", shown) == (old / "server.pem").read_text()
+        # One of the pair alone does not load, and the last good one stays.
+        os.replace(new / "server.pem", used / "server.pem")
+        p.signal(signal.SIGHUP)
+        p.wait_line("connections to this process: the last good certificate stays in use")
+        assert shown() == (old / "server.pem").read_text()
+        os.replace(new / "server.key", used / "server.key")
+        p.signal(signal.SIGHUP)
+        p.wait_line("connections to this process: certificate reloaded")
+        assert shown() == (used / "server.pem").read_text()
 
 
 def test_the_engines_authorities_are_read_again(fleet, tmp_path):
