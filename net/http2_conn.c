@@ -3,8 +3,9 @@
  *
  * Happy path: TLS agreed on "h2", or the preface came (http_server_conn.c) → weir_http2_accept() →
  * bytes → nghttp2 → on_begin: a stream → on_field … → on_frame: the head is whole, on_head →
- * on_data … → the request is whole, on_request → the application answers (http2_answer.c) → send():
- * frames into the connection's queue → on_stream_close: on_done, and the stream is gone.
+ * body (http2_body.c) … → the request is whole, on_request → the application answers
+ * (http2_answer.c) → send(): frames into the connection's queue → on_stream_close: on_done, and the
+ * stream is gone.
  *
  * The callbacks of nghttp2 may hand it answers but not run it: whatever is to be sent waits for
  * `later`, at the end of the turn. A stream is freed where nghttp2 says that it is closed, or with
@@ -73,6 +74,7 @@ static void close_flushed(struct h2_conn *c, const char *reason) {
 
 static void free_stream(struct h2_stream *st) {
     struct h2_conn *c = st->conn;
+    weir_http2_body_gone(st);
     weir_buf_fini(&st->out);
     weir_http_exchange_release(c->server, &st->x);
     weir_list_remove(&st->node);
@@ -91,19 +93,11 @@ void weir_http2_cut(struct h2_stream *st, uint32_t code) {
     weir_http2_send_later(c);
 }
 
-static void body_error(struct h2_stream *st, int status) {
-    st->due_ms = 0;
-    st->received = true; /* what still comes is dropped */
-    if (!st->x.answered)
-        st->conn->server->handler->on_body_error(st->conn->server->arg, &st->x, status);
-}
-
 static void request_complete(struct h2_stream *st) {
     struct weir_http_exchange *x = &st->x;
     if (st->received || !x->open || st->cut)
         return;
-    st->received = true;
-    st->due_ms = 0;
+    weir_http2_body_whole(st);
     if (x->answered)
         return;
     x->req.body = x->small_body != NULL ? weir_span(x->small_body, (size_t)x->body_len)
@@ -225,27 +219,6 @@ static void read_length(struct weir_http_exchange *x) {
     x->req.content_length = x->framing.content_length;
 }
 
-static void start_body(struct h2_stream *st) {
-    struct weir_http_exchange *x = &st->x;
-    struct h2_conn *c = st->conn;
-    int refused = weir_http_body_prepare(x);
-    if (refused != 0) {
-        body_error(st, refused);
-        return;
-    }
-    st->body_due_ms = now_ms(c) + c->server->limits.body_total_ms;
-    st->due_ms = now_ms(c) + c->server->limits.body_ms;
-    if (x->framing.expect_continue) {
-        static const nghttp2_nv interim = {.name = (uint8_t *)(uintptr_t) ":status",
-                                           .namelen = 7,
-                                           .value = (uint8_t *)(uintptr_t) "100",
-                                           .valuelen = 3};
-        if (nghttp2_submit_headers(c->session, NGHTTP2_FLAG_NONE, st->id, NULL, &interim, 1,
-                                   NULL) != 0)
-            weir_http2_close(c, WEIR_NOMEM, "out of memory");
-    }
-}
-
 static void open_exchange(struct h2_stream *st, bool all) {
     struct weir_http_exchange *x = &st->x;
     struct weir_http_server *s = st->conn->server;
@@ -266,7 +239,7 @@ static void open_exchange(struct h2_stream *st, bool all) {
     if (all)
         request_complete(st);
     else if (!x->answered)
-        start_body(st);
+        weir_http2_body_start(st);
 }
 
 /* ---- what else nghttp2 tells ----------------------------------------------------------------- */
@@ -281,25 +254,6 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
         open_exchange(st, end);
     else if ((frame->hd.type == NGHTTP2_HEADERS || frame->hd.type == NGHTTP2_DATA) && end)
         request_complete(st);
-    return 0;
-}
-
-static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const uint8_t *data,
-                   size_t len, void *arg) {
-    (void)flags;
-    struct h2_conn *c = arg;
-    struct h2_stream *st = nghttp2_session_get_stream_user_data(session, id);
-    if (st == NULL || c->closed || st->cut || st->received || st->x.answered || !st->x.open)
-        return 0;
-    struct weir_http_exchange *x = &st->x;
-    uint64_t before = x->body_len;
-    x->body_len += len;
-    if (x->body_len > x->body_limit)
-        body_error(st, 413);
-    else if (weir_http_body_put(x, before, weir_span((const char *)data, len)) != WEIR_OK)
-        body_error(st, 503);
-    else
-        st->due_ms = now_ms(c) + c->server->limits.body_ms;
     return 0;
 }
 
@@ -349,15 +303,22 @@ enum weir_status weir_http2_setup(struct weir_http_server *s) {
     nghttp2_session_callbacks_set_on_begin_headers_callback(k, on_begin);
     nghttp2_session_callbacks_set_on_header_callback(k, on_field);
     nghttp2_session_callbacks_set_on_frame_recv_callback(k, on_frame);
-    nghttp2_session_callbacks_set_on_data_chunk_recv_callback(k, on_data);
+    nghttp2_session_callbacks_set_on_data_chunk_recv_callback(k, weir_http2_body_data);
     nghttp2_session_callbacks_set_on_frame_send_callback(k, on_sent);
     nghttp2_session_callbacks_set_on_frame_not_send_callback(k, on_not_sent);
     nghttp2_session_callbacks_set_on_stream_close_callback(k, on_stream_close);
+    if (nghttp2_option_new(&s->h2_options) != 0)
+        return WEIR_NOMEM;
+    nghttp2_option_set_no_auto_window_update(s->h2_options, 1); /* http2_body.c */
+#ifdef WEIR_NGHTTP2_RESET_LIMIT
+    nghttp2_option_set_stream_reset_rate_limit(s->h2_options, H2_RESETS, H2_RESETS_PER_S);
+#endif
     return WEIR_OK;
 }
 
 void weir_http2_teardown(struct weir_http_server *s) {
     nghttp2_session_callbacks_del(s->h2_callbacks);
+    nghttp2_option_del(s->h2_options);
 }
 
 /* ---- output --------------------------------------------------------------------------------- */
@@ -454,10 +415,14 @@ static void check_stream(struct h2_stream *st, uint64_t now) {
     }
     if (st->due_ms == 0 || st->cut)
         return;
+    if (st->waits && !st->x.answered)
+        st->due_ms = now + st->conn->server->limits.body_ms; /* it is we who do not take more */
+    /* Until a head is whole no frame but the rest of it may come (RFC 9113 6.10), and its fields
+     * are part of the compression's state: no other stream of the connection can go on. */
     if (!st->head_done && now >= st->due_ms)
         weir_http2_close(st->conn, WEIR_TIMEOUT, "a request head came too slowly");
     else if (st->head_done && (now >= st->due_ms || now >= st->body_due_ms))
-        body_error(st, 408);
+        weir_http2_body_error(st, 408);
 }
 
 static void on_timer(void *arg) {
@@ -524,7 +489,8 @@ static bool open_session(struct h2_conn *c) {
         {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, H2_STREAMS},
         {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, H2_WINDOW},
         {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, (uint32_t)c->server->limits.header_bytes}};
-    return nghttp2_session_server_new(&c->session, c->server->h2_callbacks, c) == 0 &&
+    return nghttp2_session_server_new2(&c->session, c->server->h2_callbacks, c,
+                                       c->server->h2_options) == 0 &&
            nghttp2_submit_settings(c->session, NGHTTP2_FLAG_NONE, settings,
                                    WEIR_ARRAY_LEN(settings)) == 0 &&
            nghttp2_session_set_local_window_size(c->session, NGHTTP2_FLAG_NONE, 0, H2_WINDOW) == 0;
@@ -542,6 +508,7 @@ void weir_http2_accept(struct weir_http_server *s, struct weir_stream *stream,
     c->server = s;
     c->stream = stream;
     c->tick_ms = tick_of(&s->limits);
+    c->bodies_max = s->limits.h2_bodies;
     weir_list_init(&c->streams);
     weir_timer_init(&c->timer, s->loop, on_timer, c);
     weir_deferred_init(&c->later, later, c);

@@ -19,7 +19,8 @@ static void apply_defaults(struct weir_http_limits *l) {
                                               .body_total_ms = 600000,
                                               .idle_ms = 75000,
                                               .write_stall_ms = 60000,
-                                              .write_max = 16 << 20};
+                                              .write_max = 16 << 20,
+                                              .h2_bodies = 256 << 20};
 #define DEFAULT(field)                                                                             \
     if (l->field == 0)                                                                             \
     l->field = d.field
@@ -32,6 +33,7 @@ static void apply_defaults(struct weir_http_limits *l) {
     DEFAULT(idle_ms);
     DEFAULT(write_stall_ms);
     DEFAULT(write_max);
+    DEFAULT(h2_bodies);
 #undef DEFAULT
 }
 

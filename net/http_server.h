@@ -73,6 +73,8 @@ struct weir_http_limits {
     uint64_t idle_ms;        /* keep-alive; 0 = 75,000 */
     uint64_t write_stall_ms; /* slow reader: no progress for so long; 0 = 60,000 */
     size_t write_max;        /* bytes queued for one connection; 0 = 16 MiB */
+    size_t h2_bodies;        /* HTTP/2: together, of a connection's bodies over 1 MiB; others wait.
+                                At least the largest limit of a body; 0 = 256 MiB */
 };
 
 /* The text of an answer that the server gives by itself: a head that is no HTTP, a limit of heads,

@@ -82,6 +82,7 @@ struct weir_http_server {
     struct weir_list conns;                         /* of HTTP/1 */
     struct weir_list h2_conns;                      /* of HTTP/2 */
     struct nghttp2_session_callbacks *h2_callbacks; /* owned, NULL without HTTP/2 */
+    struct nghttp2_option *h2_options;              /* the same */
     unsigned n_conns, n_open;
     bool draining, destroyed;
     struct weir_arena spare[SPARE_ARENAS]; /* reset, one block each */

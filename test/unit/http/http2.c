@@ -222,7 +222,8 @@ static void case_waits(void) {
         CHECK(r.end.fin);
         rig_down(&r);
     }
-    /* A head without its end: HEADERS without END_HEADERS. */
+    /* A head without its end: HEADERS without END_HEADERS. Nothing else may come on the connection
+     * until it is there, so it is no use without it. */
     rig_up(&r, &waits, 65535);
     to_server(&r, preface, sizeof(preface) - 1);
     to_server(&r, "\0\0\1\1\1\0\0\0\1\x82", 10);
@@ -288,21 +289,87 @@ static void case_ends(void) {
     rig_down(&r);
 }
 
+/* What a connection's requests hold together: beyond it a body over one window waits until one
+ * goes. (Failed before: each stream had its limit, and 200 of them 200 times as much.) */
+static void case_bodies_together(void) {
+    enum { EACH = 3 << 20, ROOM = 10 << 20, ASKED = 8, WINDOW = 1 << 20 };
+    static const struct weir_http_limits limits = {.h2_bodies = ROOM, .body_ms = 1000};
+    static const char *const length[] = {"content-length", "3145728", NULL};
+    static char text[EACH];
+    for (int declared = 0; declared < 2; declared++) {
+        struct rig r;
+        rig_up(&r, &limits, 65535);
+        r.app.body_limit = EACH;
+        talk(&r);
+        struct body bodies[ASKED];
+        int32_t first = 0;
+        for (int i = 0; i < ASKED; i++) {
+            bodies[i] = (struct body){weir_span(text, EACH), false};
+            int32_t id = ask(&r, "POST", "/later", declared != 0 ? length : NULL, &bodies[i]);
+            first = i == 0 ? id : first;
+        }
+        talk(&r);
+        for (int i = 0; i < ASKED; i++)
+            CHECK_EQ_U64(EACH - bodies[i].left.len, i < ROOM / EACH ? EACH : WINDOW);
+        CHECK_EQ_U64(r.app.requests, ROOM / EACH);
+        /* Small ones do not wait, and who waits for us is not late. */
+        struct body small = {WEIR_SPAN_LIT("small"), false};
+        int32_t id = ask(&r, "POST", "/a", NULL, &small);
+        talk(&r);
+        CHECK_BODY(&r, id, "POST /a  [small]");
+        fake_loop_advance(r.loop, 3000);
+        talk(&r);
+        CHECK_EQ_U64(r.app.errors, 0);
+        /* Those in work end one by one, and the others come in their order. */
+        for (int i = 0; i < ASKED; i++) {
+            CHECK_EQ_U64(bodies[i].left.len, 0);
+            CHECK(nghttp2_submit_rst_stream(r.client, NGHTTP2_FLAG_NONE, first + 2 * i,
+                                            NGHTTP2_CANCEL) == 0);
+            talk(&r);
+        }
+        CHECK_EQ_U64(r.app.requests, ASKED + 1);
+        CHECK_EQ_U64(r.app.errors, 0);
+        /* Alone, one of the largest that is allowed has room in any case. */
+        r.app.body_limit = 2 * ROOM;
+        static char long_text[2 * ROOM];
+        struct body whole = {weir_span(long_text, sizeof(long_text)), false};
+        id = ask(&r, "POST", "/a", NULL, &whole);
+        talk(&r);
+        CHECK_EQ_U64((unsigned)r.seen[id].status, 200);
+        CHECK(!r.end.closed && !r.goaway);
+        rig_down(&r);
+    }
+}
+
+/* Opens and resets so many; how many it was until the server ended the connection. */
+static unsigned reset(struct rig *r, unsigned n) {
+    for (unsigned i = 0; i < n; i++) {
+        int32_t id = ask(r, "GET", "/later", NULL, NULL);
+        talk(r);
+        if (r->end.closed || r->end.fin)
+            return i;
+        CHECK(nghttp2_submit_rst_stream(r->client, NGHTTP2_FLAG_NONE, id, NGHTTP2_CANCEL) == 0);
+        talk(r);
+    }
+    return n;
+}
+
 /* Streams opened and reset at once cost the server more than the client: it ends such a
- * connection (the library's limit, which an older one would lack). */
+ * connection (the library's limit, which an older one would lack), but not one of a proxy whose
+ * clients leave by the thousand. (Failed before: 1,000 at once and 33 a second were too many.) */
 static void case_flood_of_resets(void) {
+#ifdef WEIR_NGHTTP2_RESET_LIMIT
     struct rig r;
     rig_up(&r, NULL, 65535);
-    for (unsigned i = 0; i < STREAMS / 2 - 1 && !r.end.closed && !r.end.fin; i++) {
-        int32_t id = ask(&r, "GET", "/later", NULL, NULL);
-        talk(&r);
-        if (r.end.closed || r.end.fin)
-            break;
-        CHECK(nghttp2_submit_rst_stream(r.client, NGHTTP2_FLAG_NONE, id, NGHTTP2_CANCEL) == 0);
-        talk(&r);
-    }
-    CHECK(r.end.closed || r.end.fin);
+    CHECK_EQ_U64(reset(&r, 3000), 3000);
     rig_down(&r);
+    rig_up(&r, NULL, 65535);
+    CHECK(reset(&r, STREAMS / 2 - 1) < STREAMS / 2 - 1);
+    CHECK(r.goaway_code == NGHTTP2_INTERNAL_ERROR || r.goaway_code == NGHTTP2_ENHANCE_YOUR_CALM);
+    rig_down(&r);
+#else
+    printf("flood of resets: skipped, this nghttp2 has no such limit\n");
+#endif
 }
 
 static void case_too_many_streams(void) {
@@ -491,6 +558,7 @@ int main(void) {
     CHECK_RUN(case_preface);
     CHECK_RUN(case_heads_over_limits);
     CHECK_RUN(case_bodies_refused);
+    CHECK_RUN(case_bodies_together);
     CHECK_RUN(case_windows);
     CHECK_RUN(case_waits);
     CHECK_RUN(case_ends);

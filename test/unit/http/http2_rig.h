@@ -8,7 +8,7 @@
 
 #include <nghttp2/nghttp2.h>
 
-enum { STREAMS = 4096 };
+enum { STREAMS = 16384 };
 
 /* What came on a stream of the client's, by its id. */
 struct seen {
