@@ -88,6 +88,14 @@ static void go(struct weir_leg *leg) {
         weir_leg_start(leg);
 }
 
+/* The pool that the leg waited before is a former one: its workers went, and others with blocks of
+ * another size have its place. */
+static bool has_another_pool(const struct weir_leg *leg) {
+    struct weir_prefill_pool *now = weir_prefill_find(
+        leg->request->fl->app->prefill, weir_model_info(leg->request->model)->workers_of);
+    return now != NULL && now != leg->disagg.pool;
+}
+
 /* Its turn has come, and no worker can be had. */
 static void on_nobody(struct weir_wait *w, enum weir_status st) {
     struct weir_leg *leg = w->leg;
@@ -96,6 +104,8 @@ static void on_nobody(struct weir_wait *w, enum weir_status st) {
     else if (!w->prefill) {
         weir_leg_fail_route(leg, st);
         return;
+    } else if (has_another_pool(leg)) {
+        w->over = false; /* there, too */
     } else if (weir_disagg_alone(leg, st == WEIR_OVERLOADED ? "all prefill workers are busy"
                                                             : "no prefill worker can be chosen"))
         return;

@@ -2,6 +2,7 @@
 
 Workers are frozen while requests gather before them, so that nothing depends on how fast the machine is."""
 import json
+import os
 import threading
 
 import pytest
@@ -118,6 +119,29 @@ def test_waiting_for_prefill_ends(fleet):
     assert (late.json()["details"]["reason"], late.json()["details"]["limit"]) == ("queue_timeout_ms", 50)
     assert running.wait().status == 200 and front.chat("d").status == 200
     assert served(pre) == served(dec) == 2
+
+
+def test_prefill_workers_of_another_size_while_prompts_wait(fleet):
+    """Those that wait go to the others, which take the place of the pool that they waited before. (Failed before: they were refused.)"""
+    pre, dec, front = split_up(fleet, "--router-queue-threshold", "0", "--enforce-disagg")
+    other = fleet.mocker("--endpoint", "dynamo.more.generate", "--disaggregation-mode", "prefill", "--block-size", "32")
+    front.wait_line("a prefill worker of model m has block size 32, the others 16; it is left out")
+    done = []
+    with pre.frozen():
+        running = Asked(lambda: front.chat("a" + LONG, max_tokens=1), done)
+        until("the prefill worker to be full", lambda: admitted(front, "prefill") == 1)
+        asked = [Asked(lambda i=i: front.chat(f"{i}" + LONG, max_tokens=1), done) for i in range(2)]
+        until("two to wait", lambda: waiting(front, "prefill") == 2)
+        # Its card goes, and the others are there before the instance goes, too.
+        for bucket in ("mdc", "instances"):
+            for folder, _, names in os.walk(os.path.join(fleet.env["DYN_FILE_KV"], "v1", bucket)):
+                for name in names:
+                    if name.endswith(f"%2F{pre.ids[0]:x}"):
+                        os.remove(os.path.join(folder, name))
+        front.wait_line(rf"worker {other.ids[0]} of model m is left out no longer")
+        assert [t.wait().status for t in asked] == [200] * 2
+        assert served(other) == 2
+    assert running.wait().status == 200
 
 
 def test_prefill_workers_that_leave_while_prompts_wait(fleet):
