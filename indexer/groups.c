@@ -101,12 +101,13 @@ static struct weir_mirror *make_mirror(const struct weir_groups *g, const struct
 }
 
 enum weir_status weir_groups_get(struct weir_groups *groups, struct weir_span model,
-                                 struct weir_span name, uint32_t block_size,
+                                 struct weir_span name, uint32_t block_size, const char *size_of,
                                  struct weir_group **ret_group) {
     struct weir_group *x = find_any(groups, model, name);
     if (x != NULL && x->left) {
         x->left = false;
         x->block_size = block_size;
+        x->size_of = size_of;
     }
     if (x != NULL) {
         *ret_group = x;
@@ -121,6 +122,7 @@ enum weir_status weir_groups_get(struct weir_groups *groups, struct weir_span mo
     weir_list_init(&x->node);
     weir_list_init(&x->followers);
     x->block_size = block_size;
+    x->size_of = size_of;
     x->model = weir_strndup(model.data, model.len);
     x->name = weir_strndup(name.data, name.len);
     x->index = kvi_create(&options);
@@ -190,6 +192,21 @@ static const struct weir_group *group_of(const struct weir_groups *groups, uint6
     return NULL;
 }
 
+static enum weir_status refuse_size(const struct weir_group *x, uint32_t asked,
+                                    struct weir_err *err) {
+    if (x->size_of != NULL)
+        return weir_err_set(
+            err, WEIR_EXISTS,
+            "block_size %u: %s has filled this group of model %.*s with blocks of %u "
+            "tokens. Start the engine with %u, or register it in another "
+            "routing_group, or restart the indexer without that",
+            asked, x->size_of, SHOWN(x->model, 40), x->block_size, x->block_size);
+    return weir_err_set(err, WEIR_EXISTS,
+                        "block_size %u: this group of model %.*s has engines with %u. Start the "
+                        "engine with %u, or register it in another routing_group",
+                        asked, SHOWN(x->model, 40), x->block_size, x->block_size);
+}
+
 enum weir_status weir_groups_register(struct weir_groups *groups,
                                       const struct weir_register_request *q, struct weir_err *err) {
     struct weir_group *x;
@@ -203,10 +220,9 @@ enum weir_status weir_groups_register(struct weir_groups *groups,
                             q->instance_id, SHOWN(its->model, 80), SHOWN(its->name, 80));
     if (groups->n_registrations == MAX_REGISTRATIONS)
         return weir_err_set(err, WEIR_LIMIT, "over %d registrations", MAX_REGISTRATIONS);
-    enum weir_status st = weir_groups_get(groups, q->model, q->group, q->block_size, &x);
+    enum weir_status st = weir_groups_get(groups, q->model, q->group, q->block_size, NULL, &x);
     if (st == WEIR_EXISTS)
-        return weir_err_set(err, st, "the group has block_size %u, not %u", x->block_size,
-                            q->block_size);
+        return refuse_size(x, q->block_size, err);
     if (st != WEIR_OK)
         return weir_err_set(err, st, "no room for another group: %s", weir_status_text(st));
     struct weir_registration *r =
@@ -217,6 +233,8 @@ enum weir_status weir_groups_register(struct weir_groups *groups,
                             "unregister it first",
                             q->instance_id, q->dp_rank, SHOWN(r->endpoint, 100));
     st = add(groups, x, q, err);
+    if (st == WEIR_OK)
+        x->size_of = NULL;
     /* A refused registration settles no block size. Nobody has seen the group yet. */
     if (st != WEIR_OK && fresh)
         free_group(groups, x);

@@ -18,9 +18,10 @@ struct weir_groups;
 struct weir_group {
     struct weir_list node, followers; /* of struct weir_registration */
     char *model, *name;               /* owned */
-    uint32_t block_size;              /* tokens; set by the first registration */
-    bool left;       /* its last engine has gone: empty and unseen until its names come again */
-    uint64_t n_left; /* times that it was left */
+    uint32_t block_size;              /* tokens; set by what came first */
+    const char *size_of; /* what that was, when no engine has it yet: "a snapshot"; static */
+    bool left;           /* its last engine has gone: empty and unseen until its names come again */
+    uint64_t n_left;     /* times that it was left */
     unsigned n_followers;
     struct kvi_index *index;
     struct kvi_reader *reader, *bulk_reader; /* the loop's; the bulk thread's */
@@ -49,9 +50,10 @@ void weir_groups_destroy(struct weir_groups *groups);
 /* NULL when there is none. */
 struct weir_group *weir_groups_find(struct weir_groups *groups, struct weir_span model,
                                     struct weir_span name);
-/* Finds or makes. WEIR_EXISTS: it has another block size; WEIR_LIMIT: too many groups. */
+/* Finds or makes; size_of: what has this block size (static), NULL: an engine. WEIR_EXISTS: it has
+ * another one, and *ret_group is it; WEIR_LIMIT: too many groups. */
 enum weir_status weir_groups_get(struct weir_groups *groups, struct weir_span model,
-                                 struct weir_span name, uint32_t block_size,
+                                 struct weir_span name, uint32_t block_size, const char *size_of,
                                  struct weir_group **ret_group) WEIR_MUST_CHECK;
 /* One that was made for what did not come, and has neither engines nor blocks, goes as if its last
  * engine had left: it settles no block size. */

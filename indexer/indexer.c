@@ -222,14 +222,18 @@ static void read_snapshots(struct indexer *x) {
         if (n < 0 || (size_t)n >= sizeof(path) || !parse_name(x, e->d_name, parts, &block_size) ||
             block_size == 0 || block_size > 65536)
             continue;
-        enum weir_status st =
-            weir_groups_get(x->groups, parts[0], parts[1], (uint32_t)block_size, &g);
-        if (st != WEIR_OK) {
+        enum weir_status st = weir_groups_get(x->groups, parts[0], parts[1], (uint32_t)block_size,
+                                              "a snapshot in --snapshot-dir", &g);
+        if (st == WEIR_EXISTS)
+            WEIR_LOG(WEIR_LOG_WARN, "indexer",
+                     "snapshot %s: not used: it has blocks of %u tokens, and another snapshot of "
+                     "the group %u: remove the one that no engine has",
+                     path, (unsigned)block_size, g->block_size);
+        else if (st != WEIR_OK)
             WEIR_LOG(WEIR_LOG_WARN, "indexer", "snapshot %s: not used: %s", path,
-                     st == WEIR_EXISTS ? "the group has another block size by a snapshot before it"
-                                       : weir_status_text(st));
+                     weir_status_text(st));
+        if (st != WEIR_OK)
             continue;
-        }
         enum kvi_file_result r = kvi_snapshot_read(g->index, path, NULL, NULL);
         weir_mirror_stale(g->mirror);
         if (r == KVI_FILE_CORRUPT || r == KVI_FILE_ERROR)

@@ -65,14 +65,17 @@ static enum weir_status apply(struct weir_restore *r, struct weir_span key, uint
     default:
         return weir_err_set(r->err, WEIR_INVALID, "event %" PRIu64 " is no router event", r->n);
     }
-    enum weir_status st = weir_groups_get(r->groups, model, name, (uint32_t)block_size, &g);
+    enum weir_status st = weir_groups_get(r->groups, model, name, (uint32_t)block_size,
+                                          "a dump that was restored", &g);
+    if (st == WEIR_EXISTS)
+        return weir_err_set(r->err, WEIR_INVALID,
+                            "event %" PRIu64 ": group %.*s: it has another block size, %u, not %u; "
+                            "restore into a model or routing group of its own",
+                            r->n, WEIR_SPAN_ARG(weir_utf8_cut(key, 100)), g->block_size,
+                            (unsigned)block_size);
     if (st != WEIR_OK)
-        return weir_err_set(
-            r->err, st == WEIR_EXISTS ? WEIR_INVALID : st, "event %" PRIu64 ": group %.*s: %s",
-            r->n, WEIR_SPAN_ARG(weir_utf8_cut(key, 100)),
-            st == WEIR_EXISTS
-                ? "it has another block size; restore into a model or routing group of its own"
-                : weir_status_text(st));
+        return weir_err_set(r->err, st, "event %" PRIu64 ": group %.*s: %s", r->n,
+                            WEIR_SPAN_ARG(weir_utf8_cut(key, 100)), weir_status_text(st));
     enum kvi_result applied = weir_mirror_apply(g->mirror, &event);
     r->left_out += applied != KVI_OK && applied != KVI_BLOCK_NOT_FOUND;
     r->n++;

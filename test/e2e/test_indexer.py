@@ -106,7 +106,8 @@ def test_registrations(indexers):
     status, body = x.ask("POST", "/register", reg)
     assert status == 409 and f"instance {2**63 + 5} dp_rank 0 already registered" in json.loads(body)["error"]
     assert x.ask("POST", "/register", {**reg, "endpoint": "tcp://127.0.0.1:10"})[0] == 409
-    assert x.ask("POST", "/register", {**reg, "instance_id": 6, "block_size": 32})[0] == 409
+    status, body = x.ask("POST", "/register", {**reg, "instance_id": 6, "block_size": 32})
+    assert status == 409 and "block_size 32: this group of model m has engines with 16. Start the engine with 16" in json.loads(body)["error"]
     # An instance has one cache, of one model in one group. (Failed before: it was in both, and counted in both.)
     for other in ({"tenant_id": "other"}, {"routing_group": "other"}, {"model_name": "x"}):
         for rank in 0, 1:
@@ -356,3 +357,17 @@ def test_what_was_not_used_settles_no_block_size(indexers, tmp_path):
     assert (status, json.loads(answer)["status"][:25]) == (200, "0 events applied, 1 not: "), answer
     assert x.query([1] * 16) == 404
     assert settles(x, 64)[0] == 201, settles(x, 64)
+
+
+def test_an_engine_whose_blocks_are_not_those_of_a_snapshot(indexers, tmp_path):
+    """It is told which both have, and where the other size comes from. (Failed before: "the group has block_size 16, not 32", of which no engine there knew.)"""
+    x = indexers("--snapshot-dir", str(tmp_path))
+    assert x.ask("POST", "/restore", {"m:default": {"block_size": 16, "events": [stored(1, 0, [L0])]}})[0] == 200
+    status, answer = settles(x, 32)
+    assert status == 409 and "block_size 32: a dump that was restored has filled this group of model m with blocks of 16 tokens" \
+        in json.loads(answer)["error"], answer
+    assert x.stop() == 0
+    x = indexers("--snapshot-dir", str(tmp_path))
+    status, answer = settles(x, 32)
+    assert status == 409 and "block_size 32: a snapshot in --snapshot-dir has filled" in json.loads(answer)["error"], answer
+    assert settles(x, 16)[0] == 201

@@ -33,7 +33,8 @@ static void world_close(struct world *w) {
 
 static struct weir_group *group(struct world *w, const char *model) {
     struct weir_group *g = NULL;
-    CHECK(weir_groups_get(w->groups, weir_span_z(model), weir_span_z("default"), 4, &g) == WEIR_OK);
+    CHECK(weir_groups_get(w->groups, weir_span_z(model), weir_span_z("default"), 4, NULL, &g) ==
+          WEIR_OK);
     return g;
 }
 
@@ -159,7 +160,7 @@ static void case_a_group_goes(void) {
     size_t told = got.len;
     CHECK(weir_groups_unregister(w.groups, q.model, q.group, 1, -1) == 1);
     struct weir_group *again = NULL;
-    CHECK(weir_groups_get(w.groups, q.model, q.group, 8, &again) == WEIR_OK && again == a);
+    CHECK(weir_groups_get(w.groups, q.model, q.group, 8, NULL, &again) == WEIR_OK && again == a);
     fill(a, BLOCKS, &rng);
     CHECK(weir_dump_step(d, &got, &more) == WEIR_OK && !more);
     CHECK(got.len == told + 3 && memcmp(got.data + told, "]}}", 3) == 0);
@@ -261,7 +262,7 @@ static void case_no_dump(void) {
         {"{\"m:d\":{\"block_size\":4,\"events\":[" EVENT "]}} x", "the dump is no JSON: ", 1},
         {"{\"m:d\":{\"block_size\":4,\"events\":[" EVENT
          "]},\"m:d\":{\"block_size\":8,\"events\":[" EVENT "]}}",
-         "event 1: group m:d: it has another block size", 1},
+         "event 1: group m:d: it has another block size, 4, not 8; restore", 1},
         {"{\"key\":\"m:d\",\"block_size\":4,\"event\":" EVENT "}\n\n{\"key\":", "record 1 is no",
          1},
     };
