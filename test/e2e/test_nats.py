@@ -281,6 +281,8 @@ def test_server_restarts_under_load(nats, fleet):
         for p, at in seen.items():
             p.wait_line("nats: connection lost", at)
         nats.start()
+        for p, at in seen.items():  # else one that is slow has nothing to lose the next time
+            p.wait_line("nats: connected", at)
         served_more(load, 50, "with the new server")
     statuses = load.end()
     # What was under way when the connection broke may be told so; it never waits, and nothing else fails.
