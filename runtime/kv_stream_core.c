@@ -151,6 +151,22 @@ bool weir_kvs_catching_up(const struct weir_kvs *k) {
     return k->pos < k->high;
 }
 
+/* ---- a list that comes in pages ------------------------------------------------------------ */
+
+enum weir_kvs_page weir_kvs_list_page(struct weir_kvs_list *l, uint64_t n, uint64_t total) {
+    if (l->seen > 0 && total != l->total) {
+        if (l->again++ == WEIR_KVS_LIST_AGAIN)
+            return WEIR_KVS_PAGE_GIVE_UP;
+        l->seen = 0;
+        return WEIR_KVS_PAGE_AGAIN;
+    }
+    l->total = total;
+    l->seen += n;
+    return l->seen >= total ? WEIR_KVS_PAGE_END
+           : n > 0          ? WEIR_KVS_PAGE_NEXT
+                            : WEIR_KVS_PAGE_GIVE_UP;
+}
+
 /* ---- snapshots ---------------------------------------------------------------------------- */
 
 enum weir_kvs_duty weir_kvs_keep_look(struct weir_kvs_keep *k, uint64_t messages,

@@ -97,6 +97,26 @@ void weir_kvs_dry(struct weir_kvs *k);
 void weir_kvs_catch_up(struct weir_kvs *k);
 bool weir_kvs_catching_up(const struct weir_kvs *k);
 
+/* ---- a list that comes in pages ------------------------------------------------------------ */
+
+/* The server counts from the front of its list as it is then: when one goes between two pages, the
+ * next begins one further on. So the list is read again when its length has changed. (One that goes
+ * while another comes leaves no trace; a router whose place was missed reads a snapshot.) */
+struct weir_kvs_list {
+    uint64_t seen; /* where the next page begins */
+    uint64_t total;
+    unsigned again;
+};
+enum { WEIR_KVS_LIST_AGAIN = 8 }; /* times */
+enum weir_kvs_page {
+    WEIR_KVS_PAGE_NEXT,
+    WEIR_KVS_PAGE_AGAIN,  /* from the beginning: what was seen is to be forgotten */
+    WEIR_KVS_PAGE_END,    /* all were seen */
+    WEIR_KVS_PAGE_GIVE_UP /* it changes all the time, or is no such list */
+};
+/* A page with n of `total` came; a list of zeros begins. */
+enum weir_kvs_page weir_kvs_list_page(struct weir_kvs_list *list, uint64_t n, uint64_t total);
+
 /* ---- snapshots ---------------------------------------------------------------------------- */
 
 struct weir_kvs_keep {

@@ -62,26 +62,32 @@ static void on_listed(void *arg, enum weir_status st, const struct weir_nats_msg
     s->keep_call = NULL;
     if (!decode(s, st, msg, &a))
         return;
-    if (a.n_consumers > 0 && (s->listed == 0 || a.least_floor < s->floor))
+    if (a.n_consumers > 0 && (s->listed.seen == 0 || a.least_floor < s->floor))
         s->floor = a.least_floor;
-    s->listed += a.n_consumers;
-    if (s->listed >= a.total)
-        purge(s);
-    else if (a.n_consumers > 0)
+    switch (weir_kvs_list_page(&s->listed, a.n_consumers, a.total)) {
+    case WEIR_KVS_PAGE_NEXT:
+    case WEIR_KVS_PAGE_AGAIN:
         list_consumers(s);
+        break;
+    case WEIR_KVS_PAGE_END:
+        purge(s);
+        break;
+    case WEIR_KVS_PAGE_GIVE_UP:
+        break; /* the next look lists them anew */
+    }
 }
 
 /* The next page. */
 static void list_consumers(struct weir_kv_stream *s) {
     char body[64];
-    int n = snprintf(body, sizeof(body), "{\"offset\":%" PRIu64 "}", s->listed);
+    int n = snprintf(body, sizeof(body), "{\"offset\":%" PRIu64 "}", s->listed.seen);
     if (weir_kv_stream_ask(s, "CONSUMER.LIST", false, weir_span(body, (size_t)n), on_listed,
                            &s->keep_call) != WEIR_OK)
         s->keep_call = NULL;
 }
 
 static void begin_list(struct weir_kv_stream *s) {
-    s->listed = 0;
+    s->listed = (struct weir_kvs_list){.seen = 0};
     s->floor = 0;
     list_consumers(s);
 }

@@ -179,16 +179,20 @@ static void on_listed(void *arg, enum weir_status st, const struct weir_nats_msg
         st = WEIR_UNAVAILABLE;
     if (st == WEIR_OK)
         st = weir_buf_append(&s->others, a.routers, a.n_routers * sizeof(*a.routers));
-    s->others_listed += a.n_consumers;
-    if (st == WEIR_OK && a.n_consumers > 0 && s->others_listed < a.total)
+    enum weir_kvs_page page = WEIR_KVS_PAGE_GIVE_UP;
+    if (st == WEIR_OK)
+        page = weir_kvs_list_page(&s->others_listed, a.n_consumers, a.total);
+    if (page == WEIR_KVS_PAGE_AGAIN)
+        weir_buf_clear(&s->others);
+    if (page == WEIR_KVS_PAGE_NEXT || page == WEIR_KVS_PAGE_AGAIN)
         list(s);
-    else if (st != WEIR_OK || weir_timer_start(&s->grace, GRACE_MS) != WEIR_OK)
+    else if (page == WEIR_KVS_PAGE_GIVE_UP || weir_timer_start(&s->grace, GRACE_MS) != WEIR_OK)
         weir_buf_fini(&s->others);
 }
 
 static void list(struct weir_kv_stream *s) {
     char body[64];
-    int n = snprintf(body, sizeof(body), "{\"offset\":%" PRIu64 "}", s->others_listed);
+    int n = snprintf(body, sizeof(body), "{\"offset\":%" PRIu64 "}", s->others_listed.seen);
     if (weir_kv_stream_ask(s, "CONSUMER.LIST", false, weir_span(body, (size_t)n), on_listed,
                            &s->others_call) != WEIR_OK)
         s->others_call = NULL;

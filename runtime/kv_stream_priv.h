@@ -71,11 +71,12 @@ struct weir_kv_stream {
     struct weir_js_call *keep_call;
     struct weir_kv_dumping *dumping; /* it is put together */
     struct weir_js_object_op *writing;
-    uint64_t writing_high, listed, floor;
+    struct weir_kvs_list listed;
+    uint64_t writing_high, floor;
     /* of other routers */
     bool announced, looked;
     struct weir_js_call *others_call;
-    uint64_t others_listed;
+    struct weir_kvs_list others_listed;
     struct weir_buf others; /* uint64_t: consumers that were there before ours */
     struct weir_timer grace;
 };

@@ -294,6 +294,53 @@ static void case_keep(void) {
     CHECK(weir_kvs_keep_look(&s, 11, 43, 53, 5002) == WEIR_KVS_WRITE); /* no pause any more */
 }
 
+/* A naive server lists its consumers a page at a time, and some go in between: whoever stayed is in
+ * a list that ends. (Failed before: one that went from an earlier page hid the first of the next.)
+ */
+static void case_list_in_pages(void) {
+    enum { PAGE = 4, MOST = 30 };
+    unsigned ended = 0, whole = 0;
+    for (int round = 0; round < 3000; round++) {
+        unsigned ids[MOST], n = (unsigned)weir_rng_below(&rng, MOST + 1), pages = 0;
+        unsigned odds = (unsigned)weir_rng_below(&rng, 40);
+        bool seen[MOST] = {false};
+        for (unsigned i = 0; i < n; i++)
+            ids[i] = i;
+        struct weir_kvs_list l = {.seen = 0};
+        enum weir_kvs_page page = WEIR_KVS_PAGE_NEXT;
+        while (page == WEIR_KVS_PAGE_NEXT || page == WEIR_KVS_PAGE_AGAIN) {
+            unsigned told = 0;
+            if (page == WEIR_KVS_PAGE_AGAIN)
+                memset(seen, 0, sizeof(seen));
+            for (; told < PAGE && l.seen + told < n; told++)
+                seen[ids[l.seen + told]] = true;
+            page = weir_kvs_list_page(&l, told, n);
+            CHECK(++pages < (WEIR_KVS_LIST_AGAIN + 2) * (MOST / PAGE + 2));
+            if (page == WEIR_KVS_PAGE_END)
+                break;
+            while (n > 0 && weir_rng_below(&rng, 100) < odds) {
+                unsigned at = (unsigned)weir_rng_below(&rng, n);
+                memmove(ids + at, ids + at + 1, (n - at - 1) * sizeof(*ids));
+                n--;
+            }
+        }
+        ended += page == WEIR_KVS_PAGE_END;
+        whole += page == WEIR_KVS_PAGE_END && l.again > 0;
+        for (unsigned i = 0; i < n && page == WEIR_KVS_PAGE_END; i++)
+            CHECK(seen[ids[i]]);
+    }
+    CHECK(ended > 1000 && whole > 100);
+    /* One that never rests comes to its end, too. */
+    struct weir_kvs_list l = {.seen = 0};
+    unsigned times = 0;
+    for (uint64_t total = 1000; weir_kvs_list_page(&l, PAGE, total) != WEIR_KVS_PAGE_GIVE_UP;
+         total--)
+        times++;
+    CHECK(times <= 2 * WEIR_KVS_LIST_AGAIN + 2);
+    l = (struct weir_kvs_list){.seen = 0};
+    CHECK(weir_kvs_list_page(&l, 0, 5) == WEIR_KVS_PAGE_GIVE_UP);
+}
+
 int main(void) {
     weir_rng_seed(&rng, check_seed());
     CHECK_RUN(case_way_to_live);
@@ -306,5 +353,6 @@ int main(void) {
     CHECK_RUN(case_random);
     CHECK_RUN(case_keep_failed);
     CHECK_RUN(case_keep);
+    CHECK_RUN(case_list_in_pages);
     return check_finish();
 }
