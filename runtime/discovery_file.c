@@ -6,8 +6,9 @@
  * touched every third of the lease; every file older than the lease is removed, whoever wrote it.
  * Failure modes: an overflowed event queue leads to a full scan; an own file that somebody removed
  * is written again at the next touch; a folder that was removed or replaced is made and watched
- * again, also at the next touch; without a descriptor to read a record nobody is taken for gone,
- * and the folder is read at the next touch; a wall clock that jumps removes nothing, as it makes
+ * again, also at the next touch; where a record or the folder cannot be read (no descriptor, an
+ * error of the disk or of a network file system) nobody is taken for gone, and the folder is read
+ * at the next touch; a wall clock that jumps removes nothing, as it makes
  * every file look old. Changes that tell nobody (a network file system, no inotify to be had) are
  * found by what the folders list, at the next touch; without inotify that comes twice a second.
  */
@@ -70,8 +71,34 @@ static enum weir_status make_folders(const char *path) {
 
 /* ---- reading ------------------------------------------------------------------------------ */
 
-/* False: this process lacks what it takes, descriptors mostly, and what the file says is not known.
+/* Whether a failure tells of the file: it is not there, or no record of ours. Others tell of this
+ * process (EMFILE, ENOMEM) or of the way there (EIO, ESTALE, ETIMEDOUT of a network file system).
  */
+static bool tells(int why) {
+    return why == ENOENT || why == ENOTDIR || why == ELOOP || why == EACCES || why == EPERM ||
+           why == ENAMETOOLONG || why == ENXIO || why == EISDIR;
+}
+
+/* 0: json has the file. ENOENT: it is not there or no record. Else: what it says is not known. */
+static int read_file(const char *path, struct weir_buf *json) {
+    struct stat info;
+    int why = ENOENT;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0)
+        return tells(errno) ? ENOENT : errno;
+    if (fstat(fd, &info) != 0) {
+        why = errno;
+    } else if (S_ISREG(info.st_mode) && info.st_size > 0 && info.st_size <= WEIR_RECORD_MAX_BYTES) {
+        bool room = weir_buf_reserve(json, (size_t)info.st_size) == WEIR_OK;
+        ssize_t n = room ? read(fd, json->data, (size_t)info.st_size) : -1;
+        why = n > 0 ? 0 : n == 0 ? ENOENT : room ? errno : ENOMEM;
+        json->len = n > 0 ? (size_t)n : 0;
+    }
+    close(fd);
+    return tells(why) ? ENOENT : why;
+}
+
+/* False: what the file says is not known now. */
 static bool read_record(struct weir_discovery *d, int bucket, const char *name) {
     struct file_backend *f = d->backend;
     char path[PATH_MAX];
@@ -80,31 +107,29 @@ static bool read_record(struct weir_discovery *d, int bucket, const char *name) 
         return true;
     weir_buf_init(&key, PATH_MAX);
     weir_buf_init(&json, WEIR_RECORD_MAX_BYTES);
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    bool lacks = fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOMEM);
-    struct stat info;
-    bool ok = fd >= 0 && fstat(fd, &info) == 0 && S_ISREG(info.st_mode) && info.st_size > 0 &&
-              info.st_size <= WEIR_RECORD_MAX_BYTES &&
-              weir_buf_reserve(&json, (size_t)info.st_size) == WEIR_OK &&
-              weir_file_name_decode(weir_span_z(name), &key) == WEIR_OK;
-    ssize_t n = ok ? read(fd, json.data, (size_t)info.st_size) : -1;
-    if (n > 0)
+    int why = read_file(path, &json);
+    bool known = why == 0 || why == ENOENT;
+    if (why == 0 && weir_file_name_decode(weir_span_z(name), &key) == WEIR_OK)
         weir_discovery_put(d, (enum weir_record_kind)bucket, weir_buf_span(&key),
-                           weir_span(json.data, (size_t)n));
-    if (fd >= 0)
-        close(fd);
+                           weir_buf_span(&json));
     weir_buf_fini(&key);
     weir_buf_fini(&json);
-    f->anew[bucket] = f->anew[bucket] || lacks;
-    return !lacks;
+    f->anew[bucket] = f->anew[bucket] || !known;
+    return known;
 }
 
 /* The name may be there again: the event is older than what is read now. */
 static void forget_record(struct weir_discovery *d, int bucket, const char *name) {
     struct weir_buf key;
     char path[PATH_MAX];
-    if (bucket_path(d->backend, bucket, name, path) && access(path, F_OK) == 0) {
+    struct file_backend *f = d->backend;
+    int why = !bucket_path(f, bucket, name, path) ? ENOENT : access(path, F_OK) == 0 ? 0 : errno;
+    if (why == 0) {
         read_record(d, bucket, name);
+        return;
+    }
+    if (!tells(why)) {
+        f->anew[bucket] = true;
         return;
     }
     weir_buf_init(&key, PATH_MAX);
@@ -122,9 +147,14 @@ static void scan_bucket(struct weir_discovery *d, int bucket) {
         return;
     bool all = true;
     weir_discovery_scan_begin(d);
-    for (struct dirent *e; (e = readdir(dir)) != NULL;)
+    struct dirent *e;
+    while (errno = 0, (e = readdir(dir)) != NULL)
         if (e->d_name[0] != '.')
             all = read_record(d, bucket, e->d_name) && all;
+    if (errno != 0) { /* the listing broke off */
+        all = false;
+        f->anew[bucket] = true;
+    }
     closedir(dir);
     if (all)
         weir_discovery_scan_end(d, (enum weir_record_kind)bucket);

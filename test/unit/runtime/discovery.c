@@ -12,11 +12,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <sys/inotify.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 static struct weir_loop *loop;
@@ -312,6 +314,102 @@ static void case_no_descriptors(void) {
     close_it(d);
 }
 
+/* ---- a file system that fails ---------------------------------------------------------------- */
+
+/* What fails, with which error, for files of records (and the folder of instances). */
+static enum { NOTHING_FAILS, OPEN_FAILS, READ_FAILS, READDIR_FAILS } fails;
+static int fails_with;
+static int record_fd = -1;
+
+int __real_open(const char *path, int flags, ...);
+ssize_t __real_read(int fd, void *to, size_t bytes);
+struct dirent *__real_readdir(DIR *dir);
+int __wrap_open(const char *path, int flags, ...);
+ssize_t __wrap_read(int fd, void *to, size_t bytes);
+struct dirent *__wrap_readdir(DIR *dir);
+
+int __wrap_open(const char *path, int flags, ...) {
+    va_list more;
+    va_start(more, flags);
+    unsigned mode = (flags & O_CREAT) != 0 ? va_arg(more, unsigned) : 0;
+    va_end(more);
+    bool record =
+        fails != NOTHING_FAILS && strstr(path, "/v1/instances/") != NULL && flags & O_NONBLOCK;
+    if (record && fails == OPEN_FAILS) {
+        errno = fails_with;
+        return -1;
+    }
+    int fd = __real_open(path, flags, mode);
+    if (record)
+        record_fd = fd;
+    return fd;
+}
+
+ssize_t __wrap_read(int fd, void *to, size_t bytes) {
+    if (fails != READ_FAILS || fd != record_fd)
+        return __real_read(fd, to, bytes);
+    errno = fails_with;
+    return -1;
+}
+
+struct dirent *__wrap_readdir(DIR *dir) {
+    if (fails != READDIR_FAILS)
+        return __real_readdir(dir);
+    errno = fails_with;
+    return NULL;
+}
+
+/* A record of another process, which does not grow old. */
+static void put_lasting(const char *name, const char *text) {
+    const struct timespec tomorrow[2] = {{.tv_sec = time(NULL) + 86400},
+                                         {.tv_sec = time(NULL) + 86400}};
+    char temp[1024];
+    snprintf(temp, sizeof(temp), "%s", in_root("v1/instances/.tmp_lasting"));
+    write_file(temp, text);
+    CHECK(utimensat(AT_FDCWD, temp, tomorrow, 0) == 0);
+    CHECK(rename(temp, in_root(name)) == 0);
+}
+
+/* A disk or a network file system in trouble: whom it had are not gone, and are as they are when it
+ * is well again. (Failed before: all but a lack of descriptors was taken for the end of a record.)
+ */
+static void case_reading_fails(void) {
+    static const struct {
+        int how, why;
+    } cases[] = {{OPEN_FAILS, ESTALE}, {OPEN_FAILS, EIO},      {OPEN_FAILS, EMFILE},
+                 {READ_FAILS, EIO},    {READ_FAILS, ESTALE},   {READ_FAILS, ETIMEDOUT},
+                 {READDIR_FAILS, EIO}, {READDIR_FAILS, ESTALE}};
+    for (size_t i = 0; i < WEIR_ARRAY_LEN(cases); i++) {
+        fresh();
+        struct seen s = {0};
+        struct weir_record r = instance(1);
+        struct weir_err err;
+        struct weir_discovery *d = open_file(150);
+        CHECK(weir_discovery_publish(d, &r, &err) == WEIR_OK);
+        char own[1024];
+        snprintf(own, sizeof(own), "%s", in_root(NAME("1")));
+        CHECK(weir_discovery_watch(d, on_change, &s) == WEIR_OK);
+        wait_for(&s, 1, 0);
+        put_lasting(NAME("2"), INSTANCE_TEXT(2));
+        wait_for(&s, 2, 0);
+        fails_with = cases[i].why;
+        fails = cases[i].how;
+        for (int k = 0; k < 3; k++) { /* a touch comes before a look */
+            put_lasting(NAME("2"), INSTANCE_TEXT(2));
+            make_old(own);
+            CHECK(turns_until(loop, is_new, own));
+        }
+        fails = NOTHING_FAILS;
+        CHECK_EQ_U64(s.deletes, 0);
+        put_lasting(NAME("3"), INSTANCE_TEXT(3));
+        wait_for(&s, 3, 0);
+        /* What has gone meanwhile is gone. */
+        CHECK(unlink(in_root(NAME("3"))) == 0);
+        wait_for(&s, 3, 1);
+        close_it(d);
+    }
+}
+
 /* All of it is removed: folders come back, own records too, and others are seen again. */
 static void case_root_removed(void) {
     fresh();
@@ -562,6 +660,7 @@ int main(void) {
     CHECK_RUN(case_same_key);
     CHECK_RUN(case_leases);
     CHECK_RUN(case_no_descriptors);
+    CHECK_RUN(case_reading_fails);
     CHECK_RUN(case_root_removed);
     CHECK_RUN(case_killed_process);
     CHECK_RUN(case_python_writer);
