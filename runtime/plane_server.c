@@ -43,6 +43,7 @@ struct weir_plane_request {
     bool open;                  /* the caller has been reached */
     bool begun;                 /* the prologue has been sent */
     bool ended;                 /* nothing more may be replied */
+    bool cut;                   /* we have ended the stream; its on_close follows */
     bool cancelled;
 };
 
@@ -404,10 +405,13 @@ static bool can_reply(const struct weir_plane_request *r) {
 
 /* A queue that is full means a caller that does not read: the stream is cut. */
 static void check(struct weir_plane_request *r, enum weir_status st) {
+    if (r->cut)
+        return;
     if (st == WEIR_OK) {
         weir_stream_flush_later(r->stream);
         return;
     }
+    r->cut = true;
     weir_path_figures_failed(&r->path->figures, WEIR_PLANE_PUBLISH);
     weir_stream_close(r->stream, st, "response queue full");
 }

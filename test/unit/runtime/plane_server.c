@@ -4,6 +4,8 @@
  */
 #include "runtime/plane_server.h"
 
+#include "base/metrics.h"
+
 #include "base/rng.h"
 #include "runtime/plane_client.h"
 #include "test/check.h"
@@ -348,6 +350,46 @@ static void case_back_pressure(void) {
     finish_both(client, &w);
 }
 
+/* More in one turn than is queued for a caller. */
+static void send_flood(struct weir_plane_request *r) {
+    static char mib[1 << 20];
+    for (unsigned i = 0; i < 100; i++)
+        weir_plane_reply_raw(r, weir_span(mib, sizeof(mib)));
+}
+
+/* One stream that is cut is one, however much its worker goes on to say. (Failed before: each item
+ * behind the full queue was counted.) */
+static void case_cut_counts_once(void) {
+    struct worker w = {.n_items = 1, .hold = true};
+    struct weir_metrics *metrics;
+    struct call c;
+    struct weir_buf page;
+    CHECK(weir_metrics_create(&metrics) == WEIR_OK);
+    open_worker(&w, (struct weir_plane_server_config){.metrics = metrics});
+    struct weir_arena arena;
+    struct weir_record record = {
+        .kind = WEIR_RECORD_ENDPOINT,
+        .endpoint = {WEIR_SPAN_LIT("n"), WEIR_SPAN_LIT("c"), WEIR_SPAN_LIT("shown")},
+        .instance_id = 0x2a};
+    weir_arena_init(&arena, 1 << 16);
+    CHECK(weir_plane_server_serve(w.server, &handler, &w, false, &arena, &record) == WEIR_OK);
+    struct weir_plane_client *client = make_client();
+    start_at(client, w.port, "2a/n/c/shown", WEIR_CODEC_MSGPACK, &c);
+    CHECK(turns_until(loop, has_item, &c));
+    send_flood(w.last);
+    CHECK(turns_until(loop, ended, &c));
+    CHECK(c.status != WEIR_OK);
+    finish_both(client, &w);
+    weir_buf_init(&page, 1 << 20);
+    CHECK(weir_metrics_expose(metrics, &page) == WEIR_OK &&
+          weir_buf_append_c(&page, '\0') == WEIR_OK);
+    const char *at = strstr(page.data, "error_type=\"publish_response\"} ");
+    CHECK(at != NULL && strtoul(strchr(at, ' '), NULL, 10) == 1);
+    weir_buf_fini(&page);
+    weir_metrics_destroy(metrics);
+    weir_arena_fini(&arena);
+}
+
 /* Many calls that end in every way there is: nothing is left behind. */
 static bool no_calls(void *arg) {
     return weir_plane_client_calls(arg) == 0;
@@ -674,6 +716,7 @@ int main(void) {
     CHECK_RUN(case_caller_cancels_at_once);
     CHECK_RUN(case_server_goes);
     CHECK_RUN(case_back_pressure);
+    CHECK_RUN(case_cut_counts_once);
     CHECK_RUN(case_churn);
     CHECK_RUN(case_bytes);
     CHECK_RUN(case_dropped);
