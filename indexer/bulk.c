@@ -377,6 +377,10 @@ enum weir_status weir_bulk_start(const struct weir_bulk_config *config,
 void weir_bulk_stop(struct weir_bulk *b) {
     if (b == NULL)
         return;
+    WEIR_LIST_FOREACH(it, &b->jobs) { /* the one at work ends at its next record */
+        struct job *j = WEIR_CONTAINER_OF(it, struct job, node);
+        atomic_store_explicit(&j->gone, true, memory_order_relaxed);
+    }
     if (b->own != NULL) {
         weir_loop_stop(b->own);
         weir_loop_thread_join(b->own);

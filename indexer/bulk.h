@@ -22,7 +22,9 @@ struct weir_bulk_config {
 };
 enum weir_status weir_bulk_start(const struct weir_bulk_config *config,
                                  struct weir_bulk **ret_bulk) WEIR_MUST_CHECK;
-/* Waits for the batch at work. After the HTTP server, before the device. Accepts NULL. */
+/* The loop has stopped. Waits for the step at work: a restore's ends at its next record, a batch's
+ * with the batch (bounded by the body that it came in), on the device after stall_ms at the latest.
+ * After the HTTP server, before the device. Accepts NULL. */
 void weir_bulk_stop(struct weir_bulk *bulk);
 /* Answers the exchange, now or later. */
 void weir_bulk_query(struct weir_bulk *bulk, struct weir_http_exchange *x);

@@ -242,7 +242,7 @@ static enum weir_status hash_size(struct reading *r, struct weir_device *device,
     *ret_by =
         !by_device || *ret_by == WEIR_HASHED_BY_CPU ? WEIR_HASHED_BY_CPU : WEIR_HASHED_BY_DEVICE;
     if (!by_device)
-        for (size_t i = 0; i < h->n; i++)
+        for (size_t i = 0; i < h->n && !is_gone(r); i++)
             at += kvi_hash_blocks(h->tokens + h->offsets[i], h->offsets[i + 1] - h->offsets[i],
                                   (uint32_t)bs, h->seeds[i], false, r->hashes + first + at,
                                   r->n_hashes - first - at);
@@ -261,8 +261,6 @@ static enum weir_status hash_all(struct reading *r, struct weir_device *device,
     if (r->hashes == NULL)
         return no_memory(r);
     for (size_t i = 0; i < r->n; i++) {
-        if (is_gone(r))
-            return WEIR_CANCELLED;
         bool done = !r->records[i].hashed;
         for (size_t k = 0; k < n_sizes; k++)
             done |= sizes[k] == r->records[i].block_size;
@@ -273,10 +271,12 @@ static enum weir_status hash_all(struct reading *r, struct weir_device *device,
                                 BLOCK_SIZES);
         sizes[n_sizes++] = r->records[i].block_size;
         enum weir_status st = hash_size(r, device, r->records[i].block_size, ret_by);
+        if (st == WEIR_OK && is_gone(r))
+            st = WEIR_CANCELLED;
         if (st != WEIR_OK)
             return st;
     }
-    return WEIR_OK;
+    return is_gone(r) ? WEIR_CANCELLED : WEIR_OK;
 }
 
 /* ---- second pass ------------------------------------------------------------------------------

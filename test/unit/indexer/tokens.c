@@ -41,6 +41,40 @@ static void case_nobody_waits(void) {
     weir_buf_fini(&out);
 }
 
+/* Set while records are hashed, as many as that. */
+static _Atomic bool left_meanwhile;
+static unsigned leaves_at, n_hashed;
+
+size_t __real_kvi_hash_blocks(const uint32_t *tokens, size_t n_tokens, uint32_t block_size,
+                              uint64_t seed, bool eagle, uint64_t *ret_hashes, size_t room);
+size_t __wrap_kvi_hash_blocks(const uint32_t *tokens, size_t n_tokens, uint32_t block_size,
+                              uint64_t seed, bool eagle, uint64_t *ret_hashes, size_t room);
+size_t __wrap_kvi_hash_blocks(const uint32_t *tokens, size_t n_tokens, uint32_t block_size,
+                              uint64_t seed, bool eagle, uint64_t *ret_hashes, size_t room) {
+    if (++n_hashed == leaves_at)
+        left_meanwhile = true;
+    return __real_kvi_hash_blocks(tokens, n_tokens, block_size, seed, eagle, ret_hashes, room);
+}
+
+/* Whoever leaves, or a process that ends, waits for the record at work. (Failed before: for all
+ * that there were of its block size, seconds for a dump of some hundred MiB.) */
+static void case_nobody_waits_any_more(void) {
+    struct weir_err err;
+    enum weir_hashed_by by;
+    struct weir_buf dump = {.max = 1 << 20}, out = {.max = 1 << 20};
+    for (int i = 0; i < 1000; i++)
+        CHECK(weir_buf_append_z(&dump, TOKENS) == WEIR_OK);
+    n_hashed = 0;
+    leaves_at = 7;
+    CHECK(weir_tokens_hash(NULL, weir_buf_span(&dump), &left_meanwhile, &out, &by, &err) ==
+          WEIR_CANCELLED);
+    CHECK_EQ_U64(n_hashed, 7);
+    CHECK_EQ_U64(out.len, 0);
+    leaves_at = 0;
+    weir_buf_fini(&dump);
+    weir_buf_fini(&out);
+}
+
 static void case_the_hashes(void) {
     static const uint32_t tokens[] = {1, 2, 3, 4};
     uint64_t want[2];
@@ -98,6 +132,7 @@ static void case_by_the_device(void) {
 int main(void) {
     CHECK_RUN(case_the_hashes);
     CHECK_RUN(case_nobody_waits);
+    CHECK_RUN(case_nobody_waits_any_more);
     CHECK_RUN(case_nothing_to_hash);
     CHECK_RUN(case_by_the_device);
     return check_finish();
