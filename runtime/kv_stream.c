@@ -30,14 +30,12 @@ enum {
     ARENA_MAX = 64 << 20,
 };
 
-static void proceed(struct weir_kv_stream *s);
-
-static void later(struct weir_kv_stream *s, struct weir_timer *t, uint64_t ms) {
+void weir_kv_stream_later(struct weir_kv_stream *s, struct weir_timer *t, uint64_t ms) {
     if (weir_timer_start(t, ms) != WEIR_OK)
         WEIR_LOG(WEIR_LOG_ERROR, "events", "out of memory: stream %s is not followed", s->name);
 }
 
-static void failed(struct weir_kv_stream *s, const char *what, enum weir_status st) {
+void weir_kv_stream_failed(struct weir_kv_stream *s, const char *what, enum weir_status st) {
     uint32_t dropped;
     uint64_t ms = weir_kvs_failed(&s->core, weir_loop_rng(s->all->loop));
     /* That there is no connection is told where it is kept. */
@@ -47,7 +45,7 @@ static void failed(struct weir_kv_stream *s, const char *what, enum weir_status 
                  weir_status_text(st),
                  st == WEIR_UNAVAILABLE ? " (does the NATS server have JetStream on?)" : "");
     weir_kvs_doubt(&s->core);
-    later(s, &s->retry, ms);
+    weir_kv_stream_later(s, &s->retry, ms);
 }
 
 /* ---- events ------------------------------------------------------------------------------- */
@@ -65,7 +63,7 @@ static void miss(struct weir_kv_stream *s, uint64_t worker_id) {
                  s->name);
 }
 
-static void on_event(void *arg, const struct weir_kv_event *event) {
+void weir_kv_stream_event(void *arg, const struct weir_kv_event *event) {
     struct weir_kv_stream *s = arg;
     const struct weir_kv_streams_config *c = &s->all->config;
     uint64_t ranks;
@@ -73,11 +71,11 @@ static void on_event(void *arg, const struct weir_kv_event *event) {
         miss(s, event->worker_id);
 }
 
-static void on_late_event(void *arg, const struct weir_kv_event *event) {
+void weir_kv_stream_late_event(void *arg, const struct weir_kv_event *event) {
     struct weir_kv_stream *s = arg;
     uint64_t one;
     if (weir_map_get(&s->late, event->worker_id, &one))
-        on_event(arg, event);
+        weir_kv_stream_event(arg, event);
 }
 
 /* One RouterEvent as JSON. */
@@ -100,25 +98,31 @@ static void apply(struct weir_kv_stream *s, struct weir_span json, weir_kv_event
                  s->name, s->core.pos, dropped);
 }
 
-static void end_events(struct weir_kv_stream *s) {
+void weir_kv_stream_end_events(struct weir_kv_stream *s) {
     s->all->config.ops.on_end(s->all->config.arg);
 }
 
 static void on_turn_end(void *arg) {
     struct weir_kv_stream *s = arg;
-    end_events(s);
+    weir_kv_stream_end_events(s);
     if (s->ack[0] != '\0' && weir_js_tell(s->all->js, s->ack, WEIR_SPAN_LIT("+ACK")) != WEIR_OK)
         WEIR_LOG(WEIR_LOG_DEBUG, "events", "stream %s: an acknowledgement was not sent", s->name);
     s->ack[0] = '\0';
 }
 
-/* All that is known of the workers is void. */
 static void reset_all(struct weir_kv_stream *s) {
     size_t cursor = 0;
     uint64_t id, ranks;
     while (weir_map_next(&s->workers, &cursor, &id, &ranks))
         for (uint32_t i = 0; i < (uint32_t)ranks; i++)
             s->all->config.ops.on_reset(s->all->config.arg, id, (uint32_t)(ranks >> 32) + i);
+}
+
+void weir_kv_stream_void(struct weir_kv_stream *s) {
+    weir_kv_stream_end_events(s);
+    reset_all(s);
+    weir_map_fini(&s->late);
+    weir_map_init(&s->late, MAX_WORKERS);
 }
 
 /* ---- late workers ------------------------------------------------------------------------- */
@@ -148,7 +152,7 @@ void weir_kv_stream_look_for_late(struct weir_kv_stream *s) {
     weir_kvs_catch_up(&s->core);
     weir_js_cancel(s->pull);
     s->pull = NULL;
-    proceed(s);
+    weir_kv_stream_proceed(s);
 }
 
 static void caught_up(struct weir_kv_stream *s) {
@@ -164,7 +168,7 @@ static void restart(struct weir_kv_stream *s) {
     weir_js_cancel(s->pull);
     s->pull = NULL;
     s->all->stats.restarts++;
-    proceed(s);
+    weir_kv_stream_proceed(s);
 }
 
 static void gap(struct weir_kv_stream *s) {
@@ -172,10 +176,7 @@ static void gap(struct weir_kv_stream *s) {
              "stream %s: messages are gone that were not read; the snapshot and the stream are "
              "read again",
              s->name);
-    end_events(s);
-    reset_all(s);
-    weir_map_fini(&s->late);
-    weir_map_init(&s->late, MAX_WORKERS);
+    weir_kv_stream_void(s);
     restart(s);
 }
 
@@ -187,13 +188,13 @@ static void pull_over(struct weir_kv_stream *s, unsigned status) {
         weir_js_cancel(s->pull);
         s->pull = NULL;
         s->all->stats.restarts++;
-        failed(s, "pulling", WEIR_NOT_FOUND);
+        weir_kv_stream_failed(s, "pulling", WEIR_NOT_FOUND);
         return;
     }
     if (s->n_pulled == 0)
         weir_kvs_dry(&s->core);
     caught_up(s);
-    proceed(s);
+    weir_kv_stream_proceed(s);
 }
 
 static void take(struct weir_kv_stream *s, const struct weir_nats_msg *msg) {
@@ -203,10 +204,10 @@ static void take(struct weir_kv_stream *s, const struct weir_nats_msg *msg) {
     s->n_pulled++;
     switch (weir_kvs_message(&s->core, seq, delivery)) {
     case WEIR_KVS_APPLY:
-        apply(s, msg->payload, on_event);
+        apply(s, msg->payload, weir_kv_stream_event);
         break;
     case WEIR_KVS_APPLY_LATE:
-        apply(s, msg->payload, on_late_event);
+        apply(s, msg->payload, weir_kv_stream_late_event);
         break;
     case WEIR_KVS_OLD:
         break;
@@ -224,7 +225,7 @@ static void take(struct weir_kv_stream *s, const struct weir_nats_msg *msg) {
     if (s->n_pulled < PULL)
         return;
     s->pulling = false;
-    proceed(s);
+    weir_kv_stream_proceed(s);
 }
 
 void weir_kv_stream_pulled(struct weir_kv_stream *s, enum weir_status st,
@@ -232,7 +233,7 @@ void weir_kv_stream_pulled(struct weir_kv_stream *s, enum weir_status st,
     if (st != WEIR_OK) {
         s->pull = NULL;
         s->all->stats.restarts++;
-        failed(s, "pulling", st);
+        weir_kv_stream_failed(s, "pulling", st);
     } else if (msg->status != 0) {
         if (msg->status >= 400)
             pull_over(s, msg->status);
@@ -262,111 +263,6 @@ static enum weir_status pull(struct weir_kv_stream *s) {
     s->pulling = true;
     return s->pull != NULL ? weir_js_again(s->pull, &request)
                            : weir_js_ask(s->all->js, &request, &s->pull);
-}
-
-/* ---- the snapshot ------------------------------------------------------------------------- */
-
-/* It is looked at whole, and then, if it is still the same, applied as it comes: no more of it than
- * an event is kept. */
-static void on_snapshot_begin(void *arg, const char *digest, uint64_t size) {
-    struct weir_kv_stream *s = arg;
-    s->applies = weir_kvs_applies(&s->core, strcmp(digest, s->digest) == 0);
-    s->snapshot_bytes = size;
-    if (s->applies)
-        weir_radix_reader_init(&s->reader, s->form, &s->arena,
-                               weir_map_len(&s->late) > 0 ? on_late_event : on_event, s);
-    else
-        weir_radix_look_init(&s->look);
-}
-
-/* What fails is told at the end. */
-static void on_snapshot_bytes(void *arg, struct weir_span bytes) {
-    struct weir_kv_stream *s = arg;
-    if (!s->applies)
-        weir_radix_look_feed(&s->look, bytes);
-    else if (weir_radix_feed(&s->reader, bytes) == WEIR_OK)
-        end_events(s);
-}
-
-static enum weir_status end_of_snapshot(struct weir_kv_stream *s) {
-    return s->applies ? weir_radix_read_end(&s->reader) : weir_radix_look_end(&s->look, &s->form);
-}
-
-static void forget_snapshot(struct weir_kv_stream *s) {
-    weir_radix_reader_fini(&s->reader);
-    weir_radix_look_fini(&s->look);
-}
-
-/* Part of it is in the index, and is not right for sure. */
-static void void_snapshot(struct weir_kv_stream *s, enum weir_status st) {
-    end_events(s);
-    reset_all(s);
-    weir_map_fini(&s->late);
-    weir_map_init(&s->late, MAX_WORKERS);
-    weir_kvs_void(&s->core);
-    failed(s, "reading the snapshot", st);
-}
-
-static void log_unusable(struct weir_kv_stream *s, enum weir_status st) {
-    const uint64_t max = s->all->config.snapshot_max_bytes;
-    if (st == WEIR_TOO_LARGE)
-        WEIR_LOG(WEIR_LOG_WARN, "events",
-                 "stream %s: the snapshot in bucket %s is too large: more than %" PRIu64
-                 " MiB (--router-snapshot-max-mib), or an event of more than %d MiB; it is passed "
-                 "over",
-                 s->name, s->bucket, max >> 20, WEIR_RADIX_EVENT_MAX >> 20);
-    else
-        WEIR_LOG(WEIR_LOG_WARN, "events",
-                 "stream %s: the snapshot cannot be read (%s) and is passed over", s->name,
-                 weir_status_text(st));
-}
-
-static void on_snapshot(void *arg, enum weir_status st, const char *digest) {
-    struct weir_kv_stream *s = arg;
-    bool applied = s->applies, whole = st == WEIR_OK;
-    s->reading = NULL;
-    if (whole)
-        st = end_of_snapshot(s);
-    forget_snapshot(s);
-    s->applies = false;
-    if (applied && st != WEIR_OK) {
-        void_snapshot(s, st);
-        return;
-    }
-    if (st == WEIR_TIMEOUT || st == WEIR_DISCONNECTED || st == WEIR_UNAVAILABLE ||
-        st == WEIR_LIMIT || st == WEIR_NOMEM) {
-        failed(s, "reading the snapshot", st);
-        return;
-    }
-    if (st == WEIR_OK)
-        snprintf(s->digest, sizeof(s->digest), "%s", digest);
-    if (applied) {
-        s->all->stats.snapshots_read++;
-        WEIR_LOG(WEIR_LOG_INFO, "events",
-                 "stream %s: a snapshot of %" PRIu64 " events was read (%" PRIu64 " bytes)",
-                 s->name, s->reader.done, s->snapshot_bytes);
-    } else if (st == WEIR_TOO_LARGE || st == WEIR_PROTOCOL) {
-        log_unusable(s, st);
-    }
-    weir_kvs_snapshot(&s->core, st, applied);
-    if (s->core.state == WEIR_KVS_SETTLE)
-        later(s, &s->retry, WEIR_KVS_SETTLE_MS);
-    else
-        proceed(s);
-}
-
-static enum weir_status read_snapshot(struct weir_kv_stream *s) {
-    static const struct weir_js_object_sink sink = {on_snapshot_begin, on_snapshot_bytes};
-    const struct weir_js_object_config oc = {.js = s->all->js,
-                                             .bucket = s->bucket,
-                                             .name = "radix-state",
-                                             .sink = &sink,
-                                             .max_bytes = s->all->config.snapshot_max_bytes,
-                                             .fn = on_snapshot,
-                                             .arg = s};
-    if (s->core.state == WEIR_KVS_SNAPSHOT)
-        s->digest[0] = '\0';
-    return weir_js_object_get(&oc, &s->reading);
 }
 
 /* ---- asking ------------------------------------------------------------------------------- */
@@ -404,7 +300,7 @@ static void on_answer(void *arg, enum weir_status st, const struct weir_nats_msg
         st = weir_js_answer_decode(msg->payload, &s->answers, &a);
     if (st == WEIR_OK && s->core.state == WEIR_KVS_STREAM && a.error == WEIR_JS_STREAM_EXISTS) {
         s->exists = true; /* somebody else's settings: its state is asked for instead */
-        proceed(s);
+        weir_kv_stream_proceed(s);
         return;
     }
     if (st == WEIR_OK && a.error != 0 && !is_fine(s, a.error)) {
@@ -415,7 +311,7 @@ static void on_answer(void *arg, enum weir_status st, const struct weir_nats_msg
         st = WEIR_INVALID;
     }
     if (st != WEIR_OK) {
-        failed(s, "asking for it", st);
+        weir_kv_stream_failed(s, "asking for it", st);
         return;
     }
     bool made = s->core.state == WEIR_KVS_CONSUMER;
@@ -426,7 +322,7 @@ static void on_answer(void *arg, enum weir_status st, const struct weir_nats_msg
     }
     if (made)
         weir_kv_stream_look_for_orphans(s);
-    proceed(s);
+    weir_kv_stream_proceed(s);
 }
 
 static enum weir_status ask_with(struct weir_kv_stream *s) {
@@ -470,7 +366,7 @@ static enum weir_status wipe_bucket(struct weir_kv_stream *s) {
 }
 
 /* Asks for what the state needs, unless that is under way. */
-static void proceed(struct weir_kv_stream *s) {
+void weir_kv_stream_proceed(struct weir_kv_stream *s) {
     enum weir_status st = WEIR_OK;
     if (s->core.state == WEIR_KVS_OFF || s->call != NULL || s->reading != NULL)
         return;
@@ -482,7 +378,7 @@ static void proceed(struct weir_kv_stream *s) {
     switch (s->core.state) {
     case WEIR_KVS_SNAPSHOT:
     case WEIR_KVS_SETTLE:
-        st = read_snapshot(s);
+        st = weir_kv_stream_read_snapshot(s);
         break;
     case WEIR_KVS_WIPE_BUCKET:
         st = wipe_bucket(s);
@@ -497,11 +393,11 @@ static void proceed(struct weir_kv_stream *s) {
         return;
     weir_js_cancel(s->pull);
     s->pull = NULL;
-    failed(s, "asking", st);
+    weir_kv_stream_failed(s, "asking", st);
 }
 
 static void on_retry(void *arg) {
-    proceed(arg);
+    weir_kv_stream_proceed(arg);
 }
 
 /* ---- life --------------------------------------------------------------------------------- */
@@ -517,11 +413,11 @@ static void on_ready(void *arg) {
         if (is_ready(s, id)) {
             weir_kvs_start(&s->core);
             weir_kv_stream_keep_start(s);
-            proceed(s);
+            weir_kv_stream_proceed(s);
             return;
         }
     if (weir_map_len(&s->workers) > 0)
-        later(s, &s->ready, READY_MS);
+        weir_kv_stream_later(s, &s->ready, READY_MS);
 }
 
 void weir_kv_stream_worker_put(struct weir_kv_stream *s, uint64_t id, uint32_t dp_start,
@@ -530,7 +426,7 @@ void weir_kv_stream_worker_put(struct weir_kv_stream *s, uint64_t id, uint32_t d
     if (weir_map_put(&s->workers, id, ranks) != WEIR_OK)
         WEIR_LOG(WEIR_LOG_ERROR, "events", "stream %s: too many workers", s->name);
     if (s->core.state == WEIR_KVS_OFF && !weir_timer_active(&s->ready))
-        later(s, &s->ready, 0);
+        weir_kv_stream_later(s, &s->ready, 0);
 }
 
 /* Its blocks left the index; should it come back, they are read again. */
@@ -551,7 +447,7 @@ void weir_kv_stream_worker_away(struct weir_kv_stream *s, uint64_t id) {
 
 void weir_kv_stream_up(struct weir_kv_stream *s) {
     if (weir_timer_active(&s->retry))
-        later(s, &s->retry, 0);
+        weir_kv_stream_later(s, &s->retry, 0);
 }
 
 struct weir_kv_stream *weir_kv_stream_create(struct weir_kv_streams *all, struct weir_span ns,
@@ -599,7 +495,7 @@ void weir_kv_stream_destroy(struct weir_kv_stream *s) {
     weir_map_fini(&s->workers);
     weir_map_fini(&s->missed);
     weir_map_fini(&s->late);
-    forget_snapshot(s);
+    weir_kv_stream_forget_snapshot(s);
     weir_buf_fini(&s->json);
     weir_arena_fini(&s->arena);
     weir_arena_fini(&s->answers);

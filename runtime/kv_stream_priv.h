@@ -1,7 +1,7 @@
 /*
  * Inside of the followers of JetStreams. Files: kv_streams.c which components there are;
- * kv_stream.c one stream: asking, pulling, applying; kv_stream_keep.c its snapshots;
- * kv_stream_dump.c how one is put together;
+ * kv_stream.c one stream: asking, pulling, applying; kv_stream_snapshot.c a snapshot that is read;
+ * kv_stream_keep.c those that we write; kv_stream_dump.c how one is put together;
  * kv_stream_peers.c the other routers there;
  * kv_stream_core.c all decisions.
  */
@@ -121,6 +121,27 @@ enum weir_status weir_kv_stream_ask(struct weir_kv_stream *s, const char *verb, 
 /* What came over the pull. */
 void weir_kv_stream_pulled(struct weir_kv_stream *s, enum weir_status st,
                            const struct weir_nats_msg *msg);
+
+/* Asks for what the state needs, unless that is under way. */
+void weir_kv_stream_proceed(struct weir_kv_stream *s);
+/* Starts a timer of the stream's. */
+void weir_kv_stream_later(struct weir_kv_stream *s, struct weir_timer *timer, uint64_t ms);
+/* What was asked for did not come: it is asked for again, ever later. `what`: in the log. */
+void weir_kv_stream_failed(struct weir_kv_stream *s, const char *what, enum weir_status st);
+/* All that is known of the workers is void. */
+void weir_kv_stream_void(struct weir_kv_stream *s);
+/* Callbacks of readers (arg: the stream): events of any worker, and of those that came late only.
+ */
+void weir_kv_stream_event(void *arg, const struct weir_kv_event *event);
+void weir_kv_stream_late_event(void *arg, const struct weir_kv_event *event);
+/* What was told goes into the index. */
+void weir_kv_stream_end_events(struct weir_kv_stream *s);
+
+/* ---- kv_stream_snapshot.c ----------------------------------------------------------------- */
+
+enum weir_status weir_kv_stream_read_snapshot(struct weir_kv_stream *s) WEIR_MUST_CHECK;
+/* What is half read. */
+void weir_kv_stream_forget_snapshot(struct weir_kv_stream *s);
 
 /* ---- kv_stream_dump.c --------------------------------------------------------------------- */
 
