@@ -1,4 +1,5 @@
 #include "base/file.h"
+#include "base/utf8.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -11,7 +12,7 @@ enum { STEP = 1 << 16 }; /* bytes of a read at least, where the size is not know
 static int refuse(int fd, struct weir_err *err, const char *path, const char *reason) {
     if (fd >= 0)
         close(fd);
-    weir_err_set(err, WEIR_IO, "%.180s: %s", path, reason);
+    weir_err_set(err, WEIR_IO, "%.*s: %s", WEIR_SPAN_ARG(weir_utf8_cut_z(path, 180)), reason);
     return -1;
 }
 
@@ -21,7 +22,8 @@ int weir_file_open(const char *path, enum weir_file_kind kind, struct weir_err *
     int fd = open(path, O_RDONLY | O_CLOEXEC | (kind == WEIR_FILE_PLAIN ? O_NONBLOCK : 0));
     if (fd < 0) {
         bool none = errno == ENOENT || errno == ENOTDIR;
-        weir_err_set(err, none ? WEIR_NOT_FOUND : WEIR_IO, "%.180s: %s", path, strerror(errno));
+        weir_err_set(err, none ? WEIR_NOT_FOUND : WEIR_IO, "%.*s: %s",
+                     WEIR_SPAN_ARG(weir_utf8_cut_z(path, 180)), strerror(errno));
         return -1;
     }
     if (fstat(fd, &s) != 0)
@@ -61,6 +63,9 @@ enum weir_status weir_file_read(const char *path, enum weir_file_kind kind, stru
     }
     close(fd);
     if (st != WEIR_OK)
-        return weir_err_set(err, st, "%.180s: %s", path, weir_status_text(st));
-    return n < 0 ? weir_err_set(err, WEIR_IO, "%.180s: %s", path, strerror(why)) : WEIR_OK;
+        return weir_err_set(err, st, "%.*s: %s", WEIR_SPAN_ARG(weir_utf8_cut_z(path, 180)),
+                            weir_status_text(st));
+    return n < 0 ? weir_err_set(err, WEIR_IO, "%.*s: %s", WEIR_SPAN_ARG(weir_utf8_cut_z(path, 180)),
+                                strerror(why))
+                 : WEIR_OK;
 }

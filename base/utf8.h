@@ -13,6 +13,10 @@ size_t weir_utf8_char(struct weir_span text);
 size_t weir_utf8_bad(struct weir_span text);
 /* At most `max` bytes of the text, for a message: a character that would be cut is left out. */
 struct weir_span weir_utf8_cut(struct weir_span text, size_t max);
+/* The same of a string, for WEIR_SPAN_ARG and "%.*s"; NULL is empty. */
+static inline struct weir_span weir_utf8_cut_z(const char *text, size_t max) {
+    return weir_utf8_cut(weir_span_z(text), max);
+}
 /* Appends the text with U+FFFD in place of what is ill-formed. */
 enum weir_status weir_utf8_append_lossy(struct weir_buf *out,
                                         struct weir_span text) WEIR_MUST_CHECK;

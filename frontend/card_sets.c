@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/utf8.h"
 #include "wire/card_sum.h"
 #include "wire/record.h"
 
@@ -117,10 +118,11 @@ bool weir_card_sets_put(struct weir_card_sets *sets, struct weir_span key,
         return true;
     }
     WEIR_LOG(WEIR_LOG_ERROR, "models",
-             "worker %s of model %.*s is left out: its card (checksum %.16s…) is not that "
-             "of the workers that came before it (%.16s…)",
-             weir_worker_text(r->instance_id).s, WEIR_SPAN_ARG(r->card.display_name), c->sum,
-             first->sum);
+             "worker %s of model %.*s is left out: its card (checksum %.*s…) is not that "
+             "of the workers that came before it (%.*s…)",
+             weir_worker_text(r->instance_id).s, WEIR_SPAN_ARG(r->card.display_name),
+             WEIR_SPAN_ARG(weir_utf8_cut_z(c->sum, 16)),
+             WEIR_SPAN_ARG(weir_utf8_cut_z(first->sum, 16)));
     keep(c, r);
     return false;
 }

@@ -7,6 +7,7 @@
  * to answer stays.
  */
 #include "base/log.h"
+#include "base/utf8.h"
 #include "frontend/request_priv.h"
 #include "router/pool_select.h"
 
@@ -61,10 +62,10 @@ static bool describe(const struct weir_leg *leg, const struct weir_leg_pool *p,
                      struct weir_router *router, char *text, size_t room) {
     if (weir_router_pool_workers(router, current(p)) > 0)
         return false;
-    snprintf(text, room,
-             "no worker in %s pool %" PRIu32 ": namespace %.80s has none of model %.80s",
-             p->set->name, current(p), p->set->namespaces[current(p)],
-             weir_model_info(leg->request->model)->name);
+    snprintf(text, room, "no worker in %s pool %" PRIu32 ": namespace %.*s has none of model %.*s",
+             p->set->name, current(p),
+             WEIR_SPAN_ARG(weir_utf8_cut_z(p->set->namespaces[current(p)], 80)),
+             WEIR_SPAN_ARG(weir_utf8_cut_z(weir_model_info(leg->request->model)->name, 80)));
     return true;
 }
 

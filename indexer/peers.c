@@ -13,6 +13,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/utf8.h"
 #include "indexer/restore.h"
 #include "net/http_client.h"
 #include "runtime/resolve.h"
@@ -286,8 +287,8 @@ enum weir_status weir_peer_fetch_start(struct weir_loop *loop, struct weir_group
     uint16_t port;
     for (size_t i = 0; i < n; i++)
         if (!split(peers[i], host, &port))
-            return weir_err_set(err, WEIR_INVALID, "--peers %.100s: write it as http://host:port",
-                                peers[i]);
+            return weir_err_set(err, WEIR_INVALID, "--peers %.*s: write it as http://host:port",
+                                WEIR_SPAN_ARG(weir_utf8_cut_z(peers[i], 100)));
     struct weir_peer_fetch *f = weir_calloc(1, sizeof(*f));
     if (f == NULL)
         return weir_err_set(err, WEIR_NOMEM, "out of memory");

@@ -47,7 +47,8 @@ static const struct weir_metric_desc duration_desc = {
 static int open_log(const char *path, struct weir_err *err) {
     int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NONBLOCK, 0644);
     if (fd < 0)
-        weir_err_set(err, WEIR_IO, "failed to open access log %.180s: %s", path, strerror(errno));
+        weir_err_set(err, WEIR_IO, "failed to open access log %.*s: %s",
+                     WEIR_SPAN_ARG(weir_utf8_cut_z(path, 180)), strerror(errno));
     return fd;
 }
 
@@ -152,9 +153,9 @@ enum weir_status weir_requests_create(const struct weir_requests_config *config,
                                       struct weir_requests **ret_requests, struct weir_err *err) {
     if (!is_header_name(config->trace_header))
         return weir_err_set(err, WEIR_INVALID,
-                            "--trace-id-header %.80s: not the name of a header; give one such as "
+                            "--trace-id-header %.*s: not the name of a header; give one such as "
                             "x-trace-id",
-                            config->trace_header);
+                            WEIR_SPAN_ARG(weir_utf8_cut_z(config->trace_header, 80)));
     struct weir_requests *r = weir_calloc(1, sizeof(*r));
     if (r == NULL)
         return weir_err_set(err, WEIR_NOMEM, "out of memory");

@@ -1,6 +1,7 @@
 #include "net/nats_priv.h"
 
 #include "base/mem.h"
+#include "base/utf8.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -52,11 +53,10 @@ enum weir_status weir_nats_servers(const char *list, char ***ret_servers, int *r
         else if ((servers[n] = weir_strndup(list, len)) == NULL)
             st = weir_err_set(err, WEIR_NOMEM, "out of memory");
         else if (!is_address(servers[n++]))
-            st =
-                weir_err_set(err, WEIR_INVALID,
-                             "\"%.100s\" is no address of a NATS server: write nats://host:port or "
-                             "tls://host:port",
-                             weir_nats_shown(servers[n - 1]));
+            st = weir_err_set(err, WEIR_INVALID,
+                              "\"%.*s\" is no address of a NATS server: write nats://host:port or "
+                              "tls://host:port",
+                              WEIR_SPAN_ARG(weir_utf8_cut_z(weir_nats_shown(servers[n - 1]), 100)));
         list += len;
     }
     if (st == WEIR_OK && n == 0)

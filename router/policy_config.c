@@ -4,6 +4,7 @@
  */
 #include "router/policy_config.h"
 
+#include "base/utf8.h"
 #include "router/policy_read_priv.h"
 
 #include <math.h>
@@ -93,8 +94,8 @@ static enum weir_status read_policy(const struct weir_policy_reader *r, const st
     if (st != WEIR_OK)
         return st;
     return weir_policy_malformed(r, weir_yaml_get(m, "queue_policy"),
-                                 "%squeue_policy: unknown variant `%.40s`, expected fcfs or wspt",
-                                 at, word.data);
+                                 "%squeue_policy: unknown variant `%.*s`, expected fcfs or wspt",
+                                 at, WEIR_SPAN_ARG(weir_utf8_cut_z(word.data, 40)));
 }
 
 static enum weir_status read_class_form(const struct weir_policy_reader *r,
@@ -312,10 +313,13 @@ static enum weir_status read_models(struct weir_policy_reader *r, const struct w
         return weir_err_set(r->err, WEIR_NOMEM, "out of memory");
     size_t n = 0;
     for (const struct weir_yaml *m = models->first; m != NULL; m = m->next) {
-        snprintf(r->where, sizeof(r->where), "model \"%.60s\"", m->key.data);
-        snprintf(r->at, sizeof(r->at), "models.%.60s.", m->key.data);
+        snprintf(r->where, sizeof(r->where), "model \"%.*s\"",
+                 WEIR_SPAN_ARG(weir_utf8_cut_z(m->key.data, 60)));
+        snprintf(r->at, sizeof(r->at), "models.%.*s.",
+                 WEIR_SPAN_ARG(weir_utf8_cut_z(m->key.data, 60)));
         if (m->type != WEIR_YAML_MAPPING)
-            return weir_policy_malformed(r, m, "models.%.60s is not a profile", m->key.data);
+            return weir_policy_malformed(r, m, "models.%.*s is not a profile",
+                                         WEIR_SPAN_ARG(weir_utf8_cut_z(m->key.data, 60)));
         if (m->key.len == 0)
             return weir_policy_invalid(r, m, "model profile name must not be empty");
         all[n].model = m->key;

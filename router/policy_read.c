@@ -1,3 +1,4 @@
+#include "base/utf8.h"
 #include "router/policy_read_priv.h"
 
 #include <stdarg.h>
@@ -43,8 +44,8 @@ enum weir_status weir_policy_check_keys(const struct weir_policy_reader *r,
             known = weir_span_eqz(m->key, keys[i]);
         if (!known)
             return weir_policy_malformed(
-                r, m, "%sunknown field `%.40s`: see docs/pools.md for those that are", at,
-                m->key.data);
+                r, m, "%sunknown field `%.*s`: see docs/pools.md for those that are", at,
+                WEIR_SPAN_ARG(weir_utf8_cut_z(m->key.data, 40)));
     }
     return WEIR_OK;
 }
@@ -101,6 +102,6 @@ enum weir_status weir_policy_check_name(const struct weir_policy_reader *r,
     }
     if (good)
         return WEIR_OK;
-    return weir_policy_invalid(r, node, "%s %s name \"%.60s\" must match [A-Za-z0-9_.-]+", r->where,
-                               kind, name.data);
+    return weir_policy_invalid(r, node, "%s %s name \"%.*s\" must match [A-Za-z0-9_.-]+", r->where,
+                               kind, WEIR_SPAN_ARG(weir_utf8_cut_z(name.data, 60)));
 }

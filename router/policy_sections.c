@@ -6,6 +6,7 @@
  */
 #include "router/policy_read_priv.h"
 
+#include "base/utf8.h"
 #include "router/router.h"
 
 #include <math.h>
@@ -115,7 +116,8 @@ static enum weir_status read_router(const struct weir_policy_reader *r,
         while (i < WEIR_ARRAY_LEN(settings) && !weir_span_eqz(m->key, settings[i].name))
             i++;
         if (i == WEIR_ARRAY_LEN(settings))
-            return weir_policy_invalid(r, m, "unknown router setting: %.40s", m->key.data);
+            return weir_policy_invalid(r, m, "unknown router setting: %.*s",
+                                       WEIR_SPAN_ARG(weir_utf8_cut_z(m->key.data, 40)));
         enum weir_status st = read_setting(r, m, &settings[i], ret);
         if (st != WEIR_OK)
             return st;
@@ -175,8 +177,8 @@ static enum weir_status bad_parameter(const struct weir_policy_reader *r, const 
                                       const char *key, const char *text) {
     return weir_policy_invalid(r, m,
                                "invalid parameters for worker-selection policy type \"%s\": "
-                               "%.40s %s",
-                               cost_fn, key, text);
+                               "%.*s %s",
+                               cost_fn, WEIR_SPAN_ARG(weir_utf8_cut_z(key, 40)), text);
 }
 
 static enum weir_status read_parameters(const struct weir_policy_reader *r,
@@ -225,16 +227,16 @@ static enum weir_status read_instance(const struct weir_policy_reader *r, const 
     const struct weir_yaml *p = weir_yaml_get(m, "parameters");
     if (st == WEIR_OK && p != NULL && p->type != WEIR_YAML_MAPPING)
         st = weir_policy_invalid(
-            r, p, "worker_selection instance \"%.60s\" parameters must be a YAML mapping",
-            x->name.data);
+            r, p, "worker_selection instance \"%.*s\" parameters must be a YAML mapping",
+            WEIR_SPAN_ARG(weir_utf8_cut_z(x->name.data, 60)));
     for (size_t i = 0; i < s->n && st == WEIR_OK; i++)
         if (weir_span_eq(s->instances[i].name, x->name))
-            st = weir_policy_invalid(r, m, "worker_selection contains duplicate instance \"%.60s\"",
-                                     x->name.data);
+            st = weir_policy_invalid(r, m, "worker_selection contains duplicate instance \"%.*s\"",
+                                     WEIR_SPAN_ARG(weir_utf8_cut_z(x->name.data, 60)));
     if (st == WEIR_OK && !weir_span_eqz(x->type, cost_fn))
         st = weir_policy_invalid(r, m,
-                                 "unknown worker-selection policy type \"%.60s\"; Weir has only %s",
-                                 x->type.data, cost_fn);
+                                 "unknown worker-selection policy type \"%.*s\"; Weir has only %s",
+                                 WEIR_SPAN_ARG(weir_utf8_cut_z(x->type.data, 60)), cost_fn);
     weir_policy_costs_init(&x->costs);
     x->node = m;
     s->n++;
@@ -257,8 +259,8 @@ static enum weir_status pick(const struct weir_policy_reader *r, const struct we
     if (*ret != NULL)
         return WEIR_OK;
     return weir_policy_invalid(r, weir_yaml_get(section, stage),
-                               "worker_selection %s \"%.60s\" does not name a configured instance",
-                               stage, name.data);
+                               "worker_selection %s \"%.*s\" does not name a configured instance",
+                               stage, WEIR_SPAN_ARG(weir_utf8_cut_z(name.data, 60)));
 }
 
 static enum weir_status read_selection(const struct weir_policy_reader *r,
@@ -315,10 +317,10 @@ static enum weir_status refuse_classifier(const struct weir_policy_reader *r,
         weir_policy_get_text(r, section, "request_classifier.", "type", true, &type) != WEIR_OK)
         return WEIR_INVALID;
     return weir_policy_invalid(r, section,
-                               "unknown request-classifier type \"%.60s\": Weir has none; requests "
+                               "unknown request-classifier type \"%.*s\": Weir has none; requests "
                                "name their class in x-dynamo-meta-policy-class. Leave the section "
                                "out",
-                               type.data);
+                               WEIR_SPAN_ARG(weir_utf8_cut_z(type.data, 60)));
 }
 
 enum weir_status weir_policy_read_sections(struct weir_policy_reader *r,

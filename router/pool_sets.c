@@ -1,4 +1,5 @@
 /* What a pool file says, asked and drawn. */
+#include "base/utf8.h"
 #include "router/pool_config.h"
 
 #include <string.h>
@@ -23,9 +24,10 @@ static enum weir_status check_distinct(const struct weir_pool_set *set, struct w
     for (uint32_t i = 0; i < set->n; i++)
         if (weir_pool_set_place(set, weir_span_z(set->namespaces[i]), &first) && first < i)
             return weir_err_set(err, WEIR_INVALID,
-                                "%s pools %u and %u have the same namespace %.100s: a worker can "
+                                "%s pools %u and %u have the same namespace %.*s: a worker can "
                                 "be in one only",
-                                set->name, first, i, set->namespaces[i]);
+                                set->name, first, i,
+                                WEIR_SPAN_ARG(weir_utf8_cut_z(set->namespaces[i], 100)));
     return WEIR_OK;
 }
 

@@ -279,7 +279,10 @@ static void put_system_info(struct weir_jsonw *w) {
     char platform[256];
     bool ok = uname(&u) == 0;
     if (ok)
-        snprintf(platform, sizeof(platform), "%.60s-%.60s-%.60s", u.sysname, u.release, u.machine);
+        snprintf(platform, sizeof(platform), "%.*s-%.*s-%.*s",
+                 WEIR_SPAN_ARG(weir_utf8_cut_z(u.sysname, 60)),
+                 WEIR_SPAN_ARG(weir_utf8_cut_z(u.release, 60)),
+                 WEIR_SPAN_ARG(weir_utf8_cut_z(u.machine, 60)));
     weir_jsonw_key(w, "system_info");
     weir_jsonw_object_begin(w);
     weir_jsonw_key(w, "architecture");

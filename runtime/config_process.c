@@ -1,6 +1,7 @@
 /* What every program does with its configuration before it starts: set up the log, write the dump.
  */
 #include "base/log.h"
+#include "base/utf8.h"
 #include "runtime/config_priv.h"
 
 #include <errno.h>
@@ -38,7 +39,9 @@ static enum weir_status setup_log(const struct weir_program *p, const void *conf
     };
     const char *filter = member_text(p, config, "DYN_LOG");
     enum weir_status st = weir_log_setup(&log, filter != NULL ? filter : "info", err);
-    return st == WEIR_OK ? st : weir_err_prefix(err, "DYN_LOG=%.80s", filter);
+    return st == WEIR_OK
+               ? st
+               : weir_err_prefix(err, "DYN_LOG=%.*s", WEIR_SPAN_ARG(weir_utf8_cut_z(filter, 80)));
 }
 
 /* mkdir -p of the folders of a path. */

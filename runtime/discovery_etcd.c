@@ -18,6 +18,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/utf8.h"
 #include "net/tls.h"
 
 #include <inttypes.h>
@@ -101,7 +102,8 @@ void weir_etcd_lost(struct etcd *e, bool refused, const char *fmt, ...) {
     vsnprintf(reason, sizeof(reason), fmt, args);
     va_end(args);
     const struct etcd_endpoint *ep = endpoint(e);
-    snprintf(text, sizeof(text), "etcd at %.60s port %u: %s", ep->host, ep->port, reason);
+    snprintf(text, sizeof(text), "etcd at %.*s port %u: %s",
+             WEIR_SPAN_ARG(weir_utf8_cut_z(ep->host, 60)), ep->port, reason);
     bool was_up = e->proved;
     weir_metric_set(e->figures[ETCD_CONNECTED], 0);
     weir_metric_inc(e->figures[ETCD_FAILURES]);
@@ -133,20 +135,21 @@ bool weir_etcd_failed(struct etcd *e, const struct etcd_call *call, enum weir_et
             weir_etcd_lost(e, true,
                            "it wants a user: set ETCD_AUTH_USERNAME and ETCD_AUTH_PASSWORD");
         else if (e->token_new)
-            weir_etcd_lost(e, false, "it refuses the token that it gave: %.100s", text);
+            weir_etcd_lost(e, false, "it refuses the token that it gave: %.*s",
+                           WEIR_SPAN_ARG(weir_utf8_cut_z(text, 100)));
         else
             come_up(e); /* logs in; the pumps then repeat what failed */
         return true;
     case WEIR_ETCD_PASSWORD:
         weir_etcd_lost(e, true,
-                       "it refuses the user '%.40s': ETCD_AUTH_USERNAME or ETCD_AUTH_PASSWORD is "
+                       "it refuses the user '%.*s': ETCD_AUTH_USERNAME or ETCD_AUTH_PASSWORD is "
                        "wrong",
-                       user);
+                       WEIR_SPAN_ARG(weir_utf8_cut_z(user, 40)));
         return true;
     case WEIR_ETCD_PERMISSION:
         weir_etcd_lost(e, true,
-                       "the user '%.40s' may not %s: its role needs readwrite on the prefix v1/",
-                       user, call->what);
+                       "the user '%.*s' may not %s: its role needs readwrite on the prefix v1/",
+                       WEIR_SPAN_ARG(weir_utf8_cut_z(user, 40)), call->what);
         return true;
     case WEIR_ETCD_NO_GATEWAY:
         weir_etcd_lost(e, true,
@@ -155,8 +158,9 @@ bool weir_etcd_failed(struct etcd *e, const struct etcd_call *call, enum weir_et
                        call->status);
         return true;
     default:
-        weir_etcd_lost(e, false, "cannot %s: %.100s", call->what,
-                       text[0] != '\0' ? text : "it gives no reason");
+        weir_etcd_lost(
+            e, false, "cannot %s: %.*s", call->what,
+            WEIR_SPAN_ARG(weir_utf8_cut_z(text[0] != '\0' ? text : "it gives no reason", 100)));
         return true;
     }
 }

@@ -18,6 +18,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/utf8.h"
 #include "net/tls.h"
 #include "runtime/discovery_kube_priv.h"
 
@@ -79,7 +80,8 @@ static bool give_up(struct kube *k, const char *text) {
 }
 
 static void put_where(const struct kube *k, char *out, size_t cap) {
-    snprintf(out, cap, "Kubernetes API server %.60s port %u", k->target.host, k->target.port);
+    snprintf(out, cap, "Kubernetes API server %.*s port %u",
+             WEIR_SPAN_ARG(weir_utf8_cut_z(k->target.host, 60)), k->target.port);
 }
 
 void weir_kube_lost(struct kube *k, bool refused, const char *fmt, ...) {
@@ -136,17 +138,19 @@ static void put_forbidden(const struct kube_call *call, int status, const char *
     const struct kube *k = call->kube;
     bool creates = strcmp(call->verb, "patch") == 0;
     if (status == 401)
-        snprintf(out, cap, "it does not know this process: the token is refused (%.80s)", message);
+        snprintf(out, cap, "it does not know this process: the token is refused (%.*s)",
+                 WEIR_SPAN_ARG(weir_utf8_cut_z(message, 80)));
     else if (status == 404)
         snprintf(out, cap,
                  "it has no %s.%s: is the CRD of Dynamo's operator installed, and the "
-                 "namespace \"%.40s\" right?",
-                 call->resource, call->group, k->target.ns);
+                 "namespace \"%.*s\" right?",
+                 call->resource, call->group, WEIR_SPAN_ARG(weir_utf8_cut_z(k->target.ns, 40)));
     else
         snprintf(out, cap,
-                 "this process may not %s %s.%s in the namespace \"%.40s\": its Role needs the "
+                 "this process may not %s %s.%s in the namespace \"%.*s\": its Role needs the "
                  "verb %s (see deploy/kubernetes)",
-                 call->verb, call->resource, call->group, k->target.ns,
+                 call->verb, call->resource, call->group,
+                 WEIR_SPAN_ARG(weir_utf8_cut_z(k->target.ns, 40)),
                  creates ? "patch, and create" : call->verb);
 }
 
@@ -162,9 +166,11 @@ bool weir_kube_failed(struct kube_call *call, int status, const struct weir_kube
     if (refused)
         put_forbidden(call, status, s->message, reason, sizeof(reason));
     else
-        snprintf(reason, sizeof(reason), "cannot %s %s: HTTP %d%s%.120s", call->verb,
-                 call->resource, status, s->message[0] != '\0' ? ": " : "", s->message);
-    snprintf(text, sizeof(text), "%.92s: %.160s", where, reason);
+        snprintf(reason, sizeof(reason), "cannot %s %s: HTTP %d%s%.*s", call->verb, call->resource,
+                 status, s->message[0] != '\0' ? ": " : "",
+                 WEIR_SPAN_ARG(weir_utf8_cut_z(s->message, 120)));
+    snprintf(text, sizeof(text), "%.*s: %.*s", WEIR_SPAN_ARG(weir_utf8_cut_z(where, 92)),
+             WEIR_SPAN_ARG(weir_utf8_cut_z(reason, 160)));
     /* A server that is starting refuses for a moment what it will allow: it has not read its own
      * rules and accounts yet (seen: 1.33.5). */
     if (refused && (call->proved & call->verb_bit) == 0 && ++call->n_refused == MAX_REFUSED &&

@@ -6,6 +6,7 @@
 #include "base/base64.h"
 #include "base/file.h"
 #include "base/mem.h"
+#include "base/utf8.h"
 #include "runtime/discovery_kube_priv.h"
 #include "runtime/yaml.h"
 
@@ -246,9 +247,10 @@ static enum weir_status read_account(struct kube_target *t, const struct weir_di
     if (!weir_span_u64(weir_span_z(port), &number) || number == 0 || number > 65535 ||
         strlen(c->service_host) >= WEIR_HOST_BYTES)
         return weir_err_set(err, WEIR_INVALID,
-                            "KUBERNETES_SERVICE_HOST, KUBERNETES_SERVICE_PORT: \"%.100s\", "
-                            "\"%.20s\" are no address",
-                            c->service_host, port);
+                            "KUBERNETES_SERVICE_HOST, KUBERNETES_SERVICE_PORT: \"%.*s\", "
+                            "\"%.*s\" are no address",
+                            WEIR_SPAN_ARG(weir_utf8_cut_z(c->service_host, 100)),
+                            WEIR_SPAN_ARG(weir_utf8_cut_z(port, 20)));
     t->tls = true;
     t->port = (uint16_t)number;
     t->host = keep(t, weir_span_z(c->service_host), err);

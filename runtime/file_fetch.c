@@ -6,6 +6,7 @@
 #include "runtime/file_fetch.h"
 
 #include "base/mem.h"
+#include "base/utf8.h"
 #include "net/http_client.h"
 #include "net/tls.h"
 #include "runtime/resolve.h"
@@ -75,7 +76,9 @@ static void finish(struct fetch *f, enum weir_status status) {
 }
 
 static void fail(struct fetch *f, enum weir_status status, const char *why) {
-    finish(f, weir_err_set(f->err, status, "%.160s: %.80s", f->url, why));
+    finish(f,
+           weir_err_set(f->err, status, "%.*s: %.*s", WEIR_SPAN_ARG(weir_utf8_cut_z(f->url, 160)),
+                        WEIR_SPAN_ARG(weir_utf8_cut_z(why, 80))));
 }
 
 /* ---- URLs --------------------------------------------------------------------------------- */
@@ -309,10 +312,12 @@ static enum weir_status run(struct fetch *f) {
 static enum weir_status open_part(struct fetch *f) {
     int n = snprintf(f->part, sizeof(f->part), "%s.XXXXXX", f->config->into);
     if (n < 0 || (size_t)n >= sizeof(f->part))
-        return weir_err_set(f->err, WEIR_INVALID, "%.200s: too long a path", f->config->into);
+        return weir_err_set(f->err, WEIR_INVALID, "%.*s: too long a path",
+                            WEIR_SPAN_ARG(weir_utf8_cut_z(f->config->into, 200)));
     f->fd = mkostemp(f->part, O_CLOEXEC);
     return f->fd >= 0 ? WEIR_OK
-                      : weir_err_set(f->err, WEIR_IO, "%.160s: %s", f->part, strerror(errno));
+                      : weir_err_set(f->err, WEIR_IO, "%.*s: %s",
+                                     WEIR_SPAN_ARG(weir_utf8_cut_z(f->part, 160)), strerror(errno));
 }
 
 enum weir_status weir_file_fetch(const struct weir_file_fetch_config *config,
@@ -327,16 +332,19 @@ enum weir_status weir_file_fetch(const struct weir_file_fetch_config *config,
     enum weir_status st = WEIR_INVALID;
     int n = snprintf(f->url, sizeof(f->url), "%s", config->url);
     if (n < 0 || (size_t)n >= sizeof(f->url) || !parse_url(f->url, &f->at))
-        weir_err_set(err, st, "%.200s is not an http or https URL of a file", config->url);
+        weir_err_set(err, st, "%.*s is not an http or https URL of a file",
+                     WEIR_SPAN_ARG(weir_utf8_cut_z(config->url, 200)));
     else
         st = open_part(f);
     f->first = f->at;
     if (st == WEIR_OK)
         st = run(f);
     if (f->fd >= 0 && close(f->fd) != 0 && st == WEIR_OK)
-        st = weir_err_set(err, WEIR_IO, "%.160s: %s", f->part, strerror(errno));
+        st = weir_err_set(err, WEIR_IO, "%.*s: %s", WEIR_SPAN_ARG(weir_utf8_cut_z(f->part, 160)),
+                          strerror(errno));
     if (st == WEIR_OK && rename(f->part, config->into) != 0)
-        st = weir_err_set(err, WEIR_IO, "%.160s: %s", config->into, strerror(errno));
+        st = weir_err_set(err, WEIR_IO, "%.*s: %s",
+                          WEIR_SPAN_ARG(weir_utf8_cut_z(config->into, 160)), strerror(errno));
     if (st != WEIR_OK && f->fd >= 0)
         (void)unlink(f->part);
     weir_free(f);

@@ -9,6 +9,7 @@
 #include "base/blake3.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/utf8.h"
 #include "runtime/checksum.h"
 #include "runtime/file_fetch.h"
 
@@ -111,17 +112,22 @@ static enum weir_status check_file(const char *dir, const struct weir_model_file
     const char *name = base_name(f->path);
     int n = snprintf(path, sizeof(path), "%s/%s", dir, name != NULL ? name : "");
     if (name == NULL || n < 0 || (size_t)n >= sizeof(path))
-        return weir_err_set(err, WEIR_INVALID, "%.200s is not a name of a model file", f->path);
+        return weir_err_set(err, WEIR_INVALID, "%.*s is not a name of a model file",
+                            WEIR_SPAN_ARG(weir_utf8_cut_z(f->path, 200)));
     if (f->checksum == NULL)
         return WEIR_OK;
     if (weir_checksum_file(path, sum) != WEIR_OK)
-        return weir_err_set(err, WEIR_NOT_FOUND, "%.60s, which the card names, is not in %.140s",
-                            name, dir);
+        return weir_err_set(err, WEIR_NOT_FOUND, "%.*s, which the card names, is not in %.*s",
+                            WEIR_SPAN_ARG(weir_utf8_cut_z(name, 60)),
+                            WEIR_SPAN_ARG(weir_utf8_cut_z(dir, 140)));
     if (strcmp(sum, f->checksum) != 0)
         return weir_err_set(err, WEIR_INVALID,
-                            "%.60s is not the file that the worker serves with: %.15s in %.80s, "
-                            "%.15s in its card",
-                            name, sum, dir, f->checksum);
+                            "%.*s is not the file that the worker serves with: %.*s in %.*s, "
+                            "%.*s in its card",
+                            WEIR_SPAN_ARG(weir_utf8_cut_z(name, 60)),
+                            WEIR_SPAN_ARG(weir_utf8_cut_z(sum, 15)),
+                            WEIR_SPAN_ARG(weir_utf8_cut_z(dir, 80)),
+                            WEIR_SPAN_ARG(weir_utf8_cut_z(f->checksum, 15)));
     return WEIR_OK;
 }
 
@@ -306,14 +312,15 @@ static const char *url_of(const char *path, const struct weir_hub_config *hub, c
     if (!starts(path, "hf://"))
         return path;
     if (!parse_hub(path, &f)) {
-        (void)weir_err_set(err, WEIR_INVALID, "%.200s is not an address of a file", path);
+        (void)weir_err_set(err, WEIR_INVALID, "%.*s is not an address of a file",
+                           WEIR_SPAN_ARG(weir_utf8_cut_z(path, 200)));
         return NULL;
     }
     if (hub->offline) {
         (void)weir_err_set(err, WEIR_INVALID,
-                           "%.140s is not on this machine and HF_HUB_OFFLINE is set; name the "
+                           "%.*s is not on this machine and HF_HUB_OFFLINE is set; name the "
                            "model's directory with --model-path",
-                           path);
+                           WEIR_SPAN_ARG(weir_utf8_cut_z(path, 140)));
         return NULL;
     }
     size_t n_end = strlen(hub->endpoint);
@@ -322,7 +329,8 @@ static const char *url_of(const char *path, const struct weir_hub_config *hub, c
     int n = snprintf(room, n_room, "%.*s/%s/resolve/%s/%s", (int)n_end, hub->endpoint, f.repo,
                      f.revision, f.name);
     if (n < 0 || (size_t)n >= n_room) {
-        (void)weir_err_set(err, WEIR_INVALID, "%.200s is too long", path);
+        (void)weir_err_set(err, WEIR_INVALID, "%.*s is too long",
+                           WEIR_SPAN_ARG(weir_utf8_cut_z(path, 200)));
         return NULL;
     }
     return room;
@@ -335,15 +343,17 @@ static enum weir_status fetch_file(const struct weir_model_file *f, const char *
     const char *name = base_name(f->path);
     struct weir_err ignored;
     if (name == NULL)
-        return weir_err_set(err, WEIR_INVALID, "%.200s is not a name of a model file", f->path);
+        return weir_err_set(err, WEIR_INVALID, "%.*s is not a name of a model file",
+                            WEIR_SPAN_ARG(weir_utf8_cut_z(f->path, 200)));
     if (f->checksum != NULL && check_file(dir, f, &ignored) == WEIR_OK)
         return WEIR_OK;
     if (!is_url(f->path))
-        return weir_err_set(err, WEIR_NOT_FOUND, "%.180s, which the card names, is not there",
-                            f->path);
+        return weir_err_set(err, WEIR_NOT_FOUND, "%.*s, which the card names, is not there",
+                            WEIR_SPAN_ARG(weir_utf8_cut_z(f->path, 180)));
     int n = snprintf(into, sizeof(into), "%s/%s", dir, name);
     if (n < 0 || (size_t)n >= sizeof(into))
-        return weir_err_set(err, WEIR_INVALID, "%.200s is too long", f->path);
+        return weir_err_set(err, WEIR_INVALID, "%.*s is too long",
+                            WEIR_SPAN_ARG(weir_utf8_cut_z(f->path, 200)));
     err->status = WEIR_OK;
     const char *url = url_of(f->path, hub, room, sizeof(room), err);
     if (url == NULL)
@@ -368,8 +378,8 @@ static enum weir_status fetch_all(const struct weir_model_files *files,
                                   char ret_dir[PATH_MAX], bool *ret_scratch, struct weir_err *err) {
     for (size_t i = 0; i < files->n; i++) {
         if (base_name(files->files[i].path) == NULL)
-            return weir_err_set(err, WEIR_INVALID, "%.200s is not a name of a model file",
-                                files->files[i].path);
+            return weir_err_set(err, WEIR_INVALID, "%.*s is not a name of a model file",
+                                WEIR_SPAN_ARG(weir_utf8_cut_z(files->files[i].path, 200)));
     }
     enum weir_status st = fetch_dir(files, ret_dir, ret_scratch, err);
     for (size_t i = 0; i < files->n && st == WEIR_OK; i++)

@@ -1,6 +1,7 @@
 /* Table of `weir frontend`, its rules across options and its presets. */
 #include "runtime/options_frontend.h"
 
+#include "base/utf8.h"
 #include "net/stream.h"
 #include "runtime/options_router_rules.h"
 
@@ -34,9 +35,9 @@ static enum weir_status check_host(const struct weir_frontend_options *o, struct
     if (weir_listen_ip(o->http_host, ip))
         return WEIR_OK;
     return weir_err_set(err, WEIR_INVALID,
-                        "--http-host %.80s: not an IP address; give one such as 127.0.0.1, "
+                        "--http-host %.*s: not an IP address; give one such as 127.0.0.1, "
                         "0.0.0.0 or :: (no name, no port)",
-                        o->http_host);
+                        WEIR_SPAN_ARG(weir_utf8_cut_z(o->http_host, 80)));
 }
 
 static enum weir_status check_tls(const struct weir_frontend_options *o, struct weir_err *err) {

@@ -1,6 +1,7 @@
 /* Table of `weir router`, its rules across options and its presets. */
 #include "runtime/options_local_router.h"
 
+#include "base/utf8.h"
 #include "runtime/options_frontend.h"
 #include "runtime/options_router_rules.h"
 #include "runtime/options_service.h"
@@ -26,10 +27,11 @@ static enum weir_status check(const void *config, struct weir_err *err) {
     const struct weir_local_router_options *o = config;
     struct weir_service_rules rules = WEIR_SERVICE_RULES(o);
     if (o->endpoint == NULL || !is_endpoint(o->endpoint))
-        return weir_err_set(err, WEIR_INVALID,
-                            "Invalid endpoint format: '%.100s'. Expected format: "
-                            "namespace.component.endpoint (--endpoint or DYN_ROUTER_ENDPOINT)",
-                            o->endpoint != NULL ? o->endpoint : "");
+        return weir_err_set(
+            err, WEIR_INVALID,
+            "Invalid endpoint format: '%.*s'. Expected format: "
+            "namespace.component.endpoint (--endpoint or DYN_ROUTER_ENDPOINT)",
+            WEIR_SPAN_ARG(weir_utf8_cut_z(o->endpoint != NULL ? o->endpoint : "", 100)));
     if (WEIR_ROUTER_RULES_FAULT(o) != NULL)
         return weir_err_set(err, WEIR_INVALID, "%s", WEIR_ROUTER_RULES_FAULT(o));
     return weir_service_rules_check(&rules, err);

@@ -5,6 +5,7 @@
 #include "runtime/resolve.h"
 
 #include "base/mem.h"
+#include "base/utf8.h"
 
 #include <arpa/inet.h>
 #include <netdb.h>
@@ -128,7 +129,7 @@ enum weir_status weir_addresses_next(struct weir_addresses *a, struct weir_loop 
     if (a->at < a->n)
         return WEIR_OK;
     if (weir_address_is_literal(host)) {
-        snprintf(a->ips[0], sizeof(a->ips[0]), "%.45s", host);
+        snprintf(a->ips[0], sizeof(a->ips[0]), "%.*s", WEIR_SPAN_ARG(weir_utf8_cut_z(host, 45)));
         a->n = 1;
         a->at = 0;
         return WEIR_OK;

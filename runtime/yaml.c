@@ -5,6 +5,7 @@
 #include "runtime/yaml.h"
 
 #include "base/file.h"
+#include "base/utf8.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -84,8 +85,9 @@ static enum weir_status on_scalar(struct builder *b, const yaml_event_t *e) {
         return no_memory(b);
     if (wants_key(b)) {
         if (member(b->open[b->depth - 1], text) != NULL)
-            return weir_err_set(b->err, WEIR_INVALID, "line %zu: key '%.60s' is there already",
-                                e->start_mark.line + 1, text.data);
+            return weir_err_set(b->err, WEIR_INVALID, "line %zu: key '%.*s' is there already",
+                                e->start_mark.line + 1,
+                                WEIR_SPAN_ARG(weir_utf8_cut_z(text.data, 60)));
         b->key[b->depth - 1] = text;
         return WEIR_OK;
     }
@@ -301,7 +303,8 @@ void weir_yaml_describe(const struct weir_yaml *node, char *ret, size_t cap) {
     else if (node->type != WEIR_YAML_SCALAR)
         snprintf(ret, cap, node->type == WEIR_YAML_SEQUENCE ? "a sequence" : "a mapping");
     else if (weir_yaml_bool(node, &flag) || weir_yaml_f64(node, &number))
-        snprintf(ret, cap, "%.40s", node->text.data);
+        snprintf(ret, cap, "%.*s", WEIR_SPAN_ARG(weir_utf8_cut_z(node->text.data, 40)));
     else
-        snprintf(ret, cap, "the text \"%.40s\"", node->text.data);
+        snprintf(ret, cap, "the text \"%.*s\"",
+                 WEIR_SPAN_ARG(weir_utf8_cut_z(node->text.data, 40)));
 }

@@ -4,6 +4,7 @@
  */
 #include "base/arena.h"
 #include "base/json.h"
+#include "base/utf8.h"
 #include "parsers/wprs.h"
 #include "runtime/options_parse.h"
 #include "tools/tools.h"
@@ -302,13 +303,15 @@ static enum weir_status read_file(FILE *f, struct weir_buf *out) {
 static enum weir_status load_tools(const char *path, struct weir_buf *out, struct weir_err *err) {
     FILE *f = fopen(path, "rb");
     if (f == NULL)
-        return weir_err_set(err, WEIR_NOT_FOUND, "--tools %.180s: cannot be opened", path);
+        return weir_err_set(err, WEIR_NOT_FOUND, "--tools %.*s: cannot be opened",
+                            WEIR_SPAN_ARG(weir_utf8_cut_z(path, 180)));
     enum weir_status st = read_file(f, out);
     fclose(f);
     struct weir_json j;
     weir_json_init(&j, weir_buf_span(out), 128);
     if (st == WEIR_OK && (!weir_json_skip(&j, NULL) || !weir_json_finish(&j)))
-        return weir_err_set(err, WEIR_INVALID, "--tools %.150s: no JSON: %s", path,
+        return weir_err_set(err, WEIR_INVALID, "--tools %.*s: no JSON: %s",
+                            WEIR_SPAN_ARG(weir_utf8_cut_z(path, 150)),
                             weir_json_error_text(j.error));
     return st;
 }

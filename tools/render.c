@@ -4,6 +4,7 @@
  */
 #include "base/arena.h"
 #include "base/json.h"
+#include "base/utf8.h"
 #include "runtime/options_render.h"
 #include "tokenizer/chat.h"
 #include "tokenizer/request.h"
@@ -39,7 +40,8 @@ static enum weir_status read_file(const char *dir, const char *name, struct weir
         return weir_err_set(err, WEIR_TOO_LARGE, "a path is too long");
     FILE *f = fopen(path, "rb");
     if (f == NULL)
-        return weir_err_set(err, WEIR_NOT_FOUND, "%.200s cannot be opened", path);
+        return weir_err_set(err, WEIR_NOT_FOUND, "%.*s cannot be opened",
+                            WEIR_SPAN_ARG(weir_utf8_cut_z(path, 200)));
     weir_buf_init(&buf, FILE_MAX_BYTES);
     enum weir_status st = read_all(f, &buf);
     fclose(f);
@@ -48,7 +50,10 @@ static enum weir_status read_file(const char *dir, const char *name, struct weir
         st = ret_text->data != NULL ? WEIR_OK : WEIR_NOMEM;
     }
     weir_buf_fini(&buf);
-    return st == WEIR_OK ? st : weir_err_set(err, st, "%.180s: %s", path, weir_status_text(st));
+    return st == WEIR_OK
+               ? st
+               : weir_err_set(err, st, "%.*s: %s", WEIR_SPAN_ARG(weir_utf8_cut_z(path, 180)),
+                              weir_status_text(st));
 }
 
 static enum weir_status may_lack(enum weir_status st) {
@@ -76,9 +81,9 @@ static enum weir_status load(const struct weir_render_options *o, struct wtok_te
         st = wtok_template_create(&s, ret, err);
     if (st == WEIR_NOT_FOUND && o->template == NULL)
         weir_err_set(err, st,
-                     "%.200s: there is no chat template, neither chat_template.jinja nor in "
+                     "%.*s: there is no chat template, neither chat_template.jinja nor in "
                      "tokenizer_config.json; --template FILE names one",
-                     o->model_path);
+                     WEIR_SPAN_ARG(weir_utf8_cut_z(o->model_path, 200)));
     weir_arena_fini(&arena);
     return st;
 }

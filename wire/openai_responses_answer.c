@@ -15,7 +15,7 @@ void weir_responses_head_init(struct weir_responses_head *head, const char *uuid
 void weir_responses_item_id(const struct weir_responses_head *head, enum weir_responses_item kind,
                             unsigned index, char room[WEIR_RESPONSES_ITEM_ID]) {
     static const char *const prefix[] = {"", "rs", "msg", "fc"};
-    snprintf(room, WEIR_RESPONSES_ITEM_ID, "%s_%.24s%08x", prefix[kind], head->id, index);
+    snprintf(room, WEIR_RESPONSES_ITEM_ID, "%s_%.*s%08x", prefix[kind], 24, head->id, index);
 }
 
 void weir_responses_put_z(struct weir_jsonw *w, const char *key, const char *value) {

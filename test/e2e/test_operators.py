@@ -171,6 +171,24 @@ def test_nohup_is_kept(fleet):
     assert ignored >> (signal.SIGHUP - 1) & 1
 
 
+LONG = "x" + "\u20ac" * 120  # no bound of ours is one byte more than whole characters of three
+
+
+@pytest.mark.parametrize("flags", [
+    ("frontend", "--http-host", LONG), ("frontend", "--model-path", "/" + LONG), ("router", "--endpoint", LONG), ("indexer", "--peers", LONG),
+    ("indexer", "--trace-id-header", LONG), ("indexer", "--access-log", "/none/" + LONG), ("parse", "--tools", LONG),
+    ("frontend", "--router-policy-config", "FILE")], ids=lambda f: f[0] + f[1])
+@pytest.mark.parametrize("shift", range(3))
+def test_texts_are_cut_between_characters(fleet, tmp_path, flags, shift):
+    """What is too long to be shown whole. (Failed before: "%.80s" cuts between bytes, and the line was no UTF-8.)"""
+    name = "y" * shift + LONG
+    (tmp_path / "policy.yaml").write_text(f"{name}: 1\n", encoding="utf-8")
+    flags = [str(tmp_path / "policy.yaml") if f == "FILE" else f.replace(LONG, name) for f in flags]
+    code, text = start(*flags, *(["--http-port", "0"] if flags[0] == "frontend" else []), env=fleet.env)
+    assert code != 0 and "\u20ac\u20ac\u20ac" in text and name not in text, text
+    assert "\ufffd" not in text, text
+
+
 # ---- metrics ------------------------------------------------------------------------------------
 
 def read_page(page):
