@@ -114,9 +114,11 @@ static uint64_t seat_id(uint64_t engine, struct weir_span model, bool first) {
     return first ? engine : weir_hash_bytes(h, model.data, model.len) & ((1ull << 53) - 1);
 }
 
-static bool named(const struct weir_engine_info *e, const char *model) {
+/* The engine still has the model, and at the place that gives it this id. */
+static bool keeps(const struct weir_engine_info *e, const struct seat *seat) {
     for (size_t i = 0; i < e->n_models; i++)
-        if (weir_span_eqz(e->models[i].id, model))
+        if (weir_span_eqz(e->models[i].id, seat->name) &&
+            seat_id(e->id, e->models[i].id, i == 0) == seat->worker_id)
             return true;
     return false;
 }
@@ -424,8 +426,9 @@ static void on_up(void *arg, const struct weir_engine_info *e) {
     }
     weir_metric_set(m->up, 1);
     for (size_t i = 0; i < m->n_seats; i++)
-        if (!named(e, m->seats[i].name))
+        if (!keeps(e, &m->seats[i]))
             remove_seat(m, &m->seats[i], false);
+    weir_models_engine_forget(s->config.models, e->address); /* it names all that it has */
     drop_caches(m);
     drop_seats(m);
     if (!fill_seats(m, e)) {

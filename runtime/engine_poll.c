@@ -80,13 +80,14 @@ static void fail_round(struct weir_engine_poll *p, const char *why) {
 }
 
 static void end_round(struct weir_engine_poll *p) {
+    if (p->info.n_models == 0) {
+        fail_round(p, p->spec->model.len > 0 ? "it does not name the model of its entry"
+                                             : "it names no model");
+        return;
+    }
     p->failures = 0;
     p->successes++;
     p->rounds++;
-    if (p->info.n_models == 0) {
-        fail_round(p, "it names no model");
-        return;
-    }
     p->told = false;
     if (!p->up && p->was_up && p->successes < SUCCESSES) {
         wait_round(p);
@@ -355,12 +356,20 @@ static void on_timer(void *arg) {
 
 /* ---- life --------------------------------------------------------------------------------- */
 
+/* Two entries of one server have a model each, and are two workers. */
+static uint64_t make_id(struct weir_span at, struct weir_span model) {
+    uint64_t h = weir_hash_span(at);
+    if (model.len > 0)
+        h = weir_hash_bytes(h, model.data, model.len);
+    return h & ((1ull << 53) - 1);
+}
+
 static bool make_address(struct weir_engine_poll *p) {
     const struct weir_engine_spec *s = p->spec;
     bool v6 = strchr(p->ip, ':') != NULL, v6_host = weir_span_find(s->host, ':') >= 0;
     char at[2 * WEIR_IP_BYTES];
     int n = snprintf(at, sizeof(at), v6 ? "[%s]:%u" : "%s:%u", p->ip, s->port);
-    p->id = weir_hash_span(weir_span(at, (size_t)n)) & ((1ull << 53) - 1);
+    p->id = make_id(weir_span(at, (size_t)n), s->model);
     n = snprintf(p->address, sizeof(p->address), v6_host ? "%s://%s/[%.*s]:%u" : "%s://%s/%.*s:%u",
                  s->tls ? "https" : "http", at, WEIR_SPAN_ARG(s->host), s->port);
     return n > 0 && (size_t)n < sizeof(p->address);

@@ -38,7 +38,8 @@ struct entry {
     struct weir_resolve *resolve;
     struct weir_timer again;
     unsigned n_answers;
-    bool told; /* that the name is not known */
+    bool told;       /* that the name is not known */
+    bool told_twice; /* that another entry leads to the same server */
 };
 
 #define ENTRY(n) WEIR_CONTAINER_OF(n, struct entry, node)
@@ -57,12 +58,41 @@ static void drop_entry(struct entry *e, const char *why) {
 
 /* ---- names -------------------------------------------------------------------------------- */
 
-static void add_ip(struct entry *e, const char *ip) {
+static bool same_models(const struct weir_engine_spec *a, const struct weir_engine_spec *b) {
+    return a->model.len == 0 || b->model.len == 0 || weir_span_eq(a->model, b->model);
+}
+
+/* Names are no proof: two may lead to one server, which would be two workers with half of its load
+ * each. */
+static bool is_served(struct entry *e, const char *ip) {
+    WEIR_LIST_FOREACH(at, &e->engines->entries) {
+        const struct entry *other = ENTRY(at);
+        if (other == e || other->spec.port != e->spec.port || !same_models(&other->spec, &e->spec))
+            continue;
+        WEIR_LIST_FOREACH(it, &other->polls) {
+            if (strcmp(POLL(it)->ip, ip) == 0)
+                return true;
+        }
+    }
+    return false;
+}
+
+/* False: another entry has it, now. */
+static bool add_ip(struct entry *e, const char *ip) {
     WEIR_LIST_FOREACH(it, &e->polls) {
         if (strcmp(POLL(it)->ip, ip) == 0) {
             POLL(it)->mark = e->n_answers;
-            return;
+            return true;
         }
+    }
+    if (is_served(e, ip)) {
+        if (!e->told_twice)
+            WEIR_LOG(WEIR_LOG_WARN, "engines",
+                     "worker %.*s port %u at %s: another entry leads to the same server, which is "
+                     "served once: name it once, or with a model=NAME of its own each time",
+                     WEIR_SPAN_ARG(e->spec.host), e->spec.port, ip);
+        e->told_twice = true;
+        return false;
     }
     enum weir_status st = weir_engine_poll_start(e->engines, &e->spec, ip, &e->polls);
     if (st != WEIR_OK)
@@ -70,6 +100,7 @@ static void add_ip(struct entry *e, const char *ip) {
                  weir_status_text(st));
     else
         POLL(e->polls.prev)->mark = e->n_answers;
+    return true;
 }
 
 static void on_resolved(void *arg, const char (*ips)[WEIR_IP_BYTES], size_t n,
@@ -82,7 +113,7 @@ static void on_resolved(void *arg, const char (*ips)[WEIR_IP_BYTES], size_t n,
     if (n > 0) {
         e->n_answers++;
         for (size_t i = 0; i < n; i++)
-            add_ip(e, ips[i]);
+            (void)add_ip(e, ips[i]);
         WEIR_LIST_FOREACH(it, &e->polls) {
             if (POLL(it)->mark != e->n_answers)
                 weir_engine_poll_stop(POLL(it), "its name no longer leads to this address");
@@ -97,7 +128,8 @@ static void on_again(void *arg) {
     char host[WEIR_HOST_BYTES];
     snprintf(host, sizeof(host), "%.*s", WEIR_SPAN_ARG(e->spec.host));
     if (e->spec.literal) {
-        add_ip(e, host);
+        if (!add_ip(e, host) && weir_timer_start(&e->again, RESOLVE_MS) != WEIR_OK)
+            WEIR_LOG(WEIR_LOG_ERROR, "engines", "out of memory: %s is left out", host);
         return;
     }
     enum weir_status st = weir_resolve_start(e->engines->loop, host, on_resolved, e, &e->resolve);
@@ -154,8 +186,7 @@ static enum weir_status check_spec(const struct weir_engines *g, const struct we
 
 /* A server that is two workers would be taken for one with half of its load. */
 static bool same_server(const struct weir_engine_spec *a, const struct weir_engine_spec *b) {
-    return a->port == b->port && weir_span_ieq(a->host, b->host) &&
-           (a->model.len == 0 || b->model.len == 0 || weir_span_eq(a->model, b->model));
+    return a->port == b->port && weir_span_ieq(a->host, b->host) && same_models(a, b);
 }
 
 static enum weir_status named_twice(const struct weir_engine_spec *s, struct weir_err *err) {

@@ -12,12 +12,12 @@ from weir import until
 
 
 class Scripted:
-    """An engine that names model m and hands inference to `answer(handler, body)`, /tokenize to `tokenize(handler, body)`."""
+    """An engine that names its `models` (m) and hands inference to `answer(handler, body)`, /tokenize to `tokenize(handler, body)`."""
 
-    def __init__(self, answer, tls=None, owned_by=None, tokenize=lambda h, body: h.whole(404, b"{}")):
+    def __init__(self, answer, tls=None, owned_by=None, tokenize=lambda h, body: h.whole(404, b"{}"), models=("m",)):
         outer = self
-        owner = f',"owned_by":"{owned_by}"' if owned_by else ""
-        self.seen = []
+        owner = {"owned_by": owned_by} if owned_by else {}
+        self.seen, self.models = [], models
 
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
@@ -36,7 +36,8 @@ class Scripted:
                 if self.path == "/health":
                     self.whole(200, b"")
                 elif self.path == "/v1/models":
-                    self.whole(200, b'{"object":"list","data":[{"id":"m","parent":null%s}]}' % owner.encode())
+                    named = [{"id": name, "parent": None, **owner} for name in outer.models]
+                    self.whole(200, json.dumps({"object": "list", "data": named}).encode())
                 else:
                     self.whole(404, b'{"detail":"Not Found"}')
 

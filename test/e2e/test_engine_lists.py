@@ -1,0 +1,74 @@
+"""HTTP engines whose list of models changes, and lists of engines that name one twice."""
+import json
+
+from test_engine_scripted import engines, front  # noqa: F401 (a fixture)
+from weir import until
+
+
+def says(name):
+    """An engine's answer: which engine it is, and which model it was asked for."""
+    return lambda h, body: h.whole(200, json.dumps({"id": f"{name}:{json.loads(body)['model']}"}).encode())
+
+
+def names(f):
+    return sorted(m["id"] for m in f.get("/v1/models").json()["data"])
+
+
+def test_an_engine_that_names_no_model_any_more_is_down(fleet, engines):  # noqa: F811
+    e = engines(says("e"))
+    f = front(fleet, e.url)
+    e.models = ()
+    f.wait_line("is down: it names no model")
+    assert f.chat().status == 503
+    e.models = ("m",)
+    f.ready()
+    assert f.chat().json() == {"id": "e:m"}
+
+
+def test_models_change_their_places(fleet, engines):  # noqa: F811
+    """What an engine names first is the worker of its own id, whatever that was before; a name that it gives up is gone."""
+    e, other = engines(says("e"), models=("a", "b")), engines(says("other"), models=("b",))
+    f = fleet.frontend("--worker", e.url, "--worker", other.url, env={"WEIR_ENGINE_POLL_SECS": "0.05"}).ready("b", 3)
+    at = len(f.lines)
+    e.models = ("b", "c")
+    f.wait_line("has changed", at)
+    until("the new names", lambda: names(f) == ["b", "c"])
+    assert f.chat(model="a").status == 404
+    assert f.ready("b", 3).metric("dynamo_component_router_worker_registered") == 3
+    e.models = ()
+    until("the engine's other name to go", lambda: names(f) == ["b"])
+    assert all(f.chat(model="b").json() == {"id": "other:b"} for _ in range(4))
+    ready = f.get("/v1/models/b/ready").json()["namespaces"]
+    assert sum(t["workers"] for ns in ready.values() for t in ns["worker_types"].values()) == 1, ready
+
+
+def test_a_name_that_a_restarted_engine_has_no_longer_is_not_missed(fleet, engines):  # noqa: F811
+    """503 is for names whose engines are down; one that came back without the name will not serve it."""
+    e = engines(says("e"), models=("m", "n"))
+    f = front(fleet, e.url)
+    until("both", lambda: names(f) == ["m", "n"])
+    e.models = ()
+    f.wait_line("is down")
+    assert f.chat(model="n").status == 503
+    e.models = ("m",)
+    f.ready()
+    assert f.chat(model="n").status == 404
+
+
+def test_two_entries_of_one_engine_with_a_model_each(fleet, engines):  # noqa: F811
+    e = engines(says("e"), models=("a", "b"))
+    f = fleet.frontend("--worker", f"{e.url},model=a", "--worker", f"{e.url},model=b",
+                       env={"WEIR_ENGINE_POLL_SECS": "0.05"})
+    until("both", lambda: names(f) == ["a", "b"])
+    for _ in range(3):
+        assert f.chat(model="a").json() == {"id": "e:a"} and f.chat(model="b").json() == {"id": "e:b"}
+
+
+def test_two_names_of_one_engine(fleet, engines):  # noqa: F811
+    """It is served once, whichever name it is known by."""
+    e = engines(says("e"))
+    f = fleet.frontend("--worker", e.url, "--worker", f"http://localhost:{e.port}", env={"WEIR_ENGINE_POLL_SECS": "0.05"})
+    f.ready()
+    f.wait_line("another entry leads to the same server")
+    assert f.chat().json() == {"id": "e:m"}
+    assert f.metric("dynamo_component_router_worker_registered") == 1
