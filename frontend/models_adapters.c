@@ -41,11 +41,12 @@ static void part(struct weir_models_worker *w, struct weir_models_adapter *a) {
     weir_model_set_ready(a->model, -1);
 }
 
-static void detach(struct weir_models_worker *w, struct weir_models_adapter *a) {
+/* True: its model went with it. */
+static bool detach(struct weir_models_worker *w, struct weir_models_adapter *a) {
     part(w, a);
-    if (a->model != NULL)
-        (void)weir_model_drop_card(a->model);
+    bool last = a->model != NULL && weir_model_drop_card(a->model);
     a->model = NULL;
+    return last;
 }
 
 /* The model that a card's requests go to; NULL, with a log line: not served. */
@@ -119,20 +120,21 @@ static struct weir_span base_key(struct weir_span key) {
     return weir_span(key.data, n > 0 ? n - 1 : 0);
 }
 
-void weir_models_adapter_card(struct weir_models *m, struct weir_span key,
+bool weir_models_adapter_card(struct weir_models *m, struct weir_span key,
                               const struct weir_record *record) {
+    bool last = false;
     if (record->card.lora_name.len == 0) {
         WEIR_LOG(WEIR_LOG_WARN, "models",
                  "record %.*s is left out: its key is that of an adapter, its card names none",
                  WEIR_SPAN_ARG(key));
-        return;
+        return false;
     }
     struct weir_models_worker *w = weir_models_worker_for(m, base_key(key), record);
     if (w == NULL)
-        return;
+        return false;
     struct weir_models_adapter *a = find(w, key);
     if (a != NULL) { /* told again, or changed */
-        detach(w, a);
+        last = detach(w, a);
         free_adapter(a);
         w->n_adapters--;
     }
@@ -142,6 +144,7 @@ void weir_models_adapter_card(struct weir_models *m, struct weir_span key,
     else
         keep(m, w, key, record);
     weir_models_worker_done(w);
+    return last;
 }
 
 bool weir_models_adapter_gone(struct weir_models *m, struct weir_span key) {
@@ -149,11 +152,11 @@ bool weir_models_adapter_gone(struct weir_models *m, struct weir_span key) {
     struct weir_models_adapter *a = w != NULL ? find(w, key) : NULL;
     if (a == NULL)
         return false;
-    detach(w, a);
+    bool last = detach(w, a);
     free_adapter(a);
     w->n_adapters--;
     weir_models_worker_done(w);
-    return true;
+    return last;
 }
 
 void weir_models_adapters_attach(struct weir_models *m, struct weir_models_worker *w) {
@@ -174,10 +177,12 @@ void weir_models_adapters_part(struct weir_models_worker *w) {
     }
 }
 
-void weir_models_adapters_detach(struct weir_models_worker *w) {
+bool weir_models_adapters_detach(struct weir_models_worker *w) {
+    bool last = false;
     WEIR_LIST_FOREACH(it, &w->adapters) {
-        detach(w, ADAPTER(it));
+        last |= detach(w, ADAPTER(it));
     }
+    return last;
 }
 
 void weir_models_adapters_free(struct weir_models_worker *w) {

@@ -115,6 +115,14 @@ static enum taken take_card(struct weir_models *m, struct weir_span key,
     const struct weir_card *c = &r->card;
     struct weir_models_worker *w = weir_models_find_worker(m, key);
     struct weir_model *x = weir_models_find_locked(m, c->display_name);
+    if (x != NULL && (x->base != NULL || !weir_span_eqz(c->display_name, x->name))) {
+        WEIR_LOG(WEIR_LOG_WARN, "models",
+                 "worker %s is left out: its model's name %.*s is %s of model %s already",
+                 weir_worker_text(r->instance_id).s, WEIR_SPAN_ARG(c->display_name),
+                 x->base != NULL ? "that of an adapter" : "another name",
+                 x->base != NULL ? x->base->name : x->name);
+        return NOT_BESIDE_OTHERS;
+    }
     if (x != NULL && x->info.block_size != weir_models_block_size(m, c)) {
         WEIR_LOG(WEIR_LOG_WARN, "models",
                  "a worker of model %s has block size %u, the others %u; it is left out (worker "
@@ -175,15 +183,12 @@ static void on_card(struct weir_models *m, struct weir_span key, const struct we
         on_free_card(m, key, r);
 }
 
-/* True: and its model with it. */
+/* True: and a model with it. */
 static bool gone(struct weir_models *m, enum weir_record_kind kind, struct weir_span key) {
     struct weir_models_worker *w = weir_models_find_worker(m, key);
     bool last = false;
-    if (w == NULL) {
-        if (kind == WEIR_RECORD_MODEL)
-            (void)weir_models_adapter_gone(m, key);
-        return false;
-    }
+    if (w == NULL)
+        return kind == WEIR_RECORD_MODEL && weir_models_adapter_gone(m, key);
     struct weir_model *x = w->model;
     part(w);
     if (kind == WEIR_RECORD_ENDPOINT) {
@@ -193,11 +198,11 @@ static bool gone(struct weir_models *m, enum weir_record_kind kind, struct weir_
         /* Once more: while it had its card its events were taken, also behind its instance's end.
          */
         weir_router_worker_remove(x->info.router, w->records.id);
-        weir_models_adapters_detach(w);
+        last = weir_models_adapters_detach(w);
         weir_models_parity_forget(w);
         w->model = NULL;
         weir_models_unindex(m, w);
-        last = weir_model_drop_card(x);
+        last |= weir_model_drop_card(x);
     }
     (void)weir_worker_records_gone(&w->records, kind);
     weir_models_worker_done(w);
@@ -275,9 +280,10 @@ void weir_models_on_change(void *models, enum weir_discovery_change change,
                  WEIR_SPAN_ARG(key));
     else if (kind == WEIR_RECORD_ENDPOINT)
         on_instance(m, key, record);
-    else if (record->suffix.len > 0)
-        weir_models_adapter_card(m, key, record);
-    else
+    else if (record->suffix.len > 0) {
+        if (weir_models_adapter_card(m, key, record))
+            weir_card_sets_again(&m->cards, on_free_card, m);
+    } else
         on_card(m, key, record);
     pthread_mutex_unlock(&m->lock);
 }

@@ -130,14 +130,14 @@ struct weir_models_worker *weir_models_worker_for(struct weir_models *m, struct 
 /* Frees it when nothing is left of it. */
 void weir_models_worker_done(struct weir_models_worker *w);
 
-/* models_adapters.c */
-void weir_models_adapter_card(struct weir_models *m, struct weir_span key,
+/* models_adapters.c. Those that return something: true: a model of an adapter has gone, and its
+ * name is free. */
+bool weir_models_adapter_card(struct weir_models *m, struct weir_span key,
                               const struct weir_record *record);
-/* False: the key is of none. */
 bool weir_models_adapter_gone(struct weir_models *m, struct weir_span key);
 /* The worker's own card came, or goes; it joins or parts. */
 void weir_models_adapters_attach(struct weir_models *m, struct weir_models_worker *w);
-void weir_models_adapters_detach(struct weir_models_worker *w);
+bool weir_models_adapters_detach(struct weir_models_worker *w);
 void weir_models_adapters_join(struct weir_models_worker *w);
 void weir_models_adapters_part(struct weir_models_worker *w);
 void weir_models_adapters_free(struct weir_models_worker *w);

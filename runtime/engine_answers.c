@@ -198,7 +198,7 @@ static struct weir_span consumer_endpoint(struct weir_span e, const char *host, 
         return make_endpoint(WEIR_SPAN_LIT("*"), port, arena);
     /* "[::ffff:127.0.0.1]" is a way to bind IPv4 loopback; libzmq cannot connect to it. */
     struct weir_span mapped = WEIR_SPAN_LIT("[::ffff:");
-    if (weir_span_starts(at, mapped))
+    if (weir_span_starts(at, mapped) && at.data[at.len - 1] == ']')
         at = weir_span(at.data + mapped.len, at.len - mapped.len - 1);
     bool every = weir_span_eqz(at, "*") || weir_span_eqz(at, "[::]") || weir_span_eqz(at, "::") ||
                  weir_span_eqz(at, "0.0.0.0");
@@ -336,7 +336,7 @@ enum weir_status weir_engine_read_server_info(struct weir_span body, const char 
         return WEIR_INVALID;
     bool told = weir_span_eqz(p.kind, "zmq") && p.port > 0 && p.port <= UINT16_MAX &&
                 p.replay_port <= UINT16_MAX;
-    for (uint32_t r = 0; told && r < p.n_ranks && n < room; r++)
+    for (uint32_t r = 0; told && r < p.n_ranks && r < room; r++)
         n += publisher_source(&p, r, host, arena, &ret_sources[n]);
     *ret_n = n;
     *ret_block_size = p.block_size <= 1 << 20 ? (uint32_t)p.block_size : 0;
@@ -372,6 +372,10 @@ static struct weir_engine_load *rank_of(struct weir_engine_metrics *m, struct we
 
 enum what { RUNNING, WAITING, USAGE, BLOCK_SIZE, BLOCKS, CONFIG };
 
+/* Times a usage they are a number of blocks. */
+#define BLOCKS_MAX 1000000000000u
+#define USAGE_MAX 1e6
+
 static void take(struct weir_engine_metrics *m, enum what what, struct weir_span line, double v,
                  const char *rank_label) {
     uint64_t n = 0;
@@ -381,7 +385,7 @@ static void take(struct weir_engine_metrics *m, enum what what, struct weir_span
         m->block_size = v > 0 && v <= 1 << 20 ? (uint32_t)v : 0;
         return;
     case BLOCKS:
-        m->n_kv_blocks = v > 0 && v < 1e15 ? (uint64_t)v : 0;
+        m->n_kv_blocks = v > 0 && v < BLOCKS_MAX ? (uint64_t)v : 0;
         return;
     case CONFIG:
         if (weir_span_u64(label(line, "block_size"), &n) && n <= 1 << 20)
@@ -389,11 +393,11 @@ static void take(struct weir_engine_metrics *m, enum what what, struct weir_span
         /* What was asked for decides over what would have fit. */
         if (weir_span_u64(label(line, "num_gpu_blocks_override"), &n) ||
             weir_span_u64(label(line, "num_gpu_blocks"), &n))
-            m->n_kv_blocks = n;
+            m->n_kv_blocks = n < BLOCKS_MAX ? n : 0;
         return;
     default:
         r = rank_of(m, line, rank_label);
-        if (r == NULL || !(v >= 0) || v > 1e12)
+        if (r == NULL || !(v >= 0) || v > (what == USAGE ? USAGE_MAX : 1e12))
             return;
         if (what == RUNNING)
             r->running = (uint64_t)v;

@@ -106,6 +106,17 @@ static enum weir_status apply(struct weir_engine_spec *s, struct weir_span key,
     return WEIR_OK;
 }
 
+/* Whether the list of "key=value" before `key`, which is a part of it, has that key. */
+static bool said_before(struct weir_span list, struct weir_span key) {
+    while (list.data != NULL && list.data < key.data) {
+        struct weir_span value, other = weir_span_split(list, ',', &list);
+        other = weir_span_split(other, '=', &value);
+        if (other.data < key.data && weir_span_eq(other, key))
+            return true;
+    }
+    return false;
+}
+
 static enum weir_status check(const struct weir_engine_spec *s, struct weir_err *err) {
     if (s->replay.len > 0 && s->events.len == 0)
         return weir_err_set(err, WEIR_INVALID, "replay= needs kv-events=");
@@ -124,10 +135,13 @@ enum weir_status weir_engine_spec_parse(struct weir_span text, struct weir_arena
     enum weir_status st = apply_url(&s, url, err);
     if (st != WEIR_OK)
         return st;
+    struct weir_span list = rest;
     while (st == WEIR_OK && rest.data != NULL && rest.len > 0) {
         struct weir_span value, key = weir_span_split(rest, ',', &rest);
         key = weir_span_split(key, '=', &value);
         st = apply(&s, key, value.data != NULL ? value : WEIR_SPAN_LIT(""), err);
+        if (st == WEIR_OK && said_before(list, key))
+            st = weir_err_set(err, WEIR_INVALID, "\"%.*s\" is given twice", WEIR_SPAN_ARG(key));
     }
     if (st == WEIR_OK)
         st = check(&s, err);

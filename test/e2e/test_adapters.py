@@ -198,6 +198,25 @@ def test_cards_in_any_order(fleet):
         assert front.chat("x", model="adapter-a").status in (404, 503)
 
 
+def test_a_worker_whose_model_has_the_name_of_an_adapter(fleet):
+    """It is no worker of the adapter's base, and is served when the adapter is gone."""
+    one = fleet.mocker()
+    front = fleet.frontend("--router-mode", "kv").ready()
+    with cards(fleet) as c:
+        key = c.load(one.ids[0], "adapter-a", aliases=["short"])
+        front.ready("adapter-a")
+        two, three = fleet.mocker("--model-name", "adapter-a"), fleet.mocker("--model-name", "short")
+        front.wait_line(rf"worker {two.ids[0]} is left out: its model's name adapter-a is that of an adapter of model m")
+        front.wait_line(rf"worker {three.ids[0]} is left out: its model's name short is that of an adapter of model m")
+        for model in ("m", "adapter-a", "short") * 2:
+            assert front.chat("x", model=model).status == 200
+        assert served(one) == 6 and front.metric("dynamo_component_router_worker_registered") == 1
+        c.unload(key)
+        front.ready("adapter-a", workers=3).ready("short", workers=3)
+        assert front.chat("x", model="adapter-a").status == 200 and served(two) == 1
+        assert front.chat("x", model="short").status == 200 and served(three) == 1
+
+
 def test_loads_are_shared_with_the_base(fleet):
     """Streams of the base keep a worker busy: the adapter's next requests go to the other one that has it."""
     one, two = fleet.mocker("--speedup-ratio", "1", "--decode-base-ms", "20"), fleet.mocker("--speedup-ratio", "1",

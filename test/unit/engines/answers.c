@@ -29,7 +29,9 @@ static void case_specs(void) {
                                       "http://h:1,color=red",
                                       "http://h:1,kv-events=5557",
                                       "http://h:1,block-size=0",
-                                      "http://h:1,replay=tcp://h:1"};
+                                      "http://h:1,replay=tcp://h:1",
+                                      "http://h:1,model=a,model=b",
+                                      "http://h:1,role=decode,topic=,role=prefill"};
     for (size_t i = 0; i < WEIR_ARRAY_LEN(bad); i++)
         CHECK_MSG(weir_engine_spec_parse(weir_span_z(bad[i]), &arena, &s, &err) == WEIR_INVALID &&
                       strlen(err.text) > 20,
@@ -99,6 +101,9 @@ static void case_sources(void) {
     SOURCE("tcp://10.9.9.9:5557", "tcp://0.0.0.0:5657", "10.0.0.1",
            "tcp://*:5557 tcp://10.0.0.1:5657");
     SOURCE("ipc:///tmp/x", NULL, "10.0.0.1", "none");
+    /* brackets that do not close: as it was given, for libzmq to refuse */
+    SOURCE("tcp://[::ffff::5557", NULL, "10.0.0.1", "tcp://[::ffff::5557 ");
+    SOURCE("tcp://[::ffff:127.0.0.1:5557", NULL, "10.0.0.1", "tcp://[::ffff:127.0.0.1:5557 ");
     struct weir_engine_source s[2];
     size_t n;
     CHECK(weir_engine_read_sources(WEIR_SPAN_LIT("{\"\\u0031\":{\"publisher\":\"zmq\","
@@ -167,6 +172,10 @@ static void case_server_info(void) {
     SERVER("{\"publisher\":\"zmq\",\"endpoint_host\":\"*\",\"endpoint_port_base\":65535,"
            "\"topic\":\"kv\",\"dp_size\":2}",
            "3", "0: tcp://10.0.0.1:65535|");
+    /* More ranks than there are ports, or places: those that can be. */
+    SERVER("{\"publisher\":\"zmq\",\"endpoint_host\":\"*\",\"endpoint_port_base\":65535,"
+           "\"topic\":\"kv\",\"dp_size\":99999999999}",
+           "3", "0: tcp://10.0.0.1:65535|");
     struct weir_engine_source s[2];
     uint32_t block_size;
     size_t n;
@@ -203,6 +212,12 @@ static void case_metrics(void) {
                                            "vllm:num_requests_running{engine=\"0\"} NaN\n{\n \n"),
                              &m);
     CHECK(m.n_ranks <= 1);
+    /* Figures that no engine means: as if they were not told. */
+    weir_engine_read_metrics(
+        WEIR_SPAN_LIT("vllm:kv_cache_usage_perc{engine=\"0\"} 1e11\n"
+                      "vllm:cache_config_info{num_gpu_blocks=\"18446744073709551615\"} 1.0\n"),
+        &m);
+    CHECK(m.n_ranks == 1 && m.ranks[0].kv_usage == 0 && m.n_kv_blocks == 0);
 }
 
 static void case_tokens(void) {
