@@ -12,7 +12,6 @@
 #include "wire/card_sum.h"
 
 #include <math.h>
-#include <stdio.h>
 
 /* A model whose calls nobody could read is not served: better than calls as plain text. */
 static enum weir_status fill_parsers(struct weir_models *m, struct weir_model *x,
@@ -68,7 +67,6 @@ static void observe_wait(void *arg, double waited_s) {
 enum weir_status weir_models_rooms(const struct weir_models_config *c, struct weir_span model,
                                    bool prefill, struct weir_router *router,
                                    struct weir_rooms **ret) {
-    char name[256];
     const struct weir_policy_profile *profile =
         c->policy != NULL ? weir_policy_profile_of(c->policy, model) : NULL;
     const struct weir_pool_set *pools =
@@ -76,12 +74,15 @@ enum weir_status weir_models_rooms(const struct weir_models_config *c, struct we
     if (profile == NULL && isnan(c->router.queue_threshold) &&
         isnan(c->router.queue_decode_threshold))
         return WEIR_OK;
-    snprintf(name, sizeof(name), "%.*s", WEIR_SPAN_ARG(model));
+    char *name = weir_strndup(model.data, model.len);
+    if (name == NULL)
+        return WEIR_NOMEM;
     struct weir_admission_config ac = {
         .queue = c->queue,
         .profile = profile,
         .on_granted = observe_wait,
         .arg = weir_front_queue_wait(c->metrics, name, prefill ? "prefill" : "serve")};
+    weir_free(name);
     return weir_rooms_create(&ac, router, pools != NULL ? (uint32_t)pools->n : 0, ret);
 }
 

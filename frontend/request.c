@@ -188,17 +188,29 @@ void weir_request_writable(struct weir_request *r) {
 
 /* ---- admission ----------------------------------------------------------------------------- */
 
+/* `before`, the name, however long it is, and `after`. */
+static bool fail_named(struct weir_request *r, int http_status, const char *before,
+                       struct weir_span name, const char *after) {
+    struct weir_buf text;
+    weir_buf_init(&text, WEIR_REQUEST_ARENA);
+    enum weir_status st = weir_buf_append_z(&text, before);
+    if (st == WEIR_OK)
+        st = weir_buf_append_span(&text, name);
+    if (st == WEIR_OK)
+        st = weir_buf_append_z(&text, after);
+    struct weir_span words =
+        st == WEIR_OK ? weir_arena_copy(&r->arena, weir_buf_span(&text)) : weir_span(NULL, 0);
+    weir_buf_fini(&text);
+    if (words.data == NULL)
+        return weir_request_fail_memory(r);
+    weir_request_fail(r, http_status, words, weir_request_error_type(http_status));
+    return false;
+}
+
 static bool fail_not_found(struct weir_request *r) {
-    struct weir_span name = r->q.model, words = WEIR_SPAN_LIT("Model not found");
-    if (r->endpoint == WEIR_FRONT_MESSAGES) {
-        size_t room = name.len + sizeof("Model '' not found");
-        char *text = weir_arena_alloc(&r->arena, room);
-        if (text == NULL)
-            return weir_request_fail_memory(r);
-        words = weir_span(
-            text, (size_t)snprintf(text, room, "Model '%.*s' not found", WEIR_SPAN_ARG(name)));
-    }
-    weir_request_fail(r, 404, words, "not_found");
+    if (r->endpoint == WEIR_FRONT_MESSAGES)
+        return fail_named(r, 404, "Model '", r->q.model, "' not found");
+    weir_request_fail(r, 404, WEIR_SPAN_LIT("Model not found"), "not_found");
     return false;
 }
 
@@ -219,19 +231,10 @@ static bool find_model(struct weir_request *r) {
         : r->q.kind == WEIR_OPENAI_EMBEDDINGS ? !info->embeddings
                                               : !info->completions)
         return fail_not_found(r);
-    if (!weir_model_ready(r->model)) {
-        char text[512];
-        int n =
-            snprintf(text, sizeof(text),
-                     "Model `%s` is not ready to serve requests yet. The deployment may still be "
-                     "starting up or is not fully provisioned. Please retry shortly.",
-                     info->name);
-        weir_request_fail(r, 503,
-                          weir_arena_copy(&r->arena, weir_span(text, n < 0 ? 0 : (size_t)n)),
-                          "unavailable");
-        return false;
-    }
-    return true;
+    return weir_model_ready(r->model) ||
+           fail_named(r, 503, "Model `", weir_span_z(info->name),
+                      "` is not ready to serve requests yet. The deployment may still be starting "
+                      "up or is not fully provisioned. Please retry shortly.");
 }
 
 /* What the request asks of its worker and no worker here can give. */

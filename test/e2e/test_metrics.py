@@ -202,6 +202,19 @@ def test_a_model_begins_with_so_many_workers(fleet):
     assert front.chat().status == 200  # at first only
 
 
+def test_a_long_name_is_told_whole(fleet):
+    """In a refusal (it read behind the end of its text), and in the labels of all metrics (one was cut inside of a character)."""
+    name = "x" + "\u00fc" * 300
+    fleet.mocker("--model-name", name)
+    front = fleet.frontend("--router-mode", "kv", "--router-min-initial-workers", "2", "--router-queue-threshold", "1")
+    front.wait_line("is served once it has 2")
+    r = front.chat(model=name)
+    assert r.status == 503 and r.json()["error"]["message"].startswith(f"Model `{name}` is not ready to serve requests yet. The")
+    assert r.json()["error"]["message"].endswith(" Please retry shortly.")
+    labels = re.findall(r'model="(x[^"]*)"', front.get("/metrics").body.decode())
+    assert set(labels) == {name} and len(labels) > 10
+
+
 def test_who_waits_stands_in_the_references_names(fleet):
     fleet.mocker("--speedup-ratio", "1", "--decode-base-ms", "1000")
     front = fleet.frontend("--router-mode", "kv", "--router-queue-threshold", "0", "--router-queue-decode-threshold", "0").ready()
