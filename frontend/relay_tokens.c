@@ -30,6 +30,13 @@ static void end_count(struct weir_relay *y, enum weir_status status, bool sent_a
     }
 }
 
+/* Whatever it calls its answer: that is never the client's. */
+static void on_head(void *arg, int status, const struct weir_http_header *headers, size_t n) {
+    struct weir_relay *y = arg;
+    weir_relay_on_head(y, status, headers, n);
+    y->streams = false;
+}
+
 static void on_tokens(void *arg, enum weir_status status, bool sent_any) {
     struct weir_relay *y = arg;
     struct weir_leg *leg = y->leg;
@@ -137,8 +144,7 @@ static enum weir_status token_body(struct weir_request *r, struct weir_span *ret
 
 /* *ret_chosen: there is an engine that was asked. */
 static enum weir_status ask(struct weir_leg *leg, struct weir_span body, bool *ret_chosen) {
-    static const struct weir_http_call_ops ops = {weir_relay_on_head, weir_relay_on_body,
-                                                  on_tokens};
+    static const struct weir_http_call_ops ops = {on_head, weir_relay_on_body, on_tokens};
     struct weir_request *r = leg->request;
     struct weir_relay *y = leg->relay;
     struct weir_model_worker worker;

@@ -47,25 +47,29 @@ static bool read_tokenize(struct weir_http_exchange *x, struct tokenize_request 
 
 /* The named model, or the only one. */
 struct only {
-    struct weir_span name;
+    struct weir_model *model; /* a reference: it may leave once the registry's lock is given up */
     unsigned n;
 };
 
 static void on_only(void *arg, struct weir_model *model, bool ready) {
     struct only *o = arg;
     (void)ready;
-    o->n++;
-    o->name = weir_span_z(weir_model_info(model)->name);
+    if (o->n++ == 0)
+        o->model = weir_model_ref(model);
+}
+
+static struct weir_model *only_model(struct weir_front_loop *fl) {
+    struct only o = {0};
+    weir_models_each_router(fl->app->models, on_only, &o);
+    if (o.n == 1)
+        return o.model;
+    weir_model_unref(o.model);
+    return NULL;
 }
 
 static struct weir_model *pick_model(struct weir_front_loop *fl, struct weir_span name) {
-    struct only o = {0};
-    if (name.data == NULL) {
-        weir_models_each_router(fl->app->models, on_only, &o);
-        name = o.name;
-    }
     struct weir_model *model =
-        name.data != NULL && o.n <= 1 ? weir_models_find(fl->app->models, name) : NULL;
+        name.data != NULL ? weir_models_find(fl->app->models, name) : only_model(fl);
     /* Without a worker its tokenizer may not be loaded; that of engines may be with them alone. */
     if (model != NULL && (!weir_model_ready(model) || weir_model_info(model)->tok == NULL)) {
         weir_model_unref(model);

@@ -272,6 +272,23 @@ def test_slow_client_holds_the_engine_back(fleet, engines):
     c.close()
 
 
+def test_tokens_that_come_as_a_stream_are_no_answer(fleet, engines):
+    """What an engine says about the tokens of a prompt stays between it and us, whatever it calls it."""
+    def tokenize(h, body):
+        if json.loads(body).get("prompt") == "weir":  # can it?
+            h.whole(200, b'{"count":1,"tokens":[7]}')
+            return
+        h.begin_stream()
+        h.chunk(b'data: {"choices":[{"delta":{"content":"of the tokens"}}]}\n\ndata: [DONE]\n\n')
+        h.chunk(b"")
+    e = engines(lambda h, body: h.whole(200, b'{"id":"answer"}'), tokenize=tokenize)
+    f = fleet.frontend("--worker", e.url, "--router-mode", "kv", "--enable-anthropic-api",
+                       env={"WEIR_ENGINE_POLL_SECS": "0.05"}).ready()
+    assert f.chat().json() == {"id": "answer"} and len(e.seen) == 1
+    counted = f.ask("POST", "/v1/messages/count_tokens", {"model": "m", "messages": [{"role": "user", "content": "x"}]})
+    assert counted.status == 502 and "something else than tokens" in counted.json()["error"]["message"], counted
+
+
 def test_tls(fleet, engines, tmp_path):
     key, cert = str(tmp_path / "key.pem"), str(tmp_path / "cert.pem")
     subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
