@@ -359,9 +359,10 @@ void weir_plane_call_cancel(struct weir_plane_call *call, bool graceful) {
     unlink_call(call, "cancelled");
 }
 
+/* The prologue is read all the same: a worker that has begun is not late. */
 void weir_plane_call_pause(struct weir_plane_call *call) {
     call->paused = true;
-    if (call->home != NULL && !call->home->closing)
+    if (call->state == WEIR_PLANE_CALL_STREAMING && call->home != NULL && !call->home->closing)
         weir_stream_read_stop(call->home->stream);
 }
 

@@ -63,8 +63,6 @@ static void on_handshake(struct weir_plane_home *h, struct weir_two_part msg) {
     weir_timer_stop(&h->timer);
     h->call = call;
     call->home = h;
-    if (call->paused)
-        weir_stream_read_stop(h->stream);
 }
 
 static void on_prologue(struct weir_plane_home *h, struct weir_two_part msg) {
@@ -79,6 +77,8 @@ static void on_prologue(struct weir_plane_home *h, struct weir_two_part msg) {
     case WEIR_CTL_PROLOGUE_OK:
         call->state = WEIR_PLANE_CALL_STREAMING;
         call->last_item_ms = weir_loop_now_ms(h->client->loop);
+        if (call->paused)
+            weir_stream_read_stop(h->stream);
         if (call->item_ms > 0)
             weir_plane_call_wait(call, call->item_ms);
         else

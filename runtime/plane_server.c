@@ -1,7 +1,7 @@
 /*
  * Happy path: a frontend connects and sends request frames → each is acknowledged at once and
  * decoded → we dial the caller's listener, hand over the handshake → the application replies with a
- * prologue, items and the end → the caller closes (at the latest CLOSE_MS later) → on_done.
+ * prologue, items and the end → the caller closes (close_ms after it has all, we do) → on_done.
  *
  * Failure modes: unknown path, overload and draining are refused in the reply; a frame too large is
  * refused and the connection closed; an unreadable request is acknowledged and dropped with a log
@@ -72,6 +72,8 @@ enum weir_status weir_plane_server_create(struct weir_loop *loop,
         s->config.max_message = (size_t)32 << 20;
     if (s->config.max_prompt_ids == 0)
         s->config.max_prompt_ids = (size_t)4 << 20;
+    if (s->config.close_ms == 0)
+        s->config.close_ms = CLOSE_MS;
     weir_plane_figures_init(&s->figures, s->config.metrics, s->config.max_active);
     weir_list_init(&s->paths);
     weir_list_init(&s->conns);
@@ -180,8 +182,12 @@ static const struct weir_stream_ops caller_ops = {.on_open = on_caller_open,
                                                   .on_eof = on_caller_eof,
                                                   .on_close = on_caller_close};
 
+/* A caller that reads slowly still gets all: only one that stalls is cut, by the stream itself. */
 static void on_close_late(void *arg) {
     struct weir_plane_request *r = arg;
+    if (weir_stream_queued(r->stream) > 0 &&
+        weir_timer_start(&r->timer, r->server->config.close_ms) == WEIR_OK)
+        return;
     weir_stream_close(r->stream, WEIR_OK, "caller did not close");
 }
 
@@ -418,8 +424,9 @@ static void check(struct weir_plane_request *r, enum weir_status st) {
 
 static void finish(struct weir_plane_request *r) {
     r->ended = true;
-    if (weir_timer_start(&r->timer, CLOSE_MS) != WEIR_OK)
-        weir_stream_close_flushed(r->stream, CLOSE_MS, "out of memory");
+    uint64_t ms = r->server->config.close_ms;
+    if (weir_timer_start(&r->timer, ms) != WEIR_OK)
+        weir_stream_close_flushed(r->stream, ms, "out of memory");
 }
 
 void weir_plane_reply_prologue(struct weir_plane_request *r, const char *error) {

@@ -20,6 +20,7 @@ struct weir_plane_server_config {
     unsigned max_active;    /* requests in work; above: "Server overloaded: …"; 0 = 10,000 */
     size_t max_message;     /* 0 = 32 MiB */
     size_t max_prompt_ids;  /* 0 = 4 Mi */
+    uint64_t close_ms;      /* for a caller that has everything to close; 0 = 10,000 */
     struct weir_nats *nats; /* requests come over it, or NULL; outlives the server */
     struct weir_metrics *metrics; /* or NULL; outlives the server: plane_metrics.h */
 };
@@ -78,7 +79,8 @@ void weir_plane_reply_refuse(struct weir_plane_request *r, const struct weir_wir
 /* The same, with the HTTP status that belongs to st. */
 void weir_plane_reply_refuse_text(struct weir_plane_request *r, enum weir_status st,
                                   const char *text);
-/* complete_final and sentinel; on_done follows when the caller has closed or 10 s later. */
+/* complete_final and sentinel; on_done follows when the caller has closed, or close_ms after it has
+ * taken all, or when it has stalled for a minute. */
 void weir_plane_reply_end(struct weir_plane_request *r);
 /* Breaks the stream without an end (fault tests). */
 void weir_plane_reply_abort(struct weir_plane_request *r);

@@ -769,6 +769,43 @@ static void case_dialled_back_is_acknowledged(void) {
     close(listener);
 }
 
+/* A caller that takes nothing for a while: a worker that begins meanwhile is not late, and held. */
+static void case_paused_before_it_began(void) {
+    static const struct weir_span begins = WEIR_SPAN_LIT(PROLOGUE);
+    static const struct weir_span rest = WEIR_SPAN_LIT(TOKEN("11") FINAL);
+    unsigned port;
+    struct call c;
+    char frame[4096];
+    int listener = listen_here(&port);
+    struct weir_plane_client *client =
+        make_client((struct weir_plane_client_config){.prologue_ms = 100});
+    CHECK(start(client, port, &c, 0) == WEIR_OK);
+    weir_plane_call_pause(c.call);
+    CHECK(turns_until(loop, readable, &listener));
+    int fd = accept(listener, NULL, NULL);
+    CHECK(turns_until(loop, readable, &fd));
+    ssize_t n = recv(fd, frame, sizeof(frame), 0);
+    CHECK(n > 0);
+    int home = dial_back(frame, (size_t)n);
+    CHECK(turns_until(loop, is_read, &home));
+    CHECK(send(fd, "\0\0\0\0", 4, 0) == 4);
+    CHECK(send(home, begins.data, begins.len, MSG_NOSIGNAL) == (ssize_t)begins.len);
+    turns_for(loop, 200);
+    CHECK_MSG(c.ends == 0, "%s: %s", c.stage, c.message);
+    if (c.ends == 0) {
+        CHECK(send(home, rest.data, rest.len, MSG_NOSIGNAL) == (ssize_t)rest.len);
+        turns_for(loop, 50);
+        CHECK(c.items == 0 && c.ends == 0);
+        weir_plane_call_resume(c.call);
+    }
+    wait_end(&c);
+    CHECK_MSG(c.status == WEIR_OK && c.items == 1, "%s: %s", c.stage, c.message);
+    end_client(client);
+    close(fd);
+    close(home);
+    close(listener);
+}
+
 /* After a stale connection the others of the pool are not trusted either. */
 static void case_fresh_connection(void) {
     unsigned port;
@@ -818,6 +855,7 @@ int main(void) {
     CHECK_RUN(case_left_before_it_began);
     CHECK_RUN(case_unreadable_item);
     CHECK_RUN(case_stale_connection);
+    CHECK_RUN(case_paused_before_it_began);
     CHECK_RUN(case_fresh_connection);
     CHECK_RUN(case_dialled_back_is_acknowledged);
     if (check_failed == 0)

@@ -390,6 +390,26 @@ static void case_cut_counts_once(void) {
     weir_arena_fini(&arena);
 }
 
+/* A caller that takes its time behind the end is not cut off: what waits for it is still its own.
+ */
+static void case_slow_at_the_end(void) {
+    enum { ITEMS = 600000 }; /* more than the system keeps for both sides */
+    struct worker w = {.n_items = ITEMS};
+    struct call c;
+    open_worker(&w, (struct weir_plane_server_config){.close_ms = 20});
+    struct weir_plane_client *client = make_client();
+    start(client, w.port, &c);
+    c.pause_at_item = true;
+    CHECK(turns_until(loop, has_item, &c));
+    turns_for(loop, 100);
+    CHECK(c.ends == 0 && w.dones == 0);
+    weir_plane_call_resume(c.call);
+    CHECK(turns_until(loop, ended, &c));
+    CHECK_MSG(c.status == WEIR_OK && c.items == ITEMS && !c.wrong, "%d at %s, %u items",
+              (int)c.status, c.stage, c.items);
+    finish_both(client, &w);
+}
+
 /* Many calls that end in every way there is: nothing is left behind. */
 static bool no_calls(void *arg) {
     return weir_plane_client_calls(arg) == 0;
@@ -717,6 +737,7 @@ int main(void) {
     CHECK_RUN(case_server_goes);
     CHECK_RUN(case_back_pressure);
     CHECK_RUN(case_cut_counts_once);
+    CHECK_RUN(case_slow_at_the_end);
     CHECK_RUN(case_churn);
     CHECK_RUN(case_bytes);
     CHECK_RUN(case_dropped);
