@@ -64,6 +64,10 @@ static void on_unregister(struct weir_service *s, struct weir_http_exchange *x) 
         weir_indexer_refuse(x, 400, "instance_id and model_name are required");
         return;
     }
+    if (f.dp_rank > UINT32_MAX) { /* one that nobody can have, not all of them */
+        weir_indexer_refuse(x, 400, "dp_rank is out of range");
+        return;
+    }
     /* A group that was not named means all. */
     bool all = f.group.data == weir_indexer_default_group.data;
     unsigned n = weir_groups_unregister(s->groups, f.model, all ? weir_span(NULL, 0) : f.group,

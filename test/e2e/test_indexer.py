@@ -127,6 +127,10 @@ def test_registrations(indexers):
     assert [(w["instance_id"], w["routing_group"], w["dp_rank"]) for w in workers] \
         == [(2**63 + 5, "default", 0), (2**63 + 5, "default", 1), (6, "other", 0)]
     assert len(json.loads(x.ask("GET", "/workers?routing_group=other")[1])) == 1
+    # A rank that is none is not every rank. (Failed before: both were gone.)
+    for rank in 2**64 - 1, 2**63, 2**32:
+        assert x.ask("POST", "/unregister", {"instance_id": 2**63 + 5, "model_name": "m", "dp_rank": rank})[0] == 400
+    assert len(json.loads(x.ask("GET", "/workers")[1])) == 3
     assert json.loads(x.ask("GET", "/workers?model_name=x%20y")[1]) == []
     assert x.ask("POST", "/unregister", {"instance_id": 2**63 + 5, "model_name": "m"})[0] == 200
     assert [w["instance_id"] for w in json.loads(x.ask("GET", "/workers")[1])] == [6]
