@@ -152,6 +152,7 @@ static bool is_event_stream(struct weir_span type) {
 void weir_relay_on_head(void *arg, int status, const struct weir_http_header *headers, size_t n) {
     struct weir_relay *y = arg;
     y->status = status;
+    y->content_type[0] = '\0'; /* of another engine */
     for (size_t i = 0; i < n; i++)
         if (weir_span_ieq(headers[i].name, WEIR_SPAN_LIT("content-type"))) {
             snprintf(y->content_type, sizeof(y->content_type), "%.*s",
@@ -249,6 +250,10 @@ static void give_answer(struct weir_relay *y) {
     r->error_type = y->status < 400 ? "" : weir_request_error_type(y->status);
     if (r->committed) { /* a keep-alive comment went out before this answer came */
         r->answered = false;
+        if (y->status < 400) {
+            weir_relay_fail(y->leg, 502, "The engine answered a stream with a whole answer");
+            return;
+        }
         struct weir_span words = weir_arena_copy(&r->arena, weir_buf_span(&y->answer));
         if (words.data == NULL)
             (void)weir_request_fail_memory(r);

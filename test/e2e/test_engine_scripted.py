@@ -113,6 +113,23 @@ def test_a_refusal_after_a_comment(fleet, engines):
     assert words in rest and rest.endswith("data: [DONE]\n\n")
 
 
+def test_a_whole_answer_after_a_comment(fleet, engines):
+    """What is no stream cannot go on one, however well it says what it says. (Failed before: an error with code 200.)"""
+    gate = threading.Event()
+
+    def answer(h, body):
+        gate.wait(120)
+        h.whole(200, b'{"choices":[]}')
+    f = front(fleet, engines(answer).url, env={"DYN_HTTP_SSE_KEEP_ALIVE_INTERVAL_MS": "30"})
+    r = urllib.request.urlopen(urllib.request.Request(
+        f.url + "/v1/chat/completions", b'{"model":"m","stream":true,"messages":[{"role":"user","content":"x"}]}',
+        {"content-type": "application/json"}))
+    until("a comment", lambda: r.readline() == b":\n")
+    gate.set()
+    error, done = (line[6:] for line in r.read().decode().split("\n") if line.startswith("data: "))
+    assert json.loads(error)["error"]["code"] == 502 and done == "[DONE]"
+
+
 def test_bytes_and_headers_reach_the_engine(fleet, engines):
     def answer(h, body):
         h.whole(200, b'{ "odd" :  "spacing", "usage":{"prompt_tokens":5,"completion_tokens":2} }')
@@ -153,6 +170,19 @@ def test_503_goes_elsewhere_and_comes_back_when_all_say_it(fleet, engines):
     r = only.chat()
     assert r.status == 503 and r.json()["error"]["message"] == "engine sleeps"
     assert only.get("/v1/models/m/ready").json()["ready"]
+
+
+def test_an_answer_without_a_type_has_none(fleet, engines):
+    """Not that of the engine which was asked before. (Failed before: text/first.)"""
+    def plain(h, body):
+        h.send_response(200)
+        h.send_header("content-length", "2")
+        h.end_headers()
+        h.wfile.write(b"{}")
+    f = front(fleet, *(engines(a).url for a in (lambda h, body: h.whole(503, b"no", "text/first"), plain)))
+    for _ in range(3):
+        r = f.chat()
+        assert (r.status, r.body) == (200, b"{}") and "content-type" not in r.headers, r.headers
 
 
 def test_refusals_are_the_answer(fleet, engines):
