@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/number.h"
+#include "base/utf8.h"
 #include "runtime/address.h"
 #include "runtime/discovery_priv.h"
 #include "runtime/toml.h"
@@ -28,8 +29,9 @@ enum { FILE_MAX = 16 << 20, FILE_ARENA = 256 << 20, SETTLE_MS = 20 };
 struct static_backend {
     const char *const *flags; /* borrowed: outlive the discovery, as the configuration does */
     size_t n_flags;
-    char *path; /* owned; NULL without a file */
-    int fd;     /* inotify */
+    char *path;           /* owned; NULL without a file */
+    struct weir_map keys; /* of the workers read so far, while they are checked */
+    int fd;               /* inotify */
     struct weir_poll *poll;
     struct weir_timer timer;
 };
@@ -128,10 +130,33 @@ static enum weir_status put(struct weir_discovery *d, const struct weir_record *
     return st;
 }
 
+/* Two with one key would be one worker, the later of them. */
+static enum weir_status check_key(struct static_backend *b, const struct static_worker *w,
+                                  struct weir_err *err) {
+    struct weir_buf key;
+    uint64_t other;
+    weir_buf_init(&key, 4096);
+    enum weir_status st = weir_record_key(&w->instance, &key);
+    uint64_t hash = st == WEIR_OK ? weir_hash_span(weir_buf_span(&key)) : 0;
+    if (st != WEIR_OK)
+        weir_err_set(err, st, "static worker %.*s: %s", WEIR_SPAN_ARG(w->address),
+                     weir_status_text(st));
+    else if (weir_map_get(&b->keys, hash, &other))
+        st = weir_err_set(err, WEIR_EXISTS,
+                          "static worker %.*s: another one is %.*s too: name it once, or give each "
+                          "an id=N of its own",
+                          WEIR_SPAN_ARG(w->address),
+                          WEIR_SPAN_ARG(weir_utf8_cut(weir_buf_span(&key), 100)));
+    else if ((st = weir_map_put(&b->keys, hash, 1)) != WEIR_OK)
+        weir_err_set(err, st, "out of memory");
+    weir_buf_fini(&key);
+    return st;
+}
+
 /* All workers are read before the first is put, so that a mistake changes nothing: d is NULL then.
  */
-static enum weir_status add(struct weir_discovery *d, struct static_worker *w,
-                            struct weir_err *err) {
+static enum weir_status add(struct static_backend *b, struct weir_discovery *d,
+                            struct static_worker *w, struct weir_err *err) {
     struct weir_buf slug;
     weir_buf_init(&slug, 1024);
     w->model.endpoint = w->instance.endpoint;
@@ -143,6 +168,8 @@ static enum weir_status add(struct weir_discovery *d, struct static_worker *w,
         weir_err_set(err, st, "static worker %.*s: the model's name is empty or too long",
                      WEIR_SPAN_ARG(w->address));
     w->model.card.slug = weir_buf_span(&slug);
+    if (st == WEIR_OK && d == NULL)
+        st = check_key(b, w, err);
     if (st == WEIR_OK && d != NULL)
         st = put(d, &w->instance);
     if (st == WEIR_OK && d != NULL)
@@ -151,14 +178,14 @@ static enum weir_status add(struct weir_discovery *d, struct static_worker *w,
     return st;
 }
 
-static enum weir_status add_flags(const struct static_backend *b, struct weir_discovery *d,
+static enum weir_status add_flags(struct static_backend *b, struct weir_discovery *d,
                                   struct weir_err *err) {
     enum weir_status st = WEIR_OK;
     for (size_t i = 0; i < b->n_flags && st == WEIR_OK; i++) {
         struct static_worker w;
         st = parse(weir_span_z(b->flags[i]), &w, err);
         if (st == WEIR_OK)
-            st = add(d, &w, err);
+            st = add(b, d, &w, err);
     }
     return st;
 }
@@ -178,8 +205,8 @@ static enum weir_status apply_member(struct static_worker *w, const struct weir_
     return apply(w, m->key, weir_span(digits, weir_u64_text((uint64_t)m->integer, digits)), err);
 }
 
-static enum weir_status add_table(struct weir_discovery *d, const struct weir_toml *table,
-                                  struct weir_err *err) {
+static enum weir_status add_table(struct static_backend *b, struct weir_discovery *d,
+                                  const struct weir_toml *table, struct weir_err *err) {
     struct static_worker w;
     const struct weir_toml *address = weir_toml_get(table, "address");
     if (table->type != WEIR_TOML_TABLE || address == NULL || address->type != WEIR_TOML_STRING)
@@ -188,10 +215,10 @@ static enum weir_status add_table(struct weir_discovery *d, const struct weir_to
     enum weir_status st = begin(address->text, &w, err);
     for (const struct weir_toml *m = table->first; m != NULL && st == WEIR_OK; m = m->next)
         st = apply_member(&w, m, err);
-    return st == WEIR_OK ? add(d, &w, err) : st;
+    return st == WEIR_OK ? add(b, d, &w, err) : st;
 }
 
-static enum weir_status add_file(const struct static_backend *b, struct weir_discovery *d,
+static enum weir_status add_file(struct static_backend *b, struct weir_discovery *d,
                                  struct weir_arena *arena, struct weir_err *err) {
     const struct weir_toml *root, *workers;
     enum weir_status st = weir_toml_read(b->path, FILE_MAX, arena, &root, err);
@@ -203,7 +230,7 @@ static enum weir_status add_file(const struct static_backend *b, struct weir_dis
                             workers->line);
     for (const struct weir_toml *t = workers != NULL ? workers->first : NULL;
          t != NULL && st == WEIR_OK; t = t->next)
-        st = add_table(d, t, err);
+        st = add_table(b, d, t, err);
     return st == WEIR_OK ? st : weir_err_prefix(err, "%s", b->path);
 }
 
@@ -212,9 +239,11 @@ static enum weir_status read_all(struct weir_discovery *d, struct weir_discovery
     struct static_backend *b = d->backend;
     struct weir_arena arena;
     weir_arena_init(&arena, FILE_ARENA);
+    weir_map_init(&b->keys, SIZE_MAX);
     enum weir_status st = add_flags(b, into, err);
     if (st == WEIR_OK && b->path != NULL)
         st = add_file(b, into, &arena, err);
+    weir_map_fini(&b->keys);
     weir_arena_fini(&arena);
     return st;
 }

@@ -50,7 +50,7 @@ struct weir_engine_model {
 };
 /* What is known of an engine that can serve. Borrowed for the call. */
 struct weir_engine_info {
-    uint64_t id;         /* of its address and its entry's model: the same in every run, below 2^53 */
+    uint64_t id; /* of its address and its entry's model: the same in every run, below 2^53 */
     const char *address; /* "http://1.2.3.4:8000/host:8000", or https: where, and its name */
     const struct weir_engine_model *models;
     size_t n_models; /* at least 1 */

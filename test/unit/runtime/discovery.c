@@ -610,6 +610,35 @@ static void case_static_errors(void) {
     }
 }
 
+/* Two with one key were one worker, the later of them, without a word. */
+static void case_static_twice(void) {
+    static const struct {
+        const char *workers[2], *error;
+    } rows[] = {
+        {{"127.0.0.1:9001/p,id=7", "127.0.0.1:9002/p,id=7"},
+         "static worker 127.0.0.1:9002/p: another one is dynamo/backend/generate/7 too: name it "
+         "once, or give each an id=N of its own"},
+        {{"127.0.0.1:9001/p,id=7,model=a", "127.0.0.1:9001/p,id=7,model=b"},
+         "static worker 127.0.0.1:9001/p: another one is dynamo/backend/generate/7 too: name it "
+         "once, or give each an id=N of its own"},
+        {{"127.0.0.1:9001/p,id=7", "127.0.0.1:9001/p,id=7,namespace=n"}, NULL},
+        {{"127.0.0.1:9001/p", "127.0.0.1:9002/p"}, NULL},
+    };
+    for (size_t i = 0; i < WEIR_ARRAY_LEN(rows); i++) {
+        struct weir_discovery_config config = {.backend = WEIR_DISCOVERY_STATIC,
+                                               .static_workers = rows[i].workers,
+                                               .n_static_workers = 2};
+        struct weir_discovery *d = NULL;
+        struct weir_err err = {.text = ""};
+        enum weir_status st = weir_discovery_open(loop, &config, &d, &err);
+        CHECK_MSG(st == (rows[i].error != NULL ? WEIR_EXISTS : WEIR_OK), "%zu: %s", i, err.text);
+        if (rows[i].error != NULL)
+            CHECK_EQ_STR(err.text, strlen(err.text), rows[i].error);
+        if (st == WEIR_OK)
+            close_it(d);
+    }
+}
+
 static void case_static_file(void) {
     fresh();
     struct weir_discovery_config config = {.backend = WEIR_DISCOVERY_STATIC,
@@ -668,6 +697,7 @@ int main(void) {
     CHECK_RUN(case_mem);
     CHECK_RUN(case_static_flags);
     CHECK_RUN(case_static_errors);
+    CHECK_RUN(case_static_twice);
     CHECK_RUN(case_static_file);
     if (root[0] != '\0')
         remove_tree(root);
