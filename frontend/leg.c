@@ -261,7 +261,7 @@ static void check_count(struct weir_leg *leg, const struct weir_output *item) {
     if (leg->counted || !item->has_usage || item->prompt_tokens <= 0)
         return;
     leg->counted = true;
-    if (leg->moves > 0 || r->q.n > 1)
+    if (leg->moves > 0 || r->q.n > 1 || r->q.prep.media.n > 0) /* media become tokens there */
         return;
     struct weir_parity_count count = {
         .ours = leg->prompt.n, .theirs = (uint64_t)item->prompt_tokens, .sent_ids = true};

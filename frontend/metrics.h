@@ -34,7 +34,7 @@ struct weir_front_model_metrics {
         *cached_tokens, *output_total, *ttft, *itl, *ready, *total_kv_blocks, *max_num_seqs,
         *max_num_batched_tokens, *context_length, *block_size, *migration_limit, *counts_same,
         *counts_differ, *blind, *received, *routed_input, *routed_cached, *routed_best,
-        *routed_reused;
+        *routed_reused, *images, *videos, *sounds;
 };
 
 /* Histograms whose bounds are configured (DYN_METRICS_…); see weir_metric_log_buckets. */

@@ -18,6 +18,7 @@ static const double b_router_itl[] = {0,    .0019, .0035, .0067, .013, .024, .04
                                       .084, .16,   .3,    .56,   1.1,  2};
 static const double b_loop[] = {0, .001, .005, .01, .025, .05, .1, .25, .5, 1};
 static const double b_migration[] = {.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 20, 40, 60};
+static const double b_media[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 20, 30, 40, 50, 100};
 static const double b_rate[] = {0,   .05, .1,  .15, .2,  .25, .3,  .35, .4,  .45, .5,
                                 .55, .6,  .65, .7,  .75, .8,  .85, .9,  .95, 1};
 
@@ -47,6 +48,12 @@ static const double b_rate[] = {0,   .05, .1,  .15, .2,  .25, .3,  .35, .4,  .45
       "model")                                                                                     \
     X(CACHED, "cached_tokens", WEIR_HISTOGRAM, "Prompt tokens found in the KV cache.",             \
       SPREAD(INPUT), "model")                                                                      \
+    X(IMAGES, "images_per_request", WEIR_HISTOGRAM, "Parts of type image_url in a request.",       \
+      BUCKETS(b_media), "model")                                                                   \
+    X(VIDEOS, "videos_per_request", WEIR_HISTOGRAM, "Parts of type video_url in a request.",       \
+      BUCKETS(b_media), "model")                                                                   \
+    X(SOUNDS, "audio_per_request", WEIR_HISTOGRAM, "Parts of type audio_url in a request.",        \
+      BUCKETS(b_media), "model")                                                                   \
     X(OUTPUT_TOTAL, "output_tokens_total", WEIR_COUNTER, "Generated tokens.", NONE, "model")       \
     X(TTFT, "time_to_first_token_seconds", WEIR_HISTOGRAM,                                         \
       "Handler entry to the first item with a token.", SPREAD(TTFT), "model")                      \

@@ -215,10 +215,7 @@ bool weir_relay_counts(struct weir_request *r) {
     const struct weir_model_info *info = weir_model_info(r->model);
     bool ours = info->tok != NULL && !weir_model_blind(r->model);
     if (r->q.has_media)
-        weir_request_fail(r, 501,
-                          WEIR_SPAN_LIT("Tokens of images and other media cannot be counted here: "
-                                        "only the engine's answer says how many there were"),
-                          "not_implemented");
+        weir_request_fail(r, 501, WEIR_SPAN_LIT(WEIR_REQUEST_MEDIA_NOT_COUNTED), "not_implemented");
     else if (!ours && !info->tokenizes)
         weir_request_fail(r, 501,
                           WEIR_SPAN_LIT("The tokens of this model's prompts cannot be counted: its "

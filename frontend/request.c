@@ -249,10 +249,8 @@ static bool can_serve(struct weir_request *r) {
     }
     if (weir_model_info(r->model)->engines)
         return true;
-    if (r->q.has_media) {
-        weir_request_fail(r, 400, WEIR_SPAN_LIT(WEIR_REQUEST_TEXT_ONLY), "validation");
+    if (r->q.has_media && !weir_request_take_media(r))
         return false;
-    }
     if (r->q.has_required_taints) {
         weir_request_fail(r, 400,
                           WEIR_SPAN_LIT("nvext.routing_constraints.required_taints: no worker has "
@@ -472,6 +470,7 @@ void weir_request_start(struct weir_front_loop *fl, struct weir_http_exchange *x
     weir_request_fill_prep(r);
     r->warms = weir_warm_wanted(r);
     weir_metric_observe(weir_model_info(r->model)->metrics.input_tokens, (double)r->prompt_tokens);
+    weir_request_count_media(r);
     if (fl->app->options.enable_force_include_usage)
         r->q.include_usage = r->q.include_usage || r->q.stream;
     fill_head(r);

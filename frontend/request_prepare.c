@@ -124,6 +124,15 @@ static enum weir_status read_chat(struct weir_request *r, struct wtok_chat *ret_
     return WEIR_OK;
 }
 
+/* What media are at the most in a prompt: the words of a template for them. */
+static size_t prompt_bytes(const struct weir_request *r, const struct wtok_chat *chat) {
+    size_t media = 0;
+    for (size_t i = 0; i < r->q.prep.media.n; i++)
+        media += r->q.prep.media.items[i].value.len;
+    return chat->tools.len + 512 +
+           (media < chat->messages.len ? chat->messages.len - media : chat->messages.len);
+}
+
 static enum weir_status render(struct weir_request *r, struct wtok_prompt *p, unsigned *ret_flags,
                                struct weir_err *err) {
     struct wtok_chat chat;
@@ -132,7 +141,7 @@ static enum weir_status render(struct weir_request *r, struct wtok_prompt *p, un
     /* The prompt is at most about as long as what it is made of: room at once instead of growing
      * there. What is lent does not touch it. */
     if (st == WEIR_OK)
-        st = weir_buf_reserve(&p->text, chat.messages.len + chat.tools.len + 512);
+        st = weir_buf_reserve(&p->text, prompt_bytes(r, &chat));
     if (st == WEIR_OK)
         st = wtok_render_prompt(weir_model_info(r->model)->tok, &chat, p, err);
     weir_front_observe_template(r->fl->app->metrics, (double)(weir_now_ns() - begin) / 1e9);
@@ -143,15 +152,19 @@ bool weir_request_chat_prompt(struct weir_request *r, struct weir_ids *ret) {
     struct wtok_prompt prompt;
     struct weir_err err = {.text = ""};
     /* HTTP engines render what they are sent, whatever tokens come with it. */
-    if (r->q.has_token_data && !weir_model_info(r->model)->engines) {
+    bool given = r->q.has_token_data && !weir_model_info(r->model)->engines;
+    if (given) {
         *ret = r->q.token_data;
-        return weir_request_check_ids(r, "nvext.token_data:", *ret);
+        if (!weir_request_check_ids(r, "nvext.token_data:", *ret) || r->q.prep.media.n == 0)
+            return !r->answered;
     }
     unsigned flags;
     wtok_prompt_init(&prompt, WEIR_REQUEST_ARENA);
     enum weir_status st = render(r, &prompt, &flags, &err);
-    bool ok = st == WEIR_OK && encode_prompt(r, &prompt, flags, ret);
+    bool ok = st == WEIR_OK && (given || encode_prompt(r, &prompt, flags, ret));
     keep_tail(r, weir_buf_span(&prompt.text));
+    if (ok && r->q.prep.media.n > 0)
+        ok = weir_request_tell_media(r, &prompt, *ret);
     if (ok && (r->q.extras & WEIR_ANNOTATE_FORMATTED_PROMPT) != 0) {
         ok = wtok_prompt_join(&prompt) == WEIR_OK || weir_request_fail_memory(r);
         r->formatted_prompt = weir_arena_copy(&r->arena, weir_buf_span(&prompt.text));
@@ -196,7 +209,10 @@ static bool prepare_prompt(struct weir_request *r, const struct weir_prompt *p,
 
 bool weir_request_hash_leg(struct weir_request *r, struct weir_leg *leg) {
     const struct weir_model_info *info = weir_model_info(r->model);
-    size_t n = kvi_block_count(leg->prompt.n, info->block_size, info->eagle);
+    size_t known = leg->prompt.n; /* tokens that say all of what their blocks hold */
+    if (r->q.prep.media.n > 0 && r->before_media < known)
+        known = r->before_media;
+    size_t n = kvi_block_count(known, info->block_size, info->eagle);
     struct weir_span salt = r->q.cache_salt;
     uint64_t seed = kvi_seed(info->lora.data, info->lora.len, salt.data, salt.len);
     leg->local = weir_arena_alloc(&r->arena, (n + 1) * sizeof(*leg->local));
@@ -204,8 +220,8 @@ bool weir_request_hash_leg(struct weir_request *r, struct weir_leg *leg) {
     if (leg->local == NULL || leg->sequence == NULL)
         return weir_request_fail_memory(r);
     uint64_t begin = weir_now_ns();
-    leg->n_blocks = kvi_hash_and_chain(leg->prompt.ids, leg->prompt.n, info->block_size, seed,
-                                       info->eagle, leg->local, leg->sequence, n);
+    leg->n_blocks = kvi_hash_and_chain(leg->prompt.ids, known, info->block_size, seed, info->eagle,
+                                       leg->local, leg->sequence, n);
     leg->hash_ms = (double)(weir_now_ns() - begin) / 1e6;
     weir_front_observe_hashing(r->fl->app->metrics, leg->hash_ms);
     return true;

@@ -118,6 +118,8 @@ struct weir_request {
     struct weir_embeddings *embeddings; /* of one for embeddings; in the arena */
     struct weir_timer keep_alive;
     struct weir_span formatted_prompt;
+    /* Of a chat with media: prompt tokens before the first, which are all that can be compared. */
+    size_t before_media;
     char prompt_tail[64]; /* last bytes of the rendered prompt: does it open a reasoning block? */
     size_t prompt_tail_len;
     struct weir_span traceparent;
@@ -389,9 +391,6 @@ bool weir_request_encode(struct weir_request *r, struct weir_span text, unsigned
 struct wtok_chat weir_request_chat_of(const struct weir_app *app,
                                       const struct weir_model_info *info,
                                       const struct weir_openai_request *q);
-#define WEIR_REQUEST_TEXT_ONLY                                                                     \
-    "This model takes text only: message parts of type image_url, video_url, audio_url or "        \
-    "input_audio are not supported"
 /* NUL bytes mean nothing to a model: for its workers the reference system drops them before it
  * encodes. `to`: room for the text, or the text itself; returns what is left of its length. */
 size_t weir_request_drop_nul(struct weir_span text, char *to);
@@ -407,6 +406,22 @@ bool weir_request_prepare_relay(struct weir_request *r);
 bool weir_request_hash_leg(struct weir_request *r, struct weir_leg *leg);
 /* Name of the model and end-of-sequence ids of r->q.prep. */
 void weir_request_fill_prep(struct weir_request *r);
+
+#define WEIR_REQUEST_MEDIA_NOT_COUNTED                                                             \
+    "Tokens of images and other media cannot be counted here: only the engine's answer says how "  \
+    "many there were"
+/* request_media.c: images, videos and sounds before workers of the request plane. */
+/* What a worker is sent of them; false: one is not passed on, and the request has failed. */
+bool weir_request_take_media(struct weir_request *r);
+/* The same of a chat that is no request of its own: WEIR_INVALID with words in *err. */
+enum weir_status weir_request_media_of(const struct weir_app *app, struct weir_openai_request *q,
+                                       struct weir_arena *arena, struct weir_err *err);
+/* The prompt is rendered and these are its tokens: finds those before the first medium, and has
+ * messages and prompt told to the worker. False: no memory, the request has failed. */
+bool weir_request_tell_media(struct weir_request *r, struct wtok_prompt *prompt,
+                             struct weir_ids ids);
+/* How many of a kind were sent, into the metrics. */
+void weir_request_count_media(const struct weir_request *r);
 
 /* request_figures.c */
 /* The gauges of its model count it, until weir_request_count_end(). */

@@ -163,7 +163,7 @@ static enum weir_status plane_chat(struct weir_front_loop *fl, struct weir_http_
     if (st == WEIR_INVALID || st == WEIR_UNSUPPORTED)
         return weir_err_set(err, st, "%.*s", WEIR_SPAN_ARG(error.message));
     if (st == WEIR_OK && q.has_media)
-        return weir_err_set(err, WEIR_INVALID, "%s", WEIR_REQUEST_TEXT_ONLY);
+        st = weir_request_media_of(fl->app, &q, arena, err);
     if (st == WEIR_OK)
         *ret_chat = weir_request_chat_of(fl->app, info, &q);
     return st;

@@ -24,7 +24,8 @@ struct weir_warm {
 bool weir_warm_wanted(const struct weir_request *r) {
     return r->q.speculative_prefill && r->q.kind == WEIR_OPENAI_CHAT && r->q.n == 1 &&
            !r->q.continue_final_message && !r->q.has_token_data && !weir_request_only_asks(r) &&
-           !weir_model_info(r->model)->engines && !r->fl->app->options.disable_frontend_nvext;
+           r->q.prep.media.n == 0 && !weir_model_info(r->model)->engines &&
+           !r->fl->app->options.disable_frontend_nvext;
 }
 
 static void count(const struct weir_request *r, const char *result) {

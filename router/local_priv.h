@@ -52,8 +52,10 @@ struct weir_local_hashes {
     uint64_t *local, *sequence; /* owned, in one piece at `local` */
     size_t n;
 };
-bool weir_local_hash(const struct weir_local *l, const struct weir_ids *ids, struct weir_span lora,
-                     struct weir_span salt, struct weir_local_hashes *ret);
+bool weir_local_hash(const struct weir_local *l, const struct weir_prep_request *req,
+                     struct weir_local_hashes *ret);
+/* Its length, with the tokens that media become where the frontend knows them. */
+size_t weir_local_isl(const struct weir_prep_request *req);
 /* `router_config_override` of a request; what it does not name stays unset. False: not readable. */
 bool weir_local_override(struct weir_span json, struct weir_route_override *ret);
 

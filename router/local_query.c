@@ -39,7 +39,7 @@ static enum weir_status put_best(struct weir_local *l, const struct weir_prep_re
     struct weir_route_query query = {.local_hashes = h->local,
                                      .sequence_hashes = h->sequence,
                                      .n_blocks = h->n,
-                                     .isl_tokens = req->token_ids.n,
+                                     .isl_tokens = weir_local_isl(req),
                                      .pinned_rank = -1,
                                      .adapter = weir_local_adapter(l, req->routing.lora_name),
                                      .override = &override,
@@ -114,8 +114,7 @@ static void answer(struct weir_local *l, struct weir_plane_request *r, bool scor
     weir_buf_init(&json, ANSWER_MAX);
     weir_jsonw_init(&w, &json);
     enum weir_status st = weir_prep_request_decode(body, codec, MAX_IDS, &arena, &req, &err);
-    if (st == WEIR_OK &&
-        !weir_local_hash(l, &req.token_ids, req.routing.lora_name, req.routing.cache_salt, &h))
+    if (st == WEIR_OK && !weir_local_hash(l, &req, &h))
         st = WEIR_NOMEM;
     if (st == WEIR_OK)
         st = scores ? put_scores(l, &h, &w) : put_best(l, &req, &h, &w);

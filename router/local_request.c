@@ -30,15 +30,29 @@ struct request {
 
 /* ---- what queries share ------------------------------------------------------------------- */
 
-bool weir_local_hash(const struct weir_local *l, const struct weir_ids *ids, struct weir_span lora,
-                     struct weir_span salt, struct weir_local_hashes *ret) {
-    size_t n = kvi_block_count(ids->n, l->block_size, l->eagle);
+/* Tokens that say all of what their blocks hold. Of a prompt with media only the frontend knows
+ * them: those that it names for routing, else none. */
+static struct weir_ids known_ids(const struct weir_prep_request *req) {
+    if (req->mm_routing_ids.ids != NULL)
+        return req->mm_routing_ids;
+    return req->media.n > 0 ? (struct weir_ids){NULL, 0} : req->token_ids;
+}
+
+size_t weir_local_isl(const struct weir_prep_request *req) {
+    return req->mm_routing_ids.ids != NULL ? req->mm_routing_ids.n : req->token_ids.n;
+}
+
+bool weir_local_hash(const struct weir_local *l, const struct weir_prep_request *req,
+                     struct weir_local_hashes *ret) {
+    struct weir_ids ids = known_ids(req);
+    struct weir_span lora = req->routing.lora_name, salt = req->routing.cache_salt;
+    size_t n = kvi_block_count(ids.n, l->block_size, l->eagle);
     uint64_t seed = kvi_seed(lora.data, lora.len, salt.data, salt.len);
     ret->local = weir_calloc(n + 1, 2 * sizeof(*ret->local));
     if (ret->local == NULL)
         return false;
     ret->sequence = ret->local + n;
-    ret->n = kvi_hash_and_chain(ids->ids, ids->n, l->block_size, seed, l->eagle, ret->local,
+    ret->n = kvi_hash_and_chain(ids.ids, ids.n, l->block_size, seed, l->eagle, ret->local,
                                 ret->sequence, n);
     return true;
 }
@@ -97,7 +111,7 @@ static enum weir_status route(struct request *q, struct weir_route *ret) {
     struct weir_route_query query = {.local_hashes = q->hashes.local,
                                      .sequence_hashes = q->hashes.sequence,
                                      .n_blocks = q->hashes.n,
-                                     .isl_tokens = q->prep->token_ids.n,
+                                     .isl_tokens = weir_local_isl(q->prep),
                                      .pinned_rank = -1,
                                      .adapter = weir_local_adapter(l, h->lora_name),
                                      .exclude = q->tried,
@@ -217,8 +231,7 @@ static void on_request(void *arg, struct weir_plane_request *r,
         return;
     }
     struct request *q = weir_calloc(1, sizeof(*q));
-    if (q == NULL || !weir_local_hash(l, &req->token_ids, req->routing.lora_name,
-                                      req->routing.cache_salt, &q->hashes)) {
+    if (q == NULL || !weir_local_hash(l, req, &q->hashes)) {
         weir_free(q);
         weir_plane_reply_refuse_text(r, WEIR_NOMEM, "the router is out of memory");
         return;

@@ -31,13 +31,22 @@ static void put_string(struct render *r, struct weir_json_str s) {
         r->status = weir_json_unescape(s, r->out);
 }
 
-/* One element of a content array: text as it is, any other part as its JSON. */
+/* One element of a content array: text as it is, an image as "<|image_url|>" (videos and sounds
+ * likewise), any other part as its JSON. */
 static void put_part(struct render *r, struct weir_json *j) {
-    struct weir_span whole = {NULL, 0};
+    static const char *const media[] = {"image_url", "video_url", "audio_url"};
+    struct weir_span whole = {NULL, 0}, type;
     struct weir_json look = *j;
     if (!weir_json_skip(j, &whole))
         return;
     struct weir_json_str key, text;
+    for (size_t i = 0; weir_json_member(whole, "type", &type) && i < WEIR_ARRAY_LEN(media); i++)
+        if (weir_json_is(type, media[i])) {
+            put_z(r, "<|");
+            put_z(r, media[i]);
+            put_z(r, "|>");
+            return;
+        }
     if (weir_json_peek(&look) == WEIR_JSON_OBJECT && weir_json_object_enter(&look)) {
         while (weir_json_object_next(&look, &key)) {
             if (weir_json_str_eqz(key, "text") && weir_json_peek(&look) == WEIR_JSON_STRING &&

@@ -54,7 +54,7 @@ void wtok_refuse_part(struct wj_run *x, struct wj_val part, const char *media) {
     struct wj_val type = wtok_member(x, part, "type");
     if (media[0] != '\0')
         wj_fail(x, WTOK_JINJA_ERR_UNSUPPORTED,
-                "the model's chat template has no place for %s parts", media);
+                "the model's chat template has no place for %s parts: it takes text only", media);
     if (type.kind == WJ_STR)
         wj_fail(x, WTOK_JINJA_ERR_VALUE, "Unsupported chat content part type: '%.*s'",
                 (int)type.len, type.u.s);

@@ -111,8 +111,11 @@ struct weir_openai_request {
     uint32_t extras;             /* bits above */
     struct weir_span cache_salt; /* root field or nvext */
     bool has_media;              /* a message part that is no text */
-    bool has_required_taints;    /* routing_constraints ask for workers of some kind */
-    bool repaired;               /* control characters or UTF-8 were mended: log a warning */
+    /* Of a chat with media, for workers that render it themselves: JSON, and the prompt. NULL: none
+     */
+    struct weir_span told_messages, told_prompt;
+    bool has_required_taints; /* routing_constraints ask for workers of some kind */
+    bool repaired;            /* control characters or UTF-8 were mended: log a warning */
 };
 
 /* WEIR_OK, or WEIR_INVALID/UNSUPPORTED with *ret_error filled, or WEIR_NOMEM. `body` must stay
@@ -122,7 +125,7 @@ enum weir_status weir_openai_parse(enum weir_openai_kind kind, struct weir_span 
                                    struct weir_openai_request *ret_req,
                                    struct weir_openai_error *ret_error) WEIR_MUST_CHECK;
 /* Puts what only engines read into prep.extra_args: the salt, members of nvext, plain sampling
- * options. Again when the salt has changed. */
+ * options, the messages of a chat with media. Again when the salt has changed. */
 enum weir_status weir_openai_put_extra_args(struct weir_openai_request *req,
                                             struct weir_arena *arena) WEIR_MUST_CHECK;
 

@@ -79,11 +79,16 @@ enum weir_status weir_openai_put_extra_args(struct weir_openai_request *q,
                     q->bad_words_token_ids.data != NULL;
     struct weir_buf out;
     struct weir_jsonw w;
-    if (!nvext && !sampling)
+    if (!nvext && !sampling && q->told_messages.data == NULL)
         return WEIR_OK;
     weir_buf_init(&out, MAX);
     weir_jsonw_init(&w, &out);
     weir_jsonw_object_begin(&w);
+    if (q->told_messages.data != NULL) {
+        put_raw(&w, "messages", q->told_messages);
+        weir_jsonw_key(&w, "formatted_prompt");
+        weir_jsonw_string(&w, q->told_prompt);
+    }
     if (nvext)
         put_nvext(&w, q);
     if (sampling)

@@ -236,8 +236,15 @@ void weir_prep_put_head(struct weir_enc *e, struct weir_enc_box *b,
     weir_enc_ids(e, req->token_ids.ids, req->token_ids.n);
 }
 
+static void put_media(struct weir_enc *e, struct weir_enc_box *b,
+                      const struct weir_prep_request *req) {
+    weir_prep_put_media(e, b, &req->media);
+    key_json(e, b, "mm_routing_info", req->mm_routing_info);
+}
+
 void weir_prep_put_tail(struct weir_enc *e, struct weir_enc_box *b,
                         const struct weir_prep_request *req) {
+    put_media(e, b, req);
     weir_enc_key(e, b, "stop_conditions");
     put_stop(e, &req->stop);
     weir_enc_key(e, b, "sampling_options");

@@ -7,6 +7,7 @@
 #define WEIR_WIRE_REQUEST_H
 
 #include "wire/control.h"
+#include "wire/media.h"
 
 struct weir_ids {
     const uint32_t *ids;
@@ -78,6 +79,9 @@ struct weir_bootstrap {
 struct weir_prep_request {
     struct weir_span model;
     struct weir_ids token_ids;
+    struct weir_media media;          /* none → left out */
+    struct weir_span mm_routing_info; /* JSON or NULL → left out */
+    struct weir_ids mm_routing_ids;   /* what it says the prompt is with its media; only read */
     struct weir_stop_conditions stop;
     struct weir_sampling sampling;
     struct weir_output_options output;

@@ -39,7 +39,9 @@ static bool make_key(const struct weir_prep_request *req, struct weir_prep_key *
                                     req->agent_context.data,
                                     req->image_cache_scope.data,
                                     req->mm_processor_kwargs.data,
-                                    req->media_io_kwargs.data};
+                                    req->media_io_kwargs.data,
+                                    req->media.items,
+                                    req->mm_routing_info.data};
     for (size_t i = 0; i < WEIR_ARRAY_LEN(pointers); i++)
         if (pointers[i] != NULL)
             return false;

@@ -8,6 +8,7 @@ struct reading {
     struct weir_dec d;
     size_t max_ids;
     bool too_many;
+    struct weir_span uuids; /* multi_modal_uuids as JSON: they may stand before what they name */
 };
 
 static bool read_int(struct weir_dec *d, int64_t *ret) {
@@ -319,6 +320,15 @@ static bool read_member(struct reading *r, struct weir_dec_box *box, struct weir
         return *ret_ids = read_ids(r, &q->token_ids) && q->token_ids.ids != NULL;
     if (weir_dec_is_set(d, box, key, "model"))
         return weir_dec_str(d, &q->model);
+    if (weir_dec_is_set(d, box, key, "multi_modal_data"))
+        return weir_prep_read_media(d, &q->media);
+    if (weir_dec_is_set(d, box, key, "multi_modal_uuids"))
+        return weir_dec_json(d, &r->uuids);
+    if (weir_dec_is_set(d, box, key, "mm_routing_info"))
+        return weir_dec_json(d, &q->mm_routing_info) &&
+               (weir_prep_read_routing_ids(q->mm_routing_info, r->max_ids, d->arena,
+                                           &q->mm_routing_ids) ||
+                weir_dec_fail(d));
     if (weir_dec_is_set(d, box, key, "stop_conditions"))
         return read_stop(r, &q->stop);
     if (weir_dec_is_set(d, box, key, "sampling_options"))
@@ -380,6 +390,8 @@ enum weir_status weir_prep_request_decode(struct weir_span bytes, enum weir_code
         return weir_err_set(err, WEIR_INVALID, "the request is broken or has bytes behind it");
     if (!ids)
         return weir_err_set(err, WEIR_INVALID, "token_ids is missing");
+    if (r.uuids.data != NULL && !weir_prep_name_media(&q.media, r.uuids, arena))
+        return weir_err_set(err, WEIR_INVALID, "multi_modal_uuids do not belong to the media");
     *ret_req = q;
     return WEIR_OK;
 }

@@ -16,8 +16,7 @@ NOT_THERE = {
     "there is no such thing here": [
         "dynamo_component_router_approximate_", "dynamo_component_router_kv_transfer_estimated_latency_seconds",
         "dynamo_component_router_shared_cache_", "dynamo_router_shared_cache_errors_total",
-        "dynamo_router_overhead_shared_cache_query_ms", "dynamo_frontend_audio_per_request",
-        "dynamo_frontend_image_tokens_per_request", "dynamo_frontend_images_per_request", "dynamo_frontend_videos_per_request",
+        "dynamo_router_overhead_shared_cache_query_ms", "dynamo_frontend_image_tokens_per_request",
         "dynamo_transport_tcp_accept_backoff_total"],
     "is a part of one step here, which the sum has": [
         "dynamo_router_overhead_indexer_find_matches_ms", "dynamo_router_overhead_seq_hashing_ms",

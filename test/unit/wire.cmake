@@ -1,4 +1,5 @@
 weir_test(unit_wire_captured SOURCES test/unit/wire/captured.c test/unit/wire/vectors.c LINK weir_wire)
+weir_test(unit_wire_media SOURCES test/unit/wire/media.c LINK weir_wire)
 weir_test(unit_wire_frame SOURCES test/unit/wire/frame.c LINK weir_wire)
 weir_test(unit_wire_codec_ids SOURCES test/unit/wire/codec_ids.c LINK weir_wire)
 weir_test(unit_wire_control SOURCES test/unit/wire/control.c LINK weir_wire)
