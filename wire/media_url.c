@@ -11,7 +11,7 @@
 
 struct writer {
     char *to; /* room for what the text can become */
-    size_t n;
+    size_t n, room;
     const char *why;
 };
 
@@ -132,9 +132,9 @@ static bool put_ipv4(struct writer *w, struct weir_span host) {
             return fail(w, "the host is no IPv4 address");
         all += i + 1 < n ? v[i] << (8 * (3 - i)) : v[i];
     }
-    w->n += (size_t)sprintf(w->to + w->n, "%u.%u.%u.%u", (unsigned)(all >> 24 & 255),
-                            (unsigned)(all >> 16 & 255), (unsigned)(all >> 8 & 255),
-                            (unsigned)(all & 255));
+    w->n += (size_t)snprintf(w->to + w->n, w->room - w->n, "%u.%u.%u.%u",
+                             (unsigned)(all >> 24 & 255), (unsigned)(all >> 16 & 255),
+                             (unsigned)(all >> 8 & 255), (unsigned)(all & 255));
     return true;
 }
 
@@ -224,7 +224,8 @@ static bool put_ipv6(struct writer *w, struct weir_span text) {
             i += longest - 1;
             continue;
         }
-        w->n += (size_t)sprintf(w->to + w->n, "%x%s", (unsigned)v[i], i < 7 ? ":" : "");
+        w->n += (size_t)snprintf(w->to + w->n, w->room - w->n, "%x%s", (unsigned)v[i],
+                                 i < 7 ? ":" : "");
     }
     put(w, ']');
     return true;
@@ -287,7 +288,7 @@ static bool put_port(struct writer *w, struct weir_span port, unsigned usual) {
             return fail(w, "its port is above 65535");
     }
     if (port.len > 0 && v != usual)
-        w->n += (size_t)sprintf(w->to + w->n, ":%u", v);
+        w->n += (size_t)snprintf(w->to + w->n, w->room - w->n, ":%u", v);
     return true;
 }
 
@@ -484,7 +485,7 @@ static bool stays(struct weir_span url) {
 
 enum weir_status weir_media_url(struct weir_span text, struct weir_arena *arena,
                                 struct weir_span *ret_url, const char **ret_why) {
-    struct writer w = {NULL, 0, NULL};
+    struct writer w = {.to = NULL};
     text = clean(text, arena);
     if (text.data == NULL)
         return WEIR_NOMEM;
@@ -492,7 +493,8 @@ enum weir_status weir_media_url(struct weir_span text, struct weir_arena *arena,
         *ret_url = text;
         return WEIR_OK;
     }
-    w.to = weir_arena_alloc(arena, 3 * text.len + 64); /* an address may grow: 1.1, [::1:2:3] */
+    w.room = 3 * text.len + 64; /* an address may grow: 1.1, [::1:2:3] */
+    w.to = weir_arena_alloc(arena, w.room);
     if (w.to == NULL)
         return WEIR_NOMEM;
     if (!put_url(&w, text)) {

@@ -106,7 +106,7 @@ static bool take_medium(struct collecting *c, const char *kind, struct weir_span
         m->form = WEIR_MEDIA_URL;
         return take_url(c, kind, raw, &m->value);
     }
-    if (placed || m->uuid.data == NULL)
+    if (placed || m->uuid.data == NULL || kind != kinds[0]) /* names alone are of images */
         return refuse(c, kind, "its url is missing or empty");
     m->form = WEIR_MEDIA_UUID;
     m->value = m->uuid;

@@ -13,8 +13,8 @@ const struct weir_shape weir_openai_any_map = {.kind = WEIR_SHAPE_MAP, .item = &
 
 /* ---- parts of a message ------------------------------------------------------------------- */
 
-/* An absolute URL, or nothing at all. The URL standard's parser, as far as it refuses: a scheme,
- * and a host where the scheme has one. */
+/* An absolute URL, or nothing at all: a scheme, and something where the scheme has a host. What is
+ * passed on is read whole (media_url.c). */
 static bool is_url(struct weir_span text) {
     static const char *const with_host[] = {"http", "https", "ws", "wss", "ftp"};
     size_t n = 0;
@@ -33,7 +33,7 @@ static bool is_url(struct weir_span text) {
         size_t at = n + 1;
         while (at < text.len && (text.data[at] == '/' || text.data[at] == '\\'))
             at++;
-        return at < text.len && strchr("?#:@ ", text.data[at]) == NULL;
+        return at < text.len && strchr("?# ", text.data[at]) == NULL;
     }
     return true;
 }
