@@ -6,7 +6,8 @@ usage: engine_diff.py WEIR_BINARY MODEL_FOLDER URL [KEEP_FILE]
        engine_diff.py WEIR_BINARY --write NAME MODEL_FOLDER     (makes the folder of one of the models below)
 URL: of a vLLM with its scale-out pages, or of its render server, which needs no weights:
      python -m vllm.entrypoints.launchers.render.entry --model MODEL_FOLDER --served-model-name m …
-KEEP_FILE: gets what was asked and the engine's tokens, a JSON line each (test/data/engine-prompts-vllm-0.32.jsonl is made of such).
+     or of SGLang's pages without its model: sglang_prompts.py
+KEEP_FILE: gets what was asked and the engine's tokens, a JSON line each (test/data/engine-prompts-*.jsonl are made of such).
 WEIR_TEST_SEED and WEIR_TEST_CASES (2,000) choose the requests. Prints one JSON line; exit 1 when tokens differed."""
 import collections
 import http.client
@@ -191,6 +192,104 @@ class Maker:
         return path, json.dumps(body, ensure_ascii=self.some(0.5))
 
 
+# ---- SGLang: its classes refuse more, so less of that, and what only it knows ----
+
+S_ARGUMENTS = ["{}", "{\"a\": 1}", "{\"a\":1.0,\"b\":[true,null,\"é\"]}", "{\"a\":1,\"a\":2}", "{\"z\":1,\"a\":{\"y\":2}}", " {\"a\": \"\\u00e9\\n\"} ",
+               {"a": 1}, {}, None, "{\"n\":1E3,\"m\":-0,\"k\":-0.0,\"b\":12345678901234567890}", {"x": [1e-7, None]}]
+S_SCHEMAS = [*SCHEMAS, {"type": "dict", "properties": {"a": {"type": "varchar(20)"}, "b": {"type": "Int"}, "c": {"type": ["int", "null"]},
+             "d": {"type": "list", "items": {"type": "float"}}, "e": {"anyOf": [{"type": "bool"}, {"type": "NULL"}]}, "f": {"type": "enum", "enum": ["x"]}}},
+             {"type": "object", "properties": {"type": {"type": "str"}, "k": {"type": "any"}}, "$defs": {"q": {"type": "decimal(3,1)"}}},
+             {"type": "object", "if": {"type": "long"}, "additionalProperties": {"type": "timestamp"}, "x": {"type": "varchar"}}, True, {"type": "nothing"}]
+S_PARTS = [{"type": "text", "text": "one"}, {"type": "text", "text": ""}, {"type": "text", "text": "two\n", "cache_control": {"type": "ephemeral"}},
+           {"type": "tool_reference", "name": "f"}, {"type": "tool_reference", "name": "f", "x": 1}]
+S_THOUGHTS = [{"type": "thinking", "thinking": "hm"}, {"type": "reasoning", "text": "hm", "x": 1}]
+S_EFFORTS = ["none", "low", "medium", "high", "minimal", None, "max", "ultra", 0, 0.5, "0.25", 1, "x", True]
+
+
+class SglangMaker(Maker):
+    ROLES = ["system", "system", "developer", "user", "user", "assistant", "assistant", "tool", "function", "latest_reminder", "root", "System", "TOOL"]
+
+    def parts(self, role="user"):
+        out = [self.r.choice(S_PARTS) for _ in range(self.r.choice([0, 1, 2]))]
+        out += [{"type": "text", "text": self.text()} for _ in range(self.r.choice([0, 1, 1, 2]))]
+        if role == "assistant" and self.some(0.2):
+            out.insert(self.r.randrange(len(out) + 1), self.r.choice(S_THOUGHTS))
+        return out + [self.r.choice(PARTS)] if self.some(0.02) else out
+
+    def calls(self):
+        out = super().calls()
+        for c in out:
+            if "arguments" in c.get("function", {}) and self.some(0.95):
+                c["function"]["arguments"] = self.r.choice(S_ARGUMENTS)
+            if self.some(0.05):
+                c["index"] = self.r.choice(["1", 1.0, True, None])
+        return out
+
+    def own_tools(self):
+        return self.tools() if self.some(0.8) else self.r.choice([None, []])
+
+    def message(self, role):
+        m = {"role": role}
+        if role == "user" or not self.some(0.04):
+            m["content"] = self.text() if self.some(0.6) else self.parts(role) if self.some(0.85) or role == "user" else None
+        if role == "assistant" and self.some(0.4) or self.some(0.02):
+            m["tool_calls"] = self.calls() if self.some(0.9) else None
+        if role == "assistant" and self.some(0.4):
+            m[self.r.choice(["reasoning", "reasoning_content", "reasoning_content"])] = self.r.choice([self.text(), None])
+        if role == "tool" and not self.some(0.1):
+            m["tool_call_id"] = "abcdefgh0"
+        if self.some(0.15):
+            m.update(self.r.choice([{"name": "bob"}, {"name": ""}, {"refusal": "r"}, {"foo": 1}, {"phase": "final_answer"}, {"phase": None}, {"prefix": True},
+                                    {"prefix": False}, {"prefix": "yes"}, {"tool_call_id": "x"}, {"tool_calls": []}, {"tools": self.own_tools()}]))
+        if role in ("system", "developer", "root") and self.some(0.08):
+            m["tools"] = self.own_tools()
+        return dict(self.r.sample(list(m.items()), len(m))) if self.some(0.3) else m
+
+    def messages(self):
+        return [self.message(self.r.choice(self.ROLES)) for _ in range(self.r.randrange(1, 6))] if self.some(0.4) else super().messages()
+
+    def tools(self):
+        out = super().tools()
+        for t in out:
+            if self.some(0.5):
+                t["function"]["parameters"] = self.r.choice(S_SCHEMAS)
+            if self.some(0.04):
+                t["function"]["strict"] = self.r.choice(["true", 1, 0.0])
+            if self.some(0.03):
+                t["type"] = "custom"
+        return out
+
+    def chat(self):
+        path, body = super().chat()
+        for k in [k for k in (body["chat_template_kwargs"] or {}) if k in ("messages", "tools", "tokenize", "chat_template", "add_generation_prompt", "return_dict")]:
+            if self.some(0.8):
+                del body["chat_template_kwargs"][k]
+        if self.some(0.1):
+            body["chat_template_kwargs"].update(self.r.choice([
+                {"reasoning_effort": "low"}, {"reasoning_effort": None}, {"reasoning_effort": 0.5}, {"max_length": 3}, {"low_effort": True}, {"continue_final_message": None},
+                {"truncation": True}, {"return_tensors": "pt"}, {"tokenizer_kwargs": {}}, {"return_assistant_tokens_mask": True}, {"conversation": []}]))
+        elif self.some(0.05):
+            body["chat_template_kwargs"] = self.r.choice([None, {}])
+        if body.get("messages")[-1].get("role") == "assistant" and self.some(0.5):
+            body["continue_final_message"] = True
+        if self.some(0.15):
+            body["reasoning_effort"] = self.r.choice(S_EFFORTS)
+        if self.some(0.15):
+            body["reasoning"] = self.r.choice([{"effort": e} for e in S_EFFORTS] + [{"enabled": e} for e in (True, False, None, "Yes", "no", 1, 0, " on ", [])] + [
+                {}, None, "high", {"reasoning_effort": "low"}, {"enable": True}, {"enabled": None, "enable": "1"}, {"effort": "none", "enabled": True}, {"effort": "1e-1"}])
+        if self.some(0.1):
+            body.update(self.r.choice([{"separate_reasoning": False}, {"stream_reasoning": False}, {"input_ids": [1, 2]}, {"input_ids": None}, {"task": "query"}, {"ignore_eos": True},
+                                       {"stop_token_ids": [1]}, {"parallel_tool_calls": False}, {"continue_final_message": "true"}, {"tools": []}, {"thinking": True},
+                                       {"skip_special_tokens": False}, {"chat_template": None}, {"prompt": "x"}, {"extra_key": "k"}]))
+        return path, body
+
+    def completion(self):
+        path, body = super().completion()
+        if self.some(0.2):
+            body["prompt"] = self.r.choice([["", "b"], "", [[]], [], ["a", "", "c"], [7]])
+        return path, body
+
+
 class Asked:
     """A server; answers as (status, bytes)."""
 
@@ -208,31 +307,43 @@ class Asked:
 
 
 class Between(Scripted):
-    """Weir's worker: the real engine's page that makes a prompt and generates nothing, and what it last said."""
+    """Weir's worker: the real engine's page that makes a prompt and generates nothing, and what it last said. Its pages tell
+    vLLM from SGLang."""
 
     def __init__(self, url):
         self.engine, self.said = Asked(url), None
-        super().__init__(self.pass_on)
+        self.sglang = self.engine.post("/v1/chat/completions/render", b"{}")[0] == 404
+        super().__init__(self.pass_on, owned_by="sglang" if self.sglang else None)
 
     def pass_on(self, h, body):
-        self.said = self.engine.post(h.path + "/render", body)
+        self.said = self.engine.post(h.path if self.sglang else h.path + "/render", body)
         h.whole(*self.said)
 
 
 def tokens_of(answer):
     """Of the first prompt."""
     a = json.loads(answer)
-    return (a[0] if isinstance(a, list) else a)["token_ids"]
+    ids = (a[0] if isinstance(a, list) else a)["token_ids"]
+    return ids[0] if ids and isinstance(ids[0], list) else ids
 
 
-def ours(front, path, text):
+def text_of(engine, tokens):
+    said = json.loads(engine.post("/detokenize", json.dumps({"model": "m", "tokens": tokens, "skip_special_tokens": False}))[1])
+    return said["prompt"] if "prompt" in said else said["text"]
+
+
+def ours(front, path, text, sglang=False):
     """(status, tokens or what it says) of Weir's /tokenize, which has the members of a chat; 501 and 400 are refusals."""
     q = json.loads(text)
     if path == "/v1/completions":
-        prompt = q["prompt"][0] if isinstance(q["prompt"], list) else q["prompt"]
+        prompt = q["prompt"][0] if isinstance(q["prompt"], list) and q["prompt"] else q["prompt"]
         if not isinstance(prompt, str):
             return 0, "ids"
-        text = json.dumps({**q, "prompt": prompt})
+        q["prompt"] = prompt
+    if sglang:
+        q.pop("add_special_tokens", None)  # a member of Weir's own page, not of SGLang's chats and completions
+    if sglang or path == "/v1/completions":
+        text = json.dumps(q)
     status, answer = front.post("/tokenize", text.encode())
     answer = json.loads(answer)
     return status, answer["tokens"] if status == 200 else answer["error"]["message"]
@@ -261,7 +372,7 @@ class Comparison:
         tokens = tokens_of(answer)
         line = until("the access line", lambda: next((x for x in self.f.lines[-50:] if "request completed" in x and name in x), None))
         routed = int(re.search(r"input_tokens=(\d+)", line).group(1))
-        status, got = ours(self.front, path, text)
+        status, got = ours(self.front, path, text, self.between.sglang)
         if routed not in (0, len(tokens)) or (status == 200 and got != tokens):
             return "other tokens", tokens, got if status == 200 and got != tokens else f"routed by {routed}"
         return "same" if routed else "same, but routed by load" if status == 200 else "not foretold", tokens, got
@@ -273,7 +384,8 @@ def main():
         return 0
     folder, url = sys.argv[2:4]
     keep = open(sys.argv[4], "w", encoding="utf-8") if len(sys.argv) > 4 else None
-    c, engine, maker = Comparison(folder, url), Asked(url), Maker(random.Random(SEED))
+    c, engine = Comparison(folder, url), Asked(url)
+    maker = (SglangMaker if c.between.sglang else Maker)(random.Random(SEED))
     seen, why, bad = collections.Counter(), collections.Counter(), []
     for _ in range(CASES):
         path, text = maker.request()
@@ -288,7 +400,7 @@ def main():
     for kind, path, text, tokens, got in bad[:int(os.environ.get("WEIR_TEST_SHOW", "5"))]:
         print(f"{kind}: {path} {text[:1000]}", file=sys.stderr)
         if kind == "other tokens" and isinstance(got, list):
-            texts = [json.loads(engine.post("/detokenize", json.dumps({"model": "m", "tokens": t}))[1])["prompt"] for t in (tokens, got)]
+            texts = [text_of(engine, t) for t in (tokens, got)]
             same = max(len(os.path.commonprefix(texts)) - 60, 0)
             print(f"    engine …{texts[0][same:same + 260]!r}\n    weir   …{texts[1][same:same + 260]!r}", file=sys.stderr)
         elif kind != "same, but routed by load":
