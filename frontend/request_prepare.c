@@ -69,7 +69,8 @@ static bool drops_nul(const struct weir_request *r, const struct wtok_prompt *p)
 static bool encode_prompt(struct weir_request *r, struct wtok_prompt *p, unsigned flags,
                           struct weir_ids *ret) {
     const struct wtok *tok = weir_model_info(r->model)->tok;
-    if (p->n_lent == 0 || (flags & WTOK_ADD_SPECIAL) != 0 || drops_nul(r, p)) {
+    if (p->tail.len == 0 &&
+        (p->n_lent == 0 || (flags & WTOK_ADD_SPECIAL) != 0 || drops_nul(r, p))) {
         if (wtok_prompt_join(p) != WEIR_OK)
             return weir_request_fail_memory(r);
         return encode(r, weir_buf_span(&p->text), flags, ret);
@@ -162,6 +163,10 @@ bool weir_request_chat_prompt(struct weir_request *r, struct weir_ids *ret) {
     wtok_prompt_init(&prompt, WEIR_REQUEST_ARENA);
     enum weir_status st = render(r, &prompt, &flags, &err);
     bool ok = st == WEIR_OK && (given || encode_prompt(r, &prompt, flags, ret));
+    ok = ok && (prompt.tail.len == 0 ||
+                (wtok_prompt_join(&prompt) == WEIR_OK &&
+                 weir_buf_append_span(&prompt.text, prompt.tail) == WEIR_OK) ||
+                weir_request_fail_memory(r));
     keep_tail(r, weir_buf_span(&prompt.text));
     if (ok && r->q.prep.media.n > 0)
         ok = weir_request_tell_media(r, &prompt, *ret);

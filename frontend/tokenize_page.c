@@ -183,7 +183,7 @@ static enum weir_status engine_chat(struct weir_http_exchange *x,
  * unless the client wants it else. */
 static enum weir_status make_prompt(struct weir_front_loop *fl, struct weir_http_exchange *x,
                                     const struct weir_model_info *info,
-                                    const struct tokenize_request *t, struct weir_buf *out,
+                                    const struct tokenize_request *t, struct wtok_prompt *out,
                                     unsigned *ret_flags, struct weir_err *err) {
     struct wtok_chat chat;
     enum weir_status st;
@@ -192,15 +192,17 @@ static enum weir_status make_prompt(struct weir_front_loop *fl, struct weir_http
         st = wtok_request_completion(weir_http_exchange_request(x)->body, info->flavour, ret_flags,
                                      err);
         if (st == WEIR_OK)
-            st = weir_buf_append_span(out, t->prompt);
+            st = weir_buf_append_span(&out->text, t->prompt);
     } else {
         st = info->engines ? engine_chat(x, info, &chat, ret_flags, err)
                            : plane_chat(fl, x, info, &chat, err);
         if (st == WEIR_OK)
-            st = wtok_render_chat(info->tok, &chat, out, err);
+            st = wtok_render_prompt(info->tok, &chat, out, err);
+        if (st == WEIR_OK)
+            st = wtok_prompt_join(out);
     }
     if (!info->engines)
-        out->len = weir_request_drop_nul(weir_buf_span(out), out->data);
+        out->text.len = weir_request_drop_nul(weir_buf_span(&out->text), out->text.data);
     if (t->says_special)
         *ret_flags = WTOK_SPECIAL | (t->special ? WTOK_ADD_SPECIAL : 0);
     return st;
@@ -220,14 +222,14 @@ void weir_front_tokenize(struct weir_front_loop *fl, struct weir_http_exchange *
         return;
     }
     const struct weir_model_info *info = weir_model_info(model);
-    struct weir_buf text;
+    struct wtok_prompt prompt;
     unsigned flags;
-    weir_buf_init(&text, TEXT_MAX);
-    enum weir_status st = make_prompt(fl, x, info, &t, &text, &flags, &err);
-    size_t n = 0, room = wtok_encode_bound(info->tok, text.len);
+    wtok_prompt_init(&prompt, TEXT_MAX);
+    enum weir_status st = make_prompt(fl, x, info, &t, &prompt, &flags, &err);
+    size_t n = 0, room = wtok_encode_bound(info->tok, wtok_prompt_bytes(&prompt));
     uint32_t *ids = st == WEIR_OK ? weir_malloc((room + 1) * sizeof(*ids)) : NULL;
     if (ids != NULL)
-        st = wtok_encode(info->tok, weir_buf_span(&text), flags, ids, room, &n);
+        st = wtok_encode_prompt(info->tok, &prompt, flags, ids, room, &n);
     if (ids != NULL && st == WEIR_OK)
         answer_tokens(x, info, &t, ids, n);
     else
@@ -237,7 +239,7 @@ void weir_front_tokenize(struct weir_front_loop *fl, struct weir_http_exchange *
                                                   : 503,
                          err.text);
     weir_free(ids);
-    weir_buf_fini(&text);
+    wtok_prompt_fini(&prompt);
     weir_model_unref(model);
 }
 

@@ -50,8 +50,12 @@ static enum weir_status add_template(struct wtok_template *t, struct weir_span n
         wtok_jinja_destroy(tpl);
         return weir_err_set(err, WEIR_NOMEM, "out of memory");
     }
-    t->list[t->n++] = (struct wtok_named_template){kept, tpl, wtok_jinja_wants_parts_sglang(tpl),
-                                                   knows_developer(text), 0};
+    t->list[t->n++] =
+        (struct wtok_named_template){.name = kept,
+                                     .tpl = tpl,
+                                     .sglang_parts = wtok_jinja_wants_parts_sglang(tpl),
+                                     .sglang_efforts = wtok_sglang_reads_efforts(text),
+                                     .knows_developer = knows_developer(text)};
     return WEIR_OK;
 }
 
@@ -134,6 +138,18 @@ static bool is_harmony(struct weir_span config) {
     return true;
 }
 
+/* SGLang serves every conversation with the first one that transformers names: a file's default,
+ * else the first of the configuration. NULL: files without a default, whose order nobody knows. */
+static const struct wtok_named_template *sglang_template(const struct wtok_template *t,
+                                                         const struct wtok_template_sources *from) {
+    if (from->chat_template_jinja.data == NULL)
+        return t->n > 0 && from->n_additional <= 1 ? &t->list[0] : NULL;
+    for (size_t i = 0; i < t->n; i++)
+        if (weir_span_eqz(t->list[i].name, "default"))
+            return &t->list[i];
+    return NULL;
+}
+
 static enum weir_status learn_turns(struct wtok_template *t) {
     enum weir_status st = WEIR_OK;
     for (size_t i = 0; i < t->n && st == WEIR_OK; i++) {
@@ -159,6 +175,7 @@ enum weir_status wtok_template_create(const struct wtok_template_sources *source
     if (st == WEIR_OK && sources->tokenizer_config.data != NULL)
         st = use_config(t, sources->tokenizer_config, err);
     t->harmony = is_harmony(sources->tokenizer_config);
+    t->sglang = sglang_template(t, sources);
     if (st == WEIR_OK && t->n == 0 && !t->harmony)
         st = weir_err_set(err, WEIR_NOT_FOUND, "the model has no chat template");
     if (st == WEIR_OK && learn_turns(t) != WEIR_OK)
@@ -192,7 +209,7 @@ struct chat_run {
     bool add_generation_prompt, continues;
     struct wj_val messages, tools, documents, args;
     struct weir_span final_text; /* of the message that is continued */
-    struct weir_span prefix;     /* goes behind the prompt */
+    struct weir_span tail;       /* goes behind the prompt */
 };
 
 static const struct wtok_named_template *pick(const struct wtok_template *t, bool with_tools) {
@@ -342,7 +359,7 @@ static void shape(struct chat_run *r, const struct wtok_named_template *named) {
     if (r->flat_tools)
         r->tools = flattened(&r->x, r->tools);
     if (sglang) {
-        r->prefix = wtok_shape_last(&r->x, &r->messages, r->continues);
+        r->tail = wtok_shape_last(&r->x, &r->messages, r->continues);
         r->continues = false;
         r->add_generation_prompt = true;
     }
@@ -358,12 +375,16 @@ static void render(struct wj_run *x) {
         wtok_harmony_render(x, r->messages, r->tools, r->args);
         return;
     }
-    const struct wtok_named_template *named = pick(r->t, r->tools.kind == WJ_LIST);
+    bool sglang = r->chat->flavour == WTOK_FLAVOUR_SGLANG;
+    const struct wtok_named_template *named =
+        sglang ? r->t->sglang : pick(r->t, r->tools.kind == WJ_LIST);
     if (named == NULL)
         wj_fail(x, WTOK_JINJA_ERR_UNSUPPORTED, "%s",
                 r->t->n == 0
                     ? "the model has no chat template"
                     : "the model has named chat templates and none of them is \"default\"");
+    if (sglang)
+        wtok_sglang_efforts(x, named->sglang_efforts, r->args);
     if (r->chat->for_dynamo)
         r->messages = wtok_order_turns(x, r->messages, named->refused_turns);
     struct wj_val v = wj_from_json(x, r->t->tokens);
@@ -385,7 +406,10 @@ static void render(struct wj_run *x) {
     wj_run_template(x);
     if (r->continues)
         cut_final(r);
-    wj_puts(x, r->prefix);
+    if (x->prompt != NULL)
+        x->prompt->tail = r->tail;
+    else
+        wj_puts(x, r->tail);
     if (x->prompt != NULL && wtok_prompt_bytes(x->prompt) > x->out->max)
         wj_fail(x, WTOK_JINJA_ERR_LIMIT, "the text is larger than %zu bytes", x->out->max);
 }
@@ -409,7 +433,7 @@ static enum weir_status render_once(const struct wtok_template *t, const struct 
     if (st != WEIR_OK) {
         to->out->len = before;
         if (to->prompt != NULL)
-            to->prompt->n_lent = to->prompt->n_middle = 0;
+            to->prompt->n_lent = to->prompt->n_middle = to->prompt->tail.len = 0;
         weir_arena_reset(to->arena);
     }
     *failure = r.x.failure;
@@ -420,8 +444,10 @@ static enum weir_status render_to(const struct wtok_template *t, const struct wt
                                   const struct target *to, struct weir_err *err) {
     struct wtok_jinja_failure failure;
     enum weir_status st = render_once(t, chat, false, to, &failure);
-    /* SGLang tries once more with the tools bare, which some templates want. */
-    if (st == WEIR_INVALID && chat->flavour == WTOK_FLAVOUR_SGLANG && chat->tools.data != NULL) {
+    /* SGLang tries once more with the tools bare, which some templates want; what is not known here
+     * says nothing about what its first try did. */
+    if (st == WEIR_INVALID && chat->flavour == WTOK_FLAVOUR_SGLANG && chat->tools.data != NULL &&
+        failure.error != WTOK_JINJA_ERR_UNSUPPORTED && failure.error != WTOK_JINJA_ERR_LIMIT) {
         struct wtok_jinja_failure second;
         st = render_once(t, chat, true, to, &second);
         failure = st == WEIR_OK ? second : failure;

@@ -12,15 +12,17 @@ struct wtok_named_template {
     struct weir_span name;  /* in the arena */
     struct wtok_jinja *tpl; /* owned */
     bool sglang_parts;
-    bool knows_developer;   /* the role stands in it as a text */
-    unsigned refused_turns; /* WTOK_NO_… */
+    unsigned sglang_efforts; /* WTOK_EFFORT_… */
+    bool knows_developer;    /* the role stands in it as a text */
+    unsigned refused_turns;  /* WTOK_NO_… */
 };
 /* Immutable after creation. */
 struct wtok_template {
     struct weir_arena arena;
     struct wtok_named_template list[WTOK_MAX_TEMPLATES];
     size_t n;
-    struct weir_span tokens; /* JSON object: bos_token and its kin, in the arena */
+    const struct wtok_named_template *sglang; /* in the list, or NULL */
+    struct weir_span tokens;                  /* JSON object: bos_token and its kin, in the arena */
     bool harmony;
 };
 
@@ -50,6 +52,11 @@ struct wj_val wtok_shape_tools(struct wj_run *x, enum wtok_flavour flavour, bool
                                struct wj_val tools);
 /* Those that a request's tool_choice lets SGLang show; none when none is left. */
 struct wj_val wtok_choose_tools(struct wj_run *x, struct wj_val tools, struct wj_val choice);
+/* chat_sglang.c: words of a template by which SGLang changes the effort that is asked for. */
+enum { WTOK_EFFORT_LOW = 1, WTOK_EFFORT_HUNYUAN = 2 };
+unsigned wtok_sglang_reads_efforts(struct weir_span source);
+/* Fails where it does so in a way that is not followed. */
+void wtok_sglang_efforts(struct wj_run *x, unsigned efforts, struct wj_val args);
 /* chat_sglang.c: SGLang takes the last message of the assistant away and puts its text behind the
  * prompt, or makes it one of the user. Returns the text or a null span. */
 struct weir_span wtok_shape_last(struct wj_run *x, struct wj_val *messages, bool continues);

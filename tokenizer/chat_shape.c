@@ -121,7 +121,7 @@ struct wj_val wtok_shape_tools(struct wj_run *x, enum wtok_flavour flavour, bool
         struct wj_val tool = tools.u.items[i];
         if (wtok_member(x, tool, "function").kind != WJ_DICT)
             bad_message(x, "every tool must be an object with a function");
-        items[i] = flavour == WTOK_FLAVOUR_SGLANG ? wtok_sglang_tool(x, tool)
+        items[i] = flavour == WTOK_FLAVOUR_SGLANG ? wtok_sglang_tool(x, tool, true)
                    : for_dynamo                   ? wtok_dynamo_tool(x, tool)
                                                   : wtok_vllm_tool(x, tool);
     }

@@ -79,11 +79,12 @@ void wtok_refuse_part(struct wj_run *x, struct wj_val part, const char *media);
 /* All parts of the list are texts; these, joined. */
 bool wtok_all_text(struct wj_run *x, struct wj_val list);
 struct wj_val wtok_joined_texts(struct wj_run *x, struct wj_val list, const char *sep);
-/* chat_vllm.c, chat_sglang.c: one message, one tool whose function is an object. */
+/* chat_vllm.c, chat_sglang.c: one message, one tool whose function is an object. `normal`: types of
+ * its schema get the names of JSON Schema, as of all tools that may be called. */
 struct wj_val wtok_vllm_message(struct wj_run *x, struct wj_val m, bool parts);
 struct wj_val wtok_vllm_tool(struct wj_run *x, struct wj_val tool);
 struct wj_val wtok_dynamo_tool(struct wj_run *x, struct wj_val tool);
 struct wj_val wtok_sglang_message(struct wj_run *x, struct wj_val m, bool parts);
-struct wj_val wtok_sglang_tool(struct wj_run *x, struct wj_val tool);
+struct wj_val wtok_sglang_tool(struct wj_run *x, struct wj_val tool, bool normal);
 
 #endif

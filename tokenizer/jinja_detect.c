@@ -154,6 +154,7 @@ bool wtok_jinja_wants_parts_sglang(const struct wtok_jinja *tpl) {
     struct names message = {
         .at = {WEIR_SPAN_LIT("message"), WEIR_SPAN_LIT("msg"), WEIR_SPAN_LIT("m")}, .n = 3};
     struct names parts = {.n = 0};
-    collect(tpl, (struct finder){&message, &parts, "content", WJ_N_FOR, NULL});
-    return parts.n > 0;
+    bool other = false; /* `for a, b in …` is a loop, too */
+    collect(tpl, (struct finder){&message, &parts, "content", WJ_N_FOR, &other});
+    return parts.n > 0 || other;
 }

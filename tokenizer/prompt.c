@@ -4,6 +4,7 @@
  * both within the edges that the text has as well. So every part lies in the text or in a string,
  * and nothing is copied.
  */
+#include "base/json.h"
 #include "base/mem.h"
 #include "tokenizer/chat_priv.h"
 #include "tokenizer/encode_priv.h"
@@ -15,6 +16,7 @@ void wtok_prompt_init(struct wtok_prompt *p, size_t max_bytes) {
     weir_buf_init(&p->text, max_bytes);
     weir_arena_init(&p->arena, WTOK_RENDER_ARENA);
     p->n_lent = p->n_middle = 0;
+    p->tail = weir_span(NULL, 0);
 }
 
 void wtok_prompt_fini(struct wtok_prompt *p) {
@@ -23,7 +25,7 @@ void wtok_prompt_fini(struct wtok_prompt *p) {
 }
 
 size_t wtok_prompt_bytes(const struct wtok_prompt *p) {
-    return p->text.len + p->n_middle;
+    return p->text.len + p->n_middle + p->tail.len;
 }
 
 bool wtok_prompt_lend(struct wtok_prompt *p, struct weir_span string) {
@@ -46,7 +48,7 @@ enum weir_status wtok_prompt_join(struct wtok_prompt *p) {
     if (p->n_lent == 0)
         return WEIR_OK;
     weir_buf_init(&whole, p->text.max);
-    enum weir_status st = weir_buf_reserve(&whole, wtok_prompt_bytes(p));
+    enum weir_status st = weir_buf_reserve(&whole, p->text.len + p->n_middle);
     for (size_t i = 0; st == WEIR_OK && i < p->n_lent; i++) {
         const struct wtok_lent *l = &p->lent[i];
         st = weir_buf_append(&whole, p->text.data + done, l->at - done);
@@ -107,28 +109,71 @@ static enum weir_status encode_part(const struct wtok_model *m, const char *begi
     return st;
 }
 
-enum weir_status wtok_encode_prompt(const struct wtok *tok, struct wtok_prompt *p, unsigned flags,
-                                    uint32_t *ids, size_t room, size_t *ret_n) {
+static enum weir_status encode_text(const struct wtok *tok, struct wtok_prompt *p, unsigned flags,
+                                    struct wtok_out *out) {
     struct cuts cuts[WTOK_LENT];
-    struct wtok_out out = {.ids = ids, .room = room};
     if (!find_all(tok->model, p, cuts)) {
         enum weir_status st = wtok_prompt_join(p);
-        return st != WEIR_OK ? st
-                             : wtok_encode(tok, weir_buf_span(&p->text), flags, ids, room, ret_n);
+        return st != WEIR_OK
+                   ? st
+                   : wtok_encode(tok, weir_buf_span(&p->text), flags, out->ids, out->room, &out->n);
     }
     const char *done = p->text.data;
     enum weir_status st = WEIR_OK;
     for (size_t i = 0; st == WEIR_OK && i < p->n_lent; i++) {
         const char *at = p->text.data + p->lent[i].at;
         struct weir_span s = p->lent[i].string;
-        st = encode_part(tok->model, done, at - EDGE + cuts[i].head, &flags, &out);
+        st = encode_part(tok->model, done, at - EDGE + cuts[i].head, &flags, out);
         if (st == WEIR_OK)
             st = encode_part(tok->model, s.data + cuts[i].head,
-                             s.data + s.len - EDGE + cuts[i].tail, &flags, &out);
+                             s.data + s.len - EDGE + cuts[i].tail, &flags, out);
         done = at + cuts[i].tail;
     }
     if (st == WEIR_OK)
-        st = encode_part(tok->model, done, p->text.data + p->text.len, &flags, &out);
+        st = encode_part(tok->model, done, p->text.data + p->text.len, &flags, out);
+    return st;
+}
+
+/* The id of the configuration's bos_token. */
+static bool begin_of_text(const struct wtok *tok, uint32_t *ret_id) {
+    struct weir_span raw;
+    struct weir_json j;
+    struct weir_json_str s;
+    struct weir_arena arena;
+    size_t n = 0;
+    if (tok->chat == NULL || !weir_json_member(tok->chat->tokens, "bos_token", &raw))
+        return false;
+    weir_arena_init(&arena, (size_t)1 << 20);
+    weir_json_init(&j, raw, 1);
+    struct weir_span text = weir_span(NULL, 0);
+    if (weir_json_string(&j, &s))
+        text = weir_json_text(s, &arena);
+    bool known = text.data != NULL &&
+                 wtok_encode(tok, text, WTOK_SPECIAL | WTOK_NO_CACHE, ret_id, 1, &n) == WEIR_OK &&
+                 n == 1;
+    weir_arena_fini(&arena);
+    return known;
+}
+
+/* As a text of its own is encoded, without the begin of text that it then has. */
+static enum weir_status encode_tail(const struct wtok *tok, struct weir_span tail,
+                                    struct wtok_out *out) {
+    size_t n = 0;
+    uint32_t *ids = out->ids + out->n, bos;
+    enum weir_status st =
+        wtok_encode(tok, tail, WTOK_SPECIAL | WTOK_ADD_SPECIAL, ids, out->room - out->n, &n);
+    if (st == WEIR_OK && n > 0 && begin_of_text(tok, &bos) && ids[0] == bos)
+        memmove(ids, ids + 1, --n * sizeof(*ids));
+    out->n += n;
+    return st;
+}
+
+enum weir_status wtok_encode_prompt(const struct wtok *tok, struct wtok_prompt *p, unsigned flags,
+                                    uint32_t *ids, size_t room, size_t *ret_n) {
+    struct wtok_out out = {.ids = ids, .room = room};
+    enum weir_status st = encode_text(tok, p, flags, &out);
+    if (st == WEIR_OK && p->tail.len > 0)
+        st = encode_tail(tok, p->tail, &out);
     if (st == WEIR_OK)
         *ret_n = out.n;
     return st;

@@ -47,10 +47,10 @@ static bool is_there(struct weir_span raw) {
 /* ---- members ------------------------------------------------------------------------------ */
 
 /* Prompts that are cut, or made of ids that an earlier stage made. */
-static void take_common(struct reading *r, struct weir_json_str key, struct weir_span raw) {
+static void take_cut(struct reading *r, struct weir_json_str key, struct weir_span raw) {
     struct weir_span ids;
     static const char *const unknown[] = {"chat_template", "truncate_prompt_tokens",
-                                          "prompt_embeds", "input_ids"};
+                                          "prompt_embeds"};
     for (size_t i = 0; i < WEIR_ARRAY_LEN(unknown); i++)
         if (weir_json_str_eqz(key, unknown[i]) && is_there(raw))
             refuse(r, WEIR_UNSUPPORTED, unknown[i], NOT_FOLLOWED);
@@ -72,6 +72,8 @@ static void take_vllm(struct reading *r, struct weir_json_str key, struct weir_s
         take_special(r, raw);
     else if (weir_json_str_eqz(key, "documents"))
         take_of_type(r, "documents", raw, WEIR_JSON_ARRAY, &r->chat->documents);
+    else
+        take_cut(r, key, raw);
 }
 
 /* Who has no flavour: the names of vLLM and of Dynamo (whose own requests wire/openai.h reads). */
@@ -106,8 +108,8 @@ static void take_member(struct reading *r, struct weir_json_str key, struct weir
         take_vllm(r, key, raw);
     else if (chat->flavour == WTOK_FLAVOUR_PLAIN)
         take_plain(r, key, raw);
-    if (chat->flavour != WTOK_FLAVOUR_PLAIN)
-        take_common(r, key, raw);
+    else if (weir_json_str_eqz(key, "input_ids") && is_there(raw))
+        refuse(r, WEIR_UNSUPPORTED, "input_ids", NOT_FOLLOWED);
 }
 
 /* ---- arguments of the template -------------------------------------------------------------- */
@@ -150,31 +152,98 @@ static bool vllm_argument(struct reading *r, struct weir_json_str key, struct we
     return !among(key, nothing, WEIR_ARRAY_LEN(nothing));
 }
 
-/* SGLang: the arguments come first, and its own parameters may not be among them. */
+/* SGLang: the arguments come first. Those that are parameters of its own call end in an error,
+ * those of transformers' do nothing where no ids are asked for. */
 static bool sglang_argument(struct reading *r, struct weir_json_str key) {
-    static const char *const refused[] = {
-        "add_generation_prompt", "tokenize",      "tools",    "conversation",
-        "return_dict",           "chat_template", "messages", "continue_final_message"};
+    static const char *const refused[] = {"add_generation_prompt", "tokenize",    "tools",
+                                          "conversation",          "return_dict", "messages"};
+    static const char *const nothing[] = {
+        "continue_final_message", "padding",          "truncation",      "max_length",
+        "return_tensors",         "tokenizer_kwargs", "reasoning_effort"};
     if (among(key, refused, WEIR_ARRAY_LEN(refused)))
+        refuse(r, WEIR_INVALID, "chat_template_kwargs",
+               "may not hold what is a parameter of the engine's own");
+    if (weir_json_str_eqz(key, "chat_template") ||
+        weir_json_str_eqz(key, "return_assistant_tokens_mask"))
         refuse(r, WEIR_UNSUPPORTED, "chat_template_kwargs", NOT_FOLLOWED);
-    return true;
+    return !among(key, nothing, WEIR_ARRAY_LEN(nothing));
+}
+
+/* ---- the effort --------------------------------------------------------------------------- */
+
+static void put_flags(struct reading *r, struct weir_jsonw *w, size_t n, bool on) {
+    static const char *const switches[] = {"enable_thinking", "thinking"};
+    struct weir_span said;
+    for (size_t i = 0; i < n; i++)
+        if (!weir_json_member(r->args, switches[i], &said)) {
+            weir_jsonw_key(w, switches[i]);
+            weir_jsonw_bool(w, on);
+        }
+}
+
+static void put_word(struct weir_jsonw *w, struct weir_span effort) {
+    weir_jsonw_key(w, "reasoning_effort");
+    weir_jsonw_raw(w, effort);
+}
+
+/* A word of SGLang's, or a number, which is a fraction then. */
+static struct weir_span sglang_effort(struct reading *r, const char *name, struct weir_span raw) {
+    static const char *const words[] = {"none", "minimal", "low",   "medium",
+                                        "high", "xhigh",   "ultra", "max"};
+    for (size_t i = 0; i < WEIR_ARRAY_LEN(words); i++)
+        if (weir_json_is(raw, words[i]))
+            return raw;
+    bool fraction = weir_span_find(raw, '.') >= 0;
+    if (weir_json_type_of(raw) != WEIR_JSON_NUMBER || (!fraction && !weir_span_eqz(raw, "0")))
+        refuse(r, WEIR_UNSUPPORTED, name, "is no effort that is known here");
+    return fraction ? raw : WEIR_SPAN_LIT("0.0");
+}
+
+/* OpenRouter's object: its effort goes before the request's own. *ret_thinks: it asks for that. */
+static void take_reasoning(struct reading *r, bool *ret_thinks) {
+    struct weir_span v;
+    static const char *const truths[] = {"1", "true", "yes", "y", "on"};
+    *ret_thinks = false;
+    if (weir_json_type_of(r->reasoning) != WEIR_JSON_OBJECT)
+        return;
+    if ((weir_json_member(r->reasoning, "effort", &v) && is_there(v)) ||
+        (weir_json_member(r->reasoning, "reasoning_effort", &v) && is_there(v)))
+        r->effort = sglang_effort(r, "reasoning", v);
+    if (!(weir_json_member(r->reasoning, "enabled", &v) && is_there(v)) &&
+        !weir_json_member(r->reasoning, "enable", &v))
+        return;
+    enum weir_json_type type = weir_json_type_of(v);
+    for (size_t i = 0; i < WEIR_ARRAY_LEN(truths) && type == WEIR_JSON_STRING; i++)
+        *ret_thinks |= weir_json_is(v, truths[i]);
+    if (type == WEIR_JSON_TRUE)
+        *ret_thinks = true;
+    else if (type != WEIR_JSON_FALSE && type != WEIR_JSON_NULL && !*ret_thinks)
+        refuse(r, WEIR_UNSUPPORTED, "reasoning", NOT_FOLLOWED);
+}
+
+static void put_sglang_effort(struct reading *r, struct weir_jsonw *w) {
+    struct weir_span own;
+    bool thinks;
+    if (r->effort.data != NULL)
+        r->effort = sglang_effort(r, "reasoning_effort", r->effort);
+    take_reasoning(r, &thinks);
+    if (thinks || r->effort.data != NULL)
+        put_flags(r, w, 2, r->effort.data == NULL || !weir_json_is(r->effort, "none"));
+    if (weir_json_member(r->args, "reasoning_effort", &own) && is_there(own))
+        r->effort = own;
+    if (r->effort.data != NULL)
+        put_word(w, r->effort);
 }
 
 /* The effort's own word and what it says about thinking, where nobody else has said that. */
 static void put_effort(struct reading *r, struct weir_jsonw *w) {
-    struct weir_span said;
-    static const char *const switches[] = {"enable_thinking", "thinking"};
-    size_t n = r->chat->flavour == WTOK_FLAVOUR_VLLM ? 1 : 2;
-    bool sglang = r->chat->flavour == WTOK_FLAVOUR_SGLANG;
-    if (!sglang || !weir_json_member(r->args, "reasoning_effort", &said)) {
-        weir_jsonw_key(w, "reasoning_effort");
-        weir_jsonw_raw(w, r->effort);
+    if (r->chat->flavour == WTOK_FLAVOUR_SGLANG) {
+        put_sglang_effort(r, w);
+    } else if (r->effort.data != NULL) {
+        put_word(w, r->effort); /* one among the plain arguments comes behind it */
+        if (r->chat->flavour == WTOK_FLAVOUR_VLLM)
+            put_flags(r, w, 1, !weir_json_is(r->effort, "none"));
     }
-    for (size_t i = 0; i < n; i++)
-        if (!weir_json_member(r->args, switches[i], &said)) {
-            weir_jsonw_key(w, switches[i]);
-            weir_jsonw_bool(w, !weir_json_is(r->effort, "none"));
-        }
 }
 
 static void put_args(struct reading *r, struct weir_jsonw *w) {
@@ -201,17 +270,12 @@ static void put_args(struct reading *r, struct weir_jsonw *w) {
 static void merge_args(struct reading *r) {
     struct weir_buf out;
     struct weir_jsonw w;
-    if (r->args.data == NULL && r->effort.data == NULL)
+    if (r->args.data == NULL && r->effort.data == NULL && r->reasoning.data == NULL)
         return;
     weir_buf_init(&out, ARGS_MAX);
     weir_jsonw_init(&w, &out);
     weir_jsonw_object_begin(&w);
-    if (r->effort.data != NULL && r->chat->flavour != WTOK_FLAVOUR_PLAIN)
-        put_effort(r, &w);
-    else if (r->effort.data != NULL) {
-        weir_jsonw_key(&w, "reasoning_effort"); /* one among the arguments comes behind it */
-        weir_jsonw_raw(&w, r->effort);
-    }
+    put_effort(r, &w);
     put_args(r, &w);
     weir_jsonw_object_end(&w);
     r->chat->template_args =
@@ -247,8 +311,6 @@ enum weir_status wtok_request_chat(struct weir_span body, enum wtok_flavour flav
     walk(&r, body, take_member);
     if (r.status == WEIR_OK && ret_chat->messages.data == NULL)
         r.status = weir_err_set(err, WEIR_INVALID, "the request has no messages");
-    if (flavour == WTOK_FLAVOUR_SGLANG && r.reasoning.data != NULL)
-        refuse(&r, WEIR_UNSUPPORTED, "reasoning", NOT_FOLLOWED);
     /* Who continues a message wants no new one; only asking for both is an error. */
     if (flavour == WTOK_FLAVOUR_PLAIN)
         ret_chat->add_generation_prompt &= r.asked || !ret_chat->continue_final_message;
@@ -264,7 +326,8 @@ static void take_of_completion(struct reading *r, struct weir_json_str key, stru
         refuse(r, WEIR_UNSUPPORTED, "suffix", NOT_FOLLOWED);
     if (r->chat->flavour == WTOK_FLAVOUR_VLLM && weir_json_str_eqz(key, "add_special_tokens"))
         take_special(r, raw);
-    take_common(r, key, raw);
+    if (r->chat->flavour != WTOK_FLAVOUR_SGLANG)
+        take_cut(r, key, raw);
 }
 
 enum weir_status wtok_request_completion(struct weir_span body, enum wtok_flavour flavour,

@@ -164,6 +164,9 @@ struct wtok_prompt {
     struct weir_buf text;
     struct wtok_lent lent[WTOK_LENT]; /* in the order of the text */
     size_t n_lent, n_middle;          /* n_middle: bytes that are not in `text` */
+    /* Text that follows, with ids of its own: no word reaches over the joint (SGLang's way to
+     * continue a message). Not part of `text`. */
+    struct weir_span tail;
     struct weir_arena arena;
 };
 /* `max_bytes` bounds the whole. */
