@@ -337,8 +337,8 @@ def ours(front, path, text, sglang=False):
     q = json.loads(text)
     if path == "/v1/completions":
         prompt = q["prompt"][0] if isinstance(q["prompt"], list) and q["prompt"] else q["prompt"]
-        if not isinstance(prompt, str):
-            return 0, "ids"
+        if not isinstance(prompt, str) or "" in q["prompt"] and isinstance(q["prompt"], list):
+            return 0, "ids, or an empty one in a list"
         q["prompt"] = prompt
     if sglang:
         q.pop("add_special_tokens", None)  # a member of Weir's own page, not of SGLang's chats and completions

@@ -106,6 +106,7 @@ def sglang(request, parts):
     for m in request["messages"]:
         content = m.get("content")
         content = "" if content is None else content
+        last = isinstance(content, list) and parts
         if isinstance(content, list):
             texts = [{"type": "text", "text": p["text"]} if p["type"] == "text" else {"type": "image"} for p in content
                      if p["type"] in ("text", "image_url")]
@@ -124,13 +125,12 @@ def sglang(request, parts):
                                   "function": {"name": c["function"].get("name"), "arguments": c["function"].get("arguments")}}
                                  for c in new["tool_calls"]]
             for c in new["tool_calls"]:
-                if isinstance(c["function"]["arguments"], str):
+                if m["role"] == "assistant" and isinstance(c["function"]["arguments"], str):
                     c["function"]["arguments"] = json.loads(c["function"]["arguments"])
+        if last:
+            new["content"] = new.pop("content")
         messages.append(new)
-    tools = request.get("tools")
-    if tools is not None:
-        tools = [sglang_tool(t) for t in tools]
-    return messages, tools
+    return messages, [sglang_tool(t) for t in request.get("tools") or []] or None
 
 
 def sglang_tool(t):
@@ -245,7 +245,8 @@ def main():
     passed = failed = errors = 0
     for name, template in (("echo", ECHO), ("parts", PARTS), ("turns", TURNS), ("trims", TRIMS), ("picky", PICKY)):
         for flavour in ("vllm", "sglang", "plain"):
-            how = rng.choice(["file", "string", "named", "additional"])
+            # Of files without a default SGLang takes one that nobody can foretell.
+            how = rng.choice(["file", "string", "named"] + ["additional"] * (flavour != "sglang"))
             path = model_directory(args.folder, name, template, how)
             driver = subprocess.Popen([args.weir, "render", "--model-path", path, "--flavour", flavour, "--lines"],
                                       stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8")
@@ -268,7 +269,7 @@ def main():
                 if rng.random() < 0.2:
                     request["documents"] = [{"text": c.text()}]
                 try:
-                    with_tools = request["tools"] is not None and how in ("named", "additional")
+                    with_tools = request["tools"] is not None and how in ("named", "additional") and flavour != "sglang"
                     want = ("tools! " if with_tools else "") + expected(flavour, template, copy.deepcopy(request))
                     # SGLang's text behind the prompt and the mark are not of the template.
                 except Exception as e:  # noqa: BLE001

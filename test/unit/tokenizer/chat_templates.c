@@ -132,6 +132,37 @@ static void case_tools_of_sglang(void) {
     wtok_template_destroy(t);
 }
 
+/* SGLang 0.5.23 serves every conversation with the first template that transformers names (seen).
+ */
+static void case_named_templates_of_sglang(void) {
+    static const char config[] =
+        "{\"chat_template\": [{\"name\": \"tool_use\", \"template\": \"first\"}, {\"name\": "
+        "\"default\", \"template\": \"second\"}]}";
+    struct wtok_chat plain = {.messages = weir_span_z(hello), .flavour = WTOK_FLAVOUR_SGLANG},
+                     with_tools = plain;
+    with_tools.tools = weir_span_z(tools);
+    struct wtok_template *t = create(NULL, config);
+    expect(t, plain, "first");
+    expect(t, with_tools, "first");
+    wtok_template_destroy(t);
+    const struct wtok_template_file files[] = {
+        {WEIR_SPAN_LIT("tool_use"), WEIR_SPAN_LIT("file tools")},
+        {WEIR_SPAN_LIT("rag"), WEIR_SPAN_LIT("file rag")},
+    };
+    struct wtok_template_sources s = {.tokenizer_config = weir_span_z(config),
+                                      .chat_template_jinja = WEIR_SPAN_LIT("jinja"),
+                                      .additional = files,
+                                      .n_additional = 2};
+    struct weir_err err;
+    CHECK(wtok_template_create(&s, &t, &err) == WEIR_OK);
+    expect(t, with_tools, "jinja");
+    wtok_template_destroy(t);
+    s.chat_template_jinja = weir_span(NULL, 0);
+    CHECK(wtok_template_create(&s, &t, &err) == WEIR_OK);
+    expect_error(t, plain, "the model has named chat templates and none of them is \"default\"");
+    wtok_template_destroy(t);
+}
+
 static void case_continue(void) {
     struct wtok_template *t = create(turns, "{\"bos_token\": \"<s>\"}");
     struct wtok_chat chat = {.messages = weir_span_z(answered), .continue_final_message = true};
@@ -336,6 +367,7 @@ int main(void) {
     CHECK_RUN(case_files);
     CHECK_RUN(case_flavours);
     CHECK_RUN(case_tools_of_sglang);
+    CHECK_RUN(case_named_templates_of_sglang);
     CHECK_RUN(case_continue);
     CHECK_RUN(case_refusals);
     CHECK_RUN(case_turns);
