@@ -124,7 +124,7 @@ static enum weir_status put_chat(const struct weir_request *r, const struct wtok
 static enum weir_status token_body(struct weir_request *r, struct weir_span *ret_body,
                                    struct weir_err *err) {
     const struct weir_model_info *info = weir_model_info(r->model);
-    struct weir_span body = weir_relay_body(r);
+    struct weir_span body = weir_relay_body(r), raw;
     struct wtok_chat chat;
     struct weir_buf out;
     unsigned flags;
@@ -134,6 +134,12 @@ static enum weir_status token_body(struct weir_request *r, struct weir_span *ret
                 : wtok_request_completion(body, info->flavour, &flags, err);
     if (st != WEIR_OK)
         return st;
+    if (is_chat && chat.flavour == WTOK_FLAVOUR_SGLANG &&
+        weir_json_member(body, "add_generation_prompt", &raw) &&
+        weir_json_type_of(raw) != WEIR_JSON_NULL)
+        return weir_err_set(err, WEIR_UNSUPPORTED,
+                            "`add_generation_prompt` is followed by SGLang's /tokenize, not by "
+                            "its chats");
     weir_buf_init(&out, WEIR_REQUEST_ARENA);
     st = is_chat ? put_chat(r, &chat, &out) : put_prompt(r, (flags & WTOK_ADD_SPECIAL) != 0, &out);
     *ret_body =

@@ -88,7 +88,7 @@ static enum weir_status encode(const struct wtok *tok, struct weir_span text, un
 }
 
 static enum weir_status render(struct weir_mock_http *h, struct weir_span body, bool page,
-                               struct weir_arena *arena, struct weir_buf *out,
+                               struct weir_arena *arena, struct wtok_prompt *out,
                                unsigned *ret_flags) {
     struct wtok_chat chat;
     struct weir_err err;
@@ -102,13 +102,24 @@ static enum weir_status render(struct weir_mock_http *h, struct weir_span body, 
                                 : as_given ? WTOK_FLAVOUR_PLAIN
                                            : WTOK_FLAVOUR_SGLANG;
     enum weir_status st = wtok_request_chat(body, flavour, arena, &chat, ret_flags, &err);
-    return st == WEIR_OK ? wtok_render_chat(h->config.tok, &chat, out, &err) : st;
+    return st == WEIR_OK ? wtok_render_prompt(h->config.tok, &chat, out, &err) : st;
+}
+
+static enum weir_status encode_prompt(const struct wtok *tok, struct wtok_prompt *p, unsigned flags,
+                                      struct weir_arena *arena, struct weir_ids *ret) {
+    size_t room = wtok_encode_bound(tok, wtok_prompt_bytes(p)), n = 0;
+    uint32_t *ids = weir_arena_alloc(arena, (room + 1) * sizeof(*ids));
+    if (ids == NULL)
+        return WEIR_NOMEM;
+    enum weir_status st = wtok_encode_prompt(tok, p, flags, ids, room, &n);
+    *ret = (struct weir_ids){ids, n};
+    return st;
 }
 
 enum weir_status weir_mock_http_tokens(struct weir_mock_http *h, struct weir_span body,
                                        const struct weir_prompt *prompt, bool page, bool special,
                                        struct weir_arena *arena, struct weir_ids *ret_ids) {
-    struct weir_buf text;
+    struct wtok_prompt chat;
     unsigned flags;
     if (prompt != NULL && prompt->kind == WEIR_PROMPT_IDS) {
         *ret_ids = prompt->ids;
@@ -117,11 +128,13 @@ enum weir_status weir_mock_http_tokens(struct weir_mock_http *h, struct weir_spa
     if (prompt != NULL)
         return encode(h->config.tok, prompt->text, WTOK_SPECIAL | (special ? WTOK_ADD_SPECIAL : 0),
                       arena, ret_ids);
-    weir_buf_init(&text, ARENA_MAX);
-    enum weir_status st = render(h, body, page, arena, &text, &flags);
+    wtok_prompt_init(&chat, ARENA_MAX);
+    enum weir_status st = render(h, body, page, arena, &chat, &flags);
+    if (st == WEIR_OK && (flags & WTOK_ADD_SPECIAL) != 0)
+        st = wtok_prompt_join(&chat);
     if (st == WEIR_OK)
-        st = encode(h->config.tok, weir_buf_span(&text), flags, arena, ret_ids);
-    weir_buf_fini(&text);
+        st = encode_prompt(h->config.tok, &chat, flags, arena, ret_ids);
+    wtok_prompt_fini(&chat);
     return st;
 }
 

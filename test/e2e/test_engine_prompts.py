@@ -135,6 +135,22 @@ def test_an_effort_that_sglang_maps_by_template(watched, tmp_path, asked, low):
     assert (w.routed(CHAT, json.dumps({"model": "m", "messages": HELLO, **asked}).encode()) > 0) == low
 
 
+def test_a_member_of_sglangs_page_alone(fleet):
+    """SGLang's chats know no `add_generation_prompt`, its /tokenize does: what that says is not their prompt. (Failed before.)"""
+    asked = []
+
+    def tokenize(h, body):
+        asked.append(json.loads(body))
+        h.whole(200, b'{"tokens":[1,2,3],"count":3,"max_model_len":99}')
+    e = Scripted(lambda h, body: h.whole(200, b'{"choices":[]}'), owned_by="sglang", tokenize=tokenize)
+    f = fleet.frontend("--router-mode", "kv", "--worker", e.url + ",block-size=16", env={"DYN_DISCOVERY_BACKEND": "mem"}).ready()
+    for more, want in (({}, 1), ({"add_generation_prompt": False}, 0), ({"add_generation_prompt": None}, 1)):
+        asked.clear()
+        assert Asked(f.url).post(CHAT, json.dumps({"model": "m", "messages": HELLO, **more}).encode())[0] == 200
+        assert len(asked) == want, more
+    e.close()
+
+
 def test_sglang_encodes_the_text_that_it_continues_by_itself(watched, tmp_path):
     """SGLang 0.5.23 gave these ids of this model, whose only merge makes 256 of "ab". (Failed before: the joint was merged.)"""
     folder = write_model("texts", tmp_path / "m")
