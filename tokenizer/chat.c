@@ -380,9 +380,10 @@ static void render(struct wj_run *x) {
         sglang ? r->t->sglang : pick(r->t, r->tools.kind == WJ_LIST);
     if (named == NULL)
         wj_fail(x, WTOK_JINJA_ERR_UNSUPPORTED, "%s",
-                r->t->n == 0
-                    ? "the model has no chat template"
-                    : "the model has named chat templates and none of them is \"default\"");
+                r->t->n == 0 ? "the model has no chat template"
+                : sglang     ? "the model has several chat templates in files and none in "
+                               "chat_template.jinja: which of them SGLang takes is not known"
+                         : "the model has named chat templates and none of them is \"default\"");
     if (sglang)
         wtok_sglang_efforts(x, named->sglang_efforts, r->args);
     if (r->chat->for_dynamo)
