@@ -31,17 +31,37 @@ static bool without_nul(struct weir_request *r, struct weir_span *text) {
     return true;
 }
 
+/* A text, or the pieces of a prompt. There is an id a byte at most, but for texts whose normal form
+ * is longer than they are: room for those as well, several times as much, is taken only where it is
+ * wanted. (Four long prompts at once were so much more of the heap that it was given back to the
+ * system after each burst, and came again page by page.) */
+static bool encode_any(struct weir_request *r, struct weir_span text, struct wtok_prompt *p,
+                       unsigned flags, struct weir_ids *ret) {
+    enum { BESIDE = 16 }; /* what is added in front and behind */
+    const struct wtok *tok = weir_model_info(r->model)->tok;
+    size_t bytes = p != NULL ? wtok_prompt_bytes(p) : text.len, n = 0;
+    size_t bound = wtok_encode_bound(tok, bytes);
+    size_t room = bytes + BESIDE < bound ? bytes + BESIDE : bound;
+    uint64_t begin = weir_now_ns();
+    for (;;) {
+        uint32_t *ids = weir_arena_alloc(&r->arena, (room + 1) * sizeof(*ids));
+        enum weir_status st = ids == NULL ? WEIR_NOMEM
+                              : p != NULL ? wtok_encode_prompt(tok, p, flags, ids, room, &n)
+                                          : wtok_encode(tok, text, flags, ids, room, &n);
+        *ret = (struct weir_ids){ids, n};
+        if (st == WEIR_OK)
+            break;
+        if (st != WEIR_TOO_LARGE || room == bound)
+            return weir_request_fail_memory(r);
+        room = bound;
+    }
+    weir_front_observe_tokenize(r->fl->app->metrics, (double)(weir_now_ns() - begin) / 1e9);
+    return true;
+}
+
 bool weir_request_encode(struct weir_request *r, struct weir_span text, unsigned flags,
                          struct weir_ids *ret) {
-    const struct wtok *tok = weir_model_info(r->model)->tok;
-    size_t room = wtok_encode_bound(tok, text.len), n = 0;
-    uint64_t begin = weir_now_ns();
-    uint32_t *ids = weir_arena_alloc(&r->arena, (room + 1) * sizeof(*ids));
-    if (ids == NULL || wtok_encode(tok, text, flags, ids, room, &n) != WEIR_OK)
-        return weir_request_fail_memory(r);
-    weir_front_observe_tokenize(r->fl->app->metrics, (double)(weir_now_ns() - begin) / 1e9);
-    *ret = (struct weir_ids){ids, n};
-    return true;
+    return encode_any(r, text, NULL, flags, ret);
 }
 
 /* HTTP engines encode NUL bytes like all others. */
@@ -68,21 +88,13 @@ static bool drops_nul(const struct weir_request *r, const struct wtok_prompt *p)
 /* Like encode(); a NUL is rare enough for the prompt to be copied first. */
 static bool encode_prompt(struct weir_request *r, struct wtok_prompt *p, unsigned flags,
                           struct weir_ids *ret) {
-    const struct wtok *tok = weir_model_info(r->model)->tok;
     if (p->tail.len == 0 &&
         (p->n_lent == 0 || (flags & WTOK_ADD_SPECIAL) != 0 || drops_nul(r, p))) {
         if (wtok_prompt_join(p) != WEIR_OK)
             return weir_request_fail_memory(r);
         return encode(r, weir_buf_span(&p->text), flags, ret);
     }
-    size_t room = wtok_encode_bound(tok, wtok_prompt_bytes(p)), n = 0;
-    uint64_t begin = weir_now_ns();
-    uint32_t *ids = weir_arena_alloc(&r->arena, (room + 1) * sizeof(*ids));
-    if (ids == NULL || wtok_encode_prompt(tok, p, flags, ids, room, &n) != WEIR_OK)
-        return weir_request_fail_memory(r);
-    weir_front_observe_tokenize(r->fl->app->metrics, (double)(weir_now_ns() - begin) / 1e9);
-    *ret = (struct weir_ids){ids, n};
-    return true;
+    return encode_any(r, weir_span(NULL, 0), p, flags, ret);
 }
 
 /* What a prompt ends with is never lent. */

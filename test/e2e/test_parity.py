@@ -24,7 +24,7 @@ def byte_alphabet():
     return [chr(b) for b in plain] + [chr(256 + i) for i in range(256 - len(plain))]
 
 
-def model(folder, template=TOOLS + TURN + PROMPT, alphabet=None, bos=False):
+def model(folder, template=TOOLS + TURN + PROMPT, alphabet=None, bos=False, normalizer=None):
     """Files of a model with one token a byte; with `bos` a plain prompt gets <|endoftext|> in front."""
     folder.mkdir()
     vocab = {c: i for i, c in enumerate(alphabet or sorted(byte_alphabet()))}
@@ -36,7 +36,7 @@ def model(folder, template=TOOLS + TURN + PROMPT, alphabet=None, bos=False):
             "pair": front + [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
             "special_tokens": {SPECIAL[0]: {"id": SPECIAL[0], "ids": [256], "tokens": [SPECIAL[0]]}} if bos else {}}
     (folder / "tokenizer.json").write_text(json.dumps({
-        "version": "1.0", "truncation": None, "padding": None, "added_tokens": added, "normalizer": None,
+        "version": "1.0", "truncation": None, "padding": None, "added_tokens": added, "normalizer": normalizer,
         "pre_tokenizer": level, "post_processor": post if bos else level, "decoder": level,
         "model": {"type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None,
                   "end_of_word_suffix": None, "fuse_unk": False, "byte_fallback": False, "ignore_merges": False,

@@ -1,5 +1,6 @@
 """/tokenize of a chat before workers of the request plane: the tokens that such a chat's worker gets, or the chat's refusal."""
 import json
+import unicodedata
 
 import pytest
 
@@ -42,6 +43,27 @@ def test_the_tokens_of_the_chat(front, more):
         if chat.status == 200:
             assert told.json()["count"] == chat.json()["usage"]["prompt_tokens"], (chat.body, told.body)
             assert told.json()["tokens"] == chat.json()["nvext"]["prompt_token_ids"]
+
+
+def test_texts_that_grow_when_they_are_normalized(fleet, tmp_path):
+    """Four bytes of U+1D160 are twelve in its normal form, and as many tokens here: more than the room that is taken at first. Also of a
+    string that is long enough to be lent to the prompt."""
+    template = "{% for m in messages %}{{ m.content }}{% endfor %}"
+    path = str(small_model(tmp_path / "m", template=template, normalizer={"type": "NFC"}))
+    fleet.mocker("--model-path", path)
+    f = fleet.frontend("--model-path", path).ready()
+    words = "one two three " * 60
+    for text in ("\U0001D160" * 40, words + "\U0001D160" * 5000 + " x" + words):
+        normal = unicodedata.normalize("NFC", text)
+        assert len(normal.encode()) > 2 * len(text.encode())
+        ids = []
+        for content in (text, normal):
+            for ask in (f.chat, f.complete):
+                r = ask(content, max_tokens=1, nvext={"extra_fields": ["prompt_token_ids"]})
+                assert r.status == 200, r.body
+                assert r.json()["usage"]["prompt_tokens"] == len(normal.encode())
+                ids.append(r.json()["nvext"]["prompt_token_ids"])
+        assert ids.count(ids[0]) == 4
 
 
 def test_what_says_nothing_is_no_member(front):
