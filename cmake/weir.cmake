@@ -7,7 +7,7 @@ set(CMAKE_CXX_STANDARD_REQUIRED ON)
 set(CMAKE_CXX_EXTENSIONS OFF)
 set(CMAKE_POSITION_INDEPENDENT_CODE ON)
 # Nothing of ours is replaced from outside: calls within a file are inlined and no address is looked up that the linker knows.
-# What libkvindex exports says so itself (kvi.h), and so does the device plug-in.
+# What others look for says so itself: the API of libkvindex (kvi.h), the device plug-in, what sanitizers ask for.
 set(CMAKE_C_VISIBILITY_PRESET hidden)
 set(CMAKE_CXX_VISIBILITY_PRESET hidden)
 add_compile_options(-fno-semantic-interposition -fno-plt)

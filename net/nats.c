@@ -32,8 +32,8 @@ enum {
 
 #if defined(__SANITIZE_ADDRESS__)
 /* nats.c hands messages to a thread that frees them; one that comes as it closes may stay. What we
- * hold of a message would be found all the same. */
-const char *__lsan_default_suppressions(void);
+ * hold of a message would be found all the same. The sanitizer's library looks for the name. */
+__attribute__((visibility("default"))) const char *__lsan_default_suppressions(void);
 const char *__lsan_default_suppressions(void) {
     return "leak:natsMsg_create\n";
 }

@@ -48,8 +48,9 @@ static void *context; /* guarded by context_lock */
  * into, as the library is not built with it. libuv opens and closes descriptors unseen, so a number
  * that another thread gets again looks shared: with a directory that is closed over it, or with the
  * connection that had it before. nats.c and OpenSSL are not built with it
- * either: what the locks of one order in the other goes unseen. */
-const char *__tsan_default_suppressions(void);
+ * either: what the locks of one order in the other goes unseen. The sanitizer's library looks for
+ * the name. */
+__attribute__((visibility("default"))) const char *__tsan_default_suppressions(void);
 const char *__tsan_default_suppressions(void) {
     return "called_from_lib:libzmq.so\n"
            "called_from_lib:libnats.so\n"
