@@ -1,6 +1,7 @@
 /*
  * The inside of the HTTP server: http_server.c has the server, http_server_conn.c the life and the
- * input of its connections (the happy path stands there), http_server_answer.c the way out.
+ * input of its connections (the happy path stands there), http_server_answer.c the way out,
+ * http_exchange.c what an exchange has of memory.
  */
 #ifndef WEIR_NET_HTTP_SERVER_PRIV_H
 #define WEIR_NET_HTTP_SERVER_PRIV_H
@@ -104,6 +105,7 @@ void weir_http_conn_accept(void *server, struct weir_stream *stream);
 void weir_http_conn_drain(struct conn *c);
 /* The connection ends at once; on_done follows in a later turn. */
 void weir_http_conn_close(struct conn *c, enum weir_status status, const char *reason);
+/* ---- http_exchange.c ---- */
 /* Memory for an exchange, and its end: `x` is zeroed. */
 void weir_http_exchange_take(struct weir_http_server *s, struct weir_http_exchange *x);
 void weir_http_exchange_release(struct weir_http_server *s, struct weir_http_exchange *x);

@@ -1,6 +1,6 @@
 # The HTTP files over fake streams (no sockets, a clock that tests move).
 set(http_server_sources net/http_parse.c net/http_chunk.c net/http_server.c net/http_server_conn.c
-    net/http_server_answer.c net/http2_conn.c net/http2_body.c net/http2_answer.c)
+    net/http_server_answer.c net/http_exchange.c net/http2_conn.c net/http2_body.c net/http2_answer.c)
 set(http_fake test/unit/http/fake_net.c test/unit/http/handler.c)
 weir_test(unit_http_server SOURCES test/unit/http/server.c ${http_fake} ${http_server_sources}
           LINK weir_base PkgConfig::NGHTTP2)
