@@ -12,11 +12,11 @@
 #include "frontend/app_priv.h"
 #include "frontend/engine_set.h"
 #include "frontend/feed.h"
+#include "frontend/front_tls.h"
 #include "net/zmq.h"
 #include "runtime/nats_metrics.h"
 #include "runtime/options_nats.h"
 #include "runtime/options_service.h"
-#include "runtime/tls_watch.h"
 
 #include <inttypes.h>
 #include <signal.h>
@@ -44,10 +44,8 @@ struct frontend {
     struct weir_nats *nats;          /* NULL: neither plane runs over it */
     struct weir_nats_metrics *nats_metrics;
     struct weir_plane_client *recovery; /* asks workers for their caches; NULL: not in kv mode */
-    /* owned, or NULL */
-    struct weir_tls *http_tls, *plane_server_tls, *plane_client_tls, *engine_tls;
+    struct weir_front_tls tls;
     struct weir_timer tick, drain;
-    struct weir_tls_watch tls_watch;
     uint64_t drain_deadline_ms;
     int exit_code;
 };
@@ -85,44 +83,10 @@ static void on_worker_left(void *arg, const char *address) {
     }
 }
 
-/* ---- TLS and recovery ------------------------------------------------------------------------ */
+/* ---- recovery ------------------------------------------------------------------------------- */
 
 static uint64_t ms_of(double seconds) {
     return isnan(seconds) ? 0 : (uint64_t)(seconds * 1000);
-}
-
-static enum weir_status watch_tls(struct frontend *f, struct weir_err *err) {
-    struct weir_tls_watch *w = &f->tls_watch;
-    enum weir_status st = weir_tls_watch_add(w, f->http_tls, "HTTP server");
-    if (st == WEIR_OK)
-        st = weir_tls_watch_add(w, f->plane_server_tls, "answers of workers");
-    if (st == WEIR_OK)
-        st = weir_tls_watch_add(w, f->plane_client_tls, "requests to workers");
-    if (st == WEIR_OK)
-        st = weir_tls_watch_add(w, f->engine_tls, "engines");
-    return st == WEIR_OK ? st : weir_err_set(err, st, "out of memory");
-}
-
-static enum weir_status open_tls(struct frontend *f, struct weir_err *err) {
-    const struct weir_frontend_options *o = &f->app.options;
-    struct weir_tls_config http = {.server = true,
-                                   .cert_path = o->tls_cert_path,
-                                   .key_path = o->tls_key_path,
-                                   .ca_path = o->tls_client_ca_cert_path,
-                                   .alpn = o->weir_http2 ? "h2,http/1.1" : "http/1.1"};
-    struct weir_tls_config server = WEIR_PLANE_TLS_SERVER(o);
-    struct weir_tls_config client = WEIR_PLANE_TLS_CLIENT(o);
-    enum weir_status st = WEIR_OK;
-    if (http.cert_path != NULL)
-        st = weir_tls_create(&http, &f->http_tls, err);
-    if (st == WEIR_OK && server.cert_path != NULL)
-        st = weir_tls_create(&server, &f->plane_server_tls, err);
-    if (st == WEIR_OK && (client.ca_path != NULL || client.insecure))
-        st = weir_tls_create(&client, &f->plane_client_tls, err);
-    struct weir_tls_config engine = {.ca_path = o->weir_engine_ca_path};
-    if (st == WEIR_OK && f->app.engine_mode)
-        st = weir_tls_create(&engine, &f->engine_tls, err);
-    return st == WEIR_OK ? watch_tls(f, err) : st;
 }
 
 /* The caches of workers come in one answer each, far larger than any answer of an engine. */
@@ -131,8 +95,8 @@ static enum weir_status open_recovery(struct frontend *f, struct weir_err *err) 
     struct weir_plane_client_config pc = {.response_ip = o->tcp_response_stream_host,
                                           .response_advertise =
                                               o->tcp_response_stream_advertise_host,
-                                          .server_tls = f->plane_server_tls,
-                                          .client_tls = f->plane_client_tls,
+                                          .server_tls = f->tls.plane_server,
+                                          .client_tls = f->tls.plane_client,
                                           .pool_conns = 1,
                                           .in_flight = 64,
                                           .connect_ms = ms_of(o->tcp_connect_timeout),
@@ -154,8 +118,8 @@ static enum weir_status open_plane(struct frontend *f, struct weir_front_loop *f
                                           .response_advertise =
                                               o->tcp_response_stream_advertise_host,
                                           .response_port = (uint16_t)o->tcp_response_stream_port,
-                                          .server_tls = f->plane_server_tls,
-                                          .client_tls = f->plane_client_tls,
+                                          .server_tls = f->tls.plane_server,
+                                          .client_tls = f->tls.plane_client,
                                           .pool_conns = (unsigned)o->tcp_pool_size,
                                           .in_flight = (unsigned)o->tcp_channel_buffer,
                                           .max_calls = (unsigned)o->weir_http_max_requests,
@@ -200,7 +164,7 @@ static enum weir_status open_http(struct frontend *f, struct weir_front_loop *fl
                    .port = port,
                    .reuse_port = true,
                    .max_conns = (unsigned)o->weir_http_max_connections,
-                   .tls = f->http_tls},
+                   .tls = f->tls.http},
         .limits = {.header_bytes = (size_t)o->weir_http_header_bytes,
                    .header_count = (unsigned)o->weir_http_header_count,
                    .target_bytes = (size_t)o->weir_http_target_bytes,
@@ -272,7 +236,7 @@ static enum weir_status open_loops(struct frontend *f, struct weir_err *err) {
         f->n_loops++;
         st = open_plane(f, fl, err);
         if (st == WEIR_OK && (st = weir_relay_pools_create(
-                                  fl->loop, f->engine_tls, ms_of(o->tcp_connect_timeout),
+                                  fl->loop, f->tls.engine, ms_of(o->tcp_connect_timeout),
                                   (unsigned)o->weir_http_max_requests, &fl->pools)) != WEIR_OK)
             weir_err_set(err, st, "out of memory");
         if (st == WEIR_OK)
@@ -372,7 +336,7 @@ static enum weir_status open_engines(struct frontend *f, struct weir_err *err) {
         .engines = {.workers = o->worker.items,
                     .n_workers = o->worker.n,
                     .path = o->workers_file,
-                    .tls = f->engine_tls,
+                    .tls = f->tls.engine,
                     .api_key = o->weir_engine_api_key,
                     .poll_ms = (uint64_t)(o->weir_engine_poll_secs * 1000),
                     .answer_ms = ms_of(o->weir_engine_answer_timeout_secs)},
@@ -481,7 +445,7 @@ static void on_drain(void *arg) {
 static void on_signal(void *arg, int signum) {
     struct frontend *f = arg;
     if (signum == SIGHUP) {
-        weir_tls_watch_read(&f->tls_watch);
+        weir_tls_watch_read(&f->tls.watch);
         return;
     }
     if (weir_front_draining(&f->app)) {
@@ -510,7 +474,7 @@ static void close_all(struct frontend *f) {
     /* Discovery may run the loop once more, to leave in order. */
     weir_timer_stop(&f->tick);
     weir_timer_stop(&f->drain);
-    weir_tls_watch_fini(&f->tls_watch);
+    weir_front_tls_stop(&f->tls);
     for (unsigned i = 0; i < f->n_loops; i++) {
         struct weir_front_loop *fl = &f->loops[i];
         if (i >= f->n_started) {
@@ -532,10 +496,7 @@ static void close_all(struct frontend *f) {
     weir_nats_metrics_close(f->nats_metrics);
     weir_nats_close(f->nats);
     weir_app_close(&f->app);
-    weir_tls_destroy(f->http_tls);
-    weir_tls_destroy(f->plane_server_tls);
-    weir_tls_destroy(f->plane_client_tls);
-    weir_tls_destroy(f->engine_tls);
+    weir_front_tls_close(&f->tls);
     weir_zmq_shutdown();
     weir_arena_fini(&f->arena);
 }
@@ -551,7 +512,6 @@ static enum weir_status open_all(struct frontend *f, struct weir_err *err) {
     weir_loop_set_dead_peer_ms(f->control, ms_of(f->app.options.weir_dead_peer_timeout_secs));
     weir_timer_init(&f->tick, f->control, on_tick, f);
     weir_timer_init(&f->drain, f->control, on_drain, f);
-    weir_tls_watch_init(&f->tls_watch, f->control);
     for (size_t i = 0; i < WEIR_ARRAY_LEN(signals) && st == WEIR_OK; i++)
         st = weir_loop_on_signal(f->control, signals[i], on_signal, f);
     if (st == WEIR_OK)
@@ -561,7 +521,7 @@ static enum weir_status open_all(struct frontend *f, struct weir_err *err) {
     struct weir_app_hooks hooks = {.on_worker_left = on_worker_left, .arg = f, .loop = f->control};
     st = weir_app_open(&f->app, &hooks, err);
     if (st == WEIR_OK)
-        st = open_tls(f, err);
+        st = weir_front_tls_open(&f->tls, f->control, &f->app.options, f->app.engine_mode, err);
     if (st == WEIR_OK)
         st = open_nats(f, err);
     if (st == WEIR_OK)
@@ -595,7 +555,7 @@ int weir_frontend_main(int argc, char **argv) {
     }
     if (st == WEIR_OK) {
         WEIR_LOG(WEIR_LOG_INFO, "frontend", "serving %s on %s port %u with %u loops",
-                 f->http_tls != NULL ? "HTTPS" : "HTTP", f->app.options.http_host,
+                 f->tls.http != NULL ? "HTTPS" : "HTTP", f->app.options.http_host,
                  weir_http_server_port(f->loops[0].server), f->n_loops);
         weir_loop_run(f->control);
     } else {
