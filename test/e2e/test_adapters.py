@@ -7,6 +7,7 @@ import contextlib
 import copy
 import json
 import os
+import signal
 import threading
 from urllib.parse import quote, unquote
 
@@ -172,9 +173,11 @@ def test_cards_in_any_order(fleet):
         c.load(mocker.ids[0], "adapter-a")
         front = fleet.frontend("--router-mode", "kv").ready("adapter-a")
         path = os.path.join(c.where, quote(key, safe=""))
-        # A worker writes a record of its own again that somebody has deleted.
+        # A worker writes a record of its own again that somebody has deleted. (Halted, so that the frontend sees it gone.)
+        mocker.signal(signal.SIGSTOP)
         os.unlink(path)
         front.wait_line(r"model m has 0 workers")
+        mocker.signal(signal.SIGCONT)
         front.ready().ready("adapter-a")
         assert front.chat("x", model="adapter-a").status == 200
         # A worker whose own card never comes has no adapter either.
