@@ -134,19 +134,15 @@ static enum weir_status ask(struct weir_engine_parity *p) {
     static const struct weir_http_call_ops ops = {on_head, on_body, on_done};
     struct weir_http_header headers[2] = {
         {WEIR_SPAN_LIT("content-type"), WEIR_SPAN_LIT("application/json")}};
-    char bearer[1024];
     struct weir_buf body;
     struct weir_http_call_config c = {.method = "POST",
                                       .target = "/tokenize",
                                       .headers = headers,
                                       .n_headers = 1,
                                       .total_ms = TOTAL_MS};
-    if (p->config.api_key != NULL) {
-        int n = snprintf(bearer, sizeof(bearer), "Bearer %s", p->config.api_key);
-        if (n > 0 && (size_t)n < sizeof(bearer))
-            headers[c.n_headers++] = (struct weir_http_header){WEIR_SPAN_LIT("authorization"),
-                                                               weir_span(bearer, (size_t)n)};
-    }
+    if (p->config.bearer != NULL)
+        headers[c.n_headers++] = (struct weir_http_header){WEIR_SPAN_LIT("authorization"),
+                                                           weir_span_z(p->config.bearer)};
     p->status = 0;
     weir_buf_clear(&p->answer);
     weir_buf_init(&body, TEXT_MAX);

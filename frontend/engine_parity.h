@@ -14,7 +14,7 @@ struct weir_engine_parity;
 struct weir_engine_parity_config {
     struct weir_relay_pools *pools;     /* borrowed: outlive the check */
     const char *address;                /* as in struct weir_engine_info; borrowed, likewise */
-    const char *api_key;                /* sent as a bearer token, or NULL; borrowed, likewise */
+    const char *bearer;                 /* "Bearer" and the key, or NULL; borrowed, likewise */
     const struct weir_model_info *info; /* of a model with a tokenizer; borrowed, likewise */
 };
 /* Once, unless cancelled; the check is dead then. NULL: the engine's tokens cannot be compared. */

@@ -327,7 +327,7 @@ static void compare_next(struct member *m) {
             continue;
         struct weir_engine_parity_config c = {.pools = s->pools,
                                               .address = m->address,
-                                              .api_key = s->config.engines.api_key,
+                                              .bearer = weir_engines_bearer(s->engines),
                                               .info = weir_model_info(seat->model)};
         seat->compared = true;
         if (weir_engine_parity_start(&c, on_compared, seat, &m->parity) != WEIR_OK) {

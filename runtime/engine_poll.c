@@ -315,18 +315,14 @@ static void ask(struct weir_engine_poll *p) {
                                           "/metrics"};
     static const struct weir_http_call_ops ops = {on_head, on_body, on_done};
     struct weir_http_header headers[2];
-    char bearer[1024];
     struct weir_buf body;
     size_t n = 0;
     weir_buf_init(&body, 64 << 10);
     weir_buf_clear(&p->body);
     p->status = 0;
-    if (p->engines->config.api_key != NULL) {
-        int len = snprintf(bearer, sizeof(bearer), "Bearer %s", p->engines->config.api_key);
-        headers[n++] = (struct weir_http_header){
-            WEIR_SPAN_LIT("authorization"),
-            weir_span(bearer, len > 0 && (size_t)len < sizeof(bearer) ? (size_t)len : 0)};
-    }
+    if (p->engines->bearer != NULL)
+        headers[n++] = (struct weir_http_header){WEIR_SPAN_LIT("authorization"),
+                                                 weir_span_z(p->engines->bearer)};
     bool post = p->step == WEIR_ENGINE_ASK_TOKENS, sources = p->step == WEIR_ENGINE_ASK_SOURCES;
     bool ready = !post || token_question(p, &body);
     if (post)

@@ -306,6 +306,29 @@ static enum weir_status watch_file(struct weir_engines *g, struct weir_err *err)
 
 /* ---- life --------------------------------------------------------------------------------- */
 
+/* A secret that comes from a file ends in a line break, which no header can have. */
+static enum weir_status make_bearer(struct weir_engines *g, struct weir_err *err) {
+    static const char scheme[] = "Bearer ";
+    struct weir_span key = weir_span_trim(weir_span_z(g->config.api_key));
+    for (size_t i = 0; i < key.len; i++)
+        if ((unsigned char)key.data[i] < 0x20 || key.data[i] == 0x7f)
+            return weir_err_set(err, WEIR_INVALID,
+                                "the engines' API key has a line break or another control "
+                                "character inside");
+    if (key.len == 0)
+        return WEIR_OK;
+    size_t room = sizeof(scheme) + key.len;
+    g->bearer = weir_malloc(room);
+    if (g->bearer == NULL)
+        return weir_err_set(err, WEIR_NOMEM, "out of memory");
+    snprintf(g->bearer, room, "%s%.*s", scheme, WEIR_SPAN_ARG(key));
+    return WEIR_OK;
+}
+
+const char *weir_engines_bearer(const struct weir_engines *engines) {
+    return engines->bearer;
+}
+
 enum weir_status weir_engines_open(struct weir_loop *loop, const struct weir_engines_config *config,
                                    const struct weir_engines_ops *ops, void *arg,
                                    struct weir_engines **ret_engines, struct weir_err *err) {
@@ -323,7 +346,9 @@ enum weir_status weir_engines_open(struct weir_loop *loop, const struct weir_eng
     g->fd = -1;
     weir_list_init(&g->entries);
     weir_timer_init(&g->reload, loop, on_reload, g);
-    enum weir_status st = add_flags(g, err);
+    enum weir_status st = config->api_key != NULL ? make_bearer(g, err) : WEIR_OK;
+    if (st == WEIR_OK)
+        st = add_flags(g, err);
     if (st == WEIR_OK && config->path != NULL)
         st = watch_file(g, err);
     if (st == WEIR_OK && config->path != NULL)
@@ -346,5 +371,6 @@ void weir_engines_close(struct weir_engines *engines) {
     weir_poll_close(engines->watch);
     if (engines->fd >= 0)
         close(engines->fd);
+    weir_free(engines->bearer);
     weir_free(engines);
 }

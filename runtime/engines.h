@@ -29,7 +29,8 @@ struct weir_engines_config {
     size_t n_workers;
     const char *path;     /* TOML file with [[worker]] tables (`url` and the same keys), watched */
     struct weir_tls *tls; /* for https, or NULL: https is refused */
-    const char *api_key;  /* sent as a bearer token with each question, or NULL */
+    const char *api_key;  /* sent as a bearer token with each question, blanks around it aside, or
+                             NULL */
     uint64_t poll_ms;     /* 0 = 1,000 */
     uint64_t answer_ms;   /* for each answer; 0 = 10,000 */
 };
@@ -88,6 +89,8 @@ enum weir_status weir_engines_open(struct weir_loop *loop, const struct weir_eng
                                    const struct weir_engines_ops *ops, void *arg,
                                    struct weir_engines **ret_engines,
                                    struct weir_err *err) WEIR_MUST_CHECK;
+/* "Bearer" and the key, or NULL. Lives as long as the list. */
+const char *weir_engines_bearer(const struct weir_engines *engines);
 /* Nothing fires afterwards. Accepts NULL. */
 void weir_engines_close(struct weir_engines *engines);
 

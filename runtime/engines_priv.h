@@ -48,6 +48,7 @@ struct weir_engine_poll {
 struct weir_engines {
     struct weir_loop *loop; /* borrowed */
     struct weir_engines_config config;
+    char *bearer; /* of the key, as the header says it, or NULL */
     struct weir_engines_ops ops;
     void *arg;
     struct weir_list entries;

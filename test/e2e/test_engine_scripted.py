@@ -12,9 +12,10 @@ from weir import until
 
 
 class Scripted:
-    """An engine that names its `models` (m) and hands inference to `answer(handler, body)`, /tokenize to `tokenize(handler, body)`."""
+    """An engine that names its `models` (m) to who has its `key`, and hands inference to `answer(handler, body)`, /tokenize to
+    `tokenize(handler, body)`."""
 
-    def __init__(self, answer, tls=None, owned_by=None, tokenize=lambda h, body: h.whole(404, b"{}"), models=("m",)):
+    def __init__(self, answer, tls=None, owned_by=None, tokenize=lambda h, body: h.whole(404, b"{}"), models=("m",), key=None):
         outer = self
         owner = {"owned_by": owned_by} if owned_by else {}
         self.seen, self.models = [], models
@@ -35,6 +36,8 @@ class Scripted:
             def do_GET(self):
                 if self.path == "/health":
                     self.whole(200, b"")
+                elif key and self.headers["authorization"] != f"Bearer {key}":
+                    self.whole(401, b'{"error":"Unauthorized"}')
                 elif self.path == "/v1/models":
                     named = [{"id": name, "parent": None, **owner} for name in outer.models]
                     self.whole(200, json.dumps({"object": "list", "data": named}).encode())
@@ -94,6 +97,13 @@ def engines():
 def front(fleet, *urls, env=None):
     args = [a for u in urls for a in ("--worker", u)]
     return fleet.frontend(*args, env={"WEIR_ENGINE_POLL_SECS": "0.05", **(env or {})}).ready(workers=len(urls))
+
+
+@pytest.mark.parametrize("key", ["k" * 2000, "key\n"])
+def test_a_key_of_its_own(fleet, engines, key):
+    """Keys may be long, and a secret that comes from a file ends in a line break."""
+    e = engines(lambda h, body: h.whole(200, b"{}"), key=key.strip())
+    front(fleet, e.url, env={"WEIR_ENGINE_API_KEY": key})
 
 
 def test_a_refusal_after_a_comment(fleet, engines):
