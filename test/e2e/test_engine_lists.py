@@ -19,7 +19,7 @@ def test_an_engine_that_names_no_model_any_more_is_down(fleet, engines):  # noqa
     f = front(fleet, e.url)
     e.models = ()
     f.wait_line("is down: it names no model")
-    assert f.chat().status == 503
+    until("its model to be out", lambda: f.chat().status == 503)
     e.models = ("m",)
     f.ready()
     assert f.chat().json() == {"id": "e:m"}
@@ -49,10 +49,10 @@ def test_a_name_that_a_restarted_engine_has_no_longer_is_not_missed(fleet, engin
     until("both", lambda: names(f) == ["m", "n"])
     e.models = ()
     f.wait_line("is down")
-    assert f.chat(model="n").status == 503
+    until("its models to be out", lambda: f.chat(model="n").status == 503)
     e.models = ("m",)
     f.ready()
-    assert f.chat(model="n").status == 404
+    until("the other name to be no model", lambda: f.chat(model="n").status == 404)
 
 
 def test_two_entries_of_one_engine_with_a_model_each(fleet, engines):  # noqa: F811

@@ -393,7 +393,7 @@ static void case_cut_counts_once(void) {
 /* A caller that takes its time behind the end is not cut off: what waits for it is still its own.
  */
 static void case_slow_at_the_end(void) {
-    enum { ITEMS = 600000 }; /* more than the system keeps for both sides */
+    enum { ITEMS = 200000 }; /* more than the system keeps for both sides */
     struct worker w = {.n_items = ITEMS};
     struct call c;
     open_worker(&w, (struct weir_plane_server_config){.close_ms = 20});
