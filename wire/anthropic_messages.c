@@ -112,10 +112,11 @@ static bool begin_part(struct turns *t) {
     return true;
 }
 
-static void end_user(struct turns *t) {
+/* What was gathered, as one message; tool_call_id NULL: none. */
+static void end_parts(struct turns *t, const char *role, struct weir_span tool_call_id) {
     if (!t->any)
         return;
-    weir_translate_begin_message(t->w, "user");
+    weir_translate_begin_message(t->w, role);
     if (t->images) {
         weir_jsonw_array_end(&t->parts_w);
         weir_jsonw_raw(t->w, weir_buf_span(&t->parts));
@@ -124,10 +125,16 @@ static void end_user(struct turns *t) {
     } else {
         weir_jsonw_string(t->w, weir_buf_span(&t->text));
     }
+    if (tool_call_id.data != NULL)
+        weir_translate_put(t->w, "tool_call_id", tool_call_id);
     weir_jsonw_object_end(t->w);
     weir_buf_clear(&t->text);
     weir_buf_clear(&t->parts);
     t->any = t->images = false;
+}
+
+static void end_user(struct turns *t) {
+    end_parts(t, "user", weir_span(NULL, 0));
 }
 
 static bool add_text(struct turns *t, struct weir_span block) {
@@ -186,11 +193,40 @@ static bool append_result(struct turns *t, struct weir_span content, struct weir
     weir_json_array_enter(&j);
     while (weir_json_array_next(&j) && weir_json_skip(&j, &block)) {
         if (!is_type(block, "text"))
-            return refuse(t, "only text is supported in a tool_result");
+            return refuse(t, "only text and images are supported in a tool_result");
         if (!need(t, block, "text", &text) || !weir_translate_append(t->r, text, out))
             return false;
     }
     return true;
+}
+
+static bool has_image(struct weir_span content) {
+    struct weir_json j;
+    struct weir_span block;
+    if (weir_json_type_of(content) != WEIR_JSON_ARRAY)
+        return false;
+    weir_json_init(&j, content, WEIR_OPENAI_DEPTH);
+    weir_json_array_enter(&j);
+    while (weir_json_array_next(&j) && weir_json_skip(&j, &block))
+        if (is_type(block, "image"))
+            return true;
+    return false;
+}
+
+/* A result with images: a list of parts. */
+static bool put_seen(struct turns *t, struct weir_span id, struct weir_span content) {
+    struct weir_json j;
+    struct weir_span block;
+    bool ok = true;
+    weir_json_init(&j, content, WEIR_OPENAI_DEPTH);
+    weir_json_array_enter(&j);
+    while (ok && weir_json_array_next(&j) && weir_json_skip(&j, &block))
+        ok = is_type(block, "text")    ? add_text(t, block)
+             : is_type(block, "image") ? add_image(t, block)
+                                       : refuse(t, "only text and images are supported in a "
+                                                   "tool_result");
+    end_parts(t, "tool", id);
+    return ok;
 }
 
 static bool put_result(struct turns *t, struct weir_span block) {
@@ -199,6 +235,8 @@ static bool put_result(struct turns *t, struct weir_span block) {
     if (!need(t, block, "tool_use_id", &id))
         return false;
     end_user(t);
+    if (weir_json_member(block, "content", &content) && has_image(content))
+        return put_seen(t, id, content);
     weir_buf_init(&text, t->text.max);
     bool ok = !weir_json_member(block, "content", &content) || append_result(t, content, &text);
     weir_translate_begin_message(t->w, "tool");

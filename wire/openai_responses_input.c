@@ -44,7 +44,7 @@ static bool refuse_part(struct turns *t, struct weir_span type) {
                                 "content is not yet supported");
     return weir_openai_fail(t->r, 400,
                             "Validation: Failed to convert responses request: images are "
-                            "supported in user messages only");
+                            "supported in user messages and in outputs of functions only");
 }
 
 /* All text of a string or of parts. */
@@ -82,8 +82,9 @@ static bool put_image(struct turns *t, struct weir_span part) {
         return weir_openai_fail(t->r, 400,
                                 "Failed to convert responses request: Invalid image URL: relative "
                                 "URL without a base");
-    weir_translate_put_image(
-        t->w, url, weir_json_member(part, "detail", &detail) ? detail : weir_span(NULL, 0));
+    if (!weir_json_member(part, "detail", &detail) || weir_json_type_of(detail) == WEIR_JSON_NULL)
+        detail = WEIR_SPAN_LIT("\"auto\"");
+    weir_translate_put_image(t->w, url, detail);
     return true;
 }
 
@@ -98,24 +99,42 @@ static bool put_part(struct turns *t, struct weir_span part) {
     return true;
 }
 
-static bool put_user(struct turns *t, struct weir_span content) {
+static bool put_parts(struct turns *t, struct weir_span list) {
     struct weir_json j;
     struct weir_span part;
     bool ok = true;
+    weir_json_init(&j, list, WEIR_OPENAI_DEPTH);
+    weir_json_array_enter(&j);
+    weir_jsonw_array_begin(t->w);
+    while (ok && weir_json_array_next(&j) && weir_json_skip(&j, &part))
+        ok = put_part(t, part);
+    weir_jsonw_array_end(t->w);
+    return ok;
+}
+
+static bool put_user(struct turns *t, struct weir_span content) {
+    bool ok = true;
     end_assistant(t);
     weir_translate_begin_message(t->w, "user");
-    if (weir_json_type_of(content) == WEIR_JSON_STRING) {
+    if (weir_json_type_of(content) == WEIR_JSON_STRING)
         weir_jsonw_raw(t->w, content);
-    } else {
-        weir_json_init(&j, content, WEIR_OPENAI_DEPTH);
-        weir_json_array_enter(&j);
-        weir_jsonw_array_begin(t->w);
-        while (ok && weir_json_array_next(&j) && weir_json_skip(&j, &part))
-            ok = put_part(t, part);
-        weir_jsonw_array_end(t->w);
-    }
+    else
+        ok = put_parts(t, content);
     weir_jsonw_object_end(t->w);
     return ok;
+}
+
+static bool has_image(struct weir_span content) {
+    struct weir_json j;
+    struct weir_span part, type;
+    if (weir_json_type_of(content) != WEIR_JSON_ARRAY)
+        return false;
+    weir_json_init(&j, content, WEIR_OPENAI_DEPTH);
+    weir_json_array_enter(&j);
+    while (weir_json_array_next(&j) && weir_json_skip(&j, &part))
+        if (weir_json_member(part, "type", &type) && weir_json_is(type, "input_image"))
+            return true;
+    return false;
 }
 
 /* ---- the others --------------------------------------------------------------------------- */
@@ -173,9 +192,12 @@ static bool put_result(struct turns *t, struct weir_span item) {
         return false;
     end_assistant(t);
     weir_buf_init(&text, t->text.max);
-    bool ok = append_texts(t, output, &text);
+    bool seen = has_image(output), ok = seen || append_texts(t, output, &text);
     weir_translate_begin_message(t->w, "tool");
-    weir_jsonw_string(t->w, weir_buf_span(&text));
+    if (seen)
+        ok = put_parts(t, output);
+    else
+        weir_jsonw_string(t->w, weir_buf_span(&text));
     weir_translate_put(t->w, "tool_call_id", id);
     weir_jsonw_object_end(t->w);
     weir_buf_fini(&text);

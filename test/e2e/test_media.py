@@ -89,6 +89,12 @@ def test_the_other_apis(seen):
     assert r.status == 200, r
     assert worker.last()[1]["multi_modal_data"] == {"image_url": [{"Url": "http://example.com/a"}]}
     assert worker.last()[1]["extra_args"]["messages"][0]["content"][1]["image_url"]["detail"] == "high"
+    r = front.ask("POST", "/v1/responses", {"model": "m", "input": [
+        {"role": "user", "content": "hi"}, {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"},
+        {"type": "function_call_output", "call_id": "c", "output": [{"type": "input_image", "image_url": "http://example.com/b"}]}]})
+    assert r.status == 200, r
+    assert worker.last()[1]["multi_modal_data"] == {"image_url": [{"Url": "http://example.com/b"}]}
+    assert worker.last()[1]["extra_args"]["messages"][2]["content"][0]["image_url"]["detail"] == "auto"
     block = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AAAA"}}
     r = front.ask("POST", "/v1/messages", {"model": "m", "max_tokens": 3, "messages": user(block, text("b"))})
     assert r.status == 200, r
@@ -124,7 +130,7 @@ def test_no_more_than_so_many(seen):
 
 def test_megabytes(seen):
     front, worker = seen
-    url = "data:image/png;base64," + "QUJD" * (3 << 20)
+    url = "data:image/png;base64," + "QUJD" * (1 << 18)
     assert ask(front, image(url), image(url)).status == 200
     assert worker.last()[1]["multi_modal_data"] == {"image_url": [{"Url": url}] * 2}
 

@@ -68,6 +68,15 @@ static void case_messages(void) {
          "[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"a\"},{\"type\":"
          "\"image_url\",\"image_url\":{\"url\":\"data:image/png;base64,AAAA\"}},{\"type\":"
          "\"image_url\",\"image_url\":{\"url\":\"http://h/x\"}}]}]"},
+        /* What a tool shows. */
+        {"[{\"role\":\"user\",\"content\":[{\"type\":\"tool_result\",\"tool_use_id\":\"c\","
+         "\"content\":[{\"type\":\"text\",\"text\":\"a\"},{\"type\":\"image\",\"source\":{"
+         "\"type\":\"base64\",\"media_type\":\"image/png\",\"data\":\"AAAA\"}}]},{\"type\":"
+         "\"text\",\"text\":\"b\"}]}]",
+         "",
+         "[{\"role\":\"tool\",\"content\":[{\"type\":\"text\",\"text\":\"a\"},{\"type\":"
+         "\"image_url\",\"image_url\":{\"url\":\"data:image/png;base64,AAAA\"}}],"
+         "\"tool_call_id\":\"c\"},{\"role\":\"user\",\"content\":\"b\"}]"},
         /* A turn of tools: thoughts, text and calls are one message, each result is its own. */
         {"[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":["
          "{\"type\":\"thinking\",\"thinking\":\"t\",\"signature\":\"s\"},"
@@ -150,8 +159,12 @@ static void case_refusals(void) {
          "{\"type\":\"text\",\"text\":\"a\"},{\"type\":\"text\"}]}]}",
          "messages[0].content[1].text: a string is required"},
         {"{\"model\":\"m\",\"max_tokens\":1,\"messages\":[{\"role\":\"user\",\"content\":["
+         "{\"type\":\"tool_result\",\"tool_use_id\":\"c\",\"content\":[{\"type\":\"search_result\"}"
+         "]}]}]}",
+         "messages[0].content[0]: only text and images are supported in a tool_result"},
+        {"{\"model\":\"m\",\"max_tokens\":1,\"messages\":[{\"role\":\"user\",\"content\":["
          "{\"type\":\"tool_result\",\"tool_use_id\":\"c\",\"content\":[{\"type\":\"image\"}]}]}]}",
-         "messages[0].content[0]: only text is supported in a tool_result"},
+         "messages[0].content[0]: an image needs a source"},
         {"{\"model\":\"m\",\"max_tokens\":1,\"messages\":[{\"role\":\"user\",\"content\":[]}]}",
          "messages[0].content: must contain at least one content block"},
         {"{\"model\":\"m\",\"max_tokens\":1,\"messages\":[{\"role\":\"user\",\"content\":[3]}]}",

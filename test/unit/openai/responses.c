@@ -41,6 +41,12 @@ static void case_messages(void) {
          "{\"type\":\"input_image\",\"image_url\":\"http://h/x\",\"detail\":\"low\"}]}]",
          "[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"a\"},{\"type\":"
          "\"image_url\",\"image_url\":{\"url\":\"http://h/x\",\"detail\":\"low\"}}]}]"},
+        {"[{\"type\":\"function_call_output\",\"call_id\":\"c\",\"output\":[{\"type\":"
+         "\"input_text\",\"text\":\"a\"},{\"type\":\"input_image\",\"image_url\":"
+         "\"http://h/x\"}]}]",
+         "[{\"role\":\"tool\",\"content\":[{\"type\":\"text\",\"text\":\"a\"},{\"type\":"
+         "\"image_url\",\"image_url\":{\"url\":\"http://h/"
+         "x\",\"detail\":\"auto\"}}],\"tool_call_id\":\"c\"}]"},
         /* An answer of before comes back in its items, and is one message. */
         {"[{\"role\":\"user\",\"content\":\"q\"},"
          "{\"type\":\"reasoning\",\"id\":\"r\",\"summary\":[{\"type\":\"summary_text\",\"text\":"

@@ -111,8 +111,8 @@ static void case_refused(void) {
         "{\"token_ids\":[1],\"multi_modal_data\":{\"image_url\":{}}}",
         "{\"token_ids\":[1],\"multi_modal_data\":{\"image_url\":[7]}}",
         "{\"token_ids\":[1],\"multi_modal_data\":{\"image_url\":[{\"Url\":\"a\",\"b\":1}]}}",
-        "{\"token_ids\":[1],\"multi_modal_data\":{\"a\":[],\"b\":[],\"c\":[],\"d\":[],\"e\":[],"
-        "\"f\":[],\"g\":[],\"h\":[],\"i\":[]}}",
+        ("{\"token_ids\":[1],\"multi_modal_data\":{\"a\":[],\"b\":[],\"c\":[],\"d\":[],\"e\":[],"
+         "\"f\":[],\"g\":[],\"h\":[],\"i\":[]}}"),
         "{\"token_ids\":[1],\"multi_modal_uuids\":{\"image_url\":[\"u\"]}}",
         "{\"token_ids\":[1],\"multi_modal_uuids\":[]}",
         "{\"token_ids\":[1],\"mm_routing_info\":{\"routing_token_ids\":[-1]}}",
