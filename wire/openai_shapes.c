@@ -43,10 +43,13 @@ static bool text_fits(struct weir_span raw, bool (*fits)(struct weir_span text))
     struct weir_json j;
     struct weir_json_str s;
     struct weir_buf text;
-    weir_buf_init(&text, raw.len + 16);
     weir_json_init(&j, raw, 2);
-    bool ok = weir_json_string(&j, &s) && weir_json_unescape(s, &text) == WEIR_OK &&
-              fits(weir_buf_span(&text));
+    if (!weir_json_string(&j, &s))
+        return false;
+    if (!s.escaped) /* data: URLs have megabytes */
+        return fits(s.raw);
+    weir_buf_init(&text, raw.len + 16);
+    bool ok = weir_json_unescape(s, &text) == WEIR_OK && fits(weir_buf_span(&text));
     weir_buf_fini(&text);
     return ok;
 }
