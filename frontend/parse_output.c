@@ -53,6 +53,23 @@ static enum wprs_calls delivery(const struct weir_request *r) {
     }
 }
 
+static struct wprs_options reasoning_of(const struct weir_request *r) {
+    struct wprs_options o = WPRS_OPTIONS_INIT;
+    o.reasoning_parser = weir_model_info(r->model)->reasoning_parser;
+    wprs_thinking_of(r->q.template_args, weir_span(NULL, 0), &o);
+    return o;
+}
+
+enum weir_status weir_parsed_tell_worker(struct weir_request *r) {
+    const bool formed = r->q.guided_by_format || weir_parsed_must_call(r);
+    if (r->q.kind != WEIR_OPENAI_CHAT || weir_model_info(r->model)->reasoning_parser.len == 0)
+        return WEIR_OK;
+    struct wprs_options o = reasoning_of(r);
+    r->q.prep.require_reasoning = formed && wprs_thinks_first(&o);
+    r->q.passes_template_args = true;
+    return weir_openai_put_extra_args(&r->q, &r->arena);
+}
+
 enum weir_status weir_parsed_create(struct weir_request *r, struct weir_parsed **ret) {
     const struct weir_model_info *info = weir_model_info(r->model);
     *ret = NULL;
@@ -63,16 +80,14 @@ enum weir_status weir_parsed_create(struct weir_request *r, struct weir_parsed *
     struct weir_parsed *p = weir_calloc(1, sizeof(*p));
     if (p == NULL)
         return WEIR_NOMEM;
-    struct wprs_options o = WPRS_OPTIONS_INIT;
+    struct wprs_options o = reasoning_of(r);
     o.tool_parser = info->tool_parser;
-    o.reasoning_parser = info->reasoning_parser;
     o.tools = r->q.tools;
     o.choice = weir_parsed_choice(r, &o.choice_name);
     o.calls = delivery(r);
     o.single_call = !r->q.parallel_tool_calls;
     o.prompt_tail = weir_span(r->prompt_tail, r->prompt_tail_len);
     o.id_seed = weir_rng_u64(weir_loop_rng(r->fl->loop));
-    wprs_thinking_of(r->q.template_args, weir_span(NULL, 0), &o.thinking, &o.effort);
     enum weir_status st = wprs_create(&o, &p->parser, NULL);
     if (st != WEIR_OK) {
         weir_free(p);

@@ -467,6 +467,10 @@ void weir_request_start(struct weir_front_loop *fl, struct weir_http_exchange *x
     }
     if (!weir_guide_forced_call(r))
         return;
+    if (weir_parsed_tell_worker(r) != WEIR_OK) {
+        weir_request_fail_memory(r);
+        return;
+    }
     weir_request_fill_prep(r);
     r->warms = weir_warm_wanted(r);
     weir_metric_observe(weir_model_info(r->model)->metrics.input_tokens, (double)r->prompt_tokens);

@@ -66,6 +66,10 @@ struct reasoning {
 /* NULL when unknown. */
 const struct format *wprs_format_find(struct weir_span name);
 const struct reasoning *wprs_reasoning_find(struct weir_span name);
+struct wprs_options;
+/* What the request says about thinking in all: the switches, then the mode as the parser's models
+ * know it, then the effort. */
+enum wprs_switch wprs_thinking_wish(const struct wprs_options *o);
 /* What guided decoding makes: a list of {"name", "parameters"}. */
 extern const struct format wprs_format_guided;
 

@@ -13,9 +13,8 @@ static bool no_tools(struct weir_span tools) {
 }
 
 static bool thinking_off(const struct reasoning *r, const struct wprs_options *o) {
-    if (r->opt_in && o->effort != WPRS_ON && (r->effort_only || o->thinking != WPRS_ON))
-        return true;
-    return r->switchable && (o->thinking == WPRS_OFF || o->effort == WPRS_OFF);
+    enum wprs_switch wish = r->effort_only ? o->effort : wprs_thinking_wish(o);
+    return r->opt_in ? wish != WPRS_ON : r->switchable && wish == WPRS_OFF;
 }
 
 static bool ends_with(struct weir_span text, const char *z) {

@@ -89,6 +89,77 @@ const struct reasoning *wprs_reasoning_find(struct weir_span name) {
     return NULL;
 }
 
+/* How models think that a parser is named for: whether a live Dynamo 1.6.1 says so to workers that
+ * it gives a grammar (none: never), and what it makes of thinking_mode. */
+enum thinks { THINKS_ALWAYS, THINKS, THINKS_ON_REQUEST, THINKS_ON_EFFORT };
+enum words { WORDS_NONE, WORDS_DEEPSEEK, WORDS_ANY };
+
+static const struct thinker {
+    const char *name;
+    enum thinks thinks;
+    enum words words; /* DEEPSEEK: "chat" is off, "thinking" on; ANY: what is not off is on */
+} thinkers[] = {
+    {"deepseek_r1", THINKS_ALWAYS, WORDS_DEEPSEEK},
+    {"kimi", THINKS_ALWAYS, WORDS_NONE},
+    {"step3", THINKS_ALWAYS, WORDS_NONE},
+    {"deepseek_v3_2", THINKS, WORDS_DEEPSEEK},
+    {"deepseek_v4", THINKS, WORDS_DEEPSEEK},
+    {"deepseek-v4", THINKS, WORDS_DEEPSEEK},
+    {"deepseekv4", THINKS, WORDS_DEEPSEEK},
+    {"deepseek_v41", THINKS, WORDS_DEEPSEEK},
+    {"minimax_m2", THINKS, WORDS_DEEPSEEK},
+    {"glm45", THINKS, WORDS_NONE},
+    {"kimi_k25", THINKS, WORDS_NONE},
+    {"kimi_k3", THINKS, WORDS_NONE},
+    {"kimi-k3", THINKS, WORDS_NONE},
+    {"nemotron_nano", THINKS, WORDS_NONE},
+    {"nemotron3", THINKS, WORDS_NONE},
+    {"nemotron_v3", THINKS, WORDS_NONE},
+    {"qwen3", THINKS, WORDS_NONE},
+    {"deepseek_v3", THINKS_ON_REQUEST, WORDS_DEEPSEEK},
+    {"deepseek_v3_1", THINKS_ON_REQUEST, WORDS_DEEPSEEK},
+    {"gemma4", THINKS_ON_REQUEST, WORDS_NONE},
+    {"gemma-4", THINKS_ON_REQUEST, WORDS_NONE},
+    {"minimax_m3", THINKS_ON_REQUEST, WORDS_ANY},
+    {"minimax-m3", THINKS_ON_REQUEST, WORDS_ANY},
+    {"mistral", THINKS_ON_EFFORT, WORDS_NONE},
+};
+
+static const struct thinker *thinker_of(struct weir_span name) {
+    for (size_t i = 0; i < WEIR_ARRAY_LEN(thinkers); i++)
+        if (weir_span_eqz(name, thinkers[i].name))
+            return &thinkers[i];
+    return NULL;
+}
+
+enum wprs_switch wprs_thinking_wish(const struct wprs_options *o) {
+    const struct thinker *t = thinker_of(o->reasoning_parser);
+    if (o->thinking != WPRS_UNSET || t == NULL)
+        return o->thinking != WPRS_UNSET ? o->thinking : o->effort;
+    if (t->words == WORDS_DEEPSEEK && o->mode == WPRS_MODE_CHAT)
+        return WPRS_OFF;
+    if ((t->words == WORDS_DEEPSEEK && o->mode == WPRS_MODE_THINKING) ||
+        (t->words == WORDS_ANY && o->mode != WPRS_MODE_UNSET))
+        return WPRS_ON;
+    return o->effort;
+}
+
+bool wprs_thinks_first(const struct wprs_options *o) {
+    const struct thinker *t = thinker_of(o->reasoning_parser);
+    if (t == NULL)
+        return false;
+    switch (t->thinks) {
+    case THINKS_ALWAYS:
+        return true;
+    case THINKS_ON_EFFORT:
+        return o->effort == WPRS_ON;
+    case THINKS_ON_REQUEST:
+        return wprs_thinking_wish(o) == WPRS_ON;
+    default:
+        return wprs_thinking_wish(o) != WPRS_OFF;
+    }
+}
+
 static void effort_of(struct weir_json *j, enum wprs_switch *ret) {
     struct weir_json_str s;
     if (weir_json_peek(j) != WEIR_JSON_STRING)
@@ -106,27 +177,43 @@ static void flag_of(struct weir_json *j, enum wprs_switch *ret) {
         *ret = on ? WPRS_ON : WPRS_OFF;
 }
 
+static void mode_of(struct weir_json *j, enum wprs_mode *ret) {
+    struct weir_json_str s;
+    if (weir_json_peek(j) != WEIR_JSON_STRING)
+        weir_json_skip(j, NULL);
+    else if (weir_json_string(j, &s))
+        *ret = weir_json_str_eqz(s, "chat")       ? WPRS_MODE_CHAT
+               : weir_json_str_eqz(s, "thinking") ? WPRS_MODE_THINKING
+                                                  : WPRS_MODE_OTHER;
+}
+
 void wprs_thinking_of(struct weir_span chat_template_args, struct weir_span reasoning_effort,
-                      enum wprs_switch *ret_thinking, enum wprs_switch *ret_effort) {
-    enum wprs_switch thinking = WPRS_UNSET, effort = WPRS_UNSET;
+                      struct wprs_options *o) {
+    enum wprs_switch enabled = WPRS_UNSET;
     struct weir_json j;
+    o->thinking = o->effort = WPRS_UNSET;
+    o->mode = WPRS_MODE_UNSET;
     weir_json_init(&j, chat_template_args, 64);
     if (chat_template_args.data != NULL && weir_json_peek(&j) == WEIR_JSON_OBJECT &&
         weir_json_object_enter(&j)) {
         struct weir_json_str key;
         while (weir_json_object_next(&j, &key)) {
-            if (weir_json_str_eqz(key, "thinking") || weir_json_str_eqz(key, "enable_thinking"))
-                flag_of(&j, &thinking);
+            if (weir_json_str_eqz(key, "thinking"))
+                flag_of(&j, &o->thinking);
+            else if (weir_json_str_eqz(key, "enable_thinking"))
+                flag_of(&j, &enabled);
+            else if (weir_json_str_eqz(key, "thinking_mode"))
+                mode_of(&j, &o->mode);
             else if (weir_json_str_eqz(key, "reasoning_effort"))
-                effort_of(&j, &effort);
+                effort_of(&j, &o->effort);
             else
                 weir_json_skip(&j, NULL);
         }
     }
+    if (o->thinking == WPRS_UNSET)
+        o->thinking = enabled;
     if (reasoning_effort.data != NULL) {
         weir_json_init(&j, reasoning_effort, 64);
-        effort_of(&j, &effort);
+        effort_of(&j, &o->effort);
     }
-    *ret_thinking = thinking;
-    *ret_effort = effort;
 }

@@ -70,6 +70,8 @@ enum wprs_finish {
 };
 /* What the request says about thinking; see wprs_thinking_of(). */
 enum wprs_switch { WPRS_UNSET, WPRS_OFF, WPRS_ON };
+/* Words of thinking_mode that mean something to some parsers. */
+enum wprs_mode { WPRS_MODE_UNSET, WPRS_MODE_CHAT, WPRS_MODE_THINKING, WPRS_MODE_OTHER };
 
 struct wprs_options {
     struct weir_span tool_parser;      /* name or alias; empty = none */
@@ -82,6 +84,7 @@ struct wprs_options {
     bool single_call;             /* parallel_tool_calls false: calls after the first are dropped */
     enum wprs_switch thinking;    /* chat_template_args.thinking / .enable_thinking */
     enum wprs_switch effort;      /* reasoning_effort: OFF = "none", ON = any other */
+    enum wprs_mode mode;          /* chat_template_args.thinking_mode, where it is no switch */
     struct weir_span prompt_tail; /* last bytes of the rendered prompt (64 suffice), read at create
                                      only: an open reasoning tag there = start inside */
     uint64_t id_seed;             /* ids of calls come from here; give random bits */
@@ -126,8 +129,13 @@ const char *wprs_reasoning_parser_name(size_t i);
 enum weir_status wprs_choice_of(struct weir_span json, enum wprs_choice *ret_choice,
                                 struct weir_span *ret_name, struct weir_err *err) WEIR_MUST_CHECK;
 /* Reads a request's `chat_template_args` object (NULL data: none) and top-level `reasoning_effort`
- * JSON value (NULL data: none); malformed JSON counts as absent. */
+ * JSON value (NULL data: none) into `thinking`, `effort` and `mode`; malformed JSON counts as
+ * absent. */
 void wprs_thinking_of(struct weir_span chat_template_args, struct weir_span reasoning_effort,
-                      enum wprs_switch *ret_thinking, enum wprs_switch *ret_effort);
+                      struct wprs_options *o);
+/* Whether a model whose answers `reasoning_parser` reads will think first, as Dynamo tells workers
+ * of it: a grammar holds for what comes behind the thoughts. Reads the parser's name and what was
+ * said of thinking. */
+bool wprs_thinks_first(const struct wprs_options *o);
 
 #endif

@@ -64,7 +64,7 @@ static void read_request(struct weir_json *j, struct wprs_options *o) {
             else if (weir_json_str_eqz(key, "parallel_tool_calls"))
                 o->single_call = weir_span_eqz(value, "false");
         }
-    wprs_thinking_of(args, effort, &o->thinking, &o->effort);
+    wprs_thinking_of(args, effort, o);
 }
 
 static enum weir_status read_case(struct weir_span line, struct weir_span std_tools,

@@ -101,6 +101,7 @@ struct weir_openai_request {
     int detokenize; /* -1 unset */
     struct weir_ids allowed_token_ids;
     struct weir_span bad_words_token_ids; /* JSON or NULL */
+    bool passes_template_args;            /* the engine's reader of reasoning gets template_args */
     /* nvext */
     bool use_raw_prompt;
     bool speculative_prefill; /* agent_hints: the next turn's beginning is computed ahead */
@@ -125,7 +126,8 @@ enum weir_status weir_openai_parse(enum weir_openai_kind kind, struct weir_span 
                                    struct weir_openai_request *ret_req,
                                    struct weir_openai_error *ret_error) WEIR_MUST_CHECK;
 /* Puts what only engines read into prep.extra_args: the salt, members of nvext, plain sampling
- * options, the messages of a chat with media. Again when the salt has changed. */
+ * options, arguments of the template, the messages of a chat with media. Again when one of them has
+ * changed. */
 enum weir_status weir_openai_put_extra_args(struct weir_openai_request *req,
                                             struct weir_arena *arena) WEIR_MUST_CHECK;
 

@@ -70,6 +70,14 @@ static void put_sampling(struct weir_jsonw *w, const struct weir_openai_request 
     weir_jsonw_object_end(w);
 }
 
+/* By these the engine knows whether its grammar begins behind thoughts. */
+static void put_parser(struct weir_jsonw *w, const struct weir_openai_request *q) {
+    weir_jsonw_key(w, "reasoning_parser_kwargs");
+    weir_jsonw_object_begin(w);
+    put_raw(w, "chat_template_kwargs", q->template_args);
+    weir_jsonw_object_end(w);
+}
+
 enum weir_status weir_openai_put_extra_args(struct weir_openai_request *q,
                                             struct weir_arena *arena) {
     enum { MAX = 64 << 20 };
@@ -77,9 +85,10 @@ enum weir_status weir_openai_put_extra_args(struct weir_openai_request *q,
                  q->cache_salt.data != NULL || q->has_token_data || q->wants_stop_reason;
     bool sampling = q->detokenize >= 0 || q->allowed_token_ids.ids != NULL ||
                     q->bad_words_token_ids.data != NULL;
+    bool parser = q->passes_template_args && q->template_args.data != NULL;
     struct weir_buf out;
     struct weir_jsonw w;
-    if (!nvext && !sampling && q->told_messages.data == NULL)
+    if (!nvext && !sampling && !parser && q->told_messages.data == NULL)
         return WEIR_OK;
     weir_buf_init(&out, MAX);
     weir_jsonw_init(&w, &out);
@@ -93,6 +102,8 @@ enum weir_status weir_openai_put_extra_args(struct weir_openai_request *q,
         put_nvext(&w, q);
     if (sampling)
         put_sampling(&w, q);
+    if (parser)
+        put_parser(&w, q);
     weir_jsonw_object_end(&w);
     if (w.status == WEIR_OK)
         q->prep.extra_args = weir_arena_copy(arena, weir_buf_span(&out));

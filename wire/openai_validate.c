@@ -303,13 +303,58 @@ static int decide_thinking(const struct thinking *t, struct weir_span effort) {
                : -1;
 }
 
-static void put_thinking(struct weir_jsonw *w, int on, bool adaptive) {
-    if (on >= 0) {
-        weir_jsonw_key(w, "thinking");
-        weir_jsonw_bool(w, on != 0);
-        weir_jsonw_key(w, "enable_thinking");
-        weir_jsonw_bool(w, on != 0);
+/* What a number or a word in the place of a boolean says; -1: nothing. `mode`: of thinking_mode,
+ * where words may also say something else. */
+static int loosely(struct weir_span raw, bool mode, struct weir_arena *arena) {
+    static const char *const yes[] = {"true", "1", "yes", "on", "enabled"};
+    static const char *const no[] = {"false", "0", "no", "off", "disabled"};
+    struct weir_json j;
+    struct weir_json_str s;
+    double number;
+    weir_json_init(&j, raw, 1);
+    switch (weir_json_type_of(raw)) {
+    case WEIR_JSON_TRUE:
+    case WEIR_JSON_FALSE:
+        return weir_json_type_of(raw) == WEIR_JSON_TRUE;
+    case WEIR_JSON_NUMBER:
+        return weir_json_f64(&j, &number) ? number != 0 : -1;
+    case WEIR_JSON_STRING:
+        break;
+    default:
+        return -1;
     }
+    if (!weir_json_string(&j, &s))
+        return -1;
+    struct weir_span text = weir_span_trim(weir_json_text(s, arena));
+    for (size_t i = 0; i < WEIR_ARRAY_LEN(yes) - (mode ? 0 : 1); i++)
+        if (weir_span_ieq(text, weir_span_z(yes[i])))
+            return 1;
+    for (size_t i = 0; i < WEIR_ARRAY_LEN(no) && mode; i++)
+        if (weir_span_ieq(text, weir_span_z(no[i])))
+            return 0;
+    return mode ? -1 : 0;
+}
+
+static int decide_loosely(struct weir_span args, struct weir_arena *arena) {
+    static const char *const names[] = {"thinking", "enable_thinking", "thinking_mode"};
+    struct weir_span raw;
+    int on = -1;
+    for (size_t i = 0; i < WEIR_ARRAY_LEN(names) && on < 0; i++)
+        if (weir_json_member(args, names[i], &raw))
+            on = loosely(raw, i == 2, arena);
+    return on;
+}
+
+static void put_flags(struct weir_jsonw *w, int on) {
+    weir_jsonw_key(w, "thinking");
+    weir_jsonw_bool(w, on != 0);
+    weir_jsonw_key(w, "enable_thinking");
+    weir_jsonw_bool(w, on != 0);
+}
+
+static void put_thinking(struct weir_jsonw *w, int on, bool adaptive) {
+    if (on >= 0)
+        put_flags(w, on);
     if (on >= 0 || adaptive) {
         weir_jsonw_key(w, "thinking_mode");
         weir_jsonw_string_z(w, adaptive ? "adaptive" : on != 0 ? "enabled" : "disabled");
@@ -325,6 +370,7 @@ static bool merge_template_args(struct weir_openai_reading *r) {
     if (r->thinking_on < 0 && effort.data == NULL && !t.any)
         return true;
     int on = adaptive ? -1 : r->thinking_on >= 0 ? r->thinking_on : decide_thinking(&t, effort);
+    int loose = on < 0 && !adaptive ? decide_loosely(args, r->arena) : -1;
     struct weir_buf out;
     struct weir_jsonw w;
     struct weir_json j;
@@ -335,7 +381,8 @@ static bool merge_template_args(struct weir_openai_reading *r) {
     weir_json_init(&j, args, WEIR_OPENAI_DEPTH);
     if (args.data != NULL && weir_json_object_enter(&j)) {
         while (weir_json_object_next(&j, &key) && weir_json_skip(&j, &value)) {
-            bool replaced = ((on >= 0 || adaptive) && is_control(key)) ||
+            bool flag = is_control(key) && !weir_json_str_eqz(key, "thinking_mode");
+            bool replaced = ((on >= 0 || adaptive) && is_control(key)) || (loose >= 0 && flag) ||
                             (effort.data != NULL && weir_json_str_eqz(key, "reasoning_effort"));
             if (replaced)
                 continue;
@@ -344,6 +391,8 @@ static bool merge_template_args(struct weir_openai_reading *r) {
         }
     }
     put_thinking(&w, on, adaptive);
+    if (loose >= 0)
+        put_flags(&w, loose);
     if (effort.data != NULL) {
         weir_jsonw_key(&w, "reasoning_effort");
         weir_jsonw_raw(&w, effort);

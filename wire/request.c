@@ -279,6 +279,10 @@ void weir_prep_put_tail(struct weir_enc *e, struct weir_enc_box *b,
         key_str(e, b, "image_cache_scope", req->image_cache_scope);
     if (!isnan(req->request_timestamp_ms))
         key_f64(e, b, "request_timestamp_ms", req->request_timestamp_ms);
+    if (req->require_reasoning) {
+        weir_enc_key(e, b, "require_reasoning");
+        weir_enc_bool(e, true);
+    }
 }
 
 enum weir_status weir_prep_request_encode(const struct weir_prep_request *req,

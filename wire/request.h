@@ -99,6 +99,7 @@ struct weir_prep_request {
     struct weir_span mm_processor_kwargs;    /* JSON or NULL → left out */
     struct weir_span media_io_kwargs;        /* the same */
     double request_timestamp_ms;             /* NAN → left out */
+    bool require_reasoning; /* the grammar holds behind the thoughts; false → left out */
 };
 /* Everything unset. */
 void weir_prep_request_init(struct weir_prep_request *req);

@@ -363,6 +363,8 @@ static bool read_member(struct reading *r, struct weir_dec_box *box, struct weir
         return read_bootstrap(d, &q->bootstrap);
     if (weir_dec_is_set(d, box, key, "request_timestamp_ms"))
         return weir_dec_f64(d, &q->request_timestamp_ms);
+    if (weir_dec_is_set(d, box, key, "require_reasoning"))
+        return weir_dec_bool(d, &q->require_reasoning);
     return weir_dec_skip(d, NULL);
 }
 

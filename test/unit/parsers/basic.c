@@ -81,14 +81,15 @@ static void case_choice(void) {
 }
 
 static void case_thinking(void) {
-    enum wprs_switch thinking, effort;
-    wprs_thinking_of(weir_span(NULL, 0), weir_span(NULL, 0), &thinking, &effort);
-    CHECK(thinking == WPRS_UNSET && effort == WPRS_UNSET);
+    struct wprs_options o = WPRS_OPTIONS_INIT;
+    wprs_thinking_of(weir_span(NULL, 0), weir_span(NULL, 0), &o);
+    CHECK(o.thinking == WPRS_UNSET && o.effort == WPRS_UNSET);
     wprs_thinking_of(WEIR_SPAN_LIT("{\"enable_thinking\":false,\"reasoning_effort\":\"low\"}"),
-                     weir_span(NULL, 0), &thinking, &effort);
-    CHECK(thinking == WPRS_OFF && effort == WPRS_ON);
-    wprs_thinking_of(weir_span(NULL, 0), WEIR_SPAN_LIT("\"none\""), &thinking, &effort);
-    CHECK(thinking == WPRS_UNSET && effort == WPRS_OFF);
+                     weir_span(NULL, 0), &o);
+    CHECK(o.thinking == WPRS_OFF && o.effort == WPRS_ON);
+    wprs_thinking_of(WEIR_SPAN_LIT("{\"thinking\":true,\"enable_thinking\":false}"),
+                     WEIR_SPAN_LIT("\"none\""), &o);
+    CHECK(o.thinking == WPRS_ON && o.effort == WPRS_OFF);
 }
 
 #define CALL "<tool_call>{\"name\": \"f\", \"arguments\": {\"a\": 1}}</tool_call>"

@@ -105,7 +105,7 @@ static void read_case(struct weir_span line, struct weir_arena *arena, struct ka
     k->o.tools = weir_span_eqz(tools, "\"@std\"") ? weir_buf_span(&std_tools) : tools;
     k->o.single_call = weir_span_eqz(member(request, "parallel_tool_calls"), "false");
     wprs_thinking_of(member(request, "chat_template_args"), member(request, "reasoning_effort"),
-                     &k->o.thinking, &k->o.effort);
+                     &k->o);
     CHECK(wprs_choice_of(member(line, "tool_choice"), &k->o.choice, &k->o.choice_name, NULL) ==
           WEIR_OK);
     k->text = joined(member(line, "chunks"), arena);

@@ -159,7 +159,8 @@ static void case_all_members(void) {
         "\"bootstrap_info\":{\"bootstrap_host\":\"h\",\"bootstrap_port\":65535,"
         "\"bootstrap_room\":18446744073709551615,"
         "\"handoff_id\":\"eeace711-e6cd-4b69-bb27-f22196a65ab0\"},\"extra_args\":{\"nvext\":{}},"
-        "\"agent_context\":{\"session_id\":\"s\"},\"request_timestamp_ms\":1795225413414.5}";
+        "\"agent_context\":{\"session_id\":\"s\"},\"request_timestamp_ms\":1795225413414.5,"
+        "\"require_reasoning\":true}";
     for (int codec = 0; codec < 2; codec++) {
         struct weir_prep_request q;
         struct weir_err err = {.text = ""};
@@ -303,6 +304,9 @@ static void vary(struct weir_rng *rng, struct weir_prep_request *q) {
         break;
     case 13:
         q->sampling.allowed_token_ids = (struct weir_ids){few, 0};
+        break;
+    case 15:
+        q->require_reasoning = true;
         break;
     case 14:
         q->stop.stop_token_ids_hidden = (struct weir_ids){NULL, 0};
