@@ -134,14 +134,16 @@ static const struct thinker *thinker_of(struct weir_span name) {
 
 enum wprs_switch wprs_thinking_wish(const struct wprs_options *o) {
     const struct thinker *t = thinker_of(o->reasoning_parser);
-    if (o->thinking != WPRS_UNSET || t == NULL)
-        return o->thinking != WPRS_UNSET ? o->thinking : o->effort;
-    if (t->words == WORDS_DEEPSEEK && o->mode == WPRS_MODE_CHAT)
+    const enum words words = t != NULL ? t->words : WORDS_NONE;
+    if (o->thinking != WPRS_UNSET)
+        return o->thinking;
+    if (o->mode == WPRS_MODE_UNSET)
+        return o->effort;
+    if (words == WORDS_DEEPSEEK && o->mode == WPRS_MODE_CHAT)
         return WPRS_OFF;
-    if ((t->words == WORDS_DEEPSEEK && o->mode == WPRS_MODE_THINKING) ||
-        (t->words == WORDS_ANY && o->mode != WPRS_MODE_UNSET))
-        return WPRS_ON;
-    return o->effort;
+    return words == WORDS_ANY || (words == WORDS_DEEPSEEK && o->mode == WPRS_MODE_THINKING)
+               ? WPRS_ON
+               : WPRS_UNSET; /* the effort has been heard where it counts beside a mode */
 }
 
 bool wprs_thinks_first(const struct wprs_options *o) {

@@ -306,8 +306,8 @@ static int decide_thinking(const struct thinking *t, struct weir_span effort) {
 /* What a number or a word in the place of a boolean says; -1: nothing. `mode`: of thinking_mode,
  * where words may also say something else. */
 static int loosely(struct weir_span raw, bool mode, struct weir_arena *arena) {
-    static const char *const yes[] = {"true", "1", "yes", "on", "enabled"};
-    static const char *const no[] = {"false", "0", "no", "off", "disabled"};
+    static const char *const yes[] = {"true", "1", "yes", "on"};
+    static const char *const no[] = {"false", "0", "no", "off"};
     struct weir_json j;
     struct weir_json_str s;
     double number;
@@ -326,7 +326,7 @@ static int loosely(struct weir_span raw, bool mode, struct weir_arena *arena) {
     if (!weir_json_string(&j, &s))
         return -1;
     struct weir_span text = weir_span_trim(weir_json_text(s, arena));
-    for (size_t i = 0; i < WEIR_ARRAY_LEN(yes) - (mode ? 0 : 1); i++)
+    for (size_t i = 0; i < WEIR_ARRAY_LEN(yes); i++)
         if (weir_span_ieq(text, weir_span_z(yes[i])))
             return 1;
     for (size_t i = 0; i < WEIR_ARRAY_LEN(no) && mode; i++)

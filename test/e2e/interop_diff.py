@@ -19,7 +19,7 @@ import made_chats
 import made_outputs
 from interop_dynamo import VERSION, Http, dynamo, dynamo_front, model, pytestmark, theirs  # noqa: F401
 from plane_worker import PlaneWorker, card_of_mocker
-from test_differential import chosen_models, differences, observed, rows, worker_of
+from test_differential import chosen_models, differences, observed, rows, thinking, worker_of
 from vocabulary import Vocabulary
 from weir import Fleet, Frontend, until
 
@@ -146,6 +146,7 @@ class Asker(Frontend):
 def cards_of(tmp_path, fleet, model):  # noqa: F811
     """Of each model that is asked for: some have templates of made_chats.py, some parsers (as many as file watches allow)."""
     out = {name: card_of_mocker(fleet, folder) for name, folder in chosen_models(tmp_path, model).items()}
+    out["thinks"] = thinking(out["m"])
     for form in random.Random(SEED).sample(made_outputs.FORMATS, 2):
         parsers = {"tool_call_parser": form[0], "reasoning_parser": form[1]}
         out["parse-" + form[0]] = {**out["m"], "runtime_config": {**out["m"]["runtime_config"], **parsers}}

@@ -60,6 +60,12 @@ def chosen_models(tmp_path, folder):
     return out
 
 
+def thinking(card):
+    """That of a model that thinks."""
+    parsers = {"tool_call_parser": "hermes", "reasoning_parser": "deepseek_v3_2"}
+    return {**card, "runtime_config": {**card["runtime_config"], **parsers}}
+
+
 def worker_of(workers, row):
     """That of the model which a request names, or of the first."""
     try:
@@ -80,6 +86,8 @@ def qwen(tmp_path_factory):
 
 def test_answers_as_dynamo(fleet, qwen, tmp_path):
     cards = {n: card_of_mocker(fleet, f) for n, f in chosen_models(tmp_path, qwen).items()} if qwen else {"m": {}}
+    if qwen:
+        cards["thinks"] = thinking(cards["m"])
     workers = {name: PlaneWorker(fleet, name, 0x77 + n, f"plane{n}", **card) for n, (name, card) in enumerate(cards.items())}
     front = fleet.frontend("--router-mode", "kv", "--enable-anthropic-api", "--error-format", "dynamo")
     for name in workers:

@@ -90,6 +90,33 @@ static void case_thinking(void) {
     wprs_thinking_of(WEIR_SPAN_LIT("{\"thinking\":true,\"enable_thinking\":false}"),
                      WEIR_SPAN_LIT("\"none\""), &o);
     CHECK(o.thinking == WPRS_ON && o.effort == WPRS_OFF);
+    /* What a live Dynamo 1.6.1 tells workers, by parser: nothing said, both switches, an effort,
+     * "none", and words of thinking_mode. */
+    static const char *const said[] = {
+        "{}",
+        "{\"thinking\":false}",
+        "{\"enable_thinking\":true}",
+        "{\"reasoning_effort\":\"low\"}",
+        "{\"reasoning_effort\":\"none\"}",
+        "{\"thinking_mode\":\"chat\"}",
+        "{\"thinking_mode\":\"thinking\"}",
+        "{\"thinking_mode\":\"adaptive\",\"reasoning_effort\":\"none\"}",
+    };
+    static const struct {
+        const char *parser, *thinks;
+    } rows[] = {
+        {"basic", "00000000"},         {"glm47", "00000000"},       {"gpt_oss", "00000000"},
+        {"step3", "11111111"},         {"deepseek_r1", "11111111"}, {"qwen3", "10110111"},
+        {"deepseek_v3_2", "10110011"}, {"minimax_m2", "10110011"},  {"deepseek_v3", "00110010"},
+        {"minimax_m3", "00110111"},    {"gemma4", "00110000"},      {"mistral", "00010000"},
+    };
+    for (size_t i = 0; i < WEIR_ARRAY_LEN(rows); i++)
+        for (size_t k = 0; k < WEIR_ARRAY_LEN(said); k++) {
+            o.reasoning_parser = weir_span_z(rows[i].parser);
+            wprs_thinking_of(weir_span_z(said[k]), weir_span(NULL, 0), &o);
+            CHECK_MSG(wprs_thinks_first(&o) == (rows[i].thinks[k] == '1'), "%s %s", rows[i].parser,
+                      said[k]);
+        }
 }
 
 #define CALL "<tool_call>{\"name\": \"f\", \"arguments\": {\"a\": 1}}</tool_call>"
