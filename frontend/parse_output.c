@@ -60,6 +60,44 @@ static struct wprs_options reasoning_of(const struct weir_request *r) {
     return o;
 }
 
+enum weir_status weir_parsed_think(struct weir_request *r) {
+    const bool messages = r->q.wants_stop_reason;
+    if (!messages || weir_model_info(r->model)->reasoning_parser.len == 0)
+        return WEIR_OK;
+    struct wprs_options o = reasoning_of(r);
+    struct weir_span args = r->q.template_args, value;
+    if (o.thinking == WPRS_OFF)
+        return WEIR_OK;
+    struct weir_buf out;
+    struct weir_jsonw w;
+    struct weir_json j;
+    struct weir_json_str key;
+    weir_buf_init(&out, args.len + 256);
+    weir_jsonw_init(&w, &out);
+    weir_jsonw_object_begin(&w);
+    weir_json_init(&j, args, 128);
+    if (args.data != NULL && weir_json_object_enter(&j))
+        while (weir_json_object_next(&j, &key) && weir_json_skip(&j, &value)) {
+            weir_jsonw_key_span(&w, weir_json_text(key, &r->arena));
+            weir_jsonw_raw(&w, value);
+        }
+    if (o.thinking == WPRS_UNSET) {
+        weir_jsonw_key(&w, "thinking");
+        weir_jsonw_bool(&w, true);
+        weir_jsonw_key(&w, "enable_thinking");
+        weir_jsonw_bool(&w, true);
+    }
+    if (!weir_json_member(args, "truncate_history_thinking", &value)) {
+        weir_jsonw_key(&w, "truncate_history_thinking");
+        weir_jsonw_bool(&w, false);
+    }
+    weir_jsonw_object_end(&w);
+    if (w.status == WEIR_OK)
+        r->q.template_args = weir_arena_copy(&r->arena, weir_buf_span(&out));
+    weir_buf_fini(&out);
+    return w.status == WEIR_OK && r->q.template_args.data != NULL ? WEIR_OK : WEIR_NOMEM;
+}
+
 enum weir_status weir_parsed_tell_worker(struct weir_request *r) {
     const bool formed = r->q.guided_by_format || weir_parsed_must_call(r);
     if (r->q.kind != WEIR_OPENAI_CHAT || weir_model_info(r->model)->reasoning_parser.len == 0)

@@ -133,8 +133,9 @@ static enum weir_status read_chat(struct weir_request *r, struct wtok_chat *ret_
         return st;
     }
     *ret_flags = WTOK_SPECIAL;
+    enum weir_status st = weir_parsed_think(r);
     *ret_chat = weir_request_chat_of(r->fl->app, info, &r->q);
-    return WEIR_OK;
+    return st;
 }
 
 /* What media are at the most in a prompt: the words of a template for them. */

@@ -43,7 +43,7 @@ static const struct weir_translate_row rows[] = {
     ROW(include, weir_responses_include),
     {"nvext", &weir_openai_nvext, offsetof(struct members, nvext), true, false},
     ROW(top_logprobs, weir_shape_u8),
-    ROW(user, weir_shape_string),
+    ROW(user, weir_shape_any),
     ROW(prompt_cache_key, weir_shape_string),
     ROW(prompt_cache_retention, weir_responses_retention),
     ROW(safety_identifier, weir_shape_string),

@@ -181,18 +181,54 @@ def made_message(rng, vocabulary, model):
     return "/v1/messages", scripted(rng, body, told(rng, vocabulary, text))
 
 
-# ---- /v1/embeddings -------------------------------------------------------------------------------------------------------
+# ---- what is compared -----------------------------------------------------------------------------------------------------
 
-EMBEDDING = {"encoding_format": [None, "float", "base64", "x", 1, []], "dimensions": NUMBERS, "user": TEXTS, "add_special_tokens": FLAGS, "truncate_prompt_tokens": [*NUMBERS, -2],
-             "nvext": [None, {}, 1, {"x": 1}, {"annotations": ["x"]}, {"annotations": [1]}], "stream": FLAGS, "foo": [1], "priority": NUMBERS}
+def completion_told(seen):
+    """Per choice what its pieces say together; offsets are ours alone."""
+    if seen["status"] != 200:
+        return seen["status"], seen["body"]
+    events = seen["body"] if isinstance(seen["body"], list) else [seen["body"]]
+    choices, rest = {}, []
+    for e in events:
+        for c in (e.get("choices") or []) if isinstance(e, dict) else []:
+            out = choices.setdefault(c["index"], {"text": "", "finish": None})
+            out["text"] += c["text"]
+            out["finish"] = c.get("finish_reason") or out["finish"]
+            for name, values in (c.get("logprobs") or {}).items():
+                if name != "text_offset":
+                    out[name] = out.get(name, []) + values
+        rest.append({k: v for k, v in e.items() if k not in ("choices", "id", "created")} if isinstance(e, dict) and not e.get("choices") else "x" if isinstance(e, dict) else e)
+    return choices, [r for r in rest if r != "x"], seen["wire"]
 
 
-def made_embedding(rng, _, model):
-    body = {"model": model, "input": rng.choice(PROMPTS)}
-    chosen(rng, body, EMBEDDING)
-    given = body["input"]
-    n = len(given) if isinstance(given, list) and given and not isinstance(given[0], int) else 1
-    vectors = ["AACAPwAAAMA="] * n  # 1.0 and -2.0
-    items = [{"embeddings": vectors, "prompt_tokens": n, "total_tokens": n}] if model == "tokens" else [
-        {"object": "list", "model": model, "usage": {"prompt_tokens": 3, "total_tokens": 4}, "data": [{"object": "embedding", "index": i, "embedding": v} for i, v in enumerate(vectors)]}]
-    return "/v1/embeddings", scripted(rng, body, items)
+def response_told(seen):
+    """Text, calls, end and usage of an answer."""
+    body = seen["body"]
+    if isinstance(body, list):
+        if body[-1] != "[DONE]":
+            return "no [DONE]", body
+        body = body[-2].get("response") or body[-2]
+    out = body["output"]
+    text = "".join(p.get("text", "") for i in out if i["type"] == "message" for p in i["content"]).strip()
+    same = {k: body.get(k) for k in ("status", "error", "incomplete_details", "tools", "tool_choice", "text", "metadata", "temperature", "top_p", "max_output_tokens",
+                                     "instructions", "parallel_tool_calls", "truncation", "service_tier", "model")}
+    return text, [(i["name"], i["arguments"]) for i in out if i["type"] == "function_call"], same, (body.get("usage") or {}).get("output_tokens"), seen["wire"]
+
+
+def message_told(seen):
+    body = seen["body"]
+    if isinstance(body, list):
+        events = [e for e in body if isinstance(e, dict)]
+        text = "".join(e["delta"].get("text", "") for e in events if e["type"] == "content_block_delta").strip()
+        end, = (e for e in events if e["type"] == "message_delta")
+        return text, end["delta"], end["usage"].get("output_tokens"), seen["wire"]
+    return "".join(c.get("text", "") for c in body["content"]).strip(), {k: body[k] for k in ("stop_reason", "stop_sequence")}, body["usage"]["output_tokens"], seen["wire"]
+
+
+def chat_told(form):
+    """Of a chat whose calls may be forced: errors, the end of all text and what the worker was sent; `form`: of made_outputs."""
+    def told(seen):
+        if seen["status"] != 200:
+            return seen["status"], seen["body"]
+        return form(seen["body"]), seen["wire"]
+    return told
