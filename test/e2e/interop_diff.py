@@ -4,7 +4,7 @@
 Runs with WEIR_INTEROP=1. WEIR_TEST_SEED and WEIR_TEST_CASES (3,000) choose the requests: one or two members of a plain chat or
 completion, each with a value of its list. What differs on purpose stands in KNOWN. Then a third as many conversations under several
 templates (made_chats.py), whose prompts must be the same, and outputs of models for several parsers (made_outputs.py), which must
-be read alike, or as they were meant. What was mended stands with Dynamo's answers
+be read alike, or as they were meant; a quarter as many requests to the APIs beside chats, and of calls that must come (made_apis.py). What was mended stands with Dynamo's answers
 in test/data/differential-1.6.1.jsonl (test_differential.py), which is asked again here.
 """
 import json
@@ -15,6 +15,7 @@ import threading
 
 import pytest
 
+import made_apis
 import made_chats
 import made_outputs
 from interop_dynamo import VERSION, Http, dynamo, dynamo_front, model, pytestmark, theirs  # noqa: F401
@@ -220,6 +221,62 @@ def test_kept_answers_are_still_dynamos(both):
     front, workers = both[0]
     bad = [line for row in rows() for line in differences(row, observed(front, worker_of(workers, row), row))]
     assert not bad, "\n".join(bad)
+
+
+# What is answered otherwise on purpose by the APIs beside chats, over "sent | Dynamo's | Weir's".
+KNOWN_APIS = [(re.compile(pattern, re.S), why) for pattern, why in (
+    (r"invalid type: sequence, expected struct", "a list in the place of an object"),
+    (r"oken id [0-9]+ is outside|Guided decoding cannot be used|text only: message parts", "the refusal says why"),
+    (r'"top_logprobs": [0-9]+', "Responses: log probabilities are there, so their number has its bound"),
+    (r"images are supported in user messages only|File input content is not yet supported|items of type [^|]* are not supported", "refused, not left out"),
+    (r'"type": "(output_text|refusal)".*InputItemWire', "parts of an answer are read in every message"),
+    (r'"content": \[\].*InputItemWire|"type": "function_call"', "an empty content, or a call without text before it, is rendered with an empty text"),
+    (r'"output_config": ', "is read: Dynamo ignores it"), (r'"type": "tool_use"|"content": (null|""|\[\])', "calls as vLLM writes them, empty contents"),
+    (r'content block type \\*"(tool_result|image)', "a result or an image in a message that is not the user's"), (r'"type": "thinking"', "a thought goes to the template"),
+)]
+
+
+def api_differs(both, vocabulary, rng):
+    """One request of another API: a line when both take it, and tell workers and clients other things; or one alone takes it."""
+    name = rng.choice(["m", "m", "thinks"])
+    kind = rng.randrange(3)
+    path, body = (made_apis.made_completion(rng, vocabulary) if kind == 0 else (made_apis.made_response if kind == 1 else made_apis.made_message)(rng, vocabulary, name))
+    row = {"path": path, "body": json.dumps(body)}
+    try:
+        seen = [observed(front, worker_of(workers, row), row) for front, workers in both]
+    except ValueError as e:
+        return f"{row['body']}: {e}"
+    if kind > 0 and all(s["status"] >= 400 for s in seen):
+        return None  # the words are compared by interop_http.py
+    tell = (made_apis.completion_told, made_apis.response_told, made_apis.message_told)[kind]
+    told = [plain(tell(s) if s["status"] == 200 else [s["status"], s["body"]]) for s in seen]
+    line = " | ".join([row["body"], *told])
+    if told[0] == told[1] or any(pattern.search(line) for pattern, _ in KNOWN_APIS):
+        return None
+    at = next((i for i, (a, b) in enumerate(zip(*told)) if a != b), 0)
+    return f"{path} {row['body'][:600]}\n    Dynamo … {told[0][max(0, at - 100):at + 300]}\n    Weir   … {told[1][max(0, at - 100):at + 300]}"
+
+
+def forced_differs(both, vocabulary, rng):
+    """A chat that says what has to come: what the worker is sent for it, or the refusal."""
+    name = rng.choice([n for n in both[0][1] if n.startswith("parse-")])
+    form, = (f for f in made_outputs.FORMATS if "parse-" + f[0] == name)
+    body, text, finish = made_apis.made_forced(rng, rng.choice(["m", name, name]), form, made_outputs.TOOLS, made_outputs.arguments)
+    said = made_outputs.script(rng, vocabulary, text, finish)
+    row = {"path": "/v1/chat/completions", "body": json.dumps({**body, "nvext": {"annotations": ["script:" + json.dumps(said)]}})}
+    seen = [observed(front, worker_of(workers, row), row) for front, workers in both]
+    told = [plain(s["wire"] if s["status"] == 200 else [s["status"], s["body"]]) for s in seen]
+    bad = made_outputs.accumulated(seen[1]["body"])[1] if seen[1]["status"] == 200 else []
+    if told[0] != told[1] and not any(pattern.search(" | ".join([row["body"], *told])) for pattern, _ in KNOWN_APIS):
+        bad.append(told)
+    return f"{row['body'][:900]}: {bad}" if bad else None
+
+
+def test_made_requests_of_other_apis(both, model):  # noqa: F811
+    rng, vocabulary = random.Random(SEED), Vocabulary(model)
+    new = [line for differs in (api_differs, forced_differs) for line in (differs(both, vocabulary, rng) for _ in range(CASES // 4)) if line]
+    print(f"seed {SEED}: {CASES // 4} requests of other APIs and as many of forced calls, {len(new)} answered otherwise unexpectedly")
+    assert not new, "\n".join(new[:20])
 
 
 def prompts_differ(both, vocabulary, rng):

@@ -62,7 +62,7 @@ def made_completion(rng, vocabulary):
         if rng.randrange(3) == 0:
             body[name] = rng.choice(values)
     chosen(rng, body, COMPLETION, 2)
-    return "/v1/completions", scripted(rng, body, told(rng, vocabulary, rng.choice(["hello", "a b\nc", "\U0001f600é", ""]), "logprobs" in body))
+    return "/v1/completions", scripted(rng, body, told(rng, vocabulary, rng.choice(["hello", "a b\nc", ""] + ([] if "logprobs" in body else ["\U0001f600é"])), "logprobs" in body))
 
 
 TOOL_CHOICES = [None, "none", "auto", "required", "required", {"type": "function", "function": {"name": "look_up"}}, {"type": "function", "function": {"name": "ring"}},
@@ -73,7 +73,7 @@ def _loose(args):
     return json.dumps(args, ensure_ascii=False)
 
 
-def made_forced(rng, vocabulary, model, form, tools, arguments):
+def made_forced(rng, model, form, tools, arguments):
     """A chat whose tool_choice, tools and response_format are of any kind, and an answer that fits it, or another's."""
     body = {"model": model, "messages": [{"role": "user", "content": "hi"}], "tools": rng.choice([tools, tools, tools[:1], [], None]),
             "tool_choice": rng.choice(TOOL_CHOICES)}
@@ -224,11 +224,3 @@ def message_told(seen):
         return text, end["delta"], end["usage"].get("output_tokens"), seen["wire"]
     return "".join(c.get("text", "") for c in body["content"]).strip(), {k: body[k] for k in ("stop_reason", "stop_sequence")}, body["usage"]["output_tokens"], seen["wire"]
 
-
-def chat_told(form):
-    """Of a chat whose calls may be forced: errors, the end of all text and what the worker was sent; `form`: of made_outputs."""
-    def told(seen):
-        if seen["status"] != 200:
-            return seen["status"], seen["body"]
-        return form(seen["body"]), seen["wire"]
-    return told
