@@ -210,8 +210,9 @@ def response_told(seen):
         body = body[-2].get("response") or body[-2]
     out = body["output"]
     text = "".join(p.get("text", "") for i in out if i["type"] == "message" for p in i["content"]).strip()
-    same = {k: body.get(k) for k in ("status", "error", "incomplete_details", "tools", "tool_choice", "text", "metadata", "temperature", "top_p", "max_output_tokens",
+    same = {k: body.get(k) for k in ("status", "error", "incomplete_details", "tools", "tool_choice", "text", "metadata", "max_output_tokens",
                                      "instructions", "parallel_tool_calls", "truncation", "service_tier", "model")}
+    same.update({k: float(body[k]) for k in ("temperature", "top_p")})
     return text, [(i["name"], i["arguments"]) for i in out if i["type"] == "function_call"], same, (body.get("usage") or {}).get("output_tokens"), seen["wire"]
 
 
