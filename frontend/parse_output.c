@@ -99,7 +99,7 @@ enum weir_status weir_parsed_think(struct weir_request *r) {
 }
 
 enum weir_status weir_parsed_tell_worker(struct weir_request *r) {
-    const bool formed = r->q.guided_by_format || weir_parsed_must_call(r);
+    const bool formed = r->q.formatted || weir_parsed_must_call(r);
     if (r->q.kind != WEIR_OPENAI_CHAT || weir_model_info(r->model)->reasoning_parser.len == 0)
         return WEIR_OK;
     struct wprs_options o = reasoning_of(r);

@@ -93,7 +93,8 @@ struct weir_openai_request {
     /* both */
     bool max_tokens_set;
     bool return_tokens_as_token_ids;
-    bool guided_by_format; /* response_format made prep.sampling.guided_decoding */
+    bool formatted;        /* response_format asks for JSON … */
+    bool guided_by_format; /* … and made prep.sampling.guided_decoding */
     /* Filled as the worker shall see them; model, token_ids, eos ids, mdc_sum are the pipeline's.
      */
     struct weir_prep_request prep;

@@ -261,7 +261,7 @@ bool weir_openai_check_response_format(struct weir_openai_reading *r) {
 
 void weir_openai_guide_by_format(struct weir_openai_reading *r) {
     struct weir_span type, inner, schema;
-    if (r->guided[0].data != NULL || !weir_json_member(r->response_format, "type", &type))
+    if (!weir_json_member(r->response_format, "type", &type))
         return;
     if (weir_json_is(type, "json_object"))
         r->guided[0] = WEIR_SPAN_LIT("{\"type\":\"object\"}");

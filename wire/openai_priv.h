@@ -125,7 +125,7 @@ bool weir_openai_read_extras(struct weir_openai_body *x, const struct weir_opena
 bool weir_openai_check_messages(struct weir_openai_reading *r);
 bool weir_openai_check_tools(struct weir_openai_reading *r);
 bool weir_openai_check_response_format(struct weir_openai_reading *r);
-/* What a schema says for response formats: into guided[0] where nothing else is. */
+/* What response_format says of JSON, as a schema into guided[0]. */
 void weir_openai_guide_by_format(struct weir_openai_reading *r);
 bool weir_openai_read_prompt(struct weir_openai_reading *r, struct weir_span raw);
 bool weir_openai_check_prompts(struct weir_openai_reading *r);

@@ -411,9 +411,13 @@ static bool build_guided(struct weir_openai_reading *r) {
     struct weir_buf list, out;
     struct weir_jsonw w;
     unsigned n = 0;
-    bool own_json = r->guided[0].data != NULL;
+    const struct weir_span own_json = r->guided[0];
+    r->guided[0] = weir_span(NULL, 0);
     weir_openai_guide_by_format(r);
-    r->req->guided_by_format = !own_json && r->guided[0].data != NULL;
+    r->req->formatted = r->guided[0].data != NULL;
+    r->req->guided_by_format = r->req->formatted && own_json.data == NULL;
+    if (own_json.data != NULL)
+        r->guided[0] = own_json;
     /* No constraint, but passed on beside one. */
     bool no_choice = weir_raw_is_empty_list(r->guided[2]);
     weir_buf_init(&list, 128);
