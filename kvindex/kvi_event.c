@@ -239,10 +239,7 @@ static uint32_t store_some(struct kvi_index *x, struct kvi_holder h, struct curs
             return done;
         }
     }
-    uint32_t child = 0;
-    if (atomic_load_explicit(&node->n_children, memory_order_relaxed) > 0 &&
-        atomic_load_explicit(&node->high_child, memory_order_relaxed) >= at->off)
-        child = kvi_child_find(x, at->node, at->off, s->blocks[0].tokens_hash);
+    uint32_t child = kvi_next_node(x, at->node, at->off, s->blocks[0].tokens_hash);
     if (child != 0) {
         *at = (struct cursor){child, 0};
         return store_some(x, h, at, s);

@@ -125,30 +125,6 @@ static uint32_t add_holders(struct kvi_reader *r, const struct kvi_node *n, uint
                      : add_cells(r, n->cells, KVI_INLINE, d, m);
 }
 
-/* Whether a node may hang before offset off of the node. */
-static bool may_branch(const struct kvi_node *n, uint32_t off) {
-    return atomic_load_explicit(&n->n_children, RELAXED) != 0 &&
-           atomic_load_explicit(&n->high_child, RELAXED) >= off;
-}
-
-/* The node's remembered child if it is the one that goes on with the content before offset off. */
-static uint32_t remembered(const struct kvi_index *x, uint32_t node, uint32_t off,
-                           uint64_t content) {
-    uint32_t guess = atomic_load_explicit(&x->nodes[node].child, ACQUIRE);
-    const struct kvi_node *g = &x->nodes[guess];
-    bool is_it = guess != 0 && g->first == content && g->parent == node && g->parent_off == off;
-    return is_it ? guess : 0;
-}
-
-/* The node that goes on with the content before offset off of the node. */
-static uint32_t next_node(const struct kvi_index *x, uint32_t node, uint32_t off,
-                          uint64_t content) {
-    if (!may_branch(&x->nodes[node], off))
-        return 0;
-    uint32_t guess = remembered(x, node, off, content);
-    return guess != 0 ? guess : kvi_child_find(x, node, off, content);
-}
-
 /* ---- fetching ahead of the walk ------------------------------------------------------------ */
 
 enum {
@@ -224,7 +200,7 @@ static void fetch_from(const struct kvi_index *x, struct ahead *a, uint32_t node
 
 /* The place in the child table where the walk will go on, before the holders are looked at. */
 static void fetch_child(const struct kvi_index *x, uint32_t node, uint32_t off, uint64_t content) {
-    if (may_branch(&x->nodes[node], off) && remembered(x, node, off, content) == 0)
+    if (kvi_may_branch(&x->nodes[node], off) && kvi_remembered(x, node, off, content) == 0)
         kvi_child_fetch(x, node, off, content);
 }
 
@@ -272,7 +248,7 @@ static void walk(struct kvi_reader *r, const uint64_t *query, uint32_t n, bool e
         d += m;
         if (active == 0 || d == n || (early_exit && active <= 1))
             break;
-        node = next_node(x, node, m, query[d]);
+        node = kvi_next_node(x, node, m, query[d]);
     }
     if (d == 0)
         clear_old(r, 0);
@@ -341,7 +317,7 @@ static void walk_lower(struct kvi_reader *r, const uint64_t *query, uint32_t n) 
         for (int t = KVI_HOST; ref != 0 && t < KVI_TIERS; t++)
             add_masks(r, kvi_at(x, ref), t, d, m);
         d += m;
-        node = m > 0 && d < n ? next_node(x, node, m, query[d]) : 0;
+        node = m > 0 && d < n ? kvi_next_node(x, node, m, query[d]) : 0;
     }
 }
 

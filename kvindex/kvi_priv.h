@@ -294,6 +294,29 @@ uint32_t kvi_child_find(const struct kvi_index *x, uint32_t parent, uint32_t off
 /* Asks for the lines of the table that kvi_child_find, or kvi_child_add or kvi_child_delete of such
  * a node, will read. */
 void kvi_child_fetch(const struct kvi_index *x, uint32_t parent, uint32_t off, uint64_t first);
+/* Whether a node may hang before offset off of the node. */
+static inline bool kvi_may_branch(const struct kvi_node *n, uint32_t off) {
+    return atomic_load_explicit(&n->n_children, memory_order_relaxed) != 0 &&
+           atomic_load_explicit(&n->high_child, memory_order_relaxed) >= off;
+}
+/* The node's remembered child if it is the one that goes on with the content before offset off. */
+static inline uint32_t kvi_remembered(const struct kvi_index *x, uint32_t node, uint32_t off,
+                                      uint64_t content) {
+    /* Pairs with the release in kvi_branch. */
+    uint32_t guess = atomic_load_explicit(&x->nodes[node].child, memory_order_acquire);
+    const struct kvi_node *g = &x->nodes[guess];
+    bool is_it = guess != 0 && g->first == content && g->parent == node && g->parent_off == off;
+    return is_it ? guess : 0;
+}
+/* The node that goes on with the content before offset off of the node. One line where it is the
+ * remembered one, as it mostly is but at the root. */
+static inline uint32_t kvi_next_node(const struct kvi_index *x, uint32_t node, uint32_t off,
+                                     uint64_t content) {
+    if (!kvi_may_branch(&x->nodes[node], off))
+        return 0;
+    uint32_t guess = node != 0 ? kvi_remembered(x, node, off, content) : 0;
+    return guess != 0 ? guess : kvi_child_find(x, node, off, content);
+}
 bool kvi_child_add(struct kvi_index *x, uint32_t node); /* false: no memory */
 void kvi_child_delete(struct kvi_index *x, uint32_t node);
 
