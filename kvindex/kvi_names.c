@@ -126,16 +126,17 @@ static __attribute__((noinline)) void add_far(struct kvi_index *x, struct target
         l = next_line(x, t, l);
 }
 
-/* Into a line with room that cannot have the name; false: it is not such a line. */
-static ALWAYS_INLINE bool add_here(struct kvi_line *l, uint32_t tag, uint32_t place,
-                                   struct look look) {
+/* Into a line with room that cannot have the name; else what it found: it is not such a line. */
+enum added { ADDED, IS_FULL, IS_ODD };
+static ALWAYS_INLINE enum added add_here(struct kvi_line *l, uint32_t tag, uint32_t place,
+                                         struct look look) {
     struct slots s = look.at(l, tag);
     if (s.free == 0 || (s.equal | (l->filter >> (tag & 7) & 1)) != 0)
-        return false;
+        return (s.free | s.equal) == 0 ? IS_FULL : IS_ODD;
     uint32_t k = first_of(s.free) / look.bits;
     l->tag[k] = (uint16_t)tag;
     l->place[k] = place;
-    return true;
+    return ADDED;
 }
 
 /* Worth a look: of two halves that may become one, one is so light at least. */
@@ -181,7 +182,7 @@ bool kvi_names_add(struct kvi_index *x, uint64_t name, uint32_t place, bool *ret
         t = target_of(x, h);
     }
     part_of(t)->room--;
-    if (!add_here(t.home, t.tag, place, plain))
+    if (add_here(t.home, t.tag, place, plain) != ADDED)
         add_far(x, t, name, place, ret_equal);
     return true;
 }
@@ -210,6 +211,7 @@ struct many {
     uint32_t home[KVI_NODE_BLOCKS], part[KVI_NODE_BLOCKS];
     uint16_t tag[KVI_NODE_BLOCKS];
     uint8_t far[KVI_NODE_BLOCKS];
+    struct kvi_line *at[KVI_NODE_BLOCKS]; /* of each that was put off: the line it goes on with */
 };
 
 enum { LINE_REFS = sizeof(struct kvi_line) / 16 };
@@ -308,10 +310,13 @@ static void begin_many(struct many *m, struct kvi_index *x, const uint64_t *name
     find_targets(m, 0);
 }
 
-/* Name i does not go into its home as simply as that; the line behind it is fetched. */
-static inline void put_off(struct many *m, uint32_t i) {
+/* Name i does not go into its home as simply as that; the line behind it is fetched. `is_behind`:
+ * the home is done with. */
+static inline void put_off(struct many *m, uint32_t i, bool is_behind) {
     struct target t = target_at(m, i);
-    fetch_line(next_line(m->x, t, t.home));
+    struct kvi_line *next = next_line(m->x, t, t.home);
+    fetch_line(next);
+    m->at[m->n_far] = is_behind ? next : t.home;
     m->far[m->n_far++] = (uint8_t)i;
 }
 
@@ -321,25 +326,27 @@ static ALWAYS_INLINE bool step(struct many *m, uint32_t i, struct target t, stru
                : delete_step(l, t.tag, m->place + i);
 }
 
-/* What was put off: two lines each, which have been fetched; those that need more wait for one line
- * after the other until all others have taken their step. */
+/* What was put off goes on with a line that has been fetched, or with two; those that need more
+ * wait for one line after the other until all others have taken their step. */
 static ALWAYS_INLINE void take_steps(struct many *m, bool add) {
-    struct kvi_line *at[KVI_NODE_BLOCKS];
-    for (bool first = true; m->n_far > 0; first = false) {
+    while (m->n_far > 0) {
         uint32_t n = m->n_far;
         m->n_far = 0; /* what waits on stands before what is still to be read */
         for (uint32_t k = 0; k < n; k++) {
             uint32_t i = m->far[k];
             struct target t = target_at(m, i);
-            struct kvi_line *l = first ? t.home : at[k];
+            struct kvi_line *l = m->at[k];
             if (step(m, i, t, l, add))
                 continue;
+            bool was_home = l == t.home;
             l = next_line(m->x, t, l);
-            if (first && step(m, i, t, l, add))
-                continue;
-            l = first ? next_line(m->x, t, l) : l;
+            if (was_home) {
+                if (step(m, i, t, l, add))
+                    continue;
+                l = next_line(m->x, t, l);
+            }
             fetch_line(l);
-            at[m->n_far] = l;
+            m->at[m->n_far] = l;
             m->far[m->n_far++] = (uint8_t)i;
         }
     }
@@ -366,8 +373,12 @@ static ALWAYS_INLINE uint32_t add_many(struct many *m, struct look look) {
             break;
         part_at(m, i)->room--;
         struct kvi_line *home = line_at(m, i);
-        if (!add_here(home, m->tag[i], m->place + i, look))
-            put_off(m, i);
+        enum added a = add_here(home, m->tag[i], m->place + i, look);
+        if (a == ADDED)
+            continue;
+        if (a == IS_FULL)
+            pass(home, m->tag[i]);
+        put_off(m, i, a == IS_FULL);
     }
     add_rest(m);
     return i;
@@ -383,10 +394,12 @@ static ALWAYS_INLINE void delete_many(struct many *m, struct look look) {
         p->room++;
         if (i % LIGHT_EVERY == 0 && is_light(p))
             light[n_light++] = (uint8_t)i;
-        if (k != SLOTS)
+        if (k != SLOTS) {
             home->tag[k] = 0; /* it is no stranger here */
-        else
-            put_off(m, i);
+            continue;
+        }
+        pass_back(home);
+        put_off(m, i, true);
     }
     take_steps(m, false);
     for (uint32_t i = 0; i < n_light; i++) /* parts may become others here */
