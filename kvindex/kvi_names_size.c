@@ -7,7 +7,8 @@
 enum {
     MAX_DEPTH = 16,
     WHOLE_SIZE = 8, /* size number of a part that splits when it is full */
-    READ_AHEAD = 64
+    READ_AHEAD = 64,
+    SOME_LINES = 64
 };
 
 /* Units of a part that splits when it is full. */
@@ -51,34 +52,43 @@ static void put(const struct filling *f, uint64_t h, uint32_t place) {
     put_at(f, home_of(h, f->n), tag_of(h, f->depth), place);
 }
 
-/* Puts names where they belong by reading them again: all, or the strangers of lines where some
- * came from farther than the line before. The bit of the hash below `depth` chooses between the two
- * fillings, which may be one. */
-static void put_again(const struct kvi_index *x, const struct kvi_line *from, uint32_t n,
-                      bool only_farther, const struct filling to[2], uint32_t depth) {
-    uint32_t places[READ_AHEAD + SLOTS], held = 0;
+/* Names to be read again, some at a time: the misses of their nodes overlap, then their own. */
+struct again {
+    const struct kvi_index *x;
+    struct filling to[2]; /* the bit of the hash below `depth` chooses; they may be one */
+    uint32_t depth, n, places[READ_AHEAD + SLOTS];
+};
+
+static void read_held(struct again *a) {
     const uint64_t *at[READ_AHEAD + SLOTS];
-    for (uint32_t i = 0; i < n; i++) {
-        uint32_t taken = ~with_tag(&from[i], 0) & ALL;
-        if (only_farther)
-            taken &= from[i].strangers & FARTHER ? from[i].strangers : 0;
-        for (; taken != 0; taken &= taken - 1) {
-            uint32_t place = from[i].place[first_of(taken)];
-            __builtin_prefetch(&x->nodes[place >> 7]);
-            places[held++] = place;
-        }
-        if (held < READ_AHEAD && i + 1 < n)
-            continue;
-        for (uint32_t k = 0; k < held; k++) {
-            at[k] = name_at(x, places[k]);
-            __builtin_prefetch(at[k], 0, 2);
-        }
-        for (uint32_t k = 0; k < held; k++) {
-            uint64_t h = kvi_name_hash(*at[k]);
-            put(&to[h >> (63 - KVI_NAME_BITS - depth) & 1], h, places[k]);
-        }
-        held = 0;
+    for (uint32_t k = 0; k < a->n; k++) {
+        at[k] = name_at(a->x, a->places[k]);
+        __builtin_prefetch(at[k], 0, 2);
     }
+    for (uint32_t k = 0; k < a->n; k++) {
+        uint64_t h = kvi_name_hash(*at[k]);
+        put(&a->to[h >> (63 - KVI_NAME_BITS - a->depth) & 1], h, a->places[k]);
+    }
+    a->n = 0;
+}
+
+static inline void read_again(struct again *a, const struct kvi_line *l, uint32_t slots) {
+    for (; slots != 0; slots &= slots - 1) {
+        uint32_t place = l->place[first_of(slots)];
+        __builtin_prefetch(&a->x->nodes[place >> 7]);
+        a->places[a->n++] = place;
+    }
+    if (a->n >= READ_AHEAD)
+        read_held(a);
+}
+
+/* Puts all names where they belong by reading them again. */
+static void put_again(const struct kvi_index *x, const struct kvi_line *from, uint32_t n,
+                      const struct filling to[2], uint32_t depth) {
+    struct again a = {.x = x, .to = {to[0], to[1]}, .depth = depth};
+    for (uint32_t i = 0; i < n; i++)
+        read_again(&a, &from[i], ~with_tag(&from[i], 0) & ALL);
+    read_held(&a);
 }
 
 /* ---- the steps ------------------------------------------------------------------------------- */
@@ -113,7 +123,7 @@ static bool resize(struct kvi_index *x, uint32_t segment, uint32_t part, uint32_
         return false;
     memset(to, 0, bytes_of(lines));
     struct filling f = {to, lines, p.depth};
-    put_again(x, kvi_at(x, p.ref), p.lines, false, (struct filling[2]){f, f}, 0);
+    put_again(x, kvi_at(x, p.ref), p.lines, (struct filling[2]){f, f}, 0);
     kvi_release(x, p.ref, bytes_of(p.lines));
     p.ref = ref;
     p.lines = lines;
@@ -266,16 +276,31 @@ static inline void halve_line(const struct kvi_line *from, uint32_t bit, struct 
 #endif
 }
 
-/* Strangers that came from the line before, by the same bit of their tags. */
-static void put_near(const struct kvi_line *from, uint32_t n, uint32_t bit,
-                     const struct filling to[2]) {
-    for (uint32_t i = 0; i < n; i++) {
-        uint32_t near = from[i].strangers & FARTHER ? 0 : from[i].strangers;
-        for (; near != 0; near &= near - 1) {
-            uint32_t k = first_of(near), tag = from[i].tag[k];
-            put_at(&to[tag >> bit & 1], i > 0 ? i - 1 : n - 1, tag, from[i].place[k]);
+/* The strangers of a part that splits: in lines where all came from the line before, by the same
+ * bit of their tags, else by reading their names again. */
+static void put_strangers(const struct kvi_index *x, const struct kvi_line *from, uint32_t n,
+                          uint32_t bit, const struct filling to[2], uint32_t depth) {
+    struct again a = {.x = x, .to = {to[0], to[1]}, .depth = depth};
+    for (uint32_t first = 0; first < n; first += SOME_LINES) {
+        uint32_t end = n - first < SOME_LINES ? n : first + SOME_LINES, k = 0, at[SOME_LINES];
+        for (uint32_t i = first; i < end; i++) { /* which lines have some is chance */
+            at[k] = i;
+            k += from[i].strangers != 0;
+        }
+        for (uint32_t j = 0; j < k; j++) {
+            const struct kvi_line *l = &from[at[j]];
+            uint32_t home = at[j] > 0 ? at[j] - 1 : n - 1, near = l->strangers;
+            if ((near & FARTHER) != 0) {
+                read_again(&a, l, near & ALL);
+                continue;
+            }
+            for (; near != 0; near &= near - 1) {
+                uint32_t s = first_of(near), tag = l->tag[s];
+                put_at(&to[tag >> bit & 1], home, tag, l->place[s]);
+            }
         }
     }
+    read_held(&a);
 }
 
 /* One part becomes two. *ret_useless: all names stay together, which another split would not
@@ -302,13 +327,13 @@ static bool split(struct kvi_index *x, uint32_t segment, uint32_t part, bool *re
     if (fresh_tags) {
         memset(to[0], 0, bytes_of(lines));
         memset(to[1], 0, bytes_of(lines));
+        put_again(x, from, lines, f, p.depth);
     } else {
         uint32_t bit = 15 - p.depth % WINDOW;
         for (uint32_t i = 0; i < lines; i++)
             halve_line(&from[i], bit, &to[0][i], &to[1][i]);
-        put_near(from, lines, bit, f);
+        put_strangers(x, from, lines, bit, f, p.depth);
     }
-    put_again(x, from, lines, !fresh_tags, f, p.depth);
     kvi_release(x, p.ref, bytes_of(lines));
     uint32_t used = used_of(&p), low = count_taken(to[0], lines);
     p.depth++;
@@ -334,8 +359,8 @@ static bool merge(struct kvi_index *x, uint32_t segment, uint32_t low, uint32_t 
         return false;
     memset(to, 0, bytes_of(lines));
     struct filling f = {to, lines, p.depth - 1u};
-    put_again(x, kvi_at(x, p.ref), lines, false, (struct filling[2]){f, f}, 0);
-    put_again(x, kvi_at(x, q.ref), lines, false, (struct filling[2]){f, f}, 0);
+    put_again(x, kvi_at(x, p.ref), lines, (struct filling[2]){f, f}, 0);
+    put_again(x, kvi_at(x, q.ref), lines, (struct filling[2]){f, f}, 0);
     kvi_release(x, p.ref, bytes_of(lines));
     kvi_release(x, q.ref, bytes_of(lines));
     s->n_deepest -= p.depth == s->bits ? 2 : 0;
