@@ -107,11 +107,9 @@ static bool store_known(struct kvi_index *x, struct kvi_holder h, struct cursor 
 static uint32_t same_blocks(const struct kvi_index *x, uint64_t body, uint32_t off,
                             const struct kvi_block *blocks, uint32_t n, uint32_t *ret_named) {
     const uint64_t *content = kvi_content(x, body) + off, *names = kvi_name_array(x, body) + off;
-    uint32_t room = kvi_len(body) - off, i = 0;
+    uint32_t room = kvi_len(body) - off, i;
     n = n < room ? n : room;
-    while (i < n && ((content[i] ^ blocks[i].tokens_hash) | (names[i] ^ blocks[i].block_hash)) == 0)
-        i++;
-    *ret_named = i;
+    *ret_named = i = x->kernels->match_blocks(blocks, content, names, n);
     while (i < n && content[i] == blocks[i].tokens_hash)
         i++;
     return i;

@@ -457,6 +457,9 @@ struct kvi_kernels {
     uint32_t (*match)(const uint64_t *a, const uint64_t *b, uint32_t n);
     /* The same where the second goes downwards from *last. */
     uint32_t (*match_back)(const uint64_t *a, const uint64_t *last, uint32_t n);
+    /* Number of leading blocks whose content and name are these. */
+    uint32_t (*match_blocks)(const struct kvi_block *blocks, const uint64_t *content,
+                             const uint64_t *names, uint32_t n);
     /* Whether one of the blocks has the name. */
     bool (*has_name)(const struct kvi_block *blocks, size_t n, uint64_t name);
     /* For each rank below n whose score is d: adds min(cut, m); number of them with cut >= m. n is

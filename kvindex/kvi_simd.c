@@ -32,6 +32,14 @@ static uint32_t match_back_plain(const uint64_t *a, const uint64_t *last, uint32
     return i;
 }
 
+static uint32_t match_blocks_plain(const struct kvi_block *blocks, const uint64_t *content,
+                                   const uint64_t *names, uint32_t n) {
+    uint32_t i = 0;
+    while (i < n && ((content[i] ^ blocks[i].tokens_hash) | (names[i] ^ blocks[i].block_hash)) == 0)
+        i++;
+    return i;
+}
+
 static bool has_name_plain(const struct kvi_block *blocks, size_t n, uint64_t name) {
     size_t i = 0;
     while (i < n && blocks[i].block_hash != name)
@@ -237,6 +245,24 @@ match_back_avx512(const uint64_t *a, const uint64_t *last, uint32_t n) {
     return i;
 }
 
+__attribute__((target("avx512f,bmi"))) static uint32_t
+match_blocks_avx512(const struct kvi_block *blocks, const uint64_t *content, const uint64_t *names,
+                    uint32_t n) {
+    const __m512i even = _mm512_set_epi64(14, 12, 10, 8, 6, 4, 2, 0);
+    const __m512i odd = _mm512_set_epi64(15, 13, 11, 9, 7, 5, 3, 1);
+    uint32_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        __m512i a = _mm512_loadu_si512(blocks + i), b = _mm512_loadu_si512(blocks + i + 4);
+        __mmask8 differ = _mm512_cmpneq_epi64_mask(_mm512_permutex2var_epi64(a, even, b),
+                                                   _mm512_loadu_si512(names + i));
+        differ |= _mm512_cmpneq_epi64_mask(_mm512_permutex2var_epi64(a, odd, b),
+                                           _mm512_loadu_si512(content + i));
+        if (differ != 0)
+            return i + (uint32_t)__builtin_ctz(differ);
+    }
+    return i + match_blocks_plain(blocks + i, content + i, names + i, n - i);
+}
+
 __attribute__((target("avx512f"))) static bool has_name_avx512(const struct kvi_block *blocks,
                                                                size_t n, uint64_t name) {
     const __mmask8 names = 0x55; /* block_hash comes first */
@@ -348,6 +374,7 @@ __attribute__((target("avx512f"))) static void unzip_avx512(const struct kvi_blo
 const struct kvi_kernels *kvi_kernels_at(uint32_t i) {
     static const struct kvi_kernels plain = {.match = match_plain,
                                              .match_back = match_back_plain,
+                                             .match_blocks = match_blocks_plain,
                                              .has_name = has_name_plain,
                                              .add_cuts = add_cuts_plain,
                                              .set_cuts = set_cuts_plain,
@@ -357,6 +384,7 @@ const struct kvi_kernels *kvi_kernels_at(uint32_t i) {
 #ifdef VECTORS
     static const struct kvi_kernels sse2 = {.match = match_plain,
                                             .match_back = match_back_plain,
+                                            .match_blocks = match_blocks_plain,
                                             .has_name = has_name_plain,
                                             .add_cuts = add_cuts_sse2,
                                             .set_cuts = set_cuts_sse2,
@@ -366,6 +394,7 @@ const struct kvi_kernels *kvi_kernels_at(uint32_t i) {
     static const struct kvi_kernels avx2 = {.wide = 256,
                                             .match = match_avx2,
                                             .match_back = match_back_plain,
+                                            .match_blocks = match_blocks_plain,
                                             .has_name = has_name_plain,
                                             .add_cuts = add_cuts_avx2,
                                             .set_cuts = set_cuts_avx2,
@@ -375,6 +404,7 @@ const struct kvi_kernels *kvi_kernels_at(uint32_t i) {
     static const struct kvi_kernels avx512 = {.wide = 512,
                                               .match = match_avx512,
                                               .match_back = match_back_avx512,
+                                              .match_blocks = match_blocks_avx512,
                                               .has_name = has_name_avx512,
                                               .add_cuts = add_cuts_avx512,
                                               .set_cuts = set_cuts_avx512,

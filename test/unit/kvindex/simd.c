@@ -25,6 +25,20 @@ static void check_match(const struct kvi_kernels *k) {
     CHECK_EQ_U64(k->match_back(a, back + MOST - 1, n), differ < n ? differ : n);
 }
 
+static void check_match_blocks(const struct kvi_kernels *k) {
+    struct kvi_block blocks[MOST];
+    uint64_t content[MOST], names[MOST];
+    uint32_t n = below(MOST + 1), differ = below(MOST);
+    for (uint32_t i = 0; i < MOST; i++) {
+        content[i] = weir_rng_u64(&rng);
+        names[i] = weir_rng_u64(&rng);
+        blocks[i] = (struct kvi_block){.block_hash = names[i], .tokens_hash = content[i]};
+    }
+    CHECK_EQ_U64(k->match_blocks(blocks, content, names, n), n);
+    *(below(2) == 0 ? &names[differ] : &content[differ]) ^= (uint64_t)1 << below(64);
+    CHECK_EQ_U64(k->match_blocks(blocks, content, names, n), differ < n ? differ : n);
+}
+
 static void check_has(const struct kvi_kernels *k) {
     struct kvi_block blocks[MOST];
     uint32_t n = below(MOST), at = below(MOST);
@@ -107,6 +121,7 @@ static void case_all_sets(void) {
     for (const struct kvi_kernels *k; (k = kvi_kernels_at(n)) != NULL; n++)
         for (int i = 0; i < ROUNDS; i++) {
             check_match(k);
+            check_match_blocks(k);
             check_cuts(k);
             check_has(k);
             check_names(k);
