@@ -397,7 +397,9 @@ static bool put_file(struct writer *w, struct weir_span text) {
 /* A scheme that the standard knows nothing of: s3://bucket/key, blob:… */
 static bool put_other(struct writer *w, struct weir_span text) {
     struct weir_span path = text;
-    if (text.len >= 2 && text.data[0] == '/' && text.data[1] == '/') {
+    bool has_host = text.len >= 2 && text.data[0] == '/' && text.data[1] == '/';
+    size_t from = w->n;
+    if (has_host) {
         struct weir_span host = upto(weir_span(text.data + 2, text.len - 2), "/", &path);
         for (size_t i = 0; i < host.len; i++)
             if (is_in(" <>[\\]^|", host.data[i]))
@@ -411,6 +413,11 @@ static bool put_other(struct writer *w, struct weir_span text) {
         return true;
     }
     put_path(w, path, "/");
+    if (!has_host && w->n - from >= 2 && w->to[from + 1] == '/') { /* else it would be a host */
+        memmove(w->to + from + 2, w->to + from, w->n - from);
+        memcpy(w->to + from, "/.", 2);
+        w->n += 2;
+    }
     return true;
 }
 

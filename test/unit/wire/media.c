@@ -54,6 +54,15 @@ static void case_urls(void) {
     CHECK(n > 100);
 }
 
+/* As in the standard's own tests. (Failed before: what was a path became a host.) */
+static void case_a_path_that_looks_like_a_host(void) {
+    struct weir_span url = {NULL, 0};
+    const char *why = NULL;
+    CHECK(weir_media_url(WEIR_SPAN_LIT("web+demo:/..//not-a-host/"), &arena, &url, &why) ==
+              WEIR_OK &&
+          weir_span_eqz(url, "web+demo:/.//not-a-host/"));
+}
+
 static void case_data_is_not_copied(void) {
     struct weir_span url = {NULL, 0}, data = WEIR_SPAN_LIT("data:image/png;base64,AAAA/+==");
     const char *why = NULL;
@@ -130,6 +139,7 @@ static void case_refused(void) {
 int main(void) {
     weir_arena_init(&arena, 64 << 20);
     CHECK_RUN(case_urls);
+    CHECK_RUN(case_a_path_that_looks_like_a_host);
     CHECK_RUN(case_data_is_not_copied);
     CHECK_RUN(case_there_and_back);
     CHECK_RUN(case_refused);
