@@ -306,13 +306,13 @@ def test_an_engine_that_names_no_model_is_told_once(fleet):
     empty = fleet.frontend()  # it serves, and has no model
     front = fleet.frontend("--worker", f"http://127.0.0.1:{empty.port},model=y", "--worker", "http://127.0.0.1:1",
                            "--worker", f"https://127.0.0.1:{empty.port},model=x", env={"WEIR_ENGINE_POLL_SECS": "0.01"})
-    front.wait_line("does not serve yet: it names no model")
+    front.wait_line("does not serve yet: it does not name the model of its entry")
     front.wait_line("does not serve yet: cannot connect: connection refused")
     front.wait_line(r"does not serve yet: TLS error: .+ \(WEIR_ENGINE_CA_PATH names who is trusted\)")
     engine = Process([WEIR, "mocker", "--engine", "vllm", "--port", "0", "--model-name", "m"], fleet.env, name="mocker")
     fleet.processes.append(engine)  # a whole start later there were many looks
     engine.wait_line("engine serves model m")
-    assert front.log().count("it names no model") == 1
+    assert front.log().count("it does not name the model of its entry") == 1
 
 
 def test_a_full_disk_leaves_no_half_decision(fleet, tmp_path):
