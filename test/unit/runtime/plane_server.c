@@ -492,7 +492,7 @@ static void call_close(struct wire_caller *w) {
 }
 
 static void fill(int fd, char *to, size_t room, size_t *n, bool *eof) {
-    ssize_t got;
+    ssize_t got = 0;
     while (*n < room && (got = read(fd, to + *n, room - *n)) > 0)
         *n += (size_t)got;
     if (*n < room && (got == 0 || (errno != EAGAIN && errno != EWOULDBLOCK)))
