@@ -35,7 +35,8 @@ struct request {
 static struct weir_ids known_ids(const struct weir_prep_request *req) {
     if (req->mm_routing_ids.ids != NULL)
         return req->mm_routing_ids;
-    return req->media.n > 0 ? (struct weir_ids){NULL, 0} : req->token_ids;
+    bool more = req->media.n > 0 || req->mm_routing_info.data != NULL;
+    return more ? (struct weir_ids){NULL, 0} : req->token_ids;
 }
 
 size_t weir_local_isl(const struct weir_prep_request *req) {

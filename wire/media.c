@@ -140,12 +140,11 @@ bool weir_prep_read_media(struct weir_dec *d, struct weir_media *ret) {
     return !weir_dec_failed(d);
 }
 
-/* The uuid that belongs to the n-th of a kind. */
-static struct weir_medium *nth(const struct weir_media *m, struct weir_span kind, size_t n) {
-    for (size_t i = 0; i < m->n; i++)
-        if (weir_span_eq(m->items[i].kind, kind) && n-- == 0)
-            return (struct weir_medium *)(uintptr_t)&m->items[i];
-    return NULL;
+/* The next of a kind, from *at on; NULL: there is none. */
+static struct weir_medium *next_of(const struct weir_media *m, struct weir_span kind, size_t *at) {
+    while (*at < m->n && !weir_span_eq(m->items[*at].kind, kind))
+        ++*at;
+    return *at < m->n ? (struct weir_medium *)(uintptr_t)&m->items[(*at)++] : NULL;
 }
 
 bool weir_prep_name_media(struct weir_media *m, struct weir_span uuids, struct weir_arena *arena) {
@@ -158,8 +157,9 @@ bool weir_prep_name_media(struct weir_media *m, struct weir_span uuids, struct w
         struct weir_span kind = weir_json_text(key, arena);
         if (kind.data == NULL || !weir_json_array_enter(&j))
             return false;
-        for (size_t n = 0; weir_json_array_next(&j); n++) {
-            struct weir_medium *item = nth(m, kind, n);
+        size_t at = 0;
+        while (weir_json_array_next(&j)) {
+            struct weir_medium *item = next_of(m, kind, &at);
             if (weir_json_peek(&j) == WEIR_JSON_NULL) {
                 if (!weir_json_skip(&j, NULL))
                     return false;
@@ -175,11 +175,23 @@ bool weir_prep_name_media(struct weir_media *m, struct weir_span uuids, struct w
     return weir_json_finish(&j);
 }
 
+/* block_mm_infos says of a block what its ids do not. */
+static bool names_more(struct weir_span infos) {
+    struct weir_json j;
+    weir_json_init(&j, infos, 2);
+    if (weir_json_type_of(infos) != WEIR_JSON_ARRAY || !weir_json_array_enter(&j))
+        return false;
+    while (weir_json_array_next(&j))
+        if (!weir_json_null(&j))
+            return true;
+    return false;
+}
+
 bool weir_prep_read_routing_ids(struct weir_span json, size_t max, struct weir_arena *arena,
                                 struct weir_ids *ret) {
     struct weir_json j;
     struct weir_json_str key;
-    struct weir_span list = {NULL, 0};
+    struct weir_span list = {NULL, 0}, infos = {NULL, 0};
     uint64_t length = UINT64_MAX, v;
     weir_json_init(&j, json, 16);
     if (!weir_json_object_enter(&j))
@@ -187,6 +199,7 @@ bool weir_prep_read_routing_ids(struct weir_span json, size_t max, struct weir_a
     while (weir_json_object_next(&j, &key)) {
         bool ok = weir_json_str_eqz(key, "routing_token_ids")     ? weir_json_skip(&j, &list)
                   : weir_json_str_eqz(key, "expanded_prompt_len") ? weir_json_u64(&j, &length)
+                  : weir_json_str_eqz(key, "block_mm_infos")      ? weir_json_skip(&j, &infos)
                                                                   : weir_json_skip(&j, NULL);
         if (!ok)
             return false;
@@ -204,6 +217,7 @@ bool weir_prep_read_routing_ids(struct weir_span json, size_t max, struct weir_a
             return false;
         ids[n++] = (uint32_t)v;
     }
-    *ret = (struct weir_ids){ids, n < length ? n : (size_t)length};
+    n = n < length ? n : (size_t)length;
+    *ret = n > 0 && !names_more(infos) ? (struct weir_ids){ids, n} : (struct weir_ids){NULL, 0};
     return weir_json_finish(&j);
 }

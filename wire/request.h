@@ -81,7 +81,7 @@ struct weir_prep_request {
     struct weir_ids token_ids;
     struct weir_media media;          /* none → left out */
     struct weir_span mm_routing_info; /* JSON or NULL → left out */
-    struct weir_ids mm_routing_ids;   /* what it says the prompt is with its media; only read */
+    struct weir_ids mm_routing_ids;   /* its ids of the prompt with its media, or NULL; only read */
     struct weir_stop_conditions stop;
     struct weir_sampling sampling;
     struct weir_output_options output;

@@ -236,4 +236,7 @@ def test_through_a_router_of_its_own(tmp_path, fleet):
     assert {k: got[k] for k in request if k != "stop_conditions"} == {k: v for k, v in request.items() if k != "stop_conditions"}
     assert got["mm_routing_info"] == routing
     assert blocks() == 0 and blocks(mm_routing_info=routing) == 4 and blocks(multi_modal_data=None, multi_modal_uuids=None) == 6
+    # ids that do not say all of their blocks
+    named = {**routing, "block_mm_infos": [None, {"mm_objects": [{"mm_hash": 1, "offsets": [[16, 17]]}]}]}
+    assert blocks(mm_routing_info=named) == 0 and blocks(mm_routing_info={**routing, "routing_token_ids": []}) == 0
     worker.close()

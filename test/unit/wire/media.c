@@ -113,6 +113,47 @@ static void case_there_and_back(void) {
         }
 }
 
+/* Ids for routing are those that say all of their blocks; where there are none the prompt's length
+ * is that of its own. (Failed before: no ids were a prompt of none, and blocks whose images
+ * `block_mm_infos` names were looked for by their ids alone.) */
+static void case_routing_ids(void) {
+    static const struct {
+        const char *info;
+        size_t n;
+    } rows[] = {{"{\"routing_token_ids\":[],\"block_mm_infos\":[],\"expanded_prompt_len\":0}", 0},
+                {"{\"routing_token_ids\":[1,2],\"expanded_prompt_len\":0}", 0},
+                {"{\"routing_token_ids\":[1,2],\"block_mm_infos\":[null,{\"mm_objects\":[]}]}", 0},
+                {"{\"routing_token_ids\":[1,2],\"block_mm_infos\":[null,null]}", 2},
+                {"{\"routing_token_ids\":[1,2],\"block_mm_infos\":null}", 2}};
+    for (size_t i = 0; i < WEIR_ARRAY_LEN(rows); i++) {
+        struct weir_prep_request q;
+        struct weir_err err = {.text = ""};
+        char json[256];
+        snprintf(json, sizeof(json), "{\"token_ids\":[1],\"mm_routing_info\":%s}", rows[i].info);
+        CHECK_MSG(weir_prep_request_decode(weir_span_z(json), WEIR_CODEC_JSON, 8, &arena, &q,
+                                           &err) == WEIR_OK,
+                  "%s", json);
+        CHECK_MSG(q.mm_routing_ids.n == rows[i].n &&
+                      (q.mm_routing_ids.ids != NULL) == (rows[i].n > 0),
+                  "%s: %zu ids", json, q.mm_routing_ids.n);
+    }
+}
+
+/* Names of one kind in several lists, among other kinds. */
+static void case_names(void) {
+    static const char json[] =
+        "{\"token_ids\":[1],\"multi_modal_data\":{\"image_url\":[{\"Url\":\"a\"}],\"video_url\":[{"
+        "\"Url\":\"b\"}],\"image_url\":[{\"Url\":\"c\"}]},\"multi_modal_uuids\":{\"video_url\":["
+        "\"v\""
+        "],\"image_url\":[null,\"i\",null]}}";
+    struct weir_prep_request q;
+    struct weir_err err = {.text = ""};
+    CHECK(weir_prep_request_decode(weir_span_z(json), WEIR_CODEC_JSON, 8, &arena, &q, &err) ==
+          WEIR_OK);
+    CHECK(q.media.n == 3 && q.media.items[0].uuid.data == NULL);
+    CHECK(weir_span_eqz(q.media.items[1].uuid, "v") && weir_span_eqz(q.media.items[2].uuid, "i"));
+}
+
 static void case_refused(void) {
     static const char *const rows[] = {
         "{\"token_ids\":[1],\"multi_modal_data\":[]}",
@@ -142,6 +183,8 @@ int main(void) {
     CHECK_RUN(case_a_path_that_looks_like_a_host);
     CHECK_RUN(case_data_is_not_copied);
     CHECK_RUN(case_there_and_back);
+    CHECK_RUN(case_routing_ids);
+    CHECK_RUN(case_names);
     CHECK_RUN(case_refused);
     weir_arena_fini(&arena);
     return check_finish();
