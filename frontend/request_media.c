@@ -87,8 +87,6 @@ static bool find_first(struct weir_request *r, struct weir_span text, struct wei
 bool weir_request_tell_media(struct weir_request *r, struct wtok_prompt *prompt,
                              struct weir_ids ids) {
     struct weir_buf messages;
-    if (r->only_counts)
-        return true;
     if (wtok_prompt_join(prompt) != WEIR_OK)
         return weir_request_fail_memory(r);
     struct weir_span text = weir_buf_span(&prompt->text);
