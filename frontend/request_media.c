@@ -2,7 +2,8 @@
  * Chats with images, videos or sounds before workers of the request plane: the worker fetches and
  * decodes them, and puts its own tokens where the template has one for each. So the tokens here say
  * what a block holds up to the first of them and no further: only those blocks are looked for and
- * promised (kvindex would else take two prompts for one that differ in their images alone).
+ * promised (kvindex would else take two prompts for one that differ in their images alone). Those
+ * behind them count as load.
  */
 #include "frontend/request_priv.h"
 #include "wire/openai_media.h"
@@ -76,8 +77,10 @@ static bool find_first(struct weir_request *r, struct weir_span text, struct wei
     text.len = common_bytes(text, weir_buf_span(&marked));
     weir_buf_fini(&marked);
     r->before_media = 0;
-    if (!ok || !weir_request_encode(r, text, WTOK_SPECIAL, &front))
-        return ok || weir_request_fail_memory(r);
+    if (!ok)
+        return weir_request_fail_memory(r);
+    if (!weir_request_encode(r, text, WTOK_SPECIAL, &front))
+        return false;
     while (r->before_media < front.n && r->before_media < ids.n &&
            front.ids[r->before_media] == ids.ids[r->before_media])
         r->before_media++;
