@@ -225,12 +225,21 @@ static bool prepare_prompt(struct weir_request *r, const struct weir_prompt *p,
     return weir_request_check_ids(r, "Prompt", p->ids);
 }
 
+/* Blocks from the first medium on, of n: no other request has them, and they are load all the same;
+ * under names drawn for them. */
+static void name_rest(struct weir_request *r, struct weir_leg *leg, size_t n) {
+    struct weir_rng *rng = weir_loop_rng(r->fl->loop);
+    for (size_t i = leg->n_blocks; i < n; i++)
+        leg->local[i] = leg->sequence[i] = weir_rng_u64(rng);
+    leg->n_blocks = n;
+}
+
 bool weir_request_hash_leg(struct weir_request *r, struct weir_leg *leg) {
     const struct weir_model_info *info = weir_model_info(r->model);
     size_t known = leg->prompt.n; /* tokens that say all of what their blocks hold */
     if (r->q.prep.media.n > 0 && r->before_media < known)
         known = r->before_media;
-    size_t n = kvi_block_count(known, info->block_size, info->eagle);
+    size_t n = kvi_block_count(leg->prompt.n, info->block_size, info->eagle);
     struct weir_span salt = r->q.cache_salt;
     uint64_t seed = kvi_seed(info->lora.data, info->lora.len, salt.data, salt.len);
     leg->local = weir_arena_alloc(&r->arena, (n + 1) * sizeof(*leg->local));
@@ -240,6 +249,7 @@ bool weir_request_hash_leg(struct weir_request *r, struct weir_leg *leg) {
     uint64_t begin = weir_now_ns();
     leg->n_blocks = kvi_hash_and_chain(leg->prompt.ids, known, info->block_size, seed, info->eagle,
                                        leg->local, leg->sequence, n);
+    name_rest(r, leg, n);
     leg->hash_ms = (double)(weir_now_ns() - begin) / 1e6;
     weir_front_observe_hashing(r->fl->app->metrics, leg->hash_ms);
     return true;

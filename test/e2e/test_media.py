@@ -193,6 +193,16 @@ def test_blocks_are_compared_up_to_the_first_image(tmp_path, fleet):
     assert hit_rate(front, *plain) > 0.9
 
 
+def test_blocks_behind_an_image_are_load(tmp_path, fleet):
+    """(Failed before: a worker busy with images looked idle once they were prefilled.)"""
+    fleet.mocker("--model-path", str(small_model(tmp_path / "model", template=TEMPLATE)), "--block-size", "16", "--speedup-ratio", "1",
+                 "--decode-base-ms", "20")
+    front = fleet.frontend("--router-mode", "kv").ready()
+    held = front.hold(messages=user(image(PIXEL), text(TEXT)), max_tokens=100000, ignore_eos=True)
+    until("its blocks", lambda: front.metric("dynamo_frontend_worker_active_decode_blocks") >= len(TEXT) // 16)
+    held.close()
+
+
 def test_another_worker_gets_the_same(tmp_path, fleet):
     card = card_of_mocker(fleet, str(small_model(tmp_path / "model", template=TEMPLATE)))
     workers = [PlaneWorker(fleet, "m", 0x77 + n, f"plane{n}", **{**card, "migration_limit": 3}) for n in range(2)]
