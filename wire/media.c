@@ -147,15 +147,16 @@ static struct weir_medium *next_of(const struct weir_media *m, struct weir_span 
     return *at < m->n ? (struct weir_medium *)(uintptr_t)&m->items[(*at)++] : NULL;
 }
 
-bool weir_prep_name_media(struct weir_media *m, struct weir_span uuids, struct weir_arena *arena) {
+bool weir_prep_name_media(struct weir_dec *d, struct weir_media *m, struct weir_span uuids) {
     struct weir_json j;
     struct weir_json_str key, text;
     weir_json_init(&j, uuids, 8);
     if (!weir_json_object_enter(&j))
         return false;
     while (weir_json_object_next(&j, &key)) {
-        struct weir_span kind = weir_json_text(key, arena);
-        if (kind.data == NULL || !weir_json_array_enter(&j))
+        struct weir_span kind = weir_json_text(key, d->arena);
+        d->nomem |= kind.data == NULL;
+        if (d->nomem || !weir_json_array_enter(&j))
             return false;
         size_t at = 0;
         while (weir_json_array_next(&j)) {
@@ -167,8 +168,9 @@ bool weir_prep_name_media(struct weir_media *m, struct weir_span uuids, struct w
             }
             if (item == NULL || !weir_json_string(&j, &text))
                 return false;
-            item->uuid = weir_json_text(text, arena);
-            if (item->uuid.data == NULL)
+            item->uuid = weir_json_text(text, d->arena);
+            d->nomem |= item->uuid.data == NULL;
+            if (d->nomem)
                 return false;
         }
     }
@@ -187,7 +189,7 @@ static bool names_more(struct weir_span infos) {
     return false;
 }
 
-bool weir_prep_read_routing_ids(struct weir_span json, size_t max, struct weir_arena *arena,
+bool weir_prep_read_routing_ids(struct weir_dec *d, struct weir_span json, size_t max,
                                 struct weir_ids *ret) {
     struct weir_json j;
     struct weir_json_str key;
@@ -206,8 +208,11 @@ bool weir_prep_read_routing_ids(struct weir_span json, size_t max, struct weir_a
     }
     /* A number and its comma are two bytes at least. */
     size_t room = list.len / 2 + 1, n = 0;
-    uint32_t *ids = room / 4 <= max ? weir_arena_alloc(arena, room * sizeof(*ids)) : NULL;
-    if (!weir_json_finish(&j) || ids == NULL)
+    if (!weir_json_finish(&j) || room / 4 > max)
+        return false;
+    uint32_t *ids = weir_arena_alloc(d->arena, room * sizeof(*ids));
+    d->nomem |= ids == NULL;
+    if (d->nomem)
         return false;
     weir_json_init(&j, list, 2);
     if (!weir_json_array_enter(&j))

@@ -326,8 +326,7 @@ static bool read_member(struct reading *r, struct weir_dec_box *box, struct weir
         return weir_dec_json(d, &r->uuids);
     if (weir_dec_is_set(d, box, key, "mm_routing_info"))
         return weir_dec_json(d, &q->mm_routing_info) &&
-               (weir_prep_read_routing_ids(q->mm_routing_info, r->max_ids, d->arena,
-                                           &q->mm_routing_ids) ||
+               (weir_prep_read_routing_ids(d, q->mm_routing_info, r->max_ids, &q->mm_routing_ids) ||
                 weir_dec_fail(d));
     if (weir_dec_is_set(d, box, key, "stop_conditions"))
         return read_stop(r, &q->stop);
@@ -368,6 +367,8 @@ static bool read_member(struct reading *r, struct weir_dec_box *box, struct weir
     return weir_dec_skip(d, NULL);
 }
 
+#define NO_ROOM "the request does not fit the memory for it"
+
 enum weir_status weir_prep_request_decode(struct weir_span bytes, enum weir_codec codec,
                                           size_t max_tokens_in, struct weir_arena *arena,
                                           struct weir_prep_request *ret_req, struct weir_err *err) {
@@ -384,7 +385,7 @@ enum weir_status weir_prep_request_decode(struct weir_span bytes, enum weir_code
     if (r.too_many)
         return weir_err_set(err, WEIR_TOO_LARGE, "more than %zu token ids", max_tokens_in);
     if (r.d.nomem)
-        return weir_err_set(err, WEIR_NOMEM, "the request does not fit the memory for it");
+        return weir_err_set(err, WEIR_NOMEM, NO_ROOM);
     if (!ok)
         return weir_err_set(err, WEIR_INVALID, "unreadable request at member \"%.*s\"",
                             WEIR_SPAN_ARG(key));
@@ -392,8 +393,10 @@ enum weir_status weir_prep_request_decode(struct weir_span bytes, enum weir_code
         return weir_err_set(err, WEIR_INVALID, "the request is broken or has bytes behind it");
     if (!ids)
         return weir_err_set(err, WEIR_INVALID, "token_ids is missing");
-    if (r.uuids.data != NULL && !weir_prep_name_media(&q.media, r.uuids, arena))
-        return weir_err_set(err, WEIR_INVALID, "multi_modal_uuids do not belong to the media");
+    if (r.uuids.data != NULL && !weir_prep_name_media(&r.d, &q.media, r.uuids))
+        return r.d.nomem ? weir_err_set(err, WEIR_NOMEM, NO_ROOM)
+                         : weir_err_set(err, WEIR_INVALID,
+                                        "multi_modal_uuids do not belong to the media");
     *ret_req = q;
     return WEIR_OK;
 }

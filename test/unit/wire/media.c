@@ -154,6 +154,27 @@ static void case_names(void) {
     CHECK(weir_span_eqz(q.media.items[1].uuid, "v") && weir_span_eqz(q.media.items[2].uuid, "i"));
 }
 
+/* What does not fit is no fault of the sender's. (Failed before.) */
+static void case_no_room(void) {
+    char json[2][512];
+    snprintf(json[0], sizeof(json[0]),
+             "{\"token_ids\":[1],\"multi_modal_data\":{\"image_url\":[{\"Url\":\"a\"}]},"
+             "\"multi_modal_uuids\":{\"image_url\":[\"\\u0041%300d\"]}}",
+             1);
+    snprintf(json[1], sizeof(json[1]),
+             "{\"token_ids\":[1],\"mm_routing_info\":{\"routing_token_ids\":[%300d]}}", 1);
+    for (int i = 0; i < 2; i++) {
+        struct weir_prep_request q;
+        struct weir_err err = {.text = ""};
+        struct weir_arena small;
+        weir_arena_init(&small, 300);
+        enum weir_status st =
+            weir_prep_request_decode(weir_span_z(json[i]), WEIR_CODEC_JSON, 64, &small, &q, &err);
+        weir_arena_fini(&small);
+        CHECK_MSG(st == WEIR_NOMEM, "%s", err.text);
+    }
+}
+
 static void case_refused(void) {
     static const char *const rows[] = {
         "{\"token_ids\":[1],\"multi_modal_data\":[]}",
@@ -185,6 +206,7 @@ int main(void) {
     CHECK_RUN(case_there_and_back);
     CHECK_RUN(case_routing_ids);
     CHECK_RUN(case_names);
+    CHECK_RUN(case_no_room);
     CHECK_RUN(case_refused);
     weir_arena_fini(&arena);
     return check_finish();
