@@ -27,6 +27,19 @@ enum weir_status weir_request_media_of(const struct weir_app *app, struct weir_o
     return st == WEIR_INVALID ? weir_err_set(err, st, "%s", text) : st;
 }
 
+/* "messages[0].content[1].image_url.url: why". Of a request of another API that place is not one of
+ * the client's: the why alone. */
+static void fail_medium(struct weir_request *r, const char *text) {
+    struct weir_err words = {.text = ""};
+    struct weir_span why = weir_span_z(text);
+    if (weir_request_is_translated(r) && weir_span_starts(why, WEIR_SPAN_LIT("messages["))) {
+        weir_span_split(why, ' ', &why);
+        (void)weir_err_set(&words, WEIR_INVALID, "image: %.*s", WEIR_SPAN_ARG(why));
+        why = weir_span_z(words.text);
+    }
+    weir_request_fail(r, 400, weir_arena_copy(&r->arena, why), "validation");
+}
+
 bool weir_request_take_media(struct weir_request *r) {
     struct weir_err err = {.text = ""};
     if (r->only_counts) {
@@ -38,7 +51,7 @@ bool weir_request_take_media(struct weir_request *r) {
         return true;
     if (st != WEIR_INVALID)
         return weir_request_fail_memory(r);
-    weir_request_fail(r, 400, weir_arena_copy(&r->arena, weir_span_z(err.text)), "validation");
+    fail_medium(r, err.text);
     return false;
 }
 

@@ -99,6 +99,10 @@ def test_the_other_apis(seen):
     r = front.ask("POST", "/v1/messages", {"model": "m", "max_tokens": 3, "messages": user(block, text("b"))})
     assert r.status == 200, r
     assert worker.last()[1]["multi_modal_data"] == {"image_url": [{"Url": "data:image/png;base64,AAAA"}]}
+    # Not by its place in the chat that was made of it (failed before).
+    inside = {"type": "image", "source": {"type": "url", "url": "http://10.0.0.1/a"}}
+    r = front.ask("POST", "/v1/messages", {"model": "m", "max_tokens": 3, "system": "s", "messages": user(inside)})
+    assert r.status == 400 and r.json()["error"]["message"].startswith("image: the URL is not passed on"), r
     told = front.ask("POST", "/v1/messages/count_tokens", {"model": "m", "messages": user(block)})
     assert told.status == 501 and "cannot be counted" in told.body.decode(), told
     r = ask(front, image(), text("a"), nvext={"extra_fields": ["prompt_token_ids"]})
