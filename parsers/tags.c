@@ -146,11 +146,9 @@ static bool is_null(struct weir_span value) {
 static bool may_be_null(struct weir_span value) {
     if (value.len > NULL_MAX)
         return false;
-    size_t ws = wprs_ws_run(value.data, value.len);
-    struct weir_span t = weir_span_trim(weir_span(value.data + ws, value.len - ws));
-    bool begun = ws + t.len == value.len; /* no blank behind it yet */
-    return is_null(t) ||
-           (t.len < 4 && (t.len == 0 || begun) && weir_span_ieq(t, weir_span("null", t.len)));
+    struct weir_span t = weir_span_trim(value);
+    bool open = t.len == 0 || t.data + t.len == value.data + value.len; /* no blank behind it */
+    return is_null(t) || (t.len < 4 && open && weir_span_ieq(t, weir_span("null", t.len)));
 }
 
 /* What was kept of a string goes out. */
