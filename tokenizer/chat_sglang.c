@@ -190,6 +190,7 @@ static struct weir_span standard_type(struct weir_span base) {
         {"int", "integer"},   {"uint", "integer"},     {"long", "integer"},
         {"short", "integer"}, {"unsigned", "integer"}, {"num", "number"},
         {"float", "number"},  {"list", "array"},       {"dict", "object"}};
+    const struct weir_span ends = WEIR_SPAN_LIT("0123456789[<( \t"); /* behind a prefix */
     for (size_t i = 0; i < WEIR_ARRAY_LEN(standard); i++)
         if (weir_span_eqz(base, standard[i]))
             return weir_span_z(standard[i]);
@@ -199,7 +200,7 @@ static struct weir_span standard_type(struct weir_span base) {
     for (size_t i = 0; i < WEIR_ARRAY_LEN(prefixes); i++) {
         struct weir_span p = weir_span_z(prefixes[i][0]);
         if (weir_span_starts(base, p) &&
-            (base.len == p.len || strchr("0123456789[<( \t", base.data[p.len]) != NULL))
+            (base.len == p.len || weir_span_find(ends, base.data[p.len]) >= 0))
             return weir_span_z(prefixes[i][1]);
     }
     return weir_span(NULL, 0);
@@ -211,8 +212,8 @@ static struct wj_val normal_type(struct wj_run *x, struct wj_val v) {
     if (v.kind != WJ_STR)
         return v;
     base = wj_strip(x, weir_span_split(wj_text(x, v), '(', &rest), wj_none(), 3);
-    if (base.len > sizeof(low))
-        return v; /* none is as long, and the engine refuses what is none */
+    if (base.len > sizeof(low)) /* no name is as long, and a prefix is known by its beginning */
+        base.len = sizeof(low);
     for (size_t i = 0; i < base.len; i++)
         low[i] =
             (char)(base.data[i] >= 'A' && base.data[i] <= 'Z' ? base.data[i] | 0x20 : base.data[i]);
@@ -226,6 +227,7 @@ static struct wj_val normal_types(struct wj_run *x, struct wj_val list) {
     for (uint32_t i = 0; i < list.len; i++) {
         struct wj_val t = normal_type(x, list.u.items[i]);
         bool there = false;
+        wj_charge(x, out.n);
         for (uint32_t k = 0; k < out.n && !there; k++)
             there = wj_equal(x, out.at[k], t);
         if (!there)

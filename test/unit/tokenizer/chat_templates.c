@@ -143,6 +143,41 @@ static void case_tools_of_sglang(void) {
     wtok_template_destroy(t);
 }
 
+/* Names of types that SGLang 0.5.23 changes (function_call/utils.py): by the beginning, however
+ * much follows; each of a list once, and only as many as may be compared with one another. */
+static void case_types_of_sglang(void) {
+    static const char *const rows[][2] = {
+        {"\" VarChar (255)\"", "\"string\""},
+        {"\"dict[str, list[dict[str, tuple[int, int, int, int, int, int, int, int]]]]\"",
+         "\"object\""},
+        {"\"internal\"", "\"internal\""},
+        {"\"int\\u0000\"", "\"int\\u0000\""},
+        {"[\"int\",\"long\",null,\"x\",null]", "[\"integer\", null, \"x\"]"},
+    };
+    struct wtok_template *t = create("{{ tools[0].function.parameters.type|tojson }}", NULL);
+    struct wtok_chat chat = {.messages = weir_span_z(hello), .flavour = WTOK_FLAVOUR_SGLANG};
+    struct weir_buf text;
+    weir_buf_init(&text, 1 << 20);
+    for (size_t i = 0; i < WEIR_ARRAY_LEN(rows); i++) {
+        weir_buf_clear(&text);
+        CHECK(weir_buf_printf(&text,
+                              "[{\"function\":{\"name\":\"f\",\"parameters\":{\"type\":%s}}}]",
+                              rows[i][0]) == WEIR_OK);
+        chat.tools = weir_buf_span(&text);
+        expect(t, chat, rows[i][1]);
+    }
+    weir_buf_clear(&text);
+    CHECK(weir_buf_append_z(
+              &text, "[{\"function\":{\"name\":\"f\",\"parameters\":{\"type\":[\"x\"") == WEIR_OK);
+    for (int i = 10000; i < 20000; i++)
+        CHECK(weir_buf_printf(&text, ",\"%d\"", i) == WEIR_OK);
+    CHECK(weir_buf_append_z(&text, "]}}}]") == WEIR_OK);
+    chat.tools = weir_buf_span(&text);
+    expect_error(t, chat, "the template takes too many steps");
+    weir_buf_fini(&text);
+    wtok_template_destroy(t);
+}
+
 /* SGLang 0.5.23 serves every conversation with the first template that transformers names (seen).
  */
 static void case_named_templates_of_sglang(void) {
@@ -380,6 +415,7 @@ int main(void) {
     CHECK_RUN(case_files);
     CHECK_RUN(case_flavours);
     CHECK_RUN(case_tools_of_sglang);
+    CHECK_RUN(case_types_of_sglang);
     CHECK_RUN(case_named_templates_of_sglang);
     CHECK_RUN(case_continue);
     CHECK_RUN(case_refusals);
