@@ -134,35 +134,38 @@ static enum weir_status encode_text(const struct wtok *tok, struct wtok_prompt *
     return st;
 }
 
-/* The id of the configuration's bos_token. */
-static bool begin_of_text(const struct wtok *tok, uint32_t *ret_id) {
+/* The id of the configuration's bos_token; *ret_n is 0 when it is not one id. */
+static enum weir_status begin_of_text(const struct wtok *tok, uint32_t *ret_id, size_t *ret_n) {
     struct weir_span raw;
     struct weir_json j;
     struct weir_json_str s;
     struct weir_arena arena;
-    size_t n = 0;
+    enum weir_status st = WEIR_OK;
+    *ret_n = 0;
     if (tok->chat == NULL || !weir_json_member(tok->chat->tokens, "bos_token", &raw))
-        return false;
+        return WEIR_OK;
     weir_arena_init(&arena, (size_t)1 << 20);
     weir_json_init(&j, raw, 1);
-    struct weir_span text = weir_span(NULL, 0);
-    if (weir_json_string(&j, &s))
-        text = weir_json_text(s, &arena);
-    bool known = text.data != NULL &&
-                 wtok_encode(tok, text, WTOK_SPECIAL | WTOK_NO_CACHE, ret_id, 1, &n) == WEIR_OK &&
-                 n == 1;
+    if (weir_json_string(&j, &s)) {
+        struct weir_span text = weir_json_text(s, &arena);
+        st = text.data == NULL
+                 ? WEIR_NOMEM
+                 : wtok_encode(tok, text, WTOK_SPECIAL | WTOK_NO_CACHE, ret_id, 1, ret_n);
+    }
     weir_arena_fini(&arena);
-    return known;
+    return st == WEIR_TOO_LARGE ? WEIR_OK : st;
 }
 
 /* As a text of its own is encoded, without the begin of text that it then has. */
 static enum weir_status encode_tail(const struct wtok *tok, struct weir_span tail,
                                     struct wtok_out *out) {
-    size_t n = 0;
-    uint32_t *ids = out->ids + out->n, bos;
+    size_t n = 0, n_bos = 0;
+    uint32_t *ids = out->ids + out->n, bos = 0;
     enum weir_status st =
         wtok_encode(tok, tail, WTOK_SPECIAL | WTOK_ADD_SPECIAL, ids, out->room - out->n, &n);
-    if (st == WEIR_OK && n > 0 && begin_of_text(tok, &bos) && ids[0] == bos)
+    if (st == WEIR_OK && n > 0)
+        st = begin_of_text(tok, &bos, &n_bos);
+    if (st == WEIR_OK && n_bos == 1 && ids[0] == bos)
         memmove(ids, ids + 1, --n * sizeof(*ids));
     out->n += n;
     return st;

@@ -124,9 +124,11 @@ static struct wtok *load(const char *template, bool may_be_cut, size_t cache_byt
     }
     write_file(dir, "tokenizer.json", weir_span(json, n));
     write_file(dir, "chat_template.jinja", weir_span_z(template));
+    write_file(dir, "tokenizer_config.json", WEIR_SPAN_LIT("{\"bos_token\":\"<s>\"}"));
     CHECK_MSG(wtok_load(dir, &config, &tok, &err) == WEIR_OK, "%s", err.text);
     remove_file(dir, "tokenizer.json");
     remove_file(dir, "chat_template.jinja");
+    remove_file(dir, "tokenizer_config.json");
     (void)rmdir(dir);
     return tok;
 }
@@ -242,8 +244,43 @@ static void case_bound_of_the_whole(void) {
     weir_buf_fini(&messages);
 }
 
+/* SGLang's way to continue a message: its text is encoded alone, without the begin of text that it
+ * then has. Without memory there are no ids, not others. */
+static void case_tail(void) {
+    static const char text[] = "hello wo";
+    struct wtok *tok = load(templates[0], true, 0);
+    struct wtok_chat chat = {
+        .messages = WEIR_SPAN_LIT("[{\"role\":\"user\",\"content\":\"hello\"},{\"role\":"
+                                  "\"assistant\",\"content\":\"hello wo\"}]"),
+        .continue_final_message = true,
+        .flavour = WTOK_FLAVOUR_SGLANG};
+    struct wtok_prompt p;
+    struct weir_err err = {.text = ""};
+    uint32_t want[256], ids[256];
+    size_t n_front = 0, n_tail = 0, n = 0;
+    wtok_prompt_init(&p, PROMPT_MAX);
+    CHECK_MSG(wtok_render_prompt(tok, &chat, &p, &err) == WEIR_OK, "%s", err.text);
+    CHECK(weir_span_eqz(p.tail, text) && p.n_lent == 0);
+    CHECK(wtok_encode(tok, weir_buf_span(&p.text), WTOK_SPECIAL | WTOK_NO_CACHE, want, 256,
+                      &n_front) == WEIR_OK);
+    CHECK(wtok_encode(tok, weir_span_z(text), WTOK_SPECIAL | WTOK_NO_CACHE, want + n_front,
+                      256 - n_front, &n_tail) == WEIR_OK);
+    bool failed = true;
+    for (uint64_t k = 1; failed; k++) {
+        weir_mem_fail_at(k);
+        enum weir_status st = wtok_encode_prompt(tok, &p, WTOK_SPECIAL, ids, 256, &n);
+        failed = weir_mem_count() >= k;
+        weir_mem_fail_at(0);
+        CHECK(st == WEIR_OK || (st == WEIR_NOMEM && failed));
+        CHECK(st != WEIR_OK || (n == n_front + n_tail && memcmp(ids, want, n * sizeof(*ids)) == 0));
+    }
+    wtok_prompt_fini(&p);
+    wtok_destroy(tok);
+}
+
 int main(void) {
     CHECK_RUN(case_ids_of_the_whole);
+    CHECK_RUN(case_tail);
     CHECK_RUN(case_joined_where_parts_would_differ);
     CHECK_RUN(case_bound_of_the_whole);
     return check_finish();
