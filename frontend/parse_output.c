@@ -78,7 +78,10 @@ enum weir_status weir_parsed_think(struct weir_request *r) {
     weir_json_init(&j, args, 128);
     if (args.data != NULL && weir_json_object_enter(&j))
         while (weir_json_object_next(&j, &key) && weir_json_skip(&j, &value)) {
-            weir_jsonw_key_span(&w, weir_json_text(key, &r->arena));
+            struct weir_span name = weir_json_text(key, &r->arena);
+            if (name.data == NULL)
+                w.status = WEIR_NOMEM;
+            weir_jsonw_key_span(&w, name);
             weir_jsonw_raw(&w, value);
         }
     if (o.thinking == WPRS_UNSET) {

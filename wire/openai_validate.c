@@ -386,7 +386,10 @@ static bool merge_template_args(struct weir_openai_reading *r) {
                             (effort.data != NULL && weir_json_str_eqz(key, "reasoning_effort"));
             if (replaced)
                 continue;
-            weir_jsonw_key_span(&w, weir_json_text(key, r->arena));
+            struct weir_span name = weir_json_text(key, r->arena);
+            if (name.data == NULL)
+                w.status = WEIR_NOMEM;
+            weir_jsonw_key_span(&w, name);
             weir_jsonw_raw(&w, value);
         }
     }
