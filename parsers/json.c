@@ -100,6 +100,8 @@ static enum step read_name(struct wprs *p, struct cursor *c) {
 static enum step begin_value(struct wprs *p, struct cursor *c) {
     if (p->key_kind == KEY_NAME)
         return read_name(p, c);
+    if (p->key_kind == KEY_ARGUMENTS && p->have_args && p->started && c->d[0] != 'n')
+        return STEP_BREAK; /* the last would count, and the first have been given out */
     jscan_init(&p->scan);
     p->sub = IN_VALUE;
     if (p->key_kind == KEY_ARGUMENTS && c->d[0] == '{') {

@@ -144,6 +144,20 @@ static void case_cut(void) {
     expect(&o, CALL, WPRS_FINISH_STOP, "call:f A({\"a\": 1})end ", WPRS_FINISH_TOOL_CALLS);
 }
 
+/* Of arguments that are there twice the last count; those that were given out cannot be taken back.
+ * (Failed before: both were given out, one behind the other.) */
+static void case_twice(void) {
+    static const char twice[] =
+        "<tool_call>{\"name\": \"f\", \"arguments\": {\"a\": 1}, \"arguments\": {}}</tool_call>";
+    struct wprs_options o = hermes(WPRS_CALLS_CHECKED);
+    expect(&o, twice, WPRS_FINISH_STOP, "call:f A({})end ", WPRS_FINISH_TOOL_CALLS);
+    o = hermes(WPRS_CALLS_PIECES);
+    expect(&o, twice, WPRS_FINISH_STOP,
+           "call:f A({\"a\": 1})cut C(, \"arguments\": )C({}}</tool_call>)", WPRS_FINISH_STOP);
+    expect(&o, "<tool_call>{\"name\": \"f\", \"arguments\": {}, \"arguments\": null}</tool_call>",
+           WPRS_FINISH_STOP, "call:f A({})end ", WPRS_FINISH_TOOL_CALLS);
+}
+
 static void case_no_tools(void) {
     struct wprs_options o = hermes(WPRS_CALLS_CHECKED);
     o.choice = WPRS_CHOICE_NONE;
@@ -168,6 +182,7 @@ int main(void) {
     CHECK_RUN(case_thinking);
     CHECK_RUN(case_kinds);
     CHECK_RUN(case_cut);
+    CHECK_RUN(case_twice);
     CHECK_RUN(case_no_tools);
     CHECK_RUN(case_bound);
     return check_finish();
