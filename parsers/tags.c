@@ -142,13 +142,19 @@ static bool is_null(struct weir_span value) {
     return weir_span_ieq(weir_span_trim(value), WEIR_SPAN_LIT("null"));
 }
 
-/* With more behind it? */
-static bool may_be_null(struct weir_span value) {
-    if (value.len > NULL_MAX)
+/* With these bytes, and more behind them? */
+static bool may_be_null(const struct wprs *p, const char *d, size_t n) {
+    const size_t kept = p->value.len, most = p->value.max < NULL_MAX ? p->value.max : NULL_MAX;
+    char text[NULL_MAX];
+    if (kept > most || n > most - kept)
         return false;
-    struct weir_span t = weir_span_trim(value);
-    bool open = t.len == 0 || t.data + t.len == value.data + value.len; /* no blank behind it */
-    return is_null(t) || (t.len < 4 && open && weir_span_ieq(t, weir_span("null", t.len)));
+    if (kept > 0)
+        memcpy(text, p->value.data, kept);
+    memcpy(text + kept, d, n);
+    struct weir_span t = weir_span_trim(weir_span(text, kept + n));
+    bool open = t.data + t.len == text + kept + n; /* no blank behind it yet */
+    return t.len == 0 || is_null(t) ||
+           (t.len < 4 && open && weir_span_ieq(t, weir_span("null", t.len)));
 }
 
 /* What was kept of a string goes out. */
@@ -162,6 +168,8 @@ static void begin_string(struct wprs *p) {
 }
 
 static void value_bytes(struct wprs *p, struct cursor *c, size_t n) {
+    if (p->sub == IN_NULL && !p->doubt.set && !may_be_null(p, c->d, n))
+        begin_string(p);
     if (p->sub == IN_STRING)
         wprs_put_escaped(p, &p->args, c->d, n);
     else
@@ -170,8 +178,6 @@ static void value_bytes(struct wprs *p, struct cursor *c, size_t n) {
         wprs_take_given(p, c, n);
     else
         wprs_take(p, c, n);
-    if (p->sub == IN_NULL && !p->doubt.set && !may_be_null(weir_buf_span(&p->value)))
-        begin_string(p);
 }
 
 static void end_value(struct wprs *p, struct cursor *c, size_t len) {
