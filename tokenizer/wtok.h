@@ -178,8 +178,9 @@ enum weir_status wtok_prompt_join(struct wtok_prompt *p) WEIR_MUST_CHECK;
 /* wtok_render_chat() into an empty prompt. */
 enum weir_status wtok_render_prompt(const struct wtok *tok, const struct wtok_chat *chat,
                                     struct wtok_prompt *p, struct weir_err *err) WEIR_MUST_CHECK;
-/* wtok_encode() of the whole; flags without WTOK_ADD_SPECIAL. Joins it where the model leaves no
- * choice. */
+/* wtok_encode() of the whole, then of the tail as a text of its own, but for the begin of text that
+ * it gets; flags without WTOK_ADD_SPECIAL while something is lent. Joins the whole where the model
+ * leaves no choice. */
 enum weir_status wtok_encode_prompt(const struct wtok *tok, struct wtok_prompt *p, unsigned flags,
                                     uint32_t *ids, size_t room, size_t *ret_n) WEIR_MUST_CHECK;
 
