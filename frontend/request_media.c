@@ -5,6 +5,7 @@
  * promised (kvindex would else take two prompts for one that differ in their images alone). Those
  * behind them count as load.
  */
+#include "base/utf8.h"
 #include "frontend/request_priv.h"
 #include "wire/openai_media.h"
 
@@ -81,13 +82,14 @@ static bool render_marked(struct weir_request *r, struct weir_buf *out) {
     return st != WEIR_NOMEM;
 }
 
-/* What precedes the first medium in the text makes the same tokens alone, but for the last ones. */
+/* What precedes the first medium in the text makes the same tokens alone, but for the last ones.
+ * (Where a template shows members that are not told, the texts may part within a character.) */
 static bool find_first(struct weir_request *r, struct weir_span text, struct weir_ids ids) {
     struct weir_buf marked;
     struct weir_ids front;
     weir_buf_init(&marked, WEIR_REQUEST_ARENA);
     bool ok = render_marked(r, &marked);
-    text.len = common_bytes(text, weir_buf_span(&marked));
+    text = weir_utf8_cut(text, common_bytes(text, weir_buf_span(&marked)));
     weir_buf_fini(&marked);
     r->before_media = 0;
     if (!ok)
