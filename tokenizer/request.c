@@ -199,6 +199,23 @@ static struct weir_span sglang_effort(struct reading *r, const char *name, struc
     return fraction ? raw : WEIR_SPAN_LIT("0.0");
 }
 
+/* Of members of one name engines take the last. */
+static bool last_member(struct weir_span object, const char *name, struct weir_span *ret_raw) {
+    struct weir_json j;
+    struct weir_json_str key;
+    struct weir_span raw;
+    bool found = false;
+    weir_json_init(&j, object, DEPTH);
+    if (object.data == NULL || !weir_json_object_enter(&j))
+        return false;
+    while (weir_json_object_next(&j, &key) && weir_json_skip(&j, &raw))
+        if (weir_json_str_eqz(key, name)) {
+            *ret_raw = raw;
+            found = true;
+        }
+    return found;
+}
+
 /* OpenRouter's object: its effort goes before the request's own. *ret_thinks: it asks for that. */
 static void take_reasoning(struct reading *r, bool *ret_thinks) {
     struct weir_span v;
@@ -206,11 +223,11 @@ static void take_reasoning(struct reading *r, bool *ret_thinks) {
     *ret_thinks = false;
     if (weir_json_type_of(r->reasoning) != WEIR_JSON_OBJECT)
         return;
-    if ((weir_json_member(r->reasoning, "effort", &v) && is_there(v)) ||
-        (weir_json_member(r->reasoning, "reasoning_effort", &v) && is_there(v)))
+    if ((last_member(r->reasoning, "effort", &v) && is_there(v)) ||
+        (last_member(r->reasoning, "reasoning_effort", &v) && is_there(v)))
         r->effort = sglang_effort(r, "reasoning", v);
-    if (!(weir_json_member(r->reasoning, "enabled", &v) && is_there(v)) &&
-        !weir_json_member(r->reasoning, "enable", &v))
+    if (!(last_member(r->reasoning, "enabled", &v) && is_there(v)) &&
+        !last_member(r->reasoning, "enable", &v))
         return;
     enum weir_json_type type = weir_json_type_of(v);
     for (size_t i = 0; i < WEIR_ARRAY_LEN(truths) && type == WEIR_JSON_STRING; i++)
@@ -229,7 +246,7 @@ static void put_sglang_effort(struct reading *r, struct weir_jsonw *w) {
     take_reasoning(r, &thinks);
     if (thinks || r->effort.data != NULL)
         put_flags(r, w, 2, r->effort.data == NULL || !weir_json_is(r->effort, "none"));
-    if (weir_json_member(r->args, "reasoning_effort", &own) && is_there(own))
+    if (last_member(r->args, "reasoning_effort", &own) && is_there(own))
         r->effort = own;
     if (r->effort.data != NULL)
         put_word(w, r->effort);

@@ -2,6 +2,7 @@
  * The exhaustive comparison is test/jinja/flavours.py and harmony.py. */
 #include "test/check.h"
 #include "tokenizer/chat.h"
+#include "tokenizer/request.h"
 
 static struct wtok_template *create(const char *jinja, const char *config) {
     struct wtok_template *t = NULL;
@@ -176,6 +177,37 @@ static void case_types_of_sglang(void) {
     expect_error(t, chat, "the template takes too many steps");
     weir_buf_fini(&text);
     wtok_template_destroy(t);
+}
+
+/* Where the effort comes from, and what it says of thinking (protocol.py, serving_chat.py): of
+ * members of one name the last counts, as in Python. */
+static void case_efforts_of_sglang(void) {
+    static const char *const rows[][2] = {
+        {"\"reasoning_effort\":\"low\",\"chat_template_kwargs\":{\"reasoning_effort\":null}",
+         "{\"enable_thinking\":true,\"thinking\":true,\"reasoning_effort\":\"low\"}"},
+        {"\"reasoning_effort\":\"none\",\"chat_template_kwargs\":{\"thinking\":1,"
+         "\"reasoning_effort\":\"low\",\"reasoning_effort\":\"high\"}",
+         "{\"enable_thinking\":false,\"reasoning_effort\":\"high\",\"thinking\":1}"},
+        {"\"reasoning\":{\"effort\":\"none\",\"effort\":\"max\",\"enabled\":true,\"enabled\":"
+         "false}",
+         "{\"enable_thinking\":true,\"thinking\":true,\"reasoning_effort\":\"max\"}"},
+        {"\"reasoning\":{\"enabled\":null,\"enable\":\"yes\"}",
+         "{\"enable_thinking\":true,\"thinking\":true}"},
+    };
+    struct weir_arena arena;
+    weir_arena_init(&arena, 1 << 20);
+    for (size_t i = 0; i < WEIR_ARRAY_LEN(rows); i++) {
+        char body[256];
+        struct wtok_chat chat;
+        struct weir_err err = {.text = ""};
+        unsigned flags;
+        int n = snprintf(body, sizeof(body), "{\"messages\":[],%s}", rows[i][0]);
+        CHECK_MSG(wtok_request_chat(weir_span(body, (size_t)n), WTOK_FLAVOUR_SGLANG, &arena, &chat,
+                                    &flags, &err) == WEIR_OK,
+                  "%s", err.text);
+        CHECK_EQ_STR(chat.template_args.data, chat.template_args.len, rows[i][1]);
+    }
+    weir_arena_fini(&arena);
 }
 
 /* SGLang 0.5.23 serves every conversation with the first template that transformers names (seen).
@@ -416,6 +448,7 @@ int main(void) {
     CHECK_RUN(case_flavours);
     CHECK_RUN(case_tools_of_sglang);
     CHECK_RUN(case_types_of_sglang);
+    CHECK_RUN(case_efforts_of_sglang);
     CHECK_RUN(case_named_templates_of_sglang);
     CHECK_RUN(case_continue);
     CHECK_RUN(case_refusals);
