@@ -85,7 +85,7 @@ static void busy_apply(struct weir_front_loop *fl, struct weir_http_exchange *x,
         now.prefill_tokens_frac =
             isnan(b->prefill_tokens_frac) ? now.prefill_tokens_frac : b->prefill_tokens_frac;
         struct weir_prefill_pool *pool =
-            weir_prefill_find(fl->app->prefill, weir_model_info(model)->name);
+            weir_prefill_find(fl->app->prefill, weir_model_info(model)->workers_of);
         if (set)
             weir_router_set_thresholds(router, &now);
         if (set && pool != NULL)

@@ -7,12 +7,13 @@ import threading
 
 import pytest
 from scripted import ScriptedWorker
+from test_adapters import cards
 from test_engine_scripted import engines  # noqa: F401 (a fixture)
 from test_engine_split import front as engines_front, say
 from test_engines import start as engine
 from test_faults import PATIENT
 from test_pools_frontend import AGG, SPLIT, ask as ask_pool, frontend as pools_frontend, pool_of, served, worker
-from test_queue import LONG, ORDERED, Asked, explained, log_of, order_of
+from test_queue import BOOKED, LONG, ORDERED, Asked, explained, log_of, order_of
 from weir import until
 
 
@@ -142,6 +143,25 @@ def test_prefill_workers_of_another_size_while_prompts_wait(fleet):
         assert [t.wait().status for t in asked] == [200] * 2
         assert served(other) == 2
     assert running.wait().status == 200
+
+
+def test_busy_thresholds_of_an_adapter(fleet):
+    """They are those of its base's workers, prefill workers included. (Failed before: these were left out.)"""
+    pre, dec, front = split_up(fleet)
+    with cards(fleet) as c:
+        c.load(dec.ids[0], "adapter-a")
+        front.ready("adapter-a")
+        done = []
+        with pre.frozen():
+            held = Asked(lambda: front.chat("a" + LONG, max_tokens=1), done)
+            until("a prompt to be there", lambda: front.metric(BOOKED, worker_id=pre.ids[0]) > 1)
+            r = front.ask("POST", "/busy_threshold", b'{"model":"adapter-a","active_prefill_tokens_threshold":1}',
+                          {"content-type": "application/json"})
+            assert r.status == 200
+            # The prefill worker is busy, so one worker does all.
+            assert front.chat("b" + LONG, max_tokens=1).status == 200
+            assert served(dec) == 1
+        assert held.wait().status == 200
 
 
 def test_prefill_workers_that_leave_while_prompts_wait(fleet):
