@@ -148,6 +148,8 @@ void weir_discovery_put(struct weir_discovery *d, enum weir_record_kind kind, st
     struct weir_discovery_entry *e =
         old == NULL && d->n_entries >= d->max_entries ? NULL : make_entry(kind, key, json, &err);
     if (e == NULL) {
+        if (old != NULL)
+            old->mark = d->scan; /* what it said before stays, also when all are looked at */
         if (old == NULL && d->n_entries >= d->max_entries)
             weir_err_set(&err, WEIR_LIMIT, "more than %u records", d->max_entries);
         if (weir_log_limit_ok(&limit, 5, &dropped))

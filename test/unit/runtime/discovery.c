@@ -410,6 +410,34 @@ static void case_reading_fails(void) {
     }
 }
 
+/* What a record said before stays when its new text cannot be read. (Failed before: until the
+ * folder was looked at as a whole.) */
+static void case_unreadable_text(void) {
+    fresh();
+    struct seen s = {0};
+    struct weir_record r = instance(1);
+    struct weir_err err;
+    struct weir_discovery *d = open_file(150);
+    char own[1024];
+    CHECK(weir_discovery_publish(d, &r, &err) == WEIR_OK);
+    snprintf(own, sizeof(own), "%s", in_root(NAME("1")));
+    CHECK(weir_discovery_watch(d, on_change, &s) == WEIR_OK);
+    put_lasting(NAME("2"), INSTANCE_TEXT(2));
+    wait_for(&s, 2, 0);
+    put_lasting(NAME("2"), "{\"type\":\"Endpoint\"");
+    for (int k = 0; k < 3; k++) { /* a touch comes before a look */
+        make_old(own);
+        CHECK(turns_until(loop, is_new, own));
+    }
+    CHECK_EQ_U64(s.deletes, 0);
+    put_lasting(NAME("2"), INSTANCE_TEXT(22));
+    wait_for(&s, 3, 0);
+    CHECK_EQ_U64(s.last_id, 22);
+    CHECK(unlink(in_root(NAME("2"))) == 0);
+    wait_for(&s, 3, 1);
+    close_it(d);
+}
+
 /* All of it is removed: folders come back, own records too, and others are seen again. */
 static void case_root_removed(void) {
     fresh();
@@ -690,6 +718,7 @@ int main(void) {
     CHECK_RUN(case_leases);
     CHECK_RUN(case_no_descriptors);
     CHECK_RUN(case_reading_fails);
+    CHECK_RUN(case_unreadable_text);
     CHECK_RUN(case_root_removed);
     CHECK_RUN(case_killed_process);
     CHECK_RUN(case_python_writer);
