@@ -224,9 +224,12 @@ static void try_address(struct fetch *f) {
     if (!plain)
         snprintf(host + strlen(host), 8, ":%u", (unsigned)f->at.port);
     snprintf(target, sizeof(target), "%s%s", f->at.target[0] == '/' ? "" : "/", f->at.target);
-    bool token = f->config->token != NULL && same_origin(&f->at, &f->first);
-    int n = snprintf(bearer, sizeof(bearer), "Bearer %s", token ? f->config->token : "");
-    if (n < 0 || (size_t)n >= sizeof(bearer)) {
+    /* One that comes from a file ends in a line break, which no header can have. */
+    struct weir_span key =
+        weir_span_trim(weir_span_z(f->config->token != NULL ? f->config->token : ""));
+    bool token = key.len > 0 && same_origin(&f->at, &f->first);
+    int n = snprintf(bearer, sizeof(bearer), "Bearer %.*s", WEIR_SPAN_ARG(key));
+    if (token && (n < 0 || (size_t)n >= sizeof(bearer))) {
         fail(f, WEIR_INVALID, "the token is too long");
         return;
     }

@@ -13,7 +13,8 @@
 
 struct weir_file_fetch_config {
     const char *url;
-    const char *token;       /* bearer token for the URL's own origin, never for another; or NULL */
+    const char *token;       /* bearer token for the URL's own origin, never for another, blanks
+                                around it aside; or NULL */
     const char *into;        /* path of the file, made or replaced */
     uint64_t max_bytes;      /* more is WEIR_TOO_LARGE */
     uint64_t stall_ms;       /* without a byte for so long: WEIR_TIMEOUT; 0 = 15,000 */

@@ -295,7 +295,7 @@ def test_hub_files(fleet, files, home, origins):
 
     here.answers["/org/some-model/resolve/main/tokenizer.json"] = elsewhere
     rewrite(fleet, hub)
-    front = fleet.frontend(env={"HF_ENDPOINT": here.url + "/", "HF_TOKEN": "secret", "HF_HOME": str(home)})
+    front = fleet.frontend(env={"HF_ENDPOINT": here.url + "/", "HF_TOKEN": "secret\n", "HF_HOME": str(home)})
     assert front.ready().chat("hello").status == 200
     assert set(here.paths()) == {f"/org/some-model/resolve/main/{n}" for n in os.listdir(files)}
     assert {token for _, token in here.asked} == {"Bearer secret"}
