@@ -407,8 +407,8 @@ static bool check_bytes(struct toml_parser *p) {
     return true;
 }
 
-enum weir_status weir_toml_parse(struct weir_span text, struct weir_arena *arena,
-                                 const struct weir_toml **ret_root, struct weir_err *err) {
+static enum weir_status parse(struct weir_span text, bool no_nul, struct weir_arena *arena,
+                              const struct weir_toml **ret_root, struct weir_err *err) {
     const struct weir_span bom = WEIR_SPAN_LIT("\xef\xbb\xbf");
     size_t skip = weir_span_starts(text, bom) ? bom.len : 0;
     const char *data = text.data != NULL ? text.data : "";
@@ -417,6 +417,7 @@ enum weir_status weir_toml_parse(struct weir_span text, struct weir_arena *arena
                             .line = 1,
                             .at = data + skip,
                             .end = data + text.len,
+                            .no_nul = no_nul,
                             .arena = arena,
                             .err = err};
     struct weir_toml *root = new_value(&p, WEIR_TOML_TABLE, KIND_HEADER);
@@ -427,13 +428,18 @@ enum weir_status weir_toml_parse(struct weir_span text, struct weir_arena *arena
     return WEIR_OK;
 }
 
+enum weir_status weir_toml_parse(struct weir_span text, struct weir_arena *arena,
+                                 const struct weir_toml **ret_root, struct weir_err *err) {
+    return parse(text, false, arena, ret_root, err);
+}
+
 enum weir_status weir_toml_read(const char *path, size_t max_bytes, struct weir_arena *arena,
                                 const struct weir_toml **ret_root, struct weir_err *err) {
     struct weir_buf text;
     weir_buf_init(&text, max_bytes);
     enum weir_status st = weir_file_read(path, WEIR_FILE_PLAIN, &text, err);
     if (st == WEIR_OK) {
-        st = weir_toml_parse(weir_buf_span(&text), arena, ret_root, err);
+        st = parse(weir_buf_span(&text), true, arena, ret_root, err);
         if (st != WEIR_OK)
             weir_err_prefix(err, "%s", path);
     }

@@ -46,8 +46,8 @@ struct weir_toml {
 enum weir_status weir_toml_parse(struct weir_span text, struct weir_arena *arena,
                                  const struct weir_toml **ret_root,
                                  struct weir_err *err) WEIR_MUST_CHECK;
-/* Reads and parses a file of at most `max_bytes`. WEIR_NOT_FOUND: there is none. The message begins
- * with the path. */
+/* Reads and parses a file of at most `max_bytes`, whose texts are for people who use C's: one with
+ * a NUL inside is refused. WEIR_NOT_FOUND: there is none. The message begins with the path. */
 enum weir_status weir_toml_read(const char *path, size_t max_bytes, struct weir_arena *arena,
                                 const struct weir_toml **ret_root,
                                 struct weir_err *err) WEIR_MUST_CHECK;

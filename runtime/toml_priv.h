@@ -12,6 +12,7 @@ struct toml_parser {
     struct weir_arena *arena;
     struct weir_err *err; /* may be NULL */
     enum weir_status status;
+    bool no_nul; /* a text must not have one, though TOML lets it */
     unsigned depth;
     size_t n_values;
 };

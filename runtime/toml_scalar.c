@@ -43,6 +43,8 @@ static bool hex_escape(struct toml_parser *p, size_t n, struct text_out *out) {
         return toml_fail(p, WEIR_INVALID, "an escape needs %zu hexadecimal digits", n);
     if (c > 0x10ffff || (c >= 0xd800 && c <= 0xdfff))
         return toml_fail(p, WEIR_INVALID, "an escape is no Unicode character");
+    if (c == 0 && p->no_nul)
+        return toml_fail(p, WEIR_INVALID, "a text has a NUL inside");
     p->at += n;
     put_utf8(out, (uint32_t)c);
     return true;

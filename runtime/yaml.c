@@ -83,6 +83,8 @@ static enum weir_status on_scalar(struct builder *b, const yaml_event_t *e) {
         b->arena, weir_span((const char *)e->data.scalar.value, e->data.scalar.length));
     if (text.data == NULL)
         return no_memory(b);
+    if (memchr(text.data, '\0', text.len) != NULL)
+        return fail(b, e, WEIR_INVALID, "a text has a NUL inside");
     if (wants_key(b)) {
         if (member(b->open[b->depth - 1], text) != NULL)
             return weir_err_set(b->err, WEIR_INVALID, "line %zu: key '%.*s' is there already",

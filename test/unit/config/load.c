@@ -448,6 +448,10 @@ static void case_toml_errors(void) {
     write_toml("etc", "system_port = {a = 1}\n");
     run(NULL, ARGS(toml_env));
     expect_error("etc/runtime.toml:1: system_port: a table does not fit\n");
+    /* (Failed before: the value ended there without a word.) */
+    write_toml("etc", "system_host = \"1.1.1.1\\u0000.2\"\n");
+    run(NULL, ARGS(toml_env));
+    expect_error("etc/runtime.toml: line 1: a text has a NUL inside\n");
     write_toml("etc", "system_port = \n");
     run(NULL, ARGS(toml_env));
     expect_error("etc/runtime.toml: line 1: a value is missing\n");

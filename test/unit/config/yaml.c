@@ -92,6 +92,8 @@ static void case_refused(void) {
         {"a:\n\t- 1\n", "line 2: found character that cannot start any token"},
         {"a: [1\n", "line 2: did not find expected ',' or ']'"},
         {"a: \x01\n", "line 1: control characters are not allowed"},
+        {"a: 1\nb: \"x\\0y\"\n", "line 2: a text has a NUL inside"},
+        {"\"a\\x00\": 1\n", "line 1: a text has a NUL inside"},
         {"a: \xff\n", "line 1: invalid leading UTF-8 octet"},
     };
     for (size_t i = 0; i < WEIR_ARRAY_LEN(rows); i++) {
