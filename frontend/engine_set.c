@@ -76,6 +76,16 @@ static struct member *find(struct weir_engine_set *s, uint64_t id) {
     return NULL;
 }
 
+/* Another entry of the same server is up: the figures are of both. */
+static bool other_at(const struct weir_engine_set *s, uint64_t id, const char *address) {
+    WEIR_LIST_FOREACH(it, &s->members) {
+        const struct member *m = MEMBER(it);
+        if (m->id != id && m->address != NULL && strcmp(m->address, address) == 0)
+            return true;
+    }
+    return false;
+}
+
 static void drop_seats(struct member *m) {
     weir_engine_parity_cancel(m->parity);
     m->parity = NULL;
@@ -352,7 +362,7 @@ static void remove_seat(const struct member *m, const struct seat *seat, bool li
     if (m->prefill)
         weir_prefill_engine_remove(m->set->config.prefill, seat->worker_id);
     else
-        weir_models_engine_remove(m->set->config.models, seat->worker_id, listed);
+        weir_models_engine_remove(m->set->config.models, seat->worker_id, m->id, listed);
 }
 
 /* What the registry is told of a seat: the i-th model. */
@@ -380,17 +390,17 @@ static void put_seat(struct member *m, size_t i, const struct weir_engine_info *
     struct weir_engine_set *s = m->set;
     struct seat *seat = &m->seats[i];
     const struct weir_models_engine x = worker_of(m, i, e);
-    bool fits = seat_fits(m, &x);
     if (m->prefill) {
         weir_prefill_engine_put(s->config.prefill, &x,
                                 x.sglang ? e->bootstrap_host : weir_span("", 0), e->bootstrap_port);
         seat->router = weir_prefill_router_of(s->config.prefill, x.id);
-        seat->waits = seat->router == NULL && !fits;
+        seat->waits = seat->router == NULL && !seat_fits(m, &x);
         return;
     }
     weir_models_engine_put(s->config.models, &x);
     seat->model = weir_models_of_worker(s->config.models, x.id);
-    seat->waits = seat->model == NULL && !fits;
+    /* Its place may be taken just now, by a worker that waited for it. */
+    seat->waits = seat->model == NULL && !seat_fits(m, &x);
     seat->router = seat->model != NULL ? weir_model_info(seat->model)->router : NULL;
 }
 
@@ -428,7 +438,7 @@ static void on_up(void *arg, const struct weir_engine_info *e) {
     for (size_t i = 0; i < m->n_seats; i++)
         if (!keeps(e, &m->seats[i]))
             remove_seat(m, &m->seats[i], false);
-    weir_models_engine_forget(s->config.models, e->address); /* it names all that it has */
+    weir_models_engine_forget(s->config.models, e->id); /* it names all that it has */
     drop_caches(m);
     drop_seats(m);
     if (!fill_seats(m, e)) {
@@ -452,21 +462,26 @@ static void on_down(void *arg, uint64_t id, const char *why) {
         return;
     for (size_t i = 0; i < m->n_seats; i++)
         remove_seat(m, &m->seats[i], true);
-    weir_metric_set(m->up, 0);
+    if (m->address == NULL || !other_at(s, id, m->address))
+        weir_metric_set(m->up, 0);
     weir_metric_inc(m->downs);
     drop_member(m);
 }
 
 static void on_gone(void *arg, const struct weir_engine_info *e) {
     struct weir_engine_set *s = arg;
-    weir_models_engine_forget(s->config.models, e->address);
+    weir_models_engine_forget(s->config.models, e->id);
+    if (other_at(s, e->id, e->address))
+        return;
     weir_metric_retire(engine_family(s, &up_desc), &e->address);
     weir_metric_retire(engine_family(s, &downs_desc), &e->address);
 }
 
 /* One that was left out is looked at again with each poll: what it could not be served beside may
- * have gone. */
+ * have gone. So is one for which there was no memory. */
 static bool can_come_in(const struct member *m, const struct weir_engine_info *e) {
+    if (m == NULL || m->n_seats < e->n_models || m->address == NULL)
+        return true;
     for (size_t i = 0; i < m->n_seats && i < e->n_models; i++) {
         const struct weir_models_engine x = worker_of(m, i, e);
         if (m->seats[i].waits && seat_fits(m, &x))
@@ -475,13 +490,17 @@ static bool can_come_in(const struct member *m, const struct weir_engine_info *e
     return false;
 }
 
+static void on_same(void *arg, const struct weir_engine_info *e) {
+    struct weir_engine_set *s = arg;
+    if (can_come_in(find(s, e->id), e))
+        on_up(s, e);
+}
+
 /* The engine counts all its models together, so each of them sees the whole load. */
 static void on_load(void *arg, const struct weir_engine_info *e,
                     const struct weir_engine_load *load) {
     struct weir_engine_set *s = arg;
     struct member *m = find(s, e->id);
-    if (m != NULL && can_come_in(m, e))
-        on_up(s, e);
     for (size_t i = 0; m != NULL && i < m->n_seats; i++) {
         const struct seat *seat = &m->seats[i];
         struct weir_active_load a = {.worker_id = seat->worker_id,
@@ -497,7 +516,7 @@ static void on_load(void *arg, const struct weir_engine_info *e,
 enum weir_status weir_engine_set_open(struct weir_loop *loop,
                                       const struct weir_engine_set_config *config,
                                       struct weir_engine_set **ret_set, struct weir_err *err) {
-    static const struct weir_engines_ops ops = {on_up, on_down, on_gone, on_load};
+    static const struct weir_engines_ops ops = {on_up, on_same, on_down, on_gone, on_load};
     struct weir_engine_set *s = weir_calloc(1, sizeof(*s));
     if (s == NULL)
         return weir_err_set(err, WEIR_NOMEM, "out of memory");

@@ -111,10 +111,12 @@ struct weir_models_engine {
 void weir_models_engine_put(struct weir_models *models, const struct weir_models_engine *engine);
 /* Of one that was left out: nothing stands against it now. */
 bool weir_models_engine_fits(struct weir_models *models, const struct weir_models_engine *engine);
-/* `listed`: it is only down. Its model is then missed until it is back (weir_models_missed). */
-void weir_models_engine_remove(struct weir_models *models, uint64_t id, bool listed);
-/* The engine of that address is not listed any more: nobody misses its models. */
-void weir_models_engine_forget(struct weir_models *models, const char *address);
+/* `listed`: it is only down, and with it the engine whose model it is (the id that `engines` gave
+ * it). Its model is then missed until it is back (weir_models_missed). */
+void weir_models_engine_remove(struct weir_models *models, uint64_t id, uint64_t engine,
+                               bool listed);
+/* The engine is not listed any more, or names all that it has: nobody misses others of it. */
+void weir_models_engine_forget(struct weir_models *models, uint64_t engine);
 /* Every engine that served this name is down. */
 bool weir_models_missed(struct weir_models *models, struct weir_span name);
 

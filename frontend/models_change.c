@@ -209,12 +209,20 @@ static bool gone(struct weir_models *m, enum weir_record_kind kind, struct weir_
     return last;
 }
 
+/* A model has gone: who was left out beside it, or because it had their name, may come in. */
+static void offer_place(struct weir_models *m) {
+    weir_card_sets_again(&m->cards, on_free_card, m);
+    WEIR_LIST_FOREACH(it, &m->workers) {
+        weir_models_adapters_attach(m, WORKER(it));
+    }
+}
+
 static void on_gone(struct weir_models *m, enum weir_record_kind kind, struct weir_span key) {
     bool last = gone(m, kind, key);
     if (kind == WEIR_RECORD_MODEL)
         weir_card_sets_gone(&m->cards, key, on_free_card, m);
     if (last)
-        weir_card_sets_again(&m->cards, on_free_card, m);
+        offer_place(m);
 }
 
 /* What Dynamo's operator puts behind a namespace: nothing, "-legacy", or a dash and the generation
@@ -282,7 +290,7 @@ void weir_models_on_change(void *models, enum weir_discovery_change change,
         on_instance(m, key, record);
     else if (record->suffix.len > 0) {
         if (weir_models_adapter_card(m, key, record))
-            weir_card_sets_again(&m->cards, on_free_card, m);
+            offer_place(m);
     } else
         on_card(m, key, record);
     pthread_mutex_unlock(&m->lock);
@@ -343,20 +351,21 @@ bool weir_models_engine_fits(struct weir_models *models, const struct weir_model
     return fits;
 }
 
-void weir_models_engine_remove(struct weir_models *models, uint64_t id, bool listed) {
+void weir_models_engine_remove(struct weir_models *models, uint64_t id, uint64_t engine,
+                               bool listed) {
     char room[64];
     struct weir_span key = engine_key(id, room);
     pthread_mutex_lock(&models->lock);
     const struct weir_models_worker *w = weir_models_find_worker(models, key);
     if (listed && w != NULL && w->model != NULL && w->records.address != NULL)
-        weir_missed_add(&models->missed, w->records.id, w->model->name, w->records.address);
+        weir_missed_add(&models->missed, w->records.id, w->model->name, engine);
     drop_engine(models, key);
     pthread_mutex_unlock(&models->lock);
 }
 
-void weir_models_engine_forget(struct weir_models *models, const char *address) {
+void weir_models_engine_forget(struct weir_models *models, uint64_t engine) {
     pthread_mutex_lock(&models->lock);
-    weir_missed_forget(&models->missed, address);
+    weir_missed_forget(&models->missed, engine);
     pthread_mutex_unlock(&models->lock);
 }
 

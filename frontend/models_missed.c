@@ -9,8 +9,8 @@ enum { MAX_MISSED = 4096 };
 
 struct one {
     struct weir_list node;
-    uint64_t worker_id;
-    char *model, *address; /* owned */
+    uint64_t worker_id, engine;
+    char *model; /* owned */
 };
 
 #define ONE(n) WEIR_CONTAINER_OF(n, struct one, node)
@@ -19,7 +19,6 @@ static void drop(struct weir_missed *m, struct one *x) {
     m->n--;
     weir_list_remove(&x->node);
     weir_free(x->model);
-    weir_free(x->address);
     weir_free(x);
 }
 
@@ -35,16 +34,16 @@ void weir_missed_fini(struct weir_missed *m) {
 }
 
 void weir_missed_add(struct weir_missed *m, uint64_t worker_id, const char *model,
-                     const char *address) {
+                     uint64_t engine) {
     struct one *x = m->n < MAX_MISSED ? weir_calloc(1, sizeof(*x)) : NULL;
     if (x == NULL)
         return;
     x->worker_id = worker_id;
     x->model = weir_strndup(model, strlen(model));
-    x->address = weir_strndup(address, strlen(address));
+    x->engine = engine;
     weir_list_push_back(&m->list, &x->node);
     m->n++;
-    if (x->model == NULL || x->address == NULL)
+    if (x->model == NULL)
         drop(m, x);
 }
 
@@ -55,9 +54,9 @@ void weir_missed_found(struct weir_missed *m, uint64_t worker_id) {
     }
 }
 
-void weir_missed_forget(struct weir_missed *m, const char *address) {
+void weir_missed_forget(struct weir_missed *m, uint64_t engine) {
     WEIR_LIST_FOREACH(it, &m->list) {
-        if (strcmp(ONE(it)->address, address) == 0)
+        if (ONE(it)->engine == engine)
             drop(m, ONE(it));
     }
 }

@@ -21,11 +21,11 @@ void weir_missed_init(struct weir_missed *missed);
 void weir_missed_fini(struct weir_missed *missed);
 /* A worker went. Best effort: a name for which there is no room is one that never was. */
 void weir_missed_add(struct weir_missed *missed, uint64_t worker_id, const char *model,
-                     const char *address);
+                     uint64_t engine);
 /* The worker is back. */
 void weir_missed_found(struct weir_missed *missed, uint64_t worker_id);
-/* The engine of that address will not come back. */
-void weir_missed_forget(struct weir_missed *missed, const char *address);
+/* The engine will not come back, or not with what is missed. */
+void weir_missed_forget(struct weir_missed *missed, uint64_t engine);
 bool weir_missed_has(const struct weir_missed *missed, struct weir_span model);
 
 #endif

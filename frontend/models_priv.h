@@ -135,7 +135,7 @@ void weir_models_worker_done(struct weir_models_worker *w);
 bool weir_models_adapter_card(struct weir_models *m, struct weir_span key,
                               const struct weir_record *record);
 bool weir_models_adapter_gone(struct weir_models *m, struct weir_span key);
-/* The worker's own card came, or goes; it joins or parts. */
+/* The worker's own card came, or a name may be free, or the card goes; it joins or parts. */
 void weir_models_adapters_attach(struct weir_models *m, struct weir_models_worker *w);
 bool weir_models_adapters_detach(struct weir_models_worker *w);
 void weir_models_adapters_join(struct weir_models_worker *w);

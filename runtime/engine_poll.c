@@ -108,6 +108,8 @@ static void end_round(struct weir_engine_poll *p) {
         p->up = p->was_up = true;
         p->print = print;
         p->engines->ops.on_up(p->engines->arg, &p->info);
+    } else {
+        p->engines->ops.on_same(p->engines->arg, &p->info);
     }
     wait_round(p);
 }

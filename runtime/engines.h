@@ -74,6 +74,8 @@ struct weir_engine_load {
 struct weir_engines_ops {
     /* It can serve, or something of the above has changed. */
     void (*on_up)(void *arg, const struct weir_engine_info *engine);
+    /* It answered once more, and nothing of that has changed. */
+    void (*on_same)(void *arg, const struct weir_engine_info *engine);
     /* It cannot any more; its address may come back. */
     void (*on_down)(void *arg, uint64_t id, const char *why);
     /* Its address is not listed any more; on_down came before if it was up. */

@@ -62,6 +62,11 @@ def test_two_entries_of_one_engine_with_a_model_each(fleet, engines):  # noqa: F
     until("both", lambda: names(f) == ["a", "b"])
     for _ in range(3):
         assert f.chat(model="a").json() == {"id": "e:a"} and f.chat(model="b").json() == {"id": "e:b"}
+    e.models = ("a",)
+    until("the second to be down", lambda: f.chat(model="b").status == 503)
+    assert f.chat(model="a").json() == {"id": "e:a"} and f.metric("weir_engine_up") == 1
+    e.models = ("a", "b")
+    until("it to be back", lambda: names(f) == ["a", "b"])
 
 
 def test_two_names_of_one_engine(fleet, engines):  # noqa: F811
@@ -72,3 +77,18 @@ def test_two_names_of_one_engine(fleet, engines):  # noqa: F811
     f.wait_line("another entry leads to the same server")
     assert f.chat().json() == {"id": "e:m"}
     assert f.metric("dynamo_component_router_worker_registered") == 1
+
+
+def test_a_worker_that_takes_an_engine_s_place(fleet, engines):  # noqa: F811
+    """An engine that changes gives its place to the worker that waited for it, and has it again when that is gone. (Failed before:
+    never again.)"""
+    e = engines(says("e"))
+    f = front(fleet, e.url)
+    worker = fleet.mocker()
+    f.wait_line("model m has HTTP engines and workers of the request plane")
+    assert f.chat().json() == {"id": "e:m"}
+    e.page = b'vllm:cache_config_info{block_size="16",num_gpu_blocks="100"} 1.0\n'
+    f.wait_line("is left out no longer")
+    until("the worker to serve", lambda: (r := f.chat(max_tokens=1)).status == 200 and "choices" in r.json())
+    worker.stop()
+    until("the engine to serve", lambda: (r := f.chat()).status == 200 and r.json() == {"id": "e:m"})

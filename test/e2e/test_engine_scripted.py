@@ -12,13 +12,13 @@ from weir import until
 
 
 class Scripted:
-    """An engine that names its `models` (m) to who has its `key`, and hands inference to `answer(handler, body)`, /tokenize to
+    """An engine that names its `models` (m) to who has its `key`, shows its `page` of metrics (none), and hands inference to `answer(handler, body)`, /tokenize to
     `tokenize(handler, body)`."""
 
     def __init__(self, answer, tls=None, owned_by=None, tokenize=lambda h, body: h.whole(404, b"{}"), models=("m",), key=None):
         outer = self
         owner = {"owned_by": owned_by} if owned_by else {}
-        self.seen, self.models = [], models
+        self.seen, self.models, self.page = [], models, None
 
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
@@ -41,6 +41,8 @@ class Scripted:
                 elif self.path == "/v1/models":
                     named = [{"id": name, "parent": None, **owner} for name in outer.models]
                     self.whole(200, json.dumps({"object": "list", "data": named}).encode())
+                elif self.path == "/metrics" and outer.page:
+                    self.whole(200, outer.page, "text/plain")
                 else:
                     self.whole(404, b'{"detail":"Not Found"}')
 
