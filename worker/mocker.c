@@ -419,8 +419,8 @@ static void close_all(struct mocker *m) {
     weir_free(m->workers);
     weir_status_server_close(m->status);
     weir_plane_server_destroy(m->plane);
-    weir_tls_watch_fini(&m->tls_watch);
     weir_discovery_close(m->disc);
+    weir_tls_watch_fini(&m->tls_watch);
     weir_loop_destroy(m->loop);
     weir_nats_metrics_close(m->nats_metrics);
     weir_nats_close(m->nats);
