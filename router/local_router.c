@@ -142,12 +142,8 @@ static void on_gone(struct weir_local *l, enum weir_record_kind kind, uint64_t i
     if (kind == WEIR_RECORD_ENDPOINT && w->records.address != NULL)
         weir_plane_client_worker_left(l->service.client, weir_span_z(w->records.address),
                                       WORKER_LEFT_MS);
-    if (!weir_worker_records_gone(&w->records, kind))
-        return;
-    /* Once more: while one record was there its events were taken. */
-    if (l->router != NULL)
-        weir_router_worker_remove(l->router, id);
-    free_worker(w);
+    if (weir_worker_records_gone(&w->records, kind))
+        free_worker(w);
 }
 
 /* "namespace/component/endpoint/id[/slug]", the id in hexadecimal, the slug of an adapter. False:
