@@ -104,7 +104,7 @@ PLAIN = {"/v1/chat/completions": {"model": "m", "messages": [USER], "max_tokens"
 # Pattern over "sent | Dynamo's | Weir's", reason: docs/COMPATIBILITY.md and test/data/interop-http-known.txt say more.
 KNOWN = [(re.compile(pattern, re.S), why) for pattern, why in (
     (r'"tool_choice": "required"', "a forced call without a parser is streamed as it comes"),
-    (r"text only: message parts", "says that the model takes text only"),
+    (r"it takes text only|_url(\.url)?: ", "says what is wrong with a medium, or that the template has no place for one"),
     (r'"text_offset": \[\]', "offsets are there"),
     (r"oken id [0-9]+ is outside|pinned to is not known", "the refusal says why"),
     (r"expected variant identifier|invalid type: sequence, expected struct", "a number or list where a name or an object belongs"),
