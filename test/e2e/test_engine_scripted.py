@@ -108,37 +108,33 @@ def test_a_key_of_its_own(fleet, engines, key):
     front(fleet, e.url, env={"WEIR_ENGINE_API_KEY": key})
 
 
-def test_a_refusal_after_a_comment(fleet, engines):
-    """The stream has begun with a comment when the engine says no: its own words are the stream's error."""
-    gate, words = threading.Event(), "no such adapter " + "x" * 3000
+def behind_a_comment(fleet, engines, status, text):
+    """What a stream says when its engine gives a whole answer once the stream has begun with a comment."""
+    gate = threading.Event()
 
     def answer(h, body):
         gate.wait(120)
-        h.whole(400, json.dumps({"error": {"message": words, "type": "BadRequestError", "code": 400}}).encode())
+        h.whole(status, text.encode())
     f = front(fleet, engines(answer).url, env={"DYN_HTTP_SSE_KEEP_ALIVE_INTERVAL_MS": "30"})
     r = urllib.request.urlopen(urllib.request.Request(
         f.url + "/v1/chat/completions", b'{"model":"m","stream":true,"messages":[{"role":"user","content":"x"}]}',
         {"content-type": "application/json"}))
     until("a comment", lambda: r.readline() == b":\n")
     gate.set()
-    rest = r.read().decode()
+    return r.read().decode()
+
+
+def test_a_refusal_after_a_comment(fleet, engines):
+    """The stream has begun with a comment when the engine says no: its own words are the stream's error."""
+    words = "no such adapter " + "x" * 3000
+    rest = behind_a_comment(fleet, engines, 400, json.dumps({"error": {"message": words, "type": "BadRequestError", "code": 400}}))
     assert words in rest and rest.endswith("data: [DONE]\n\n")
 
 
 def test_a_whole_answer_after_a_comment(fleet, engines):
     """What is no stream cannot go on one, however well it says what it says. (Failed before: an error with code 200.)"""
-    gate = threading.Event()
-
-    def answer(h, body):
-        gate.wait(120)
-        h.whole(200, b'{"choices":[]}')
-    f = front(fleet, engines(answer).url, env={"DYN_HTTP_SSE_KEEP_ALIVE_INTERVAL_MS": "30"})
-    r = urllib.request.urlopen(urllib.request.Request(
-        f.url + "/v1/chat/completions", b'{"model":"m","stream":true,"messages":[{"role":"user","content":"x"}]}',
-        {"content-type": "application/json"}))
-    until("a comment", lambda: r.readline() == b":\n")
-    gate.set()
-    error, done = (line[6:] for line in r.read().decode().split("\n") if line.startswith("data: "))
+    rest = behind_a_comment(fleet, engines, 200, '{"choices":[]}')
+    error, done = (line[6:] for line in rest.split("\n") if line.startswith("data: "))
     assert json.loads(error)["error"]["code"] == 502 and done == "[DONE]"
 
 
