@@ -1,9 +1,10 @@
 //! Dynamo's published KV index (crate dynamo-kv-router 1.6.1) on a record file of bench/kvindex.
 //! usage: peers_kvindex FILE MAX_BLOCKS_PER_EVENT; prints one JSON line per back end.
-//! Events are built before the clock starts; the clock stops when a flush is acknowledged.
+//! The clock runs while built events are applied, and stops when a flush is acknowledged.
 use dynamo_kv_router::indexer::concurrent_radix_tree_compressed::ConcurrentRadixTreeCompressed;
 use dynamo_kv_router::indexer::{RadixTree, SyncIndexer, ThreadPoolIndexer};
 use dynamo_kv_router::protocols::*;
+use std::collections::VecDeque;
 use std::time::Instant;
 
 struct Work {
@@ -14,7 +15,7 @@ struct Work {
 
 enum Record {
     Event(RouterEvent),
-    Query(Vec<LocalBlockHash>, u64),
+    Query(Vec<LocalBlockHash>),
 }
 
 fn read(path: &str) -> Work {
@@ -25,25 +26,38 @@ fn read(path: &str) -> Work {
     Work { bs: words[1] as u32, name, words: words[8..].to_vec() }
 }
 
-fn event(worker: u64, id: &mut u64, data: KvCacheEventData) -> Record {
-    *id += 1;
-    Record::Event(RouterEvent::new(worker, KvCacheEvent { event_id: *id, data, dp_rank: 0 }))
+/// The records one after the other; one record of the file is several where an event holds at most `max` blocks.
+struct Records<'a> {
+    words: &'a [u64],
+    max: usize,
+    at: usize,
+    id: u64,
+    left: VecDeque<Record>, // of the file's record before `at`
 }
 
-fn records(w: &Work, max: usize) -> Vec<Record> {
-    let (mut out, mut at, mut id) = (Vec::new(), 0, 0u64);
-    while at < w.words.len() {
-        let (kind, worker, n) =
-            (w.words[at] & 255, w.words[at] >> 8 & 0xff_ffff, (w.words[at] >> 32) as usize);
-        at += 1;
+impl<'a> Records<'a> {
+    fn new(w: &'a Work, max: usize) -> Self {
+        Records { words: &w.words, max, at: 0, id: 0, left: VecDeque::new() }
+    }
+
+    fn event(&mut self, worker: u64, data: KvCacheEventData) {
+        self.id += 1;
+        let event = KvCacheEvent { event_id: self.id, data, dp_rank: 0 };
+        self.left.push_back(Record::Event(RouterEvent::new(worker, event)));
+    }
+
+    fn read(&mut self) {
+        let (words, head) = (self.words, self.words[self.at]);
+        let (kind, worker, n) = (head & 255, head >> 8 & 0xff_ffff, (head >> 32) as usize);
+        self.at += 1;
         match kind {
             1 | 2 => {
                 let mut parent = None;
                 if kind == 2 {
-                    parent = Some(ExternalSequenceBlockHash(w.words[at]));
-                    at += 1;
+                    parent = Some(ExternalSequenceBlockHash(words[self.at]));
+                    self.at += 1;
                 }
-                for chunk in w.words[at..at + 2 * n].chunks(2 * max) {
+                for chunk in words[self.at..self.at + 2 * n].chunks(2 * self.max) {
                     let blocks: Vec<_> = chunk
                         .chunks_exact(2)
                         .map(|b| KvCacheStoredBlockData {
@@ -53,29 +67,43 @@ fn records(w: &Work, max: usize) -> Vec<Record> {
                         })
                         .collect();
                     let last = blocks.last().map(|b| b.block_hash);
-                    let data = KvCacheStoreData { parent_hash: parent, start_position: None, blocks };
-                    out.push(event(worker, &mut id, KvCacheEventData::Stored(data)));
+                    let data =
+                        KvCacheStoreData { parent_hash: parent, start_position: None, blocks };
+                    self.event(worker, KvCacheEventData::Stored(data));
                     parent = last;
                 }
-                at += 2 * n;
+                self.at += 2 * n;
             }
             3 => {
-                for chunk in w.words[at..at + n].chunks(max) {
+                for chunk in words[self.at..self.at + n].chunks(self.max) {
                     let block_hashes =
                         chunk.iter().map(|h| ExternalSequenceBlockHash(*h)).collect();
-                    let data = KvCacheRemoveData { block_hashes };
-                    out.push(event(worker, &mut id, KvCacheEventData::Removed(data)));
+                    self.event(
+                        worker,
+                        KvCacheEventData::Removed(KvCacheRemoveData { block_hashes }),
+                    );
                 }
-                at += n;
+                self.at += n;
             }
             _ => {
-                let q = w.words[at..at + n].iter().map(|h| LocalBlockHash(*h)).collect();
-                out.push(Record::Query(q, w.words[at + n]));
-                at += n + 3;
+                self.left.push_back(Record::Query(
+                    words[self.at..self.at + n].iter().map(|h| LocalBlockHash(*h)).collect(),
+                ));
+                self.at += n + 3;
             }
         }
     }
-    out
+}
+
+impl Iterator for Records<'_> {
+    type Item = Record;
+
+    fn next(&mut self) -> Option<Record> {
+        while self.left.is_empty() && self.at < self.words.len() {
+            self.read();
+        }
+        self.left.pop_front()
+    }
 }
 
 fn cpu_ns(clock: libc::clockid_t) -> u64 {
@@ -90,34 +118,40 @@ fn rss_mb() -> f64 {
     line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1024.0
 }
 
-struct Split {
-    events: Vec<RouterEvent>,
-    queries: Vec<Vec<LocalBlockHash>>, // the second half
-    ops: u64,
+fn blocks(e: &RouterEvent) -> u64 {
+    match &e.event.data {
+        KvCacheEventData::Stored(s) => s.blocks.len() as u64,
+        KvCacheEventData::Removed(r) => r.block_hashes.len() as u64,
+        KvCacheEventData::Cleared => 0,
+    }
 }
 
-fn split(records: Vec<Record>) -> Split {
-    let total = records.iter().filter(|r| matches!(r, Record::Query(..))).count();
-    let (mut events, mut queries, mut ops, mut seen) = (Vec::new(), Vec::new(), 0u64, 0);
-    for r in records {
-        match r {
-            Record::Event(e) => {
-                ops += match &e.event.data {
-                    KvCacheEventData::Stored(s) => s.blocks.len() as u64,
-                    KvCacheEventData::Removed(r) => r.block_hashes.len() as u64,
-                    KvCacheEventData::Cleared => 0,
-                };
-                events.push(e);
-            }
-            Record::Query(q, _) => {
-                if seen >= total / 2 {
-                    queries.push(q);
-                }
-                seen += 1;
+/// Hands all events to `apply`, at most CHUNK at a time: single-block events of a whole trace have no room in memory at once.
+/// Returns the block-ops.
+fn feed(w: &Work, max: usize, mut apply: impl FnMut(Vec<RouterEvent>)) -> u64 {
+    const CHUNK: usize = 1 << 18;
+    let mut ops = 0;
+    let mut chunk = Vec::with_capacity(CHUNK);
+    for r in Records::new(w, max) {
+        if let Record::Event(e) = r {
+            ops += blocks(&e);
+            chunk.push(e);
+            if chunk.len() == CHUNK {
+                apply(std::mem::replace(&mut chunk, Vec::with_capacity(CHUNK)));
             }
         }
     }
-    Split { events, queries, ops }
+    apply(chunk);
+    ops
+}
+
+/// The second half of the queries.
+fn queries(w: &Work) -> Vec<Vec<LocalBlockHash>> {
+    let mut all: Vec<_> = Records::new(w, usize::MAX / 2)
+        .filter_map(|r| if let Record::Query(q) = r { Some(q) } else { None })
+        .collect();
+    let half = all.len() / 2;
+    all.split_off(half)
 }
 
 /// What reading the clock costs; bench/kvindex takes it off too.
@@ -133,7 +167,11 @@ struct Latency {
 }
 
 /// p50, p99 and p99.9 in microseconds; hot: a prompt's hashes are read before the clock starts, as if just computed.
-fn quantiles(queries: &[Vec<LocalBlockHash>], ask: &mut impl FnMut(&[LocalBlockHash]) -> usize, hot: bool) -> [f64; 3] {
+fn quantiles(
+    queries: &[Vec<LocalBlockHash>],
+    ask: &mut impl FnMut(&[LocalBlockHash]) -> usize,
+    hot: bool,
+) -> [f64; 3] {
     let mut us: Vec<f64> = queries
         .iter()
         .map(|q| {
@@ -150,7 +188,10 @@ fn quantiles(queries: &[Vec<LocalBlockHash>], ask: &mut impl FnMut(&[LocalBlockH
     [0.5, 0.99, 0.999].map(|q| (us[((us.len() - 1) as f64 * q) as usize] - overhead).max(0.0))
 }
 
-fn latency(queries: &[Vec<LocalBlockHash>], mut ask: impl FnMut(&[LocalBlockHash]) -> usize) -> Latency {
+fn latency(
+    queries: &[Vec<LocalBlockHash>],
+    mut ask: impl FnMut(&[LocalBlockHash]) -> usize,
+) -> Latency {
     quantiles(queries, &mut ask, false); // warms up
     Latency { cold: quantiles(queries, &mut ask, false), hot: quantiles(queries, &mut ask, true) }
 }
@@ -168,27 +209,38 @@ fn main() {
     let max: usize = args[2].parse().expect("blocks per event");
     let rt = tokio::runtime::Builder::new_current_thread().build().unwrap();
 
-    let s = split(records(&w, max));
+    let asked = queries(&w);
+
     let pool = ThreadPoolIndexer::new(ConcurrentRadixTreeCompressed::new(), 1, w.bs);
-    let (t, p0, f0) = (Instant::now(), cpu_ns(libc::CLOCK_PROCESS_CPUTIME_ID), cpu_ns(libc::CLOCK_THREAD_CPUTIME_ID));
-    for e in s.events {
-        pool.enqueue_event(e).expect("accepted");
-    }
-    rt.block_on(pool.flush_and_wait()).expect("flushed");
-    let feeder = cpu_ns(libc::CLOCK_THREAD_CPUTIME_ID) - f0;
-    let cpu = cpu_ns(libc::CLOCK_PROCESS_CPUTIME_ID) - p0 - feeder;
-    let wall = t.elapsed().as_secs_f64();
-    let l = latency(&s.queries, |q| pool.backend().find_matches(q, false).scores.len());
-    report(&w, max, "crtc", s.ops, cpu, wall, l);
+    let (mut cpu, mut wall) = (0, 0.0);
+    let ops = feed(&w, max, |events| {
+        let (t, p0, f0) = (
+            Instant::now(),
+            cpu_ns(libc::CLOCK_PROCESS_CPUTIME_ID),
+            cpu_ns(libc::CLOCK_THREAD_CPUTIME_ID),
+        );
+        for e in events {
+            pool.enqueue_event(e).expect("accepted");
+        }
+        rt.block_on(pool.flush_and_wait()).expect("flushed");
+        let feeder = cpu_ns(libc::CLOCK_THREAD_CPUTIME_ID) - f0;
+        cpu += cpu_ns(libc::CLOCK_PROCESS_CPUTIME_ID) - p0 - feeder;
+        wall += t.elapsed().as_secs_f64();
+    });
+    let l = latency(&asked, |q| pool.backend().find_matches(q, false).scores.len());
+    report(&w, max, "crtc", ops, cpu, wall, l);
     drop(pool);
 
-    let s = split(records(&w, max));
     let mut tree = RadixTree::new();
-    let (t, f0) = (Instant::now(), cpu_ns(libc::CLOCK_THREAD_CPUTIME_ID));
-    for e in s.events {
-        let _ = tree.apply_event(e);
-    }
-    let (cpu, wall) = (cpu_ns(libc::CLOCK_THREAD_CPUTIME_ID) - f0, t.elapsed().as_secs_f64());
-    let l = latency(&s.queries, |q| tree.find_matches(q.to_vec(), false).scores.len());
-    report(&w, max, "radix_tree", s.ops, cpu, wall, l);
+    let (mut cpu, mut wall) = (0, 0.0);
+    let ops = feed(&w, max, |events| {
+        let (t, f0) = (Instant::now(), cpu_ns(libc::CLOCK_THREAD_CPUTIME_ID));
+        for e in events {
+            let _ = tree.apply_event(e);
+        }
+        cpu += cpu_ns(libc::CLOCK_THREAD_CPUTIME_ID) - f0;
+        wall += t.elapsed().as_secs_f64();
+    });
+    let l = latency(&asked, |q| tree.find_matches(q.to_vec(), false).scores.len());
+    report(&w, max, "radix_tree", ops, cpu, wall, l);
 }
