@@ -87,6 +87,10 @@ void weir_front_json(struct weir_http_exchange *x, int status, struct weir_span 
 bool weir_front_is_json(struct weir_span value);
 void weir_front_text(struct weir_http_exchange *x, int status, const char *content_type,
                      struct weir_span body);
+/* An engine's answer. `metadata` (data NULL: none): its header of that name, in which vLLM says
+ * where in a body of bytes (`encoding_format` bytes) each vector stands. */
+void weir_front_relayed(struct weir_http_exchange *x, int status, const char *content_type,
+                        struct weir_span metadata, struct weir_span body);
 void weir_front_empty(struct weir_http_exchange *x, int status, const char *allow);
 /* Sends what a writer wrote (503 when it ran out of memory) and frees the buffer. */
 void weir_front_send(struct weir_http_exchange *x, int status, struct weir_jsonw *w,

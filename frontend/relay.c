@@ -153,12 +153,16 @@ void weir_relay_on_head(void *arg, int status, const struct weir_http_header *he
     struct weir_relay *y = arg;
     y->status = status;
     y->content_type[0] = '\0'; /* of another engine */
-    for (size_t i = 0; i < n; i++)
+    y->metadata = weir_span(NULL, 0);
+    for (size_t i = 0; i < n; i++) {
         if (weir_span_ieq(headers[i].name, WEIR_SPAN_LIT("content-type"))) {
             snprintf(y->content_type, sizeof(y->content_type), "%.*s",
                      WEIR_SPAN_ARG(headers[i].value));
             y->streams = status == 200 && is_event_stream(headers[i].value);
+        } else if (weir_span_ieq(headers[i].name, WEIR_SPAN_LIT("metadata"))) {
+            y->metadata = weir_arena_copy(&request_of(y)->arena, headers[i].value);
         }
+    }
 }
 
 /* The engine is listed again: what holds for every engine holds for it. */
@@ -261,8 +265,8 @@ static void give_answer(struct weir_relay *y) {
             weir_request_fail(r, y->status, words, r->error_type);
         return;
     }
-    weir_front_text(r->x, y->status, y->content_type[0] != '\0' ? y->content_type : NULL,
-                    weir_buf_span(&y->answer));
+    weir_front_relayed(r->x, y->status, y->content_type[0] != '\0' ? y->content_type : NULL,
+                       y->metadata, weir_buf_span(&y->answer));
 }
 
 /* ---- other engines ------------------------------------------------------------------------ */

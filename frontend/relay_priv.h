@@ -21,7 +21,8 @@ struct weir_relay {
     struct weir_timer silence;
     uint64_t left_ms; /* silence allowed since the engine has left; 0: it has not */
     char content_type[128];
-    int status; /* of the answer; 0: none yet */
+    struct weir_span metadata; /* header of the answer, in the request's arena; data NULL: none */
+    int status;                /* of the answer; 0: none yet */
     bool streams;
     /* relay_translated.c */
     struct weir_arena scratch; /* of the event in work */

@@ -16,8 +16,15 @@ static size_t echo_id(struct weir_http_exchange *x, struct weir_http_header *hea
 
 void weir_front_text(struct weir_http_exchange *x, int status, const char *content_type,
                      struct weir_span body) {
+    weir_front_relayed(x, status, content_type, weir_span(NULL, 0), body);
+}
+
+void weir_front_relayed(struct weir_http_exchange *x, int status, const char *content_type,
+                        struct weir_span metadata, struct weir_span body) {
     struct weir_http_header headers[MAX_EXTRA];
     size_t n = echo_id(x, headers, 0);
+    if (metadata.data != NULL)
+        headers[n++] = (struct weir_http_header){WEIR_SPAN_LIT("metadata"), metadata};
     weir_http_respond(x, status, content_type, headers, n, body);
 }
 

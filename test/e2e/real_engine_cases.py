@@ -5,13 +5,16 @@ expected (`overlap_blocks` of the access line) must be what the engine then foun
 usage: real_engine_cases.py WEIR_BINARY BLOCK_SIZE CASE,… WORKER… [-- flags of the frontend]
 WORKER is what stands behind --worker. CASE: a function below that has @case. Prints one JSON line a case; exit 1 when
 something did not hold. WEIR_TEST_SEED repeats a random case."""
+import base64
 import http.client
 import json
+import math
 import os
 import random
 import re
 import shlex
 import signal
+import struct
 import subprocess
 import sys
 import threading
@@ -41,6 +44,9 @@ class Engine:
     def __init__(self, worker):
         self.url = worker.split(",")[0]
         self.host, self.port = re.match(r"http://(.*):(\d+)$", self.url).groups()
+
+    def connect(self):
+        return http.client.HTTPConnection(self.host, self.port, timeout=300)
 
     def ask(self, method, path, body=None, headers=None):
         data = None if body is None else json.dumps(body).encode()
@@ -219,6 +225,70 @@ def forms(run):
     for n in (0, 1):
         got = run.chat(turns, "parts")
         run.hold("parts find themselves", (got > 0) == (n == 1), got)
+
+
+def vector(d):
+    """The numbers of one embedding, in either form."""
+    v = d["embedding"]
+    return list(struct.unpack(f"<{len(v) * 3 // 4 // 4}f", base64.b64decode(v))) if isinstance(v, str) else v
+
+
+def likeness(a, b):
+    return sum(x * y for x, y in zip(a, b)) / math.sqrt(sum(x * x for x in a) * sum(y * y for y in b))
+
+
+def as_said(r):
+    """An answer without what differs from one to the next: status, type, header and body."""
+    def timeless(text):
+        return {k: v for k, v in json.loads(text).items() if k not in ("id", "created")}
+    kind = r.headers["content-type"]
+    return r.status, kind, timeless(r.headers.get("metadata", "{}")), timeless(r.body) if kind == "application/json" else r.body
+
+
+@case
+def embeddings(run):
+    """An embedding model: in whatever form it is asked, through Weir comes what the engine answers when it is asked itself, one
+    at a time and many at once; texts of like meaning are near each other."""
+    path, engine = "/v1/embeddings", run.engines[0]
+    texts = ["A kitten sleeps on the rug.", "The cat naps on the carpet.", "The central bank has raised interest rates."]
+    long = "word " * 2000
+    forms = [{"input": i, **more} for i in (texts[0], texts, [101, 2000, 102], [[101, 2000, 102], [5, 6]])
+             for more in ({}, {"encoding_format": "base64"}, {"encoding_format": "float", "user": "u"})]
+    forms += [{"input": texts[0], **more} for more in (
+        {"truncate_prompt_tokens": 3}, {"add_special_tokens": False}, {"of_no_api": 1}, {"encoding_format": "bytes"}, {"encoding_format": "hex"},
+        {"encoding_format": "base64", "embed_dtype": "float16"}, {"dimensions": 8}, {"dimensions": 0}, {"dimensions": "8"})]
+    forms += [{"input": i} for i in ([], "", [""], long, [texts[0], long], ["a", ["b"]], [1 << 30], [-1], {"a": 1}, None)]
+    forms += [{"input": long, "truncate_prompt_tokens": -1}, {}, {"messages": [{"role": "user", "content": texts[0]}]}]
+    for form in forms:
+        body = {"model": run.model, **form}
+        plain, r = Frontend.ask(engine, "POST", path, body), run.f.ask("POST", path, body)
+        run.asked += 1
+        run.exact += run.hold(f"the engine's answer to {str(form)[:200]}", as_said(r) == as_said(plain), (r, plain))
+        run.places[r.status] = run.places.get(r.status, 0) + 1
+    run.hold("answers and refusals", run.places.get(200, 0) >= 15 and run.places.get(400, 0) >= 5, run.places)
+
+    r = run.f.ask("POST", path, {"model": run.model, "input": texts})
+    kitten, cat, bank = (vector(d) for d in r.json()["data"])
+    run.hold("meanings", likeness(kitten, cat) > 0.5 > likeness(kitten, bank), (likeness(kitten, cat), likeness(kitten, bank)))
+    run.hold("the name of no model", run.f.ask("POST", path, {"model": "nope", "input": "x"}).status == 404)
+
+    def client(who):
+        rng = random.Random(f"{SEED} {who}")
+        for _ in range(15):
+            given = [rng.choice(texts) for _ in range(rng.randrange(1, 9))]
+            r = run.f.ask("POST", path, {"model": run.model, "input": given, "encoding_format": rng.choice(["float", "base64"])})
+            got = [vector(d) for d in r.json()["data"]] if r.status == 200 else []
+            run.hold("among many", len(got) == len(given) and all(likeness(v, [kitten, cat, bank][texts.index(t)]) > 0.999
+                                                                  for v, t in zip(got, given)), r)
+    crowd = [threading.Thread(target=client, args=(i,)) for i in range(8)]
+    for t in crowd:
+        t.start()
+    for t in crowd:
+        t.join(120)
+    run.f.counted()
+    sent = sum(v for k, v in run.f.metrics().items() if k.startswith("dynamo_frontend_requests_total{") and 'endpoint="embeddings"' in k
+               and 'status="success"' in k)
+    run.hold("counted", sent == run.places[200] + 1 + 8 * 15, sent)
 
 
 @case
