@@ -4,6 +4,8 @@
 #include "worker/mock_embed.h"
 #include "worker/mock_http_priv.h"
 
+#include <stdio.h>
+
 enum { ARENA_MAX = 512 << 20, ANSWER_MAX = 256 << 20 };
 
 static enum weir_status tokens_of(const struct weir_mock_http *h,
@@ -27,12 +29,23 @@ static enum weir_status tokens_of(const struct weir_mock_http *h,
     return st;
 }
 
+/* What vLLM names beside what OpenAI's answers have. */
+static void put_head(const struct weir_mock_http *h, struct weir_jsonw *w) {
+    char uuid[37], id[48];
+    weir_rng_uuid(weir_loop_rng(h->loop), uuid);
+    snprintf(id, sizeof(id), "embd-%s", uuid);
+    weir_mock_put_z(w, "id", id);
+    weir_mock_put_u64(w, "created", weir_wall_ms() / 1000);
+}
+
 static enum weir_status put_answer(const struct weir_mock_http *h,
                                    const struct weir_openai_request *q, const float *values,
                                    size_t n_values, uint64_t n_tokens, struct weir_buf *out) {
     struct weir_jsonw w;
     weir_jsonw_init(&w, out);
     weir_jsonw_object_begin(&w);
+    if (weir_mock_http_vllm(h))
+        put_head(h, &w);
     weir_mock_put_z(&w, "object", "list");
     weir_mock_put_z(&w, "model", h->config.model);
     weir_jsonw_key(&w, "data");
@@ -56,6 +69,11 @@ static enum weir_status put_answer(const struct weir_mock_http *h,
     weir_jsonw_object_begin(&w);
     weir_mock_put_u64(&w, "prompt_tokens", n_tokens);
     weir_mock_put_u64(&w, "total_tokens", n_tokens);
+    if (weir_mock_http_vllm(h)) {
+        weir_mock_put_u64(&w, "completion_tokens", 0);
+        weir_mock_put_null(&w, "prompt_tokens_details");
+        weir_mock_put_null(&w, "completion_tokens_details");
+    }
     weir_jsonw_object_end(&w);
     weir_jsonw_object_end(&w);
     return w.status;
