@@ -106,6 +106,7 @@ bool weir_disagg_is_must(const struct weir_leg *leg) {
 
 bool weir_disagg_alone(struct weir_leg *leg, const char *why) {
     struct weir_request *r = leg->request;
+    const struct weir_model_info *info = weir_model_info(r->model);
     leg->disagg.state = WEIR_DISAGG_OFF;
     weir_wait_stop(&leg->disagg.wait);
     if (!weir_disagg_is_must(leg)) {
@@ -120,7 +121,10 @@ bool weir_disagg_alone(struct weir_leg *leg, const char *why) {
     if (leg->disagg.pool != NULL)
         missing = weir_leg_pool_missing(leg, &leg->prefill_pool,
                                         weir_prefill_pool_router(leg->disagg.pool));
-    weir_request_fail(r, 503, missing.data != NULL ? missing : text, "unavailable");
+    if (missing.data == NULL && weir_prefill_find(r->fl->app->prefill, info->workers_of) == NULL)
+        weir_request_fail_not_ready(r); /* as the reference system without prefill workers */
+    else
+        weir_request_fail(r, 503, missing.data != NULL ? missing : text, "unavailable");
     return true;
 }
 

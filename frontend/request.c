@@ -214,6 +214,12 @@ static bool fail_not_found(struct weir_request *r) {
     return false;
 }
 
+void weir_request_fail_not_ready(struct weir_request *r) {
+    (void)fail_named(r, 503, "Model `", weir_span_z(weir_model_info(r->model)->name),
+                     "` is not ready to serve requests yet. The deployment may still be starting "
+                     "up or is not fully provisioned. Please retry shortly.");
+}
+
 static bool find_model(struct weir_request *r) {
     struct weir_app *app = r->fl->app;
     r->model = weir_models_find(app->models, r->q.model);
@@ -231,10 +237,10 @@ static bool find_model(struct weir_request *r) {
         : r->q.kind == WEIR_OPENAI_EMBEDDINGS ? !info->embeddings
                                               : !info->completions)
         return fail_not_found(r);
-    return weir_model_ready(r->model) ||
-           fail_named(r, 503, "Model `", weir_span_z(info->name),
-                      "` is not ready to serve requests yet. The deployment may still be starting "
-                      "up or is not fully provisioned. Please retry shortly.");
+    bool ready = weir_model_ready(r->model);
+    if (!ready)
+        weir_request_fail_not_ready(r);
+    return ready;
 }
 
 /* What the request asks of its worker and no worker here can give. */

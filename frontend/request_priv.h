@@ -436,6 +436,8 @@ void weir_request_count_end(struct weir_request *r);
 bool weir_request_fail_memory(struct weir_request *r);
 void weir_request_fail(struct weir_request *r, int http_status, struct weir_span message,
                        const char *error_type);
+/* r->model lacks workers that it needs: 503, in the reference system's words. */
+void weir_request_fail_not_ready(struct weir_request *r);
 void weir_request_leg_over(struct weir_request *r);
 /* Of a request that only counts: the prompt has so many tokens. */
 void weir_request_answer_count(struct weir_request *r, size_t n_tokens);

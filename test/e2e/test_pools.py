@@ -538,6 +538,26 @@ def test_enforced_disaggregation_refuses(fleet):
     assert front.chat().status == 200
 
 
+@pytest.mark.parametrize("queue", [(), ("--router-queue-threshold", "0")])
+def test_the_last_prefill_instance_goes_before_its_card(fleet, queue):
+    """As it does when a worker leaves in order. Dynamo 1.6.1 answers a prompt that comes in between, or without any prefill
+    worker, 503 in these words (shared spec "transport" 3.2, "frontend" 2.3). (Failed before: other words.)"""
+    pre, dec, front = split(fleet, prefill=1, decode=1, front=("--enforce-disagg", *queue))
+    assert front.chat().status == 200
+    store = os.path.join(fleet.env["DYN_FILE_KV"], "v1", "instances")
+    record, = (name for name in os.listdir(store) if "generate" in name and name.endswith(f"{pre[0].ids[0]:x}"))
+    os.remove(os.path.join(store, record))
+    front.wait_line("model m has 0 prefill workers")
+    seen = len(front.lines)
+    r = front.chat()
+    assert r.status == 503 and r.json()["error"]["message"] == (
+        "Model `m` is not ready to serve requests yet. The deployment may still be starting up or is not fully provisioned. "
+        "Please retry shortly."), r
+    assert served_by(dec[0]) == 1
+    front.wait_line("model m has 1 prefill worker", seen)  # it writes its record again
+    assert front.chat().status == 200
+
+
 def test_failing_prefill_workers_give_way(fleet):
     pre, dec, front = split(fleet, prefill=1, decode=1)
     broken = fleet.mocker("--disaggregation-mode", "prefill", "--fail-rate", "1")
