@@ -153,18 +153,28 @@ bool weir_kvs_catching_up(const struct weir_kvs *k) {
 
 /* ---- a list that comes in pages ------------------------------------------------------------ */
 
-enum weir_kvs_page weir_kvs_list_page(struct weir_kvs_list *l, uint64_t n, uint64_t total) {
-    if (l->seen > 0 && total != l->total) {
-        if (l->again++ == WEIR_KVS_LIST_AGAIN)
-            return WEIR_KVS_PAGE_GIVE_UP;
-        l->seen = 0;
-        return WEIR_KVS_PAGE_AGAIN;
-    }
+static enum weir_kvs_page list_again(struct weir_kvs_list *l) {
+    if (l->again++ == WEIR_KVS_LIST_AGAIN)
+        return WEIR_KVS_PAGE_GIVE_UP;
+    l->seen = l->names = 0;
+    return WEIR_KVS_PAGE_AGAIN;
+}
+
+enum weir_kvs_page weir_kvs_list_page(struct weir_kvs_list *l, uint64_t n, uint64_t total,
+                                      uint64_t names) {
+    bool one_piece = l->seen == 0 && n >= total;
+    if (l->seen > 0 && total != l->total)
+        return list_again(l);
     l->total = total;
     l->seen += n;
-    return l->seen >= total ? WEIR_KVS_PAGE_END
-           : n > 0          ? WEIR_KVS_PAGE_NEXT
-                            : WEIR_KVS_PAGE_GIVE_UP;
+    l->names += names;
+    if (l->seen < total)
+        return n > 0 ? WEIR_KVS_PAGE_NEXT : WEIR_KVS_PAGE_GIVE_UP;
+    if (one_piece || (l->had && l->before == l->names))
+        return WEIR_KVS_PAGE_END;
+    l->before = l->names;
+    l->had = true;
+    return list_again(l);
 }
 
 /* ---- snapshots ---------------------------------------------------------------------------- */

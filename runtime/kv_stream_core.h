@@ -100,12 +100,15 @@ bool weir_kvs_catching_up(const struct weir_kvs *k);
 /* ---- a list that comes in pages ------------------------------------------------------------ */
 
 /* The server counts from the front of its list as it is then: when one goes between two pages, the
- * next begins one further on. So the list is read again when its length has changed. (One that goes
- * while another comes leaves no trace; a router whose place was missed reads a snapshot.) */
+ * next begins one further on and hides one. So a list that does not come in one piece is read again
+ * when its length has changed, and until two times in a row it has the same names: one that hid
+ * something has the name that went, which the next has not. */
 struct weir_kvs_list {
     uint64_t seen; /* where the next page begins */
     uint64_t total;
+    uint64_t names, before; /* of this time and of the last whole one: sums of hashes */
     unsigned again;
+    bool had; /* `before` is there */
 };
 enum { WEIR_KVS_LIST_AGAIN = 8 }; /* times */
 enum weir_kvs_page {
@@ -114,8 +117,10 @@ enum weir_kvs_page {
     WEIR_KVS_PAGE_END,    /* all were seen */
     WEIR_KVS_PAGE_GIVE_UP /* it changes all the time, or is no such list */
 };
-/* A page with n of `total` came; a list of zeros begins. */
-enum weir_kvs_page weir_kvs_list_page(struct weir_kvs_list *list, uint64_t n, uint64_t total);
+/* A page with n of `total` came, `names` the sum of the hashes of their names; a list of zeros
+ * begins. */
+enum weir_kvs_page weir_kvs_list_page(struct weir_kvs_list *list, uint64_t n, uint64_t total,
+                                      uint64_t names);
 
 /* ---- snapshots ---------------------------------------------------------------------------- */
 

@@ -64,7 +64,7 @@ static void on_listed(void *arg, enum weir_status st, const struct weir_nats_msg
         return;
     if (a.n_consumers > 0 && (s->listed.seen == 0 || a.least_floor < s->floor))
         s->floor = a.least_floor;
-    switch (weir_kvs_list_page(&s->listed, a.n_consumers, a.total)) {
+    switch (weir_kvs_list_page(&s->listed, a.n_consumers, a.total, a.names)) {
     case WEIR_KVS_PAGE_NEXT:
     case WEIR_KVS_PAGE_AGAIN:
         list_consumers(s);

@@ -181,7 +181,7 @@ static void on_listed(void *arg, enum weir_status st, const struct weir_nats_msg
         st = weir_buf_append(&s->others, a.routers, a.n_routers * sizeof(*a.routers));
     enum weir_kvs_page page = WEIR_KVS_PAGE_GIVE_UP;
     if (st == WEIR_OK)
-        page = weir_kvs_list_page(&s->others_listed, a.n_consumers, a.total);
+        page = weir_kvs_list_page(&s->others_listed, a.n_consumers, a.total, a.names);
     if (page == WEIR_KVS_PAGE_AGAIN)
         weir_buf_clear(&s->others);
     if (page == WEIR_KVS_PAGE_NEXT || page == WEIR_KVS_PAGE_AGAIN)

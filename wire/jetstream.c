@@ -265,7 +265,8 @@ static uint64_t read_floor(struct weir_json *j) {
 /* Routers name theirs by their instance id, without zeros before it. */
 static void read_consumer_name(struct reader *r) {
     struct weir_span name = read_text(&r->j, r->arena, &r->status);
-    uint64_t id;
+    uint64_t id, hash = weir_hash_span(name);
+    r->a.names += hash ^ hash >> 29; /* sums of names that are much alike would often be equal */
     if (name.len == 0 || name.data[0] == '0' || r->a.n_routers == PAGE || !weir_span_u64(name, &id))
         return;
     uint64_t *ids = (uint64_t *)(uintptr_t)r->a.routers;

@@ -49,6 +49,7 @@ struct weir_js_answer {
     struct weir_span data;        /* of a message got */
     uint64_t total, offset;       /* of a list */
     uint64_t n_consumers;         /* on this page of the list */
+    uint64_t names;               /* of these: the sum of hashes, in whatever order they come */
     const uint64_t *routers;      /* of these, such as are named by a decimal number: of routers */
     size_t n_routers;
     uint64_t least_floor; /* the lowest sequence up to which one has acknowledged */

@@ -294,51 +294,71 @@ static void case_keep(void) {
     CHECK(weir_kvs_keep_look(&s, 11, 43, 53, 5002) == WEIR_KVS_WRITE); /* no pause any more */
 }
 
-/* A naive server lists its consumers a page at a time, and some go in between: whoever stayed is in
- * a list that ends. (Failed before: one that went from an earlier page hid the first of the next.)
+/* A naive server lists its consumers a page at a time, in whatever order, and some go and come in
+ * between: whoever stayed is in a list that ends. (Failed before: one that went from an earlier
+ * page hid the first of the next; and when another came at the same time, the length said nothing.)
  */
 static void case_list_in_pages(void) {
-    enum { PAGE = 4, MOST = 30 };
-    unsigned ended = 0, whole = 0;
-    for (int round = 0; round < 3000; round++) {
-        unsigned ids[MOST], n = (unsigned)weir_rng_below(&rng, MOST + 1), pages = 0;
-        unsigned odds = (unsigned)weir_rng_below(&rng, 40);
-        bool seen[MOST] = {false};
+    enum { PAGE = 4, MOST = 30, EVER = 2000 };
+    static uint64_t hashes[EVER];
+    unsigned ended = 0, whole = 0, in_one = 0;
+    for (unsigned i = 0; i < EVER; i++)
+        hashes[i] = weir_rng_u64(&rng);
+    for (int round = 0; round < 6000; round++) {
+        unsigned ids[MOST], n = (unsigned)weir_rng_below(&rng, MOST + 1), pages = 0, next_id = n;
+        unsigned odds = (unsigned)weir_rng_below(&rng, 40), first = n;
+        bool exchanges = weir_rng_below(&rng, 2) == 0; /* one comes for one that goes */
+        static bool seen[EVER];
+        memset(seen, 0, sizeof(seen));
         for (unsigned i = 0; i < n; i++)
             ids[i] = i;
         struct weir_kvs_list l = {.seen = 0};
         enum weir_kvs_page page = WEIR_KVS_PAGE_NEXT;
         while (page == WEIR_KVS_PAGE_NEXT || page == WEIR_KVS_PAGE_AGAIN) {
             unsigned told = 0;
+            uint64_t names = 0;
             if (page == WEIR_KVS_PAGE_AGAIN)
                 memset(seen, 0, sizeof(seen));
-            for (; told < PAGE && l.seen + told < n; told++)
+            for (; told < PAGE && l.seen + told < n; told++) {
                 seen[ids[l.seen + told]] = true;
-            page = weir_kvs_list_page(&l, told, n);
+                names += hashes[ids[l.seen + told]];
+            }
+            page = weir_kvs_list_page(&l, told, n, names);
             CHECK(++pages < (WEIR_KVS_LIST_AGAIN + 2) * (MOST / PAGE + 2));
             if (page == WEIR_KVS_PAGE_END)
                 break;
-            while (n > 0 && weir_rng_below(&rng, 100) < odds) {
+            while (n > 0 && next_id < EVER && weir_rng_below(&rng, 100) < odds) {
                 unsigned at = (unsigned)weir_rng_below(&rng, n);
                 memmove(ids + at, ids + at + 1, (n - at - 1) * sizeof(*ids));
                 n--;
+                if (!exchanges)
+                    continue;
+                at = (unsigned)weir_rng_below(&rng, n + 1);
+                memmove(ids + at + 1, ids + at, (n - at) * sizeof(*ids));
+                ids[at] = next_id++;
+                n++;
             }
         }
         ended += page == WEIR_KVS_PAGE_END;
-        whole += page == WEIR_KVS_PAGE_END && l.again > 0;
+        whole += page == WEIR_KVS_PAGE_END && l.again > 1;
+        in_one += page == WEIR_KVS_PAGE_END && pages == 1;
         for (unsigned i = 0; i < n && page == WEIR_KVS_PAGE_END; i++)
-            CHECK(seen[ids[i]]);
+            CHECK(ids[i] >= first || seen[ids[i]]);
     }
-    CHECK(ended > 1000 && whole > 100);
+    CHECK(ended > 2000 && whole > 200 && in_one > 200);
     /* One that never rests comes to its end, too. */
     struct weir_kvs_list l = {.seen = 0};
     unsigned times = 0;
-    for (uint64_t total = 1000; weir_kvs_list_page(&l, PAGE, total) != WEIR_KVS_PAGE_GIVE_UP;
+    for (uint64_t total = 1000; weir_kvs_list_page(&l, PAGE, total, 1) != WEIR_KVS_PAGE_GIVE_UP;
          total--)
         times++;
     CHECK(times <= 2 * WEIR_KVS_LIST_AGAIN + 2);
     l = (struct weir_kvs_list){.seen = 0};
-    CHECK(weir_kvs_list_page(&l, 0, 5) == WEIR_KVS_PAGE_GIVE_UP);
+    for (times = 0; weir_kvs_list_page(&l, PAGE, 2 * PAGE, times) != WEIR_KVS_PAGE_GIVE_UP;)
+        times++;
+    CHECK(times <= 2 * WEIR_KVS_LIST_AGAIN + 2);
+    l = (struct weir_kvs_list){.seen = 0};
+    CHECK(weir_kvs_list_page(&l, 0, 5, 0) == WEIR_KVS_PAGE_GIVE_UP);
 }
 
 int main(void) {

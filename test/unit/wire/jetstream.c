@@ -103,6 +103,13 @@ static void case_consumers(void) {
                "{\"name\":\"07\"},{\"name\":\"18446744073709551616\"},{\"name\":\"7a\"}]}");
     CHECK(a.n_consumers == 5 && a.n_routers == 2);
     CHECK(a.routers[0] == UINT64_MAX && a.routers[1] == 7);
+    uint64_t names = a.names;
+    a = answer("{\"total\":5,\"consumers\":[{\"name\":\"7a\"},{\"name\":\"07\"},{\"name\":\"7\"},"
+               "{\"name\":\"18446744073709551616\"},{\"name\":\"18446744073709551615\"}]}");
+    CHECK(a.names == names && names != 0);
+    a = answer("{\"total\":5,\"consumers\":[{\"name\":\"7a\"},{\"name\":\"07\"},{\"name\":\"8\"},"
+               "{\"name\":\"18446744073709551616\"},{\"name\":\"18446744073709551615\"}]}");
+    CHECK(a.names != names);
     a = answer("{\"total\":2,\"offset\":1,\"consumers\":[{\"name\":\"new\",\"ack_floor\":{"
                "\"consumer_seq\":0,\"stream_seq\":0}}]}");
     CHECK(a.n_consumers == 1 && a.least_floor == 0);
