@@ -179,6 +179,13 @@ void weir_discovery_scan_begin(struct weir_discovery *d) {
     d->scan++;
 }
 
+void weir_discovery_scan_keep(struct weir_discovery *d, enum weir_record_kind kind,
+                              struct weir_span key) {
+    struct weir_discovery_entry *e = find(d, kind, key);
+    if (e != NULL)
+        e->mark = d->scan;
+}
+
 void weir_discovery_scan_end(struct weir_discovery *d, enum weir_record_kind kind) {
     WEIR_LIST_FOREACH(it, &d->entries) {
         struct weir_discovery_entry *e = WEIR_CONTAINER_OF(it, struct weir_discovery_entry, node);

@@ -6,11 +6,11 @@
  * touched every third of the lease; every file older than the lease is removed, whoever wrote it.
  * Failure modes: an overflowed event queue leads to a full scan; an own file that somebody removed
  * is written again at the next touch; a folder that was removed or replaced is made and watched
- * again, also at the next touch; where a record or the folder cannot be read (no descriptor, an
- * error of the disk or of a network file system) nobody is taken for gone, and the folder is read
- * at the next touch; a wall clock that jumps removes nothing, as it makes
- * every file look old. Changes that tell nobody (a network file system, no inotify to be had) are
- * found by what the folders list, at the next touch; without inotify that comes twice a second.
+ * again, also at the next touch; a record that cannot be read (no descriptor, an error of the disk
+ * or of a network file system) stays as it was, and where the folder cannot nobody is taken for
+ * gone: it is read at the next touch; a wall clock that jumps removes nothing, as it makes every
+ * file look old. Changes that tell nobody (a network file system, no inotify to be had) are found
+ * by what the folders list, at the next touch; without inotify that comes twice a second.
  */
 #include "base/hash.h"
 #include "base/log.h"
@@ -98,24 +98,27 @@ static int read_file(const char *path, struct weir_buf *json) {
     return tells(why) ? ENOENT : why;
 }
 
-/* False: what the file says is not known now. */
+/* False: out of memory, so nobody knows which record it is. Of one that cannot be read what it said
+ * before stays, and the next look reads it again. */
 static bool read_record(struct weir_discovery *d, int bucket, const char *name) {
     struct file_backend *f = d->backend;
+    const enum weir_record_kind kind = (enum weir_record_kind)bucket;
     char path[PATH_MAX];
     struct weir_buf key, json;
     if (strncmp(name, ".tmp_", 5) == 0 || !bucket_path(f, bucket, name, path))
         return true;
     weir_buf_init(&key, PATH_MAX);
     weir_buf_init(&json, WEIR_RECORD_MAX_BYTES);
-    int why = read_file(path, &json);
-    bool known = why == 0 || why == ENOENT;
-    if (why == 0 && weir_file_name_decode(weir_span_z(name), &key) == WEIR_OK)
-        weir_discovery_put(d, (enum weir_record_kind)bucket, weir_buf_span(&key),
-                           weir_buf_span(&json));
+    enum weir_status st = weir_file_name_decode(weir_span_z(name), &key);
+    int why = st == WEIR_OK ? read_file(path, &json) : st == WEIR_NOMEM ? ENOMEM : ENOENT;
+    if (why == 0)
+        weir_discovery_put(d, kind, weir_buf_span(&key), weir_buf_span(&json));
+    else if (why != ENOENT)
+        weir_discovery_scan_keep(d, kind, weir_buf_span(&key));
     weir_buf_fini(&key);
     weir_buf_fini(&json);
-    f->anew[bucket] = f->anew[bucket] || !known;
-    return known;
+    f->anew[bucket] = f->anew[bucket] || (why != 0 && why != ENOENT);
+    return st != WEIR_NOMEM;
 }
 
 /* The name may be there again: the event is older than what is read now. */

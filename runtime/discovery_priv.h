@@ -63,8 +63,11 @@ void weir_discovery_put(struct weir_discovery *disc, enum weir_record_kind kind,
                         struct weir_span key, struct weir_span json);
 void weir_discovery_delete(struct weir_discovery *disc, enum weir_record_kind kind,
                            struct weir_span key);
-/* A full scan: begin, put all, end (what was not put is deleted). */
+/* A full scan: begin, put or keep all, end (the others are deleted). */
 void weir_discovery_scan_begin(struct weir_discovery *disc);
+/* It is there, and what it says is not known now: it stays as it was. */
+void weir_discovery_scan_keep(struct weir_discovery *disc, enum weir_record_kind kind,
+                              struct weir_span key);
 void weir_discovery_scan_end(struct weir_discovery *disc, enum weir_record_kind kind);
 
 /* Pause before attempt number `failures` + 1: each of `addresses` once without a wait worth the

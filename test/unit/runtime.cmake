@@ -1,5 +1,5 @@
 weir_test(unit_discovery SOURCES test/unit/runtime/discovery.c test/unit/runtime/turns.c LINK weir_runtime)
-target_link_options(unit_discovery PRIVATE -Wl,--wrap=open,--wrap=read,--wrap=readdir) # they fail where a case says so
+target_link_options(unit_discovery PRIVATE -Wl,--wrap=open,--wrap=read,--wrap=readdir,--wrap=inotify_init1) # they fail where a case says so
 weir_test(unit_plane_client
   SOURCES test/unit/runtime/plane_client.c test/unit/runtime/peer.c test/unit/runtime/turns.c
           test/unit/wire/vectors.c

@@ -319,6 +319,8 @@ static void case_no_descriptors(void) {
 /* What fails, with which error, for files of records (and the folder of instances). */
 static enum { NOTHING_FAILS, OPEN_FAILS, READ_FAILS, READDIR_FAILS } fails;
 static int fails_with;
+static const char *fails_only; /* for this file alone */
+static bool no_inotify;
 static int record_fd = -1;
 
 int __real_open(const char *path, int flags, ...);
@@ -327,21 +329,28 @@ struct dirent *__real_readdir(DIR *dir);
 int __wrap_open(const char *path, int flags, ...);
 ssize_t __wrap_read(int fd, void *to, size_t bytes);
 struct dirent *__wrap_readdir(DIR *dir);
+int __real_inotify_init1(int flags);
+int __wrap_inotify_init1(int flags);
+
+int __wrap_inotify_init1(int flags) {
+    errno = EMFILE;
+    return no_inotify ? -1 : __real_inotify_init1(flags);
+}
 
 int __wrap_open(const char *path, int flags, ...) {
     va_list more;
     va_start(more, flags);
     unsigned mode = (flags & O_CREAT) != 0 ? va_arg(more, unsigned) : 0;
     va_end(more);
-    bool record =
-        fails != NOTHING_FAILS && strstr(path, "/v1/instances/") != NULL && flags & O_NONBLOCK;
+    bool record = fails != NOTHING_FAILS && strstr(path, "/v1/instances/") != NULL &&
+                  flags & O_NONBLOCK && (fails_only == NULL || strstr(path, fails_only) != NULL);
     if (record && fails == OPEN_FAILS) {
         errno = fails_with;
         return -1;
     }
     int fd = __real_open(path, flags, mode);
-    if (record)
-        record_fd = fd;
+    if (record || fd == record_fd)
+        record_fd = record ? fd : -1;
     return fd;
 }
 
@@ -406,6 +415,43 @@ static void case_reading_fails(void) {
         /* What has gone meanwhile is gone. */
         CHECK(unlink(in_root(NAME("3"))) == 0);
         wait_for(&s, 3, 1);
+        close_it(d);
+    }
+}
+
+/* One record that cannot be read for good, where nobody tells of changes: it stays as it was, and
+ * the others come and go. (Failed before: nobody went.) */
+static void case_one_cannot_be_read(void) {
+    static const struct {
+        int how, why;
+    } cases[] = {{OPEN_FAILS, ESTALE}, {OPEN_FAILS, EIO}, {READ_FAILS, EIO}};
+    for (size_t i = 0; i < WEIR_ARRAY_LEN(cases); i++) {
+        fresh();
+        struct seen s = {0};
+        no_inotify = true;
+        struct weir_discovery *d = open_file(150);
+        no_inotify = false;
+        CHECK(weir_discovery_watch(d, on_change, &s) == WEIR_OK);
+        put_lasting(NAME("2"), INSTANCE_TEXT(2));
+        put_lasting(NAME("3"), INSTANCE_TEXT(3));
+        wait_for(&s, 2, 0);
+        fails_only = NAME("2");
+        fails_with = cases[i].why;
+        fails = cases[i].how;
+        put_lasting(NAME("2"), INSTANCE_TEXT(22));
+        put_lasting(NAME("4"), INSTANCE_TEXT(4));
+        wait_for(&s, 3, 0);
+        CHECK(unlink(in_root(NAME("3"))) == 0);
+        wait_for(&s, 3, 1);
+        CHECK(strcmp(s.last_key, "my-ns/back_end/gen.x/3") == 0);
+        fails = NOTHING_FAILS;
+        wait_for(&s, 4, 1);
+        CHECK_EQ_U64(s.last_id, 22);
+        fails = cases[i].how;
+        CHECK(unlink(in_root(NAME("2"))) == 0); /* it can be seen that it is not there */
+        wait_for(&s, 4, 2);
+        fails = NOTHING_FAILS;
+        fails_only = NULL;
         close_it(d);
     }
 }
@@ -718,6 +764,7 @@ int main(void) {
     CHECK_RUN(case_leases);
     CHECK_RUN(case_no_descriptors);
     CHECK_RUN(case_reading_fails);
+    CHECK_RUN(case_one_cannot_be_read);
     CHECK_RUN(case_unreadable_text);
     CHECK_RUN(case_root_removed);
     CHECK_RUN(case_killed_process);
