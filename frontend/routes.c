@@ -277,7 +277,9 @@ static void on_body_error(void *arg, struct weir_http_exchange *x, int http_stat
     else
         snprintf(text, sizeof(text), "%s",
                  http_status == 408 ? "The request body came too slowly"
-                                    : "Failed to read request body");
+                 : http_status == 503
+                     ? "There is no room for the request body; please retry shortly"
+                     : "Failed to read request body");
     weir_front_error(fl, x, http_status, text);
     if (is_inference(r.id))
         weir_front_count_failure(fl->app->metrics, http_status);

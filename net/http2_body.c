@@ -4,9 +4,17 @@
  * that has more must be granted room for all of its body. Room is `h2_bodies` bytes, and who finds
  * none gets no more window until a body goes, the oldest stream first. Whoever is granted can send
  * all of it, so nobody waits for one who waits; small bodies wait for nobody, as the window of the
- * connection is given back at once.
+ * connection is given back at once. The wait is not the client's: its time for the body begins when
+ * it is granted; who waits as long as a body may take is refused (503, not 408).
  */
 #include "net/http2_priv.h"
+
+static void begin_clock(struct h2_stream *st) {
+    const struct weir_http_server *s = st->conn->server;
+    uint64_t now = weir_loop_now_ms(s->loop);
+    st->due_ms = now + s->limits.body_ms;
+    st->body_due_ms = now + s->limits.body_total_ms;
+}
 
 static void grant(struct h2_stream *st) {
     struct h2_conn *c = st->conn;
@@ -15,7 +23,7 @@ static void grant(struct h2_stream *st) {
     st->granted = st->need;
     c->granted += st->need;
     st->owed = 0;
-    st->due_ms = weir_loop_now_ms(c->server->loop) + c->server->limits.body_ms;
+    begin_clock(st);
     if (owed > 0 && nghttp2_session_consume_stream(c->session, st->id, owed) == NGHTTP2_ERR_NOMEM)
         weir_http2_close(c, WEIR_NOMEM, "out of memory");
     weir_http2_send_later(c);
@@ -36,6 +44,7 @@ static void grant_next(struct h2_conn *c) {
 static void want(struct h2_stream *st, uint64_t bytes) {
     st->need = bytes;
     st->waits = true;
+    begin_clock(st);
     grant_next(st->conn);
 }
 
@@ -73,7 +82,6 @@ void weir_http2_body_error(struct h2_stream *st, int status) {
 void weir_http2_body_start(struct h2_stream *st) {
     struct weir_http_exchange *x = &st->x;
     struct h2_conn *c = st->conn;
-    const struct weir_http_limits *l = &c->server->limits;
     if (x->body_limit > c->bodies_max)
         c->bodies_max = x->body_limit; /* one must have room by itself */
     int refused = weir_http_body_prepare(x);
@@ -81,10 +89,9 @@ void weir_http2_body_start(struct h2_stream *st) {
         weir_http2_body_error(st, refused);
         return;
     }
+    begin_clock(st);
     if (x->framing.content_length > H2_WINDOW)
         want(st, (uint64_t)x->framing.content_length);
-    st->body_due_ms = weir_loop_now_ms(c->server->loop) + l->body_total_ms;
-    st->due_ms = weir_loop_now_ms(c->server->loop) + l->body_ms;
     if (x->framing.expect_continue) {
         static const nghttp2_nv interim = {.name = (uint8_t *)(uintptr_t) ":status",
                                            .namelen = 7,

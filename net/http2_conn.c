@@ -422,7 +422,7 @@ static void check_stream(struct h2_stream *st, uint64_t now) {
     if (!st->head_done && now >= st->due_ms)
         weir_http2_close(st->conn, WEIR_TIMEOUT, "a request head came too slowly");
     else if (st->head_done && (now >= st->due_ms || now >= st->body_due_ms))
-        weir_http2_body_error(st, 408);
+        weir_http2_body_error(st, st->waits ? 503 : 408);
 }
 
 static void on_timer(void *arg) {

@@ -46,7 +46,7 @@ struct h2_stream {
     struct weir_buf out;          /* of the answer; out_at bytes are with the connection */
     size_t out_at;
     uint64_t due_ms;      /* of the loop's clock: head or next piece of the body; 0: none */
-    uint64_t body_due_ms; /* for the whole body */
+    uint64_t body_due_ms; /* for the whole body, or the wait for room */
     uint64_t progress_ms; /* when bytes of `out` moved last */
     /* Of the body, whose bytes beyond the first window need room (http2_body.c). */
     uint64_t need, granted; /* 0: not known, none */

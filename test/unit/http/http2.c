@@ -341,6 +341,51 @@ static void case_bodies_together(void) {
     }
 }
 
+/* The wait for room is ours: the client's time for the body begins when it is granted, and who
+ * waits as long as a body may take is told that it is not its fault. (Failed before: both were
+ * 408.) */
+static void case_the_wait_for_room(void) {
+    enum { EACH = 3 << 20, ROOM = 4 << 20 };
+    static const struct weir_http_limits limits = {
+        .h2_bodies = ROOM, .body_ms = 1000, .body_total_ms = 5000};
+    static const char *const length[] = {"content-length", "3145728", NULL};
+    static char text[EACH];
+    for (int declared = 0; declared < 2; declared++) {
+        struct rig r;
+        rig_up(&r, &limits, 65535);
+        r.app.body_limit = EACH;
+        talk(&r);
+        struct body first = {weir_span(text, EACH), false}, second = {first.left, true};
+        int32_t one = ask(&r, "POST", "/later", declared != 0 ? length : NULL, &first);
+        int32_t two = ask(&r, "POST", "/later", declared != 0 ? length : NULL, &second);
+        talk(&r);
+        CHECK_EQ_U64(r.app.requests, 1);
+        /* Room comes late, and its time does not end shortly after. */
+        fake_loop_advance(r.loop, 4500);
+        CHECK(nghttp2_submit_rst_stream(r.client, NGHTTP2_FLAG_NONE, one, NGHTTP2_CANCEL) == 0);
+        talk(&r);
+        CHECK_EQ_U64(second.left.len, 0);
+        fake_loop_advance(r.loop, 800);
+        CHECK_EQ_U64(r.app.errors, 0);
+        second.held = false;
+        CHECK(nghttp2_session_resume_data(r.client, two) == 0);
+        talk(&r);
+        CHECK_EQ_U64(r.app.requests, 2);
+        /* No room comes. */
+        struct body third = {weir_span(text, EACH), false};
+        int32_t three = ask(&r, "POST", "/a", declared != 0 ? length : NULL, &third);
+        talk(&r);
+        fake_loop_advance(r.loop, 4500);
+        CHECK_EQ_U64(r.app.errors, 0);
+        fake_loop_advance(r.loop, 1000);
+        talk(&r);
+        CHECK_EQ_U64(r.app.errors, 1);
+        CHECK_EQ_U64((unsigned)r.seen[three].status, 503);
+        CHECK(!r.end.closed && !r.goaway);
+        rig_down(&r);
+    }
+}
+
 /* Opens and resets so many; how many it was until the server ended the connection. */
 static unsigned reset(struct rig *r, unsigned n) {
     for (unsigned i = 0; i < n; i++) {
@@ -559,6 +604,7 @@ int main(void) {
     CHECK_RUN(case_heads_over_limits);
     CHECK_RUN(case_bodies_refused);
     CHECK_RUN(case_bodies_together);
+    CHECK_RUN(case_the_wait_for_room);
     CHECK_RUN(case_windows);
     CHECK_RUN(case_waits);
     CHECK_RUN(case_ends);
