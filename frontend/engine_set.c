@@ -86,6 +86,18 @@ static bool other_at(const struct weir_engine_set *s, uint64_t id, const char *a
     return false;
 }
 
+/* Of those, one counts what the server does. */
+static bool counts_here(const struct member *m) {
+    WEIR_LIST_FOREACH(it, &m->set->members) {
+        const struct member *first = MEMBER(it);
+        if (first == m)
+            return true;
+        if (first->address != NULL && m->address != NULL && strcmp(first->address, m->address) == 0)
+            return false;
+    }
+    return true;
+}
+
 static void drop_seats(struct member *m) {
     weir_engine_parity_cancel(m->parity);
     m->parity = NULL;
@@ -203,7 +215,7 @@ static void count_batches(struct cache *c) {
     const uint64_t more[N_COUNTS] = {s.batches - old->batches, s.gaps - old->gaps,
                                      s.replays - old->replays, s.broken - old->broken,
                                      s.replayed - old->replayed};
-    for (size_t i = 0; i < N_COUNTS; i++)
+    for (size_t i = 0; i < N_COUNTS && counts_here(c->member); i++)
         if (more[i] > 0)
             weir_metric_add(c->counts[i], (double)more[i]);
     *old = s;
@@ -278,7 +290,8 @@ static void find_metrics(struct weir_engine_set *s, struct cache *c, const char 
 
 static void on_reset(void *arg, const char *why) {
     struct cache *c = arg;
-    weir_metric_inc(c->resets);
+    if (counts_here(c->member))
+        weir_metric_inc(c->resets);
     WEIR_LOG(WEIR_LOG_INFO, "engines", "engine %s rank %u: its blocks are forgotten: %s",
              weir_worker_text(c->member->id).s, c->rank, why);
     weir_engine_rank_reset(c->names);
@@ -462,9 +475,10 @@ static void on_down(void *arg, uint64_t id, const char *why) {
         return;
     for (size_t i = 0; i < m->n_seats; i++)
         remove_seat(m, &m->seats[i], true);
-    if (m->address == NULL || !other_at(s, id, m->address))
+    if (m->address == NULL || !other_at(s, id, m->address)) {
         weir_metric_set(m->up, 0);
-    weir_metric_inc(m->downs);
+        weir_metric_inc(m->downs);
+    }
     drop_member(m);
 }
 

@@ -2,7 +2,8 @@
 import json
 
 from test_engine_scripted import engines, front  # noqa: F401 (a fixture)
-from weir import until
+from test_engines import start
+from weir import exposition, total, until
 
 
 def says(name):
@@ -67,6 +68,25 @@ def test_two_entries_of_one_engine_with_a_model_each(fleet, engines):  # noqa: F
     assert f.chat(model="a").json() == {"id": "e:a"} and f.metric("weir_engine_up") == 1
     e.models = ("a", "b")
     until("it to be back", lambda: names(f) == ["a", "b"])
+    assert f.metric("weir_engine_downs_total") == 0
+    e.models = ()
+    until("both to be down", lambda: names(f) == [])
+    assert f.metric("weir_engine_up") == 0 and f.metric("weir_engine_downs_total") == 1
+
+
+def test_two_entries_of_one_engine_count_its_batches_once(fleet, engines):  # noqa: F811
+    """Each follows its KV events, which are the server's. (Failed before: each counted them.)"""
+    e, publisher = engines(says("e"), models=("a", "b")), start(fleet)
+    events, replay = publisher.events()
+    f = fleet.frontend("--router-mode", "kv", "--tokenizer", "bytes", "--parity-check", "off",
+                       *(a for m in "ab" for a in ("--worker", f"{e.url},model={m},kv-events={events},replay={replay},block-size=16")),
+                       env={"WEIR_ENGINE_POLL_SECS": "0.05"})
+    until("both", lambda: names(f) == ["a", "b"])
+    for i in range(6):
+        publisher.ask("POST", "/v1/completions", {"model": "m", "prompt": f"{i} " * 100, "max_tokens": 1})
+        published = total(exposition(publisher.get("/metrics")), "weir_mocker_kv_next_sequence")
+        until("all batches to be counted", lambda n=published: f.metric("weir_engine_kv_batches_total") == n)
+    assert published >= 6 and f.metric("weir_engine_kv_next_sequence") == published
 
 
 def test_two_names_of_one_engine(fleet, engines):  # noqa: F811
