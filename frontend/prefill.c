@@ -423,6 +423,18 @@ static void drop_engine(struct weir_prefill *p, struct weir_span key) {
     on_gone(p, WEIR_RECORD_MODEL, key);
 }
 
+/* What has changed is not of this model: it stays, and its calls are not those of one that left. */
+static bool same_engine(const struct weir_prefill *p, const struct worker *w,
+                        const struct weir_models_engine *e, struct weir_span bootstrap_host,
+                        uint16_t bootstrap_port) {
+    return w != NULL && w->pool != NULL && w->records.router != NULL &&
+           strcmp(w->records.address, e->address) == 0 && weir_span_eqz(e->model, w->pool->model) &&
+           w->pool->block_size == block_size_for(p, e->block_size) &&
+           w->records.figures.dp_size == e->n_ranks &&
+           w->records.figures.total_kv_blocks == e->n_kv_blocks &&
+           weir_span_eqz(bootstrap_host, w->bootstrap_host) && w->bootstrap_port == bootstrap_port;
+}
+
 void weir_prefill_engine_put(struct weir_prefill *prefill, const struct weir_models_engine *e,
                              struct weir_span bootstrap_host, uint16_t bootstrap_port) {
     char room[64];
@@ -439,10 +451,12 @@ void weir_prefill_engine_put(struct weir_prefill *prefill, const struct weir_mod
                                      .bootstrap_port = bootstrap_port,
                                      .dp_size = e->n_ranks}};
     pthread_mutex_lock(&prefill->lock);
-    drop_engine(prefill, key);
-    on_instance(prefill, key, &r);
-    if (wants_card(prefill, &r.card))
-        (void)take_card(prefill, key, &r);
+    if (!same_engine(prefill, find_worker(prefill, key), e, bootstrap_host, bootstrap_port)) {
+        drop_engine(prefill, key);
+        on_instance(prefill, key, &r);
+        if (wants_card(prefill, &r.card))
+            (void)take_card(prefill, key, &r);
+    }
     pthread_mutex_unlock(&prefill->lock);
 }
 

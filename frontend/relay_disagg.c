@@ -27,6 +27,7 @@ struct weir_relay_prefill {
     struct weir_http_call *call;
     struct weir_buf body, answer; /* body: of the call */
     struct weir_timer silence;
+    uint64_t left_ms; /* > 0: the engine has left; what it may be silent then */
     char content_type[128];
     int status;
 };
@@ -143,22 +144,30 @@ static void on_done(void *arg, enum weir_status status, bool sent_any) {
     }
 }
 
+static void arm_silence(struct weir_relay_prefill *p) {
+    uint64_t ms = p->leg->request->fl->app->item_ms;
+    if (p->left_ms > 0 && (ms == 0 || p->left_ms < ms))
+        ms = p->left_ms;
+    if (ms > 0 && weir_timer_start(&p->silence, ms) != WEIR_OK)
+        WEIR_LOG(WEIR_LOG_WARN, "disagg", "%s: out of memory: no deadline", p->leg->request->uuid);
+}
+
 static void on_silence(void *arg) {
     struct weir_relay_prefill *p = arg;
+    if (p->left_ms > 0 && !weir_relay_pool_has_left(&p->user)) { /* it is listed again */
+        p->left_ms = 0;
+        arm_silence(p);
+        return;
+    }
     drop_call(p);
     avoid(p->leg);
     go_on(p->leg, "it was silent", false);
 }
 
-static void arm_silence(struct weir_relay_prefill *p, uint64_t ms) {
-    if (ms > 0 && weir_timer_start(&p->silence, ms) != WEIR_OK)
-        WEIR_LOG(WEIR_LOG_WARN, "disagg", "%s: out of memory: no deadline", p->leg->request->uuid);
-}
-
 static void on_left(void *arg, uint64_t silent_ms) {
     struct weir_relay_prefill *p = arg;
-    uint64_t ms = p->leg->request->fl->app->item_ms;
-    arm_silence(p, ms > 0 && ms < silent_ms ? ms : silent_ms);
+    p->left_ms = silent_ms;
+    arm_silence(p);
 }
 
 /* ---- asking it ------------------------------------------------------------------------------ */
@@ -178,6 +187,7 @@ static struct weir_relay_prefill *own(struct weir_leg *leg) {
     weir_buf_fini(&p->answer);
     weir_buf_init(&p->answer, ANSWER_MAX);
     p->status = 0;
+    p->left_ms = 0;
     p->content_type[0] = '\0';
     return p;
 }
@@ -237,7 +247,7 @@ static enum weir_status send(struct weir_leg *leg, const struct weir_prefill_wor
         weir_buf_fini(&p->body);
     leg->disagg.sent_ns = weir_now_ns();
     if (st == WEIR_OK)
-        arm_silence(p, r->fl->app->item_ms);
+        arm_silence(p);
     return st;
 }
 

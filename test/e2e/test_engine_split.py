@@ -104,6 +104,33 @@ def test_a_silent_prefill_engine_is_avoided(fleet, engines):
     over.set()
 
 
+def test_a_prefill_engine_that_names_another_model_has_not_left(fleet, engines):
+    """It may think as long as before. (Failed before: its calls had the time that one has whose engine has left, and were asked
+    elsewhere.) The time of an engine that has, later, says when that would have been over."""
+    over = threading.Event()
+
+    def computes(h, body):
+        over.wait(DEADLINE_S)
+        say("p", kv_transfer_params=KV)(h, body)
+    stays, leaves = engines(computes), engines(computes)
+    f = front(fleet, [stays.url, leaves.url], [engines(say("d")).url], "--enforce-disagg",
+              WEIR_WORKER_LEFT_TIMEOUT_SECS="0.5")
+    answers = []
+    chats = [threading.Thread(target=lambda: answers.append(f.chat().json()["id"])) for _ in range(2)]
+    for c in chats:
+        c.start()
+    until("both to have a prompt", lambda: len(stays.seen) == 1 and len(leaves.seen) == 1)
+    stays.models = ("m", "n")
+    f.wait_line("model n has 1 prefill worker")
+    leaves.models = ()
+    f.wait_line("failed: it was silent")
+    over.set()
+    for c in chats:
+        c.join(DEADLINE_S)
+    assert answers == ["d", "d"] and len(stays.seen) == 2 and len(leaves.seen) == 1
+    assert sum("it was silent" in line for line in f.lines) == 1
+
+
 def test_without_a_prefill_engine_one_does_all(fleet, engines):
     bad, dec = engines(lambda h, body: h.whole(500, b"{}")), engines(say("d"))
     f = front(fleet, [bad.url], [dec.url])
