@@ -153,8 +153,8 @@ static enum weir_status send_request(struct weir_js_call *c,
     put_reply(c, request->stream, reply);
     struct weir_nats_out out = {.subject = request->subject,
                                 .reply = reply,
-                                .n_headers = request->header != NULL,
-                                .headers = {{request->header, request->value}},
+                                .n_headers = request->n_headers,
+                                .headers = {request->headers[0], request->headers[1]},
                                 .payload = request->payload,
                                 .keep_ms = ms};
     enum weir_status st = weir_timer_start(&c->timer, ms);

@@ -29,9 +29,10 @@ void weir_js_close(struct weir_js *js);
 struct weir_js_request {
     const char *subject;
     struct weir_span payload;
-    const char *header, *value; /* one header, or NULL */
-    uint64_t timeout_ms;        /* 0 = 5,000 */
-    bool stream;                /* many messages: until cancelled, or timeout_ms is over */
+    struct weir_nats_header headers[2];
+    unsigned n_headers;
+    uint64_t timeout_ms; /* 0 = 5,000 */
+    bool stream;         /* many messages: until cancelled, or timeout_ms is over */
     weir_js_fn fn;
     void *arg;
 };

@@ -1,14 +1,17 @@
 /*
  * Download: the record → its chunks, one after the other, handed on as they come → digest → told.
  * Upload: the bucket → the record of before → chunks, each read and acknowledged → the new record,
- * which replaces that of before → the chunks of before are purged → told.
+ * which replaces that of before and no other → the chunks of before are purged → told.
  *
  * Failure modes: any call that fails ends the operation; an upload that breaks off leaves the
- * object of before whole, and chunks that nobody names.
+ * object of before whole, and has its own chunks purged: nobody names them, and the bucket has no
+ * age. They stay only where the purge is lost, or where nobody knows whether the new record was
+ * stored, since then they may be the object's.
  */
 #include "runtime/js_object.h"
 
 #include "base/arena.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "net/sha256.h"
 #include "wire/jetstream.h"
@@ -45,12 +48,27 @@ struct weir_js_object_op {
     char nuid[NUID_MAX + 1];           /* whose chunks are read or written */
     char old[NUID_MAX + 1];            /* upload: whose are to go; "" = none */
     uint64_t size, chunks, n, seq;     /* as the record says; chunks done; place of the last one */
+    uint64_t record_seq; /* upload: place of the record of before; 0 = there is none */
+    bool ours_alone;     /* upload: chunks may be there that no record names */
 };
 
 static void ask(struct weir_js_object_op *op);
 
+/* Best effort: nobody waits for it. */
+static void purge_own(const struct weir_js_object_op *op) {
+    char subject[SUBJECT_BYTES], body[SUBJECT_BYTES];
+    int n = snprintf(body, sizeof(body), "{\"filter\":\"$O.%s.C.%s\"}", op->bucket, op->nuid);
+    snprintf(subject, sizeof(subject), "$JS.API.STREAM.PURGE.OBJ_%s", op->bucket);
+    if (weir_js_tell(op->js, subject, weir_span(body, (size_t)n)) != WEIR_OK)
+        WEIR_LOG(WEIR_LOG_WARN, "events",
+                 "bucket %s: chunks of an upload that broke off were not removed: %s.C.%s",
+                 op->bucket, op->bucket, op->nuid);
+}
+
 static void free_op(struct weir_js_object_op *op) {
     weir_js_cancel(op->call);
+    if (op->ours_alone)
+        purge_own(op);
     weir_sha256_destroy(op->sha);
     weir_arena_fini(&op->arena);
     weir_spool_destroy(op->bytes);
@@ -170,7 +188,10 @@ static bool after_put(struct weir_js_object_op *op, const struct weir_js_answer 
                       enum weir_status *ret) {
     bool ok = a->error == 0 || (op->step == STEP_BUCKET && a->error == WEIR_JS_STREAM_EXISTS) ||
               (op->step == STEP_RECORD && is_missing(a->error)) || op->step == STEP_PURGE;
-    *ret = ok ? WEIR_OK : WEIR_UNAVAILABLE;
+    bool other = a->error == WEIR_JS_OTHER_LAST || a->error == WEIR_JS_OTHER_LAST_2;
+    *ret = ok ? WEIR_OK : op->step == STEP_NEW_RECORD && other ? WEIR_EXISTS : WEIR_UNAVAILABLE;
+    if (op->step == STEP_NEW_RECORD)
+        op->ours_alone = !ok;
     if (!ok)
         return false;
     switch (op->step) {
@@ -180,6 +201,7 @@ static bool after_put(struct weir_js_object_op *op, const struct weir_js_answer 
     case STEP_RECORD:
         if (a->error == 0)
             take_old(op, a->data);
+        op->record_seq = a->error == 0 ? a->seq : 0;
         op->step = op->chunks > 0 ? STEP_CHUNK : STEP_NEW_RECORD;
         return true;
     case STEP_CHUNK:
@@ -219,7 +241,7 @@ struct text {
     char subject[SUBJECT_BYTES];
     struct weir_buf body;
     struct weir_span payload;
-    const char *header, *value;
+    bool replaces; /* what lies behind the subject, whose place is op->record_seq */
 };
 
 static enum weir_status record_subject(const struct weir_js_object_op *op, struct weir_buf *out) {
@@ -244,13 +266,14 @@ static enum weir_status put_new_record(struct weir_js_object_op *op, struct text
                                      .size = weir_spool_size(op->bytes),
                                      .chunks = op->chunks,
                                      .mtime_ms = weir_wall_ms()};
-    t->header = "Nats-Rollup";
-    t->value = "sub";
+    t->replaces = true;
+    op->ours_alone = false; /* until it is refused */
     return st == WEIR_OK ? weir_js_object_encode(&o, &t->body) : st;
 }
 
 static enum weir_status put_chunk(struct weir_js_object_op *op, struct text *t) {
     t->payload = op->chunk;
+    op->ours_alone = true;
     weir_sha256_add(op->sha, t->payload);
     snprintf(t->subject, sizeof(t->subject), "$O.%s.C.%s", op->bucket, op->nuid);
     return WEIR_OK;
@@ -286,18 +309,22 @@ static enum weir_status put_request(struct weir_js_object_op *op, struct text *t
 
 static enum weir_status send(struct weir_js_object_op *op) {
     struct text t = {.payload = {NULL, 0}};
+    char seq[24];
+    snprintf(seq, sizeof(seq), "%" PRIu64, op->record_seq);
     weir_buf_init(&t.body, 64 * 1024);
     enum weir_status st = put_request(op, &t);
     if (t.payload.data == NULL)
         t.payload = weir_buf_span(&t.body);
-    const struct weir_js_request request = {.subject = t.subject,
-                                            .payload = t.payload,
-                                            .header = t.header,
-                                            .value = t.value,
-                                            .fn = on_answer,
-                                            .arg = op};
+    const struct weir_js_request request = {
+        .subject = t.subject,
+        .payload = t.payload,
+        .headers = {{"Nats-Rollup", "sub"}, {"Nats-Expected-Last-Subject-Sequence", seq}},
+        .n_headers = t.replaces ? 2 : 0,
+        .fn = on_answer,
+        .arg = op};
     if (st == WEIR_OK)
         st = weir_js_ask(op->js, &request, &op->call);
+    op->ours_alone |= st != WEIR_OK && t.replaces; /* nothing was sent */
     weir_buf_fini(&t.body);
     return st;
 }

@@ -40,7 +40,8 @@ struct weir_js_object_config {
 enum weir_status weir_js_object_get(const struct weir_js_object_config *config,
                                     struct weir_js_object_op **ret_op) WEIR_MUST_CHECK;
 /* Makes the bucket if it is not there. One chunk is in memory at a time. The object before stands
- * until the last one is there; its chunks are removed at the end. */
+ * until the last one is there; its chunks are removed at the end. WEIR_EXISTS: somebody else
+ * replaced the object meanwhile, and theirs stands. */
 enum weir_status weir_js_object_put(const struct weir_js_object_config *config,
                                     struct weir_js_object_op **ret_op) WEIR_MUST_CHECK;
 /* No fn after it. Accepts NULL. */

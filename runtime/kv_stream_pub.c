@@ -145,8 +145,8 @@ static enum weir_status publish(struct weir_kv_stream_pub *p, const struct waiti
     snprintf(number, sizeof(number), "%s-%" PRIu64, p->id, w->number);
     const struct weir_js_request request = {.subject = subject,
                                             .payload = weir_span(w->json, w->len),
-                                            .header = "Nats-Msg-Id",
-                                            .value = number,
+                                            .headers = {{"Nats-Msg-Id", number}},
+                                            .n_headers = 1,
                                             .timeout_ms = ACK_MS,
                                             .fn = on_stored,
                                             .arg = p};

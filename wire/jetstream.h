@@ -36,6 +36,8 @@ enum weir_js_code { /* of errors that are acted upon */
                     WEIR_JS_NO_MESSAGE = 10037,
                     WEIR_JS_STREAM_EXISTS = 10058, /* with another configuration */
                     WEIR_JS_NO_STREAM = 10059,
+                    WEIR_JS_OTHER_LAST = 10071,   /* message of the subject than was expected; */
+                    WEIR_JS_OTHER_LAST_2 = 10164, /* the same of clusters, from 2.11 on */
 };
 /* Any answer of the API; members that it lacks are 0. Spans lie in the arena or in the text read.
  */

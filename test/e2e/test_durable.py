@@ -6,8 +6,10 @@ the reader and writer of this file. What the index shall hold is what the mocker
 import itertools
 import json
 import os
+import re
 import struct
 import subprocess
+from datetime import datetime
 
 import pytest
 
@@ -349,9 +351,30 @@ def test_snapshot_that_finds_no_room(jet, fleet):
     front.wait_line(f"the snapshot was not written to bucket {BUCKET}")
     has(front, 71000)
     assert jet.stream()["messages"] > 0
+    # What was stored of it is removed. (It stayed, in a bucket without an age, and more of it with each try, one a second.)
+    until("its chunks to go", lambda: (got := jet.snapshot()) and got[1]["left"] == got[1]["chunks"] + 1)
+    failed = re.compile(rf"(?m)^(\S+)Z .*the snapshot was not written to bucket {BUCKET}")
+    times = until("three tries", lambda: (t := failed.findall(front.log())) and len(t) > 2 and [datetime.fromisoformat(x) for x in t])
+    assert (times[2] - times[1]).total_seconds() >= 2, times
     assert front.stop() == 0
     again = fleet.frontend(*FLAGS, "--router-snapshot-threshold", "1000000").ready()
     has(again, 71000)
+
+
+def test_two_that_write_at_once(jet, fleet):
+    """Each sees the same length of the stream at about the same time. One snapshot stands at the end, and nothing of others beside
+    it. (Chunks of whoever was replaced in between stayed for ever.)"""
+    worker = fleet.mocker("--durable-kv-events").ids[0]
+    fronts = [fleet.frontend(*FLAGS, "--router-snapshot-threshold", "0").ready() for _ in range(3)]
+    events = [stored(worker, i, [(8000000 + i * 100 + k, 9000000 + i * 100 + k) for k in range(100)]) for i in range(700)]
+    for at in range(0, 700, 70):
+        jet.py("publish", STREAM, jet.file("events", json.dumps(events[at:at + 70]).encode()))
+    for f in fronts:
+        has(f, 70000)
+    until("an emptied stream", lambda: jet.stream()["messages"] == 0)
+    until("one snapshot's messages", lambda: (got := jet.snapshot()) and got[1]["left"] == got[1]["chunks"] + 1)
+    again = fleet.frontend(*FLAGS).ready()
+    has(again, 70000)
 
 
 def test_damaged_snapshot(jet, fleet):
