@@ -111,8 +111,7 @@ void weir_kube_lost(struct kube *k, bool refused, const char *fmt, ...) {
         WEIR_LOG(WEIR_LOG_ERROR, "kube", "out of memory: Kubernetes is not tried again");
 }
 
-/* Nothing is called here for a while; then by the pump. */
-static void pause_call(struct kube_call *call, uint64_t ms) {
+void weir_kube_pause(struct kube_call *call, uint64_t ms) {
     struct kube *k = call->kube;
     uint64_t own = weir_discovery_backoff_ms(++call->failures, 1, KUBE_MAX_BACKOFF_MS,
                                              weir_rng_unit(weir_loop_rng(k->loop)));
@@ -178,7 +177,7 @@ bool weir_kube_failed(struct kube_call *call, int status, const struct weir_kube
         return true;
     call->token_again = false;
     tell(k, text);
-    pause_call(call, call->retry_after_ms);
+    weir_kube_pause(call, call->retry_after_ms);
     return true;
 }
 
@@ -298,8 +297,11 @@ static void on_done(void *arg, enum weir_status status, bool sent_any) {
         if (status == WEIR_TIMEOUT || why == NULL)
             why = weir_status_text(status);
         bool plain = status == WEIR_DISCONNECTED && !ever_proved(k) && !k->target.tls;
-        if (weir_loop_now_ms(k->loop) > call->started_ms + GOOD_SESSION_MS)
+        if (weir_loop_now_ms(k->loop) > call->started_ms + GOOD_SESSION_MS) {
             k->failures = 0;
+            if (call->line != NULL && call->status == 200)
+                call->failures = 0;
+        }
         weir_kube_lost(k, status == WEIR_TLS, "cannot %s %s: %s%s%s", call->verb, call->resource,
                        status == WEIR_TLS ? "TLS: " : "", why,
                        plain ? " (does it want https://?)" : "");

@@ -65,7 +65,7 @@ struct kube_call {
     uint64_t retry_after_ms, started_ms;
     bool token_again;        /* refused with the token that was read anew for it */
     unsigned n_refused;      /* in a row */
-    unsigned failures;       /* in a row */
+    unsigned failures;       /* in a row; of a read: since a watch last gave something */
     struct weir_timer again; /* while it runs nothing is started here */
 };
 
@@ -153,6 +153,9 @@ void weir_kube_cancel(struct kube_call *call);
 /* Whether the answer is none to go on with. It then has been dealt with: what is called again is
  * called by the pump, after a pause. `text` may be empty. */
 bool weir_kube_failed(struct kube_call *call, int status, const struct weir_kube_status *text);
+/* Nothing is called in this place for a while, longer with each time in a row and at least ms; then
+ * by the pump. */
+void weir_kube_pause(struct kube_call *call, uint64_t ms);
 /* It has worked. */
 void weir_kube_prove(struct kube_call *call);
 /* The server cannot be talked to, or what it says is not understood: a new session, later. */

@@ -5,7 +5,9 @@
  * and the next one goes on from there, as one does after a broken connection.
  *
  * Failure modes: a version that is gone (410) is listed anew, and the table tells watchers the
- * differences only. An object that cannot be read is left out alone.
+ * differences only; so is one from which the server does not let us watch for another reason. As
+ * often as that happens without a change, a bookmark or a watch that lasts, it is asked less and
+ * less. An object that cannot be read is left out alone.
  */
 #include "base/log.h"
 #include "base/utf8.h"
@@ -18,6 +20,7 @@ enum {
     WATCH_S = 300, /* and a random part of it more, so that a fleet's watches do not end together */
     WATCH_LATE_MS = 30000,
     SHORT_WATCH_MS = 1000,
+    WATCH_FAILURES = 3, /* of the server in a row: then what is watched from is not trusted */
     CAN_LIST = 1,
     CAN_WATCH = 2,
 };
@@ -124,20 +127,30 @@ static void list_again(struct kube_read *r) {
     r->need_list = true;
 }
 
+/* A version, or the token of a page, is gone: at once the first time. */
+static void gone(struct kube_read *r) {
+    WEIR_LOG(WEIR_LOG_INFO, "kube", "what the %s were read from is gone: listing them again",
+             r->call.resource);
+    list_again(r);
+    if (r->call.failures > 0) {
+        weir_kube_pause(&r->call, 0);
+        return;
+    }
+    r->call.failures = 1;
+    weir_kube_read_pump(r->call.kube);
+}
+
 /* ---- watch -------------------------------------------------------------------------------- */
 
 static void on_error_event(struct kube_read *r, struct weir_span object) {
-    struct kube *k = r->call.kube;
     struct weir_kube_status status;
     weir_kube_decode_status(object, &status);
     weir_kube_cancel(&r->call);
     list_again(r);
     if (status.code == 410)
-        WEIR_LOG(WEIR_LOG_INFO, "kube", "what the %s were watched from is gone: listing them again",
-                 r->call.resource);
-    else if (weir_kube_failed(&r->call, status.code > 0 ? (int)status.code : 500, &status))
-        return;
-    weir_kube_read_pump(k);
+        gone(r);
+    else
+        (void)weir_kube_failed(&r->call, status.code > 299 ? (int)status.code : 500, &status);
 }
 
 static void on_line(struct kube_call *call, struct weir_span line) {
@@ -154,11 +167,11 @@ static void on_line(struct kube_call *call, struct weir_span line) {
         return;
     }
     r->watched = true;
-    call->failures = 0;
     if (change == WEIR_KUBE_ERROR) {
         on_error_event(r, object);
         return;
     }
+    call->failures = 0;
     if (change != WEIR_KUBE_BOOKMARK && !take(r, object, change == WEIR_KUBE_DELETED)) {
         list_again(r);
         weir_kube_lost(k, false, "out of memory");
@@ -175,6 +188,13 @@ static void on_line(struct kube_call *call, struct weir_span line) {
     weir_kube_metrics_count(k);
 }
 
+/* A watch that is refused may be so for what it should go on from: a server that was restored, or
+ * is another one behind the same address, need not say 410. */
+static bool is_about_version(const struct kube_call *call) {
+    bool ours = call->status == 401 || call->status == 403 || call->status == 429;
+    return !ours && (call->status < 500 || call->failures >= WATCH_FAILURES);
+}
+
 static void on_watch_end(struct kube_call *call) {
     struct kube_read *r = read_of(call);
     struct kube *k = call->kube;
@@ -185,22 +205,21 @@ static void on_watch_end(struct kube_call *call) {
         if (!brief) {
             call->failures = 0;
             weir_kube_read_pump(k);
-        } else { /* as often as a server does that, it is asked less and less */
-            uint64_t ms = weir_discovery_backoff_ms(++call->failures, 1, KUBE_MAX_BACKOFF_MS,
-                                                    weir_rng_unit(weir_loop_rng(k->loop)));
-            if (weir_timer_start(&call->again, ms) != WEIR_OK)
-                weir_kube_lost(k, false, "out of memory");
+        } else {
+            weir_kube_pause(call, 0);
         }
         return;
     }
     weir_kube_decode_status(weir_buf_span(&call->body), &status);
     weir_buf_fini(&call->body);
     if (call->status == 410) {
-        list_again(r);
-        weir_kube_read_pump(k);
-    } else if (!weir_kube_failed(call, call->status, &status)) {
-        weir_kube_lost(k, false, "cannot watch %s: HTTP %d", call->resource, call->status);
+        gone(r);
+        return;
     }
+    if (is_about_version(call))
+        list_again(r);
+    if (!weir_kube_failed(call, call->status, &status))
+        weir_kube_lost(k, false, "cannot watch %s: HTTP %d", call->resource, call->status);
 }
 
 static void start_watch(struct kube_read *r) {
@@ -258,8 +277,7 @@ static void on_listed(struct kube_call *call) {
     weir_buf_move(&body, &call->body);
     weir_arena_init(&arena, KUBE_TOKEN_MAX);
     if (call->status == 410) { /* between two pages */
-        list_again(r);
-        weir_kube_read_pump(k);
+        gone(r);
     } else if (call->status == 404 && r->side == WEIR_KUBE_SLICES && !r->beta && !r->listed) {
         r->beta = true;
         weir_kube_read_pump(k);
@@ -278,7 +296,6 @@ static void on_listed(struct kube_call *call) {
         weir_kube_lost(k, false, "cannot list %s: out of memory", call->resource);
     } else {
         weir_kube_prove(call);
-        call->failures = 0;
         weir_buf_clear(&r->next);
         if (list.next.len == 0)
             finish_list(r, &list);

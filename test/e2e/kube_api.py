@@ -12,6 +12,7 @@ import re
 import socket
 import ssl
 import threading
+import time
 import urllib.parse
 import uuid
 
@@ -26,7 +27,7 @@ KINDS = {
     "pods": ("", ["v1"], "Pod"),
 }
 REASONS = {400: "BadRequest", 401: "Unauthorized", 403: "Forbidden", 404: "NotFound", 409: "Conflict", 410: "Expired",
-           415: "UnsupportedMediaType", 429: "TooManyRequests", 500: "InternalError", 503: "ServiceUnavailable"}
+           415: "UnsupportedMediaType", 429: "TooManyRequests", 500: "InternalError", 503: "ServiceUnavailable", 504: "Timeout"}
 EVERYTHING = [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}]
 
 
@@ -56,6 +57,9 @@ class KubeApi:
         self.pages = {}  # snapshots that a continue token goes on with
         self.page = None  # a limit in place of the one asked for
         self.calls = []  # (verb, plural, query)
+        self.called = []  # the time of each
+        self.no_watch = None  # (code, version): answers watches from older ones
+        self.error_event = None  # code: all that watches say
         self.faults = []  # [verb, plural, code, seconds or None]: each for one call
         self.closing = 0  # watches with a lower number end
         self.watches = {plural: 0 for plural in KINDS}
@@ -284,6 +288,7 @@ class KubeApi:
             "get" if name else "watch" if query.get("watch") in ("true", "1") else "list")
         with self.more:
             self.calls.append((verb, plural, query))
+            self.called.append(time.monotonic())
             fault = next((f for f in self.faults if f[:2] == [verb, plural]), None)
             if fault:
                 self.faults.remove(fault)
@@ -344,11 +349,17 @@ class KubeApi:
     def _watch(self, h, plural, query):
         at = int(query.get("resourceVersion") or 0)
         with self.more:
+            if self.no_watch and at < self.no_watch[1]:
+                raise Refusal(self.no_watch[0], "the test lets nobody watch from this version")
             closing = self.closing
             h.send_response(200)
             h.send_header("content-type", "application/json")
             h.send_header("transfer-encoding", "chunked")
             h.end_headers()
+            if self.error_event:
+                self._event(h, "ERROR", Refusal(self.error_event, "the test lets nobody watch").status())
+                h.wfile.write(b"0\r\n\r\n")
+                return
             if at < self.oldest:
                 self._event(h, "ERROR", Refusal(410, f"too old resource version: {at} ({self.oldest})").status())
                 h.wfile.write(b"0\r\n\r\n")

@@ -185,6 +185,39 @@ def test_a_server_that_is_starting(fleet, api):
     until("the watch", lambda: api.watches["dynamoworkermetadatas"])
 
 
+@pytest.mark.parametrize("code", [410, 500])
+def test_watches_that_say_nothing_but_errors(fleet, api, code):
+    """Each ends a watch, and so another list is due; it is asked less and less, as client-go does. (It was asked at once, or after
+    a tenth of a second, each time.)"""
+    front, _ = fleet_of(fleet, api, 1)
+    at = len(api.calls)
+    api.error_event = code
+    api.end_watches()
+
+    def lists():
+        with api.more:
+            return [t for (verb, plural, _), t in zip(api.calls[at:], api.called[at:]) if (verb, plural) == ("list", "endpointslices")]
+    t = until("seven lists", lambda: len(lists()) >= 7 and lists())
+    assert t[6] - t[0] > 3, t  # the least pauses of 0.1 s and more, each twice the one before: no machine is too slow for that
+    api.error_event = None
+    api.slice("workers", ("w0", False))
+    until("the change", lambda: front.get("/v1/models").json()["data"] == [])
+
+
+@pytest.mark.parametrize("code", [400, 404, 504])
+def test_versions_that_cannot_be_watched_from(fleet, api, code):
+    """A server that was restored from a copy, or that another one stands for, need not say 410: it is listed anew, as by client-go.
+    (The watch was tried again and again, and nothing was seen any more.)"""
+    front, mockers = fleet_of(fleet, api)
+    with api.more:
+        api.version += 1000
+        api.no_watch = (code, api.version)
+    api.end_watches()
+    api.slice("workers", ("w1", True))
+    until("one worker", lambda: workers(front) == ids(mockers[1:]))
+    until("a watch", lambda: api.watches["endpointslices"])
+
+
 def test_old_servers(fleet, api):
     api.versions = ("v1beta1",)
     front, _ = fleet_of(fleet, api, 1)
