@@ -321,7 +321,7 @@ static enum weir_status object_named(struct weir_kube_view *v, enum weir_kube_si
         }
         weir_list_init(&o->node);
         weir_list_init(&o->claims);
-        weir_arena_init(&o->arena, 64 << 10);
+        weir_arena_init(&o->arena, ARENA);
         weir_list_push_back(&v->objects[side], &o->node);
         v->n_objects[side]++;
     }
@@ -448,7 +448,7 @@ static enum weir_status fill_cr(struct weir_kube_view *v, struct object *o,
     set_unref(o->set);
     o->set = set;
     struct weir_arena fresh;
-    weir_arena_init(&fresh, 64 << 10);
+    weir_arena_init(&fresh, ARENA); /* the owner's uid has any length */
     o->uid = weir_arena_copy(&fresh, meta->uid);
     o->pod = weir_arena_copy(&fresh, meta->owner_pod_uid);
     weir_arena_fini(&o->arena);

@@ -5,7 +5,8 @@
 
 #include <stdio.h>
 
-enum { DEPTH = 128 };
+/* Of an object; of a list or an event, which no object that is deeper than others may spoil. */
+enum { DEPTH = 128, LIST_DEPTH = 1024 };
 
 /* ---- members of an object ----------------------------------------------------------------- */
 
@@ -30,10 +31,15 @@ static bool find_members(struct weir_json *j, const struct member *m, size_t n) 
     return j->error == WEIR_JSON_ERR_NONE;
 }
 
-static bool members_of(struct weir_span json, const struct member *m, size_t n) {
+static bool members_within(struct weir_span json, unsigned depth, const struct member *m,
+                           size_t n) {
     struct weir_json j;
-    weir_json_init(&j, json, DEPTH);
+    weir_json_init(&j, json, depth);
     return find_members(&j, m, n) && weir_json_finish(&j);
+}
+
+static bool members_of(struct weir_span json, const struct member *m, size_t n) {
+    return members_within(json, DEPTH, m, n);
 }
 
 /* The text of a string, empty of null or nothing. False: another type, or no memory. */
@@ -63,13 +69,13 @@ enum weir_status weir_kube_decode_list(struct weir_span json, struct weir_arena 
     struct weir_kube_list list;
     const struct member top[] = {{"metadata", &meta}, {"items", &items}};
     const struct member inner[] = {{"resourceVersion", &version}, {"continue", &next}};
-    if (!members_of(json, top, 2) || is_null(meta) || !members_of(meta, inner, 2) ||
+    if (!members_within(json, LIST_DEPTH, top, 2) || is_null(meta) || !members_of(meta, inner, 2) ||
         !text_of(version, arena, &list.resource_version) || !text_of(next, arena, &list.next) ||
         list.resource_version.len == 0)
         return WEIR_INVALID;
     if (!is_null(items)) { /* an empty list of Go may be null */
         struct weir_json j;
-        weir_json_init(&j, items, DEPTH);
+        weir_json_init(&j, items, LIST_DEPTH);
         if (!weir_json_array_enter(&j))
             return WEIR_INVALID;
         while (weir_json_array_next(&j) && weir_json_skip(&j, &item))
@@ -91,7 +97,7 @@ enum weir_status weir_kube_decode_event(struct weir_span json, enum weir_kube_ch
                  {"\"ERROR\"", WEIR_KUBE_ERROR}};
     struct weir_span type = {0}, object = {0};
     const struct member top[] = {{"type", &type}, {"object", &object}};
-    if (!members_of(json, top, 2) || weir_json_type_of(object) != WEIR_JSON_OBJECT)
+    if (!members_within(json, LIST_DEPTH, top, 2) || weir_json_type_of(object) != WEIR_JSON_OBJECT)
         return WEIR_INVALID;
     for (size_t i = 0; i < WEIR_ARRAY_LEN(types); i++)
         if (weir_span_eqz(type, types[i].json)) {
@@ -143,17 +149,19 @@ static bool read_owner(struct weir_span owners, struct weir_arena *arena, struct
 
 static enum weir_status read_meta(struct weir_span raw, struct weir_arena *arena,
                                   struct weir_kube_meta *ret) {
-    struct weir_span name = {0}, uid = {0}, version = {0}, owners = {0};
+    struct weir_span name = {0}, uid = {0}, version = {0}, owners = {0}, deleted = {0};
     struct weir_kube_meta meta = {0};
     const struct member m[] = {{"name", &name},
                                {"uid", &uid},
                                {"resourceVersion", &version},
-                               {"ownerReferences", &owners}};
+                               {"ownerReferences", &owners},
+                               {"deletionTimestamp", &deleted}};
     if (is_null(raw) || !members_of(raw, m, WEIR_ARRAY_LEN(m)) ||
         !text_of(name, arena, &meta.name) || !text_of(uid, arena, &meta.uid) ||
         !text_of(version, arena, &meta.resource_version) ||
         (!is_null(owners) && !read_owner(owners, arena, &meta.owner_pod_uid)))
         return WEIR_INVALID;
+    meta.deleted = !is_null(deleted);
     *ret = meta;
     return WEIR_OK;
 }
@@ -162,7 +170,8 @@ enum weir_status weir_kube_decode_meta(struct weir_span json, struct weir_arena 
                                        struct weir_kube_meta *ret_meta) {
     struct weir_span meta = {0};
     const struct member top[] = {{"metadata", &meta}};
-    return members_of(json, top, 1) ? read_meta(meta, arena, ret_meta) : WEIR_INVALID;
+    return members_within(json, LIST_DEPTH, top, 1) ? read_meta(meta, arena, ret_meta)
+                                                    : WEIR_INVALID;
 }
 
 /* One of a slice's endpoints. */
@@ -227,7 +236,7 @@ static bool read_container(struct weir_json *j, struct weir_arena *arena,
     const struct member m[] = {{"name", &name}, {"ready", &ready}};
     if (!find_members(j, m, 2) || !text_of(name, arena, &text))
         return false;
-    if (!weir_span_eqz(ready, "true") || text.len == 0 || pod->uid.len == 0)
+    if (!weir_span_eqz(ready, "true") || text.len == 0 || pod->uid.len == 0 || pod->deleted)
         return true;
     if (cr_name_in(arena, pod->name, text, &cr_name) != WEIR_OK)
         return false;

@@ -47,12 +47,15 @@ void weir_kube_decode_status(struct weir_span json, struct weir_kube_status *ret
 struct weir_kube_meta {
     struct weir_span name, uid, resource_version; /* empty where absent; a name is always there */
     struct weir_span owner_pod_uid;               /* of the first owner that is a Pod */
+    bool deleted;                                 /* it is on its way out: deletionTimestamp */
 };
 enum weir_status weir_kube_decode_meta(struct weir_span json, struct weir_arena *arena,
                                        struct weir_kube_meta *ret_meta) WEIR_MUST_CHECK;
 
 /* One that is ready and can be told from its namesakes: of an EndpointSlice (discovery.k8s.io/v1
- * or v1beta1) a pod, of a Pod a container. */
+ * or v1beta1) a pod, of a Pod that is not being deleted a container. (A slice says of such a pod
+ * itself that it is not ready; what a Pod says of its containers is the last word of a kubelet that
+ * may be dead.) */
 typedef void (*weir_kube_ready_fn)(void *arg, struct weir_span cr_name, struct weir_span pod_uid);
 enum weir_status weir_kube_decode_slice(struct weir_span json, struct weir_arena *arena,
                                         weir_kube_ready_fn fn, void *arg,

@@ -102,6 +102,22 @@ static void case_namesakes(void) {
     weir_kube_view_destroy(view);
 }
 
+/* The server takes owners of any length: no lack of memory, which would have everything listed anew
+ * without end. */
+static void case_an_owner_with_a_long_uid(void) {
+    static char uid[100001], json[101000];
+    memset(uid, 'u', sizeof(uid) - 1);
+    snprintf(json, sizeof(json),
+             "{\"metadata\":{\"name\":\"a\",\"uid\":\"x\",\"ownerReferences\":[{\"kind\":\"Pod\","
+             "\"uid\":"
+             "\"%s\"}]},\"spec\":{\"data\":{}}}",
+             uid);
+    open_view();
+    put(WEIR_KUBE_CRS, json);
+    told("");
+    weir_kube_view_destroy(view);
+}
+
 static void case_records_that_are_not_there_for_the_moment(void) {
     open_view();
     put(WEIR_KUBE_SLICES, SLICE("s", READY("a", "1")));
@@ -385,6 +401,7 @@ static void case_out_of_memory(void) {
 int main(void) {
     CHECK_RUN(case_both_sides);
     CHECK_RUN(case_namesakes);
+    CHECK_RUN(case_an_owner_with_a_long_uid);
     CHECK_RUN(case_records_that_are_not_there_for_the_moment);
     CHECK_RUN(case_lists);
     CHECK_RUN(case_one_key_of_two);

@@ -83,6 +83,47 @@ static void case_lists(void) {
     }
 }
 
+static void on_record(void *arg, const struct weir_kube_record *r) {
+    (void)arg;
+    add("%d:%.*s=%.*s ", (int)r->kind, WEIR_SPAN_ARG(r->key), WEIR_SPAN_ARG(r->json));
+}
+
+/* Deeper than we read objects: it is refused alone, and not the list or the event that has it. */
+static void case_one_that_is_deep(void) {
+    struct weir_buf item, list;
+    struct weir_kube_list ret;
+    struct weir_kube_meta meta;
+    enum weir_kube_change change;
+    struct weir_span object;
+    bool has_data;
+    weir_buf_init(&item, 4096);
+    weir_buf_init(&list, 8192);
+    CHECK(weir_buf_append_z(&item, "{\"metadata\":{\"name\":\"deep\"},\"spec\":{\"data\":") ==
+          WEIR_OK);
+    for (int i = 0; i < 400; i++)
+        CHECK(weir_buf_append_c(&item, '[') == WEIR_OK);
+    for (int i = 0; i < 400; i++)
+        CHECK(weir_buf_append_c(&item, ']') == WEIR_OK);
+    CHECK(weir_buf_append_z(&item, "}}") == WEIR_OK);
+    CHECK(weir_buf_printf(&list, "{\"metadata\":{\"resourceVersion\":\"9\"},\"items\":[%.*s,{}]}",
+                          WEIR_SPAN_ARG(weir_buf_span(&item))) == WEIR_OK);
+    said_begin();
+    CHECK(weir_kube_decode_list(weir_buf_span(&list), &arena, on_item, NULL, &ret) == WEIR_OK);
+    CHECK(len == item.len + 6);
+    CHECK(weir_kube_decode_metadata(weir_buf_span(&item), &arena, on_record, NULL, &meta,
+                                    &has_data) == WEIR_INVALID);
+    if (weir_kube_decode_meta(weir_buf_span(&item), &arena, &meta) == WEIR_OK)
+        CHECK_EQ_STR(meta.name.data, meta.name.len, "deep");
+    else
+        CHECK(!"its name can be read");
+    weir_buf_clear(&list);
+    CHECK(weir_buf_printf(&list, "{\"type\":\"ADDED\",\"object\":%.*s}",
+                          WEIR_SPAN_ARG(weir_buf_span(&item))) == WEIR_OK);
+    CHECK(weir_kube_decode_event(weir_buf_span(&list), &change, &object) == WEIR_OK);
+    weir_buf_fini(&item);
+    weir_buf_fini(&list);
+}
+
 static void case_events(void) {
     static const struct {
         const char *json;
@@ -188,6 +229,13 @@ static void case_pods(void) {
          "s=1-2 s-e1=1-2 "},
         {"{" META ",\"status\":{}}", ""},
         {"{" META "}", ""},
+        {"{\"metadata\":{\"name\":\"s\",\"uid\":\"1-2\",\"deletionTimestamp\":\"2026-11-27T00:00:"
+         "00Z\"},"
+         "\"status\":{\"containerStatuses\":[{\"name\":\"main\",\"ready\":true}]}}",
+         ""},
+        {"{\"metadata\":{\"name\":\"s\",\"uid\":\"1-2\",\"deletionTimestamp\":null},"
+         "\"status\":{\"containerStatuses\":[{\"name\":\"main\",\"ready\":true}]}}",
+         "s=1-2 "},
         {"{\"metadata\":{\"name\":\"s\"},\"status\":{\"containerStatuses\":[{\"name\":\"main\","
          "\"ready\":true}]}}",
          ""},
@@ -202,11 +250,6 @@ static void case_pods(void) {
         if (st == WEIR_OK)
             CHECK_EQ_STR(text, len, rows[i].ready);
     }
-}
-
-static void on_record(void *arg, const struct weir_kube_record *r) {
-    (void)arg;
-    add("%d:%.*s=%.*s ", (int)r->kind, WEIR_SPAN_ARG(r->key), WEIR_SPAN_ARG(r->json));
 }
 
 static void case_metadata(void) {
@@ -313,6 +356,7 @@ int main(void) {
     CHECK_RUN(case_instance_ids);
     CHECK_RUN(case_cr_names);
     CHECK_RUN(case_lists);
+    CHECK_RUN(case_one_that_is_deep);
     CHECK_RUN(case_events);
     CHECK_RUN(case_status);
     CHECK_RUN(case_slices);
