@@ -49,6 +49,13 @@ static enum weir_status check(const void *config, struct weir_err *err) {
     if (o->is_prefill_worker && o->is_decode_worker)
         return weir_err_set(err, WEIR_INVALID,
                             "--is-prefill-worker and --is-decode-worker: give one of them");
+    int64_t more = o->data_parallel_size != WEIR_CONFIG_NONE ? o->data_parallel_size - 1 : 0;
+    if (o->kv_events_port + more > 65535 || o->kv_replay_port + more > 65535)
+        return weir_err_set(err, WEIR_INVALID,
+                            "--kv-events-port, --kv-replay-port: each of the %lld ranks of "
+                            "--data-parallel-size has its own, one after the other, and the last "
+                            "would be over 65535",
+                            (long long)more + 1);
     if (o->fail_rate + o->hang_rate > 1)
         return weir_err_set(err, WEIR_INVALID,
                             "--fail-rate and --hang-rate are shares of all requests: together at "

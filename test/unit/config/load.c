@@ -335,6 +335,13 @@ static void case_rules(void) {
     expect_run(NULL);
     run_program(&weir_mocker_program, ARGS("--fail-rate=0.6", "--hang-rate=0.6"), NULL);
     expect_error("together at most 1");
+    /* They wrapped around: the second rank took any free port. */
+    run_program(&weir_mocker_program,
+                ARGS("--engine=vllm", "--kv-events-port=65535", "--data-parallel-size=2"), NULL);
+    expect_error("over 65535");
+    run_program(&weir_mocker_program,
+                ARGS("--engine=vllm", "--kv-replay-port=65530", "--data-parallel-size=7"), NULL);
+    expect_error("over 65535");
     run_program(&weir_bench_program, ARGS("--trace=t", "--rate=1"), NULL);
     expect_error("--trace brings its own arrival times");
     run_program(&weir_bench_program, ARGS("--prefix-groups=4"), NULL);
