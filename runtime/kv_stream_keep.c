@@ -98,13 +98,14 @@ static void on_written(void *arg, enum weir_status st, const char *digest) {
     struct weir_kv_stream *s = arg;
     (void)digest;
     s->writing = NULL;
-    if (st == WEIR_EXISTS) { /* the next look says whether another one is due */
+    if (st != WEIR_OK)
+        weir_kvs_keep_failed(&s->keep, weir_loop_now_ms(s->all->loop));
+    if (st == WEIR_EXISTS) { /* a later look says whether another one is due */
         WEIR_LOG(WEIR_LOG_INFO, "events",
                  "stream %s: another router has written a snapshot meanwhile; it stands", s->name);
         return;
     }
     if (st != WEIR_OK) {
-        weir_kvs_keep_failed(&s->keep, weir_loop_now_ms(s->all->loop));
         WEIR_LOG(WEIR_LOG_WARN, "events",
                  "stream %s: the snapshot was not written to bucket %s: %s", s->name, s->bucket,
                  weir_status_text(st));
