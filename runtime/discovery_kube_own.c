@@ -4,7 +4,8 @@
  * somebody has removed it. It belongs to the pod, and goes with it.
  *
  * Failure modes: what fails is repeated after a pause (discovery_kube.c); changes meanwhile go with
- * the next attempt.
+ * the next attempt. An object that is deleted is written again, at once the first time; where that
+ * goes on, as with an owner that is no pod, less and less often.
  */
 #include "base/log.h"
 #include "base/mem.h"
@@ -20,6 +21,7 @@ static void on_publish(void *arg) {
 
 static void on_refresh(void *arg) {
     struct kube *k = arg;
+    k->n_deleted = 0; /* it has lasted */
     k->dirty = true;
     weir_kube_own_pump(k);
 }
@@ -126,9 +128,15 @@ void weir_kube_own_deleted(struct kube *k, struct weir_span cr_name) {
     if (!k->sent_any || k->disc == NULL || weir_list_empty(&k->disc->owns) ||
         !weir_span_eqz(cr_name, k->target.cr_name))
         return;
-    WEIR_LOG(WEIR_LOG_WARN, "kube", "the own object %s was deleted; it is written again",
-             k->target.cr_name);
+    WEIR_LOG(WEIR_LOG_WARN, "kube", "the own object %s was deleted; it is written again%s",
+             k->target.cr_name,
+             k->n_deleted > 0 ? " (Kubernetes deletes what belongs to no pod that it has: is "
+                                "POD_UID that of this pod?)"
+                              : "");
     k->dirty = true;
+    if (k->n_deleted++ > 0)
+        weir_kube_pause(&k->own, weir_discovery_backoff_ms(k->n_deleted - 1, 1, KUBE_MAX_BACKOFF_MS,
+                                                           weir_rng_unit(weir_loop_rng(k->loop))));
     weir_kube_own_pump(k);
 }
 

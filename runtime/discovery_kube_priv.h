@@ -127,6 +127,7 @@ struct kube {
     bool sent_any;       /* it may be there */
     struct weir_deferred publish;
     struct weir_timer refresh; /* the CR is written again, should somebody have removed it */
+    unsigned n_deleted;        /* times in a row that somebody removed it */
     unsigned n_sent;           /* records in the CR that is on its way */
     unsigned n_leaves;         /* tries to remove the records */
     bool leaving;              /* the records are being removed, in a loop run of our own */

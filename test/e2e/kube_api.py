@@ -60,6 +60,7 @@ class KubeApi:
         self.called = []  # the time of each
         self.no_watch = None  # (code, version): answers watches from older ones
         self.error_event = None  # code: all that watches say
+        self.collects = False  # every CR at once, as of an owner that is no pod
         self.faults = []  # [verb, plural, code, seconds or None]: each for one call
         self.closing = 0  # watches with a lower number end
         self.watches = {plural: 0 for plural in KINDS}
@@ -411,4 +412,6 @@ class KubeApi:
             meta = {**want["metadata"], "managedFields": [{"manager": manager, "operation": "Apply"}]}
             same = old and old["spec"] == want["spec"] and old["metadata"].get("ownerReferences") == meta.get("ownerReferences")
             obj = old if same else self.put(plural, {"metadata": meta, "spec": want["spec"]})
+            if self.collects:
+                self.delete(plural, name)
         self._answer(h, 200 if old else 201, obj)

@@ -286,6 +286,28 @@ def test_routers_register_too(fleet, api):
     assert router.stop() == 0 and not any(api.records("r0").values())
 
 
+def test_an_object_that_is_deleted_again_and_again(fleet, api):
+    """As the garbage collector does where POD_UID names no pod: it is written less and less often. (It was written each time at once.)"""
+    worker(fleet, api, "w0")
+    api.slice("workers", ("w0", True))
+    router = Process([WEIR, "router", "--endpoint", "dynamo.backend.generate"], {**fleet.env, **api.env("r0")})
+    fleet.processes.append(router)
+    api.registered("r0", "endpoints")
+    until("its watch", lambda: api.watches["dynamoworkermetadatas"])
+    at = len(api.calls)
+    api.collects = True
+    api.delete("dynamoworkermetadatas", "r0")
+
+    def writes():
+        with api.more:
+            return [t for (verb, _, _), t in zip(api.calls[at:], api.called[at:]) if verb == "patch"]
+    t = until("eight writes", lambda: len(writes()) >= 8 and writes())
+    assert t[7] - t[0] > 3, t  # as above
+    router.wait_line("is POD_UID that of this pod")
+    api.collects = False
+    api.registered("r0", "endpoints")
+
+
 def test_writing_goes_on_when_the_server_is_back(fleet, api):
     api.stop()
     m = fleet.mocker(env=api.env("w0"))
