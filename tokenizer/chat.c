@@ -160,6 +160,11 @@ static enum weir_status learn_turns(struct wtok_template *t) {
     return st;
 }
 
+static bool has_code(const struct wtok_template *t) {
+    return t->coded.dynamo != WTOK_CODE_NONE || t->coded.vllm != WTOK_CODE_NONE ||
+           t->coded.sglang != WTOK_CODE_NONE;
+}
+
 enum weir_status wtok_template_create(const struct wtok_template_sources *sources,
                                       struct wtok_template **ret_template, struct weir_err *err) {
     struct wtok_template *t = weir_calloc(1, sizeof(*t));
@@ -175,8 +180,9 @@ enum weir_status wtok_template_create(const struct wtok_template_sources *source
     if (st == WEIR_OK && sources->tokenizer_config.data != NULL)
         st = use_config(t, sources->tokenizer_config, err);
     t->harmony = is_harmony(sources->tokenizer_config);
+    t->coded = wtok_deepseek_coded(sources->config, t->n > 0);
     t->sglang = sglang_template(t, sources);
-    if (st == WEIR_OK && t->n == 0 && !t->harmony)
+    if (st == WEIR_OK && t->n == 0 && !t->harmony && !has_code(t))
         st = weir_err_set(err, WEIR_NOT_FOUND, "the model has no chat template");
     if (st == WEIR_OK && learn_turns(t) != WEIR_OK)
         st = weir_err_set(err, WEIR_NOMEM, "out of memory");
@@ -207,7 +213,8 @@ struct chat_run {
     const struct wtok_chat *chat;
     bool flat_tools;
     bool add_generation_prompt, continues;
-    struct wj_val messages, tools, documents, args;
+    struct wj_val messages, tools, documents, args, format;
+    struct wj_val all_tools;     /* also those that tool_choice does not name */
     struct weir_span final_text; /* of the message that is continued */
     struct weir_span tail;       /* goes behind the prompt */
 };
@@ -339,8 +346,10 @@ static void read_request(struct chat_run *r) {
     r->tools = json_or_none(x, r->chat->tools);
     r->documents = json_or_none(x, r->chat->documents);
     r->args = json_or_none(x, r->chat->template_args);
+    r->format = json_or_none(x, r->chat->response_format);
     if (r->tools.kind != WJ_LIST && r->tools.kind != WJ_NONE)
         wj_fail(x, WTOK_JINJA_ERR_VALUE, "the tools are not a JSON array");
+    r->all_tools = r->tools;
     if (r->chat->flavour == WTOK_FLAVOUR_SGLANG)
         r->tools = wtok_choose_tools(x, r->tools, json_or_none(x, r->chat->tool_choice));
 }
@@ -365,9 +374,69 @@ static void shape(struct chat_run *r, const struct wtok_named_template *named) {
     }
 }
 
+/* "exp" stands in its name, in whatever case. */
+static bool is_experiment(struct weir_span name) {
+    for (size_t i = 0; i + 3 <= name.len; i++)
+        if (weir_span_ieq(weir_span(name.data + i, 3), WEIR_SPAN_LIT("exp")))
+            return true;
+    return false;
+}
+
+static enum wtok_code code_of(const struct wtok_template *t, const struct wtok_chat *chat) {
+    if (chat->for_dynamo && t->coded.dynamo == WTOK_CODE_V32)
+        return is_experiment(chat->model_name) ? WTOK_CODE_NONE : WTOK_CODE_V32;
+    if (chat->for_dynamo)
+        return t->coded.dynamo;
+    return chat->flavour == WTOK_FLAVOUR_VLLM     ? t->coded.vllm
+           : chat->flavour == WTOK_FLAVOUR_SGLANG ? t->coded.sglang
+                                                  : WTOK_CODE_NONE;
+}
+
+/* Models whose chats are rendered by code. */
+static void render_coded(struct chat_run *r, enum wtok_code code) {
+    struct wj_run *x = &r->x;
+    bool dynamo = r->chat->for_dynamo, sglang = r->chat->flavour == WTOK_FLAVOUR_SGLANG;
+    if (code == WTOK_CODE_UNKNOWN)
+        wj_fail(x, WTOK_JINJA_ERR_UNSUPPORTED,
+                "chats of this model are rendered by code that is not known here, whatever "
+                "template it has");
+    if (r->messages.kind == WJ_LIST && !dynamo && !sglang)
+        r->messages = wtok_shape_bills(x, r->messages);
+    r->messages =
+        wtok_shape_messages(x, dynamo ? WTOK_FLAVOUR_PLAIN : r->chat->flavour, r->messages, false);
+    r->tools = wtok_shape_tools(x, r->chat->flavour, dynamo,
+                                r->tools.kind == WJ_LIST ? r->all_tools : r->tools);
+    if (sglang)
+        r->tail = wtok_shape_last(x, &r->messages, r->continues);
+    bool cuts = dynamo && r->continues;
+    if (cuts) {
+        mark_final(r);
+        x->prompt = NULL;
+    }
+    wtok_deepseek_render(x, r->chat, r->messages, r->tools, r->args, r->format);
+    if (cuts)
+        cut_final(r);
+}
+
+static void put_tail(struct chat_run *r) {
+    struct wj_run *x = &r->x;
+    if (x->prompt != NULL)
+        x->prompt->tail = r->tail;
+    else
+        wj_puts(x, r->tail);
+    if (x->prompt != NULL && wtok_prompt_bytes(x->prompt) > x->out->max)
+        wj_fail(x, WTOK_JINJA_ERR_LIMIT, "the text is larger than %zu bytes", x->out->max);
+}
+
 static void render(struct wj_run *x) {
     struct chat_run *r = WEIR_CONTAINER_OF(x, struct chat_run, x);
     read_request(r);
+    enum wtok_code code = code_of(r->t, r->chat);
+    if (code != WTOK_CODE_NONE) {
+        render_coded(r, code);
+        put_tail(r);
+        return;
+    }
     if (r->t->harmony && r->chat->flavour == WTOK_FLAVOUR_VLLM) {
         if (r->continues)
             wj_fail(x, WTOK_JINJA_ERR_UNSUPPORTED,
@@ -407,12 +476,7 @@ static void render(struct wj_run *x) {
     wj_run_template(x);
     if (r->continues)
         cut_final(r);
-    if (x->prompt != NULL)
-        x->prompt->tail = r->tail;
-    else
-        wj_puts(x, r->tail);
-    if (x->prompt != NULL && wtok_prompt_bytes(x->prompt) > x->out->max)
-        wj_fail(x, WTOK_JINJA_ERR_LIMIT, "the text is larger than %zu bytes", x->out->max);
+    put_tail(r);
 }
 
 /* Where a prompt goes: into `out`, or into `prompt`, whose text it is then. */
@@ -490,6 +554,8 @@ enum weir_status wtok_chat_attach(struct wtok *tok, const char *dir, struct weir
     weir_arena_init(&arena, (size_t)64 << 20);
     enum weir_status st = wtok_template_files(dir, &arena, additional, &sources.n_additional, err);
     if (st == WEIR_OK)
+        st = wtok_template_config(dir, &arena, &sources.config, err);
+    if (st == WEIR_OK)
         st = wtok_template_create(&sources, &tok->chat, err);
     weir_arena_fini(&arena);
     /* A model without a template still completes plain prompts. */
@@ -502,7 +568,9 @@ void wtok_chat_detach(struct wtok *tok) {
 }
 
 bool wtok_chat_native(const struct wtok *tok) {
-    return tok->chat != NULL && tok->chat->harmony;
+    const struct wtok_template *t = tok->chat;
+    return t != NULL &&
+           (t->harmony || t->coded.vllm != WTOK_CODE_NONE || t->coded.sglang != WTOK_CODE_NONE);
 }
 
 enum weir_status wtok_render_chat(const struct wtok *tok, const struct wtok_chat *chat,

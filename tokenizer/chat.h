@@ -22,11 +22,17 @@ enum { WTOK_MAX_ADDITIONAL = 15 };
 enum weir_status wtok_template_files(const char *dir, struct weir_arena *arena,
                                      struct wtok_template_file *ret_files, size_t *ret_n,
                                      struct weir_err *err) WEIR_MUST_CHECK;
+/* DIR/config.json, into the arena; *ret_text stays untouched where there is none. WEIR_IO,
+ * WEIR_NOMEM. */
+enum weir_status wtok_template_config(const char *dir, struct weir_arena *arena,
+                                      struct weir_span *ret_text,
+                                      struct weir_err *err) WEIR_MUST_CHECK;
 /* Files as they are; data is NULL where one is missing. Read during creation only. Templates in
  * files take the place of all that tokenizer_config.json holds. */
 struct wtok_template_sources {
     struct weir_span chat_template_jinja; /* the one named "default" */
     struct weir_span tokenizer_config;    /* chat_template, bos_token, … */
+    struct weir_span config;              /* config.json: model_type, architectures */
     const struct wtok_template_file *additional;
     size_t n_additional;
 };
@@ -42,8 +48,8 @@ enum weir_status wtok_template_render(const struct wtok_template *t, const struc
                                       struct weir_buf *out, struct weir_err *err) WEIR_MUST_CHECK;
 /* The template that a conversation with or without tools gets; for logs: "default", "tool_use". */
 struct weir_span wtok_template_name(const struct wtok_template *t, bool with_tools);
-/* Chats for vLLM are rendered by code of ours instead of a template, as it does itself (gpt-oss).
- */
+/* Chats for engines are rendered by code of ours instead of a template, as they do themselves
+ * (gpt-oss, DeepSeek V3.2). */
 bool wtok_chat_native(const struct wtok *tok);
 
 #endif

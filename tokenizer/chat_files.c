@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { FILE_MAX_BYTES = 4 << 20, PATH_BYTES = 4096 };
 
@@ -22,6 +23,15 @@ static enum weir_status read_file(const char *path, struct weir_arena *arena,
     }
     weir_buf_fini(&buf);
     return st;
+}
+
+enum weir_status wtok_template_config(const char *dir, struct weir_arena *arena,
+                                      struct weir_span *ret_text, struct weir_err *err) {
+    char path[PATH_BYTES];
+    int n = snprintf(path, sizeof(path), "%s/config.json", dir);
+    if (n < 0 || (size_t)n >= sizeof(path))
+        return weir_err_set(err, WEIR_TOO_LARGE, "the path of a model's config.json is too long");
+    return access(path, F_OK) == 0 ? read_file(path, arena, ret_text, err) : WEIR_OK;
 }
 
 /* "NAME.jinja" → its name; len 0: another file. */

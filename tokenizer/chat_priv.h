@@ -16,6 +16,11 @@ struct wtok_named_template {
     bool knows_developer;    /* the role stands in it as a text */
     unsigned refused_turns;  /* WTOK_NO_… */
 };
+/* Who renders chats of a model by code, whatever template it has. */
+enum wtok_code { WTOK_CODE_NONE, WTOK_CODE_V32, WTOK_CODE_UNKNOWN };
+struct wtok_coded {
+    enum wtok_code dynamo, vllm, sglang;
+};
 /* Immutable after creation. */
 struct wtok_template {
     struct weir_arena arena;
@@ -24,6 +29,7 @@ struct wtok_template {
     const struct wtok_named_template *sglang; /* in the list, or NULL */
     struct weir_span tokens;                  /* JSON object: bos_token and its kin, in the arena */
     bool harmony;
+    struct wtok_coded coded;
 };
 
 /* What a rendering may take from the system besides its text. */
@@ -71,6 +77,12 @@ struct wj_val wtok_order_turns(struct wj_run *x, struct wj_val messages, unsigne
 /* chat_harmony.c: the whole prompt of gpt-oss as vLLM makes it. */
 void wtok_harmony_render(struct wj_run *x, struct wj_val messages, struct wj_val tools,
                          struct wj_val args);
+/* chat_deepseek.c: which code that is for a model of this config.json (data may be NULL). */
+struct wtok_coded wtok_deepseek_coded(struct weir_span config, bool with_template);
+/* The whole prompt of DeepSeek V3.2 but for what continues it. `tools`: all that the request has,
+ * or none where they are not shown. */
+void wtok_deepseek_render(struct wj_run *x, const struct wtok_chat *chat, struct wj_val messages,
+                          struct wj_val tools, struct wj_val args, struct wj_val format);
 /* Small helpers on dicts. */
 static inline struct wj_val wtok_member(struct wj_run *x, struct wj_val dict, const char *name) {
     struct wj_val *v =

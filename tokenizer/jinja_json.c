@@ -150,7 +150,9 @@ static const char *read_number(struct reader *r, const char *start) {
     if (!real && n <= 18) {
         for (const char *q = first; q < p; q++)
             i = i * 10 + (*q - '0');
-        return keep(r, wj_int(*start == '-' ? -i : i), p);
+        struct wj_val v = wj_int(*start == '-' ? -i : i);
+        v.flags = *start == '-' && i == 0 ? WJ_MINUS : 0;
+        return keep(r, v, p);
     }
     if (!real) {
         struct wj_val big = {.kind = WJ_BIG, .len = (uint32_t)text.len, .u.s = text.data};

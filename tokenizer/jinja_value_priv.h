@@ -31,6 +31,7 @@ enum wj_kind {
 /* Flags of WJ_STR. PLAIN: certainly without quotes, backslashes and control characters. */
 enum { WJ_MARKUP = 1, WJ_ROPE = 2, WJ_PLAIN = 8 };
 enum { WJ_GROUP = 4 };                                /* flag of WJ_TUPLE: of groupby */
+enum { WJ_MINUS = 1 };                                /* flag of WJ_INT: -0 stands in the JSON */
 enum { WJ_VIEW_KEYS, WJ_VIEW_VALUES, WJ_VIEW_ITEMS }; /* sub of WJ_VIEW */
 
 /* 16 bytes, passed in registers. Values never change, except namespaces, iterators and helpers. */

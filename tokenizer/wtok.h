@@ -125,10 +125,12 @@ enum wtok_flavour {
 };
 /* Chat template input: the request's own JSON, validated before. */
 struct wtok_chat {
-    struct weir_span messages;      /* JSON array */
-    struct weir_span tools;         /* JSON array or NULL */
-    struct weir_span tool_choice;   /* JSON or NULL; SGLang shows only tools that may be called */
-    struct weir_span documents;     /* JSON array or NULL */
+    struct weir_span messages;    /* JSON array */
+    struct weir_span tools;       /* JSON array or NULL */
+    struct weir_span tool_choice; /* JSON or NULL; SGLang shows only tools that may be called */
+    struct weir_span documents;   /* JSON array or NULL */
+    /* JSON or NULL: some models of the reference system are told which form an answer must have. */
+    struct weir_span response_format;
     struct weir_span template_args; /* JSON object or NULL */
     /* An argument with the name of a member does nothing, as in the reference system and in vLLM;
      * else it stands for the member or is refused, as in transformers. */
@@ -139,6 +141,9 @@ struct wtok_chat {
      * client's bill stays in a system message; a message that is continued need not stand in the
      * prompt as it was written; tools have no member that is null. */
     bool for_dynamo;
+    /* What the reference system calls the model; DeepSeek V3.2 whose name holds "exp" gets its
+     * template there, else its chats are rendered by code. May be NULL. */
+    struct weir_span model_name;
     bool add_generation_prompt;
     bool continue_final_message;
     bool text_only; /* parts of other kinds are refused, whatever the template does with them */

@@ -76,6 +76,8 @@ static enum weir_status load(const struct weir_render_options *o, struct wtok_te
         st = may_lack(
             read_file(o->model_path, "tokenizer_config.json", &arena, &s.tokenizer_config, err));
     if (st == WEIR_OK && o->template == NULL)
+        st = may_lack(read_file(o->model_path, "config.json", &arena, &s.config, err));
+    if (st == WEIR_OK && o->template == NULL)
         st = wtok_template_files(o->model_path, &arena, additional, &s.n_additional, err);
     if (st == WEIR_OK)
         st = wtok_template_create(&s, ret, err);

@@ -71,9 +71,10 @@ struct weir_openai_request {
     struct weir_span tools;       /* JSON array or NULL */
     struct weir_span tool_choice; /* JSON or NULL */
     bool tool_choice_none;
-    bool parallel_tool_calls;       /* true when absent */
-    struct weir_span template_args; /* merged chat_template_args object or NULL */
-    bool add_generation_prompt;     /* true when absent */
+    bool parallel_tool_calls;         /* true when absent */
+    struct weir_span template_args;   /* merged chat_template_args object or NULL */
+    struct weir_span response_format; /* JSON or NULL */
+    bool add_generation_prompt;       /* true when absent */
     bool continue_final_message;
     bool logprobs;    /* chat: logprobs true */
     int top_logprobs; /* chat top_logprobs / completions logprobs; -1 unset */

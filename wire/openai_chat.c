@@ -239,6 +239,7 @@ static const char *type_word(struct weir_span raw) {
 
 bool weir_openai_check_response_format(struct weir_openai_reading *r) {
     struct weir_span inner, name, schema;
+    r->req->response_format = r->response_format;
     if (r->response_format.data == NULL ||
         !weir_json_member(r->response_format, "json_schema", &inner) ||
         !weir_json_member(inner, "name", &name) || !weir_json_member(inner, "schema", &schema))

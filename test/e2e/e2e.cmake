@@ -27,7 +27,7 @@ foreach(cost partitions:130 faults:70 chaos:40 durable:60 etcd:60 engine_dialect
   set_tests_properties(e2e_${name} PROPERTIES COST ${seconds})
 endforeach()
 # Against a real Dynamo; skips unless WEIR_INTEROP=1, as it fetches some 200 MB.
-foreach(name dynamo embeddings etcd kube http diff durable media)
+foreach(name dynamo deepseek embeddings etcd kube http diff durable media)
   add_test(NAME interop_${name}
            COMMAND ${CMAKE_SOURCE_DIR}/test/e2e/run $<TARGET_FILE:weir>
                    ${CMAKE_SOURCE_DIR}/test/e2e/interop_${name}.py

@@ -23,6 +23,7 @@ static const char *const templates[] = {
     "loop.index0 - 1].role) %}{{ raise_exception('no') }}{% endif %}{{ m.role }}: {{ m.content }}"
     "{% endfor %}",
     NULL, /* harmony */
+    NULL, /* DeepSeek V3.2 */
 };
 
 /* The same bytes as the body of a request. */
@@ -60,13 +61,20 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         chat.tools = weir_span_split(rest, '\n', &rest);
     if (rest.data != NULL)
         chat.template_args = weir_span_split(rest, '\n', &rest);
+    if (rest.data != NULL)
+        chat.response_format = weir_span_split(rest, '\n', &rest);
     for (size_t i = 0; i < WEIR_ARRAY_LEN(templates); i++) {
         struct wtok_template_sources s = {
             .chat_template_jinja = weir_span_z(templates[i]),
             .tokenizer_config =
-                weir_span_z(templates[i] != NULL
-                                ? "{\"bos_token\": \"<s>\"}"
-                                : "{\"x\": [\"<|constrain|>\", \"<|channel|>\", \"<|call|>\"]}")};
+                weir_span_z(templates[i] != NULL ? "{\"bos_token\": \"<s>\"}"
+                            : i + 1 < WEIR_ARRAY_LEN(templates)
+                                ? "{\"x\": [\"<|constrain|>\", \"<|channel|>\", \"<|call|>\"]}"
+                                : "{}"),
+            .config = i + 1 < WEIR_ARRAY_LEN(templates)
+                          ? weir_span(NULL, 0)
+                          : WEIR_SPAN_LIT("{\"model_type\": \"deepseek_v32\", \"architectures\": "
+                                          "[\"DeepseekV32ForCausalLM\"]}")};
         if (t[i] == NULL && wtok_template_create(&s, &t[i], NULL) != WEIR_OK)
             abort();
         for (unsigned n = 0; n < 18; n++) {

@@ -281,6 +281,35 @@ static void case_refusals(void) {
     CHECK(strstr(err.text, "chat template default, line 2: ") == err.text);
 }
 
+/* A live Dynamo 1.6.1 gave this prompt; test/data/deepseek-prompts.jsonl has more. */
+static void case_deepseek(void) {
+    struct wtok_template *t = NULL;
+    struct weir_err err = {.text = ""};
+    struct wtok_template_sources s = {.config = WEIR_SPAN_LIT("{\"model_type\":\"deepseek_v32\"}")};
+    struct wtok_chat chat = {
+        .messages = WEIR_SPAN_LIT(
+            "[{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"assistant\",\"content\":\"b\","
+            "\"reasoning_content\":\"r\",\"tool_calls\":[{\"id\":\"c1\",\"type\":\"function\","
+            "\"function\":{\"name\":\"f\",\"arguments\":\"{\\\"x\\\": [0.9551798995911663, "
+            "-0]}\"}}]},"
+            "{\"role\":\"tool\",\"tool_call_id\":\"c1\",\"content\":\"R\"}]"),
+        .response_format = WEIR_SPAN_LIT("{\"type\":\"json_object\"}"),
+        .for_dynamo = true};
+    CHECK_MSG(wtok_template_create(&s, &t, &err) == WEIR_OK, "%s", err.text);
+    expect(
+        t, chat,
+        "<｜begin▁of▁sentence｜>\n\n## Response Format:\n\nYou MUST strictly adhere to the "
+        "following schema to reply:\n{\"type\": \"json_object\"}<｜User｜>a<｜Assistant｜><think>"
+        "r</think>b\n\n<｜DSML｜function_calls>\n<｜DSML｜invoke name=\"f\">\n<｜DSML｜parameter "
+        "name=\"x\" string=\"false\">[0.9551798995911664, -0.0]</｜DSML｜parameter>\n"
+        "</｜DSML｜invoke>\n</｜DSML｜function_calls><｜end▁of▁sentence｜>\n\n<function_results>\n"
+        "<result>R</result>\n</function_results>\n\n<think>");
+    chat.flavour = WTOK_FLAVOUR_PLAIN;
+    chat.for_dynamo = false;
+    expect_error(t, chat, "the model has no chat template");
+    wtok_template_destroy(t);
+}
+
 /* A system message in the middle, and the user twice: a live Dynamo 1.6.1 gave these prompts
  * (test/data/differential-1.6.1.jsonl has more). */
 static void case_turns(void) {
@@ -452,6 +481,7 @@ int main(void) {
     CHECK_RUN(case_named_templates_of_sglang);
     CHECK_RUN(case_continue);
     CHECK_RUN(case_refusals);
+    CHECK_RUN(case_deepseek);
     CHECK_RUN(case_turns);
     CHECK_RUN(case_dynamos_members);
     CHECK_RUN(case_dynamos_tools);

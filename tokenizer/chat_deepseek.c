@@ -1,0 +1,508 @@
+/*
+ * The prompt format of DeepSeek V3.2, whose models have no chat template: engines and Dynamo render
+ * their chats by code, each a little otherwise (`ways`). Text of the format: the model's
+ * encoding_dsv32.py; what is made of a request: a live Dynamo 1.6.1, to which
+ * test/e2e/interop_deepseek.py holds it; vLLM 0.32 and SGLang 0.5.23 were read, not yet compared.
+ */
+#include "base/json.h"
+#include "tokenizer/chat_shape_priv.h"
+
+#include <math.h>
+#include <stdio.h>
+
+#define BOS "<｜begin▁of▁sentence｜>"
+#define EOS "<｜end▁of▁sentence｜>"
+#define DSML "｜DSML｜"
+#define THINK "<think>"
+#define THOUGHT "</think>"
+
+/* Where the request's tools stand. */
+enum place {
+    FIRST_SYSTEM, /* with the first system message, wherever that is; else one in front */
+    OWN_SYSTEM,   /* always with one of their own in front */
+    FRONT_SYSTEM, /* with the first message, which is a system message in any case */
+};
+/* In front of the last question thoughts are not shown, and what else is left out there. */
+enum drops { DROPS_NONE, DROPS_BEFORE_USER, DROPS_ALWAYS };
+
+static const struct ways {
+    bool thinks; /* where the request does not say */
+    bool strict; /* results want their calls, answers to the last question a thought or call */
+    bool ends_thoughts; /* also those that are empty, behind the last question */
+    bool rust_numbers;  /* as Rust's serde_json reads them */
+    enum place tools;
+    enum drops drops; /* when developers are left out; only where the model thinks */
+    const char *paragraph;
+} dynamo = {.thinks = true, .rust_numbers = true, .tools = FIRST_SYSTEM, .paragraph = "\n\n"},
+  vllm = {.strict = true,
+          .ends_thoughts = true,
+          .tools = OWN_SYSTEM,
+          .drops = DROPS_BEFORE_USER,
+          .paragraph = "\n"},
+  sglang = {.strict = true,
+            .ends_thoughts = true,
+            .tools = FRONT_SYSTEM,
+            .drops = DROPS_ALWAYS,
+            .paragraph = "\n"};
+
+enum role { SYSTEM, DEVELOPER, USER, ASSISTANT, TOOL, OTHER };
+struct turn {
+    enum role role;
+    struct wj_val content, thought; /* STR or NONE */
+    struct wj_val calls, tools;     /* LIST or NONE; tools that stand in the message */
+    struct wj_val format;           /* that the answer must have, or NONE */
+};
+struct deepseek {
+    struct wj_run *x;
+    const struct ways *ways;
+    bool thinks;
+    struct turn *turns;
+    uint32_t n;
+    int64_t last_question; /* -1: none */
+};
+
+/* ---- what the request says ------------------------------------------------------------------ */
+
+static struct wj_val list_or_none(struct wj_val v) {
+    return v.kind == WJ_LIST && v.len > 0 ? v : wj_none();
+}
+
+/* Dynamo: the texts of a content, one behind the other. */
+static struct wj_val joined(struct wj_run *x, struct wj_val content) {
+    struct wj_vec texts = {0};
+    if (content.kind != WJ_LIST)
+        return content;
+    for (uint32_t i = 0; i < content.len; i++) {
+        struct wj_val part = content.u.items[i], text;
+        const char *media = NULL;
+        text = part.kind == WJ_DICT ? wtok_part_text(x, part, true, &media) : part;
+        if (media != NULL && !is_text(wtok_member(x, part, "type"), "refusal"))
+            wtok_refuse_part(x, part, media);
+        if (text.kind == WJ_STR)
+            wj_push(x, &texts, text);
+    }
+    return wtok_join_texts(x, &texts, "");
+}
+
+/* Dynamo: thoughts that come as a list are one text. */
+static struct wj_val thought_of(struct wj_run *x, struct wj_val m) {
+    struct wj_val v = wtok_member(x, m, "reasoning_content");
+    if (!has(v))
+        v = wtok_member(x, m, "reasoning");
+    return v.kind == WJ_LIST ? wtok_joined_texts(x, v, "\n") : v;
+}
+
+static double power_of_ten(unsigned n) {
+    char text[16];
+    double f = 0;
+    snprintf(text, sizeof(text), "1e%u", n);
+    return weir_span_f64(weir_span_z(text), &f) ? f : 0;
+}
+
+/* A number's text as Rust's serde_json reads it, which is not always the nearest fraction: digits
+ * while 64 bits hold them, then one multiplication or division. */
+static double rust_f64(struct weir_span s) {
+    uint64_t digits = 0;
+    int64_t exponent = 0, said = 0;
+    bool full = false, fraction = false;
+    size_t i = s.len > 0 && s.data[0] == '-';
+    for (; i < s.len && s.data[i] != 'e'; i++) {
+        unsigned d = (unsigned)(s.data[i] - '0');
+        if (s.data[i] == '.') {
+            fraction = true;
+            continue;
+        }
+        full |= digits > (UINT64_MAX - d) / 10;
+        if (!full)
+            digits = digits * 10 + d;
+        exponent += full ? !fraction : -(int64_t)fraction;
+    }
+    if (i < s.len) {
+        i += s.data[i + 1] == '+' ? 2 : 1;
+        weir_span_i64(weir_span(s.data + i, s.len - i), &said);
+    }
+    exponent += said;
+    double f = (double)digits;
+    for (; exponent < -308 && f != 0; exponent += 308)
+        f /= power_of_ten(308);
+    if (exponent >= -308 && exponent <= 308)
+        f = exponent < 0 ? f / power_of_ten((unsigned)-exponent)
+                         : f * power_of_ten((unsigned)exponent);
+    return s.data[0] == '-' ? -f : f;
+}
+
+/* Numbers as Rust's serde_json has them: -0 and integers beyond 64 bits are fractions, and those
+ * are read in its way from their shortest text, which clients send. */
+static struct wj_val rust_number(struct wj_val v) {
+    uint64_t u;
+    char text[40];
+    if (v.kind == WJ_INT && (v.flags & WJ_MINUS) != 0)
+        return wj_float(-0.0);
+    if (v.kind == WJ_FLOAT && isfinite(v.u.f))
+        return wj_float(rust_f64(weir_span(text, wj_float_text(v.u.f, text))));
+    if (v.kind != WJ_BIG || weir_span_u64(weir_span(v.u.s, v.len), &u))
+        return v;
+    return wj_float(rust_f64(weir_span(v.u.s, v.len)));
+}
+
+static bool is_it(struct wj_val a, struct wj_val b) {
+    return a.kind == b.kind && (a.kind == WJ_FLOAT ? a.u.f == b.u.f : a.u.s == b.u.s);
+}
+
+/* The same value where nothing is to change, which is nearly always. */
+static struct wj_val rust_value(struct wj_run *x, struct wj_val v) {
+    bool changed = false;
+    wj_charge(x, 1);
+    if (v.kind == WJ_LIST) {
+        wj_enter(x);
+        struct wj_val *items = wj_alloc(x, v.len * sizeof(*items) + 1);
+        for (uint32_t i = 0; i < v.len; i++) {
+            items[i] = rust_value(x, v.u.items[i]);
+            changed |= !is_it(items[i], v.u.items[i]);
+        }
+        wj_leave(x);
+        return changed ? wj_list(items, v.len) : v;
+    }
+    if (v.kind != WJ_DICT)
+        return rust_number(v);
+    wj_enter(x);
+    struct wj_val out = wj_dict_new(x, v.u.dict->n);
+    for (uint32_t i = 0; i < v.u.dict->n; i++) {
+        const struct wj_pair *p = &v.u.dict->pairs[i];
+        struct wj_val value = rust_value(x, p->value);
+        changed |= !is_it(value, p->value);
+        wj_dict_add(x, out.u.dict, p->key, value);
+    }
+    wj_leave(x);
+    return changed ? out : v;
+}
+
+static struct turn turn_of(struct deepseek *d, struct wj_val m) {
+    static const char *const names[] = {"system", "developer", "user", "assistant", "tool"};
+    struct wj_run *x = d->x;
+    struct wj_val role = wtok_member(x, m, "role"), content = wtok_member(x, m, "content");
+    struct turn t = {.role = OTHER, .format = wj_none()};
+    for (size_t i = 0; i < WEIR_ARRAY_LEN(names); i++)
+        if (is_text(role, names[i]))
+            t.role = (enum role)i;
+    t.content = joined(x, content);
+    t.thought = thought_of(x, m);
+    t.calls = list_or_none(wtok_member(x, m, "tool_calls"));
+    t.tools = list_or_none(wtok_member(x, m, "tools"));
+    if (d->ways == &dynamo && has(t.tools))
+        bad_message(x, "tools of a system message are not supported for this model");
+    if (t.content.kind != WJ_STR)
+        t.content = wj_strz("");
+    if (t.thought.kind != WJ_STR)
+        t.thought = wj_strz("");
+    return t;
+}
+
+static void insert_system(struct deepseek *d) {
+    memmove(d->turns + 1, d->turns, d->n++ * sizeof(*d->turns));
+    d->turns[0] = (struct turn){SYSTEM, wj_strz(""), wj_strz(""), wj_none(), wj_none(), wj_none()};
+}
+
+static void place_tools(struct deepseek *d, struct wj_val tools, struct wj_val format) {
+    uint32_t at = 0;
+    enum place place = d->ways->tools;
+    bool any = has(tools) || has(format);
+    if (place == FIRST_SYSTEM)
+        while (at < d->n && d->turns[at].role != SYSTEM)
+            at++;
+    if (place == FIRST_SYSTEM ? any && at == d->n
+        : place == OWN_SYSTEM ? any
+                              : d->n == 0 || d->turns[0].role != SYSTEM) {
+        insert_system(d);
+        at = 0;
+    }
+    if (has(tools))
+        d->turns[at].tools = tools;
+    if (has(format))
+        d->turns[at].format = format;
+}
+
+static int64_t last_question(const struct deepseek *d) {
+    int64_t i = (int64_t)d->n - 1;
+    while (i >= 0 && d->turns[i].role != USER && d->turns[i].role != DEVELOPER)
+        i--;
+    return i;
+}
+
+/* What the format's reference leaves out in front of the last question. */
+static void drop_former(struct deepseek *d) {
+    int64_t last = last_question(d);
+    uint32_t n = 0;
+    if (!d->thinks || d->ways->drops == DROPS_NONE ||
+        (d->ways->drops == DROPS_BEFORE_USER && (d->n == 0 || d->turns[d->n - 1].role != USER)))
+        return;
+    for (uint32_t i = 0; i < d->n; i++)
+        if (i >= last || (d->turns[i].role != DEVELOPER && d->turns[i].role != OTHER))
+            d->turns[n++] = d->turns[i];
+    d->n = n;
+}
+
+/* ---- text ----------------------------------------------------------------------------------- */
+
+static void put_tools(struct deepseek *d, struct wj_val tools) {
+    static const char *const paragraphs[] = {
+        "## Tools",
+        "You have access to a set of tools you can use to answer the user's question.\nYou can "
+        "invoke functions by writing a \"<" DSML "function_calls>\" block like the following as "
+        "part of your reply to the user:\n<" DSML "function_calls>\n<" DSML
+        "invoke name=\"$FUNCTION_NAME\">\n<" DSML
+        "parameter name=\"$PARAMETER_NAME\" string=\"true|false\">$PARAMETER_VALUE</" DSML
+        "parameter>\n...\n</" DSML "invoke>\n<" DSML
+        "invoke name=\"$FUNCTION_NAME2\">\n...\n</" DSML "invoke>\n</" DSML "function_calls>",
+        "String and scalar parameters should be specified as is without any escaping or quotes, "
+        "while lists and objects should use JSON format. The \"string\" attribute should be set to "
+        "\"true\" for string type parameters and \"false\" for other types (numbers, booleans, "
+        "arrays, objects).",
+        "If the thinking_mode is enabled, then after function results you should strongly consider "
+        "outputting a thinking block. Here is an example:",
+        "<" DSML "function_calls>\n...\n</" DSML "function_calls>",
+        "<function_results>\n...\n</function_results>",
+        THINK "...thinking about results" THOUGHT,
+        "Here are the functions available in JSONSchema format:\n<functions>\n"};
+    struct wj_run *x = d->x;
+    wj_putz(x, "\n\n");
+    for (size_t i = 0; i < WEIR_ARRAY_LEN(paragraphs); i++) {
+        wj_putz(x, i > 0 ? d->ways->paragraph : "");
+        wj_putz(x, paragraphs[i]);
+    }
+    for (uint32_t i = 0; i < tools.len; i++) {
+        struct wj_val f = wtok_member(x, tools.u.items[i], "function");
+        if (f.kind != WJ_DICT)
+            bad_message(x, "every tool must be an object with a function");
+        wj_put_json(x, d->ways->rust_numbers ? rust_value(x, f) : f);
+        wj_put(x, "\n", 1);
+    }
+    wj_putz(x, "</functions>\n");
+}
+
+static void put_demands(struct deepseek *d, const struct turn *t) {
+    if (has(t->tools))
+        put_tools(d, t->tools);
+    if (!has(t->format))
+        return;
+    wj_putz(d->x, "\n\n## Response Format:\n\nYou MUST strictly adhere to the following schema to "
+                  "reply:\n");
+    wj_put_json(d->x, d->ways->rust_numbers ? rust_value(d->x, t->format) : t->format);
+}
+
+static void put_parameter(struct deepseek *d, struct wj_val name, struct wj_val value) {
+    struct wj_run *x = d->x;
+    bool text = value.kind == WJ_STR;
+    wj_putz(x, "<" DSML "parameter name=\"");
+    wj_put_str(x, name);
+    wj_putz(x, text ? "\" string=\"true\">" : "\" string=\"false\">");
+    if (text)
+        wj_print_str(x, value);
+    else
+        wj_put_json(x, d->ways->rust_numbers ? rust_value(x, value) : value);
+    wj_putz(x, "</" DSML "parameter>");
+}
+
+static void put_arguments(struct deepseek *d, struct wj_val v) {
+    struct wj_run *x = d->x;
+    struct wj_val parsed = v;
+    if (v.kind == WJ_STR && wj_try_json(x, wj_text(x, v), &parsed) && parsed.kind == WJ_DICT)
+        v = parsed;
+    if (v.kind == WJ_STR && d->ways == &dynamo) {
+        put_parameter(d, wj_strz("arguments"), v); /* what cannot be read, as it stands */
+        return;
+    }
+    if (v.kind != WJ_DICT)
+        bad_message(x, "the arguments of a tool call must be a JSON object");
+    for (uint32_t i = 0; i < v.u.dict->n; i++) {
+        wj_putz(x, i > 0 ? "\n" : "");
+        put_parameter(d, v.u.dict->pairs[i].key, v.u.dict->pairs[i].value);
+    }
+}
+
+static void put_calls(struct deepseek *d, struct wj_val calls) {
+    struct wj_run *x = d->x;
+    wj_putz(x, "\n\n<" DSML "function_calls>\n");
+    for (uint32_t i = 0; i < calls.len; i++) {
+        struct wj_val f = wtok_member(x, calls.u.items[i], "function");
+        struct wj_val name = wtok_member(x, f, "name");
+        if (name.kind != WJ_STR)
+            bad_message(x, "a tool call needs a function with a name");
+        wj_putz(x, "<" DSML "invoke name=\"");
+        wj_put_str(x, name);
+        wj_putz(x, "\">\n");
+        put_arguments(d, wtok_member(x, f, "arguments"));
+        wj_putz(x, "\n</" DSML "invoke>\n");
+    }
+    wj_putz(x, "</" DSML "function_calls>");
+}
+
+static void put_assistant(struct deepseek *d, uint32_t at) {
+    struct wj_run *x = d->x;
+    const struct turn *t = &d->turns[at];
+    if (d->thinks && at > d->last_question) {
+        if (d->ways->strict && t->thought.len == 0 && !has(t->calls))
+            bad_message(x, "an answer to the last question needs reasoning_content or tool_calls "
+                           "where the model thinks");
+        wj_print_str(x, t->thought);
+        if (d->ways->ends_thoughts || t->thought.len > 0)
+            wj_putz(x, THOUGHT);
+    }
+    wj_print_str(x, t->content);
+    if (has(t->calls))
+        put_calls(d, t->calls);
+    wj_putz(x, EOS);
+}
+
+/* How many calls the answer made that stands before these results; *ret_order: the result's place
+ * among them, from 1. */
+static uint32_t calls_before(struct deepseek *d, uint32_t at, uint32_t *ret_order) {
+    int64_t i = (int64_t)at - 1;
+    while (i >= 0 && d->turns[i].role == TOOL)
+        i--;
+    *ret_order = (uint32_t)((int64_t)at - i);
+    const struct turn *asks = i >= 0 ? &d->turns[i] : NULL;
+    if (d->ways->strict && at == 0)
+        asks = &d->turns[d->n - 1]; /* the reference's index runs around */
+    else if (asks == NULL || asks->role != ASSISTANT)
+        asks = NULL;
+    uint32_t n = asks != NULL && has(asks->calls) ? asks->calls.len : 0;
+    if (d->ways->strict && n < *ret_order)
+        bad_message(d->x, "a tool message needs a call of the assistant before it");
+    return n;
+}
+
+static void put_result(struct deepseek *d, uint32_t at) {
+    struct wj_run *x = d->x;
+    uint32_t order, n = calls_before(d, at, &order);
+    wj_putz(x, order == 1 ? "\n\n<function_results>" : "");
+    wj_putz(x, "\n<result>");
+    wj_print_str(x, d->turns[at].content);
+    wj_putz(x, "</result>");
+    if (order != n)
+        return;
+    wj_putz(x, "\n</function_results>\n\n");
+    wj_putz(x, d->thinks && at >= d->last_question ? THINK : THOUGHT);
+}
+
+static void put_turn(struct deepseek *d, uint32_t at) {
+    struct wj_run *x = d->x;
+    const struct turn *t = &d->turns[at];
+    switch (t->role) {
+    case SYSTEM:
+        wj_print_str(x, t->content);
+        put_demands(d, t);
+        return;
+    case DEVELOPER:
+    case USER:
+        if (t->role == DEVELOPER && d->ways->strict && t->content.len == 0)
+            bad_message(x, "a developer's message needs a content");
+        wj_putz(x, "<｜User｜>");
+        if (t->role == DEVELOPER) {
+            put_demands(d, t);
+            wj_putz(x, "\n\n# The user's message is: ");
+        }
+        wj_print_str(x, t->content);
+        wj_putz(x, "<｜Assistant｜>");
+        wj_putz(x, d->thinks && at == d->last_question ? THINK : THOUGHT);
+        return;
+    case ASSISTANT:
+        put_assistant(d, at);
+        return;
+    case TOOL:
+        put_result(d, at);
+        return;
+    default:
+        bad_message(x, "this model knows no such role");
+    }
+}
+
+/* ---- the whole ------------------------------------------------------------------------------ */
+
+/* Dynamo has made one word of all that a request may say, where it says something. */
+static bool thinks(struct deepseek *d, struct wj_val args) {
+    struct wj_run *x = d->x;
+    struct wj_val thinking = wtok_member(x, args, "thinking"),
+                  enabled = wtok_member(x, args, "enable_thinking"),
+                  mode = wtok_member(x, args, "thinking_mode");
+    if (d->ways == &vllm)
+        return (has(thinking) && wj_truth(thinking)) || (has(enabled) && wj_truth(enabled));
+    if (d->ways == &sglang)
+        return has(thinking) && wj_truth(thinking);
+    if (thinking.kind == WJ_BOOL || enabled.kind == WJ_BOOL)
+        return wj_truth(thinking.kind == WJ_BOOL ? thinking : enabled);
+    if (is_text(mode, "chat") || is_text(mode, "thinking"))
+        return is_text(mode, "thinking");
+    return d->ways->thinks;
+}
+
+static struct wj_val dynamo_format(struct wj_run *x, struct wj_val format) {
+    static const char *const names[] = {"description", "name", "schema", "strict"};
+    struct wj_val inner = wtok_member(x, format, "json_schema");
+    if (format.kind != WJ_DICT)
+        return wj_none();
+    struct wj_val out = wj_dict_new(x, 2), schema = wj_dict_new(x, WEIR_ARRAY_LEN(names));
+    wtok_add(x, out, "type", wtok_member(x, format, "type"));
+    for (size_t i = 0; i < WEIR_ARRAY_LEN(names); i++)
+        if (has(wtok_member(x, inner, names[i])))
+            wtok_add(x, schema, names[i], wtok_member(x, inner, names[i]));
+    if (is_text(wtok_member(x, format, "type"), "json_schema"))
+        wtok_add(x, out, "json_schema", schema);
+    return out;
+}
+
+void wtok_deepseek_render(struct wj_run *x, const struct wtok_chat *chat, struct wj_val messages,
+                          struct wj_val tools, struct wj_val args, struct wj_val format) {
+    struct deepseek d = {.x = x};
+    d.ways = chat->for_dynamo ? &dynamo : chat->flavour == WTOK_FLAVOUR_SGLANG ? &sglang : &vllm;
+    d.turns = wj_alloc(x, (messages.len + (size_t)1) * sizeof(*d.turns));
+    d.thinks = thinks(&d, args);
+    for (uint32_t i = 0; i < messages.len; i++)
+        d.turns[d.n++] = turn_of(&d, messages.u.items[i]);
+    place_tools(&d, list_or_none(tools), dynamo_format(x, format));
+    drop_former(&d);
+    d.last_question = last_question(&d);
+    wj_putz(x, BOS);
+    for (uint32_t i = 0; i < d.n; i++)
+        put_turn(&d, i);
+}
+
+/* ---- which models --------------------------------------------------------------------------- */
+
+/* The first of config.json's architectures, as text of the JSON; or a null span. */
+static struct weir_span architecture(struct weir_span config) {
+    struct weir_span list, raw = {NULL, 0};
+    struct weir_json j;
+    if (!weir_json_member(config, "architectures", &list))
+        return raw;
+    weir_json_init(&j, list, 8);
+    if (weir_json_peek(&j) == WEIR_JSON_ARRAY && weir_json_array_enter(&j) &&
+        weir_json_array_next(&j))
+        weir_json_skip(&j, &raw);
+    return raw;
+}
+
+struct wtok_coded wtok_deepseek_coded(struct weir_span config, bool with_template) {
+    struct wtok_coded c = {WTOK_CODE_NONE, WTOK_CODE_NONE, WTOK_CODE_NONE};
+    struct weir_span type, arch;
+    if (config.data == NULL)
+        return c;
+    if (!weir_json_member(config, "model_type", &type))
+        type = weir_span("", 0);
+    arch = architecture(config);
+    bool v4 = arch.len > 0 && wj_find(arch, WEIR_SPAN_LIT("DeepseekV4"), 0) >= 0;
+    bool v41 = weir_json_is(type, "deepseek_v41");
+    if (weir_json_is(type, "deepseek_v32"))
+        c.dynamo = WTOK_CODE_V32;
+    if (weir_json_is(type, "deepseek_v4") || v41)
+        c.dynamo = WTOK_CODE_UNKNOWN;
+    if (weir_json_is(arch, "DeepseekV32ForCausalLM"))
+        c.vllm = WTOK_CODE_UNKNOWN;
+    else if (v4)
+        c.vllm = WTOK_CODE_UNKNOWN;
+    if (v4 || v41)
+        c.sglang = WTOK_CODE_UNKNOWN;
+    else if (!with_template && arch.len > 0 && wj_find(arch, WEIR_SPAN_LIT("DeepseekV3"), 0) >= 0)
+        c.sglang = WTOK_CODE_UNKNOWN;
+    return c;
+}
