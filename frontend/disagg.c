@@ -373,6 +373,7 @@ static void on_item(void *arg, const struct weir_output *item) {
         return;
     if (item->cached_tokens >= 0 && leg->cached_tokens < 0) {
         leg->cached_tokens = item->cached_tokens;
+        leg->cached_by_prefill = true;
         weir_metric_observe(weir_model_info(r->model)->metrics.cached_tokens,
                             (double)item->cached_tokens);
     }

@@ -209,7 +209,7 @@ static bool may_migrate(const struct weir_leg *leg) {
 }
 
 /* Out of memory ends the chance to move, not the stream. */
-static void keep_ids(struct weir_leg *leg, struct weir_ids ids) {
+void weir_leg_keep_ids(struct weir_leg *leg, struct weir_ids ids) {
     bool asked = (leg->request->q.extras & WEIR_EXTRA_TOKEN_IDS) != 0;
     if (!asked && !may_migrate(leg))
         return;
@@ -241,7 +241,7 @@ void weir_leg_fail_worker(struct weir_leg *leg, const struct weir_wire_error *e)
     bool own = e->http_status >= 500 && e->http_status <= 502;
     if (own && leg->n_tokens == 0 && !r->committed && r->embeddings == NULL) {
         status = 500;
-        r->details = backend_status(r, e->http_status);
+        r->details = backend_status(r, e->backend_status > 0 ? e->backend_status : e->http_status);
     }
     struct weir_span text = e->public_text;
     if (text.len == 0)
@@ -271,13 +271,20 @@ static void check_count(struct weir_leg *leg, const struct weir_output *item) {
 static void on_item(void *arg, const struct weir_output *item) {
     struct weir_leg *leg = arg;
     struct weir_request *r = leg->request;
+    /* The answer is whole: it ends at the end of this turn (below), and once. */
+    if (leg->n_open == 0 &&
+        (item->is_error || !item->has_output || item->finish == WEIR_FINISH_ERROR))
+        return;
     if (item->is_error) {
         struct weir_wire_error e = item->error;
         weir_leg_fail_worker(leg, &e);
         return;
     }
-    if (!item->has_output)
-        return; /* an annotation of the worker: not passed on */
+    if (!item->has_output) {
+        if (weir_output_annotation(leg, item) != WEIR_OK && !r->answered)
+            weir_request_fail(r, 500, WEIR_SPAN_LIT("Internal server error"), "internal");
+        return;
+    }
     if (item->finish == WEIR_FINISH_ERROR) {
         /* What it says of itself counts as long as nothing of the answer is there. */
         struct weir_wire_error e = {.status = WEIR_INTERNAL, .http_status = 500};
@@ -288,7 +295,6 @@ static void on_item(void *arg, const struct weir_output *item) {
     }
     if (!leg->first_item && item->token_ids.n > 0)
         first_item(leg);
-    keep_ids(leg, item->token_ids);
     check_count(leg, item);
     enum weir_status st = weir_output_item(leg, item);
     if (st != WEIR_OK && !r->answered) {
@@ -308,7 +314,7 @@ static size_t on_tokens(void *arg, const uint32_t *ids, size_t n) {
     enum weir_status st = WEIR_OK;
     size_t taken = leg->first_item ? weir_output_tokens(leg, ids, n, &st) : 0;
     if (taken > 0)
-        keep_ids(leg, (struct weir_ids){ids, taken});
+        weir_leg_keep_ids(leg, (struct weir_ids){ids, taken});
     if (st != WEIR_OK && !r->answered)
         weir_request_fail(r, 500, WEIR_SPAN_LIT("Internal server error"), "internal");
     return taken;

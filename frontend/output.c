@@ -82,6 +82,12 @@ void weir_output_flush(struct weir_request *r) {
     }
 }
 
+static enum weir_status put_annotation(struct weir_request *r, struct weir_span name,
+                                       const struct weir_buf *json) {
+    struct weir_span comment = weir_buf_span(json);
+    return weir_answer_annotation(name, &comment, 1, &r->out);
+}
+
 static enum weir_status put_annotations(struct weir_request *r) {
     struct weir_buf json;
     struct weir_jsonw w;
@@ -90,13 +96,13 @@ static enum weir_status put_annotations(struct weir_request *r) {
     if ((r->q.extras & WEIR_ANNOTATE_REQUEST_ID) != 0) {
         weir_jsonw_init(&w, &json);
         weir_jsonw_string_z(&w, r->uuid);
-        st = weir_answer_annotation("request_id", weir_buf_span(&json), &r->out);
+        st = put_annotation(r, WEIR_SPAN_LIT("request_id"), &json);
     }
     if (st == WEIR_OK && r->formatted_prompt.data != NULL) {
         weir_buf_clear(&json);
         weir_jsonw_init(&w, &json);
         weir_jsonw_string(&w, r->formatted_prompt);
-        st = weir_answer_annotation("formatted_prompt", weir_buf_span(&json), &r->out);
+        st = put_annotation(r, WEIR_SPAN_LIT("formatted_prompt"), &json);
     }
     if (st == WEIR_OK && (r->q.extras & WEIR_ANNOTATE_TOKEN_IDS) != 0) {
         struct weir_buf list;
@@ -110,7 +116,7 @@ static enum weir_status put_annotations(struct weir_request *r) {
         weir_jsonw_init(&w, &json);
         weir_jsonw_string(&w, weir_buf_span(&list));
         weir_buf_fini(&list);
-        st = weir_answer_annotation("token_ids", weir_buf_span(&json), &r->out);
+        st = put_annotation(r, WEIR_SPAN_LIT("token_ids"), &json);
     }
     weir_buf_fini(&json);
     return st;
@@ -123,6 +129,17 @@ enum weir_status weir_output_commit(struct weir_request *r) {
     weir_front_sse_begin(r->x);
     enum weir_status st =
         weir_request_is_translated(r) ? weir_output_translated_begin(r) : put_annotations(r);
+    weir_output_flush(r);
+    return st;
+}
+
+enum weir_status weir_output_annotation(struct weir_leg *leg, const struct weir_output *item) {
+    struct weir_request *r = leg->request;
+    if (r->x == NULL || !r->q.stream || weir_request_is_translated(r) || item->event.len == 0)
+        return WEIR_OK;
+    enum weir_status st = weir_output_commit(r);
+    if (st == WEIR_OK)
+        st = weir_answer_annotation(item->event, item->comment.items, item->comment.n, &r->out);
     weir_output_flush(r);
     return st;
 }
@@ -195,6 +212,9 @@ static enum weir_status decode(struct weir_leg *leg, struct weir_choice *c,
         uint32_t id = item->token_ids.ids[i];
         bool checks = stop->min_tokens < 0 || c->n_tokens + 1 > (uint64_t)stop->min_tokens;
         c->n_tokens++;
+        /* An engine that gives the text knows which of its ids end the answer. */
+        if (item->text.data != NULL)
+            continue;
         /* The text of an id that ends the answer is not shown. */
         if (checks && weir_output_listed(stop->stop_token_ids_hidden, id)) {
             *ret_finish = "stop";
@@ -208,7 +228,7 @@ static enum weir_status decode(struct weir_leg *leg, struct weir_choice *c,
         weir_buf_clear(&text);
         /* Engines pad their vocabulary: an id that the tokenizer does not know has no text.
          * Without stop strings nothing looks at it before the client does. */
-        if (item->text.data == NULL && id < wtok_vocab_size(c->decoder.tok))
+        if (id < wtok_vocab_size(c->decoder.tok))
             st = wtok_stream_push(&c->decoder, id, c->stop != NULL ? &text : piece);
         if (st == WEIR_OK && c->stop != NULL && checks) {
             int matched = -1;
@@ -224,8 +244,9 @@ static enum weir_status decode(struct weir_leg *leg, struct weir_choice *c,
     *ret_n = i;
     if (st == WEIR_OK && item->text.data != NULL) {
         int matched = -1;
-        st = c->stop != NULL ? wtok_stop_push(c->stop, item->text, piece, &matched)
-                             : weir_buf_append_span(piece, item->text);
+        bool checks = stop->min_tokens < 0 || c->n_tokens > (uint64_t)stop->min_tokens;
+        st = c->stop != NULL && checks ? wtok_stop_push(c->stop, item->text, piece, &matched)
+                                       : weir_buf_append_span(piece, item->text);
         if (matched >= 0) {
             c->stop_index = matched;
             *ret_finish = "stop";
@@ -355,13 +376,16 @@ static enum weir_status take_facts(struct weir_leg *leg, struct weir_choice *c,
                   WEIR_EXTRA_ENGINE_DATA | WEIR_EXTRA_PROMPT_LOGPROBS | WEIR_EXTRA_ROUTED_EXPERTS},
                  {item->completion_details, &leg->completion_details, UINT32_MAX}};
     if (item->cached_tokens >= 0 && leg->cached_tokens < 0) {
-        leg->cached_tokens = item->cached_tokens;
         weir_metric_observe(weir_model_info(r->model)->metrics.cached_tokens,
                             (double)item->cached_tokens);
         if (leg->routed && item->cached_tokens > 0)
             weir_metric_add(weir_model_info(r->model)->metrics.routed_reused,
                             (double)item->cached_tokens);
     }
+    /* The last count is the whole one; behind a move it is that of a longer prompt. */
+    if (item->cached_tokens >= 0 &&
+        (leg->cached_tokens < 0 || (leg->moves == 0 && !leg->cached_by_prefill)))
+        leg->cached_tokens = item->cached_tokens;
     if (item->prompt_tokens >= 0 && leg->moves == 0)
         leg->counted_prompt = item->prompt_tokens;
     leg->fresh_data |= item->engine_data.data != NULL;
@@ -406,6 +430,7 @@ enum weir_status weir_output_item(struct weir_leg *leg, const struct weir_output
     st = decode(leg, c, item, &c->text, &finish, &n);
     weir_output_decode_ended(leg, begin, n);
     weir_output_observe(leg, n);
+    weir_leg_keep_ids(leg, (struct weir_ids){item->token_ids.ids, n});
     if (finish == NULL && item->finish != WEIR_FINISH_NONE)
         finish = finish_word(item->finish);
     if (st == WEIR_OK && finish != NULL && c->stop_index < 0)

@@ -82,8 +82,9 @@ struct weir_leg {
     bool resent;             /* a connection was stale: from now on new ones */
     bool passed_on;          /* a worker went before it had acknowledged: the next such one fails */
     bool counted;            /* the worker's count of the prompt has been compared */
-    struct weir_buf emitted; /* ids generated so far, kept only while a migration is possible */
+    struct weir_buf emitted; /* ids of the answer so far, while somebody may ask for them */
     int64_t cached_tokens;   /* -1 unknown */
+    bool cached_by_prefill;  /* told by the prefill worker: the decode worker's is another cache */
     int64_t counted_prompt;  /* prompt tokens by the worker's count; -1 unknown */
     struct weir_span engine_data, completion_details; /* JSON in the arena, or NULL: the last */
     bool fresh_data;                                  /* no chunk has had engine_data yet */
@@ -190,6 +191,9 @@ void weir_leg_restart(struct weir_leg *leg);
 /* The attempt that began then has failed and the worker had not got the request. True: another one
  * may be asked at no cost. */
 bool weir_leg_may_pass_over(struct weir_leg *leg, uint64_t sent_ns);
+/* Ids that belong to the answer, those in front of a stop: for whoever asked for them, and for the
+ * worker that goes on with it after a migration. */
+void weir_leg_keep_ids(struct weir_leg *leg, struct weir_ids ids);
 /* Ends the request with what a worker said. */
 void weir_leg_fail_worker(struct weir_leg *leg, const struct weir_wire_error *error);
 
@@ -271,6 +275,9 @@ void weir_leg_explain_prefill(struct weir_leg *leg, const struct weir_decision *
  * an earlier failure keeps its own status. */
 enum weir_status weir_output_commit(struct weir_request *r);
 enum weir_status weir_output_item(struct weir_leg *leg, const struct weir_output *item);
+/* What a worker tells beside its answer, an event without an output: clients of streams in the form
+ * of chunks get it as it came. */
+enum weir_status weir_output_annotation(struct weir_leg *leg, const struct weir_output *item);
 /* Puts into the metrics what item() has left out so far. */
 void weir_output_count_tokens(struct weir_leg *leg);
 void weir_output_finish(struct weir_request *r);

@@ -35,6 +35,7 @@ enum weir_status weir_handshake_decode(struct weir_span json,
 struct weir_wire_error {
     enum weir_status status;
     int http_status;          /* status for an HTTP client: 4xx kept, 5xx as the frontend maps it */
+    int backend_status;       /* a 5xx that the worker named and clients do not get; 0: none */
     struct weir_span message; /* as the worker wrote it; may be empty */
     struct weir_span public_text; /* text meant for clients; may be empty */
     bool migratable;              /* connection-like: another worker may succeed */

@@ -160,6 +160,8 @@ void weir_wire_error_settle(struct weir_wire_error *error, struct weir_arena *ar
     } else if (code == 503 || code == 529) {
         error->status = code == 503 ? WEIR_UNAVAILABLE : WEIR_OVERLOADED;
         error->http_status = (int)code;
+    } else if (code >= 500 && code < 600) {
+        error->backend_status = (int)code;
     }
     error->message = text;
 }

@@ -250,17 +250,25 @@ enum weir_status weir_answer_usage_chunk(const struct weir_answer_head *head,
     return end_frame(&w);
 }
 
-enum weir_status weir_answer_annotation(const char *name, struct weir_span json,
-                                        struct weir_buf *out) {
-    /* A comment ends at a line break: the JSON has none, other text gets blanks for them. */
-    enum weir_status st = weir_buf_printf(out, "event: %s\n: ", name);
+/* A field ends at a line break: JSON has none, other text gets blanks for them. */
+static enum weir_status put_line(struct weir_span field, struct weir_span text,
+                                 struct weir_buf *out) {
+    enum weir_status st = weir_buf_append_span(out, field);
     size_t from = out->len;
     if (st == WEIR_OK)
-        st = weir_buf_append_span(out, json);
+        st = weir_buf_append_span(out, text);
     for (size_t i = from; st == WEIR_OK && i < out->len; i++)
         if (out->data[i] == '\n' || out->data[i] == '\r')
             out->data[i] = ' ';
-    return st == WEIR_OK ? weir_buf_append(out, "\n\n", 2) : st;
+    return st == WEIR_OK ? weir_buf_append(out, "\n", 1) : st;
+}
+
+enum weir_status weir_answer_annotation(struct weir_span name, const struct weir_span *comments,
+                                        size_t n, struct weir_buf *out) {
+    enum weir_status st = put_line(WEIR_SPAN_LIT("event: "), name, out);
+    for (size_t i = 0; i < n && st == WEIR_OK; i++)
+        st = put_line(WEIR_SPAN_LIT(": "), comments[i], out);
+    return st == WEIR_OK ? weir_buf_append(out, "\n", 1) : st;
 }
 
 static const char *error_word(int http_status) {
@@ -368,17 +376,24 @@ static const char *reason(int http_status) {
         const char *phrase;
     } table[] = {{400, "Bad Request"},
                  {401, "Unauthorized"},
+                 {402, "Payment Required"},
                  {403, "Forbidden"},
                  {404, "Not Found"},
                  {405, "Method Not Allowed"},
+                 {406, "Not Acceptable"},
                  {408, "Request Timeout"},
                  {409, "Conflict"},
+                 {410, "Gone"},
+                 {412, "Precondition Failed"},
                  {413, "Payload Too Large"},
                  {414, "URI Too Long"},
                  {415, "Unsupported Media Type"},
+                 {418, "I'm a teapot"},
                  {422, "Unprocessable Entity"},
+                 {424, "Failed Dependency"},
                  {429, "Too Many Requests"},
                  {431, "Request Header Fields Too Large"},
+                 {451, "Unavailable For Legal Reasons"},
                  {499, "Client Closed Request"},
                  {500, "Internal Server Error"},
                  {501, "Not Implemented"},

@@ -70,9 +70,9 @@ enum weir_status weir_answer_text_chunk(const struct weir_answer_frame *frame,
 enum weir_status weir_answer_usage_chunk(const struct weir_answer_head *head,
                                          const struct weir_usage *usage,
                                          struct weir_buf *out) WEIR_MUST_CHECK;
-/* "event: name\n: json\n\n" */
-enum weir_status weir_answer_annotation(const char *name, struct weir_span json,
-                                        struct weir_buf *out) WEIR_MUST_CHECK;
+/* "event: name\n: comment\n…\n\n"; line ends within one of them become blanks. */
+enum weir_status weir_answer_annotation(struct weir_span name, const struct weir_span *comments,
+                                        size_t n, struct weir_buf *out) WEIR_MUST_CHECK;
 /* Mid-stream error frame; type as the status says (internal_server_error, service_unavailable, …).
  */
 enum weir_status weir_answer_error_frame(int http_status, struct weir_span message,

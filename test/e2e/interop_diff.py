@@ -4,7 +4,8 @@
 Runs with WEIR_INTEROP=1. WEIR_TEST_SEED and WEIR_TEST_CASES (3,000) choose the requests: one or two members of a plain chat or
 completion, each with a value of its list. What differs on purpose stands in KNOWN. Then a third as many conversations under several
 templates (made_chats.py), whose prompts must be the same, and outputs of models for several parsers (made_outputs.py), which must
-be read alike, or as they were meant; a quarter as many requests to the APIs beside chats, and of calls that must come (made_apis.py). What was mended stands with Dynamo's answers
+be read alike, or as they were meant; a quarter as many requests to the APIs beside chats, of calls that must come (made_apis.py), and streams of workers that
+answer oddly (made_streams.py). What was mended stands with Dynamo's answers
 in test/data/differential-1.6.1.jsonl (test_differential.py), which is asked again here.
 """
 import json
@@ -18,6 +19,7 @@ import pytest
 import made_apis
 import made_chats
 import made_outputs
+import made_streams
 from interop_dynamo import VERSION, Http, dynamo, dynamo_front, model, pytestmark, theirs  # noqa: F401
 from plane_worker import PlaneWorker, card_of_mocker
 from test_differential import chosen_models, differences, observed, rows, thinking, worker_of
@@ -317,4 +319,24 @@ def test_made_conversations_and_outputs(both, model):  # noqa: F811
     rng, vocabulary = random.Random(SEED), Vocabulary(model)
     new = [line for differ in (prompts_differ, readings_differ) for line in (differ(both, vocabulary, rng) for _ in range(CASES // 3)) if line]
     print(f"seed {SEED}: {CASES // 3} conversations and as many outputs, {len(new)} answered otherwise unexpectedly")
+    assert not new, "\n".join(new[:20])
+
+
+def streams_differ(both, vocabulary, rng):
+    """One answer of a worker: a line when the client is told otherwise, or in no form."""
+    path, body, extra, n, logprobs = made_streams.made_request(rng, "m")
+    items = made_streams.made_stream(rng, vocabulary, n, logprobs)
+    body["nvext"] = {"annotations": ["script:" + json.dumps(items)], **extra}
+    seen = [front.ask("POST", path, body) for front, _ in both]
+    bad = made_streams.ill_formed(seen[1])
+    if not bad and not made_streams.stops_in_given_text(body, items):
+        theirs, ours = (made_streams.told(a, "stop" in body or "stop_token_ids" in body) for a in seen)
+        bad = theirs != ours and f"by Dynamo {theirs}\n    by Weir   {ours}"
+    return f"{path} {json.dumps(body)}: {bad}" if bad else None
+
+
+def test_made_streams(both, model):  # noqa: F811
+    rng, vocabulary = random.Random(SEED), Vocabulary(model)
+    new = [line for line in (streams_differ(both, vocabulary, rng) for _ in range(CASES // 4)) if line]
+    print(f"seed {SEED}: {CASES // 4} streams, {len(new)} answered otherwise unexpectedly")
     assert not new, "\n".join(new[:20])

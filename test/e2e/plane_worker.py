@@ -1,8 +1,8 @@
 """A worker of the request plane that does what a test says: it keeps what the frontend sends and answers with the items that
 the request's own annotation `script:[…]` lists.
 
-An item is an LLMEngineOutput; {"raise": {…}} sends an error object and ends the stream. Without a script the answer is one
-letter. Records in the discovery folder, frames and envelopes as of shared spec "transport" 1.3, 2.2, 2.4, 2.5, 3.3; JSON.
+An item is an LLMEngineOutput; {"raise": {…}} sends an error object, {"annotated": {…}} what stands around an output. Without a
+script the answer is one letter. Records in the discovery folder, frames and envelopes as of shared spec "transport" 1.3, 2.2, 2.4, 2.5, 3.3; JSON.
 """
 import json
 import os
@@ -161,7 +161,7 @@ class PlaneWorker:
                           + two_part(b'{"error":null}'))
                 frames = []
                 for item in items:
-                    data = {"event": "error", "error": item["raise"]} if "raise" in item else {"data": item}
+                    data = {"event": "error", "error": item["raise"]} if "raise" in item else item.get("annotated", {"data": item})
                     frames.append(two_part(body=json.dumps({"data": data, "complete_final": False}).encode()))
                 frames.append(two_part(body=b'{"complete_final":true}') + two_part(b'"sentinel"'))
                 for part in [b"".join(frames)] if self.gathers else frames:

@@ -346,6 +346,24 @@ def test_usage_as_the_worker_counts_it(pair):
     assert streamed(pair, items, stream_options={"include_usage": True})[-1]["usage"]["prompt_tokens"] == 50
 
 
+def test_events_of_the_worker(pair):
+    """What it tells beside its output: a stream of chunks has it where it came, as Dynamo's; behind the answer's end nothing comes."""
+    told = [{"annotated": {"event": "x", "comment": ['{"a": 1}', "b"]}}, tokens("a"), {"annotated": {"event": "y"}},
+            {"annotated": {"event": "z\n\ndata: [DONE]", "comment": ["c\r\nd"]}}, {"annotated": {"comment": ["nothing"]}}, {"annotated": {"event": ""}}]
+    late = [{"annotated": {"event": "late"}}, {"raise": {"error_type": "Unknown", "message": "broke"}}, {"token_ids": [], "finish_reason": {"error": "broke"}}]
+    pair[1].gathers = True
+    for completion in (False, True):
+        r = unary(pair, [*told, tokens("b"), STOP, *late], completion=completion, stream=True)
+        frames = r.body.decode().split("\n\n")
+        kinds = ["chunk" if f.startswith("data: {") else f for f in frames]
+        assert kinds == ['event: x\n: {"a": 1}\n: b', "chunk", "event: y", "event: z  data: [DONE]\n: c  d", "chunk", "chunk", "data: [DONE]", ""], frames
+    whole = unary(pair, [*told, tokens("b"), STOP, *late])
+    assert whole.status == 200 and whole.json()["choices"][0]["message"]["content"] == "ab", whole
+    response = pair[0].ask("POST", "/v1/responses", {"model": "m", "input": "hi", "stream": True, "nvext": scripted([*told, STOP])})
+    assert response.status == 200 and b"event: x" not in response.body and b"response.completed" in response.body, response
+    pair[1].gathers = False
+
+
 @pytest.fixture(scope="module")
 def thinker(pair, tmp_path_factory):
     """The same with a parser of reasoning in the card."""
