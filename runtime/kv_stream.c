@@ -54,8 +54,25 @@ static bool is_ready(const struct weir_kv_stream *s, uint64_t worker_id) {
     return s->all->config.ops.ready(s->all->config.arg, worker_id);
 }
 
+/* All but the workers that are known: of the others most left long ago, and none comes back under
+ * its id but by a fault of discovery. */
+static void forget_strangers(struct weir_kv_stream *s) {
+    struct weir_map kept;
+    size_t cursor = 0;
+    uint64_t id, ranks, one;
+    weir_map_init(&kept, MAX_WORKERS);
+    while (weir_map_next(&s->workers, &cursor, &id, &ranks))
+        if (weir_map_get(&s->missed, id, &one) && weir_map_put(&kept, id, 1) != WEIR_OK)
+            break; /* without memory: what they hold comes with their next events */
+    weir_map_fini(&s->missed);
+    s->missed = kept;
+}
+
 static void miss(struct weir_kv_stream *s, uint64_t worker_id) {
     uint32_t dropped;
+    if (weir_map_put(&s->missed, worker_id, 1) == WEIR_OK)
+        return;
+    forget_strangers(s);
     if (weir_map_put(&s->missed, worker_id, 1) != WEIR_OK &&
         weir_log_limit_ok(&s->limit, 1, &dropped))
         WEIR_LOG(WEIR_LOG_WARN, "events",

@@ -229,8 +229,13 @@ def copy_records(source, target):
     return copies
 
 
-def test_worker_that_is_known_late(jet, fleet):
-    """Its events have passed when its card comes: they are read again, for it alone."""
+@pytest.mark.parametrize("strangers", [0, 65536])
+def test_worker_that_is_known_late(jet, fleet, strangers):
+    """Its events have passed when its card comes: they are read again, for it alone. (Not so once many had come and gone: a frontend
+    remembers so many, and no more were noted.)"""
+    if strangers:
+        events = [{"worker": 1 + w, "tier": 0, "event": 1, "parent": None, "rank": 0, "start": None, "blocks": [(1, 2)]} for w in range(strangers)]
+        jet.py("put", BUCKET, "radix-state", jet.file("state", write_state(events)))
     first = fleet.mocker("--durable-kv-events")
     front = fleet.frontend(*FLAGS).ready()
     ask(front, 4)
