@@ -161,9 +161,11 @@ static enum weir_status give_call(struct weir_relay *y, const struct weir_answer
 static enum weir_status give(struct weir_relay *y, const struct weir_chat_read *a) {
     struct weir_answer_piece piece = {
         .has_text = a->text.len > 0, .text = a->text, .reasoning = a->reasoning};
+    struct weir_choice *c = &y->leg->choices[0];
     enum weir_status st = take_facts(y, a);
-    if (st == WEIR_OK && (a->text.len > 0 || a->reasoning.len > 0))
-        st = weir_output_put(y->leg, &y->leg->choices[0], &piece);
+    bool last = a->n_calls == 0 && c->finish != NULL && weir_logprob_lists_any(&c->logprobs);
+    if (st == WEIR_OK && (a->text.len > 0 || a->reasoning.len > 0 || last))
+        st = weir_output_put(y->leg, c, &piece);
     for (size_t i = 0; i < a->n_calls && st == WEIR_OK; i++)
         st = give_call(y, &a->calls[i]);
     return st;

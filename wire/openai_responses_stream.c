@@ -191,15 +191,23 @@ static enum weir_status go_to(struct weir_responses_stream *s, enum weir_respons
     return st == WEIR_OK ? open_item(s, kind, out) : st;
 }
 
+/* Those of the open item, for its end. */
+static enum weir_status keep_logprobs(struct weir_responses_stream *s, struct weir_span logprobs) {
+    enum weir_status st = WEIR_OK;
+    if (logprobs.len == 0)
+        return st;
+    if (s->logprobs.len > 0)
+        st = weir_buf_append_c(&s->logprobs, ',');
+    return st == WEIR_OK ? weir_buf_append_span(&s->logprobs, logprobs) : st;
+}
+
 static enum weir_status put_delta(struct weir_responses_stream *s, const char *type,
                                   struct weir_span text, struct weir_span logprobs,
                                   struct weir_buf *out) {
     struct weir_jsonw w;
     enum weir_status st = weir_buf_append_span(&s->text, text);
-    if (st == WEIR_OK && logprobs.len > 0 && s->logprobs.len > 0)
-        st = weir_buf_append_c(&s->logprobs, ',');
-    if (st == WEIR_OK && logprobs.len > 0)
-        st = weir_buf_append_span(&s->logprobs, logprobs);
+    if (st == WEIR_OK)
+        st = keep_logprobs(s, logprobs);
     if (st != WEIR_OK)
         return st;
     begin_content(s, &w, out, type);
@@ -254,6 +262,9 @@ enum weir_status weir_responses_piece(struct weir_responses_stream *s,
     }
     if (st == WEIR_OK && p->call != NULL)
         st = put_call(s, p->call, out);
+    else if (st == WEIR_OK && p->text.len == 0 && p->reasoning.len == 0 &&
+             s->open == WEIR_RESPONSES_MESSAGE) /* of tokens without a text, at its end */
+        st = keep_logprobs(s, weir_responses_logprobs(p->logprobs));
     return st;
 }
 

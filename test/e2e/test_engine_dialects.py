@@ -105,23 +105,25 @@ def test_ends_of_answers(fleet, engines):
 
 def test_log_probabilities(fleet, engines):
     """Those of the engine, with the text that they belong to, also where it came in an event after them."""
-    one, two, three = ({"token": t, "logprob": -0.5, "bytes": [104], "top_logprobs": []} for t in "hey")
+    one, two, three, end = ({"token": t, "logprob": -0.5, "bytes": [104], "top_logprobs": []} for t in "hey.")
 
     def answer(h, body):
         q = json.loads(body)
         assert q["logprobs"] is True and q["top_logprobs"] == 2
         if not q.get("stream"):
-            h.whole(200, whole({"content": "hey"}, logprobs={"content": [one, two, three]}))
+            h.whole(200, whole({"content": "hey"}, logprobs={"content": [one, two, three, end]}))
             return
         events = [{"index": 0, "delta": {"content": c}, "logprobs": {"content": l}} for c, l in (("h", [one]), ("", [two]), ("ey", [three]))]
         data = b"".join(b"data: " + json.dumps({"choices": [e]}).encode() + b"\n\n" for e in events)
-        stream(h, data + chunks())
+        stream(h, data + chunks({"content": ""}, logprobs={"content": [end]}))
     f = front(fleet, engines(answer).url)
     more = {"include": ["message.output_text.logprobs"], "top_logprobs": 2}
-    assert ask(f, RESPONSES, **more).json()["output"][0]["content"][0]["logprobs"] == [one, two, three]
+    assert ask(f, RESPONSES, **more).json()["output"][0]["content"][0]["logprobs"] == [one, two, three, end]
     events = ask(f, RESPONSES, stream=True, **more).events()[:-1]
     assert [e["logprobs"] for e in events if e["type"] == "response.output_text.delta"] == [[one], [two, three]]
-    assert events[-1]["response"]["output"][0]["content"][0]["logprobs"] == [one, two, three]
+    for part in (events[-1]["response"]["output"][0]["content"][0],
+                 next(e for e in events if e["type"] == "response.output_text.done")):
+        assert part["logprobs"] == [one, two, three, end]  # (failed before: the last was lost)
 
 
 # ---- what the engine gets ---------------------------------------------------------------------------

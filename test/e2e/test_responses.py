@@ -324,3 +324,18 @@ def test_node_sdk(serve):
     _, front = serve(["<think>\nhm\n</think>\n\nA dam.\n" + CALL])
     r = subprocess.run(["node", "responses_client.mjs", front.url], cwd=folder, capture_output=True, text=True, timeout=180)
     assert r.returncode == 0 and r.stdout.endswith("ok\n"), r.stdout + r.stderr
+
+
+def test_log_probabilities_behind_the_last_text(fleet):
+    """Of tokens without a text, at the end of a stream: the whole answer has them, too. (Failed before: lost in streams.)"""
+    worker = PlaneWorker(fleet)
+    front = fleet.frontend().ready()
+    items = [{"token_ids": [104], "log_probs": [-0.5], "top_logprobs": [[]]},
+             {"token_ids": [60000], "log_probs": [-0.25], "top_logprobs": [[]], "finish_reason": "stop"}]
+    body = {"model": "m", "input": "x", "include": ["message.output_text.logprobs"], "top_logprobs": 2,
+            "nvext": {"annotations": ["script:" + json.dumps(items)]}}
+    whole = front.ask("POST", "/v1/responses", body).json()["output"][0]["content"][0]
+    assert whole["text"] == "h" and [e["logprob"] for e in whole["logprobs"]] == [-0.5, -0.25]
+    events = front.ask("POST", "/v1/responses", {**body, "stream": True}).events()
+    assert events[-2]["response"]["output"][0]["content"][0] == whole
+    worker.close()
