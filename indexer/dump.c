@@ -6,12 +6,15 @@
 
 #include <stdio.h>
 
+enum { KEY_MAX = 128 << 20 }; /* its names came in the body of a registration, or of a restore */
+
 struct weir_dump {
     const struct weir_list *groups;
     const struct weir_list *at; /* the group that comes next; groups: none does */
     const struct weir_group *group;
     struct kvi_walk *walk; /* of the group; NULL: between groups */
     uint64_t n_left;       /* the group's when its walk began */
+    struct weir_buf key;   /* of the group: "model:routing_group" */
     struct weir_jsonw w;
     struct weir_buf *out;
     uint64_t next_id;
@@ -21,16 +24,15 @@ struct weir_dump {
 
 /* ---- text ------------------------------------------------------------------------------------ */
 
-static struct weir_span key_of(const struct weir_group *g, char text[512]) {
-    int n = snprintf(text, 512, "%s:%s", g->model, g->name);
-    return weir_span(text, (size_t)n < 512 ? (size_t)n : 511);
+static enum weir_status make_key(struct weir_dump *d) {
+    weir_buf_clear(&d->key);
+    return weir_buf_printf(&d->key, "%s:%s", d->group->model, d->group->name);
 }
 
 static void begin_group(struct weir_dump *d) {
-    char key[512];
     if (d->lines)
         return;
-    weir_jsonw_key_span(&d->w, key_of(d->group, key));
+    weir_jsonw_key_span(&d->w, weir_buf_span(&d->key));
     weir_jsonw_object_begin(&d->w);
     weir_jsonw_key(&d->w, "block_size");
     weir_jsonw_u64(&d->w, d->group->block_size);
@@ -64,11 +66,10 @@ static bool on_event(void *arg, const struct kvi_event *event) {
     struct weir_dump *d = arg;
     if (d->lines) {
         struct weir_jsonw w;
-        char key[512];
         weir_jsonw_init(&w, d->out);
         weir_jsonw_object_begin(&w);
         weir_jsonw_key(&w, "key");
-        weir_jsonw_string(&w, key_of(d->group, key));
+        weir_jsonw_string(&w, weir_buf_span(&d->key));
         weir_jsonw_key(&w, "block_size");
         weir_jsonw_u64(&w, d->group->block_size);
         weir_jsonw_key(&w, "event");
@@ -95,6 +96,9 @@ static enum weir_status next_group(struct weir_dump *d) {
         d->group = g;
         d->n_left = g->n_left;
         d->next_id = 0;
+        enum weir_status st = make_key(d);
+        if (st != WEIR_OK)
+            return st;
         d->walk = kvi_walk_open(g->index);
         if (d->walk != NULL)
             begin_group(d);
@@ -137,6 +141,7 @@ enum weir_status weir_dump_open(struct weir_groups *groups, bool lines,
     d->groups = weir_groups_list(groups);
     d->at = d->groups->next;
     d->lines = lines;
+    weir_buf_init(&d->key, KEY_MAX);
     weir_jsonw_init(&d->w, NULL);
     *ret_dump = d;
     return WEIR_OK;
@@ -146,5 +151,6 @@ void weir_dump_close(struct weir_dump *d) {
     if (d == NULL)
         return;
     kvi_walk_close(d->walk);
+    weir_buf_fini(&d->key);
     weir_free(d);
 }

@@ -30,6 +30,7 @@ struct weir_restore {
     enum at at;
     struct weir_json object, late; /* the text; events that stood before their block_size */
     struct weir_span key, late_events;
+    struct weir_buf key_text; /* of a key with escapes */
     uint64_t block_size;
     struct weir_timer timer;
     weir_restore_fn fn;
@@ -84,13 +85,25 @@ static enum weir_status apply(struct weir_restore *r, struct weir_span key, uint
     return WEIR_OK;
 }
 
+/* Valid until the next one. */
+static enum weir_status read_key(struct weir_restore *r, struct weir_json_str s,
+                                 struct weir_span *ret_key) {
+    weir_buf_clear(&r->key_text);
+    if (s.escaped && weir_json_unescape(s, &r->key_text) != WEIR_OK)
+        return weir_err_set(r->err, WEIR_NOMEM, "out of memory");
+    if (s.escaped && memchr(r->key_text.data, '\0', r->key_text.len) != NULL)
+        return weir_err_set(r->err, WEIR_INVALID, "a group's name must be without \\u0000");
+    *ret_key = s.escaped ? weir_buf_span(&r->key_text) : s.raw;
+    return WEIR_OK;
+}
+
 /* ---- lines ----------------------------------------------------------------------------------- */
 
 /* One {key, block_size, event}. */
 static enum weir_status apply_line(struct weir_restore *r, struct weir_span line) {
     struct weir_json j;
     struct weir_json_str k, s = {{NULL, 0}, false};
-    struct weir_span event = {NULL, 0};
+    struct weir_span event = {NULL, 0}, key;
     uint64_t block_size = 0;
     if (weir_span_trim(line).len == 0)
         return WEIR_OK;
@@ -106,10 +119,11 @@ static enum weir_status apply_line(struct weir_restore *r, struct weir_span line
             else
                 weir_json_skip(&j, NULL);
         }
-    if (!weir_json_finish(&j) || event.data == NULL || s.escaped)
+    if (!weir_json_finish(&j) || event.data == NULL)
         return weir_err_set(r->err, WEIR_INVALID,
                             "record %" PRIu64 " is no {\"key\", \"block_size\", \"event\"}", r->n);
-    return apply(r, s.raw, block_size, event);
+    enum weir_status st = read_key(r, s, &key);
+    return st == WEIR_OK ? apply(r, key, block_size, event) : st;
 }
 
 static enum weir_status step_lines(struct weir_restore *r) {
@@ -167,13 +181,10 @@ static enum weir_status next_group(struct weir_restore *r) {
     }
     if (weir_json_peek(j) != WEIR_JSON_OBJECT || !weir_json_object_enter(j))
         return weir_err_set(r->err, WEIR_INVALID, "each group must be an object");
-    if (key.escaped)
-        return weir_err_set(r->err, WEIR_INVALID, "a group's name must be without escapes");
-    r->key = key.raw;
     r->block_size = 0;
     r->late_events = weir_span(NULL, 0);
     r->at = MEMBERS;
-    return WEIR_OK;
+    return read_key(r, key, &r->key);
 }
 
 static enum weir_status enter_events(struct weir_restore *r, struct weir_json *j, enum at at) {
@@ -289,6 +300,7 @@ enum weir_status weir_restore_open(struct weir_groups *groups, struct weir_span 
     r->lines = weir_restore_is_lines(text);
     weir_timer_init(&r->timer, NULL, on_turn, r);
     weir_buf_init(&r->line, LINE_BYTES);
+    weir_buf_init(&r->key_text, LINE_BYTES);
     r->scratch = weir_calloc(EVENT_WORDS, sizeof(*r->scratch));
     if (r->scratch == NULL) {
         weir_restore_close(r);
@@ -303,6 +315,7 @@ void weir_restore_close(struct weir_restore *r) {
         return;
     weir_timer_stop(&r->timer);
     weir_buf_fini(&r->line);
+    weir_buf_fini(&r->key_text);
     weir_free(r->scratch);
     weir_free(r);
 }
