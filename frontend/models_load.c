@@ -19,8 +19,8 @@ struct weir_tok_load {
     struct weir_tok_load_config config;
     struct wtok_config tokenizer;
     pthread_t thread;
-    atomic_bool stop;
-    pthread_mutex_t lock; /* guards `sources` and `n_sources`, which only grow */
+    atomic_bool stop, dropped; /* nobody needs it; nobody takes it any more */
+    pthread_mutex_t lock;      /* guards `sources` and `n_sources`, which only grow */
     pthread_cond_t changed;
     struct weir_model_files sources[MAX_SOURCES]; /* owned: what cards of the model name */
     size_t n_sources;
@@ -99,7 +99,7 @@ static void *load_thread(void *arg) {
         wait_ms = wait_ms * 2 < LONGEST_WAIT_MS ? wait_ms * 2 : LONGEST_WAIT_MS;
     }
     /* A loop that has stopped takes nothing more: then cancel frees it all. */
-    if (weir_loop_post(l->loop, deliver, l) != WEIR_OK)
+    if (weir_loop_post_wait(l->loop, deliver, l, &l->dropped) != WEIR_OK)
         return l;
     return NULL;
 }
@@ -127,6 +127,7 @@ enum weir_status weir_tok_load_start(struct weir_loop *loop, const struct weir_c
     l->fn = fn;
     l->arg = arg;
     atomic_init(&l->stop, false);
+    atomic_init(&l->dropped, false);
     if (init_waiting(l) != WEIR_OK) {
         weir_free(l);
         return WEIR_NOMEM;
@@ -165,6 +166,7 @@ void weir_tok_load_give_up(struct weir_tok_load *load) {
 bool weir_tok_load_cancel(struct weir_tok_load *load) {
     if (load == NULL)
         return false;
+    atomic_store(&load->dropped, true);
     weir_tok_load_give_up(load);
     pthread_join(load->thread, NULL);
     wtok_destroy(load->tok);

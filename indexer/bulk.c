@@ -114,7 +114,7 @@ static void on_done(struct weir_answer *a) {
 /* On the bulk thread: the rest is the loop's. */
 static void done(struct job *j, int status) {
     j->status = status;
-    if (weir_loop_post(j->bulk->config.loop, finish, j) != WEIR_OK)
+    if (weir_loop_post_wait(j->bulk->config.loop, finish, j, NULL) != WEIR_OK)
         WEIR_LOG(WEIR_LOG_DEBUG, "indexer", "bulk: the loop has stopped");
 }
 
@@ -240,7 +240,7 @@ static void read_batch(void *arg) {
     enum weir_status st = weir_batch_parse(&j->batch, j->body, &j->err);
     if (st != WEIR_OK)
         done(j, st == WEIR_INVALID ? 400 : 503);
-    else if (weir_loop_post(j->bulk->config.loop, find_group, j) != WEIR_OK)
+    else if (weir_loop_post_wait(j->bulk->config.loop, find_group, j, NULL) != WEIR_OK)
         WEIR_LOG(WEIR_LOG_DEBUG, "indexer", "bulk: the loop has stopped");
 }
 
@@ -292,7 +292,7 @@ static void hash_dump(void *arg) {
     const char *by = hashed == WEIR_HASHED_BY_DEVICE ? "device" : "cpu";
     if (hashed != WEIR_HASHED_NOTHING)
         weir_metric_inc(weir_metric_get(j->bulk->restores, &by));
-    if (weir_loop_post(j->bulk->config.loop, apply_dump, j) != WEIR_OK)
+    if (weir_loop_post_wait(j->bulk->config.loop, apply_dump, j, NULL) != WEIR_OK)
         WEIR_LOG(WEIR_LOG_DEBUG, "indexer", "bulk: the loop has stopped");
 }
 

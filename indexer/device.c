@@ -165,7 +165,7 @@ static void run(struct weir_device *d, struct weir_device_op *op) {
         weir_copy_make(op->mirror);
     } else if (op->kind == WEIR_OP_COPY) {
         atomic_store_explicit(&op->mirror->copy_ok, false, memory_order_relaxed);
-        if (weir_loop_post(d->config.loop, weir_mirror_on_copied, op->mirror) != WEIR_OK)
+        if (weir_loop_post_wait(d->config.loop, weir_mirror_on_copied, op->mirror, NULL) != WEIR_OK)
             WEIR_LOG(WEIR_LOG_DEBUG, "indexer", "device: the loop has stopped");
     }
 }

@@ -199,7 +199,7 @@ void weir_copy_make(struct weir_mirror *m) {
                  why_not(m, c.status));
     }
     atomic_store_explicit(&m->copy_ok, ok, memory_order_relaxed); /* the post orders it */
-    if (weir_loop_post(m->device->config.loop, weir_mirror_on_copied, m) != WEIR_OK)
+    if (weir_loop_post_wait(m->device->config.loop, weir_mirror_on_copied, m, NULL) != WEIR_OK)
         WEIR_LOG(WEIR_LOG_DEBUG, "indexer", "device: the loop has stopped"); /* it applies them */
 }
 

@@ -123,6 +123,19 @@ static void on_wake(uv_async_t *wake) {
         uv_stop(&loop->uv);
 }
 
+enum weir_status weir_loop_post_wait(struct weir_loop *loop, weir_post_fn fn, void *arg,
+                                     const atomic_bool *dropped) {
+    static const struct timespec pause = {.tv_nsec = 1000000};
+    for (;;) {
+        enum weir_status st = weir_loop_post(loop, fn, arg);
+        if (st != WEIR_LIMIT && st != WEIR_NOMEM)
+            return st;
+        if (dropped != NULL && atomic_load_explicit(dropped, memory_order_relaxed))
+            return WEIR_CANCELLED;
+        nanosleep(&pause, NULL);
+    }
+}
+
 /* ---- descriptors that are closed together --------------------------------------------------- */
 
 bool weir_loop_close_now(struct weir_loop *loop) {

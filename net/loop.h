@@ -11,6 +11,7 @@
 #include "base/rng.h"
 #include "base/status.h"
 
+#include <stdatomic.h>
 #include <stdint.h>
 
 struct weir_loop;
@@ -39,6 +40,11 @@ uint64_t weir_loop_dead_peer_ms(const struct weir_loop *loop);
 /* Thread: any. fn(arg) runs on the loop's thread, in order of posting. WEIR_LIMIT when 65,536 calls
  * are waiting; WEIR_CANCELLED after the loop has stopped (fn will not run). */
 enum weir_status weir_loop_post(struct weir_loop *loop, weir_post_fn fn, void *arg) WEIR_MUST_CHECK;
+/* The same for a result that must not be lost, of a thread that may wait: where there is no room it
+ * is posted as soon as there is. WEIR_CANCELLED: the loop has stopped, or *dropped (which may be
+ * NULL) was set meanwhile. Thread: one that this loop does not wait for, but behind that flag. */
+enum weir_status weir_loop_post_wait(struct weir_loop *loop, weir_post_fn fn, void *arg,
+                                     const atomic_bool *dropped) WEIR_MUST_CHECK;
 /* Monotonic time of this loop turn. */
 uint64_t weir_loop_now_ms(const struct weir_loop *loop);
 /* The same clock as weir_now_ns(), read once for all that one read of a stream brings: a time for

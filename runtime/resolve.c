@@ -12,6 +12,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 struct weir_resolve {
     struct weir_loop *loop; /* borrowed; touched by the thread only while not cancelled */
@@ -55,7 +56,21 @@ static void add(struct weir_resolve *r, const struct addrinfo *a) {
     memcpy(r->ips[r->n++], ip, sizeof(ip));
 }
 
+/* False: the loop has no room for the answer yet. The lock is not held while it gets some: its
+ * thread may be about to cancel. */
+static bool tell(struct weir_resolve *r) {
+    pthread_mutex_lock(&r->lock);
+    bool mine = r->cancelled;
+    enum weir_status st = mine ? WEIR_OK : weir_loop_post(r->loop, deliver, r);
+    r->stranded = st == WEIR_CANCELLED;
+    pthread_mutex_unlock(&r->lock);
+    if (mine)
+        destroy(r);
+    return st != WEIR_LIMIT && st != WEIR_NOMEM;
+}
+
 static void *ask(void *arg) {
+    static const struct timespec pause = {.tv_nsec = 1000000};
     struct weir_resolve *r = arg;
     struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM}, *list = NULL;
     int rc = getaddrinfo(r->host, NULL, &hints, &list);
@@ -66,13 +81,8 @@ static void *ask(void *arg) {
             add(r, a);
     if (list != NULL)
         freeaddrinfo(list);
-    pthread_mutex_lock(&r->lock);
-    bool mine = r->cancelled;
-    if (!mine)
-        r->stranded = weir_loop_post(r->loop, deliver, r) != WEIR_OK;
-    pthread_mutex_unlock(&r->lock);
-    if (mine)
-        destroy(r);
+    while (!tell(r))
+        nanosleep(&pause, NULL);
     return NULL;
 }
 

@@ -6,3 +6,5 @@ weir_test(unit_card_sets SOURCES test/unit/frontend/card_sets.c LINK weir_fronte
 weir_test(unit_namespaces SOURCES test/unit/frontend/namespaces.c LINK weir_frontend)
 weir_test(unit_models SOURCES test/unit/frontend/models.c LINK weir_frontend)
 weir_test(unit_feed SOURCES test/unit/frontend/feed.c frontend/feed.c router/kv_batch.c LINK weir_wire)
+weir_test(unit_frontend_results SOURCES test/unit/frontend/results.c test/unit/runtime/turns.c LINK weir_frontend)
+target_link_options(unit_frontend_results PRIVATE -Wl,--wrap=weir_loop_post) # the queue is full where a case says so
