@@ -118,30 +118,68 @@ static size_t n_characters(struct weir_span text) {
     return n;
 }
 
-/* All alternatives that the worker lists, whatever number was asked for, and the sampled token. */
+/* Of one token's alternatives. */
+struct map_keys {
+    struct weir_buf text, ends; /* the keys, one behind the other; size_t: where each ends */
+};
+
+static enum weir_status add_key(struct map_keys *m, struct weir_span name) {
+    struct weir_jsonw w;
+    weir_jsonw_init(&w, &m->text);
+    weir_jsonw_string(&w, name);
+    return w.status == WEIR_OK ? weir_buf_append(&m->ends, &m->text.len, sizeof(m->text.len))
+                               : w.status;
+}
+
+static struct weir_span key_at(const struct map_keys *m, size_t k) {
+    const size_t *ends = (const size_t *)(const void *)m->ends.data;
+    size_t begin = k > 0 ? ends[k - 1] : 0;
+    return weir_span(m->text.data + begin, ends[k] - begin);
+}
+
+static bool comes_again(const struct map_keys *m, size_t k) {
+    for (size_t i = k + 1; i < m->ends.len / sizeof(size_t); i++)
+        if (weir_span_eq(key_at(m, i), key_at(m, k)))
+            return true;
+    return false;
+}
+
+/* All alternatives that the worker lists, whatever number was asked for, and the sampled token. Of
+ * names that are written alike (bytes that are no character by themselves all are) the last counts,
+ * as it does to whoever reads such an object. */
 static enum weir_status put_map(struct weir_jsonw *w, const struct weir_token_logprob *t,
                                 uint32_t sampled, struct weir_span sampled_text,
                                 const struct weir_logprob_names *names) {
     struct weir_buf room;
+    struct map_keys keys;
+    struct weir_span text;
     enum weir_status st = WEIR_OK;
     bool there = false;
     char id[32];
     weir_buf_init(&room, 1 << 20);
-    weir_jsonw_object_begin(w);
+    weir_buf_init(&keys.text, 16 << 20);
+    weir_buf_init(&keys.ends, 16 << 20);
     for (size_t k = 0; k < t->n_top && st == WEIR_OK; k++) {
-        struct weir_span text;
         weir_buf_clear(&room);
         st = text_of(&t->top[k], names, &room, &text);
         there |= t->top[k].token_id == sampled;
-        weir_jsonw_key_span(w, name_of(t->top[k].token_id, text, names->as_ids, id));
-        weir_jsonw_f64(w, t->top[k].logprob);
+        if (st == WEIR_OK)
+            st = add_key(&keys, name_of(t->top[k].token_id, text, names->as_ids, id));
     }
-    if (!there) {
-        weir_jsonw_key_span(w, name_of(sampled, sampled_text, names->as_ids, id));
-        weir_jsonw_f64(w, t->logprob);
+    if (st == WEIR_OK && !there)
+        st = add_key(&keys, name_of(sampled, sampled_text, names->as_ids, id));
+    weir_jsonw_object_begin(w);
+    for (size_t k = 0; k < t->n_top + !there && st == WEIR_OK; k++) {
+        if (comes_again(&keys, k))
+            continue;
+        text = key_at(&keys, k);
+        weir_jsonw_key_text(w, weir_span(text.data + 1, text.len - 2)); /* escaped already */
+        weir_jsonw_f64(w, k < t->n_top ? t->top[k].logprob : t->logprob);
     }
     weir_jsonw_object_end(w);
     weir_buf_fini(&room);
+    weir_buf_fini(&keys.text);
+    weir_buf_fini(&keys.ends);
     return st == WEIR_OK ? w->status : st;
 }
 

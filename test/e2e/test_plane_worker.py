@@ -408,6 +408,16 @@ def lp(text, *entries):
     return tokens(text, log_probs=[-0.5 * (i + 1) for i in range(len(text.encode()))], **({"top_logprobs": tops} if entries else {}))
 
 
+def test_alternatives_of_completions_that_are_written_alike(pair):
+    """Bytes that are no character: an object has one name once, and the last counts. (Failed before: several times.)"""
+    items = [lp("a", [(97, "a", -0.5), (0xc3, None, -1.5), (0xe4, None, -2.5), (98, "b", -3.0)]), {**lp("b", [(0xc3, "x", -0.1), (120, "x", -0.2)]),
+                                                                                                  "finish_reason": "stop"}]
+    page = unary(pair, items, completion=True, logprobs=2).body
+    pairs = []
+    json.loads(page, object_pairs_hook=lambda p: pairs.append(p))
+    assert [("a", -0.5), ("\ufffd", -2.5), ("b", -3.0)] in pairs and [("x", -0.2), ("b", -0.5)] in pairs, page
+
+
 def test_logprobs_of_whole_completions_have_every_token(pair):
     items = [lp("a", [(97, "a", -0.5), (98, "b", -1.5)]), lp("bc", [(120, None, -0.1)], [(99, "c", -1.0)]), {**lp("d"), "finish_reason": "stop"}]
     got = unary(pair, items, completion=True, logprobs=2).json()["choices"][0]["logprobs"]
