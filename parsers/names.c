@@ -102,7 +102,7 @@ enum weir_status wprs_choice_of(struct weir_span json, enum wprs_choice *ret_cho
                                 struct weir_span *ret_name, struct weir_err *err) {
     struct weir_json j;
     struct weir_json_str word;
-    weir_json_init(&j, json, 64);
+    weir_json_init(&j, json, WPRS_MEMBER_DEPTH);
     enum weir_json_type type = json.data != NULL ? weir_json_peek(&j) : WEIR_JSON_NULL;
     if (type == WEIR_JSON_NULL) {
         *ret_choice = WPRS_CHOICE_AUTO;

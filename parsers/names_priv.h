@@ -4,6 +4,9 @@
 
 #include "base/span.h"
 
+/* Levels of JSON in a member of a request, as in all of it (wire/openai_priv.h). */
+enum { WPRS_MEMBER_DEPTH = 128 };
+
 struct name_row {
     const char *name; /* as written in model cards; NULL ends the table */
     const char *row;  /* name of the row that it stands for */

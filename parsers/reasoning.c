@@ -195,7 +195,7 @@ void wprs_thinking_of(struct weir_span chat_template_args, struct weir_span reas
     struct weir_json j;
     o->thinking = o->effort = WPRS_UNSET;
     o->mode = WPRS_MODE_UNSET;
-    weir_json_init(&j, chat_template_args, 64);
+    weir_json_init(&j, chat_template_args, WPRS_MEMBER_DEPTH);
     if (chat_template_args.data != NULL && weir_json_peek(&j) == WEIR_JSON_OBJECT &&
         weir_json_object_enter(&j)) {
         struct weir_json_str key;
@@ -215,7 +215,7 @@ void wprs_thinking_of(struct weir_span chat_template_args, struct weir_span reas
     if (o->thinking == WPRS_UNSET)
         o->thinking = enabled;
     if (reasoning_effort.data != NULL) {
-        weir_json_init(&j, reasoning_effort, 64);
+        weir_json_init(&j, reasoning_effort, WPRS_MEMBER_DEPTH);
         effort_of(&j, &o->effort);
     }
 }

@@ -90,6 +90,14 @@ static void case_thinking(void) {
     wprs_thinking_of(WEIR_SPAN_LIT("{\"thinking\":true,\"enable_thinking\":false}"),
                      WEIR_SPAN_LIT("\"none\""), &o);
     CHECK(o.thinking == WPRS_ON && o.effort == WPRS_OFF);
+    /* As many levels as a request may have. (Failed before: 64, and what stood behind was not
+     * seen.) */
+    char deep[512];
+    int n = snprintf(deep, sizeof(deep), "{\"a\":%0*d,\"enable_thinking\":false}", 200, 0);
+    memset(deep + 5, '[', 100);
+    memset(deep + 105, ']', 100);
+    wprs_thinking_of(weir_span(deep, (size_t)n), weir_span(NULL, 0), &o);
+    CHECK(o.thinking == WPRS_OFF);
     /* What a live Dynamo 1.6.1 tells workers, by parser: nothing said, both switches, an effort,
      * "none", and words of thinking_mode. */
     static const char *const said[] = {
