@@ -40,7 +40,7 @@ bool weir_disagg_goes_local(struct weir_leg *leg) {
         return false;
     *split = (struct weir_split){
         .rules = app->split,
-        .signals = {(double)leg->prompt.n, NAN, NAN, NAN, NAN, NAN},
+        .signals = {(double)weir_leg_engine_prompt(leg).n, NAN, NAN, NAN, NAN, NAN},
     };
     ask_decode(leg, &split->signals);
     if (weir_split_needs_load(&split->rules))

@@ -4,9 +4,14 @@
 
 #include <stdio.h>
 
+struct weir_ids weir_leg_engine_prompt(const struct weir_leg *leg) {
+    const struct weir_request *r = leg->request;
+    return r->expanded.ids != NULL ? r->expanded : leg->prompt;
+}
+
 double weir_leg_hit_rate(const struct weir_leg *leg, uint32_t overlap_blocks) {
     size_t bs = weir_model_info(leg->request->model)->block_size;
-    size_t blocks = bs > 0 ? (leg->prompt.n + bs - 1) / bs : 0;
+    size_t blocks = bs > 0 ? (weir_leg_engine_prompt(leg).n + bs - 1) / bs : 0;
     return blocks > 0 ? (double)overlap_blocks / (double)blocks : 0;
 }
 
@@ -42,7 +47,7 @@ struct weir_route_query weir_leg_prompt_query(struct weir_leg *leg) {
                                      .sequence_hashes = leg->sequence,
                                      .n_blocks = leg->n_blocks,
                                      .n_computed = computed(leg),
-                                     .isl_tokens = leg->prompt.n,
+                                     .isl_tokens = weir_leg_engine_prompt(leg).n,
                                      .request_id = weir_leg_id(leg),
                                      .tenant = weir_request_tenant(r),
                                      .blind = weir_model_blind(r->model),
@@ -118,7 +123,7 @@ static void observe_granted(const struct weir_leg *leg, const struct weir_route 
 static void count_routed(const struct weir_leg *leg, const struct weir_route *chosen) {
     const struct weir_model_info *info = weir_model_info(leg->request->model);
     weir_front_count_routed(leg->request->fl->app->metrics);
-    weir_metric_observe(info->metrics.routed_input, (double)leg->prompt.n);
+    weir_metric_observe(info->metrics.routed_input, (double)weir_leg_engine_prompt(leg).n);
     if (chosen->best_overlap_blocks == 0)
         return;
     weir_metric_add(info->metrics.routed_best,

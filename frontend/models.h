@@ -7,6 +7,7 @@
 #ifndef WEIR_FRONTEND_MODELS_H
 #define WEIR_FRONTEND_MODELS_H
 
+#include "frontend/image_rules.h"
 #include "frontend/metrics.h"
 #include "frontend/parity.h"
 #include "frontend/rooms.h"
@@ -70,7 +71,8 @@ struct weir_model_info {
     struct weir_span tool_parser, reasoning_parser; /* known names (parsers/wprs.h), or empty */
     struct weir_span card_sum; /* of the card that made it, which workers are told; or NULL */
     struct wtok *tok;
-    enum wtok_flavour flavour; /* how its engines shape a chat for the template */
+    struct weir_image_rules images; /* of workers of the request plane */
+    enum wtok_flavour flavour;      /* how its engines shape a chat for the template */
     /* Of a LoRA adapter: a number of its own, which the router knows; its name, which is in the
      * hashes of its blocks. Its workers are those of another model, of which it has the router and
      * the rooms. Else 0, empty, and the model's own name. */

@@ -25,6 +25,7 @@ struct weir_tok_load {
     struct weir_model_files sources[MAX_SOURCES]; /* owned: what cards of the model name */
     size_t n_sources;
     struct wtok *tok; /* the result, owned until handed over */
+    struct weir_image_rules images;
     struct weir_err err;
 };
 
@@ -39,7 +40,7 @@ static void free_load(struct weir_tok_load *l) {
 static void deliver(void *arg) {
     struct weir_tok_load *l = arg;
     pthread_join(l->thread, NULL);
-    l->fn(l->arg, l->tok, &l->err);
+    l->fn(l->arg, l->tok, &l->images, &l->err);
     free_load(l);
 }
 
@@ -59,6 +60,8 @@ static enum weir_status load_from(struct weir_tok_load *l, const struct weir_mod
     st = wtok_load(dir, &l->tokenizer, &l->tok, &l->err);
     if (st != WEIR_OK)
         l->tok = NULL;
+    else
+        weir_image_rules_load(dir, files->source_path, l->tok, &l->images);
     if (scratch)
         weir_model_files_remove(dir);
     return st;

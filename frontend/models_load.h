@@ -1,17 +1,21 @@
 /*
- * Loading a model's tokenizer away from the loops: files are found or fetched by the model card and
- * read on a thread of their own, and the result comes back to the control loop.
+ * Loading a model's tokenizer, and the rules for its images, away from the loops: files are found
+ * or fetched by the model card and read on a thread of their own, and the result comes back to the
+ * control loop.
  */
 #ifndef WEIR_FRONTEND_MODELS_LOAD_H
 #define WEIR_FRONTEND_MODELS_LOAD_H
 
+#include "frontend/image_rules.h"
 #include "net/loop.h"
 #include "runtime/model_files.h"
 #include "tokenizer/wtok.h"
 
 struct weir_tok_load;
 /* On the loop, exactly once unless cancelled: tok is the callee's, or NULL with err saying why. */
-typedef void (*weir_tok_loaded_fn)(void *arg, struct wtok *tok, const struct weir_err *err);
+typedef void (*weir_tok_loaded_fn)(void *arg, struct wtok *tok,
+                                   const struct weir_image_rules *images,
+                                   const struct weir_err *err);
 
 struct weir_tok_load_config {
     const char *model;          /* its name, for the log; outlives the load */

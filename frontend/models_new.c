@@ -101,7 +101,10 @@ static bool copy_sums(struct weir_model *x, const struct weir_card *card) {
 
 static enum weir_status fill_info(struct weir_models *m, struct weir_model *x,
                                   const struct weir_card *card) {
+    struct weir_span raw;
     x->name = weir_strndup(card->display_name.data, card->display_name.len);
+    x->decodes_media = weir_json_member(card->json, "media_decoder", &raw) &&
+                       weir_json_type_of(raw) != WEIR_JSON_NULL;
     x->aliases = weir_arena_alloc(&x->arena, (card->aliases.n + 1) * sizeof(*x->aliases));
     if (x->name == NULL || x->aliases == NULL || !copy_sums(x, card))
         return WEIR_NOMEM;
@@ -150,17 +153,26 @@ static enum weir_status fill_router(struct weir_models *m, struct weir_model *x,
                          : st;
 }
 
+/* Whose frontend reads the images itself names them by what it read, which is not done here. */
+static void set_tokenizer(struct weir_model *x, struct wtok *tok,
+                          const struct weir_image_rules *images) {
+    x->info.tok = tok;
+    x->info.images = *images;
+    x->info.images.known &= !x->decodes_media && x->info.block_size > 0;
+}
+
 /* The tokenizer is there, or cannot be had. On the control loop. */
-static void on_loaded(void *arg, struct wtok *tok, const struct weir_err *err) {
+static void on_loaded(void *arg, struct wtok *tok, const struct weir_image_rules *images,
+                      const struct weir_err *err) {
     struct weir_model *x = arg;
     struct weir_models *m = x->models;
     pthread_mutex_lock(&m->lock);
     x->load = NULL;
-    x->info.tok = tok;
+    set_tokenizer(x, tok, images);
     x->failed = tok == NULL;
     WEIR_LIST_FOREACH(it, &m->models) {
         if (MODEL(it)->base == x && !MODEL(it)->own_tok)
-            MODEL(it)->info.tok = tok;
+            set_tokenizer(MODEL(it), tok, images);
     }
     if (x->failed)
         WEIR_LOG(WEIR_LOG_ERROR, "models", "model %s is not served: %s", x->name, err->text);
@@ -281,6 +293,6 @@ struct weir_model *weir_models_new_adapter(struct weir_models *m, const struct w
     if (x->own_tok)
         st = start_load(m, x, card);
     else if (st == WEIR_OK)
-        x->info.tok = base->info.tok;
+        set_tokenizer(x, base->info.tok, &base->info.images);
     return end_model(m, x, card, st, &err);
 }

@@ -27,6 +27,7 @@ struct weir_model {
     struct weir_model *base; /* of an adapter, held: it has the router, the rooms and, unless
                                 own_tok, the tokenizer; NULL: no adapter */
     bool own_tok;
+    bool decodes_media;       /* its card asks frontends to */
     struct weir_span sums[4]; /* checksums of the card's files, in the arena; models_new.c */
     char *name;               /* owned; of `info` */
     struct weir_arena arena;

@@ -1,7 +1,8 @@
 /*
  * Chats with images, videos or sounds before workers of the request plane: the worker fetches and
- * decodes them, and puts its own tokens where the template has one for each. So the tokens here say
- * what a block holds up to the first of them and no further: only those blocks are looked for and
+ * decodes them, and puts its own tokens where the template has one for each. Where it is known what
+ * it puts there, blocks are compared all through (request_images.c). Else the tokens here say what
+ * a block holds up to the first of them and no further: only those blocks are looked for and
  * promised (kvindex would else take two prompts for one that differ in their images alone). Those
  * behind them count as load.
  */
@@ -108,7 +109,8 @@ bool weir_request_tell_media(struct weir_request *r, struct wtok_prompt *prompt,
     if (wtok_prompt_join(prompt) != WEIR_OK)
         return weir_request_fail_memory(r);
     struct weir_span text = weir_buf_span(&prompt->text);
-    if (!find_first(r, text, ids))
+    if (!weir_request_expand_images(r, ids) ||
+        (r->expanded.ids == NULL && !find_first(r, text, ids)))
         return false;
     weir_buf_init(&messages, WEIR_REQUEST_ARENA);
     bool ok = weir_openai_put_messages(&r->q, weir_span(NULL, 0), &messages) == WEIR_OK;

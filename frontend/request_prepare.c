@@ -238,10 +238,11 @@ static void name_rest(struct weir_request *r, struct weir_leg *leg, size_t n) {
 
 bool weir_request_hash_leg(struct weir_request *r, struct weir_leg *leg) {
     const struct weir_model_info *info = weir_model_info(r->model);
-    size_t known = leg->prompt.n; /* tokens that say all of what their blocks hold */
-    if (r->q.prep.media.n > 0 && r->before_media < known)
+    struct weir_ids ids = weir_leg_engine_prompt(leg);
+    size_t known = ids.n; /* tokens that say all of what their blocks hold */
+    if (r->q.prep.media.n > 0 && r->expanded.ids == NULL && r->before_media < known)
         known = r->before_media;
-    size_t n = kvi_block_count(leg->prompt.n, info->block_size, info->eagle);
+    size_t n = kvi_block_count(ids.n, info->block_size, info->eagle);
     struct weir_span salt = r->q.cache_salt;
     uint64_t seed = kvi_seed(info->lora.data, info->lora.len, salt.data, salt.len);
     leg->local = weir_arena_alloc(&r->arena, (n + 1) * sizeof(*leg->local));
@@ -249,7 +250,7 @@ bool weir_request_hash_leg(struct weir_request *r, struct weir_leg *leg) {
     if (leg->local == NULL || leg->sequence == NULL)
         return weir_request_fail_memory(r);
     uint64_t begin = weir_now_ns();
-    leg->n_blocks = kvi_hash_and_chain(leg->prompt.ids, known, info->block_size, seed, info->eagle,
+    leg->n_blocks = kvi_hash_and_chain(ids.ids, known, info->block_size, seed, info->eagle,
                                        leg->local, leg->sequence, n);
     name_rest(r, leg, n);
     leg->hash_ms = (double)(weir_now_ns() - begin) / 1e6;

@@ -119,7 +119,9 @@ struct weir_request {
     struct weir_embeddings *embeddings; /* of one for embeddings; in the arena */
     struct weir_timer keep_alive;
     struct weir_span formatted_prompt;
-    /* Of a chat with media: prompt tokens before the first, which are all that can be compared. */
+    /* Of a chat with media: its prompt with the tokens of its images, where they are known; else
+     * NULL, and prompt tokens before the first medium are all that can be compared. */
+    struct weir_ids expanded;
     size_t before_media;
     char prompt_tail[64]; /* last bytes of the rendered prompt: does it open a reasoning block? */
     size_t prompt_tail_len;
@@ -167,6 +169,9 @@ struct weir_span weir_leg_id(struct weir_leg *leg);
  * the leg and its request. */
 struct weir_route_query weir_leg_prompt_query(struct weir_leg *leg);
 void weir_leg_query(struct weir_leg *leg, struct weir_route_query *ret);
+/* What the engine computes of the prompt: with its images, where their tokens are known; the prompt
+ * is what a worker is sent. */
+struct weir_ids weir_leg_engine_prompt(const struct weir_leg *leg);
 /* Share of the prompt's blocks, a partial last one included, that are held already. */
 double weir_leg_hit_rate(const struct weir_leg *leg, uint32_t overlap_blocks);
 /* Chooses a worker and books the load. */
@@ -428,6 +433,9 @@ enum weir_status weir_request_media_of(const struct weir_app *app, struct weir_o
 bool weir_request_tell_media(struct weir_request *r, struct wtok_prompt *prompt,
                              struct weir_ids ids);
 /* How many of a kind were sent, into the metrics. */
+/* request_images.c: sets r->expanded and what the worker is told of it, if it can be known. False:
+ * answered (no memory). */
+bool weir_request_expand_images(struct weir_request *r, struct weir_ids ids);
 void weir_request_count_media(const struct weir_request *r);
 
 /* request_figures.c */

@@ -32,6 +32,11 @@ enum { KVI_SEED = 1337 };
 
 /* Seed for a LoRA name and a cache namespace (NULL or empty = none). */
 uint64_t kvi_seed(const char *lora, size_t lora_len, const char *ns, size_t ns_len);
+/* What an image is called, by its address; and the id that stands for its tokens in what is hashed
+ * of a prompt, at the router as with the engines (SGLang's own, and what Dynamo makes of vLLM's).
+ */
+uint64_t kvi_medium_hash(const char *url, size_t len);
+uint32_t kvi_medium_id(uint64_t hash);
 /* Content hash of one block of tokens. */
 uint64_t kvi_block_hash(const uint32_t *tokens, size_t n_tokens, uint64_t seed);
 /* Hashes all complete blocks: block i covers tokens [i*block_size, i*block_size + window), where

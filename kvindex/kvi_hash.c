@@ -18,6 +18,14 @@ uint64_t kvi_seed(const char *lora, size_t lora_len, const char *ns, size_t ns_l
     return seed;
 }
 
+uint64_t kvi_medium_hash(const char *url, size_t len) {
+    return XXH3_64bits(url, len);
+}
+
+uint32_t kvi_medium_id(uint64_t hash) {
+    return 1000000 + (uint32_t)(hash & 0x3fffffff);
+}
+
 uint64_t kvi_block_hash(const uint32_t *tokens, size_t n_tokens, uint64_t seed) {
     return XXH3_64bits_withSeed(tokens, n_tokens * sizeof(*tokens), seed);
 }

@@ -117,8 +117,9 @@ struct weir_openai_request {
     /* Of a chat with media, for workers that render it themselves: JSON, and the prompt. NULL: none
      */
     struct weir_span told_messages, told_prompt;
-    bool has_required_taints; /* routing_constraints ask for workers of some kind */
-    bool repaired;            /* control characters or UTF-8 were mended: log a warning */
+    struct weir_span mm_hashes; /* JSON or NULL: what its images are called, in their order */
+    bool has_required_taints;   /* routing_constraints ask for workers of some kind */
+    bool repaired;              /* control characters or UTF-8 were mended: log a warning */
 };
 
 /* WEIR_OK, or WEIR_INVALID/UNSUPPORTED with *ret_error filled, or WEIR_NOMEM. `body` must stay

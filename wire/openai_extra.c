@@ -97,6 +97,7 @@ enum weir_status weir_openai_put_extra_args(struct weir_openai_request *q,
         put_raw(&w, "messages", q->told_messages);
         weir_jsonw_key(&w, "formatted_prompt");
         weir_jsonw_string(&w, q->told_prompt);
+        put_raw(&w, "mm_hashes", q->mm_hashes);
     }
     if (nvext)
         put_nvext(&w, q);

@@ -196,6 +196,12 @@ static const struct rank_slot *pick_rank(struct weir_mock_worker *w, int64_t dp_
     return &w->ranks[dp_rank - start];
 }
 
+/* With the tokens of its images, as an engine has them in its cache: those that the frontend names
+ * for routing. Images that it does not know are a token each. */
+static struct weir_ids prompt_of(const struct weir_prep_request *req) {
+    return req->mm_routing_ids.ids != NULL ? req->mm_routing_ids : req->token_ids;
+}
+
 static enum weir_status add_choices(struct request *q, const struct weir_prep_request *req,
                                     uint32_t max_tokens) {
     uint64_t seed = kvi_seed(req->routing.lora_name.data, req->routing.lora_name.len,
@@ -211,8 +217,8 @@ static enum weir_status add_choices(struct request *q, const struct weir_prep_re
                      .seed = (req->sampling.has_seed ? (uint64_t)req->sampling.seed : 0) +
                              (uint64_t)i * 37}};
         c->resume = weir_mock_text_resume(&c->text, req->token_ids.ids, req->token_ids.n);
-        struct weir_sequence_config sc = {.prompt = req->token_ids.ids,
-                                          .n_prompt = (uint32_t)req->token_ids.n,
+        struct weir_sequence_config sc = {.prompt = prompt_of(req).ids,
+                                          .n_prompt = (uint32_t)prompt_of(req).n,
                                           .max_tokens = max_tokens,
                                           .hash_seed = seed,
                                           .kv_received = q->kv_received,
@@ -258,7 +264,7 @@ static struct request *new_request(struct weir_mock_worker *w, struct weir_plane
     q->plane = r;
     q->prep = req;
     q->n_choices = n_choices;
-    q->n_prompt = (uint32_t)req->token_ids.n;
+    q->n_prompt = (uint32_t)prompt_of(req).n;
     q->logprobs = req->output.logprobs > MAX_TOP ? MAX_TOP : (int)req->output.logprobs;
     q->indexed = n_choices > 1;
     q->kv_received = w->config.card.worker_type == WEIR_WORKER_DECODE &&

@@ -1,25 +1,31 @@
 """Chats with images, videos and sounds, sent to a real Dynamo frontend and to Weir's, each before a worker of its own
 (plane_worker.py): what the workers are sent, and which URLs are passed on.
 
-Runs with WEIR_INTEROP=1. What stands in test/data/media-1.6.1.jsonl and test/data/media-urls-1.6.1.jsonl (test_media.py, unit_wire_media)
-is asked again, and conversations are made up (WEIR_TEST_SEED, WEIR_TEST_CASES: 300).
+Runs with WEIR_INTEROP=1. What stands in test/data/media-1.6.1.jsonl, media-urls-1.6.1.jsonl (test_media.py, unit_wire_media), images-1.6.1.jsonl
+and image-rules-1.6.1.jsonl (unit_images) is asked again, and conversations are made up (WEIR_TEST_SEED, WEIR_TEST_CASES: 300).
 """
+import base64
 import json
 import os
 import random
 import shutil
+import struct
+import zlib
 
 import pytest
 
 from interop_dynamo import VERSION, Http, dynamo, dynamo_front, model, pytestmark, theirs  # noqa: F401
 from plane_worker import PlaneWorker, card_of_mocker
-from test_media import PARTS, TEMPLATE, image, rows, sent_parts, text, user
+from test_media import PARTS, SIZES, TEMPLATE, image, image_rows, rows, sent_parts, text, user
 from weir import Fleet
 
 SEED = int(os.environ.get("WEIR_TEST_SEED", "1"))
 CASES = int(os.environ.get("WEIR_TEST_CASES", "300"))
 URLS = os.path.join(os.path.dirname(__file__), "../data/media-urls-1.6.1.jsonl")
+RULES = os.path.join(os.path.dirname(__file__), "../data/image-rules-1.6.1.jsonl")
 FLAGS = ("--router-mode", "kv", "--enable-anthropic-api")
+PAD = 151655  # <|image_pad|>
+VISION = {"architectures": ["X"], "model_type": "qwen3_vl", "image_token_id": PAD, "eos_token_id": 151645, "vocab_size": 151936, "max_position_embeddings": 131072}
 
 
 def urls():
@@ -39,15 +45,25 @@ class Side:
         return status, self.worker.requests[n][1] if len(self.worker.requests) > n else None
 
 
+def vision_folder(folder, model, config, preprocessor, **tokenizer):  # noqa: F811
+    """The model with TEMPLATE and these files; a text is a file itself, None is none."""
+    shutil.copytree(model, folder)
+    with open(os.path.join(folder, "tokenizer_config.json"), encoding="utf-8") as f:
+        tokenizer = {**json.load(f), "chat_template": TEMPLATE, **tokenizer}
+    files = {"tokenizer_config.json": tokenizer, "config.json": config, "preprocessor_config.json": preprocessor}
+    for name, value in files.items():
+        if value is not None:
+            with open(os.path.join(folder, name), "w", encoding="utf-8") as f:
+                f.write(value if isinstance(value, str) else json.dumps(value))
+    return str(folder)
+
+
 @pytest.fixture
 def sides(request, tmp_path, fleet, theirs, dynamo, model):  # noqa: F811
     """Dynamo's and ours; with internal addresses, where the parameter says so."""
     if VERSION < "1.6":
         pytest.skip("answers are those of 1.6.1")
-    folder = str(tmp_path / "vision")
-    shutil.copytree(model, folder)
-    with open(os.path.join(folder, "chat_template.jinja"), "w", encoding="utf-8") as f:
-        f.write(TEMPLATE)
+    folder = vision_folder(tmp_path / "model", model, VISION, SIZES)
     card = card_of_mocker(fleet, folder)
     other = Fleet(tmp_path / "dynamo")
     os.makedirs(other.env["DYN_FILE_KV"])
@@ -132,3 +148,72 @@ def test_made_chats(sides):
             bad.append(f"{json.dumps(body)}\n    Dynamo {told[0]}\n    Weir   {told[1]}"[:1500])
     print(f"seed {SEED}: {CASES} chats, {served} served by Dynamo, {len(bad)} otherwise")
     assert not bad, "\n".join(bad[:10])
+
+
+# ---- images that become tokens -------------------------------------------------------------------
+
+
+def made_png(width, height):
+    """As far as its pixels, of which there are none."""
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return "data:image/png;base64," + base64.b64encode(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", b"x")).decode()
+
+
+def counted(sent):
+    """(tokens of the one image, the token in front of all or None)"""
+    info = sent.get("mm_routing_info")
+    if info is None:
+        return None, None
+    first = info["routing_token_ids"][0]
+    bos = first if first != sent["token_ids"][0] else None
+    return info["expanded_prompt_len"] - len(sent["token_ids"]) + 1 - (bos is not None), bos
+
+
+def test_kept_images_are_still_dynamos(sides):
+    """And Weir's, but for those that it does not know."""
+    bad = []
+    for row in image_rows().values():
+        seen = [side.ask({"messages": user(text("a"), image(row.get("asked", row["url"])))})[1] for side in sides]
+        theirs_, ours = ((counted(sent)[0], (sent["extra_args"].get("mm_hashes") or [None])[0]) for sent in seen)
+        if theirs_ != (row["tokens"], row["hash"]):
+            bad.append((row["id"], "Dynamo", theirs_))
+        if ours != (theirs_ if row.get("here", True) else (None, None)):
+            bad.append((row["id"], "Weir", ours))
+        if ours[0] is not None and seen[0]["mm_routing_info"] != seen[1]["mm_routing_info"]:
+            bad.append((row["id"], "info"))
+    assert not bad, bad
+
+
+def test_made_sizes(sides):
+    """Several images of a chat, of sizes that are drawn: the same tokens, names and ids all through."""
+    rng, bad = random.Random(SEED), []
+    for _ in range(CASES):
+        sizes = [(rng.randrange(1, 1 << rng.randrange(3, 14)), rng.randrange(1, 1 << rng.randrange(3, 14))) for _ in range(1 + rng.randrange(3))]
+        parts = [p for w, h in sizes for p in (text("a" * rng.randrange(20)), image(made_png(w, h)))]
+        seen = [side.ask({"messages": user(*parts)})[1] for side in sides]
+        told = [(sent["mm_routing_info"], sent["extra_args"]["mm_hashes"]) for sent in seen]
+        if told[0] != told[1]:
+            bad.append((sizes, [t[0]["expanded_prompt_len"] for t in told]))
+    assert not bad, (SEED, bad[:10])
+
+
+def rules():
+    with open(RULES, encoding="utf-8") as f:
+        return [json.loads(line) for line in f]
+
+
+@pytest.mark.parametrize("row", rules(), ids=lambda r: r["id"].replace(" ", "-"))
+def test_kept_rules_are_still_dynamos(row, tmp_path, fleet, theirs, dynamo, model):  # noqa: F811
+    """A frontend for each: of its models those of other files would be the same one."""
+    if VERSION < "1.6":
+        pytest.skip("answers are those of 1.6.1")
+    folder = tmp_path / row["source"]
+    card = card_of_mocker(fleet, vision_folder(folder, model, row["config"], row["preprocessor"], **row["tokenizer_config"]))
+    fleet.env["DYN_SELF_HOST_METADATA"] = "0"
+    side = Side(fleet, lambda: dynamo_front(theirs, fleet, dynamo, *FLAGS), {**card, "context_length": 0})
+    sizes = row["counts"] or [[64, 64, None]]
+    got = [[w, h, *counted(side.ask({"messages": user(image(made_png(w, h)))})[1])] for w, h, _ in sizes]
+    assert got == [[w, h, n, row["bos"]] for w, h, n in sizes]
+    side.worker.close()

@@ -1,7 +1,8 @@
 """Chats with images, videos and sounds before workers of the request plane: what a worker is sent, what is refused, where such a
 chat goes, and that nothing is lost on the way through a second worker, a prefill worker or `weir router`.
 
-test/data/media-1.6.1.jsonl: requests with what a worker of a live Dynamo 1.6.1 was sent, under TEMPLATE. interop_media.py asks it again.
+test/data/media-1.6.1.jsonl: requests with what a worker of a live Dynamo 1.6.1 was sent, under TEMPLATE; images-1.6.1.jsonl: what it calls
+images, and how many tokens they are for a Qwen3-VL. interop_media.py asks both again.
 """
 import json
 import os
@@ -15,6 +16,7 @@ from test_pools import pool_router
 from weir import Fleet, until
 
 ROWS = os.path.join(os.path.dirname(__file__), "../data/media-1.6.1.jsonl")
+IMAGES = os.path.join(os.path.dirname(__file__), "../data/images-1.6.1.jsonl")
 # In the manner of Qwen2-VL's: texts or parts, and a token for each medium.
 TEMPLATE = """{% for message in messages %}{% if loop.first and message['role'] != 'system' %}<|im_start|>system
 You are a helpful assistant.<|im_end|>
@@ -34,6 +36,11 @@ PIXEL = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAAD
 def rows():
     with open(ROWS, encoding="utf-8") as f:
         return [json.loads(line) for line in f]
+
+
+def image_rows():
+    with open(IMAGES, encoding="utf-8") as f:
+        return {row["id"]: row for row in map(json.loads, f)}
 
 
 def image(url="http://example.com/a.png", **more):
@@ -171,6 +178,101 @@ def test_addresses_of_ones_own(tmp_path, fleet):
     r = ask(front, image("data:," + "A" * (1 << 20)))
     assert r.status == 400 and "exceeds the 1048576-byte limit" in r.json()["error"]["message"], r
     worker.close()
+
+
+# ---- images whose tokens are known ---------------------------------------------------------------
+
+PAD = 259  # of the model below: the token that stands for an image
+QWEN3 = {"model_type": "qwen3_vl", "image_token_id": PAD, "eos_token_id": 258}
+SIZES = {"size": {"longest_edge": 16777216, "shortest_edge": 65536}, "patch_size": 16, "temporal_patch_size": 2, "merge_size": 2}
+
+
+def vision_model(folder, config=QWEN3, preprocessor=SIZES, **tokenizer):
+    """Its files, with the numbers of the kept images."""
+    small_model(folder, template=TEMPLATE, special=["<|image_pad|>"])
+    (folder / "config.json").write_text(json.dumps(config))
+    if preprocessor is not None:
+        (folder / "preprocessor_config.json").write_text(json.dumps(preprocessor))
+    name = folder / "tokenizer_config.json"
+    name.write_text(json.dumps({**json.loads(name.read_text()), **tokenizer}))
+    return str(folder)
+
+
+def known(*names):
+    """As parts of a message, and the tokens that stand for each in what is compared: shared spec "kvrouter" 1.2."""
+    rows = [image_rows()[name] for name in names]
+    return [image(r["url"]) for r in rows], [[1000000 + (int(r["hash"], 16) & (1 << 30) - 1)] * r["tokens"] for r in rows], [r["hash"] for r in rows]
+
+
+def expanded(ids, runs, front=()):
+    out, runs = list(front), iter(runs)
+    for t in ids:
+        out += next(runs) if t == PAD else [t]
+    return {"routing_token_ids": out + [0] * (-len(out) % 16), "block_mm_infos": [], "expanded_prompt_len": len(out)}
+
+
+@pytest.fixture(scope="module")
+def sees(tmp_path_factory):
+    """(frontend, worker) of a Qwen3-VL."""
+    folder = tmp_path_factory.mktemp("sees")
+    fleet = Fleet(folder)
+    worker = PlaneWorker(fleet, **card_of_mocker(fleet, vision_model(folder / "model")))
+    yield fleet.frontend("--router-mode", "kv").ready(), worker
+    fleet.close()
+    worker.close()
+
+
+@pytest.mark.parametrize("names", [["png"], ["jpeg"], ["webp"], ["gif"], ["webp animated", "png palette", "png palette", "jpeg progressive"]], ids="+".join)
+def test_a_worker_is_told_what_the_prompt_becomes(sees, names):
+    front, worker = sees
+    images, runs, hashes = known(*names)
+    assert ask(front, text("a"), *images, text("b")).status == 200
+    sent = worker.last()[1]
+    assert sent["token_ids"].count(PAD) == len(names)
+    assert sent["mm_routing_info"] == expanded(sent["token_ids"], runs)
+    assert sent["extra_args"]["mm_hashes"] == hashes
+
+
+PNG = image_rows()["png"]["url"]
+
+
+@pytest.mark.parametrize("fields, parts", [
+    ({}, [{**image(PNG), "uuid": "u"}]), ({}, [image(PNG), image()]), ({}, [image(PNG), image("data:image/png;base64,AAAA")]),
+    ({}, [image(PNG), text("<|image_pad|>")]), ({"mm_processor_kwargs": {"min_pixels": 5}}, [image(PNG)]),
+    ({}, [image(PNG), {"type": "audio_url", "audio_url": {"url": "data:,"}}])],
+    ids=["name", "address", "broken", "placeholder in a text", "other numbers", "a sound beside it"])
+def test_nothing_is_told_of_what_is_not_known(sees, fields, parts):
+    """As by Dynamo, but for addresses, of which it reads the first bytes."""
+    front, worker = sees
+    assert ask(front, *parts, **fields).status == 200
+    sent = worker.last()[1]
+    assert "mm_routing_info" not in sent and "mm_hashes" not in sent["extra_args"]
+
+
+@pytest.mark.parametrize("card, tokenizer, front", [
+    ({"media_decoder": {"image": {}}}, {}, None),
+    ({}, {"add_bos_token": True, "bos_token": "<|endoftext|>"}, [256]), ({}, {"add_bos_token": True, "bos_token": "two tokens"}, [])],
+    ids=["its frontend reads images", "begin of text", "begin of text is several"])
+def test_of_other_models(tmp_path, fleet, card, tokenizer, front):
+    worker = PlaneWorker(fleet, **{**card_of_mocker(fleet, vision_model(tmp_path / "model", **tokenizer)), **card})
+    images, runs, _ = known("png")
+    assert ask(fleet.frontend().ready(), *images).status == 200
+    sent = worker.last()[1]
+    assert sent.get("mm_routing_info") == (None if front is None else expanded(sent["token_ids"], runs, front))
+    worker.close()
+
+
+def test_a_second_turn_finds_its_images(tmp_path, fleet):
+    """(Failed before: blocks were compared up to the first image.)"""
+    fleet.mocker("--model-path", vision_model(tmp_path / "model"), "--block-size", "16", workers=2)
+    front = fleet.frontend("--router-mode", "kv").ready(workers=2)
+    (one, other), _, _ = known("png", "jpeg")
+    assert hit_rate(front, text(TEXT), one, text(TEXT)) == 0
+    until("the worker's blocks", lambda: hit_rate(front, text(TEXT), one, text(TEXT)) > 0.97)
+    assert hit_rate(front, text(TEXT), one, text(TEXT), text("and then?" * 9)) > 0.8
+    # the same size, but another image
+    assert 0.4 < hit_rate(front, text(TEXT), other, text(TEXT)) < 0.5
+    assert hit_rate(front, text(TEXT), image(), text(TEXT)) < 0.5
 
 
 # ---- where it goes -------------------------------------------------------------------------------

@@ -24,12 +24,13 @@ def byte_alphabet():
     return [chr(b) for b in plain] + [chr(256 + i) for i in range(256 - len(plain))]
 
 
-def model(folder, template=TOOLS + TURN + PROMPT, alphabet=None, bos=False, normalizer=None):
-    """Files of a model with one token a byte; with `bos` a plain prompt gets <|endoftext|> in front."""
+def model(folder, template=TOOLS + TURN + PROMPT, alphabet=None, bos=False, normalizer=None, special=()):
+    """Files of a model with one token a byte; with `bos` a plain prompt gets <|endoftext|> in front. `special`: more such tokens,
+    from 259 on."""
     folder.mkdir()
     vocab = {c: i for i, c in enumerate(alphabet or sorted(byte_alphabet()))}
     added = [{"id": 256 + i, "content": s, "special": True, "normalized": False, "lstrip": False, "rstrip": False,
-              "single_word": False} for i, s in enumerate(SPECIAL)]
+              "single_word": False} for i, s in enumerate([*SPECIAL, *special])]
     level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
     front = [{"SpecialToken": {"id": SPECIAL[0], "type_id": 0}}] if bos else []
     post = {"type": "TemplateProcessing", "single": front + [{"Sequence": {"id": "A", "type_id": 0}}],
