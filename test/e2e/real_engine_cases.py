@@ -643,7 +643,7 @@ def main():
         before = {k: v for k, v in run.f.metrics().items() if k.startswith("weir_engine_kv_left_out")}
         try:
             CASES[name](run)
-        except (AssertionError, OSError) as e:
+        except (AssertionError, OSError, subprocess.CalledProcessError) as e:
             run.hold("to the end", False, "".join(traceback.format_exception(e))[-500:])
         left = {k: v - before.get(k, 0) for k, v in run.f.metrics().items()
                 if k.startswith("weir_engine_kv_left_out") and v > before.get(k, 0)}
