@@ -312,14 +312,14 @@ static enum weir_status read_mapping(struct parser *p, const struct object *o,
     char key[NAME_BYTES];
     const struct weir_span *raw;
     uint64_t cells = 1;
-    for (unsigned i = 0; i < set->grid.n_axes; i++)
-        cells *= set->grid.axes[i].resolution;
+    for (unsigned i = 0; i < set->grid.n_axes && cells <= FILE_MAX; i++)
+        cells *= set->grid.axes[i].resolution; /* of at most 2^24 each */
     snprintf(key, sizeof(key), "%s_pool_mapping", set->name);
     enum weir_status st = need(p, o, key, &raw);
     if (st != WEIR_OK)
         return st;
     /* The text has at least two bytes a cell, so a grid that its text cannot hold is no grid. */
-    size_t room = cells <= raw->len ? (size_t)cells : raw->len;
+    size_t room = cells <= raw->len / 2 ? (size_t)cells : raw->len / 2;
     uint32_t *mapping = weir_arena_alloc(p->arena, (room + 1) * sizeof(*mapping)), *at = mapping;
     if (mapping == NULL)
         return no_memory(p);

@@ -1,5 +1,6 @@
 /* Pool grids and the pool file: the vectors of shared spec "deploy" 1.5, 1.10, 1.12 and 1.13, a
  * plain-arithmetic oracle, and every refusal with its text. */
+#include "base/buf.h"
 #include "base/mem.h"
 #include "base/rng.h"
 #include "router/pool_config.h"
@@ -349,6 +350,38 @@ static void case_refusals(void) {
     }
 }
 
+/* A grid of that many cells that their number wraps around, and a text that has a row of it: more
+ * cells than there was room for were written. */
+static void case_a_grid_of_too_many_cells(void) {
+    enum { ISL = 2641016, TTFT = 2625207, ITL = 2660634 }; /* modulo 2^64: 26,192 */
+    static const unsigned n[] = {ITL, TTFT, ISL};
+    struct weir_arena big;
+    struct weir_buf text;
+    struct weir_pool_config c;
+    struct weir_err err = {.text = ""};
+    weir_arena_init(&big, (size_t)64 << 20);
+    weir_buf_init(&text, (size_t)16 << 20);
+    CHECK(weir_buf_printf(&text,
+                          "{\"mode\":\"agg\",\"num_agg_pools\":1,\"agg_pool_dynamo_namespaces\":["
+                          "\"p\"],\"agg_pool_selection_strategy\":{\"isl_min\":0,\"isl_max\":9,"
+                          "\"isl_resolution\":%d,\"ttft_min_ms\":1,\"ttft_max_ms\":9,"
+                          "\"ttft_resolution\":%d,\"itl_min_ms\":1,\"itl_max_ms\":9,"
+                          "\"itl_resolution\":%d,\"agg_pool_mapping\":[[[0",
+                          ISL, TTFT, ITL) == WEIR_OK);
+    for (size_t level = 0; level < WEIR_ARRAY_LEN(n); level++) {
+        enum weir_status st = WEIR_OK;
+        for (unsigned i = 1; i < n[level] && st == WEIR_OK; i++)
+            st = weir_buf_append(&text, ",0", 2);
+        CHECK(st == WEIR_OK && weir_buf_append_c(&text, ']') == WEIR_OK);
+    }
+    CHECK(weir_buf_append_z(&text, "}}") == WEIR_OK);
+    CHECK(weir_pool_config_parse(weir_buf_span(&text), &big, NULL, NULL, &c, &err) == WEIR_INVALID);
+    CHECK_EQ_STR(err.text, strlen(err.text),
+                 "agg_pool_mapping row 0 1 must be an array, got a number");
+    weir_buf_fini(&text);
+    weir_arena_fini(&big);
+}
+
 static void case_missing_file(void) {
     struct weir_pool_config c;
     struct weir_err err;
@@ -402,6 +435,7 @@ int main(void) {
     CHECK_RUN(case_retry_order);
     CHECK_RUN(case_grid_builder);
     CHECK_RUN(case_refusals);
+    CHECK_RUN(case_a_grid_of_too_many_cells);
     CHECK_RUN(case_missing_file);
     CHECK_RUN(case_places);
     CHECK_RUN(case_drawing);
