@@ -172,6 +172,7 @@ enum weir_status wtok_template_create(const struct wtok_template_sources *source
         return weir_err_set(err, WEIR_NOMEM, "out of memory");
     weir_arena_init(&t->arena, (size_t)4 << 20);
     t->tokens = WEIR_SPAN_LIT("{}");
+    t->begin = weir_span("", 0);
     enum weir_status st = WEIR_OK;
     for (size_t i = 0; i < sources->n_additional && st == WEIR_OK; i++)
         st = add_template(t, sources->additional[i].name, sources->additional[i].text, err);
@@ -400,6 +401,9 @@ static void render_coded(struct chat_run *r, enum wtok_code code) {
         wj_fail(x, WTOK_JINJA_ERR_UNSUPPORTED,
                 "chats of this model are rendered by code that is not known here, whatever "
                 "template it has");
+    if (!dynamo && !sglang && r->chat->asks_tokenizer)
+        wj_fail(x, WTOK_JINJA_ERR_UNSUPPORTED,
+                "what the tokenizer is asked for is not followed for this model");
     if (r->messages.kind == WJ_LIST && !dynamo && !sglang)
         r->messages = wtok_shape_bills(x, r->messages);
     r->messages =
@@ -413,6 +417,7 @@ static void render_coded(struct chat_run *r, enum wtok_code code) {
         mark_final(r);
         x->prompt = NULL;
     }
+    wj_puts(x, sglang ? r->t->begin : weir_span("", 0)); /* it encodes the text as a plain one */
     wtok_deepseek_render(x, r->chat, r->messages, r->tools, r->args, r->format);
     if (cuts)
         cut_final(r);
@@ -543,6 +548,22 @@ enum weir_status wtok_template_render_prompt(const struct wtok_template *t,
 
 /* ---- the tokenizer's ---------------------------------------------------------------------- */
 
+/* SGLang encodes what code has rendered as a plain prompt. */
+static enum weir_status learn_begin(const struct wtok *tok, struct wtok_template *t) {
+    struct weir_buf text;
+    size_t n_before, n_behind;
+    const uint32_t *before = wtok_prefix_ids(tok, &n_before);
+    wtok_suffix_ids(tok, &n_behind);
+    if (n_behind > 0 && t->coded.sglang != WTOK_CODE_NONE)
+        t->coded.sglang = WTOK_CODE_UNKNOWN;
+    weir_buf_init(&text, 4096);
+    enum weir_status st = wtok_decode(tok, before, n_before, false, &text);
+    if (st == WEIR_OK)
+        t->begin = weir_arena_copy(&t->arena, weir_buf_span(&text));
+    weir_buf_fini(&text);
+    return st == WEIR_OK && t->begin.data == NULL ? WEIR_NOMEM : st;
+}
+
 enum weir_status wtok_chat_attach(struct wtok *tok, const char *dir, struct weir_err *err) {
     struct wtok_template_file additional[WTOK_MAX_ADDITIONAL];
     struct wtok_template_sources sources = {
@@ -557,6 +578,8 @@ enum weir_status wtok_chat_attach(struct wtok *tok, const char *dir, struct weir
         st = wtok_template_config(dir, &arena, &sources.config, err);
     if (st == WEIR_OK)
         st = wtok_template_create(&sources, &tok->chat, err);
+    if (st == WEIR_OK && has_code(tok->chat))
+        st = learn_begin(tok, tok->chat);
     weir_arena_fini(&arena);
     /* A model without a template still completes plain prompts. */
     return st == WEIR_NOT_FOUND ? WEIR_OK : st;

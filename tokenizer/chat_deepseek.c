@@ -1,8 +1,8 @@
 /*
  * The prompt format of DeepSeek V3.2, whose models have no chat template: engines and Dynamo render
  * their chats by code, each a little otherwise (`ways`). Text of the format: the model's
- * encoding_dsv32.py; what is made of a request: a live Dynamo 1.6.1, to which
- * test/e2e/interop_deepseek.py holds it; vLLM 0.32 and SGLang 0.5.23 were read, not yet compared.
+ * encoding_dsv32.py; what is made of a request: a live Dynamo 1.6.1,
+ * vLLM 0.32 and SGLang 0.5.23, to which test/e2e/interop_deepseek.py and engine_diff.py hold it.
  */
 #include "base/json.h"
 #include "tokenizer/chat_shape_priv.h"
@@ -145,38 +145,6 @@ static struct wj_val rust_number(struct wj_val v) {
     return wj_float(rust_f64(weir_span(v.u.s, v.len)));
 }
 
-static bool is_it(struct wj_val a, struct wj_val b) {
-    return a.kind == b.kind && (a.kind == WJ_FLOAT ? a.u.f == b.u.f : a.u.s == b.u.s);
-}
-
-/* The same value where nothing is to change, which is nearly always. */
-static struct wj_val rust_value(struct wj_run *x, struct wj_val v) {
-    bool changed = false;
-    wj_charge(x, 1);
-    if (v.kind == WJ_LIST) {
-        wj_enter(x);
-        struct wj_val *items = wj_alloc(x, v.len * sizeof(*items) + 1);
-        for (uint32_t i = 0; i < v.len; i++) {
-            items[i] = rust_value(x, v.u.items[i]);
-            changed |= !is_it(items[i], v.u.items[i]);
-        }
-        wj_leave(x);
-        return changed ? wj_list(items, v.len) : v;
-    }
-    if (v.kind != WJ_DICT)
-        return rust_number(v);
-    wj_enter(x);
-    struct wj_val out = wj_dict_new(x, v.u.dict->n);
-    for (uint32_t i = 0; i < v.u.dict->n; i++) {
-        const struct wj_pair *p = &v.u.dict->pairs[i];
-        struct wj_val value = rust_value(x, p->value);
-        changed |= !is_it(value, p->value);
-        wj_dict_add(x, out.u.dict, p->key, value);
-    }
-    wj_leave(x);
-    return changed ? out : v;
-}
-
 static struct turn turn_of(struct deepseek *d, struct wj_val m) {
     static const char *const names[] = {"system", "developer", "user", "assistant", "tool"};
     struct wj_run *x = d->x;
@@ -274,7 +242,7 @@ static void put_tools(struct deepseek *d, struct wj_val tools) {
         struct wj_val f = wtok_member(x, tools.u.items[i], "function");
         if (f.kind != WJ_DICT)
             bad_message(x, "every tool must be an object with a function");
-        wj_put_json(x, d->ways->rust_numbers ? rust_value(x, f) : f);
+        wj_put_json(x, d->ways->rust_numbers ? wtok_map_numbers(x, f, rust_number) : f);
         wj_put(x, "\n", 1);
     }
     wj_putz(x, "</functions>\n");
@@ -287,7 +255,8 @@ static void put_demands(struct deepseek *d, const struct turn *t) {
         return;
     wj_putz(d->x, "\n\n## Response Format:\n\nYou MUST strictly adhere to the following schema to "
                   "reply:\n");
-    wj_put_json(d->x, d->ways->rust_numbers ? rust_value(d->x, t->format) : t->format);
+    wj_put_json(d->x,
+                d->ways->rust_numbers ? wtok_map_numbers(d->x, t->format, rust_number) : t->format);
 }
 
 static void put_parameter(struct deepseek *d, struct wj_val name, struct wj_val value) {
@@ -299,7 +268,7 @@ static void put_parameter(struct deepseek *d, struct wj_val name, struct wj_val 
     if (text)
         wj_print_str(x, value);
     else
-        wj_put_json(x, d->ways->rust_numbers ? rust_value(x, value) : value);
+        wj_put_json(x, d->ways->rust_numbers ? wtok_map_numbers(x, value, rust_number) : value);
     wj_putz(x, "</" DSML "parameter>");
 }
 
@@ -497,12 +466,12 @@ struct wtok_coded wtok_deepseek_coded(struct weir_span config, bool with_templat
     if (weir_json_is(type, "deepseek_v4") || v41)
         c.dynamo = WTOK_CODE_UNKNOWN;
     if (weir_json_is(arch, "DeepseekV32ForCausalLM"))
-        c.vllm = WTOK_CODE_UNKNOWN;
+        c.vllm = WTOK_CODE_V32;
     else if (v4)
         c.vllm = WTOK_CODE_UNKNOWN;
     if (v4 || v41)
         c.sglang = WTOK_CODE_UNKNOWN;
     else if (!with_template && arch.len > 0 && wj_find(arch, WEIR_SPAN_LIT("DeepseekV3"), 0) >= 0)
-        c.sglang = WTOK_CODE_UNKNOWN;
+        c.sglang = WTOK_CODE_V32;
     return c;
 }

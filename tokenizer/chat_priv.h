@@ -30,6 +30,7 @@ struct wtok_template {
     struct weir_span tokens;                  /* JSON object: bos_token and its kin, in the arena */
     bool harmony;
     struct wtok_coded coded;
+    struct weir_span begin; /* what the tokenizer puts in front of a plain prompt, in the arena */
 };
 
 /* What a rendering may take from the system besides its text. */

@@ -15,6 +15,15 @@ static struct wj_val sglang_flag(struct wj_run *x, struct wj_val v, const char *
 
 /* ---- calls ---------------------------------------------------------------------------------- */
 
+/* orjson reads them: an integer that 64 bits do not hold is a fraction. */
+static struct wj_val orjson_number(struct wj_val v) {
+    uint64_t u;
+    double f;
+    struct weir_span text = weir_span(v.u.s, v.kind == WJ_BIG ? v.len : 0);
+    return v.kind != WJ_BIG || weir_span_u64(text, &u) || !weir_span_f64(text, &f) ? v
+                                                                                   : wj_float(f);
+}
+
 /* Only of the assistant's calls the arguments are read. */
 static struct wj_val sglang_arguments(struct wj_run *x, struct wj_val v) {
     if (v.kind != WJ_STR)
@@ -23,7 +32,7 @@ static struct wj_val sglang_arguments(struct wj_run *x, struct wj_val v) {
         bad_message(x, "Assistant tool call function.arguments must be valid JSON.");
     if (v.kind != WJ_DICT)
         bad_message(x, "Assistant tool call function.arguments must be a JSON object.");
-    return v;
+    return wtok_map_numbers(x, v, orjson_number);
 }
 
 static struct wj_val sglang_call(struct wj_run *x, struct wj_val call, bool assistant) {

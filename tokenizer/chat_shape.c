@@ -80,6 +80,40 @@ struct wj_val wtok_joined_texts(struct wj_run *x, struct wj_val list, const char
     return wtok_join_texts(x, &out, sep);
 }
 
+/* ---- numbers --------------------------------------------------------------------------------- */
+
+static bool is_it(struct wj_val a, struct wj_val b) {
+    return a.kind == b.kind && (a.kind == WJ_FLOAT ? a.u.f == b.u.f : a.u.s == b.u.s);
+}
+
+struct wj_val wtok_map_numbers(struct wj_run *x, struct wj_val v,
+                               struct wj_val (*number)(struct wj_val)) {
+    bool changed = false;
+    wj_charge(x, 1);
+    if (v.kind == WJ_LIST) {
+        wj_enter(x);
+        struct wj_val *items = wj_alloc(x, v.len * sizeof(*items) + 1);
+        for (uint32_t i = 0; i < v.len; i++) {
+            items[i] = wtok_map_numbers(x, v.u.items[i], number);
+            changed |= !is_it(items[i], v.u.items[i]);
+        }
+        wj_leave(x);
+        return changed ? wj_list(items, v.len) : v;
+    }
+    if (v.kind != WJ_DICT)
+        return number(v);
+    wj_enter(x);
+    struct wj_val out = wj_dict_new(x, v.u.dict->n);
+    for (uint32_t i = 0; i < v.u.dict->n; i++) {
+        const struct wj_pair *p = &v.u.dict->pairs[i];
+        struct wj_val value = wtok_map_numbers(x, p->value, number);
+        changed |= !is_it(value, p->value);
+        wj_dict_add(x, out.u.dict, p->key, value);
+    }
+    wj_leave(x);
+    return changed ? out : v;
+}
+
 /* ---- the request -------------------------------------------------------------------------- */
 
 void wtok_refuse_media(struct wj_run *x, struct wj_val messages) {

@@ -79,6 +79,10 @@ void wtok_refuse_part(struct wj_run *x, struct wj_val part, const char *media);
 /* All parts of the list are texts; these, joined. */
 bool wtok_all_text(struct wj_run *x, struct wj_val list);
 struct wj_val wtok_joined_texts(struct wj_run *x, struct wj_val list, const char *sep);
+/* A value with each number as `number` has it; the same value where none changes, which is nearly
+ * always. */
+struct wj_val wtok_map_numbers(struct wj_run *x, struct wj_val v,
+                               struct wj_val (*number)(struct wj_val));
 /* chat_vllm.c, chat_sglang.c: one message, one tool whose function is an object. `normal`: types of
  * its schema get the names of JSON Schema, as of all tools that may be called. */
 struct wj_val wtok_vllm_message(struct wj_run *x, struct wj_val m, bool parts);

@@ -63,6 +63,7 @@ static void take_special(struct reading *r, struct weir_span raw) {
     bool add = false;
     take_flag(r, "add_special_tokens", raw, &add);
     r->flags = WTOK_SPECIAL | (add ? WTOK_ADD_SPECIAL : 0);
+    r->chat->asks_tokenizer |= add;
 }
 
 static void take_vllm(struct reading *r, struct weir_json_str key, struct weir_span raw) {
@@ -149,6 +150,7 @@ static bool vllm_argument(struct reading *r, struct weir_json_str key, struct we
     }
     if (r->effort.data != NULL && weir_json_str_eqz(key, "reasoning_effort"))
         return false;
+    r->chat->asks_tokenizer |= among(key, nothing + 2, WEIR_ARRAY_LEN(nothing) - 2);
     return !among(key, nothing, WEIR_ARRAY_LEN(nothing));
 }
 

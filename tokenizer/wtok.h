@@ -146,6 +146,8 @@ struct wtok_chat {
     struct weir_span model_name;
     bool add_generation_prompt;
     bool continue_final_message;
+    /* Said to the tokenizer: arguments that are its parameters, special tokens to be added. */
+    bool asks_tokenizer;
     bool text_only; /* parts of other kinds are refused, whatever the template does with them */
     enum wtok_flavour flavour;
     int64_t now_us; /* local time of templates that print one: microseconds since 1970, 0 = now */

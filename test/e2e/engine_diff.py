@@ -3,7 +3,10 @@
 of it, Weir's routing must have had the same tokens, or none; what the engine says comes back byte for byte.
 
 usage: engine_diff.py WEIR_BINARY MODEL_FOLDER URL [KEEP_FILE]
-       engine_diff.py WEIR_BINARY --write NAME MODEL_FOLDER     (makes the folder of one of the models below)
+       engine_diff.py WEIR_BINARY --write NAME MODEL_FOLDER     (makes the folder of one of the models below, or "deepseek", which has no
+                                                                 template; "deepseek-vllm" and "deepseek-sglang" are the same with a
+                                                                 configuration that the engine takes without weights: vLLM then wants
+                                                                 --tokenizer-mode deepseek_v32)
 URL: of a vLLM with its scale-out pages, or of its render server, which needs no weights:
      python -m vllm.entrypoints.launchers.render.entry --model MODEL_FOLDER --served-model-name m …
      or of SGLang's pages without its model: sglang_prompts.py
@@ -23,6 +26,7 @@ import uuid
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 if __name__ == "__main__":
     os.environ["WEIR_BIN"] = os.path.abspath(sys.argv[1])
+import made_deepseek  # noqa: E402
 from test_engine_scripted import Scripted  # noqa: E402
 from test_parity import model as small_model  # noqa: E402
 from weir import Frontend, until  # noqa: E402
@@ -69,14 +73,16 @@ TEMPLATES = {
 
 def write_model(name, folder):
     """The folder, a pathlib.Path, of one of them."""
-    small_model(folder, template=TEMPLATES[name], bos=True)
+    small_model(folder, template=TEMPLATES.get(name), bos=True)
+    architecture = {"deepseek": "DeepseekV32ForCausalLM", "deepseek-sglang": "DeepseekV3ForCausalLM"}.get(name, "Qwen3ForCausalLM")
+    kind = {"deepseek": "deepseek_v32", "deepseek-sglang": "deepseek_v3"}.get(name, "qwen3")
     for file, more in (("tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<|endoftext|>"}),
                        ("config.json", {  # as much as vLLM wants to see of a model
-                           "architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", "hidden_size": 64, "num_hidden_layers": 2,
+                           "architectures": [architecture], "model_type": kind, "hidden_size": 64, "num_hidden_layers": 2,
                            "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 64, "intermediate_size": 128, "vocab_size": 320,
                            "max_position_embeddings": 131072, "eos_token_id": 258, "torch_dtype": "bfloat16"})):
         path = folder / file
-        path.write_text(json.dumps({**json.loads(path.read_text()), **more}))
+        path.write_text(json.dumps({k: v for k, v in {**json.loads(path.read_text()), **more}.items() if v is not None}))
     return folder
 
 
@@ -290,6 +296,18 @@ class SglangMaker(Maker):
         return path, body
 
 
+class Orderly:
+    """Half of the chats are those for DeepSeek's models, of which engines refuse what is in no order."""
+
+    def __init__(self, maker):
+        self.maker = maker
+
+    def request(self):
+        if self.maker.some(0.4):
+            return self.maker.request()
+        return "/v1/chat/completions", json.dumps(made_deepseek.made(self.maker.r, "m"))
+
+
 class Asked:
     """A server; answers as (status, bytes)."""
 
@@ -386,6 +404,8 @@ def main():
     keep = open(sys.argv[4], "w", encoding="utf-8") if len(sys.argv) > 4 else None
     c, engine = Comparison(folder, url), Asked(url)
     maker = (SglangMaker if c.between.sglang else Maker)(random.Random(SEED))
+    if "deepseek" in os.path.basename(folder.rstrip("/")):
+        maker = Orderly(maker)
     seen, why, bad = collections.Counter(), collections.Counter(), []
     for _ in range(CASES):
         path, text = maker.request()
