@@ -15,10 +15,42 @@ struct writer {
     const char *why;
 };
 
-/* Bytes that are percent-encoded, beside those of C0 and above 0x7e. (The standard has ^ in paths,
- * too, the reference system's library does not.) */
-static const char in_fragment[] = " \"<>`", in_query[] = " \"#<>", in_special_query[] = " \"#<>'",
-                  in_path[] = " \"#<>?`{}", in_user[] = " \"#<>?^`{}/:;=@[\\]|", in_opaque[] = "";
+/* Bytes that are percent-encoded in a part, beside those of C0 and above 0x7e, and what hosts may
+ * not hold. (The standard has ^ in paths, too, the reference system's library does not.) */
+enum part {
+    OPAQUE = 0,
+    FRAGMENT = 1,
+    QUERY = 2,
+    SPECIAL_QUERY = 4,
+    PATH = 8,
+    USER = 16,
+    HOST = 32,      /* of schemes that the standard knows */
+    OTHER_HOST = 64 /* of others */
+};
+enum { ALL = 127, QUERIES = QUERY | SPECIAL_QUERY, HOSTS = HOST | OTHER_HOST };
+static const unsigned char odd[256] = {
+    [' '] = ALL,
+    ['"'] = FRAGMENT | QUERIES | PATH | USER,
+    ['#'] = QUERIES | PATH | USER | HOST,
+    ['%'] = HOST,
+    ['\''] = SPECIAL_QUERY,
+    ['/'] = USER | HOST,
+    [':'] = USER | HOST,
+    [';'] = USER,
+    ['<'] = ALL,
+    ['='] = USER,
+    ['>'] = ALL,
+    ['?'] = PATH | USER | HOST,
+    ['@'] = USER | HOST,
+    ['['] = USER | HOSTS,
+    ['\\'] = USER | HOSTS,
+    [']'] = USER | HOSTS,
+    ['^'] = USER | HOSTS,
+    ['`'] = FRAGMENT | PATH | USER,
+    ['{'] = PATH | USER,
+    ['|'] = USER | HOSTS,
+    ['}'] = PATH | USER,
+};
 
 static bool fail(struct writer *w, const char *why) {
     w->why = why;
@@ -36,18 +68,20 @@ static void put_text(struct writer *w, const char *text) {
 }
 
 static bool is_in(const char *set, char c) {
-    return c != '\0' && strchr(set, c) != NULL;
+    while (*set != '\0' && *set != c)
+        set++;
+    return *set != '\0';
 }
 
-static bool is_plain(unsigned char c, const char *set) {
-    return c > 0x1f && c < 0x7f && !is_in(set, (char)c);
+static bool is_plain(unsigned char c, enum part part) {
+    return c > 0x1f && c < 0x7f && (odd[c] & part) == 0;
 }
 
-static void put_encoded(struct writer *w, struct weir_span text, const char *set) {
+static void put_encoded(struct writer *w, struct weir_span text, enum part part) {
     static const char digits[] = "0123456789ABCDEF";
     for (size_t i = 0; i < text.len; i++) {
         unsigned char c = (unsigned char)text.data[i];
-        if (is_plain(c, set)) {
+        if (is_plain(c, part)) {
             put(w, (char)c);
             continue;
         }
@@ -69,6 +103,10 @@ static int hex(char c) {
 /* The part before the first of these bytes; *rest begins with that byte, or is empty. */
 static struct weir_span upto(struct weir_span text, const char *stops, struct weir_span *rest) {
     size_t n = 0;
+    if (stops[1] == '\0') {
+        ptrdiff_t at = weir_span_find(text, stops[0]);
+        n = at < 0 ? text.len : (size_t)at;
+    }
     while (n < text.len && !is_in(stops, text.data[n]))
         n++;
     *rest = weir_span(text.data + n, text.len - n);
@@ -233,7 +271,7 @@ static bool put_ipv6(struct writer *w, struct weir_span text) {
 
 /* What no host may hold. */
 static bool is_forbidden(unsigned char c) {
-    return c <= ' ' || c == 0x7f || is_in("#/:<>?@[\\]^|%", (char)c);
+    return c <= ' ' || c == 0x7f || (odd[c] & HOST) != 0;
 }
 
 static bool put_host(struct writer *w, struct weir_span host) {
@@ -300,10 +338,10 @@ static bool put_authority(struct writer *w, struct weir_span text, unsigned usua
             continue;
         struct weir_span password,
             user = weir_span_split(weir_span(text.data, at - 1), ':', &password);
-        put_encoded(w, user, in_user);
+        put_encoded(w, user, USER);
         if (password.data != NULL && password.len > 0) {
             put(w, ':');
-            put_encoded(w, password, in_user);
+            put_encoded(w, password, USER);
         }
         if (user.len > 0 || (password.data != NULL && password.len > 0))
             put(w, '@');
@@ -349,7 +387,7 @@ static void put_path(struct writer *w, struct weir_span path, const char *slashe
                 continue;
         if (n == 0) {
             put(w, '/');
-            put_encoded(w, segment, in_path);
+            put_encoded(w, segment, PATH);
         } else if (!more) {
             put(w, '/');
         }
@@ -361,11 +399,11 @@ static void put_rest(struct writer *w, struct weir_span query, struct weir_span 
     if (query.len > 0) {
         put(w, '?');
         put_encoded(w, weir_span(query.data + 1, query.len - 1),
-                    is_special ? in_special_query : in_query);
+                    is_special ? SPECIAL_QUERY : QUERY);
     }
     if (fragment.len > 0) {
         put(w, '#');
-        put_encoded(w, weir_span(fragment.data + 1, fragment.len - 1), in_fragment);
+        put_encoded(w, weir_span(fragment.data + 1, fragment.len - 1), FRAGMENT);
     }
 }
 
@@ -402,14 +440,14 @@ static bool put_other(struct writer *w, struct weir_span text) {
     if (has_host) {
         struct weir_span host = upto(weir_span(text.data + 2, text.len - 2), "/", &path);
         for (size_t i = 0; i < host.len; i++)
-            if (is_in(" <>[\\]^|", host.data[i]))
+            if ((odd[(unsigned char)host.data[i]] & OTHER_HOST) != 0)
                 return fail(w, "its host holds a character that no host may hold");
         put_text(w, "//");
-        put_encoded(w, host, in_opaque);
+        put_encoded(w, host, OPAQUE);
         if (path.len == 0)
             return true;
     } else if (text.len == 0 || text.data[0] != '/') {
-        put_encoded(w, text, in_opaque);
+        put_encoded(w, text, OPAQUE);
         return true;
     }
     put_path(w, path, "/");
@@ -480,14 +518,14 @@ bool weir_media_url_holds_data(struct weir_span url) {
 
 /* data: with nothing to encode in it: neither query nor fragment, and printable. */
 static bool stays(struct weir_span url) {
-    unsigned char odd = 0;
+    unsigned char changes = 0;
     if (!weir_media_url_holds_data(url) || (url.len > 5 && url.data[5] == '/'))
         return false;
     for (size_t i = 0; i < url.len; i++) {
         unsigned char c = (unsigned char)url.data[i];
-        odd |= (unsigned char)((c < ' ') | (c > '~') | (c == '?') | (c == '#'));
+        changes |= (unsigned char)((c < ' ') | (c > '~') | (c == '?') | (c == '#'));
     }
-    return odd == 0;
+    return changes == 0;
 }
 
 enum weir_status weir_media_url(struct weir_span text, struct weir_arena *arena,
