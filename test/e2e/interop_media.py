@@ -59,21 +59,35 @@ def vision_folder(folder, model, config, preprocessor, **tokenizer):  # noqa: F8
 
 
 @pytest.fixture
-def sides(request, tmp_path, fleet, theirs, dynamo, model):  # noqa: F811
-    """Dynamo's and ours; with internal addresses, where the parameter says so."""
+def start(tmp_path, fleet, theirs, dynamo, model):  # noqa: F811
+    """Dynamo's and ours, of a model with these files."""
     if VERSION < "1.6":
         pytest.skip("answers are those of 1.6.1")
-    folder = vision_folder(tmp_path / "model", model, VISION, SIZES)
-    card = card_of_mocker(fleet, folder)
-    other = Fleet(tmp_path / "dynamo")
-    os.makedirs(other.env["DYN_FILE_KV"])
-    for f in (other, fleet):
-        f.env.update(DYN_SELF_HOST_METADATA="0", DYN_MM_ALLOW_INTERNAL=str(int(getattr(request, "param", False))))
-    out = [Side(other, lambda: dynamo_front(theirs, other, dynamo, *FLAGS).enabled("/v1/messages", "/v1/responses"), card),
-           Side(fleet, lambda: Http(fleet.frontend(*FLAGS).port).serving(), card)]
-    yield out
+    out = []
+
+    def both(config, preprocessor, internal=False):
+        card = card_of_mocker(fleet, vision_folder(tmp_path / "model", model, config, preprocessor))
+        other = Fleet(tmp_path / "dynamo")
+        os.makedirs(other.env["DYN_FILE_KV"])
+        for f in (other, fleet):
+            f.env.update(DYN_SELF_HOST_METADATA="0", DYN_MM_ALLOW_INTERNAL=str(int(internal)))
+        out.append(Side(other, lambda: dynamo_front(theirs, other, dynamo, *FLAGS).enabled("/v1/messages", "/v1/responses"), card))
+        out.append(Side(fleet, lambda: Http(fleet.frontend(*FLAGS).port).serving(), card))
+        return out
+    yield both
     for side in out:
         side.worker.close()
+
+
+@pytest.fixture
+def sides(request, start):
+    """Of a model that knows no images; with internal addresses, where the parameter says so."""
+    return start({**VISION, "model_type": "qwen3"}, None, getattr(request, "param", False))
+
+
+@pytest.fixture
+def seeing(start):
+    return start(VISION, SIZES)
 
 
 @pytest.mark.parametrize("sides", [False, True], indirect=True)
@@ -171,11 +185,11 @@ def counted(sent):
     return info["expanded_prompt_len"] - len(sent["token_ids"]) + 1 - (bos is not None), bos
 
 
-def test_kept_images_are_still_dynamos(sides):
+def test_kept_images_are_still_dynamos(seeing):
     """And Weir's, but for those that it does not know."""
     bad = []
     for row in image_rows().values():
-        seen = [side.ask({"messages": user(text("a"), image(row.get("asked", row["url"])))})[1] for side in sides]
+        seen = [side.ask({"messages": user(text("a"), image(row.get("asked", row["url"])))})[1] for side in seeing]
         theirs_, ours = ((counted(sent)[0], (sent["extra_args"].get("mm_hashes") or [None])[0]) for sent in seen)
         if theirs_ != (row["tokens"], row["hash"]):
             bad.append((row["id"], "Dynamo", theirs_))
@@ -186,13 +200,13 @@ def test_kept_images_are_still_dynamos(sides):
     assert not bad, bad
 
 
-def test_made_sizes(sides):
+def test_made_sizes(seeing):
     """Several images of a chat, of sizes that are drawn: the same tokens, names and ids all through."""
     rng, bad = random.Random(SEED), []
     for _ in range(CASES):
         sizes = [(rng.randrange(1, 1 << rng.randrange(3, 14)), rng.randrange(1, 1 << rng.randrange(3, 14))) for _ in range(1 + rng.randrange(3))]
         parts = [p for w, h in sizes for p in (text("a" * rng.randrange(20)), image(made_png(w, h)))]
-        seen = [side.ask({"messages": user(*parts)})[1] for side in sides]
+        seen = [side.ask({"messages": user(*parts)})[1] for side in seeing]
         told = [(sent["mm_routing_info"], sent["extra_args"]["mm_hashes"]) for sent in seen]
         if told[0] != told[1]:
             bad.append((sizes, [t[0]["expanded_prompt_len"] for t in told]))
