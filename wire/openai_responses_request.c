@@ -131,12 +131,13 @@ static bool check_bounds(struct weir_openai_reading *r, const struct members *m)
 
 /* ---- the chat ----------------------------------------------------------------------------- */
 
-/* {"type": "json_schema", "name", "schema", …} has its parts one level deeper in a chat. */
+/* {"type": "json_schema", "name", "schema", …} has its parts one level deeper in a chat. Plain text
+ * is no format: a live Dynamo 1.6.1 tells it to no model, whose prompt may else show it. */
 static void put_format(struct weir_jsonw *w, struct weir_span text) {
     static const char *const members[] = {"name", "description", "schema", "strict"};
     struct weir_span format, type, raw;
     if (text.data == NULL || !weir_json_member(text, "format", &format) ||
-        !weir_json_member(format, "type", &type))
+        !weir_json_member(format, "type", &type) || weir_json_is(type, "text"))
         return;
     weir_jsonw_key(w, "response_format");
     weir_jsonw_object_begin(w);

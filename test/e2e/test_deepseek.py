@@ -69,3 +69,14 @@ def test_who_is_rendered_by_code_for_dynamo(fleet, tmp_path, kind, name, templat
     assert asked(front, body) == (ids_of(prompt) if isinstance(prompt, str) else prompt)
     status = front.ask("POST", "/v1/chat/completions", {**body, "max_tokens": 2}).status
     assert status == (prompt if prompt == 400 else 200)
+
+
+def test_plain_text_of_responses_is_no_format(fleet, model):
+    """A live Dynamo 1.6.1 shows a format of Responses in the prompt, but for plain text."""
+    front = front_of(fleet, model)
+    lengths = []
+    for form in (None, {"type": "text"}, {"type": "json_object"}):
+        r = front.ask("POST", "/v1/responses", {"model": "m", "input": "hi", "max_output_tokens": 2, **({"text": {"format": form}} if form else {})})
+        assert r.status == 200, r
+        lengths.append(r.json()["usage"]["input_tokens"])
+    assert lengths[0] == lengths[1] < lengths[2]
