@@ -13,6 +13,7 @@ import pytest
 
 from interop_dynamo import Http, dynamo, dynamo_env, model, pytestmark, theirs  # noqa: F401
 from interop_http import SEED, change
+from made_embeddings import made_embedding
 from weir import Process, until, kept_port
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -88,22 +89,29 @@ def both(fleet, theirs, dynamo, model):  # noqa: F811
     return worker, port, front
 
 
-def test_embeddings_are_answered_alike(both):
+def asked(both, text):
+    """For Dynamo's and for ours: (answer, what the worker got of it)."""
     worker, reference, front = both
+    out = []
+    for port in (reference, front.port):
+        seen = sum(" got " in line for line in worker.lines)
+        answer = ask(port, text)
+
+        def got(seen=seen):
+            return [line for line in worker.lines if " got " in line][seen:]
+        until("what the worker got", lambda: answer[0] != 200 or got())
+        out.append((answer, got()))
+    return out
+
+
+def test_embeddings_are_answered_alike(both):
+    _, reference, front = both
     bodies = [(f"{m} {json.dumps(c)}", json.dumps({"model": m, **c})) for m in ("tokens", "text") for c in CASES]
     bodies += [(text, text) for text in RAW]
     differ, used = [], set()
 
-    def requests():
-        return [line for line in worker.lines if " got " in line]
-
     for name, body in bodies:
-        got = []
-        for port in (reference, front.port):
-            seen = len(requests())
-            answer = ask(port, body)
-            until("what the worker got", lambda: answer[0] != 200 or len(requests()) > seen)
-            got.append((answer, requests()[seen:]))
+        got = asked(both, body)
         if got[0] != got[1]:
             rows = [row for row, _ in OTHERWISE if re.search(row, name)]
             used.update(rows)
@@ -132,6 +140,7 @@ KNOWN = [
     (r"must not be an empty list|vocabulary of", "refused before a worker is asked"),
     (r"\| \(200, [^|]*\| \(500, .*Internal server error", "one vector for each input, or none"),
     (r"\\u0000", "the message ends at a NUL"),
+    (r"invalid length 0, expected struct NvExt", "an empty list in the place of an object"), (r"truncate_prompt_tokens (is|must)", "says what is wrong"),
     (r"duplicate field", "where the second one stands is told otherwise"),
     (r'"dimensions": (3|5|7|8|9|10|11|12|14)\b', "answers that are none, as above"),
 ]
@@ -154,6 +163,19 @@ def test_changed_embeddings_are_answered_alike(both):
         if a != b and not any(re.search(row, line) for row, _ in KNOWN):
             differ.append(f"{what}\n    sent   {text}\n    Dynamo {a}\n    Weir   {b}")
     assert not differ, "\n".join(differ)
+
+
+def test_made_embeddings_are_answered_alike(both):
+    """Requests made up member by member (made_embeddings.py), and what the worker gets of them."""
+    rng = random.Random(SEED)
+    differ = []
+    for _ in range(CHANGES // 2):
+        text = made_embedding(rng)
+        a, b = asked(both, text)
+        line = f"{text} | {a[0]} | {b[0]}"
+        if a != b and not any(re.search(row, line) for row, _ in KNOWN):
+            differ.append(f"sent   {text}\n    Dynamo {a}\n    Weir   {b}")
+    assert not differ, "\n".join(differ[:20])
 
 
 def test_a_client_that_leaves(both):
