@@ -20,7 +20,7 @@ import made_apis
 import made_chats
 import made_outputs
 import made_streams
-from interop_dynamo import VERSION, Http, dynamo, dynamo_front, model, pytestmark, theirs  # noqa: F401
+from interop_dynamo import VERSION, Http, dynamo, dynamo_front, model, pytestmark  # noqa: F401
 from plane_worker import PlaneWorker, card_of_mocker
 from test_differential import chosen_models, differences, observed, rows, thinking, worker_of
 from vocabulary import Vocabulary
@@ -156,26 +156,33 @@ def cards_of(tmp_path, fleet, model):  # noqa: F811
     return out
 
 
-@pytest.fixture
-def both(tmp_path, fleet, theirs, dynamo, model):  # noqa: F811
-    """((frontend, its workers by model) of Dynamo, of Weir), each in a discovery folder of its own."""
+@pytest.fixture(scope="module")
+def both(tmp_path_factory, dynamo, model):  # noqa: F811
+    """((frontend, its workers by model) of Dynamo, of Weir), each in a discovery folder of its own; for all tests, as each start takes many seconds."""
     if VERSION < "1.6":
         pytest.skip("answers are those of 1.6.1")
-    cards = cards_of(tmp_path, fleet, model)
-    other = Fleet(tmp_path / "dynamo")
+    folder, theirs = tmp_path_factory.mktemp("both"), []
+    fleet = Fleet(folder)
+    cards = cards_of(folder, fleet, model)
+    other = Fleet(folder / "dynamo")
     other.env["DYN_SELF_HOST_METADATA"] = "0"
     os.makedirs(other.env["DYN_FILE_KV"])  # and with it its folder
     flags = ("--router-mode", "kv", "--enable-anthropic-api")
     workers = [{name: PlaneWorker(f, name, 0x77 + n, f"plane{n}", **card) for n, (name, card) in enumerate(cards.items())}
                for f in (other, fleet)]
-    reference = dynamo_front(theirs, other, dynamo, *flags).enabled("/v1/responses", "/v1/messages")
-    ours = Http(fleet.frontend(*flags, "--error-format", "dynamo").port).serving()
-    for api in (reference, ours):
-        until("all models", lambda a=api: len(json.loads(a.ask("GET", "/v1/models")[1])["data"]) == len(cards), 120)
-    yield [(Asker(api.port), w) for api, w in zip((reference, ours), workers)]
-    for side in workers:
-        for w in side.values():
-            w.close()
+    try:
+        reference = dynamo_front(theirs, other, dynamo, *flags).enabled("/v1/responses", "/v1/messages")
+        ours = Http(fleet.frontend(*flags, "--error-format", "dynamo").port).serving()
+        for api in (reference, ours):
+            until("all models", lambda a=api: len(json.loads(a.ask("GET", "/v1/models")[1])["data"]) == len(cards), 120)
+        yield [(Asker(api.port), w) for api, w in zip((reference, ours), workers)]
+    finally:
+        for p in theirs:
+            p.kill()
+        for side in workers:
+            for w in side.values():
+                w.close()
+        fleet.close()
 
 
 def choice_of(event):

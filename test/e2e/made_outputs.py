@@ -48,6 +48,22 @@ def deepseek_v4(calls):
     return "<｜DSML｜tool_calls>\n" + "".join(one(n, a) for n, a in calls) + "</｜DSML｜tool_calls>"
 
 
+def deepseek_v3(calls):
+    return "<｜tool▁calls▁begin｜>" + "\n".join(f"<｜tool▁call▁begin｜>function<｜tool▁sep｜>{n}\n```json\n{_json(a)}\n```<｜tool▁call▁end｜>" for n, a in calls) + "<｜tool▁calls▁end｜>"
+
+
+def deepseek_v3_2(calls):
+    return deepseek_v4(calls).replace("tool_calls>", "function_calls>")
+
+
+def minimax_m3(calls):
+    def inside(v):
+        if isinstance(v, dict):
+            return "".join(f"]<]minimax[>[<{k}>{inside(x)}]<]minimax[>[</{k}>" for k, x in v.items())
+        return "".join(f"]<]minimax[>[<item>{inside(x)}]<]minimax[>[</item>" for x in v) if isinstance(v, list) else _plain(v)
+    return "]<]minimax[>[<tool_call>\n" + "".join(f']<]minimax[>[<invoke name="{n}">{inside(a)}]<]minimax[>[</invoke>\n' for n, a in calls) + "]<]minimax[>[</tool_call>"
+
+
 def kimi_k2(calls):
     return "<|tool_calls_section_begin|>" + "".join(f"<|tool_call_begin|>functions.{n}:{i}<|tool_call_argument_begin|>{_json(a)}<|tool_call_end|>"
                                                     for i, (n, a) in enumerate(calls)) + "<|tool_calls_section_end|>"
@@ -73,7 +89,8 @@ FORMATS = [("hermes", "qwen3", hermes, ("<think>", "</think>"), False), ("qwen3_
            ("kimi_k2", "kimi_k25", kimi_k2, ("<think>", "</think>"), True), ("minimax_m2", "minimax_m2", minimax_m2, ("<think>", "</think>"), True),
            ("mistral", None, _listed("[TOOL_CALLS]", ""), None, False), ("llama3_json", None, llama3_json, None, False),
            ("jamba", None, _listed("<tool_calls>", "</tool_calls>"), None, False), ("phi4", None, _listed("functools", ""), None, False),
-           ("deepseek_v3_1", "deepseek_r1", deepseek_v3_1, ("<think>", "</think>"), True), ("pythonic", None, pythonic, None, False)]
+           ("deepseek_v3_1", "deepseek_r1", deepseek_v3_1, ("<think>", "</think>"), True), ("pythonic", None, pythonic, None, False), ("deepseek_v3", "deepseek_r1", deepseek_v3, ("<think>", "</think>"), True),
+           ("deepseek_v3_2", None, deepseek_v3_2, None, False), ("minimax_m3", "minimax_m3", minimax_m3, ("<mm:think>", "</mm:think>"), False)]
 
 
 def arguments(rng):
@@ -86,7 +103,9 @@ def arguments(rng):
 
 
 def meant_by(form, args):
-    """Without a notation for texts, the word null is none."""
+    """Without a notation for texts the word null is none, or what the schema does not know is a text."""
+    if form[0] == "minimax_m3":
+        return {k: {m: [_plain(x) for x in xs] for m, xs in v.items()} if k == "more" else v for k, v in args.items()}
     if form[0] not in ("qwen3_coder", "minimax_m2"):
         return args
     return {k: None if isinstance(v, str) and v.strip().lower() == "null" else v for k, v in args.items()}
