@@ -57,6 +57,8 @@ static enum kvi_result check(const struct kvi_index *x, const struct kvi_event *
         return KVI_OK;
     if (e->n > 1)
         fetch_blocks(e);
+    if (e->n > LOOK_AHEAD)
+        kvi_store_fetch(x, e);
     if (e->n == 0 || holds_parent(x, e))
         return KVI_INVALID;
     return !e->has_parent && e->start_position > 0 ? KVI_PARENT_NOT_FOUND : KVI_OK;

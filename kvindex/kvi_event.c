@@ -202,6 +202,32 @@ static uint32_t mark_of(uint64_t name) {
     return (uint32_t)(kvi_mix(name) >> 32) | 1;
 }
 
+void kvi_store_fetch(const struct kvi_index *x, const struct kvi_event *e) {
+    uint32_t r = e->has_parent ? kvi_rank_find(x, e->worker) : KVI_NO_RANK;
+    if (r == KVI_NO_RANK)
+        return;
+    const struct kvi_rank *rank = &x->ranks[r];
+    if (rank->store_mark != mark_of(e->parent_hash)) {
+        kvi_names_prefetch(x, e->parent_hash);
+        return;
+    }
+    const struct kvi_node *n = &x->nodes[rank->store_hint >> 7];
+    uint32_t from = (rank->store_hint & 127) + 1;
+    if ((n->flags & KVI_TYPE) != KVI_NODE)
+        return; /* it was dropped, and its memory may serve another */
+    __builtin_prefetch(kvi_name_array(x, kvi_body(n)) + from - 1);
+    if (from >= kvi_len(kvi_body(n))) {
+        n = &x->nodes[atomic_load_explicit(&n->child, memory_order_relaxed)]; /* 0: no blocks */
+        from = 0;
+    }
+    uint64_t body = kvi_body(n);
+    size_t end = from + e->n < kvi_len(body) ? from + e->n : kvi_len(body);
+    for (size_t i = from; i < end; i += 64 / sizeof(uint64_t)) {
+        __builtin_prefetch(kvi_content(x, body) + i);
+        __builtin_prefetch(kvi_name_array(x, body) + i);
+    }
+}
+
 /* The place of the holder's name as a place of the tree. */
 static bool find_parent(struct kvi_index *x, struct kvi_holder h, uint64_t name,
                         struct cursor *ret) {

@@ -442,6 +442,9 @@ struct kvi_stored {
     uint32_t n_events;
     bool *ret_new; /* of each event: it brought something; set, never cleared */
 };
+/* Asks for what a stored event will most likely be compared with, while its own blocks are on their
+ * way: the parent where its rank stored last, and the blocks behind it. */
+void kvi_store_fetch(const struct kvi_index *x, const struct kvi_event *e);
 /* *ret_done: blocks stored, all of them unless the result is an error. */
 enum kvi_result kvi_store_locked(struct kvi_index *x, struct kvi_holder h,
                                  const struct kvi_stored *s, size_t *ret_done);
