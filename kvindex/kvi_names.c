@@ -15,12 +15,12 @@
  *
  * A name whose home line is full stands in the next line with room. Every line counts the names
  * that passed over it, keeps three bits of each one's tag in a filter, and marks the slots of names
- * that came from another line (whether all from the one before, as nearly always: then a split need
- * not read them); a search goes on behind a line whose filter has the tag. So a name
- * costs one line nearly always, to add, to find or to delete.
+ * that came from another line (whether from the one before or the one before that, as nearly
+ * always: then a split need not read them); a search goes on behind a line whose filter has the
+ * tag. So a name costs one line nearly always, to add, to find or to delete.
  *
  * Invariants: a name with home h in line j is counted and in the filter of lines h .. j-1 (around
- * the end of the part); a count of 255 stays. A free slot has tag 0, a taken one never. The same
+ * the end of the part); a count of 15 stays. A free slot has tag 0, a taken one never. The same
  * name may stand at many places; each (name, place) once. All directory entries of a part are equal
  * but for `back`, and for `room`, which only the first of them keeps.
  */
@@ -111,8 +111,10 @@ static inline bool add_step(struct kvi_index *x, struct target t, struct kvi_lin
     uint32_t k = first_of(room);
     l->tag[k] = (uint16_t)t.tag;
     l->place[k] = place;
-    if (l != t.home)
-        l->strangers |= (uint16_t)(1u << k | (l != next_line(x, t, t.home) ? FARTHER : 0));
+    if (l != t.home) {
+        struct kvi_line *next = next_line(x, t, t.home);
+        l->info |= stranger_bits(k, l == next ? 1 : l == next_line(x, t, next) ? 2 : 3);
+    }
     if (is_passed(l, t.tag))
         *ret_equal |= is_behind(x, t, l, name);
     return true;
@@ -131,7 +133,7 @@ enum added { ADDED, IS_FULL, IS_ODD };
 static ALWAYS_INLINE enum added add_here(struct kvi_line *l, uint32_t tag, uint32_t place,
                                          struct look look) {
     struct slots s = look.at(l, tag);
-    if (s.free == 0 || (s.equal | (l->filter >> (tag & 7) & 1)) != 0)
+    if (s.free == 0 || s.equal != 0 || is_passed(l, tag))
         return (s.free | s.equal) == 0 ? IS_FULL : IS_ODD;
     uint32_t k = first_of(s.free) / look.bits;
     l->tag[k] = (uint16_t)tag;
@@ -158,8 +160,7 @@ static ALWAYS_INLINE uint32_t slot_of(const struct kvi_line *l, uint32_t tag, ui
 
 static inline void clear_slot(struct kvi_line *l, uint32_t k) {
     l->tag[k] = 0;
-    l->strangers &= (uint16_t) ~(1u << k);
-    l->strangers = (uint16_t)(l->strangers == FARTHER ? 0 : l->strangers);
+    l->info &= ~stranger_bits(k, 3);
 }
 
 /* False: it does not stand in this line but behind it. */

@@ -16,15 +16,16 @@ enum {
     UNIT_SIZE = 6, /* size number of a part of one unit */
     DEEP = 3,      /* splits that made a part of a large table: 2 million names and more */
     DEEP_LIMIT = 46,
-    MANY = 255,
-    FARTHER = 1 << 15 /* beside the bits of the slots */
+    PASSED = 1 << 2 * SLOTS, /* a name that passed, in `info` */
+    MANY = 15 * PASSED,      /* it is not counted down again */
+    FILTER_AT = 24
 };
+/* info: a bit a slot whose name has its home in the line before, and one a slot whose name has it
+ * two lines before (SLOTS bits each; both bits: farther away); four bits: how many names passed
+ * over the line; eight: of each of those bit (tag & 7). */
 struct kvi_line {
     uint16_t tag[SLOTS];
-    uint16_t strangers; /* slots whose names have their home in another line; FARTHER: not all in
-                           the line before */
-    uint8_t passed;     /* names that passed over it; MANY: it is not counted down again */
-    uint8_t filter;     /* bit (tag & 7) of each of them */
+    uint32_t info;
     uint32_t place[SLOTS];
 };
 _Static_assert(sizeof(struct kvi_line) == 64, "one cache line");
@@ -47,18 +48,29 @@ static inline uint32_t with_tag(const struct kvi_line *l, uint32_t tag) {
 
 /* Whether a name of this tag may have passed. */
 static inline bool is_passed(const struct kvi_line *l, uint32_t tag) {
-    return (l->filter >> (tag & 7) & 1) != 0;
+    return (l->info >> FILTER_AT >> (tag & 7) & 1) != 0;
 }
 
 static inline void pass(struct kvi_line *l, uint32_t tag) {
-    l->passed += l->passed < MANY;
-    l->filter |= (uint8_t)(1u << (tag & 7));
+    l->info += (l->info & MANY) != MANY ? PASSED : 0;
+    l->info |= 1u << FILTER_AT << (tag & 7);
 }
 
 static inline void pass_back(struct kvi_line *l) {
-    l->passed -= l->passed < MANY;
-    if (l->passed == 0)
-        l->filter = 0;
+    l->info -= (l->info & MANY) != MANY ? PASSED : 0;
+    if ((l->info & MANY) == 0)
+        l->info &= PASSED - 1;
+}
+
+/* Bits of the slots whose names have their home in another line. */
+static inline uint32_t strangers_of(const struct kvi_line *l) {
+    return (l->info | l->info >> SLOTS) & ALL;
+}
+
+/* What says in `info` that the name of slot k has come so many lines from its home. */
+static inline uint32_t stranger_bits(uint32_t k, uint32_t lines) {
+    uint32_t one = 1u << k, two = one << SLOTS;
+    return lines == 0 ? 0 : lines == 1 ? one : lines == 2 ? two : one | two;
 }
 
 static inline uint32_t first_of(uint32_t slots) {

@@ -45,7 +45,7 @@ static void put_at(const struct filling *f, uint32_t home, uint32_t tag, uint32_
     uint32_t k = first_of(room);
     l->tag[k] = (uint16_t)tag;
     l->place[k] = place;
-    l->strangers |= (uint16_t)((passed > 0) << k | (passed > 1 ? FARTHER : 0));
+    l->info |= stranger_bits(k, passed);
 }
 
 static void put(const struct filling *f, uint64_t h, uint32_t place) {
@@ -232,26 +232,38 @@ void kvi_names_expect(struct kvi_index *x, uint32_t segment, uint64_t names) {
         (void)begin_wide(x, segment, own); /* without memory it grows as it can */
 }
 
+/* Taken slots of a part that splits, whose lines a count of 16 bits holds. */
 static uint32_t count_taken(const struct kvi_line *l, uint32_t n) {
-    uint32_t taken = 0;
+    uint32_t free = 0;
+#ifdef __SSE2__
+    __m128i lanes = _mm_setzero_si128(), lanes8 = lanes, none = lanes;
     for (uint32_t i = 0; i < n; i++) {
-        uint32_t bits = ~with_tag(&l[i], 0) & ALL; /* counted by pairs, fours, all */
-        bits = (bits & 0x155) + (bits >> 1 & 0x155);
-        bits = (bits & 0x333) + (bits >> 2 & 0x333);
-        taken += (bits & 15) + (bits >> 4 & 15) + (bits >> 8);
+        const __m128i *v = (const __m128i *)(const void *)&l[i];
+        lanes = _mm_sub_epi16(lanes, _mm_cmpeq_epi16(_mm_load_si128(v), none));
+        lanes8 = _mm_sub_epi16(lanes8, _mm_cmpeq_epi16(_mm_load_si128(v + 1), none));
     }
-    return taken;
+    uint16_t of_slot[16];
+    _mm_storeu_si128((__m128i *)(void *)of_slot, lanes);
+    _mm_storeu_si128((__m128i *)(void *)(of_slot + 8), lanes8);
+    for (uint32_t k = 0; k < SLOTS; k++)
+        free += of_slot[k];
+#else
+    for (uint32_t i = 0; i < n; i++)
+        free += (uint32_t)__builtin_popcount(with_tag(&l[i], 0));
+#endif
+    return n * SLOTS - free;
 }
 
 /* The slots of one line into those of two others by a bit of their tags; strangers stay out. */
 static inline void halve_line(const struct kvi_line *from, uint32_t bit, struct kvi_line *low,
                               struct kvi_line *high) {
+    uint32_t strangers = strangers_of(from);
     *low = *high = *from;
 #ifdef __SSE2__
     const __m128i *v = (const __m128i *)(const void *)from;
     const __m128i slots = _mm_set_epi16(128, 64, 32, 16, 8, 4, 2, 1);
-    __m128i strange = _mm_set1_epi16((short)from->strangers);
-    __m128i strange8 = _mm_set1_epi16((short)(from->strangers >> 8));
+    __m128i strange = _mm_set1_epi16((short)strangers);
+    __m128i strange8 = _mm_set1_epi16((short)(strangers >> 8));
     __m128i a = _mm_and_si128(_mm_load_si128(v),
                               _mm_cmpeq_epi16(_mm_and_si128(strange, slots), _mm_setzero_si128()));
     __m128i b = _mm_and_si128(_mm_load_si128(v + 1),
@@ -266,18 +278,29 @@ static inline void halve_line(const struct kvi_line *from, uint32_t bit, struct 
     _mm_storel_epi64((__m128i *)(void *)&high->tag[8], _mm_and_si128(up8, b));
 #else
     for (uint32_t k = 0; k < SLOTS; k++) {
-        uint16_t tag = from->strangers >> k & 1 ? 0 : from->tag[k];
+        uint16_t tag = strangers >> k & 1 ? 0 : from->tag[k];
         uint16_t up = (uint16_t)(0 - (tag >> bit & 1));
         low->tag[k] = (uint16_t)(tag & ~up);
         high->tag[k] = tag & up;
     }
-    low->strangers = high->strangers = 0;
-    low->passed = high->passed = low->filter = high->filter = 0;
+    low->info = high->info = 0;
 #endif
 }
 
-/* The strangers of a part that splits: in lines where all came from the line before, by the same
- * bit of their tags, else by reading their names again. */
+static inline uint32_t before(uint32_t line, uint32_t n) {
+    return line > 0 ? line - 1 : n - 1;
+}
+
+/* Slots of a line whose names have this home, by the same bit of their tags. */
+static inline void put_near(const struct filling to[2], uint32_t bit, uint32_t home,
+                            const struct kvi_line *l, uint32_t slots) {
+    for (; slots != 0; slots &= slots - 1) {
+        uint32_t s = first_of(slots), tag = l->tag[s];
+        put_at(&to[tag >> bit & 1], home, tag, l->place[s]);
+    }
+}
+
+/* The strangers of a part that splits; names from more than two lines before are read again. */
 static void put_strangers(const struct kvi_index *x, const struct kvi_line *from, uint32_t n,
                           uint32_t bit, const struct filling to[2], uint32_t depth) {
     struct again a = {.x = x, .to = {to[0], to[1]}, .depth = depth};
@@ -285,19 +308,16 @@ static void put_strangers(const struct kvi_index *x, const struct kvi_line *from
         uint32_t end = n - first < SOME_LINES ? n : first + SOME_LINES, k = 0, at[SOME_LINES];
         for (uint32_t i = first; i < end; i++) { /* which lines have some is chance */
             at[k] = i;
-            k += from[i].strangers != 0;
+            k += (from[i].info & (PASSED - 1)) != 0;
         }
         for (uint32_t j = 0; j < k; j++) {
             const struct kvi_line *l = &from[at[j]];
-            uint32_t home = at[j] > 0 ? at[j] - 1 : n - 1, near = l->strangers;
-            if ((near & FARTHER) != 0) {
-                read_again(&a, l, near & ALL);
+            uint32_t one = l->info & ALL, two = l->info >> SLOTS & ALL, home = before(at[j], n);
+            put_near(to, bit, home, l, one & ~two);
+            if (two == 0)
                 continue;
-            }
-            for (; near != 0; near &= near - 1) {
-                uint32_t s = first_of(near), tag = l->tag[s];
-                put_at(&to[tag >> bit & 1], home, tag, l->place[s]);
-            }
+            put_near(to, bit, before(home, n), l, two & ~one);
+            read_again(&a, l, one & two);
         }
     }
     read_held(&a);
