@@ -46,7 +46,9 @@ static void case_a_name(void) {
     CHECK(!came);
 }
 
-static void on_loaded(void *arg, struct wtok *tok, const struct weir_err *err) {
+static void on_loaded(void *arg, struct wtok *tok, const struct weir_image_rules *images,
+                      const struct weir_err *err) {
+    (void)images;
     CHECK(tok == NULL && err->text[0] != '\0');
     *(bool *)arg = true;
 }
