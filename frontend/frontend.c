@@ -479,7 +479,7 @@ static void close_all(struct frontend *f) {
         struct weir_front_loop *fl = &f->loops[i];
         if (i >= f->n_started) {
             close_loop(fl);
-        } else if (weir_loop_post(fl->loop, close_loop, fl) == WEIR_OK) {
+        } else if (weir_loop_post_wait(fl->loop, close_loop, fl, NULL) == WEIR_OK) {
             weir_loop_thread_join(fl->loop);
         }
         weir_loop_destroy(fl->loop);
@@ -492,6 +492,7 @@ static void close_all(struct frontend *f) {
     weir_replica_sync_destroy(f->app.sync);
     weir_feed_close(f->feed);
     weir_plane_client_destroy(f->recovery);
+    weir_models_end_loads(f->app.models);
     weir_loop_destroy(f->control);
     weir_nats_metrics_close(f->nats_metrics);
     weir_nats_close(f->nats);

@@ -14,6 +14,7 @@ enum weir_status weir_models_create(const struct weir_models_config *config,
     m->config = *config;
     weir_list_init(&m->models);
     weir_list_init(&m->workers);
+    weir_list_init(&m->loading);
     weir_card_sets_init(&m->cards);
     weir_missed_init(&m->missed);
     weir_map_init(&m->by_id, SIZE_MAX);
@@ -55,6 +56,19 @@ void weir_models_free_worker(struct weir_models_worker *w) {
     weir_free(w);
 }
 
+#define LOADING(n) WEIR_CONTAINER_OF(n, struct weir_model, loading)
+
+void weir_models_end_loads(struct weir_models *models) {
+    if (models == NULL)
+        return;
+    WEIR_LIST_FOREACH(it, &models->loading) {
+        weir_tok_load_give_up(LOADING(it)->load);
+    }
+    WEIR_LIST_FOREACH(it, &models->loading) {
+        weir_tok_load_end(LOADING(it)->load);
+    }
+}
+
 void weir_models_destroy(struct weir_models *models) {
     if (models == NULL)
         return;
@@ -63,10 +77,13 @@ void weir_models_destroy(struct weir_models *models) {
     WEIR_LIST_FOREACH(it, &models->workers) {
         weir_models_free_worker(WORKER(it));
     }
+    WEIR_LIST_FOREACH(it, &models->loading) {
+        weir_list_remove(it);
+        weir_tok_load_cancel(LOADING(it)->load);
+        weir_model_unref(LOADING(it));
+    }
     WEIR_LIST_FOREACH(it, &models->models) {
         weir_list_remove(it);
-        if (weir_tok_load_cancel(MODEL(it)->load))
-            weir_model_unref(MODEL(it));
         weir_model_unref(MODEL(it));
     }
     weir_map_fini(&models->by_id);

@@ -86,7 +86,10 @@ struct weir_model_info {
 
 enum weir_status weir_models_create(const struct weir_models_config *config,
                                     struct weir_models **ret_models) WEIR_MUST_CHECK;
-/* After the loop has stopped; waits for loads that are under way. */
+/* After the loop has stopped and before it is destroyed, which their threads touch: gives up all
+ * loads and waits for their threads. Accepts NULL. */
+void weir_models_end_loads(struct weir_models *models);
+/* Behind that, when the loop takes no more turns. Accepts NULL. */
 void weir_models_destroy(struct weir_models *models);
 /* The rooms before a router of such a model, prefill workers' or the others'; *ret stays when the
  * configuration has no queue for it. */

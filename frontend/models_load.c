@@ -19,6 +19,7 @@ struct weir_tok_load {
     struct weir_tok_load_config config;
     struct wtok_config tokenizer;
     pthread_t thread;
+    bool joined;               /* the loop's */
     atomic_bool stop, dropped; /* nobody needs it; nobody takes it any more */
     pthread_mutex_t lock;      /* guards `sources` and `n_sources`, which only grow */
     pthread_cond_t changed;
@@ -37,9 +38,15 @@ static void free_load(struct weir_tok_load *l) {
     weir_free(l);
 }
 
+static void join(struct weir_tok_load *l) {
+    if (!l->joined)
+        pthread_join(l->thread, NULL);
+    l->joined = true;
+}
+
 static void deliver(void *arg) {
     struct weir_tok_load *l = arg;
-    pthread_join(l->thread, NULL);
+    join(l);
     l->fn(l->arg, l->tok, &l->images, &l->err);
     free_load(l);
 }
@@ -166,13 +173,14 @@ void weir_tok_load_give_up(struct weir_tok_load *load) {
     pthread_mutex_unlock(&load->lock);
 }
 
-bool weir_tok_load_cancel(struct weir_tok_load *load) {
-    if (load == NULL)
-        return false;
+void weir_tok_load_end(struct weir_tok_load *load) {
     atomic_store(&load->dropped, true);
     weir_tok_load_give_up(load);
-    pthread_join(load->thread, NULL);
+    join(load);
+}
+
+void weir_tok_load_cancel(struct weir_tok_load *load) {
+    weir_tok_load_end(load);
     wtok_destroy(load->tok);
     free_load(load);
-    return true;
 }

@@ -34,8 +34,10 @@ enum weir_status weir_tok_load_start(struct weir_loop *loop, const struct weir_c
 void weir_tok_load_also(struct weir_tok_load *load, const struct weir_card *card);
 /* Nobody needs it any more: fn comes soon. On the loop. */
 void weir_tok_load_give_up(struct weir_tok_load *load);
-/* After the loop has stopped: waits for the thread, drops its result; fn is not called. Accepts
- * NULL. True when there was a load. */
-bool weir_tok_load_cancel(struct weir_tok_load *load);
+/* Given up, and its thread is waited for, which touches the loop no more: before the loop is
+ * destroyed. fn comes with the loop's last turns, or not at all. On the loop. */
+void weir_tok_load_end(struct weir_tok_load *load);
+/* The same when the loop takes no more turns; the result is dropped and fn not called. */
+void weir_tok_load_cancel(struct weir_tok_load *load);
 
 #endif

@@ -168,6 +168,7 @@ static void on_loaded(void *arg, struct wtok *tok, const struct weir_image_rules
     struct weir_models *m = x->models;
     pthread_mutex_lock(&m->lock);
     x->load = NULL;
+    weir_list_remove(&x->loading);
     set_tokenizer(x, tok, images);
     x->failed = tok == NULL;
     WEIR_LIST_FOREACH(it, &m->models) {
@@ -198,7 +199,9 @@ static enum weir_status start_load(struct weir_models *m, struct weir_model *x,
                                       .hub = m->config.hub,
                                       .cache_bytes = m->config.tokenizer_cache_bytes};
     enum weir_status st = weir_tok_load_start(m->config.loop, card, &lc, on_loaded, x, &x->load);
-    if (st != WEIR_OK)
+    if (st == WEIR_OK)
+        weir_list_push_back(&m->loading, &x->loading);
+    else
         atomic_fetch_sub_explicit(&x->refs, 1, memory_order_relaxed);
     return st;
 }
@@ -208,6 +211,7 @@ static struct weir_model *begin_model(struct weir_models *m) {
     if (x == NULL)
         return NULL;
     weir_list_init(&x->node);
+    weir_list_init(&x->loading);
     weir_arena_init(&x->arena, 1 << 20);
     atomic_init(&x->refs, 1);
     x->models = m;

@@ -37,6 +37,7 @@ struct weir_model {
                                    tokenizer loaded */
     bool begun;                 /* so many workers have been ready at once as have to be at first */
     struct weir_tok_load *load; /* under way; NULL otherwise. Touched on the control loop only */
+    struct weir_list loading;   /* among those whose load is; as `load` */
     bool failed;                /* the tokenizer cannot be loaded: never ready */
     unsigned n_differ;          /* workers whose tokens are not ours */
     _Atomic unsigned n_doubted; /* workers of which the last answer counted other tokens */
@@ -76,6 +77,7 @@ struct weir_models {
     pthread_mutex_t lock;
     struct weir_models_config config;
     struct weir_list models, workers;
+    struct weir_list loading;    /* models with a load, also such as have left `models` */
     struct weir_card_sets cards; /* of discovery, prefill workers' and adapters' left out */
     struct weir_missed missed;
     struct weir_map by_id; /* worker id to a worker of it that has a card: looked up for each event

@@ -256,6 +256,17 @@ def test_a_model_that_leaves_is_not_asked_for(fleet, files, home, origins):
     assert front.stop() == 0
 
 
+def test_a_frontend_that_ends_is_done_with_asking(fleet, files, home, origins):
+    """(Failed before under the sanitizer: the thread that asks told a loop that was freed.)"""
+    fleet.mocker("--model-path", str(files), env=HERE)
+    gone = origins(files)
+    gone.server_close()
+    rewrite(fleet, to(gone.url))
+    front = fleet.frontend()
+    front.wait_line(r"files of model m cannot be had yet")
+    assert front.stop() == 0
+
+
 @pytest.mark.parametrize("path,why", [
     ("ftp://h/tokenizer.json", "the tokenizer files that its card names are not on this machine"),
     ("http:///tokenizer.json", "is not an http or https URL"), ("http://h/a/..", "is not a name of a model file"),
