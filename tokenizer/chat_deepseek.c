@@ -58,7 +58,8 @@ struct deepseek {
     bool thinks;
     struct turn *turns;
     uint32_t n;
-    int64_t last_question; /* -1: none */
+    int64_t last_question;  /* -1: none */
+    int64_t before_results; /* the last turn so far that is no tool's; -1: none */
 };
 
 /* ---- what the request says ------------------------------------------------------------------ */
@@ -326,9 +327,7 @@ static void put_assistant(struct deepseek *d, uint32_t at) {
 /* How many calls the answer made that stands before these results; *ret_order: the result's place
  * among them, from 1. */
 static uint32_t calls_before(struct deepseek *d, uint32_t at, uint32_t *ret_order) {
-    int64_t i = (int64_t)at - 1;
-    while (i >= 0 && d->turns[i].role == TOOL)
-        i--;
+    int64_t i = d->before_results;
     *ret_order = (uint32_t)((int64_t)at - i);
     const struct turn *asks = i >= 0 ? &d->turns[i] : NULL;
     if (d->ways->strict && at == 0)
@@ -357,6 +356,8 @@ static void put_result(struct deepseek *d, uint32_t at) {
 static void put_turn(struct deepseek *d, uint32_t at) {
     struct wj_run *x = d->x;
     const struct turn *t = &d->turns[at];
+    if (t->role != TOOL)
+        d->before_results = at;
     switch (t->role) {
     case SYSTEM:
         wj_print_str(x, t->content);
@@ -431,6 +432,7 @@ void wtok_deepseek_render(struct wj_run *x, const struct wtok_chat *chat, struct
     place_tools(&d, list_or_none(tools), dynamo_format(x, format));
     drop_former(&d);
     d.last_question = last_question(&d);
+    d.before_results = -1;
     wj_putz(x, BOS);
     for (uint32_t i = 0; i < d.n; i++)
         put_turn(&d, i);

@@ -310,6 +310,32 @@ static void case_deepseek(void) {
     wtok_template_destroy(t);
 }
 
+/* Results in a row are looked at once each. (Before, this took minutes.) */
+static void case_deepseek_many_results(void) {
+    enum { MANY = 300000 };
+    static const char row[] = ",{\"role\":\"tool\",\"content\":\"\"}",
+                      shown[] = "\n<result></result>";
+    struct wtok_template *t = NULL;
+    struct weir_err err = {.text = ""};
+    struct weir_buf messages, out;
+    struct wtok_template_sources s = {.config = WEIR_SPAN_LIT("{\"model_type\":\"deepseek_v32\"}")};
+    weir_buf_init(&messages, (size_t)64 << 20);
+    weir_buf_init(&out, (size_t)64 << 20);
+    CHECK(weir_buf_append(&messages, "[{\"role\":\"user\"}", 16) == WEIR_OK);
+    for (unsigned i = 0; i < MANY; i++)
+        CHECK(weir_buf_append(&messages, row, sizeof(row) - 1) == WEIR_OK);
+    CHECK(weir_buf_append_c(&messages, ']') == WEIR_OK);
+    struct wtok_chat chat = {.messages = weir_buf_span(&messages), .for_dynamo = true};
+    CHECK_MSG(wtok_template_create(&s, &t, &err) == WEIR_OK, "%s", err.text);
+    CHECK_MSG(wtok_template_render(t, &chat, &out, &err) == WEIR_OK, "%s", err.text);
+    CHECK(out.len == strlen("<｜begin▁of▁sentence｜><｜User｜><｜Assistant｜><think>\n\n"
+                            "<function_results>") +
+                         MANY * (sizeof(shown) - 1));
+    weir_buf_fini(&messages);
+    weir_buf_fini(&out);
+    wtok_template_destroy(t);
+}
+
 /* A system message in the middle, and the user twice: a live Dynamo 1.6.1 gave these prompts
  * (test/data/differential-1.6.1.jsonl has more). */
 static void case_turns(void) {
@@ -482,6 +508,7 @@ int main(void) {
     CHECK_RUN(case_continue);
     CHECK_RUN(case_refusals);
     CHECK_RUN(case_deepseek);
+    CHECK_RUN(case_deepseek_many_results);
     CHECK_RUN(case_turns);
     CHECK_RUN(case_dynamos_members);
     CHECK_RUN(case_dynamos_tools);
