@@ -58,8 +58,9 @@ struct deepseek {
     bool thinks;
     struct turn *turns;
     uint32_t n;
-    int64_t last_question;  /* -1: none */
-    int64_t before_results; /* the last turn so far that is no tool's; -1: none */
+    int64_t last_question; /* -1: none */
+    int64_t asks;          /* the last answer so far; engines: turn that is no tool's. -1: none */
+    uint32_t results;      /* tools' turns since */
 };
 
 /* ---- what the request says ------------------------------------------------------------------ */
@@ -324,30 +325,27 @@ static void put_assistant(struct deepseek *d, uint32_t at) {
     wj_putz(x, EOS);
 }
 
-/* How many calls the answer made that stands before these results; *ret_order: the result's place
- * among them, from 1. */
-static uint32_t calls_before(struct deepseek *d, uint32_t at, uint32_t *ret_order) {
-    int64_t i = d->before_results;
-    *ret_order = (uint32_t)((int64_t)at - i);
-    const struct turn *asks = i >= 0 ? &d->turns[i] : NULL;
+/* How many calls the answer made whose results these are. */
+static uint32_t calls_before(struct deepseek *d, uint32_t at) {
+    const struct turn *asks = d->asks >= 0 ? &d->turns[d->asks] : NULL;
     if (d->ways->strict && at == 0)
         asks = &d->turns[d->n - 1]; /* the reference's index runs around */
-    else if (asks == NULL || asks->role != ASSISTANT)
+    else if (asks != NULL && asks->role != ASSISTANT)
         asks = NULL;
     uint32_t n = asks != NULL && has(asks->calls) ? asks->calls.len : 0;
-    if (d->ways->strict && n < *ret_order)
+    if (d->ways->strict && n < d->results)
         bad_message(d->x, "a tool message needs a call of the assistant before it");
     return n;
 }
 
 static void put_result(struct deepseek *d, uint32_t at) {
     struct wj_run *x = d->x;
-    uint32_t order, n = calls_before(d, at, &order);
-    wj_putz(x, order == 1 ? "\n\n<function_results>" : "");
+    uint32_t n = calls_before(d, at);
+    wj_putz(x, d->results == 1 ? "\n\n<function_results>" : "");
     wj_putz(x, "\n<result>");
     wj_print_str(x, d->turns[at].content);
     wj_putz(x, "</result>");
-    if (order != n)
+    if (d->results != n)
         return;
     wj_putz(x, "\n</function_results>\n\n");
     wj_putz(x, d->thinks && at >= d->last_question ? THINK : THOUGHT);
@@ -356,8 +354,12 @@ static void put_result(struct deepseek *d, uint32_t at) {
 static void put_turn(struct deepseek *d, uint32_t at) {
     struct wj_run *x = d->x;
     const struct turn *t = &d->turns[at];
-    if (t->role != TOOL)
-        d->before_results = at;
+    if (t->role == TOOL) {
+        d->results++;
+    } else if (t->role == ASSISTANT || d->ways->strict) {
+        d->asks = at;
+        d->results = 0;
+    }
     switch (t->role) {
     case SYSTEM:
         wj_print_str(x, t->content);
@@ -432,7 +434,9 @@ void wtok_deepseek_render(struct wj_run *x, const struct wtok_chat *chat, struct
     place_tools(&d, list_or_none(tools), dynamo_format(x, format));
     drop_former(&d);
     d.last_question = last_question(&d);
-    d.before_results = -1;
+    d.asks = -1;
+    if (d.last_question < 0 && !d.ways->strict)
+        d.thinks = false;
     wj_putz(x, BOS);
     for (uint32_t i = 0; i < d.n; i++)
         put_turn(&d, i);
