@@ -14,7 +14,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-enum { EXPANDED_MAX = 1 << 20 /* tokens of a prompt with its images */ };
+enum { EXPANDED_MAX = 1 << 20 /* of a model whose context length nobody says */ };
 
 struct image {
     uint64_t hash, n_tokens;
@@ -42,11 +42,20 @@ static bool measure(const struct weir_image_rules *rules, const struct weir_medi
     return true;
 }
 
+/* Tokens of a prompt with its images. What a model has no room for its engine refuses: a few bytes
+ * that say they are a large image must not become a million ids here before it does. */
+static uint64_t most_tokens(const struct weir_model_info *info) {
+    return info->context_length > 0 && info->context_length < EXPANDED_MAX ? info->context_length
+                                                                           : EXPANDED_MAX;
+}
+
 /* NULL: not all of them are known, or *ret_nomem. `total`: tokens of the whole prompt. */
 static struct image *measure_all(struct weir_request *r, struct weir_ids ids, size_t *ret_total,
                                  bool *ret_nomem) {
-    const struct weir_image_rules *rules = &weir_model_info(r->model)->images;
+    const struct weir_model_info *info = weir_model_info(r->model);
+    const struct weir_image_rules *rules = &info->images;
     const struct weir_media *media = &r->q.prep.media;
+    uint64_t most = most_tokens(info);
     uint64_t total = ids.n + rules->has_bos, places = 0;
     *ret_nomem = false;
     for (size_t i = 0; i < ids.n && rules->known; i++)
@@ -56,10 +65,10 @@ static struct image *measure_all(struct weir_request *r, struct weir_ids ids, si
     struct image *images = weir_arena_alloc(&r->arena, media->n * sizeof(*images));
     *ret_nomem = images == NULL;
     for (size_t i = 0; i < media->n && images != NULL; i++) {
-        if (!measure(rules, &media->items[i], &images[i]) || images[i].n_tokens > EXPANDED_MAX)
+        if (!measure(rules, &media->items[i], &images[i]) || images[i].n_tokens > most)
             return NULL;
         total += images[i].n_tokens - 1;
-        if (total > EXPANDED_MAX)
+        if (total > most)
             return NULL;
     }
     *ret_total = (size_t)total;

@@ -262,6 +262,20 @@ def test_of_other_models(tmp_path, fleet, card, tokenizer, front):
     worker.close()
 
 
+def test_no_more_is_told_than_the_model_has_room_for(tmp_path, fleet):
+    """64 images of 46 bytes that say they are large became a million ids for each request (failed before)."""
+    worker = PlaneWorker(fleet, **{**card_of_mocker(fleet, vision_model(tmp_path / "model")), "context_length": 218})
+    front = fleet.frontend().ready()
+    images, runs, _ = known("png", "jpeg")
+    assert ask(front, images[0]).status == 200
+    sent = worker.last()[1]
+    assert sent["mm_routing_info"] == expanded(sent["token_ids"], runs) and sent["mm_routing_info"]["expanded_prompt_len"] == 218
+    assert ask(front, *images).status == 200
+    sent = worker.last()[1]
+    assert "mm_routing_info" not in sent and "mm_hashes" not in sent["extra_args"] and len(sent["multi_modal_data"]["image_url"]) == 2
+    worker.close()
+
+
 def test_a_second_turn_finds_its_images(tmp_path, fleet):
     """(Failed before: blocks were compared up to the first image.)"""
     fleet.mocker("--model-path", vision_model(tmp_path / "model"), "--block-size", "16", workers=2)
