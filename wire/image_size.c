@@ -11,7 +11,10 @@
 
 #include <string.h>
 
-enum { MAX_PARTS = 4096 /* chunks, segments, blocks before the pixels */ };
+enum {
+    MAX_PARTS = 4096, /* chunks, segments, blocks before the pixels */
+    MAX_CODES = 64    /* tables of codes in a JPEG before them; it needs eight */
+};
 
 struct source {
     const unsigned char *text; /* base64, checked: a whole number of fours */
@@ -155,6 +158,7 @@ struct jpeg {
     const struct source *s;
     struct weir_image_size size; /* 0: no frame yet */
     unsigned n;                  /* its components */
+    unsigned n_codes;
 };
 
 static bool jpeg_frame(struct jpeg *j, size_t at, size_t n) {
@@ -172,11 +176,12 @@ static bool jpeg_frame(struct jpeg *j, size_t at, size_t n) {
     return f[0] == 8 && n == 6 + 3 * (size_t)j->n && (j->n == 1 || j->n == 3 || j->n == 4);
 }
 
-static bool jpeg_codes(const struct jpeg *j, size_t at, size_t n) {
+static bool jpeg_codes(struct jpeg *j, size_t at, size_t n) {
     unsigned char t[17];
     while (n > 0) {
         unsigned sum = 0;
-        if (n < sizeof(t) || !take(j->s, at, sizeof(t), t) || t[0] >> 4 > 1 || (t[0] & 15) > 3)
+        if (++j->n_codes > MAX_CODES || n < sizeof(t) || !take(j->s, at, sizeof(t), t) ||
+            t[0] >> 4 > 1 || (t[0] & 15) > 3)
             return false;
         for (unsigned i = 1; i < sizeof(t); i++)
             sum += t[i];
