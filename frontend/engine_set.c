@@ -86,14 +86,18 @@ static bool other_at(const struct weir_engine_set *s, uint64_t id, const char *a
     return false;
 }
 
-/* Of those, one counts what the server does. */
-static bool counts_here(const struct member *m) {
+/* Of those that follow a rank, the first counts what it does. */
+static bool counts_here(const struct cache *c) {
+    const struct member *m = c->member;
     WEIR_LIST_FOREACH(it, &m->set->members) {
         const struct member *first = MEMBER(it);
         if (first == m)
             return true;
-        if (first->address != NULL && m->address != NULL && strcmp(first->address, m->address) == 0)
-            return false;
+        if (first->address == NULL || m->address == NULL || strcmp(first->address, m->address) != 0)
+            continue;
+        for (size_t i = 0; i < first->n_caches; i++)
+            if (first->caches[i].rank == c->rank && first->caches[i].feed != NULL)
+                return false;
     }
     return true;
 }
@@ -215,8 +219,9 @@ static void count_batches(struct cache *c) {
     const uint64_t more[N_COUNTS] = {s.batches - old->batches, s.gaps - old->gaps,
                                      s.replays - old->replays, s.broken - old->broken,
                                      s.replayed - old->replayed};
-    for (size_t i = 0; i < N_COUNTS && counts_here(c->member); i++)
-        if (more[i] > 0)
+    bool counts = counts_here(c);
+    for (size_t i = 0; i < N_COUNTS; i++)
+        if (counts && more[i] > 0)
             weir_metric_add(c->counts[i], (double)more[i]);
     *old = s;
 }
@@ -290,7 +295,7 @@ static void find_metrics(struct weir_engine_set *s, struct cache *c, const char 
 
 static void on_reset(void *arg, const char *why) {
     struct cache *c = arg;
-    if (counts_here(c->member))
+    if (counts_here(c))
         weir_metric_inc(c->resets);
     WEIR_LOG(WEIR_LOG_INFO, "engines", "engine %s rank %u: its blocks are forgotten: %s",
              weir_worker_text(c->member->id).s, c->rank, why);

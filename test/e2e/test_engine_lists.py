@@ -1,6 +1,7 @@
 """HTTP engines whose list of models changes, and lists of engines that name one twice."""
 import json
 
+import pytest
 from test_engine_scripted import engines, front  # noqa: F401 (a fixture)
 from test_engines import start
 from weir import exposition, total, until
@@ -74,12 +75,15 @@ def test_two_entries_of_one_engine_with_a_model_each(fleet, engines):  # noqa: F
     assert f.metric("weir_engine_up") == 0 and f.metric("weir_engine_downs_total") == 1
 
 
-def test_two_entries_of_one_engine_count_its_batches_once(fleet, engines):  # noqa: F811
-    """Each follows its KV events, which are the server's. (Failed before: each counted them.)"""
+@pytest.mark.parametrize("following", ["ab", "b"])
+def test_two_entries_of_one_engine_count_its_batches_once(fleet, engines, following):  # noqa: F811
+    """Each follows its KV events, which are the server's. (Failed before: each counted them; then nobody did where the first does
+    not follow them.)"""
     e, publisher = engines(says("e"), models=("a", "b")), start(fleet)
     events, replay = publisher.events()
     f = fleet.frontend("--router-mode", "kv", "--tokenizer", "bytes", "--parity-check", "off",
-                       *(a for m in "ab" for a in ("--worker", f"{e.url},model={m},kv-events={events},replay={replay},block-size=16")),
+                       *(a for m in "ab" for a in ("--worker", f"{e.url},model={m},block-size=16" + (
+                           f",kv-events={events},replay={replay}" if m in following else ""))),
                        env={"WEIR_ENGINE_POLL_SECS": "0.05"})
     until("both", lambda: names(f) == ["a", "b"])
     for i in range(6):
