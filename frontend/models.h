@@ -47,9 +47,10 @@ struct weir_models_config {
     bool bytes_tokenizer;                    /* --tokenizer bytes: for every model */
     const char *tool_parser;                 /* for every model, or NULL: what the card names */
     const char *reasoning_parser;            /* likewise */
-    /* A worker's instance record is gone; address is borrowed for the call. On the control loop,
-     * with the registry's lock held. May be NULL. */
-    unsigned min_workers; /* a model is ready when it has had so many at once */
+    unsigned min_workers;                    /* a model is ready when it has had so many at once */
+    /* A worker's instance record is gone, and there is no other at its address (an engine has a
+     * worker a model); address is borrowed for the call. On the control loop, with the registry's
+     * lock held. May be NULL. */
     void (*on_worker_left)(void *arg, const char *address);
     void *arg;
     struct weir_front_metrics *metrics; /* borrowed */

@@ -183,6 +183,16 @@ static void on_card(struct weir_models *m, struct weir_span key, const struct we
         on_free_card(m, key, r);
 }
 
+/* An engine of which another model is served: it is there, and so are its calls. */
+static bool others_at(const struct weir_models *m, const struct weir_models_worker *w) {
+    WEIR_LIST_FOREACH(it, &m->workers) {
+        const char *address = WORKER(it)->records.address;
+        if (WORKER(it) != w && address != NULL && strcmp(address, w->records.address) == 0)
+            return true;
+    }
+    return false;
+}
+
 /* True: and a model with it. */
 static bool gone(struct weir_models *m, enum weir_record_kind kind, struct weir_span key) {
     struct weir_models_worker *w = weir_models_find_worker(m, key);
@@ -192,7 +202,7 @@ static bool gone(struct weir_models *m, enum weir_record_kind kind, struct weir_
     struct weir_model *x = w->model;
     part(w);
     if (kind == WEIR_RECORD_ENDPOINT) {
-        if (w->records.address != NULL && m->config.on_worker_left != NULL)
+        if (w->records.address != NULL && m->config.on_worker_left != NULL && !others_at(m, w))
             m->config.on_worker_left(m->config.arg, w->records.address);
     } else if (x != NULL) {
         /* Once more: while it had its card its events were taken, also behind its instance's end.

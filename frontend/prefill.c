@@ -369,6 +369,17 @@ static void on_card(struct weir_prefill *p, struct weir_span key, const struct w
         on_free_card(p, key, r);
 }
 
+/* As of other workers (models_change.c). */
+static bool others_at(const struct weir_prefill *p, const struct worker *w) {
+    WEIR_LIST_FOREACH(it, &p->workers) {
+        const struct worker *x = WORKER(it);
+        if (x != w && x->records.has_card && x->records.address != NULL &&
+            strcmp(x->records.address, w->records.address) == 0)
+            return true;
+    }
+    return false;
+}
+
 /* True: it was the last of its pool that had a card. */
 static bool gone(struct weir_prefill *p, enum weir_record_kind kind, struct weir_span key) {
     struct worker *w = find_worker(p, key);
@@ -378,7 +389,7 @@ static bool gone(struct weir_prefill *p, enum weir_record_kind kind, struct weir
     part(p, w);
     /* Of other workers the models tell. */
     if (kind == WEIR_RECORD_ENDPOINT && w->records.has_card && w->records.address != NULL &&
-        p->config.on_worker_left != NULL)
+        p->config.on_worker_left != NULL && !others_at(p, w))
         p->config.on_worker_left(p->config.arg, w->records.address);
     if (weir_worker_records_gone(&w->records, kind))
         free_worker(w);

@@ -1,10 +1,11 @@
 """HTTP engines whose list of models changes, and lists of engines that name one twice."""
 import json
+import threading
 
 import pytest
 from test_engine_scripted import engines, front  # noqa: F401 (a fixture)
 from test_engines import start
-from weir import exposition, total, until
+from weir import DEADLINE_S, exposition, total, until
 
 
 def says(name):
@@ -55,6 +56,36 @@ def test_a_name_that_a_restarted_engine_has_no_longer_is_not_missed(fleet, engin
     e.models = ("m",)
     f.ready()
     until("the other name to be no model", lambda: f.chat(model="n").status == 404)
+
+
+@pytest.mark.parametrize("entries", [("",), (",model=a", ",model=b")])
+def test_an_engine_that_lost_one_of_its_models_has_not_left(fleet, engines, entries):  # noqa: F811
+    """What it answers of the other may take as long as before. (Failed before: all at its address had the time of an engine that has
+    left.) An engine that has, later, says when that would have been over."""
+    over = threading.Event()
+
+    def computes(name):
+        def answer(h, body):
+            over.wait(DEADLINE_S)
+            says(name)(h, body)
+        return answer
+    stays, leaves = engines(computes("stays"), models=("a", "b")), engines(computes("leaves"), models=("c",))
+    f = fleet.frontend(*(a for u in (*(stays.url + e for e in entries), leaves.url) for a in ("--worker", u)),
+                       env={"WEIR_ENGINE_POLL_SECS": "0.05", "WEIR_WORKER_LEFT_TIMEOUT_SECS": "0.5"})
+    until("all three", lambda: names(f) == ["a", "b", "c"])
+    answers = {}
+    asks = [threading.Thread(target=lambda m=m: answers.update({m: f.chat(model=m).status})) for m in "ac"]
+    for a in asks:
+        a.start()
+    until("both to be asked", lambda: len(stays.seen) == len(leaves.seen) == 1)
+    stays.models = ("a",)
+    until("a and c alone", lambda: names(f) == ["a", "c"])
+    leaves.models = ()
+    f.wait_line("was silent")
+    over.set()
+    for a in asks:
+        a.join(DEADLINE_S)
+    assert answers == {"a": 200, "c": 503} and sum("was silent" in line for line in f.lines) == 1
 
 
 def test_two_entries_of_one_engine_with_a_model_each(fleet, engines):  # noqa: F811
