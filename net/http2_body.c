@@ -48,26 +48,27 @@ static void want(struct h2_stream *st, uint64_t bytes) {
     grant_next(st->conn);
 }
 
-void weir_http2_body_gone(struct h2_stream *st) {
-    struct h2_conn *c = st->conn;
+/* The stream holds no more than so much. Those behind one that waited may have room without it. */
+static void keep_room(struct h2_stream *st, uint64_t bytes) {
+    bool more = st->waits;
     st->waits = false;
-    if (st->granted == 0)
-        return;
-    c->granted -= st->granted;
-    st->granted = 0;
-    grant_next(c);
+    if (st->granted > bytes) {
+        st->conn->granted -= st->granted - bytes;
+        st->granted = bytes;
+        more = true;
+    }
+    if (more)
+        grant_next(st->conn);
+}
+
+void weir_http2_body_gone(struct h2_stream *st) {
+    keep_room(st, 0);
 }
 
 void weir_http2_body_whole(struct h2_stream *st) {
-    struct h2_conn *c = st->conn;
-    st->waits = false;
     st->received = true;
     st->due_ms = 0;
-    if (st->granted <= st->x.body_len)
-        return;
-    c->granted -= st->granted - st->x.body_len;
-    st->granted = st->x.body_len;
-    grant_next(c);
+    keep_room(st, st->x.body_len);
 }
 
 void weir_http2_body_error(struct h2_stream *st, int status) {

@@ -386,6 +386,44 @@ static void case_the_wait_for_room(void) {
     }
 }
 
+/* One for which there was no room goes, or turns out to be small: who waited behind it and has room
+ * need not wait for a third. (Failed before: until that one went.) */
+static void case_the_first_that_waits_goes(void) {
+    enum { HELD = 3 << 19, LARGE = 3 << 20, FITS = 2 << 20, ROOM = 4 << 20 };
+    static const struct weir_http_limits limits = {.h2_bodies = ROOM};
+    static const char *const held[] = {"content-length", "1572864", NULL};
+    static const char *const fits[] = {"content-length", "2097152", NULL};
+    static char text[LARGE];
+    for (int resets = 0; resets < 2; resets++) {
+        struct rig r;
+        rig_up(&r, &limits, 65535);
+        r.app.body_limit = LARGE;
+        talk(&r);
+        struct body first = {weir_span(text, HELD), false};
+        struct body second = {weir_span(text, resets != 0 ? LARGE : 700000), false};
+        struct body third = {weir_span(text, FITS), false};
+        ask(&r, "POST", "/later", held, &first);
+        talk(&r);
+        CHECK_EQ_U64(r.app.requests, 1);
+        second.held = resets == 0; /* its first bytes, and not yet the end */
+        int32_t two = ask(&r, "POST", "/a", NULL, &second);
+        talk(&r);
+        ask(&r, "POST", "/a", fits, &third);
+        talk(&r);
+        CHECK(third.left.len > 0);
+        if (resets != 0) {
+            CHECK(nghttp2_submit_rst_stream(r.client, NGHTTP2_FLAG_NONE, two, NGHTTP2_CANCEL) == 0);
+        } else {
+            second.held = false;
+            CHECK(nghttp2_session_resume_data(r.client, two) == 0);
+        }
+        talk(&r);
+        CHECK_EQ_U64(third.left.len, 0);
+        CHECK_EQ_U64(r.app.requests, resets != 0 ? 2 : 3);
+        rig_down(&r);
+    }
+}
+
 /* Opens and resets so many; how many it was until the server ended the connection. */
 static unsigned reset(struct rig *r, unsigned n) {
     for (unsigned i = 0; i < n; i++) {
@@ -605,6 +643,7 @@ int main(void) {
     CHECK_RUN(case_bodies_refused);
     CHECK_RUN(case_bodies_together);
     CHECK_RUN(case_the_wait_for_room);
+    CHECK_RUN(case_the_first_that_waits_goes);
     CHECK_RUN(case_windows);
     CHECK_RUN(case_waits);
     CHECK_RUN(case_ends);
