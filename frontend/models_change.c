@@ -318,10 +318,12 @@ static void drop_engine(struct weir_models *m, struct weir_span key) {
     on_gone(m, WEIR_RECORD_ENDPOINT, key);
 }
 
-static bool same_engine(const struct weir_models_worker *w, const struct weir_models_engine *e) {
+static bool same_engine(const struct weir_models *m, const struct weir_models_worker *w,
+                        const struct weir_models_engine *e) {
+    uint32_t block_size = m->config.block_size > 0 ? m->config.block_size : e->block_size;
     return w != NULL && w->model != NULL && w->records.address != NULL &&
            strcmp(w->records.address, e->address) == 0 && weir_span_eqz(e->model, w->model->name) &&
-           w->model->info.block_size == e->block_size && w->records.figures.dp_size == e->n_ranks &&
+           w->model->info.block_size == block_size && w->records.figures.dp_size == e->n_ranks &&
            w->records.figures.total_kv_blocks == e->n_kv_blocks;
 }
 
@@ -342,7 +344,7 @@ void weir_models_engine_put(struct weir_models *models, const struct weir_models
                                      .dp_size = e->n_ranks}};
     pthread_mutex_lock(&models->lock);
     weir_missed_found(&models->missed, e->id);
-    if (!same_engine(weir_models_find_worker(models, key), e)) {
+    if (!same_engine(models, weir_models_find_worker(models, key), e)) {
         drop_engine(models, key);
         (void)take_card(models, key, &r, e);
         if (weir_models_find_worker(models, key) != NULL)

@@ -58,8 +58,9 @@ def test_a_name_that_a_restarted_engine_has_no_longer_is_not_missed(fleet, engin
     until("the other name to be no model", lambda: f.chat(model="n").status == 404)
 
 
-@pytest.mark.parametrize("entries", [("",), (",model=a", ",model=b")])
-def test_an_engine_that_lost_one_of_its_models_has_not_left(fleet, engines, entries):  # noqa: F811
+@pytest.mark.parametrize("entries,flags", [
+    (("",), ()), ((",model=a", ",model=b"), ()), ((",block-size=16",), ("--kv-cache-block-size", "32"))])
+def test_an_engine_that_lost_one_of_its_models_has_not_left(fleet, engines, entries, flags):  # noqa: F811
     """What it answers of the other may take as long as before. (Failed before: all at its address had the time of an engine that has
     left.) An engine that has, later, says when that would have been over."""
     over = threading.Event()
@@ -70,7 +71,7 @@ def test_an_engine_that_lost_one_of_its_models_has_not_left(fleet, engines, entr
             says(name)(h, body)
         return answer
     stays, leaves = engines(computes("stays"), models=("a", "b")), engines(computes("leaves"), models=("c",))
-    f = fleet.frontend(*(a for u in (*(stays.url + e for e in entries), leaves.url) for a in ("--worker", u)),
+    f = fleet.frontend(*(a for u in (*(stays.url + e for e in entries), leaves.url) for a in ("--worker", u)), *flags,
                        env={"WEIR_ENGINE_POLL_SECS": "0.05", "WEIR_WORKER_LEFT_TIMEOUT_SECS": "0.5"})
     until("all three", lambda: names(f) == ["a", "b", "c"])
     answers = {}
