@@ -4,6 +4,7 @@
  */
 #include "frontend/relay_priv.h"
 #include "kvindex/kvi.h"
+#include "parsers/wprs.h"
 #include "tokenizer/request.h"
 
 #include <stdio.h>
@@ -286,6 +287,9 @@ static bool init_choices(struct weir_request *r, struct weir_leg *leg, size_t le
 bool weir_request_prepare_legs(struct weir_request *r) {
     size_t n = r->q.kind == WEIR_OPENAI_CHAT ? 1 : r->q.n_prompts;
     const struct weir_model_info *info = weir_model_info(r->model);
+    if (r->q.prep.output.skip_special_tokens < 0 &&
+        wprs_keeps_special(info->tool_parser, info->reasoning_parser))
+        r->q.prep.output.skip_special_tokens = 0;
     r->legs = weir_arena_zalloc(&r->arena, n * sizeof(*r->legs));
     if (r->legs == NULL)
         return weir_request_fail_memory(r);

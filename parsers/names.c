@@ -5,11 +5,22 @@
 #include "base/utf8.h"
 #include "parsers/wprs.h"
 
-const char *wprs_name_row(const struct name_row *table, struct weir_span name) {
+static const struct name_row *row_of(const struct name_row *table, struct weir_span name) {
     for (; table->name != NULL; table++)
         if (weir_span_eqz(name, table->name))
-            return table->row;
+            return table;
     return NULL;
+}
+
+const char *wprs_name_row(const struct name_row *table, struct weir_span name) {
+    const struct name_row *found = row_of(table, name);
+    return found != NULL ? found->row : NULL;
+}
+
+bool wprs_keeps_special(struct weir_span tool_parser, struct weir_span reasoning_parser) {
+    const struct name_row *tool = row_of(wprs_tool_names, tool_parser),
+                          *reasoning = row_of(wprs_reasoning_names, reasoning_parser);
+    return (tool != NULL && tool->special) || (reasoning != NULL && reasoning->special);
 }
 
 const char *wprs_tool_parser_name(size_t i) {

@@ -10,6 +10,7 @@ enum { WPRS_MEMBER_DEPTH = 128 };
 struct name_row {
     const char *name; /* as written in model cards; NULL ends the table */
     const char *row;  /* name of the row that it stands for */
+    bool special;     /* its markers are special tokens: see wprs_keeps_special() */
 };
 extern const struct name_row *const wprs_tool_names, *const wprs_reasoning_names;
 /* NULL when unknown. */

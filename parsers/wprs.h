@@ -123,6 +123,10 @@ enum weir_status wprs_check_names(struct weir_span tool_parser, struct weir_span
 const char *wprs_tool_parser_name(size_t i);
 const char *wprs_reasoning_parser_name(size_t i);
 
+/* Whether a request that says nothing of skip_special_tokens is sent to a worker with false, as
+ * Dynamo 1.6.1 does for some names of either kind: what these read is marked by special tokens. */
+bool wprs_keeps_special(struct weir_span tool_parser, struct weir_span reasoning_parser);
+
 /* Reads the request's "tool_choice": absent or null is auto ("none" without tools does not matter:
  * no tools, no calls). INVALID for anything the API does not know. The name is borrowed from `json`
  * and must be free of escapes (function names are). */

@@ -22,7 +22,7 @@ import made_outputs
 import made_streams
 from interop_dynamo import VERSION, Http, dynamo, dynamo_front, model, pytestmark  # noqa: F401
 from plane_worker import PlaneWorker, card_of_mocker
-from test_differential import chosen_models, differences, observed, rows, thinking, worker_of
+from test_differential import chosen_models, differences, observed, parsing, rows, with_parsers, worker_of
 from vocabulary import Vocabulary
 from weir import Fleet, Frontend, until
 
@@ -149,10 +149,9 @@ class Asker(Frontend):
 def cards_of(tmp_path, fleet, model):  # noqa: F811
     """Of each model that is asked for: some have templates of made_chats.py, some parsers (as many as file watches allow)."""
     out = {name: card_of_mocker(fleet, folder) for name, folder in chosen_models(tmp_path, model).items()}
-    out["thinks"] = thinking(out["m"])
+    out.update(parsing(out["m"]))
     for form in random.Random(SEED).sample(made_outputs.FORMATS, 2):
-        parsers = {"tool_call_parser": form[0], "reasoning_parser": form[1]}
-        out["parse-" + form[0]] = {**out["m"], "runtime_config": {**out["m"]["runtime_config"], **parsers}}
+        out["parse-" + form[0]] = with_parsers(out["m"], *form[:2])
     return out
 
 

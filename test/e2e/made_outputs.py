@@ -82,6 +82,16 @@ def pythonic(calls):
     return "[" + ", ".join(f"{n}({', '.join(f'{k}={v!r}' for k, v in a.items())})" for n, a in calls) + "]"
 
 
+def gemma4(calls):
+    def value(v):
+        if isinstance(v, str):
+            return f'<|"|>{v}<|"|>'
+        if isinstance(v, dict):
+            return "{" + ",".join(f"{k}:{value(x)}" for k, x in v.items()) + "}"
+        return "[" + ",".join(map(value, v)) + "]" if isinstance(v, list) else _json(v)
+    return "".join(f"<|tool_call>call:{n}{value(a)}<tool_call|>" for n, a in calls)
+
+
 # Tool-call parser, reasoning parser, calls in its form, the tags of a thought, whether an answer begins inside of one.
 FORMATS = [("hermes", "qwen3", hermes, ("<think>", "</think>"), False), ("qwen3_coder", "qwen3", qwen3_coder, ("<think>", "</think>"), False),
            ("nemotron_deci", "basic", _listed("<TOOLCALL>", "</TOOLCALL>"), ("<think>", "</think>"), False),
@@ -90,7 +100,8 @@ FORMATS = [("hermes", "qwen3", hermes, ("<think>", "</think>"), False), ("qwen3_
            ("mistral", None, _listed("[TOOL_CALLS]", ""), None, False), ("llama3_json", None, llama3_json, None, False),
            ("jamba", None, _listed("<tool_calls>", "</tool_calls>"), None, False), ("phi4", None, _listed("functools", ""), None, False),
            ("deepseek_v3_1", "deepseek_r1", deepseek_v3_1, ("<think>", "</think>"), True), ("pythonic", None, pythonic, None, False), ("deepseek_v3", "deepseek_r1", deepseek_v3, ("<think>", "</think>"), True),
-           ("deepseek_v3_2", None, deepseek_v3_2, None, False), ("minimax_m3", "minimax_m3", minimax_m3, ("<mm:think>", "</mm:think>"), False)]
+           ("deepseek_v3_2", None, deepseek_v3_2, None, False), ("minimax_m3", "minimax_m3", minimax_m3, ("<mm:think>", "</mm:think>"), False),
+           ("gemma4", None, gemma4, None, False)]
 
 
 def arguments(rng):

@@ -60,10 +60,14 @@ def chosen_models(tmp_path, folder):
     return out
 
 
-def thinking(card):
-    """That of a model that thinks."""
-    parsers = {"tool_call_parser": "hermes", "reasoning_parser": "deepseek_v3_2"}
+def with_parsers(card, tool, reasoning):
+    parsers = {"tool_call_parser": tool, "reasoning_parser": reasoning}
     return {**card, "runtime_config": {**card["runtime_config"], **parsers}}
+
+
+def parsing(card):
+    """Cards by names: of a model that thinks, and of one whose markers are special tokens."""
+    return {"thinks": with_parsers(card, "hermes", "deepseek_v3_2"), "marks": with_parsers(card, "gemma4", "gemma4")}
 
 
 def worker_of(workers, row):
@@ -87,7 +91,7 @@ def qwen(tmp_path_factory):
 def test_answers_as_dynamo(fleet, qwen, tmp_path):
     cards = {n: card_of_mocker(fleet, f) for n, f in chosen_models(tmp_path, qwen).items()} if qwen else {"m": {}}
     if qwen:
-        cards["thinks"] = thinking(cards["m"])
+        cards.update(parsing(cards["m"]))
     workers = {name: PlaneWorker(fleet, name, 0x77 + n, f"plane{n}", **card) for n, (name, card) in enumerate(cards.items())}
     front = fleet.frontend("--router-mode", "kv", "--enable-anthropic-api", "--error-format", "dynamo")
     for name in workers:

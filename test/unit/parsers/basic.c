@@ -127,6 +127,33 @@ static void case_thinking(void) {
         }
 }
 
+/* skip_special_tokens false in what a live Dynamo 1.6.1 sent for each name, the parser of the other
+ * kind unset: chats, completions, Responses and Messages, tools and thinking or not. */
+static void case_keeps_special(void) {
+    static const char *const calling[] = {
+        "harmony",        "deepseek_v41", "minimax_m3",   "minimax-m3", "minimax_m3_nom",
+        "minimax-m3-nom", "kimi_k2",      "kimi_k3",      "kimi-k3",    "gemma4",
+        "gemma-4",        "inkling",      "muse_glimmer", "muse",       NULL};
+    static const char *const thinking[] = {
+        "deepseek_v41", "gpt_oss", "mistral", "kimi_k25", "kimi_k3",      "kimi-k3", "minimax_m3",
+        "minimax-m3",   "gemma4",  "gemma-4", "inkling",  "muse_glimmer", "muse",    NULL};
+    const struct weir_span none = {NULL, 0};
+    size_t n = 0, listed = 0;
+    for (size_t i = 0; wprs_tool_parser_name(i) != NULL; i++)
+        n += wprs_keeps_special(weir_span_z(wprs_tool_parser_name(i)), none);
+    for (size_t i = 0; wprs_reasoning_parser_name(i) != NULL; i++)
+        n += wprs_keeps_special(none, weir_span_z(wprs_reasoning_parser_name(i)));
+    for (; calling[listed] != NULL; listed++)
+        CHECK_MSG(wprs_keeps_special(weir_span_z(calling[listed]), none), "%s", calling[listed]);
+    n -= listed;
+    for (listed = 0; thinking[listed] != NULL; listed++)
+        CHECK_MSG(wprs_keeps_special(none, weir_span_z(thinking[listed])), "%s", thinking[listed]);
+    CHECK(n == listed);
+    CHECK(wprs_keeps_special(WEIR_SPAN_LIT("hermes"), WEIR_SPAN_LIT("mistral")));
+    CHECK(wprs_keeps_special(WEIR_SPAN_LIT("gemma4"), WEIR_SPAN_LIT("qwen3")));
+    CHECK(!wprs_keeps_special(none, none));
+}
+
 #define CALL "<tool_call>{\"name\": \"f\", \"arguments\": {\"a\": 1}}</tool_call>"
 
 static void case_kinds(void) {
@@ -188,6 +215,7 @@ int main(void) {
     CHECK_RUN(case_names);
     CHECK_RUN(case_choice);
     CHECK_RUN(case_thinking);
+    CHECK_RUN(case_keeps_special);
     CHECK_RUN(case_kinds);
     CHECK_RUN(case_cut);
     CHECK_RUN(case_twice);
