@@ -362,7 +362,7 @@ static void shape(struct chat_run *r, const struct wtok_named_template *named) {
     bool vllm = flavour == WTOK_FLAVOUR_VLLM && !r->chat->for_dynamo;
     if (vllm && r->messages.kind == WJ_LIST)
         r->messages = wtok_shape_bills(&r->x, r->messages);
-    r->messages = wtok_shape_messages(&r->x, flavour, r->messages, parts);
+    r->messages = wtok_shape_messages(&r->x, flavour, r->chat->for_dynamo, r->messages, parts);
     if (vllm && !named->knows_developer)
         r->messages = wtok_shape_developers(&r->x, r->messages);
     r->tools = wtok_shape_tools(&r->x, flavour, r->chat->for_dynamo, r->tools);
@@ -406,8 +406,8 @@ static void render_coded(struct chat_run *r, enum wtok_code code) {
                 "what the tokenizer is asked for is not followed for this model");
     if (r->messages.kind == WJ_LIST && !dynamo && !sglang)
         r->messages = wtok_shape_bills(x, r->messages);
-    r->messages =
-        wtok_shape_messages(x, dynamo ? WTOK_FLAVOUR_PLAIN : r->chat->flavour, r->messages, false);
+    r->messages = wtok_shape_messages(x, dynamo ? WTOK_FLAVOUR_PLAIN : r->chat->flavour, dynamo,
+                                      r->messages, false);
     r->tools = wtok_shape_tools(x, r->chat->flavour, dynamo,
                                 r->tools.kind == WJ_LIST ? r->all_tools : r->tools);
     if (sglang)

@@ -45,16 +45,16 @@ enum weir_status wtok_chat_builtin(const struct wtok_chat *chat, struct weir_buf
                                    struct weir_err *err) WEIR_MUST_CHECK;
 
 /* chat_shape.c: what an engine makes of the request. All fail through wj_fail. `parts`: the
- * template wants content as a list. */
+ * template wants content as a list. `for_dynamo`: messages and tools of the flavour vLLM stand as
+ * Dynamo writes them. */
 void wtok_refuse_media(struct wj_run *x, struct wj_val messages);
-struct wj_val wtok_shape_messages(struct wj_run *x, enum wtok_flavour flavour,
+struct wj_val wtok_shape_messages(struct wj_run *x, enum wtok_flavour flavour, bool for_dynamo,
                                   struct wj_val messages, bool parts);
 /* vLLM: system messages without the line of one client's bill. */
 struct wj_val wtok_shape_bills(struct wj_run *x, struct wj_val messages);
 /* vLLM, for a template that does not name the role: developers become the system, and all of that
  * one message in front. */
 struct wj_val wtok_shape_developers(struct wj_run *x, struct wj_val messages);
-/* `for_dynamo`: those of the flavour vLLM stand as Dynamo writes them. */
 struct wj_val wtok_shape_tools(struct wj_run *x, enum wtok_flavour flavour, bool for_dynamo,
                                struct wj_val tools);
 /* Those that a request's tool_choice lets SGLang show; none when none is left. */

@@ -130,7 +130,7 @@ void wtok_refuse_media(struct wj_run *x, struct wj_val messages) {
     }
 }
 
-struct wj_val wtok_shape_messages(struct wj_run *x, enum wtok_flavour flavour,
+struct wj_val wtok_shape_messages(struct wj_run *x, enum wtok_flavour flavour, bool for_dynamo,
                                   struct wj_val messages, bool parts) {
     if (messages.kind != WJ_LIST)
         bad_message(x, "the messages are not a JSON array of objects");
@@ -139,7 +139,7 @@ struct wj_val wtok_shape_messages(struct wj_run *x, enum wtok_flavour flavour,
         struct wj_val m = messages.u.items[i];
         if (m.kind != WJ_DICT || wtok_member(x, m, "role").kind != WJ_STR)
             bad_message(x, "every message must be an object with a role");
-        items[i] = flavour == WTOK_FLAVOUR_VLLM     ? wtok_vllm_message(x, m, parts)
+        items[i] = flavour == WTOK_FLAVOUR_VLLM     ? wtok_vllm_message(x, m, parts, for_dynamo)
                    : flavour == WTOK_FLAVOUR_SGLANG ? wtok_sglang_message(x, m, parts)
                                                     : m;
     }

@@ -85,7 +85,7 @@ struct wj_val wtok_map_numbers(struct wj_run *x, struct wj_val v,
                                struct wj_val (*number)(struct wj_val));
 /* chat_vllm.c, chat_sglang.c: one message, one tool whose function is an object. `normal`: types of
  * its schema get the names of JSON Schema, as of all tools that may be called. */
-struct wj_val wtok_vllm_message(struct wj_run *x, struct wj_val m, bool parts);
+struct wj_val wtok_vllm_message(struct wj_run *x, struct wj_val m, bool parts, bool for_dynamo);
 struct wj_val wtok_vllm_tool(struct wj_run *x, struct wj_val tool);
 struct wj_val wtok_dynamo_tool(struct wj_run *x, struct wj_val tool);
 struct wj_val wtok_sglang_message(struct wj_run *x, struct wj_val m, bool parts);

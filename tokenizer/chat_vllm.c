@@ -150,7 +150,8 @@ static struct wj_val in_order(struct wj_run *x, struct wj_val from, const struct
     return out;
 }
 
-static struct wj_val vllm_call(struct wj_run *x, struct wj_val call) {
+/* `for_dynamo`: its frontend writes the type that a call does not say. */
+static struct wj_val vllm_call(struct wj_run *x, struct wj_val call, bool for_dynamo) {
     static const struct weir_span outer[] = {WEIR_SPAN_LIT("id"), WEIR_SPAN_LIT("function"),
                                              WEIR_SPAN_LIT("type")};
     static const struct weir_span inner[] = {WEIR_SPAN_LIT("arguments"), WEIR_SPAN_LIT("name")};
@@ -163,6 +164,8 @@ static struct wj_val vllm_call(struct wj_run *x, struct wj_val call) {
     f = in_order(x, f, inner, WEIR_ARRAY_LEN(inner));
     wtok_set(x, f, "arguments", vllm_arguments(x, wtok_member(x, f, "arguments")));
     wtok_set(x, call, "function", f);
+    if (for_dynamo && type.kind == WJ_MISSING)
+        wtok_add(x, call, "type", wj_strz("function"));
     return call;
 }
 
@@ -182,10 +185,10 @@ static struct wj_val vllm_own_tools(struct wj_run *x, struct wj_val tools) {
     return wj_list(items, tools.len);
 }
 
-static struct wj_val vllm_calls(struct wj_run *x, struct wj_val list) {
+static struct wj_val vllm_calls(struct wj_run *x, struct wj_val list, bool for_dynamo) {
     struct wj_val *items = wj_alloc(x, list.len * sizeof(*items) + 1);
     for (uint32_t i = 0; i < list.len; i++)
-        items[i] = vllm_call(x, list.u.items[i]);
+        items[i] = vllm_call(x, list.u.items[i], for_dynamo);
     return wj_list(items, list.len);
 }
 
@@ -202,7 +205,7 @@ static struct wj_val joined_lines(struct wj_run *x, struct wj_val thought) {
     return wtok_join_texts(x, &texts, "\n");
 }
 
-struct wj_val wtok_vllm_message(struct wj_run *x, struct wj_val m, bool parts) {
+struct wj_val wtok_vllm_message(struct wj_run *x, struct wj_val m, bool parts, bool for_dynamo) {
     enum { ROLE, CONTENT, TOOL_CALLS, REASONING, OLD_REASONING, CALL_ID, NAME, TASK, TOOLS, N };
     static const struct weir_span names[N] = {WEIR_SPAN_LIT("role"),
                                               WEIR_SPAN_LIT("content"),
@@ -224,7 +227,7 @@ struct wj_val wtok_vllm_message(struct wj_run *x, struct wj_val m, bool parts) {
     wtok_add(x, out, "content", vllm_content(x, v[CONTENT], parts, tool));
     if (is_text(v[ROLE], "assistant")) {
         if (v[TOOL_CALLS].kind == WJ_LIST && v[TOOL_CALLS].len > 0)
-            wtok_add(x, out, "tool_calls", vllm_calls(x, v[TOOL_CALLS]));
+            wtok_add(x, out, "tool_calls", vllm_calls(x, v[TOOL_CALLS], for_dynamo));
         struct wj_val thought =
             joined_lines(x, has(v[REASONING]) ? v[REASONING] : v[OLD_REASONING]);
         if (has(thought)) {
