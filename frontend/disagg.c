@@ -282,6 +282,14 @@ bool weir_disagg_begin(struct weir_leg *leg) {
 
 /* ---- its answer --------------------------------------------------------------------------- */
 
+static void put_count(struct weir_jsonw *w, const char *key, int64_t n) {
+    weir_jsonw_key(w, key);
+    if (n >= 0)
+        weir_jsonw_i64(w, n);
+    else
+        weir_jsonw_null(w);
+}
+
 static bool put_result(struct weir_leg *leg, const struct weir_output *item,
                        struct weir_span params) {
     struct weir_buf out;
@@ -292,12 +300,10 @@ static bool put_result(struct weir_leg *leg, const struct weir_output *item,
     weir_jsonw_key(&w, "disaggregated_params");
     weir_jsonw_raw(&w, params);
     weir_jsonw_key(&w, "prompt_tokens_details");
-    if (item->cached_tokens >= 0) {
+    if (item->cached_tokens >= 0 || item->audio_tokens >= 0) {
         weir_jsonw_object_begin(&w);
-        weir_jsonw_key(&w, "audio_tokens");
-        weir_jsonw_null(&w);
-        weir_jsonw_key(&w, "cached_tokens");
-        weir_jsonw_i64(&w, item->cached_tokens);
+        put_count(&w, "audio_tokens", item->audio_tokens);
+        put_count(&w, "cached_tokens", item->cached_tokens);
         weir_jsonw_object_end(&w);
     } else {
         weir_jsonw_null(&w);
@@ -377,6 +383,8 @@ static void on_item(void *arg, const struct weir_output *item) {
         weir_metric_observe(weir_model_info(r->model)->metrics.cached_tokens,
                             (double)item->cached_tokens);
     }
+    if (item->audio_tokens >= 0)
+        leg->audio_tokens = item->audio_tokens;
     weir_router_prefill_done(weir_prefill_pool_router(d->pool), d->booking);
     if (d->state == WEIR_DISAGG_PREFILL && item->disaggregated_params.data != NULL &&
         !keep_result(leg, item))

@@ -329,7 +329,7 @@ static void on_finish(void *arg) {
 
 void weir_leg_init(struct weir_leg *leg, struct weir_request *r) {
     leg->request = r;
-    leg->cached_tokens = leg->counted_prompt = -1;
+    leg->cached_tokens = leg->audio_tokens = leg->counted_prompt = -1;
     weir_buf_init(&leg->emitted, WEIR_OUT_MAX);
     weir_deferred_init(&leg->finish, on_finish, leg);
     weir_wait_init(&leg->wait, leg, false);

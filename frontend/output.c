@@ -55,6 +55,8 @@ static struct weir_usage usage_of(const struct weir_request *r) {
             add_reasoning(&u, leg->choices[k].parsed);
         if (leg->cached_tokens >= 0)
             u.cached_tokens = (u.cached_tokens > 0 ? u.cached_tokens : 0) + leg->cached_tokens;
+        u.has_audio_tokens |= leg->audio_tokens >= 0;
+        u.audio_tokens += leg->audio_tokens >= 0 ? (uint64_t)leg->audio_tokens : 0;
     }
     if (r->n_legs == 1)
         u.completion_details = r->legs[0].completion_details;
@@ -386,6 +388,8 @@ static enum weir_status take_facts(struct weir_leg *leg, struct weir_choice *c,
     if (item->cached_tokens >= 0 &&
         (leg->cached_tokens < 0 || (leg->moves == 0 && !leg->cached_by_prefill)))
         leg->cached_tokens = item->cached_tokens;
+    if (item->audio_tokens >= 0)
+        leg->audio_tokens = item->audio_tokens;
     if (item->prompt_tokens >= 0 && leg->moves == 0)
         leg->counted_prompt = item->prompt_tokens;
     leg->fresh_data |= item->engine_data.data != NULL;

@@ -84,6 +84,7 @@ struct weir_leg {
     bool counted;            /* the worker's count of the prompt has been compared */
     struct weir_buf emitted; /* ids of the answer so far, while somebody may ask for them */
     int64_t cached_tokens;   /* -1 unknown */
+    int64_t audio_tokens;    /* of the prompt; -1 unknown */
     bool cached_by_prefill;  /* told by the prefill worker: the decode worker's is another cache */
     int64_t counted_prompt;  /* prompt tokens by the worker's count; -1 unknown */
     struct weir_span engine_data, completion_details; /* JSON in the arena, or NULL: the last */

@@ -8,6 +8,16 @@
 
 /* ---- parts -------------------------------------------------------------------------------- */
 
+static void put_detail(struct weir_jsonw *w, const char *key, bool known, uint64_t n, bool nulls) {
+    if (!known && !nulls)
+        return;
+    weir_jsonw_key(w, key);
+    if (known)
+        weir_jsonw_u64(w, n);
+    else
+        weir_jsonw_null(w);
+}
+
 static void put_usage(struct weir_jsonw *w, enum weir_openai_kind kind,
                       const struct weir_usage *u) {
     weir_jsonw_object_begin(w);
@@ -17,15 +27,12 @@ static void put_usage(struct weir_jsonw *w, enum weir_openai_kind kind,
     weir_jsonw_u64(w, u->completion_tokens);
     weir_jsonw_key(w, "total_tokens");
     weir_jsonw_u64(w, u->prompt_tokens + u->completion_tokens);
-    if (u->cached_tokens >= 0) {
+    if (u->cached_tokens >= 0 || u->has_audio_tokens) {
+        bool nulls = kind == WEIR_OPENAI_COMPLETION;
         weir_jsonw_key(w, "prompt_tokens_details");
         weir_jsonw_object_begin(w);
-        if (kind == WEIR_OPENAI_COMPLETION) {
-            weir_jsonw_key(w, "audio_tokens");
-            weir_jsonw_null(w);
-        }
-        weir_jsonw_key(w, "cached_tokens");
-        weir_jsonw_i64(w, u->cached_tokens);
+        put_detail(w, "audio_tokens", u->has_audio_tokens, u->audio_tokens, nulls);
+        put_detail(w, "cached_tokens", u->cached_tokens >= 0, (uint64_t)u->cached_tokens, nulls);
         weir_jsonw_object_end(w);
     }
     if (u->completion_details.data != NULL) {

@@ -10,7 +10,9 @@
 
 struct weir_usage {
     uint64_t prompt_tokens, completion_tokens;
-    int64_t cached_tokens;               /* -1 unknown */
+    int64_t cached_tokens; /* -1 unknown */
+    bool has_audio_tokens; /* a worker told how many of the prompt are audio */
+    uint64_t audio_tokens;
     struct weir_span completion_details; /* JSON of completion_tokens_details, or NULL */
     bool has_reasoning_tokens;           /* looked at where that is NULL */
     uint64_t reasoning_tokens;

@@ -11,7 +11,8 @@ void weir_output_init(struct weir_output *out) {
                                 .index = -1,
                                 .prompt_tokens = -1,
                                 .completion_tokens = -1,
-                                .cached_tokens = -1};
+                                .cached_tokens = -1,
+                                .audio_tokens = -1};
 }
 
 /* ---- reading ------------------------------------------------------------------------------ */
@@ -187,8 +188,10 @@ static bool read_usage_details(struct weir_dec *d, struct weir_output *o) {
     if (!weir_dec_map(d, &box))
         return false;
     while (weir_dec_map_next(d, &box, &key)) {
-        bool cached = weir_dec_is_set(d, &box, key, "cached_tokens");
-        if (!(cached ? read_count(d, &o->cached_tokens) : weir_dec_skip(d, NULL)))
+        int64_t *to = weir_dec_is_set(d, &box, key, "cached_tokens")  ? &o->cached_tokens
+                      : weir_dec_is_set(d, &box, key, "audio_tokens") ? &o->audio_tokens
+                                                                      : NULL;
+        if (!(to != NULL ? read_count(d, to) : weir_dec_skip(d, NULL)))
             return false;
     }
     return !weir_dec_failed(d);

@@ -47,7 +47,7 @@ struct weir_output {
     struct weir_span stop_reason; /* JSON or NULL */
     int64_t index;                /* -1 unset */
     bool has_usage;
-    int64_t prompt_tokens, completion_tokens, cached_tokens; /* -1 unset */
+    int64_t prompt_tokens, completion_tokens, cached_tokens, audio_tokens; /* -1 unset */
     struct weir_span completion_details; /* completion_tokens_details of the usage: JSON or NULL */
     struct weir_span disaggregated_params; /* JSON (or MessagePack bytes in that codec) or NULL */
     struct weir_span engine_data;          /* JSON or NULL */
