@@ -126,7 +126,8 @@ static struct weir_span copy(struct weir_request *r, struct weir_span text, bool
 }
 
 /* The conversation with its answer as a request of its own. What shapes the prompt (tools, the
- * template's arguments) and the names of its blocks (the salt) is the client's. */
+ * template's arguments, the form of answers) and the names of its blocks (the salt) is the
+ * client's. */
 static bool fill(struct weir_request *r, const struct weir_request *from, struct weir_span text) {
     struct weir_buf body;
     struct weir_openai_error error;
@@ -144,6 +145,7 @@ static bool fill(struct weir_request *r, const struct weir_request *from, struct
     r->q.tool_choice = copy(r, from->q.tool_choice, &ok);
     r->q.tool_choice_none = from->q.tool_choice_none;
     r->q.template_args = copy(r, from->q.template_args, &ok);
+    r->q.response_format = copy(r, from->q.response_format, &ok);
     r->q.cache_salt = r->q.prep.routing.cache_salt = copy(r, from->q.cache_salt, &ok);
     return ok && weir_openai_put_extra_args(&r->q, &r->arena) == WEIR_OK;
 }

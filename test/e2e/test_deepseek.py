@@ -6,9 +6,10 @@ import subprocess
 
 import pytest
 
+from plane_worker import PlaneWorker, card_of_mocker
 from test_engine_prompts import ids_of
 from test_parity import model as small_model
-from weir import WEIR
+from weir import WEIR, until
 
 DATA = os.path.join(os.path.dirname(__file__), "../data/deepseek-prompts.jsonl")
 TEMPLATE = "T {{ messages[0].content }}"
@@ -80,3 +81,16 @@ def test_plain_text_of_responses_is_no_format(fleet, model):
         assert r.status == 200, r
         lengths.append(r.json()["usage"]["input_tokens"])
     assert lengths[0] == lengths[1] < lengths[2]
+
+
+def test_the_next_turn_has_the_form_of_answers_too(fleet, model):
+    """`speculative_prefill`: its prompt begins as that of the turn before (failed before: the form was left out)."""
+    worker = PlaneWorker(fleet, **card_of_mocker(fleet, model))
+    front = fleet.frontend("--router-mode", "kv").ready()
+    said = [{"token_ids": [104, 105]}, {"token_ids": [], "finish_reason": "stop"}]
+    assert front.chat("hi", response_format={"type": "json_object"}, nvext={
+        "annotations": ["script:" + json.dumps(said)], "agent_hints": {"speculative_prefill": True}}).status == 200
+    until("the next turn", lambda: len(worker.requests) == 2)
+    first, then = (q["token_ids"] for _, q in worker.requests)
+    assert then[:len(first)] == first and len(then) > len(first)
+    worker.close()
