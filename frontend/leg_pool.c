@@ -27,7 +27,7 @@ bool weir_leg_pool_choose(struct weir_leg *leg, struct weir_leg_pool *p,
     struct weir_request *r = leg->request;
     const struct weir_frontend_options *o = &r->fl->app->options;
     const struct weir_prep_request *prep = &r->q.prep;
-    struct weir_pool_query q = {.n_tokens = weir_leg_engine_prompt(leg).n,
+    struct weir_pool_query q = {.n_tokens = leg->prompt.n, /* as global routers count them */
                                 .has_priority = prep->routing.has_priority,
                                 .priority = prep->routing.priority};
     const struct weir_pool_targets defaults = {o->default_ttft_target_ms, o->default_itl_target_ms};

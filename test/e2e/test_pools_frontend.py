@@ -5,6 +5,7 @@ import subprocess
 import threading
 
 import pytest
+from test_media import image, image_rows, text, user, vision_model
 from weir import WEIR, until
 
 AGG = {
@@ -93,6 +94,17 @@ def test_targets_and_priority_choose_the_pool(fleet, tmp_path):
 def test_default_target(fleet):
     _, _, front = two_pools(fleet, AGG, "--default-ttft-target-ms", "100", "--default-itl-target-ms", "20")
     assert pool_of(ask(front))["index"] == 0 and pool_of(ask(front, ttft=2900))["index"] == 1
+
+
+def test_an_image_is_a_token_for_the_grid(tmp_path, fleet):
+    """As for a global router, which counts the ids that it is sent (failed before, by those that the image becomes)."""
+    folder, isl = vision_model(tmp_path / "model"), {"isl_min": 0, "isl_max": 320, "isl_resolution": 2, "agg_pool_mapping": [[[0], [0]], [[1], [1]]]}
+    for ns in ("pool0", "pool1"):
+        worker(fleet, ns, "--model-path", folder)
+    front = frontend(fleet, {**AGG, "agg_pool_selection_strategy": {**AGG["agg_pool_selection_strategy"], **isl}}, workers=2)
+    for words, index in (("", 0), ("x" * 100, 1)):
+        answer = front.chat(messages=user(image(image_rows()["png"]["url"]), text(words)), headers={"x-weir-explain": "1"}, max_tokens=2)
+        assert pool_of(answer)["index"] == index
 
 
 def test_caches_count_inside_the_pool(fleet):
