@@ -17,6 +17,8 @@ def made(rng, model):
     body = made_chats.made_chat(rng, [model])
     if rng.randrange(2):
         body["messages"] = orderly(rng)
+    if rng.randrange(4) == 0:
+        muddle(rng, body["messages"])
     for m in body["messages"]:
         if isinstance(m.get("content"), str) and rng.randrange(12) == 0:
             m["content"] = rng.choice(MORE_TEXTS)
@@ -43,6 +45,22 @@ def orderly(rng):
         if rng.randrange(2):
             out.append({"role": "assistant", "content": rng.choice(made_chats.TEXTS), **thought(rng)})
     return out
+
+
+def muddle(rng, messages):
+    """Answers without a question, results away from their calls, others between them."""
+    for _ in range(1 + rng.randrange(3)):
+        at, kind = rng.randrange(len(messages) + 1), rng.randrange(5)
+        if kind == 0:
+            rng.shuffle(messages)
+        elif kind == 1:
+            messages.insert(at, {"role": "tool", "tool_call_id": "x", "content": "r"})
+        elif kind == 2:
+            messages.insert(at, {"role": rng.choice(["system", "developer", "assistant", "user"]), "content": rng.choice(["m", ""])})
+        elif kind == 3 and len(messages) > 1:
+            del messages[at - 1]
+        else:
+            messages[:] = [m for m in messages if m["role"] not in ("user", "developer")] or messages
 
 
 def thought(rng):
