@@ -285,6 +285,11 @@ static struct wj_val with_item(struct wj_run *x, struct wj_val list, uint32_t i,
     return wj_list(items, list.len);
 }
 
+/* Dynamo: one that is empty is none, and an earlier one is continued. */
+static bool continues_text(const struct chat_run *r, struct wj_val text) {
+    return text.kind == WJ_STR && (text.len > 0 || !r->chat->for_dynamo);
+}
+
 /* As transformers does: a mark behind the last message's text shows where to cut the prompt. */
 static void mark_final(struct chat_run *r) {
     struct wj_run *x = &r->x;
@@ -297,13 +302,13 @@ static void mark_final(struct chat_run *r) {
     } else if (content.kind == WJ_LIST) {
         uint32_t i = content.len;
         text.kind = WJ_NONE;
-        while (i > 0 && text.kind != WJ_STR)
+        while (i > 0 && !continues_text(r, text))
             text = wtok_member(x, content.u.items[--i], "text");
-        if (text.kind == WJ_STR)
+        if (continues_text(r, text))
             content = with_item(x, content, i,
                                 wtok_with(x, content.u.items[i], "text", with_tag(x, text)));
     }
-    if (text.kind != WJ_STR)
+    if (!continues_text(r, text))
         wj_fail(x, WTOK_JINJA_ERR_VALUE,
                 "continue_final_message is set but the final message has no text to continue");
     r->final_text = wj_strip(x, wj_text(x, text), wj_none(), 3);

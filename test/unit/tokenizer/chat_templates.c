@@ -256,6 +256,26 @@ static void case_continue(void) {
     wtok_template_destroy(t);
 }
 
+/* A live Dynamo 1.6.1 cuts there, and refuses that. */
+static void case_continue_for_dynamo(void) {
+    struct wtok_template *t = create("{% for m in messages %}<{% for c in m.content %}{{ c.text if "
+                                     "c.type == 'text' else '?' }}{% endfor %}>{% endfor %}",
+                                     NULL);
+    struct wtok_chat chat = {
+        .messages = WEIR_SPAN_LIT(
+            "[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"a\"},{\"type\":"
+            "\"image_url\"},{\"type\":\"text\",\"text\":\"\"},{\"type\":\"image_url\"}]}]"),
+        .continue_final_message = true,
+        .for_dynamo = true,
+        .flavour = WTOK_FLAVOUR_VLLM};
+    expect(t, chat, "<a");
+    chat.messages =
+        WEIR_SPAN_LIT("[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"\"}]}]");
+    expect_error(t, chat,
+                 "continue_final_message is set but the final message has no text to continue");
+    wtok_template_destroy(t);
+}
+
 static void case_refusals(void) {
     struct wtok_template *t = create("{{ raise_exception('no ' ~ messages[0].role) }}", NULL);
     struct wtok_chat chat = {.messages = weir_span_z(hello)};
@@ -506,6 +526,7 @@ int main(void) {
     CHECK_RUN(case_efforts_of_sglang);
     CHECK_RUN(case_named_templates_of_sglang);
     CHECK_RUN(case_continue);
+    CHECK_RUN(case_continue_for_dynamo);
     CHECK_RUN(case_refusals);
     CHECK_RUN(case_deepseek);
     CHECK_RUN(case_deepseek_many_results);
