@@ -1,7 +1,9 @@
 /*
  * Download: the record → its chunks, one after the other, handed on as they come → digest → told.
- * Upload: the bucket → the record of before → chunks, each read and acknowledged → the new record,
- * which replaces that of before and no other → the chunks of before are purged → told.
+ * Upload: the bucket → the record of before → the owner says what is to replace it → chunks, each
+ * read and acknowledged → the new record, which replaces that of before and no other → the chunks
+ * of before are purged → told. (What is made before the record of before was read may be older than
+ * that one.)
  *
  * Failure modes: any call that fails ends the operation; an upload that breaks off leaves the
  * object of before whole, and has its own chunks purged: nobody names them, and the bucket has no
@@ -26,7 +28,7 @@ enum {
     ARENA_MAX = 64 << 20,
 };
 
-enum step { STEP_BUCKET, STEP_RECORD, STEP_CHUNK, STEP_NEW_RECORD, STEP_PURGE };
+enum step { STEP_BUCKET, STEP_RECORD, STEP_READY, STEP_CHUNK, STEP_NEW_RECORD, STEP_PURGE };
 
 struct weir_js_object_op {
     struct weir_js *js; /* borrowed */
@@ -35,6 +37,7 @@ struct weir_js_object_op {
     const struct weir_js_object_sink *sink; /* borrowed; NULL: an upload */
     bool upload;
     uint64_t max_bytes;
+    void (*on_ready)(void *arg); /* upload */
     weir_js_object_fn fn;
     void *arg;
     enum step step;
@@ -202,8 +205,10 @@ static bool after_put(struct weir_js_object_op *op, const struct weir_js_answer 
         if (a->error == 0)
             take_old(op, a->data);
         op->record_seq = a->error == 0 ? a->seq : 0;
-        op->step = op->chunks > 0 ? STEP_CHUNK : STEP_NEW_RECORD;
+        op->step = STEP_READY;
         return true;
+    case STEP_READY: /* asks nothing */
+        break;
     case STEP_CHUNK:
         if (++op->n == op->chunks)
             op->step = STEP_NEW_RECORD;
@@ -344,6 +349,10 @@ static void read_chunk(struct weir_js_object_op *op) {
 }
 
 static void ask(struct weir_js_object_op *op) {
+    if (op->step == STEP_READY) {
+        op->on_ready(op->arg);
+        return;
+    }
     if (op->upload && op->step == STEP_CHUNK) {
         read_chunk(op);
         return;
@@ -362,6 +371,7 @@ static struct weir_js_object_op *create(const struct weir_js_object_config *conf
         return NULL;
     op->js = config->js;
     op->step = first;
+    op->on_ready = config->on_ready;
     op->fn = config->fn;
     op->arg = config->arg;
     op->max_bytes = config->max_bytes;
@@ -393,16 +403,19 @@ enum weir_status weir_js_object_put(const struct weir_js_object_config *config,
                                     struct weir_js_object_op **ret_op) {
     char inbox[WEIR_NATS_INBOX_BYTES];
     struct weir_js_object_op *op = create(config, STEP_BUCKET);
-    if (op == NULL) {
-        weir_spool_destroy(config->take);
+    if (op == NULL)
         return WEIR_NOMEM;
-    }
     op->upload = true;
-    op->bytes = config->take;
-    op->chunks = (weir_spool_size(op->bytes) + CHUNK_BYTES - 1) / CHUNK_BYTES;
     weir_nats_inbox(weir_loop_rng(weir_js_loop(op->js)), inbox);
     snprintf(op->nuid, sizeof(op->nuid), "%s", strrchr(inbox, '.') + 1);
     return start(op, ret_op);
+}
+
+void weir_js_object_write(struct weir_js_object_op *op, struct weir_spool *take) {
+    op->bytes = take;
+    op->chunks = (weir_spool_size(take) + CHUNK_BYTES - 1) / CHUNK_BYTES;
+    op->step = op->chunks > 0 ? STEP_CHUNK : STEP_NEW_RECORD;
+    ask(op);
 }
 
 void weir_js_object_cancel(struct weir_js_object_op *op) {

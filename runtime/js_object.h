@@ -32,18 +32,23 @@ struct weir_js_object_config {
     const char *bucket, *name;              /* copied */
     const struct weir_js_object_sink *sink; /* download; outlives the operation */
     uint64_t max_bytes;                     /* download */
-    struct weir_spool *take; /* upload: of the same loop; becomes ours, also when it fails */
+    /* Upload: it is known which object is to be replaced. May cancel the operation. */
+    void (*on_ready)(void *arg);
     weir_js_object_fn fn;
     void *arg;
 };
 /* fn is not called when these fail. */
 enum weir_status weir_js_object_get(const struct weir_js_object_config *config,
                                     struct weir_js_object_op **ret_op) WEIR_MUST_CHECK;
-/* Makes the bucket if it is not there. One chunk is in memory at a time. The object before stands
- * until the last one is there; its chunks are removed at the end. WEIR_EXISTS: somebody else
- * replaced the object meanwhile, and theirs stands. */
+/* Makes the bucket if it is not there, looks which object is, says on_ready and waits for what is
+ * to replace that one. fn may come before. */
 enum weir_status weir_js_object_put(const struct weir_js_object_config *config,
                                     struct weir_js_object_op **ret_op) WEIR_MUST_CHECK;
+/* What it is, behind on_ready; `take` is of the same loop and becomes ours. One chunk is in memory
+ * at a time. The object before stands until the last one is there; its chunks are removed at the
+ * end. To fn WEIR_EXISTS: somebody else has replaced the object since on_ready, and theirs
+ * stands. */
+void weir_js_object_write(struct weir_js_object_op *op, struct weir_spool *take);
 /* No fn after it. Accepts NULL. */
 void weir_js_object_cancel(struct weir_js_object_op *op);
 

@@ -143,32 +143,43 @@ static void unwritten(struct weir_kv_stream *s, enum weir_status st) {
     log_unwritten(s, st);
 }
 
+static void give_up(struct weir_kv_stream *s, enum weir_status st) {
+    weir_js_object_cancel(s->writing);
+    s->writing = NULL;
+    unwritten(s, st);
+}
+
 void weir_kv_stream_dumped(struct weir_kv_stream *s, enum weir_status st, struct weir_spool *take,
                            uint64_t n_events, uint64_t high) {
     if (st != WEIR_OK) {
-        unwritten(s, st);
+        give_up(s, st);
         return;
     }
+    s->writing_high = high;
+    WEIR_LOG(WEIR_LOG_INFO, "events",
+             "stream %s has %" PRIu64 " messages: a snapshot of %" PRIu64 " events, %" PRIu64
+             " bytes, is written",
+             s->name, s->keep.messages, n_events, weir_spool_size(take));
+    weir_js_object_write(s->writing, take);
+}
+
+static void on_ready(void *arg) {
+    struct weir_kv_stream *s = arg;
+    enum weir_status st = weir_kv_stream_dump(s);
+    if (st != WEIR_OK)
+        give_up(s, st);
+}
+
+/* First which one it replaces, then what it says: one that is written meanwhile may be newer, and
+ * the stream be purged behind it. */
+static void write_snapshot(struct weir_kv_stream *s) {
     const struct weir_js_object_config oc = {.js = s->all->js,
                                              .bucket = s->bucket,
                                              .name = "radix-state",
-                                             .take = take,
+                                             .on_ready = on_ready,
                                              .fn = on_written,
                                              .arg = s};
-    uint64_t n_bytes = weir_spool_size(take);
-    s->writing_high = high;
-    st = weir_js_object_put(&oc, &s->writing);
-    if (st == WEIR_OK)
-        WEIR_LOG(WEIR_LOG_INFO, "events",
-                 "stream %s has %" PRIu64 " messages: a snapshot of %" PRIu64 " events, %" PRIu64
-                 " bytes, is written",
-                 s->name, s->keep.messages, n_events, n_bytes);
-    else
-        unwritten(s, st);
-}
-
-static void write_snapshot(struct weir_kv_stream *s) {
-    enum weir_status st = weir_kv_stream_dump(s);
+    enum weir_status st = weir_js_object_put(&oc, &s->writing);
     if (st != WEIR_OK)
         unwritten(s, st);
 }

@@ -3,19 +3,22 @@
 What others would read or write (events, snapshots, consumers) is read and written by nats-py; the snapshot's bytes by
 the reader and writer of this file. What the index shall hold is what the mockers' own counters say.
 """
+import contextlib
 import itertools
 import json
 import os
 import re
+import socket
 import struct
 import subprocess
+import threading
 from datetime import datetime
 
 import pytest
 
 from nats_server import BINARY, WHY_NOT, NatsServer
 from testenv import python_with
-from weir import WEIR, Process, knows, until
+from weir import DEADLINE_S, WEIR, Process, knows, until
 
 pytestmark = pytest.mark.skipif(BINARY is None, reason=WHY_NOT)
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -380,6 +383,59 @@ def test_two_that_write_at_once(jet, fleet):
     until("one snapshot's messages", lambda: (got := jet.snapshot()) and got[1]["left"] == got[1]["chunks"] + 1)
     again = fleet.frontend(*FLAGS).ready()
     has(again, 70000)
+
+
+class Held:
+    """Before a NATS server: what its clients send goes on until one says `what`; then it waits for `go`."""
+
+    def __init__(self, port, what):
+        self.what, self.port, self.seen, self.go = what, port, threading.Event(), threading.Event()
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"nats://127.0.0.1:{self.listener.getsockname()[1]}"
+        self.run(self.accept)
+
+    @staticmethod
+    def run(f, *arguments):
+        threading.Thread(target=f, args=arguments, daemon=True).start()
+
+    def accept(self):
+        while True:
+            client = self.listener.accept()[0]
+            server = socket.create_connection(("127.0.0.1", self.port))
+            self.run(self.pass_on, client, server, self.what)
+            self.run(self.pass_on, server, client, None)
+
+    def pass_on(self, source, target, what):
+        last = b""
+        with contextlib.suppress(OSError):
+            while data := source.recv(1 << 16):
+                if what and what in last + data:
+                    self.seen.set()
+                    self.go.wait(DEADLINE_S)
+                last = data[-len(what):] if what else b""
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+
+
+def test_a_snapshot_that_is_overtaken(jet, fleet):
+    """While a router is about to write one another writes a newer one, and purges behind that. (The older one replaced it: what lay
+    between was nowhere any more.)"""
+    worker = fleet.mocker("--durable-kv-events").ids[0]
+    held = Held(jet.server.port, b"STREAM.CREATE.OBJ_")
+    front = fleet.frontend(*FLAGS, "--router-snapshot-threshold", "1", env={"NATS_SERVER": held.url}).ready()
+    events = [stored(worker, i, [(i, 100 + i)]) for i in (1, 2, 3)]
+    jet.py("publish", STREAM, jet.file("events", json.dumps(events[:2]).encode()))
+    assert held.seen.wait(DEADLINE_S)
+    jet.py("publish", STREAM, jet.file("events", json.dumps(events[2:]).encode()))
+    has(front, 3)
+    state = [{"worker": worker, "tier": 0, "event": i, "parent": None, "rank": 0, "start": None, "blocks": [(i, 100 + i)]} for i in (1, 2, 3)]
+    jet.py("put", BUCKET, "radix-state", jet.file("state", write_state(state)))
+    jet.py("purge", STREAM)
+    held.go.set()
+    until("its own", lambda: front.metric("weir_router_kv_stream_snapshots_written_total") or "was not written" in front.log())
+    again = fleet.frontend(*FLAGS, "--router-snapshot-threshold", "1000000").ready()
+    again.wait_line("a snapshot of .* events was read")
+    has(again, 3)
 
 
 def test_damaged_snapshot(jet, fleet):
