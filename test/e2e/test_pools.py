@@ -546,10 +546,11 @@ def test_the_last_prefill_instance_goes_before_its_card(fleet, queue):
     assert front.chat().status == 200
     store = os.path.join(fleet.env["DYN_FILE_KV"], "v1", "instances")
     record, = (name for name in os.listdir(store) if "generate" in name and name.endswith(f"{pre[0].ids[0]:x}"))
-    os.remove(os.path.join(store, record))
-    front.wait_line("model m has 0 prefill workers")
-    seen = len(front.lines)
-    r = front.chat()
+    with pre[0].frozen():  # else it may have written its record again by then
+        os.remove(os.path.join(store, record))
+        front.wait_line("model m has 0 prefill workers")
+        seen = len(front.lines)
+        r = front.chat()
     assert r.status == 503 and r.json()["error"]["message"] == (
         "Model `m` is not ready to serve requests yet. The deployment may still be starting up or is not fully provisioned. "
         "Please retry shortly."), r
