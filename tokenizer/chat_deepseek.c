@@ -59,8 +59,8 @@ struct deepseek {
     struct turn *turns;
     uint32_t n;
     int64_t last_question; /* -1: none */
-    int64_t asks;          /* the last answer so far; engines: turn that is no tool's. -1: none */
-    uint32_t results;      /* tools' turns since */
+    int64_t answer;        /* whose results may stand here; -1: nobody's */
+    uint32_t results;      /* of it so far */
 };
 
 /* ---- what the request says ------------------------------------------------------------------ */
@@ -308,10 +308,15 @@ static void put_calls(struct deepseek *d, struct wj_val calls) {
     wj_putz(x, "</" DSML "function_calls>");
 }
 
+/* Dynamo shows none where nobody asks. */
+static bool shows_thought(const struct deepseek *d, uint32_t at) {
+    return d->thinks && at > d->last_question && (d->ways != &dynamo || d->last_question >= 0);
+}
+
 static void put_assistant(struct deepseek *d, uint32_t at) {
     struct wj_run *x = d->x;
     const struct turn *t = &d->turns[at];
-    if (d->thinks && at > d->last_question) {
+    if (shows_thought(d, at)) {
         if (d->ways->strict && t->thought.len == 0 && !has(t->calls))
             bad_message(x, "an answer to the last question needs reasoning_content or tool_calls "
                            "where the model thinks");
@@ -325,27 +330,19 @@ static void put_assistant(struct deepseek *d, uint32_t at) {
     wj_putz(x, EOS);
 }
 
-/* How many calls the answer made whose results these are. */
-static uint32_t calls_before(struct deepseek *d, uint32_t at) {
-    const struct turn *asks = d->asks >= 0 ? &d->turns[d->asks] : NULL;
-    if (d->ways->strict && at == 0)
-        asks = &d->turns[d->n - 1]; /* the reference's index runs around */
-    else if (asks != NULL && asks->role != ASSISTANT)
-        asks = NULL;
-    uint32_t n = asks != NULL && has(asks->calls) ? asks->calls.len : 0;
-    if (d->ways->strict && n < d->results)
-        bad_message(d->x, "a tool message needs a call of the assistant before it");
-    return n;
-}
-
 static void put_result(struct deepseek *d, uint32_t at) {
     struct wj_run *x = d->x;
-    uint32_t n = calls_before(d, at);
-    wj_putz(x, d->results == 1 ? "\n\n<function_results>" : "");
+    uint32_t order = ++d->results;
+    /* The reference's index runs around. */
+    int64_t answer = d->ways->strict && at == 0 ? (int64_t)d->n - 1 : d->answer;
+    uint32_t n = answer >= 0 && has(d->turns[answer].calls) ? d->turns[answer].calls.len : 0;
+    if (d->ways->strict && n < order)
+        bad_message(x, "a tool message needs a call of the assistant before it");
+    wj_putz(x, order == 1 ? "\n\n<function_results>" : "");
     wj_putz(x, "\n<result>");
     wj_print_str(x, d->turns[at].content);
     wj_putz(x, "</result>");
-    if (d->results != n)
+    if (order != n)
         return;
     wj_putz(x, "\n</function_results>\n\n");
     wj_putz(x, d->thinks && at >= d->last_question ? THINK : THOUGHT);
@@ -354,12 +351,6 @@ static void put_result(struct deepseek *d, uint32_t at) {
 static void put_turn(struct deepseek *d, uint32_t at) {
     struct wj_run *x = d->x;
     const struct turn *t = &d->turns[at];
-    if (t->role == TOOL) {
-        d->results++;
-    } else if (t->role == ASSISTANT || d->ways->strict) {
-        d->asks = at;
-        d->results = 0;
-    }
     switch (t->role) {
     case SYSTEM:
         wj_print_str(x, t->content);
@@ -387,6 +378,15 @@ static void put_turn(struct deepseek *d, uint32_t at) {
     default:
         bad_message(x, "this model knows no such role");
     }
+}
+
+/* Results are those of the answer right before them, for Dynamo of the last one. */
+static void note_answer(struct deepseek *d, uint32_t at) {
+    enum role role = d->turns[at].role;
+    if (role != ASSISTANT && (role == TOOL || !d->ways->strict))
+        return;
+    d->answer = role == ASSISTANT ? (int64_t)at : -1;
+    d->results = 0;
 }
 
 /* ---- the whole ------------------------------------------------------------------------------ */
@@ -425,7 +425,7 @@ static struct wj_val dynamo_format(struct wj_run *x, struct wj_val format) {
 
 void wtok_deepseek_render(struct wj_run *x, const struct wtok_chat *chat, struct wj_val messages,
                           struct wj_val tools, struct wj_val args, struct wj_val format) {
-    struct deepseek d = {.x = x};
+    struct deepseek d = {.x = x, .answer = -1};
     d.ways = chat->for_dynamo ? &dynamo : chat->flavour == WTOK_FLAVOUR_SGLANG ? &sglang : &vllm;
     d.turns = wj_alloc(x, (messages.len + (size_t)1) * sizeof(*d.turns));
     d.thinks = thinks(&d, args);
@@ -434,12 +434,11 @@ void wtok_deepseek_render(struct wj_run *x, const struct wtok_chat *chat, struct
     place_tools(&d, list_or_none(tools), dynamo_format(x, format));
     drop_former(&d);
     d.last_question = last_question(&d);
-    d.asks = -1;
-    if (d.last_question < 0 && !d.ways->strict)
-        d.thinks = false;
     wj_putz(x, BOS);
-    for (uint32_t i = 0; i < d.n; i++)
+    for (uint32_t i = 0; i < d.n; i++) {
         put_turn(&d, i);
+        note_answer(&d, i);
+    }
 }
 
 /* ---- which models --------------------------------------------------------------------------- */
