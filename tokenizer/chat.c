@@ -398,6 +398,18 @@ static enum wtok_code code_of(const struct wtok_template *t, const struct wtok_c
                                                   : WTOK_CODE_NONE;
 }
 
+/* vLLM's code writes those as Python shows them. */
+static void refuse_odd_thoughts(struct wj_run *x, struct wj_val messages) {
+    for (uint32_t i = 0; i < messages.len; i++) {
+        struct wj_val m = messages.u.items[i], thought = wtok_member(x, m, "reasoning");
+        if (thought.kind == WJ_MISSING || thought.kind == WJ_NONE)
+            thought = wtok_member(x, m, "reasoning_content");
+        if (thought.kind != WJ_MISSING && thought.kind != WJ_STR && wj_truth(thought))
+            wj_fail(x, WTOK_JINJA_ERR_UNSUPPORTED,
+                    "thoughts that are no text are not followed for this model");
+    }
+}
+
 /* Models whose chats are rendered by code. */
 static void render_coded(struct chat_run *r, enum wtok_code code) {
     struct wj_run *x = &r->x;
@@ -409,10 +421,13 @@ static void render_coded(struct chat_run *r, enum wtok_code code) {
     if (!dynamo && !sglang && r->chat->asks_tokenizer)
         wj_fail(x, WTOK_JINJA_ERR_UNSUPPORTED,
                 "what the tokenizer is asked for is not followed for this model");
-    if (r->messages.kind == WJ_LIST && !dynamo && !sglang)
+    if (r->messages.kind == WJ_LIST && !dynamo && !sglang) {
+        refuse_odd_thoughts(x, r->messages);
         r->messages = wtok_shape_bills(x, r->messages);
+    }
+    bool parts = !dynamo && code == WTOK_CODE_V4;
     r->messages = wtok_shape_messages(x, dynamo ? WTOK_FLAVOUR_PLAIN : r->chat->flavour, dynamo,
-                                      r->messages, false);
+                                      r->messages, parts);
     r->tools = wtok_shape_tools(x, r->chat->flavour, dynamo,
                                 r->tools.kind == WJ_LIST ? r->all_tools : r->tools);
     if (sglang)
@@ -423,7 +438,7 @@ static void render_coded(struct chat_run *r, enum wtok_code code) {
         x->prompt = NULL;
     }
     wj_puts(x, sglang ? r->t->begin : weir_span("", 0)); /* it encodes the text as a plain one */
-    wtok_deepseek_render(x, r->chat, r->messages, r->tools, r->args, r->format);
+    wtok_deepseek_render(x, r->chat, code, r->messages, r->tools, r->args, r->format);
     if (cuts)
         cut_final(r);
 }

@@ -49,7 +49,7 @@ enum weir_status wtok_template_render(const struct wtok_template *t, const struc
 /* The template that a conversation with or without tools gets; for logs: "default", "tool_use". */
 struct weir_span wtok_template_name(const struct wtok_template *t, bool with_tools);
 /* Chats for engines are rendered by code of ours instead of a template, as they do themselves
- * (gpt-oss, DeepSeek V3.2). */
+ * (gpt-oss, DeepSeek V3.2 and V4). */
 bool wtok_chat_native(const struct wtok *tok);
 
 #endif

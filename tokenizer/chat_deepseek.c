@@ -1,7 +1,7 @@
 /*
- * The prompt format of DeepSeek V3.2, whose models have no chat template: engines and Dynamo render
- * their chats by code, each a little otherwise (`ways`). Text of the format: the model's
- * encoding_dsv32.py; what is made of a request: a live Dynamo 1.6.1,
+ * The prompt formats of DeepSeek V3.2 and V4, whose models have no chat template: engines and
+ * Dynamo render their chats by code, each a little otherwise (`ways`). Text of the formats: the
+ * models' encoding_dsv32.py and encoding_dsv4.py; what is made of a request: a live Dynamo 1.6.1,
  * vLLM 0.32 and SGLang 0.5.23, to which test/e2e/interop_deepseek.py and engine_diff.py hold it.
  */
 #include "base/json.h"
@@ -9,6 +9,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #define BOS "<｜begin▁of▁sentence｜>"
 #define EOS "<｜end▁of▁sentence｜>"
@@ -25,41 +26,64 @@ enum place {
 /* In front of the last question thoughts are not shown, and what else is left out there. */
 enum drops { DROPS_NONE, DROPS_BEFORE_USER, DROPS_ALWAYS };
 
+enum whose { DYNAMO, VLLM, SGLANG };
+
 static const struct ways {
+    enum whose whose;
+    bool v4;     /* else V3.2 */
     bool thinks; /* where the request does not say */
     bool strict; /* results want their calls, answers to the last question a thought or call */
     bool ends_thoughts; /* also those that are empty, behind the last question */
-    bool rust_numbers;  /* as Rust's serde_json reads them */
+    bool system_asks;   /* the model answers a system message that nobody else stands behind */
     enum place tools;
     enum drops drops; /* when developers are left out; only where the model thinks */
     const char *paragraph;
-} dynamo = {.thinks = true, .rust_numbers = true, .tools = FIRST_SYSTEM, .paragraph = "\n\n"},
-  vllm = {.strict = true,
+} dynamo = {.thinks = true, .tools = FIRST_SYSTEM, .paragraph = "\n\n"},
+  vllm = {.whose = VLLM,
+          .strict = true,
           .ends_thoughts = true,
           .tools = OWN_SYSTEM,
           .drops = DROPS_BEFORE_USER,
           .paragraph = "\n"},
-  sglang = {.strict = true,
+  sglang = {.whose = SGLANG,
+            .strict = true,
             .ends_thoughts = true,
             .tools = FRONT_SYSTEM,
             .drops = DROPS_ALWAYS,
-            .paragraph = "\n"};
+            .paragraph = "\n"},
+  dynamo4 = {.v4 = true,
+             .thinks = true,
+             .ends_thoughts = true,
+             .tools = FIRST_SYSTEM,
+             .drops = DROPS_ALWAYS,
+             .paragraph = "\n\n"},
+  vllm4 = {.whose = VLLM,
+           .v4 = true,
+           .thinks = true,
+           .ends_thoughts = true,
+           .system_asks = true,
+           .tools = FIRST_SYSTEM,
+           .drops = DROPS_ALWAYS,
+           .paragraph = "\n\n"};
 
 enum role { SYSTEM, DEVELOPER, USER, ASSISTANT, TOOL, OTHER };
 struct turn {
     enum role role;
+    bool joins;                     /* V4: a message with the turn before it */
     struct wj_val content, thought; /* STR or NONE */
     struct wj_val calls, tools;     /* LIST or NONE; tools that stand in the message */
     struct wj_val format;           /* that the answer must have, or NONE */
+    struct wj_val call;             /* whose result it is */
+    uint32_t order;                 /* V4: of that call among those of its answer */
 };
 struct deepseek {
     struct wj_run *x;
     const struct ways *ways;
-    bool thinks;
+    bool thinks, keeps; /* all thoughts are shown */
     struct turn *turns;
     uint32_t n;
     int64_t last_question; /* -1: none */
-    int64_t answer;        /* whose results may stand here; -1: nobody's */
+    int64_t answer;        /* V3.2: whose results may stand here; -1: nobody's */
     uint32_t results;      /* of it so far */
 };
 
@@ -69,8 +93,8 @@ static struct wj_val list_or_none(struct wj_val v) {
     return v.kind == WJ_LIST && v.len > 0 ? v : wj_none();
 }
 
-/* Dynamo: the texts of a content, one behind the other. */
-static struct wj_val joined(struct wj_run *x, struct wj_val content) {
+/* The texts of a content that is a list, for Dynamo one behind the other. */
+static struct wj_val joined(struct wj_run *x, struct wj_val content, const char *sep) {
     struct wj_vec texts = {0};
     if (content.kind != WJ_LIST)
         return content;
@@ -83,15 +107,16 @@ static struct wj_val joined(struct wj_run *x, struct wj_val content) {
         if (text.kind == WJ_STR)
             wj_push(x, &texts, text);
     }
-    return wtok_join_texts(x, &texts, "");
+    return wtok_join_texts(x, &texts, sep);
 }
 
-/* Dynamo: thoughts that come as a list are one text. */
-static struct wj_val thought_of(struct wj_run *x, struct wj_val m) {
+/* Dynamo: thoughts that come as a list are one text of V3.2, none of V4. */
+static struct wj_val thought_of(struct deepseek *d, struct wj_val m) {
+    struct wj_run *x = d->x;
     struct wj_val v = wtok_member(x, m, "reasoning_content");
     if (!has(v))
         v = wtok_member(x, m, "reasoning");
-    return v.kind == WJ_LIST ? wtok_joined_texts(x, v, "\n") : v;
+    return v.kind == WJ_LIST && !d->ways->v4 ? wtok_joined_texts(x, v, "\n") : v;
 }
 
 static double power_of_ten(unsigned n) {
@@ -155,12 +180,17 @@ static struct turn turn_of(struct deepseek *d, struct wj_val m) {
     for (size_t i = 0; i < WEIR_ARRAY_LEN(names); i++)
         if (is_text(role, names[i]))
             t.role = (enum role)i;
-    t.content = joined(x, content);
-    t.thought = thought_of(x, m);
+    t.content = joined(x, content, d->ways->whose == DYNAMO ? "" : "\n\n");
+    t.thought = thought_of(d, m);
     t.calls = list_or_none(wtok_member(x, m, "tool_calls"));
     t.tools = list_or_none(wtok_member(x, m, "tools"));
-    if (d->ways == &dynamo && has(t.tools))
+    t.call = wtok_member(x, m, "tool_call_id");
+    if (d->ways->whose == DYNAMO && has(t.tools))
         bad_message(x, "tools of a system message are not supported for this model");
+    if (d->ways == &vllm4 &&
+        (wtok_member(x, m, "task").kind == WJ_STR || is_text(role, "latest_reminder") ||
+         is_text(role, "direct_search_results")))
+        bad_message(x, "tasks and reminders are not supported for this model");
     if (t.content.kind != WJ_STR)
         t.content = wj_strz("");
     if (t.thought.kind != WJ_STR)
@@ -170,7 +200,13 @@ static struct turn turn_of(struct deepseek *d, struct wj_val m) {
 
 static void insert_system(struct deepseek *d) {
     memmove(d->turns + 1, d->turns, d->n++ * sizeof(*d->turns));
-    d->turns[0] = (struct turn){SYSTEM, wj_strz(""), wj_strz(""), wj_none(), wj_none(), wj_none()};
+    d->turns[0] = (struct turn){.role = SYSTEM,
+                                .content = wj_strz(""),
+                                .thought = wj_strz(""),
+                                .calls = wj_none(),
+                                .tools = wj_none(),
+                                .format = wj_none(),
+                                .call = wj_none()};
 }
 
 static void place_tools(struct deepseek *d, struct wj_val tools, struct wj_val format) {
@@ -194,16 +230,73 @@ static void place_tools(struct deepseek *d, struct wj_val tools, struct wj_val f
 
 static int64_t last_question(const struct deepseek *d) {
     int64_t i = (int64_t)d->n - 1;
-    while (i >= 0 && d->turns[i].role != USER && d->turns[i].role != DEVELOPER)
+    while (i >= 0 && d->turns[i].role != USER && d->turns[i].role != DEVELOPER &&
+           !(d->ways->v4 && d->turns[i].role == TOOL))
+        i--;
+    while (i >= 0 && d->turns[i].joins)
         i--;
     return i;
+}
+
+static void number_calls(struct wj_run *x, struct wj_val orders, struct wj_val calls) {
+    for (uint32_t i = 0; i < calls.len; i++) {
+        struct wj_val id = wtok_member(x, calls.u.items[i], "id");
+        if (id.kind == WJ_STR)
+            wj_dict_set(x, orders.u.dict, id, wj_int(i));
+    }
+}
+
+static int by_order(const void *a, const void *b) {
+    const struct turn *x = *(const struct turn *const *)a, *y = *(const struct turn *const *)b;
+    return x->order != y->order ? (x->order < y->order ? -1 : 1) : (x > y) - (x < y);
+}
+
+/* The results among these turns, in the order of their calls. */
+static void sort_results(struct deepseek *d, uint32_t begin, uint32_t end) {
+    uint32_t n = 0, room = end - begin + 1;
+    struct turn **order = wj_alloc(d->x, room * sizeof(*order));
+    struct wj_val *contents = wj_alloc(d->x, room * sizeof(*contents));
+    for (uint32_t i = begin; i < end; i++)
+        if (d->turns[i].role == TOOL)
+            order[n++] = &d->turns[i];
+    qsort(order, n, sizeof(struct turn *), by_order);
+    for (uint32_t i = 0; i < n; i++)
+        contents[i] = order[i]->content;
+    n = 0;
+    for (uint32_t i = begin; i < end; i++)
+        if (d->turns[i].role == TOOL)
+            d->turns[i].content = contents[n++];
+}
+
+/* V4: results of tools and texts of the user in a row are one message. */
+static void join_turns(struct deepseek *d) {
+    struct wj_val orders = wj_dict_new(d->x, 1), *order;
+    uint32_t begin = 0;
+    for (uint32_t i = 0; i < d->n; i++) {
+        struct turn *t = &d->turns[i];
+        bool joinable = t->role == USER || t->role == TOOL;
+        t->joins = joinable && i > 0 && (t[-1].role == USER || t[-1].role == TOOL);
+        if (!t->joins) {
+            sort_results(d, begin, i);
+            begin = i;
+        }
+        if (t->role == ASSISTANT && has(t->calls)) {
+            orders = wj_dict_new(d->x, t->calls.len);
+            number_calls(d->x, orders, t->calls);
+        }
+        order = t->role == TOOL && t->call.kind == WJ_STR
+                    ? wj_dict_find(d->x, orders.u.dict, wj_text(d->x, t->call))
+                    : NULL;
+        t->order = order != NULL ? (uint32_t)order->u.i : 0;
+    }
+    sort_results(d, begin, d->n);
 }
 
 /* What the format's reference leaves out in front of the last question. */
 static void drop_former(struct deepseek *d) {
     int64_t last = last_question(d);
     uint32_t n = 0;
-    if (!d->thinks || d->ways->drops == DROPS_NONE ||
+    if (!d->thinks || d->keeps || d->ways->drops == DROPS_NONE ||
         (d->ways->drops == DROPS_BEFORE_USER && (d->n == 0 || d->turns[d->n - 1].role != USER)))
         return;
     for (uint32_t i = 0; i < d->n; i++)
@@ -214,40 +307,69 @@ static void drop_former(struct deepseek *d) {
 
 /* ---- text ----------------------------------------------------------------------------------- */
 
+/* Paragraphs in front of the tools' schemas, and what stands behind these. */
+struct words {
+    const char *front[8], *behind;
+};
+
+static const struct words words_v32 = {
+    {"## Tools",
+     "You have access to a set of tools you can use to answer the user's question.\nYou can "
+     "invoke functions by writing a \"<" DSML "function_calls>\" block like the following as "
+     "part of your reply to the user:\n<" DSML "function_calls>\n<" DSML
+     "invoke name=\"$FUNCTION_NAME\">\n<" DSML
+     "parameter name=\"$PARAMETER_NAME\" string=\"true|false\">$PARAMETER_VALUE</" DSML
+     "parameter>\n...\n</" DSML "invoke>\n<" DSML "invoke name=\"$FUNCTION_NAME2\">\n...\n</" DSML
+     "invoke>\n</" DSML "function_calls>",
+     "String and scalar parameters should be specified as is without any escaping or quotes, "
+     "while lists and objects should use JSON format. The \"string\" attribute should be set to "
+     "\"true\" for string type parameters and \"false\" for other types (numbers, booleans, "
+     "arrays, objects).",
+     "If the thinking_mode is enabled, then after function results you should strongly consider "
+     "outputting a thinking block. Here is an example:",
+     "<" DSML "function_calls>\n...\n</" DSML "function_calls>",
+     "<function_results>\n...\n</function_results>", THINK "...thinking about results" THOUGHT,
+     "Here are the functions available in JSONSchema format:\n<functions>\n"},
+    "</functions>\n"};
+
+static const struct words words_v4 = {
+    {"## Tools",
+     "You have access to a set of tools to help answer the user's question. You can invoke tools "
+     "by writing a \"<" DSML "tool_calls>\" block like the following:",
+     "<" DSML "tool_calls>\n<" DSML "invoke name=\"$TOOL_NAME\">\n<" DSML
+     "parameter name=\"$PARAMETER_NAME\" string=\"true|false\">$PARAMETER_VALUE</" DSML
+     "parameter>\n...\n</" DSML "invoke>\n<" DSML "invoke name=\"$TOOL_NAME2\">\n...\n</" DSML
+     "invoke>\n</" DSML "tool_calls>",
+     "String parameters should be specified as is and set `string=\"true\"`. For all other types "
+     "(numbers, booleans, arrays, objects), pass the value in JSON format and set "
+     "`string=\"false\"`.",
+     "If thinking_mode is enabled (triggered by " THINK "), you MUST output your complete "
+     "reasoning inside " THINK "..." THOUGHT " BEFORE any tool calls or final response.",
+     "Otherwise, output directly after " THOUGHT " with tool calls or final response.",
+     "### Available Tool Schemas", ""},
+    "\nYou MUST strictly follow the above defined tool name and parameter schemas to invoke tool "
+    "calls.\n"};
+
+static void put_value(struct deepseek *d, struct wj_val v) {
+    wj_put_json(d->x, d->ways->whose == DYNAMO ? wtok_map_numbers(d->x, v, rust_number) : v);
+}
+
 static void put_tools(struct deepseek *d, struct wj_val tools) {
-    static const char *const paragraphs[] = {
-        "## Tools",
-        "You have access to a set of tools you can use to answer the user's question.\nYou can "
-        "invoke functions by writing a \"<" DSML "function_calls>\" block like the following as "
-        "part of your reply to the user:\n<" DSML "function_calls>\n<" DSML
-        "invoke name=\"$FUNCTION_NAME\">\n<" DSML
-        "parameter name=\"$PARAMETER_NAME\" string=\"true|false\">$PARAMETER_VALUE</" DSML
-        "parameter>\n...\n</" DSML "invoke>\n<" DSML
-        "invoke name=\"$FUNCTION_NAME2\">\n...\n</" DSML "invoke>\n</" DSML "function_calls>",
-        "String and scalar parameters should be specified as is without any escaping or quotes, "
-        "while lists and objects should use JSON format. The \"string\" attribute should be set to "
-        "\"true\" for string type parameters and \"false\" for other types (numbers, booleans, "
-        "arrays, objects).",
-        "If the thinking_mode is enabled, then after function results you should strongly consider "
-        "outputting a thinking block. Here is an example:",
-        "<" DSML "function_calls>\n...\n</" DSML "function_calls>",
-        "<function_results>\n...\n</function_results>",
-        THINK "...thinking about results" THOUGHT,
-        "Here are the functions available in JSONSchema format:\n<functions>\n"};
     struct wj_run *x = d->x;
+    const struct words *w = d->ways->v4 ? &words_v4 : &words_v32;
     wj_putz(x, "\n\n");
-    for (size_t i = 0; i < WEIR_ARRAY_LEN(paragraphs); i++) {
+    for (size_t i = 0; i < WEIR_ARRAY_LEN(w->front); i++) {
         wj_putz(x, i > 0 ? d->ways->paragraph : "");
-        wj_putz(x, paragraphs[i]);
+        wj_putz(x, w->front[i]);
     }
     for (uint32_t i = 0; i < tools.len; i++) {
         struct wj_val f = wtok_member(x, tools.u.items[i], "function");
         if (f.kind != WJ_DICT)
             bad_message(x, "every tool must be an object with a function");
-        wj_put_json(x, d->ways->rust_numbers ? wtok_map_numbers(x, f, rust_number) : f);
+        put_value(d, f);
         wj_put(x, "\n", 1);
     }
-    wj_putz(x, "</functions>\n");
+    wj_putz(x, w->behind);
 }
 
 static void put_demands(struct deepseek *d, const struct turn *t) {
@@ -257,8 +379,7 @@ static void put_demands(struct deepseek *d, const struct turn *t) {
         return;
     wj_putz(d->x, "\n\n## Response Format:\n\nYou MUST strictly adhere to the following schema to "
                   "reply:\n");
-    wj_put_json(d->x,
-                d->ways->rust_numbers ? wtok_map_numbers(d->x, t->format, rust_number) : t->format);
+    put_value(d, t->format);
 }
 
 static void put_parameter(struct deepseek *d, struct wj_val name, struct wj_val value) {
@@ -270,7 +391,7 @@ static void put_parameter(struct deepseek *d, struct wj_val name, struct wj_val 
     if (text)
         wj_print_str(x, value);
     else
-        wj_put_json(x, d->ways->rust_numbers ? wtok_map_numbers(x, value, rust_number) : value);
+        put_value(d, value);
     wj_putz(x, "</" DSML "parameter>");
 }
 
@@ -279,7 +400,7 @@ static void put_arguments(struct deepseek *d, struct wj_val v) {
     struct wj_val parsed = v;
     if (v.kind == WJ_STR && wj_try_json(x, wj_text(x, v), &parsed) && parsed.kind == WJ_DICT)
         v = parsed;
-    if (v.kind == WJ_STR && d->ways == &dynamo) {
+    if (v.kind == WJ_STR && d->ways->whose == DYNAMO) {
         put_parameter(d, wj_strz("arguments"), v); /* what cannot be read, as it stands */
         return;
     }
@@ -293,7 +414,10 @@ static void put_arguments(struct deepseek *d, struct wj_val v) {
 
 static void put_calls(struct deepseek *d, struct wj_val calls) {
     struct wj_run *x = d->x;
-    wj_putz(x, "\n\n<" DSML "function_calls>\n");
+    const char *block = d->ways->v4 ? DSML "tool_calls>" : DSML "function_calls>";
+    wj_putz(x, "\n\n<");
+    wj_putz(x, block);
+    wj_putz(x, "\n");
     for (uint32_t i = 0; i < calls.len; i++) {
         struct wj_val f = wtok_member(x, calls.u.items[i], "function");
         struct wj_val name = wtok_member(x, f, "name");
@@ -305,12 +429,15 @@ static void put_calls(struct deepseek *d, struct wj_val calls) {
         put_arguments(d, wtok_member(x, f, "arguments"));
         wj_putz(x, "\n</" DSML "invoke>\n");
     }
-    wj_putz(x, "</" DSML "function_calls>");
+    wj_putz(x, "</");
+    wj_putz(x, block);
 }
 
-/* Dynamo shows none where nobody asks. */
+/* Dynamo shows none of V3.2 where nobody asks. */
 static bool shows_thought(const struct deepseek *d, uint32_t at) {
-    return d->thinks && at > d->last_question && (d->ways != &dynamo || d->last_question >= 0);
+    if (d->ways == &dynamo && d->last_question < 0)
+        return false;
+    return d->thinks && (d->keeps || at > d->last_question);
 }
 
 static void put_assistant(struct deepseek *d, uint32_t at) {
@@ -346,6 +473,37 @@ static void put_result(struct deepseek *d, uint32_t at) {
         return;
     wj_putz(x, "\n</function_results>\n\n");
     wj_putz(x, d->thinks && at >= d->last_question ? THINK : THOUGHT);
+}
+
+/* A question of V4 whose answer is next. */
+static void put_asks(struct deepseek *d, uint32_t at) {
+    bool last = at + 1 == d->n;
+    if (!last && d->turns[at + 1].role != ASSISTANT)
+        return;
+    wj_putz(d->x, "<｜Assistant｜>");
+    wj_putz(d->x, d->thinks && (d->keeps || at >= d->last_question) ? THINK : THOUGHT);
+}
+
+static void put_turn_v4(struct deepseek *d, uint32_t at) {
+    struct wj_run *x = d->x;
+    const struct turn *t = &d->turns[at];
+    if (t->role == ASSISTANT) {
+        put_assistant(d, at);
+        return;
+    }
+    if (t->role == OTHER)
+        bad_message(x, "this model knows no such role");
+    if (t->role == DEVELOPER && t->content.len == 0)
+        bad_message(x, "a developer's message needs a content");
+    if (t->role != SYSTEM)
+        wj_putz(x, t->joins ? "\n\n" : "<｜User｜>");
+    wj_putz(x, t->role == TOOL ? "<tool_result>" : "");
+    wj_print_str(x, t->content);
+    wj_putz(x, t->role == TOOL ? "</tool_result>" : "");
+    if (t->role == SYSTEM || t->role == DEVELOPER)
+        put_demands(d, t);
+    if (t->role != SYSTEM || d->ways->system_asks)
+        put_asks(d, at);
 }
 
 static void put_turn(struct deepseek *d, uint32_t at) {
@@ -397,15 +555,55 @@ static bool thinks(struct deepseek *d, struct wj_val args) {
     struct wj_val thinking = wtok_member(x, args, "thinking"),
                   enabled = wtok_member(x, args, "enable_thinking"),
                   mode = wtok_member(x, args, "thinking_mode");
-    if (d->ways == &vllm)
+    if (d->ways->v4 && is_text(wtok_member(x, args, "reasoning_effort"), "none"))
+        return false;
+    if (d->ways == &vllm4 && thinking.kind == WJ_MISSING && enabled.kind == WJ_MISSING)
+        return d->ways->thinks;
+    if (d->ways->whose == VLLM)
         return (has(thinking) && wj_truth(thinking)) || (has(enabled) && wj_truth(enabled));
-    if (d->ways == &sglang)
+    if (d->ways->whose == SGLANG)
         return has(thinking) && wj_truth(thinking);
     if (thinking.kind == WJ_BOOL || enabled.kind == WJ_BOOL)
         return wj_truth(thinking.kind == WJ_BOOL ? thinking : enabled);
     if (is_text(mode, "chat") || is_text(mode, "thinking"))
         return is_text(mode, "thinking");
     return d->ways->thinks;
+}
+
+/* Thoughts in front of the last question stay: where somebody says so, or tools are shown. */
+static bool keeps(struct deepseek *d, struct wj_val args) {
+    struct wj_val drop = wtok_member(d->x, args, "drop_thinking");
+    if (drop.kind == WJ_BOOL || (d->ways->whose == VLLM && drop.kind != WJ_MISSING))
+        if (!wj_truth(drop))
+            return true;
+    for (uint32_t i = 0; i < d->n; i++)
+        if (has(d->turns[i].tools))
+            return true;
+    return false;
+}
+
+/* V4: how hard it shall think, in front of all. */
+static void put_effort(struct deepseek *d, struct wj_val args) {
+    static const char high[] =
+        "Reasoning Effort: Absolute maximum with no shortcuts permitted.\nYou MUST be very "
+        "thorough in your thinking and comprehensively decompose the problem to resolve the root "
+        "cause, rigorously stress-testing your logic against all potential paths, edge cases, and "
+        "adversarial scenarios.\nExplicitly write out your entire deliberation process, "
+        "documenting every intermediate step, considered alternative, and rejected hypothesis to "
+        "ensure absolutely no assumption is left unchecked.\n\n";
+    static const char max[] =
+        "Reasoning Effort: Beyond maximum — exhaustive, relentless, and uncompromising.\nYou MUST "
+        "reason with the utmost depth and rigor, leaving absolutely nothing to chance: "
+        "exhaustively decompose the problem into its most fundamental components, trace every "
+        "causal chain to its root, and resolve the underlying cause rather than any surface "
+        "symptom.\nDo not stop reasoning until you have independently verified the solution from "
+        "multiple angles and are certain that no assumption remains unchecked and no error remains "
+        "undiscovered.\n\n";
+    struct wj_val effort = wtok_member(d->x, args, "reasoning_effort");
+    if (!d->ways->v4 || !d->thinks || d->n == 0 || is_text(effort, "low") ||
+        is_text(effort, "minimal") || (d->ways->whose == VLLM && is_text(effort, "medium")))
+        return;
+    wj_putz(d->x, is_text(effort, "max") ? max : high);
 }
 
 static struct wj_val dynamo_format(struct wj_run *x, struct wj_val format) {
@@ -423,20 +621,29 @@ static struct wj_val dynamo_format(struct wj_run *x, struct wj_val format) {
     return out;
 }
 
-void wtok_deepseek_render(struct wj_run *x, const struct wtok_chat *chat, struct wj_val messages,
-                          struct wj_val tools, struct wj_val args, struct wj_val format) {
+void wtok_deepseek_render(struct wj_run *x, const struct wtok_chat *chat, enum wtok_code code,
+                          struct wj_val messages, struct wj_val tools, struct wj_val args,
+                          struct wj_val format) {
+    bool v4 = code == WTOK_CODE_V4;
     struct deepseek d = {.x = x, .answer = -1};
-    d.ways = chat->for_dynamo ? &dynamo : chat->flavour == WTOK_FLAVOUR_SGLANG ? &sglang : &vllm;
+    d.ways = chat->for_dynamo                       ? (v4 ? &dynamo4 : &dynamo)
+             : chat->flavour == WTOK_FLAVOUR_SGLANG ? &sglang
+                                                    : (v4 ? &vllm4 : &vllm);
     d.turns = wj_alloc(x, (messages.len + (size_t)1) * sizeof(*d.turns));
     d.thinks = thinks(&d, args);
     for (uint32_t i = 0; i < messages.len; i++)
         d.turns[d.n++] = turn_of(&d, messages.u.items[i]);
     place_tools(&d, list_or_none(tools), dynamo_format(x, format));
+    if (v4) {
+        join_turns(&d);
+        d.keeps = keeps(&d, args);
+    }
     drop_former(&d);
     d.last_question = last_question(&d);
     wj_putz(x, BOS);
+    put_effort(&d, args);
     for (uint32_t i = 0; i < d.n; i++) {
-        put_turn(&d, i);
+        (v4 ? put_turn_v4 : put_turn)(&d, i);
         note_answer(&d, i);
     }
 }
@@ -468,10 +675,15 @@ struct wtok_coded wtok_deepseek_coded(struct weir_span config, bool with_templat
     bool v41 = weir_json_is(type, "deepseek_v41");
     if (weir_json_is(type, "deepseek_v32"))
         c.dynamo = WTOK_CODE_V32;
-    if (weir_json_is(type, "deepseek_v4") || v41)
+    if (weir_json_is(type, "deepseek_v4"))
+        c.dynamo = WTOK_CODE_V4;
+    if (v41)
         c.dynamo = WTOK_CODE_UNKNOWN;
     if (weir_json_is(arch, "DeepseekV32ForCausalLM"))
         c.vllm = WTOK_CODE_V32;
+    else if (weir_json_is(arch, "DeepseekV4ForCausalLM") ||
+             weir_json_is(arch, "DeepseekV4ForConditionalGeneration"))
+        c.vllm = WTOK_CODE_V4;
     else if (v4)
         c.vllm = WTOK_CODE_UNKNOWN;
     if (v4 || v41)

@@ -17,7 +17,7 @@ struct wtok_named_template {
     unsigned refused_turns;  /* WTOK_NO_… */
 };
 /* Who renders chats of a model by code, whatever template it has. */
-enum wtok_code { WTOK_CODE_NONE, WTOK_CODE_V32, WTOK_CODE_UNKNOWN };
+enum wtok_code { WTOK_CODE_NONE, WTOK_CODE_V32, WTOK_CODE_V4, WTOK_CODE_UNKNOWN };
 struct wtok_coded {
     enum wtok_code dynamo, vllm, sglang;
 };
@@ -80,10 +80,11 @@ void wtok_harmony_render(struct wj_run *x, struct wj_val messages, struct wj_val
                          struct wj_val args);
 /* chat_deepseek.c: which code that is for a model of this config.json (data may be NULL). */
 struct wtok_coded wtok_deepseek_coded(struct weir_span config, bool with_template);
-/* The whole prompt of DeepSeek V3.2 but for what continues it. `tools`: all that the request has,
- * or none where they are not shown. */
-void wtok_deepseek_render(struct wj_run *x, const struct wtok_chat *chat, struct wj_val messages,
-                          struct wj_val tools, struct wj_val args, struct wj_val format);
+/* The whole prompt of DeepSeek V3.2 or V4 but for what continues it. `tools`: all that the request
+ * has, or none where they are not shown. */
+void wtok_deepseek_render(struct wj_run *x, const struct wtok_chat *chat, enum wtok_code code,
+                          struct wj_val messages, struct wj_val tools, struct wj_val args,
+                          struct wj_val format);
 /* Small helpers on dicts. */
 static inline struct wj_val wtok_member(struct wj_run *x, struct wj_val dict, const char *name) {
     struct wj_val *v =

@@ -3,10 +3,10 @@
 of it, Weir's routing must have had the same tokens, or none; what the engine says comes back byte for byte.
 
 usage: engine_diff.py WEIR_BINARY MODEL_FOLDER URL [KEEP_FILE]
-       engine_diff.py WEIR_BINARY --write NAME MODEL_FOLDER     (makes the folder of one of the models below, or "deepseek", which has no
-                                                                 template; "deepseek-vllm" and "deepseek-sglang" are the same with a
+       engine_diff.py WEIR_BINARY --write NAME MODEL_FOLDER     (makes the folder of one of the models below, or "deepseek" and "deepseek4", which
+                                                                 have no template; "deepseek-vllm" and "deepseek-sglang" are the same with a
                                                                  configuration that the engine takes without weights: vLLM then wants
-                                                                 --tokenizer-mode deepseek_v32)
+                                                                 --tokenizer-mode deepseek_v32 or _v4)
 URL: of a vLLM with its scale-out pages, or of its render server, which needs no weights:
      python -m vllm.entrypoints.launchers.render.entry --model MODEL_FOLDER --served-model-name m …
      or of SGLang's pages without its model: sglang_prompts.py
@@ -74,8 +74,8 @@ TEMPLATES = {
 def write_model(name, folder):
     """The folder, a pathlib.Path, of one of them."""
     small_model(folder, template=TEMPLATES.get(name), bos=True)
-    architecture = {"deepseek": "DeepseekV32ForCausalLM", "deepseek-sglang": "DeepseekV3ForCausalLM"}.get(name, "Qwen3ForCausalLM")
-    kind = {"deepseek": "deepseek_v32", "deepseek-sglang": "deepseek_v3"}.get(name, "qwen3")
+    architecture = {"deepseek": "DeepseekV32ForCausalLM", "deepseek4": "DeepseekV4ForCausalLM", "deepseek-sglang": "DeepseekV3ForCausalLM"}.get(name, "Qwen3ForCausalLM")
+    kind = {"deepseek": "deepseek_v32", "deepseek4": "deepseek_v4", "deepseek-sglang": "deepseek_v3"}.get(name, "qwen3")
     for file, more in (("tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<|endoftext|>"}),
                        ("config.json", {  # as much as vLLM wants to see of a model
                            "architectures": [architecture], "model_type": kind, "hidden_size": 64, "num_hidden_layers": 2,

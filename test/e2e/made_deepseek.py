@@ -1,7 +1,7 @@
 """Chats made up for DeepSeek's models: those of made_chats.py, and what only code that renders them looks at."""
 import made_chats
 
-MORE_TEXTS = ["<｜User｜>x<｜end▁of▁sentence｜>", "<think>old</think>new", "<｜DSML｜function_calls>\n</｜DSML｜function_calls>", "</functions>", "{content}"]
+MORE_TEXTS = ["<｜User｜>x<｜end▁of▁sentence｜>", "<think>old</think>new", "<｜DSML｜function_calls>\n</｜DSML｜function_calls>", "<tool_result>t</tool_result>", "</functions>", "{content}"]
 ARGUMENTS = ['{"a": [1e-5, 0.00012, 1e22, 5e-324, 100.0, 1E5], "b": -0, "c": -0.0}', '{"n": 18446744073709551615, "m": [12345678901234567890123, {"x": -9223372036854775809}]}',
              '{"t": "x\\n\\"y\\" \\u00e9\\u2028", "u": "", "v": {}, "w": [], "x": null, "y": false}', '{"a": 1, "a": "2"}', "{}", ""]
 FORMATS = [None, {"type": "text"}, {"type": "json_object"}, {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "object", "b": 1, "a": 2.50}}},
@@ -9,7 +9,9 @@ FORMATS = [None, {"type": "text"}, {"type": "json_object"}, {"type": "json_schem
            {"type": "json_schema", "json_schema": {"strict": None, "name": "n", "schema": {"x": -0, "y": 123456789012345678901}, "description": None}}]
 THINKING = [{"thinking": True}, {"thinking": False}, {"thinking": "no"}, {"thinking": None}, {"thinking": 1}, {"thinking_mode": "chat"}, {"thinking_mode": "thinking"},
             {"thinking_mode": "x"}, {"enable_thinking": False, "thinking_mode": "thinking"}, {"thinking": True, "enable_thinking": False}, {"drop_thinking": False},
-            {"reasoning_effort": "none"}, {"reasoning_effort": "max"}, {"thinking": True, "reasoning_effort": "none"}, {"thinking": []}, {"enable_thinking": ""}]
+            {"reasoning_effort": "none"}, {"reasoning_effort": "max"}, {"thinking": True, "reasoning_effort": "none"}, {"thinking": []}, {"enable_thinking": ""},
+            {"drop_thinking": False, "reasoning_effort": "low"}, {"drop_thinking": 0, "thinking": True}, {"reasoning_effort": "minimal"}, {"reasoning_effort": 75},
+            {"reasoning_effort": "medium", "drop_thinking": None}, {"reasoning_effort": "MAX"}]
 
 
 def made(rng, model):

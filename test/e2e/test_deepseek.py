@@ -1,5 +1,6 @@
-"""Prompts of DeepSeek V3.2, whose chats are rendered by code. The rows of test/data/deepseek-prompts.jsonl are those of a live Dynamo
-(interop_deepseek.py), of vLLM and of SGLang (engine_diff.py): who made it, the request, the prompt."""
+"""Prompts of DeepSeek V3.2 and V4, whose chats are rendered by code. The rows of test/data/deepseek-prompts.jsonl are those of a live Dynamo
+(interop_deepseek.py), of vLLM and of SGLang (engine_diff.py): who made it, for which model_type where that is not V3.2's, the request, the
+prompt."""
 import json
 import os
 import subprocess
@@ -15,14 +16,17 @@ DATA = os.path.join(os.path.dirname(__file__), "../data/deepseek-prompts.jsonl")
 TEMPLATE = "T {{ messages[0].content }}"
 
 
-def rows(engine):
+ARCHITECTURES = {"deepseek_v32": "DeepseekV32ForCausalLM", "deepseek_v4": "DeepseekV4ForCausalLM"}
+
+
+def rows(engine, kind):
     with open(DATA, encoding="utf-8") as f:
-        return [r for r in map(json.loads, f) if r["engine"].startswith(engine)]
+        return [r for r in map(json.loads, f) if r["engine"].startswith(engine) and r.get("model", "deepseek_v32") == kind]
 
 
-def write(folder, kind="deepseek_v32", architecture="DeepseekV32ForCausalLM", template=None):
+def write(folder, kind="deepseek_v32", template=None):
     small_model(folder)
-    for file, change in (("tokenizer_config.json", {"chat_template": template}), ("config.json", {"model_type": kind, "architectures": [architecture]})):
+    for file, change in (("tokenizer_config.json", {"chat_template": template}), ("config.json", {"model_type": kind, "architectures": [ARCHITECTURES.get(kind, "X")]})):
         path = folder / file
         path.write_text(json.dumps({k: v for k, v in {**json.loads(path.read_text()), **change}.items() if v is not None}))
     return str(folder)
@@ -43,16 +47,17 @@ def asked(front, body):
     return r.json()["tokens"] if r.status == 200 else r.status
 
 
-def test_prompts_are_dynamos(fleet, model):
-    front, kept = front_of(fleet, model), rows("dynamo")
+@pytest.mark.parametrize("kind", ARCHITECTURES)
+def test_prompts_are_dynamos(fleet, tmp_path, kind):
+    front, kept = front_of(fleet, write(tmp_path / "m", kind)), rows("dynamo", kind)
     bad = [(r["body"], r["prompt"]) for r in kept if asked(front, r["body"]) != ids_of(r["prompt"])]
     assert not bad and len(kept) > 40, "\n".join(map(str, bad[:5]))
 
 
-@pytest.mark.parametrize("engine", ["vllm", "sglang"])
-def test_prompts_are_the_engines(model, engine):
-    kept = rows(engine)
-    p = subprocess.run([WEIR, "render", "--model-path", model, "--flavour", engine, "--lines"], input="".join(json.dumps(r["body"]) + "\n" for r in kept),
+@pytest.mark.parametrize("engine, kind", [("vllm", "deepseek_v32"), ("vllm", "deepseek_v4"), ("sglang", "deepseek_v32")])
+def test_prompts_are_the_engines(tmp_path, engine, kind):
+    kept = rows(engine, kind)
+    p = subprocess.run([WEIR, "render", "--model-path", write(tmp_path / "m", kind), "--flavour", engine, "--lines"], input="".join(json.dumps(r["body"]) + "\n" for r in kept),
                        capture_output=True, text=True, timeout=60, check=True)
     got = [json.loads(line) for line in p.stdout.split("\n") if line]
     bad = [(r["body"], r["prompt"], g) for r, g in zip(kept, got) if r["prompt"] != g]
@@ -62,11 +67,12 @@ def test_prompts_are_the_engines(model, engine):
 @pytest.mark.parametrize("kind, name, template, prompt", [
     ("deepseek_v32", "m", TEMPLATE, "<｜begin▁of▁sentence｜><｜User｜>hi<｜Assistant｜><think>"),
     ("deepseek_v32", "DeepSeek-V3.2-Exp", TEMPLATE, "T hi"), ("deepseek_v3", "DeepSeek-V3.2", TEMPLATE, "T hi"),
-    ("deepseek_v32", "DeepSeek-V3.2-Exp", None, 400), ("deepseek_v4", "m", TEMPLATE, 400), ("deepseek_v41", "m", TEMPLATE, 400)])
+    ("deepseek_v32", "DeepSeek-V3.2-Exp", None, 400), ("deepseek_v4", "m", TEMPLATE, "<｜begin▁of▁sentence｜><｜User｜>hi<｜Assistant｜></think>"),
+    ("deepseek_v41", "m", TEMPLATE, 400)])
 def test_who_is_rendered_by_code_for_dynamo(fleet, tmp_path, kind, name, template, prompt):
-    """As a live Dynamo 1.6.1 chose; V4 and V4.1 have code of their own there, which is not known here."""
+    """As a live Dynamo 1.6.1 chose; V4.1 has code of its own there, which is not known here."""
     front = front_of(fleet, write(tmp_path / "m", kind, template=template), name)
-    body = {"model": name, "messages": [{"role": "user", "content": "hi"}]}
+    body = {"model": name, "messages": [{"role": "user", "content": "hi"}], **({"reasoning_effort": "none"} if kind == "deepseek_v4" else {})}
     assert asked(front, body) == (ids_of(prompt) if isinstance(prompt, str) else prompt)
     status = front.ask("POST", "/v1/chat/completions", {**body, "max_tokens": 2}).status
     assert status == (prompt if prompt == 400 else 200)

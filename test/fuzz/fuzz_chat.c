@@ -23,8 +23,13 @@ static const char *const templates[] = {
     "loop.index0 - 1].role) %}{{ raise_exception('no') }}{% endif %}{{ m.role }}: {{ m.content }}"
     "{% endfor %}",
     NULL, /* harmony */
-    NULL, /* DeepSeek V3.2 */
+    NULL, /* configs[0] */
+    NULL, /* configs[1] */
 };
+static const char *const configs[] = {
+    "{\"model_type\": \"deepseek_v32\", \"architectures\": [\"DeepseekV32ForCausalLM\"]}",
+    "{\"model_type\": \"deepseek_v4\", \"architectures\": [\"DeepseekV4ForCausalLM\"]}"};
+enum { FIRST_CODED = WEIR_ARRAY_LEN(templates) - WEIR_ARRAY_LEN(configs) };
 
 /* The same bytes as the body of a request. */
 static void as_body(const struct wtok_template *t, struct weir_span text) {
@@ -66,15 +71,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     for (size_t i = 0; i < WEIR_ARRAY_LEN(templates); i++) {
         struct wtok_template_sources s = {
             .chat_template_jinja = weir_span_z(templates[i]),
-            .tokenizer_config =
-                weir_span_z(templates[i] != NULL ? "{\"bos_token\": \"<s>\"}"
-                            : i + 1 < WEIR_ARRAY_LEN(templates)
-                                ? "{\"x\": [\"<|constrain|>\", \"<|channel|>\", \"<|call|>\"]}"
-                                : "{}"),
-            .config = i + 1 < WEIR_ARRAY_LEN(templates)
-                          ? weir_span(NULL, 0)
-                          : WEIR_SPAN_LIT("{\"model_type\": \"deepseek_v32\", \"architectures\": "
-                                          "[\"DeepseekV32ForCausalLM\"]}")};
+            .tokenizer_config = weir_span_z(
+                templates[i] != NULL ? "{\"bos_token\": \"<s>\"}"
+                : i < FIRST_CODED    ? "{\"x\": [\"<|constrain|>\", \"<|channel|>\", \"<|call|>\"]}"
+                                     : "{}"),
+            .config = i < FIRST_CODED ? weir_span(NULL, 0) : weir_span_z(configs[i - FIRST_CODED])};
         if (t[i] == NULL && wtok_template_create(&s, &t[i], NULL) != WEIR_OK)
             abort();
         for (unsigned n = 0; n < 18; n++) {

@@ -356,6 +356,33 @@ static void case_deepseek_many_results(void) {
     wtok_template_destroy(t);
 }
 
+/* V4, as a live Dynamo 1.6.1: results in the order of their calls, one message with the next text.
+ */
+static void case_deepseek_v4(void) {
+    struct wtok_template *t = NULL;
+    struct weir_err err = {.text = ""};
+    struct wtok_template_sources s = {.config = WEIR_SPAN_LIT("{\"model_type\":\"deepseek_v4\"}")};
+    struct wtok_chat chat = {
+        .messages = WEIR_SPAN_LIT(
+            "[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":null,"
+            "\"reasoning_content\":\"r\",\"tool_calls\":[{\"id\":\"a\",\"type\":\"function\","
+            "\"function\":{\"name\":\"f\",\"arguments\":\"{}\"}},{\"id\":\"b\",\"type\":"
+            "\"function\",\"function\":{\"name\":\"g\",\"arguments\":\"{}\"}}]},"
+            "{\"role\":\"tool\",\"tool_call_id\":\"b\",\"content\":\"rb\"},"
+            "{\"role\":\"user\",\"content\":\"mid\"},"
+            "{\"role\":\"tool\",\"tool_call_id\":\"a\",\"content\":\"ra\"}]"),
+        .template_args = WEIR_SPAN_LIT("{\"reasoning_effort\":\"low\"}"),
+        .for_dynamo = true};
+    CHECK_MSG(wtok_template_create(&s, &t, &err) == WEIR_OK, "%s", err.text);
+    expect(t, chat,
+           "<｜begin▁of▁sentence｜><｜User｜>q<｜Assistant｜></think>\n\n<｜DSML｜tool_calls>\n"
+           "<｜DSML｜invoke name=\"f\">\n\n</｜DSML｜invoke>\n<｜DSML｜invoke name=\"g\">\n\n"
+           "</｜DSML｜invoke>\n</｜DSML｜tool_calls><｜end▁of▁sentence｜><｜User｜>"
+           "<tool_result>ra</tool_result>\n\nmid\n\n<tool_result>rb</tool_result>"
+           "<｜Assistant｜><think>");
+    wtok_template_destroy(t);
+}
+
 /* A system message in the middle, and the user twice: a live Dynamo 1.6.1 gave these prompts
  * (test/data/differential-1.6.1.jsonl has more). */
 static void case_turns(void) {
@@ -530,6 +557,7 @@ int main(void) {
     CHECK_RUN(case_refusals);
     CHECK_RUN(case_deepseek);
     CHECK_RUN(case_deepseek_many_results);
+    CHECK_RUN(case_deepseek_v4);
     CHECK_RUN(case_turns);
     CHECK_RUN(case_dynamos_members);
     CHECK_RUN(case_dynamos_tools);
