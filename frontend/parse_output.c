@@ -62,11 +62,12 @@ static struct wprs_options reasoning_of(const struct weir_request *r) {
 
 enum weir_status weir_parsed_think(struct weir_request *r) {
     const bool messages = r->q.wants_stop_reason;
-    if (!messages || weir_model_info(r->model)->reasoning_parser.len == 0)
+    const struct weir_span parser = weir_model_info(r->model)->reasoning_parser;
+    if (parser.len == 0 || (!messages && !wprs_tells_thinking(parser)))
         return WEIR_OK;
     struct wprs_options o = reasoning_of(r);
     struct weir_span args = r->q.template_args, value;
-    if (o.thinking == WPRS_OFF)
+    if (o.thinking == WPRS_OFF || (!messages && o.thinking == WPRS_ON))
         return WEIR_OK;
     struct weir_buf out;
     struct weir_jsonw w;
@@ -81,6 +82,9 @@ enum weir_status weir_parsed_think(struct weir_request *r) {
             struct weir_span name = weir_json_text(key, &r->arena);
             if (name.data == NULL)
                 w.status = WEIR_NOMEM;
+            if (o.thinking == WPRS_UNSET &&
+                (weir_span_eqz(name, "thinking") || weir_span_eqz(name, "enable_thinking")))
+                continue; /* null, or no flag: said below */
             weir_jsonw_key_span(&w, name);
             weir_jsonw_raw(&w, value);
         }
@@ -90,7 +94,7 @@ enum weir_status weir_parsed_think(struct weir_request *r) {
         weir_jsonw_key(&w, "enable_thinking");
         weir_jsonw_bool(&w, true);
     }
-    if (!weir_json_member(args, "truncate_history_thinking", &value)) {
+    if (messages && !weir_json_member(args, "truncate_history_thinking", &value)) {
         weir_jsonw_key(&w, "truncate_history_thinking");
         weir_jsonw_bool(&w, false);
     }

@@ -32,7 +32,8 @@ enum wprs_choice weir_parsed_choice(const struct weir_request *r, struct weir_sp
 /* A tool has to be called: the worker is given a grammar for that, with or without a parser. */
 bool weir_parsed_must_call(const struct weir_request *r);
 /* A model that thinks does so for the Messages API, unless the request says no, and sees all its
- * former thoughts: in template_args, before the prompt is rendered. As Dynamo 1.6.1. NOMEM. */
+ * former thoughts: in template_args, before the prompt is rendered. With some parsers they say in
+ * other chats, too, that it thinks. As Dynamo 1.6.1. NOMEM. */
 enum weir_status weir_parsed_think(struct weir_request *r) WEIR_MUST_CHECK;
 /* Tells the worker of a model that thinks, in prep: whether a grammar of the API's (a format, a
  * call that must come) holds behind thoughts only, and by what its template was asked to think.

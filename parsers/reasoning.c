@@ -91,8 +91,9 @@ const struct reasoning *wprs_reasoning_find(struct weir_span name) {
 }
 
 /* How models think that a parser is named for: whether a live Dynamo 1.6.1 says so to workers that
- * it gives a grammar (none: never), and what it makes of thinking_mode. */
-enum thinks { THINKS_ALWAYS, THINKS, THINKS_ON_REQUEST, THINKS_ON_EFFORT };
+ * it gives a grammar (none: never), and what it makes of thinking_mode. TOLD: as THINKS, and where
+ * nothing is said the template's arguments say that it thinks. */
+enum thinks { THINKS_ALWAYS, THINKS, THINKS_TOLD, THINKS_ON_REQUEST, THINKS_ON_EFFORT };
 enum words { WORDS_NONE, WORDS_DEEPSEEK, WORDS_ANY };
 
 static const struct thinker {
@@ -110,9 +111,9 @@ static const struct thinker {
     {"deepseek_v41", THINKS, WORDS_DEEPSEEK},
     {"minimax_m2", THINKS, WORDS_DEEPSEEK},
     {"glm45", THINKS, WORDS_NONE},
-    {"kimi_k25", THINKS, WORDS_NONE},
-    {"kimi_k3", THINKS, WORDS_NONE},
-    {"kimi-k3", THINKS, WORDS_NONE},
+    {"kimi_k25", THINKS_TOLD, WORDS_NONE},
+    {"kimi_k3", THINKS_TOLD, WORDS_NONE},
+    {"kimi-k3", THINKS_TOLD, WORDS_NONE},
     {"nemotron_nano", THINKS, WORDS_NONE},
     {"nemotron3", THINKS, WORDS_NONE},
     {"nemotron_v3", THINKS, WORDS_NONE},
@@ -161,6 +162,11 @@ bool wprs_thinks_first(const struct wprs_options *o) {
     default:
         return wprs_thinking_wish(o) != WPRS_OFF;
     }
+}
+
+bool wprs_tells_thinking(struct weir_span reasoning_parser) {
+    const struct thinker *t = thinker_of(reasoning_parser);
+    return t != NULL && t->thinks == THINKS_TOLD;
 }
 
 static void effort_of(struct weir_json *j, enum wprs_switch *ret) {

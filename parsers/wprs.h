@@ -141,5 +141,7 @@ void wprs_thinking_of(struct weir_span chat_template_args, struct weir_span reas
  * of it: a grammar holds for what comes behind the thoughts. Reads the parser's name and what was
  * said of thinking. */
 bool wprs_thinks_first(const struct wprs_options *o);
+/* Whether the template of such a model is told that it thinks, where the request says nothing. */
+bool wprs_tells_thinking(struct weir_span reasoning_parser);
 
 #endif

@@ -66,8 +66,8 @@ def with_parsers(card, tool, reasoning):
 
 
 def parsing(card):
-    """Cards by names: of a model that thinks, and of one whose markers are special tokens."""
-    return {"thinks": with_parsers(card, "hermes", "deepseek_v3_2"), "marks": with_parsers(card, "gemma4", "gemma4")}
+    """Cards by names: of a model that thinks, and of one whose markers are special tokens and whose template is told that it thinks."""
+    return {"thinks": with_parsers(card, "hermes", "deepseek_v3_2"), "marks": with_parsers(card, "kimi_k2", "kimi_k25")}
 
 
 def worker_of(workers, row):

@@ -138,6 +138,7 @@ static void case_keeps_special(void) {
         "deepseek_v41", "gpt_oss", "mistral", "kimi_k25", "kimi_k3",      "kimi-k3", "minimax_m3",
         "minimax-m3",   "gemma4",  "gemma-4", "inkling",  "muse_glimmer", "muse",    NULL};
     const struct weir_span none = {NULL, 0};
+    const char *name;
     size_t n = 0, listed = 0;
     for (size_t i = 0; wprs_tool_parser_name(i) != NULL; i++)
         n += wprs_keeps_special(weir_span_z(wprs_tool_parser_name(i)), none);
@@ -152,6 +153,11 @@ static void case_keeps_special(void) {
     CHECK(wprs_keeps_special(WEIR_SPAN_LIT("hermes"), WEIR_SPAN_LIT("mistral")));
     CHECK(wprs_keeps_special(WEIR_SPAN_LIT("gemma4"), WEIR_SPAN_LIT("qwen3")));
     CHECK(!wprs_keeps_special(none, none));
+    for (size_t i = 0; (name = wprs_reasoning_parser_name(i)) != NULL; i++)
+        CHECK_MSG(wprs_tells_thinking(weir_span_z(name)) ==
+                      (strcmp(name, "kimi_k25") == 0 || strcmp(name, "kimi_k3") == 0 ||
+                       strcmp(name, "kimi-k3") == 0),
+                  "%s", name);
 }
 
 #define CALL "<tool_call>{\"name\": \"f\", \"arguments\": {\"a\": 1}}</tool_call>"
