@@ -92,6 +92,27 @@ def gemma4(calls):
     return "".join(f"<|tool_call>call:{n}{value(a)}<tool_call|>" for n, a in calls)
 
 
+def harmony(calls):
+    return "".join(f"<|start|>assistant<|channel|>commentary to=functions.{n} <|constrain|>json<|message|>{_json(a)}<|call|>" for n, a in calls)
+
+
+def kimi_k3(calls):
+    def kind(v):
+        return {bool: "boolean", int: "number", float: "number", str: "string", list: "array", dict: "object"}[type(v)]
+    return "<|open|>tools<|sep|>" + "".join(f'<|open|>call tool="{n}" index="{i}"<|sep|>' + "".join(
+        f'<|open|>argument key="{k}" type="{kind(v)}"<|sep|>{_plain(v)}<|close|>argument<|sep|>' for k, v in a.items()) + "<|close|>call<|sep|>"
+        for i, (n, a) in enumerate(calls, 1)) + "<|close|>tools<|sep|>"
+
+
+def muse_glimmer(calls):
+    return "".join(f'<|start|>assistant to={n}<|message|><atem:function_calls>\n<atem:invoke name="{n}">\n' + "".join(
+        f'<atem:parameter name="{k}">{_plain(v)}</atem:parameter>\n' for k, v in a.items()) + "</atem:invoke>\n</atem:function_calls><|eom|>" for n, a in calls)
+
+
+# What stands around a text, where an answer is a row of messages.
+ENVELOPES = {"harmony": ("<|start|>assistant<|channel|>final<|message|>", "<|end|>"), "kimi_k3": ("<|open|>response<|sep|>", "<|close|>response<|sep|>"),
+             "muse_glimmer": ("<|start|>assistant to=user<|message|>", "<|eom|>")}
+
 # Tool-call parser, reasoning parser, calls in its form, the tags of a thought, whether an answer begins inside of one.
 FORMATS = [("hermes", "qwen3", hermes, ("<think>", "</think>"), False), ("qwen3_coder", "qwen3", qwen3_coder, ("<think>", "</think>"), False),
            ("nemotron_deci", "basic", _listed("<TOOLCALL>", "</TOOLCALL>"), ("<think>", "</think>"), False),
@@ -101,7 +122,9 @@ FORMATS = [("hermes", "qwen3", hermes, ("<think>", "</think>"), False), ("qwen3_
            ("jamba", None, _listed("<tool_calls>", "</tool_calls>"), None, False), ("phi4", None, _listed("functools", ""), None, False),
            ("deepseek_v3_1", "deepseek_r1", deepseek_v3_1, ("<think>", "</think>"), True), ("pythonic", None, pythonic, None, False), ("deepseek_v3", "deepseek_r1", deepseek_v3, ("<think>", "</think>"), True),
            ("deepseek_v3_2", None, deepseek_v3_2, None, False), ("minimax_m3", "minimax_m3", minimax_m3, ("<mm:think>", "</mm:think>"), False),
-           ("gemma4", None, gemma4, None, False)]
+           ("gemma4", None, gemma4, None, False), ("harmony", "gpt_oss", harmony, ("<|channel|>analysis<|message|>", "<|end|>"), False),
+           ("kimi_k3", "kimi_k3", kimi_k3, ("<|open|>think<|sep|>", "<|close|>think<|sep|>"), False),
+           ("muse_glimmer", "muse_glimmer", muse_glimmer, ("<|start|>assistant to=self<|message|>", "<|eom|>"), False)]
 
 
 def arguments(rng):
@@ -126,13 +149,14 @@ def made_output(rng, form):
     """(text, what it means, whether it is well formed) of one answer."""
     _, _, render, tags, inside = form
     meant = {"reasoning": "", "content": "", "calls": []}
+    before, behind = ENVELOPES.get(form[0], ("", ""))
     text = ""
     if tags and (inside or rng.randrange(2)):
         meant["reasoning"] = rng.choice(THOUGHTS)
-        text = (tags[0] if not inside or rng.randrange(2) else "") + meant["reasoning"] + tags[1] + rng.choice(["", "\n", "\n\n"])
+        text = (tags[0] if not inside or rng.randrange(2) else "") + meant["reasoning"] + tags[1] + ("" if before else rng.choice(["", "\n", "\n\n"]))
     if rng.randrange(2):
         meant["content"] = rng.choice(WORDS)
-        text += meant["content"]
+        text += before + meant["content"] + behind
     if rng.randrange(4):
         meant["calls"] = [(n, arguments(rng) if n == "look_up" else {}) for n in rng.choices(NAMES, k=rng.choice([1, 1, 2, 3]))]
         if form[0] == "llama3_json":
@@ -141,7 +165,7 @@ def made_output(rng, form):
         meant["calls"] = [(n, meant_by(form, a)) for n, a in meant["calls"]]
         if rng.randrange(6) == 0:
             meant["content"] += "\nDone."
-            text += "\nDone."
+            text += before + "\nDone." + behind
     kind = rng.randrange(8)
     if kind == 0 and text:
         return text[:rng.randrange(len(text))], meant, False
@@ -238,6 +262,8 @@ def expected(form, text, meant, body, finish):
     off = (body.get("chat_template_kwargs") or {}).get("enable_thinking") is False
     out = {"content": meant["content"], "reasoning": meant["reasoning"], "calls": meant["calls"]}
     if "tools" not in body or body.get("tool_choice") == "none":
+        if form[0] in ENVELOPES:
+            return None
         out["calls"] = []
         out["content"] = text.split(form[3][1], 1)[-1] if meant["reasoning"] else text
     elif body.get("parallel_tool_calls") is False:
