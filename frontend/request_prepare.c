@@ -358,11 +358,24 @@ static bool relay_chat(struct weir_request *r, struct weir_ids *ret) {
     return ok;
 }
 
+/* SGLang 0.5.23 ends at an id outside of its vocabulary, vLLM 0.32 refuses it: so do we, unless the
+ * tokenizer here was seen to be another one than the engine's. */
+static bool check_relay_ids(struct weir_request *r) {
+    if (weir_model_info(r->model)->tok == NULL || weir_model_blind(r->model))
+        return true;
+    for (size_t i = 0; i < r->q.n_prompts; i++)
+        if (r->q.prompts[i].kind == WEIR_PROMPT_IDS &&
+            !weir_request_check_ids(r, r->q.kind == WEIR_OPENAI_EMBEDDINGS ? "Input" : "Prompt",
+                                    r->q.prompts[i].ids))
+            return false;
+    return true;
+}
+
 /* What routing wants to know of a request that an engine will read for itself. A prompt that cannot
  * be made here goes without: the engine says what is wrong with it. */
 bool weir_request_prepare_relay(struct weir_request *r) {
     struct weir_leg *leg = weir_request_one_leg(r);
-    if (leg == NULL)
+    if (leg == NULL || !check_relay_ids(r))
         return false;
     int mode = r->fl->app->options.router_mode;
     bool blind = mode == WEIR_OPT_ROUTER_MODE_ROUND_ROBIN || mode == WEIR_OPT_ROUTER_MODE_RANDOM;

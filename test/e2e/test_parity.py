@@ -221,3 +221,34 @@ def test_worker_that_does_not_run_what_it_was_sent(fleet, tmp_path):
         assert f.metric("weir_parity_fallback", model="m") == 1
     finally:
         w.close()
+
+
+@pytest.mark.parametrize("mode", ["kv", "round-robin"])
+@pytest.mark.parametrize("owner", ["vllm", "sglang"])
+def test_ids_that_no_model_of_that_size_has(fleet, engines, tmp_path, owner, mode):
+    """vLLM 0.32 refuses them (400: "Token id 300 is out of vocabulary", of a larger tokenizer or config.json's vocab_size), SGLang 0.5.23
+    ends. (Failed before: the engine had them.)"""
+    e = engines(lambda h, body: h.whole(200, b"{}"), owned_by=owner)
+    folder = model(tmp_path / "model")
+    (folder / "config.json").write_text('{"model_type": "small", "eos_token_id": 258, "vocab_size": 300}')
+    f = fleet.frontend("--router-mode", mode, "--model-path", str(folder), "--worker", e.url, env={"WEIR_ENGINE_POLL_SECS": "0.05"}).ready()
+    asks = [("/v1/completions", "prompt"), ("/v1/embeddings", "input")]
+    for path, field in asks:
+        for bad in ([1, 2, 300], [[1], [99999]]):
+            r = f.ask("POST", path, {"model": "m", field: bad})
+            assert r.status == 400 and "outside of the model's vocabulary of 300" in r.json()["error"]["message"], r
+    assert not e.seen
+    for path, field in asks:
+        assert f.ask("POST", path, {"model": "m", field: [1, 299]}).status == 200
+    assert len(e.seen) == 2
+
+
+def test_ids_that_another_tokenizer_may_have(fleet, engines, tmp_path):
+    """An engine whose tokens are not ours is the judge of its ids."""
+    def tokenize(h, body):
+        h.whole(200, b'{"count":2,"max_model_len":100,"tokens":[77,5000]}')
+    e = engines(lambda h, body: h.whole(200, b"{}"), tokenize=tokenize)
+    f = fleet.frontend("--router-mode", "kv", "--model-path", str(model(tmp_path / "model")), "--worker", e.url,
+                       env={"WEIR_ENGINE_POLL_SECS": "0.05"}).ready()
+    until("the difference to be found", lambda: f.metric("weir_parity_fallback", model="m") == 1)
+    assert f.complete([1, 5000]).status == 200 and len(e.seen) == 1
