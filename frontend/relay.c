@@ -4,10 +4,11 @@
  * frame by frame, any other answer is gathered and given with its length → end.
  *
  * Failure modes, before the first byte has gone to the client: an engine that cannot be reached, or
- * breaks off, or says 503, is left for another one; when none is left its 503 or our own answers.
- * Afterwards: an error event and [DONE]. What an engine answers else, errors too, is the answer. An
- * engine that has left may be cut off or hang: a call that gets nothing from it any more ends too.
- * The client's leaving closes the connection to the engine, which ends the request there at once.
+ * breaks off, or says 503, is left for another one, as often as relay_retry.h says; when none is
+ * left its 503 or our own answers. Afterwards: an error event and [DONE]. What an engine answers
+ * else, errors too, is the answer. An engine that has left may be cut off or hang: a call that gets
+ * nothing from it any more ends too. The client's leaving closes the connection to the engine,
+ * which ends the request there at once.
  * A request of another API goes as the chat that it stands for: relay_translated.c.
  */
 #include "base/json.h"
@@ -21,7 +22,10 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { FRAME_MAX = 4 << 20, ANSWER_MAX = 256 << 20, RETRIES = 3, END_MS = 1000 };
+enum { FRAME_MAX = 4 << 20, ANSWER_MAX = 256 << 20, END_MS = 1000 };
+
+/* Of WEIR_RELAY_BREAKS engines. */
+#define BREAKS "broke off while they had this request; it is not sent to a third"
 
 static void start_call(struct weir_leg *leg);
 static void on_silence(void *arg);
@@ -271,20 +275,45 @@ static void give_answer(struct weir_relay *y) {
 
 /* ---- other engines ------------------------------------------------------------------------ */
 
-bool weir_relay_move_on(struct weir_relay *y, bool untouched) {
+enum weir_relay_loss weir_relay_loss(enum weir_status status, bool sent_any) {
+    return !sent_any                     ? WEIR_RELAY_UNTOUCHED
+           : status == WEIR_DISCONNECTED ? WEIR_RELAY_BROKE_OFF
+                                         : WEIR_RELAY_FAILED;
+}
+
+bool weir_relay_breaks(struct weir_leg *leg, uint64_t worker_id) {
+    if (leg->n_breaks < WEIR_RELAY_BREAKS)
+        leg->breaks[leg->n_breaks++] = worker_id;
+    const struct weir_relay_failure f = {.loss = WEIR_RELAY_BROKE_OFF, .n_breaks = leg->n_breaks};
+    if (weir_relay_next(&f) != WEIR_RELAY_ENDS_BREAKS)
+        return false;
+    WEIR_LOG(WEIR_LOG_WARN, "request", "%s: engines %s and %s " BREAKS, leg->request->uuid,
+             weir_worker_text(leg->breaks[0]).s, weir_worker_text(leg->breaks[1]).s);
+    weir_relay_fail(leg, 502, "2 engines " BREAKS);
+    return true;
+}
+
+bool weir_relay_move_on(struct weir_relay *y, enum weir_relay_loss loss) {
     struct weir_leg *leg = y->leg;
     const struct weir_routing_hints *h = &leg->request->q.prep.routing;
     bool pinned = h->has_backend_instance_id || h->has_decode_worker_id;
-    if (pinned || leg->n_tried >= WEIR_MAX_TRIED)
+    if (loss == WEIR_RELAY_BROKE_OFF && weir_relay_breaks(leg, leg->worker_id))
         return false;
-    if (!(untouched && weir_leg_may_pass_over(leg, leg->sent_ns)) && ++leg->moves > RETRIES)
+    const struct weir_relay_failure f = {.loss = loss,
+                                         .may_choose = !pinned && leg->n_tried < WEIR_MAX_TRIED,
+                                         .in_time = loss == WEIR_RELAY_UNTOUCHED &&
+                                                    weir_leg_may_pass_over(leg, leg->sent_ns),
+                                         .n_moves = leg->moves,
+                                         .n_breaks = leg->n_breaks};
+    enum weir_relay_next next = weir_relay_next(&f);
+    if (next != WEIR_RELAY_GOES_ON && next != WEIR_RELAY_GOES_FREE)
         return false;
+    leg->moves += next == WEIR_RELAY_GOES_ON;
     leg->tried[leg->n_tried++] = leg->worker_id;
     return true;
 }
 
-/* untouched: as of weir_relay_move_on(). */
-static void on_failed(struct weir_relay *y, enum weir_status status, bool untouched,
+static void on_failed(struct weir_relay *y, enum weir_status status, enum weir_relay_loss loss,
                       const char *what) {
     struct weir_leg *leg = y->leg;
     struct weir_request *r = leg->request;
@@ -294,8 +323,8 @@ static void on_failed(struct weir_relay *y, enum weir_status status, bool untouc
     if (status != WEIR_LIMIT && status != WEIR_NOMEM)
         weir_router_worker_failed(info->router, leg->worker_id, weir_loop_now_ms(r->fl->loop));
     bool begun = r->committed && leg->first_item;
-    if (!begun && weir_relay_move_on(y, untouched)) {
-        weir_disagg_again(leg, untouched);
+    if (!begun && weir_relay_move_on(y, loss)) {
+        weir_disagg_again(leg, loss == WEIR_RELAY_UNTOUCHED);
         start_call(leg);
         return;
     }
@@ -339,10 +368,11 @@ static void on_done(void *arg, enum weir_status status, bool sent_any) {
         status = WEIR_OK; /* all is there, however the connection ended */
     if (status != WEIR_OK) {
         weir_relay_release(leg);
-        on_failed(y, status, !sent_any, leg->first_item ? "broke off" : "did not answer");
+        on_failed(y, status, weir_relay_loss(status, sent_any),
+                  leg->first_item ? "broke off" : "did not answer");
         return;
     }
-    if (y->status == 503 && weir_relay_move_on(y, false)) {
+    if (y->status == 503 && weir_relay_move_on(y, WEIR_RELAY_FAILED)) {
         weir_relay_release(leg);
         weir_disagg_again(leg, true);
         start_call(leg);
@@ -384,7 +414,8 @@ static void on_silence(void *arg) {
         return;
     }
     weir_relay_release(leg);
-    on_failed(y, WEIR_TIMEOUT, false, "was silent");
+    /* Of one that has left it may be the end; so it counts as one. */
+    on_failed(y, WEIR_TIMEOUT, had_left ? WEIR_RELAY_BROKE_OFF : WEIR_RELAY_FAILED, "was silent");
 }
 
 /* ---- sending ------------------------------------------------------------------------------ */
@@ -451,7 +482,7 @@ static void start_call(struct weir_leg *leg) {
                 return;
         }
         weir_relay_release(leg);
-        if (!weir_relay_move_on(y, true)) {
+        if (!weir_relay_move_on(y, WEIR_RELAY_UNTOUCHED)) {
             weir_relay_fail(leg, 503, "Service temporarily unavailable");
             return;
         }

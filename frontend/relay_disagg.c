@@ -52,7 +52,7 @@ void weir_relay_disagg_stop(struct weir_leg *leg) {
 /* ---- the prefill engine's answer ----------------------------------------------------------- */
 
 /* Another prefill engine, or none, or the end of the request. */
-static void go_on(struct weir_leg *leg, const char *why, bool untouched) {
+static void go_on(struct weir_leg *leg, const char *why, enum weir_relay_loss loss) {
     struct weir_request *r = leg->request;
     struct weir_disagg *d = &leg->disagg;
     WEIR_LOG(WEIR_LOG_WARN, "disagg", "%s: prefill engine %s failed: %s", r->uuid,
@@ -61,7 +61,8 @@ static void go_on(struct weir_leg *leg, const char *why, bool untouched) {
     if (r->answered || leg->state != WEIR_LEG_RUNNING ||
         (d->state == WEIR_DISAGG_BOTH && leg->first_item))
         return; /* decode has what it needs, or tells itself that it has not */
-    if (weir_disagg_failed(leg, untouched) && weir_disagg_alone(leg, why))
+    if ((loss == WEIR_RELAY_BROKE_OFF && weir_relay_breaks(leg, d->worker_id)) ||
+        (weir_disagg_failed(leg, loss == WEIR_RELAY_UNTOUCHED) && weir_disagg_alone(leg, why)))
         return;
     weir_relay_restart(leg);
 }
@@ -81,7 +82,7 @@ static void take_params(struct weir_leg *leg) {
     struct weir_span params = weir_relay_params(weir_buf_span(&p->answer)), copy = {NULL, 0};
     struct weir_buf body;
     if (params.data == NULL) {
-        go_on(leg, "its answer has no kv_transfer_params", false);
+        go_on(leg, "its answer has no kv_transfer_params", WEIR_RELAY_FAILED);
         return;
     }
     weir_buf_init(&body, BODY_MAX);
@@ -114,7 +115,7 @@ static void on_body(void *arg, struct weir_span bytes) {
         return;
     if (weir_buf_append_span(&p->answer, bytes) != WEIR_OK) {
         drop_call(p);
-        go_on(p->leg, "its answer is larger than 16 MiB", false);
+        go_on(p->leg, "its answer is larger than 16 MiB", WEIR_RELAY_FAILED);
     }
 }
 
@@ -130,13 +131,13 @@ static void on_done(void *arg, enum weir_status status, bool sent_any) {
     if (status != WEIR_OK) {
         if (status != WEIR_LIMIT && status != WEIR_NOMEM)
             avoid(leg);
-        go_on(leg, weir_status_text(status), !sent_any);
+        go_on(leg, weir_status_text(status), weir_relay_loss(status, sent_any));
     } else if (is_refusal(p->status) && !leg->first_item) {
         weir_disagg_release(leg);
         weir_relay_refused(leg, p->status, p->content_type, weir_buf_span(&p->answer));
     } else if (p->status != 200) {
         snprintf(why, sizeof(why), "it answered %d", p->status);
-        go_on(leg, why, false);
+        go_on(leg, why, WEIR_RELAY_FAILED);
     } else if (leg->disagg.state == WEIR_DISAGG_PREFILL) {
         take_params(leg);
     } else {
@@ -159,9 +160,10 @@ static void on_silence(void *arg) {
         arm_silence(p);
         return;
     }
+    enum weir_relay_loss loss = p->left_ms > 0 ? WEIR_RELAY_BROKE_OFF : WEIR_RELAY_FAILED;
     drop_call(p);
     avoid(p->leg);
-    go_on(p->leg, "it was silent", false);
+    go_on(p->leg, "it was silent", loss);
 }
 
 static void on_left(void *arg, uint64_t silent_ms) {

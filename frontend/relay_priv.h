@@ -59,8 +59,14 @@ enum weir_status weir_relay_call(struct weir_relay *y, const char *address, cons
                                  const struct weir_http_call_ops *ops) WEIR_MUST_CHECK;
 void weir_relay_on_head(void *relay, int status, const struct weir_http_header *headers, size_t n);
 void weir_relay_on_body(void *relay, struct weir_span bytes);
-/* True: the leg goes on at another engine. untouched: this one has not got the request. */
-bool weir_relay_move_on(struct weir_relay *y, bool untouched);
+/* What a call's end without an answer says of its engine; status: not OK. */
+enum weir_relay_loss weir_relay_loss(enum weir_status status, bool sent_any);
+/* The leg's engine has failed it, before the first byte of an answer. True: it goes on at another
+ * one. False: the request is over, and was answered only where engines broke off with it. */
+bool weir_relay_move_on(struct weir_relay *y, enum weir_relay_loss loss);
+/* Notes an engine that broke off, of either kind. True: too many have, and the request is answered.
+ */
+bool weir_relay_breaks(struct weir_leg *leg, uint64_t worker_id);
 /* Gives up the attempt at a decode engine, if there is one, and begins anew. */
 void weir_relay_restart(struct weir_leg *leg);
 /* An engine's refusal becomes the client's answer. */

@@ -16,7 +16,8 @@ static void end_count(struct weir_relay *y, enum weir_status status, bool sent_a
     const uint32_t *ids;
     size_t n;
     if (status != WEIR_OK || y->status == 503) {
-        if (weir_relay_move_on(y, !sent_any))
+        if (weir_relay_move_on(y, status == WEIR_OK ? WEIR_RELAY_FAILED
+                                                    : weir_relay_loss(status, sent_any)))
             count(leg);
         else
             weir_relay_fail(leg, 503, "Service temporarily unavailable");
@@ -192,7 +193,7 @@ static void count(struct weir_leg *leg) {
             weir_leg_fail_route(leg, st);
             return;
         }
-        if (!weir_relay_move_on(leg->relay, true)) {
+        if (!weir_relay_move_on(leg->relay, WEIR_RELAY_UNTOUCHED)) {
             weir_relay_fail(leg, 503, "Service temporarily unavailable");
             return;
         }

@@ -11,6 +11,7 @@
 #include "frontend/disagg_priv.h"
 #include "frontend/leg_pool_priv.h"
 #include "frontend/parse_output_priv.h"
+#include "frontend/relay_retry.h"
 #include "wire/anthropic.h"
 #include "wire/openai_chat_read.h"
 #include "wire/openai_responses.h"
@@ -68,7 +69,9 @@ struct weir_leg {
     uint32_t dp_rank, overlap_blocks;
     uint64_t tried[WEIR_MAX_TRIED];
     unsigned n_tried,
-        moves;          /* workers that failed; of these, retries that count against the limit */
+        moves; /* workers that failed; of these, retries that count against the limit */
+    uint64_t breaks[WEIR_RELAY_BREAKS]; /* HTTP engines that broke off with it: relay_retry.h */
+    unsigned n_breaks;
     bool refused_full;  /* the last of them had no room */
     uint64_t moved_ns;  /* a migration began then and has not ended; 0: none has */
     bool moved_ongoing; /* tokens had come before it */

@@ -7,7 +7,7 @@ import subprocess
 import threading
 
 import pytest
-from test_engine_scripted import Scripted, engines  # noqa: F401 (a fixture)
+from test_engine_scripted import Scripted, engines, slam  # noqa: F401 (a fixture)
 from test_engines import start
 from weir import DEADLINE_S, WEIR, exposition, total, until
 
@@ -373,3 +373,21 @@ def test_bad_settings(fleet, spec, want):
     r = subprocess.run([WEIR, "frontend", "--http-port", "0", "--worker", "http://127.0.0.1:1," + spec], env=fleet.env,
                        text=True, capture_output=True, timeout=30)
     assert r.returncode != 0 and want in r.stdout + r.stderr, r.stdout + r.stderr
+
+
+def test_a_prompt_that_ends_prefill_engines(fleet, engines):
+    """Whichever part of the work it is that they die of. (Failed before: three of them had it, then the one that decodes.)"""
+    dead, decodes = [engines(slam) for _ in range(4)], engines(say("x"))
+    f = front(fleet, [e.url for e in dead], [decodes.url])
+    r = f.chat()
+    assert r.status == 502 and "it is not sent to a third" in r.json()["error"]["message"], r
+    assert sum(len(e.seen) for e in dead) == 2 and not decodes.seen
+
+
+def test_a_prompt_that_ends_an_engine_of_either_kind(fleet, engines):
+    """One that prefills, one that decodes: that is two."""
+    pre, dead, good = engines(slam), [engines(slam) for _ in range(2)], engines(say("x"))
+    f = front(fleet, [pre.url], [e.url for e in dead])
+    assert f.chat().status == 502 and len(pre.seen) == 1 and sum(len(e.seen) for e in dead) == 1
+    f = front(fleet, [pre.url], [good.url])
+    assert f.chat().status == 200

@@ -313,6 +313,22 @@ def test_request_that_may_have_ended_its_worker_meets_two_at_the_most(fleet):
             worker.close()
 
 
+@pytest.mark.parametrize("limit", [0, 1, 2])
+def test_request_that_ends_its_workers_meets_as_many_as_may_be(fleet, limit):
+    """They have said that they have it: --migration-limit is the whole bound, and without one nobody else is asked."""
+    bad = [PlaneWorker(fleet, number=n) for n in (0x71, 0x72, 0x73, 0x74)]
+    for worker in bad:
+        worker.drops = "hangs up"
+    try:
+        fleet.front = fleet.frontend("--migration-limit", str(limit)).ready(workers=4)
+        assert fleet.front.chat(max_tokens=2).status in (503, 504)
+        assert sum(len(worker.requests) for worker in bad) == limit + 1
+        all_free(fleet, [])
+    finally:
+        for worker in bad:
+            worker.close()
+
+
 def test_client_gone_frees_the_worker_within_50_ms(fleet):
     m = fleet.mocker("--speedup-ratio", "0.02")
     fleet.front = fleet.frontend().ready()

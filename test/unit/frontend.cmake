@@ -9,3 +9,4 @@ weir_test(unit_models SOURCES test/unit/frontend/models.c LINK weir_frontend)
 weir_test(unit_feed SOURCES test/unit/frontend/feed.c frontend/feed.c router/kv_batch.c LINK weir_wire)
 weir_test(unit_frontend_results SOURCES test/unit/frontend/results.c test/unit/runtime/turns.c LINK weir_frontend)
 target_link_options(unit_frontend_results PRIVATE -Wl,--wrap=weir_loop_post) # the queue is full where a case says so
+weir_test(unit_relay_retry SOURCES test/unit/frontend/relay_retry.c LINK weir_frontend)
