@@ -108,6 +108,12 @@ const char *weir_front_protocol_error(void *arg, int status, const char *text,
 /* explain_page.c: adds x-weir-explain where the request asked for it; returns the new n. */
 size_t weir_request_explain_header(struct weir_http_exchange *x, struct weir_http_header *headers,
                                    size_t n);
+/* What clients are told of a model with weir_model_failed(). */
+#define WEIR_MODEL_FAILED                                                                          \
+    "the frontend cannot use the model's files. Its log says why (`is not served`); coming again " \
+    "does not help until they are mended"
+/* Of retry_after_s: what failed will fail again. */
+enum { WEIR_RETRY_NEVER = 0x7fffffff };
 /* An error with what a program may want to know of it (JSON or NULL) and when to come again; 0 =
  * as for every refusal. */
 void weir_front_refuse(struct weir_front_loop *fl, struct weir_http_exchange *x, int status,

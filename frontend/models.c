@@ -160,6 +160,14 @@ bool weir_model_ready(struct weir_model *model) {
     return ready;
 }
 
+bool weir_model_failed(struct weir_model *model) {
+    pthread_mutex_lock(&model->models->lock);
+    const struct weir_model *of = model->base != NULL && !model->own_tok ? model->base : model;
+    bool failed = of->failed;
+    pthread_mutex_unlock(&model->models->lock);
+    return failed;
+}
+
 bool weir_models_any(struct weir_models *models, bool chat) {
     pthread_mutex_lock(&models->lock);
     bool any = models->missed.n > 0;

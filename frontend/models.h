@@ -133,6 +133,9 @@ void weir_model_unref(struct weir_model *model);
 const struct weir_model_info *weir_model_info(const struct weir_model *model);
 /* At least one worker has both its card and its instance. */
 bool weir_model_ready(struct weir_model *model);
+/* Its files cannot be used, as the log has said: it will not be ready while they are as they are.
+ */
+bool weir_model_failed(struct weir_model *model);
 /* True when a model for that endpoint kind is registered, or one is missed. */
 bool weir_models_any(struct weir_models *models, bool chat);
 /* Records of this namespace are looked at. */

@@ -160,7 +160,11 @@ void weir_front_model_get(struct weir_front_loop *fl, struct weir_http_exchange 
     if (ready) {
         (void)weir_front_ready(fl, x, model, weir_span_z(weir_model_info(model)->name));
     } else if (!weir_model_ready(model)) {
-        weir_front_error(fl, x, 503, "Service temporarily unavailable");
+        if (weir_model_failed(model))
+            weir_front_refuse(fl, x, 503, WEIR_SPAN_LIT("Not served: " WEIR_MODEL_FAILED "."),
+                              weir_span(NULL, 0), WEIR_RETRY_NEVER);
+        else
+            weir_front_error(fl, x, 503, "Service temporarily unavailable");
     } else {
         struct weir_buf body;
         struct weir_jsonw w;

@@ -95,17 +95,22 @@ static void put_types(struct weir_jsonw *w, const struct space *s) {
     weir_jsonw_array_end(w);
 }
 
-static void put_space(struct weir_jsonw *w, const struct space *s, bool ready) {
+static void put_space(struct weir_jsonw *w, const struct space *s, bool ready, bool failed) {
     enum part lacks = missing(s);
-    char reason[128] = "the model's tokenizer is not loaded, or too few workers have come yet";
+    char text[128];
+    const char *reason =
+        failed ? WEIR_MODEL_FAILED
+               : "the model's tokenizer is not loaded, or too few workers have come yet";
     weir_jsonw_key_span(w, s->ns);
     weir_jsonw_object_begin(w);
     weir_jsonw_key(w, "ready");
     weir_jsonw_bool(w, ready);
-    if (lacks != N_PARTS)
-        snprintf(reason, sizeof(reason), "missing worker types: %s%s", names[lacks],
+    if (lacks != N_PARTS && !failed) {
+        snprintf(text, sizeof(text), "missing worker types: %s%s", names[lacks],
                  ready && lacks == PREFILL ? " (prefilled elsewhere or by the decode workers)"
                                            : "");
+        reason = text;
+    }
     if (!ready || lacks != N_PARTS)
         weir_front_put_z(w, "reason", reason);
     put_types(w, s);
@@ -124,6 +129,7 @@ bool weir_front_ready(struct weir_front_loop *fl, struct weir_http_exchange *x,
     struct weir_buf body;
     struct weir_jsonw w;
     bool up = model != NULL && weir_model_ready(model); /* its tokenizer is loaded, too */
+    bool failed = !up && model != NULL && weir_model_failed(model);
     bool needs_prefill =
         fl->app->options.enforce_disagg || (model != NULL && weir_model_info(model)->needs_prefill);
     bool any = false;
@@ -146,11 +152,13 @@ bool weir_front_ready(struct weir_front_loop *fl, struct weir_http_exchange *x,
     weir_jsonw_key(&w, "ready");
     weir_jsonw_bool(&w, any);
     if (!any)
-        weir_front_put_z(&w, "reason", "no namespace has all required worker types live");
+        weir_front_put_z(&w, "reason",
+                         failed ? WEIR_MODEL_FAILED
+                                : "no namespace has all required worker types live");
     weir_jsonw_key(&w, "namespaces");
     weir_jsonw_object_begin(&w);
     for (size_t i = 0; i < r->n; i++)
-        put_space(&w, &r->spaces[i], serves(r, &r->spaces[i], up, needs_prefill));
+        put_space(&w, &r->spaces[i], serves(r, &r->spaces[i], up, needs_prefill), failed);
     weir_jsonw_object_end(&w);
     weir_jsonw_object_end(&w);
     weir_front_send(x, 200, &w, &body);

@@ -238,8 +238,13 @@ static bool find_model(struct weir_request *r) {
                                               : !info->completions)
         return fail_not_found(r);
     bool ready = weir_model_ready(r->model);
-    if (!ready)
+    if (!ready && weir_model_failed(r->model)) {
+        r->retry_after_s = WEIR_RETRY_NEVER;
+        (void)fail_named(r, 503, "Model `", weir_span_z(info->name),
+                         "` is not served: " WEIR_MODEL_FAILED ".");
+    } else if (!ready) {
         weir_request_fail_not_ready(r);
+    }
     return ready;
 }
 

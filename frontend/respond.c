@@ -63,15 +63,15 @@ static void send_error(struct weir_front_loop *fl, struct weir_http_exchange *x,
     struct weir_buf body;
     weir_buf_init(&body, BODY_MAX);
     size_t n = echo_id(x, headers, 0);
-    /* Who was turned away for load may come again soon; SDKs honour the hint. */
-    if (status == fl->app->overload_status || status == 503)
-        headers[n++] = (struct weir_http_header){WEIR_SPAN_LIT("retry-after"),
-                                                 weir_span(seconds, (size_t)n_seconds)};
-    /* What an engine has broken over, or answered wrongly, would break the next one: SDKs come
-     * again by themselves unless they are told not to. */
-    if (status == 502)
+    /* Who was turned away for load may come again soon; SDKs honour the hint. What an engine has
+     * broken over, or answered wrongly, would break the next one: they come again by themselves
+     * unless they are told not to. */
+    if (status == 502 || retry_after_s == WEIR_RETRY_NEVER)
         headers[n++] =
             (struct weir_http_header){WEIR_SPAN_LIT("x-should-retry"), WEIR_SPAN_LIT("false")};
+    else if (status == fl->app->overload_status || status == 503)
+        headers[n++] = (struct weir_http_header){WEIR_SPAN_LIT("retry-after"),
+                                                 weir_span(seconds, (size_t)n_seconds)};
     enum weir_status st =
         weir_front_speaks_anthropic(fl->app, x)
             ? weir_messages_error_body(status, message, &body)

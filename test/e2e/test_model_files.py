@@ -1,10 +1,12 @@
 """Model files on the frontend's side must be those that the worker serves with."""
+import json
 import os
 import shutil
 
 import pytest
 
 import testenv
+from test_engines import start
 from test_parity import model as small_model
 
 
@@ -46,6 +48,33 @@ def test_a_missing_file_is_refused(fleet, model):
     front.wait_line(r"generation_config.json, which the card names, is not in ")
     assert front.get("/v1/models").json()["data"] == []
     assert front.chat("hello").status == 503
+
+
+@pytest.mark.parametrize("kind", ["engines", "workers"])
+def test_files_that_cannot_be_used_are_a_lasting_reason(fleet, tmp_path, kind):
+    """As of an embedding model of the BERT kind. Clients, the model's page and its readiness say so, and name no path. (Failed
+    before: "The deployment may still be starting up", to be asked again.)"""
+    folder = small_model(tmp_path / "m")
+    if kind == "workers":
+        fleet.mocker("--model-path", str(folder), env=HERE)
+    whole = json.loads((folder / "tokenizer.json").read_text())
+    whole["model"] = {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##", "max_input_chars_per_word": 100,
+                      "vocab": {"[UNK]": 0, "a": 1}}
+    (folder / "tokenizer.json").write_text(json.dumps(whole))
+    if kind == "engines":
+        front = fleet.frontend("--worker", start(fleet).url, "--model-path", str(folder), env={"WEIR_ENGINE_POLL_SECS": "0.05"})
+    else:
+        front = fleet.frontend()
+    front.wait_line(r"ERROR models: model m is not served: .*" + ("model\\.type" if kind == "engines" else "not the file that the worker serves with"))
+    why = "the frontend cannot use the model's files. Its log says why (`is not served`); coming again does not help until they are mended"
+    asks = [front.chat("hello"), front.complete("hello"), front.ask("POST", "/v1/responses", {"model": "m", "input": "x"}), front.get("/v1/models/m")]
+    for r in asks:
+        assert r.status == 503 and why in json.dumps(r.json()) and str(tmp_path) not in r.body.decode(), r
+        assert r.headers["x-should-retry"] == "false" and "retry-after" not in r.headers, r.headers
+    page = front.get("/v1/models/m/ready").json()
+    assert page["ready"] is False and page["reason"] == why
+    assert [s["reason"] for s in page["namespaces"].values()] == [why]
+    assert front.get("/v1/models").json()["data"] == []
 
 
 def test_tokenizer_and_its_cache_are_measured(fleet, tmp_path):
