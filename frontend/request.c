@@ -272,8 +272,41 @@ static bool can_serve(struct weir_request *r) {
     return true;
 }
 
+/* A whole number that is no id of any vocabulary: negative, or above 32 bits. */
+static bool is_no_id(struct weir_span number) {
+    uint64_t value = 0;
+    for (size_t i = 0; i < number.len && value <= UINT32_MAX; i++) {
+        if (number.data[i] < '0' || number.data[i] > '9')
+            return i == 0;
+        value = value * 10 + (uint64_t)(number.data[i] - '0');
+    }
+    return value > UINT32_MAX;
+}
+
+/* One such is in a prompt of ids, or in one of a list of these. j: at its value, which is read. */
+static bool holds_no_id(struct weir_json *j, bool list) {
+    struct weir_span raw;
+    bool found = false;
+    if (weir_json_peek(j) == WEIR_JSON_NUMBER)
+        return weir_json_number(j, &raw) && is_no_id(raw);
+    if (!list || weir_json_peek(j) != WEIR_JSON_ARRAY || !weir_json_array_enter(j)) {
+        weir_json_skip(j, NULL);
+        return false;
+    }
+    while (weir_json_array_next(j)) {
+        if (weir_json_peek(j) == WEIR_JSON_ARRAY && weir_json_array_enter(j)) {
+            while (weir_json_array_next(j))
+                found |= holds_no_id(j, false);
+        } else {
+            found |= holds_no_id(j, false);
+        }
+    }
+    return found;
+}
+
 /* A body that we would refuse may be fine for its engine, and if not, the engine says it better:
- * all that is needed is which model it is for. The prompt of a chat is made of the body itself. */
+ * all that is needed is which model it is for. The prompt of a chat is made of the body itself.
+ * Engines end at ids that they do not have (weir_request_prepare_relay): these are no engine's. */
 static bool peek(struct weir_request *r) {
     struct weir_json j;
     struct weir_json_str key, text;
@@ -289,6 +322,10 @@ static bool peek(struct weir_request *r) {
         } else if (weir_json_str_eqz(key, "cache_salt") && type == WEIR_JSON_STRING) {
             if (weir_json_string(&j, &text))
                 q.cache_salt = weir_json_text(text, &r->arena);
+        } else if ((q.kind == WEIR_OPENAI_COMPLETION && weir_json_str_eqz(key, "prompt")) ||
+                   (q.kind == WEIR_OPENAI_EMBEDDINGS && weir_json_str_eqz(key, "input"))) {
+            if (holds_no_id(&j, true))
+                return false;
         } else {
             if (weir_json_str_eqz(key, "stream"))
                 q.stream = type == WEIR_JSON_TRUE;
