@@ -179,7 +179,8 @@ static enum weir_status texts(struct wtok_compiler *c) {
         struct weir_span t =
             weir_span(c->bytes.data + c->offsets[id], c->offsets[id + 1] - c->offsets[id]);
         bool open = t.len >= 3 && memcmp(t.data + t.len - 3, "\xEF\xBF\xBD", 3) == 0;
-        if ((c->flags[id] & WTOK_TOKEN_BYTE) == 0 && !open && weir_utf8_valid(t))
+        bool words = c->spec->decoding == WTOK_DECODE_WORDS; /* not only the text itself */
+        if ((c->flags[id] & WTOK_TOKEN_BYTE) == 0 && !open && !words && weir_utf8_valid(t))
             c->flags[id] |= WTOK_TOKEN_WHOLE;
     }
     static const char pad[PAD];
@@ -340,6 +341,11 @@ static void scalars(struct wtok_compiler *c, const uint64_t source[2]) {
     h->fuse_unk = s->fuse_unk;
     h->ignore_merges = s->ignore_merges;
     h->unk_id = s->unk.data != NULL ? wtok_spec_find(s, s->unk) : WTOK_NO_ID;
+    h->max_word_chars = s->max_word_chars;
+    for (size_t id = 0; id < s->n_ids; id++)
+        if (s->tokens[id].in_vocab && s->tokens[id].text.len > h->longest_entry)
+            h->longest_entry = (uint32_t)s->tokens[id].text.len;
+    h->decoder_cleanup = s->decoder_cleanup;
     h->strip_start = s->strip_start;
     h->strip_first = s->strip_first;
     h->context_length = s->context_length;
@@ -351,6 +357,8 @@ static enum weir_status small_sections(struct wtok_compiler *c) {
     bool ok = true;
     struct wtok_text chat = keep(c, s->chat_template, &ok);
     struct wtok_text config = keep(c, s->tokenizer_config, &ok);
+    struct wtok_text subword = keep(c, s->subword_prefix, &ok);
+    struct wtok_text decoder = keep(c, s->decoder_prefix, &ok);
     ok = ok && put_steps(c, WTOK_SECTION_NORMALIZERS, s->normalizers, s->n_normalizers) &&
          put_steps(c, WTOK_SECTION_SPLITTERS, s->splitters, s->n_splitters) &&
          wtok_compile_put(c, WTOK_SECTION_PREFIX, s->prefix, s->n_prefix, sizeof(uint32_t)) &&
@@ -359,6 +367,8 @@ static enum weir_status small_sections(struct wtok_compiler *c) {
          wtok_compile_put(c, WTOK_SECTION_TEXT, c->text.data, c->text.len, 1);
     wtok_compile_head(c)->chat_template = chat;
     wtok_compile_head(c)->tokenizer_config = config;
+    wtok_compile_head(c)->subword_prefix = subword;
+    wtok_compile_head(c)->decoder_prefix = decoder;
     return ok ? WEIR_OK : wtok_compile_no_memory(c->err);
 }
 

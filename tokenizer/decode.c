@@ -4,7 +4,7 @@
  * whole run is UTF-8, else one U+FFFD for each byte.
  */
 #include "base/utf8.h"
-#include "tokenizer/model_priv.h"
+#include "tokenizer/wordpiece_priv.h"
 #include "tokenizer/wtok_priv.h"
 
 typedef unsigned char u8;
@@ -98,6 +98,19 @@ static enum weir_status decode_text(const struct wtok_model *m, const uint32_t *
     return st;
 }
 
+static enum weir_status decode_words(const struct wtok_model *m, const uint32_t *ids, size_t n,
+                                     bool skip_special, struct weir_buf *out) {
+    enum weir_status st = WEIR_OK;
+    bool first = true;
+    for (size_t i = 0; i < n && st == WEIR_OK; i++) {
+        if (left_out(m, ids[i], skip_special))
+            continue;
+        st = wtok_wordpiece_text(m, id_text(m, ids[i]), first, out);
+        first = false;
+    }
+    return st;
+}
+
 enum weir_status wtok_model_decode(const struct wtok_model *m, const uint32_t *ids, size_t n,
                                    bool skip_special, struct weir_buf *out) {
     for (size_t i = 0; i < n; i++)
@@ -105,6 +118,8 @@ enum weir_status wtok_model_decode(const struct wtok_model *m, const uint32_t *i
             return WEIR_INVALID;
     if (m->image->decoding == WTOK_DECODE_TEXT)
         return n == 0 ? WEIR_OK : decode_text(m, ids, n, skip_special, out);
+    if (m->image->decoding == WTOK_DECODE_WORDS)
+        return decode_words(m, ids, n, skip_special, out);
     size_t from = out->len;
     enum weir_status st = decode_bytes(m, ids, n, skip_special, out);
     struct weir_span raw = weir_span(out->data + from, out->len - from);
@@ -210,6 +225,18 @@ static enum weir_status push_text_model(struct wtok_stream *s, uint32_t id, stru
     return WEIR_OK;
 }
 
+static enum weir_status push_word(struct wtok_stream *s, uint32_t id, struct weir_buf *out) {
+    const struct wtok_model *m = s->tok->model;
+    struct weir_span token = id_text(m, id);
+    struct weir_buf text;
+    weir_buf_init(&text, token.len + 1);
+    enum weir_status st = wtok_wordpiece_text(m, token, !s->begun, &text);
+    if (st == WEIR_OK)
+        st = push_text_model(s, id, weir_buf_span(&text), out);
+    weir_buf_fini(&text);
+    return st;
+}
+
 /* A usual token goes on whatever stood before it, where nothing is held. */
 enum { USUAL = WTOK_TOKEN_PRESENT | WTOK_TOKEN_WHOLE };
 static inline unsigned usual_mask(const struct wtok_stream *s) {
@@ -223,6 +250,8 @@ static __attribute__((noinline)) enum weir_status push_other(struct wtok_stream 
         return weir_buf_append_span(out, id_text(m, id));
     if (left_out(m, id, s->skip_special))
         return WEIR_OK;
+    if (m->image->decoding == WTOK_DECODE_WORDS)
+        return push_word(s, id, out);
     return m->image->decoding == WTOK_DECODE_TEXT ? push_text_model(s, id, id_text(m, id), out)
                                                   : push_byte_model(s, id_text(m, id), out);
 }

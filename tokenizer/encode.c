@@ -5,13 +5,6 @@
 #include "tokenizer/segments_priv.h"
 #include "tokenizer/wtok_priv.h"
 
-static enum weir_status put_id(struct wtok_out *out, uint32_t id) {
-    if (out->n == out->room)
-        return WEIR_TOO_LARGE;
-    out->ids[out->n++] = id;
-    return WEIR_OK;
-}
-
 static enum weir_status put_all(struct wtok_out *out, const uint32_t *ids, size_t n) {
     if (n > out->room - out->n)
         return WEIR_TOO_LARGE;
@@ -61,7 +54,7 @@ static enum weir_status encode_section(const struct wtok_model *m, struct wtok_c
             st = encode_run(m, ctx, weir_span(text.data + done, from - done), first && done == 0,
                             out);
         if (st == WEIR_OK)
-            st = put_id(out, id);
+            st = wtok_put_id(out, id);
         done = to;
     }
     if (st == WEIR_OK && text.len > done)
@@ -167,7 +160,7 @@ static enum weir_status encode_text(const struct wtok_model *m, struct wtok_cont
         if (from > done)
             st = encode_pieces(m, ctx, weir_span(text.data + done, from - done), kind, keep, out);
         if (more && st == WEIR_OK)
-            st = put_id(out, id);
+            st = wtok_put_id(out, id);
         kind = special | SECTION_PREPEND;
         done = to;
     }
@@ -207,6 +200,9 @@ size_t wtok_model_bound(const struct wtok_model *m, size_t bytes) {
         case WTOK_STEP_NFKC: /* U+FDFA: 3 bytes become 33 */
         case WTOK_STEP_NFKD:
             factor *= 11;
+            break;
+        case WTOK_STEP_BERT: /* the same: nothing else makes as much, nor both in turn more */
+            factor *= 3;
             break;
         case WTOK_STEP_REPLACE:
             factor *= 1 + m->normalizers[i].b.len / (m->normalizers[i].a.len + 0u);

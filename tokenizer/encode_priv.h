@@ -9,6 +9,12 @@ struct wtok_out {
     uint32_t *ids;
     size_t n, room;
 };
+WEIR_MUST_CHECK static inline enum weir_status wtok_put_id(struct wtok_out *out, uint32_t id) {
+    if (out->n == out->room)
+        return WEIR_TOO_LARGE;
+    out->ids[out->n++] = id;
+    return WEIR_OK;
+}
 
 /*
  * Remembered words, a cache line of two entries for each hash. The first is the one used last; a

@@ -17,13 +17,14 @@ enum { WTOK_NONE = -1 };
 /* How text falls into words. The first six are regular expressions that we scan by hand. */
 enum wtok_family {
     WTOK_GPT2,
-    WTOK_CL100K,   /* digits in groups of up to three (Llama 3) */
-    WTOK_QWEN2,    /* the same, digits one by one */
-    WTOK_O200K,    /* letter case cuts words; contractions belong to them (gpt-oss) */
-    WTOK_TEKKEN,   /* the same without contractions, digits one by one (Mistral) */
-    WTOK_DEEPSEEK, /* three splits, one after the other (DeepSeek V3) */
-    WTOK_SPM,      /* no words: a whole section is one, blanks are U+2581 */
-    WTOK_GENERIC,  /* a list of steps */
+    WTOK_CL100K,    /* digits in groups of up to three (Llama 3) */
+    WTOK_QWEN2,     /* the same, digits one by one */
+    WTOK_O200K,     /* letter case cuts words; contractions belong to them (gpt-oss) */
+    WTOK_TEKKEN,    /* the same without contractions, digits one by one (Mistral) */
+    WTOK_DEEPSEEK,  /* three splits, one after the other (DeepSeek V3) */
+    WTOK_SPM,       /* no words: a whole section is one, blanks are U+2581 */
+    WTOK_GENERIC,   /* a list of steps */
+    WTOK_WORDPIECE, /* BERT's words, cut into pieces without merges (wordpiece.c) */
     WTOK_N_FAMILIES,
 };
 
@@ -36,6 +37,7 @@ enum wtok_step_kind {
     WTOK_STEP_PREPEND, /* a */
     WTOK_STEP_REPLACE, /* a by b */
     WTOK_STEP_STRIP,   /* flag 1: left, 2: right */
+    WTOK_STEP_BERT,    /* flags: wordpiece_priv.h */
     /* pre-tokenizers */
     WTOK_STEP_SCAN,   /* arg: family */
     WTOK_STEP_REGEX,  /* a: pattern; arg: behaviour; flag 1: invert */
@@ -68,6 +70,7 @@ enum wtok_prepend {
 enum wtok_decoding {
     WTOK_DECODE_BYTES, /* ByteLevel: bytes of all ids in a row, then lossy */
     WTOK_DECODE_TEXT,  /* texts and byte-fallback runs */
+    WTOK_DECODE_WORDS, /* WordPiece: words with spaces between, which some marks take back */
 };
 
 enum wtok_token_flags {
@@ -141,7 +144,7 @@ enum wtok_section {
 };
 
 #define WTOK_IMAGE_MAGIC "weirtok\n"
-enum { WTOK_IMAGE_VERSION = 14, WTOK_IMAGE_MAX = 1 << 29 };
+enum { WTOK_IMAGE_VERSION = 15, WTOK_IMAGE_MAX = 1 << 29 };
 struct wtok_image {
     char magic[8];
     uint64_t checksum;  /* XXH3-64 of all that follows */
@@ -152,11 +155,15 @@ struct wtok_image {
     uint32_t family, prepend, split_spaces, decoding;
     uint32_t rank_base; /* the id of a merge is rank_base + rank, or WTOK_NO_ID: see RANK_IDS */
     uint32_t byte_level, byte_fallback, fuse_unk, ignore_merges;
-    uint32_t blanks_marked; /* texts and sections hold a blank where the file has U+2581 */
-    uint32_t metaspace;     /* the pre-tokenizer marks them, not the normalizer */
-    uint32_t unk_id;        /* or WTOK_NO_ID */
-    uint32_t strip_start;   /* decoder: blanks taken off the front of the whole text */
-    uint32_t strip_first;   /* decoder: U+2581 of the first token vanish (Metaspace) */
+    uint32_t blanks_marked;  /* texts and sections hold a blank where the file has U+2581 */
+    uint32_t metaspace;      /* the pre-tokenizer marks them, not the normalizer */
+    uint32_t unk_id;         /* or WTOK_NO_ID */
+    uint32_t strip_start;    /* decoder: blanks taken off the front of the whole text */
+    uint32_t strip_first;    /* decoder: U+2581 of the first token vanish (Metaspace) */
+    uint32_t max_word_chars; /* WordPiece: longer words are unknown */
+    uint32_t longest_entry;  /* … bytes */
+    uint32_t decoder_cleanup;
+    struct wtok_text subword_prefix, decoder_prefix; /* of what goes on in a word, mostly "##" */
     uint64_t context_length;
     uint64_t model_vocab; /* vocab_size of config.json, or 0 */
     struct wtok_text chat_template, tokenizer_config;

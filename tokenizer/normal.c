@@ -1,6 +1,6 @@
 /* Normalizers over one section of text, and the marking of blanks. */
-#include "tokenizer/encode_priv.h"
 #include "tokenizer/unicode.h"
+#include "tokenizer/wordpiece_priv.h"
 
 typedef unsigned char u8;
 #define MARK "\xE2\x96\x81"
@@ -55,6 +55,8 @@ static enum weir_status one_step(const struct wtok_model *m, const struct wtok_s
         return replace(in, wtok_image_text(m, s->a), wtok_image_text(m, s->b), out);
     case WTOK_STEP_STRIP:
         return weir_buf_append_span(out, strip(in, s->flags));
+    case WTOK_STEP_BERT:
+        return wtok_bert_normalize(in, s->flags, out);
     default:
         return WEIR_INTERNAL;
     }

@@ -59,7 +59,7 @@ bool wtok_parts_possible(const struct wtok_model *m) {
             return false;
     if (m->image->family == WTOK_SPM)
         return m->image->blanks_marked != 0 && m->image->byte_fallback != 0;
-    return m->image->family != WTOK_GENERIC;
+    return m->image->family != WTOK_GENERIC && m->image->family != WTOK_WORDPIECE;
 }
 
 /* Text models: a blank between letters. */

@@ -206,6 +206,31 @@ static enum weir_status no_affix(struct wtok_spec *spec, struct weir_span json, 
     return wtok_refuse(err, field, value);
 }
 
+static enum weir_status wordpiece_model(struct wtok_spec *spec, struct weir_span json,
+                                        struct weir_err *err) {
+    static const char *const names[] = {
+        "type", "vocab", "unk_token", "continuing_subword_prefix", "max_input_chars_per_word",
+        NULL};
+    uint64_t most;
+    enum weir_status st = wtok_only(json, "model", names, err);
+    if (st != WEIR_OK)
+        return st;
+    spec->wordpiece = true;
+    spec->ignore_merges = true; /* each entry is what a word of its text becomes */
+    spec->unk = wtok_field_text(spec, json, "unk_token");
+    spec->subword_prefix = wtok_field_text(spec, json, "continuing_subword_prefix");
+    if (spec->subword_prefix.data == NULL || spec->unk.data == NULL ||
+        !wtok_u64_of(wtok_field(json, "max_input_chars_per_word"), &most))
+        return weir_err_set(err, WEIR_INVALID,
+                            "model: unk_token, continuing_subword_prefix or "
+                            "max_input_chars_per_word is missing");
+    spec->max_word_chars = most < UINT32_MAX ? (uint32_t)most : UINT32_MAX;
+    st = read_vocab(spec, wtok_field_raw(json, "vocab"), err);
+    if (st == WEIR_OK && wtok_spec_find(spec, spec->unk) == WTOK_NO_ID)
+        st = weir_err_set(err, WEIR_INVALID, "model.unk_token is not in model.vocab");
+    return st;
+}
+
 enum weir_status wtok_spec_model(struct wtok_spec *spec, struct weir_span json,
                                  struct weir_err *err) {
     static const char *const names[] = {"type",
@@ -220,6 +245,8 @@ enum weir_status wtok_spec_model(struct wtok_spec *spec, struct weir_span json,
                                         "ignore_merges",
                                         NULL};
     struct weir_span type = wtok_field(json, "type");
+    if (type.data != NULL && weir_json_is(type, "WordPiece"))
+        return wordpiece_model(spec, json, err);
     if (type.data != NULL && !weir_json_is(type, "BPE"))
         return wtok_refuse(err, "model.type", type);
     enum weir_status st = wtok_only(json, "model", names, err);
@@ -346,7 +373,8 @@ enum weir_status wtok_spec_added_overlay(struct wtok_spec *spec, struct weir_spa
 
 enum weir_status wtok_spec_tokenizer_json(struct wtok_spec *spec, struct weir_span text,
                                           struct weir_err *err) {
-    /* Truncation and padding are settings of a call, which no server uses. */
+    /* Truncation and padding are settings of a call, which no server uses: Dynamo 1.6.1 turns both
+     * off when it reads the file, and says so in its log. */
     static const char *const names[] = {
         "version",       "truncation",     "padding", "added_tokens", "normalizer",
         "pre_tokenizer", "post_processor", "decoder", "model",        NULL};

@@ -1,5 +1,6 @@
 /* tokenizer.json: normalizer, pre-tokenizer, post-processor and decoder. */
 #include "tokenizer/spec_priv.h"
+#include "tokenizer/wordpiece_priv.h"
 
 #include <stdio.h>
 
@@ -37,6 +38,26 @@ static enum weir_status add_step(struct wtok_spec_step *steps, size_t *n,
 
 /* ---- normalizer ------------------------------------------------------------------------------ */
 
+static enum weir_status bert_normalizer(struct wtok_spec *spec, struct weir_span json,
+                                        struct weir_err *err) {
+    static const struct {
+        const char *name;
+        uint32_t flag;
+    } fields[] = {{"clean_text", WTOK_BERT_CLEAN},
+                  {"handle_chinese_chars", WTOK_BERT_IDEOGRAPHS},
+                  {"lowercase", WTOK_BERT_LOWER}};
+    struct wtok_spec_step step = {.kind = WTOK_STEP_BERT};
+    for (size_t i = 0; i < WEIR_ARRAY_LEN(fields); i++) {
+        if (wtok_field(json, fields[i].name).data == NULL)
+            return weir_err_set(err, WEIR_INVALID, "normalizer.%s is missing", fields[i].name);
+        step.flags |= wtok_field_bool(json, fields[i].name, false) ? fields[i].flag : 0;
+    }
+    /* Unless it is said, accents go with upper case. */
+    bool lower = (step.flags & WTOK_BERT_LOWER) != 0;
+    step.flags |= wtok_field_bool(json, "strip_accents", lower) ? WTOK_BERT_ACCENTS : 0;
+    return add_step(spec->normalizers, &spec->n_normalizers, step, err);
+}
+
 static enum weir_status one_normalizer(struct wtok_spec *spec, struct weir_span json,
                                        struct weir_span type, struct weir_err *err) {
     static const struct {
@@ -66,6 +87,8 @@ static enum weir_status one_normalizer(struct wtok_spec *spec, struct weir_span 
         step.kind = WTOK_STEP_STRIP;
         step.flags = (wtok_field_bool(json, "strip_left", false) ? 1u : 0u) |
                      (wtok_field_bool(json, "strip_right", false) ? 2u : 0u);
+    } else if (weir_span_eqz(type, "BertNormalizer")) {
+        return bert_normalizer(spec, json, err);
     } else {
         return wtok_refuse(err, "normalizer.type", type);
     }
@@ -177,6 +200,10 @@ static enum weir_status one_pre_tokenizer(struct wtok_spec *spec, struct weir_sp
         return byte_level(spec, json, err);
     if (weir_span_eqz(type, "Metaspace"))
         return metaspace(spec, json, err);
+    if (weir_span_eqz(type, "BertPreTokenizer") && spec->wordpiece) {
+        spec->bert_words = true;
+        return WEIR_OK;
+    }
     if (weir_span_eqz(type, "Digits")) {
         step.kind = WTOK_STEP_DIGITS;
         step.flags = wtok_field_bool(json, "individual_digits", false) ? 1 : 0;
@@ -214,7 +241,14 @@ enum weir_status wtok_spec_pre_tokenizer(struct wtok_spec *spec, struct weir_spa
         return weir_err_set(err, WEIR_UNSUPPORTED,
                             "pre_tokenizer: further steps beside blanks marked by U+2581 are not "
                             "understood");
-    if (spec->n_splitters == 0 && !spec->byte_level)
+    if (spec->wordpiece &&
+        (!spec->bert_words || spec->byte_level || spec->blanks_marked || spec->n_splitters != 0))
+        return weir_err_set(err, WEIR_UNSUPPORTED,
+                            "pre_tokenizer: with model.type WordPiece, BertPreTokenizer alone is "
+                            "understood, without blanks marked by U+2581");
+    if (spec->wordpiece)
+        spec->family = WTOK_WORDPIECE;
+    else if (spec->n_splitters == 0 && !spec->byte_level)
         spec->family = WTOK_SPM;
     else if (spec->n_splitters == 1 && spec->splitters[0].kind == WTOK_STEP_SCAN)
         spec->family = (enum wtok_family)spec->splitters[0].arg;
@@ -225,8 +259,22 @@ enum weir_status wtok_spec_pre_tokenizer(struct wtok_spec *spec, struct weir_spa
 
 /* ---- decoder --------------------------------------------------------------------------------- */
 
+static enum weir_status wordpiece_decoder(struct wtok_spec *spec, struct weir_span json,
+                                          struct weir_err *err) {
+    spec->decoder_prefix = wtok_field_text(spec, json, "prefix");
+    if (spec->decoder_prefix.data == NULL || wtok_field(json, "cleanup").data == NULL)
+        return weir_err_set(err, WEIR_INVALID, "decoder: prefix or cleanup is missing");
+    spec->decoder_cleanup = wtok_field_bool(json, "cleanup", false);
+    spec->decoding = WTOK_DECODE_WORDS;
+    return WEIR_OK;
+}
+
 static enum weir_status one_decoder(struct wtok_spec *spec, struct weir_span json,
                                     struct weir_span type, struct weir_err *err) {
+    if (spec->wordpiece && spec->decoding != WTOK_DECODE_WORDS && weir_span_eqz(type, "WordPiece"))
+        return wordpiece_decoder(spec, json, err);
+    if (spec->wordpiece)
+        return wtok_refuse(err, "decoder.type beside a WordPiece model", type);
     if (weir_span_eqz(type, "ByteLevel")) {
         if (!spec->byte_level)
             return weir_err_set(err, WEIR_UNSUPPORTED,
@@ -269,6 +317,10 @@ enum weir_status wtok_spec_decoder(struct wtok_spec *spec, struct weir_span json
     if (json.data == NULL)
         return weir_err_set(err, WEIR_UNSUPPORTED, "decoder is null, which is not understood");
     enum weir_status st = each(spec, json, "decoders", "decoder", 4, one_decoder, err);
+    if (st == WEIR_OK && spec->wordpiece && spec->decoding != WTOK_DECODE_WORDS)
+        st = weir_err_set(err, WEIR_UNSUPPORTED,
+                          "decoder: with model.type WordPiece, WordPiece "
+                          "alone is understood");
     if (st == WEIR_OK && spec->blanks_marked != spec->decode_blanks)
         st = weir_err_set(err, WEIR_UNSUPPORTED,
                           "decoder: blanks that are marked by U+2581 and not unmarked, or the "
@@ -315,6 +367,21 @@ static enum weir_status template_item(struct wtok_spec *spec, struct weir_span j
     return st;
 }
 
+/* ["text", id] of BERT's and RoBERTa's post-processors. */
+static enum weir_status named_id(struct wtok_spec *spec, struct weir_span json, const char *key,
+                                 bool behind, struct weir_err *err) {
+    struct weir_json j;
+    struct weir_span pair = wtok_field(json, key), text, id;
+    uint64_t value;
+    if (!wtok_array_begin(&j, pair) || !wtok_array_next(&j, &text) || !wtok_array_next(&j, &id) ||
+        !wtok_u64_of(id, &value) || value >= spec->n_ids) {
+        char field[64];
+        snprintf(field, sizeof(field), "post_processor.%s", key);
+        return wtok_refuse(err, field, pair);
+    }
+    return affix_id(spec, &behind, (uint32_t)value, err);
+}
+
 static enum weir_status one_post_processor(struct wtok_spec *spec, struct weir_span json,
                                            struct weir_span type, struct weir_err *err) {
     struct weir_json j;
@@ -323,10 +390,16 @@ static enum weir_status one_post_processor(struct wtok_spec *spec, struct weir_s
     enum weir_status st = WEIR_OK;
     if (weir_span_eqz(type, "ByteLevel")) /* moves offsets only */
         return WEIR_OK;
-    if (!weir_span_eqz(type, "TemplateProcessing"))
+    /* RoBERTa's also moves offsets, which nobody asks for. */
+    bool bert = weir_span_eqz(type, "BertProcessing") || weir_span_eqz(type, "RobertaProcessing");
+    if (!bert && !weir_span_eqz(type, "TemplateProcessing"))
         return wtok_refuse(err, "post_processor.type", type);
     if (spec->n_prefix + spec->n_suffix != 0)
         return weir_err_set(err, WEIR_UNSUPPORTED, "post_processor has two templates");
+    if (bert) {
+        st = named_id(spec, json, "cls", false, err);
+        return st != WEIR_OK ? st : named_id(spec, json, "sep", true, err);
+    }
     if (!wtok_array_begin(&j, wtok_field(json, "single")))
         return wtok_refuse(err, "post_processor.single", wtok_field(json, "single"));
     while (st == WEIR_OK && wtok_array_next(&j, &item))

@@ -48,6 +48,11 @@ struct wtok_spec {
     bool byte_level, blanks_marked, metaspace, split_spaces, byte_fallback, fuse_unk, ignore_merges;
     bool decode_blanks; /* the decoder turns U+2581 into a blank */
     bool decode_bytes;  /* … and <0xNN> into bytes */
+    bool wordpiece;     /* the model is not BPE */
+    bool bert_words;    /* the pre-tokenizer is BERT's */
+    uint32_t max_word_chars;
+    bool decoder_cleanup;
+    struct weir_span subword_prefix, decoder_prefix;
     uint32_t strip_start;
     bool strip_first;
     struct weir_span unk;

@@ -38,6 +38,22 @@ struct wtok_composition {
     uint32_t first, second, code;
 };
 
+/* What the parts of BERT ask of a character, by the tables of an older Unicode than the classes';
+ * inclusive ranges in order. */
+struct wtok_range {
+    uint32_t from, to;
+};
+struct wtok_lower {
+    uint32_t code, lower;
+};
+
+extern const struct wtok_range wtok_bert_control[], wtok_bert_ideograph[], wtok_bert_mark[],
+    wtok_bert_punctuation[];
+extern const size_t wtok_n_bert_control, wtok_n_bert_ideograph, wtok_n_bert_mark,
+    wtok_n_bert_punctuation;
+/* Lower case of one character, but for U+0130, which becomes two: "i" and U+0307. */
+extern const struct wtok_lower wtok_lower[];
+extern const size_t wtok_n_lower;
 extern const uint8_t wtok_class_index[0x1100];
 extern const uint16_t wtok_class_blocks[];
 extern const uint32_t wtok_canon_pool[], wtok_compat_pool[];

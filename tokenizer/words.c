@@ -5,6 +5,7 @@
 #include "tokenizer/blocks_priv.h"
 #include "tokenizer/unicode.h"
 #include "tokenizer/units_priv.h"
+#include "tokenizer/wordpiece_priv.h"
 
 typedef unsigned char u8;
 
@@ -223,6 +224,8 @@ enum weir_status wtok_encode_words(const struct wtok_model *m, struct wtok_conte
     enum weir_status st = WEIR_OK;
     if (m->image->family == WTOK_GENERIC)
         return wtok_encode_steps(m, ctx, text, out);
+    if (m->image->family == WTOK_WORDPIECE)
+        return wtok_encode_wordpiece(m, ctx, text, out);
     /* Words are read in whole vectors, which may reach behind the text: its end is worked on in a
      * copy with room behind it. */
     if (text.len > WTOK_PAD)

@@ -34,8 +34,9 @@ void wtok_destroy(struct wtok *tok) {
 }
 
 const char *wtok_kind(const struct wtok *tok) {
-    static const char *const kinds[] = {"gpt2",   "cl100k",   "qwen2",         "o200k",
-                                        "tekken", "deepseek", "sentencepiece", "generic"};
+    static const char *const kinds[] = {"gpt2",          "cl100k",  "qwen2",
+                                        "o200k",         "tekken",  "deepseek",
+                                        "sentencepiece", "generic", "wordpiece"};
     return tok->model != NULL ? kinds[tok->model->image->family] : "bytes";
 }
 

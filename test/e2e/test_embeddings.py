@@ -3,13 +3,14 @@ answers of every form; bad requests; workers that fail and clients that leave. (
 import base64
 import json
 import os
+import shutil
 import socket
 import struct
 import subprocess
 
 import pytest
 
-from plane_worker import PlaneWorker
+from plane_worker import PlaneWorker, card_of_mocker
 from test_engines import front as engine_front, start as start_engine
 from testenv import python_with
 from weir import until
@@ -150,6 +151,42 @@ def test_what_workers_get(scripted):
                    "add_special_tokens": False}
     assert list(got) == ["model", "input", "encoding_format", "user", "dimensions", "add_special_tokens"]
     assert r.status == 500  # one vector for two inputs
+
+
+@pytest.fixture
+def wordpiece(tmp_path):
+    """A folder of an encoder's files, which name no end of sequence. Truncation and padding are set to 8 in them; a Dynamo 1.6.1
+    turns both off when it reads the file."""
+    shutil.copy(os.path.join(HERE, "..", "fuzz", "corpus", "tokenizer_json", "wordpiece.json"), tmp_path / "tokenizer.json")
+    (tmp_path / "config.json").write_text('{"model_type": "bert", "max_position_embeddings": 64}')
+    (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "BertTokenizer", "model_max_length": 64}')
+    return str(tmp_path)
+
+
+def test_a_wordpiece_model_before_engines(fleet, wordpiece):
+    """(Failed before: a line in the log, and no model.)"""
+    f = fleet.frontend("--router-mode", "least-loaded", "--worker", start_engine(fleet).url, "--model-path", wordpiece,
+                       env={"WEIR_ENGINE_POLL_SECS": "0.05", "DYN_DISCOVERY_BACKEND": "mem"}).ready()
+    assert len(vectors(embed(f, ["hello", "world"]))) == 2
+
+
+def test_a_wordpiece_model(fleet, wordpiece):
+    """Ids as the official package gives them. (Failed before: the model was refused.)"""
+    worker = PlaneWorker(fleet, "m", 0x77, **{**card_of_mocker(fleet, wordpiece), **card(context_length=64)})
+    f = fleet.frontend("--error-format", "dynamo").ready()
+    script = "script:" + json.dumps([{"embeddings": [packed(1), packed(2)], "prompt_tokens": 2, "total_tokens": 2}])
+    given = ["Hello, Caf\u00e9 NOIR unbelievable worlds  [MASK] cafe\u0301!", "\u4f60\u597dHello\u0007 it's 12345"]
+    bare = [[5, 32, 48, 39, 40, 41, 6, 7, 13, 4, 27, 34], [24, 25, 5, 10, 11, 12, 16, 17, 18, 19, 20]]
+    for fields, ids in (({}, [[2, *i, 3] for i in bare]), ({"add_special_tokens": True}, [[2, *i, 3] for i in bare]),
+                        ({"add_special_tokens": False}, bare), ({"truncate_prompt_tokens": 3}, [[2, *i[:2]] for i in bare])):
+        assert embed(f, given, nvext={"annotations": [script]}, **fields).status == 200
+        assert worker.last()[1]["token_ids"] == ids
+    r = f.ask("POST", "/v1/embeddings", {"model": "m", "input": "hello " * 63})
+    assert r.status == 400 and "65" in r.json()["message"], r  # [CLS] and [SEP] count
+    assert f.ask("POST", "/tokenize", {"model": "m", "prompt": given[0]}).json()["tokens"] == [2, *bare[0], 3]
+    said = f.ask("POST", "/detokenize", {"model": "m", "tokens": bare[1]}).json()["prompt"]
+    assert said == "\u4f60 \u597d hello it ' s 12345"
+    worker.close()
 
 
 def text_item(*vectors, **usage):

@@ -82,6 +82,51 @@ static void case_byte_level(void) {
     wtok_destroy(tok);
 }
 
+/* The file's truncation and padding are not applied; ids and texts are those of the official
+ * package after no_truncation() and no_padding(). */
+static void case_wordpiece(void) {
+    static const struct {
+        const char *text, *decoded, *without_special;
+        uint32_t ids[16];
+        size_t n;
+    } rows[] = {
+        {"Hello, Caf\u00e9 NOIR unbelievable worlds  [MASK] caf\u00e9!",
+         "[CLS] hello, cafe noir unbelievable worlds [MASK] cafe! [SEP]",
+         "hello, cafe noir unbelievable worlds cafe!",
+         {2, 5, 32, 48, 39, 40, 41, 6, 7, 13, 4, 27, 34, 3},
+         14},
+        {"\u4f60\u597dHello\a it's 12345",
+         "[CLS] \u4f60 \u597d hello it ' s 12345 [SEP]",
+         "\u4f60 \u597d hello it ' s 12345",
+         {2, 24, 25, 5, 10, 11, 12, 16, 17, 18, 19, 20, 3},
+         13},
+        {"aaaaaaaaaaaaaaaaaaaaa a", "[CLS] [UNK] a [SEP]", "a", {2, 1, 15, 3}, 4},
+        {"", "[CLS] [SEP]", "", {2, 3}, 2},
+    };
+    install("wordpiece.json");
+    struct wtok *tok = load("");
+    CHECK(strcmp(wtok_kind(tok), "wordpiece") == 0);
+    for (size_t i = 0; i < WEIR_ARRAY_LEN(rows); i++) {
+        uint32_t ids[64];
+        size_t n = 0;
+        struct weir_buf out;
+        struct weir_span text = weir_span_z(rows[i].text);
+        CHECK(wtok_encode(tok, text, WTOK_SPECIAL | WTOK_ADD_SPECIAL, ids, 64, &n) == WEIR_OK);
+        CHECK_EQ_U64(n, rows[i].n);
+        CHECK(memcmp(ids, rows[i].ids, n * sizeof(*ids)) == 0);
+        CHECK(wtok_encode(tok, text, WTOK_SPECIAL, ids, 64, &n) == WEIR_OK);
+        CHECK(n == rows[i].n - 2 && memcmp(ids, rows[i].ids + 1, n * sizeof(*ids)) == 0);
+        weir_buf_init(&out, 1024);
+        CHECK(wtok_decode(tok, rows[i].ids, rows[i].n, false, &out) == WEIR_OK);
+        CHECK_EQ_STR(out.data, out.len, rows[i].decoded);
+        weir_buf_clear(&out);
+        CHECK(wtok_decode(tok, rows[i].ids, rows[i].n, true, &out) == WEIR_OK);
+        CHECK_EQ_STR(out.data, out.len, rows[i].without_special);
+        weir_buf_fini(&out);
+    }
+    wtok_destroy(tok);
+}
+
 /* A change of the file, and what the error must name. */
 static const struct {
     const char *file, *from, *to, *names;
@@ -99,8 +144,28 @@ static const struct {
     {"byte_level.json", "\"truncation\":null", "\"surprise\":{}", "surprise", WEIR_UNSUPPORTED},
     {"byte_level.json", "\"content\":\"</s>\"", "\"content\":\"hello\"", "added_tokens",
      WEIR_UNSUPPORTED},
-    {"byte_level.json", "TemplateProcessing", "RobertaProcessing", "post_processor.type",
+    {"byte_level.json", "TemplateProcessing", "PairProcessing", "post_processor.type",
      WEIR_UNSUPPORTED},
+    {"byte_level.json", "TemplateProcessing", "RobertaProcessing", "post_processor.cls",
+     WEIR_UNSUPPORTED},
+    {"byte_level.json", "\"type\":\"BPE\"", "\"type\":\"WordPiece\"", "model.", WEIR_UNSUPPORTED},
+    {"byte_level.json", "{\"type\":\"NFC\"}", "{\"type\":\"BertNormalizer\"}",
+     "normalizer.clean_text", WEIR_INVALID},
+    {"wordpiece.json", "\"unk_token\":\"[UNK]\"", "\"unk_token\":\"Caf\u00e9 Noir\"",
+     "model.unk_token", WEIR_INVALID},
+    {"wordpiece.json", "\"max_input_chars_per_word\":20,", "", "max_input_chars_per_word",
+     WEIR_INVALID},
+    {"wordpiece.json", "\"type\":\"BertPreTokenizer\"", "\"type\":\"WhitespaceSplit\"",
+     "pre_tokenizer", WEIR_UNSUPPORTED},
+    {"wordpiece.json", "\"BertPreTokenizer\"", "\"CharDelimiterSplit\"", "pre_tokenizer.type",
+     WEIR_UNSUPPORTED},
+    {"wordpiece.json", "\"type\":\"WordPiece\",\"prefix\":\"##\"", "\"type\":\"Fuse\"",
+     "decoder.type", WEIR_UNSUPPORTED},
+    {"wordpiece.json", "\"lowercase\":true", "\"lower\":true", "normalizer.lowercase",
+     WEIR_INVALID},
+    {"wordpiece.json", "\"type\":\"WordPiece\",\"unk", "\"type\":\"WordLevel\",\"unk", "model.type",
+     WEIR_UNSUPPORTED},
+    {"text.json", "\"type\":\"Fuse\"", "\"type\":\"WordPiece\"", "decoder.type", WEIR_UNSUPPORTED},
     {"generic.json", "\"behavior\":\"MergedWithNext\"", "\"behavior\":\"Sideways\"",
      "pre_tokenizer.behavior", WEIR_UNSUPPORTED},
     {"generic.json", "\\\\p{Lu}|[\\\\s,]+", "[[:alpha:]]", "[:", WEIR_UNSUPPORTED},
@@ -412,6 +477,7 @@ int main(void) {
     snprintf(cache, sizeof(cache), "%s/cache", dir);
     CHECK_RUN(case_byte_level);
     CHECK_RUN(case_shared_beginning);
+    CHECK_RUN(case_wordpiece);
     CHECK_RUN(case_refused_by_name);
     CHECK_RUN(case_no_tokenizer);
     CHECK_RUN(case_ends_and_length);

