@@ -95,11 +95,13 @@ enum weir_status wtok_bert_normalize(struct weir_span text, unsigned flags, stru
     weir_buf_init(&apart, out->max);
     enum weir_status st = clean(text, flags, &cleaned);
     text = weir_buf_span(&cleaned);
-    if (st == WEIR_OK && (flags & WTOK_BERT_ACCENTS) != 0 && !wtok_is_normal(text, WTOK_FORM_NFD)) {
+    bool some = text.len > 0; /* else it has no address */
+    if (st == WEIR_OK && some && (flags & WTOK_BERT_ACCENTS) != 0 &&
+        !wtok_is_normal(text, WTOK_FORM_NFD)) {
         st = wtok_normalize(text, WTOK_FORM_NFD, &apart);
         text = weir_buf_span(&apart);
     }
-    if (st == WEIR_OK)
+    if (st == WEIR_OK && some)
         st = fold(text, flags, out);
     weir_buf_fini(&cleaned);
     weir_buf_fini(&apart);

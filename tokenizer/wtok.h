@@ -48,8 +48,8 @@ bool wtok_is_there(const char *dir);
 /* Accepts NULL. No call may be in work. */
 void wtok_destroy(struct wtok *tok);
 
-/* "bytes", "gpt2", "cl100k", "qwen2", "o200k", "tekken", "deepseek", "sentencepiece", "generic":
- * for logs and metrics. */
+/* "bytes", "gpt2", "cl100k", "qwen2", "o200k", "tekken", "deepseek", "sentencepiece", "generic",
+ * "wordpiece": for logs and metrics. */
 const char *wtok_kind(const struct wtok *tok);
 /* Ids are below this. */
 uint32_t wtok_vocab_size(const struct wtok *tok);

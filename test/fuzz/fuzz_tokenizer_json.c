@@ -15,6 +15,7 @@ static const struct weir_span texts[] = {
     WEIR_SPAN_LIT("\xE4\xBD\xA0\xE5\xA5\xBD e\xCC\x81 \xF0\x9F\x98\x80\xE2\x96\x81\xE2\x96\x81"),
     WEIR_SPAN_LIT(
         "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"),
+    WEIR_SPAN_LIT("\x01\xC2\xAD\xEF\xBF\xBD"), /* nothing is left of it where such things vanish */
 };
 
 static void use(struct wtok_model *model) {
