@@ -8,6 +8,7 @@ import json
 import os
 import random
 import re
+import shutil
 
 import pytest
 
@@ -67,8 +68,8 @@ def ask(port, text):
     return r.status, data.decode("utf-8", "replace")
 
 
-@pytest.fixture
-def both(fleet, theirs, dynamo, model):  # noqa: F811
+def side_by_side(fleet, theirs, dynamo, model):  # noqa: F811
+    """The worker, Dynamo's port, our frontend."""
     worker = Process([dynamo, os.path.join(HERE, "dynamo_embedder.py"), model], dynamo_env(fleet), "dynamo_embedder")
     theirs.append(worker)
     port = kept_port()
@@ -87,6 +88,11 @@ def both(fleet, theirs, dynamo, model):  # noqa: F811
         until("both models", lambda: serving(at), 120)
         Http(at).enabled("/v1/embeddings")
     return worker, port, front
+
+
+@pytest.fixture
+def both(fleet, theirs, dynamo, model):  # noqa: F811
+    return side_by_side(fleet, theirs, dynamo, model)
 
 
 def asked(both, text):
@@ -187,3 +193,19 @@ def test_a_client_that_leaves(both):
     c.close()
     until("the request to end", lambda: front.metric("dynamo_frontend_model_cancellation_total", endpoint="embeddings") == 1)
     worker.wait_line("tokens left")
+
+
+def test_a_wordpiece_model_has_the_same_ids(fleet, theirs, dynamo, tmp_path):  # noqa: F811
+    """An encoder's file with truncation and padding to 8 tokens, and an end of sequence, without which Dynamo does not load it."""
+    shutil.copy(os.path.join(HERE, "..", "fuzz", "corpus", "tokenizer_json", "wordpiece.json"), tmp_path / "tokenizer.json")
+    (tmp_path / "config.json").write_text('{"architectures": ["BertModel"], "model_type": "bert", "max_position_embeddings": 512, "eos_token_id": 3}')
+    (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "BertTokenizer", "model_max_length": 512}')
+    both = side_by_side(fleet, theirs, dynamo, str(tmp_path))
+    rng = random.Random(SEED)
+    parts = ["hello", "Hello", "worlds", "Caf\u00e9", " Noir", "cafe\u0301", "unbelievable", "\u4f60\u597d", "it's", "12345", " ", "  ", "[MASK]", " [MASK]", "[CLS]",
+             "\u0007", "\u00ad", "\u3000", "\U0001f600", "a" * 21, "\u0130", "!", ",", "qqq", "\ufffd"]
+    for i in range(CHANGES // 5):
+        given = ["".join(rng.choice(parts) for _ in range(rng.randint(0, 12))) for _ in range(rng.randint(1, 4))]
+        more = rng.choice([{}, {}, {"add_special_tokens": False}, {"add_special_tokens": True}, {"truncate_prompt_tokens": rng.randint(1, 5)}])
+        a, b = asked(both, json.dumps({"model": "tokens", "input": given, **more}))
+        assert a == b and a[0][0] == 200, f"sent {given} {more}\n    Dynamo {a}\n    Weir   {b}"
