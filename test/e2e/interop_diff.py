@@ -236,10 +236,10 @@ KNOWN_APIS = [(re.compile(pattern, re.S), why) for pattern, why in (
     (r"invalid type: sequence, expected struct", "a list in the place of an object"),
     (r"oken id [0-9]+ is outside|Guided decoding cannot be used|text only: message parts", "the refusal says why"),
     (r'"top_logprobs": [0-9]+', "Responses: log probabilities are there, so their number has its bound"),
-    (r"images are supported in user messages only|File input content is not yet supported|items of type [^|]* are not supported", "refused, not left out"),
+    (r"images are supported in user messages|File input content is not yet supported|items of type [^|]* are not supported", "refused, not left out"),
     (r'"type": "(output_text|refusal)".*InputItemWire', "parts of an answer are read in every message"),
     (r'"content": \[\].*InputItemWire|"type": "function_call"', "an empty content, or a call without text before it, is rendered with an empty text"),
-    (r'"(temperature|top_p)": [0-9.]+e-', "a float far below 1 is shown as it was written"), (r'"structural_tag": ', "a forced call is asked for as JSON, whatever the parser"),
+    (r'"(temperature|top_p)": [0-9.]+e-', "a float far below 1 is shown as it was written"), (r'"structural_tag": |"parse-kimi_k3".*"tool_choice": "required"', "a forced call is asked for as JSON, whatever the parser"),
     (r'"output_config": ', "is read: Dynamo ignores it"), (r'"type": "tool_use"|"content": (null|""|\[\])', "calls as vLLM writes them, empty contents"),
     (r'content block type \\*"(tool_result|image)', "a result or an image in a message that is not the user's"), (r'"type": "thinking"', "a thought goes to the template"),
 )]
