@@ -93,7 +93,8 @@ static enum weir_status decode_text(const struct wtok_model *m, const uint32_t *
     while (strip < m->image->strip_start && from + strip < out->len &&
            out->data[from + strip] == ' ')
         strip++;
-    memmove(out->data + from, out->data + from + strip, out->len - from - strip);
+    if (strip > 0) /* else there may be no memory yet */
+        memmove(out->data + from, out->data + from + strip, out->len - from - strip);
     out->len -= strip;
     return st;
 }
