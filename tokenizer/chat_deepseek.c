@@ -433,10 +433,7 @@ static void put_calls(struct deepseek *d, struct wj_val calls) {
     wj_putz(x, block);
 }
 
-/* Dynamo shows none of V3.2 where nobody asks. */
 static bool shows_thought(const struct deepseek *d, uint32_t at) {
-    if (d->ways == &dynamo && d->last_question < 0)
-        return false;
     return d->thinks && (d->keeps || at > d->last_question);
 }
 
@@ -640,6 +637,8 @@ void wtok_deepseek_render(struct wj_run *x, const struct wtok_chat *chat, enum w
     }
     drop_former(&d);
     d.last_question = last_question(&d);
+    if (d.ways == &dynamo && d.last_question < 0)
+        d.thinks = false; /* V3.2 where nobody asks */
     wj_putz(x, BOS);
     put_effort(&d, args);
     for (uint32_t i = 0; i < d.n; i++) {
