@@ -289,7 +289,7 @@ static void case_no_descriptors(void) {
     struct weir_err err;
     int held[4096];
     size_t n = 0;
-    struct weir_discovery *d = open_file(150);
+    struct weir_discovery *d = open_file(900);
     CHECK(weir_discovery_publish(d, &r, &err) == WEIR_OK);
     CHECK(weir_discovery_watch(d, on_change, &s) == WEIR_OK);
     snprintf(own, sizeof(own), "%s", in_root(NAME("1")));
