@@ -64,6 +64,7 @@ class KubeApi:
         self.faults = []  # [verb, plural, code, seconds or None]: each for one call
         self.closing = 0  # watches with a lower number end
         self.watches = {plural: 0 for plural in KINDS}
+        self.began = 0  # watches so far
         self.connections = set()
         self.tokens = {}
         self.account = self.folder + "/account"
@@ -366,6 +367,7 @@ class KubeApi:
                 h.wfile.write(b"0\r\n\r\n")
                 return
             self.watches[plural] += 1
+            self.began += 1
             self.more.notify_all()
             try:
                 while self.closing == closing:
