@@ -12,6 +12,7 @@
 #include "base/mem.h"
 #include "frontend/request_priv.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -272,45 +273,44 @@ static bool can_serve(struct weir_request *r) {
     return true;
 }
 
-/* A whole number that is no id of any vocabulary: negative, or above 32 bits. */
-static bool is_no_id(struct weir_span number) {
-    uint64_t value = 0;
-    for (size_t i = 0; i < number.len && value <= UINT32_MAX; i++) {
-        if (number.data[i] < '0' || number.data[i] > '9')
-            return i == 0;
-        value = value * 10 + (uint64_t)(number.data[i] - '0');
-    }
-    return value > UINT32_MAX;
-}
-
-/* One such is in a prompt of ids, or in one of a list of these. j: at its value, which is read. */
-static bool holds_no_id(struct weir_json *j, bool list) {
-    struct weir_span raw;
-    bool found = false;
+/* The largest number of a prompt of ids, or of a list of these, as engines read it: 1e5 is an id,
+ * too, and a text of digits is one where not all of the list are texts. So what is negative, or
+ * such a text, is infinite. j: at its value, which is read. */
+static double largest_id(struct weir_json *j, bool list) {
+    double largest = 0, value;
+    bool texts = false, others = false;
     if (weir_json_peek(j) == WEIR_JSON_NUMBER)
-        return weir_json_number(j, &raw) && is_no_id(raw);
+        return !weir_json_f64(j, &value) || value < 0 ? INFINITY : value;
     if (!list || weir_json_peek(j) != WEIR_JSON_ARRAY || !weir_json_array_enter(j)) {
+        bool text = weir_json_peek(j) == WEIR_JSON_STRING;
         weir_json_skip(j, NULL);
-        return false;
+        return text && !list ? INFINITY : 0;
     }
     while (weir_json_array_next(j)) {
-        if (weir_json_peek(j) == WEIR_JSON_ARRAY && weir_json_array_enter(j)) {
+        if (weir_json_peek(j) == WEIR_JSON_STRING) {
+            texts = true;
+            weir_json_skip(j, NULL);
+        } else if (weir_json_peek(j) == WEIR_JSON_ARRAY && weir_json_array_enter(j)) {
+            others = true;
             while (weir_json_array_next(j))
-                found |= holds_no_id(j, false);
+                largest = fmax(largest, largest_id(j, false));
         } else {
-            found |= holds_no_id(j, false);
+            others |= weir_json_peek(j) != WEIR_JSON_OBJECT;
+            largest = fmax(largest, largest_id(j, false));
         }
     }
-    return found;
+    return texts && others ? INFINITY : largest;
 }
 
 /* A body that we would refuse may be fine for its engine, and if not, the engine says it better:
  * all that is needed is which model it is for. The prompt of a chat is made of the body itself.
- * Engines end at ids that they do not have (weir_request_prepare_relay): these are no engine's. */
+ * Engines end at ids that they do not have: those above 32 bits are no engine's, and the largest is
+ * held to the model's vocabulary (weir_request_prepare_relay). */
 static bool peek(struct weir_request *r) {
     struct weir_json j;
     struct weir_json_str key, text;
     struct weir_openai_request q = {.kind = r->q.kind, .n = 1};
+    double largest = 0;
     weir_json_init(&j, weir_http_exchange_request(r->x)->body, 128);
     if (weir_json_peek(&j) != WEIR_JSON_OBJECT || !weir_json_object_enter(&j))
         return false;
@@ -324,7 +324,8 @@ static bool peek(struct weir_request *r) {
                 q.cache_salt = weir_json_text(text, &r->arena);
         } else if ((q.kind == WEIR_OPENAI_COMPLETION && weir_json_str_eqz(key, "prompt")) ||
                    (q.kind == WEIR_OPENAI_EMBEDDINGS && weir_json_str_eqz(key, "input"))) {
-            if (holds_no_id(&j, true))
+            largest = fmax(largest, largest_id(&j, true));
+            if (largest > UINT32_MAX)
                 return false;
         } else {
             if (weir_json_str_eqz(key, "stream"))
@@ -342,6 +343,7 @@ static bool peek(struct weir_request *r) {
     q.prep.routing.dp_rank = -1;
     r->q = q;
     r->opaque = true;
+    r->opaque_id = (uint32_t)largest;
     return true;
 }
 

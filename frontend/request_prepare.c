@@ -363,12 +363,12 @@ static bool relay_chat(struct weir_request *r, struct weir_ids *ret) {
 static bool check_relay_ids(struct weir_request *r) {
     if (weir_model_info(r->model)->tok == NULL || weir_model_blind(r->model))
         return true;
+    const char *what = r->q.kind == WEIR_OPENAI_EMBEDDINGS ? "Input" : "Prompt";
     for (size_t i = 0; i < r->q.n_prompts; i++)
         if (r->q.prompts[i].kind == WEIR_PROMPT_IDS &&
-            !weir_request_check_ids(r, r->q.kind == WEIR_OPENAI_EMBEDDINGS ? "Input" : "Prompt",
-                                    r->q.prompts[i].ids))
+            !weir_request_check_ids(r, what, r->q.prompts[i].ids))
             return false;
-    return true;
+    return !r->opaque || weir_request_check_ids(r, what, (struct weir_ids){&r->opaque_id, 1});
 }
 
 /* What routing wants to know of a request that an engine will read for itself. A prompt that cannot

@@ -134,13 +134,14 @@ struct weir_request {
     uint64_t start_ns, first_token_ns;
     double itl_sum;
     uint64_t itl_n, prompt_tokens;
-    bool opaque;      /* for an engine, in a form that only it can judge: passed on unread */
-    bool only_counts; /* the tokens of a prompt: no part of the metrics */
-    bool counted;     /* the gauges of the model count it */
-    bool running;     /* the app's n_running counts it */
-    bool queued;      /* the queue gauge counts it */
-    bool committed;   /* the 200 of a stream has been sent */
-    bool answered;    /* an answer has been handed to the server, whole or begun and ended */
+    bool opaque;        /* for an engine, in a form that only it can judge: passed on unread */
+    uint32_t opaque_id; /* then: the largest id of its prompts, 0 where they have none */
+    bool only_counts;   /* the tokens of a prompt: no part of the metrics */
+    bool counted;       /* the gauges of the model count it */
+    bool running;       /* the app's n_running counts it */
+    bool queued;        /* the queue gauge counts it */
+    bool committed;     /* the 200 of a stream has been sent */
+    bool answered;      /* an answer has been handed to the server, whole or begun and ended */
     bool paused;
     uint32_t queue_class;
     struct weir_span policy_class; /* with a policy file: of the head, which stays */
