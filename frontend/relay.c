@@ -60,6 +60,10 @@ void weir_relay_pause(struct weir_relay *y, bool pause) {
 
 void weir_relay_fail(struct weir_leg *leg, int status, const char *text) {
     leg->state = WEIR_LEG_DONE;
+    /* What an engine has broken over, or answered wrongly, would break the next one. A 502 that an
+     * engine answers, or what stands before it, is not of this kind. */
+    if (status == 502)
+        leg->request->retry_after_s = WEIR_RETRY_NEVER;
     weir_request_fail(leg->request, status, weir_span_z(text), weir_request_error_type(status));
 }
 

@@ -64,10 +64,12 @@ static void refuse(struct weir_relay *y, int status, struct weir_span said) {
     bool named = status != 200;
     int code = 500;
     struct weir_span words = weir_chat_read_error(said, &r->arena, &code);
-    if (!named)
+    if (!named) {
         status = code; /* of an event */
-    else if (status < 400)
+    } else if (status < 400) {
         status = 502;
+        r->retry_after_s = WEIR_RETRY_NEVER; /* as of weir_relay_fail() */
+    }
     if (words.data == NULL && said.len <= WORDS_MAX)
         words = weir_span_trim(said);
     if (words.len == 0) {

@@ -63,10 +63,9 @@ static void send_error(struct weir_front_loop *fl, struct weir_http_exchange *x,
     struct weir_buf body;
     weir_buf_init(&body, BODY_MAX);
     size_t n = echo_id(x, headers, 0);
-    /* Who was turned away for load may come again soon; SDKs honour the hint. What an engine has
-     * broken over, or answered wrongly, would break the next one: they come again by themselves
-     * unless they are told not to. */
-    if (status == 502 || retry_after_s == WEIR_RETRY_NEVER)
+    /* Who was turned away for load may come again soon; SDKs honour the hint. They come again by
+     * themselves, too, unless they are told not to. */
+    if (retry_after_s == WEIR_RETRY_NEVER)
         headers[n++] =
             (struct weir_http_header){WEIR_SPAN_LIT("x-should-retry"), WEIR_SPAN_LIT("false")};
     else if (status == fl->app->overload_status || status == 503)

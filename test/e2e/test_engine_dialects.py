@@ -435,6 +435,11 @@ def test_whole_answers_that_are_none(fleet, engines):
             now["how"] = how
             r = ask(f, path)
             assert r.status == status and words in r.json()["error"]["message"], r
+            assert r.headers.get("x-should-retry") == ("false" if status == 502 else None), r.headers
+        # A gateway before an engine that is just started anew says so, too: as in a chat, nothing forbids to come again. (Failed before: false.)
+        now["how"] = lambda h: h.whole(502, b"Bad Gateway", "text/plain")
+        r = ask(f, path)
+        assert r.status == 502 and r.json()["error"]["message"] == "Bad Gateway" and "x-should-retry" not in r.headers, r.headers
         now["how"] = lambda h: h.whole(200, whole({"content": "x"}))
         r = ask(f, path, stream=True)
         assert r.status == 502 and "whole" in r.json()["error"]["message"]
