@@ -49,7 +49,7 @@ static enum weir_status one_step(const struct wtok_model *m, const struct wtok_s
                                         : wtok_normalize(in, form, out);
     }
     case WTOK_STEP_PREPEND:
-        st = in.len == 0 ? WEIR_OK : weir_buf_append_span(out, wtok_image_text(m, s->a));
+        st = weir_buf_append_span(out, wtok_image_text(m, s->a));
         return st != WEIR_OK ? st : weir_buf_append_span(out, in);
     case WTOK_STEP_REPLACE:
         return replace(in, wtok_image_text(m, s->a), wtok_image_text(m, s->b), out);
@@ -75,7 +75,8 @@ enum weir_status wtok_normalize_section(const struct wtok_model *m, struct weir_
     bool marks = m->image->blanks_marked != 0 && m->image->metaspace == 0;
     weir_buf_init(&turns[0], out->max);
     weir_buf_init(&turns[1], out->max);
-    for (size_t i = 0; i < m->n_normalizers && st == WEIR_OK; i++) {
+    /* No step makes something of nothing, which may have no address either. */
+    for (size_t i = 0; i < m->n_normalizers && at.len > 0 && st == WEIR_OK; i++) {
         weir_buf_clear(&turns[i % 2]);
         st = one_step(m, &m->normalizers[i], at, &turns[i % 2]);
         at = weir_buf_span(&turns[i % 2]);
