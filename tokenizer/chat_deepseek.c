@@ -241,7 +241,7 @@ static int64_t last_question(const struct deepseek *d) {
 static void number_calls(struct wj_run *x, struct wj_val orders, struct wj_val calls) {
     for (uint32_t i = 0; i < calls.len; i++) {
         struct wj_val id = wtok_member(x, calls.u.items[i], "id");
-        if (id.kind == WJ_STR)
+        if (id.kind == WJ_STR && id.len > 0) /* an empty one names no call */
             wj_dict_set(x, orders.u.dict, id, wj_int(i));
     }
 }

@@ -42,6 +42,8 @@ def orderly(rng):
         for k in range(rng.choice([0, 0, 1, 1, 2])):
             calls = [{"id": f"call_{n}{k}{i}", "type": "function", "function": {"name": rng.choice(["f", "g_2"]), "arguments": rng.choice(made_chats.ARGUMENTS)}}
                      for i in range(1 + rng.randrange(2))]
+            if rng.randrange(8) == 0:
+                rng.choice(calls)["id"] = ""
             out.append({"role": "assistant", "content": rng.choice(["", "so"]), "tool_calls": calls, **thought(rng)})
             out += [{"role": "tool", "tool_call_id": c["id"], "content": rng.choice(made_chats.TEXTS)} for c in rng.sample(calls, len(calls))]
         if rng.randrange(2):
