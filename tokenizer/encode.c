@@ -42,6 +42,8 @@ static enum weir_status encode_section(const struct wtok_model *m, struct wtok_c
         st = wtok_normalize_section(m, text, (kind & SECTION_PREPEND) != 0, &ctx->normal);
         text = weir_buf_span(&ctx->normal);
     }
+    if (st != WEIR_OK || text.len == 0) /* nothing may have no address */
+        return st;
     struct wtok_finder f = {.m = m,
                             .text = (const unsigned char *)text.data,
                             .len = text.len,

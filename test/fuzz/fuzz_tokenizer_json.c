@@ -11,11 +11,12 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static const struct weir_span texts[] = {
+    /* Nothing is left of it where such things vanish; the first, before any memory is kept. */
+    WEIR_SPAN_LIT("\x01\xC2\xAD\xEF\xBF\xBD"),
     WEIR_SPAN_LIT("Hello world, it's 12345 \n\n  tabs\there <s> </s>"),
     WEIR_SPAN_LIT("\xE4\xBD\xA0\xE5\xA5\xBD e\xCC\x81 \xF0\x9F\x98\x80\xE2\x96\x81\xE2\x96\x81"),
     WEIR_SPAN_LIT(
         "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"),
-    WEIR_SPAN_LIT("\x01\xC2\xAD\xEF\xBF\xBD"), /* nothing is left of it where such things vanish */
 };
 
 static void use(struct wtok_model *model) {
