@@ -13,9 +13,11 @@ static atomic_uint n_refused; /* posts that still find the queue full */
 enum weir_status __real_weir_loop_post(struct weir_loop *to, weir_post_fn fn, void *arg);
 enum weir_status __wrap_weir_loop_post(struct weir_loop *to, weir_post_fn fn, void *arg);
 enum weir_status __wrap_weir_loop_post(struct weir_loop *to, weir_post_fn fn, void *arg) {
-    if (atomic_load(&n_refused) == 0)
-        return __real_weir_loop_post(to, fn, arg);
-    return atomic_fetch_sub(&n_refused, 1) % 2 == 0 ? WEIR_LIMIT : WEIR_NOMEM;
+    unsigned n = atomic_load(&n_refused);
+    while (n > 0) /* threads of cases before may post, too */
+        if (atomic_compare_exchange_weak(&n_refused, &n, n - 1))
+            return n % 2 == 0 ? WEIR_LIMIT : WEIR_NOMEM;
+    return __real_weir_loop_post(to, fn, arg);
 }
 
 static bool is_set(void *arg) {
