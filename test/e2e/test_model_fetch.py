@@ -232,25 +232,26 @@ def test_a_server_in_trouble_is_asked_again(fleet, files, home, origins, trouble
     assert origin.paths().count("/tokenizer.json") == 2
 
 
-def test_another_worker_may_have_them(fleet, files, home, origins):
-    """The first worker's server is gone; the second one of the model has one that answers."""
-    fleet.mocker("--model-path", str(files), env=HERE)
-    gone = origins(files)
-    gone.server_close()
-    rewrite(fleet, to(gone.url))
-    front = fleet.frontend()
-    front.wait_line(r"files of model m cannot be had yet: .*connection refused")
-    fleet.mocker("--model-path", str(files))
-    assert front.ready(workers=2).chat("hello").status == 200
-
-
-def test_a_model_that_leaves_is_not_asked_for(fleet, files, home, origins):
+def asked_in_vain(fleet, files, origins):
+    """A worker whose files' server is gone, and a frontend that has asked it."""
     mocker = fleet.mocker("--model-path", str(files), env=HERE)
     gone = origins(files)
     gone.server_close()
     rewrite(fleet, to(gone.url))
     front = fleet.frontend()
-    front.wait_line(r"files of model m cannot be had yet")
+    front.wait_line(r"files of model m cannot be had yet: .*connection refused")
+    return mocker, front
+
+
+def test_another_worker_may_have_them(fleet, files, home, origins):
+    """The first worker's server is gone; the second one of the model has one that answers."""
+    _, front = asked_in_vain(fleet, files, origins)
+    fleet.mocker("--model-path", str(files))
+    assert front.ready(workers=2).chat("hello").status == 200
+
+
+def test_a_model_that_leaves_is_not_asked_for(fleet, files, home, origins):
+    mocker, front = asked_in_vain(fleet, files, origins)
     mocker.stop()
     until("the model is gone", lambda: front.chat("x").status == 404)
     assert front.stop() == 0
@@ -258,12 +259,7 @@ def test_a_model_that_leaves_is_not_asked_for(fleet, files, home, origins):
 
 def test_a_frontend_that_ends_is_done_with_asking(fleet, files, home, origins):
     """(Failed before under the sanitizer: the thread that asks told a loop that was freed.)"""
-    fleet.mocker("--model-path", str(files), env=HERE)
-    gone = origins(files)
-    gone.server_close()
-    rewrite(fleet, to(gone.url))
-    front = fleet.frontend()
-    front.wait_line(r"files of model m cannot be had yet")
+    _, front = asked_in_vain(fleet, files, origins)
     assert front.stop() == 0
 
 
