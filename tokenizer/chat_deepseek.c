@@ -433,14 +433,10 @@ static void put_calls(struct deepseek *d, struct wj_val calls) {
     wj_putz(x, block);
 }
 
-static bool shows_thought(const struct deepseek *d, uint32_t at) {
-    return d->thinks && (d->keeps || at > d->last_question);
-}
-
 static void put_assistant(struct deepseek *d, uint32_t at) {
     struct wj_run *x = d->x;
     const struct turn *t = &d->turns[at];
-    if (shows_thought(d, at)) {
+    if (d->thinks && (d->keeps || at > d->last_question)) {
         if (d->ways->strict && t->thought.len == 0 && !has(t->calls))
             bad_message(x, "an answer to the last question needs reasoning_content or tool_calls "
                            "where the model thinks");
